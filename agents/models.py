@@ -1,0 +1,426 @@
+"""What happened and what it means: agents, their hot state, heartbeats, incidents, commands.
+
+Money is kept in whole micro-dollars, times in UTC from the server's clock, durations in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+from teams.models import Project
+
+
+class Status(models.TextChoices):
+    """What is shown of an agent, worst first. `LATE` is never stored: it follows from the clock."""
+
+    DOWN = "down", "down"
+    STALLED = "stalled", "stalled"
+    WARNING = "warning", "warning"
+    LATE = "late", "late"
+    WAITING = "waiting", "waiting"
+    OK = "ok", "ok"
+    NEW = "new", "new"
+    STOPPED = "stopped", "stopped"
+    PAUSED = "paused", "paused"
+
+
+class SignalKind(models.TextChoices):
+    """One thing that is wrong."""
+
+    MISSED_HEARTBEAT = "missed_heartbeat", "missed heartbeat"
+    STALLED = "stalled", "stalled"
+    LOOP = "loop", "loop"
+    COST = "cost", "cost"
+    ERROR = "error", "error"
+    CRASH = "crash", "crash"
+    MEMORY = "memory", "memory"
+    RESTART_FAILED = "restart_failed", "restart failed"
+
+
+class Severity(models.TextChoices):
+    WARNING = "warning", "warning"
+    CRITICAL = "critical", "critical"
+
+
+class RestartType(models.TextChoices):
+    DOCKER = "docker", "Docker"
+    SYSTEMD = "systemd", "systemd"
+    LAUNCHD = "launchd", "launchd"
+    PROCESS = "process", "process"
+    K8S = "k8s", "Kubernetes"
+
+
+class Agent(models.Model):
+    """One monitored thing, made by its first heartbeat. Holds what a person set; what is happening is in `AgentState`."""
+
+    class Kind(models.TextChoices):
+        AGENT = "agent", "agent: runs until stopped"
+        JOB = "job", "job: ends by itself"
+
+    class RestartPolicy(models.TextChoices):
+        OFF = "off", "off: never"
+        MANUAL = "manual", "manual: when a person asks"
+        AUTO = "auto", "auto: by itself, within the budget"
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="agents")
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.AGENT)
+    agent_type = models.CharField(max_length=50, blank=True, help_text="What the client said it is: openai, claude, …")
+    labels = models.JSONField(default=dict, blank=True)
+    interval = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Seconds between heartbeats. Empty: declared by the client, else learned, else 60.",
+    )
+    grace = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(5)],
+        help_text="Seconds past the interval before the agent counts as down. Empty: the project's, else one interval.",
+    )
+    progress_timeout = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(5)],
+        help_text="Seconds without progress before the agent counts as stalled. Empty: declared, else learned.",
+    )
+    daily_budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    daily_token_limit = models.PositiveBigIntegerField(null=True, blank=True)
+    restart_policy = models.CharField(max_length=10, choices=RestartPolicy.choices, default=RestartPolicy.MANUAL)
+    restart_type = models.CharField(max_length=10, choices=RestartType.choices, blank=True)
+    restart_target = models.CharField(max_length=300, blank=True)
+    rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
+    paused_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["project", "name"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="agent_name_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AgentName(models.Model):
+    """Every name an agent reports under: its own and its aliases. One row is one name, so a name means one agent."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=200)
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="names")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="name_means_one_agent")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AgentState(models.Model):
+    """The hot row: what every heartbeat changes. Narrow, and no index but its key and `check_at`.
+
+    A heartbeat leaves `check_at` alone unless there is something to conclude, so that its update is heap-only on
+    PostgreSQL; the sweep meets the row at the old, earlier time and moves it.
+    """
+
+    agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="state")
+    # When the review must look again; null: nothing to wait for.
+    check_at = models.DateTimeField(null=True)
+    # Both clocks
+    beats = models.BigIntegerField(default=0)
+    last_beat_at = models.DateTimeField(null=True)
+    last_progress_at = models.DateTimeField(null=True)
+    usual_gap = models.FloatField(null=True)
+    long_gaps = models.SmallIntegerField(default=0)
+    progress_count = models.IntegerField(default=0)
+    usual_progress_gap = models.FloatField(null=True)
+    declared_interval = models.FloatField(null=True)
+    declared_progress_timeout = models.FloatField(null=True)
+    waiting_for = models.CharField(max_length=100, default="")
+    waiting_until = models.DateTimeField(null=True)
+    # What the last heartbeat said
+    reported = models.CharField(max_length=10, default="")
+    crashed = models.BooleanField(default=False)
+    iteration = models.BigIntegerField(null=True)
+    message_hash = models.BigIntegerField(null=True)
+    prompts_hash = models.BigIntegerField(null=True)
+    calls_hash = models.BigIntegerField(null=True)
+    memory_mb = models.FloatField(null=True)
+    instance = models.CharField(max_length=64, default="")
+    # The last body with sums and how long it took to store: an old client sends it again after 5 s without an answer.
+    body_hash = models.BigIntegerField(null=True)
+    stored_after = models.FloatField(default=0)
+    # Today, in the project's time zone
+    day = models.DateField(null=True)
+    tokens_today = models.BigIntegerField(default=0)
+    cost_today = models.BigIntegerField(default=0, help_text="micro-dollars")
+    cost_limit = models.BigIntegerField(null=True, help_text="micro-dollars a day, as declared by the client")
+    cost_total = models.BigIntegerField(default=0, help_text="micro-dollars, ever")
+    # Who reports it, and how it can be restarted
+    source = models.CharField(max_length=80, default="")
+    runner = models.CharField(max_length=80, default="")
+    runner_down = models.BooleanField(default=False)
+    restart_type = models.CharField(max_length=10, default="")
+    restart_target = models.CharField(max_length=300, default="")
+    # What the review concluded
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW)
+    incident: models.ForeignKey[Incident | None, Incident | None] = models.ForeignKey(
+        "Incident", models.SET_NULL, null=True, db_index=False, related_name="+", db_constraint=False
+    )
+    # The warning that stands and the one last given, each "INCIDENT:KIND:EVIDENCE": told once, again on new evidence.
+    warning = models.CharField(max_length=80, default="")
+    warned = models.CharField(max_length=80, default="")
+    warning_reason = models.CharField(max_length=300, default="")
+    hold = models.BooleanField(default=False)
+
+    class Meta:
+        indexes = [
+            # For: SELECT … WHERE check_at <= now ORDER BY check_at (the sweep)
+            models.Index(fields=["check_at"], name="state_due", condition=models.Q(check_at__isnull=False))
+        ]
+
+    def __str__(self) -> str:
+        return f"state of agent {self.agent_id}"
+
+
+class AgentMemory(models.Model):
+    """What the rules remember of an agent between reviews, and up to which heartbeat they have read."""
+
+    agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="memory")
+    read_to = models.BigIntegerField(default=0)
+    rules = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"memory of agent {self.agent_id}"
+
+
+class Heartbeat(models.Model):
+    """One report, append-only; partitioned by `day` (UTC) on PostgreSQL. Numbers are typed, contents are one JSON."""
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="heartbeats", db_constraint=False, db_index=False)
+    day = models.DateField()
+    received_at = models.DateTimeField()
+    beat_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null is "has none", outside the unique index
+    status = models.CharField(max_length=10)
+    progress = models.BooleanField(default=False)
+    tokens = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0, help_text="micro-dollars")
+    tool_calls = models.IntegerField(default=0)
+    iteration = models.BigIntegerField(null=True)
+    memory_mb = models.FloatField(null=True)
+    content: models.JSONField[Any, Any] = models.JSONField(null=True)
+    answer: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="What was answered, when not plain ok.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent", "beat_id", "day"], name="beat_once", condition=models.Q(beat_id__isnull=False)
+            )
+        ]
+        indexes = [models.Index(fields=["agent", "id"], name="beats_of_an_agent")]
+
+    def __str__(self) -> str:
+        return f"heartbeat {self.pk}"
+
+
+class Rollup(models.Model):
+    """Sums of an agent's heartbeats over a minute, an hour or a day (UTC). Charts and reports read these."""
+
+    class Span(models.TextChoices):
+        MINUTE = "m", "minute"
+        HOUR = "h", "hour"
+        DAY = "d", "day"
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="rollups", db_index=False)
+    span = models.CharField(max_length=1, choices=Span.choices)
+    start = models.DateTimeField()
+    beats = models.IntegerField(default=0)
+    errors = models.IntegerField(default=0)
+    progress = models.IntegerField(default=0)
+    tokens = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0, help_text="micro-dollars")
+    tool_calls = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agent", "span", "start"], name="one_rollup_a_span")]
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start}"
+
+
+class Pulse(models.Model):
+    """When a part of the watchdog last ran: `detector`, or `edge` for the web processes."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Outage(models.Model):
+    """A time in which the watchdog itself did not watch. Deadlines are moved by it; nobody is blamed for it."""
+
+    part = models.CharField(max_length=20)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-ended_at"]
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.started_at} – {self.ended_at}"
+
+
+class IncidentQuerySet(models.QuerySet["Incident"]):
+    def open(self) -> IncidentQuerySet:
+        return self.filter(resolved_at__isnull=True)
+
+
+class Incident(models.Model):
+    """One episode. Usually of one agent; when a host or runner falls silent, the others join with signals of their own."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "open"
+        ACKNOWLEDGED = "acknowledged", "acknowledged"
+        RESOLVED = "resolved", "resolved"
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="incidents")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="incidents")
+    kind = models.CharField(max_length=20, choices=SignalKind.choices)
+    severity = models.CharField(max_length=10, choices=Severity.choices)
+    reason = models.CharField(max_length=500)
+    together = models.BooleanField(default=False, help_text="A host, a runner or the network, not one agent.")
+    started_at = models.DateTimeField(help_text="When it became wrong, e.g. when the beat was due.")
+    opened_at = models.DateTimeField(help_text="When it was noticed.")
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=255, default="", blank=True)
+    resolved_at = models.DateTimeField(null=True)
+    resolved_by = models.CharField(max_length=255, default="", blank=True)
+    reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
+    cost_before = models.BigIntegerField(default=0, help_text="The agent's spend ever, in micro-dollars, at the start.")
+    cost = models.BigIntegerField(default=0, help_text="micro-dollars spent during it")
+
+    objects = IncidentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-opened_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent"], name="one_open_incident_an_agent", condition=models.Q(resolved_at__isnull=True)
+            )
+        ]
+        indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest_first")]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.agent}: {self.get_kind_display()}"
+
+    @property
+    def state(self) -> str:
+        if self.resolved_at:
+            return self.State.RESOLVED
+        return self.State.ACKNOWLEDGED if self.acknowledged_at else self.State.OPEN
+
+
+class Signal(models.Model):
+    """One thing that is wrong with one agent, with its evidence, within an incident."""
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="signals")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="signals")
+    kind = models.CharField(max_length=20, choices=SignalKind.choices)
+    severity = models.CharField(max_length=10, choices=Severity.choices)
+    reason = models.CharField(max_length=500)
+    evidence = models.JSONField(default=dict)
+    started_at = models.DateTimeField()
+    opened_at = models.DateTimeField()
+    cleared_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent", "kind"], name="one_open_signal_a_kind", condition=models.Q(cleared_at__isnull=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.reason}"
+
+
+class IncidentEvent(models.Model):
+    """One line of an incident's timeline, written with the change itself. Deliveries hang on it."""
+
+    class Kind(models.TextChoices):
+        OPENED = "opened", "opened"
+        UPDATED = "updated", "new signal"
+        REOPENED = "reopened", "came back"
+        ACKNOWLEDGED = "acknowledged", "acknowledged"
+        RESOLVED = "resolved", "resolved"
+        COMMAND = "command", "command"
+        NOTE = "note", "note"
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=15, choices=Kind.choices)
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=255, default="watchdog")
+    text = models.CharField(max_length=500)
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Command(models.Model):
+    """Restart or stop, for a runner: handed out once, void after a few minutes."""
+
+    class Action(models.TextChoices):
+        RESTART = "restart", "restart"
+        STOP = "stop", "stop"
+
+    class State(models.TextChoices):
+        PENDING = "pending", "waiting for the runner"
+        LEASED = "leased", "handed to the runner"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        REJECTED = "rejected", "rejected"
+        EXPIRED = "expired", "expired"
+
+    LIVE = (State.PENDING, State.LEASED)
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="commands")
+    incident = models.ForeignKey(Incident, models.SET_NULL, null=True, related_name="commands")
+    action = models.CharField(max_length=10, choices=Action.choices)
+    type = models.CharField(max_length=10, choices=RestartType.choices)
+    target = models.CharField(max_length=300)
+    runner = models.CharField(max_length=80, blank=True, help_text="Which runner last reported the target.")
+    refused_by = models.JSONField(default=list, help_text="Runners that said that the target is not theirs.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    requested_by = models.CharField(max_length=255)
+    reason = models.CharField(max_length=300, default="", blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    leased_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    result = models.CharField(max_length=500, default="", blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent"], name="one_live_command_an_agent", condition=models.Q(state__in=["pending", "leased"])
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.type}:{self.target}"
+
+

@@ -1,0 +1,71 @@
+"""Who is told: channels, and one delivery for each event and channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from agents.models import IncidentEvent
+from teams.models import Project
+
+
+class Channel(models.Model):
+    """Where a project's team is told. What `config` holds is up to the kind; see `channels/`."""
+
+    class Kind(models.TextChoices):
+        EMAIL = "email", "E-mail"
+        WEBHOOK = "webhook", "Webhook"
+        SLACK = "slack", "Slack"
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="channels")
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    name = models.CharField(max_length=100)
+    config: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
+    enabled = models.BooleanField(default=True)
+    disabled_reason = models.CharField(max_length=300, default="", blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    last_sent_at = models.DateTimeField(null=True, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False)
+    last_error = models.CharField(max_length=300, default="", blank=True, editable=False)
+
+    class Meta:
+        ordering = ["project", "name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.get_kind_display()})"
+
+
+class Delivery(models.Model):
+    """One message of one event to one channel. Written with the event; sent by whoever holds the lease."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "waiting"
+        SENT = "sent", "sent"
+        FAILED = "failed", "failed"
+        SKIPPED = "skipped", "not needed any more"
+
+    # Null for "send a test".
+    event = models.ForeignKey(IncidentEvent, models.CASCADE, null=True, related_name="deliveries")
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    message_id = models.CharField(max_length=40, unique=True, help_text="The same on every attempt.")
+    created_at = models.DateTimeField(default=timezone.now)
+    next_try_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=300, default="", blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "deliveries"
+        constraints = [models.UniqueConstraint(fields=["event", "channel"], name="one_delivery_an_event_and_channel")]
+        indexes = [
+            # For: the relay's search for what is due
+            models.Index(fields=["next_try_at"], name="delivery_due", condition=models.Q(state="pending"))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.state}"

@@ -1,0 +1,45 @@
+"""Who may do what in a team. Pure data: no Django, no clock.
+
+A role includes everything the roles below it may do.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+class Action(StrEnum):
+    VIEW = "view"  # see everything of the team
+    OPERATE = "operate"  # acknowledge, resolve, pause, restart, stop, send a test
+    CONFIGURE = "configure"  # agents' settings, channels
+    MANAGE = "manage"  # projects, keys, members, invitations
+    OWN = "own"  # the team itself: name, deletion, owners, plan
+
+
+_VIEWER: Final = frozenset({Action.VIEW})
+_MEMBER: Final = _VIEWER | {Action.OPERATE, Action.CONFIGURE}
+_ADMIN: Final = _MEMBER | {Action.MANAGE}
+_OWNER: Final = _ADMIN | {Action.OWN}
+
+PERMISSIONS: Final[dict[str, frozenset[Action]]] = {
+    Role.VIEWER: _VIEWER,
+    Role.MEMBER: _MEMBER,
+    Role.ADMIN: _ADMIN,
+    Role.OWNER: _OWNER,
+}
+
+
+def may(role: str | None, action: Action) -> bool:
+    """Whether a role (None: not a member) allows an action."""
+    return role is not None and action in PERMISSIONS.get(role, frozenset())
+
+
+def roles_with(action: Action) -> list[str]:
+    """The roles that allow an action, for a query."""
+    return [role for role, allowed in PERMISSIONS.items() if action in allowed]

@@ -1,0 +1,83 @@
+"""Four people in every test: an owner, a member, a viewer of one team, and a stranger with a project of their own."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from teams import services
+from teams.models import Project, Team, User
+from teams.roles import Role
+
+
+def _person(email: str) -> User:
+    from allauth.account.models import EmailAddress
+
+    user = User.objects.create_user(email, "correct horse battery")
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    return user
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return _person("owner@example.com")
+
+
+@pytest.fixture
+def team(owner: User) -> Team:
+    return services.create_team(owner=owner, name="Research")
+
+
+@pytest.fixture
+def project(team: Team, owner: User) -> Project:
+    return services.create_project(team=team, name="Production", actor=owner.email)
+
+
+@pytest.fixture
+def member(team: Team) -> User:
+    user = _person("member@example.com")
+    services.add_member(team=team, user=user, role=Role.MEMBER, actor="test")
+    return user
+
+
+@pytest.fixture
+def viewer(team: Team) -> User:
+    user = _person("viewer@example.com")
+    services.add_member(team=team, user=user, role=Role.VIEWER, actor="test")
+    return user
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    user = _person("stranger@example.com")
+    other = services.create_team(owner=user, name="Elsewhere")
+    services.create_project(team=other, name="Theirs", actor=user.email)
+    return user
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return User.objects.create_superuser("operator@example.com", "correct horse battery")
+
+
+@pytest.fixture
+def api_key(project: Project) -> str:
+    """The plaintext of an `agent` key of `project`."""
+    return services.issue_key(project=project, name="test", actor="test")[1]
+
+
+@pytest.fixture
+def full_key(project: Project) -> str:
+    return services.issue_key(project=project, name="full", scope="full", actor="test")[1]
+
+
+@pytest.fixture
+def client_of() -> object:
+    """`client_of(user)` is a browser in which that person is signed in."""
+
+    def signed_in(user: User) -> Client:
+        client = Client()
+        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return signed_in

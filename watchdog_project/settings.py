@@ -1,0 +1,268 @@
+"""Settings, read once from the environment. `.env.example` lists every variable."""
+
+import hashlib
+import secrets
+import tempfile
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+DATA_DIR = Path(env.str("DATA_DIR", default="var") or "var").absolute()
+EMBEDDED = not env.str("DATABASE_URL", default="")
+
+
+def _kept_secret(folder: Path) -> str:
+    """The embedded installation's key: made at the first start, kept beside its data."""
+    kept = folder / "secret_key"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Several processes may start at once: the first to link its file wins, all read the same one.
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as fresh:
+            fresh.write(secrets.token_urlsafe(50))
+        try:
+            kept.hardlink_to(fresh.name)
+        except FileExistsError:
+            pass
+        finally:
+            Path(fresh.name).unlink()
+    return kept.read_text()
+
+
+def broker_socket(folder: Path) -> Path:
+    """Where the embedded broker listens. A socket's path is limited to 107 bytes, so a long folder gets a short stand-in."""
+    path = folder / "broker.sock"
+    if len(bytes(path)) <= 100:
+        return path
+    return Path(tempfile.gettempdir()) / f"clevagent-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}.sock"
+
+
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    if not EMBEDDED:
+        raise ImproperlyConfigured("Set SECRET_KEY (50 random characters or more): DATABASE_URL is set.")
+    SECRET_KEY = _kept_secret(DATA_DIR)
+
+DEBUG = False
+BASE_URL = env.str("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
+_base = urlsplit(BASE_URL)
+_local = ["127.0.0.1", "localhost", "[::1]"] if EMBEDDED else []
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or [_base.hostname or "localhost", *_local]
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [BASE_URL]
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "axes",
+    "csp",
+    "teams",
+    "billing",
+    "agents",
+    "alerts",
+    "watchdog_project",
+]
+
+MIDDLEWARE = [
+    "watchdog_project.logs.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "watchdog_project.urls"
+WSGI_APPLICATION = "watchdog_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Data
+if EMBEDDED:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "watchdog.sqlite3",
+            # A heartbeat is answered only once it is on disk, so synchronous stays FULL; IMMEDIATE takes the write
+            # lock at the start, where waiting for it is possible.
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+            },
+            "CONN_MAX_AGE": None,
+        }
+    }
+else:
+    DATABASES = {"default": env.db("DATABASE_URL")}
+    DATABASES["default"]["OPTIONS"] = {
+        **DATABASES["default"].get("OPTIONS", {}),
+        "pool": {"min_size": 1, "max_size": 12, "timeout": 15},
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# People
+AUTH_USER_MODEL = "teams.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
+ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "ClevAgent Watchdog"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _base.scheme == "http"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 0.25
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_FORM_FIELD = "login"
+AXES_VERBOSE = False
+SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+
+# Transport: everything that needs TLS follows the scheme of BASE_URL.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+_tls = _base.scheme == "https"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _tls
+SECURE_HSTS_SECONDS = 31_536_000 if _tls else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# Static files are served by the web process itself, straight from the packages: no collect step.
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 3600
+
+# Mail
+EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
+vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["teams.auth.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["teams.auth.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["teams.errors.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "teams.paging.Pages",
+    "EXCEPTION_HANDLER": "teams.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "ClevAgent Watchdog",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# Work that is not a request
+REDIS_URL = env.str("REDIS_URL", default="")
+CELERY_BROKER_URL = (
+    env.str("CELERY_BROKER_URL", default="") or REDIS_URL or f"redis+socket://{broker_socket(DATA_DIR)}?virtual_host=0"
+)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SOFT_TIME_LIMIT = 50
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Publishing must fail fast when the broker is gone: the row is written, a sweep will find it.
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+}
+# The default scheduler keeps a file that a kill can corrupt; ours holds nothing worth keeping.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "agents.sweep", "schedule": 1.0, "options": {"expires": 5}},
+    "relay": {"task": "alerts.relay", "schedule": 2.0, "options": {"expires": 10}},
+    "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
+    "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
+}
+# What must be written in the same transaction as an incident's event; the name points the other way than imports do.
+INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
+
+# Product
+DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
+ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+LOGGING_CONFIG = "watchdog_project.logs.configure"
+LOGGING = {"format": LOG_FORMAT}
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+if SENTRY_DSN:
+    import sentry_sdk
+
+    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False)
