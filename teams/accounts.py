@@ -1,5 +1,7 @@
-from django import forms
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
+from django import forms
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -7,5 +9,5 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 class SignupForm(forms.Form):
-    def signup(self, request, user):
+    def signup(self, request: Any, user: Any) -> None:
         pass

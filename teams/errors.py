@@ -14,7 +14,13 @@ class ApiError(Exception):
     """A refusal with its status, code and a sentence that says what to do."""
 
     def __init__(
-        self, http_status: int, code: str, message: str, *, fields: dict[str, str] | None = None, retry_after: int | None = None
+        self,
+        http_status: int,
+        code: str,
+        message: str,
+        *,
+        fields: dict[str, str] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.http_status = http_status
@@ -71,7 +77,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:
     detail = error.detail if isinstance(error.detail, dict) else {"body": error.detail}
-    fields = {name: " ".join(str(part) for part in (why if isinstance(why, list) else [why])) for name, why in detail.items()}
+    fields = {
+        name: " ".join(str(part) for part in (why if isinstance(why, list) else [why])) for name, why in detail.items()
+    }
     message = "; ".join(f"{name}: {why}" for name, why in fields.items())
     return ApiError(422, "invalid", message, fields=fields).body()
 

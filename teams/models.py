@@ -111,7 +111,9 @@ class Project(models.Model):
         "strict mode", default=False, help_text="Refuse heartbeats of agents that were not created beforehand."
     )
     default_grace = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Seconds past the interval before an agent counts as down. Empty: one interval."
+        null=True,
+        blank=True,
+        help_text="Seconds past the interval before an agent counts as down. Empty: one interval.",
     )
     time_zone = models.CharField(
         max_length=50, default="UTC", help_text="Days of budgets and reports begin at midnight here."
@@ -146,7 +148,9 @@ class ApiKey(models.Model):
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
-    expires_at = models.DateTimeField(null=True, editable=False, help_text="Set by a rotation: the old key works until then.")
+    expires_at = models.DateTimeField(
+        null=True, editable=False, help_text="Set by a rotation: the old key works until then."
+    )
     revoked_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:

@@ -43,3 +43,17 @@ def may(role: str | None, action: Action) -> bool:
 def roles_with(action: Action) -> list[str]:
     """The roles that allow an action, for a query."""
     return [role for role, allowed in PERMISSIONS.items() if action in allowed]
+
+
+_RANK: Final = (Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER)
+
+
+def may_assign(own: str | None, new: str, before: str | None = None) -> bool:
+    """Whether someone of role `own` may make another a `new`, who was a `before` (None: nothing yet).
+
+    Nobody gives a role above their own, and nobody touches someone above themselves.
+    """
+    if not may(own, Action.MANAGE):
+        return False
+    highest = _RANK.index(Role(str(own)))
+    return all(_RANK.index(Role(role)) <= highest for role in (new, before) if role is not None)
