@@ -204,10 +204,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.auth.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["teams.errors.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["teams.rest.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "teams.paging.Pages",
-    "EXCEPTION_HANDLER": "teams.errors.handle",
+    "DEFAULT_PAGINATION_CLASS": "teams.rest.Pages",
+    "EXCEPTION_HANDLER": "teams.rest.handle",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {

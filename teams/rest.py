@@ -1,0 +1,74 @@
+"""What the REST framework is told in settings: strict JSON, errors in one shape, pages."""
+
+from typing import Any
+
+import msgspec
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404
+from rest_framework import exceptions, parsers, status
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from teams.errors import ApiError
+
+
+class Pages(LimitOffsetPagination):
+    """Lists of the API: `?limit=100&offset=0`, at most 1,000."""
+
+    default_limit = 100
+    max_limit = 1000
+
+
+class StrictJSONParser(parsers.JSONParser):
+    """JSON by the standard: no NaN, no infinities, no lone surrogates, no depth that breaks us."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        try:
+            return msgspec.json.decode(stream.read())
+        except RequestDataTooBig:
+            raise ApiError(413, "too_large", "The body is larger than this path accepts.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from None
+
+
+_CODES = {
+    400: "bad_request",
+    401: "invalid_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "rate_limited",
+}
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: ours and DRF's errors in the one shape; anything else is a bug and goes on up."""
+    if isinstance(error, ApiError):
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+        return Response(error.body(), status=error.http_status, headers=headers)
+    if isinstance(error, exceptions.ValidationError):
+        return Response(_invalid(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)
+    response = exception_handler(error, context)
+    if response is not None:
+        message = "Nothing here by that address." if isinstance(error, Http404) else _sentence(error)
+        response.data = {"error": {"code": _CODES.get(response.status_code, "error"), "message": message}}
+    return response
+
+
+def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:
+    detail = error.detail if isinstance(error.detail, dict) else {"body": error.detail}
+    fields = {
+        name: " ".join(str(part) for part in (why if isinstance(why, list) else [why])) for name, why in detail.items()
+    }
+    message = "; ".join(f"{name}: {why}" for name, why in fields.items())
+    return ApiError(422, "invalid", message, fields=fields).body()
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, PermissionDenied):
+        return str(error) or "You may not do this."
+    return str(getattr(error, "detail", error))
