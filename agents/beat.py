@@ -270,7 +270,9 @@ def _check(beat: Beat) -> None:
         if isinstance(value, float) and not value.is_integer():
             wrong.setdefault(name, "must be a whole number")
     if beat.usage and not _usage_is_sane(beat.usage):
-        wrong["usage"] = f"at most {USAGE_MOST} entries, counts from 0 to {TOKENS_MOST:,}, costs from 0 to {COST_MOST:,g}"
+        wrong["usage"] = (
+            f"at most {USAGE_MOST} entries, counts from 0 to {TOKENS_MOST:,}, costs from 0 to {COST_MOST:,g}"
+        )
     if wrong:
         raise ApiError(422, "invalid", "; ".join(f"{name}: {why}" for name, why in wrong.items()), fields=wrong)
 
@@ -285,7 +287,9 @@ def _wrong_texts(beat: Beat) -> dict[str, str]:
         wrong["restart_target"] = "must have 1 to 300 characters"
     if beat.container_id is not None and not 1 <= len(beat.container_id) <= 300:
         wrong["container_id"] = "must have 1 to 300 characters"
-    if beat.labels and (len(beat.labels) > LABELS_MOST or any(len(k) > 50 or len(v) > 200 for k, v in beat.labels.items())):
+    if beat.labels and (
+        len(beat.labels) > LABELS_MOST or any(len(k) > 50 or len(v) > 200 for k, v in beat.labels.items())
+    ):
         wrong["labels"] = f"at most {LABELS_MOST}, names up to 50 and values up to 200 characters"
     waiting = beat.waiting
     if isinstance(waiting, Waiting) and (not waiting.for_ or (waiting.until and waiting.until.tzinfo is None)):

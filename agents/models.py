@@ -136,7 +136,6 @@ class AgentState(models.Model):
     last_beat_at = models.DateTimeField(null=True)
     last_progress_at = models.DateTimeField(null=True)
     usual_gap = models.FloatField(null=True)
-    long_gaps = models.SmallIntegerField(default=0)
     progress_count = models.IntegerField(default=0)
     usual_progress_gap = models.FloatField(null=True)
     declared_interval = models.FloatField(null=True)
@@ -379,6 +378,21 @@ class IncidentEvent(models.Model):
         return self.text
 
 
+class Runner(models.Model):
+    """A local program that asks for commands, told by its source (see `sources.py`)."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="runners")
+    source = models.CharField(max_length=80)
+    polled_at = models.DateTimeField(help_text="When it last asked, to within half a minute.")
+
+    class Meta:
+        ordering = ["project", "source"]
+        constraints = [models.UniqueConstraint(fields=["project", "source"], name="runner_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.source
+
+
 class Command(models.Model):
     """Restart or stop, for a runner: handed out once, void after a few minutes."""
 
@@ -422,5 +436,3 @@ class Command(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.type}:{self.target}"
-
-

@@ -193,7 +193,6 @@ class Migration(migrations.Migration):
                 ('last_beat_at', models.DateTimeField(null=True)),
                 ('last_progress_at', models.DateTimeField(null=True)),
                 ('usual_gap', models.FloatField(null=True)),
-                ('long_gaps', models.SmallIntegerField(default=0)),
                 ('progress_count', models.IntegerField(default=0)),
                 ('usual_progress_gap', models.FloatField(null=True)),
                 ('declared_interval', models.FloatField(null=True)),

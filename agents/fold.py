@@ -1,0 +1,312 @@
+"""What one heartbeat changes in an agent's hot row, and what is answered. Pure: no Django, no clock.
+
+Every decision that needs only the row and the beat is taken here; everything slower waits for the review.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from agents import clocks
+from agents.beat import Beat, Waiting, hash_of
+
+# Published clients give up after 5 s and send the same body once more; the second copy of one that was stored late
+# or that waits in the same jam must not be counted again.
+RESENT_AFTER: Final = timedelta(seconds=4)
+RESENT_BEFORE: Final = timedelta(seconds=12)
+JAM: Final = 0.25
+LATE: Final = 4.0
+WAIT_LONGEST: Final = timedelta(hours=24)
+# A share of the daily limit from which each beat is looked at, so that a budget is never more than one beat late.
+BUDGET_NEAR: Final = 0.8
+RUNNER_SAYS_DOWN: Final = ("Not responding", "Restart attempted")
+
+
+class Hot(msgspec.Struct):
+    """The hot row, column for column; see `agents.models.AgentState`. Times are aware, money is in micro-dollars."""
+
+    agent_id: int
+    check_at: datetime | None
+    beats: int
+    last_beat_at: datetime | None
+    last_progress_at: datetime | None
+    usual_gap: float | None
+    progress_count: int
+    usual_progress_gap: float | None
+    declared_interval: float | None
+    declared_progress_timeout: float | None
+    waiting_for: str
+    waiting_until: datetime | None
+    reported: str
+    crashed: bool
+    iteration: int | None
+    message_hash: int | None
+    prompts_hash: int | None
+    calls_hash: int | None
+    memory_mb: float | None
+    instance: str
+    body_hash: int | None
+    stored_after: float
+    day: date | None
+    tokens_today: int
+    cost_today: int
+    cost_limit: int | None
+    cost_total: int
+    source: str
+    runner: str
+    runner_down: bool
+    restart_type: str
+    restart_target: str
+    warned: str
+    # Read only here: the review writes them.
+    status: str
+    incident_id: int | None
+    warning: str
+    warning_reason: str
+    hold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """What a person set that bears on a beat."""
+
+    clocks: clocks.Settings
+    daily_budget: int | None  # micro-dollars
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a beat came in, when it is stored, and which day that is for its project."""
+
+    received_at: datetime
+    stored_at: datetime
+    today: date
+
+    @property
+    def waited(self) -> float:
+        return (self.stored_at - self.received_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client is told. `warning` is given once per incident, evidence and client start."""
+
+    agent_id: int
+    warning: str | None = None
+    reason: str | None = None
+    incident: dict[str, Any] | None = None
+    hold: bool = False
+    status: str = "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "agent_id": self.agent_id,
+            "status": self.status,
+            "warning": self.warning,
+            "reason": self.reason,
+            "incident": self.incident,
+            "hold": self.hold,
+        }
+
+    @property
+    def is_plain(self) -> bool:
+        return self.warning is None and self.incident is None and not self.hold
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What is stored of a beat beside the hot row."""
+
+    tokens: int
+    cost: int
+    progress: bool
+    warning: str | None
+    reason: str | None
+
+
+WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
+
+
+def fold(hot: Hot, beat: Beat, given: Set, moment: Moment, source: str) -> Folded:
+    """Change the hot row by one beat and say what to store and answer of it."""
+    resent = _is_resent(hot, beat, moment)
+    tokens, cost = (0, 0) if resent else (beat.tokens, beat.cost)
+    if _started_anew(hot, beat):
+        hot.warned = ""
+    _count(hot, tokens, cost, beat, moment)
+    progress = not resent and _is_progress(hot, beat)
+    _mark_alive(hot, moment.received_at)
+    _mark_progress(hot, beat, moment.received_at, progress=progress)
+    looks_now = _needs_review(hot, beat, given)
+    _remember(hot, beat, source)
+    _bring_forward(hot, given, moment, now_please=looks_now)
+    warning, reason = _warn(hot, beat)
+    return Folded(tokens, cost, progress, warning, reason)
+
+
+def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
+    """The second copy of an old client's beat; ours send a `beat_id` and are told apart by it."""
+    if beat.beat_id or hot.body_hash != beat.body_hash or not (beat.tokens or beat.cost) or hot.last_beat_at is None:
+        return False
+    apart = moment.received_at - hot.last_beat_at
+    return RESENT_AFTER <= apart <= RESENT_BEFORE and (hot.stored_after > LATE or moment.waited > JAM)
+
+
+def _started_anew(hot: Hot, beat: Beat) -> bool:
+    """Whether the client was started again since its last beat: a warning it was given died with it."""
+    if beat.instance and beat.instance != hot.instance:
+        return True
+    went_back = beat.iteration_count is not None and hot.iteration is not None and beat.iteration_count < hot.iteration
+    ended = hot.reported == "shutdown" or hot.crashed
+    return went_back or (ended and beat.status != "shutdown")
+
+
+def _count(hot: Hot, tokens: int, cost: int, beat: Beat, moment: Moment) -> None:
+    if hot.day is None or moment.today > hot.day:
+        hot.day, hot.tokens_today, hot.cost_today = moment.today, 0, 0
+    hot.tokens_today += tokens
+    hot.cost_today += cost
+    hot.cost_total += cost
+    hot.body_hash = beat.body_hash
+    hot.stored_after = moment.waited
+
+
+def _is_progress(hot: Hot, beat: Beat) -> bool:
+    """Evidence of work: said so by our client, else anything new in what old clients send.
+
+    A stuck main loop goes on sending its old counter and its old five prompts, so a re-sent one counts for nothing.
+    """
+    if beat.status in ("error", "shutdown") or beat.by_runner:
+        return False
+    if beat.progress is not None:
+        return beat.progress
+    if beat.tokens or beat.cost or beat.tool_calls:
+        return True
+    return (
+        (bool(beat.message) and hash_of(beat.message or "") != hot.message_hash)
+        or (beat.iteration_count is not None and beat.iteration_count != hot.iteration)
+        or (bool(beat.prompt_hashes) and _hash_list(beat.prompt_hashes) != hot.prompts_hash)
+        or (bool(beat.tool_call_log) and _hash_calls(beat) != hot.calls_hash)
+    )
+
+
+def _hash_list(texts: list[str] | None) -> int:
+    return hash_of("\n".join(texts or ()))
+
+
+def _hash_calls(beat: Beat) -> int:
+    return hash_of(msgspec.json.encode(beat.tool_call_log))
+
+
+def _mark_alive(hot: Hot, at: datetime) -> None:
+    hot.beats += 1
+    if hot.last_beat_at is None or at < hot.last_beat_at:
+        hot.last_beat_at = hot.last_beat_at or at
+        return
+    if hot.reported != "shutdown":
+        gap = (at - hot.last_beat_at).total_seconds()
+        hot.usual_gap = clocks.learn(hot.usual_gap, gap, clocks.LEARNED_SMALLEST)
+    hot.last_beat_at = at
+
+
+def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> None:
+    if progress:
+        if hot.last_progress_at is not None and at > hot.last_progress_at:
+            gap = (at - hot.last_progress_at).total_seconds()
+            hot.usual_progress_gap = clocks.learn(hot.usual_progress_gap, gap, 1.0)
+        hot.progress_count += 1
+    elif beat.progress_age is None:
+        return
+    then = at if progress else at - timedelta(seconds=beat.progress_age or 0)
+    hot.last_progress_at = max(then, hot.last_progress_at or then)
+
+
+def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
+    """Whether the beat brings something to conclude, besides time."""
+    limit = given.daily_budget if given.daily_budget is not None else _limit(hot, beat)
+    return (
+        beat.status != hot.reported
+        or hot.status not in ("ok", "paused")
+        or beat.status in ("error", "shutdown")
+        or bool(beat.tool_call_log)
+        or beat.waiting is not msgspec.UNSET
+        or (limit is not None and bool(beat.cost) and hot.cost_today >= limit * BUDGET_NEAR)
+    )
+
+
+def _limit(hot: Hot, beat: Beat) -> int | None:
+    return hot.cost_limit if beat.cost_limit_usd is None else round(beat.cost_limit_usd * 1_000_000)
+
+
+def _remember(hot: Hot, beat: Beat, source: str) -> None:
+    """Keep what the beat said for comparing with the next; what it left out stays as it was."""
+    # A runner that finds a stopped agent not running says nothing new.
+    if not (hot.reported == "shutdown" and beat.status == "error" and says_down(hot, beat)):
+        hot.reported = beat.status
+    hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
+    hot.iteration = hot.iteration if beat.iteration_count is None else int(beat.iteration_count)
+    hot.message_hash = hash_of(beat.message) if beat.message else hot.message_hash
+    hot.prompts_hash = _hash_list(beat.prompt_hashes) if beat.prompt_hashes else hot.prompts_hash
+    hot.calls_hash = _hash_calls(beat) if beat.tool_call_log else hot.calls_hash
+    hot.memory_mb = hot.memory_mb if beat.memory_mb is None else beat.memory_mb
+    hot.instance = beat.instance or hot.instance
+    hot.declared_interval = beat.interval or hot.declared_interval
+    hot.declared_progress_timeout = beat.progress_timeout or hot.declared_progress_timeout
+    hot.cost_limit = _limit(hot, beat)
+    hot.source = source
+    _remember_wait(hot, beat)
+    _remember_runner(hot, beat, source)
+
+
+def _remember_wait(hot: Hot, beat: Beat) -> None:
+    """A wait holds until its time, a null, or the next progress; one without a time gets a day at most."""
+    if isinstance(beat.waiting, Waiting) and hot.last_beat_at is not None:
+        longest = hot.last_beat_at + WAIT_LONGEST
+        hot.waiting_for = beat.waiting.for_[:100]
+        hot.waiting_until = min(beat.waiting.until or longest, longest)
+    elif beat.waiting is None or beat.progress or beat.status == "shutdown":
+        hot.waiting_for, hot.waiting_until = "", None
+
+
+def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
+    """A runner's first `error` beat lacks the restart fields, so the last known target stays."""
+    if beat.restart_type:
+        hot.restart_type, hot.restart_target = beat.restart_type, beat.restart_target or beat.agent
+        hot.runner = source
+    elif beat.container_id and not hot.restart_type:
+        hot.restart_type, hot.restart_target = "docker", beat.container_id
+    hot.runner_down = beat.status == "error" and says_down(hot, beat)
+
+
+def says_down(hot: Hot, beat: Beat) -> bool:
+    """Whether a runner says that the target is not running, with or without the restart fields."""
+    message = beat.message or ""
+    first = message.startswith(f"{hot.restart_target or beat.agent} is not responding")
+    return first or (beat.by_runner and message.startswith(RUNNER_SAYS_DOWN))
+
+
+def _bring_forward(hot: Hot, given: Set, moment: Moment, *, now_please: bool) -> None:
+    """Earlier only: a row met too early costs one look, an index changed at every beat costs every beat."""
+    if given.paused:
+        return
+    look = moment.stored_at if now_please or hot.check_at is None else _deadline(hot, given)
+    if look is not None and (hot.check_at is None or look < hot.check_at):
+        hot.check_at = look
+
+
+def _deadline(hot: Hot, given: Set) -> datetime | None:
+    found = [clock.deadline for clock in (clocks.alive(given.clocks, hot), clocks.progress(given.clocks, hot)) if clock]
+    return min(found, default=None)
+
+
+def _warn(hot: Hot, beat: Beat) -> tuple[str | None, str | None]:
+    """The warning that stands, if this client was not told it yet. A runner cannot act on it, so it stays untold."""
+    if not hot.warning or hot.warning == hot.warned or beat.by_runner or beat.status == "shutdown":
+        return None, None
+    hot.warned = hot.warning
+    return WARNINGS.get(hot.warning.split(":")[1]), hot.warning_reason

@@ -1,0 +1,307 @@
+"""The hot path: heartbeats become durable. Write first, think later.
+
+Requests of one process that wait at the same moment share one transaction (group commit): whoever finds nobody
+committing leads, takes all that wait, writes them in three statements, commits, and wakes the others. There is no
+timer, so a lone beat waits for nobody; everyone is answered after their own commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import structlog
+from django.conf import settings
+from django.db import DataError, IntegrityError, OperationalError, transaction
+from django.urls import reverse
+from django.utils import timezone
+
+from agents import registration, store
+from agents.beat import Beat
+from agents.clocks import Settings
+from agents.fold import Answer, Folded, Hot, Moment, Set, fold
+from teams.auth import Caller
+from teams.errors import ApiError
+
+log = structlog.get_logger(__name__)
+
+BATCH_MOST: Final = 500
+QUEUE_MOST: Final = 5_000
+TRIES: Final = 3
+WAIT_LONGEST: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A beat as it came in. `source` tells one reporter from another; `detail` false keeps the sums, not the contents."""
+
+    caller: Caller
+    beat: Beat
+    received_at: datetime
+    source: str
+    detail: bool = True
+
+
+Outcome = Answer | ApiError
+
+
+def submit(received: Sequence[Received]) -> list[Outcome]:
+    """Store beats and answer each, in order; returns when they are durable.
+
+    An outcome is an ApiError where a beat was refused: 403 for an agent over the plan or unknown in strict mode,
+    503 with Retry-After when the database cannot take it now (nothing of that beat is stored then).
+    """
+    if not received:
+        return []
+    return _committer.submit(received)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request's beats and, later, their outcomes. `turn` is held until it is done or is to lead."""
+
+    received: Sequence[Received]
+    turn: threading.Lock
+    leads: bool = False
+    outcomes: list[Outcome] | None = None
+
+
+class Committer:
+    """Group commit for one process. `lanes` is how many transactions may run at once."""
+
+    def __init__(self, lanes: int = 1) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._queued = 0
+        self._free = lanes
+
+    def submit(self, received: Sequence[Received]) -> list[Outcome]:
+        job = _Job(received, threading.Lock())
+        if not self._enter(job):
+            return [_busy() for _ in received]
+        if job.outcomes is None:
+            self._lead()
+        assert job.outcomes is not None  # noqa: S101 - the leader, this thread or another, has just set it
+        return job.outcomes
+
+    def _enter(self, job: _Job) -> bool:
+        """Queue up. Returns once the job is done or it is this thread's turn to lead; False when too many wait."""
+        with self._guard:
+            if self._queued >= QUEUE_MOST:
+                return False
+            self._queued += len(job.received)
+            self._waiting.append(job)
+            if self._free:
+                self._free -= 1
+                return True
+            job.turn.acquire()
+        if not job.turn.acquire(timeout=WAIT_LONGEST):
+            return self._gave_up(job)
+        return True
+
+    def _gave_up(self, job: _Job) -> bool:
+        """Leave the queue, unless the job was taken meanwhile or has the lead: then its turn is near."""
+        with self._guard:
+            if job in self._waiting and not job.leads:
+                self._waiting.remove(job)
+                self._queued -= len(job.received)
+                return False
+        job.turn.acquire()
+        return True
+
+    def _lead(self) -> None:
+        """Commit what waits, wake who waited, and hand the lead to whoever came meanwhile."""
+        jobs = self._take()
+        try:
+            _commit_jobs(jobs)
+        finally:
+            self._hand_over(jobs)
+
+    def _take(self) -> list[_Job]:
+        with self._guard:
+            jobs, size = [], 0
+            while self._waiting and (not jobs or size + len(self._waiting[0].received) <= BATCH_MOST):
+                job = self._waiting.popleft()
+                size += len(job.received)
+                jobs.append(job)
+            return jobs
+
+    def _hand_over(self, jobs: list[_Job]) -> None:
+        for job in jobs:
+            if job.outcomes is None:
+                job.outcomes = [_busy() for _ in job.received]
+            if job.turn.locked():
+                job.turn.release()
+        with self._guard:
+            self._queued -= sum(len(job.received) for job in jobs)
+            if self._waiting:
+                self._waiting[0].leads = True
+                self._waiting[0].turn.release()
+            else:
+                self._free += 1
+
+
+_committer = Committer()
+
+
+def _busy() -> ApiError:
+    return ApiError(503, "busy", "The server cannot store heartbeats right now; send it again.", retry_after=2)
+
+
+def _commit_jobs(jobs: list[_Job]) -> None:
+    outcomes = commit([received for job in jobs for received in job.received])
+    start = 0
+    for job in jobs:
+        end = start + len(job.received)
+        job.outcomes = outcomes[start:end]
+        start = end
+
+
+def commit(received: Sequence[Received]) -> list[Outcome]:
+    """Store beats in one transaction; when that fails, each in its own, so that a poisoned one fails alone."""
+    try:
+        return _store(received)
+    except (IntegrityError, DataError, OperationalError) as error:
+        if len(received) > 1 and not _is_down(error):
+            return [outcome for one in received for outcome in _commit_alone(one)]
+        return _commit_alone(received[0]) if len(received) == 1 else [_refused(error) for _ in received]
+
+
+def _commit_alone(received: Received) -> list[Outcome]:
+    """One beat, tried again: after a deadlock, or after a copy of it won the race and is now there to be seen."""
+    for attempt in range(TRIES):
+        try:
+            return _store([received])
+        except (IntegrityError, OperationalError) as error:
+            if attempt == TRIES - 1 or _is_down(error):
+                return [_refused(error)]
+        except DataError as error:
+            log.warning("heartbeat refused by the database", agent=received.beat.agent, error=str(error))
+            return [ApiError(422, "invalid", "The heartbeat holds a value that cannot be stored.")]
+    raise AssertionError("unreachable")
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether the database itself is away, so that trying row by row would only take longer."""
+    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") not in ("40P01", "40001")
+
+
+def _refused(error: Exception) -> ApiError:
+    log.error("heartbeats could not be stored", error=str(error))
+    return _busy()
+
+
+def _store(received: Sequence[Received]) -> list[Outcome]:
+    with transaction.atomic():
+        now = timezone.now()
+        found, refused = _lock(received, now)
+        writing = _Writing(now)
+        for index, one in enumerate(received):
+            if index in found:
+                writing.add(index, one, found[index])
+        if writing.hot:
+            store.update(writing.hot.values())
+        if writing.beats:
+            store.insert(writing.beats)
+    return [writing.outcomes[index] if index in found else refused[index] for index in range(len(received))]
+
+
+def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, store.Found], dict[int, ApiError]]:
+    """Lock the agents of all beats, making those that report for the first time."""
+    wanted = [
+        {"i": i, "project_id": one.caller.project_id, "name": one.beat.agent, "beat_id": one.beat.beat_id}
+        for i, one in enumerate(received)
+    ]
+    found = store.lock(wanted, now.date())
+    unknown = [index for index in range(len(received)) if index not in found]
+    if not unknown:
+        return found, {}
+    refused = registration.register({index: (received[index].caller, received[index].beat) for index in unknown}, now)
+    return store.lock(wanted, now.date()), refused
+
+
+class _Writing:
+    """One transaction's rows, folded beat by beat in the order of arrival."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.hot: dict[int, Hot] = {}
+        self.beats: list[dict[str, Any]] = []
+        self.outcomes: dict[int, Answer] = {}
+        self._seen: dict[tuple[int, str], Answer] = {}
+
+    def add(self, index: int, one: Received, found: store.Found) -> None:
+        agent_id, beat_id = found.hot.agent_id, one.beat.beat_id
+        if found.stored_before:
+            self.outcomes[index] = _again(agent_id, found.answer_before)
+        elif beat_id and (agent_id, beat_id) in self._seen:
+            self.outcomes[index] = self._seen[agent_id, beat_id]
+        else:
+            answer = self._fold(one, found)
+            self.outcomes[index] = answer
+            if beat_id:
+                self._seen[agent_id, beat_id] = answer
+
+    def _fold(self, one: Received, found: store.Found) -> Answer:
+        hot = self.hot.setdefault(found.hot.agent_id, found.hot)
+        today = self.now.astimezone(_zone(one.caller.time_zone)).date()
+        moment = Moment(one.received_at, self.now, today)
+        folded = fold(hot, one.beat, _set(found, one.caller), moment, one.source)
+        answer = _answer(hot, folded)
+        self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
+        return answer
+
+
+def _set(found: store.Found, caller: Caller) -> Set:
+    grace = found.grace if found.grace is not None else caller.default_grace
+    return Set(Settings(found.interval, grace, found.progress_timeout), found.daily_budget, found.paused)
+
+
+def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: datetime) -> dict[str, Any]:
+    beat = one.beat
+    return {
+        "agent_id": agent_id,
+        "day": now.date(),
+        "received_at": one.received_at,
+        "beat_id": beat.beat_id,
+        "status": beat.status,
+        "progress": folded.progress,
+        "tokens": folded.tokens,
+        "cost": folded.cost,
+        "tool_calls": beat.calls,
+        "iteration": beat.iteration_count,
+        "memory_mb": beat.memory_mb,
+        "content": beat.content() if one.detail else None,
+        "answer": None if answer.is_plain else answer.as_dict(),
+    }
+
+
+def _answer(hot: Hot, folded: Folded) -> Answer:
+    incident = None
+    if hot.incident_id and hot.warning.startswith(f"{hot.incident_id}:"):
+        kind = hot.warning.split(":")[1]
+        incident = {"id": hot.incident_id, "kind": kind, "url": _incident_url(hot.incident_id)}
+    return Answer(hot.agent_id, folded.warning, folded.reason, incident, hot.hold)
+
+
+def _again(agent_id: int, before: dict[str, Any] | None) -> Answer:
+    """The answer that was given to the same beat."""
+    if not before:
+        return Answer(agent_id)
+    return Answer(agent_id, before["warning"], before["reason"], before["incident"], before["hold"])
+
+
+@lru_cache(maxsize=4096)
+def _incident_url(incident_id: int) -> str:
+    return settings.BASE_URL + reverse("admin:agents_incident_change", args=[incident_id])
+
+
+@lru_cache(maxsize=512)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)

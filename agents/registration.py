@@ -1,0 +1,61 @@
+"""How a name that reports for the first time becomes an agent, within the team's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from agents.beat import Beat
+from agents.models import Agent, AgentName, AgentState
+from billing.limits import has_room, plan_of
+from teams.auth import Caller
+from teams.errors import ApiError
+from teams.models import Project, Team
+
+
+def register(unknown: Mapping[int, tuple[Caller, Beat]], now: datetime) -> dict[int, ApiError]:
+    """Make an agent for each name that has none; call it in the heartbeat's transaction.
+
+    Returns the refusals, by the caller's own index: 403 `unknown_agent` in strict mode, 403 `agent_limit_reached`
+    over the plan, 403 `unknown_project` when the project is gone.
+    """
+    refused: dict[int, ApiError] = {}
+    for index, (caller, beat) in unknown.items():
+        error = _register_one(caller, beat, now)
+        if error is not None:
+            refused[index] = error
+    return refused
+
+
+def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
+    if caller.strict:
+        message = f"The project is in strict mode and knows no agent “{beat.agent}”. Create it first, or turn strict mode off."
+        return ApiError(403, "unknown_agent", message)
+    # The team's row is the queue for new agents: two first beats at once must not both take the last place.
+    if Team.objects.select_for_update(of=("self",)).filter(pk=caller.team_id).first() is None:
+        return ApiError(403, "unknown_project", "The project of this key has been deleted.")
+    if AgentName.objects.filter(project_id=caller.project_id, name=beat.agent).exists():
+        return None
+    return _over_the_plan(caller) or _create(caller.project_id, beat, now)
+
+
+def _over_the_plan(caller: Caller) -> ApiError | None:
+    plan = plan_of(caller.team_id)
+    if has_room(plan.agents, Agent.objects.filter(project__team_id=caller.team_id).count()):
+        return None
+    message = (
+        f"The {plan.label} plan watches {plan.agents} agents and all places are taken. Delete one or change the plan."
+    )
+    return ApiError(403, "agent_limit_reached", message)
+
+
+def _create(project_id: int, beat: Beat, now: datetime) -> None:
+    create_agent(project=Project(pk=project_id), name=beat.agent, agent_type=beat.agent_type or "", now=now)
+
+
+def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:
+    """An agent with its name and its hot row. Raises IntegrityError when the name is taken."""
+    agent = Agent.objects.create(project_id=project.pk, name=name, agent_type=agent_type, created_at=now)
+    AgentName.objects.create(project_id=project.pk, name=name, agent=agent)
+    AgentState.objects.create(agent=agent)
+    return agent

@@ -1,0 +1,189 @@
+"""The three statements of the hot path, on PostgreSQL and on SQLite: lock and read, update, insert.
+
+Each takes one JSON parameter that holds the whole batch: 4 µs a row against 36 for arrays (measured on PostgreSQL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from django.db import connection
+
+from agents.fold import Hot
+
+# Written by a heartbeat: column -> PostgreSQL type. Order as in `Hot`.
+_TYPES: Final[dict[str, str]] = {
+    "check_at": "timestamptz",
+    "beats": "bigint",
+    "last_beat_at": "timestamptz",
+    "last_progress_at": "timestamptz",
+    "usual_gap": "float8",
+    "progress_count": "int",
+    "usual_progress_gap": "float8",
+    "declared_interval": "float8",
+    "declared_progress_timeout": "float8",
+    "waiting_for": "text",
+    "waiting_until": "timestamptz",
+    "reported": "text",
+    "crashed": "boolean",
+    "iteration": "bigint",
+    "message_hash": "bigint",
+    "prompts_hash": "bigint",
+    "calls_hash": "bigint",
+    "memory_mb": "float8",
+    "instance": "text",
+    "body_hash": "bigint",
+    "stored_after": "float8",
+    "day": "date",
+    "tokens_today": "bigint",
+    "cost_today": "bigint",
+    "cost_limit": "bigint",
+    "cost_total": "bigint",
+    "source": "text",
+    "runner": "text",
+    "runner_down": "boolean",
+    "restart_type": "text",
+    "restart_target": "text",
+    "warned": "text",
+}
+_READ_ONLY: Final = ("status", "incident_id", "warning", "warning_reason", "hold")
+_SETTINGS: Final = ("interval", "grace", "progress_timeout", "daily_budget_usd", "paused_at")
+_BEAT_TYPES: Final[dict[str, str]] = {
+    "agent_id": "bigint",
+    "day": "date",
+    "received_at": "timestamptz",
+    "beat_id": "text",
+    "status": "text",
+    "progress": "boolean",
+    "tokens": "bigint",
+    "cost": "bigint",
+    "tool_calls": "int",
+    "iteration": "bigint",
+    "memory_mb": "float8",
+    "content": "jsonb",
+    "answer": "jsonb",
+}
+_TIMES: Final = frozenset(name for name, kind in _TYPES.items() if kind == "timestamptz")
+_TRUTHS: Final = frozenset({"crashed", "runner_down", "hold"})
+# A client may send the same beat again for so long.
+RESEND_DAYS: Final = timedelta(days=2)
+
+_hot_columns = ("agent_id", *_TYPES, *_READ_ONLY)
+
+
+class Found(NamedTuple):
+    """What is known of one beat's agent: the hot row, what a person set, and whether the beat is stored already."""
+
+    hot: Hot
+    interval: float | None
+    grace: float | None
+    progress_timeout: float | None
+    daily_budget: int | None
+    paused: bool
+    stored_before: bool
+    answer_before: Any
+
+
+def lock(wanted: list[dict[str, Any]], today: date) -> dict[int, Found]:
+    """Lock the agents of `wanted` ({"i", "project_id", "name", "beat_id"}), in the order of their ids; by `i`.
+
+    Names without an agent are left out.
+    """
+    select = ", ".join([f"s.{name}" for name in _hot_columns] + [f"a.{name}" for name in _SETTINGS])
+    source = _rows_of({"i": "int", "project_id": "bigint", "name": "text", "beat_id": "text"})
+    sql = f"""
+        SELECT b.i, {select}, h.id, h.answer
+        FROM {source} AS b
+        JOIN agents_agentname n ON n.project_id = b.project_id AND n.name = b.name
+        JOIN agents_agent a ON a.id = n.agent_id
+        JOIN agents_agentstate s ON s.agent_id = n.agent_id
+        LEFT JOIN agents_heartbeat h ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day >= %s
+        ORDER BY s.agent_id, b.i {"FOR UPDATE OF s" if _on_postgresql() else ""}
+    """  # noqa: S608 - names from the tables above, values as parameters
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_json(wanted), (today - RESEND_DAYS).isoformat()])
+        return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
+
+
+def update(hot_rows: Iterable[Hot]) -> None:
+    """Write the hot rows back."""
+    sets = ", ".join(f"{name} = b.{name}" for name in _TYPES)
+    sql = f"""
+        UPDATE agents_agentstate AS s SET {sets}
+        FROM {_rows_of({"agent_id": "bigint", **_TYPES})} AS b WHERE s.agent_id = b.agent_id
+    """  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_json(list(hot_rows))])
+
+
+def insert(beats: list[dict[str, Any]]) -> None:
+    """Append heartbeats. Raises IntegrityError when one with the same `beat_id` came in at the same moment."""
+    names = ", ".join(_BEAT_TYPES)
+    sql = f"""
+        INSERT INTO agents_heartbeat ({names})
+        SELECT {names} FROM {_rows_of(_BEAT_TYPES)} AS b
+    """  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_json(beats)])
+
+
+def _rows_of(types: dict[str, str]) -> str:
+    """SQL that turns the one JSON parameter into rows."""
+    if _on_postgresql():
+        return f"(SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r({', '.join(f'{n} {t}' for n, t in types.items())}))"
+    parts = ", ".join(f"{_sqlite_value(name, kind)} AS {name}" for name, kind in types.items())
+    return f"(SELECT {parts} FROM json_each(%s))"
+
+
+def _sqlite_value(name: str, kind: str) -> str:
+    # JSON columns are texts there, and a JSON null must become an SQL one.
+    return f"nullif(value -> '$.{name}', 'null')" if kind == "jsonb" else f"value ->> '$.{name}'"
+
+
+def _on_postgresql() -> bool:
+    return connection.vendor == "postgresql"
+
+
+def _json(rows: list[Any]) -> str:
+    return msgspec.json.encode(rows, enc_hook=None).decode() if _on_postgresql() else _sqlite_json(rows)
+
+
+def _sqlite_json(rows: list[Any]) -> str:
+    """Times as Django writes them on SQLite: UTC, without a zone, a blank between date and time."""
+    plain = [_sqlite_row(row if isinstance(row, dict) else msgspec.structs.asdict(row)) for row in rows]
+    return msgspec.json.encode(plain).decode()
+
+
+def _sqlite_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _sqlite_time(value) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _sqlite_time(value: datetime) -> str:
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+
+
+def _found(row: tuple[Any, ...]) -> Found:
+    hot_end = len(_hot_columns)
+    values = row[:hot_end] if _on_postgresql() else map(_from_sqlite, _hot_columns, row[:hot_end])
+    interval, grace, progress_timeout, budget, paused_at, stored_id, answer = row[hot_end:]
+    return Found(
+        Hot(*values),
+        interval,
+        grace,
+        progress_timeout,
+        None if budget is None else round(float(budget) * 1_000_000),
+        paused_at is not None,
+        stored_id is not None,
+        msgspec.json.decode(answer) if isinstance(answer, str) else answer,
+    )
+
+
+def _from_sqlite(name: str, value: Any) -> Any:
+    if name in _TIMES and value is not None:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    if name == "day" and value is not None:
+        return date.fromisoformat(value)
+    return bool(value) if name in _TRUTHS else value
