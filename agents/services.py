@@ -1,0 +1,141 @@
+"""What people do to agents. Each write is audited in its own transaction and makes the review look again soon.
+
+`actor` is text: a person's e-mail, `key:PREFIX` or `watchdog`. Refusals are ApiErrors meant for the person who asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+
+from agents.models import Agent, AgentName, AgentState
+from teams.errors import ApiError
+from teams.services import audit
+
+SETTABLE: Final = (
+    "interval",
+    "grace",
+    "progress_timeout",
+    "daily_budget_usd",
+    "daily_token_limit",
+    "labels",
+    "kind",
+    "restart_policy",
+    "restart_type",
+    "restart_target",
+    "rules",
+)
+
+
+@transaction.atomic
+def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: datetime) -> Agent:
+    """Set what a person may set: names of `SETTABLE`, and `aliases`, the whole list of other names. Values are valid.
+
+    Raises ApiError 422 when only one of `restart_type` and `restart_target` would be set, 409 `name_taken` when an
+    alias is another agent's name.
+    """
+    before = {name: getattr(agent, name) for name in SETTABLE if name in changes}
+    changed = {name: changes[name] for name, old in before.items() if changes[name] != old}
+    for name, value in changed.items():
+        setattr(agent, name, value)
+    _require_whole_target(agent)
+    if changed:
+        agent.save(update_fields=list(changed))
+        data = {name: {"from": _plain(before[name]), "to": _plain(value)} for name, value in changed.items()}
+        _note(agent, "agent.changed", actor, data)
+    if "aliases" in changes:
+        _set_aliases(agent, changes["aliases"], actor)
+    _look_again(agent, now)
+    return agent
+
+
+def _require_whole_target(agent: Agent) -> None:
+    if bool(agent.restart_type) != bool(agent.restart_target):
+        missing = "restart_target" if agent.restart_type else "restart_type"
+        why = "set restart_type and restart_target together, or neither"
+        raise ApiError(422, "invalid", f"{missing}: {why}", fields={missing: why})
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def aliases_of(agent: Agent) -> list[str]:
+    """The other names it reports under, oldest first. Reads `names`: fetch them ahead for a list."""
+    return [row.name for row in agent.names.all() if row.name != agent.name]
+
+
+def _set_aliases(agent: Agent, wanted: Iterable[str], actor: str) -> None:
+    before = set(AgentName.objects.filter(agent=agent).exclude(name=agent.name).values_list("name", flat=True))
+    after = set(wanted) - {agent.name}
+    for name in sorted(after - before):
+        _add_name(agent, name)
+    gone = before - after
+    AgentName.objects.filter(agent=agent, name__in=gone).delete()
+    if after != before:
+        _note(agent, "agent.aliases_changed", actor, {"added": sorted(after - before), "removed": sorted(gone)})
+
+
+@transaction.atomic
+def add_alias(*, agent: Agent, name: str, actor: str, now: datetime) -> AgentName:
+    """Let the agent report under one more name. Raises ApiError 409 `name_taken` when another agent has it."""
+    alias = _add_name(agent, name)
+    _note(agent, "agent.aliases_changed", actor, {"added": [name], "removed": []})
+    _look_again(agent, now)
+    return alias
+
+
+def _add_name(agent: Agent, name: str) -> AgentName:
+    try:
+        with transaction.atomic():
+            return AgentName.objects.create(project_id=agent.project_id, name=name, agent=agent)
+    except IntegrityError:
+        raise _name_taken(agent, name) from None
+
+
+def _name_taken(agent: Agent, name: str) -> ApiError:
+    owner = Agent.objects.get(names__project=agent.project_id, names__name=name)
+    if owner.name == name:
+        message = f"“{name}” is an agent with its own history. Delete the agent {name} first, then add its name as an alias."
+    else:
+        message = f"“{name}” is an alias of the agent {owner.name}. Remove it there first."
+    return ApiError(409, "name_taken", message, fields={"aliases": message})
+
+
+@transaction.atomic
+def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
+    """Stop judging the agent until it is resumed; its heartbeats are still kept. Pausing twice changes nothing."""
+    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=True).update(paused_at=now):
+        agent.paused_at = now
+        _note(agent, "agent.paused", actor)
+        _look_again(agent, now)
+    return agent
+
+
+@transaction.atomic
+def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
+    """Judge the agent again. Resuming one that is not paused changes nothing."""
+    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(paused_at=None):
+        agent.paused_at = None
+        _note(agent, "agent.resumed", actor)
+        _look_again(agent, now)
+    return agent
+
+
+@transaction.atomic
+def delete_agent(*, agent: Agent, actor: str) -> None:
+    """Remove the agent with its names, history and incidents. Its next heartbeat would make a new one."""
+    _note(agent, "agent.deleted", actor, {"id": agent.pk})
+    agent.delete()
+
+
+def _note(agent: Agent, action: str, actor: str, data: dict[str, Any] | None = None) -> None:
+    audit(team=agent.project.team, actor=actor, action=action, target=agent.name, data=data)
+
+
+def _look_again(agent: Agent, now: datetime) -> None:
+    AgentState.objects.filter(agent=agent).update(check_at=now)
