@@ -29,7 +29,7 @@ def register(unknown: Mapping[int, tuple[Caller, Beat]], now: datetime) -> dict[
 
 def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
     if caller.strict:
-        message = f"The project is in strict mode and knows no agent “{beat.agent}”. Create it first, or turn strict mode off."
+        message = f"The project is in strict mode and has no agent “{beat.agent}”. Create it, or turn strict mode off."
         return ApiError(403, "unknown_agent", message)
     # The team's row is the queue for new agents: two first beats at once must not both take the last place.
     if Team.objects.select_for_update(of=("self",)).filter(pk=caller.team_id).first() is None:
@@ -44,7 +44,7 @@ def _over_the_plan(caller: Caller) -> ApiError | None:
     if has_room(plan.agents, Agent.objects.filter(project__team_id=caller.team_id).count()):
         return None
     message = (
-        f"The {plan.label} plan watches {plan.agents} agents and all places are taken. Delete one or change the plan."
+        f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan."
     )
     return ApiError(403, "agent_limit_reached", message)
 

@@ -66,8 +66,6 @@ _BEAT_TYPES: Final[dict[str, str]] = {
     "content": "jsonb",
     "answer": "jsonb",
 }
-_TIMES: Final = frozenset(name for name, kind in _TYPES.items() if kind == "timestamptz")
-_TRUTHS: Final = frozenset({"crashed", "runner_down", "hold"})
 # A client may send the same beat again for so long.
 RESEND_DAYS: Final = timedelta(days=2)
 
@@ -148,7 +146,7 @@ def _on_postgresql() -> bool:
 
 
 def _json(rows: list[Any]) -> str:
-    return msgspec.json.encode(rows, enc_hook=None).decode() if _on_postgresql() else _sqlite_json(rows)
+    return msgspec.json.encode(rows).decode() if _on_postgresql() else _sqlite_json(rows)
 
 
 def _sqlite_json(rows: list[Any]) -> str:
@@ -167,7 +165,7 @@ def _sqlite_time(value: datetime) -> str:
 
 def _found(row: tuple[Any, ...]) -> Found:
     hot_end = len(_hot_columns)
-    values = row[:hot_end] if _on_postgresql() else map(_from_sqlite, _hot_columns, row[:hot_end])
+    values = row[:hot_end] if _on_postgresql() else map(_aware, row[:hot_end])
     interval, grace, progress_timeout, budget, paused_at, stored_id, answer = row[hot_end:]
     return Found(
         Hot(*values),
@@ -181,9 +179,6 @@ def _found(row: tuple[Any, ...]) -> Found:
     )
 
 
-def _from_sqlite(name: str, value: Any) -> Any:
-    if name in _TIMES and value is not None:
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    if name == "day" and value is not None:
-        return date.fromisoformat(value)
-    return bool(value) if name in _TRUTHS else value
+def _aware(value: Any) -> Any:
+    """SQLite's driver gives times without their zone, which is UTC."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
