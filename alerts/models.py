@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from agents.models import IncidentEvent
@@ -28,6 +30,9 @@ class Channel(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_sent_at = models.DateTimeField(null=True, editable=False)
     failing_since = models.DateTimeField(null=True, editable=False)
+    # While it fails, all its deliveries wait together: `failures` attempts in a row, the next not before `retry_at`.
+    failures = models.PositiveIntegerField(default=0, editable=False)
+    retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.CharField(max_length=300, default="", blank=True, editable=False)
 
     class Meta:
@@ -35,6 +40,30 @@ class Channel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.get_kind_display()})"
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def pending(self) -> DeliveryQuerySet:
+        return self.filter(state=Delivery.State.PENDING)
+
+    def leased(self, now: datetime) -> DeliveryQuerySet:
+        """In somebody's hands at this moment."""
+        return self.pending().filter(lease_until__gt=now)
+
+    def unleased(self, now: datetime) -> DeliveryQuerySet:
+        return self.pending().filter(Q(lease_until__isnull=True) | Q(lease_until__lte=now))
+
+    def due(self, now: datetime) -> DeliveryQuerySet:
+        """What may be sent now: one at a time in a channel, and the events of one incident in their order."""
+        of_channel = Delivery.objects.filter(channel=OuterRef("channel"))
+        earlier = of_channel.pending().filter(event__incident=OuterRef("event__incident"), pk__lt=OuterRef("pk"))
+        return self.pending().filter(
+            ~Exists(of_channel.leased(now)),
+            ~Exists(earlier),
+            Q(channel__retry_at__isnull=True) | Q(channel__retry_at__lte=now),
+            Q(channel__enabled=True) | Q(event__isnull=True),
+            next_try_at__lte=now,
+        )
 
 
 class Delivery(models.Model):
@@ -45,6 +74,9 @@ class Delivery(models.Model):
         SENT = "sent", "sent"
         FAILED = "failed", "failed"
         SKIPPED = "skipped", "not needed any more"
+
+    # Ends in which the channel's readers did not get the message.
+    UNTOLD = (State.FAILED, State.SKIPPED)
 
     # Null for "send a test".
     event = models.ForeignKey(IncidentEvent, models.CASCADE, null=True, related_name="deliveries")
@@ -58,13 +90,17 @@ class Delivery(models.Model):
     sent_at = models.DateTimeField(null=True)
     last_error = models.CharField(max_length=300, default="", blank=True)
 
+    objects = DeliveryQuerySet.as_manager()
+
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "deliveries"
         constraints = [models.UniqueConstraint(fields=["event", "channel"], name="one_delivery_an_event_and_channel")]
         indexes = [
             # For: the relay's search for what is due
-            models.Index(fields=["next_try_at"], name="delivery_due", condition=models.Q(state="pending"))
+            models.Index(fields=["next_try_at"], name="delivery_due", condition=Q(state="pending")),
+            # For: what else waits or is being sent in the same channel
+            models.Index(fields=["channel", "id"], name="delivery_waiting", condition=Q(state="pending")),
         ]
 
     def __str__(self) -> str:

@@ -1,10 +1,11 @@
-"""What every kind of channel is: a module with KIND, a Config and `send`. Kinds see a Message, never our models."""
+"""What every kind of channel is: a module with the names of `ChannelKind`. Kinds see a Message, never our models."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,8 @@ class Message:
     """What is told, ready to be put into any channel's words.
 
     `id` is the same on every attempt. `type` is the webhook's (`incident.opened` …, `channel.test`), `payload` its
-    `data`. `severity` is `warning`, `critical` or `ok`. `lines` are short facts, most important first.
+    `data`. `severity` is `warning`, `critical` or `ok`. `lines` are short facts, most important first. `thread` is the
+    same for all messages of one incident.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Message:
     team: str
     project: str
     payload: dict[str, Any]
+    thread: str
 
 
 class ChannelError(Exception):
@@ -41,3 +44,39 @@ class ChannelError(Exception):
         self.permanent = permanent
         self.disable = disable
         self.retry_after = retry_after
+
+
+class ConfigError(ValueError):
+    """A channel's settings do not make sense. `field` is the one to mend; the text says how."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ChannelKind(Protocol):
+    """The face of a module in this package. Its `Config` is opaque to callers: what `parse` gives, `send` takes."""
+
+    @property
+    def KIND(self) -> str:  # noqa: N802
+        """As stored and as named in the API; also the module's name."""
+
+    @property
+    def LABEL(self) -> str:  # noqa: N802
+        """As shown to people."""
+
+    @property
+    def TELLS_ACKNOWLEDGED(self) -> bool:  # noqa: N802
+        """Whether its readers want to hear that somebody takes care."""
+
+    def parse(self, data: Mapping[str, Any]) -> Any:
+        """The Config in stored or entered data; unknown fields are ignored. Raises `ConfigError`."""
+
+    def generate(self) -> dict[str, str]:
+        """Settings made by us when a channel is created, e.g. a signing secret: shown once, never entered."""
+
+    def public(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The stored settings as anybody of the team may see them."""
+
+    def send(self, config: Any, message: Message) -> None:
+        """Hand a message over. Raises `ChannelError`. Takes seconds at most: the caller holds a lease."""

@@ -1,0 +1,101 @@
+"""E-mail, through the server's own mail settings."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMultiAlternatives
+from django.core.validators import validate_email
+from django.template.loader import render_to_string
+
+from alerts.channels.base import ChannelError, ConfigError, Message
+
+KIND: Final = "email"
+LABEL: Final = "E-mail"
+TELLS_ACKNOWLEDGED: Final = False
+MOST_ADDRESSES: Final = 20
+
+
+class Config(msgspec.Struct, frozen=True):
+    to: list[str]
+
+
+def parse(data: Mapping[str, Any]) -> Config:
+    """`{"to": ["ops@example.com"]}`, up to 20 addresses."""
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError:
+        raise ConfigError("to", 'Give a list of e-mail addresses, e.g. ["ops@example.com"].') from None
+    if not 1 <= len(config.to) <= MOST_ADDRESSES:
+        raise ConfigError("to", f"Give between one and {MOST_ADDRESSES} e-mail addresses.")
+    for address in config.to:
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise ConfigError("to", f"{address[:100]} is not an e-mail address.") from None
+    return config
+
+
+def generate() -> dict[str, str]:
+    return {}
+
+
+def public(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"to": data.get("to", [])}
+
+
+def send(config: Config, message: Message) -> None:
+    mail = compose(config, message)
+    try:
+        mail.send()
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = [code for code, _ in error.recipients.values()]
+        raise ChannelError(
+            f"The mail server refused every recipient ({codes[0]}).", permanent=all(code >= 500 for code in codes)
+        ) from None
+    except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
+        raise ChannelError(
+            f"The mail server refused the message ({error.smtp_code}).", permanent=error.smtp_code >= 500
+        ) from None
+    except smtplib.SMTPAuthenticationError:
+        raise ChannelError("The mail server refused this server's user name or password.") from None
+    except smtplib.SMTPException:
+        raise ChannelError("The mail server broke off the conversation.") from None
+    except TimeoutError:
+        raise ChannelError("The mail server did not answer in time.") from None
+    except OSError:
+        raise ChannelError("The mail server cannot be reached.") from None
+
+
+def compose(config: Config, message: Message) -> EmailMultiAlternatives:
+    """The mail: text, the same as HTML, and the headers that keep one incident in one thread."""
+    domain = urlsplit(settings.BASE_URL).hostname or "localhost"
+    thread = f"<{message.thread}@{domain}>"
+    mail = EmailMultiAlternatives(
+        subject=_one_line(message.title)[:200],
+        body="\n".join([_one_line(message.title), "", *message.lines, "", message.url, "", _origin(message)]),
+        to=config.to,
+        headers={
+            "Message-ID": f"<{message.id}@{domain}>",
+            "References": thread,
+            "In-Reply-To": thread,
+            "Auto-Submitted": "auto-generated",
+        },
+    )
+    mail.attach_alternative(render_to_string("alerts/message.html", {"message": message}), "text/html")
+    return mail
+
+
+def _origin(message: Message) -> str:
+    return f"ClevAgent Watchdog, {message.team} / {message.project}"
+
+
+def _one_line(text: str) -> str:
+    """A header is one line: whatever a name holds, it cannot begin another one."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

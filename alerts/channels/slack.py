@@ -1,0 +1,88 @@
+"""Slack, by an incoming webhook's address; other chats that take Slack's format work too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from alerts.channels import http
+from alerts.channels.base import ChannelError, ConfigError, Message
+
+KIND: Final = "slack"
+LABEL: Final = "Slack"
+TELLS_ACKNOWLEDGED: Final = False
+
+# Slack's limits, in characters as sent
+HEADER_LENGTH: Final = 150
+SECTION_LENGTH: Final = 3000
+MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
+
+
+class Config(msgspec.Struct, frozen=True):
+    url: str
+
+
+def parse(data: Mapping[str, Any]) -> Config:
+    """`{"url": "https://hooks.slack.com/services/…"}`"""
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError:
+        raise ConfigError("url", "Give the address of the incoming webhook.") from None
+    http.check_url(config.url)
+    return config
+
+
+def generate() -> dict[str, str]:
+    return {}
+
+
+def public(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Whoever has the address can post, so only its host and its last four characters are shown."""
+    url = str(data.get("url", ""))
+    return {"url": f"{urlsplit(url).scheme}://{urlsplit(url).hostname}/…{url[-4:]}" if url else ""}
+
+
+def send(config: Config, message: Message) -> None:
+    body = msgspec.json.encode(compose(message))
+    reply = http.post(config.url, body, {"Content-Type": "application/json"})
+    if 200 <= reply.status < 300:
+        return
+    if reply.status in (404, 410):
+        raise ChannelError(
+            f"Slack answered {reply.status}: this address is not in use any more.", permanent=True, disable=True
+        )
+    raise ChannelError(http.describe(reply), permanent=reply.status in (400, 403), retry_after=reply.retry_after)
+
+
+def compose(message: Message) -> dict[str, Any]:
+    """The body: a header, the facts, a link; `text` is what notifications show."""
+    mark = MARKS.get(message.severity, "")
+    origin = f"<{message.url}|Open in ClevAgent Watchdog> · {escape(message.team)} / {escape(message.project)}"
+    return {
+        "text": _cut(escape(f"{mark} {message.title}"), SECTION_LENGTH),
+        "blocks": [
+            {"type": "header", "text": {"type": "plain_text", "text": _cut(f"{mark} {message.title}", HEADER_LENGTH)}},
+            _section(_facts(message)),
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(origin, SECTION_LENGTH)}]},
+        ],
+    }
+
+
+def escape(text: str) -> str:
+    """Slack's three control characters, so that a name is neither a link nor a mention."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _facts(message: Message) -> str:
+    return _cut("\n".join(escape(line) for line in message.lines) or escape(message.title), SECTION_LENGTH)
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,67 @@
+"""A signed webhook, as Standard Webhooks describes it: every event, in full, for programs."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from standardwebhooks import Webhook
+
+from alerts.channels import http
+from alerts.channels.base import ChannelError, ConfigError, Message
+
+KIND: Final = "webhook"
+LABEL: Final = "Webhook"
+TELLS_ACKNOWLEDGED: Final = True
+
+
+class Config(msgspec.Struct, frozen=True):
+    url: str
+    secret: str
+
+
+def parse(data: Mapping[str, Any]) -> Config:
+    """`{"url": "https://…"}`; the secret is ours."""
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError:
+        raise ConfigError("url", "Give the address to post to.") from None
+    http.check_url(config.url)
+    return config
+
+
+def generate() -> dict[str, str]:
+    """A secret of 32 random bytes, `whsec_…`."""
+    return {"secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+
+
+def public(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The address without its query, which may hold a token."""
+    address, question, _ = str(data.get("url", "")).partition("?")
+    return {"url": address + ("?…" if question else "")}
+
+
+def send(config: Config, message: Message) -> None:
+    body, headers = sign(config.secret, message, datetime.now(UTC))
+    reply = http.post(config.url, body, headers)
+    if 200 <= reply.status < 300:
+        return
+    if reply.status == 410:
+        raise ChannelError("The receiver answered 410: it wants no more messages.", permanent=True, disable=True)
+    raise ChannelError(http.describe(reply), retry_after=reply.retry_after)
+
+
+def sign(secret: str, message: Message, now: datetime) -> tuple[bytes, dict[str, str]]:
+    """The exact bytes to send and their headers. `now` is the time of this attempt, in UTC."""
+    at = message.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    body = msgspec.json.encode({"type": message.type, "timestamp": at, "data": message.payload})
+    return body, {
+        "Content-Type": "application/json",
+        "webhook-id": message.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message.id, now, body.decode()),
+    }

@@ -1,0 +1,75 @@
+"""Alerts that are never lost: a delivery is a row, written with the event it tells of and sent after the commit.
+
+Whoever sends holds a lease on the row. A killed worker's lease runs out and the relay hands the row to another one,
+with the same message id: at least once, never lost.
+"""
+
+import uuid
+from functools import partial
+
+from django.db import transaction
+
+from agents.models import Incident, IncidentEvent
+from alerts import channels, routing
+from alerts.knock import knock
+from alerts.models import Channel, Delivery
+from alerts.routing import Listener
+
+
+def new_message_id() -> str:
+    """What receivers tell repeats by."""
+    return f"msg_{uuid.uuid4().hex}"
+
+
+def enqueue(event: IncidentEvent) -> None:
+    """Write the deliveries of an event, inside the transaction that wrote the event; workers are woken on commit."""
+    if event.kind not in routing.TOLD:
+        return
+    unaware = _withdraw_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
+    due_at = routing.not_before(event.kind, event.incident.reopened, event.at)
+    deliveries = Delivery.objects.bulk_create(
+        Delivery(
+            event=event,
+            channel_id=listener.channel_id,
+            message_id=new_message_id(),
+            created_at=event.at,
+            next_try_at=due_at,
+        )
+        for listener in _listeners(event.incident, unaware)
+        if routing.is_told(event.kind, listener)
+    )
+    if deliveries and due_at <= event.at:
+        transaction.on_commit(partial(knock, [delivery.pk for delivery in deliveries]))
+
+
+def _listeners(incident: Incident, unaware: set[int]) -> list[Listener]:
+    """The enabled channels of the incident's project and what each knows of it."""
+    told = Delivery.objects.filter(event__incident=incident, event__kind__in=routing.FAILURES)
+    knowing = set(told.exclude(state__in=Delivery.UNTOLD).values_list("channel_id", flat=True))
+    enabled = Channel.objects.filter(project_id=incident.project_id, enabled=True).order_by("pk")
+    return [
+        Listener(
+            channel_id=pk,
+            wants_acknowledged=channels.BY_KIND[kind].TELLS_ACKNOWLEDGED,
+            knows=pk in knowing,
+            unaware=pk in unaware,
+        )
+        for pk, kind in enabled.values_list("pk", "kind")
+    ]
+
+
+def _withdraw_recovery(event: IncidentEvent) -> set[int]:
+    """Skip recoveries that nobody was told yet. Returns the channels that for certain were not told.
+
+    One whose sender died may have been told: it hears of the reopening too.
+    """
+    waiting = (
+        Delivery.objects.unleased(event.at)
+        .filter(event__incident_id=event.incident_id, event__kind=IncidentEvent.Kind.RESOLVED)
+        .select_for_update(of=("self",))
+    )
+    withdrawn = list(waiting)
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in withdrawn]).update(
+        state=Delivery.State.SKIPPED, lease_until=None
+    )
+    return {delivery.channel_id for delivery in withdrawn if delivery.lease_until is None}
