@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+from django.db import connection
 from django.test import Client
 
 from teams import services
 from teams.models import Project, Team, User
 from teams.roles import Role
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what cannot run here, and begin with what takes longest."""
+    missing = {}
+    if connection.vendor != "postgresql":
+        missing["postgres"] = pytest.mark.skip(reason="needs PostgreSQL")
+    if not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        missing["browser"] = pytest.mark.skip(reason="needs Chromium")
+    for item in items:
+        for name, skip in missing.items():
+            if item.get_closest_marker(name):
+                item.add_marker(skip)
+    items.sort(key=lambda item: item.get_closest_marker("live") is None)
 
 
 def _person(email: str) -> User:

@@ -13,8 +13,8 @@ if "TEST_DATA_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["TEST_DATA_DIR"], ignore_errors=True)
 os.environ["DATA_DIR"] = os.environ["TEST_DATA_DIR"]
 
-from watchdog_project.settings import *  # noqa: E402, F403
-from watchdog_project.settings import DATA_DIR, DATABASES, EMBEDDED  # noqa: E402
+from watchdog_project.settings import *  # noqa: F403
+from watchdog_project.settings import DATA_DIR, DATABASES, EMBEDDED
 
 if EMBEDDED:
     # A file, not memory: threads get connections of their own, and real locks.

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import environ
@@ -11,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env: Any = environ.Env()  # type: ignore[no-untyped-call]
 
-DATA_DIR = Path(env.str("DATA_DIR", default="var") or "var").absolute()
+DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "var").absolute()
 EMBEDDED = not env.str("DATABASE_URL", default="")
 
 
@@ -35,7 +36,7 @@ def _kept_secret(folder: Path) -> str:
 
 
 def broker_socket(folder: Path) -> Path:
-    """Where the embedded broker listens. A socket's path is limited to 107 bytes, so a long folder gets a short stand-in."""
+    """Where the embedded broker listens. A socket's path holds 107 bytes, so a long folder gets a short stand-in."""
     path = folder / "broker.sock"
     if len(bytes(path)) <= 100:
         return path
@@ -84,6 +85,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "watchdog_project.logs.RequestIdMiddleware",
+    "watchdog_project.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -117,7 +119,7 @@ TEMPLATES = [
 
 # Data
 if EMBEDDED:
-    DATABASES = {
+    DATABASES: dict[str, Any] = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "watchdog.sqlite3",
@@ -135,8 +137,11 @@ else:
     DATABASES = {"default": env.db("DATABASE_URL")}
     DATABASES["default"]["OPTIONS"] = {
         **DATABASES["default"].get("OPTIONS", {}),
-        "pool": {"min_size": 1, "max_size": 12, "timeout": 15},
+        # More than a worker has threads: one that waits for a dead channel must not keep the sweep from its connection.
+        "pool": {"min_size": 1, "max_size": 20, "timeout": 15},
     }
+# The web processes note this often that they are there; the detector takes a gap for our own outage. 0: never.
+EDGE_PULSE_SECONDS = 2
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -228,6 +233,8 @@ CELERY_BROKER_URL = (
     env.str("CELERY_BROKER_URL", default="") or REDIS_URL or f"redis+socket://{broker_socket(DATA_DIR)}?virtual_host=0"
 )
 CELERY_TASK_IGNORE_RESULT = True
+# Sending waits for other people's servers; in a queue of its own it can have workers of its own.
+CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_SOFT_TIME_LIMIT = 50

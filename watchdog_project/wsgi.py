@@ -18,7 +18,7 @@ Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def read_chunked(app: Wsgi) -> Wsgi:
-    """Give bodies without Content-Length one; a body over the limit gets one byte more than the limit, so views answer 413."""
+    """Give a body without Content-Length one; of one over the limit a byte more is read, so that views answer 413."""
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not environ.get("CONTENT_LENGTH") and environ.get("wsgi.input_terminated"):
@@ -31,3 +31,7 @@ def read_chunked(app: Wsgi) -> Wsgi:
 
 
 application = read_chunked(get_wsgi_application())
+
+from watchdog_project.health import start_edge_pulse  # noqa: E402 - models can be imported only now
+
+start_edge_pulse()

@@ -1,0 +1,99 @@
+"""The processes of the embedded installation, each `python -m watchdog_project.parts NAME …`; see `embedded`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import warnings
+from typing import Any
+
+from celery.exceptions import SecurityWarning
+
+from watchdog_project.supervise import die_with_parent
+
+WEB_THREADS = 64
+WORKER_THREADS = 16
+
+
+def web(host: str, port: int) -> None:
+    """Serve HTTP: granian's own parent and one worker with threads, for SQLite has one writer."""
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces
+    from granian.log import LogLevels
+
+    Granian(
+        "watchdog_project.wsgi:application",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        blocking_threads=WEB_THREADS,
+        workers_kill_timeout=6,
+        log_level=LogLevels.error,
+    ).serve(target_loader=_load_application, wrap_loader=False)
+
+
+def _load_application() -> Any:
+    die_with_parent()
+    from watchdog_project.wsgi import application
+
+    return application
+
+
+def worker() -> None:
+    """Run tasks from every queue."""
+    # Started by the administrator or not: what it runs comes from our own database only, never pickled.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    _celery("worker", "-P", "threads", "-c", str(WORKER_THREADS), "-Q", "celery,alerts", *quiet)
+
+
+def beat() -> None:
+    """Send what is due every few seconds, minutes, hours."""
+    _celery("beat", "--pidfile=")
+
+
+def _celery(*arguments: str) -> None:
+    from watchdog_project.celery import app
+
+    app.start(argv=["--quiet", *arguments])
+
+
+def prepare(owner: str, new_key: bool) -> None:
+    """Bring the database up to date and make the first team and project; prints what `create_project --json` does."""
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", interactive=False, verbosity=0)
+    options: dict[str, Any] = {"team": "My team", "project": "Production", "owner": owner, "operator": True}
+    from django.core.management import get_commands
+
+    if "create_project" not in get_commands():
+        print(json.dumps({"project": "Production", "api_key": "none yet", "sign_in_url": "none yet"}))
+        return
+    call_command("create_project", json=True, no_key=not new_key, **options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["web", "worker", "beat", "prepare"])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--owner", default="owner@localhost")
+    parser.add_argument("--new-key", action="store_true")
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
+    die_with_parent()
+    if options.part == "web":
+        web(options.host, options.port)
+    elif options.part == "prepare":
+        prepare(options.owner, options.new_key)
+    else:
+        {"worker": worker, "beat": beat}[options.part]()
+
+
+if __name__ == "__main__":
+    main()
