@@ -5,15 +5,22 @@ with the same message id: at least once, never lost.
 """
 
 import uuid
+from datetime import datetime
 from functools import partial
+from typing import Final
 
 from django.db import transaction
+from django.db.models import Min
 
 from agents.models import Incident, IncidentEvent
 from alerts import channels, routing
 from alerts.knock import knock
 from alerts.models import Channel, Delivery
+from alerts.retry import LIFETIME
 from alerts.routing import Listener
+
+# How many channels one run of the relay wakes workers for; the next run is seconds away.
+MOST_KNOCKS: Final = 500
 
 
 def new_message_id() -> str:
@@ -40,6 +47,21 @@ def enqueue(event: IncidentEvent) -> None:
     )
     if deliveries and due_at <= event.at:
         transaction.on_commit(partial(knock, [delivery.pk for delivery in deliveries]))
+
+
+def relay(now: datetime) -> None:
+    """Wake workers for what is due and in nobody's hands: one delivery a channel, the rest follow by themselves."""
+    give_up(now)
+    first = Delivery.objects.due(now).order_by().values("channel").annotate(first=Min("pk"))
+    knock(list(first.values_list("first", flat=True)[:MOST_KNOCKS]))
+
+
+def give_up(now: datetime) -> None:
+    """End what has waited a day for a channel that still does not work."""
+    late = Delivery.objects.unleased(now).filter(
+        created_at__lte=now - LIFETIME, event__isnull=False, channel__retry_at__isnull=False
+    )
+    late.update(state=Delivery.State.FAILED, lease_until=None, last_error="Given up: the channel failed for 24 hours.")
 
 
 def _listeners(incident: Incident, unaware: set[int]) -> list[Listener]:

@@ -1,0 +1,174 @@
+"""An incident's event in words: what is wrong with which agent, since when, why, what it cost, what was tried."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.conf import settings
+from django.urls import reverse
+
+from agents.models import Agent, Incident, IncidentEvent, SignalKind
+from agents.representation import agent_ref, dollars, incident_dict, incident_url
+from alerts.channels.base import Message
+from alerts.models import Channel, Delivery
+from teams.models import Project
+
+_TYPES: Final[dict[str, str]] = {
+    IncidentEvent.Kind.OPENED: "incident.opened",
+    IncidentEvent.Kind.REOPENED: "incident.opened",
+    IncidentEvent.Kind.UPDATED: "incident.updated",
+    IncidentEvent.Kind.ACKNOWLEDGED: "incident.acknowledged",
+    IncidentEvent.Kind.RESOLVED: "incident.resolved",
+}
+_WRONG: Final[dict[str, str]] = {
+    SignalKind.MISSED_HEARTBEAT: "is down",
+    SignalKind.STALLED: "is stalled",
+    SignalKind.LOOP: "is in a loop",
+    SignalKind.COST: "is over its budget",
+    SignalKind.ERROR: "reports an error",
+    SignalKind.CRASH: "crashed",
+    SignalKind.MEMORY: "is running out of memory",
+    SignalKind.RESTART_FAILED: "could not be restarted",
+}
+
+
+def of_delivery(delivery: Delivery) -> Message:
+    """The message of a delivery, from what is known now; a delivery without an event is a test."""
+    if delivery.event is None:
+        return _test(delivery.channel, delivery)
+    incident = (
+        Incident.objects.select_related("project__team", "agent__state")
+        .prefetch_related("signals__agent", "events", "commands")
+        .get(pk=delivery.event.incident_id)
+    )
+    return of_event(delivery.event, incident, delivery.message_id)
+
+
+def of_event(event: IncidentEvent, incident: Incident, message_id: str) -> Message:
+    """The message of an incident's event."""
+    over = event.kind == IncidentEvent.Kind.RESOLVED
+    return Message(
+        id=message_id,
+        type=_TYPES[event.kind],
+        at=event.at,
+        title=_title(event, incident),
+        lines=tuple(_clean(line) for line in _lines(event, incident)),
+        severity="ok" if over else incident.severity,
+        url=incident_url(incident.pk),
+        team=incident.project.team.name,
+        project=incident.project.name,
+        payload={"incident": incident_dict(incident), "agent": _agent(incident.agent), **_owners(incident.project)},
+        thread=f"incident-{incident.pk}",
+    )
+
+
+def _test(channel: Channel, delivery: Delivery) -> Message:
+    return Message(
+        id=delivery.message_id,
+        type="channel.test",
+        at=delivery.created_at,
+        title=_clean(f"Test of {channel.name}"),
+        lines=("This is a test. Alerts of this project will arrive here.",),
+        severity="ok",
+        url=settings.BASE_URL + reverse("admin:index"),
+        team=channel.project.team.name,
+        project=channel.project.name,
+        payload={"incident": None, "agent": None, **_owners(channel.project)},
+        thread=f"channel-{channel.pk}",
+    )
+
+
+def _agent(agent: Agent) -> dict[str, Any]:
+    state = getattr(agent, "state", None)
+    return {**agent_ref(agent), "status": str(state.status) if state else "new"}
+
+
+def _owners(project: Project) -> dict[str, str]:
+    return {"project": project.name, "team": project.team.name}
+
+
+def _title(event: IncidentEvent, incident: Incident) -> str:
+    name = _subject(incident)
+    match event.kind:
+        case IncidentEvent.Kind.RESOLVED | IncidentEvent.Kind.ACKNOWLEDGED:
+            title = f"{name}: {event.text[:1].lower()}{event.text[1:]}"
+        case IncidentEvent.Kind.REOPENED:
+            title = f"{name} {_wrong(incident)} again"
+        case IncidentEvent.Kind.UPDATED:
+            title = f"{name}: also {_newest(event, incident)}"
+        case _:
+            title = f"{name} {_wrong(incident)}"
+    return _clean(title)
+
+
+def _subject(incident: Incident) -> str:
+    if not incident.together:
+        return incident.agent.name
+    agents = {signal.agent_id for signal in incident.signals.all()}
+    return f"{len(agents)} agents of {incident.project.name}"
+
+
+def _wrong(incident: Incident) -> str:
+    return "fell silent together" if incident.together else _WRONG.get(incident.kind, "needs attention")
+
+
+def _newest(event: IncidentEvent, incident: Incident) -> str:
+    signals = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
+    return str(signals[-1].get_kind_display()) if signals else event.text
+
+
+def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
+    over = event.kind == IncidentEvent.Kind.RESOLVED
+    lines = [incident.reason]
+    if event.kind in (IncidentEvent.Kind.UPDATED, IncidentEvent.Kind.REOPENED) and event.text != incident.reason:
+        lines.append(event.text)
+    lines.append(_since(incident, event.at, over))
+    lines += [
+        f"{signal.agent.name}, {signal.get_kind_display()}: {signal.reason}"
+        for signal in incident.signals.all()
+        if not signal.cleared_at and signal.reason not in lines
+    ][:10]
+    if incident.cost:
+        lines.append(f"Spent since it began: {_money(incident.cost)}")
+    lines += [
+        f"Tried: {command.action} of {command.target}: {_outcome(command)}" for command in incident.commands.all()
+    ]
+    if incident.acknowledged_by and not over:
+        lines.append(f"Acknowledged by {incident.acknowledged_by}")
+    return lines
+
+
+def _outcome(command: Any) -> str:
+    state = command.get_state_display()
+    return f"{state}, {command.result}" if command.result else state
+
+
+def _since(incident: Incident, now: datetime, over: bool) -> str:
+    start = f"{incident.started_at.astimezone(_zone(incident.project)):%d %b %Y, %H:%M:%S %Z}"
+    length = _duration((incident.resolved_at or now) - incident.started_at)
+    return f"Since {start}, for {length}" if not over else f"It began on {start} and lasted {length}"
+
+
+def _zone(project: Project) -> ZoneInfo:
+    try:
+        return ZoneInfo(project.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def _duration(length: timedelta) -> str:
+    """The two largest units, e.g. `2 h 5 min`."""
+    seconds = max(0, int(length.total_seconds()))
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+
+
+def _money(micro: int) -> str:
+    usd = dollars(micro)
+    return f"${usd:,.2f}" if usd >= 0.01 else f"${usd:.6f}"
+
+
+def _clean(text: str) -> str:
+    """One printable line: names and reasons come from anywhere."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

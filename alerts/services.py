@@ -1,0 +1,132 @@
+"""The writes on channels, each audited. `actor` is text: a person's e-mail or `key:PREFIX`.
+
+What cannot be done raises `teams.errors.ApiError`: 422 with the field to mend, 403 when the plan has no room.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import transaction
+
+from alerts import channels, outbox, sending
+from alerts.channels.base import ConfigError
+from alerts.models import Channel, Delivery
+from billing import limits
+from teams.errors import ApiError
+from teams.models import Project, Team
+from teams.services import audit
+
+
+@transaction.atomic
+def create_channel(
+    *, project: Project, kind: str, name: str, config: Mapping[str, Any], actor: str
+) -> tuple[Channel, str | None]:
+    """Add a channel. The second value is the secret we made for it, if its kind has one: shown now and never again."""
+    generated = channels.BY_KIND[kind].generate()
+    checked = _checked(kind, {**config, **generated})
+    _make_room(project.team)
+    channel = Channel.objects.create(project=project, kind=kind, name=name, config=checked)
+    audit(team=project.team, actor=actor, action="channel.created", target=str(channel), data={"kind": kind})
+    return channel, generated.get("secret")
+
+
+def _checked(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as it is stored: what the kind knows, nothing else."""
+    try:
+        parsed: dict[str, Any] = msgspec.to_builtins(channels.BY_KIND[kind].parse(config))
+    except ConfigError as error:
+        raise ApiError(422, "invalid", str(error), fields={f"config.{error.field}": str(error)}) from None
+    return parsed
+
+
+def _make_room(team: Team) -> None:
+    """Refuse one more channel than the plan allows; the team's row is locked, so two cannot both be the last."""
+    Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+    plan = limits.plan_of(team.pk)
+    used = Channel.objects.filter(project__team=team).count()
+    if not limits.has_room(plan.channels, used):
+        message = f"The {plan.label} plan has room for {plan.channels} channels. Delete one or choose a larger plan."
+        raise ApiError(403, "channel_limit_reached", message)
+
+
+@transaction.atomic
+def change_channel(
+    *,
+    channel: Channel,
+    actor: str,
+    now: datetime,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    enabled: bool | None = None,
+) -> Channel:
+    """Change what is given. Settings left out of `config` stay; made secrets always do.
+
+    A changed address or a channel switched on starts afresh: its past failures are forgotten.
+    """
+    channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
+    before = (channel.name, channel.config, channel.enabled)
+    channel.name = channel.name if name is None else name
+    if config is not None:
+        kept = channels.BY_KIND[channel.kind].generate().keys()
+        given = {key: value for key, value in config.items() if key not in kept}
+        channel.config = _checked(channel.kind, {**channel.config, **given})
+    channel.enabled = channel.enabled if enabled is None else enabled
+    changed = [
+        word
+        for word, old, new in zip(("name", "config", "enabled"), before, _values(channel), strict=True)
+        if old != new
+    ]
+    if changed:
+        _apply(channel, changed, now)
+        audit(
+            team=channel.project.team,
+            actor=actor,
+            action="channel.changed",
+            target=str(channel),
+            data={"changed": changed},
+        )
+    return channel
+
+
+def _values(channel: Channel) -> tuple[str, dict[str, Any], bool]:
+    return channel.name, channel.config, channel.enabled
+
+
+def _apply(channel: Channel, changed: list[str], now: datetime) -> None:
+    if "enabled" in changed:
+        # In both directions: what was written just before it went off would be stale when it is on again.
+        sending.skip_waiting(channel, now)
+        channel.disabled_reason = ""
+    if {"config", "enabled"} & set(changed):
+        channel.failing_since = channel.retry_at = None
+        channel.failures, channel.last_error = 0, ""
+        channel.deliveries.unleased(now).filter(attempts__gt=0).update(next_try_at=now)
+    channel.save()
+
+
+@transaction.atomic
+def delete_channel(*, channel: Channel, actor: str) -> None:
+    """Remove a channel with its deliveries."""
+    audit(team=channel.project.team, actor=actor, action="channel.deleted", target=str(channel))
+    channel.delete()
+
+
+def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
+    """Send a test at once, also to a channel that is off. It is tried once; the delivery says how it went.
+
+    Takes as long as the channel does, at most some 10 seconds: call it outside any transaction.
+    """
+    delivery = Delivery.objects.create(
+        channel=channel,
+        message_id=outbox.new_message_id(),
+        created_at=now,
+        next_try_at=now,
+        lease_until=now + sending.LEASE,
+        attempts=1,
+    )
+    audit(team=channel.project.team, actor=actor, action="channel.tested", target=str(channel))
+    sending.send(delivery, now)
+    delivery.refresh_from_db()
+    return delivery
