@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
+
+# Lets a class say which model its form or admin is of: `ModelForm[User]`.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env: Any = environ.Env()  # type: ignore[no-untyped-call]
@@ -88,7 +92,7 @@ MIDDLEWARE = [
     "watchdog_project.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "watchdog_project.policy.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -112,6 +116,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "teams.accounts.installation",
             ]
         },
     }
@@ -164,6 +169,7 @@ AUTH_PASSWORD_VALIDATORS = [
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -179,7 +185,8 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _base.scheme == "http"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_USERNAME_FORM_FIELD = "login"
+AXES_USERNAME_CALLABLE = "teams.accounts.username"
+AXES_LOCKOUT_TEMPLATE = "teams/locked_out.html"
 AXES_VERBOSE = False
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
 
@@ -190,12 +197,63 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _tls
 SECURE_HSTS_SECONDS = 31_536_000 if _tls else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS follows BASE_URL; watchdog.W001 speaks of plain http
+    "security.W005",  # what else runs under the domain is not ours to say
+    "security.W008",  # the proxy in front redirects to https
+    "security.W012",  # secure cookies follow BASE_URL, too
+    "security.W016",
+    "security.W021",  # nor is the browsers' preload list
+]
+
+# No page loads anything from another host. Unfold's scripts (Alpine) evaluate attributes and set styles.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+_looser = {"script-src": ["'self'", "'unsafe-eval'"], "style-src": ["'self'", "'unsafe-inline'"]}
+CSP_LOOSER = {"/admin/": _looser, "/api/docs": _looser}
 
 # Static files are served by the web process itself, straight from the packages: no collect step.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
+
+# The face of the admin
+UNFOLD = {
+    "SITE_TITLE": "ClevAgent Watchdog",
+    "SITE_HEADER": "ClevAgent Watchdog",
+    "SITE_SYMBOL": "pets",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: f"{STATIC_URL}teams/icon.svg"}],
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "6px",
+    "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js"],
+    "SIDEBAR": {"show_search": False, "navigation": "watchdog_project.navigation.groups"},
+    "ACCOUNT": {"navigation": "watchdog_project.navigation.account_links"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(62.3% .214 259.815)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        }
+    },
+}
 
 # Mail
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
@@ -208,6 +266,8 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.auth.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["agents.rate.PlanThrottle"],
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["teams.rest.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -219,6 +279,15 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "ClevAgent Watchdog",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
+    "DESCRIPTION": "A self-hosted runtime watchdog for AI agents. Send your project's key in `X-API-Key`.",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "AgentStatusEnum": "agents.models.Status",
+        "SignalKindEnum": "agents.models.SignalKind",
+        "SeverityEnum": "agents.models.Severity",
+        "RestartTypeEnum": "agents.models.RestartType",
+    },
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
@@ -264,6 +333,7 @@ CELERY_BEAT_SCHEDULE = {
 INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 
 # Product
+PLAN_GATE = "billing.limits.require_room"
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")

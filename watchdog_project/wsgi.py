@@ -32,6 +32,8 @@ def read_chunked(app: Wsgi) -> Wsgi:
 
 application = read_chunked(get_wsgi_application())
 
-from watchdog_project.health import start_edge_pulse  # noqa: E402 - models can be imported only now
+from watchdog_project.checks import refuse_unsafe_start  # noqa: E402 - models can be imported only now
+from watchdog_project.health import start_edge_pulse  # noqa: E402
 
+refuse_unsafe_start()
 start_edge_pulse()

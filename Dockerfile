@@ -1,0 +1,11 @@
+# One image for web, worker and beat; compose.yaml says which is which.
+FROM python:3.11-slim
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install --no-cache-dir -r requirements.txt
+COPY . .
+RUN useradd --system --uid 10001 watchdog && mkdir /data && chown watchdog /data
+USER watchdog
+ENV DATA_DIR=/data PYTHONUNBUFFERED=1
+EXPOSE 8000
+CMD ["granian", "--interface", "wsgi", "--http", "1", "--host", "0.0.0.0", "--port", "8000", "--blocking-threads", "64", "--workers-kill-timeout", "10", "--respawn-failed-workers", "watchdog_project.wsgi:application"]
