@@ -1,13 +1,97 @@
+"""What signing up and signing in mean here, in allauth's terms."""
+
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context
 from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+
+from teams import services
+from teams.errors import ApiError
+from teams.models import Invitation, User
+
+FIRST_PROJECT = "Production"
+FIRST_STEPS = "/admin/first-steps/"
+_SESSION_KEY = "invitation"
+
+
+def remember_invitation(request: HttpRequest, token: str) -> None:
+    """Keep a newcomer's invitation while they sign up."""
+    request.session[_SESSION_KEY] = token
+
+
+def invitation_kept(request: HttpRequest | None) -> Invitation | None:
+    """The still open invitation with which this browser came."""
+    token = request.session.get(_SESSION_KEY) if request is not None else None
+    try:
+        return services.find_invitation(token=token, now=timezone.now()) if token else None
+    except ApiError:
+        return None
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    pass
+    """Sign-up may be closed except for the invited; afterwards come the first steps."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return settings.SIGNUP_OPEN or invitation_kept(request) is not None
+
+    def get_signup_redirect_url(self, request: HttpRequest) -> str:
+        return FIRST_STEPS
 
 
 class SignupForm(forms.Form):
-    def signup(self, request: Any, user: Any) -> None:
-        pass
+    """allauth puts its own fields on top of this one's."""
+
+    field_order = ["email", "password1", "team_name"]
+    team_name = forms.CharField(
+        label="Team name",
+        required=False,
+        max_length=100,
+        help_text="Optional. You can change it later.",
+        widget=forms.TextInput(attrs={"autocomplete": "organization"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if invitation_kept(context.request):
+            del self.fields["team_name"]
+
+    def clean_team_name(self) -> str:
+        return str(self.cleaned_data["team_name"]).strip()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        invitation = invitation_kept(context.request)
+        if not settings.SIGNUP_OPEN and invitation and cleaned.get("email") != invitation.email:
+            raise ValidationError(f"Sign up with {invitation.email}, the address that was invited.")
+        return cleaned
+
+    def signup(self, request: HttpRequest, user: User) -> None:
+        """Make the newcomer's team and its first project; who was invited comes into a team that is there already."""
+        invitation = invitation_kept(request)
+        if invitation is None or invitation.email != user.email:
+            found_team(user, self.cleaned_data.get("team_name") or "")
+
+
+@transaction.atomic
+def found_team(user: User, name: str) -> None:
+    """A team with its first project; without a name it gets one from the e-mail address."""
+    team = services.create_team(owner=user, name=name or f"{user.email.partition('@')[0][:80]}’s team")
+    services.create_project(team=team, name=FIRST_PROJECT, actor=user.email)
+
+
+def username(request: HttpRequest | None, credentials: dict[str, Any] | None) -> str | None:
+    """Whose sign-in failed, for the lock-out: allauth says `email` where Django says `username`."""
+    said = credentials or {}
+    name = said.get("email") or said.get("username") or (request.POST.get("login") if request else None)
+    return str(name).lower() if name else None
+
+
+def installation(request: HttpRequest) -> dict[str, Any]:
+    """Context of every page: how this installation is set up."""
+    return {"email_configured": settings.EMAIL_CONFIGURED, "signup_open": settings.SIGNUP_OPEN}

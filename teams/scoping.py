@@ -4,17 +4,19 @@ A ModelAdmin or an inline names the way from its model to the team (`team_path`)
 `Action` that a role must allow; None means that nobody changes it here. The operator sees everything.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from unfold import decorators
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
+from teams.errors import ApiError
 from teams.models import Membership, Team, User
 from teams.roles import Action, may
 
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     _Base = admin.options.BaseModelAdmin[Any]
 else:
     _Base = object
+
+
+Decorated = Callable[..., Any]
+Decorator = Callable[[Decorated], Decorated]
+# Unfold's decorators, whose own annotations a type checker cannot follow.
+action: Callable[..., Decorator] = cast("Callable[..., Decorator]", decorators.action)
+display: Callable[..., Decorator] = cast("Callable[..., Decorator]", decorators.display)
 
 
 def teams_of(user: Any, action: Action = Action.VIEW) -> models.QuerySet[Team]:
@@ -61,6 +70,15 @@ def _team_id(obj: models.Model, path: str) -> int | None:
         return None
     found: int | None = holder.pk if last == "pk" else getattr(holder, f"{last}_id")
     return found
+
+
+def says_why(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a page; what a service refused becomes a message on the page the person came from."""
+    try:
+        return view(request, *args, **kwargs)
+    except ApiError as error:
+        messages.error(request, error.message)
+        return HttpResponseRedirect(request.get_full_path())
 
 
 class Scoped(_Base):
@@ -147,6 +165,15 @@ class TeamScoped(Scoped):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) or self.has_change_permission(request)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return says_why(request, super().changeform_view, *args, **kwargs)  # type: ignore[misc]
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return says_why(request, super().delete_view, *args, **kwargs)  # type: ignore[misc]
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return says_why(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """What is not there for this person is not there: 404, for another team's as for nobody's."""
         found = super().get_object(request, object_id, from_field)  # type: ignore[misc]
@@ -224,6 +251,11 @@ class ScopedRelatedFilter(admin.RelatedFieldListFilter):
 
 class TeamAdmin(TeamScoped, ModelAdmin):  # type: ignore[misc]
     """A ModelAdmin in which everything is scoped to the person's teams."""
+
+    actions_list: Any = ()
+    actions_row: Any = ()
+    actions_detail: Any = ()
+    actions_submit_line: Any = ()
 
 
 class TeamTabularInline(TeamScopedInline, TabularInline):  # type: ignore[misc]

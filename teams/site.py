@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth import logout as sign_out
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -29,10 +30,14 @@ class Site(UnfoldAdminSite):
         if self.has_permission(request):
             return redirect("admin:index")
         if request.user.is_authenticated:
-            return redirect("teams:no_team")
+            return redirect("teams:teams")
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"), reverse("account_login"))
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Only a POST signs out; a link asks first."""
+        if request.method == "POST":
+            sign_out(request)
+            return redirect("teams:landing")
         return redirect("account_logout")
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

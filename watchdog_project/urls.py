@@ -8,7 +8,10 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
     path("accounts/", include("allauth.urls")),
+    path("api/v1/", include("teams.api")),
+    path("api/v1/", include("billing.api")),
     path("api/v1/", include("agents.api.urls")),
+    path("api/v1/", include("alerts.api")),
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="api_schema"), name="api_docs"),
 ]

@@ -1,0 +1,19 @@
+"""The writes: which plan a team is on."""
+
+from django.db import transaction
+
+from billing import plans
+from billing.models import Subscription
+from teams import services
+from teams.models import Team
+
+
+@transaction.atomic
+def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
+    """Put a team on a plan (a key of `plans.BY_KEY`, else KeyError). Limits hold from then on; nothing is removed."""
+    label = plans.BY_KEY[plan].label
+    before = Subscription.objects.filter(team=team).values_list("plan", flat=True).first()
+    subscription, _ = Subscription.objects.update_or_create(team=team, defaults={"plan": plan})
+    if before != plan:
+        services.audit(team=team, actor=actor, action="plan.changed", target=label, data={"from": before, "to": plan})
+    return subscription

@@ -1,0 +1,135 @@
+"""`/api/v1/keys`: a project's keys, for a caller whose key has the scope for it."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.urls import path
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from teams import services
+from teams.auth import Caller
+from teams.models import ApiKey, Project, Scope
+
+LONGEST_OVERLAP = timedelta(days=30)
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI description names the key."""
+
+    target_class = "teams.auth.ApiKeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+
+
+def caller_of(request: Request) -> Caller:
+    """Who calls: every view behind `ApiKeyAuthentication` has one."""
+    if not isinstance(request.auth, Caller):
+        raise TypeError("a view without ApiKeyAuthentication has no caller")
+    return request.auth
+
+
+class KeySerializer(serializers.ModelSerializer[ApiKey]):
+    class Meta:
+        model = ApiKey
+        fields = ["id", "name", "scope", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at"]
+        read_only_fields = ["prefix", "created_at"]
+
+
+class NewKeySerializer(KeySerializer):
+    """With the plain text, in the one answer that makes it."""
+
+    api_key = serializers.CharField(read_only=True)
+
+    class Meta(KeySerializer.Meta):
+        fields = [*KeySerializer.Meta.fields, "api_key"]
+
+
+class RotateSerializer(serializers.Serializer[Any]):
+    overlap = serializers.IntegerField(
+        min_value=0,
+        max_value=int(LONGEST_OVERLAP.total_seconds()),
+        default=24 * 3600,
+        help_text="Seconds for which the old key keeps working.",
+    )
+
+
+def _shown(key: ApiKey, raw: str) -> dict[str, Any]:
+    return {**KeySerializer(key).data, "api_key": raw}
+
+
+class Keys(GenericAPIView[ApiKey]):
+    """The project's keys, newest first; POST makes one."""
+
+    serializer_class = KeySerializer
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        return ApiKey.objects.filter(project_id=caller_of(self.request).project_id).order_by("-id")
+
+    @extend_schema(operation_id="keys_list", responses=KeySerializer(many=True))
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(operation_id="keys_create", responses={201: NewKeySerializer})
+    def post(self, request: Request) -> Response:
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        caller = caller_of(request)
+        key, raw = services.issue_key(
+            project=Project.objects.get(pk=caller.project_id),
+            name=asked.validated_data.get("name", "default"),
+            scope=asked.validated_data.get("scope", Scope.AGENT.value),
+            actor=caller.actor,
+        )
+        return Response(_shown(key, raw), status=status.HTTP_201_CREATED)
+
+
+def _key(request: Request, key_id: int) -> ApiKey:
+    return get_object_or_404(ApiKey, pk=key_id, project_id=caller_of(request).project_id)
+
+
+class Key(APIView):
+    """One key; DELETE revokes it."""
+
+    @extend_schema(operation_id="keys_read", responses=KeySerializer)
+    def get(self, request: Request, key_id: int) -> Response:
+        return Response(KeySerializer(_key(request, key_id)).data)
+
+    @extend_schema(operation_id="keys_revoke", responses={204: OpenApiResponse(description="Revoked.")})
+    def delete(self, request: Request, key_id: int) -> Response:
+        services.revoke_key(key=_key(request, key_id), actor=caller_of(request).actor, now=timezone.now())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class Rotate(APIView):
+    """Makes a key's successor; the old one works for `overlap` seconds longer."""
+
+    @extend_schema(operation_id="keys_rotate", request=RotateSerializer, responses={201: NewKeySerializer})
+    def post(self, request: Request, key_id: int) -> Response:
+        asked = RotateSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        key, raw = services.rotate_key(
+            key=_key(request, key_id),
+            overlap=timedelta(seconds=asked.validated_data["overlap"]),
+            actor=caller_of(request).actor,
+            now=timezone.now(),
+        )
+        return Response(_shown(key, raw), status=status.HTTP_201_CREATED)
+
+
+urlpatterns = [
+    path("keys", Keys.as_view(), name="keys"),
+    path("keys/<int:key_id>", Key.as_view(), name="key"),
+    path("keys/<int:key_id>/rotate", Rotate.as_view(), name="key_rotate"),
+]

@@ -1,0 +1,15 @@
+"""The pages outside the admin, on top of allauth's."""
+
+from django.urls import path
+
+from teams import views
+
+app_name = "teams"
+urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("accounts/teams/", views.teams, name="teams"),
+    path("accounts/teams/leave/<int:membership_id>/", views.leave, name="leave"),
+    path("accounts/profile/", views.profile, name="profile"),
+    path("accounts/invitation/<str:token>/", views.invitation, name="invitation"),
+    path("accounts/sign-in/<str:token>/", views.sign_in, name="sign-in"),
+]

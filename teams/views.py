@@ -1,0 +1,121 @@
+"""The pages outside the admin: the landing page, a person's teams and profile, invitations, one-time sign-in."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from allauth.account.internal.flows.login import perform_login
+from allauth.account.models import Login
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from teams import accounts, links, room, services
+from teams.errors import ApiError
+from teams.forms import ProfileForm, TeamForm
+from teams.models import Membership, User
+
+View = Callable[..., HttpResponse]
+
+
+def says_why(view: View) -> View:
+    """A refusal becomes a page that says it."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except ApiError as error:
+            return render(request, "teams/refused.html", {"message": error.message}, status=error.http_status)
+
+    return wrapped
+
+
+def _person(request: HttpRequest) -> User:
+    """Who is signed in, on a page that is behind `login_required`."""
+    if not isinstance(request.user, User):
+        raise ApiError(401, "signed_out", "Sign in first.")
+    return request.user
+
+
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    return render(request, "teams/landing.html")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def teams(request: HttpRequest) -> HttpResponse:
+    """The person's teams; a new one can be founded here."""
+    user = _person(request)
+    form = TeamForm(request.POST or None)
+    if form.is_valid():
+        accounts.found_team(user, form.cleaned_data["name"])
+        return redirect("admin:index")
+    memberships = Membership.objects.filter(user=user).select_related("team").order_by("team__name")
+    return render(request, "teams/teams.html", {"form": form, "memberships": memberships})
+
+
+@login_required
+@require_POST
+def leave(request: HttpRequest, membership_id: int) -> HttpResponse:
+    user = _person(request)
+    membership = get_object_or_404(Membership.objects.select_related("team"), pk=membership_id, user=user)
+    try:
+        services.remove_member(membership=membership, by=user)
+        messages.success(request, f"You left {membership.team}.")
+    except ApiError as error:
+        messages.error(request, error.message)
+    return redirect("teams:teams")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def profile(request: HttpRequest) -> HttpResponse:
+    form = ProfileForm(request.POST or None, instance=_person(request))
+    if form.is_valid():
+        form.save()
+        messages.success(request, "Saved.")
+        return redirect("teams:profile")
+    return render(request, "teams/profile.html", {"form": form})
+
+
+@never_cache
+@says_why
+@require_http_methods(["GET", "POST"])
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """Show what is offered; accept by POST. A newcomer is led through sign-up and back."""
+    offer = services.find_invitation(token=token, now=timezone.now())
+    if request.method == "POST":
+        return _accept(request, token, offer.team_id)
+    if not request.user.is_authenticated:
+        accounts.remember_invitation(request, token)
+    ways = urlencode({"email": offer.email, "next": request.path})
+    return render(request, "teams/invitation.html", {"offer": offer, "ways": ways})
+
+
+def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
+    user = _person(request)
+    if not Membership.objects.filter(team_id=team_id, user=user).exists():
+        room.require_room(team_id=team_id, what="members")
+    membership = services.accept_invitation(token=token, user=user, now=timezone.now())
+    messages.success(request, f"Welcome to {membership.team}.")
+    return redirect("admin:index")
+
+
+@never_cache
+@says_why
+@require_http_methods(["GET", "POST"])
+def sign_in(request: HttpRequest, token: str) -> HttpResponse:
+    """A GET only shows a button, so that a mail scanner does not use the link up; POST signs in, past MFA if set."""
+    if request.method == "GET":
+        return render(request, "teams/sign_in.html", {"person": links.person_behind(token)})
+    user = links.use(token, now=timezone.now())
+    answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=reverse("admin:index")))
+    return answer

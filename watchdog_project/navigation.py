@@ -1,0 +1,79 @@
+"""The admin's side bar: every page a person may see, in the order in which they are needed."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+
+# Group -> (title, icon, model or address name). What is not registered, or not this person's, is left out.
+_GROUPS = (
+    (
+        "Fleet",
+        (
+            ("Agents", "smart_toy", "agents.agent"),
+            ("Incidents", "crisis_alert", "agents.incident"),
+            ("Commands", "terminal", "agents.command"),
+            ("First steps", "rocket_launch", "/admin/first-steps/"),
+        ),
+    ),
+    (
+        "Telling people",
+        (
+            ("Channels", "campaign", "alerts.channel"),
+            ("Deliveries", "outbox", "alerts.delivery"),
+        ),
+    ),
+    (
+        "Team",
+        (
+            ("Teams", "groups", "teams.team"),
+            ("Projects", "folder", "teams.project"),
+            ("Keys", "key", "teams.apikey"),
+            ("Members", "person", "teams.membership"),
+            ("Invitations", "mail", "teams.invitation"),
+            ("Plan", "credit_card", "billing.subscription"),
+            ("Audit log", "history", "teams.auditentry"),
+        ),
+    ),
+    (
+        "Operator",
+        (
+            ("People", "manage_accounts", "teams.user"),
+            ("Failed sign-ins", "gpp_bad", "axes.accessattempt"),
+        ),
+    ),
+)
+
+
+def groups(request: HttpRequest) -> list[dict[str, Any]]:
+    """For Unfold's `SIDEBAR.navigation`."""
+    shown: list[dict[str, Any]] = []
+    for title, entries in _GROUPS:
+        items = [_item(name, icon, address) for name, icon, address in entries if _visible(request, address)]
+        if items:
+            shown.append({"title": title, "separator": bool(shown), "items": items})
+    return shown
+
+
+def _visible(request: HttpRequest, address: str) -> bool:
+    if address.startswith("/"):
+        return True
+    page = next((page for model, page in admin.site._registry.items() if model._meta.label_lower == address), None)
+    return page is not None and page.has_module_permission(request)
+
+
+def _item(title: str, icon: str, address: str) -> dict[str, Any]:
+    link = address if address.startswith("/") else reverse(f"admin:{address.replace('.', '_')}_changelist")
+    return {"title": title, "icon": icon, "link": link}
+
+
+def account_links(request: HttpRequest) -> list[dict[str, Any]]:
+    """For Unfold's `ACCOUNT.navigation`."""
+    pages = (
+        ("Profile", "teams:profile"),
+        ("Your teams", "teams:teams"),
+        ("Password", "account_change_password"),
+        ("Two-factor and passkeys", "mfa_index"),
+    )
+    return [{"title": title, "link": reverse(name)} for title, name in pages]
