@@ -95,7 +95,7 @@ class Beat(msgspec.Struct):
     progress_timeout: float | None = None
     usage: list[Usage] | None = None
     cost_limit_usd: float | None = None
-    waiting: Waiting | None | msgspec.UnsetType = msgspec.UNSET
+    waiting: Waiting | msgspec.UnsetType | None = msgspec.UNSET
     labels: dict[str, str] | None = None
     # Hash of the body as it came: an old client's second copy is recognised by it.
     body_hash: int = 0

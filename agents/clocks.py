@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 DEFAULT_INTERVAL: Final = 60.0
 SMALLEST_GRACE: Final = 5.0
-# A rhythm learned from gaps is not trusted below this: a burst of pings must not make a long model call look like death.
+# A learned rhythm is not trusted below this: a burst of pings must not make a long model call look like death.
 LEARNED_SMALLEST: Final = 30.0
 # Beats needed before a learned rhythm may be shorter than the default.
 LEARNED_AFTER: Final = 6
@@ -78,7 +78,7 @@ def grace(settings: Settings, every: float) -> float:
 
 
 def progress_timeout(settings: Settings, rhythm: Rhythm) -> float:
-    """Seconds without progress: set, else declared, else 5 times the usual gap (at least 5 minutes), else 30 minutes."""
+    """Seconds without progress: set, else declared, else 5 usual gaps (at least 5 minutes), else 30 minutes."""
     if settings.progress_timeout or rhythm.declared_progress_timeout:
         return settings.progress_timeout or rhythm.declared_progress_timeout or 0
     if rhythm.usual_progress_gap is None or rhythm.progress_count < PROGRESS_LEARNED_AFTER:
@@ -121,7 +121,7 @@ def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -
 
 
 def _moved(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:
-    """Move a deadline by what our own outages took of it, and let clients settle after the last one."""
+    """Move a deadline by what our own outages (in order, apart) took of it; let clients settle after the last one."""
     settle = timedelta(seconds=min(every, SETTLE_LONGEST) + SETTLE_EXTRA)
     deadline = due + timedelta(seconds=allowed)
     for outage in outages:

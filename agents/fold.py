@@ -20,9 +20,12 @@ RESENT_AFTER: Final = timedelta(seconds=4)
 RESENT_BEFORE: Final = timedelta(seconds=12)
 JAM: Final = 0.25
 LATE: Final = 4.0
+# Beats of one moment may be stored out of order; one that is older than this says that our clock was set back.
+CLOCK_BACK: Final = timedelta(seconds=5)
 WAIT_LONGEST: Final = timedelta(hours=24)
 # A share of the daily limit from which each beat is looked at, so that a budget is never more than one beat late.
 BUDGET_NEAR: Final = 0.8
+TOLD_MOST: Final = 5
 RUNNER_SAYS_DOWN: Final = ("Not responding", "Restart attempted")
 
 
@@ -65,8 +68,8 @@ class Hot(msgspec.Struct):
     # Read only here: the review writes them.
     status: str
     incident_id: int | None
-    warning: str
-    warning_reason: str
+    incident_kind: str
+    warnings: list[tuple[str, str]] | None
     hold: bool
 
 
@@ -112,10 +115,6 @@ class Answer:
             "incident": self.incident,
             "hold": self.hold,
         }
-
-    @property
-    def is_plain(self) -> bool:
-        return self.warning is None and self.incident is None and not self.hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +204,10 @@ def _hash_calls(beat: Beat) -> int:
 
 def _mark_alive(hot: Hot, at: datetime) -> None:
     hot.beats += 1
-    if hot.last_beat_at is None or at < hot.last_beat_at:
-        hot.last_beat_at = hot.last_beat_at or at
+    if hot.last_beat_at is None or at < hot.last_beat_at - CLOCK_BACK:
+        hot.last_beat_at = at
+        return
+    if at <= hot.last_beat_at:
         return
     if hot.reported != "shutdown":
         gap = (at - hot.last_beat_at).total_seconds()
@@ -305,8 +306,12 @@ def _deadline(hot: Hot, given: Set) -> datetime | None:
 
 
 def _warn(hot: Hot, beat: Beat) -> tuple[str | None, str | None]:
-    """The warning that stands, if this client was not told it yet. A runner cannot act on it, so it stays untold."""
-    if not hot.warning or hot.warning == hot.warned or beat.by_runner or beat.status == "shutdown":
+    """The first standing warning this client was not told yet. A runner cannot act on one, so it gets none."""
+    if not hot.warnings or beat.by_runner or beat.status == "shutdown":
         return None, None
-    hot.warned = hot.warning
-    return WARNINGS.get(hot.warning.split(":")[1]), hot.warning_reason
+    told = hot.warned.split()
+    for key, reason in hot.warnings:
+        if key not in told:
+            hot.warned = " ".join([*told[-TOLD_MOST:], key])
+            return WARNINGS.get(key.split(":")[1]), reason
+    return None, None

@@ -39,7 +39,7 @@ WAIT_LONGEST: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A beat as it came in. `source` tells one reporter from another; `detail` false keeps the sums, not the contents."""
+    """A beat as it came in. `source` tells reporters apart; with `detail` false sums are kept, contents are not."""
 
     caller: Caller
     beat: Beat
@@ -239,7 +239,7 @@ class _Writing:
     def add(self, index: int, one: Received, found: store.Found) -> None:
         agent_id, beat_id = found.hot.agent_id, one.beat.beat_id
         if found.stored_before:
-            self.outcomes[index] = _again(agent_id, found.answer_before)
+            self.outcomes[index] = _answer(found.hot, **(found.answer_before or {}))
         elif beat_id and (agent_id, beat_id) in self._seen:
             self.outcomes[index] = self._seen[agent_id, beat_id]
         else:
@@ -253,7 +253,7 @@ class _Writing:
         today = self.now.astimezone(_zone(one.caller.time_zone)).date()
         moment = Moment(one.received_at, self.now, today)
         folded = fold(hot, one.beat, _set(found, one.caller), moment, one.source)
-        answer = _answer(hot, folded)
+        answer = _answer(hot, folded.warning, folded.reason)
         self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
         return answer
 
@@ -278,23 +278,15 @@ def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: date
         "iteration": beat.iteration_count,
         "memory_mb": beat.memory_mb,
         "content": beat.content() if one.detail else None,
-        "answer": None if answer.is_plain else answer.as_dict(),
+        "answer": {"warning": answer.warning, "reason": answer.reason} if answer.warning else None,
     }
 
 
-def _answer(hot: Hot, folded: Folded) -> Answer:
+def _answer(hot: Hot, warning: str | None = None, reason: str | None = None) -> Answer:
     incident = None
-    if hot.incident_id and hot.warning.startswith(f"{hot.incident_id}:"):
-        kind = hot.warning.split(":")[1]
-        incident = {"id": hot.incident_id, "kind": kind, "url": _incident_url(hot.incident_id)}
-    return Answer(hot.agent_id, folded.warning, folded.reason, incident, hot.hold)
-
-
-def _again(agent_id: int, before: dict[str, Any] | None) -> Answer:
-    """The answer that was given to the same beat."""
-    if not before:
-        return Answer(agent_id)
-    return Answer(agent_id, before["warning"], before["reason"], before["incident"], before["hold"])
+    if hot.incident_id:
+        incident = {"id": hot.incident_id, "kind": hot.incident_kind, "url": _incident_url(hot.incident_id)}
+    return Answer(hot.agent_id, warning, reason, incident, hot.hold)
 
 
 @lru_cache(maxsize=4096)

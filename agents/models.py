@@ -55,7 +55,7 @@ class RestartType(models.TextChoices):
 
 
 class Agent(models.Model):
-    """One monitored thing, made by its first heartbeat. Holds what a person set; what is happening is in `AgentState`."""
+    """One monitored thing, made by its first heartbeat. What a person set; what is happening is in `AgentState`."""
 
     class Kind(models.TextChoices):
         AGENT = "agent", "agent: runs until stopped"
@@ -171,10 +171,10 @@ class AgentState(models.Model):
     incident: models.ForeignKey[Incident | None, Incident | None] = models.ForeignKey(
         "Incident", models.SET_NULL, null=True, db_index=False, related_name="+", db_constraint=False
     )
-    # The warning that stands and the one last given, each "INCIDENT:KIND:EVIDENCE": told once, again on new evidence.
-    warning = models.CharField(max_length=80, default="")
-    warned = models.CharField(max_length=80, default="")
-    warning_reason = models.CharField(max_length=300, default="")
+    incident_kind = models.CharField(max_length=20, default="")
+    # Warnings that stand, as [["INCIDENT:KIND:SIGNAL", reason], …]; `warned` holds the keys this client was told.
+    warnings: models.JSONField[Any, Any] = models.JSONField(null=True)
+    warned = models.CharField(max_length=300, default="")
     hold = models.BooleanField(default=False)
 
     class Meta:
@@ -254,10 +254,11 @@ class Rollup(models.Model):
 
 
 class Pulse(models.Model):
-    """When a part of the watchdog last ran: `detector`, or `edge` for the web processes."""
+    """When a part of the watchdog last ran: `detector`, `rollup`, or `edge` for the web processes."""
 
     name = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()
+    read_to = models.BigIntegerField(default=0, help_text="Of `rollup`: all heartbeats up to this id are rolled up.")
 
     def __str__(self) -> str:
         return self.name
@@ -283,7 +284,7 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
 
 
 class Incident(models.Model):
-    """One episode. Usually of one agent; when a host or runner falls silent, the others join with signals of their own."""
+    """One episode, usually of one agent; when a host falls silent, its other agents join with signals of their own."""
 
     class State(models.TextChoices):
         OPEN = "open", "open"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from agents.beat import Beat
-from agents.models import Agent, AgentName, AgentState
+from agents.models import Agent, AgentMemory, AgentName, AgentState
 from billing.limits import has_room, plan_of
 from teams.auth import Caller
 from teams.errors import ApiError
@@ -43,9 +43,7 @@ def _over_the_plan(caller: Caller) -> ApiError | None:
     plan = plan_of(caller.team_id)
     if has_room(plan.agents, Agent.objects.filter(project__team_id=caller.team_id).count()):
         return None
-    message = (
-        f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan."
-    )
+    message = f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan."
     return ApiError(403, "agent_limit_reached", message)
 
 
@@ -58,4 +56,5 @@ def create_agent(*, project: Project, name: str, now: datetime, agent_type: str 
     agent = Agent.objects.create(project_id=project.pk, name=name, agent_type=agent_type, created_at=now)
     AgentName.objects.create(project_id=project.pk, name=name, agent=agent)
     AgentState.objects.create(agent=agent)
+    AgentMemory.objects.create(agent=agent)
     return agent

@@ -49,7 +49,15 @@ _TYPES: Final[dict[str, str]] = {
     "restart_target": "text",
     "warned": "text",
 }
-_READ_ONLY: Final = ("status", "incident_id", "warning", "warning_reason", "hold")
+# Written by the review.
+_CONCLUDED: Final[dict[str, str]] = {
+    "check_at": "timestamptz",
+    "status": "text",
+    "incident_id": "bigint",
+    "incident_kind": "text",
+    "warnings": "jsonb",
+    "hold": "boolean",
+}
 _SETTINGS: Final = ("interval", "grace", "progress_timeout", "daily_budget_usd", "paused_at")
 _BEAT_TYPES: Final[dict[str, str]] = {
     "agent_id": "bigint",
@@ -69,7 +77,7 @@ _BEAT_TYPES: Final[dict[str, str]] = {
 # A client may send the same beat again for so long.
 RESEND_DAYS: Final = timedelta(days=2)
 
-_hot_columns = ("agent_id", *_TYPES, *_READ_ONLY)
+_hot_columns = ("agent_id", *_TYPES, *(name for name in _CONCLUDED if name not in _TYPES))
 
 
 class Found(NamedTuple):
@@ -100,21 +108,30 @@ def lock(wanted: list[dict[str, Any]], today: date) -> dict[int, Found]:
         JOIN agents_agentstate s ON s.agent_id = n.agent_id
         LEFT JOIN agents_heartbeat h ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day >= %s
         ORDER BY s.agent_id, b.i {"FOR UPDATE OF s" if _on_postgresql() else ""}
-    """  # noqa: S608 - names from the tables above, values as parameters
+    """
     with connection.cursor() as cursor:
         cursor.execute(sql, [_json(wanted), (today - RESEND_DAYS).isoformat()])
         return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
 
 
 def update(hot_rows: Iterable[Hot]) -> None:
-    """Write the hot rows back."""
-    sets = ", ".join(f"{name} = b.{name}" for name in _TYPES)
+    """Write back what heartbeats change of hot rows."""
+    _update(_TYPES, list(hot_rows))
+
+
+def conclude(rows: list[dict[str, Any]]) -> None:
+    """Write what a review concluded of agents: `agent_id` and the columns of `_CONCLUDED`."""
+    _update(_CONCLUDED, rows)
+
+
+def _update(types: dict[str, str], rows: list[Any]) -> None:
+    sets = ", ".join(f"{name} = b.{name}" for name in types)
     sql = f"""
         UPDATE agents_agentstate AS s SET {sets}
-        FROM {_rows_of({"agent_id": "bigint", **_TYPES})} AS b WHERE s.agent_id = b.agent_id
-    """  # noqa: S608
+        FROM {_rows_of({"agent_id": "bigint", **types})} AS b WHERE s.agent_id = b.agent_id
+    """
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_json(list(hot_rows))])
+        cursor.execute(sql, [_json(rows)])
 
 
 def insert(beats: list[dict[str, Any]]) -> None:
@@ -123,7 +140,7 @@ def insert(beats: list[dict[str, Any]]) -> None:
     sql = f"""
         INSERT INTO agents_heartbeat ({names})
         SELECT {names} FROM {_rows_of(_BEAT_TYPES)} AS b
-    """  # noqa: S608
+    """
     with connection.cursor() as cursor:
         cursor.execute(sql, [_json(beats)])
 
@@ -165,18 +182,24 @@ def _sqlite_time(value: datetime) -> str:
 
 def _found(row: tuple[Any, ...]) -> Found:
     hot_end = len(_hot_columns)
-    values = row[:hot_end] if _on_postgresql() else map(_aware, row[:hot_end])
+    values = dict(zip(_hot_columns, map(_aware, row[:hot_end]), strict=True))
+    values["warnings"] = _from_json(values["warnings"])
     interval, grace, progress_timeout, budget, paused_at, stored_id, answer = row[hot_end:]
     return Found(
-        Hot(*values),
+        Hot(**values),
         interval,
         grace,
         progress_timeout,
         None if budget is None else round(float(budget) * 1_000_000),
         paused_at is not None,
         stored_id is not None,
-        msgspec.json.decode(answer) if isinstance(answer, str) else answer,
+        _from_json(answer),
     )
+
+
+def _from_json(value: Any) -> Any:
+    """Django leaves JSON columns of raw queries as text."""
+    return msgspec.json.decode(value) if isinstance(value, str) else value
 
 
 def _aware(value: Any) -> Any:

@@ -144,6 +144,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('name', models.CharField(max_length=20, primary_key=True, serialize=False)),
                 ('at', models.DateTimeField()),
+                ('read_to', models.BigIntegerField(default=0, help_text='Of `rollup`: all heartbeats up to this id are rolled up.')),
             ],
         ),
         migrations.CreateModel(
@@ -220,9 +221,9 @@ class Migration(migrations.Migration):
                 ('restart_type', models.CharField(default='', max_length=10)),
                 ('restart_target', models.CharField(default='', max_length=300)),
                 ('status', models.CharField(choices=[('down', 'down'), ('stalled', 'stalled'), ('warning', 'warning'), ('late', 'late'), ('waiting', 'waiting'), ('ok', 'ok'), ('new', 'new'), ('stopped', 'stopped'), ('paused', 'paused')], default='new', max_length=10)),
-                ('warning', models.CharField(default='', max_length=80)),
-                ('warned', models.CharField(default='', max_length=80)),
-                ('warning_reason', models.CharField(default='', max_length=300)),
+                ('incident_kind', models.CharField(default='', max_length=20)),
+                ('warnings', models.JSONField(null=True)),
+                ('warned', models.CharField(default='', max_length=300)),
                 ('hold', models.BooleanField(default=False)),
             ],
         ),

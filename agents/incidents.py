@@ -1,0 +1,244 @@
+"""Opens, extends and resolves incidents. Each change writes its event, and who must be told, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.utils.module_loading import import_string
+
+from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
+from agents.rules.base import Finding, spoken
+from teams.services import audit
+
+WATCHDOG: Final = "watchdog"
+# An incident that comes back within this time of its recovery is the same one: up and down again pages nobody twice.
+FLAP: Final = timedelta(minutes=5)
+# Kinds that nothing but a new heartbeat can end: resolved by hand, the agent counts as stopped until it reports again.
+ENDED_BY_A_BEAT: Final = frozenset({"missed_heartbeat", "crash", "error"})
+
+
+def open_signals(agent_ids: Iterable[int]) -> dict[int, list[Signal]]:
+    """The signals that stand, by agent."""
+    result: dict[int, list[Signal]] = {}
+    for signal in Signal.objects.filter(agent_id__in=agent_ids, cleared_at__isnull=True).select_related("incident"):
+        result.setdefault(signal.agent_id, []).append(signal)
+    return result
+
+
+def conclude(
+    *, agent: Agent, state: AgentState, findings: Sequence[Finding], standing: Sequence[Signal], now: datetime
+) -> list[Signal]:
+    """Bring an agent's signals in line with what was found: open, extend, clear. Returns those that stand now."""
+    found = {finding.kind: finding for finding in findings}
+    before = {signal.kind: signal for signal in standing}
+    kept = [_extend(signal, found[signal.kind], state, now) for signal in standing if signal.kind in found]
+    fresh = [finding for finding in findings if finding.kind not in before]
+    incident = standing[0].incident if standing else None
+    for finding in fresh:
+        signal = _raise(agent, state, incident, finding, now)
+        incident = signal.incident
+        kept.append(signal)
+    _clear([signal for signal in standing if signal.kind not in found], state, now)
+    return kept
+
+
+def _raise(agent: Agent, state: AgentState, incident: Incident | None, finding: Finding, now: datetime) -> Signal:
+    """A new signal: in the incident that stands, in one that just ended, or in a new one."""
+    incident = incident or Incident.objects.open().filter(agent=agent).first()
+    if incident is not None:
+        signal = _add_signal(incident, agent, finding, now)
+        _extend_incident(incident, signal, state, now)
+        return signal
+    incident = _reopened(agent, finding, state, now)
+    if incident is not None:
+        return _add_signal(incident, agent, finding, now)
+    incident = _opened(agent, finding, state, now)
+    signal = _add_signal(incident, agent, finding, now)
+    record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=finding.reason, now=now)
+    return signal
+
+
+def _opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident:
+    return Incident.objects.create(
+        project_id=agent.project_id,
+        agent=agent,
+        kind=finding.kind,
+        severity=finding.severity,
+        reason=finding.reason[:500],
+        started_at=finding.started_at,
+        opened_at=now,
+        cost_before=state.cost_total,
+    )
+
+
+def _reopened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident | None:
+    last = Incident.objects.filter(agent=agent, kind=finding.kind, resolved_at__gt=now - FLAP).first()
+    if last is None or last.resolved_by != WATCHDOG:
+        return None
+    last.resolved_at, last.resolved_by = None, ""
+    last.acknowledged_at, last.acknowledged_by = None, ""
+    last.reopened += 1
+    last.reason, last.severity = finding.reason[:500], finding.severity
+    last.cost = state.cost_total - last.cost_before
+    last.save()
+    record(incident=last, kind=IncidentEvent.Kind.REOPENED, text=f"Again: {finding.reason}", now=now)
+    return last
+
+
+def _add_signal(incident: Incident, agent: Agent, finding: Finding, now: datetime) -> Signal:
+    return Signal.objects.create(
+        incident=incident,
+        agent=agent,
+        kind=finding.kind,
+        severity=finding.severity,
+        reason=finding.reason[:500],
+        evidence=finding.evidence,
+        started_at=finding.started_at,
+        opened_at=now,
+    )
+
+
+def _extend_incident(incident: Incident, signal: Signal, state: AgentState, now: datetime) -> None:
+    if signal.severity == Severity.CRITICAL:
+        incident.severity = Severity.CRITICAL
+    incident.cost = state.cost_total - incident.cost_before
+    incident.save(update_fields=["severity", "cost"])
+    record(incident=incident, kind=IncidentEvent.Kind.UPDATED, text=signal.reason, now=now)
+
+
+def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) -> Signal:
+    """Keep a standing signal's words and evidence up to date; only a rise in severity is told."""
+    rose = signal.severity != finding.severity and finding.severity == Severity.CRITICAL
+    if not rose and signal.evidence == finding.evidence:
+        return signal
+    signal.severity = finding.severity if rose else signal.severity
+    signal.reason, signal.evidence = finding.reason[:500], finding.evidence
+    signal.save(update_fields=["severity", "reason", "evidence"])
+    if rose:
+        _extend_incident(signal.incident, signal, state, now)
+    return signal
+
+
+def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
+    for signal in signals:
+        signal.cleared_at = now
+        signal.save(update_fields=["cleared_at"])
+    for incident in {signal.incident_id: signal.incident for signal in signals}.values():
+        if not incident.signals.filter(cleared_at__isnull=True).exists():
+            _resolve(incident, state, WATCHDOG, _recovery(state, incident, now), now)
+
+
+def _recovery(state: AgentState, incident: Incident, now: datetime) -> str:
+    lasted = spoken((now - incident.started_at).total_seconds())
+    if state.agent.paused_at:
+        return f"Paused after {lasted}"
+    return f"Stopped after {lasted}" if state.reported == "shutdown" else f"Recovered after {lasted}"
+
+
+def _resolve(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
+    if state is not None and state.agent_id == incident.agent_id:
+        incident.cost = state.cost_total - incident.cost_before
+    incident.resolved_at, incident.resolved_by = now, by
+    incident.save(update_fields=["resolved_at", "resolved_by", "cost"])
+    record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, now=now)
+
+
+def open_together(*, members: Sequence[tuple[Agent, AgentState, Finding]], title: str, now: datetime) -> list[Signal]:
+    """One incident for agents that fell silent together. The first one lends it its name; it is told once.
+
+    When one of them already has an incident of its own silence, the others join that.
+    """
+    agents = [agent for agent, _, _ in members]
+    incident = Incident.objects.open().filter(agent__in=agents, kind=members[0][2].kind).first()
+    if incident is not None:
+        incident.together = True
+        incident.save(update_fields=["together"])
+        signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
+        record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=title, now=now)
+        return signals
+    agent, state, finding = members[0]
+    first = Finding(finding.kind, finding.severity, title, min(f.started_at for _, _, f in members), {})
+    incident = _opened(agent, first, state, now)
+    incident.together = True
+    incident.save(update_fields=["together"])
+    signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
+    record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=title, now=now)
+    return signals
+
+
+@transaction.atomic
+def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
+    """Someone looks after it. Acknowledging twice, or after it was resolved, changes nothing."""
+    incident = Incident.objects.select_for_update().get(pk=incident.pk)
+    if incident.acknowledged_at or incident.resolved_at:
+        return incident
+    incident.acknowledged_at, incident.acknowledged_by = now, actor
+    incident.save(update_fields=["acknowledged_at", "acknowledged_by"])
+    record(
+        incident=incident, kind=IncidentEvent.Kind.ACKNOWLEDGED, text=f"Acknowledged by {actor}", actor=actor, now=now
+    )
+    audit(team=incident.project.team, actor=actor, action="incident.acknowledge", target=str(incident))
+    return incident
+
+
+@transaction.atomic
+def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
+    """End it by hand: its signals are cleared and what they stood on is not held against the agents again."""
+    agent_ids = list(
+        Signal.objects.filter(incident=incident, cleared_at__isnull=True).values_list("agent_id", flat=True)
+    )
+    states = AgentState.objects.select_for_update().filter(agent_id__in=[*agent_ids, incident.agent_id])
+    by_agent = {state.agent_id: state for state in states.order_by("agent_id").select_related("agent")}
+    incident = Incident.objects.select_for_update().get(pk=incident.pk)
+    if incident.resolved_at:
+        return incident
+    for signal in Signal.objects.filter(incident=incident, cleared_at__isnull=True):
+        _dismiss(signal, by_agent[signal.agent_id], now)
+    _resolve(incident, by_agent.get(incident.agent_id), actor, f"Resolved by {actor}", now)
+    audit(team=incident.project.team, actor=actor, action="incident.resolve", target=str(incident))
+    return incident
+
+
+def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
+    signal.cleared_at = now
+    signal.save(update_fields=["cleared_at"])
+    memory = state.agent.memory
+    if signal.kind in ENDED_BY_A_BEAT:
+        state.reported, state.crashed = "shutdown", False
+    elif signal.kind == "stalled":
+        state.last_progress_at = now
+    elif signal.kind == "loop":
+        memory.rules.pop("loop", None)
+    elif signal.kind == "cost":
+        memory.rules["cost"] = {"dismissed": signal.evidence.get("day")}
+    memory.save(update_fields=["rules"])
+    state.check_at = now
+    state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at"])
+
+
+def record(
+    *,
+    incident: Incident,
+    kind: str,
+    text: str,
+    now: datetime,
+    actor: str = WATCHDOG,
+    data: dict[str, Any] | None = None,
+) -> IncidentEvent:
+    """Write a line of the timeline and, in the same transaction, what tells it (`INCIDENT_EVENT_SINKS`)."""
+    event = IncidentEvent.objects.create(
+        incident=incident, kind=kind, at=now, actor=actor, text=text[:500], data=data or {}
+    )
+    for sink in _sinks():
+        sink(event)
+    return event
+
+
+@cache
+def _sinks() -> list[Callable[[IncidentEvent], None]]:
+    return [import_string(name) for name in settings.INCIDENT_EVENT_SINKS]

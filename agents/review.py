@@ -1,0 +1,289 @@
+"""The one place that concludes: heartbeats and time alike end here, and nowhere else is an incident opened.
+
+1. Lock the agents' hot rows, so that a beat is either seen or comes after the verdict.
+2. Read what came in since the last review, and let the rules remember it.
+3. Ask every rule.
+4. Bring incidents in line with what was found: those that fell silent together first, then each agent.
+5. Write what was concluded, and when to look again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import structlog
+from django.db import OperationalError, transaction
+from django.db.models import F
+
+from agents import clocks, incidents, rules, store, watch
+from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Signal, Status
+from agents.rules import together
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding
+
+log = structlog.get_logger(__name__)
+
+CHUNK: Final = 1_000
+# After an error in one agent's conclusion the others go on, and it is looked at again after this.
+SET_ASIDE: Final = timedelta(seconds=60)
+# At most so many heartbeats a review, from the last two days; what is left is read a second later.
+BEATS_READ: Final = 5_000
+READ_BACK: Final = timedelta(days=1)
+LOOK_AGAIN: Final = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class Case:
+    """One agent under review."""
+
+    agent: Agent
+    state: AgentState
+    memory: AgentMemory
+    alive: clocks.Clock | None
+    progress: clocks.Clock | None
+    settings: clocks.Settings
+    beats: list[BeatSeen] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    standing: list[Signal] = field(default_factory=list)
+    set_aside: bool = False
+
+
+def sweep(now: datetime) -> int:
+    """Review every agent whose time has come, in chunks; safe with any number of workers. Returns how many."""
+    watch.tick(watch.DETECTOR, now)
+    total = 0
+    while True:
+        with transaction.atomic():
+            due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
+            ids = list(_locked(due)[:CHUNK].values_list("agent_id", flat=True))
+            review(ids, now)
+        total += len(ids)
+        if len(ids) < CHUNK:
+            return total
+
+
+def _locked(states: Any) -> Any:
+    """Rows that another worker is at are its business; those a heartbeat holds are met again in a second."""
+    return states.select_for_update(skip_locked=True, of=("self",))
+
+
+@transaction.atomic
+def review(agent_ids: Iterable[int], now: datetime) -> None:
+    """Conclude for these agents at this moment. `now` is read once, before the rows are locked."""
+    ids = list(agent_ids)
+    if not ids:
+        return
+    outages = watch.outages(now)
+    cases = [_case(state, outages) for state in _states(ids)]
+    _read_beats(cases, now)
+    for case in cases:
+        _guarded(case, now, lambda case: _ask(case, now))
+    _stand(cases)
+    _conclude_together(cases, outages, now)
+    for case in cases:
+        _guarded(case, now, lambda case: _conclude(case, now))
+    store.conclude([_row(case, now) for case in cases])
+    AgentMemory.objects.bulk_update([case.memory for case in cases if case.beats], ["read_to", "rules"], batch_size=200)
+
+
+def _states(ids: Sequence[int]) -> list[AgentState]:
+    states = AgentState.objects.filter(agent_id__in=ids).order_by("agent_id")
+    return list(states.select_for_update(of=("self",)).select_related("agent__project", "agent__memory"))
+
+
+def _case(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
+    agent = state.agent
+    grace = agent.grace if agent.grace is not None else agent.project.default_grace
+    given = clocks.Settings(agent.interval, grace, agent.progress_timeout)
+    alive, progress = clocks.alive(given, state, outages), clocks.progress(given, state, outages)
+    return Case(agent, state, agent.memory, alive, progress, given)
+
+
+def _read_beats(cases: Sequence[Case], now: datetime) -> None:
+    """Hand each case its new heartbeats. An agent's ids grow in the order of commits, since its row is locked."""
+    by_agent = {case.agent.pk: case for case in cases}
+    unread = Heartbeat.objects.filter(agent_id__in=by_agent, id__gt=F("agent__memory__read_to"))
+    recent = unread.filter(day__gte=now.date() - READ_BACK).order_by("id").defer("answer")
+    for beat in recent[:BEATS_READ]:
+        case = by_agent[beat.agent_id]
+        case.beats.append(_seen(beat))
+        case.memory.read_to = beat.pk
+
+
+def _seen(beat: Heartbeat) -> BeatSeen:
+    content = beat.content or {}
+    calls = content.get("calls") or []
+    return BeatSeen(
+        beat.received_at,
+        beat.status,
+        content.get("message") or "",
+        content.get("custom") or "",
+        calls[-beat.tool_calls :] if beat.tool_calls else calls,
+        beat.tokens,
+        beat.cost,
+    )
+
+
+def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
+    """A poisoned agent must not stop the others: leave it as it was, look at it later, and say so in the log."""
+    try:
+        work(case)
+    except OperationalError:
+        raise
+    except Exception:
+        log.exception("an agent could not be reviewed", agent_id=case.agent.pk)
+        case.set_aside = True
+
+
+def _ask(case: Case, now: datetime) -> None:
+    case.memory.rules = rules.read(case.memory.rules, case.beats)
+    if case.agent.paused_at or case.state.reported == "shutdown":
+        return
+    for rule in rules.ALL:
+        thresholds = case.agent.rules.get(rule.KIND, {})
+        finding = None if thresholds.get("off") else rule.check(_facts(case, rule.KIND, thresholds, now))
+        if finding is not None:
+            case.findings.append(finding)
+
+
+def _facts(case: Case, kind: str, thresholds: dict[str, Any], now: datetime) -> Facts:
+    agent, state = case.agent, case.state
+    budget = state.cost_limit if agent.daily_budget_usd is None else round(agent.daily_budget_usd * 1_000_000)
+    return Facts(
+        now=now,
+        seen=state,
+        alive=case.alive,
+        progress=case.progress,
+        interval=clocks.interval(case.settings, state),
+        paused=agent.paused_at is not None,
+        budget=budget,
+        today=now.astimezone(ZoneInfo(agent.project.time_zone)).date(),
+        beats=case.beats,
+        memory=case.memory.rules.get(kind, {}),
+        thresholds=thresholds,
+    )
+
+
+def _stand(cases: Sequence[Case]) -> None:
+    standing = incidents.open_signals(case.agent.pk for case in cases)
+    for case in cases:
+        case.standing = standing.get(case.agent.pk, [])
+
+
+def _conclude_together(cases: Sequence[Case], outages: Sequence[clocks.Span], now: datetime) -> None:
+    """One incident for agents of a host, a runner or a network that fell silent at once."""
+    fresh: dict[int, dict[int, Case]] = defaultdict(dict)
+    for case in cases:
+        if _newly_silent(case):
+            fresh[case.agent.project_id][case.agent.pk] = case
+    for project_id, silent in fresh.items():
+        for group in together.groups(_peers(project_id, outages, now)):
+            members = [silent[agent_id] for agent_id in group.agent_ids if agent_id in silent]
+            if members:
+                _open_group(group, members, now)
+
+
+def _newly_silent(case: Case) -> bool:
+    return not case.standing and [finding.kind for finding in case.findings] == ["missed_heartbeat"]
+
+
+def _peers(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> list[together.Peer]:
+    states = AgentState.objects.filter(agent__project_id=project_id, agent__paused_at__isnull=True, crashed=False)
+    expected = states.exclude(reported="shutdown").filter(last_beat_at__isnull=False)
+    cases = [_case(state, outages) for state in expected.select_related("agent__project", "agent__memory")]
+    return [_peer(case, now) for case in cases]
+
+
+def _peer(case: Case, now: datetime) -> together.Peer:
+    state, alive = case.state, case.alive
+    assert state.last_beat_at is not None  # noqa: S101 - filtered for
+    assert alive is not None  # noqa: S101 - follows from it
+    every = clocks.interval(case.settings, state)
+    due = alive.due_at if now >= alive.deadline else None
+    return together.Peer(state.agent_id, state.source, state.last_beat_at, every, due)
+
+
+def _open_group(group: together.Group, members: Sequence[Case], now: datetime) -> None:
+    names = ", ".join(Agent.objects.filter(pk__in=group.agent_ids).order_by("name").values_list("name", flat=True)[:10])
+    where = f"on {group.source.partition('/')[2] or group.source}" if group.source else "in this project"
+    title = f"{len(group.agent_ids)} agents {where} fell silent together: {names}"
+    parts = [(case.agent, case.state, case.findings[0]) for case in members]
+    for case, signal in zip(members, incidents.open_together(members=parts, title=title, now=now), strict=True):
+        case.standing = [signal]
+
+
+def _conclude(case: Case, now: datetime) -> None:
+    if case.set_aside or not (case.findings or case.standing):
+        return
+    with transaction.atomic():
+        case.standing = incidents.conclude(
+            agent=case.agent, state=case.state, findings=case.findings, standing=case.standing, now=now
+        )
+
+
+def _row(case: Case, now: datetime) -> dict[str, Any]:
+    """What the hot row learns from the review."""
+    state = case.state
+    if case.set_aside:
+        kept = {name: getattr(state, name) for name in ("status", "incident_id", "incident_kind", "warnings", "hold")}
+        return {"agent_id": case.agent.pk, "check_at": now + SET_ASIDE, **kept}
+    incident = case.standing[0].incident if case.standing else None
+    return {
+        "agent_id": case.agent.pk,
+        "check_at": _look_again(case, now),
+        "status": _status(case, now),
+        "incident_id": incident.pk if incident else None,
+        "incident_kind": incident.kind if incident else "",
+        "warnings": _warnings(case.standing) or None,
+        "hold": any(signal.kind == "cost" and signal.severity == CRITICAL for signal in case.standing),
+    }
+
+
+def _warnings(standing: Sequence[Signal]) -> list[list[str]]:
+    """What clients are to be warned of: a loop, or a budget that is exceeded and not merely near."""
+    return [
+        [f"{signal.incident_id}:{signal.kind}:{signal.pk}", signal.reason]
+        for signal in standing
+        if signal.kind == "loop" or (signal.kind == "cost" and signal.severity == CRITICAL)
+    ]
+
+
+def _status(case: Case, now: datetime) -> str:
+    kinds, state = {finding.kind for finding in case.findings}, case.state
+    if case.agent.paused_at:
+        return Status.PAUSED
+    if state.reported == "shutdown":
+        return Status.STOPPED
+    if kinds & {"missed_heartbeat", "crash"} or ("error" in kinds and state.runner_down):
+        return Status.DOWN
+    if "stalled" in kinds:
+        return Status.STALLED
+    if kinds or state.reported == "warning":
+        return Status.WARNING
+    if state.waiting_until and state.waiting_until > now:
+        return Status.WAITING
+    return Status.OK if state.beats else Status.NEW
+
+
+def _look_again(case: Case, now: datetime) -> datetime | None:
+    """The next moment at which time alone could change the verdict; a heartbeat brings it forward when it matters."""
+    if case.agent.paused_at or case.state.reported == "shutdown":
+        return None
+    moments = [clock.deadline for clock in (case.alive, case.progress) if clock]
+    if case.state.waiting_until:
+        moments.append(case.state.waiting_until)
+    if any(finding.kind == "cost" for finding in case.findings):
+        moments.append(_midnight(case, now))
+    passed = any(beat.status == "error" for beat in case.beats) and case.state.reported != "error"
+    if passed or len(case.beats) >= BEATS_READ // CHUNK:
+        moments.append(now + LOOK_AGAIN)
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def _midnight(case: Case, now: datetime) -> datetime:
+    zone = ZoneInfo(case.agent.project.time_zone)
+    return datetime.combine(now.astimezone(zone).date() + timedelta(days=1), time.min, zone)

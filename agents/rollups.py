@@ -1,0 +1,125 @@
+"""Sums of heartbeats by minute, hour and day, the partitions they lie in, and how long they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import TruncDay, TruncHour, TruncMinute
+
+from agents.models import Agent, Heartbeat, Pulse, Rollup
+from billing import plans
+from billing.limits import plan_of
+from teams.models import Team
+
+ROLLUP: Final = "rollup"
+# Beats of a minute may still be committed after it ended; for so long each minute is summed up afresh.
+OPEN_FOR: Final = timedelta(minutes=10)
+MINUTES_KEPT: Final = timedelta(days=2)
+DAYS_AHEAD: Final = 7
+_SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "tool_calls")
+
+
+@transaction.atomic
+def roll_up(now: datetime) -> None:
+    """Bring minutes, hours and days up to date. Idempotent: every span still open is summed up afresh."""
+    make_partitions(now.date())
+    pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now})
+    since = (pulse.at - OPEN_FOR).replace(second=0, microsecond=0)
+    beats = Heartbeat.objects.filter(id__gt=pulse.read_to)
+    _write(Rollup.Span.MINUTE, _minutes(beats.filter(received_at__gte=since)))
+    for span, truncate, finer in (
+        (Rollup.Span.HOUR, TruncHour, Rollup.Span.MINUTE),
+        (Rollup.Span.DAY, TruncDay, Rollup.Span.HOUR),
+    ):
+        begin = since.replace(minute=0, second=0, microsecond=0)
+        begin = begin.replace(hour=0) if span == Rollup.Span.DAY else begin
+        _write(span, _coarser(finer, truncate, begin))
+    pulse.at, pulse.read_to = now, _closed_to(beats, now) or pulse.read_to
+    pulse.save()
+
+
+def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
+    """The id before that of every beat in a minute still open."""
+    still_open = (now - OPEN_FOR).replace(second=0, microsecond=0)
+    ids = beats.aggregate(open=Min("id", filter=Q(received_at__gte=still_open)), last=Max("id"))
+    return ids["open"] - 1 if ids["open"] else ids["last"]
+
+
+def _minutes(beats: QuerySet[Heartbeat]) -> Iterable[dict[str, Any]]:
+    return (
+        beats.annotate(start=TruncMinute("received_at"))
+        .values("agent_id", "start")
+        .annotate(
+            beats=Count("id"),
+            errors=Count("id", filter=Q(status="error")),
+            progress=Count("id", filter=Q(progress=True)),
+            tokens=Sum("tokens"),
+            cost=Sum("cost"),
+            tool_calls=Sum("tool_calls"),
+        )
+        .order_by("agent_id", "start")
+    )
+
+
+def _coarser(finer: str, truncate: Any, begin: datetime) -> Iterable[dict[str, Any]]:
+    rows = Rollup.objects.filter(span=finer, start__gte=begin).annotate(begin=truncate("start"))
+    sums = rows.values("agent_id", "begin").annotate(**{f"sum_{name}": Sum(name) for name in _SUMS})
+    for row in sums.order_by("agent_id", "begin"):
+        yield {"agent_id": row["agent_id"], "start": row["begin"], **{name: row[f"sum_{name}"] for name in _SUMS}}
+
+
+def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
+    Rollup.objects.bulk_create(
+        [Rollup(span=span, **row) for row in rows],
+        update_conflicts=True,
+        unique_fields=["agent", "span", "start"],
+        update_fields=list(_SUMS),
+        batch_size=1_000,
+    )
+
+
+def make_partitions(today: date) -> None:
+    """PostgreSQL: the partitions of today and the coming days. A day that already has rows elsewhere stays there."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
+        there = {name for (name,) in cursor.fetchall()}
+        for day in (today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)):
+            name = f"agents_heartbeat_{day:%Y_%m_%d}"
+            if name not in there and not _lies_in_default(cursor, day):
+                cursor.execute(
+                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF agents_heartbeat "
+                    f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+                )
+
+
+def _lies_in_default(cursor: Any, day: date) -> bool:
+    cursor.execute("SELECT EXISTS (SELECT 1 FROM agents_heartbeat_default WHERE day = %s)", [day])
+    return bool(cursor.fetchone()[0])
+
+
+def forget_old(now: datetime) -> None:
+    """Delete what is older than the plans keep; on PostgreSQL whole days that no plan keeps are dropped."""
+    drop_partitions(now.date() - timedelta(days=max(plan.history_days for plan in plans.ALL)))
+    for team in Team.objects.all():
+        kept_from = now - timedelta(days=plan_of(team.pk).history_days)
+        agents = list(Agent.objects.filter(project__team=team).values_list("pk", flat=True))
+        Heartbeat.objects.filter(agent_id__in=agents, day__lt=kept_from.date()).delete()
+        Rollup.objects.filter(agent_id__in=agents, start__lt=kept_from).delete()
+    Rollup.objects.filter(span=Rollup.Span.MINUTE, start__lt=now - MINUTES_KEPT).delete()
+
+
+def drop_partitions(before: date) -> None:
+    """PostgreSQL: drop the partitions of days before this one."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
+        for (name,) in cursor.fetchall():
+            if name < f"agents_heartbeat_{before:%Y_%m_%d}":
+                cursor.execute(f"DROP TABLE {name}")

@@ -1,0 +1,98 @@
+"""What every rule sees and says. A rule is a module with KIND, LABEL and `check(facts)`; it never sees a model.
+
+A rule that needs more than the last beat also has `read(memory, beats)`, which folds new heartbeats into the JSON
+that is kept for it between reviews.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
+
+from agents.clocks import Clock
+
+WARNING = "warning"
+CRITICAL = "critical"
+
+
+class Seen(Protocol):
+    """The columns of the hot row that rules read; times are aware, money is in micro-dollars."""
+
+    reported: str
+    crashed: bool
+    runner_down: bool
+    last_beat_at: datetime | None
+    last_progress_at: datetime | None
+    usual_progress_gap: float | None
+    waiting_until: datetime | None
+    waiting_for: str
+    day: date | None
+    cost_today: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeatSeen:
+    """A heartbeat since the last review. `calls` are the tool calls it reported, in order."""
+
+    received_at: datetime
+    status: str
+    message: str = ""
+    custom: str = ""
+    calls: Sequence[Mapping[str, Any]] = ()
+    tokens: int = 0
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a rule may know of one agent. `budget` is micro-dollars a day; `today` is the project's."""
+
+    now: datetime
+    seen: Seen
+    alive: Clock | None
+    progress: Clock | None
+    interval: float
+    paused: bool
+    budget: int | None
+    today: date
+    beats: Sequence[BeatSeen] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.seen.reported == "shutdown"
+
+    @property
+    def is_silent(self) -> bool:
+        return self.alive is not None and self.now >= self.alive.deadline
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.seen.waiting_until is not None and self.seen.waiting_until > self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, since when, and how that is known."""
+
+    kind: str
+    severity: str
+    reason: str
+    started_at: datetime
+    evidence: dict[str, Any]
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it: `40 seconds`, `47 minutes`, `3 hours`."""
+    for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}s"
+    whole = round(seconds)
+    return f"{whole} second{'' if whole == 1 else 's'}"
+
+
+def since(then: datetime, now: datetime) -> float:
+    return max(timedelta(0), now - then).total_seconds()

@@ -1,0 +1,20 @@
+"""Silence: no heartbeat past the alive clock's deadline."""
+
+from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
+
+KIND = "missed_heartbeat"
+LABEL = "Missed heartbeat"
+
+
+def check(facts: Facts) -> Finding | None:
+    """Critical once the deadline has passed, dated to when the beat was due. A crash explains its own silence."""
+    last = facts.seen.last_beat_at
+    if not facts.is_silent or facts.seen.crashed or facts.alive is None or last is None:
+        return None
+    reason = f"No heartbeat for {spoken(since(last, facts.now))}; expected every {spoken(facts.interval)}"
+    evidence = {
+        "last_heartbeat_at": last.isoformat(),
+        "interval": round(facts.interval, 3),
+        "deadline": facts.alive.deadline.isoformat(),
+    }
+    return Finding(KIND, CRITICAL, reason, facts.alive.due_at, evidence)

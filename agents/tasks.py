@@ -1,0 +1,23 @@
+"""Celery's doors to the detector. Thin: the database holds what is due, a task is only the knock."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from agents import commands, review, rollups
+
+
+@shared_task(name="agents.sweep")
+def sweep() -> None:
+    now = timezone.now()
+    review.sweep(now)
+    commands.expire(now)
+
+
+@shared_task(name="agents.rollup")
+def rollup() -> None:
+    rollups.roll_up(timezone.now())
+
+
+@shared_task(name="agents.retention")
+def retention() -> None:
+    rollups.forget_old(timezone.now())

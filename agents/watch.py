@@ -1,0 +1,56 @@
+"""Watching ourselves: when each part last ran, and the times in which it did not.
+
+A stop, a crash, a suspended machine or a clock set forward all look the same from here: a gap between two ticks.
+Deadlines are moved by such gaps (`clocks.py`), so our own outage is never an agent's failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+
+from agents.clocks import Span
+from agents.models import Outage, Pulse
+
+DETECTOR: Final = "detector"
+EDGE: Final = "edge"
+# Shorter than the smallest grace, longer than a tick under load: the sweep ticks every second, the edge every two.
+OUTAGE_AFTER: Final = timedelta(seconds=5)
+# No deadline lies further back than the longest interval.
+REMEMBERED: Final = timedelta(days=8)
+
+
+def tick(part: str, now: datetime) -> None:
+    """Say that a part runs; a gap since its last tick becomes an outage. Call it before judging anybody."""
+    with transaction.atomic():
+        pulse, fresh = Pulse.objects.select_for_update().get_or_create(name=part, defaults={"at": now})
+        if fresh:
+            return
+        if now - pulse.at > OUTAGE_AFTER:
+            Outage.objects.create(part=part, started_at=pulse.at, ended_at=now)
+        pulse.at = now
+        pulse.save(update_fields=["at"])
+
+
+def outages(now: datetime) -> list[Span]:
+    """The times in which we did not watch, oldest first, without overlaps; one of the edge may still go on."""
+    known = Outage.objects.filter(ended_at__gt=now - REMEMBERED).values_list("started_at", "ended_at")
+    spans = [Span(start, end) for start, end in known]
+    edge = Pulse.objects.filter(name=EDGE, at__lt=now - OUTAGE_AFTER).first()
+    if edge is not None:
+        spans.append(Span(edge.at, now))
+    return merged(spans)
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Spans in order, with overlapping ones made one."""
+    result: list[Span] = []
+    for span in sorted(spans, key=lambda one: one.start):
+        if result and span.start <= result[-1].end:
+            result[-1] = Span(result[-1].start, max(result[-1].end, span.end))
+        else:
+            result.append(span)
+    return result

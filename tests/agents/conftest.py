@@ -1,0 +1,83 @@
+"""A project in which time passes only when a test says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+
+from agents import ingest, review
+from agents.beat import decode
+from agents.fold import Answer
+from agents.models import Agent, AgentState, Incident, IncidentEvent, Signal
+from teams.auth import Caller, authenticate_key
+from teams.errors import ApiError
+from teams.models import Project
+
+T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+class World:
+    """Send beats and let the detector look, both at seconds after T0."""
+
+    def __init__(self, project: Project, caller: Caller) -> None:
+        self.project = project
+        self.caller = caller
+
+    @contextmanager
+    def clock(self, at: float) -> Iterator[datetime]:
+        with time_machine.travel(T0 + timedelta(seconds=at), tick=False):
+            yield T0 + timedelta(seconds=at)
+
+    def offer(self, at: float = 0, agent: str = "bot", source: str = "1/10.0.0.1", waited: float = 0, **fields: Any) -> Any:
+        """Send one beat; the outcome, refused or not. `waited`: seconds between receiving and storing it."""
+        body = json.dumps({"agent": agent, "status": "ok", **fields}).encode()
+        with self.clock(at + waited) as now:
+            received = ingest.Received(self.caller, decode(body), now - timedelta(seconds=waited), source)
+            return ingest.submit([received])[0]
+
+    def beat(self, at: float = 0, agent: str = "bot", **fields: Any) -> Answer:
+        outcome = self.offer(at, agent, **fields)
+        assert not isinstance(outcome, ApiError), outcome.message
+        return outcome
+
+    def look(self, at: float) -> None:
+        """One sweep of the detector."""
+        with self.clock(at) as now:
+            review.sweep(now)
+
+    def watch(self, start: float, end: float) -> None:
+        """The detector ticks as it does in life, though every 4 s is enough."""
+        at = start
+        while at < end:
+            self.look(at)
+            at += 4
+        self.look(end)
+
+    def agent(self, name: str = "bot") -> Agent:
+        return Agent.objects.get(project=self.project, names__name=name)
+
+    def state(self, name: str = "bot") -> AgentState:
+        return AgentState.objects.get(agent=self.agent(name))
+
+    def incidents(self) -> list[Incident]:
+        return list(Incident.objects.filter(project=self.project).order_by("id"))
+
+    def kinds(self, name: str = "bot") -> list[str]:
+        """The signals that stand."""
+        signals = Signal.objects.filter(agent=self.agent(name), cleared_at__isnull=True)
+        return sorted(signals.values_list("kind", flat=True))
+
+    def events(self) -> list[str]:
+        events = IncidentEvent.objects.filter(incident__project=self.project)
+        return list(events.order_by("id").values_list("kind", flat=True))
+
+
+@pytest.fixture
+def world(project: Project, api_key: str) -> World:
+    return World(project, authenticate_key(api_key))

@@ -1,0 +1,446 @@
+"""Heartbeats and time become incidents, in one place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from agents import incidents, review, watch
+from agents.models import AgentState, Incident, Outage, Pulse, Signal, Status
+from tests.agents.conftest import T0, World
+
+
+def test_silence_past_the_deadline_is_one_incident_dated_to_when_the_beat_was_due(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 119)
+    assert world.incidents() == []
+    world.look(121)
+    (incident,) = world.incidents()
+    assert (incident.kind, incident.severity) == ("missed_heartbeat", "critical")
+    assert incident.started_at == T0 + timedelta(seconds=60)
+    assert incident.opened_at == T0 + timedelta(seconds=121)
+    assert world.state().status == Status.DOWN
+    assert world.events() == ["opened"]
+
+
+def test_looking_again_opens_no_second_incident(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 400)
+    assert len(world.incidents()) == 1
+    assert world.events() == ["opened"]
+
+
+def test_the_next_good_beat_resolves(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 130)
+    world.beat(131)
+    world.look(132)
+    (incident,) = world.incidents()
+    assert incident.resolved_at == T0 + timedelta(seconds=132)
+    assert world.events() == ["opened", "resolved"]
+    assert (world.state().status, world.state().incident_id) == (Status.OK, None)
+
+
+def test_a_late_beat_does_not_open_an_incident(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 110)
+    world.beat(115)
+    world.watch(116, 180)
+    assert world.incidents() == []
+
+
+@pytest.mark.parametrize(("interval", "silent_until", "opens"), [(1, 5.9, False), (1, 6.1, True), (10, 19, False)])
+def test_a_declared_interval_and_its_grace_count(
+    world: World, interval: float, silent_until: float, opens: bool
+) -> None:
+    world.beat(0, interval=interval)
+    world.look(1)
+    world.look(silent_until)
+    assert bool(world.incidents()) is opens
+
+
+def test_a_persons_interval_goes_before_the_declared_one(world: World) -> None:
+    world.beat(0, interval=1)
+    world.project.agents.update(interval=300)
+    world.watch(1, 500)
+    assert world.incidents() == []
+
+
+def test_an_agent_that_beats_every_ten_minutes_flaps_once_at_most(world: World) -> None:
+    world.beat(0)
+    for number in range(1, 6):
+        world.watch(600 * (number - 1) + 1, 600 * number - 1)
+        world.beat(600 * number)
+        world.look(600 * number + 1)
+    assert len(world.incidents()) == 1
+    assert world.state().status == Status.OK
+
+
+def test_alive_without_progress_is_stalled(world: World) -> None:
+    world.beat(0, iteration_count=7, progress_timeout=60)
+    for at in range(30, 400, 30):
+        world.beat(at, iteration_count=7)
+        world.look(at + 1)
+    (incident,) = world.incidents()
+    assert incident.kind == "stalled"
+    assert incident.reason.startswith("No progress for 61 seconds")
+    assert world.state().status == Status.STALLED
+
+
+def test_progress_resolves_a_stall(world: World) -> None:
+    world.beat(0, iteration_count=7, progress_timeout=60)
+    for at in range(30, 91, 30):
+        world.beat(at, iteration_count=7)
+        world.look(at + 1)
+    world.beat(100, iteration_count=8)
+    world.look(101)
+    (incident,) = world.incidents()
+    assert incident.resolved_at is not None
+
+
+def test_an_agent_that_never_showed_progress_is_never_stalled(world: World) -> None:
+    for at in range(0, 4000, 50):
+        world.beat(at)
+        world.look(at + 1)
+    assert world.incidents() == []
+
+
+def test_a_declared_wait_stops_the_progress_clock_up_to_its_end(world: World) -> None:
+    until = (T0 + timedelta(seconds=300)).isoformat()
+    world.beat(0, progress=True, progress_timeout=60)
+    world.beat(10, progress=False, waiting={"for": "approval", "until": until})
+    for at in range(30, 350, 30):
+        world.beat(at, progress=False)
+        world.look(at + 1)
+        if at < 300:
+            assert world.state().status == Status.WAITING
+    assert world.incidents() == []
+    for at in range(360, 400, 10):
+        world.beat(at, progress=False)
+        world.look(at + 1)
+    assert [incident.kind for incident in world.incidents()] == ["stalled"]
+
+
+def test_shutdown_is_a_quiet_stop_and_a_later_beat_means_it_is_back(world: World) -> None:
+    world.beat(0)
+    world.beat(10, status="shutdown")
+    world.watch(11, 500)
+    assert world.incidents() == []
+    assert world.state().status == Status.STOPPED
+    world.beat(501)
+    world.look(502)
+    assert world.state().status == Status.OK
+    world.watch(503, 630)
+    assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
+
+
+def test_a_paused_agent_is_never_judged(world: World) -> None:
+    world.beat(0)
+    world.project.agents.update(paused_at=T0)
+    world.watch(1, 1000)
+    assert world.incidents() == []
+    assert world.state().status == Status.PAUSED
+
+
+def test_a_crash_is_told_at_once_and_its_silence_is_the_same_incident(world: World) -> None:
+    world.beat(0)
+    world.beat(5, status="error", message="CRASH: ValueError: no such page", custom_data='{"traceback": "…"}')
+    world.look(6)
+    (incident,) = world.incidents()
+    assert (incident.kind, incident.reason) == ("crash", "Crashed: ValueError: no such page")
+    world.watch(7, 900)
+    assert len(world.incidents()) == 1
+    assert world.events() == ["opened"]
+
+
+def test_a_crash_is_told_even_when_the_agent_came_back_before_anyone_looked(world: World) -> None:
+    world.beat(0)
+    world.look(1)
+    world.beat(2, status="error", message="CRASH: KeyError: 'x'")
+    world.beat(2.5)
+    world.look(3)
+    world.look(4.5)
+    (incident,) = world.incidents()
+    assert (incident.kind, incident.resolved_at is not None) == ("crash", True)
+    assert world.events() == ["opened", "resolved"]
+
+
+def test_an_error_report_is_an_incident_until_the_next_good_beat(world: World) -> None:
+    world.beat(0, status="error", message="quota exhausted")
+    world.look(1)
+    (incident,) = world.incidents()
+    assert (incident.kind, incident.severity, incident.reason) == ("error", "warning", "quota exhausted")
+    world.beat(30)
+    world.look(31)
+    assert world.events() == ["opened", "resolved"]
+
+
+def test_spend_over_the_declared_limit_warns_the_client_once(world: World) -> None:
+    world.beat(0, cost_limit_usd=1.0, cost_usd=0.5)
+    world.look(1)
+    assert world.incidents() == []
+    world.beat(2, cost_usd=0.35)
+    world.look(3)
+    (incident,) = world.incidents()
+    assert (incident.kind, incident.severity) == ("cost", "warning")
+    world.beat(4, cost_usd=0.2)
+    world.look(5)
+    assert world.events() == ["opened", "updated"]
+    told = world.beat(6)
+    assert (told.warning, told.reason, told.hold) == ("cost_exceeded", "Spent $1.05 of $1.00 today", True)
+    assert [world.beat(7).warning, world.beat(8).warning] == [None, None]
+
+
+def test_a_warning_is_given_again_to_a_client_that_started_anew(world: World) -> None:
+    world.beat(0, cost_limit_usd=1.0, cost_usd=2, instance="first")
+    world.look(1)
+    assert world.beat(2, instance="first").warning == "cost_exceeded"
+    assert world.beat(3, instance="first").warning is None
+    assert world.beat(4, instance="second").warning == "cost_exceeded"
+
+
+def test_a_budget_ends_at_midnight_of_the_project(world: World) -> None:
+    world.project.time_zone = "Asia/Tokyo"  # T0 is 21:00 there
+    world.project.save()
+    world.beat(0, cost_limit_usd=1.0, cost_usd=2, interval=3600)
+    world.look(1)
+    assert world.kinds() == ["cost"]
+    world.look(3 * 3600 + 1)
+    assert "cost" not in world.kinds()
+
+
+def test_the_same_call_five_times_in_a_row_is_a_loop_until_another_one(world: World) -> None:
+    call = {"name": "search_docs", "args": "query=release notes"}
+    for at in range(5):
+        world.beat(at, tool_calls=1, tool_call_log=[call], cost_usd=0.5)
+    world.look(6)
+    (incident,) = world.incidents()
+    assert incident.kind == "loop"
+    assert incident.reason == "`search_docs(query=release notes)` called 5 times in a row in 4 seconds, $2.00 so far"
+    assert world.beat(7).warning == "loop_detected"
+    world.beat(8, tool_calls=1, tool_call_log=[{"name": "write_report", "args": ""}])
+    world.look(9)
+    assert world.kinds() == []
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [{"name": "get_status", "args": "job=1"}] * 9,
+        [{"name": "read_page", "args": f"page={number}"} for number in range(9)],
+        [{"name": "next_page", "args": "", "result_hash": f"{number}"} for number in range(9)],
+        [{"name": "search", "args": "a"}] * 4,
+    ],
+)
+def test_polling_and_paging_are_no_loops(world: World, calls: list[dict[str, str]]) -> None:
+    world.beat(0, tool_calls=len(calls), tool_call_log=calls)
+    world.look(1)
+    assert world.incidents() == []
+
+
+def test_a_second_signal_joins_the_incident_and_is_told(world: World) -> None:
+    world.beat(0, status="error", message="disk full")
+    world.look(1)
+    world.watch(2, 125)
+    (incident,) = world.incidents()
+    assert incident.kind == "error"
+    assert world.kinds() == ["error", "missed_heartbeat"]
+    assert incident.severity == "critical"
+    assert world.events() == ["opened", "updated"]
+
+
+def test_down_again_soon_after_recovery_is_the_same_incident(world: World) -> None:
+    world.beat(0, interval=1)
+    world.look(1)
+    world.look(7)
+    world.beat(8)
+    world.look(9)
+    world.look(15)
+    (incident,) = world.incidents()
+    assert (incident.reopened, incident.resolved_at) == (1, None)
+    assert world.events() == ["opened", "resolved", "reopened"]
+
+
+def test_down_again_much_later_is_a_new_incident(world: World) -> None:
+    world.beat(0, interval=10)
+    world.watch(1, 25)
+    for at in range(30, 400, 10):
+        world.beat(at)
+        world.look(at + 1)
+    world.watch(400, 430)
+    assert len(world.incidents()) == 2
+
+
+# The watchdog's own outage
+
+
+def test_five_minutes_without_the_detector_open_nothing(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 10)
+    world.look(310)
+    world.look(311)
+    assert world.incidents() == []
+    assert [(o.started_at, o.ended_at) for o in Outage.objects.all()] == [
+        (T0 + timedelta(seconds=10), T0 + timedelta(seconds=310))
+    ]
+
+
+def test_after_our_outage_a_dead_agent_is_still_found(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 10)
+    world.watch(310, 440)
+    (incident,) = world.incidents()
+    assert incident.started_at == T0 + timedelta(seconds=360)
+
+
+def test_an_agent_that_was_nearly_due_gets_time_to_report_after_our_outage(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 118)
+    world.watch(418, 480)
+    assert world.incidents() == []
+    world.watch(480, 490)
+    assert len(world.incidents()) == 1
+
+
+def test_a_clock_set_forward_opens_nothing(world: World) -> None:
+    world.beat(0)
+    world.look(1)
+    world.look(3601)
+    assert world.incidents() == []
+
+
+def test_a_clock_set_back_loses_no_detection(world: World) -> None:
+    world.beat(7200)
+    world.look(7201)
+    world.beat(0)
+    world.watch(1, 125)
+    assert len(world.incidents()) == 1
+
+
+def test_a_dead_edge_is_our_outage_while_it_lasts(world: World) -> None:
+    world.beat(0)
+    Pulse.objects.create(name=watch.EDGE, at=T0 + timedelta(seconds=20))
+    world.watch(1, 600)
+    assert world.incidents() == []
+    watch.tick(watch.EDGE, T0 + timedelta(seconds=601))
+    world.watch(602, 640)
+    assert world.incidents() == []
+
+
+# Many at once
+
+
+def test_all_targets_of_one_runner_falling_silent_are_one_incident(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.beat(0, agent=name, source="1/10.0.0.9", interval=10)
+    world.watch(1, 22)
+    (incident,) = world.incidents()
+    assert incident.together
+    assert incident.reason == "3 agents on 10.0.0.9 fell silent together: a, b, c"
+    assert Signal.objects.filter(incident=incident).count() == 3
+    assert world.events() == ["opened"]
+
+
+def test_a_group_is_over_when_the_last_one_is_back(world: World) -> None:
+    for name in ("a", "b"):
+        world.beat(0, agent=name, interval=10)
+    world.watch(1, 22)
+    world.beat(23, agent="a")
+    world.look(24)
+    assert [incident.resolved_at for incident in world.incidents()] == [None]
+    world.beat(25, agent="b")
+    world.look(26)
+    assert world.events() == ["opened", "resolved"]
+
+
+def test_one_that_is_due_later_joins_the_group_untold(world: World) -> None:
+    world.beat(0, agent="a", interval=10)
+    world.beat(4, agent="b", interval=10)
+    world.watch(1, 30)
+    assert len(world.incidents()) == 1
+    assert world.events() == ["opened", "note"]
+
+
+def test_silent_ones_beside_one_that_goes_on_have_incidents_of_their_own(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.beat(0, agent=name, interval=10)
+    for at in range(8, 30, 8):
+        world.beat(at, agent="c")
+        world.look(at + 1)
+    assert [incident.together for incident in world.incidents()] == [False, False]
+
+
+# Several at once
+
+
+def test_a_beat_between_the_look_and_the_verdict_is_no_false_alarm(world: World) -> None:
+    world.beat(0)
+    world.look(1)
+    due = AgentState.objects.filter(check_at__lte=T0 + timedelta(seconds=121))
+    found = list(due.values_list("agent_id", flat=True))
+    world.beat(120.5)
+    review.review(found, T0 + timedelta(seconds=121))
+    assert found
+    assert world.incidents() == []
+
+
+def test_one_poisoned_agent_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.beat(0, agent="poisoned", source="1/10.0.0.1")
+    world.beat(0, agent="healthy", source="1/10.0.0.2")
+    world.agent("poisoned").memory.__class__.objects.filter(agent__name="poisoned").update(rules={"loop": {"key": 1}})
+    world.beat(1, agent="poisoned", tool_calls=1, tool_call_log=[{"name": "x"}], source="1/10.0.0.1")
+    monkeypatch.setattr("agents.rules.crash.check", _raise_for_poisoned(world))
+    world.watch(2, 125)
+    assert [incident.agent.name for incident in world.incidents()] == ["healthy"]
+    assert world.state("poisoned").check_at is not None
+
+
+def _raise_for_poisoned(world: World) -> object:
+    poisoned = world.agent("poisoned").pk
+
+    def check(facts: object) -> None:
+        if facts.seen.agent_id == poisoned:  # type: ignore[attr-defined]
+            raise ValueError("poisoned")
+
+    return check
+
+
+# By hand
+
+
+def test_acknowledging_and_resolving_by_hand(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 125)
+    (incident,) = world.incidents()
+    incidents.acknowledge(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=130))
+    incidents.resolve(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=140))
+    incident.refresh_from_db()
+    assert incident.state == Incident.State.RESOLVED
+    assert world.events() == ["opened", "acknowledged", "resolved"]
+    world.watch(141, 400)
+    assert len(world.incidents()) == 1
+    assert world.state().status == Status.STOPPED
+
+
+def test_each_kind_resolved_by_hand_stays_resolved(world: World) -> None:
+    call = {"name": "search", "args": "x"}
+    world.beat(0, cost_limit_usd=1, cost_usd=2, tool_calls=6, tool_call_log=[call] * 6, interval=600)
+    world.look(1)
+    assert world.kinds() == ["cost", "loop"]
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    world.watch(3, 20)
+    world.beat(21, cost_usd=0.1, interval=600)
+    world.look(22)
+    assert len(world.incidents()) == 1
+    assert world.kinds() == []
+
+
+# Cost of looking
+
+
+def test_nothing_due_costs_a_handful_of_statements(world: World, django_assert_max_num_queries: object) -> None:
+    world.beat(0)
+    world.look(1)
+    with django_assert_max_num_queries(8):  # type: ignore[operator]
+        world.look(2)
