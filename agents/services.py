@@ -100,7 +100,9 @@ def _add_name(agent: Agent, name: str) -> AgentName:
 def _name_taken(agent: Agent, name: str) -> ApiError:
     owner = Agent.objects.get(names__project=agent.project_id, names__name=name)
     if owner.name == name:
-        message = f"“{name}” is an agent with its own history. Delete the agent {name} first, then add its name as an alias."
+        message = (
+            f"“{name}” is an agent with its own history. Delete the agent {name} first, then add its name as an alias."
+        )
     else:
         message = f"“{name}” is an alias of the agent {owner.name}. Remove it there first."
     return ApiError(409, "name_taken", message, fields={"aliases": message})

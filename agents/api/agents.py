@@ -1,0 +1,191 @@
+"""`/api/v1/agents`: what they are, what is set, what they reported, and what a person may do to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents import commands, services
+from agents.api import examples, shapes
+from agents.api.changes import AgentChanges
+from agents.api.commands import command_dict
+from agents.api.project import ProjectView
+from agents.api.status import agents_of, status_dict
+from agents.api.valid import valid
+from agents.models import Agent, Command
+from agents.representation import agent_url, moment
+
+
+class AgentView(ProjectView):
+    """Of one agent."""
+
+    def agent(self, pk: int) -> Agent:
+        return self.found(agents_of(self.caller.project_id), pk)
+
+
+class AgentsView(ProjectView):
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="agents",
+        summary="All agents, with their settings",
+        tags=["agents"],
+        parameters=[
+            OpenApiParameter("name", str, description="Its own name or an alias."),
+            shapes.LIMIT,
+            shapes.OFFSET,
+        ],
+        responses=shapes.answers(200, shapes.page_of(shapes.AgentDetail), 422),
+        examples=[examples.AGENTS],
+    )
+    def get(self, request: Request) -> Response:
+        now = timezone.now()
+        agents = agents_of(self.caller.project_id).prefetch_related("names")
+        name = request.query_params.get("name")
+        if name:
+            agents = agents.filter(names__name=name)
+        return self.page(agents, lambda agent: agent_dict(agent, now))
+
+
+class OneAgentView(AgentView):
+    http_method_names = ["get", "patch", "delete"]
+
+    @extend_schema(
+        operation_id="agent",
+        summary="One agent",
+        tags=["agents"],
+        responses=shapes.answers(200, shapes.AgentDetail, 404),
+        examples=[examples.AGENT],
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        return Response(agent_dict(self.agent(pk), timezone.now()))
+
+    @extend_schema(
+        operation_id="change_agent",
+        summary="Change an agent's settings",
+        tags=["agents"],
+        request=AgentChanges,
+        responses=shapes.answers(200, shapes.AgentDetail, 400, 404, 409, 415, 422),
+        examples=[examples.CHANGES, examples.AGENT],
+    )
+    def patch(self, request: Request, pk: int) -> Response:
+        agent, now = self.agent(pk), timezone.now()
+        changes = valid(AgentChanges, request.data)
+        services.change_agent(agent=agent, changes=changes, actor=self.caller.actor, now=now)
+        return Response(agent_dict(self.agent(pk), now))
+
+    @extend_schema(
+        operation_id="delete_agent",
+        summary="Delete an agent with its history",
+        tags=["agents"],
+        responses=shapes.answers(204, None, 404),
+    )
+    def delete(self, request: Request, pk: int) -> Response:
+        services.delete_agent(agent=self.agent(pk), actor=self.caller.actor)
+        return Response(status=204)
+
+
+class PauseView(AgentView):
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="pause_agent",
+        summary="Stop judging an agent",
+        tags=["agents"],
+        request=None,
+        responses=shapes.answers(200, shapes.AgentDetail, 404),
+        examples=[examples.AGENT],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        now = timezone.now()
+        services.pause(agent=self.agent(pk), actor=self.caller.actor, now=now)
+        return Response(agent_dict(self.agent(pk), now))
+
+
+class ResumeView(AgentView):
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="resume_agent",
+        summary="Judge a paused agent again",
+        tags=["agents"],
+        request=None,
+        responses=shapes.answers(200, shapes.AgentDetail, 404),
+        examples=[examples.AGENT],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        now = timezone.now()
+        services.resume(agent=self.agent(pk), actor=self.caller.actor, now=now)
+        return Response(agent_dict(self.agent(pk), now))
+
+
+class OrderView(AgentView):
+    """Makes a command for the runner that watches the agent."""
+
+    http_method_names = ["post"]
+    action: ClassVar[str]
+
+    def order(self, request: Request, pk: int) -> Response:
+        reason = valid(shapes.CommandReason, request.data or {}).get("reason", "")
+        agent, actor = self.agent(pk), self.caller.actor
+        command = commands.request(agent=agent, action=self.action, actor=actor, reason=reason, now=timezone.now())
+        return Response(command_dict(command), status=202)
+
+
+class RestartView(OrderView):
+    action = Command.Action.RESTART
+
+    @extend_schema(
+        operation_id="restart_agent",
+        summary="Restart an agent through its runner",
+        tags=["agents"],
+        request=shapes.CommandReason,
+        responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),
+        examples=[examples.REASON, examples.ORDERED],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        return self.order(request, pk)
+
+
+class StopView(OrderView):
+    action = Command.Action.STOP
+
+    @extend_schema(
+        operation_id="stop_agent",
+        summary="Stop an agent through its runner",
+        tags=["agents"],
+        request=shapes.CommandReason,
+        responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),
+        examples=[examples.REASON, examples.ORDERED],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        return self.order(request, pk)
+
+
+def agent_dict(agent: Agent, now: datetime) -> dict[str, Any]:
+    """An agent in full: its status and what is set. Reads `names` beside what `status_dict` reads."""
+    budget = agent.daily_budget_usd
+    return {
+        **status_dict(agent, now),
+        "url": agent_url(agent.pk),
+        "kind": agent.kind,
+        "agent_type": agent.agent_type,
+        "labels": agent.labels,
+        "aliases": services.aliases_of(agent),
+        "interval_set": agent.interval,
+        "grace": agent.grace,
+        "progress_timeout": agent.progress_timeout,
+        "daily_budget_usd": float(budget) if budget is not None else None,
+        "daily_token_limit": agent.daily_token_limit,
+        "restart_policy": agent.restart_policy,
+        "restart_type": agent.restart_type,
+        "restart_target": agent.restart_target,
+        "rules": agent.rules,
+        "paused_at": moment(agent.paused_at),
+        "created_at": moment(agent.created_at),
+    }

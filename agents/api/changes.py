@@ -1,0 +1,80 @@
+"""What `PATCH /api/v1/agents/{id}` takes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from agents.beat import NAME_LONGEST
+from agents.models import Agent, RestartType
+
+YEAR: Final = 366 * 86_400
+LABELS_MOST: Final = 50
+ALIASES_MOST: Final = 20
+TOKENS_MOST: Final = 10**15
+
+
+class Seconds(serializers.FloatField):
+    """A JSON number. The framework's own field also takes "nan" and true."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(min_value=least, max_value=YEAR, allow_null=True, required=False)
+
+    def to_internal_value(self, data: Any) -> float:
+        # The comparison also refuses NaN, and integers that no float can hold.
+        if isinstance(data, bool) or not isinstance(data, int | float) or not -YEAR <= data <= YEAR:
+            raise serializers.ValidationError("must be a number of seconds, a year at most")
+        return float(data)
+
+
+class Name(serializers.CharField):
+    def __init__(self) -> None:
+        super().__init__(max_length=NAME_LONGEST)
+
+    def to_internal_value(self, data: Any) -> str:
+        name: str = super().to_internal_value(data)
+        if not name.isprintable():
+            raise serializers.ValidationError("must have printable characters only")
+        return name
+
+
+class AgentChanges(serializers.Serializer[Any]):
+    """Only what is sent is changed; null takes a setting back. Unknown fields are ignored."""
+
+    interval = Seconds(1)
+    grace = Seconds(5)
+    progress_timeout = Seconds(5)
+    daily_budget_usd = serializers.DecimalField(12, 6, min_value=0, allow_null=True, required=False)
+    daily_token_limit = serializers.IntegerField(min_value=0, max_value=TOKENS_MOST, allow_null=True, required=False)
+    labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False)  # type: ignore[assignment]
+    kind = serializers.ChoiceField(Agent.Kind.choices, required=False)
+    aliases = serializers.ListField(child=Name(), max_length=ALIASES_MOST, required=False)
+    restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices, required=False)
+    restart_type = serializers.ChoiceField(RestartType.choices, allow_blank=True, required=False)
+    restart_target = serializers.CharField(max_length=300, allow_blank=True, required=False)
+    rules = serializers.DictField(child=serializers.DictField(), required=False)
+
+    def validate_labels(self, labels: dict[str, str]) -> dict[str, str]:
+        if len(labels) > LABELS_MOST or any(not 1 <= len(name) <= 50 or not name.isprintable() for name in labels):
+            raise serializers.ValidationError(f"at most {LABELS_MOST}, with names of 1 to 50 printable characters")
+        return labels
+
+    def validate_rules(self, rules: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Thresholds and switches only; each rule ignores what it does not know."""
+        if len(rules) > 50 or not all(_is_plain(name, given) for name, given in rules.items()):
+            raise serializers.ValidationError("must be {rule: {name: number or true or false}}")
+        return rules
+
+
+def _is_plain(rule: str, given: dict[str, Any]) -> bool:
+    names = [rule, *given]
+    return (
+        len(given) <= 50
+        and all(n.isprintable() and len(n) <= 50 for n in names)
+        and all(map(_is_number, given.values()))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= TOKENS_MOST

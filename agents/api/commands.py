@@ -1,0 +1,123 @@
+"""`/api/v1/commands`: what runners ask for and answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents import commands
+from agents.api import examples, shapes
+from agents.api.project import ProjectView
+from agents.api.valid import valid
+from agents.models import Command
+from agents.rate import count_beats
+from agents.representation import agent_ref, moment
+from agents.sources import source_of
+from teams.models import Scope
+
+log = structlog.get_logger(__name__)
+
+
+class CommandsView(ProjectView):
+    """Always a bare list, whatever goes wrong: the published runner ends at any other answer."""
+
+    http_method_names = ["get"]
+    scope_for = {"GET": "agent"}
+
+    @extend_schema(
+        operation_id="commands",
+        summary="What this runner is to do now",
+        description="Each command is handed out once. A `read` key is handed nothing. Errors, too, answer `[]`.",
+        tags=["commands"],
+        responses={
+            200: shapes.WaitingCommand(many=True),
+            **dict.fromkeys((401, 403, 429), shapes.EMPTY_LIST),
+        },
+        examples=[examples.COMMANDS],
+    )
+    def get(self, request: Request) -> Response:
+        # A HEAD or a look with a `read` key must not take a command that nobody will then carry out.
+        if request.method != "GET" or self.caller.scope == Scope.READ:
+            return Response([])
+        runner = source_of(request._request, self.caller)
+        handed = commands.hand_out(caller=self.caller, runner=runner, now=timezone.now())
+        return Response([waiting_dict(command) for command in handed])
+
+    def handle_exception(self, exc: Exception) -> Response:
+        try:
+            response = super().handle_exception(exc)
+        except Exception:
+            log.exception("commands could not be handed out")
+            return Response([], status=500)
+        response.data = []
+        return response
+
+
+class Words(serializers.CharField):
+    """Whatever a runner says: refusing its report over the wording would lose it."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return str(data).replace("\0", "")
+
+
+class Result(serializers.Serializer[Any]):
+    status = serializers.ChoiceField([state.value for state in commands.RESULTS])
+    message = Words(required=False, allow_blank=True, allow_null=True)
+
+
+class ResultView(ProjectView):
+    """A runner reports once and never again, so the plan's rate does not refuse it, only a flood is."""
+
+    http_method_names = ["post"]
+    scope_for = {"POST": "agent"}
+    throttle_classes = ()
+
+    @extend_schema(
+        operation_id="command_result",
+        summary="What became of a command",
+        description="`rejected` with “not registered” leaves the command to another runner. The first result stands.",
+        tags=["commands"],
+        request=Result,
+        responses=shapes.answers(200, shapes.CommandDetail, 400, 404, 409, 415, 422),
+        examples=[examples.RESULT, examples.COMMAND],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        now = timezone.now()
+        count_beats(self.caller, 1, now)
+        result = valid(Result, request.data)
+        command = commands.report(
+            command_id=pk,
+            caller=self.caller,
+            runner=source_of(request._request, self.caller),
+            status=result["status"],
+            message=result.get("message") or "",
+            now=now,
+        )
+        return Response(command_dict(command))
+
+
+def waiting_dict(command: Command) -> dict[str, Any]:
+    """A command as runners read it."""
+    return {"id": command.pk, "action": command.action, "type": command.type, "target": command.target}
+
+
+def command_dict(command: Command) -> dict[str, Any]:
+    """A command in full."""
+    return {
+        **waiting_dict(command),
+        "state": command.state,
+        "agent": agent_ref(command.agent),
+        "incident": command.incident_id,
+        "requested_by": command.requested_by,
+        "reason": command.reason,
+        "created_at": moment(command.created_at),
+        "expires_at": moment(command.expires_at),
+        "finished_at": moment(command.finished_at),
+        "result": command.result,
+    }

@@ -1,0 +1,146 @@
+"""Examples of the OpenAPI document: one agent and one incident, told through."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiExample
+
+
+def _asked(name: str, value: Any) -> OpenApiExample:
+    return OpenApiExample(name, value, request_only=True)
+
+
+def _answered(name: str, value: Any, status: int = 200) -> OpenApiExample:
+    return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
+
+
+def _page(*results: dict[str, Any]) -> dict[str, Any]:
+    return {"count": len(results), "next": None, "previous": None, "results": list(results)}
+
+
+_URL: Final = "https://watchdog.example.com/admin/agents"
+_REF: Final = {"id": 17, "name": "research-agent", "url": f"{_URL}/agent/17/change/"}
+_INCIDENT_REF: Final = {"id": 204, "kind": "stalled", "url": f"{_URL}/incident/204/change/"}
+_STATUS: Final = {
+    "id": 17,
+    "name": "research-agent",
+    "status": "stalled",
+    "last_heartbeat_at": "2026-11-23T20:25:57.123456Z",
+    "last_progress_at": "2026-11-23T19:38:12Z",
+    "alive_deadline": "2026-11-23T20:27:57.123456Z",
+    "progress_deadline": "2026-11-23T19:43:12Z",
+    "interval": 60.0,
+    "tokens_today": 182_400,
+    "cost_today_usd": 3.4125,
+    "open_incident": _INCIDENT_REF,
+}
+_AGENT: Final = {
+    **_STATUS,
+    "url": _REF["url"],
+    "kind": "agent",
+    "agent_type": "claude",
+    "labels": {"env": "prod"},
+    "aliases": ["research-agent.service"],
+    "interval_set": None,
+    "grace": 30.0,
+    "progress_timeout": 300.0,
+    "daily_budget_usd": 25.0,
+    "daily_token_limit": None,
+    "restart_policy": "manual",
+    "restart_type": "systemd",
+    "restart_target": "research-agent.service",
+    "rules": {"loop": {"calls": 20}},
+    "paused_at": None,
+    "created_at": "2026-11-01T08:00:00Z",
+}
+_SIGNAL: Final = {
+    "kind": "stalled",
+    "severity": "critical",
+    "agent": _REF,
+    "reason": "No progress for 47 min, though it reports",
+    "evidence": {"last_progress_at": "2026-11-23T19:38:12Z", "timeout": 300.0},
+    "started_at": "2026-11-23T19:43:12Z",
+    "opened_at": "2026-11-23T19:43:13.100000Z",
+    "cleared_at": None,
+}
+_INCIDENT: Final = {
+    "id": 204,
+    "agent": _REF,
+    "kind": "stalled",
+    "kinds": ["stalled"],
+    "severity": "critical",
+    "state": "open",
+    "started_at": _SIGNAL["started_at"],
+    "opened_at": _SIGNAL["opened_at"],
+    "acknowledged_at": None,
+    "resolved_at": None,
+    "reason": _SIGNAL["reason"],
+    "evidence": _SIGNAL["evidence"],
+    "cost_usd": 0.41,
+    "signals": [_SIGNAL],
+    "timeline": [
+        {"kind": "opened", "at": _SIGNAL["opened_at"], "actor": "watchdog", "text": _SIGNAL["reason"], "data": {}}
+    ],
+    "url": _INCIDENT_REF["url"],
+}
+_WAITING: Final = {"id": 31, "action": "restart", "type": "systemd", "target": "research-agent.service"}
+_COMMAND: Final = {
+    **_WAITING,
+    "state": "pending",
+    "agent": _REF,
+    "incident": 204,
+    "requested_by": "key:cv_x4Tq8Lm2",
+    "reason": "stuck since this morning",
+    "created_at": "2026-11-23T20:26:00Z",
+    "expires_at": "2026-11-23T20:31:00Z",
+    "finished_at": None,
+    "result": "",
+}
+_BEAT: Final = {
+    "agent": "research-agent",
+    "status": "ok",
+    "message": "read 3 papers",
+    "tokens_used": 1840,
+    "cost_usd": 0.0312,
+}
+_ANSWER: Final = {"agent_id": 17, "status": "ok", "warning": None, "reason": None, "incident": None, "hold": False}
+_LIMIT: Final = {"code": "agent_limit_reached", "message": "The Free plan watches 3 agents and all places are taken."}
+_STORED: Final = {
+    "id": 90_412,
+    "received_at": "2026-11-23T20:25:57.123456Z",
+    "beat_id": None,
+    "status": "ok",
+    "progress": True,
+    "tokens": 1840,
+    "cost_usd": 0.0312,
+    "tool_calls": 0,
+    "iteration": None,
+    "memory_mb": None,
+    "content": {"message": "read 3 papers"},
+}
+_ENTRY: Final = {
+    "at": _SIGNAL["opened_at"],
+    "kind": "opened",
+    "text": _SIGNAL["reason"],
+    "actor": "watchdog",
+    "incident": 204,
+}
+
+BEAT: Final = _asked("A heartbeat", _BEAT)
+ANSWER: Final = _answered("Stored", _ANSWER)
+BATCH: Final = _asked("Two heartbeats", {"heartbeats": [_BEAT, {"agent": "nightly-report", "status": "shutdown"}]})
+BATCH_ANSWER: Final = _answered("One stored, one refused", {"results": [_ANSWER, {"error": _LIMIT}]})
+STATUS: Final = _answered("One stalled agent", _page(_STATUS))
+AGENTS: Final = _answered("One agent", _page(_AGENT))
+AGENT: Final = _answered("The agent", _AGENT)
+CHANGES: Final = _asked("A longer grace and a budget", {"grace": 30, "daily_budget_usd": 25, "labels": {"env": "prod"}})
+REASON: Final = _asked("With a reason", {"reason": "stuck since this morning"})
+COMMAND: Final = _answered("The command", _COMMAND)
+ORDERED: Final = _answered("On its way", _COMMAND, 202)
+COMMANDS: Final = _answered("One restart", [_WAITING])
+RESULT: Final = _asked("It worked", {"status": "completed", "message": "restarted in 1.2 s"})
+HEARTBEATS: Final = _answered("The last one", _page(_STORED))
+TIMELINE: Final = _answered("It stalled", _page(_ENTRY))
+INCIDENTS: Final = _answered("One open incident", _page(_INCIDENT))
+INCIDENT: Final = _answered("The incident", _INCIDENT)

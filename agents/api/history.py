@@ -1,0 +1,104 @@
+"""`/api/v1/agents/{id}/heartbeats` and `/timeline`: what was reported and what happened, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import chain
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents.api import examples, shapes
+from agents.api.agents import AgentView
+from agents.models import Agent, Heartbeat, IncidentEvent, Outage
+from agents.representation import dollars, moment
+from billing.limits import plan_of
+from teams.rest import Pages
+
+
+class HeartbeatsView(AgentView):
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="agent_heartbeats",
+        summary="What an agent reported, newest first",
+        tags=["agents"],
+        parameters=[shapes.LIMIT, shapes.OFFSET],
+        responses=shapes.answers(200, shapes.page_of(shapes.StoredHeartbeat), 404),
+        examples=[examples.HEARTBEATS],
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        kept = timedelta(days=plan_of(self.caller.team_id).history_days)
+        since = timezone.now() - kept
+        beats = Heartbeat.objects.filter(agent=self.agent(pk), day__gte=since.date(), received_at__gte=since)
+        return self.page(beats.order_by("-id"), heartbeat_dict)
+
+
+class TimelineView(AgentView):
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="agent_timeline",
+        summary="What happened to an agent, newest first",
+        tags=["agents"],
+        parameters=[shapes.LIMIT, shapes.OFFSET],
+        responses=shapes.answers(200, shapes.page_of(shapes.TimelineEntry), 404),
+        examples=[examples.TIMELINE],
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        pages = Pages()
+        entries = pages.paginate_queryset(Timeline(self.agent(pk)), request, view=self)  # type: ignore[arg-type]
+        return pages.get_paginated_response(entries)
+
+
+class Timeline(Sequence[dict[str, Any]]):
+    """An agent's incident events and our own outages as one list, of which only the asked part is read."""
+
+    def __init__(self, agent: Agent) -> None:
+        mine = Q(incident__agent=agent) | Q(incident__signals__agent=agent)
+        self.events = IncidentEvent.objects.filter(mine).distinct().order_by("-at", "-id")
+        self.outages = Outage.objects.filter(ended_at__gte=agent.created_at).order_by("-ended_at")
+
+    def __len__(self) -> int:
+        return self.events.count() + self.outages.count()
+
+    def __getitem__(self, part: Any) -> Any:
+        """A slice. Nothing older than its end can come from either side, so that many of each are enough."""
+        entries = chain(map(event_entry, self.events[: part.stop]), map(outage_entry, self.outages[: part.stop]))
+        return sorted(entries, key=lambda entry: entry["at"], reverse=True)[part]
+
+
+def heartbeat_dict(beat: Heartbeat) -> dict[str, Any]:
+    return {
+        "id": beat.pk,
+        "received_at": moment(beat.received_at),
+        "beat_id": beat.beat_id,
+        "status": beat.status,
+        "progress": beat.progress,
+        "tokens": beat.tokens,
+        "cost_usd": dollars(beat.cost),
+        "tool_calls": beat.tool_calls,
+        "iteration": beat.iteration,
+        "memory_mb": beat.memory_mb,
+        "content": beat.content,
+    }
+
+
+def event_entry(event: IncidentEvent) -> dict[str, Any]:
+    return {
+        "at": moment(event.at),
+        "kind": event.kind,
+        "text": event.text,
+        "actor": event.actor,
+        "incident": event.incident_id,
+    }
+
+
+def outage_entry(outage: Outage) -> dict[str, Any]:
+    text = f"The watchdog's {outage.part} did not watch from {moment(outage.started_at)} to {moment(outage.ended_at)}."
+    return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": "watchdog", "incident": None}

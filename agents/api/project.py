@@ -1,0 +1,54 @@
+"""What the views of one project's things have in common. The project is that of the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents.api.valid import invalid
+from teams.auth import Caller
+from teams.errors import ApiError
+from teams.rest import Pages
+
+M = TypeVar("M", bound=Model)
+
+
+class ProjectView(APIView):
+    """Refuses what the database cannot look for, pages lists, finds only what belongs to the key's project."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        wrong = [name for name, value in request.query_params.items() if "\0" in value]
+        if wrong:
+            raise invalid(wrong[0], "contains a NUL character")
+
+    @property
+    def caller(self) -> Caller:
+        caller = self.request.auth
+        assert isinstance(caller, Caller)  # noqa: S101 - nobody gets past `initial` without
+        return caller
+
+    def found(self, queryset: QuerySet[M], pk: int) -> M:
+        """The row of that id in a queryset of the project. Raises 404: what belongs to others does not exist."""
+        row = queryset.filter(pk=pk).first()
+        if row is None:
+            raise ApiError(404, "not_found", f"This project has no {queryset.model._meta.verbose_name} {pk}.")
+        return row
+
+    def page(self, queryset: QuerySet[M], as_dict: Callable[[M], dict[str, Any]]) -> Response:
+        """One page of a list, `?limit=&offset=`."""
+        pages = Pages()
+        rows = pages.paginate_queryset(queryset, self.request, view=self) or []
+        return pages.get_paginated_response([as_dict(row) for row in rows])
+
+    def choice(self, name: str, among: list[str]) -> str | None:
+        """A query parameter that is one of a few words. Raises 422 for another word."""
+        value = self.request.query_params.get(name)
+        if value and value not in among:
+            raise invalid(name, f"must be one of {', '.join(among)}")
+        return value or None

@@ -1,0 +1,275 @@
+"""What goes in and comes out, for the OpenAPI document. Only `AgentChanges`, in `changes.py`, also validates."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from agents.models import Agent, Command, Incident, IncidentEvent, RestartType, Severity, SignalKind, Status
+
+Shape = type[serializers.Serializer[Any]]
+
+
+class ErrorBody(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    message = serializers.CharField(help_text="A sentence that says what to do.")
+    fields = serializers.DictField(child=serializers.CharField(), required=False)  # type: ignore[assignment]
+
+
+class Error(serializers.Serializer[Any]):
+    error = ErrorBody()
+
+
+class IncidentRef(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(SignalKind.choices)
+    url = serializers.URLField()
+
+
+class AgentRef(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    url = serializers.URLField()
+
+
+class ToolCall(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    args = serializers.CharField(required=False, help_text="At most 200 characters are kept.")
+    args_hash = serializers.CharField(required=False)
+    result_hash = serializers.CharField(required=False)
+    ms = serializers.FloatField(required=False)
+    ok = serializers.BooleanField(required=False)
+
+
+class Usage(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    provider = serializers.CharField(required=False)
+    input_tokens = serializers.IntegerField(required=False, min_value=0)
+    output_tokens = serializers.IntegerField(required=False, min_value=0)
+    cache_read_tokens = serializers.IntegerField(required=False, min_value=0)
+    cache_write_tokens = serializers.IntegerField(required=False, min_value=0)
+    reasoning_tokens = serializers.IntegerField(required=False, min_value=0)
+    cost_usd = serializers.FloatField(required=False, min_value=0)
+
+
+WAITING: Final = inline_serializer(
+    "Waiting",
+    {"for": serializers.CharField(), "until": serializers.DateTimeField(required=False, allow_null=True)},
+    required=False,
+    allow_null=True,
+    help_text="A declared wait; it stops the progress clock until then.",
+)
+
+
+class Heartbeat(serializers.Serializer[Any]):
+    """Only `agent` and `status` are required; leave out what is empty. Unknown fields are ignored."""
+
+    agent = serializers.CharField(max_length=200, help_text="Unique in the project; made by its first heartbeat.")
+    status = serializers.ChoiceField(("ok", "warning", "error", "shutdown"))
+    message = serializers.CharField(required=False)
+    tokens_used = serializers.IntegerField(required=False, min_value=0, help_text="Since the last heartbeat.")
+    cost_usd = serializers.FloatField(required=False, min_value=0, help_text="Since the last heartbeat.")
+    tool_calls = serializers.IntegerField(required=False, min_value=0, help_text="Since the last heartbeat.")
+    iteration_count = serializers.IntegerField(required=False, min_value=0, help_text="The agent's own counter.")
+    tool_call_log = ToolCall(many=True, required=False)
+    prompt_hashes = serializers.ListField(child=serializers.CharField(), required=False)
+    memory_mb = serializers.FloatField(required=False, min_value=0)
+    custom_data = serializers.CharField(required=False, help_text="JSON in a string.")
+    agent_type = serializers.CharField(required=False)
+    container_id = serializers.CharField(required=False, help_text="Docker container to restart.")
+    restart_type = serializers.ChoiceField(RestartType.choices, required=False)
+    restart_target = serializers.CharField(required=False, max_length=300)
+    beat_id = serializers.CharField(
+        required=False, max_length=64, help_text="The same id again changes nothing and gets the same answer."
+    )
+    sent_at = serializers.DateTimeField(required=False)
+    seq = serializers.IntegerField(required=False, min_value=0)
+    instance = serializers.CharField(required=False)
+    sdk = serializers.CharField(required=False)
+    interval = serializers.FloatField(required=False, min_value=1, help_text="Seconds until the next heartbeat.")
+    progress = serializers.BooleanField(required=False, help_text="Whether this says “I moved”, not only “I exist”.")
+    progress_age = serializers.FloatField(required=False, min_value=0, help_text="Seconds since the last progress.")
+    progress_timeout = serializers.FloatField(required=False, min_value=5)
+    usage = Usage(many=True, required=False)
+    cost_limit_usd = serializers.FloatField(required=False, min_value=0, help_text="Budget of a day.")
+    waiting = WAITING
+    labels = serializers.DictField(child=serializers.CharField(), required=False)
+
+
+class HeartbeatBatch(serializers.Serializer[Any]):
+    heartbeats = Heartbeat(many=True, help_text="At most 500.")
+
+
+class Answer(serializers.Serializer[Any]):
+    agent_id = serializers.IntegerField()
+    status = serializers.CharField()
+    warning = serializers.ChoiceField(("loop_detected", "cost_exceeded"), allow_null=True)
+    reason = serializers.CharField(allow_null=True)
+    incident = IncidentRef(allow_null=True)
+    hold = serializers.BooleanField()
+
+
+class BatchResult(Answer):
+    """An answer, or an error in its place."""
+
+    error = ErrorBody(required=False)
+
+
+class BatchAnswer(serializers.Serializer[Any]):
+    results = BatchResult(many=True, help_text="In the order of the heartbeats.")
+
+
+class AgentStatus(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    status = serializers.ChoiceField(Status.choices)
+    last_heartbeat_at = serializers.DateTimeField(allow_null=True)
+    last_progress_at = serializers.DateTimeField(allow_null=True)
+    alive_deadline = serializers.DateTimeField(allow_null=True)
+    progress_deadline = serializers.DateTimeField(allow_null=True)
+    interval = serializers.FloatField(help_text="Seconds, as it is in force: set, declared, learned or 60.")
+    tokens_today = serializers.IntegerField()
+    cost_today_usd = serializers.FloatField()
+    open_incident = IncidentRef(allow_null=True)
+
+
+class AgentDetail(AgentStatus):
+    """What can be set is null or empty where a person set nothing; `interval` is the one in force."""
+
+    url = serializers.URLField()
+    kind = serializers.ChoiceField(Agent.Kind.choices)
+    agent_type = serializers.CharField()
+    labels = serializers.DictField(child=serializers.CharField())  # type: ignore[assignment]
+    aliases = serializers.ListField(child=serializers.CharField())
+    interval_set = serializers.FloatField(allow_null=True)
+    grace = serializers.FloatField(allow_null=True)
+    progress_timeout = serializers.FloatField(allow_null=True)
+    daily_budget_usd = serializers.FloatField(allow_null=True)
+    daily_token_limit = serializers.IntegerField(allow_null=True)
+    restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices)
+    restart_type = serializers.CharField()
+    restart_target = serializers.CharField()
+    rules = serializers.DictField()
+    paused_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class StoredHeartbeat(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    received_at = serializers.DateTimeField()
+    beat_id = serializers.CharField(allow_null=True)
+    status = serializers.CharField()
+    progress = serializers.BooleanField()
+    tokens = serializers.IntegerField()
+    cost_usd = serializers.FloatField()
+    tool_calls = serializers.IntegerField()
+    iteration = serializers.IntegerField(allow_null=True)
+    memory_mb = serializers.FloatField(allow_null=True)
+    content = serializers.DictField(allow_null=True, help_text="Message, tool calls, usage, custom data.")
+
+
+class TimelineEntry(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    kind = serializers.CharField(help_text="An event's kind, or `outage`: the watchdog itself did not watch.")
+    text = serializers.CharField()
+    actor = serializers.CharField()
+    incident = serializers.IntegerField(allow_null=True)
+
+
+class IncidentSignal(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(SignalKind.choices)
+    severity = serializers.ChoiceField(Severity.choices)
+    agent = AgentRef()
+    reason = serializers.CharField()
+    evidence = serializers.DictField()
+    started_at = serializers.DateTimeField()
+    opened_at = serializers.DateTimeField()
+    cleared_at = serializers.DateTimeField(allow_null=True)
+
+
+class IncidentLine(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(IncidentEvent.Kind.choices)
+    at = serializers.DateTimeField()
+    actor = serializers.CharField()
+    text = serializers.CharField()
+    data = serializers.DictField()  # type: ignore[assignment]
+
+
+class IncidentDetail(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    agent = AgentRef()
+    kind = serializers.ChoiceField(SignalKind.choices)
+    kinds = serializers.ListField(child=serializers.ChoiceField(SignalKind.choices))
+    severity = serializers.ChoiceField(Severity.choices)
+    state = serializers.ChoiceField(Incident.State.choices)
+    started_at = serializers.DateTimeField()
+    opened_at = serializers.DateTimeField()
+    acknowledged_at = serializers.DateTimeField(allow_null=True)
+    resolved_at = serializers.DateTimeField(allow_null=True)
+    reason = serializers.CharField()
+    evidence = serializers.DictField()
+    cost_usd = serializers.FloatField()
+    signals = IncidentSignal(many=True)
+    timeline = IncidentLine(many=True)
+    url = serializers.URLField()
+
+
+class WaitingCommand(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    action = serializers.ChoiceField(Command.Action.choices)
+    type = serializers.ChoiceField(RestartType.choices)
+    target = serializers.CharField()
+
+
+class CommandDetail(WaitingCommand):
+    state = serializers.ChoiceField(Command.State.choices)
+    agent = AgentRef()
+    incident = serializers.IntegerField(allow_null=True)
+    requested_by = serializers.CharField()
+    reason = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    result = serializers.CharField()
+
+
+class CommandReason(serializers.Serializer[Any]):
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=300)
+
+
+LIMIT: Final = OpenApiParameter("limit", int, description="At most 1,000.", default=100)
+OFFSET: Final = OpenApiParameter("offset", int, default=0)
+_SAID: Final = {
+    400: "The body is not JSON.",
+    401: "The key is missing, unknown, revoked or expired.",
+    403: "The key's scope, or the plan, does not allow it.",
+    404: "There is no such thing in the key's project.",
+    409: "It cannot be done now; the message says why.",
+    413: "The body is too large.",
+    415: "The body is not declared as application/json.",
+    422: "A field is wrong; `fields` says which.",
+    429: "Too many calls; try again after `Retry-After` seconds.",
+}
+
+
+def answers(status: int, shape: Any, *errors: int) -> dict[int, OpenApiResponse]:
+    """The responses of one operation; those that every operation may give are added."""
+    said = {code: OpenApiResponse(Error, _SAID[code]) for code in sorted({401, 403, 429, *errors})}
+    return {status: OpenApiResponse(shape, "Done."), **said}
+
+
+def page_of(shape: Shape) -> Any:
+    """A page of a list."""
+    address = {"allow_null": True, "help_text": "Where the neighbouring page is."}
+    fields: dict[str, Any] = {
+        "count": serializers.IntegerField(),
+        "next": serializers.URLField(**address),
+        "previous": serializers.URLField(**address),
+        "results": shape(many=True),
+    }
+    return inline_serializer(f"{shape.__name__}Page", fields)
+
+
+EMPTY_LIST: Final = OpenApiResponse({"type": "array", "maxItems": 0, "items": {}}, "An empty list.")

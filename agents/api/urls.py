@@ -1,0 +1,25 @@
+"""The addresses of agents, incidents and commands, below `/api/v1/`."""
+
+from django.urls import path
+
+from agents.api import agents, commands, heartbeats, history, incidents, openapi, status  # noqa: F401
+
+urlpatterns = [
+    path("heartbeat", heartbeats.HeartbeatView.as_view(), name="api_heartbeat"),
+    path("heartbeat/batch", heartbeats.BatchView.as_view(), name="api_heartbeat_batch"),
+    path("status", status.StatusView.as_view(), name="api_status"),
+    path("agents", agents.AgentsView.as_view(), name="api_agents"),
+    path("agents/<int:pk>", agents.OneAgentView.as_view(), name="api_agent"),
+    path("agents/<int:pk>/pause", agents.PauseView.as_view(), name="api_agent_pause"),
+    path("agents/<int:pk>/resume", agents.ResumeView.as_view(), name="api_agent_resume"),
+    path("agents/<int:pk>/restart", agents.RestartView.as_view(), name="api_agent_restart"),
+    path("agents/<int:pk>/stop", agents.StopView.as_view(), name="api_agent_stop"),
+    path("agents/<int:pk>/heartbeats", history.HeartbeatsView.as_view(), name="api_agent_heartbeats"),
+    path("agents/<int:pk>/timeline", history.TimelineView.as_view(), name="api_agent_timeline"),
+    path("incidents", incidents.IncidentsView.as_view(), name="api_incidents"),
+    path("incidents/<int:pk>", incidents.OneIncidentView.as_view(), name="api_incident"),
+    path("incidents/<int:pk>/acknowledge", incidents.AcknowledgeView.as_view(), name="api_incident_acknowledge"),
+    path("incidents/<int:pk>/resolve", incidents.ResolveView.as_view(), name="api_incident_resolve"),
+    path("commands", commands.CommandsView.as_view(), name="api_commands"),
+    path("commands/<int:pk>/result", commands.ResultView.as_view(), name="api_command_result"),
+]

@@ -1,0 +1,218 @@
+"""Restart and stop: asked for here, handed once to the runner that reported the target, answered by it.
+
+Every step is a conditional update, so that with several web processes each command is handed out at most once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
+
+from agents import incidents
+from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
+from agents.restart import may_restart
+from teams.auth import Caller
+from teams.errors import ApiError
+from teams.services import audit
+
+LIFETIME: Final = timedelta(minutes=5)
+# How long the runner that reported the target has a command to itself.
+HEAD_START: Final = timedelta(seconds=30)
+# A runner asks every 10 s; after this long it is not there.
+LISTENING: Final = timedelta(minutes=2)
+POLL_NOTED_EVERY: Final = timedelta(seconds=30)
+NOT_MINE: Final = "not registered"
+RESULTS: Final = (Command.State.COMPLETED, Command.State.FAILED, Command.State.REJECTED)
+TEXT_LONGEST: Final = 500
+
+
+def target_of(agent: Agent) -> tuple[str, str] | None:
+    """What a runner would restart: as a person set it, else as it was last reported. None when neither is known."""
+    if agent.restart_type and agent.restart_target:
+        return agent.restart_type, agent.restart_target
+    state = agent.state
+    return (state.restart_type, state.restart_target) if state.restart_type and state.restart_target else None
+
+
+def request(*, agent: Agent, action: str, actor: str, reason: str, now: datetime) -> Command:
+    """Ask for a restart or a stop. Void five minutes after `now`.
+
+    Raises ApiError 409 with what to do: `restart_off`, `no_target`, `no_runner`, `runner_silent`, `command_live`.
+    """
+    target = _require_possible(agent, action, now)
+    try:
+        with transaction.atomic():
+            command = Command.objects.create(
+                agent=agent,
+                incident=Incident.objects.open().filter(pk=agent.state.incident_id).first(),
+                action=action,
+                type=target[0],
+                target=target[1],
+                runner=agent.state.runner,
+                requested_by=actor,
+                reason=reason[:300],
+                created_at=now,
+                expires_at=now + LIFETIME,
+            )
+            _tell(command, "requested", f"{action} of {target[1]} requested", actor, now, reason=command.reason)
+    except IntegrityError:
+        raise _live(agent) from None
+    return command
+
+
+def _require_possible(agent: Agent, action: str, now: datetime) -> tuple[str, str]:
+    verdict = may_restart(agent.restart_policy)
+    if action == Command.Action.RESTART and not verdict.allowed:
+        raise ApiError(409, "restart_off", verdict.reason)
+    target = target_of(agent)
+    if target is None:
+        message = (
+            "No restart target is known: watch the agent with clevagent-runner, or set restart_type and restart_target."
+        )
+        raise ApiError(409, "no_target", message)
+    runner = agent.state.runner
+    if not runner:
+        message = (
+            f"No runner has reported this agent. Start one: clevagent-runner start --watch {target[0]}:{target[1]}"
+        )
+        raise ApiError(409, "no_runner", message)
+    if not Runner.objects.filter(project=agent.project_id, source=runner, polled_at__gt=now - LISTENING).exists():
+        raise ApiError(
+            409, "runner_silent", "The runner that watches this agent has not asked for commands for 2 minutes."
+        )
+    if agent.commands.filter(state__in=Command.LIVE).exists():
+        raise _live(agent)
+    return target
+
+
+def _live(agent: Agent) -> ApiError:
+    message = f"A command for {agent.name} is already on its way; wait for its result, at most 5 minutes."
+    return ApiError(409, "command_live", message)
+
+
+def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
+    """What this runner is to do now. Each command is handed out once, whatever becomes of the answer."""
+    if not _asked(caller, runner, now):
+        return []
+    waiting = Command.objects.filter(
+        agent__project=caller.project_id, state=Command.State.PENDING, expires_at__gt=now
+    ).order_by("id")
+    offered = [
+        command
+        for command in waiting.select_related("agent__project__team", "incident")
+        if _is_for(command, runner, now)
+    ]
+    return [command for command in offered if _lease(command, runner, now)]
+
+
+def _asked(caller: Caller, runner: str, now: datetime) -> bool:
+    """Note that the runner is there, twice a minute at most. Answers whether any command waits in the project."""
+    waits = Command.objects.filter(agent__project=OuterRef("project"), state=Command.State.PENDING)
+    known = Runner.objects.filter(project=caller.project_id, source=runner)
+    found = known.annotate(waits=Exists(waits)).values_list("polled_at", "waits").first()
+    if found is None or found[0] <= now - POLL_NOTED_EVERY:
+        seen = Runner(project_id=caller.project_id, source=runner, polled_at=now)
+        unique = ["project", "source"]
+        Runner.objects.bulk_create([seen], update_conflicts=True, unique_fields=unique, update_fields=["polled_at"])
+    return found is None or bool(found[1])
+
+
+def _is_for(command: Command, runner: str, now: datetime) -> bool:
+    if runner in command.refused_by:
+        return False
+    # A runner that asked since would have it: what still waits after the head start waits for a runner that is gone.
+    return runner == command.runner or command.runner in command.refused_by or command.created_at <= now - HEAD_START
+
+
+@transaction.atomic
+def _lease(command: Command, runner: str, now: datetime) -> bool:
+    waiting = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
+    if not waiting.update(state=Command.State.LEASED, runner=runner, leased_at=now):
+        return False
+    command.runner = runner
+    _tell(command, "handed_out", f"{command.action} of {command.target} handed to the runner", f"runner:{runner}", now)
+    return True
+
+
+@transaction.atomic
+def report(*, command_id: int, caller: Caller, runner: str, status: str, message: str, now: datetime) -> Command:
+    """Note what a runner says became of a command: `completed`, `failed` or `rejected`.
+
+    "Not registered" is "not mine": the command waits for another runner. The first result stands; a second one
+    changes nothing. A result that comes after the expiry is still the truth, so it is taken.
+    Raises ApiError 404 for another project's command, 409 for one that was never handed out.
+    """
+    found = Command.objects.filter(pk=command_id, agent__project=caller.project_id)
+    command = found.select_related("agent__project__team", "incident").first()
+    if command is None:
+        raise ApiError(404, "not_found", "This project has no such command.")
+    if command.leased_at is None and not command.refused_by:
+        raise ApiError(409, "not_handed_out", "This command was not handed to a runner.")
+    if status == Command.State.REJECTED and NOT_MINE in message.lower():
+        _refuse(command, runner, now)
+    else:
+        _finish(command, runner, status, message[:TEXT_LONGEST], now)
+    command.refresh_from_db()
+    return command
+
+
+def _refuse(command: Command, runner: str, now: datetime) -> None:
+    refused = sorted({*command.refused_by, runner})
+    leased = Command.objects.filter(pk=command.pk, state=Command.State.LEASED)
+    if leased.update(state=Command.State.PENDING, leased_at=None, refused_by=refused):
+        text = f"{command.target} is not registered with this runner; waiting for another"
+        _tell(command, "refused", text, f"runner:{runner}", now)
+
+
+def _finish(command: Command, runner: str, status: str, message: str, now: datetime) -> None:
+    handed = Q(state=Command.State.LEASED) | Q(state=Command.State.EXPIRED, leased_at__isnull=False)
+    open_ = Command.objects.filter(handed, pk=command.pk)
+    if not open_.update(state=status, result=message, finished_at=now):
+        return
+    if command.action == Command.Action.STOP and status == Command.State.COMPLETED:
+        # As if it had said goodbye itself: stopped, and no alarm for its silence.
+        AgentState.objects.filter(agent=command.agent_id).update(reported="shutdown", check_at=now)
+    text = f"{command.action} of {command.target} {status}" + (f": {message}" if message else "")
+    _tell(command, str(status), text, f"runner:{runner}", now)
+
+
+def expire(now: datetime) -> int:
+    """Void what nobody took or answered in time. Answers how many commands that were."""
+    overdue = Command.objects.filter(state__in=Command.LIVE, expires_at__lte=now).select_related(
+        "agent__project__team", "incident"
+    )
+    return sum(_expire(command, now) for command in overdue)
+
+
+@transaction.atomic
+def _expire(command: Command, now: datetime) -> bool:
+    why = _why_expired(command)
+    # Only from the state it was read in: a lease or a result in between must not be lost.
+    live = Command.objects.filter(pk=command.pk, state=command.state)
+    if not live.update(state=Command.State.EXPIRED, result=why, finished_at=now):
+        return False
+    _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", "watchdog", now)
+    return True
+
+
+def _why_expired(command: Command) -> str:
+    if command.state == Command.State.LEASED:
+        return "the runner took it and sent no result"
+    if command.refused_by:
+        return "every runner that asked said that the target is not registered with it"
+    return "no runner asked for it"
+
+
+def _tell(command: Command, step: str, text: str, actor: str, now: datetime, **data: Any) -> None:
+    """Into the audit log, and onto the timeline of the incident it belongs to."""
+    agent = command.agent
+    facts = {"command": command.pk, "action": command.action, "type": command.type, "target": command.target, **data}
+    audit(
+        team=agent.project.team, actor=actor, action=f"command.{step}", target=agent.name, data={**facts, "text": text}
+    )
+    if command.incident is not None:
+        kind = IncidentEvent.Kind.COMMAND
+        incidents.record(incident=command.incident, kind=kind, text=text, actor=actor, data=facts, now=now)

@@ -1,0 +1,59 @@
+"""Callers with keys, and an agent for them to call about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from agents.models import Agent, AgentState
+from agents.registration import create_agent
+from teams import services
+from teams.models import Project, User
+
+Call = Callable[..., Any]
+
+
+def caller(key: str | None) -> Call:
+    """`call("GET", "status")` as the holder of a key; a dict as body is sent as JSON."""
+    client = Client(headers={"X-API-Key": key} if key else {}, raise_request_exception=False)
+
+    def call(method: str, path: str, body: Any = None, kind: str = "application/json", **extra: Any) -> Any:
+        data = json.dumps(body) if isinstance(body, dict) else body or b""
+        return client.generic(method, f"/api/v1/{path}", data, kind, CONTENT_TYPE=kind, **extra)
+
+    return call
+
+
+@pytest.fixture
+def as_agent(api_key: str) -> Call:
+    return caller(api_key)
+
+
+@pytest.fixture
+def as_full(full_key: str) -> Call:
+    return caller(full_key)
+
+
+@pytest.fixture
+def as_reader(project: Project) -> Call:
+    return caller(services.issue_key(project=project, name="read", scope="read", actor="test")[1])
+
+
+@pytest.fixture
+def as_stranger(stranger: User) -> Call:
+    theirs = Project.objects.get(team__members=stranger)
+    return caller(services.issue_key(project=theirs, name="full", scope="full", actor="test")[1])
+
+
+@pytest.fixture
+def agent(project: Project) -> Agent:
+    """Reported a moment ago, by a runner too."""
+    made = create_agent(project=project, name="research-agent", now=timezone.now())
+    facts = {"beats": 1, "last_beat_at": timezone.now(), "reported": "ok", "status": "ok"}
+    AgentState.objects.filter(agent=made).update(**facts)
+    return Agent.objects.select_related("project__team", "state").get(pk=made.pk)

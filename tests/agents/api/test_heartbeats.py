@@ -1,0 +1,234 @@
+"""The heartbeat endpoint: what it answers, and what it refuses without storing anything."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+from django.utils import timezone
+
+from agents.api.heartbeats import BODY_MOST, HeartbeatView
+from agents.models import Agent, AgentState, Heartbeat
+from agents.rate import Meter, count_beats
+from teams import services
+from teams.auth import authenticate_key
+from teams.errors import ApiError
+from teams.models import ApiKey, Project
+from tests.agents.api.conftest import Call, caller
+from watchdog_project.wsgi import read_chunked
+
+pytestmark = pytest.mark.django_db
+BEAT = {"agent": "research-agent", "status": "ok"}
+
+
+def nothing_is_stored() -> bool:
+    return not Agent.objects.exists() and not Heartbeat.objects.exists()
+
+
+def test_a_first_heartbeat_makes_the_agent(as_agent: Call) -> None:
+    answer = as_agent("POST", "heartbeat", BEAT)
+    agent = Agent.objects.get()
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == "application/json"
+    plain = {"status": "ok", "warning": None, "reason": None, "incident": None, "hold": False}
+    assert answer.json() == {"agent_id": agent.pk, **plain}
+    assert Heartbeat.objects.get().agent == agent
+
+
+def test_unknown_fields_are_ignored(as_agent: Call) -> None:
+    assert as_agent("POST", "heartbeat", {**BEAT, "mood": {"deep": [1]}}).status_code == 200
+
+
+def test_a_charset_is_fine(api_key: str) -> None:
+    answer = caller(api_key)("POST", "heartbeat", json.dumps(BEAT), kind="application/json; charset=utf-8")
+    assert answer.status_code == 200
+
+
+BAD_BODIES: dict[str, tuple[bytes, int]] = {
+    "empty": (b"", 400),
+    "not json": (b"status=ok", 400),
+    "cut off": (b'{"agent": "a", "status": "ok"', 400),
+    "not utf-8": (b'{"agent": "\xff\xfe", "status": "ok"}', 400),
+    "NaN": (b'{"agent": "a", "status": "ok", "cost_usd": NaN}', 400),
+    "infinity": (b'{"agent": "a", "status": "ok", "cost_usd": Infinity}', 400),
+    "minus infinity": (b'{"agent": "a", "status": "ok", "memory_mb": -Infinity}', 400),
+    "a number past the largest float": (b'{"agent": "a", "status": "ok", "cost_usd": 1e999}', 422),
+    "lone surrogate": (b'{"agent": "\\ud800", "status": "ok"}', 400),
+    "deep nesting": (b'{"agent": "a", "status": "ok", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+    "a list": (b"[]", 422),
+    "no agent": (b'{"status": "ok"}', 422),
+    "no status": (b'{"agent": "a"}', 422),
+    "unknown status": (b'{"agent": "a", "status": "fine"}', 422),
+    "agent is a number": (b'{"agent": 5, "status": "ok"}', 422),
+    "empty name": (b'{"agent": "  ", "status": "ok"}', 422),
+    "long name": (b'{"agent": "%s", "status": "ok"}' % (b"a" * 201), 422),
+    "NUL in the name": (b'{"agent": "a\\u0000b", "status": "ok"}', 422),
+    "NUL in the message": (b'{"agent": "a", "status": "ok", "message": "\\u0000"}', 422),
+    "tokens are text": (b'{"agent": "a", "status": "ok", "tokens_used": "many"}', 422),
+    "negative tokens": (b'{"agent": "a", "status": "ok", "tokens_used": -1}', 422),
+    "negative cost": (b'{"agent": "a", "status": "ok", "cost_usd": -0.01}', 422),
+    "absurd tokens": (b'{"agent": "a", "status": "ok", "tokens_used": 1e18}', 422),
+    "absurd cost": (b'{"agent": "a", "status": "ok", "cost_usd": 1e300}', 422),
+    "absurd iteration": (b'{"agent": "a", "status": "ok", "iteration_count": %s}' % (b"9" * 400), 422),
+    "interval of zero": (b'{"agent": "a", "status": "ok", "interval": 0}', 422),
+    "tool log of numbers": (b'{"agent": "a", "status": "ok", "tool_call_log": [1]}', 422),
+    "too large": (b'{"agent": "a", "status": "ok", "message": "' + b"m" * BODY_MOST + b'"}', 413),
+    "10 MB": (b" " * 10_000_000, 413),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
+def test_bad_input_is_refused_and_nothing_is_stored(as_agent: Call, body: bytes, status: int) -> None:
+    answer = as_agent("POST", "heartbeat", body)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) >= {"code", "message"}
+    assert nothing_is_stored()
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+def test_another_content_type_is_refused(api_key: str, kind: str) -> None:
+    answer = caller(api_key)("POST", "heartbeat", json.dumps(BEAT), kind=kind)
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["error"]["message"]
+    assert nothing_is_stored()
+
+
+def test_a_missing_content_type_is_refused(api_key: str) -> None:
+    request = RequestFactory().post(
+        "/api/v1/heartbeat", json.dumps(BEAT), "application/json", headers={"X-API-Key": api_key}
+    )
+    del request.META["CONTENT_TYPE"]
+    assert HeartbeatView.as_view()(request).status_code == 415
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
+def test_another_method_is_refused(as_full: Call, method: str) -> None:
+    assert as_full(method, "heartbeat").status_code == 405
+
+
+@pytest.mark.parametrize("key", [None, "", "nonsense", "cv_" + "a" * 40])
+def test_without_a_known_key_nothing_is_stored(db: None, key: str | None) -> None:
+    answer = caller(key)("POST", "heartbeat", BEAT)
+    assert answer.status_code == 401
+    assert nothing_is_stored()
+
+
+def test_a_revoked_key_is_refused(api_key: str) -> None:
+    services.revoke_key(key=ApiKey.objects.get(), actor="test", now=timezone.now())
+    assert caller(api_key)("POST", "heartbeat", BEAT).status_code == 401
+    assert nothing_is_stored()
+
+
+def test_a_read_key_may_not_report(as_reader: Call) -> None:
+    assert as_reader("POST", "heartbeat", BEAT).status_code == 403
+    assert nothing_is_stored()
+
+
+def chunked(key: str, body: bytes) -> Any:
+    """A request as a WSGI server hands on a chunked one: no length, a stream that ends by itself."""
+    environ = RequestFactory().generic("POST", "/api/v1/heartbeat", b"", headers={"X-API-Key": key}).environ
+    environ.pop("CONTENT_LENGTH", None)
+    environ |= {"CONTENT_TYPE": "application/json", "wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True}
+    seen: dict[str, Any] = {}
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        from django.core.handlers.wsgi import WSGIRequest
+
+        seen["answer"] = HeartbeatView.as_view()(WSGIRequest(environ))
+        return []
+
+    read_chunked(application)(environ, None)
+    return seen["answer"]
+
+
+def test_a_chunked_body_is_read(api_key: str) -> None:
+    assert chunked(api_key, json.dumps(BEAT).encode()).status_code == 200
+    assert Heartbeat.objects.count() == 1
+
+
+@pytest.mark.parametrize("size", [BODY_MOST + 1, 10_000_000])
+def test_a_chunked_body_that_is_too_large_is_refused(api_key: str, size: int) -> None:
+    assert chunked(api_key, b" " * size).status_code == 413
+
+
+def test_a_batch_is_answered_in_order(as_agent: Call) -> None:
+    beats = [{**BEAT, "agent": "one"}, {"agent": "two"}, {**BEAT, "agent": "three"}]
+    answer = as_agent("POST", "heartbeat/batch", {"heartbeats": beats})
+    first, second, third = answer.json()["results"]
+    assert answer.status_code == 200
+    assert first["agent_id"] == Agent.objects.get(name="one").pk
+    assert second["error"]["code"] == "invalid"
+    assert third["agent_id"] == Agent.objects.get(name="three").pk
+    assert Heartbeat.objects.count() == 2
+
+
+def test_an_agent_over_the_plan_is_refused_alone(as_agent: Call) -> None:
+    answer = as_agent("POST", "heartbeat/batch", {"heartbeats": [{**BEAT, "agent": name} for name in "abcd"]})
+    assert [result.get("error", {}).get("code") for result in answer.json()["results"]] == [None] * 3 + [
+        "agent_limit_reached"
+    ]
+    assert as_agent("POST", "heartbeat", {**BEAT, "agent": "e"}).status_code == 403
+
+
+def test_five_hundred_fit_into_a_batch_and_no_more(as_agent: Call) -> None:
+    assert len(as_agent("POST", "heartbeat/batch", {"heartbeats": [BEAT] * 500}).json()["results"]) == 500
+    assert as_agent("POST", "heartbeat/batch", {"heartbeats": [BEAT] * 501}).status_code == 422
+    assert Heartbeat.objects.count() == 500
+
+
+@pytest.mark.parametrize("body", ["[]", '{"heartbeats": 5}', "{}"])
+def test_a_batch_without_heartbeats_is_refused(as_agent: Call, body: str) -> None:
+    assert as_agent("POST", "heartbeat/batch", body).status_code == 422
+
+
+def test_a_batch_over_a_mebibyte_is_refused(as_agent: Call) -> None:
+    assert as_agent("POST", "heartbeat/batch", b" " * (1024 * 1024 + 1)).status_code == 413
+
+
+def test_another_team_s_agent_of_that_name_is_untouched(as_agent: Call, as_stranger: Call, agent: Agent) -> None:
+    answer = as_stranger("POST", "heartbeat", BEAT)
+    assert answer.json()["agent_id"] != agent.pk
+    assert not Heartbeat.objects.filter(agent=agent).exists()
+
+
+def test_runners_on_one_key_are_told_apart(api_key: str, project: Project) -> None:
+    runner = {**BEAT, "restart_type": "systemd", "restart_target": "a.service"}
+    caller(api_key)("POST", "heartbeat", runner, headers={"X-ClevAgent-Runner": "host-1"})
+    key_id = ApiKey.objects.get().pk
+    assert AgentState.objects.get().runner == f"{key_id}/127.0.0.1/host-1"
+
+
+def test_a_forwarded_address_is_not_believed(api_key: str) -> None:
+    caller(api_key)("POST", "heartbeat", BEAT, headers={"X-Forwarded-For": "203.0.113.9"})
+    assert "203.0.113.9" not in AgentState.objects.get().source
+
+
+def test_over_the_plan_s_rate_the_sums_are_kept_and_the_detail_is_dropped(api_key: str) -> None:
+    meter, now, key = Meter(), timezone.now(), authenticate_key(api_key)
+    assert count_beats(key, 200, now, meter)
+    assert not count_beats(key, 1, now, meter)
+
+
+def test_a_known_agent_s_heartbeat_over_the_rate_is_answered_200(
+    as_agent: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.api.heartbeats.count_beats", lambda *_: False)
+    assert as_agent("POST", "heartbeat", {**BEAT, "message": "hello", "tokens_used": 7}).status_code == 200
+    stored = Heartbeat.objects.get()
+    assert (stored.tokens, stored.content) == (7, None)
+
+
+def test_a_flood_is_refused_until_the_next_minute(api_key: str) -> None:
+    meter, key = Meter(), authenticate_key(api_key)
+    now = timezone.now().replace(second=45, microsecond=0)
+    count_beats(key, 2000, now, meter)
+    with pytest.raises(ApiError) as refused:
+        count_beats(key, 1, now, meter)
+    assert (refused.value.http_status, refused.value.retry_after) == (429, 15)
+    assert count_beats(key, 1, now.replace(second=0) + timedelta(minutes=1), meter)
