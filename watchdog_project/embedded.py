@@ -25,7 +25,6 @@ from watchdog_project.supervise import Child, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOM_NEEDED = 50 * 1024 * 1024
-OWNER = "owner@localhost"
 # SIGTERM to the end: requests and tasks first, the broker after those who use it. Below 10 s together.
 STOP_ORDER = [(("beat", "worker", "web"), 7.0), (("broker",), 1.5)]
 
@@ -215,15 +214,7 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
 
 def prepare(first: bool, supervisor: Supervisor) -> dict[str, Any]:
     """Migrate, and get the sign-in link (and the key, at the first start), in a process of its own."""
-    argv = [
-        sys.executable,
-        "-m",
-        "watchdog_project.parts",
-        "prepare",
-        "--owner",
-        OWNER,
-        *(["--new-key"] if first else []),
-    ]
+    argv = [sys.executable, "-m", "watchdog_project.parts", "prepare", *(["--new-key"] if first else [])]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not supervisor.stopping:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -239,12 +230,12 @@ def prepare(first: bool, supervisor: Supervisor) -> dict[str, Any]:
     return answer
 
 
-def welcome(site: Site, account: dict[str, Any], first: bool) -> list[str]:
+def welcome(account: dict[str, Any]) -> list[str]:
     lines = [
         f"ClevAgent Watchdog is running at {os.environ['BASE_URL']}",
-        f"Sign in as {OWNER} (the link works once): {account['sign_in_url']}",
+        f"Sign in, once, within a day: {account['sign_in_url']}",
     ]
-    if first:
+    if "api_key" in account:
         lines.append(f"API key of project “{account['project']}”, shown only now: {account['api_key']}")
     else:
         lines.append("Make API keys under Projects, API keys.")
@@ -297,7 +288,7 @@ def run(options: argparse.Namespace) -> None:
         account = prepare(first, supervisor)
         if not supervisor.stopping:
             supervisor.start(["web", "worker", "beat"])
-            lines = welcome(site, account, first)
+            lines = welcome(account)
             threading.Thread(target=greet, args=(site, supervisor, lines, welcomed), daemon=True).start()
             supervisor.run()
     finally:

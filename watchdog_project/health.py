@@ -17,9 +17,6 @@ from agents.models import Pulse
 from watchdog_project.celery import app as celery
 
 DETECTOR_SILENCE = 10.0
-_UPSERT = (
-    f"INSERT INTO {Pulse._meta.db_table} (name, at) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET at = excluded.at"  # noqa: S608
-)
 log = logging.getLogger(__name__)
 
 
@@ -97,8 +94,9 @@ def _beat_forever() -> None:
 
 
 def note_edge() -> None:
-    """Write the `edge` pulse, in one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(_UPSERT, ["edge", timezone.now()])
+    """Write the `edge` pulse: one statement, but for the first time."""
+    now = timezone.now()
+    if not Pulse.objects.filter(name="edge").update(at=now):
+        Pulse.objects.get_or_create(name="edge", defaults={"at": now})
     if connection.settings_dict["CONN_MAX_AGE"] == 0:
         connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -12,6 +13,7 @@ from celery.exceptions import SecurityWarning
 
 from watchdog_project.supervise import die_with_parent
 
+OWNER = "owner@localhost"
 WEB_THREADS = 64
 WORKER_THREADS = 16
 
@@ -61,20 +63,25 @@ def _celery(*arguments: str) -> None:
     app.start(argv=["--quiet", *arguments])
 
 
-def prepare(owner: str, new_key: bool) -> None:
-    """Bring the database up to date and make the first team and project; prints what `create_project --json` does."""
+def prepare(new_key: bool) -> None:
+    """Bring the database up to date; print, as JSON, the operator's sign-in link and, if asked for, a new key.
+
+    Where there is no operator yet, there is a first team with a project and a key afterwards.
+    """
     import django
     from django.core.management import call_command
 
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
-    options: dict[str, Any] = {"team": "My team", "project": "Production", "owner": owner, "operator": True}
-    from django.core.management import get_commands
+    from teams import links
+    from teams.models import User
 
-    if "create_project" not in get_commands():
-        print(json.dumps({"project": "Production", "api_key": "none yet", "sign_in_url": "none yet"}))
-        return
-    call_command("create_project", json=True, no_key=not new_key, **options)
+    operator = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    if operator is None or new_key:
+        owner = operator.email if operator else OWNER
+        call_command("create_project", team="My team", project="Production", owner=owner, operator=True, json=True)
+    else:
+        sys.stdout.write(json.dumps({"sign_in_url": links.sign_in_url(operator)}))
 
 
 def main() -> None:
@@ -82,7 +89,6 @@ def main() -> None:
     parser.add_argument("part", choices=["web", "worker", "beat", "prepare"])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--owner", default="owner@localhost")
     parser.add_argument("--new-key", action="store_true")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
@@ -90,7 +96,7 @@ def main() -> None:
     if options.part == "web":
         web(options.host, options.port)
     elif options.part == "prepare":
-        prepare(options.owner, options.new_key)
+        prepare(options.new_key)
     else:
         {"worker": worker, "beat": beat}[options.part]()
 

@@ -1,0 +1,45 @@
+"""What the settings make themselves: the secret key, and the broker's socket."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from watchdog_project.settings import _kept_secret, broker_socket
+
+SHOW_SECRET = """
+import sys, pathlib
+from watchdog_project.settings import _kept_secret
+print(_kept_secret(pathlib.Path(sys.argv[1])))
+"""
+
+
+def test_starts_at_the_same_moment_share_one_secret_key(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    argv = [sys.executable, "-c", SHOW_SECRET, str(folder)]
+    starts = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    shown = {start.communicate(timeout=30)[0].strip() for start in starts}
+    assert len(shown) == 1
+    assert len(shown.pop()) >= 50
+    assert [path.name for path in folder.iterdir()] == ["secret_key"]
+
+
+def test_the_secret_key_stays_and_is_for_nobody_else(tmp_path: Path) -> None:
+    assert _kept_secret(tmp_path) == _kept_secret(tmp_path)
+    assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("length", [10, 60, 90, 110, 300])
+def test_the_brokers_socket_fits_whatever_the_folder(length: int) -> None:
+    path = broker_socket(Path("/" + "d" * length))
+    assert len(bytes(path)) <= 107
+
+
+def test_each_folder_has_a_socket_of_its_own() -> None:
+    long = "/" + "d" * 150
+    assert broker_socket(Path(long)) != broker_socket(Path(long + "2"))
+    assert broker_socket(Path(long)) == broker_socket(Path(long))
+    assert broker_socket(Path("/data")) == Path("/data/broker.sock")
