@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ MEMORY_MOST: Final = 1_000_000_000.0
 COUNTER_MOST: Final = 2**63 - 1
 WEEK: Final = 7 * 86_400.0
 
+T = TypeVar("T")
 _SURROUNDING = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -183,7 +184,7 @@ def _decoded_or_error(body: bytes) -> Beat | ApiError:
         return error
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

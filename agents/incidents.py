@@ -148,27 +148,34 @@ def _resolve(incident: Incident, state: AgentState | None, by: str, text: str, n
     record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, now=now)
 
 
-def open_together(*, members: Sequence[tuple[Agent, AgentState, Finding]], title: str, now: datetime) -> list[Signal]:
-    """One incident for agents that fell silent together. The first one lends it its name; it is told once.
+def open_together(
+    *, members: Sequence[tuple[Agent, AgentState, Finding]], agent_ids: Iterable[int], title: str, now: datetime
+) -> list[Signal]:
+    """One incident for agents that fell silent together; returns the signals of `members`, who do so just now.
 
-    When one of them already has an incident of its own silence, the others join that.
+    `agent_ids` are all of the group. When one of them has an incident of its own silence already, the others join
+    that untold; else the first member lends its name to a new one, which is told once.
     """
-    agents = [agent for agent, _, _ in members]
-    incident = Incident.objects.open().filter(agent__in=agents, kind=members[0][2].kind).first()
-    if incident is not None:
-        incident.together = True
-        incident.save(update_fields=["together"])
-        signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
-        record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=title, now=now)
-        return signals
+    kind = members[0][2].kind
+    incident = Incident.objects.open().filter(agent__in=agent_ids, kind=kind).order_by("pk").first()
+    if incident is None:
+        incident = _opened_together(members, title, now)
+    signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
+    joined = incident.opened_at != now
+    if joined:
+        Incident.objects.filter(pk=incident.pk).update(together=True)
+    kinds = IncidentEvent.Kind
+    record(incident=incident, kind=kinds.NOTE if joined else kinds.OPENED, text=title, now=now)
+    return signals
+
+
+def _opened_together(members: Sequence[tuple[Agent, AgentState, Finding]], title: str, now: datetime) -> Incident:
     agent, state, finding = members[0]
-    first = Finding(finding.kind, finding.severity, title, min(f.started_at for _, _, f in members), {})
-    incident = _opened(agent, first, state, now)
+    started = min(one.started_at for _, _, one in members)
+    incident = _opened(agent, Finding(finding.kind, finding.severity, title, started, {}), state, now)
     incident.together = True
     incident.save(update_fields=["together"])
-    signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
-    record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=title, now=now)
-    return signals
+    return incident
 
 
 @transaction.atomic

@@ -125,7 +125,8 @@ class Committer:
 
     def _take(self) -> list[_Job]:
         with self._guard:
-            jobs, size = [], 0
+            jobs: list[_Job] = []
+            size = 0
             while self._waiting and (not jobs or size + len(self._waiting[0].received) <= BATCH_MOST):
                 job = self._waiting.popleft()
                 size += len(job.received)
@@ -291,7 +292,7 @@ def _answer(hot: Hot, warning: str | None = None, reason: str | None = None) -> 
 
 @lru_cache(maxsize=4096)
 def _incident_url(incident_id: int) -> str:
-    return settings.BASE_URL + reverse("admin:agents_incident_change", args=[incident_id])
+    return str(settings.BASE_URL) + reverse("admin:agents_incident_change", args=[incident_id])
 
 
 @lru_cache(maxsize=512)

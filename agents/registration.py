@@ -36,7 +36,11 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
         return ApiError(403, "unknown_project", "The project of this key has been deleted.")
     if AgentName.objects.filter(project_id=caller.project_id, name=beat.agent).exists():
         return None
-    return _over_the_plan(caller) or _create(caller.project_id, beat, now)
+    refusal = _over_the_plan(caller)
+    if refusal is None:
+        project = Project(pk=caller.project_id)
+        create_agent(project=project, name=beat.agent, agent_type=beat.agent_type or "", now=now)
+    return refusal
 
 
 def _over_the_plan(caller: Caller) -> ApiError | None:
@@ -45,10 +49,6 @@ def _over_the_plan(caller: Caller) -> ApiError | None:
         return None
     message = f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan."
     return ApiError(403, "agent_limit_reached", message)
-
-
-def _create(project_id: int, beat: Beat, now: datetime) -> None:
-    create_agent(project=Project(pk=project_id), name=beat.agent, agent_type=beat.agent_type or "", now=now)
 
 
 def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:

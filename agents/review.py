@@ -60,7 +60,8 @@ def sweep(now: datetime) -> int:
         with transaction.atomic():
             due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
             ids = list(_locked(due)[:CHUNK].values_list("agent_id", flat=True))
-            review(ids, now)
+            if ids:
+                review(ids, now)
         total += len(ids)
         if len(ids) < CHUNK:
             return total
@@ -74,11 +75,8 @@ def _locked(states: Any) -> Any:
 @transaction.atomic
 def review(agent_ids: Iterable[int], now: datetime) -> None:
     """Conclude for these agents at this moment. `now` is read once, before the rows are locked."""
-    ids = list(agent_ids)
-    if not ids:
-        return
     outages = watch.outages(now)
-    cases = [_case(state, outages) for state in _states(ids)]
+    cases = [_case(state, outages) for state in _states(list(agent_ids))]
     _read_beats(cases, now)
     for case in cases:
         _guarded(case, now, lambda case: _ask(case, now))
@@ -212,7 +210,8 @@ def _open_group(group: together.Group, members: Sequence[Case], now: datetime) -
     where = f"on {group.source.partition('/')[2] or group.source}" if group.source else "in this project"
     title = f"{len(group.agent_ids)} agents {where} fell silent together: {names}"
     parts = [(case.agent, case.state, case.findings[0]) for case in members]
-    for case, signal in zip(members, incidents.open_together(members=parts, title=title, now=now), strict=True):
+    signals = incidents.open_together(members=parts, agent_ids=group.agent_ids, title=title, now=now)
+    for case, signal in zip(members, signals, strict=True):
         case.standing = [signal]
 
 

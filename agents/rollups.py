@@ -46,11 +46,12 @@ def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
     """The id before that of every beat in a minute still open."""
     still_open = (now - OPEN_FOR).replace(second=0, microsecond=0)
     ids = beats.aggregate(open=Min("id", filter=Q(received_at__gte=still_open)), last=Max("id"))
-    return ids["open"] - 1 if ids["open"] else ids["last"]
+    last: int | None = ids["open"] - 1 if ids["open"] else ids["last"]
+    return last
 
 
 def _minutes(beats: QuerySet[Heartbeat]) -> Iterable[dict[str, Any]]:
-    return (
+    sums = (
         beats.annotate(start=TruncMinute("received_at"))
         .values("agent_id", "start")
         .annotate(
@@ -63,12 +64,13 @@ def _minutes(beats: QuerySet[Heartbeat]) -> Iterable[dict[str, Any]]:
         )
         .order_by("agent_id", "start")
     )
+    return [dict(row) for row in sums]
 
 
 def _coarser(finer: str, truncate: Any, begin: datetime) -> Iterable[dict[str, Any]]:
     rows = Rollup.objects.filter(span=finer, start__gte=begin).annotate(begin=truncate("start"))
     sums = rows.values("agent_id", "begin").annotate(**{f"sum_{name}": Sum(name) for name in _SUMS})
-    for row in sums.order_by("agent_id", "begin"):
+    for row in map(dict, sums.order_by("agent_id", "begin")):
         yield {"agent_id": row["agent_id"], "start": row["begin"], **{name: row[f"sum_{name}"] for name in _SUMS}}
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import time_machine
 
-from agents import ingest, review
+from agents import ingest, review, watch
 from agents.beat import decode
 from agents.fold import Answer
-from agents.models import Agent, AgentState, Incident, IncidentEvent, Signal
+from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
 from teams.auth import Caller, authenticate_key
 from teams.errors import ApiError
 from teams.models import Project
@@ -34,7 +34,9 @@ class World:
         with time_machine.travel(T0 + timedelta(seconds=at), tick=False):
             yield T0 + timedelta(seconds=at)
 
-    def offer(self, at: float = 0, agent: str = "bot", source: str = "1/10.0.0.1", waited: float = 0, **fields: Any) -> Any:
+    def offer(
+        self, at: float = 0, agent: str = "bot", source: str = "1/10.0.0.1", waited: float = 0, **fields: Any
+    ) -> Any:
         """Send one beat; the outcome, refused or not. `waited`: seconds between receiving and storing it."""
         body = json.dumps({"agent": agent, "status": "ok", **fields}).encode()
         with self.clock(at + waited) as now:
@@ -46,13 +48,15 @@ class World:
         assert not isinstance(outcome, ApiError), outcome.message
         return outcome
 
-    def look(self, at: float) -> None:
-        """One sweep of the detector."""
+    def look(self, at: float, *, after_outage: bool = False) -> None:
+        """One sweep of the detector, which has been running until then unless it was our outage."""
         with self.clock(at) as now:
+            if not after_outage:
+                Pulse.objects.filter(name=watch.DETECTOR).update(at=now - timedelta(seconds=1))
             review.sweep(now)
 
     def watch(self, start: float, end: float) -> None:
-        """The detector ticks as it does in life, though every 4 s is enough."""
+        """The detector looks every 4 s, and once at the end."""
         at = start
         while at < end:
             self.look(at)

@@ -278,7 +278,7 @@ def test_down_again_much_later_is_a_new_incident(world: World) -> None:
 def test_five_minutes_without_the_detector_open_nothing(world: World) -> None:
     world.beat(0)
     world.watch(1, 10)
-    world.look(310)
+    world.look(310, after_outage=True)
     world.look(311)
     assert world.incidents() == []
     assert [(o.started_at, o.ended_at) for o in Outage.objects.all()] == [
@@ -289,7 +289,8 @@ def test_five_minutes_without_the_detector_open_nothing(world: World) -> None:
 def test_after_our_outage_a_dead_agent_is_still_found(world: World) -> None:
     world.beat(0)
     world.watch(1, 10)
-    world.watch(310, 440)
+    world.look(310, after_outage=True)
+    world.watch(311, 440)
     (incident,) = world.incidents()
     assert incident.started_at == T0 + timedelta(seconds=360)
 
@@ -297,7 +298,8 @@ def test_after_our_outage_a_dead_agent_is_still_found(world: World) -> None:
 def test_an_agent_that_was_nearly_due_gets_time_to_report_after_our_outage(world: World) -> None:
     world.beat(0)
     world.watch(1, 118)
-    world.watch(418, 480)
+    world.look(418, after_outage=True)
+    world.watch(419, 480)
     assert world.incidents() == []
     world.watch(480, 490)
     assert len(world.incidents()) == 1
@@ -306,7 +308,7 @@ def test_an_agent_that_was_nearly_due_gets_time_to_report_after_our_outage(world
 def test_a_clock_set_forward_opens_nothing(world: World) -> None:
     world.beat(0)
     world.look(1)
-    world.look(3601)
+    world.look(3601, after_outage=True)
     assert world.incidents() == []
 
 
