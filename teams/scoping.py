@@ -72,6 +72,13 @@ def _team_id(obj: models.Model, path: str) -> int | None:
     return found
 
 
+def there(found: Any) -> Any:
+    """Django would go to the index with a message; an address with nothing behind it is a 404."""
+    if found is None:
+        raise Http404("Nothing here by that address.")
+    return found
+
+
 def says_why(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a page; what a service refused becomes a message on the page the person came from."""
     try:
@@ -176,10 +183,7 @@ class TeamScoped(Scoped):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """What is not there for this person is not there: 404, for another team's as for nobody's."""
-        found = super().get_object(request, object_id, from_field)  # type: ignore[misc]
-        if found is None:
-            raise Http404("Nothing here by that address.")
-        return found
+        return there(super().get_object(request, object_id, from_field))  # type: ignore[misc]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         """Relations always get a filter that names only the person's own rows."""
@@ -280,6 +284,9 @@ class OperatorAdmin(ModelAdmin):
         return allowed_operator(request)
 
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        return there(super().get_object(request, object_id, from_field))
 
 
 def allowed_operator(request: HttpRequest) -> bool:

@@ -1,7 +1,8 @@
-"""People, for the operator. Everyone else changes their own profile on the account pages."""
+"""People and failed sign-ins, for the operator. Everyone else changes their own profile on the account pages."""
 
 from typing import Any
 
+from axes.models import AccessAttempt
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -32,3 +33,17 @@ class PersonPage(OperatorAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A team must not lose its last owner: switch the account off instead."""
         return False
+
+
+@admin.register(AccessAttempt)
+class FailedSignInPage(OperatorAdmin):
+    """Deleting a row lets that person try again at once."""
+
+    list_display = ["username", "ip_address", "failures_since_start", "attempt_time"]
+    search_fields = ["username", "ip_address"]
+    fields = ["username", "ip_address", "user_agent", "path_info", "failures_since_start", "attempt_time"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_change_permission = has_add_permission
