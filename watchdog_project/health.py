@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
+from agents import watch
 from agents.models import Pulse
 from watchdog_project.celery import app as celery
 
@@ -56,7 +57,7 @@ def _database() -> str:
 
 def _detector() -> str:
     try:
-        at = Pulse.objects.filter(name="detector").values_list("at", flat=True).first()
+        at = Pulse.objects.filter(name=watch.DETECTOR).values_list("at", flat=True).first()
     except DatabaseError as error:
         return f"unknown ({type(error).__name__})"
     if at is None:
@@ -94,9 +95,7 @@ def _beat_forever() -> None:
 
 
 def note_edge() -> None:
-    """Write the `edge` pulse: one statement, but for the first time."""
-    now = timezone.now()
-    if not Pulse.objects.filter(name="edge").update(at=now):
-        Pulse.objects.get_or_create(name="edge", defaults={"at": now})
+    """Say that this web process takes heartbeats."""
+    watch.tick(watch.EDGE, timezone.now())
     if connection.settings_dict["CONN_MAX_AGE"] == 0:
         connection.close()
