@@ -47,7 +47,7 @@ def request(*, agent: Agent, action: str, actor: str, reason: str, now: datetime
         with transaction.atomic():
             command = Command.objects.create(
                 agent=agent,
-                incident=Incident.objects.open().filter(pk=agent.state.incident_id).first(),
+                incident=Incident.objects.open().filter(pk=agent.state.incident_id or 0).first(),
                 action=action,
                 type=target[0],
                 target=target[1],

@@ -98,7 +98,7 @@ def _add_name(agent: Agent, name: str) -> AgentName:
 
 
 def _name_taken(agent: Agent, name: str) -> ApiError:
-    owner = Agent.objects.get(names__project=agent.project_id, names__name=name)
+    owner = Agent.objects.filter(names__project=agent.project_id, names__name=name).first() or agent
     if owner.name == name:
         message = (
             f"“{name}” is an agent with its own history. Delete the agent {name} first, then add its name as an alias."

@@ -47,7 +47,7 @@ class AgentChanges(serializers.Serializer[Any]):
     progress_timeout = Seconds(5)
     daily_budget_usd = serializers.DecimalField(12, 6, min_value=0, allow_null=True, required=False)
     daily_token_limit = serializers.IntegerField(min_value=0, max_value=TOKENS_MOST, allow_null=True, required=False)
-    labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False)  # type: ignore[assignment]
+    labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
     kind = serializers.ChoiceField(Agent.Kind.choices, required=False)
     aliases = serializers.ListField(child=Name(), max_length=ALIASES_MOST, required=False)
     restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices, required=False)

@@ -23,7 +23,7 @@ from agents.beat import Beat, decode, decode_batch
 from agents.ingest import Outcome, Received
 from agents.rate import count_beats
 from agents.sources import source_of
-from teams.auth import Caller
+from teams.api import caller_of
 from teams.errors import ApiError
 
 BODY_MOST: Final = 256 * 1024
@@ -92,7 +92,7 @@ class BatchView(BeatView):
 
 
 def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
-    caller: Caller = request.auth
+    caller = caller_of(request)
     now = timezone.now()
     detail = count_beats(caller, len(beats), now)
     source = source_of(request._request, caller)

@@ -52,7 +52,7 @@ class TimelineView(AgentView):
     )
     def get(self, request: Request, pk: int) -> Response:
         pages = Pages()
-        entries = pages.paginate_queryset(Timeline(self.agent(pk)), request, view=self)  # type: ignore[arg-type]
+        entries = pages.paginate_queryset(Timeline(self.agent(pk)), request, view=self)
         return pages.get_paginated_response(entries)
 
 

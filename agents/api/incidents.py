@@ -63,7 +63,7 @@ class IncidentsView(IncidentView):
             return None
         if not (value.isascii() and value.isdigit()):
             raise invalid("agent", "must be an agent's id, a whole number")
-        return int(value[:19])
+        return int(value) if len(value) < 19 else 0  # longer than any id
 
 
 class OneIncidentView(IncidentView):

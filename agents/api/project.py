@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.api.valid import invalid
+from teams.api import caller_of
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.rest import Pages
@@ -29,9 +30,7 @@ class ProjectView(APIView):
 
     @property
     def caller(self) -> Caller:
-        caller = self.request.auth
-        assert isinstance(caller, Caller)  # noqa: S101 - nobody gets past `initial` without
-        return caller
+        return caller_of(self.request)
 
     def found(self, queryset: QuerySet[M], pk: int) -> M:
         """The row of that id in a queryset of the project. Raises 404: what belongs to others does not exist."""

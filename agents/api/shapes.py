@@ -141,7 +141,7 @@ class AgentDetail(AgentStatus):
     url = serializers.URLField()
     kind = serializers.ChoiceField(Agent.Kind.choices)
     agent_type = serializers.CharField()
-    labels = serializers.DictField(child=serializers.CharField())  # type: ignore[assignment]
+    labels = serializers.DictField(child=serializers.CharField())
     aliases = serializers.ListField(child=serializers.CharField())
     interval_set = serializers.FloatField(allow_null=True)
     grace = serializers.FloatField(allow_null=True)
@@ -262,7 +262,7 @@ def answers(status: int, shape: Any, *errors: int) -> dict[int, OpenApiResponse]
 
 def page_of(shape: Shape) -> Any:
     """A page of a list."""
-    address = {"allow_null": True, "help_text": "Where the neighbouring page is."}
+    address: dict[str, Any] = {"allow_null": True, "help_text": "Where the neighbouring page is."}
     fields: dict[str, Any] = {
         "count": serializers.IntegerField(),
         "next": serializers.URLField(**address),

@@ -54,7 +54,7 @@ def status_dict(agent: Agent, now: datetime) -> dict[str, Any]:
         "last_progress_at": moment(state.last_progress_at),
         "alive_deadline": moment(shown.alive_deadline),
         "progress_deadline": moment(shown.progress_deadline),
-        "interval": shown.interval,
+        "interval": clocks.interval(clocks.Settings(agent.interval), state),
         "tokens_today": tokens,
         "cost_today_usd": dollars(cost),
         "open_incident": _incident_ref(state),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import agents, commands, heartbeats, history, incidents, openapi, status  # noqa: F401
+from agents.api import agents, commands, heartbeats, history, incidents, status
 
 urlpatterns = [
     path("heartbeat", heartbeats.HeartbeatView.as_view(), name="api_heartbeat"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from agents.models import Agent, AgentState
+from agents.models import Agent, AgentState, Incident, Signal
 from agents.registration import create_agent
 from teams import services
 from teams.models import Project, User
@@ -57,3 +58,15 @@ def agent(project: Project) -> Agent:
     facts = {"beats": 1, "last_beat_at": timezone.now(), "reported": "ok", "status": "ok"}
     AgentState.objects.filter(agent=made).update(**facts)
     return Agent.objects.select_related("project__team", "state").get(pk=made.pk)
+
+
+@pytest.fixture
+def incident(agent: Agent) -> Incident:
+    """Stands since a minute: the agent made no progress."""
+    began = timezone.now() - timedelta(minutes=1)
+    times = {"started_at": began, "opened_at": began}
+    facts = {"kind": "stalled", "severity": "critical", "reason": "No progress for 6 min"}
+    made = Incident.objects.create(project=agent.project, agent=agent, **facts, **times)
+    Signal.objects.create(incident=made, agent=agent, evidence={"timeout": 300}, **facts, **times)
+    AgentState.objects.filter(agent=agent).update(incident=made, status="stalled")
+    return made

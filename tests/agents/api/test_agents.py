@@ -1,0 +1,302 @@
+"""Agents over the API: what is shown, what can be set, what is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agents.models import Agent, AgentName, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Runner
+from agents.registration import create_agent
+from teams.models import AuditEntry, Project
+from tests.agents.api.conftest import Call
+
+pytestmark = pytest.mark.django_db
+
+
+def test_status_lists_the_project_s_agents(as_agent: Call, agent: Agent) -> None:
+    now = timezone.now()
+    AgentState.objects.update(day=now.date(), tokens_today=500, cost_today=1_250_000)
+    page = as_agent("GET", "status").json()
+    assert (page["count"], page["next"], page["previous"]) == (1, None, None)
+    shown = page["results"][0]
+    assert (shown["id"], shown["name"], shown["status"]) == (agent.pk, "research-agent", "ok")
+    assert (shown["interval"], shown["tokens_today"], shown["cost_today_usd"]) == (60.0, 500, 1.25)
+    assert shown["alive_deadline"] > shown["last_heartbeat_at"]
+    assert shown["last_progress_at"] is shown["progress_deadline"] is shown["open_incident"] is None
+
+
+def test_yesterday_s_spend_is_not_today_s(as_agent: Call, agent: Agent) -> None:
+    AgentState.objects.update(day=timezone.now().date() - timedelta(days=1), tokens_today=500, cost_today=1_250_000)
+    shown = as_agent("GET", "status").json()["results"][0]
+    assert (shown["tokens_today"], shown["cost_today_usd"]) == (0, 0)
+
+
+def test_status_names_the_open_incident(as_agent: Call, agent: Agent, incident: Incident) -> None:
+    shown = as_agent("GET", "status").json()["results"][0]
+    assert shown["open_incident"]["id"] == incident.pk
+    assert shown["open_incident"]["url"].endswith(f"/incident/{incident.pk}/change/")
+
+
+@pytest.mark.parametrize("path", ["status", "agents"])
+def test_a_thousand_agents_cost_as_many_queries_as_one(
+    as_reader: Call, agent: Agent, project: Project, path: str, django_assert_max_num_queries: Any
+) -> None:
+    made = Agent.objects.bulk_create(Agent(project=project, name=f"agent-{n:04}") for n in range(999))
+    AgentState.objects.bulk_create(AgentState(agent=one) for one in made)
+    AgentName.objects.bulk_create(AgentName(project=project, name=one.name, agent=one) for one in made)
+    as_reader("GET", "incidents")
+    with django_assert_max_num_queries(4):
+        page = as_reader("GET", f"{path}?limit=1000").json()
+    assert len(page["results"]) == page["count"] == 1000
+
+
+def test_lists_come_in_pages(as_agent: Call, agent: Agent, project: Project) -> None:
+    create_agent(project=project, name="second", now=timezone.now())
+    page = as_agent("GET", "status?limit=1&offset=1").json()
+    assert [shown["name"] for shown in page["results"]] == ["second"]
+    assert page["count"] == 2
+    assert "offset" not in page["previous"]
+    assert page["next"] is None
+
+
+@pytest.mark.parametrize("name", ["research-agent", "research-agent.service"])
+def test_an_agent_is_found_by_any_of_its_names(as_full: Call, agent: Agent, name: str) -> None:
+    AgentName.objects.create(project=agent.project, name="research-agent.service", agent=agent)
+    assert [found["id"] for found in as_full("GET", f"agents?name={name}").json()["results"]] == [agent.pk]
+    assert as_full("GET", "agents?name=other").json()["count"] == 0
+
+
+def test_a_name_with_a_nul_is_refused(as_full: Call, agent: Agent) -> None:
+    assert as_full("GET", "agents?name=a%00b").status_code == 422
+
+
+SETTINGS: dict[str, Any] = {
+    "interval": 30.0,
+    "grace": 5.0,
+    "progress_timeout": 600.0,
+    "daily_budget_usd": 25.5,
+    "daily_token_limit": 1_000_000,
+    "labels": {"env": "prod"},
+    "kind": "job",
+    "restart_policy": "auto",
+    "restart_type": "docker",
+    "restart_target": "research",
+    "rules": {"loop": {"off": True}, "stalled": {"factor": 2.5}},
+    "aliases": ["research-agent.service"],
+}
+
+
+def test_what_can_be_set_is_set_and_shown(as_full: Call, agent: Agent) -> None:
+    answer = as_full("PATCH", f"agents/{agent.pk}", {**SETTINGS, "name": "renamed", "mood": 1})
+    shown = as_full("GET", f"agents/{agent.pk}").json()
+    assert answer.status_code == 200
+    assert {name: shown[name] for name in SETTINGS} == SETTINGS
+    assert shown == answer.json()
+    assert shown["name"] == "research-agent"
+
+
+def test_a_setting_is_taken_back_with_null(as_full: Call, agent: Agent) -> None:
+    as_full("PATCH", f"agents/{agent.pk}", {"grace": 30, "interval": 10})
+    as_full("PATCH", f"agents/{agent.pk}", {"grace": None})
+    agent.refresh_from_db()
+    assert (agent.grace, agent.interval) == (None, 10)
+
+
+def test_a_change_is_audited_and_the_review_looks_again(as_full: Call, agent: Agent) -> None:
+    before = timezone.now()
+    as_full("PATCH", f"agents/{agent.pk}", {"grace": 30, "daily_budget_usd": 2})
+    entry = AuditEntry.objects.get(action="agent.changed")
+    assert entry.actor.startswith("key:cv_")
+    assert entry.data == {"grace": {"from": None, "to": 30.0}, "daily_budget_usd": {"from": None, "to": "2.000000"}}
+    assert AgentState.objects.get().check_at >= before  # type: ignore[operator]
+
+
+def test_what_did_not_change_is_not_audited(as_full: Call, agent: Agent) -> None:
+    as_full("PATCH", f"agents/{agent.pk}", {"grace": None, "labels": {}, "aliases": []})
+    assert not AuditEntry.objects.filter(action__startswith="agent.").exists()
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("interval", 0.5),
+    ("interval", 0),
+    ("interval", -1),
+    ("interval", "30"),
+    ("interval", "nan"),
+    ("interval", True),
+    ("interval", 1e300),
+    ("interval", [30]),
+    ("grace", 4.9),
+    ("progress_timeout", 4),
+    ("daily_budget_usd", -1),
+    ("daily_budget_usd", "NaN"),
+    ("daily_budget_usd", 1e12),
+    ("daily_token_limit", -1),
+    ("daily_token_limit", 10**30),
+    ("daily_token_limit", 1.5),
+    ("labels", ["a"]),
+    ("labels", {"a": {"b": "c"}}),
+    ("labels", {"a": "x" * 201}),
+    ("labels", {"": "x"}),
+    ("labels", {"a\0": "x"}),
+    ("labels", {"a": "x\0"}),
+    ("labels", {str(n): "x" for n in range(51)}),
+    ("kind", "robot"),
+    ("aliases", "a"),
+    ("aliases", [""]),
+    ("aliases", ["a" * 201]),
+    ("aliases", ["a\0"]),
+    ("restart_policy", "sometimes"),
+    ("restart_type", "ssh"),
+    ("restart_target", "a" * 301),
+    ("rules", []),
+    ("rules", {"loop": 5}),
+    ("rules", {"loop": {"calls": "many"}}),
+    ("rules", {"loop": {"calls": 10**400}}),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG)
+def test_a_wrong_value_is_refused_by_name_and_nothing_changes(
+    as_full: Call, agent: Agent, field: str, value: Any
+) -> None:
+    before = as_full("GET", f"agents/{agent.pk}").json()
+    answer = as_full("PATCH", f"agents/{agent.pk}", {"labels": {"b": "c"}, field: value})
+    assert answer.status_code == 422
+    assert list(answer.json()["error"]["fields"]) == [field]
+    assert as_full("GET", f"agents/{agent.pk}").json() == before
+
+
+def test_a_number_of_five_thousand_digits_is_refused(as_full: Call, agent: Agent) -> None:
+    for field in ("interval", "daily_budget_usd", "daily_token_limit"):
+        body = b'{"%s": %s}' % (field.encode(), b"9" * 5000)
+        assert as_full("PATCH", f"agents/{agent.pk}", body).status_code in (400, 422)
+
+
+def test_half_a_restart_target_is_refused(as_full: Call, agent: Agent) -> None:
+    answer = as_full("PATCH", f"agents/{agent.pk}", {"restart_type": "docker"})
+    assert list(answer.json()["error"]["fields"]) == ["restart_target"]
+    assert Agent.objects.get().restart_type == ""
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"5"])
+def test_a_body_that_is_no_object_is_refused(as_full: Call, agent: Agent, body: bytes) -> None:
+    assert as_full("PATCH", f"agents/{agent.pk}", body).status_code == 422
+
+
+def test_an_alias_reports_as_the_same_agent(as_full: Call, agent: Agent) -> None:
+    as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["research-agent.service"]})
+    answer = as_full("POST", "heartbeat", {"agent": "research-agent.service", "status": "ok"})
+    assert answer.json()["agent_id"] == agent.pk
+    assert Agent.objects.count() == 1
+
+
+def test_another_agent_s_name_is_no_alias(as_full: Call, agent: Agent, project: Project) -> None:
+    create_agent(project=project, name="other", now=timezone.now())
+    answer = as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["free", "other"], "grace": 77})
+    assert answer.status_code == 409
+    assert "Delete the agent other first" in answer.json()["error"]["message"]
+    assert Agent.objects.get(pk=agent.pk).grace is None
+    assert not AgentName.objects.filter(name="free").exists()
+
+
+def test_another_agent_s_alias_is_no_alias(as_full: Call, agent: Agent, project: Project) -> None:
+    other = create_agent(project=project, name="other", now=timezone.now())
+    as_full("PATCH", f"agents/{other.pk}", {"aliases": ["shared"]})
+    answer = as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["shared"]})
+    assert answer.status_code == 409
+    assert "alias of the agent other" in answer.json()["error"]["message"]
+
+
+def test_aliases_left_out_are_removed_and_the_own_name_stays(as_full: Call, agent: Agent) -> None:
+    as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["a", "b", "research-agent"]})
+    shown = as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["b"]}).json()
+    assert shown["aliases"] == ["b"]
+    assert set(AgentName.objects.values_list("name", flat=True)) == {"research-agent", "b"}
+
+
+def test_deleting_an_agent_frees_its_names_and_its_place(as_full: Call, agent: Agent, project: Project) -> None:
+    for name in ("b", "c"):
+        create_agent(project=project, name=name, now=timezone.now())
+    assert as_full("POST", "heartbeat", {"agent": "d", "status": "ok"}).status_code == 403
+    assert as_full("DELETE", f"agents/{agent.pk}").status_code == 204
+    assert as_full("GET", f"agents/{agent.pk}").status_code == 404
+    assert not AgentName.objects.filter(name="research-agent").exists()
+    assert as_full("POST", "heartbeat", {"agent": "d", "status": "ok"}).status_code == 200
+    assert AuditEntry.objects.get(action="agent.deleted").target == "research-agent"
+
+
+def test_pausing_and_resuming(as_full: Call, agent: Agent) -> None:
+    before = timezone.now()
+    assert as_full("POST", f"agents/{agent.pk}/pause").json()["paused_at"]
+    as_full("POST", f"agents/{agent.pk}/pause")
+    assert AgentState.objects.get().check_at >= before  # type: ignore[operator]
+    assert as_full("POST", f"agents/{agent.pk}/resume").json()["paused_at"] is None
+    actions = AuditEntry.objects.filter(action__startswith="agent.").order_by("id").values_list("action", flat=True)
+    assert list(actions) == ["agent.paused", "agent.resumed"]
+
+
+@pytest.mark.parametrize("action", ["restart", "stop"])
+def test_a_command_is_accepted_and_seen_by_the_runner(as_full: Call, as_agent: Call, agent: Agent, action: str) -> None:
+    target = {"restart_type": "systemd", "restart_target": "research-agent.service"}
+    as_agent("GET", "commands")
+    as_agent("POST", "heartbeat", {"agent": "research-agent", "status": "ok", **target})
+    answer = as_full("POST", f"agents/{agent.pk}/{action}", {"reason": "stuck"})
+    assert answer.status_code == 202
+    assert (answer.json()["action"], answer.json()["state"], answer.json()["reason"]) == (action, "pending", "stuck")
+    seen = {"id": answer.json()["id"], "action": action, "type": "systemd", "target": "research-agent.service"}
+    assert as_agent("GET", "commands").json() == [seen]
+
+
+@pytest.mark.parametrize("action", ["restart", "stop"])
+def test_a_command_without_a_runner_says_what_is_missing(as_full: Call, agent: Agent, action: str) -> None:
+    answer = as_full("POST", f"agents/{agent.pk}/{action}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_target")
+    assert not Runner.objects.exists()
+
+
+def test_heartbeats_are_newest_first_and_as_old_as_the_plan_keeps(as_full: Call, agent: Agent) -> None:
+    now = timezone.now()
+    for age, message in ((8, "too old"), (6, "old"), (0, "new")):
+        at = now - timedelta(days=age)
+        Heartbeat.objects.create(
+            agent=agent, day=at.date(), received_at=at, status="ok", cost=1500, content={"message": message}
+        )
+    page = as_full("GET", f"agents/{agent.pk}/heartbeats").json()
+    assert [beat["content"]["message"] for beat in page["results"]] == ["new", "old"]
+    assert (page["count"], page["results"][0]["cost_usd"]) == (2, 0.0015)
+
+
+def test_the_timeline_holds_events_and_our_outages_newest_first(
+    as_full: Call, agent: Agent, incident: Incident
+) -> None:
+    start = timezone.now()
+    for minute, text in ((0, "opened"), (2, "acknowledged")):
+        at = start + timedelta(minutes=minute)
+        IncidentEvent.objects.create(incident=incident, kind="note", text=text, at=at)
+    minute = timedelta(minutes=1)
+    Outage.objects.create(part="detector", started_at=start, ended_at=start + minute)
+    Outage.objects.create(part="detector", started_at=start - 9 * minute, ended_at=start - 8 * minute)
+    page = as_full("GET", f"agents/{agent.pk}/timeline").json()
+    assert [entry["kind"] for entry in page["results"]] == ["note", "outage", "note"]
+    assert page["results"][0] == page["results"][0] | {"text": "acknowledged", "incident": incident.pk}
+    second = as_full("GET", f"agents/{agent.pk}/timeline?limit=1&offset=1").json()
+    assert (second["count"], [entry["kind"] for entry in second["results"]]) == (3, ["outage"])
+
+
+@pytest.mark.parametrize("path", ["agents/99999999999999999999999", "incidents/99999999999999999999999"])
+def test_an_id_no_database_can_hold_is_not_found(as_full: Call, path: str) -> None:
+    assert as_full("GET", path).status_code == 404
+
+
+def test_an_absurd_offset_is_an_empty_page(as_full: Call, agent: Agent) -> None:
+    assert as_full("GET", f"agents?limit=5&offset={10**30}").json()["results"] == []
+
+
+def test_management_calls_over_the_plan_s_rate_are_refused(as_full: Call, agent: Agent) -> None:
+    answers = [as_full("GET", "agents") for _ in range(402)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert 1 <= int(refused[-1]["Retry-After"]) <= 60
