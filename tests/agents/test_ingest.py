@@ -1,0 +1,292 @@
+"""The hot path: durable before the answer, once, in few statements, together with whoever else waits."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from agents import ingest, store
+from agents.beat import Beat, decode
+from agents.fold import Answer
+from agents.models import Agent, AgentName, AgentState, Heartbeat
+from teams.auth import Caller, authenticate_key
+from teams.errors import ApiError
+from tests.agents.conftest import T0, World
+
+
+def statements(captured: CaptureQueriesContext) -> tuple[int, int]:
+    """How many statements that do work, and how many commits (savepoints in a test's own transaction)."""
+    texts = [query["sql"].strip() for query in captured.captured_queries]
+    framing = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
+    commits = sum(text.startswith(("COMMIT", "RELEASE")) for text in texts)
+    return sum(not text.startswith(framing) for text in texts), commits
+
+
+@pytest.mark.parametrize("fields", [{}, {"beat_id": "b-2", "message": "page 2", "cost_usd": 0.1}])
+def test_one_known_agents_beat_is_three_statements_and_one_commit(world: World, fields: dict[str, Any]) -> None:
+    world.beat(0)
+    with CaptureQueriesContext(connection) as captured:
+        world.beat(1, **fields)
+    assert statements(captured) == (3, 1)
+
+
+def test_the_same_beat_id_again_changes_nothing_and_gets_the_same_answer(world: World) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=2)
+    world.look(1)
+    first = world.beat(2, beat_id="b-1", cost_usd=0.5)
+    assert first.warning == "cost_exceeded"
+    assert world.beat(3, beat_id="b-1", cost_usd=0.5) == first
+    assert (Heartbeat.objects.count(), world.state().cost_today) == (2, 2_500_000)
+
+
+def test_a_beat_id_is_remembered_over_midnight(world: World) -> None:
+    midnight = 12 * 3600
+    world.beat(midnight - 1, beat_id="b-1", tokens_used=5)
+    world.beat(midnight + 1, beat_id="b-1", tokens_used=5)
+    assert Heartbeat.objects.count() == 1
+
+
+def test_two_agents_may_use_the_same_beat_id(world: World) -> None:
+    world.beat(0, agent="a", beat_id="1")
+    world.beat(0, agent="b", beat_id="1")
+    assert Heartbeat.objects.count() == 2
+
+
+def received(world: World, *agents: str, **fields: Any) -> list[ingest.Received]:
+    bodies = [Beat(agent=name, status="ok", **fields) for name in agents]
+    return [ingest.Received(world.caller, beat, T0 + timedelta(seconds=1), "s") for beat in bodies]
+
+
+def test_several_beats_of_one_agent_in_a_batch_add_up_in_order(world: World) -> None:
+    outcomes = ingest.submit(received(world, "a", "a", "b", "a", tokens_used=10))
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert (world.state("a").beats, world.state("a").tokens_today) == (3, 30)
+
+
+def test_a_beat_id_twice_in_one_batch_counts_once(world: World) -> None:
+    outcomes = ingest.submit(received(world, "a", "a", beat_id="1", tokens_used=10))
+    assert outcomes[0] == outcomes[1]
+    assert (Heartbeat.objects.count(), world.state("a").tokens_today) == (1, 10)
+
+
+def test_a_poisoned_beat_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest.submit(received(world, "a", "b"))
+    insert = store.insert
+
+    def refuse_b(rows: list[dict[str, Any]]) -> None:
+        if any(row["tokens"] == 13 for row in rows):
+            raise IntegrityError("poisoned")
+        insert(rows)
+
+    monkeypatch.setattr(store, "insert", refuse_b)
+    poisoned = received(world, "b", tokens_used=13)
+    outcomes = ingest.submit([*received(world, "a", tokens_used=7), *poisoned])
+    assert isinstance(outcomes[0], Answer)
+    assert isinstance(outcomes[1], ApiError)
+    assert (world.state("a").tokens_today, world.state("b").tokens_today) == (7, 0)
+
+
+def test_a_copy_that_loses_the_race_is_answered_like_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.beat(0, beat_id="b-1", tokens_used=5)
+    lock, blind = store.lock, [True]
+
+    def too_early(*args: Any) -> Any:
+        """The first look happens before the other copy was committed."""
+        found = lock(*args)
+        return {i: one._replace(stored_before=False) for i, one in found.items()} if blind and blind.pop() else found
+
+    monkeypatch.setattr(store, "lock", too_early)
+    assert isinstance(world.offer(0, beat_id="b-1", tokens_used=5), Answer)
+    assert (Heartbeat.objects.count(), world.state().tokens_today) == (1, 5)
+
+
+def test_a_database_that_is_away_is_said_so_and_nothing_is_half_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.beat(0)
+
+    def away(rows: list[dict[str, Any]]) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(store, "insert", away)
+    outcome = world.offer(1, tokens_used=5)
+    assert (outcome.http_status, outcome.code, outcome.retry_after) == (503, "busy", 2)
+    assert (world.state().beats, world.state().tokens_today) == (1, 0)
+
+
+def test_the_plan_limits_new_agents_and_never_known_ones(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.beat(0, agent=name)
+    refused = world.offer(1, agent="d")
+    assert (refused.http_status, refused.code) == (403, "agent_limit_reached")
+    assert "Free plan" in refused.message
+    world.beat(2, agent="a")
+    assert Agent.objects.count() == 3
+
+
+def test_an_alias_is_no_agent_of_its_own(world: World) -> None:
+    world.beat(0, agent="research-agent")
+    AgentName.objects.create(project=world.project, name="research-agent.service", agent=world.agent("research-agent"))
+    answer = world.beat(1, agent="research-agent.service")
+    assert answer.agent_id == world.agent("research-agent").pk
+    assert Agent.objects.count() == 1
+
+
+def test_strict_mode_refuses_unknown_names_only(world: World) -> None:
+    world.beat(0, agent="known")
+    world.project.strict = True
+    world.project.save()
+    world.caller = Caller(**{**_fields(world.caller), "strict": True})
+    assert world.offer(1, agent="unknown").code == "unknown_agent"
+    world.beat(2, agent="known")
+
+
+def _fields(caller: Caller) -> dict[str, Any]:
+    return {name: getattr(caller, name) for name in Caller.__slots__}
+
+
+def test_without_detail_sums_are_kept_and_contents_are_not(world: World) -> None:
+    one = ingest.Received(
+        world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", False
+    )
+    ingest.submit([one])
+    beat = Heartbeat.objects.get()
+    assert (beat.tokens, beat.content) == (3, None)
+
+
+# Several threads, each with a connection of its own
+
+
+@pytest.fixture
+def live_world(transactional_db: None, request: pytest.FixtureRequest) -> World:
+    return World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
+
+
+def in_threads(count: int, work: Any) -> list[Any]:
+    def closing(number: int) -> Any:
+        try:
+            return work(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(closing, range(count)))
+
+
+def test_beats_at_the_same_moment_share_commits_and_lose_nothing(
+    live_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_world.beat(0)
+    commits: list[int] = []
+    gate = threading.Event()
+    commit = ingest.commit
+
+    def slow(received: Any) -> Any:
+        commits.append(len(received))
+        gate.wait(5)
+        return commit(received)
+
+    monkeypatch.setattr(ingest, "commit", slow)
+    threading.Timer(0.5, gate.set).start()
+    outcomes = in_threads(16, lambda number: ingest.submit(received(live_world, "bot", tokens_used=1))[0])
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert (Heartbeat.objects.count(), live_world.state().tokens_today) == (17, 16)
+    assert len(commits) == 2
+    assert sum(commits) == 16
+
+
+def test_two_processes_count_a_budget_right(live_world: World) -> None:
+    """Each thread commits by itself, as separate processes do."""
+    live_world.beat(0)
+
+    def work(number: int) -> None:
+        committer = ingest.Committer()
+        for _ in range(10):
+            committer.submit(received(live_world, "bot", cost_usd=0.01))
+
+    in_threads(4, work)
+    state = live_world.state()
+    assert (state.beats, state.cost_today, Heartbeat.objects.count()) == (41, 400_000, 41)
+
+
+def test_first_beats_at_once_never_exceed_the_plan(live_world: World) -> None:
+    outcomes = in_threads(6, lambda number: ingest.Committer().submit(received(live_world, f"bot-{number}"))[0])
+    assert Agent.objects.count() == 3
+    assert sum(isinstance(outcome, ApiError) for outcome in outcomes) == 3
+
+
+def test_the_same_new_name_at_once_is_one_agent(live_world: World) -> None:
+    outcomes = in_threads(6, lambda number: ingest.Committer().submit(received(live_world, "bot"))[0])
+    assert {outcome.agent_id for outcome in outcomes} == {live_world.agent().pk}
+    assert AgentState.objects.get().beats == 6
+
+
+def test_copies_of_one_beat_at_once_count_once(live_world: World) -> None:
+    live_world.beat(0)
+    in_threads(6, lambda number: ingest.Committer().submit(received(live_world, "bot", beat_id="x", tokens_used=5)))
+    assert (Heartbeat.objects.count(), live_world.state().tokens_today) == (2, 5)
+
+
+def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    live_world.beat(0)
+    monkeypatch.setattr(ingest, "QUEUE_MOST", 1)
+    committer, inside, go_on = ingest.Committer(), threading.Event(), threading.Event()
+    commit = ingest.commit
+
+    def slow(received: Any) -> Any:
+        inside.set()
+        go_on.wait(5)
+        return commit(received)
+
+    monkeypatch.setattr(ingest, "commit", slow)
+
+    def work(number: int) -> Any:
+        if number:
+            inside.wait(5)
+        outcome = committer.submit(received(live_world, "bot"))[0]
+        if number:
+            go_on.set()
+        return outcome
+
+    first, second = in_threads(2, work)
+    assert isinstance(first, Answer)
+    assert (second.http_status, second.retry_after) == (503, 2)
+    assert isinstance(committer.submit(received(live_world, "bot"))[0], Answer)
+
+
+@pytest.mark.postgres
+def test_updates_of_the_hot_row_are_heap_only(live_world: World) -> None:
+    live_world.beat(0, interval=60)
+    live_world.look(1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'agents_agentstate'")
+        before = cursor.fetchone()
+    for at in range(2, 202):
+        live_world.beat(at, message=f"page {at}", tokens_used=10, cost_usd=0.001, iteration_count=at)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'agents_agentstate'")
+        after = cursor.fetchone()
+    updates, heap_only = after[0] - before[0], after[1] - before[1]
+    assert updates == 200
+    assert heap_only / updates >= 0.95
+
+
+@pytest.mark.postgres
+def test_a_beat_waits_for_a_review_of_its_agent_and_is_not_lost(live_world: World) -> None:
+    live_world.beat(0)
+    with transaction.atomic():
+        AgentState.objects.select_for_update().get(agent=live_world.agent())
+        thread = threading.Thread(target=lambda: (live_world.beat(5), connections.close_all()))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join(5)
+    assert live_world.state().beats == 2
