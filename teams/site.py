@@ -16,7 +16,6 @@ from teams.scoping import roles_of
 class Site(UnfoldAdminSite):
     """Every page of the product behind the sign-in."""
 
-    enable_nav_sidebar = False
     empty_value_display = "–"
 
     def has_permission(self, request: HttpRequest) -> bool:

@@ -188,6 +188,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_USERNAME_CALLABLE = "teams.accounts.username"
 AXES_LOCKOUT_TEMPLATE = "teams/locked_out.html"
 AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
 
 # Transport: everything that needs TLS follows the scheme of BASE_URL.
@@ -287,6 +288,13 @@ SPECTACULAR_SETTINGS = {
         "SignalKindEnum": "agents.models.SignalKind",
         "SeverityEnum": "agents.models.Severity",
         "RestartTypeEnum": "agents.models.RestartType",
+        "AgentKindEnum": "agents.models.Agent.Kind",
+        "EventKindEnum": "agents.models.IncidentEvent.Kind",
+        "IncidentStateEnum": "agents.models.Incident.State",
+        "CommandStateEnum": "agents.models.Command.State",
+        "CommandActionEnum": "agents.models.Command.Action",
+        "ChannelKindEnum": "alerts.channels.BY_KIND",
+        "DeliveryStateEnum": "alerts.models.Delivery.State",
     },
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],

@@ -40,7 +40,7 @@ class MemberPage(TeamAdmin):
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         if obj and "role" in form.base_fields:
             kept = (obj.role, obj.get_role_display())
-            form.base_fields["role"].choices = dict.fromkeys([*roles_to_give(request, obj.team_id), kept])
+            form.base_fields["role"].choices = list(dict.fromkeys([*roles_to_give(request, obj.team_id), kept]))
         return form
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

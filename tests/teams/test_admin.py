@@ -1,0 +1,327 @@
+"""The admin of teams' own models, as each of the five people meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core import mail
+from django.test import Client
+from django.utils import timezone
+
+from teams import auth, services
+from teams.errors import ApiError
+from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User
+from teams.roles import Role
+
+Browser = Callable[[User], Client]
+PAGES = ["team", "membership", "invitation", "project", "apikey", "auditentry"]
+
+
+@pytest.fixture
+def key(project: Project) -> ApiKey:
+    return services.issue_key(project=project, name="worker", actor="test")[0]
+
+
+@pytest.fixture
+def rows(team: Team, project: Project, key: ApiKey, owner: User, member: User, viewer: User) -> dict[str, int]:
+    """One row of each kind that belongs to the team."""
+    invitation, _ = services.invite(
+        team=team, email="new@example.com", role="viewer", invited_by=owner, now=timezone.now()
+    )
+    return {
+        "team": team.pk,
+        "project": project.pk,
+        "apikey": key.pk,
+        "invitation": invitation.pk,
+        "membership": Membership.objects.get(team=team, user=member).pk,
+        "auditentry": AuditEntry.objects.filter(team=team).latest("id").pk,
+    }
+
+
+def address(kind: str, rest: str = "") -> str:
+    return f"/admin/teams/{kind}/{rest}"
+
+
+@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("page", ["change", "history", "delete"])
+def test_a_stranger_finds_nothing_at_another_teams_address(
+    kind: str, page: str, rows: dict[str, int], stranger: User, client_of: Browser
+) -> None:
+    browser = client_of(stranger)
+    answers = [browser.get(address(kind, f"{rows[kind]}/{page}/")), browser.get(address(kind, f"999999/{page}/"))]
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].status_code in (403, 404)  # 403 where nobody may do that to any row
+    assert page != "change" or answers[0].status_code == 404
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_list_names_nothing_of_another_team(
+    kind: str, rows: dict[str, int], stranger: User, client_of: Browser
+) -> None:
+    page = client_of(stranger).get(address(kind)).content.decode()
+    for theirs in ("Research", "Production", "member@example.com", "new@example.com", "worker"):
+        assert theirs not in page
+    assert stranger.email in page
+
+
+@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("who", ["owner", "member", "viewer", "operator"])
+def test_members_and_the_operator_see_list_and_row(
+    kind: str, who: str, rows: dict[str, int], client_of: Browser, request: pytest.FixtureRequest
+) -> None:
+    browser = client_of(request.getfixturevalue(who))
+    assert browser.get(address(kind)).status_code == 200
+    assert browser.get(address(kind, f"{rows[kind]}/change/")).status_code == 200
+
+
+@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("who", ["member", "viewer"])
+@pytest.mark.parametrize("page", ["add/", "{}/change/", "{}/delete/"])
+def test_who_may_not_manage_changes_nothing(
+    kind: str, who: str, page: str, rows: dict[str, int], client_of: Browser, request: pytest.FixtureRequest
+) -> None:
+    browser = client_of(request.getfixturevalue(who))
+    assert browser.post(address(kind, page.format(rows[kind])), {"post": "yes", "name": "x"}).status_code == 403
+
+
+@pytest.mark.parametrize("who", ["owner", "member", "viewer", "stranger"])
+def test_people_and_failed_sign_ins_are_the_operators_alone(
+    who: str, team: Team, client_of: Browser, operator: User, request: pytest.FixtureRequest
+) -> None:
+    for page in ("/admin/teams/user/", "/admin/axes/accessattempt/"):
+        assert client_of(request.getfixturevalue(who)).get(page).status_code == 403
+        assert client_of(operator).get(page).status_code == 200
+
+
+def test_who_is_in_no_team_is_led_to_their_teams_page(client_of: Browser, db: None) -> None:
+    loner = User.objects.create_user("loner@example.com")
+    answer = client_of(loner).get("/admin/", follow=True)
+    assert answer.redirect_chain[-1][0] == "/accounts/teams/"
+
+
+def test_the_admin_sends_strangers_to_the_sign_in_page_that_knows_second_factors(db: None) -> None:
+    answer = Client().get("/admin/teams/apikey/", follow=True)
+    assert answer.redirect_chain[-1][0] == "/accounts/login/?next=/admin/teams/apikey/"
+
+
+def test_a_deactivated_member_is_out(viewer: User, client_of: Browser) -> None:
+    browser = client_of(viewer)
+    User.objects.filter(pk=viewer.pk).update(is_active=False)
+    assert browser.get("/admin/teams/project/").status_code == 302
+
+
+def make_key(browser: Client, project: Project, **more: str) -> str:
+    data = {"project": project.pk, "name": "fresh", "scope": "agent", **more}
+    answer = browser.post("/admin/teams/apikey/add/", data)
+    assert answer.status_code == 200
+    return answer.content.decode().split('id="new-key"')[1].split(">")[1].split("<")[0]
+
+
+def test_a_new_key_is_shown_in_one_answer_and_kept_nowhere(project: Project, owner: User, client_of: Browser) -> None:
+    browser = client_of(owner)
+    raw = make_key(browser, project)
+    assert auth.authenticate_key(raw).project_id == project.pk
+    secret = raw[11:]
+    later = [browser.get("/admin/teams/apikey/"), browser.get("/admin/")]
+    assert all(secret not in page.content.decode() for page in later)
+    assert secret not in str(list(browser.session.items()))
+    assert secret not in str(list(LogEntry.objects.values())) + str(list(AuditEntry.objects.values()))
+    assert "no-store" in browser.get("/admin/teams/apikey/").headers["Cache-Control"]
+
+
+def test_a_key_can_only_be_made_in_a_project_one_manages(
+    project: Project, stranger: User, owner: User, client_of: Browser
+) -> None:
+    data = {"project": project.pk, "name": "fresh", "scope": "full"}
+    answer = client_of(stranger).post("/admin/teams/apikey/add/", data)
+    assert answer.status_code == 200
+    assert "Select a valid choice" in answer.content.decode()
+    assert not ApiKey.objects.exists()
+
+
+def test_a_viewer_here_and_owner_there_makes_keys_only_there(
+    project: Project, stranger: User, team: Team, client_of: Browser
+) -> None:
+    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    browser = client_of(stranger)
+    form = browser.get("/admin/teams/apikey/add/").content.decode()
+    assert "Theirs" in form
+    assert "Production" not in form
+    browser.post("/admin/teams/apikey/add/", {"project": project.pk, "name": "fresh", "scope": "full"})
+    assert not ApiKey.objects.exists()
+
+
+def test_an_action_leaves_the_rows_alone_where_one_is_only_a_viewer(
+    key: ApiKey, stranger: User, team: Team, client_of: Browser
+) -> None:
+    own, _ = services.issue_key(project=Project.objects.get(name="Theirs"), name="own", actor="test")
+    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    data = {"action": "revoke_selected", "_selected_action": [key.pk, own.pk]}
+    client_of(stranger).post("/admin/teams/apikey/", data)
+    key.refresh_from_db()
+    own.refresh_from_db()
+    assert key.revoked_at is None
+    assert own.revoked_at is not None
+
+
+def test_rotating_shows_the_successor_and_keeps_the_old_key_for_the_chosen_time(
+    key: ApiKey, owner: User, client_of: Browser
+) -> None:
+    browser = client_of(owner)
+    page = address("apikey", f"{key.pk}/rotate/")
+    assert "24 hours" in browser.get(page).content.decode()
+    answer = browser.post(page, {"overlap": "168"}).content.decode()
+    key.refresh_from_db()
+    assert key.expires_at is not None
+    assert timedelta(days=6.9) < key.expires_at - timezone.now() <= timedelta(days=7)
+    assert "cv_" in answer.split('id="new-key"')[1]
+    assert ApiKey.objects.count() == 2
+
+
+def test_revoking_asks_first_and_then_holds(project: Project, owner: User, client_of: Browser) -> None:
+    key, raw = services.issue_key(project=project, name="worker", actor="test")
+    page = address("apikey", f"{key.pk}/revoke/")
+    browser = client_of(owner)
+    browser.get(page)
+    assert auth.authenticate_key(raw)
+    browser.post(page)
+    with pytest.raises(ApiError):
+        auth.authenticate_key(raw)
+
+
+@pytest.mark.parametrize("do", ["rotate", "revoke"])
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("member", 403), ("stranger", 404)])
+def test_who_may_not_manage_neither_rotates_nor_revokes(
+    do: str, who: str, status: int, key: ApiKey, client_of: Browser, request: pytest.FixtureRequest
+) -> None:
+    browser = client_of(request.getfixturevalue(who))
+    page = address("apikey", f"{key.pk}/{do}/")
+    assert browser.get(page).status_code == status
+    assert browser.post(page, {"overlap": "0"}).status_code == status
+    key.refresh_from_db()
+    assert (key.revoked_at, key.expires_at) == (None, None)
+
+
+def test_inviting_sends_the_link_and_shows_it(team: Team, owner: User, client_of: Browser) -> None:
+    data = {"team": team.pk, "email": "New@Example.com", "role": "member"}
+    page = client_of(owner).post("/admin/teams/invitation/add/", data).content.decode()
+    link = page.split('id="invitation-link"')[1].split(">")[1].split("<")[0]
+    assert link in str(mail.outbox[0].body)
+    assert mail.outbox[0].to == ["new@example.com"]
+    assert Invitation.objects.get().role == Role.MEMBER
+
+
+def test_a_mail_server_that_is_down_does_not_lose_the_invitation(
+    team: Team, owner: User, client_of: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*args: object, **kwargs: object) -> int:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("teams.mail.send_mail", down)
+    data = {"team": team.pk, "email": "new@example.com", "role": "member"}
+    answer = client_of(owner).post("/admin/teams/invitation/add/", data)
+    assert answer.status_code == 200
+    assert 'id="invitation-link"' in answer.content.decode()
+
+
+def test_an_admin_cannot_invite_an_owner(team: Team, owner: User, client_of: Browser) -> None:
+    admin = User.objects.create_user("admin@example.com")
+    services.add_member(team=team, user=admin, role=Role.ADMIN, actor="test")
+    data = {"team": team.pk, "email": "new@example.com", "role": "owner"}
+    assert "Select a valid choice" in client_of(admin).post("/admin/teams/invitation/add/", data).content.decode()
+    assert not Invitation.objects.exists()
+
+
+def test_the_plans_members_are_counted_with_open_invitations(
+    team: Team, owner: User, member: User, client_of: Browser
+) -> None:
+    for name in ("a", "b"):
+        data = {"team": team.pk, "email": f"{name}@example.com", "role": "viewer"}
+        answer = client_of(owner).post("/admin/teams/invitation/add/", data, follow=True)
+    assert Invitation.objects.count() == 1
+    assert "Free plan allows 3 members" in answer.content.decode()
+
+
+def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Browser) -> None:
+    for name in ("a", "b", "c", "d"):
+        data = {"team": team.pk, "name": name, "time_zone": "Europe/Berlin"}
+        answer = client_of(owner).post("/admin/teams/project/add/", data, follow=True)
+    assert set(team.projects.values_list("name", "time_zone")) == {(name, "Europe/Berlin") for name in "abc"}
+    assert "Free plan allows 3 projects" in answer.content.decode()
+
+
+def test_a_project_stays_in_its_team(project: Project, owner: User, client_of: Browser) -> None:
+    other = services.create_team(owner=owner, name="Other")
+    data = {"team": other.pk, "name": "Renamed", "time_zone": "UTC", "strict": "on"}
+    client_of(owner).post(address("project", f"{project.pk}/change/"), data)
+    project.refresh_from_db()
+    assert (project.name, project.strict, project.team.name) == ("Renamed", True, "Research")
+
+
+def test_a_project_and_what_hangs_on_it_can_be_deleted(key: ApiKey, owner: User, client_of: Browser) -> None:
+    page = address("project", f"{key.project_id}/delete/")
+    browser = client_of(owner)
+    assert "API keys: 1" in " ".join(browser.get(page).content.decode().split())
+    browser.post(page, {"post": "yes"})
+    assert not Project.objects.exists()
+    assert AuditEntry.objects.filter(action="project.deleted").exists()
+
+
+def change_role(browser: Client, membership: Membership, role: str) -> str:
+    answer = browser.post(address("membership", f"{membership.pk}/change/"), {"role": role}, follow=True)
+    membership.refresh_from_db()
+    return answer.content.decode()
+
+
+def test_an_owner_changes_a_members_role(team: Team, owner: User, member: User, client_of: Browser) -> None:
+    held = Membership.objects.get(team=team, user=member)
+    change_role(client_of(owner), held, "admin")
+    assert held.role == Role.ADMIN
+    assert AuditEntry.objects.filter(action="member.changed").count() == 1
+
+
+def test_the_last_owner_is_told_why_they_must_stay(team: Team, owner: User, client_of: Browser) -> None:
+    held = Membership.objects.get(team=team, user=owner)
+    assert "A team needs an owner" in change_role(client_of(owner), held, "viewer")
+    assert held.role == Role.OWNER
+    page = client_of(owner).post(address("membership", f"{held.pk}/delete/"), {"post": "yes"}, follow=True)
+    assert "A team needs an owner" in page.content.decode()
+    assert Membership.objects.filter(pk=held.pk).exists()
+
+
+def test_removing_several_members_at_once_goes_by_the_same_rules(
+    team: Team, owner: User, member: User, viewer: User, client_of: Browser
+) -> None:
+    ids = list(team.memberships.exclude(user=owner).values_list("pk", flat=True))
+    data = {"action": "delete_selected", "_selected_action": ids, "post": "yes"}
+    client_of(owner).post(address("membership"), data)
+    assert list(team.memberships.values_list("user__email", flat=True)) == [owner.email]
+    assert AuditEntry.objects.filter(action="member.removed").count() == 2
+
+
+@pytest.mark.parametrize("who", ["owner", "operator"])
+def test_the_audit_log_is_read_only_for_everyone(
+    who: str, rows: dict[str, int], client_of: Browser, request: pytest.FixtureRequest
+) -> None:
+    browser = client_of(request.getfixturevalue(who))
+    for page in ("add/", f"{rows['auditentry']}/change/", f"{rows['auditentry']}/delete/"):
+        assert browser.post(address("auditentry", page), {"post": "yes"}).status_code == 403
+
+
+def test_the_side_bar_shows_what_a_person_may_see(viewer: User, operator: User, client_of: Browser) -> None:
+    seen = client_of(viewer).get("/admin/teams/project/").content.decode()
+    assert "/admin/teams/apikey/" in seen
+    assert "/admin/teams/user/" not in seen
+    assert "/admin/teams/user/" in client_of(operator).get("/admin/teams/project/").content.decode()
+
+
+@pytest.mark.parametrize("path", ["/admin/teams/project/", "/", "/accounts/login/"])
+def test_no_page_may_load_anything_from_elsewhere(path: str, owner: User, team: Team, client_of: Browser) -> None:
+    browser = Client() if path == "/accounts/login/" else client_of(owner)
+    policy = browser.get(path).headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert ("unsafe" in policy) == path.startswith("/admin/")

@@ -1,0 +1,118 @@
+"""What `teams.scoping` does for any admin: choices, filters, autocomplete, permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.test import Client, RequestFactory
+
+from teams import services
+from teams.models import Project, Team, User
+from teams.roles import Action, Role
+from teams.scoping import TeamAdmin, TeamScoped, teams_of
+
+Browser = Callable[[User], Client]
+
+
+@pytest.mark.parametrize(
+    ("who", "action", "names"),
+    [
+        ("owner", Action.OWN, ["Research"]),
+        ("member", Action.CONFIGURE, ["Research"]),
+        ("member", Action.MANAGE, []),
+        ("viewer", Action.VIEW, ["Research"]),
+        ("viewer", Action.OPERATE, []),
+        ("stranger", Action.VIEW, ["Elsewhere"]),
+        ("operator", Action.OWN, ["Elsewhere", "Research"]),
+    ],
+)
+def test_teams_of_a_person(
+    who: str, action: Action, names: list[str], team: Team, stranger: User, request: pytest.FixtureRequest
+) -> None:
+    assert [team.name for team in teams_of(request.getfixturevalue(who), action)] == names
+
+
+def test_every_admin_of_what_a_team_owns_is_scoped() -> None:
+    pages: dict[Any, Any] = dict(admin.site._registry)
+    unscoped = {model._meta.label for model, page in pages.items() if not isinstance(page, TeamScoped)}
+    assert unscoped == {"teams.User", "axes.AccessAttempt"}
+
+
+def test_no_list_can_be_edited_in_place() -> None:
+    assert not [page for page in admin.site._registry.values() if page.list_editable]
+
+
+def test_a_filter_on_a_relation_names_only_ones_own_rows(project: Project, stranger: User, client_of: Browser) -> None:
+    second = services.create_team(owner=stranger, name="Second")
+    services.create_project(team=second, name="Another", actor="test")
+    page = client_of(stranger).get("/admin/teams/apikey/").content.decode()
+    assert "Another" in page
+    assert "Production" not in page
+
+
+def test_a_filter_value_of_another_team_finds_nothing(project: Project, stranger: User, client_of: Browser) -> None:
+    services.issue_key(project=project, name="worker", actor="test")
+    page = client_of(stranger).get(f"/admin/teams/apikey/?project__id__exact={project.pk}")
+    assert "worker" not in page.content.decode()
+
+
+def test_autocomplete_finds_only_ones_own_rows(project: Project, stranger: User, client_of: Browser) -> None:
+    asked = "/admin/autocomplete/?app_label=teams&model_name=apikey&field_name=project&term="
+    found = client_of(stranger).get(asked).json()["results"]
+    assert [row["text"] for row in found] == ["Theirs"]
+
+
+def test_a_model_without_a_scoped_admin_offers_no_choices(project: Project, owner: User, team: Team) -> None:
+    page = TeamAdmin(Project, admin.site)
+    request = RequestFactory().get("/")
+    request.user = owner
+    field = page.formfield_for_foreignkey(Team.members.through._meta.get_field("user"), request)
+    assert not field.queryset.exists()
+
+
+@pytest.mark.parametrize("object_id", ["x", "-1", "999999999999999999999", "1_00"])
+def test_an_address_that_is_no_key_is_not_found(object_id: str, owner: User, team: Team, client_of: Browser) -> None:
+    assert client_of(owner).get(f"/admin/teams/project/{object_id}/change/").status_code == 404
+
+
+def test_a_list_takes_the_same_number_of_queries_for_one_row_as_for_twenty(
+    team: Team, owner: User, project: Project, client_of: Browser
+) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    def queries() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as seen:
+            client_of(owner).get("/admin/teams/apikey/")
+        return len(seen)
+
+    services.issue_key(project=project, name="first", actor=owner.email)
+    client_of(owner).get("/admin/teams/apikey/")
+    few = queries()
+    for n in range(20):
+        services.issue_key(project=project, name=str(n), actor=owner.email)
+    assert queries() == few
+
+
+def test_the_delete_page_counts_what_goes_and_lists_it_not(
+    project: Project, owner: User, member: User, client_of: Browser
+) -> None:
+    services.issue_key(project=project, name="worker", actor="test")
+    page = client_of(owner).get(f"/admin/teams/project/{project.pk}/delete/").content.decode()
+    assert "API keys" in page
+    assert "worker" not in page
+
+
+def test_roles_differ_by_team(team: Team, project: Project, stranger: User, client_of: Browser) -> None:
+    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    browser = client_of(stranger)
+    own = Project.objects.get(name="Theirs")
+    data = {"name": "Changed", "time_zone": "UTC"}
+    assert browser.post(f"/admin/teams/project/{project.pk}/change/", data).status_code == 403
+    assert browser.post(f"/admin/teams/project/{own.pk}/change/", data).status_code == 302
+    assert set(Project.objects.values_list("name", flat=True)) == {"Production", "Changed"}
