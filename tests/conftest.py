@@ -16,7 +16,9 @@ from teams.roles import Role
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what cannot run here, and begin with what takes longest."""
     missing = {}
-    if connection.vendor != "postgresql":
+    if connection.vendor == "postgresql":
+        missing["sqlite"] = pytest.mark.skip(reason="is about the embedded installation")
+    else:
         missing["postgres"] = pytest.mark.skip(reason="needs PostgreSQL")
     if not (shutil.which("chromium") or shutil.which("chromium-browser")):
         missing["browser"] = pytest.mark.skip(reason="needs Chromium")

@@ -1,0 +1,163 @@
+"""A whole installation, started by `bin/run` on a free port, for tests that need the real thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("broker", "web", "worker", "beat")
+# What belongs to the tests' own Django must not reach the installation.
+FOREIGN = re.compile(r"DATABASE_URL|REDIS_URL|CELERY_.*|.*DATA_DIR|SECRET_KEY|DJANGO_.*|BASE_URL|EMAIL_URL|PYTEST_.*")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
+    return {**kept, "VENV": sys.prefix, **more}
+
+
+def wait_until(what: Callable[[], Any], seconds: float, why: str) -> Any:
+    """What `what` returns once that is true; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (answer := what()):
+        assert time.monotonic() < end, f"not within {seconds} s: {why}"
+        time.sleep(0.05)
+    return answer
+
+
+def children_of(pid: int) -> list[int]:
+    """Its living children, by /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(after_name[1]) == pid and after_name[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Installation:
+    """`bin/run` in a data folder. `lines` is what it has printed so far."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None, **env: str) -> None:
+        self.folder, self.options, self.env = folder, options, env
+        self.port = port or free_port()
+        self.lines: list[str] = []
+
+    def start(self, seconds: float = 60) -> Installation:
+        """Start it and wait until it says that it is running."""
+        argv = ["bin/run", "--port", str(self.port), "--data-dir", str(self.folder), *self.options]
+        began = time.monotonic()
+        self.lines = []
+        self.process = subprocess.Popen(
+            argv, cwd=ROOT, env=environment(**self.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, seconds, "\n".join(self.lines))
+        assert self.process.poll() is None, "\n".join(self.lines)
+        self.took = time.monotonic() - began
+        return self
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        with process.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip("\n"))
+
+    def says(self, text: str) -> str | None:
+        return next((line for line in list(self.lines) if text in line), None)
+
+    def found(self, pattern: str) -> str:
+        match = re.search(pattern, "\n".join(self.lines))
+        assert match, "\n".join(self.lines)
+        return match.group(0)
+
+    @property
+    def url(self) -> str:
+        return self.found(r"http://127\.0\.0\.1:\d+")
+
+    @property
+    def sign_in_url(self) -> str:
+        return self.found(r"http://\S+/accounts/sign-in/\S+")
+
+    @property
+    def key(self) -> str:
+        return self.found(r"cv_\w+")
+
+    def pid(self, part: str) -> int | None:
+        """The process id of one of PARTS, or None while there is none."""
+        for child in children_of(self.process.pid):
+            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if f"parts {part}" in command or (part == "broker" and "broker.sock" in command):
+                return child
+        return None
+
+    def pids(self) -> list[int]:
+        """All its processes below the first."""
+        direct = children_of(self.process.pid)
+        return [*direct, *(grandchild for child in direct for grandchild in children_of(child))]
+
+    def get(self, path: str) -> tuple[int, Any]:
+        return self.request(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
+
+    def beat(self, key: str, **fields: Any) -> tuple[int, Any]:
+        """POST a heartbeat; status 0 when nobody answers."""
+        headers = {"X-API-Key": key, "Content-Type": "application/json"}
+        url = f"http://127.0.0.1:{self.port}/api/v1/heartbeat"
+        return self.request(urllib.request.Request(url, json.dumps({"status": "ok", **fields}).encode(), headers))
+
+    def request(self, request: urllib.request.Request, seconds: float = 5) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:
+                return answer.status, _decoded(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _decoded(error.read())
+        except OSError:
+            return 0, None
+
+    def is_ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> float:
+        """Signal it and wait for its end; returns how many seconds that took."""
+        began = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(seconds)
+        return time.monotonic() - began
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

@@ -1,0 +1,279 @@
+"""`bin/run` as people use it: started, killed in part and in whole, stopped, started again, and refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.flows.installation import PARTS, ROOT, Installation, environment, free_port, is_alive, wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("run") / "data")
+    try:
+        yield installation.start()
+    finally:
+        installation.stop()
+
+
+@pytest.fixture(scope="module")
+def key(running: Installation) -> str:
+    return running.key
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path / "data", "--quiet")
+    try:
+        yield installation.start()
+    finally:
+        installation.stop(signal.SIGKILL)
+
+
+def stored(installation: Installation) -> set[str]:
+    with sqlite3.connect(f"file:{installation.folder / 'watchdog.sqlite3'}?mode=ro", uri=True) as database:
+        found = {row[0] for row in database.execute("SELECT beat_id FROM agents_heartbeat")}
+    database.close()
+    return found
+
+
+def test_the_first_start_says_where_it_is_and_how_to_get_in(running: Installation) -> None:
+    assert running.url == f"http://127.0.0.1:{running.port}"
+    assert running.sign_in_url.startswith(running.url)
+    assert running.key.startswith("cv_")
+    assert running.get("/healthz")[0] == 200
+    assert running.get("/readyz") == (200, {"database": "ok", "broker": "ok", "detector": "ok"})
+    assert running.request(urllib.request.Request(running.sign_in_url))[0] == 200
+
+
+def test_its_data_is_for_nobody_else(running: Installation) -> None:
+    for path in running.folder.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_beat_is_accepted(running: Installation, key: str) -> None:
+    status, answer = running.beat(key, agent="first", beat_id="first-1")
+    assert (status, answer.get("status")) == (200, "ok"), answer
+    assert "first-1" in stored(running)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_killed_part_is_started_again_and_nothing_is_lost(running: Installation, key: str, part: str) -> None:
+    before = running.pid(part)
+    assert before
+    assert running.beat(key, agent="first", beat_id=f"before-{part}")[0] == 200
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: running.pid(part) not in (None, before), 3, f"{part} is back")
+    wait_until(running.is_ready, 20, f"ready again after {part} was killed")
+    assert running.says(f"{part} ended (signal 9); starting it again")
+    assert running.beat(key, agent="first", beat_id=f"after-{part}")[0] == 200
+    assert {f"before-{part}", f"after-{part}"} <= stored(running)
+
+
+def test_the_detector_goes_on_after_the_broker_was_killed(running: Installation) -> None:
+    broker = running.pid("broker")
+    assert broker
+    os.kill(broker, signal.SIGKILL)
+    wait_until(lambda: running.pid("broker") not in (None, broker), 3, "the broker is back")
+    for _ in range(3):
+        wait_until(partial(detector_ran_since, running, detector_at(running)), 12, "the detector runs on")
+
+
+def detector_ran_since(installation: Installation, at: str) -> bool:
+    return detector_at(installation) > at
+
+
+def detector_at(installation: Installation) -> str:
+    with sqlite3.connect(f"file:{installation.folder / 'watchdog.sqlite3'}?mode=ro", uri=True) as database:
+        at: str = database.execute("SELECT at FROM agents_pulse WHERE name = 'detector'").fetchone()[0]
+    database.close()
+    return at
+
+
+def test_a_hung_web_process_is_started_again(running: Installation) -> None:
+    hung = running.pid("web")
+    assert hung
+    worker = next(pid for pid in running.pids() if pid != hung and _parent(pid) == hung)
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: running.pid("web") not in (None, hung), 30, "web is started again")
+    wait_until(running.is_ready, 20, "ready")
+    assert running.says("web has not answered for 15 s; starting it again")
+    assert not is_alive(worker)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_second_start_on_the_same_folder_is_refused(running: Installation) -> None:
+    code, out = refused(running.folder)
+    assert code == 2
+    assert out == f"ClevAgent Watchdog is already running on {running.folder} (process {running.process.pid})."
+    assert running.is_ready()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_everything_and_a_later_start_keeps_all(other: Installation, number: int) -> None:
+    key = other.key
+    other.beat(key, agent="kept", beat_id="kept-1")
+    everything = other.pids()
+    assert len(everything) >= 4
+    assert other.stop(number) < 10
+    assert other.process.returncode == 0
+    assert [pid for pid in everything if is_alive(pid)] == []
+    durations: list[float] = []
+    while len(durations) < 3 and (not durations or durations[-1] >= 5):
+        durations.append(other.start().took)
+        assert "API key" not in other.found("(?s).*").split("Make API keys")[0]
+        assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
+        other.stop()
+    assert min(durations) < 5
+    assert "kept-1" in stored(other)
+
+
+def test_no_part_outlives_a_killed_parent(other: Installation) -> None:
+    everything = other.pids()
+    other.stop(signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(pid) for pid in everything), 3, "all parts are gone")
+    other.start()
+    assert other.is_ready()
+
+
+def test_quiet_means_quiet(other: Installation) -> None:
+    assert len(other.lines) == 4
+
+
+def refused(folder: Path, *options: str, **env: str) -> tuple[int, str]:
+    argv = ["bin/run", "--port", str(free_port()), "--data-dir", str(folder), *options]
+    done = subprocess.run(
+        argv, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+    )
+    return done.returncode, done.stdout.strip()
+
+
+def one_sentence(text: str) -> bool:
+    return "\n" not in text and text.endswith((".", "?")) and "Traceback" not in text
+
+
+def test_a_busy_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, out = refused(tmp_path, "--port", str(port))
+    assert code == 2
+    assert out == f"Port {port} on 127.0.0.1 is in use by another program. Choose another with --port."
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "-1", "http"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+    code, out = refused(tmp_path, f"--port={port}")
+    assert code == 2
+    assert one_sentence(out)
+    assert f"{port} is not a port" in out
+
+
+def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
+    code, out = refused(tmp_path, "--prot", "1")
+    assert code == 2
+    assert one_sentence(out)
+    assert "--prot" in out
+
+
+def test_a_host_of_another_machine_is_refused(tmp_path: Path) -> None:
+    code, out = refused(tmp_path, "--host", "203.0.113.7")
+    assert code == 2
+    assert one_sentence(out)
+    assert "203.0.113.7" in out
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    for folder in (taken, taken / "below"):
+        code, out = refused(folder)
+        assert code == 2
+        assert one_sentence(out)
+        assert f"The data folder {folder} cannot be written" in out
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_refused(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(60 * 1024 * 1024))
+    code, out = refused(small_disk / "data")
+    assert code == 2
+    assert one_sentence(out)
+    assert "is full" in out
+
+
+def test_a_read_only_disk_is_refused(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    code, out = refused(small_disk)
+    assert code == 2
+    assert one_sentence(out)
+    assert "Read-only" in out
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits."""
+    subprocess.run(["dd", "if=/dev/zero", f"of={path}", "bs=4k"], capture_output=True)
+
+
+def test_a_disk_that_fills_up_loses_no_acknowledged_beat(small_disk: Path) -> None:
+    installation = Installation(small_disk / "data", "--quiet").start()
+    try:
+        key, filler = installation.key, small_disk / "filler"
+        assert installation.beat(key, agent="a", beat_id="before")[0] == 200
+        fill(filler)
+        answers = {
+            f"full-{n}": installation.beat(key, agent="a", beat_id=f"full-{n}", message="x" * 9000)[0]
+            for n in range(40)
+        }
+        assert set(answers.values()) & {500, 503, 507}
+        filler.unlink()
+        wait_until(lambda: installation.beat(key, agent="a", beat_id="after")[0] == 200, 20, "beats are taken again")
+        acknowledged = {name for name, status in answers.items() if status == 200}
+        assert {"before", "after"} | acknowledged <= stored(installation)
+    finally:
+        installation.stop()
+
+
+def test_an_old_python_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "bin", tmp_path / "bin")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "dirname").symlink_to(shutil.which("dirname") or "")
+    old = tools / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "bin/run"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 2
+    assert one_sentence(done.stderr.strip())
+    assert "Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / ".venv").exists()
