@@ -156,26 +156,20 @@ def open_together(
     `agent_ids` are all of the group. When one of them has an incident of its own silence already, the others join
     that untold; else the first member lends its name to a new one, which is told once.
     """
-    kind = members[0][2].kind
-    incident = Incident.objects.open().filter(agent__in=agent_ids, kind=kind).order_by("pk").first()
-    if incident is None:
-        incident = _opened_together(members, title, now)
+    silences = Incident.objects.open().filter(agent__in=agent_ids, kind=members[0][2].kind)
+    incident = silences.order_by("pk").first()
+    kind = IncidentEvent.Kind.OPENED if incident is None else IncidentEvent.Kind.NOTE
+    incident = incident or _opened_together(members, title, now)
     signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
-    joined = incident.opened_at != now
-    if joined:
-        Incident.objects.filter(pk=incident.pk).update(together=True)
-    kinds = IncidentEvent.Kind
-    record(incident=incident, kind=kinds.NOTE if joined else kinds.OPENED, text=title, now=now)
+    Incident.objects.filter(pk=incident.pk).update(together=True)
+    record(incident=incident, kind=kind, text=title, now=now)
     return signals
 
 
 def _opened_together(members: Sequence[tuple[Agent, AgentState, Finding]], title: str, now: datetime) -> Incident:
     agent, state, finding = members[0]
     started = min(one.started_at for _, _, one in members)
-    incident = _opened(agent, Finding(finding.kind, finding.severity, title, started, {}), state, now)
-    incident.together = True
-    incident.save(update_fields=["together"])
-    return incident
+    return _opened(agent, Finding(finding.kind, finding.severity, title, started, {}), state, now)
 
 
 @transaction.atomic

@@ -24,6 +24,7 @@ from agents import clocks, incidents, rules, store, watch
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Signal, Status
 from agents.rules import together
 from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding
+from teams.models import Project
 
 log = structlog.get_logger(__name__)
 
@@ -178,7 +179,9 @@ def _conclude_together(cases: Sequence[Case], outages: Sequence[clocks.Span], no
     for case in cases:
         if _newly_silent(case):
             fresh[case.agent.project_id][case.agent.pk] = case
-    for project_id, silent in fresh.items():
+    for project_id, silent in sorted(fresh.items()):
+        # Another worker may hold the rest of the same group: whoever comes second joins the first one's incident.
+        Project.objects.select_for_update(no_key=True).get(pk=project_id)
         for group in together.groups(_peers(project_id, outages, now)):
             members = [silent[agent_id] for agent_id in group.agent_ids if agent_id in silent]
             if members:

@@ -18,6 +18,7 @@ from teams.models import Team
 ROLLUP: Final = "rollup"
 # Beats of a minute may still be committed after it ended; for so long each minute is summed up afresh.
 OPEN_FOR: Final = timedelta(minutes=10)
+OLDEST: Final = timedelta(days=max(plan.history_days for plan in plans.ALL))
 MINUTES_KEPT: Final = timedelta(days=2)
 DAYS_AHEAD: Final = 7
 _SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "tool_calls")
@@ -27,7 +28,7 @@ _SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "tool_calls")
 def roll_up(now: datetime) -> None:
     """Bring minutes, hours and days up to date. Idempotent: every span still open is summed up afresh."""
     make_partitions(now.date())
-    pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now})
+    pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
     since = (pulse.at - OPEN_FOR).replace(second=0, microsecond=0)
     beats = Heartbeat.objects.filter(id__gt=pulse.read_to)
     _write(Rollup.Span.MINUTE, _minutes(beats.filter(received_at__gte=since)))
@@ -107,7 +108,7 @@ def _lies_in_default(cursor: Any, day: date) -> bool:
 
 def forget_old(now: datetime) -> None:
     """Delete what is older than the plans keep; on PostgreSQL whole days that no plan keeps are dropped."""
-    drop_partitions(now.date() - timedelta(days=max(plan.history_days for plan in plans.ALL)))
+    drop_partitions((now - OLDEST).date())
     for team in Team.objects.all():
         kept_from = now - timedelta(days=plan_of(team.pk).history_days)
         agents = list(Agent.objects.filter(project__team=team).values_list("pk", flat=True))

@@ -1,0 +1,123 @@
+"""Deadlines, as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agents import clocks
+from agents.clocks import Settings, Span
+from agents.watch import merged
+
+T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+@dataclass
+class Rhythm:
+    beats: int = 10
+    last_beat_at: datetime | None = T0
+    last_progress_at: datetime | None = T0
+    usual_gap: float | None = None
+    progress_count: int = 10
+    usual_progress_gap: float | None = None
+    declared_interval: float | None = None
+    declared_progress_timeout: float | None = None
+    waiting_until: datetime | None = None
+
+
+@pytest.mark.parametrize(
+    ("settings", "rhythm", "seconds"),
+    [
+        (Settings(), Rhythm(), 60),
+        (Settings(), Rhythm(usual_gap=30), 30),
+        (Settings(), Rhythm(usual_gap=2), 30),
+        (Settings(), Rhythm(usual_gap=2, beats=3), 60),
+        (Settings(), Rhythm(usual_gap=600, beats=2), 600),
+        (Settings(), Rhythm(usual_gap=600, declared_interval=5), 5),
+        (Settings(interval=300), Rhythm(usual_gap=600, declared_interval=5), 300),
+    ],
+)
+def test_interval_is_set_else_declared_else_learned_else_a_minute(
+    settings: Settings, rhythm: Rhythm, seconds: float
+) -> None:
+    assert clocks.interval(settings, rhythm) == seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "every", "seconds"), [(Settings(), 60, 60), (Settings(), 1, 5), (Settings(grace=7), 60, 7)]
+)
+def test_grace_is_set_else_one_interval_and_at_least_five_seconds(
+    settings: Settings, every: float, seconds: float
+) -> None:
+    assert clocks.grace(settings, every) == seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "rhythm", "seconds"),
+    [
+        (Settings(), Rhythm(progress_count=1), 1800),
+        (Settings(), Rhythm(usual_progress_gap=10), 300),
+        (Settings(), Rhythm(usual_progress_gap=120), 600),
+        (Settings(), Rhythm(usual_progress_gap=120, declared_progress_timeout=45), 45),
+        (Settings(progress_timeout=90), Rhythm(declared_progress_timeout=45), 90),
+    ],
+)
+def test_progress_timeout_is_set_else_declared_else_learned(settings: Settings, rhythm: Rhythm, seconds: float) -> None:
+    assert clocks.progress_timeout(settings, rhythm) == seconds
+
+
+def test_without_a_beat_or_progress_there_is_no_clock() -> None:
+    assert clocks.alive(Settings(), Rhythm(last_beat_at=None)) is None
+    assert clocks.progress(Settings(), Rhythm(last_progress_at=None)) is None
+
+
+def test_a_wait_moves_the_progress_clock_to_its_end() -> None:
+    waiting = Rhythm(waiting_until=at(1000), declared_progress_timeout=60)
+    clock = clocks.progress(Settings(), waiting)
+    assert clock is not None
+    assert clock.deadline == at(1060)
+
+
+@pytest.mark.parametrize(
+    ("outages", "due", "deadline"),
+    [
+        ([], 60, 120),
+        ([Span(at(-100), at(-50))], 60, 120),  # over before the last beat
+        ([Span(at(10), at(310))], 360, 420),  # moved by all of it
+        ([Span(at(-10), at(300))], 360, 420),  # only what came after the beat counts
+        ([Span(at(118), at(418))], 360, 483),  # nearly due: time to settle, 60 + 5 s
+        ([Span(at(121), at(421))], 60, 120),  # began after the deadline: judged before it
+        ([Span(at(10), at(20)), Span(at(125), at(225))], 170, 290),  # the first one made the second one matter
+    ],
+)
+def test_our_own_outages_move_deadlines(outages: list[Span], due: float, deadline: float) -> None:
+    clock = clocks.alive(Settings(), Rhythm(), outages)
+    assert clock == clocks.Clock(at(due), at(deadline))
+
+
+@pytest.mark.parametrize(
+    ("usual", "gap", "now_usual"),
+    [
+        (None, 600, 600),  # the first gap is all there is
+        (60, 60, 60),
+        (60, 90, 90),  # up at once
+        (60, 10_800, 240),  # a night's outage raises it fourfold at most
+        (240, 60, 222),  # down slowly
+        (0.1, 60, 60),  # a burst of pings does not hold it down
+    ],
+)
+def test_what_is_usual_rises_at_once_and_falls_slowly(usual: float | None, gap: float, now_usual: float) -> None:
+    assert clocks.learn(usual, gap, clocks.LEARNED_SMALLEST) == pytest.approx(now_usual)
+
+
+def test_overlapping_outages_count_once() -> None:
+    assert merged([Span(at(5), at(20)), Span(at(0), at(10)), Span(at(30), at(40))]) == [
+        Span(at(0), at(20)),
+        Span(at(30), at(40)),
+    ]

@@ -1,0 +1,117 @@
+"""Several workers sweep at once."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from agents import review, watch
+from agents.models import AgentState, Incident, IncidentEvent, Pulse, Signal
+from billing.models import Subscription
+from tests.agents.conftest import T0, World
+from tests.agents.test_ingest import in_threads, live_world
+
+__all__ = ["live_world"]
+
+
+def many(world: World, count: int, *, source: str) -> None:
+    Subscription.objects.create(team=world.project.team, plan="enterprise")
+    for number in range(count):
+        assert world.offer(0, agent=f"bot-{number}", source=source.format(number), interval=10)
+    Pulse.objects.update_or_create(name=watch.DETECTOR, defaults={"at": T0 + timedelta(seconds=24)})
+
+
+@pytest.mark.parametrize("chunk", [1000, 3])
+def test_each_silent_agent_has_one_incident_however_many_look(
+    live_world: World, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(review, "CHUNK", chunk)
+    monkeypatch.setattr("agents.rules.together.PROJECT_LEAST", 1000)
+    many(live_world, 20, source="{}/10.0.0.1")
+    in_threads(4, lambda number: review.sweep(T0 + timedelta(seconds=25)))
+    assert Incident.objects.count() == 20
+    assert IncidentEvent.objects.filter(kind="opened").count() == 20
+    assert Signal.objects.filter(cleared_at__isnull=True).count() == 20
+
+
+def test_one_silent_host_is_one_incident_however_many_look(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review, "CHUNK", 3)
+    many(live_world, 20, source="1/10.0.0.1")
+    in_threads(4, lambda number: review.sweep(T0 + timedelta(seconds=25)))
+    assert Incident.objects.count() == 1
+    assert IncidentEvent.objects.filter(kind="opened").count() == 1
+    assert Signal.objects.count() == 20
+
+
+def test_a_gap_seen_by_many_is_one_outage(live_world: World) -> None:
+    Pulse.objects.create(name=watch.DETECTOR, at=T0)
+    in_threads(4, lambda number: watch.tick(watch.DETECTOR, T0 + timedelta(seconds=60)))
+    assert len(watch.outages(T0 + timedelta(seconds=60))) == 1
+
+
+@pytest.mark.postgres
+def test_a_beat_in_flight_during_the_sweep_is_no_false_alarm(live_world: World) -> None:
+    """The beat has the row locked when the sweep looks, and commits before it could judge."""
+    live_world.beat(0, interval=10)
+    live_world.look(1)
+    locked, swept = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        with transaction.atomic():
+            state = AgentState.objects.select_for_update().get(agent=live_world.agent())
+            locked.set()
+            swept.wait(5)
+            state.last_beat_at = T0 + timedelta(seconds=24)
+            state.save()
+        connections.close_all()
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    locked.wait(5)
+    live_world.look(25)
+    swept.set()
+    thread.join(5)
+    live_world.look(26)
+    assert live_world.incidents() == []
+
+
+@pytest.mark.postgres
+def test_the_verdict_reads_the_row_as_the_beat_left_it(live_world: World) -> None:
+    """The review has chosen the agent, then waits for a beat's lock: it must judge what the beat wrote."""
+    live_world.beat(0, interval=10)
+    live_world.look(1)
+    agent_id = live_world.agent().pk
+    done = threading.Event()
+
+    def judge() -> None:
+        review.review([agent_id], T0 + timedelta(seconds=25))
+        connections.close_all()
+        done.set()
+
+    with transaction.atomic():
+        state = AgentState.objects.select_for_update().get(agent_id=agent_id)
+        thread = threading.Thread(target=judge)
+        thread.start()
+        assert not done.wait(0.3)
+        state.last_beat_at = T0 + timedelta(seconds=24)
+        state.save()
+    thread.join(5)
+    assert done.is_set()
+    assert live_world.incidents() == []
+
+
+def test_the_sweep_uses_its_index(world: World) -> None:
+    world.beat(0)
+    sql = "SELECT agent_id FROM agents_agentstate WHERE check_at <= %s ORDER BY check_at LIMIT 1000"
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {sql}", [T0])
+        else:
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}", [T0.replace(tzinfo=None).isoformat(" ")])
+        plan: list[Any] = cursor.fetchall()
+    assert "state_due" in str(plan)

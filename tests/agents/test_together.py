@@ -1,0 +1,38 @@
+"""Who fell silent together, as tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.rules.together import Group, Peer, groups
+from tests.agents.test_clocks import at
+
+
+def silent(agent_id: int, source: str, last: float = 0, interval: float = 10) -> Peer:
+    return Peer(agent_id, source, at(last), interval, at(last + interval))
+
+
+def alive(agent_id: int, source: str, last: float) -> Peer:
+    return Peer(agent_id, source, at(last), 10)
+
+
+@pytest.mark.parametrize(
+    ("peers", "found"),
+    [
+        ([], []),
+        ([silent(1, "a")], []),
+        ([silent(1, "a"), silent(2, "a")], [Group("a", (1, 2))]),
+        ([silent(1, "a"), silent(2, "a", 5)], [Group("a", (1, 2))]),
+        ([silent(1, "a"), silent(2, "a", -900)], []),  # not within seconds of each other
+        ([silent(1, "a"), silent(2, "a"), alive(3, "a", 19)], []),  # the host is well
+        ([silent(1, "a"), silent(2, "a"), alive(3, "a", 4)], [Group("a", (1, 2))]),  # the third is not due yet
+        ([silent(1, "a"), silent(2, "a"), alive(3, "b", 19)], [Group("a", (1, 2))]),
+        ([silent(1, "a"), silent(2, "b")], []),
+        ([silent(1, "a"), silent(2, "b"), silent(3, "c")], [Group("", (1, 2, 3))]),
+        ([silent(n, f"h{n}") for n in range(3)] + [alive(9, "x", 19), alive(8, "y", 19)], [Group("", (0, 1, 2))]),
+        ([silent(n, f"h{n}") for n in range(3)] + [alive(5 + n, "x", 19) for n in range(3)], []),  # not most
+        ([silent(1, "a"), silent(2, "a"), silent(3, "b"), silent(4, "b")], [Group("", (1, 2, 3, 4))]),
+    ],
+)
+def test_groups(peers: list[Peer], found: list[Group]) -> None:
+    assert groups(peers) == found
