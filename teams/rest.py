@@ -48,8 +48,7 @@ _CODES = {
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: ours and DRF's errors in the one shape; anything else is a bug and goes on up."""
     if isinstance(error, ApiError):
-        headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
-        return Response(error.body(), status=error.http_status, headers=headers)
+        return Response(error.body(), status=error.http_status, headers=_headers(error))
     if isinstance(error, exceptions.ValidationError):
         return Response(_invalid(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)
     response = exception_handler(error, context)
@@ -57,6 +56,11 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         message = "Nothing here by that address." if isinstance(error, Http404) else _sentence(error)
         response.data = {"error": {"code": _CODES.get(response.status_code, "error"), "message": message}}
     return response
+
+
+def _headers(error: ApiError) -> dict[str, str]:
+    headers = {"WWW-Authenticate": "ApiKey"} if error.http_status == status.HTTP_401_UNAUTHORIZED else {}
+    return headers if error.retry_after is None else {**headers, "Retry-After": str(error.retry_after)}
 
 
 def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from billing import limits, plans
+from billing.models import Subscription
+from billing.services import set_plan
+from teams import services
+from teams.errors import ApiError
+from teams.models import AuditEntry, Project, Team, User
+
+
+def test_a_team_without_a_subscription_is_on_the_default_plan(team: Team, settings: Settings) -> None:
+    assert limits.agent_limit(team.pk) == 3
+    settings.DEFAULT_PLAN = "pro"
+    assert limits.agent_limit(team.pk) == 100
+
+
+def test_an_enterprise_team_has_no_limit(team: Team) -> None:
+    set_plan(team=team, plan="enterprise", actor="test")
+    assert limits.agent_limit(team.pk) is None
+    assert limits.has_room(None, 10**6)
+
+
+def test_changing_the_plan_is_audited_once(team: Team) -> None:
+    for _ in range(2):
+        set_plan(team=team, plan="pro", actor="test")
+    assert Subscription.objects.get(team=team).plan == "pro"
+    assert AuditEntry.objects.get(action="plan.changed").data == {"from": None, "to": "pro"}
+
+
+@pytest.mark.parametrize("plan", plans.ALL, ids=lambda plan: str(plan.key))
+def test_larger_plans_allow_more(plan: plans.Plan) -> None:
+    following = plans.ALL[plans.ALL.index(plan) + 1 :]
+    assert all(larger.requests_per_minute > plan.requests_per_minute for larger in following)
+    assert all(larger.history_days > plan.history_days for larger in following)
+
+
+def test_expired_invitations_take_no_room(team: Team, owner: User) -> None:
+    now = timezone.now()
+    for name in ("a", "b"):
+        services.invite(team=team, email=f"{name}@example.com", role="viewer", invited_by=owner, now=now)
+    with pytest.raises(ApiError) as refused:
+        limits.require_room(team_id=team.pk, what="invitations", now=now)
+    assert (refused.value.http_status, refused.value.code) == (403, "member_limit_reached")
+    limits.require_room(team_id=team.pk, what="invitations", now=now + timedelta(days=7))
+    limits.require_room(team_id=team.pk, what="members", now=now)
+
+
+def test_usage_over_the_api(project: Project, full_key: str, stranger: User) -> None:
+    answer: Any = Client().get("/api/v1/usage", headers={"X-API-Key": full_key})
+    assert answer.json() == {
+        "plan": "free",
+        "agents": {"used": 0, "limit": 3},
+        "members": {"used": 1, "limit": 3},
+        "projects": {"used": 1, "limit": 3},
+        "requests_per_minute": 200,
+        "history_days": 7,
+    }
+
+
+def test_an_agents_key_does_not_read_usage(api_key: str) -> None:
+    assert Client().get("/api/v1/usage", headers={"X-API-Key": api_key}).status_code == 403
+
+
+def test_the_plan_page_shows_ones_own_teams(team: Team, member: User, stranger: User, client_of: Any) -> None:
+    page = client_of(member).get("/admin/billing/subscription/").content.decode()
+    assert "Research: Free" in page
+    assert "Elsewhere" not in page
+    assert "Change the plan" not in page
+
+
+def test_only_the_operator_changes_a_plan(team: Team, owner: User, operator: User, client_of: Any) -> None:
+    set_plan(team=team, plan="starter", actor="test")
+    page = f"/admin/billing/subscription/{team.pk}/change/"
+    assert client_of(owner).get(page).status_code == 200
+    assert client_of(owner).post(page, {"plan": "enterprise"}).status_code == 403
+    assert client_of(operator).post(page, {"plan": "pro"}).status_code == 302
+    assert Subscription.objects.get(team=team).plan == "pro"
+
+
+def test_the_operator_gives_a_team_its_first_plan(team: Team, operator: User, client_of: Any) -> None:
+    data = {"team": team.pk, "plan": "pro"}
+    assert client_of(operator).post("/admin/billing/subscription/add/", data).status_code == 302
+    assert limits.plan_of(team.pk).key == "pro"

@@ -1,0 +1,332 @@
+"""Signing up, being invited, signing in by link: what a newcomer and a returning person go through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.core import mail
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from teams import links, services
+from teams.models import Membership, Project, Team, User
+from teams.roles import Role
+
+Browser = Callable[[User], Client]
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def no_rate_limit_left_over() -> None:
+    cache.clear()
+
+
+def sign_up(browser: Client, email: str, **more: str) -> str:
+    """Fill in the form and the mailed code; the address that comes after."""
+    data = {"email": email, "password1": PASSWORD, **more}
+    answer = browser.post("/accounts/signup/", data)
+    assert answer.status_code == 302, answer.content.decode()
+    return confirm(browser, email)
+
+
+def confirm(browser: Client, email: str) -> str:
+    sent = next(message for message in reversed(mail.outbox) if message.to == [email])
+    found = re.search(r"^\s*([A-Z0-9]{3,4}-?[A-Z0-9]{3,4})\s*$", str(sent.body), re.MULTILINE)
+    assert found, sent.body
+    answer = browser.post("/accounts/confirm-email/", {"code": found[1]})
+    assert answer.status_code == 302, answer.content.decode()
+    return answer.headers["Location"]
+
+
+@pytest.mark.django_db
+def test_signing_up_makes_a_team_and_a_project_and_leads_to_the_first_steps() -> None:
+    browser = Client()
+    assert sign_up(browser, "new@example.com", team_name="Night shift") == "/admin/first-steps/"
+    held = Membership.objects.get(user__email="new@example.com")
+    assert (held.team.name, held.role) == ("Night shift", Role.OWNER)
+    assert [project.name for project in held.team.projects.all()] == ["Production"]
+    assert browser.get("/admin/teams/project/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_team_without_a_name_gets_one_from_the_address() -> None:
+    sign_up(Client(), "new@example.com")
+    assert Team.objects.get().name == "new’s team"
+
+
+@pytest.mark.django_db
+def test_before_the_code_nobody_is_signed_in() -> None:
+    browser = Client()
+    browser.post("/accounts/signup/", {"email": "new@example.com", "password1": PASSWORD})
+    assert browser.get("/admin/teams/project/").status_code == 302
+    assert browser.post("/accounts/confirm-email/", {"code": "WRONG-1"}).status_code == 200
+    assert browser.get("/admin/teams/project/").status_code == 302
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("configured", [True, False])
+def test_the_code_page_says_where_mail_goes_without_a_mail_server(configured: bool, settings: Settings) -> None:
+    settings.EMAIL_CONFIGURED = configured
+    browser = Client()
+    page = browser.post("/accounts/signup/", {"email": "n@example.com", "password1": PASSWORD}, follow=True)
+    assert ("<code>mail/" in page.content.decode()) is not configured
+
+
+@pytest.mark.django_db
+def test_a_taken_address_is_not_given_away(owner: User) -> None:
+    browser = Client()
+    new = browser.post("/accounts/signup/", {"email": "new@example.com", "password1": PASSWORD})
+    taken = Client().post("/accounts/signup/", {"email": owner.email, "password1": PASSWORD})
+    assert (new.status_code, new.headers["Location"]) == (taken.status_code, taken.headers["Location"])
+    assert User.objects.filter(email=owner.email).count() == 1
+
+
+@pytest.mark.django_db
+def test_closed_sign_up_takes_nobody(settings: Settings) -> None:
+    settings.SIGNUP_OPEN = False
+    browser = Client()
+    assert "Sign-up is closed" in browser.get("/accounts/signup/").content.decode()
+    browser.post("/accounts/signup/", {"email": "new@example.com", "password1": PASSWORD})
+    assert not User.objects.exists()
+    assert "/accounts/signup/" not in browser.get("/").content.decode()
+
+
+@pytest.fixture
+def token(team: Team, owner: User) -> str:
+    return services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=timezone.now())[1]
+
+
+def page_of(token: str) -> str:
+    return f"/accounts/invitation/{token}/"
+
+
+def test_a_newcomer_goes_through_sign_up_and_back_even_when_it_is_closed(
+    token: str, team: Team, settings: Settings
+) -> None:
+    settings.SIGNUP_OPEN = False
+    browser = Client()
+    page = browser.get(page_of(token)).content.decode()
+    assert "Research" in page
+    assert "viewer" in page
+    assert "new%40example.com" in page
+    assert sign_up(browser, "new@example.com", next=page_of(token)) == page_of(token)
+    assert browser.post(page_of(token)).headers["Location"] == "/admin/"
+    held = Membership.objects.get(user__email="new@example.com")
+    assert (held.team, held.role) == (team, Role.VIEWER)
+
+
+def test_an_invitation_opens_sign_up_for_its_own_address_only(token: str, settings: Settings) -> None:
+    settings.SIGNUP_OPEN = False
+    browser = Client()
+    browser.get(page_of(token))
+    answer = browser.post("/accounts/signup/", {"email": "other@example.com", "password1": PASSWORD})
+    assert "the address that was invited" in answer.content.decode()
+    assert not User.objects.filter(email="other@example.com").exists()
+
+
+def test_a_signed_in_person_with_that_address_joins_by_a_button(
+    team: Team, owner: User, stranger: User, client_of: Browser
+) -> None:
+    _, token = services.invite(team=team, email=stranger.email, role="admin", invited_by=owner, now=timezone.now())
+    browser = client_of(stranger)
+    browser.get(page_of(token))
+    assert not team.memberships.filter(user=stranger).exists()
+    browser.post(page_of(token))
+    assert team.memberships.get(user=stranger).role == Role.ADMIN
+
+
+def test_someone_else_cannot_take_an_invitation(token: str, stranger: User, team: Team, client_of: Browser) -> None:
+    answer = client_of(stranger).post(page_of(token))
+    assert answer.status_code == 403
+    assert "new@example.com" in answer.content.decode()
+    assert not team.memberships.filter(user=stranger).exists()
+
+
+def test_accepting_needs_a_sign_in(token: str, team: Team) -> None:
+    assert Client().post(page_of(token)).status_code == 401
+    assert team.memberships.count() == 1
+
+
+@pytest.mark.parametrize("days", [0, 8])
+def test_a_wrong_or_expired_invitation_says_so(token: str, days: int) -> None:
+    shown = page_of(token if days else "wrong")
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=days), tick=False):
+        answer = Client().get(shown)
+    assert answer.status_code == 404
+    assert ("has expired" if days else "no such invitation") in answer.content.decode()
+
+
+def test_a_team_that_is_full_says_so(
+    team: Team, owner: User, member: User, viewer: User, stranger: User, client_of: Browser
+) -> None:
+    _, token = services.invite(team=team, email=stranger.email, role="admin", invited_by=owner, now=timezone.now())
+    answer = client_of(stranger).post(page_of(token))
+    assert answer.status_code == 403
+    assert "allows 3 members" in answer.content.decode()
+    assert not team.memberships.filter(user=stranger).exists()
+
+
+def path_of(user: User) -> str:
+    return links.sign_in_url(user).removeprefix("http://127.0.0.1:8000")
+
+
+def test_a_sign_in_link_works_once_and_a_look_at_it_does_not_count(owner: User, team: Team) -> None:
+    path = path_of(owner)
+    scanner, browser = Client(), Client()
+    assert scanner.get(path).status_code == 200
+    assert scanner.head(path).status_code == 405
+    assert browser.post(path).headers["Location"] == "/admin/"
+    assert browser.get("/admin/teams/project/").status_code == 200
+    again = scanner.post(path)
+    assert again.status_code == 404
+    assert "already used" in again.content.decode()
+    assert scanner.get("/admin/teams/project/").status_code == 302
+
+
+def test_a_sign_in_link_ends_after_a_day(owner: User) -> None:
+    path = path_of(owner)
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=24, seconds=1), tick=False):
+        answer = Client().post(path)
+    assert answer.status_code == 404
+    assert "has expired" in answer.content.decode()
+
+
+def test_a_sign_in_link_does_not_open_a_closed_account(owner: User) -> None:
+    path = path_of(owner)
+    User.objects.update(is_active=False)
+    assert Client().post(path).status_code == 404
+
+
+@pytest.mark.parametrize("broken", ["x", "eyJ1c2VyIjoxfQ:1:x"])
+@pytest.mark.django_db
+def test_a_made_up_sign_in_link_is_refused(broken: str) -> None:
+    assert Client().get(f"/accounts/sign-in/{broken}/").status_code == 404
+
+
+def with_second_factor(user: User) -> str:
+    from allauth.mfa.totp.internal import auth
+
+    secret = auth.generate_totp_secret()
+    auth.TOTP.activate(user, secret)
+    return str(secret)
+
+
+def test_a_sign_in_link_does_not_go_past_the_second_factor(owner: User, team: Team) -> None:
+    from allauth.mfa.totp.internal import auth
+
+    secret = with_second_factor(owner)
+    browser = Client()
+    assert browser.post(path_of(owner)).headers["Location"].startswith("/accounts/2fa/authenticate/")
+    assert browser.get("/admin/teams/project/").status_code == 302
+    counter = next(iter(auth.yield_hotp_counters_from_time()))
+    code = auth.format_hotp_value(auth.hotp_value(secret, counter))
+    assert browser.post("/accounts/2fa/authenticate/", {"code": code}).status_code == 302
+    assert browser.get("/admin/teams/project/").status_code == 200
+
+
+def test_a_password_alone_does_not_go_past_the_second_factor(owner: User, team: Team) -> None:
+    with_second_factor(owner)
+    browser = Client()
+    answer = browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
+    assert answer.headers["Location"].startswith("/accounts/2fa/authenticate/")
+    assert browser.get("/admin/teams/project/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/accounts/profile/",
+        "/accounts/teams/",
+        "/accounts/email/",
+        "/accounts/password/change/",
+        "/accounts/logout/",
+        "/accounts/2fa/",
+        "/accounts/2fa/totp/activate/",
+        "/accounts/2fa/webauthn/",
+        "/accounts/2fa/webauthn/add/",
+        "/accounts/reauthenticate/",
+    ],
+)
+def test_every_account_page_has_the_one_look(path: str, owner: User, team: Team) -> None:
+    browser = Client()
+    browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
+    answer = browser.get(path, follow=True)
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    assert "teams/pages.css" in page
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*(src=|application/json))", page)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/accounts/inactive/"]
+)
+@pytest.mark.django_db
+def test_every_entrance_page_has_the_one_look(path: str) -> None:
+    page = Client().get(path).content.decode()
+    assert "teams/pages.css" in page
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*(src=|application/json))", page)
+
+
+def test_recovery_codes_are_shown_after_a_second_factor(owner: User, team: Team, client_of: Browser) -> None:
+    with_second_factor(owner)
+    assert client_of(owner).get("/accounts/2fa/").status_code == 200
+
+
+def test_ten_wrong_passwords_lock_that_person_out_from_there(owner: User, team: Team, settings: Settings) -> None:
+    settings.ACCOUNT_RATE_LIMITS = False
+    browser = Client()
+    for _ in range(10):
+        answer = browser.post("/accounts/login/", {"login": owner.email, "password": "wrong"})
+    assert answer.status_code == 429
+    right = {"login": owner.email, "password": PASSWORD}
+    assert browser.post("/accounts/login/", right).status_code == 429
+    assert Client(REMOTE_ADDR="192.0.2.7").post("/accounts/login/", right).status_code == 302
+
+
+def test_a_forgotten_password_is_reset_by_mail(owner: User, team: Team) -> None:
+    browser = Client()
+    browser.post("/accounts/password/reset/", {"email": owner.email})
+    found = re.search(r"https?://[^/]+(/accounts/password/reset/key/\S+)", str(mail.outbox[0].body))
+    assert found
+    form = browser.get(found[1], follow=True)
+    data = {"password1": "battery horse staple", "password2": "battery horse staple"}
+    browser.post(form.redirect_chain[-1][0], data)
+    owner.refresh_from_db()
+    assert owner.check_password("battery horse staple")
+
+
+def test_a_person_changes_their_name_and_time_zone(viewer: User, client_of: Browser) -> None:
+    browser = client_of(viewer)
+    browser.post("/accounts/profile/", {"name": "Ada", "time_zone": "Asia/Seoul", "is_superuser": "on"})
+    viewer.refresh_from_db()
+    assert (viewer.name, viewer.time_zone, viewer.is_superuser) == ("Ada", "Asia/Seoul", False)
+    assert browser.post("/accounts/profile/", {"time_zone": "Mars/Base"}).status_code == 200
+
+
+def test_a_person_starts_another_team(viewer: User, client_of: Browser) -> None:
+    client_of(viewer).post("/accounts/teams/", {"name": "Side"})
+    assert Membership.objects.get(team__name="Side").user == viewer
+    assert Project.objects.filter(team__name="Side").count() == 1
+
+
+def test_a_person_leaves_a_team_but_takes_nobody_else_out(
+    viewer: User, member: User, team: Team, client_of: Browser
+) -> None:
+    other = Membership.objects.get(user=member)
+    own = Membership.objects.get(user=viewer)
+    browser = client_of(viewer)
+    assert browser.post(f"/accounts/teams/leave/{other.pk}/").status_code == 404
+    browser.post(f"/accounts/teams/leave/{own.pk}/")
+    assert set(team.memberships.values_list("user__email", flat=True)) == {"owner@example.com", member.email}
+
+
+def test_an_address_with_nothing_behind_it_has_a_page_of_ours(db: None) -> None:
+    answer = Client().get("/nothing/here")
+    assert answer.status_code == 404
+    assert "teams/pages.css" in answer.content.decode()

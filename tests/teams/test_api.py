@@ -1,0 +1,108 @@
+"""`/api/v1/keys`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from teams import auth, services
+from teams.errors import ApiError
+from teams.models import ApiKey, AuditEntry, Project, User
+
+
+def call(method: str, path: str, key: str, body: Any = None) -> Any:
+    send = getattr(Client(), method)
+    return send(f"/api/v1/{path}", body, content_type="application/json", headers={"X-API-Key": key})
+
+
+@pytest.fixture
+def theirs(stranger: User) -> ApiKey:
+    return services.issue_key(project=Project.objects.get(name="Theirs"), name="theirs", actor="test")[0]
+
+
+def test_the_list_holds_the_projects_keys_and_no_secret(full_key: str, theirs: ApiKey) -> None:
+    answer = call("get", "keys", full_key).json()
+    assert answer["count"] == 1
+    row = answer["results"][0]
+    assert (row["prefix"], row["scope"]) == (full_key[:11], "full")
+    assert full_key[11:] not in str(answer)
+    assert "hash" not in row
+
+
+def test_a_new_key_works_and_is_shown_in_that_answer_only(full_key: str, project: Project) -> None:
+    made = call("post", "keys", full_key, {"name": "worker", "scope": "read"})
+    assert made.status_code == 201
+    assert auth.authenticate_key(made.json()["api_key"]).scope == "read"
+    assert "api_key" not in call("get", f"keys/{made.json()['id']}", full_key).json()
+    assert AuditEntry.objects.get(action="key.created", target__startswith="worker").actor == f"key:{full_key[:11]}"
+
+
+def test_a_key_made_without_a_word_has_the_least_scope(full_key: str) -> None:
+    assert call("post", "keys", full_key, {}).json()["scope"] == "agent"
+
+
+@pytest.mark.parametrize("body", [{"scope": "root"}, {"name": "x" * 101}, {"name": ["x"]}])
+def test_a_wrong_field_is_named(full_key: str, body: dict[str, Any]) -> None:
+    answer = call("post", "keys", full_key, body)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == set(body)
+
+
+def test_a_revoked_key_stops_and_stays_on_record(full_key: str, project: Project) -> None:
+    key, raw = services.issue_key(project=project, name="worker", actor="test")
+    assert call("delete", f"keys/{key.pk}", full_key).status_code == 204
+    with pytest.raises(ApiError):
+        auth.authenticate_key(raw)
+    assert ApiKey.objects.filter(pk=key.pk).exists()
+
+
+def test_rotation_over_the_api_overlaps_by_the_seconds_asked_for(full_key: str, project: Project) -> None:
+    key, raw = services.issue_key(project=project, name="worker", actor="test")
+    made = call("post", f"keys/{key.pk}/rotate", full_key, {"overlap": 3600})
+    assert made.status_code == 201
+    key.refresh_from_db()
+    assert key.expires_at is not None
+    assert abs(key.expires_at - timezone.now() - timedelta(hours=1)) < timedelta(minutes=1)
+    assert auth.authenticate_key(raw).key_id != auth.authenticate_key(made.json()["api_key"]).key_id
+
+
+def test_rotating_a_revoked_key_says_what_to_do(full_key: str, project: Project) -> None:
+    key, _ = services.issue_key(project=project, name="worker", actor="test")
+    services.revoke_key(key=key, actor="test", now=timezone.now())
+    answer = call("post", f"keys/{key.pk}/rotate", full_key, {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "key_ended")
+
+
+@pytest.mark.parametrize(("method", "rest"), [("get", ""), ("delete", ""), ("post", "/rotate")])
+def test_another_teams_key_is_not_there(method: str, rest: str, full_key: str, theirs: ApiKey) -> None:
+    answer = call(method, f"keys/{theirs.pk}{rest}", full_key, {})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+    theirs.refresh_from_db()
+    assert (theirs.revoked_at, theirs.expires_at) == (None, None)
+
+
+@pytest.mark.parametrize(("scope", "allowed"), [("agent", set()), ("read", {"get"}), ("full", {"get", "post"})])
+def test_what_each_scope_may_do_with_keys(scope: str, allowed: set[str], project: Project) -> None:
+    raw = services.issue_key(project=project, name="x", scope=scope, actor="test")[1]
+    for method in ("get", "post"):
+        answer = call(method, "keys", raw, {})
+        assert (answer.status_code < 400) is (method in allowed)
+        assert answer.status_code in (200, 201, 403)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "cv_" + "a" * 40}, {"X-API-Key": "nonsense"}])
+@pytest.mark.django_db
+def test_without_a_good_key_nothing_is_answered(headers: dict[str, str]) -> None:
+    answer = Client().get("/api/v1/keys", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "ApiKey"
+    assert answer.json()["error"]["message"]
+
+
+def test_a_session_does_not_open_the_api(owner: User, project: Project, client_of: Any) -> None:
+    assert client_of(owner).get("/api/v1/keys").status_code == 401
