@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""How many heartbeats a second, and what one costs: bench/ingest.py [--seconds 8] [--workers 2].
+
+Starts a PostgreSQL with its default durability on disk and the web server as deploy/ runs it, and sends each of 1, 16
+and 64 agents' beats over a connection of their own, as fast as they are answered. In the same run `pgbench` does the
+same update of the hot row and insert of a heartbeat, one commit each, with as many clients. Generator, server and
+database share the machine's cores, for both.
+
+Columns: beats (transactions) a second; milliseconds of CPU of the web processes a beat; commits a beat; the
+99th percentile of the answer in milliseconds; beats a second as a share of pgbench's best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+CONNECTIONS = (1, 16, 64)
+# The web process answers GETs of others too; the update and insert are what a beat writes, in one statement.
+PGBENCH = """
+\\set agent random(1, 64)
+WITH hot AS (
+    UPDATE agents_agentstate SET beats = beats + 1, last_beat_at = now(), tokens_today = tokens_today + 10,
+        cost_today = cost_today + 1000, cost_total = cost_total + 1000, iteration = iteration + 1
+    WHERE agent_id = (SELECT min(agent_id) FROM agents_agentstate) + :agent - 1 RETURNING agent_id
+)
+INSERT INTO agents_heartbeat (agent_id, day, received_at, status, progress, tokens, cost, tool_calls, iteration, content)
+SELECT agent_id, current_date, now(), 'ok', true, 10, 1000, 0, 1, '{"message": "step"}' FROM hot;
+"""
+
+
+class Result(NamedTuple):
+    rate: float
+    cpu_ms: float
+    commits: float
+    p99_ms: float
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def manage(*arguments: str) -> str:
+    argv = [PYTHON, "manage.py", *arguments]
+    return subprocess.run(argv, cwd=HERE, check=True, capture_output=True, text=True).stdout
+
+
+@contextlib.contextmanager
+def web(port: int, workers: int) -> Iterator[list[int]]:
+    """The web server of deploy/; yields the ids of the processes that do the work."""
+    command = [
+        "--interface",
+        "wsgi",
+        "--http",
+        "1",
+        "--port",
+        str(port),
+        "--blocking-threads",
+        "64",
+        "--workers-kill-timeout",
+        "5",
+    ]
+    argv = [
+        str(Path(PYTHON).parent / "granian"),
+        *command,
+        "--workers",
+        str(workers),
+        "watchdog_project.wsgi:application",
+    ]
+    server = subprocess.Popen(argv, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        time.sleep(3)  # all workers, not only the first one
+        yield children_of(server.pid)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def wait_for(port: int) -> None:
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.2)
+    raise SystemExit("the web server did not start")
+
+
+def children_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(child for text in listed for child in children_of(int(text)))]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def commits() -> int:
+    sql = (
+        "SELECT pg_stat_force_next_flush(); SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    )
+    argv = ["psql", os.environ["DATABASE_URL"], "-Atc", sql]
+    return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def request(key: str, agent: int, number: int) -> bytes:
+    body = {"agent": f"bot-{agent}", "status": "ok", "message": "step", "tokens_used": 10, "cost_usd": 0.001}
+    data = json.dumps({**body, "iteration_count": number}).encode()
+    head = f"POST /api/v1/heartbeat HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def send_for(seconds: float, key: str, port: int, connections: int) -> tuple[int, list[float]]:
+    """Each connection sends its agent's next beat once the last is answered. Returns the count and the times taken."""
+    selector, taken = selectors.DefaultSelector(), []
+    sent, numbers, answers = {}, {}, dict.fromkeys(range(connections), b"")
+    for agent in range(connections):
+        line = socket.create_connection(("127.0.0.1", port))
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        selector.register(line, selectors.EVENT_READ, agent)
+        numbers[agent] = 0
+        sent[agent] = time.perf_counter()
+        line.sendall(request(key, agent, 0))
+    end = time.perf_counter() + seconds
+    while (now := time.perf_counter()) < end:
+        for event, _ in selector.select(1):
+            line, agent = event.fileobj, event.data
+            assert isinstance(line, socket.socket)
+            answers[agent] += line.recv(65536)
+            if not answers[agent].endswith(b"}"):
+                continue  # the head has come, the body has not
+            if not answers[agent].startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"refused: {answers[agent][:500]!r}")
+            answers[agent] = b""
+            now = time.perf_counter()
+            taken.append(now - sent[agent])
+            numbers[agent] += 1
+            sent[agent] = now
+            line.sendall(request(key, agent, numbers[agent]))
+    for event in list(selector.get_map().values()):
+        assert isinstance(event.fileobj, socket.socket)
+        event.fileobj.close()
+    return len(taken), taken
+
+
+def measure(seconds: float, key: str, port: int, connections: int, pids: list[int]) -> Result:
+    send_for(1, key, port, connections)
+    cpu, committed, start = cpu_seconds(pids), commits(), time.perf_counter()
+    count, taken = send_for(seconds, key, port, connections)
+    passed = time.perf_counter() - start
+    cpu, committed = cpu_seconds(pids) - cpu, commits() - committed
+    return Result(count / passed, cpu / count * 1000, committed / count, sorted(taken)[int(len(taken) * 0.99)] * 1000)
+
+
+def pgbench(seconds: float, clients: int, script: Path) -> float:
+    program = shutil.which("pgbench") or str(max(Path("/usr/lib/postgresql").glob("*/bin/pgbench")))
+    argv = [program, "-n", "-M", "prepared", "-f", str(script), "-c", str(clients), "-j", "2", "-T", str(int(seconds))]
+    out = subprocess.run([*argv, os.environ["DATABASE_URL"]], check=True, capture_output=True, text=True).stdout
+    return float(out.partition("tps = ")[2].split()[0])
+
+
+def prepare() -> str:
+    """A project on a plan with room for every agent; returns its key."""
+    manage("migrate", "--no-input")
+    made = manage(
+        "create_project", "--team", "Bench", "--project", "Bench", "--owner", "bench@example.com",
+        "--plan", "enterprise", "--json",
+    )  # fmt: skip
+    return str(json.loads(made)["api_key"])
+
+
+def run(seconds: float, workers: int) -> None:
+    key, port = prepare(), free_port()
+    rates: dict[int, float] = {}
+    results: dict[int, Result] = {}
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script, web(port, workers) as pids:
+        script.write(PGBENCH)
+        script.flush()
+        send_for(2, key, port, 64)
+        for connections in CONNECTIONS:
+            results[connections] = measure(seconds, key, port, connections, pids)
+            rates[connections] = pgbench(seconds, connections, Path(script.name))
+    best = max(rates.values())
+    print(
+        f"{'connections':>11} {'pgbench/s':>10} {'beats/s':>8} {'CPU ms':>7} {'commits':>8} {'p99 ms':>7} {'of best':>8}"
+    )
+    for connections, result in results.items():
+        share = f"{result.rate / best:7.0%}"
+        figures = f"{result.rate:8.0f} {result.cpu_ms:7.2f} {result.commits:8.2f} {result.p99_ms:7.1f}"
+        print(f"{connections:>11} {rates[connections]:>10.0f} {figures} {share:>8}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    parser.add_argument("--workers", type=int, default=2, help="web processes")
+    options = parser.parse_args()
+    if "DATABASE_URL" not in os.environ:
+        # On disk: in memory a commit would cost nothing.
+        services = [sys.executable, str(HERE / "bin/services"), "--folder", "/var/tmp"]
+        raise SystemExit(subprocess.run([*services, sys.executable, *sys.argv]).returncode)
+    with tempfile.TemporaryDirectory() as data:
+        os.environ |= {
+            "DATA_DIR": data,
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "DJANGO_SETTINGS_MODULE": "watchdog_project.settings",
+        }
+        run(options.seconds, options.workers)
+
+
+if __name__ == "__main__":
+    main()
