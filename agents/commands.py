@@ -24,6 +24,8 @@ HEAD_START: Final = timedelta(seconds=30)
 # A runner asks every 10 s; after this long it is not there.
 LISTENING: Final = timedelta(minutes=2)
 POLL_NOTED_EVERY: Final = timedelta(seconds=30)
+# Runners of one machine or behind one proxy look alike: when the wrong one asked first, the right one asks soon.
+TRIES_PER_ADDRESS: Final = 5
 NOT_MINE: Final = "not registered"
 RESULTS: Final = (Command.State.COMPLETED, Command.State.FAILED, Command.State.REJECTED)
 TEXT_LONGEST: Final = 500
@@ -122,7 +124,7 @@ def _asked(caller: Caller, runner: str, now: datetime) -> bool:
 
 def _is_for(command: Command, runner: str, now: datetime) -> bool:
     if runner in command.refused_by:
-        return False
+        return command.refused_by.count(runner) < TRIES_PER_ADDRESS
     # A runner that asked since would have it: what still waits after the head start waits for a runner that is gone.
     return runner == command.runner or command.runner in command.refused_by or command.created_at <= now - HEAD_START
 
@@ -133,7 +135,9 @@ def _lease(command: Command, runner: str, now: datetime) -> bool:
     if not waiting.update(state=Command.State.LEASED, runner=runner, leased_at=now):
         return False
     command.runner = runner
-    _tell(command, "handed_out", f"{command.action} of {command.target} handed to the runner", f"runner:{runner}", now)
+    if runner not in command.refused_by:
+        text = f"{command.action} of {command.target} handed to the runner"
+        _tell(command, "handed_out", text, f"runner:{runner}", now)
     return True
 
 
@@ -160,9 +164,10 @@ def report(*, command_id: int, caller: Caller, runner: str, status: str, message
 
 
 def _refuse(command: Command, runner: str, now: datetime) -> None:
-    refused = sorted({*command.refused_by, runner})
+    refused = sorted([*command.refused_by, runner])
     leased = Command.objects.filter(pk=command.pk, state=Command.State.LEASED)
-    if leased.update(state=Command.State.PENDING, leased_at=None, refused_by=refused):
+    back = leased.update(state=Command.State.PENDING, leased_at=None, refused_by=refused)
+    if back and runner not in command.refused_by:
         text = f"{command.target} is not registered with this runner; waiting for another"
         _tell(command, "refused", text, f"runner:{runner}", now)
 

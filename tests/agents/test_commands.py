@@ -145,8 +145,8 @@ def test_not_registered_means_not_mine(agent: Agent, caller: Caller) -> None:
     handed(caller)
     answer = report(caller, command, "rejected", "systemd:research-agent.service not registered")
     assert (answer.state, answer.refused_by) == ("pending", [MINE])
-    assert handed(caller, after=40) == []
     assert handed(caller, OTHER, after=6) == [command.pk]
+    assert handed(caller, after=40) == []
 
 
 def test_another_refusal_is_final(agent: Agent, caller: Caller) -> None:
