@@ -129,10 +129,10 @@ def _read(response: HTTPResponse) -> Reply:
             body += piece
     except (OSError, HTTPException):
         pass
-    return Reply(response.status, bytes(body), _seconds(response.getheader("Retry-After"), datetime.now(UTC)))
+    return Reply(response.status, bytes(body), seconds_of(response.getheader("Retry-After"), datetime.now(UTC)))
 
 
-def _seconds(value: str | None, now: datetime) -> float | None:
+def seconds_of(value: str | None, now: datetime) -> float | None:
     """`Retry-After` holds seconds or a date."""
     if not value:
         return None

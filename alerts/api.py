@@ -1,0 +1,227 @@
+"""`/api/v1/channels` and `/api/v1/deliveries`: where the project's team is told, and what became of each message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import path
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents.api import shapes
+from agents.api.project import ProjectView
+from agents.api.valid import valid
+from agents.representation import moment
+from alerts import channels, services
+from alerts.models import Channel, Delivery
+from teams.models import Project
+
+_CONFIG_HELP = 'By kind: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack and webhook.'
+
+
+class NewChannel(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField([kind.KIND for kind in channels.ALL])
+    name = serializers.CharField(max_length=100)
+    config = serializers.DictField(help_text=_CONFIG_HELP)
+
+
+class ChannelChanges(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=100, required=False)
+    config = serializers.DictField(required=False, help_text=f"{_CONFIG_HELP} What is left out stays.")
+    enabled = serializers.BooleanField(required=False)
+
+
+class ChannelDetail(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField([kind.KIND for kind in channels.ALL])
+    name = serializers.CharField()
+    config = serializers.DictField(help_text="Secrets are left out or cut short.")
+    enabled = serializers.BooleanField()
+    disabled_reason = serializers.CharField(help_text="Why the server switched it off, if it did.")
+    created_at = serializers.DateTimeField()
+    last_sent_at = serializers.DateTimeField(allow_null=True)
+    failing_since = serializers.DateTimeField(allow_null=True)
+    last_error = serializers.CharField()
+
+
+class CreatedChannel(ChannelDetail):
+    secret = serializers.CharField(required=False, help_text="Of a webhook: verifies signatures. Shown only here.")
+
+
+class DeliveryChannel(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    kind = serializers.CharField()
+    name = serializers.CharField()
+
+
+class DeliveryDetail(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    message_id = serializers.CharField(help_text="The receiver's `webhook-id`.")
+    channel = DeliveryChannel()
+    event = serializers.CharField(help_text="The kind of the incident's event, or `test`.")
+    incident = serializers.IntegerField(allow_null=True)
+    state = serializers.ChoiceField(Delivery.State.choices)
+    attempts = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    next_try_at = serializers.DateTimeField(allow_null=True, help_text="While it waits: not before.")
+    sent_at = serializers.DateTimeField(allow_null=True)
+    last_error = serializers.CharField()
+
+
+NEW_WEBHOOK = OpenApiExample(
+    "Webhook",
+    {"kind": "webhook", "name": "Our receiver", "config": {"url": "https://example.com/hooks/watchdog"}},
+    request_only=True,
+)
+NEW_EMAIL = OpenApiExample(
+    "E-mail", {"kind": "email", "name": "On call", "config": {"to": ["ops@example.com"]}}, request_only=True
+)
+
+
+def channel_dict(channel: Channel) -> dict[str, Any]:
+    """A channel as anybody of its team may see it."""
+    return {
+        "id": channel.pk,
+        "kind": channel.kind,
+        "name": channel.name,
+        "config": channels.BY_KIND[channel.kind].public(channel.config),
+        "enabled": channel.enabled,
+        "disabled_reason": channel.disabled_reason,
+        "created_at": moment(channel.created_at),
+        "last_sent_at": moment(channel.last_sent_at),
+        "failing_since": moment(channel.failing_since),
+        "last_error": channel.last_error,
+    }
+
+
+def delivery_dict(delivery: Delivery) -> dict[str, Any]:
+    """A delivery. Reads `channel` and `event`."""
+    event, channel = delivery.event, delivery.channel
+    waits = delivery.state == Delivery.State.PENDING
+    return {
+        "id": delivery.pk,
+        "message_id": delivery.message_id,
+        "channel": {"id": channel.pk, "kind": channel.kind, "name": channel.name},
+        "event": event.kind if event else "test",
+        "incident": event.incident_id if event else None,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "created_at": moment(delivery.created_at),
+        "next_try_at": moment(delivery.next_try_at) if waits else None,
+        "sent_at": moment(delivery.sent_at),
+        "last_error": delivery.last_error,
+    }
+
+
+class ChannelView(ProjectView):
+    def channels(self) -> QuerySet[Channel]:
+        return Channel.objects.filter(project=self.caller.project_id).order_by("pk")
+
+
+class ChannelsView(ChannelView):
+    http_method_names = ["get", "post"]
+
+    @extend_schema(
+        operation_id="channels",
+        summary="Where the team is told",
+        tags=["channels"],
+        parameters=[shapes.LIMIT, shapes.OFFSET],
+        responses=shapes.answers(200, shapes.page_of(ChannelDetail), 422),
+    )
+    def get(self, request: Request) -> Response:
+        return self.page(self.channels(), channel_dict)
+
+    @extend_schema(
+        operation_id="create_channel",
+        summary="Add a channel",
+        tags=["channels"],
+        request=NewChannel,
+        responses=shapes.answers(201, CreatedChannel, 400, 415, 422),
+        examples=[NEW_WEBHOOK, NEW_EMAIL],
+    )
+    def post(self, request: Request) -> Response:
+        given = valid(NewChannel, request.data)
+        project = Project.objects.select_related("team").get(pk=self.caller.project_id)
+        channel, secret = services.create_channel(project=project, actor=self.caller.actor, **given)
+        shown = {**channel_dict(channel), **({"secret": secret} if secret else {})}
+        return Response(shown, status=201)
+
+
+class OneChannelView(ChannelView):
+    http_method_names = ["get", "patch", "delete"]
+
+    @extend_schema(
+        operation_id="channel",
+        summary="One channel",
+        tags=["channels"],
+        responses=shapes.answers(200, ChannelDetail, 404),
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        return Response(channel_dict(self.found(self.channels(), pk)))
+
+    @extend_schema(
+        operation_id="change_channel",
+        summary="Rename, redirect or switch a channel",
+        tags=["channels"],
+        request=ChannelChanges,
+        responses=shapes.answers(200, ChannelDetail, 400, 404, 415, 422),
+    )
+    def patch(self, request: Request, pk: int) -> Response:
+        channel = self.found(self.channels(), pk)
+        given = valid(ChannelChanges, request.data)
+        changed = services.change_channel(channel=channel, actor=self.caller.actor, now=timezone.now(), **given)
+        return Response(channel_dict(changed))
+
+    @extend_schema(
+        operation_id="delete_channel",
+        summary="Delete a channel with its deliveries",
+        tags=["channels"],
+        responses=shapes.answers(204, None, 404),
+    )
+    def delete(self, request: Request, pk: int) -> Response:
+        services.delete_channel(channel=self.found(self.channels(), pk), actor=self.caller.actor)
+        return Response(status=204)
+
+
+class TestView(ChannelView):
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="test_channel",
+        summary="Send a test and say how it went",
+        description="Tried once, also on a channel that is off. `state` is `sent`, or `failed` with `last_error`.",
+        tags=["channels"],
+        request=None,
+        responses=shapes.answers(200, DeliveryDetail, 404),
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        channel = self.found(self.channels(), pk)
+        delivery = services.send_test(channel=channel, actor=self.caller.actor, now=timezone.now())
+        return Response(delivery_dict(delivery))
+
+
+class DeliveriesView(ProjectView):
+    http_method_names = ["get"]
+
+    @extend_schema(
+        operation_id="deliveries",
+        summary="What was told, newest first",
+        tags=["channels"],
+        parameters=[shapes.LIMIT, shapes.OFFSET],
+        responses=shapes.answers(200, shapes.page_of(DeliveryDetail), 422),
+    )
+    def get(self, request: Request) -> Response:
+        mine = Delivery.objects.filter(channel__project=self.caller.project_id).select_related("channel", "event")
+        return self.page(mine, delivery_dict)
+
+
+urlpatterns = [
+    path("channels", ChannelsView.as_view(), name="api_channels"),
+    path("channels/<int:pk>", OneChannelView.as_view(), name="api_channel"),
+    path("channels/<int:pk>/test", TestView.as_view(), name="api_channel_test"),
+    path("deliveries", DeliveriesView.as_view(), name="api_deliveries"),
+]

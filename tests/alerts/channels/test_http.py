@@ -1,0 +1,358 @@
+"""The guarded door, against real servers of every temper."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pytest_django.fixtures import Settings
+
+from alerts.channels import http
+from alerts.channels.base import ChannelError, ConfigError
+from tests.alerts.receiver import Answer, Receiver, says
+
+SECRET_PATH = "/services/T0/B0/hidden?token=hidden"
+
+
+def refused(url: str, seconds: float = 2.0) -> ChannelError:
+    with pytest.raises(ChannelError) as caught:
+        http.post(url, b"{}", {}, seconds=seconds)
+    return caught.value
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], list[str]]:
+    """`names("host", ["1.2.3.4"])` is a resolver of ours; the list it returns is who was asked for."""
+    known: dict[str, list[str]] = {}
+    asked: list[str] = []
+
+    def resolve(host: str, port: int) -> list[Any]:
+        asked.append(host)
+        return [socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0] for address in known[host]]
+
+    def add(host: str, addresses: list[str]) -> list[str]:
+        known[host] = addresses
+        return asked
+
+    monkeypatch.setattr(http, "resolve", resolve)
+    return add
+
+
+CLOSED = [
+    "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "100.100.100.200",
+    "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.192",
+    "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1",
+    "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "168.63.129.16", "::", "::1", "::ffff:127.0.0.1",
+    "::ffff:8.8.8.8", "::8.8.8.8", "64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::1", "100::1", "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "2001:20::1", "2002:7f00:1::", "2002:808:808::1",
+    "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "ff0e::1",
+]  # fmt: skip
+OPEN = [
+    "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1",
+    "2606:4700::1111",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", CLOSED)
+def test_addresses_that_are_not_on_the_open_internet_are_closed(address: str) -> None:
+    assert not http.is_public(address)
+
+
+@pytest.mark.parametrize("address", OPEN)
+def test_public_addresses_are_open(address: str) -> None:
+    assert http.is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "says_what"),
+    [
+        ("ftp://example.com/", "begin with"),
+        ("file:///etc/passwd", "begin with"),
+        ("//example.com/", "begin with"),
+        ("https://", "begin with"),
+        ("https://:443/", "begin with"),
+        ("https://example.com:0/", "begin with"),
+        ("https://example.com:99999/", "not a valid"),
+        ("https://[::1", "not a valid"),
+        ("https://name@example.com/", "user name"),
+        ("https://name:word@example.com/", "user name"),
+        ("https://@example.com/", "user name"),
+        ("https://example.com/a b", "plain ASCII"),
+        ("https://example.com/\r\nX-Header: 1", "plain ASCII"),
+        ("https://example.com/ü", "plain ASCII"),
+        ("https://example.com/" + "a" * 2000, "plain ASCII"),
+        ("http://127.0.0.1/", "public"),
+        ("http://localhost:8000/", "public"),
+        ("http://api.localhost/", "public"),
+        ("http://[::1]/", "public"),
+        ("http://[::ffff:10.0.0.1]/", "public"),
+        ("http://169.254.169.254/latest/meta-data/", "public"),
+    ],
+)
+def test_an_address_that_may_not_be_posted_to_is_refused_before_anything_is_sent(url: str, says_what: str) -> None:
+    with pytest.raises(ConfigError, match=says_what):
+        http.check_url(url)
+    assert refused(url).permanent
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1", "0"])
+def test_odd_spellings_of_loopback_are_judged_by_what_they_resolve_to(host: str, receiver: Receiver) -> None:
+    assert "private address" in str(refused(receiver.url(host=host)))
+    assert receiver.requests == []
+
+
+def test_a_name_that_leads_to_a_private_address_is_refused(names: Any, receiver: Receiver) -> None:
+    names("rebound.example.com", ["127.0.0.1"])
+    error = refused(receiver.url(host="rebound.example.com"))
+    assert "private address" in str(error)
+    assert not error.permanent
+    assert receiver.requests == []
+
+
+def test_a_name_is_resolved_once_so_that_a_second_answer_cannot_lead_elsewhere(
+    names: Any, receiver: Receiver, open_door: None
+) -> None:
+    asked = names("once.example.com", ["127.0.0.1"])
+    assert http.post(receiver.url(host="once.example.com"), b"{}", {}).status == 204
+    assert asked == ["once.example.com"]
+
+
+def test_of_several_addresses_only_the_public_ones_are_called(
+    names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names("mixed.example.com", ["127.0.0.1", "8.8.8.8"])
+    called: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", lambda self, address: called.append(address[0]) or _fail())
+        assert "refused" in str(refused(receiver.url(host="mixed.example.com")))
+    assert called == ["8.8.8.8"]
+
+
+def _fail() -> None:
+    raise ConnectionRefusedError
+
+
+def test_the_connected_address_is_judged_too(names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    names("moved.example.com", ["8.8.8.8"])
+    connect = socket.socket.connect
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", lambda self, _: connect(self, ("127.0.0.1", receiver.port)))
+        assert "private address" in str(refused(receiver.url(host="moved.example.com")))
+    assert receiver.requests == []
+
+
+def test_an_operator_may_allow_private_addresses(receiver: Receiver, settings: Settings) -> None:
+    settings.ALLOW_PRIVATE_TARGETS = True
+    reply = http.post(receiver.url("/a/b?c=d"), b'{"e": 1}', {"Content-Type": "application/json"})
+    assert reply.status == 204
+    (request,) = receiver.requests
+    assert request.line == "POST /a/b?c=d HTTP/1.1"
+    assert request.body == b'{"e": 1}'
+    assert request.headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert request.headers["content-type"] == "application/json"
+
+
+def test_redirects_are_answers_not_orders(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = says("302 Found", b"", f"Location: {receiver.url('/elsewhere')}")
+    assert http.post(receiver.url(), b"{}", {}).status == 302
+    assert len(receiver.requests) == 1
+
+
+def test_proxies_of_the_environment_are_ignored(
+    receiver: Receiver, open_door: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert http.post(receiver.url(), b"{}", {}).status == 204
+
+
+def dripping_head(over: Any) -> Answer:
+    return lambda peer: _drip(peer, b"HTTP/1.1 200 OK\r\nX-Slow: ", over)
+
+
+def _drip(peer: socket.socket, first: bytes, over: Any) -> None:
+    peer.sendall(first)
+    while not over.wait(0.05):
+        peer.sendall(b"a")
+
+
+def test_a_server_that_drips_its_head_is_given_up_in_time(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = dripping_head(receiver.over)
+    started = time.monotonic()
+    assert "in time" in str(refused(receiver.url(), seconds=0.5))
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_says_yes_and_drips_its_body_has_said_yes(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = lambda peer: _drip(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", receiver.over)
+    started = time.monotonic()
+    assert http.post(receiver.url(), b"{}", {}, seconds=0.5).status == 200
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_never_answers_is_given_up_in_time(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = lambda peer: receiver.over.wait(10) and None
+    assert "in time" in str(refused(receiver.url(), seconds=0.3))
+
+
+def test_a_server_that_never_reads_is_given_up_in_time(open_door: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(ChannelError, match="in time"):
+            http.post(url, b"a" * 20_000_000, {}, seconds=0.5)
+
+
+def test_no_more_than_64_kib_are_read(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = says("200 OK", b"a" * 3_000_000)
+    assert len(http.post(receiver.url(), b"{}", {}).body) == 64 * 1024
+
+
+def test_a_head_without_end_is_not_http(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 500 + b"\r\n")
+    assert "not HTTP" in str(refused(receiver.url()))
+
+
+@pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00\x01\x02\x03\r\n", b"HTTP/1.1 abc\r\n\r\n"])
+def test_what_is_not_http_is_said_to_be_so(words: bytes, receiver: Receiver, open_door: None) -> None:
+    receiver.answer = lambda peer: peer.sendall(words)
+    assert "not HTTP" in str(refused(receiver.url()))
+
+
+def test_a_server_that_hangs_up_is_named(receiver: Receiver, open_door: None) -> None:
+    receiver.answer = lambda peer: None
+    assert "closed the connection" in str(refused(receiver.url()))
+
+
+def test_a_port_that_nobody_listens_on_refuses(open_door: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert "refused the connection" in str(refused(f"http://127.0.0.1:{port}/"))
+
+
+def test_a_name_that_does_not_exist_is_named() -> None:
+    assert "could not be found" in str(refused("https://nowhere.invalid/"))
+
+
+def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "resolve", lambda host, port: time.sleep(2) or [])
+    started = time.monotonic()
+    assert "in time" in str(refused("https://slow.example.com/", seconds=0.2))
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("120", 120.0), ("0", 0.0), ("-5", None), ("soon", None), ("9" * 40, 999_999_999.0), ("1.5", None), ("٣", 3.0)],
+)
+def test_retry_after_in_seconds(header: str, seconds: float | None) -> None:
+    assert http.seconds_of(header, dt.datetime(2026, 11, 23, tzinfo=dt.UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("Mon, 23 Nov 2026 00:02:00 GMT", 120.0), ("Sun, 22 Nov 2026 00:00:00 GMT", 0.0), ("Mon, 99 Nov", None)],
+)
+def test_retry_after_as_a_date(header: str, seconds: float | None) -> None:
+    assert http.seconds_of(header, dt.datetime(2026, 11, 23, tzinfo=dt.UTC)) == seconds
+
+
+def test_errors_and_logs_name_the_host_and_nothing_else(
+    receiver: Receiver, open_door: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answers: list[Answer] = [lambda peer: None, lambda peer: peer.sendall(b"hidden\r\n"), dripping_head(receiver.over)]
+    for receiver.answer in answers:
+        error = refused(receiver.url(SECRET_PATH), seconds=0.3)
+        assert "127.0.0.1" in str(error)
+        assert "hidden" not in str(error)
+        assert error.__cause__ is None
+    assert "hidden" not in caplog.text
+
+
+# TLS
+
+
+def certificate(folder: Path, name: str, ends: dt.datetime) -> ssl.SSLContext:
+    """A server's side of TLS with a certificate of its own making, kept in `folder`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+        .not_valid_after(ends)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "cert.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(cert.public_bytes(serialization.Encoding.PEM) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+LONG = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def secure(tmp_path: Path, open_door: None) -> Iterator[Receiver]:
+    with Receiver(context=certificate(tmp_path, "good.example.com", LONG)) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def trusting(tmp_path: Path, secure: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    monkeypatch.setattr(http, "tls_context", lambda: context)
+
+
+def test_tls_is_verified_against_the_name_and_spoken_to_the_judged_address(
+    names: Any, secure: Receiver, trusting: None
+) -> None:
+    names("good.example.com", ["127.0.0.1"])
+    assert http.post(secure.url(host="good.example.com"), b"{}", {}).status == 204
+    assert secure.requests[0].headers["host"] == f"good.example.com:{secure.port}"
+
+
+def test_a_certificate_for_another_name_is_refused(names: Any, secure: Receiver, trusting: None) -> None:
+    names("other.example.com", ["127.0.0.1"])
+    assert "certificate of other.example.com is not valid" in str(refused(secure.url(host="other.example.com")))
+    assert secure.requests == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(names: Any, secure: Receiver) -> None:
+    names("good.example.com", ["127.0.0.1"])
+    assert "certificate of good.example.com is not valid" in str(refused(secure.url(host="good.example.com")))
+
+
+def test_an_expired_certificate_is_refused(names: Any, tmp_path: Path, open_door: None, monkeypatch: Any) -> None:
+    names("good.example.com", ["127.0.0.1"])
+    ended = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+    with Receiver(context=certificate(tmp_path, "good.example.com", ended)) as receiver:
+        context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        monkeypatch.setattr(http, "tls_context", lambda: context)
+        assert "expired" in str(refused(receiver.url(host="good.example.com")))
+
+
+def test_tls_to_a_server_that_speaks_none_is_said_to_be_so(receiver: Receiver, open_door: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        assert "in time" in str(refused(url, seconds=0.3))

@@ -1,0 +1,79 @@
+"""A real server on a real socket, as friendly or as hostile as a test asks for."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+
+Answer = Callable[[socket.socket], None]
+
+
+def says(status: str, body: bytes = b"", *headers: str) -> Answer:
+    """An orderly HTTP answer, e.g. `says("200 OK", b"ok")`."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return lambda peer: peer.sendall("\r\n".join(lines).encode() + body)
+
+
+@dataclass
+class Request:
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """Listens on 127.0.0.1; `requests` is what came. `answer` may be replaced at any time."""
+
+    answer: Answer = field(default_factory=lambda: says("204 No Content"))
+    context: ssl.SSLContext | None = None
+    requests: list[Request] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Receiver:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+        self._start(self._serve)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.over.set()
+        with suppress(OSError):  # closing alone does not wake a thread that waits in accept()
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        scheme = "https" if self.context else "http"
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    def _start(self, work: Callable[..., None], *args: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                self._start(self._take, self._listener.accept()[0])
+
+    def _take(self, peer: socket.socket) -> None:
+        with suppress(OSError), peer:
+            if self.context:
+                peer = self.context.wrap_socket(peer, server_side=True)
+            with peer, peer.makefile("rb") as stream:
+                line = stream.readline().decode().strip()
+                headers = {}
+                while header := stream.readline().decode().strip():
+                    name, _, value = header.partition(":")
+                    headers[name.lower()] = value.strip()
+                body = stream.read(int(headers.get("content-length", 0)))
+                self.requests.append(Request(line, headers, body))
+                self.answer(peer)
