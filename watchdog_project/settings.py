@@ -97,6 +97,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "teams.zone.TimeZoneMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -152,6 +153,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
+DATE_FORMAT = "j M Y"
+DATETIME_FORMAT = "j M Y, H:i"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # People
@@ -169,6 +172,7 @@ AUTH_PASSWORD_VALIDATORS = [
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+ADMIN_HOME = "admin:agents_agent_changelist"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
@@ -231,7 +235,7 @@ WHITENOISE_MAX_AGE = 3600
 UNFOLD = {
     "SITE_TITLE": "ClevAgent Watchdog",
     "SITE_HEADER": "ClevAgent Watchdog",
-    "SITE_SYMBOL": "pets",
+    "SITE_ICON": lambda request: f"{STATIC_URL}teams/icon.svg",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: f"{STATIC_URL}teams/icon.svg"}],
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
@@ -296,6 +300,10 @@ SPECTACULAR_SETTINGS = {
         "ChannelKindEnum": "alerts.channels.BY_KIND",
         "DeliveryStateEnum": "alerts.models.Delivery.State",
     },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "agents.api.openapi.add_common_errors",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],

@@ -1,8 +1,14 @@
 """Every address of the server."""
 
+from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+# The page styles itself inline.
+api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
+    SpectacularSwaggerSplitView.as_view(url_name="api_schema")
+)
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -13,5 +19,5 @@ urlpatterns = [
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("alerts.api")),
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="api_schema"), name="api_docs"),
+    path("api/docs", api_docs, name="api_docs"),
 ]

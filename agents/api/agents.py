@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -15,7 +14,7 @@ from agents.api import examples, shapes
 from agents.api.changes import AgentChanges
 from agents.api.commands import command_dict
 from agents.api.project import ProjectView
-from agents.api.status import agents_of, status_dict
+from agents.api.status import agents_of, status_dicts
 from agents.api.valid import valid
 from agents.models import Agent, Command
 from agents.representation import agent_url, moment
@@ -26,6 +25,10 @@ class AgentView(ProjectView):
 
     def agent(self, pk: int) -> Agent:
         return self.found(agents_of(self.caller.project_id), pk)
+
+    def shown(self, pk: int) -> Response:
+        """The agent as it is now."""
+        return Response(agent_dicts([self.agent(pk)])[0])
 
 
 class AgentsView(ProjectView):
@@ -44,12 +47,11 @@ class AgentsView(ProjectView):
         examples=[examples.AGENTS],
     )
     def get(self, request: Request) -> Response:
-        now = timezone.now()
         agents = agents_of(self.caller.project_id).prefetch_related("names")
         name = request.query_params.get("name")
         if name:
             agents = agents.filter(names__name=name)
-        return self.page(agents, lambda agent: agent_dict(agent, now))
+        return self.pages(agents, agent_dicts)
 
 
 class OneAgentView(AgentView):
@@ -63,7 +65,7 @@ class OneAgentView(AgentView):
         examples=[examples.AGENT],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(agent_dict(self.agent(pk), timezone.now()))
+        return self.shown(pk)
 
     @extend_schema(
         operation_id="change_agent",
@@ -74,10 +76,9 @@ class OneAgentView(AgentView):
         examples=[examples.CHANGES, examples.AGENT],
     )
     def patch(self, request: Request, pk: int) -> Response:
-        agent, now = self.agent(pk), timezone.now()
-        changes = valid(AgentChanges, request.data)
-        services.change_agent(agent=agent, changes=changes, actor=self.caller.actor, now=now)
-        return Response(agent_dict(self.agent(pk), now))
+        agent, changes = self.agent(pk), valid(AgentChanges, request.data)
+        services.change_agent(agent=agent, changes=changes, actor=self.caller.actor, now=timezone.now())
+        return self.shown(pk)
 
     @extend_schema(
         operation_id="delete_agent",
@@ -102,9 +103,8 @@ class PauseView(AgentView):
         examples=[examples.AGENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        now = timezone.now()
-        services.pause(agent=self.agent(pk), actor=self.caller.actor, now=now)
-        return Response(agent_dict(self.agent(pk), now))
+        services.pause(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
+        return self.shown(pk)
 
 
 class ResumeView(AgentView):
@@ -119,9 +119,8 @@ class ResumeView(AgentView):
         examples=[examples.AGENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        now = timezone.now()
-        services.resume(agent=self.agent(pk), actor=self.caller.actor, now=now)
-        return Response(agent_dict(self.agent(pk), now))
+        services.resume(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
+        return self.shown(pk)
 
 
 class OrderView(AgentView):
@@ -167,11 +166,14 @@ class StopView(OrderView):
         return self.order(request, pk)
 
 
-def agent_dict(agent: Agent, now: datetime) -> dict[str, Any]:
-    """An agent in full: its status and what is set. Reads `names` beside what `status_dict` reads."""
+def agent_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
+    """Agents in full: status and what is set. Reads `names`, too: fetch them ahead for a list."""
+    return [status | _settings(agent) for agent, status in zip(agents, status_dicts(agents), strict=True)]
+
+
+def _settings(agent: Agent) -> dict[str, Any]:
     budget = agent.daily_budget_usd
     return {
-        **status_dict(agent, now),
         "url": agent_url(agent.pk),
         "kind": agent.kind,
         "agent_type": agent.agent_type,

@@ -41,9 +41,13 @@ class ProjectView(APIView):
 
     def page(self, queryset: QuerySet[M], as_dict: Callable[[M], dict[str, Any]]) -> Response:
         """One page of a list, `?limit=&offset=`."""
+        return self.pages(queryset, lambda rows: [as_dict(row) for row in rows])
+
+    def pages(self, queryset: QuerySet[M], as_dicts: Callable[[list[M]], list[dict[str, Any]]]) -> Response:
+        """The same for rows that are shown together."""
         pages = Pages()
         rows = pages.paginate_queryset(queryset, self.request, view=self) or []
-        return pages.get_paginated_response([as_dict(row) for row in rows])
+        return pages.get_paginated_response(as_dicts(rows))
 
     def choice(self, name: str, among: list[str]) -> str | None:
         """A query parameter that is one of a few words. Raises 422 for another word."""

@@ -43,7 +43,7 @@ class ToolCall(serializers.Serializer[Any]):
     ok = serializers.BooleanField(required=False)
 
 
-class Usage(serializers.Serializer[Any]):
+class ModelUsage(serializers.Serializer[Any]):
     model = serializers.CharField()
     provider = serializers.CharField(required=False)
     input_tokens = serializers.IntegerField(required=False, min_value=0)
@@ -92,7 +92,7 @@ class Heartbeat(serializers.Serializer[Any]):
     progress = serializers.BooleanField(required=False, help_text="Whether this says “I moved”, not only “I exist”.")
     progress_age = serializers.FloatField(required=False, min_value=0, help_text="Seconds since the last progress.")
     progress_timeout = serializers.FloatField(required=False, min_value=5)
-    usage = Usage(many=True, required=False)
+    usage = ModelUsage(many=True, required=False)
     cost_limit_usd = serializers.FloatField(required=False, min_value=0, help_text="Budget of a day.")
     waiting = WAITING
     labels = serializers.DictField(child=serializers.CharField(), required=False)
@@ -243,20 +243,17 @@ LIMIT: Final = OpenApiParameter("limit", int, description="At most 1,000.", defa
 OFFSET: Final = OpenApiParameter("offset", int, default=0)
 _SAID: Final = {
     400: "The body is not JSON.",
-    401: "The key is missing, unknown, revoked or expired.",
-    403: "The key's scope, or the plan, does not allow it.",
     404: "There is no such thing in the key's project.",
     409: "It cannot be done now; the message says why.",
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
     422: "A field is wrong; `fields` says which.",
-    429: "Too many calls; try again after `Retry-After` seconds.",
 }
 
 
 def answers(status: int, shape: Any, *errors: int) -> dict[int, OpenApiResponse]:
-    """The responses of one operation; those that every operation may give are added."""
-    said = {code: OpenApiResponse(Error, _SAID[code]) for code in sorted({401, 403, 429, *errors})}
+    """The responses of one operation, beside the errors that any may answer (`openapi.py`)."""
+    said = {code: OpenApiResponse(Error, _SAID[code]) for code in errors}
     return {status: OpenApiResponse(shape, "Done."), **said}
 
 

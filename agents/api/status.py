@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -12,16 +10,17 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import clocks
+from agents import standing
 from agents.api import examples, shapes
 from agents.api.project import ProjectView
-from agents.models import Agent, AgentState
+from agents.models import Agent, Incident
 from agents.representation import dollars, incident_url, moment
+from agents.standing import Standing
 
 
 def agents_of(project_id: int) -> QuerySet[Agent]:
-    """A project's agents with all that their status reads."""
-    return Agent.objects.filter(project=project_id).select_related("project", "state__incident").order_by("name", "pk")
+    """A project's agents with all that their status reads, by name."""
+    return standing.fetched(Agent.objects.filter(project=project_id)).order_by("name", "pk")
 
 
 class StatusView(ProjectView):
@@ -37,40 +36,30 @@ class StatusView(ProjectView):
         examples=[examples.STATUS],
     )
     def get(self, request: Request) -> Response:
-        now = timezone.now()
-        return self.page(agents_of(self.caller.project_id), lambda agent: status_dict(agent, now))
+        return self.pages(agents_of(self.caller.project_id), status_dicts)
 
 
-def status_dict(agent: Agent, now: datetime) -> dict[str, Any]:
-    """An agent as `/status` shows it. Reads `project`, `state` and `state.incident`: fetch them ahead for a list."""
-    state = agent.state
-    shown = clocks.shown(state, agent, agent.project, now)
-    tokens, cost = _today(agent, now)
+def status_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
+    """Agents as `/status` shows them."""
+    return [status_dict(one) for one in standing.of(agents, timezone.now())]
+
+
+def status_dict(one: Standing) -> dict[str, Any]:
+    incident = one.incident
     return {
-        "id": agent.pk,
-        "name": agent.name,
-        "status": str(shown.status),
-        "last_heartbeat_at": moment(state.last_beat_at),
-        "last_progress_at": moment(state.last_progress_at),
-        "alive_deadline": moment(shown.alive_deadline),
-        "progress_deadline": moment(shown.progress_deadline),
-        "interval": clocks.interval(clocks.Settings(agent.interval), state),
-        "tokens_today": tokens,
-        "cost_today_usd": dollars(cost),
-        "open_incident": _incident_ref(state),
+        "id": one.agent.pk,
+        "name": one.agent.name,
+        "status": str(one.status),
+        "last_heartbeat_at": moment(one.state.last_beat_at),
+        "last_progress_at": moment(one.state.last_progress_at),
+        "alive_deadline": moment(one.alive.deadline) if one.alive else None,
+        "progress_deadline": moment(one.progress.deadline) if one.progress else None,
+        "interval": one.interval,
+        "tokens_today": one.tokens,
+        "cost_today_usd": dollars(one.cost),
+        "open_incident": _incident_ref(incident) if incident else None,
     }
 
 
-def _today(agent: Agent, now: datetime) -> tuple[int, int]:
-    """Tokens and micro-dollars since midnight in the project's zone; the hot row may still hold yesterday's."""
-    state = agent.state
-    if state.day != now.astimezone(ZoneInfo(agent.project.time_zone)).date():
-        return 0, 0
-    return state.tokens_today, state.cost_today
-
-
-def _incident_ref(state: AgentState) -> dict[str, Any] | None:
-    incident = state.incident
-    if incident is None or incident.resolved_at is not None:
-        return None
+def _incident_ref(incident: Incident) -> dict[str, Any]:
     return {"id": incident.pk, "kind": incident.kind, "url": incident_url(incident.pk)}

@@ -1,0 +1,126 @@
+"""The OpenAPI document: complete, free of warnings, and nothing generated from it makes the server fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.test import Client
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+
+from agents.models import Agent, Incident
+from billing.models import Subscription
+from tests.agents.api.conftest import agent, incident  # noqa: F401 - fixtures
+from tests.contracts.test_api_permissions import OPERATIONS
+
+METHODS = ("get", "post", "patch", "put", "delete")
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return document
+
+
+DOCUMENT = _document()
+DESCRIBED = {
+    (method.upper(), path): entry
+    for path, methods in DOCUMENT["paths"].items()
+    for method, entry in methods.items()
+    if method in METHODS
+}
+ours = pytest.mark.parametrize("operation", DESCRIBED, ids=" ".join)
+
+
+def test_the_document_is_valid_openapi_and_made_without_a_warning() -> None:
+    GENERATOR_STATS.reset()  # type: ignore[no-untyped-call]
+    document = _document()
+    assert not GENERATOR_STATS, [*GENERATOR_STATS._warn_cache, *GENERATOR_STATS._error_cache]
+    assert document["openapi"].startswith("3.1")
+    validate_schema(document)  # type: ignore[no-untyped-call]
+
+
+def test_every_path_of_the_registry_is_described() -> None:
+    described = {(method, path.removeprefix("/api/v1/").replace("{key_id}", "{id}")) for method, path in DESCRIBED}
+    assert described == set(OPERATIONS)
+
+
+@ours
+def test_every_operation_says_what_it_is_and_what_it_refuses(operation: tuple[str, str]) -> None:
+    entry = DESCRIBED[operation]
+    assert entry.get("summary") or entry.get("description")
+    assert {"401", "403", "429"} <= set(entry["responses"])
+    assert ("404" in entry["responses"]) == ("{" in operation[1])
+
+
+@ours
+def test_every_operation_has_examples(operation: tuple[str, str]) -> None:
+    entry = DESCRIBED[operation]
+    done = next(said for code, said in entry["responses"].items() if code.startswith("2"))
+    said = [done, entry["requestBody"]] if "requestBody" in entry else [done]
+    for part in said:
+        assert all(kind.get("examples") for kind in part.get("content", {}).values())
+
+
+def test_the_document_and_its_page_are_served_without_a_key(client: Client) -> None:
+    assert client.get("/api/schema").status_code == 200
+    page = client.get("/api/docs").content.decode()
+    assert "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in page
+    assert "https://" not in page
+
+
+def _body(generated: Any) -> str | bytes:
+    if generated is schemathesis.core.NOT_SET:
+        return ""
+    return generated if isinstance(generated, bytes) else json.dumps(generated, default=repr)
+
+
+def _fuzzed() -> Iterator[Any]:
+    for result in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations():
+        operation = result.ok()
+        entry = DESCRIBED[operation.method.upper(), operation.path]
+        # Sending a test goes out to whatever address the channel was given.
+        if entry["operationId"] == "test_channel":
+            continue
+        yield pytest.param(operation, GenerationMode.POSITIVE, id=f"{operation.label} right")
+        if "requestBody" in entry or any(one["in"] == "query" for one in entry.get("parameters", ())):
+            yield pytest.param(operation, GenerationMode.NEGATIVE, id=f"{operation.label} wrong")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("operation", "mode"), list(_fuzzed()))
+def test_nothing_generated_makes_the_server_fail(
+    operation: Any,
+    mode: GenerationMode,
+    full_key: str,
+    incident: Incident,  # noqa: F811
+    agent: Agent,  # noqa: F811
+) -> None:
+    Subscription.objects.update_or_create(team=agent.project.team, defaults={"plan": "enterprise"})
+    client = Client(headers={"X-API-Key": full_key})
+    ours = {"agents": agent.pk, "incidents": incident.pk}
+
+    @settings(
+        max_examples=15,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def attempt(case: Any) -> None:
+        noun = operation.path.split("/")[3]
+        path = operation.path.replace("{id}", str(ours.get(noun, 1))).replace("{key_id}", "1")
+        answer = client.generic(
+            case.method, path, _body(case.body), "application/json", query_params=case.query or None
+        )
+        assert answer.status_code < 500
+
+    attempt()
