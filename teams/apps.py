@@ -4,6 +4,7 @@ from django.contrib.admin import apps as django_admin  # a class imported by nam
 
 class TeamsConfig(AppConfig):
     name = "teams"
+    verbose_name = "Team"
     default = True
 
 

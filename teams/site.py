@@ -1,12 +1,13 @@
 """The admin's front door: open to members of a team and to the operator; signing in is allauth's, so that MFA holds."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth import logout as sign_out
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from unfold.sites import UnfoldAdminSite
 
 from teams.models import User
@@ -17,12 +18,21 @@ class Site(UnfoldAdminSite):
     """Every page of the product behind the sign-in."""
 
     empty_value_display = "–"
+    # Pages that belong to no model: an app adds its own.
+    pages: ClassVar[list[URLPattern]] = []
+
+    def extra_urls(self) -> list[URLPattern]:
+        return self.pages
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
         if not isinstance(user, User) or not user.is_active:
             return False
         return user.is_superuser or bool(roles_of(request))
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The way in leads to the fleet, not to a list of tables."""
+        return redirect(settings.ADMIN_HOME)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """To the sign-in page; who is signed in but in no team yet is told how to get into one."""

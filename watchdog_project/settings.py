@@ -153,8 +153,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
-DATE_FORMAT = "j M Y"
-DATETIME_FORMAT = "j M Y, H:i"
+FORMAT_MODULE_PATH = "watchdog_project.formats"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # People

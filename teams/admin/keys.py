@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.formats import date_format
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from teams import services
@@ -18,6 +19,14 @@ from teams.roles import Action
 from teams.scoping import TeamAdmin, action, display, says_why
 
 OVERLAPS = [("0", "Stop it now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
+
+
+_COLOURS = {"works": "success", "ends": "warning", "revoked": "danger", "expired": "danger"}
+
+
+def _moment(at: Any) -> str:
+    """A time as a person reads it: in their own zone, which is named."""
+    return date_format(timezone.localtime(at), "j M Y, H:i T")
 
 
 class KeyForm(forms.ModelForm[ApiKey]):
@@ -41,29 +50,36 @@ class KeyPage(TeamAdmin):
     add_action = change_action = Action.MANAGE
     delete_action = None  # revoked, and kept for the record
     form = KeyForm
-    list_display = ["name", "prefix", "project", "scope", "state", "last_used_at", "created_by"]
+    list_display = ["name", "prefix", "project", "scope", "state", "last_used_at", "maker"]
     list_filter = ["project", "scope"]
     list_select_related = ["project", "created_by"]
     search_fields = ["name", "prefix"]
     actions = ["revoke_selected"]
     actions_detail = ["rotate", "revoke"]
 
-    @display(
-        description="State", label={"works": "success", "ends": "warning", "revoked": "danger", "expired": "danger"}
-    )
+    @display(description="State", label=_COLOURS)
     def state(self, obj: ApiKey) -> tuple[str, str]:
+        """For the list: which colour, and the words in it."""
+        return self._colour(obj), self.standing(obj)
+
+    def _colour(self, obj: ApiKey) -> str:
         if obj.revoked_at:
-            return "revoked", "revoked"
+            return "revoked"
         if obj.expires_at is None:
-            return "works", "works"
-        return (
-            ("expired", "expired")
-            if obj.expires_at <= timezone.now()
-            else ("ends", f"until {obj.expires_at:%d %b %H:%M} UTC")
-        )
+            return "works"
+        return "expired" if obj.expires_at <= timezone.now() else "ends"
+
+    @admin.display(description="State")
+    def standing(self, obj: ApiKey) -> str:
+        colour = self._colour(obj)
+        return f"works until {_moment(obj.expires_at)}" if colour == "ends" else colour
+
+    @admin.display(description="Created by")
+    def maker(self, obj: ApiKey) -> str:
+        return str(obj.created_by or "")
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        made = ["prefix", "state", "created_by", "created_at", "last_used_at", "expires_at", "revoked_at"]
+        made = ["prefix", "standing", "maker", "created_at", "last_used_at", "expires_at", "revoked_at"]
         return ["project", "name", "scope", *(made if obj else [])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:

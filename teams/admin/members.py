@@ -29,12 +29,17 @@ class MemberPage(TeamAdmin):
     team_path = "team"
     add_action = None  # by invitation
     change_action = delete_action = Action.MANAGE
-    list_display = ["user", "role", "team", "created_at"]
+    list_display = ["person", "role", "team", "created_at"]
     list_filter = ["team", "role"]
     list_select_related = ["user", "team"]
     search_fields = ["user__email", "user__name"]
-    fields = ["team", "user", "role", "created_at"]
-    readonly_fields = ["team", "user", "created_at"]
+    fields = ["team", "person", "role", "created_at"]
+    readonly_fields = ["team", "person", "created_at"]
+
+    @admin.display(description="Person")
+    def person(self, obj: Membership) -> str:
+        """Without the link that Django would make: the page behind it is the operator's."""
+        return f"{obj.user.name} ({obj.user.email})" if obj.user.name else obj.user.email
 
     def get_form(self, request: HttpRequest, obj: Membership | None = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
@@ -68,10 +73,14 @@ class InvitationPage(TeamAdmin):
     add_action = delete_action = Action.MANAGE
     change_action = None
     form = InvitationForm
-    list_display = ["email", "role", "team", "state", "invited_by", "created_at"]
+    list_display = ["email", "role", "team", "state", "inviter", "created_at"]
     list_filter = ["team"]
     list_select_related = ["team", "invited_by"]
     search_fields = ["email"]
+
+    @admin.display(description="Invited by")
+    def inviter(self, obj: Invitation) -> str:
+        return str(obj.invited_by or "")
 
     @display(description="State", label={"open": "info", "accepted": "success", "expired": "warning"})
     def state(self, obj: Invitation) -> str:
@@ -86,7 +95,7 @@ class InvitationPage(TeamAdmin):
         return form
 
     def get_fields(self, request: HttpRequest, obj: Invitation | None = None) -> list[Any]:
-        return ["team", "email", "role", *(["invited_by", "created_at", "expires_at", "accepted_at"] if obj else [])]
+        return ["team", "email", "role", *(["inviter", "created_at", "expires_at", "accepted_at"] if obj else [])]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not isinstance(request.user, User):

@@ -54,6 +54,7 @@ class ProjectPage(TeamAdmin):
     team_path = "team"
     add_action = change_action = delete_action = Action.MANAGE
     form = ProjectForm
+    fields = ["team", "name", "time_zone", "default_grace", "strict"]
     list_display = ["name", "team", "strict", "time_zone", "created_at"]
     list_filter = ["team"]
     list_select_related = ["team"]

@@ -330,3 +330,17 @@ def test_an_address_with_nothing_behind_it_has_a_page_of_ours(db: None) -> None:
     answer = Client().get("/nothing/here")
     assert answer.status_code == 404
     assert "teams/pages.css" in answer.content.decode()
+
+
+def test_times_are_shown_in_a_persons_own_zone(owner: User, team: Team, client_of: Browser) -> None:
+    Team.objects.filter(pk=team.pk).update(created_at=datetime(2026, 1, 2, 20, 30, tzinfo=UTC))
+    browser = client_of(owner)
+    assert "2 Jan 2026, 20:30" in browser.get("/admin/teams/team/").content.decode()
+    User.objects.update(time_zone="Asia/Seoul")
+    assert "3 Jan 2026, 05:30" in browser.get("/admin/teams/team/").content.decode()
+    User.objects.update(time_zone="Mars/Base")
+    assert "2 Jan 2026, 20:30" in browser.get("/admin/teams/team/").content.decode()
+
+
+def test_the_way_in_leads_to_the_fleet(owner: User, team: Team, client_of: Browser) -> None:
+    assert client_of(owner).get("/admin/").headers["Location"] == "/admin/agents/agent/"

@@ -125,7 +125,7 @@ def test_a_new_key_is_shown_in_one_answer_and_kept_nowhere(project: Project, own
     raw = make_key(browser, project)
     assert auth.authenticate_key(raw).project_id == project.pk
     secret = raw[11:]
-    later = [browser.get("/admin/teams/apikey/"), browser.get("/admin/")]
+    later = [browser.get("/admin/teams/apikey/"), browser.get("/admin/teams/auditentry/")]
     assert all(secret not in page.content.decode() for page in later)
     assert secret not in str(list(browser.session.items()))
     assert secret not in str(list(LogEntry.objects.values())) + str(list(AuditEntry.objects.values()))

@@ -1,0 +1,29 @@
+"""Times are shown in the zone that a person chose in their profile."""
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from teams.models import User
+
+
+class TimeZoneMiddleware:
+    """Behind Django's authentication. The API knows no person here, and answers in UTC anyway."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith(("/api/", "/static/")):
+            return self.get_response(request)
+        with timezone.override(_zone_of(request.user)):
+            return self.get_response(request)
+
+
+def _zone_of(person: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(person.time_zone if isinstance(person, User) else "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
