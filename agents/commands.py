@@ -124,7 +124,7 @@ def _asked(caller: Caller, runner: str, now: datetime) -> bool:
 
 def _is_for(command: Command, runner: str, now: datetime) -> bool:
     if runner in command.refused_by:
-        return command.refused_by.count(runner) < TRIES_PER_ADDRESS
+        return bool(command.refused_by.count(runner) < TRIES_PER_ADDRESS)
     # A runner that asked since would have it: what still waits after the head start waits for a runner that is gone.
     return runner == command.runner or command.runner in command.refused_by or command.created_at <= now - HEAD_START
 

@@ -119,33 +119,37 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What is stored of a beat beside the hot row."""
+    """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see below."""
 
     tokens: int
     cost: int
     progress: bool
     warning: str | None
     reason: str | None
+    note: str | None
 
 
 WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
+# The first beat of a new process, and a runner's report that a stopped agent is not running.
+STARTED: Final = "started"
+EXPECTED: Final = "expected"
 
 
 def fold(hot: Hot, beat: Beat, given: Set, moment: Moment, source: str) -> Folded:
     """Change the hot row by one beat and say what to store and answer of it."""
     resent = _is_resent(hot, beat, moment)
     tokens, cost = (0, 0) if resent else (beat.tokens, beat.cost)
-    if _started_anew(hot, beat):
-        hot.warned = ""
+    note = _note(hot, beat)
+    _forget_told(hot, beat, note)
     _count(hot, tokens, cost, beat, moment)
     progress = not resent and _is_progress(hot, beat)
     _mark_alive(hot, moment.received_at)
     _mark_progress(hot, beat, moment.received_at, progress=progress)
     looks_now = _needs_review(hot, beat, given)
-    _remember(hot, beat, source)
+    _remember(hot, beat, source, note)
     _bring_forward(hot, given, moment, now_please=looks_now)
     warning, reason = _warn(hot, beat)
-    return Folded(tokens, cost, progress, warning, reason)
+    return Folded(tokens, cost, progress, warning, reason, note)
 
 
 def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
@@ -156,13 +160,38 @@ def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
     return RESENT_AFTER <= apart <= RESENT_BEFORE and (hot.stored_after > LATE or moment.waited > JAM)
 
 
+def _note(hot: Hot, beat: Beat) -> str | None:
+    if hot.reported == "shutdown" and beat.status == "error" and says_down(hot, beat):
+        return EXPECTED
+    return STARTED if not beat.by_runner and _started_anew(hot, beat) else None
+
+
 def _started_anew(hot: Hot, beat: Beat) -> bool:
-    """Whether the client was started again since its last beat: a warning it was given died with it."""
-    if beat.instance and beat.instance != hot.instance:
+    """Whether the client was started again since its last beat."""
+    if _is_another(hot, beat) and (beat.seq or 0) <= 1:
         return True
     went_back = beat.iteration_count is not None and hot.iteration is not None and beat.iteration_count < hot.iteration
     ended = hot.reported == "shutdown" or hot.crashed
     return went_back or (ended and beat.status != "shutdown")
+
+
+def _is_another(hot: Hot, beat: Beat) -> bool:
+    return bool(beat.instance) and beat.instance != hot.instance
+
+
+def _forget_told(hot: Hot, beat: Beat, note: str | None) -> None:
+    """A new process knows of no budget, so it is told. A loop was the old one's: told, it would die at its first beat.
+
+    A loop of its own is another signal, and told.
+    """
+    if note == STARTED:
+        hot.warned = " ".join([key for key, _ in hot.warnings or () if _is_loop(key)][-TOLD_MOST:])
+    elif _is_another(hot, beat):
+        hot.warned = " ".join(filter(_is_loop, hot.warned.split()))
+
+
+def _is_loop(key: str) -> bool:
+    return key.split(":")[1] == "loop"
 
 
 def _count(hot: Hot, tokens: int, cost: int, beat: Beat, moment: Moment) -> None:
@@ -244,10 +273,9 @@ def _limit(hot: Hot, beat: Beat) -> int | None:
     return hot.cost_limit if beat.cost_limit_usd is None else round(beat.cost_limit_usd * 1_000_000)
 
 
-def _remember(hot: Hot, beat: Beat, source: str) -> None:
+def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
     """Keep what the beat said for comparing with the next; what it left out stays as it was."""
-    # A runner that finds a stopped agent not running says nothing new.
-    if not (hot.reported == "shutdown" and beat.status == "error" and says_down(hot, beat)):
+    if note != EXPECTED:
         hot.reported = beat.status
     hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
     hot.iteration = hot.iteration if beat.iteration_count is None else int(beat.iteration_count)

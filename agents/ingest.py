@@ -278,9 +278,14 @@ def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: date
         "tool_calls": beat.calls,
         "iteration": beat.iteration_count,
         "memory_mb": beat.memory_mb,
-        "content": beat.content() if one.detail else None,
+        "content": _content(one, folded.note),
         "answer": {"warning": answer.warning, "reason": answer.reason} if answer.warning else None,
     }
+
+
+def _content(one: Received, note: str | None) -> dict[str, Any] | None:
+    kept = one.beat.content() if one.detail else None
+    return {**(kept or {}), "note": note} if note else kept
 
 
 def _answer(hot: Hot, warning: str | None = None, reason: str | None = None) -> Answer:

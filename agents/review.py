@@ -124,6 +124,7 @@ def _seen(beat: Heartbeat) -> BeatSeen:
         calls[-beat.tool_calls :] if beat.tool_calls else calls,
         beat.tokens,
         beat.cost,
+        content.get("note") or "",
     )
 
 

@@ -34,7 +34,10 @@ class Seen(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BeatSeen:
-    """A heartbeat since the last review. `calls` are the tool calls it reported, in order."""
+    """A heartbeat since the last review. `calls` are the tool calls it reported, in order.
+
+    `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running.
+    """
 
     received_at: datetime
     status: str
@@ -43,6 +46,7 @@ class BeatSeen:
     calls: Sequence[Mapping[str, Any]] = ()
     tokens: int = 0
     cost: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The agent, or the runner that watches it, reports an error."""
 
+from agents.fold import EXPECTED
 from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding
 
 KIND = "error"
@@ -20,4 +21,5 @@ def check(facts: Facts) -> Finding | None:
 def last_error(facts: Facts) -> BeatSeen | None:
     """The last error among the new beats, even if a good one came right behind it: it happened, so it is told."""
     errors = [beat for beat in facts.beats if beat.status == "error" and not beat.message.startswith("CRASH:")]
-    return errors[-1] if errors else None
+    told = [beat for beat in errors if beat.note != EXPECTED]
+    return told[-1] if told else None

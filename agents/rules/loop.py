@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from agents.fold import STARTED
 from agents.rules.base import WARNING, BeatSeen, Facts, Finding, since, spoken
 from agents.rules.cost import dollars
 
@@ -19,9 +20,14 @@ POLLER = re.compile(r"poll|wait|sleep|status|progress|watch|health|read_output|h
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Count the last call's repetitions; tokens and money are those of the beats since the second of them."""
+    """Count the last call's repetitions; tokens and money are those of the beats since the second of them.
+
+    A new process begins anew: the loop of the one before it, which may have ended for it, is not its own.
+    """
     state = dict(memory)
     for beat in beats:
+        if beat.note == STARTED:
+            state = {}
         for call in beat.calls:
             state = _count(state, call, beat.received_at)
         if beat.calls and state.get("count", 0) > 1:
