@@ -273,10 +273,9 @@ def test_the_timeline_holds_events_and_our_outages_newest_first(
     as_full: Call, agent: Agent, incident: Incident
 ) -> None:
     start = timezone.now()
-    for minute, text in ((0, "opened"), (2, "acknowledged")):
-        at = start + timedelta(minutes=minute)
-        IncidentEvent.objects.create(incident=incident, kind="note", text=text, at=at)
     minute = timedelta(minutes=1)
+    for at, text in ((start, "opened"), (start + 2 * minute, "acknowledged")):
+        IncidentEvent.objects.create(incident=incident, kind="note", text=text, at=at)
     Outage.objects.create(part="detector", started_at=start, ended_at=start + minute)
     Outage.objects.create(part="detector", started_at=start - 9 * minute, ended_at=start - 8 * minute)
     page = as_full("GET", f"agents/{agent.pk}/timeline").json()
