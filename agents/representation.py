@@ -24,12 +24,12 @@ def dollars(micro: int) -> float:
 
 def agent_url(agent_id: int) -> str:
     """The address of an agent's page."""
-    return settings.BASE_URL + reverse("admin:agents_agent_change", args=[agent_id])
+    return f"{settings.BASE_URL}{reverse('admin:agents_agent_change', args=[agent_id])}"
 
 
 def incident_url(incident_id: int) -> str:
     """The address of an incident's page."""
-    return settings.BASE_URL + reverse("admin:agents_incident_change", args=[incident_id])
+    return f"{settings.BASE_URL}{reverse('admin:agents_incident_change', args=[incident_id])}"
 
 
 def agent_ref(agent: Agent) -> dict[str, Any]:

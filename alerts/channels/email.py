@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.validators import validate_email
 from django.template.loader import render_to_string
 
@@ -53,7 +54,9 @@ def public(data: Mapping[str, Any]) -> dict[str, Any]:
 def send(config: Config, message: Message) -> None:
     mail = compose(config, message)
     try:
-        mail.send()
+        # Django leaves the connection open when signing in fails.
+        with closing(get_connection()) as server:
+            server.send_messages([mail])
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         raise ChannelError(
@@ -65,12 +68,17 @@ def send(config: Config, message: Message) -> None:
         ) from None
     except smtplib.SMTPAuthenticationError:
         raise ChannelError("The mail server refused this server's user name or password.") from None
-    except smtplib.SMTPException:
-        raise ChannelError("The mail server broke off the conversation.") from None
-    except TimeoutError:
-        raise ChannelError("The mail server did not answer in time.") from None
-    except OSError:
-        raise ChannelError("The mail server cannot be reached.") from None
+    except OSError as error:
+        raise ChannelError(_explain(error)) from None
+
+
+def _explain(error: OSError) -> str:
+    # smtplib reports a timeout as a broken conversation.
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+        return "The mail server did not answer in time."
+    if isinstance(error, smtplib.SMTPException):
+        return "The mail server broke off the conversation."
+    return "The mail server cannot be reached."
 
 
 def compose(config: Config, message: Message) -> EmailMultiAlternatives:
@@ -79,7 +87,9 @@ def compose(config: Config, message: Message) -> EmailMultiAlternatives:
     thread = f"<{message.thread}@{domain}>"
     mail = EmailMultiAlternatives(
         subject=_one_line(message.title)[:200],
-        body="\n".join([_one_line(message.title), "", *message.lines, "", message.url, "", _origin(message)]),
+        body="\n".join(
+            [_one_line(message.title), "", *map(_one_line, message.lines), "", message.url, "", _origin(message)]
+        ),
         to=config.to,
         headers={
             "Message-ID": f"<{message.id}@{domain}>",

@@ -29,7 +29,7 @@ from django.conf import settings
 from alerts.channels.base import ChannelError, ConfigError
 
 CONNECT_SECONDS: Final = 5.0
-TOTAL_SECONDS: Final = 10.0
+TOTAL_SECONDS = 10.0
 MOST_BYTES: Final = 64 * 1024
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 USER_AGENT: Final = "ClevAgent-Watchdog/1"
@@ -90,7 +90,7 @@ def is_public(address: str) -> bool:
     return ip in _OPEN_V6 and not any(ip in network for network in _CLOSED_V6)
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float = TOTAL_SECONDS) -> Reply:
+def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None) -> Reply:
     """POST and return whatever was answered, redirects too. Raises `ChannelError` when there was no answer."""
     try:
         parts = check_url(url)
@@ -98,7 +98,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float = 
         raise ChannelError(str(error), permanent=True) from None
     host = parts.hostname or ""
     try:
-        return _exchange(parts, body, {"User-Agent": USER_AGENT, **headers}, Deadline(seconds))
+        return _exchange(parts, body, {"User-Agent": USER_AGENT, **headers}, Deadline(seconds or TOTAL_SECONDS))
     except (OSError, HTTPException) as error:
         raise ChannelError(_explain(host, error)) from None
 
@@ -176,12 +176,12 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._at = monotonic() + seconds
 
-    def left(self, most: float = TOTAL_SECONDS) -> float:
-        """Seconds that remain, at most `most`. Raises TimeoutError when there are none."""
+    def left(self) -> float:
+        """Seconds that remain. Raises TimeoutError when there are none."""
         remaining = self._at - monotonic()
         if remaining <= 0:
             raise TimeoutError
-        return min(remaining, most)
+        return remaining
 
 
 def _open(host: str, port: int, tls: bool, deadline: Deadline) -> socket.socket:
@@ -204,7 +204,7 @@ def _dial(host: str, port: int, deadline: Deadline) -> socket.socket:
             continue
         raw = socket.socket(family, kind, protocol)
         try:
-            raw.settimeout(deadline.left(CONNECT_SECONDS))
+            raw.settimeout(min(deadline.left(), CONNECT_SECONDS))
             raw.connect(address)
             if _allowed(raw.getpeername()[0]):
                 return raw
@@ -230,7 +230,7 @@ def lookup(host: str, port: int, deadline: Deadline) -> list[Any]:
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(deadline.left(CONNECT_SECONDS))
+    thread.join(min(deadline.left(), CONNECT_SECONDS))
     if not found:
         raise TimeoutError
     if isinstance(found[0], UnicodeError):

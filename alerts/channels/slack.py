@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ TELLS_ACKNOWLEDGED: Final = False
 # Slack's limits, in characters as sent
 HEADER_LENGTH: Final = 150
 SECTION_LENGTH: Final = 3000
+_BROKEN_ESCAPE: Final = re.compile(r"&[a-z]*$")
 MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
 
 
@@ -77,7 +79,7 @@ def escape(text: str) -> str:
 
 
 def _facts(message: Message) -> str:
-    return _cut("\n".join(escape(line) for line in message.lines) or escape(message.title), SECTION_LENGTH)
+    return _cut(escape("\n".join(message.lines) or message.title), SECTION_LENGTH)
 
 
 def _section(text: str) -> dict[str, Any]:
@@ -85,4 +87,5 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """At most so many characters, and no half of an escape at the end."""
+    return text if len(text) <= length else _BROKEN_ESCAPE.sub("", text[: length - 1]) + "…"

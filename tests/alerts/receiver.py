@@ -32,6 +32,7 @@ class Receiver:
 
     answer: Answer = field(default_factory=lambda: says("204 No Content"))
     context: ssl.SSLContext | None = None
+    greeting: bytes = b""
     requests: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -43,12 +44,16 @@ class Receiver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def close(self) -> None:
+        """Stop listening; who calls is refused."""
         self.over.set()
         with suppress(OSError):  # closing alone does not wake a thread that waits in accept()
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for thread in self._threads:
-            thread.join(5)
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         scheme = "https" if self.context else "http"
@@ -68,8 +73,11 @@ class Receiver:
         with suppress(OSError), peer:
             if self.context:
                 peer = self.context.wrap_socket(peer, server_side=True)
+            peer.sendall(self.greeting)
             with peer, peer.makefile("rb") as stream:
                 line = stream.readline().decode().strip()
+                if not line:
+                    return
                 headers = {}
                 while header := stream.readline().decode().strip():
                     name, _, value = header.partition(":")
@@ -77,3 +85,12 @@ class Receiver:
                 body = stream.read(int(headers.get("content-length", 0)))
                 self.requests.append(Request(line, headers, body))
                 self.answer(peer)
+
+
+def waits(receiver: Receiver) -> Answer:
+    """No answer at all, until the receiver ends."""
+
+    def wait(peer: socket.socket) -> None:
+        receiver.over.wait(10)
+
+    return wait

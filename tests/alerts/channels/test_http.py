@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from pytest_django.fixtures import Settings
 
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError
-from tests.alerts.receiver import Answer, Receiver, says
+from tests.alerts.receiver import Answer, Receiver, says, waits
 
 SECRET_PATH = "/services/T0/B0/hidden?token=hidden"
 
@@ -133,14 +134,15 @@ def test_of_several_addresses_only_the_public_ones_are_called(
 ) -> None:
     names("mixed.example.com", ["127.0.0.1", "8.8.8.8"])
     called: list[str] = []
+
+    def connect(self: socket.socket, address: tuple[str, int]) -> None:
+        called.append(address[0])
+        raise ConnectionRefusedError
+
     with monkeypatch.context() as patch:
-        patch.setattr(socket.socket, "connect", lambda self, address: called.append(address[0]) or _fail())
+        patch.setattr(socket.socket, "connect", connect)
         assert "refused" in str(refused(receiver.url(host="mixed.example.com")))
     assert called == ["8.8.8.8"]
-
-
-def _fail() -> None:
-    raise ConnectionRefusedError
 
 
 def test_the_connected_address_is_judged_too(names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +204,7 @@ def test_a_server_that_says_yes_and_drips_its_body_has_said_yes(receiver: Receiv
 
 
 def test_a_server_that_never_answers_is_given_up_in_time(receiver: Receiver, open_door: None) -> None:
-    receiver.answer = lambda peer: receiver.over.wait(10) and None
+    receiver.answer = waits(receiver)
     assert "in time" in str(refused(receiver.url(), seconds=0.3))
 
 
@@ -245,10 +247,12 @@ def test_a_name_that_does_not_exist_is_named() -> None:
 
 
 def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "resolve", lambda host, port: time.sleep(2) or [])
+    over = threading.Event()
+    monkeypatch.setattr(http, "resolve", lambda host, port: [] if over.wait(5) else [])
     started = time.monotonic()
     assert "in time" in str(refused("https://slow.example.com/", seconds=0.2))
     assert time.monotonic() - started < 1.5
+    over.set()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""E-mail, against a real SMTP server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from email import message_from_string
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any, ClassVar
+
+import pytest
+from aiosmtpd.controller import Controller
+from pytest_django.fixtures import Settings
+
+from alerts.channels import email
+from alerts.channels.base import ChannelKind
+from tests.alerts.channels.cases import SECRET, ChannelCases, message
+from tests.alerts.receiver import Receiver
+
+
+class Sink:
+    """Takes mail; `refusal` is what it answers instead, once set: (command, reply)."""
+
+    def __init__(self) -> None:
+        self.mails: list[str] = []
+        self.refusal: tuple[str, str] = ("", "")
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        if self.refusal[0] == "RCPT":
+            return self.refusal[1]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        if self.refusal[0] == "DATA":
+            return self.refusal[1]
+        self.mails.append(envelope.content.decode())
+        return "250 OK"
+
+
+class Peer:
+    config = {"to": ["ops@example.com", "night@example.com"]}
+
+    def __init__(self, sink: Sink, receiver: Receiver, settings: Settings) -> None:
+        self.sink, self.receiver, self.settings = sink, receiver, settings
+
+    def received(self) -> list[str]:
+        return [
+            self.mail(text)["Subject"] + "\n" + str(self.mail(text).get_body(("plain",))) for text in self.sink.mails
+        ]
+
+    def mail(self, text: str) -> EmailMessage:
+        return message_from_string(text, policy=default)
+
+    def be_silent(self) -> None:
+        self.settings.EMAIL_PORT = self.receiver.port  # waits for a request's line as the client waits for a greeting
+
+    def go_away(self) -> None:
+        self.settings.EMAIL_PORT = 1
+
+    def be_in_trouble(self) -> None:
+        self.sink.refusal = ("DATA", f"451 try later {SECRET}")
+
+    def talk_nonsense(self) -> None:
+        self.receiver.greeting = f"HTTP/1.1 200 {SECRET}\r\n\r\n".encode()
+        self.settings.EMAIL_PORT = self.receiver.port
+
+
+@pytest.fixture
+def sink(settings: Settings) -> Iterator[Sink]:
+    sink = Sink()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    controller = Controller(sink, hostname="127.0.0.1", port=port)
+    controller.start()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST = "127.0.0.1"
+    settings.EMAIL_PORT = port
+    settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
+    settings.EMAIL_TIMEOUT = 0.5
+    yield sink
+    controller.stop()
+
+
+@pytest.fixture
+def peer(sink: Sink, receiver: Receiver, settings: Settings) -> Peer:
+    return Peer(sink, receiver, settings)
+
+
+class TestEmail(ChannelCases):
+    kind: ClassVar[ChannelKind] = email
+    wrong: ClassVar[list[dict[str, Any]]] = [
+        {},
+        {"to": None},
+        {"to": "ops@example.com"},
+        {"to": []},
+        {"to": ["nobody"]},
+        {"to": ["a@example.com\nBcc: b@example.com"]},
+        {"to": [7]},
+        {"to": ["a@example.com"] * 21},
+    ]
+
+    def only(self, peer: Peer) -> EmailMessage:
+        (text,) = peer.sink.mails
+        return peer.mail(text)
+
+    def test_the_mail_has_text_and_html_that_say_the_same(self, peer: Peer) -> None:
+        self.send(peer)
+        mail = self.only(peer)
+        text, html = mail.get_body(("plain",)), mail.get_body(("html",))
+        assert text is not None
+        assert html is not None
+        for fact in (
+            "bot-1 is down",
+            "No heartbeat for 2 min",
+            "/admin/agents/incident/7/change/",
+            "Research / Production",
+        ):
+            assert fact in text.get_content()
+            assert fact in html.get_content()
+        assert mail["Subject"] == "bot-1 is down"
+        assert mail["To"] == "ops@example.com, night@example.com"
+
+    def test_names_are_escaped_in_html(self, peer: Peer) -> None:
+        self.send(peer, message(title="<b>bot</b>", lines=("<script>",), team="<i>"))
+        html = self.only(peer).get_body(("html",))
+        assert html is not None
+        assert "<b>" not in html.get_content()
+        assert "<script>" not in html.get_content()
+        assert "<i>" not in html.get_content()
+
+    def test_one_incident_is_one_thread_of_different_mails(self, peer: Peer) -> None:
+        self.send(peer, message(id="msg_1"))
+        self.send(peer, message(id="msg_2"))
+        first, second = (peer.mail(text) for text in peer.sink.mails)
+        assert first["Message-ID"] != second["Message-ID"]
+        assert first["References"] == second["References"] == first["In-Reply-To"]
+
+    def test_a_repeat_has_the_same_message_id(self, peer: Peer) -> None:
+        self.send(peer)
+        self.send(peer)
+        first, second = (peer.mail(text) for text in peer.sink.mails)
+        assert first["Message-ID"] == second["Message-ID"]
+
+    def test_machines_are_told_not_to_answer(self, peer: Peer) -> None:
+        self.send(peer)
+        assert self.only(peer)["Auto-Submitted"] == "auto-generated"
+
+    def test_a_title_cannot_begin_another_header(self, peer: Peer) -> None:
+        self.send(peer, message(title="bot\r\nBcc: x@example.com\u2028X-A: b\x85X-B: c"))
+        mail = self.only(peer)
+        assert mail["Bcc"] is None
+        assert mail["Subject"].startswith("bot Bcc: x@example.com")
+
+    @pytest.mark.parametrize(
+        ("refusal", "permanent"),
+        [
+            (("RCPT", "550 no such user"), True),
+            (("RCPT", "450 mailbox busy"), False),
+            (("DATA", "554 looks like spam"), True),
+            (("DATA", "451 try later"), False),
+        ],
+    )
+    def test_a_lasting_refusal_is_not_tried_again(self, peer: Peer, refusal: tuple[str, str], permanent: bool) -> None:
+        peer.sink.refusal = refusal
+        error = self.failure(peer)
+        assert error.permanent is permanent
+        assert refusal[1][:3] in str(error)
+
+    def test_a_rejected_password_is_the_operators_matter_and_tried_again(self, peer: Peer, settings: Settings) -> None:
+        settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "watchdog", SECRET
+        error = self.failure(peer)
+        assert not error.permanent
+        assert SECRET not in str(error)
