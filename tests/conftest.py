@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import time
+from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 
 from teams import services
 from teams.models import Project, Team, User
 from teams.roles import Role
+from watchdog_project import embedded
+from watchdog_project.settings import broker_socket
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +33,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker(name):
                 item.add_marker(skip)
     items.sort(key=lambda item: item.get_closest_marker("live") is None)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """A running broker: Redis where REDIS_URL names it, else the embedded one. Its URL."""
+    if settings.REDIS_URL:
+        yield settings.REDIS_URL
+        return
+    path, folder = broker_socket(settings.DATA_DIR), settings.DATA_DIR / "broker"
+    embedded.prepare_broker(path, folder, 0)
+    with subprocess.Popen(embedded.broker_argv(path, folder), stdout=subprocess.DEVNULL) as server:
+        while embedded.ask_broker(path, b"PING\r\n") is None and server.poll() is None:
+            time.sleep(0.02)
+        yield settings.CELERY_BROKER_URL
+        server.terminate()
 
 
 def _person(email: str) -> User:

@@ -11,7 +11,9 @@ if "TEST_DATA_DIR" not in os.environ:
     _room = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     os.environ["TEST_DATA_DIR"] = tempfile.mkdtemp(prefix="watchdog-tests-", dir=_room)
     atexit.register(shutil.rmtree, os.environ["TEST_DATA_DIR"], ignore_errors=True)
-os.environ["DATA_DIR"] = os.environ["TEST_DATA_DIR"]
+# Each of several workers has a folder, and so a broker, of its own.
+os.environ["DATA_DIR"] = str(Path(os.environ["TEST_DATA_DIR"]) / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+Path(os.environ["DATA_DIR"]).mkdir(exist_ok=True)
 
 from watchdog_project.settings import *  # noqa: F403
 from watchdog_project.settings import DATA_DIR, DATABASES, EMBEDDED

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
@@ -57,7 +58,10 @@ def configure(options: dict[str, Any]) -> None:
 
 
 class RequestIdMiddleware:
-    """Name each request: the caller's `X-Request-ID` if it is a sane one, else a new one; it is answered back."""
+    """Name each request: the caller's `X-Request-ID` if it is a sane one, else a new one; it is answered back.
+
+    The name is kept until the request is finished: Django logs a 4xx after the last middleware.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -65,7 +69,14 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            response = self.get_response(request)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response
+
+
+def _forget_request(**_: Any) -> None:
+    structlog.contextvars.unbind_contextvars("request_id")
+
+
+request_finished.connect(_forget_request)

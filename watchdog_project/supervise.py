@@ -111,6 +111,7 @@ class Supervisor:
     children: list[Child]
     say: Callable[[str], None]
     hear: Callable[[str, str], None] | None = None
+    probe_every: float = 2.0
     stopping: bool = False
     _wake: threading.Event = field(default_factory=threading.Event)
     _looked_at: float = 0.0
@@ -184,7 +185,7 @@ class Supervisor:
             for child in self.children:
                 if child.is_well and child.is_well() is not False:
                     child.well_at = time.monotonic()
-            time.sleep(2)
+            time.sleep(self.probe_every)
 
     def stop(self, order: Iterable[tuple[Iterable[str], float]]) -> None:
         """End the children group by group: SIGTERM, at most so many seconds of waiting, then SIGKILL."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -68,6 +70,30 @@ def test_a_beat_is_accepted(running: Installation, key: str) -> None:
     status, answer = running.beat(key, agent="first", beat_id="first-1")
     assert (status, answer.get("status")) == (200, "ok"), answer
     assert "first-1" in stored(running)
+
+
+def post(running: Installation, key: str, body: bytes | Iterator[bytes]) -> int:
+    """POST a heartbeat by hand; an iterator goes out in chunks, without a length."""
+    line = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
+            line.request("POST", "/api/v1/heartbeat", body, {"X-API-Key": key, "Content-Type": "application/json"})
+        return line.getresponse().status
+    finally:
+        line.close()
+
+
+def test_a_body_in_chunks_is_read(running: Installation, key: str) -> None:
+    chunks = [b'{"agent": "chunky", "status": "ok", ', b'"beat_id": "chunk', b'ed-1"}']
+    assert post(running, key, iter(chunks)) == 200
+    assert "chunked-1" in stored(running)
+
+
+def test_a_body_that_is_too_large_is_refused_in_chunks_and_whole(running: Installation, key: str) -> None:
+    large = b'{"agent": "chunky", "status": "ok", "message": "' + b"x" * 10_000_000 + b'"}'
+    assert post(running, key, large) == 413
+    assert post(running, key, (large[at : at + 65536] for at in range(0, len(large), 65536))) == 413
+    assert post(running, key, iter([b""])) == 400
 
 
 @pytest.mark.parametrize("part", PARTS)

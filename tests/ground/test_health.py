@@ -1,0 +1,104 @@
+"""Probes: up is cheap and always answered; ready says what is wrong, and nothing secret."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from agents import watch
+from agents.models import Outage, Pulse
+from watchdog_project import celery_app, health
+
+
+def detector_ran(seconds_ago: float) -> None:
+    at = timezone.now() - timedelta(seconds=seconds_ago)
+    Pulse.objects.update_or_create(name=watch.DETECTOR, defaults={"at": at})
+
+
+def ready(client: Client) -> tuple[int, dict[str, str]]:
+    answer = client.get("/readyz")
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7:8000", "anything.example", "localhost"])
+def test_up_is_answered_by_any_name_and_without_a_database(client: Client, host: str) -> None:
+    answer = client.get("/healthz", headers={"host": host})
+    assert (answer.status_code, answer.content) == (200, b"ok\n")
+
+
+def test_ready_when_database_broker_and_detector_work(db: None, broker: str, client: Client) -> None:
+    detector_ran(3)
+    assert ready(client) == (200, {"database": "ok", "broker": "ok", "detector": "ok"})
+
+
+def test_a_readiness_probe_is_cheap(
+    db: None, broker: str, client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    detector_ran(0)
+    with django_assert_max_num_queries(2):
+        client.get("/readyz")
+
+
+def test_not_ready_before_the_detector_has_run(db: None, broker: str, client: Client) -> None:
+    assert ready(client) == (503, {"database": "ok", "broker": "ok", "detector": "has not run yet"})
+
+
+def test_not_ready_when_the_detector_stands_still(db: None, broker: str, client: Client) -> None:
+    detector_ran(34)
+    status, parts = ready(client)
+    assert (status, parts["detector"]) == (503, "last ran 34 s ago")
+
+
+def test_not_ready_without_a_broker(db: None, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector_ran(0)
+    lost = celery_app.connection_for_write("redis://user:secret@127.0.0.1:1/0")
+    monkeypatch.setattr(celery_app, "connection_for_write", lambda: lost)
+    status, parts = ready(client)
+    assert status == 503
+    assert parts["broker"].startswith("does not answer")
+    assert "secret" not in str(parts)
+
+
+def test_not_ready_without_a_database(db: None, broker: str, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OperationalError("password of watchdog@db is secret")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(connection, "cursor", refuse)
+        status, parts = ready(client)
+    assert status == 503
+    assert parts["database"] == parts["detector"] == "does not answer (OperationalError)"
+
+
+def test_the_web_notes_that_it_is_there_and_its_gaps(db: None) -> None:
+    health.note_edge()
+    assert Outage.objects.count() == 0
+    Pulse.objects.filter(name=watch.EDGE).update(at=timezone.now() - timedelta(seconds=60))
+    health.note_edge()
+    assert timezone.now() - Pulse.objects.get(name=watch.EDGE).at < timedelta(seconds=5)
+    assert Outage.objects.get().part == watch.EDGE
+
+
+def test_the_sign_of_life_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise OperationalError("the database is gone")
+
+    def sleep(_: float) -> None:
+        if len(tries) == 3:
+            raise SystemExit
+
+    monkeypatch.setattr(health, "note_edge", fail)
+    monkeypatch.setattr("watchdog_project.health.time.sleep", sleep)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    with pytest.raises(SystemExit):
+        health._beat_forever()
+    assert len(tries) == 3
