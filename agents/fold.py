@@ -53,6 +53,7 @@ class Hot(msgspec.Struct):
     memory_mb: float | None
     instance: str
     body_hash: int | None
+    body_at: datetime | None
     stored_after: float
     day: date | None
     tokens_today: int
@@ -141,7 +142,8 @@ def fold(hot: Hot, beat: Beat, given: Set, moment: Moment, source: str) -> Folde
     tokens, cost = (0, 0) if resent else (beat.tokens, beat.cost)
     note = _note(hot, beat)
     _forget_told(hot, beat, note)
-    _count(hot, tokens, cost, beat, moment)
+    _count(hot, tokens, cost, moment)
+    _remember_body(hot, beat, moment, resent=resent)
     progress = not resent and _is_progress(hot, beat)
     _mark_alive(hot, moment.received_at)
     _mark_progress(hot, beat, moment.received_at, progress=progress)
@@ -154,9 +156,9 @@ def fold(hot: Hot, beat: Beat, given: Set, moment: Moment, source: str) -> Folde
 
 def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
     """The second copy of an old client's beat; ours send a `beat_id` and are told apart by it."""
-    if beat.beat_id or hot.body_hash != beat.body_hash or not (beat.tokens or beat.cost) or hot.last_beat_at is None:
+    if beat.beat_id or hot.body_hash != beat.body_hash or not (beat.tokens or beat.cost) or hot.body_at is None:
         return False
-    apart = moment.received_at - hot.last_beat_at
+    apart = moment.received_at - hot.body_at
     return RESENT_AFTER <= apart <= RESENT_BEFORE and (hot.stored_after > LATE or moment.waited > JAM)
 
 
@@ -194,14 +196,20 @@ def _is_loop(key: str) -> bool:
     return key.split(":")[1] == "loop"
 
 
-def _count(hot: Hot, tokens: int, cost: int, beat: Beat, moment: Moment) -> None:
+def _count(hot: Hot, tokens: int, cost: int, moment: Moment) -> None:
     if hot.day is None or moment.today > hot.day:
         hot.day, hot.tokens_today, hot.cost_today = moment.today, 0, 0
     hot.tokens_today += tokens
     hot.cost_today += cost
     hot.cost_total += cost
-    hot.body_hash = beat.body_hash
-    hot.stored_after = moment.waited
+
+
+def _remember_body(hot: Hot, beat: Beat, moment: Moment, *, resent: bool) -> None:
+    """Beats without sums may come between the two copies; after the second one an equal body is a new beat."""
+    if resent:
+        hot.body_hash = None
+    elif beat.tokens or beat.cost:
+        hot.body_hash, hot.body_at, hot.stored_after = beat.body_hash, moment.received_at, moment.waited
 
 
 def _is_progress(hot: Hot, beat: Beat) -> bool:

@@ -151,8 +151,10 @@ class AgentState(models.Model):
     calls_hash = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
     instance = models.CharField(max_length=64, default="")
-    # The last body with sums and how long it took to store: an old client sends it again after 5 s without an answer.
+    # The last body with sums, when it came, how long it took to store: an old client sends it again after 5 s without
+    # an answer.
     body_hash = models.BigIntegerField(null=True)
+    body_at = models.DateTimeField(null=True)
     stored_after = models.FloatField(default=0)
     # Today, in the project's time zone
     day = models.DateField(null=True)

@@ -36,6 +36,7 @@ _TYPES: Final[dict[str, str]] = {
     "memory_mb": "float8",
     "instance": "text",
     "body_hash": "bigint",
+    "body_at": "timestamptz",
     "stored_after": "float8",
     "day": "date",
     "tokens_today": "bigint",
