@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,10 +27,26 @@ class UsageSerializer(serializers.Serializer[Any]):
     history_days = serializers.IntegerField()
 
 
+USAGE = OpenApiExample(
+    "On the Free plan",
+    {
+        "plan": "free",
+        "agents": {"used": 2, "limit": 3},
+        "members": {"used": 1, "limit": 3},
+        "projects": {"used": 1, "limit": 3},
+        "requests_per_minute": 200,
+        "history_days": 7,
+    },
+    response_only=True,
+)
+
+
 class Usage(APIView):
     """Of the team whose key this is."""
 
-    @extend_schema(operation_id="usage_read", responses=UsageSerializer)
+    @extend_schema(
+        operation_id="usage_read", summary="What the plan allows", responses=UsageSerializer, examples=[USAGE]
+    )
     def get(self, request: Request) -> Response:
         usage = limits.usage_of(caller_of(request).team_id)
         shares = {what: {"used": used, "limit": limit} for what, used, limit in usage.rows()}

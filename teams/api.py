@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import path
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
@@ -64,6 +64,27 @@ class RotateSerializer(serializers.Serializer[Any]):
     )
 
 
+_KEY = {
+    "id": 3,
+    "name": "production agents",
+    "scope": "agent",
+    "prefix": "cv_x4Tq8Lm2",
+    "created_at": "2026-11-01T08:00:00Z",
+    "last_used_at": "2026-11-23T20:25:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+}
+KEY = OpenApiExample("The key", _KEY, response_only=True, status_codes=["200"])
+MADE = OpenApiExample(
+    "With its plain text, once",
+    {**_KEY, "last_used_at": None, "api_key": "cv_x4Tq8Lm2…"},
+    response_only=True,
+    status_codes=["201"],
+)
+ASKED = OpenApiExample("For a fleet", {"name": "production agents", "scope": "agent"}, request_only=True)
+OVERLAP = OpenApiExample("A day to change over", {"overlap": 86_400}, request_only=True)
+
+
 def _shown(key: ApiKey, raw: str) -> dict[str, Any]:
     return {**KeySerializer(key).data, "api_key": raw}
 
@@ -76,12 +97,14 @@ class Keys(GenericAPIView[ApiKey]):
     def get_queryset(self) -> QuerySet[ApiKey]:
         return ApiKey.objects.filter(project_id=caller_of(self.request).project_id).order_by("-id")
 
-    @extend_schema(operation_id="keys_list", responses=KeySerializer(many=True))
+    @extend_schema(operation_id="keys_list", summary="API keys", responses=KeySerializer(many=True), examples=[KEY])
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(operation_id="keys_create", responses={201: NewKeySerializer})
+    @extend_schema(
+        operation_id="keys_create", summary="Make a key", responses={201: NewKeySerializer}, examples=[ASKED, MADE]
+    )
     def post(self, request: Request) -> Response:
         asked = self.get_serializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -102,11 +125,13 @@ def _key(request: Request, key_id: int) -> ApiKey:
 class Key(APIView):
     """One key; DELETE revokes it."""
 
-    @extend_schema(operation_id="keys_read", responses=KeySerializer)
+    @extend_schema(operation_id="keys_read", summary="One key", responses=KeySerializer, examples=[KEY])
     def get(self, request: Request, key_id: int) -> Response:
         return Response(KeySerializer(_key(request, key_id)).data)
 
-    @extend_schema(operation_id="keys_revoke", responses={204: OpenApiResponse(description="Revoked.")})
+    @extend_schema(
+        operation_id="keys_revoke", summary="Revoke a key", responses={204: OpenApiResponse(description="Revoked.")}
+    )
     def delete(self, request: Request, key_id: int) -> Response:
         services.revoke_key(key=_key(request, key_id), actor=caller_of(request).actor, now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -115,7 +140,13 @@ class Key(APIView):
 class Rotate(APIView):
     """Makes a key's successor; the old one works for `overlap` seconds longer."""
 
-    @extend_schema(operation_id="keys_rotate", request=RotateSerializer, responses={201: NewKeySerializer})
+    @extend_schema(
+        operation_id="keys_rotate",
+        summary="Make its successor",
+        request=RotateSerializer,
+        responses={201: NewKeySerializer},
+        examples=[OVERLAP, MADE],
+    )
     def post(self, request: Request, key_id: int) -> Response:
         asked = RotateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import FieldDoesNotExist
+from django.contrib.admin.utils import get_fields_from_path, unquote
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -190,13 +190,19 @@ class TeamScoped(Scoped):
         return [self._scoped_filter(item) for item in super().get_list_filter(request)]  # type: ignore[misc]
 
     def _scoped_filter(self, item: Any) -> Any:
+        if isinstance(item, tuple):
+            path, kind = item
+            scoped = (ScopedRelatedFilter, admin.RelatedOnlyFieldListFilter)
+            unscoped = issubclass(kind, admin.RelatedFieldListFilter) and not issubclass(kind, scoped)
+            return (path, ScopedRelatedFilter) if unscoped else item
         if not isinstance(item, str):
             return item
-        try:
-            field = self.opts.get_field(item)
-        except FieldDoesNotExist:
-            return item
-        return (item, ScopedRelatedFilter) if field.is_relation else item
+        field: Any = get_fields_from_path(self.model, item)[-1]
+        if field.is_relation:
+            return item, ScopedRelatedFilter
+        if LOOKUP_SEP in item and not field.choices and not isinstance(field, models.BooleanField | models.DateField):
+            raise ImproperlyConfigured(f"A filter on {item} would list the values of other teams.")
+        return item
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
         """A list shows all teams of a person, who may have less to say in some: leave those rows alone."""

@@ -178,6 +178,7 @@ ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[ClevAgent Watchdog] "
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
@@ -240,6 +241,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
     "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js"],
+    "DASHBOARD_CALLBACK": "agents.pages.dashboard",
     "SIDEBAR": {"show_search": False, "navigation": "watchdog_project.navigation.groups"},
     "ACCOUNT": {"navigation": "watchdog_project.navigation.account_links"},
     "COLORS": {

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
+from unfold.contrib.filters.admin import RelatedDropdownFilter
 
 from teams import services
-from teams.models import Project, Team, User
+from teams.models import ApiKey, Project, Team, User
 from teams.roles import Action, Role
-from teams.scoping import TeamAdmin, TeamScoped, teams_of
+from teams.scoping import ScopedRelatedFilter, TeamAdmin, TeamScoped, teams_of
 
 Browser = Callable[[User], Client]
 
@@ -51,6 +53,23 @@ def test_a_filter_on_a_relation_names_only_ones_own_rows(project: Project, stran
     page = client_of(stranger).get("/admin/teams/apikey/").content.decode()
     assert "Another" in page
     assert "Production" not in page
+
+
+@pytest.mark.parametrize("given", ["project", "project__team", ("project", RelatedDropdownFilter)])
+def test_whatever_filter_an_admin_names_for_a_relation_it_gets_the_scoped_one(given: Any) -> None:
+    page = TeamAdmin(ApiKey, admin.site)
+    path = given if isinstance(given, str) else given[0]
+    assert page._scoped_filter(given) == (path, ScopedRelatedFilter)
+
+
+@pytest.mark.parametrize("given", ["scope", "prefix", "project__strict", ("project", admin.RelatedOnlyFieldListFilter)])
+def test_other_filters_stay_as_they_are(given: Any) -> None:
+    assert TeamAdmin(ApiKey, admin.site)._scoped_filter(given) == given
+
+
+def test_a_filter_that_would_list_other_teams_values_is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured):
+        TeamAdmin(ApiKey, admin.site)._scoped_filter("project__name")
 
 
 def test_a_filter_value_of_another_team_finds_nothing(project: Project, stranger: User, client_of: Browser) -> None:
