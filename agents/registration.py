@@ -36,16 +36,17 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
         return ApiError(403, "unknown_project", "The project of this key has been deleted.")
     if AgentName.objects.filter(project_id=caller.project_id, name=beat.agent).exists():
         return None
-    refusal = _over_the_plan(caller)
+    refusal = over_the_plan(caller.team_id)
     if refusal is None:
         project = Project(pk=caller.project_id)
         create_agent(project=project, name=beat.agent, agent_type=beat.agent_type or "", now=now)
     return refusal
 
 
-def _over_the_plan(caller: Caller) -> ApiError | None:
-    plan = plan_of(caller.team_id)
-    if has_room(plan.agents, Agent.objects.filter(project__team_id=caller.team_id).count()):
+def over_the_plan(team_id: int) -> ApiError | None:
+    """The refusal of one more agent, if the team's plan has no room for it. Hold the team's row while you ask."""
+    plan = plan_of(team_id)
+    if has_room(plan.agents, Agent.objects.filter(project__team_id=team_id).count()):
         return None
     message = f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan."
     return ApiError(403, "agent_limit_reached", message)

@@ -13,7 +13,9 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 
 from agents.models import Agent, AgentName, AgentState
+from agents.registration import create_agent, over_the_plan
 from teams.errors import ApiError
+from teams.models import Project, Team
 from teams.services import audit
 
 SETTABLE: Final = (
@@ -29,6 +31,22 @@ SETTABLE: Final = (
     "restart_target",
     "rules",
 )
+
+
+@transaction.atomic
+def add_agent(*, project: Project, name: str, kind: str, actor: str, now: datetime) -> Agent:
+    """An agent made by hand, before its first heartbeat: what strict mode asks for. The name is free and valid.
+
+    Raises ApiError 403 `agent_limit_reached` when the team's plan has no room for it.
+    """
+    Team.objects.select_for_update(of=("self",)).get(pk=project.team_id)
+    refusal = over_the_plan(project.team_id)
+    if refusal is not None:
+        raise refusal
+    agent = create_agent(project=project, name=name, now=now)
+    Agent.objects.filter(pk=agent.pk).update(kind=kind)
+    _note(agent, "agent.created", actor)
+    return agent
 
 
 @transaction.atomic

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.contrib.auth import logout as sign_out
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
@@ -29,10 +28,6 @@ class Site(UnfoldAdminSite):
         if not isinstance(user, User) or not user.is_active:
             return False
         return user.is_superuser or bool(roles_of(request))
-
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """The way in leads to the fleet, not to a list of tables."""
-        return redirect(settings.ADMIN_HOME)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """To the sign-in page; who is signed in but in no team yet is told how to get into one."""

@@ -1,5 +1,9 @@
-"""The pages of agents and incidents."""
+"""The admin's pages of this app, one file a noun; `pages.py` has those that belong to no model."""
 
-from agents.admin import agents, incidents
+from agents import pages
+from agents.admin import agents, commands, incidents
+from teams.site import Site
 
-__all__ = ["agents", "incidents"]
+__all__ = ["agents", "commands", "incidents"]
+
+Site.pages.extend(pages.urls())

@@ -1,12 +1,178 @@
-"""The list of agents, and an agent's page."""
+"""The list of agents, worst first, and an agent's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
 
-from agents.models import Agent
-from teams.scoping import TeamAdmin
+from agents import commands, services, standing
+from agents.admin.buttons import Button, WithButtons
+from agents.admin.forms import AgentForm, NewAgentForm
+from agents.models import Agent, Heartbeat, Status
+from teams.admin.projects import actor
+from teams.roles import Action
+
+BEATS_SHOWN = INCIDENTS_SHOWN = COMMANDS_SHOWN = 20
+
+
+def target_text(agent: Agent) -> str:
+    """`systemd:research-agent.service`; empty when a runner could not know what to restart."""
+    return ":".join(commands.target_of(agent) or ())
+
+
+def explain_restart(agent: Agent) -> str:
+    return (
+        f"The runner is asked to restart {target_text(agent)}. It is asked once, and not at all if it does not come "
+        "for it within five minutes. Work that the agent has in hand is lost unless it saves it itself."
+    )
+
+
+def explain_stop(agent: Agent) -> str:
+    return (
+        f"The runner is asked to stop {target_text(agent)}, once, within five minutes. {agent} then counts as stopped: "
+        "its silence is no alarm, and nothing starts it again by itself. Its next heartbeat says that it is back."
+    )
+
+
+def restart(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    commands.request(agent=agent, action="restart", actor=by, reason=reason, now=now)
+    return f"The runner is asked to restart {agent}."
+
+
+def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    commands.request(agent=agent, action="stop", actor=by, reason=reason, now=now)
+    return f"The runner is asked to stop {agent}."
+
+
+def pause(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    services.pause(agent=agent, actor=by, now=now)
+    return f"{agent} is paused: its heartbeats are kept, and nobody is told of anything until it is resumed."
+
+
+def resume(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    services.resume(agent=agent, actor=by, now=now)
+    return f"{agent} is watched again."
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(Status.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
+        wanted = self.value()
+        if wanted is None:
+            return queryset
+        return queryset.alias(shown=standing.shown_status(timezone.now())).filter(shown=wanted)
 
 
 @admin.register(Agent)
-class AgentAdmin(TeamAdmin):
-    list_display = ("name", "project")
-    search_fields = ("name",)
+class AgentPage(WithButtons):
+    form = AgentForm
+    table_template = "agents/agents_table.html"
+    live_parts = {"now": "agents/agent_now.html", "past": "agents/agent_past.html"}
+    change_form_template = "agents/agent.html"
+    list_display = ["name", "project"]  # in words; the table shows more
+    sortable_by = ()
+    list_filter = ["project", StatusFilter]
+    list_select_related = ["project__team", "state__incident"]
+    search_fields = ["name", "names__name"]
+    search_help_text = "Search names and aliases"
+    actions = ["pause_selected", "resume_selected"]
+    fieldsets = [
+        ("Clocks", {"fields": [("interval", "grace"), "progress_timeout"]}),
+        ("Limits", {"fields": [("daily_budget_usd", "daily_token_limit")]}),
+        ("Restarting", {"fields": ["restart_policy", ("restart_type", "restart_target")]}),
+        ("Names and rules", {"fields": ["aliases", "kind", "labels", "rules"]}),
+    ]
+    buttons = (
+        Button("restart", "Restart", "restart_alt", restart, explain_restart, lambda a: not target_text(a)),
+        Button("stop", "Stop", "stop_circle", stop, explain_stop, lambda a: not target_text(a), tone="danger"),
+        Button("pause", "Pause", "pause_circle", pause, hidden=lambda a: a.paused_at is not None),
+        Button("resume", "Resume", "play_circle", resume, hidden=lambda a: a.paused_at is None),
+    )
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        return [standing.rank(timezone.now()).asc(), "project__name", "name", "pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return standing.fetched(super().get_queryset(request))
+
+    def rows(self, found: list[Agent], now: datetime) -> list[standing.Standing]:
+        return standing.of(found, now)
+
+    # The page
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return super().get_fieldsets(request, obj) if obj else [(None, {"fields": ["project", "name", "kind"]})]
+
+    def get_form(self, request: HttpRequest, obj: Agent | None = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is None:
+            kwargs["form"] = NewAgentForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def aliases(self, obj: Agent) -> str:
+        """For people who may look and not change."""
+        return ", ".join(services.aliases_of(obj)) or "–"
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        agent: Agent | None = context.get("original")
+        if agent is not None:
+            context |= self.live_context(request, agent, "now") | self.live_context(request, agent, "past")
+            context |= {"title": agent.name, "subtitle": None}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def live_context(self, request: HttpRequest, row: Agent, part: str) -> dict[str, Any]:
+        now = timezone.now()
+        shared = {"now": now, "original": row, "opts": self.opts}
+        if part == "now":
+            [stands] = standing.of([row], now)
+            signals = row.signals.filter(cleared_at__isnull=True)
+            buttons = self.buttons_for(request, row)
+            return {**shared, "row": stands, "signals": signals, "buttons": buttons, "target": target_text(row)}
+        return {
+            **shared,
+            "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN],
+            "incidents": row.incidents.all()[:INCIDENTS_SHOWN],
+            "commands": row.commands.all()[:COMMANDS_SHOWN],
+        }
+
+    # Writes
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        now, by = timezone.now(), actor(request)
+        if isinstance(form, AgentForm):
+            # The form has put its values into `obj` already; the service compares with what is stored.
+            stored = Agent.objects.select_related("project__team").get(pk=obj.pk)
+            services.change_agent(agent=stored, changes=form.changes, actor=by, now=now)
+            return
+        made = services.add_agent(project=obj.project, name=obj.name, kind=obj.kind, actor=by, now=now)
+        obj.pk = made.pk
+
+    def delete_model(self, request: HttpRequest, obj: Agent) -> None:
+        services.delete_agent(agent=obj, actor=actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        for agent in queryset:
+            self.delete_model(request, agent)
+
+    @admin.action(description="Pause the selected agents", permissions=[Action.OPERATE.value])
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        self._each(request, queryset, pause, "paused")
+
+    @admin.action(description="Resume the selected agents", permissions=[Action.OPERATE.value])
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        self._each(request, queryset, resume, "watched again")
+
+    def _each(self, request: HttpRequest, agents: Sequence[Agent] | QuerySet[Agent], run: Any, done: str) -> None:
+        rows, now = list(agents), timezone.now()
+        for agent in rows:
+            run(agent, actor(request), "", now)
+        self.message_user(request, f"{len(rows)} {done}.")

@@ -1,14 +1,120 @@
-"""The list of incidents, and an incident's page."""
+"""The list of incidents, open ones first, and an incident's page: read, and acted upon with its buttons."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Case, Q, QuerySet, Value, When
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
 
+from agents import incidents
+from agents.admin import agents
+from agents.admin.buttons import Button, WithButtons
 from agents.models import Incident
-from teams.scoping import TeamAdmin
+from teams.scoping import allowed_operator
+
+
+def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    incidents.acknowledge(incident=incident, actor=by, now=now)
+    return "Acknowledged: the others see that you look after it."
+
+
+def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    incidents.resolve(incident=incident, actor=by, now=now)
+    return "Resolved. If the same goes wrong again, that is a new incident."
+
+
+def over(incident: Incident) -> bool:
+    return incident.resolved_at is not None
+
+
+def no_target(incident: Incident) -> bool:
+    return over(incident) or not agents.target_text(incident.agent)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = parameter_name = "state"
+    QUERIES = {
+        "open": Q(resolved_at__isnull=True, acknowledged_at__isnull=True),
+        "acknowledged": Q(resolved_at__isnull=True, acknowledged_at__isnull=False),
+        "resolved": Q(resolved_at__isnull=False),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in self.QUERIES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Incident]) -> QuerySet[Incident]:
+        return queryset.filter(self.QUERIES.get(self.value() or "", Q()))
 
 
 @admin.register(Incident)
-class IncidentAdmin(TeamAdmin):
-    list_display = ("agent", "kind", "opened_at")
-    add_action = None
-    change_action = None
-    delete_action = None
+class IncidentPage(WithButtons):
+    add_action = change_action = delete_action = None
+    table_template = "agents/incidents_table.html"
+    live_parts = {"now": "agents/incident_now.html"}
+    list_display = ["reason", "agent"]  # in words; the table shows more
+    sortable_by = ()
+    list_filter = [StateFilter, "kind", "project"]
+    list_select_related = ["project__team", "agent__state"]
+    search_fields = ["reason", "agent__name"]
+    search_help_text = "Search agents and reasons"
+    actions = None
+    buttons = (
+        Button(
+            "acknowledge", "Acknowledge", "visibility", acknowledge,
+            hidden=lambda i: bool(i.acknowledged_at) or over(i), tone="primary",
+        ),
+        Button("resolve", "Resolve", "check_circle", resolve, hidden=over),
+        Button(
+            "restart", "Restart", "restart_alt", lambda i, *rest: agents.restart(i.agent, *rest),
+            lambda i: agents.explain_restart(i.agent), no_target,
+        ),
+        Button(
+            "stop", "Stop", "stop_circle", lambda i, *rest: agents.stop(i.agent, *rest),
+            lambda i: agents.explain_stop(i.agent), no_target, "danger",
+        ),
+        Button(
+            "pause", "Pause", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
+            hidden=lambda i: over(i) or i.agent.paused_at is not None,
+        ),
+    )  # fmt: skip
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return allowed_operator(request)
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        return [Case(When(resolved_at__isnull=True, then=Value(0)), default=Value(1)).asc(), "-opened_at", "-pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("project__team", "agent__state", "agent__project__team")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        incident = self.get_object(request, object_id)
+        if request.method != "GET" or not self.has_view_permission(request, incident):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **self.live_context(request, incident, "now"),
+            "title": f"Incident {incident.pk}",
+            "media": self.media,
+            "may_delete": self.has_delete_permission(request, incident),
+        }
+        return TemplateResponse(request, "agents/incident.html", context)
+
+    def live_context(self, request: HttpRequest, row: Incident, part: str) -> dict[str, Any]:
+        return {
+            "now": timezone.now(),
+            "original": row,
+            "opts": self.opts,
+            "buttons": self.buttons_for(request, row),
+            "signals": row.signals.select_related("agent"),
+            "events": row.events.prefetch_related("deliveries__channel"),
+            "commands": row.commands.all(),
+        }

@@ -1,0 +1,30 @@
+"""Commands, newest first: who asked for what, and what became of it."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from agents.admin.live import LiveList
+from agents.models import Command
+
+
+@admin.register(Command)
+class CommandPage(LiveList):
+    team_path = "agent__project__team"
+    add_action = change_action = delete_action = None
+    table_template = "agents/commands_table.html"
+    list_display = ["action", "agent"]  # in words; the table shows more
+    sortable_by = ()
+    list_filter = ["state", "action"]
+    list_select_related = ["agent__project__team"]
+    search_fields = ["agent__name", "target", "requested_by"]
+    actions = None
+    fields = [
+        "agent", "action", "type", "target", "state", "result", "requested_by", "reason",
+        "runner", "created_at", "expires_at", "leased_at", "finished_at",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("agent__project__team")

@@ -1,0 +1,167 @@
+"""Pages that belong to no model: the fleet at the front, and the first steps of a new project."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.db.models.lookups import LessThanOrEqual
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from agents import standing
+from agents.models import Agent, Incident, Status
+from teams import services
+from teams.admin.projects import actor
+from teams.models import Project
+from teams.roles import Action
+from teams.scoping import allowed, teams_of
+
+WORST_SHOWN = INCIDENTS_SHOWN = 8
+PROJECTS_SHOWN = 50
+AGENT = "my-agent"
+# htmx: take this answer, and stop asking.
+STOP_POLLING = 286
+
+
+def urls() -> list[URLPattern]:
+    """Addresses under `/admin/`."""
+    view = admin.site.admin_view
+    return [
+        path("fleet/", view(fleet_page), name="fleet"),
+        path("first-steps/", view(first_steps), name="first_steps"),
+        path("first-steps/key/", view(make_key), name="first_steps_key"),
+        path("first-steps/beat/", view(first_beat), name="first_steps_beat"),
+    ]
+
+
+# The fleet
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """For Unfold's `DASHBOARD_CALLBACK`."""
+    return {**context, **_fleet(request, timezone.now()), "title": "Fleet"}
+
+
+@require_safe
+def fleet_page(request: HttpRequest) -> HttpResponse:
+    """The part of the front page that changes."""
+    return TemplateResponse(request, "agents/fleet.html", _fleet(request, timezone.now()))
+
+
+def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    teams = teams_of(request.user)
+    agents = Agent.objects.filter(project__team__in=teams)
+    counts = dict(
+        agents.annotate(shown=standing.shown_status(now))
+        .values("shown")
+        .annotate(n=Count("pk"))
+        .values_list("shown", "n")
+    )
+    incidents = Incident.objects.open().filter(project__team__in=teams).select_related("project", "agent")
+    return {
+        "now": now,
+        "counts": [(status, counts.get(status.value, 0)) for status in Status],
+        "total": sum(counts.values()),
+        "bad": sum(counts.get(status, 0) for status in standing.BAD),
+        "rows": _worst(agents, now),
+        "incidents": incidents[:INCIDENTS_SHOWN],
+        "incident_count": incidents.count(),
+    }
+
+
+def _worst(agents: QuerySet[Agent], now: datetime) -> list[standing.Standing]:
+    """The agents that somebody should look at, worst first."""
+    rank = standing.rank(now)
+    found = agents.filter(LessThanOrEqual(rank, standing.WORST_FIRST.index(Status.LATE)))
+    return standing.of(standing.fetched(found).order_by(rank, "name", "pk")[:WORST_SHOWN], now)
+
+
+# The first steps
+
+
+@require_safe
+def first_steps(request: HttpRequest) -> HttpResponse:
+    """From a new project to its first heartbeat, in under a minute."""
+    project = _project(request, request.GET.get("project"))
+    return TemplateResponse(request, "agents/first_steps.html", _steps(request, project))
+
+
+@require_POST
+def make_key(request: HttpRequest) -> HttpResponse:
+    """Make a key and show it, in this answer and nowhere else. With `first`, only for a project that has none."""
+    project = _project(request, request.POST.get("project"))
+    if project is None or not allowed(request, Action.MANAGE, project.team_id):
+        raise PermissionDenied
+    raw = "" if "first" in request.POST and project.api_keys.exists() else _new_key(project, actor(request))
+    template = "agents/first_steps_setup.html" if getattr(request, "htmx", False) else "agents/first_steps.html"
+    return TemplateResponse(request, template, _steps(request, project, raw))
+
+
+def _new_key(project: Project, by: str) -> str:
+    return services.issue_key(project=project, name="first steps", scope="agent", actor=by)[1]
+
+
+@require_safe
+def first_beat(request: HttpRequest) -> HttpResponse:
+    """Whether a heartbeat has come yet."""
+    project = _project(request, request.GET.get("project"))
+    context = _beat(project, timezone.now())
+    return TemplateResponse(
+        request, "agents/first_steps_beat.html", context, status=STOP_POLLING if context["agent"] else 200
+    )
+
+
+def _projects(request: HttpRequest) -> QuerySet[Project]:
+    return Project.objects.filter(team__in=teams_of(request.user)).select_related("team").order_by("-pk")
+
+
+def _project(request: HttpRequest, wanted: str | None) -> Project | None:
+    """The project that was asked for, else the newest; 404 for those of others."""
+    if wanted is None:
+        return _projects(request).first()
+    found = _projects(request).filter(pk=wanted).first() if wanted.isdecimal() and len(wanted) < 19 else None
+    if found is None:
+        raise Http404("There is no such project.")
+    return found
+
+
+def _steps(request: HttpRequest, project: Project | None, raw: str = "") -> dict[str, Any]:
+    now = timezone.now()
+    context = {
+        **admin.site.each_context(request),
+        "title": "First steps",
+        "projects": _projects(request)[:PROJECTS_SHOWN],
+        "raw": raw,
+        **_lines(raw or "YOUR_KEY", settings.BASE_URL),
+    }
+    if project is not None:
+        context |= {**_beat(project, now), "keys": project.api_keys.filter(revoked_at__isnull=True).count()}
+        context["may_make_keys"] = allowed(request, Action.MANAGE, project.team_id)
+    return context
+
+
+def _lines(key: str, server: str) -> dict[str, str]:
+    """What to paste; complete but for the key, if it is not at hand."""
+    return {
+        "server": server,
+        "python": f'import clevagent\nclevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")',
+        "curl": (
+            f"curl -X POST {server}/api/v1/heartbeat -H 'X-API-Key: {key}' -H 'Content-Type: application/json' "
+            f"""-d '{{"agent": "{AGENT}", "status": "ok"}}'"""
+        ),
+        "runner": f"clevagent-runner start --watch systemd:{AGENT}.service --api-key {key} --endpoint {server}",
+    }
+
+
+def _beat(project: Project | None, now: datetime) -> dict[str, Any]:
+    """The agent that reported last, if any did."""
+    agents = Agent.objects.filter(project=project, state__last_beat_at__isnull=False)
+    return {"now": now, "project": project, "agent": standing.fetched(agents).order_by("-state__last_beat_at").first()}

@@ -1,0 +1,173 @@
+"""How an agent stands at a moment: its status, both clocks, what it spent today. Reads, never writes.
+
+The stored status is what the review last concluded; only `late` follows from the clock, here and in `rank`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from django.db.models import Case, F, FloatField, Func, IntegerField, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce, Greatest
+from django.db.models.lookups import GreaterThan
+
+from agents import clocks, watch, wording
+from agents.models import Agent, AgentState, Incident, Status
+
+WORST_FIRST: Final = [status.value for status in Status]
+# What asks for a person: everything that is worse than late.
+BAD: Final = (Status.DOWN, Status.STALLED, Status.WARNING)
+# Stored statuses that turn late when the beat is due.
+_CAN_BE_LATE: Final = (Status.OK, Status.NEW, Status.WAITING)
+# Of the bar: how much of it the allowed time takes; the rest is being overdue.
+BAR: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """One clock as it is shown. `share` is how much of its time has gone, 0 to 1; `tone` is good, late or bad."""
+
+    text: str
+    deadline: datetime
+    last_at: datetime
+    allowed: float
+    share: float
+    tone: str
+
+    @property
+    def width(self) -> int:
+        return round(self.share * BAR)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One agent at one moment. Clocks are None when they do not run. Money is micro-dollars."""
+
+    agent: Agent
+    status: str
+    alive: Dial | None
+    progress: Dial | None
+    interval: float
+    tokens: int
+    cost: int
+    budget: int | None
+    incident: Incident | None
+
+    @property
+    def label(self) -> str:
+        return str(Status(self.status).label)
+
+    @property
+    def state(self) -> AgentState:
+        return self.agent.state
+
+    @property
+    def spent(self) -> int | None:
+        """Percent of today's budget."""
+        return round(100 * self.cost / self.budget) if self.budget else None
+
+
+def of(agents: Iterable[Agent], now: datetime) -> list[Standing]:
+    """How these agents stand. Reads `project`, `state` and `state.incident`: fetch them ahead."""
+    outages = watch.outages(now)
+    return [_standing(agent, outages, now) for agent in agents]
+
+
+def fetched(agents: QuerySet[Agent]) -> QuerySet[Agent]:
+    """With all that `of` reads."""
+    return agents.select_related("project__team", "state__incident")
+
+
+def _standing(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> Standing:
+    state = agent.state
+    grace = agent.grace if agent.grace is not None else agent.project.default_grace
+    given = clocks.Settings(agent.interval, grace, agent.progress_timeout)
+    alive = clocks.alive(given, state, outages)
+    runs = state.status not in (Status.PAUSED, Status.STOPPED)
+    incident = state.incident if state.incident and not state.incident.resolved_at else None
+    tokens, cost = today(state, now.astimezone(ZoneInfo(agent.project.time_zone)).date())
+    return Standing(
+        agent=agent,
+        status=_status(state, alive, now),
+        alive=_dial(alive, state.last_beat_at, now) if runs else None,
+        progress=_dial(clocks.progress(given, state, outages), state.last_progress_at, now) if runs else None,
+        interval=clocks.interval(given, state),
+        tokens=tokens,
+        cost=cost,
+        budget=_budget(agent),
+        incident=incident,
+    )
+
+
+def today(state: AgentState, day: date) -> tuple[int, int]:
+    """Tokens and micro-dollars of that day; the hot row may still hold yesterday's."""
+    return (state.tokens_today, state.cost_today) if state.day == day else (0, 0)
+
+
+def _budget(agent: Agent) -> int | None:
+    return agent.state.cost_limit if agent.daily_budget_usd is None else round(agent.daily_budget_usd * 1_000_000)
+
+
+def _status(state: AgentState, alive: clocks.Clock | None, now: datetime) -> str:
+    if state.agent.paused_at:
+        return Status.PAUSED
+    if alive is not None and alive.due_at < now and state.status in _CAN_BE_LATE:
+        return Status.LATE
+    return state.status
+
+
+def _dial(clock: clocks.Clock | None, last: datetime | None, now: datetime) -> Dial | None:
+    """Green until it is due, amber up to the deadline, red after it."""
+    if clock is None or last is None:
+        return None
+    allowed = (clock.deadline - last).total_seconds()
+    share = min(1.0, max(0.0, (now - last).total_seconds() / allowed)) if allowed > 0 else 1.0
+    tone = "good" if now <= clock.due_at else "late" if now < clock.deadline else "bad"
+    return Dial(wording.due(clock.due_at, now), clock.deadline, last, allowed, share, tone)
+
+
+class _Epoch(Func):
+    """A time as seconds since 1970, on both databases."""
+
+    output_field = FloatField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="EXTRACT(EPOCH FROM %(expressions)s)", **extra)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="((JULIANDAY(%(expressions)s) - 2440587.5) * 86400.0)", **extra
+        )
+
+
+def is_late(now: datetime) -> Q:
+    """For a query: past the interval by the clock, not yet concluded upon. Our own outages do not count here."""
+    learned = Greatest(
+        F("state__usual_gap"),
+        Case(
+            When(state__beats__gte=clocks.LEARNED_AFTER, then=Value(clocks.LEARNED_SMALLEST)),
+            default=Value(clocks.DEFAULT_INTERVAL),
+            output_field=FloatField(),
+        ),
+    )
+    unlearned = Case(When(state__usual_gap__isnull=True, then=Value(clocks.DEFAULT_INTERVAL)), default=learned)
+    every = Coalesce("interval", "state__declared_interval", unlearned, output_field=FloatField())
+    seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
+    due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
+    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
+
+
+def shown_status(now: datetime) -> Case:
+    """For a query: the status that is shown."""
+    return Case(When(is_late(now), then=Value(Status.LATE.value)), default=F("state__status"))
+
+
+def rank(now: datetime) -> Case:
+    """For a query: 0 is the worst."""
+    ranks = [When(state__status=status, then=Value(place)) for place, status in enumerate(WORST_FIRST)]
+    late = When(is_late(now), then=Value(WORST_FIRST.index(Status.LATE)))
+    return Case(late, *ranks, default=Value(len(ranks)), output_field=IntegerField())

@@ -1,0 +1,93 @@
+"""How pages say durations, times, numbers and money. Pure: no Django, no clock.
+
+Durations are seconds, money is whole micro-dollars, times are aware.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+_UNITS: Final = ((86_400, "day"), (3_600, "h"), (60, "min"))
+# From how many of a unit on the next smaller one is left out: 2 h 5 min, but 12 h.
+_COARSE: Final = 10
+_MICRO: Final = 1_000_000
+
+
+def duration(seconds: float) -> str:
+    """`34 s`, `12 min`, `2 h 5 min`, `3 days`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    size, unit = next(pair for pair in _UNITS if whole >= pair[0])
+    count = whole // size
+    text = f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return text if count >= _COARSE or unit == "min" else text + _rest(whole % size, unit)
+
+
+def _rest(seconds: int, after: str) -> str:
+    smaller = seconds // 3_600 if after == "day" else seconds // 60
+    return f" {smaller} {'h' if after == 'day' else 'min'}" if smaller else ""
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """`34 s ago`; `just now` within a second, or when the two clocks disagree."""
+    seconds = (now - then).total_seconds()
+    return f"{duration(seconds)} ago" if seconds >= 1 else "just now"
+
+
+def due(at: datetime, now: datetime) -> str:
+    """`due in 34 s` before a moment, `12 min overdue` after it."""
+    left = (at - now).total_seconds()
+    return f"due in {duration(left)}" if left >= 0 else f"{duration(-left)} overdue"
+
+
+def exact(at: datetime, zone: tzinfo) -> str:
+    """`23 Nov 2026, 20:25:57 CET`."""
+    local = at.astimezone(zone)
+    return f"{local.day} {local:%b %Y, %H:%M:%S %Z}"
+
+
+def money(micros: int) -> str:
+    """`$1,234.50`; under a cent with as many places as it needs."""
+    if 0 < abs(micros) < 10_000:
+        return f"${micros / _MICRO:.6f}".rstrip("0")
+    return f"${micros / _MICRO:,.2f}"
+
+
+def count(number: int) -> str:
+    """`950`, `12,400`, `1.2 M`."""
+    return f"{number:,}" if abs(number) < _MICRO else f"{number / _MICRO:,.1f} M"
+
+
+def label(name: str) -> str:
+    """A name from evidence as people read it: `last_heartbeat_at` is `Last heartbeat`."""
+    return name.removesuffix("_at").removesuffix("_usd").replace("_", " ").capitalize()
+
+
+def rows(evidence: dict[str, Any], zone: tzinfo) -> list[tuple[str, str]]:
+    """Evidence as label and text, without what is empty."""
+    return [
+        (label(name), said(name, value, zone)) for name, value in evidence.items() if value not in (None, "", [], {})
+    ]
+
+
+def said(name: str, value: Any, zone: tzinfo) -> str:
+    """One value of evidence: its name tells whether it is a time (`_at`), money (`_usd`) or seconds (`_gap`)."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and (name.endswith("_at") or name == "deadline"):
+        return _moment(value, zone)
+    if not isinstance(value, int | float):
+        return str(value)
+    if name.endswith("_usd"):
+        return money(round(value * _MICRO))
+    return duration(value) if name in ("interval", "timeout") or name.endswith("_gap") else f"{value:,}"
+
+
+def _moment(text: str, zone: tzinfo) -> str:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return exact(at, zone) if at.tzinfo else text

@@ -1,0 +1,93 @@
+// Parts of a page that poll: `hx-ext="live" hx-swap="live"` changes only what differs, so that focus, selection and
+// ticked boxes stay. Elements that may move carry data-key.
+(() => {
+  "use strict";
+  const KEPT = new Set(["checked", "open"]);
+
+  const keyOf = (node) => (node.dataset ? node.dataset.key : undefined);
+  const alike = (old, fresh) => old.nodeName === fresh.nodeName && keyOf(old) === keyOf(fresh);
+
+  const patchAttributes = (old, fresh) => {
+    for (const { name } of [...old.attributes]) {
+      // Rows that are selected are marked by a class of the admin's own.
+      const kept = KEPT.has(name) || (name === "class" && old.nodeName === "TR");
+      if (!fresh.hasAttribute(name) && !kept) old.removeAttribute(name);
+    }
+    for (const { name, value } of [...fresh.attributes]) {
+      if (old.getAttribute(name) !== value && !KEPT.has(name)) old.setAttribute(name, value);
+    }
+  };
+
+  const patchChildren = (old, fresh) => {
+    const children = [...fresh.childNodes];
+    const wanted = new Set(children.map(keyOf));
+    const keyed = new Map();
+    for (const child of [...old.children]) {
+      const key = keyOf(child);
+      if (key === undefined) continue;
+      if (wanted.has(key)) keyed.set(key, child);
+      else child.remove();
+    }
+    let at = old.firstChild;
+    for (const child of children) {
+      const match = keyOf(child) === undefined ? at : keyed.get(keyOf(child));
+      if (!match || !alike(match, child)) {
+        old.insertBefore(document.importNode(child, true), at);
+        continue;
+      }
+      if (match === at) at = at.nextSibling;
+      else old.insertBefore(match, at);
+      patch(match, child);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  };
+
+  const patch = (old, fresh) => {
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
+    }
+    patchAttributes(old, fresh);
+    patchChildren(old, fresh);
+  };
+
+  const keepingFocus = (work) => {
+    const focused = document.activeElement;
+    work();
+    if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+  };
+
+  htmx.defineExtension("live", {
+    isInlineSwap: (style) => style === "live",
+    handleSwap: (style, target, fragment) => {
+      const fresh = fragment.querySelector(`#${target.id}`);
+      if (style !== "live" || !fresh) return false;
+      keepingFocus(() => {
+        if (!fresh.className.includes("w-")) fresh.className = target.className;
+        target.classList.remove("w-stale");
+        target.className = fresh.className;
+        patchChildren(target, fresh);
+      });
+      return [];
+    },
+  });
+
+  const isLive = (event) => event.target.getAttribute && event.target.getAttribute("hx-swap") === "live";
+  const stale = (event) => {
+    if (isLive(event)) event.target.classList.add("w-stale");
+  };
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (isLive(event) && document.hidden) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, pathInfo } = event.detail;
+    // Signed out meanwhile: the answer is the sign-in page.
+    const elsewhere = new URL(xhr.responseURL, location.href).pathname !== new URL(pathInfo.requestPath, location.href).pathname;
+    if (isLive(event) && elsewhere) location.reload();
+  });
+  for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) document.addEventListener(name, stale);
+})();
