@@ -80,6 +80,42 @@ NEW_WEBHOOK = OpenApiExample(
 NEW_EMAIL = OpenApiExample(
     "E-mail", {"kind": "email", "name": "On call", "config": {"to": ["ops@example.com"]}}, request_only=True
 )
+_CHANNEL = {
+    "id": 5,
+    "kind": "webhook",
+    "name": "Our receiver",
+    "config": {"url": "https://example.com/hooks/watchdog"},
+    "enabled": True,
+    "disabled_reason": "",
+    "created_at": "2026-11-01T08:00:00Z",
+    "last_sent_at": "2026-11-23T20:26:01Z",
+    "failing_since": None,
+    "last_error": "",
+}
+_DELIVERY = {
+    "id": 311,
+    "message_id": "msg_2mXh7Vq9",
+    "channel": {"id": 5, "kind": "webhook", "name": "Our receiver"},
+    "event": "opened",
+    "incident": 204,
+    "state": "sent",
+    "attempts": 1,
+    "created_at": "2026-11-23T20:26:00Z",
+    "next_try_at": None,
+    "sent_at": "2026-11-23T20:26:01Z",
+    "last_error": "",
+}
+_ONE = {"count": 1, "next": None, "previous": None}
+CHANNEL = OpenApiExample("The channel", _CHANNEL, response_only=True, status_codes=["200"])
+CREATED = OpenApiExample(
+    "With its secret, once", {**_CHANNEL, "secret": "whsec_MfKQ9r8GKYqr"}, response_only=True, status_codes=["201"]
+)
+CHANNELS = OpenApiExample("One channel", {**_ONE, "results": [_CHANNEL]}, response_only=True, status_codes=["200"])
+CHANGES = OpenApiExample("Switch it off", {"enabled": False}, request_only=True)
+TESTED = OpenApiExample(
+    "It arrived", {**_DELIVERY, "event": "test", "incident": None}, response_only=True, status_codes=["200"]
+)
+DELIVERIES = OpenApiExample("One message", {**_ONE, "results": [_DELIVERY]}, response_only=True, status_codes=["200"])
 
 
 def channel_dict(channel: Channel) -> dict[str, Any]:
@@ -131,6 +167,7 @@ class ChannelsView(ChannelView):
         tags=["channels"],
         parameters=[shapes.LIMIT, shapes.OFFSET],
         responses=shapes.answers(200, shapes.page_of(ChannelDetail), 422),
+        examples=[CHANNELS],
     )
     def get(self, request: Request) -> Response:
         return self.page(self.channels(), channel_dict)
@@ -141,7 +178,7 @@ class ChannelsView(ChannelView):
         tags=["channels"],
         request=NewChannel,
         responses=shapes.answers(201, CreatedChannel, 400, 415, 422),
-        examples=[NEW_WEBHOOK, NEW_EMAIL],
+        examples=[NEW_WEBHOOK, NEW_EMAIL, CREATED],
     )
     def post(self, request: Request) -> Response:
         given = valid(NewChannel, request.data)
@@ -159,6 +196,7 @@ class OneChannelView(ChannelView):
         summary="One channel",
         tags=["channels"],
         responses=shapes.answers(200, ChannelDetail, 404),
+        examples=[CHANNEL],
     )
     def get(self, request: Request, pk: int) -> Response:
         return Response(channel_dict(self.found(self.channels(), pk)))
@@ -169,6 +207,7 @@ class OneChannelView(ChannelView):
         tags=["channels"],
         request=ChannelChanges,
         responses=shapes.answers(200, ChannelDetail, 400, 404, 415, 422),
+        examples=[CHANGES, CHANNEL],
     )
     def patch(self, request: Request, pk: int) -> Response:
         channel = self.found(self.channels(), pk)
@@ -197,6 +236,7 @@ class TestView(ChannelView):
         tags=["channels"],
         request=None,
         responses=shapes.answers(200, DeliveryDetail, 404),
+        examples=[TESTED],
     )
     def post(self, request: Request, pk: int) -> Response:
         channel = self.found(self.channels(), pk)
@@ -213,6 +253,7 @@ class DeliveriesView(ProjectView):
         tags=["channels"],
         parameters=[shapes.LIMIT, shapes.OFFSET],
         responses=shapes.answers(200, shapes.page_of(DeliveryDetail), 422),
+        examples=[DELIVERIES],
     )
     def get(self, request: Request) -> Response:
         mine = Delivery.objects.filter(channel__project=self.caller.project_id).select_related("channel", "event")

@@ -112,7 +112,8 @@ def _missed(delivery: Delivery, channel: Channel, error: ChannelError, now: date
     if again:
         _write(delivery, next_try_at=again, last_error=text)
     else:
-        _write(delivery, state=Delivery.State.FAILED, last_error=text)
+        given_up = "" if is_test or error.permanent else "Given up after 24 hours: "
+        _write(delivery, state=Delivery.State.FAILED, last_error=(given_up + text)[:300])
     _note(channel, last_error=text, failing_since=channel.failing_since or now)
     if error.disable:
         _note(channel, enabled=False, disabled_reason=text)
