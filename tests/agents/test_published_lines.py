@@ -1,6 +1,6 @@
 """What the published clients really do, and what follows for the server: each line a test, in the order of the table.
 
-The clients are SDK 0.4.0 and `clevagent-runner` 0.1.0. Neither sends its interval, version, instance, sequence or time.
+SDK 0.4.0 sends no interval, version, instance, sequence or time. The runner has a file of its own.
 """
 
 from __future__ import annotations
@@ -11,31 +11,22 @@ from typing import Any
 
 import pytest
 
-from agents import commands, incidents, ingest, rate, watch
+from agents import incidents, ingest, rate, watch
 from agents.beat import decode
-from agents.models import Agent, AgentState, Command, Heartbeat, Outage, Signal, Status
-from agents.services import add_alias
-from teams.errors import ApiError
-from tests.agents.api.conftest import Call, caller
+from agents.models import Command, Heartbeat, Outage, Signal, Status
+from tests.agents.api.conftest import caller
 from tests.agents.conftest import T0, World
 
 SOURCE = "1/10.0.0.1"
 PROMPTS = [f"{number:016x}" for number in range(5)]
 STUCK: dict[str, Any] = {"iteration_count": 7, "prompt_hashes": PROMPTS}
 SEARCH: dict[str, Any] = {"name": "search_docs", "args": "query=release notes"}
-WATCHED: dict[str, Any] = {"restart_type": "systemd", "restart_target": "research-agent.service"}
-RUNNER: dict[str, Any] = {"agent": "research-agent.service", "source": SOURCE, **WATCHED}
 
 
 def progress_of(world: World, agent: str = "bot") -> float | None:
     """Seconds after T0 of the last progress."""
     at = world.state(agent).last_progress_at
     return None if at is None else (at - T0).total_seconds()
-
-
-@pytest.fixture
-def as_runner(api_key: str) -> Call:
-    return caller(api_key)
 
 
 # A stuck main loop keeps sending `ok` beats with the old count and the old five prompts
@@ -265,12 +256,6 @@ def test_one_answer_holds_one_warning(world: World) -> None:
     assert world.beat(4).warning is None
 
 
-def test_a_runner_is_never_warned(world: World) -> None:
-    world.beat(0, **RUNNER)
-    AgentState.objects.update(warnings=[["1:loop:1", "a loop"]])
-    assert world.beat(1, **RUNNER).warning is None
-
-
 # `on_loop="stop"` is `os._exit(1)`, and a supervisor starts it again
 
 
@@ -412,273 +397,3 @@ def test_repeated_text_alone_is_no_progress_and_with_other_progress_it_is(world:
     assert progress_of(world) == 0
     world.beat(120, message="node: research", tokens_used=5)
     assert progress_of(world) == 120
-
-
-# Any answer of `/commands` that is not a list ends the runner
-
-
-@pytest.mark.parametrize("key", [None, "nonsense", "cv_" + "a" * 40])
-def test_without_a_known_key_the_commands_are_an_empty_list(db: None, key: str | None) -> None:
-    answer = caller(key)("GET", "commands")
-    assert (answer.status_code, answer.json()) == (401, [])
-
-
-def test_over_the_rate_the_commands_are_an_empty_list(world: World, as_runner: Call) -> None:
-    with world.clock(0) as now:
-        rate.count_call(world.caller, now)
-        answers = [as_runner("GET", "commands") for _ in range(200)]
-    assert [answers[0].json(), answers[-1].json()] == [[], []]
-    assert answers[-1].status_code == 429
-
-
-def test_when_we_fail_ourselves_the_commands_are_an_empty_list(
-    as_runner: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(**_: object) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(commands, "hand_out", fail)
-    answer = as_runner("GET", "commands")
-    assert (answer.status_code, answer.json()) == (500, [])
-
-
-def test_with_nothing_to_do_the_commands_are_an_empty_list(as_runner: Call) -> None:
-    answer = as_runner("GET", "commands")
-    assert (answer.status_code, answer.json()) == (200, [])
-
-
-# Runner: no lease, no ack, and its result is not sent again
-
-HERE, THERE = "10.0.0.1", "10.0.0.2"
-
-
-class Runners:
-    """Published runners on one key, told apart by their address alone."""
-
-    def __init__(self, world: World, call: Call) -> None:
-        self.world, self.call = world, call
-
-    def beat(self, at: float, address: str = HERE, **fields: Any) -> None:
-        body = {"agent": "research-agent.service", "status": "ok", **WATCHED, **fields}
-        with self.world.clock(at):
-            assert self.call("POST", "heartbeat", body, REMOTE_ADDR=address).status_code == 200
-
-    def poll(self, at: float, address: str = HERE) -> list[dict[str, Any]]:
-        with self.world.clock(at):
-            handed: list[dict[str, Any]] = self.call("GET", "commands", REMOTE_ADDR=address).json()
-            return handed
-
-    def say(self, at: float, command: int, status: str, message: str, address: str = HERE) -> Command:
-        body = {"status": status, "message": message}
-        with self.world.clock(at):
-            answer = self.call("POST", f"commands/{command}/result", body, REMOTE_ADDR=address)
-        assert answer.status_code == 200
-        return Command.objects.get(pk=command)
-
-    def agent(self) -> Agent:
-        return self.world.agent("research-agent.service")
-
-    def ask(self, at: float, action: str = "stop") -> Command:
-        with self.world.clock(at) as now:
-            return commands.request(agent=self.agent(), action=action, actor="owner@example.com", reason="", now=now)
-
-
-@pytest.fixture
-def runners(world: World, as_runner: Call) -> Runners:
-    """One runner that reports its target and asks for commands."""
-    made = Runners(world, as_runner)
-    made.beat(0)
-    assert made.poll(0) == []
-    return made
-
-
-NOT_REGISTERED = "target 'systemd:research-agent.service' not registered with --watch"
-
-
-def test_a_command_is_handed_out_once_as_runners_read_it(runners: Runners) -> None:
-    command = runners.ask(5)
-    handed = {"id": command.pk, "action": "stop", "type": "systemd", "target": "research-agent.service"}
-    assert runners.poll(10) == [handed]
-    assert [runners.poll(at) for at in range(20, 900, 10)] == [[]] * 88
-
-
-def test_a_command_whose_result_was_lost_expires_and_is_never_handed_out_again(runners: Runners) -> None:
-    command = runners.ask(5)
-    runners.poll(10)
-    with runners.world.clock(310) as now:
-        assert commands.expire(now) == 1
-    assert (runners.poll(311), runners.poll(320, THERE)) == ([], [])
-    command.refresh_from_db()
-    assert (command.state, command.result) == ("expired", "the runner took it and sent no result")
-
-
-def test_a_command_nobody_asked_for_in_time_is_void(runners: Runners) -> None:
-    runners.ask(5)
-    assert runners.poll(306) == []
-
-
-# Two runners on one key
-
-
-def test_a_command_goes_to_the_runner_that_last_reported_the_target(runners: Runners) -> None:
-    runners.beat(1, THERE)
-    runners.poll(1, THERE)
-    command = runners.ask(5)
-    assert runners.poll(6, HERE) == []
-    assert [handed["id"] for handed in runners.poll(7, THERE)] == [command.pk]
-
-
-def test_not_registered_is_not_mine_and_the_other_gets_it(runners: Runners) -> None:
-    command = runners.ask(5)
-    runners.poll(10)
-    assert runners.say(10, command.pk, "rejected", NOT_REGISTERED).state == "pending"
-    assert [handed["id"] for handed in runners.poll(12, THERE)] == [command.pk]
-    assert runners.say(13, command.pk, "completed", "Stopped", THERE).state == "completed"
-
-
-def test_two_runners_behind_one_address_pass_a_command_on_until_the_right_one_has_it(runners: Runners) -> None:
-    command = runners.ask(5)
-    assert len(runners.poll(6)) == 1
-    runners.say(6, command.pk, "rejected", NOT_REGISTERED)
-    assert [handed["id"] for handed in runners.poll(9)] == [command.pk]
-    assert runners.say(9, command.pk, "completed", "Stopped").state == "completed"
-
-
-def test_a_runner_that_always_says_not_registered_is_not_asked_for_ever(runners: Runners) -> None:
-    command = runners.ask(5)
-    handed = 0
-    for at in range(10, 300, 10):
-        for _ in runners.poll(at):
-            handed += 1
-            runners.say(at, command.pk, "rejected", NOT_REGISTERED)
-    assert 1 < handed <= 5
-    with runners.world.clock(306) as now:
-        commands.expire(now)
-    command.refresh_from_db()
-    assert command.state == "expired"
-
-
-# Runner restarts whatever it sees down
-
-
-def test_a_restart_of_the_runner_s_own_is_in_the_history(runners: Runners, full_key: str) -> None:
-    runners.beat(30, status="error", message="research-agent.service is not responding")
-    runners.beat(33, message="Auto-restarted successfully")
-    with runners.world.clock(40):
-        beats = caller(full_key)("GET", f"agents/{runners.agent().pk}/heartbeats").json()["results"]
-    assert beats[0]["content"]["message"] == "Auto-restarted successfully"
-
-
-def test_a_target_that_was_told_to_stop_raises_no_alarm_for_being_down(runners: Runners) -> None:
-    command = runners.ask(5)
-    runners.poll(10)
-    runners.say(10, command.pk, "completed", "Stopped systemd:research-agent.service")
-    for at in range(40, 400, 30):
-        runners.beat(at, status="error", message="research-agent.service is not responding")
-        runners.beat(at + 1, status="error", message="Not responding — auto-restart failed")
-        runners.world.look(at + 2)
-    assert runners.world.incidents() == []
-    assert runners.world.state("research-agent.service").status == Status.STOPPED
-
-
-def test_a_stopped_target_that_the_runner_restarts_is_back_without_an_alarm(runners: Runners) -> None:
-    command = runners.ask(5)
-    runners.poll(10)
-    runners.say(10, command.pk, "completed", "Stopped systemd:research-agent.service")
-    runners.world.look(11)
-    runners.beat(40, status="error", message="research-agent.service is not responding")
-    runners.beat(43, message="Auto-restarted successfully")
-    runners.world.look(44)
-    assert runners.world.incidents() == []
-    assert runners.world.state("research-agent.service").status == Status.OK
-
-
-# Runner is single-threaded: a slow restart delays the beats of all its targets
-
-
-def test_a_stalled_runner_is_one_incident(world: World) -> None:
-    names = ("api.service", "worker.service", "mailer.service")
-    for at in range(0, 240, 30):
-        for place, name in enumerate(names):
-            world.beat(at + place / 10, agent=name, restart_type="systemd", restart_target=name)
-        world.look(at + 1)
-    world.watch(241, 400)
-    (incident,) = world.incidents()
-    assert incident.together
-    assert Signal.objects.filter(incident=incident).count() == 3
-    assert world.events() == ["opened"]
-
-
-def test_beats_that_a_slow_restart_delayed_by_half_a_minute_open_nothing(world: World) -> None:
-    for at in (0, 30, 60, 90, 120, 150, 210, 240):
-        for name in ("api.service", "worker.service"):
-            world.beat(at, agent=name, restart_type="systemd", restart_target=name)
-        world.look(at + 1)
-        world.look(at + 29)
-    assert world.incidents() == []
-
-
-# The first `error` beat of the runner lacks the restart fields
-
-
-def test_an_error_without_restart_fields_keeps_the_last_known_target(world: World) -> None:
-    world.beat(0, **RUNNER)
-    world.beat(30, RUNNER["agent"], source=SOURCE, status="error", message="research-agent.service is not responding")
-    state = world.state("research-agent.service")
-    assert (state.restart_type, state.restart_target) == ("systemd", "research-agent.service")
-    assert state.runner == SOURCE
-    world.look(31)
-    (incident,) = world.incidents()
-    assert (incident.kind, incident.severity) == ("error", "critical")
-
-
-def test_the_outcome_after_the_error_is_the_same_incident(world: World) -> None:
-    world.beat(0, **RUNNER)
-    world.beat(30, RUNNER["agent"], status="error", message="research-agent.service is not responding")
-    world.look(31)
-    world.beat(32, status="error", message="Not responding — auto-restart failed", **RUNNER)
-    world.look(33)
-    assert world.events() == ["opened"]
-
-
-# One agent seen twice
-
-
-def test_an_agent_seen_by_sdk_and_runner_is_counted_once(world: World) -> None:
-    world.beat(0, agent="research-agent")
-    add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
-    world.beat(1, **RUNNER)
-    world.beat(2, agent="research-agent", tokens_used=5)
-    assert Agent.objects.count() == 1
-    state = world.state("research-agent")
-    assert (state.beats, state.restart_target, state.tokens_today) == (3, "research-agent.service", 5)
-    for name in ("second", "third"):
-        world.beat(3, agent=name)
-    assert isinstance(world.offer(4, agent="fourth"), ApiError)
-
-
-def test_a_runner_s_ok_beats_never_hide_that_the_sdk_makes_no_progress(world: World) -> None:
-    world.beat(0, agent="research-agent", iteration_count=1)
-    add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
-    for at in range(30, 1900, 30):
-        world.beat(at, agent="research-agent", iteration_count=1)
-        world.beat(at + 5, **RUNNER)
-        world.look(at + 6)
-    assert [incident.kind for incident in world.incidents()] == ["stalled"]
-
-
-@pytest.mark.parametrize(
-    ("target", "name"),
-    [("com.example.crypto.bot", "crypto.bot"), ("research-agent.service", "research-agent.service")],
-)
-def test_a_name_that_arrives_cut_keeps_its_whole_target_and_joins_by_an_alias(
-    world: World, target: str, name: str
-) -> None:
-    world.beat(0, agent="bot")
-    add_alias(agent=world.agent("bot"), name=name, actor="x", now=T0)
-    world.beat(1, agent=name, restart_type="launchd", restart_target=target)
-    assert Agent.objects.count() == 1
-    assert world.state("bot").restart_target == target
-    world.beat(2, agent=name, status="error", message=f"{target} is not responding")
-    world.look(3)
-    assert world.incidents()[0].severity == "critical"
