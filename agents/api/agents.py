@@ -21,8 +21,6 @@ from agents.representation import agent_url, moment
 
 
 class AgentView(ProjectView):
-    """Of one agent."""
-
     def agent(self, pk: int) -> Agent:
         return self.found(agents_of(self.caller.project_id), pk)
 

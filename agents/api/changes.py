@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.beat import NAME_LONGEST
@@ -28,6 +29,14 @@ class Seconds(serializers.FloatField):
         return float(data)
 
 
+@extend_schema_field({"type": ["number", "null"], "minimum": 0})
+class Dollars(serializers.DecimalField):
+    """A JSON number; a text is taken too."""
+
+    def __init__(self) -> None:
+        super().__init__(12, 6, min_value=0, allow_null=True, required=False)
+
+
 class Name(serializers.CharField):
     def __init__(self) -> None:
         super().__init__(max_length=NAME_LONGEST)
@@ -45,7 +54,7 @@ class AgentChanges(serializers.Serializer[Any]):
     interval = Seconds(1)
     grace = Seconds(5)
     progress_timeout = Seconds(5)
-    daily_budget_usd = serializers.DecimalField(12, 6, min_value=0, allow_null=True, required=False)
+    daily_budget_usd = Dollars()
     daily_token_limit = serializers.IntegerField(min_value=0, max_value=TOKENS_MOST, allow_null=True, required=False)
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
     kind = serializers.ChoiceField(Agent.Kind.choices, required=False)

@@ -138,7 +138,8 @@ CHANGES: Final = _asked("A longer grace and a budget", {"grace": 30, "daily_budg
 REASON: Final = _asked("With a reason", {"reason": "stuck since this morning"})
 COMMAND: Final = _answered("The command", _COMMAND)
 ORDERED: Final = _answered("On its way", _COMMAND, 202)
-COMMANDS: Final = _answered("One restart", [_WAITING])
+# One of a list: the framework adds the list.
+COMMANDS: Final = _answered("One restart", _WAITING)
 RESULT: Final = _asked("It worked", {"status": "completed", "message": "restarted in 1.2 s"})
 HEARTBEATS: Final = _answered("The last one", _page(_STORED))
 TIMELINE: Final = _answered("It stalled", _page(_ENTRY))

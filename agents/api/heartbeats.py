@@ -80,7 +80,7 @@ class BatchView(BeatView):
         description="Answered in order; one that is refused is an error in its place and stops no other.",
         tags=["heartbeats"],
         request=shapes.HeartbeatBatch,
-        responses=shapes.answers(200, shapes.BatchAnswer, 400, 413, 415, 422),
+        responses=shapes.answers(200, shapes.BATCH_ANSWER, 400, 413, 415, 422),
         examples=[examples.BATCH, examples.BATCH_ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:

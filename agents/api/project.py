@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Model)
 
 
 class ProjectView(APIView):
-    """Refuses what the database cannot look for, pages lists, finds only what belongs to the key's project."""
+    # No docstring, as with the other bases: the OpenAPI document would show it at every operation.
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -111,14 +111,18 @@ class Answer(serializers.Serializer[Any]):
     hold = serializers.BooleanField()
 
 
-class BatchResult(Answer):
-    """An answer, or an error in its place."""
-
-    error = ErrorBody(required=False)
-
-
-class BatchAnswer(serializers.Serializer[Any]):
-    results = BatchResult(many=True, help_text="In the order of the heartbeats.")
+_COMPONENTS: Final = "#/components/schemas/"
+BATCH_ANSWER: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "results": {
+            "type": "array",
+            "description": "In the order of the heartbeats.",
+            "items": {"oneOf": [{"$ref": f"{_COMPONENTS}Answer"}, {"$ref": f"{_COMPONENTS}Error"}]},
+        }
+    },
+    "required": ["results"],
+}
 
 
 class AgentStatus(serializers.Serializer[Any]):

@@ -13,6 +13,7 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from schemathesis import GenerationMode
 
 from agents.models import Agent, Incident
@@ -66,6 +67,16 @@ def test_every_operation_has_examples(operation: tuple[str, str]) -> None:
     said = [done, entry["requestBody"]] if "requestBody" in entry else [done]
     for part in said:
         assert all(kind.get("examples") for kind in part.get("content", {}).values())
+
+
+@ours
+def test_every_example_is_what_its_schema_says(operation: tuple[str, str]) -> None:
+    entry = DESCRIBED[operation]
+    for part in [*entry["responses"].values(), entry.get("requestBody", {})]:
+        for kind in part.get("content", {}).values():
+            validator = Draft202012Validator({"components": DOCUMENT["components"], **kind["schema"]})
+            for example in kind.get("examples", {}).values():
+                validator.validate(json.loads(json.dumps(example["value"])))
 
 
 def test_the_document_and_its_page_are_served_without_a_key(client: Client) -> None:
