@@ -110,7 +110,7 @@ class Scoped(_Base):
 
     def allows(self, request: HttpRequest, action: Action | None, obj: Any = None) -> bool:
         """Whether the person may do `action` to `obj`, or (None) to anything of this kind."""
-        if obj is None:
+        if obj is None or allowed_operator(request):
             return allowed(request, action)
         team_id = self.team_id_of(request, obj)
         return team_id is not None and allowed(request, action, team_id)
@@ -242,11 +242,19 @@ class TeamScoped(Scoped):
 
 
 class TeamScopedInline(Scoped):
-    """For inlines; the permissions are asked about the parent, to which `team_path`'s first step leads."""
+    """For inlines; the permissions are asked about the parent, to which `team_path`'s first step leads.
+
+    Where it leads elsewhere, the inline is the operator's alone.
+    """
+
+    if TYPE_CHECKING:
+        model: type[models.Model]
+        parent_model: type[models.Model]
 
     def team_id_of(self, request: HttpRequest, obj: Any) -> int | None:
-        _first, _, rest = self.team_path.partition(LOOKUP_SEP)
-        return _team_id(obj, rest or "pk")
+        first, _, rest = self.team_path.partition(LOOKUP_SEP)
+        leads_there = self.model._meta.get_field(first).related_model is self.parent_model
+        return _team_id(obj, rest or "pk") if leads_there else None
 
 
 class ScopedRelatedFilter(admin.RelatedFieldListFilter):

@@ -15,6 +15,7 @@ class MembershipsOfPerson(TeamTabularInline):
     team_path = "team"
     add_action = change_action = delete_action = None
     fields = ["team", "role", "created_at"]
+    readonly_fields = ["created_at"]
 
 
 @admin.register(User)

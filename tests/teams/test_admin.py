@@ -96,6 +96,17 @@ def test_people_and_failed_sign_ins_are_the_operators_alone(
         assert client_of(operator).get(page).status_code == 200
 
 
+def test_the_operator_sees_a_person_and_their_teams(viewer: User, operator: User, client_of: Browser) -> None:
+    page = f"/admin/teams/user/{viewer.pk}/change/"
+    browser = client_of(operator)
+    assert "Research" in browser.get(page).content.decode()
+    inlines = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    assert browser.post(page, {"name": "Ada", "time_zone": "UTC", **inlines}).status_code == 302
+    viewer.refresh_from_db()
+    assert (viewer.name, viewer.is_active, viewer.is_superuser) == ("Ada", False, False)
+    assert browser.get(f"/admin/teams/user/{viewer.pk}/delete/").status_code == 403
+
+
 def test_who_is_in_no_team_is_led_to_their_teams_page(client_of: Browser, db: None) -> None:
     loner = User.objects.create_user("loner@example.com")
     answer = client_of(loner).get("/admin/", follow=True)

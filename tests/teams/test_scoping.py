@@ -12,9 +12,9 @@ from django.test import Client, RequestFactory
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 
 from teams import services
-from teams.models import ApiKey, Project, Team, User
+from teams.models import ApiKey, Membership, Project, Team, User
 from teams.roles import Action, Role
-from teams.scoping import ScopedRelatedFilter, TeamAdmin, TeamScoped, teams_of
+from teams.scoping import ScopedRelatedFilter, TeamAdmin, TeamScoped, TeamTabularInline, teams_of
 
 Browser = Callable[[User], Client]
 
@@ -65,6 +65,23 @@ def test_whatever_filter_an_admin_names_for_a_relation_it_gets_the_scoped_one(gi
 @pytest.mark.parametrize("given", ["scope", "prefix", "project__strict", ("project", admin.RelatedOnlyFieldListFilter)])
 def test_other_filters_stay_as_they_are(given: Any) -> None:
     assert TeamAdmin(ApiKey, admin.site)._scoped_filter(given) == given
+
+
+@pytest.mark.parametrize(("parent", "seen"), [(Team, True), (User, False)])
+def test_an_inline_is_for_members_only_where_its_way_to_the_team_leads_through_the_parent(
+    parent: Any, seen: bool, team: Team, viewer: User
+) -> None:
+    class Memberships(TeamTabularInline):
+        model = Membership
+        team_path = "team"
+
+    request = RequestFactory().get("/")
+    request.user = viewer
+    held = team if parent is Team else viewer
+    held.pk = team.pk
+    page = Memberships(parent, admin.site)
+    assert page.has_view_permission(request, held) is seen
+    assert not page.has_change_permission(request, held)
 
 
 def test_a_filter_that_would_list_other_teams_values_is_refused() -> None:
