@@ -35,14 +35,17 @@ SETTABLE: Final = (
 
 @transaction.atomic
 def add_agent(*, project: Project, name: str, kind: str, actor: str, now: datetime) -> Agent:
-    """An agent made by hand, before its first heartbeat: what strict mode asks for. The name is free and valid.
+    """An agent made by hand, before its first heartbeat: what strict mode asks for. The name is valid.
 
-    Raises ApiError 403 `agent_limit_reached` when the team's plan has no room for it.
+    Raises ApiError 403 `agent_limit_reached` when the team's plan has no room for it, 409 `name_taken`.
     """
     Team.objects.select_for_update(of=("self",)).get(pk=project.team_id)
     refusal = over_the_plan(project.team_id)
     if refusal is not None:
         raise refusal
+    if AgentName.objects.filter(project=project, name=name).exists():
+        message = f"An agent of this project already reports as “{name}”."
+        raise ApiError(409, "name_taken", message, fields={"name": message})
     agent = create_agent(project=project, name=name, now=now)
     Agent.objects.filter(pk=agent.pk).update(kind=kind)
     _note(agent, "agent.created", actor)

@@ -11,26 +11,27 @@ from rest_framework.response import Response
 
 from agents import commands, services
 from agents.api import examples, shapes
-from agents.api.changes import AgentChanges
+from agents.api.changes import AgentChanges, NewAgent
 from agents.api.commands import command_dict
 from agents.api.project import ProjectView
 from agents.api.status import agents_of, status_dicts
 from agents.api.valid import valid
 from agents.models import Agent, Command
 from agents.representation import agent_url, moment
+from teams.models import Project
 
 
 class AgentView(ProjectView):
     def agent(self, pk: int) -> Agent:
         return self.found(agents_of(self.caller.project_id), pk)
 
-    def shown(self, pk: int) -> Response:
+    def shown(self, pk: int, status: int = 200) -> Response:
         """The agent as it is now."""
-        return Response(agent_dicts([self.agent(pk)])[0])
+        return Response(agent_dicts([self.agent(pk)])[0], status=status)
 
 
-class AgentsView(ProjectView):
-    http_method_names = ["get"]
+class AgentsView(AgentView):
+    http_method_names = ["get", "post"]
 
     @extend_schema(
         operation_id="agents",
@@ -50,6 +51,20 @@ class AgentsView(ProjectView):
         if name:
             agents = agents.filter(names__name=name)
         return self.pages(agents, agent_dicts)
+
+    @extend_schema(
+        operation_id="create_agent",
+        summary="Make an agent before its first heartbeat, as strict mode asks for",
+        tags=["agents"],
+        request=NewAgent,
+        responses=shapes.answers(201, shapes.AgentDetail, 400, 409, 415, 422),
+        examples=[examples.NEW_AGENT, examples.MADE_AGENT],
+    )
+    def post(self, request: Request) -> Response:
+        given = valid(NewAgent, request.data)
+        project = Project.objects.get(pk=self.caller.project_id)
+        made = services.add_agent(project=project, actor=self.caller.actor, now=timezone.now(), **given)
+        return self.shown(made.pk, status=201)
 
 
 class OneAgentView(AgentView):

@@ -48,6 +48,11 @@ class Name(serializers.CharField):
         return name
 
 
+class NewAgent(serializers.Serializer[Any]):
+    name = Name()
+    kind = serializers.ChoiceField(Agent.Kind.choices, default=Agent.Kind.AGENT)
+
+
 class AgentChanges(serializers.Serializer[Any]):
     """Only what is sent is changed; null takes a setting back. Unknown fields are ignored."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from agents import commands
@@ -88,6 +90,24 @@ def test_two_processes_that_saw_the_same_command_hand_it_out_once(agent: Agent, 
     both = [Command.objects.select_related("agent__project__team").get(pk=command.pk) for _ in range(2)]
     assert [commands._lease(seen, MINE, NOW) for seen in both] == [True, False]
     assert AuditEntry.objects.filter(action="command.handed_out").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_processes_that_ask_at_once_one_gets_the_command(agent: Agent, caller: Caller) -> None:
+    command = ask(agent)
+    start, got = threading.Barrier(6), []
+
+    def poll() -> None:
+        start.wait()
+        got.extend(handed(caller))
+        connection.close()
+
+    threads = [threading.Thread(target=poll) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [command.pk]
 
 
 def test_what_a_person_set_goes_before_what_was_reported(agent: Agent) -> None:

@@ -228,6 +228,42 @@ def test_deleting_an_agent_frees_its_names_and_its_place(as_full: Call, agent: A
     assert AuditEntry.objects.get(action="agent.deleted").target == "research-agent"
 
 
+def test_an_agent_with_everything_on_it_can_be_deleted(as_full: Call, agent: Agent, incident: Incident) -> None:
+    now = timezone.now()
+    Heartbeat.objects.create(agent=agent, day=now.date(), received_at=now, status="ok")
+    IncidentEvent.objects.create(incident=incident, kind="opened", text="x")
+    assert as_full("DELETE", f"agents/{agent.pk}").status_code == 204
+    left = [model.objects.count() for model in (Agent, AgentState, AgentName, Heartbeat, Incident, IncidentEvent)]
+    assert left == [0] * 6
+
+
+def test_strict_mode_takes_only_agents_that_were_made_before(as_full: Call, project: Project) -> None:
+    Project.objects.filter(pk=project.pk).update(strict=True)
+    beat = {"agent": "nightly-report", "status": "ok"}
+    assert as_full("POST", "heartbeat", beat).json()["error"]["code"] == "unknown_agent"
+    made = as_full("POST", "agents", {"name": "nightly-report", "kind": "job"})
+    assert (made.status_code, made.json()["kind"], made.json()["status"]) == (201, "job", "new")
+    assert as_full("POST", "heartbeat", beat).json()["agent_id"] == made.json()["id"]
+    assert AuditEntry.objects.get(action="agent.created").target == "nightly-report"
+
+
+def test_a_name_makes_one_agent(as_full: Call, agent: Agent) -> None:
+    answer = as_full("POST", "agents", {"name": "research-agent"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "name_taken")
+    assert Agent.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", [None, "", "a" * 201, "a\0"])
+def test_a_new_agent_needs_a_name(as_full: Call, name: Any) -> None:
+    assert as_full("POST", "agents", {"name": name}).status_code == 422
+    assert not Agent.objects.exists()
+
+
+def test_an_agent_over_the_plan_is_not_made(as_full: Call) -> None:
+    answers = [as_full("POST", "agents", {"name": name}).status_code for name in "abcd"]
+    assert answers == [201, 201, 201, 403]
+
+
 def test_pausing_and_resuming(as_full: Call, agent: Agent) -> None:
     before = timezone.now()
     assert as_full("POST", f"agents/{agent.pk}/pause").json()["paused_at"]
