@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 # A child that lived this long had started well; dying sooner, again and again, makes the pauses grow.
-STARTED_WELL = 5.0
+STARTED_WELL = 3.0
 
 
 def die_with_parent() -> None:
@@ -42,7 +42,7 @@ def _watch_parent(parent: int) -> None:
 
 def pause_after(quick_deaths: int) -> float:
     """Seconds to wait before the next start, given how often in a row the child died soon after its start."""
-    return 0.0 if quick_deaths == 0 else min(0.25 * 2.0**quick_deaths, 30.0)
+    return 0.0 if quick_deaths == 0 else min(0.25 * 2.0**quick_deaths, 10.0)
 
 
 @dataclass

@@ -57,7 +57,7 @@ def test_pauses_grow_to_a_ceiling() -> None:
     pauses = [pause_after(deaths) for deaths in range(12)]
     assert pauses[:4] == [0, 0.5, 1, 2]
     assert pauses == sorted(pauses)
-    assert pauses[-1] == 30
+    assert pauses[-1] == 10
 
 
 def test_a_killed_child_is_started_again_within_a_second(keep: type[Kept]) -> None:
