@@ -18,7 +18,15 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.conf import settings
-from django.db import DataError, IntegrityError, OperationalError, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 from django.urls import reverse
 from django.utils import timezone
 
@@ -59,6 +67,9 @@ def submit(received: Sequence[Received]) -> list[Outcome]:
     """
     if not received:
         return []
+    if not connection.in_atomic_block:
+        # Whoever waits must not keep a connection of the pool, or the leader may find none.
+        close_old_connections()
     return _committer.submit(received)
 
 
@@ -168,7 +179,7 @@ def commit(received: Sequence[Received]) -> list[Outcome]:
     """Store beats in one transaction; when that fails, each in its own, so that a poisoned one fails alone."""
     try:
         return _store(received)
-    except (IntegrityError, DataError, OperationalError) as error:
+    except DatabaseError as error:
         if len(received) > 1 and not _is_down(error):
             return [outcome for one in received for outcome in _commit_alone(one)]
         return _commit_alone(received[0]) if len(received) == 1 else [_refused(error) for _ in received]
@@ -179,18 +190,20 @@ def _commit_alone(received: Received) -> list[Outcome]:
     for attempt in range(TRIES):
         try:
             return _store([received])
-        except (IntegrityError, OperationalError) as error:
-            if attempt == TRIES - 1 or _is_down(error):
-                return [_refused(error)]
         except DataError as error:
             log.warning("heartbeat refused by the database", agent=received.beat.agent, error=str(error))
             return [ApiError(422, "invalid", "The heartbeat holds a value that cannot be stored.")]
+        except DatabaseError as error:
+            if attempt == TRIES - 1 or _is_down(error):
+                return [_refused(error)]
     raise AssertionError("unreachable")
 
 
 def _is_down(error: Exception) -> bool:
-    """Whether the database itself is away, so that trying row by row would only take longer."""
-    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") not in ("40P01", "40001")
+    """Whether the database itself is away or out of step, so that trying again at once would only take longer."""
+    if isinstance(error, OperationalError):
+        return getattr(error.__cause__, "sqlstate", "") not in ("40P01", "40001")
+    return not isinstance(error, IntegrityError | DataError)
 
 
 def _refused(error: Exception) -> ApiError:

@@ -11,12 +11,12 @@ api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
 )
 
 urlpatterns = [
+    path("api/v1/", include("agents.api.urls")),  # first, for heartbeats are most of what comes
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
     path("accounts/", include("allauth.urls")),
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),
-    path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("alerts.api")),
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),

@@ -290,3 +290,19 @@ def test_a_beat_waits_for_a_review_of_its_agent_and_is_not_lost(live_world: Worl
         assert thread.is_alive()
     thread.join(5)
     assert live_world.state().beats == 2
+
+
+@pytest.mark.postgres
+def test_who_waits_for_the_leader_keeps_no_connection_from_it(
+    live_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_world.beat(0)
+    held: list[bool] = []
+    monkeypatch.setattr(ingest._committer, "submit", lambda received: held.append(connection.connection is None))
+
+    def work(number: int) -> None:
+        Agent.objects.count()  # as looking up a key does
+        ingest.submit(received(live_world, "bot"))
+
+    in_threads(1, work)
+    assert held == [True]
