@@ -11,6 +11,7 @@ _GROUPS = (
     (
         "Fleet",
         (
+            ("Overview", "monitoring", "/admin/"),
             ("Agents", "smart_toy", "agents.agent"),
             ("Incidents", "crisis_alert", "agents.incident"),
             ("Commands", "terminal", "agents.command"),

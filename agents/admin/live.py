@@ -22,7 +22,6 @@ class LiveList(TeamAdmin):
 
     table_template: ClassVar[str]
     change_list_template = "agents/change_list.html"
-    show_full_result_count = False
     list_per_page = 100
 
     @property

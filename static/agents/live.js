@@ -66,12 +66,7 @@
     handleSwap: (style, target, fragment) => {
       const fresh = fragment.querySelector(`#${target.id}`);
       if (style !== "live" || !fresh) return false;
-      keepingFocus(() => {
-        if (!fresh.className.includes("w-")) fresh.className = target.className;
-        target.classList.remove("w-stale");
-        target.className = fresh.className;
-        patchChildren(target, fresh);
-      });
+      keepingFocus(() => patch(target, fresh));
       return [];
     },
   });

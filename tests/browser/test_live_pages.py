@@ -1,0 +1,188 @@
+"""Pages that keep themselves up to date, as a person sees them."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from agents import review
+from agents.models import Agent, AgentState, Incident, IncidentEvent
+from alerts.models import Channel, Delivery
+from teams.models import ApiKey, Project, User
+from tests.agents.admin.conftest import make_agent, make_beat, make_command, make_incident, make_runner
+from tests.browser.conftest import Open, send_beat
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+def make_fleet(project: Project) -> Incident:
+    """One agent of each fate, and an incident that was told."""
+    make_agent(project, "summarizer", last_progress_at=timezone.now(), tokens_today=120_400, cost_today=1_250_000)
+    make_agent(project, "nightly-report", beat=3_600, status="stopped", reported="shutdown")
+    make_agent(project, "late-bird", beat=80)
+    waits = {"waiting_for": "approval", "waiting_until": timezone.now() + timedelta(hours=1)}
+    make_agent(project, "publisher", status="waiting", **waits)
+    make_agent(project, "brand-new", beat=None)
+    spender = make_agent(project, "crawler", cost_today=9_100_000, day=timezone.now().date(), cost_limit=10_000_000)
+    make_incident(spender, kind="cost", reason="Spent $9.10 of $10.00 today")
+    AgentState.objects.filter(agent=spender).update(status="warning")
+    stuck = make_agent(project, "research-agent", last_progress_at=timezone.now() - timedelta(minutes=47))
+    make_runner(stuck)
+    make_beat(stuck, "Still working on step 12")
+    make_command(stuck)
+    return told(make_incident(stuck))
+
+
+def told(incident: Incident) -> Incident:
+    event = IncidentEvent.objects.get(incident=incident)
+    for name, kind, state, error in (
+        ("On call", "email", "sent", ""),
+        ("#alerts", "slack", "pending", "503 Service Unavailable; the next try is in 2 minutes"),
+    ):
+        channel = Channel.objects.create(project=incident.project, kind=kind, name=name)
+        sent = timezone.now() if state == "sent" else None
+        Delivery.objects.create(
+            event=event, channel=channel, state=state, message_id=name, last_error=error, sent_at=sent
+        )
+    return incident
+
+
+def test_first_steps_turn_green_by_themselves(open_tab: Open, server: str, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    page = tab.go("/admin/first-steps/")
+    key = page.locator("#new-key").inner_text(timeout=5000)
+    tab.sees("Waiting for the first heartbeat…")
+    tab.picture("first-steps-waiting")
+    assert send_beat(server, key) == 200
+    tab.sees("my-agent reports", within=3)
+    tab.picture("first-steps-green")
+    assert ApiKey.objects.filter(project=project).count() == 1
+
+
+def test_the_curl_of_the_first_steps_works(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    page = tab.go("/admin/first-steps/")
+    page.locator("#new-key").wait_for()
+    command = page.locator("#curl").inner_text()
+    done = subprocess.run([*"sh -c".split(), f"{command} --fail --silent"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    tab.sees("my-agent reports", within=3)
+    assert Agent.objects.get().name == "my-agent"
+
+
+def test_the_key_is_copied_by_its_button(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    page = tab.go("/admin/first-steps/")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the key").click()
+    tab.sees("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#new-key").inner_text()
+
+
+def test_an_incident_appears_on_the_fleet_and_on_the_agents_page(open_tab: Open, owner: User, project: Project) -> None:
+    agent = make_agent(project, "bot", beat=40, declared_interval=30.0, check_at=timezone.now())
+    Agent.objects.update(grace=5)
+    fleet, page = open_tab(owner), open_tab(owner)
+    fleet.go("/admin/")
+    page.go(f"/admin/agents/agent/{agent.pk}/change/")
+    fleet.sees("bot")
+    assert not Incident.objects.exists()
+    review.sweep(timezone.now())
+    assert Incident.objects.filter(agent=agent, kind="missed_heartbeat").exists()
+    fleet.sees("; expected every 30 seconds", within=4)
+    page.sees("; expected every 30 seconds", within=4)
+
+
+def test_the_incident_page_is_live_and_its_buttons_act(open_tab: Open, owner: User, project: Project) -> None:
+    incident = make_fleet(project)
+    tab = open_tab(owner, 390)
+    page = tab.go(f"/admin/agents/incident/{incident.pk}/change/")
+    IncidentEvent.objects.create(incident=incident, kind="note", text="A second look")
+    tab.sees("A second look", within=4)
+    page.get_by_role("button", name="Acknowledge").click()
+    tab.sees("Acknowledged by owner@example.com")
+    page.get_by_role("link", name="Restart…").click()
+    tab.sees("The runner is asked to restart systemd:research-agent.service")
+    tab.picture("ask-390")
+    page.get_by_label("Reason").fill("stuck since lunch")
+    page.get_by_role("button", name="Restart").click()
+    tab.sees("restart of research-agent.service requested")
+
+
+def test_the_list_refreshes_and_keeps_selection_and_focus(open_tab: Open, owner: User, project: Project) -> None:
+    first, second = make_agent(project, "first"), make_agent(project, "second")
+    tab = open_tab(owner)
+    page = tab.go("/admin/agents/agent/")
+    box = page.get_by_label("Select second")
+    box.check()
+    AgentState.objects.filter(agent=second).update(status="stalled")
+    page.locator(f"tr[data-key='{second.pk}']").get_by_text("stalled").wait_for(timeout=4000)
+    names = page.locator("#result_list tbody th a").all_inner_texts()
+    assert names == [second.name, first.name]
+    assert box.is_checked()
+    assert box.evaluate("box => box === document.activeElement")
+
+
+def test_agents_are_paused_together_from_the_list(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "first"), make_agent(project, "second")
+    tab = open_tab(owner)
+    page = tab.go("/admin/agents/agent/")
+    page.get_by_label("Select all agents on this page").check()
+    page.locator("select[name=action]").select_option("pause_selected")
+    page.get_by_role("button", name="Run").click()
+    tab.sees("2 paused.")
+    assert Agent.objects.filter(paused_at__isnull=False).count() == 2
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_pages_have_a_good_face(
+    open_tab: Open, owner: User, project: Project, api_key: str, width: int, scheme: str
+) -> None:
+    incident = make_fleet(project)
+    tab = open_tab(owner, width, scheme)
+    pages = {
+        "fleet": "/admin/",
+        "agents": "/admin/agents/agent/",
+        "agent": f"/admin/agents/agent/{incident.agent_id}/change/",
+        "incidents": "/admin/agents/incident/",
+        "incident": f"/admin/agents/incident/{incident.pk}/change/",
+        "commands": "/admin/agents/command/",
+        "first-steps": "/admin/first-steps/",
+    }
+    for name, path in pages.items():
+        page = tab.go(path)
+        page.locator(".w").first.wait_for()
+        tab.picture(f"{name}-{width}-{scheme}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert page.locator("h1").count() == 1
+
+
+def test_buttons_come_before_the_fold_on_a_phone(open_tab: Open, owner: User, project: Project) -> None:
+    incident = make_fleet(project)
+    page = open_tab(owner, 390).go(f"/admin/agents/incident/{incident.pk}/change/")
+    button = page.get_by_role("button", name="Resolve").bounding_box()
+    assert button is not None
+    assert button["y"] + button["height"] < 844
+    assert button["height"] >= 44
+
+
+def test_a_lost_server_is_told(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project)
+    tab = open_tab(owner)
+    page = tab.go("/admin/")
+    page.route("**/admin/fleet/", lambda route: route.abort())
+    page.locator("#fleet.w-stale").wait_for(timeout=4000)
+    page.unroute("**/admin/fleet/")
+    page.locator("#fleet:not(.w-stale)").wait_for(timeout=4000)
+    tab.complaints.clear()  # the aborted requests
+
+
+def test_who_signs_out_elsewhere_comes_to_the_sign_in_page(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project)
+    page = open_tab(owner).go("/admin/")
+    page.context.clear_cookies()
+    page.wait_for_url("**/accounts/login/**", timeout=5000)
