@@ -131,21 +131,26 @@ class Folded:
 
 
 WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
-# The first beat of a new process, and a runner's report that a stopped agent is not running.
+# The first beat of a new process; a runner finds a stopped agent not running; a last beat of one that crashed.
 STARTED: Final = "started"
 EXPECTED: Final = "expected"
+DYING: Final = "dying"
+# After its crash beat the published client waits a second for it to get out, and its background beats go on meanwhile.
+LAST_BREATH: Final = timedelta(seconds=1.25)
 
 
 def fold(hot: Hot, beat: Beat, given: Set, moment: Moment, source: str) -> Folded:
     """Change the hot row by one beat and say what to store and answer of it."""
     resent = _is_resent(hot, beat, moment)
     tokens, cost = (0, 0) if resent else (beat.tokens, beat.cost)
-    note = _note(hot, beat)
+    note = _note(hot, beat, moment.received_at)
     _forget_told(hot, beat, note)
     _count(hot, tokens, cost, moment)
     _remember_body(hot, beat, moment, resent=resent)
     progress = not resent and _is_progress(hot, beat)
-    _mark_alive(hot, moment.received_at)
+    hot.beats += 1
+    if note != DYING:
+        _mark_alive(hot, moment.received_at)
     _mark_progress(hot, beat, moment.received_at, progress=progress)
     looks_now = _needs_review(hot, beat, given)
     _remember(hot, beat, source, note)
@@ -162,9 +167,11 @@ def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
     return RESENT_AFTER <= apart <= RESENT_BEFORE and (hot.stored_after > LATE or moment.waited > JAM)
 
 
-def _note(hot: Hot, beat: Beat) -> str | None:
+def _note(hot: Hot, beat: Beat, at: datetime) -> str | None:
     if hot.reported == "shutdown" and beat.status == "error" and says_down(hot, beat):
         return EXPECTED
+    if hot.crashed and _is_background(beat) and hot.last_beat_at and at - hot.last_beat_at <= LAST_BREATH:
+        return DYING
     return STARTED if not beat.by_runner and _started_anew(hot, beat) else None
 
 
@@ -175,6 +182,11 @@ def _started_anew(hot: Hot, beat: Beat) -> bool:
     went_back = beat.iteration_count is not None and hot.iteration is not None and beat.iteration_count < hot.iteration
     ended = hot.reported == "shutdown" or hot.crashed
     return went_back or (ended and beat.status != "shutdown")
+
+
+def _is_background(beat: Beat) -> bool:
+    """Whether it may come from the thread of an old client that only says that the process is there."""
+    return beat.status == "ok" and not (beat.message or beat.instance or beat.by_runner)
 
 
 def _is_another(hot: Hot, beat: Beat) -> bool:
@@ -240,7 +252,6 @@ def _hash_calls(beat: Beat) -> int:
 
 
 def _mark_alive(hot: Hot, at: datetime) -> None:
-    hot.beats += 1
     if hot.last_beat_at is None or at < hot.last_beat_at - CLOCK_BACK:
         hot.last_beat_at = at
         return
@@ -283,9 +294,9 @@ def _limit(hot: Hot, beat: Beat) -> int | None:
 
 def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
     """Keep what the beat said for comparing with the next; what it left out stays as it was."""
-    if note != EXPECTED:
+    if note not in (EXPECTED, DYING):
         hot.reported = beat.status
-    hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
+        hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
     hot.iteration = hot.iteration if beat.iteration_count is None else int(beat.iteration_count)
     hot.message_hash = hash_of(beat.message) if beat.message else hot.message_hash
     hot.prompts_hash = _hash_list(beat.prompt_hashes) if beat.prompt_hashes else hot.prompts_hash

@@ -36,7 +36,8 @@ class Seen(Protocol):
 class BeatSeen:
     """A heartbeat since the last review. `calls` are the tool calls it reported, in order.
 
-    `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running.
+    `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
+    `dying` right behind a crash.
     """
 
     received_at: datetime

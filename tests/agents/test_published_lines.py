@@ -356,6 +356,25 @@ def test_a_crash_and_the_silence_after_it_are_one_incident(world: World) -> None
     assert (len(world.incidents()), world.events()) == (1, ["opened"])
 
 
+def test_a_background_beat_right_behind_a_crash_is_no_recovery(world: World) -> None:
+    world.beat(0)
+    world.beat(5, **CRASH)
+    world.beat(5.9, tokens_used=7)
+    world.watch(6, 900)
+    assert (len(world.incidents()), world.events()) == (1, ["opened"])
+    assert (world.state().status, world.state().tokens_today) == (Status.DOWN, 7)
+
+
+@pytest.mark.parametrize("after", [1.5, 60])
+def test_a_process_that_is_started_again_after_its_crash_is_back(world: World, after: float) -> None:
+    world.beat(0)
+    world.beat(5, **CRASH)
+    world.look(5.5)
+    world.beat(5 + after)
+    world.look(6 + after)
+    assert (world.events(), world.state().status) == (["opened", "resolved"], Status.OK)
+
+
 def test_without_a_crash_beat_the_silence_tells(world: World) -> None:
     world.beat(0)
     world.watch(1, 130)

@@ -158,9 +158,9 @@ def test_a_crash_is_told_even_when_the_agent_came_back_before_anyone_looked(worl
     world.beat(0)
     world.look(1)
     world.beat(2, status="error", message="CRASH: KeyError: 'x'")
-    world.beat(2.5)
-    world.look(3)
-    world.look(4.5)
+    world.beat(3.4)
+    world.look(3.5)
+    world.look(5)
     (incident,) = world.incidents()
     assert (incident.kind, incident.resolved_at is not None) == ("crash", True)
     assert world.events() == ["opened", "resolved"]
