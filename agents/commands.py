@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 
@@ -18,11 +19,14 @@ from teams.auth import Caller
 from teams.errors import ApiError
 from teams.services import audit
 
+log = structlog.get_logger(__name__)
+
 LIFETIME: Final = timedelta(minutes=5)
 # How long the runner that reported the target has a command to itself.
 HEAD_START: Final = timedelta(seconds=30)
 # A runner asks every 10 s; after this long it is not there.
 LISTENING: Final = timedelta(minutes=2)
+FORGOTTEN: Final = timedelta(hours=1)
 POLL_NOTED_EVERY: Final = timedelta(seconds=30)
 # Runners of one machine or behind one proxy look alike: when the wrong one asked first, the right one asks soon.
 TRIES_PER_ADDRESS: Final = 5
@@ -186,10 +190,17 @@ def _finish(command: Command, runner: str, status: str, message: str, now: datet
 
 def expire(now: datetime) -> int:
     """Void what nobody took or answered in time. Answers how many commands that were."""
-    overdue = Command.objects.filter(state__in=Command.LIVE, expires_at__lte=now).select_related(
-        "agent__project__team", "incident"
-    )
-    return sum(_expire(command, now) for command in overdue)
+    found = Command.objects.filter(state__in=Command.LIVE, expires_at__lte=now)
+    return sum(_expire_guarded(command, now) for command in found.select_related("agent__project__team", "incident"))
+
+
+def _expire_guarded(command: Command, now: datetime) -> bool:
+    """One command that cannot be told of must not keep the others alive."""
+    try:
+        return _expire(command, now)
+    except Exception:
+        log.exception("command could not be expired", command=command.pk)
+        return False
 
 
 @transaction.atomic
@@ -201,6 +212,11 @@ def _expire(command: Command, now: datetime) -> bool:
         return False
     _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", "watchdog", now)
     return True
+
+
+def forget_runners(now: datetime) -> None:
+    """Delete runners that have not asked for an hour: addresses change, and a key may name as many as it likes."""
+    Runner.objects.filter(polled_at__lte=now - FORGOTTEN).delete()
 
 
 def _why_expired(command: Command) -> str:

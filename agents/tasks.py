@@ -20,4 +20,6 @@ def rollup() -> None:
 
 @shared_task(name="agents.retention")
 def retention() -> None:
-    rollups.forget_old(timezone.now())
+    now = timezone.now()
+    commands.forget_runners(now)
+    rollups.forget_old(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -184,6 +185,33 @@ def test_what_nobody_takes_expires(agent: Agent, caller: Caller) -> None:
     command.refresh_from_db()
     assert (command.state, command.result) == ("expired", "no runner asked for it")
     assert commands.expire(NOW + timedelta(minutes=6)) == 0
+
+
+def test_a_command_that_cannot_be_told_of_does_not_keep_others_alive(
+    agent: Agent, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned = ask(agent)
+    other = create_agent(project=project, name="other", now=NOW)
+    fine = Command.objects.create(agent=other, action="stop", type="docker", target="x", expires_at=NOW)
+    tell = commands._tell
+
+    def fail(command: Command, *args: Any, **facts: Any) -> None:
+        if command == poisoned:
+            raise ValueError("poisoned")
+        tell(command, *args, **facts)
+
+    monkeypatch.setattr(commands, "_tell", fail)
+    assert commands.expire(NOW + timedelta(minutes=5)) == 1
+    fine.refresh_from_db()
+    poisoned.refresh_from_db()
+    assert (fine.state, poisoned.state) == ("expired", "pending")
+
+
+def test_runners_that_are_long_gone_are_forgotten(agent: Agent) -> None:
+    commands.forget_runners(NOW + timedelta(minutes=59))
+    assert Runner.objects.count() == 1
+    commands.forget_runners(NOW + timedelta(hours=1))
+    assert not Runner.objects.exists()
 
 
 def test_what_every_runner_refused_expires_and_says_so(agent: Agent, caller: Caller) -> None:
