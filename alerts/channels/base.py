@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -64,6 +66,10 @@ class ChannelKind(Protocol):
     @property
     def LABEL(self) -> str:  # noqa: N802
         """As shown to people."""
+
+    @property
+    def Config(self) -> type[msgspec.Struct]:  # noqa: N802
+        """Its settings. Each that a person enters has a title and a description for the form."""
 
     @property
     def TELLS_ACKNOWLEDGED(self) -> bool:  # noqa: N802

@@ -5,7 +5,7 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +24,7 @@ MOST_ADDRESSES: Final = 20
 
 
 class Config(msgspec.Struct, frozen=True):
-    to: list[str]
+    to: Annotated[list[str], msgspec.Meta(title="E-mail addresses", description="One a line, at most 20.")]
 
 
 def parse(data: Mapping[str, Any]) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +24,12 @@ MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
 
 
 class Config(msgspec.Struct, frozen=True):
-    url: str
+    url: Annotated[
+        str,
+        msgspec.Meta(
+            title="Incoming webhook", description="Slack gives you this address: https://hooks.slack.com/services/…"
+        ),
+    ]
 
 
 def parse(data: Mapping[str, Any]) -> Config:

@@ -6,7 +6,7 @@ import base64
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from standardwebhooks import Webhook
@@ -20,7 +20,9 @@ TELLS_ACKNOWLEDGED: Final = True
 
 
 class Config(msgspec.Struct, frozen=True):
-    url: str
+    url: Annotated[
+        str, msgspec.Meta(title="Address", description="Every event is posted here as signed JSON, best to https.")
+    ]
     secret: str
 
 

@@ -1,0 +1,156 @@
+"""What people and programs are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from agents.models import Agent, Command, Incident, IncidentEvent, Signal
+from alerts import message
+from alerts.channels.base import Message
+from alerts.models import Channel, Delivery
+from tests.alerts.conftest import NOW
+
+FIELDS = [
+    "id", "agent", "kind", "kinds", "severity", "state", "started_at", "opened_at", "acknowledged_at", "resolved_at",
+    "reason", "evidence", "cost_usd", "signals", "timeline", "url",
+]  # fmt: skip
+Happened = Callable[..., IncidentEvent]
+
+
+def of(event: IncidentEvent) -> Message:
+    return message.of_event(event, Incident.objects.get(pk=event.incident_id), "msg_1")
+
+
+def add_signal(incident: Incident, kind: str, reason: str, agent: Agent | None = None) -> Signal:
+    return Signal.objects.create(
+        incident=incident,
+        agent=agent or incident.agent,
+        kind=kind,
+        severity="warning",
+        reason=reason,
+        evidence={"calls": 220},
+        started_at=NOW,
+        opened_at=NOW,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        ("missed_heartbeat", "bot-1 is down"),
+        ("stalled", "bot-1 is stalled"),
+        ("loop", "bot-1 is in a loop"),
+        ("cost", "bot-1 is over its budget"),
+        ("error", "bot-1 reports an error"),
+        ("crash", "bot-1 crashed"),
+        ("memory", "bot-1 is running out of memory"),
+        ("restart_failed", "bot-1 could not be restarted"),
+    ],
+)
+def test_the_title_says_what_is_wrong_with_which_agent(
+    happened: Happened, incident: Incident, kind: str, title: str
+) -> None:
+    incident.kind = kind
+    incident.save()
+    assert of(happened("opened")).title == title
+
+
+@pytest.mark.parametrize(
+    ("event", "text", "kind", "title", "severity"),
+    [
+        ("opened", "x", "incident.opened", "bot-1 is down", "critical"),
+        ("reopened", "Again: x", "incident.opened", "bot-1 is down again", "critical"),
+        ("updated", "Same call 220 times", "incident.updated", "bot-1: also loop", "critical"),
+        ("acknowledged", "Acknowledged by a@b.c", "incident.acknowledged", "bot-1: acknowledged by a@b.c", "critical"),
+        ("resolved", "Recovered after 5 min", "incident.resolved", "bot-1: recovered after 5 min", "ok"),
+    ],
+)
+def test_each_event_has_its_words(
+    happened: Happened, incident: Incident, event: str, text: str, kind: str, title: str, severity: str
+) -> None:
+    add_signal(incident, "loop", "Same call 220 times")
+    told = of(happened(event, text=text))
+    assert (told.type, told.title, told.severity) == (kind, title, severity)
+
+
+def test_the_lines_say_why_since_when_what_it_cost_and_what_was_tried(happened: Happened, incident: Incident) -> None:
+    add_signal(incident, "loop", "Same call 220 times")
+    Incident.objects.filter(pk=incident.pk).update(cost=1_234_567)
+    Command.objects.create(
+        agent=incident.agent,
+        incident=incident,
+        action="restart",
+        type="systemd",
+        target="bot.service",
+        state="failed",
+        result="exit 1",
+        requested_by="a@b.c",
+        expires_at=NOW,
+    )
+    told = of(happened("updated", at=NOW + timedelta(minutes=65, seconds=9), text="Same call 220 times"))
+    assert told.lines == (
+        "No heartbeat for 2 min",
+        "Same call 220 times",
+        "Since 23 Nov 2026, 20:25:57 UTC, for 1 h 5 min",
+        "Spent since it began: $1.23",
+        "Tried: restart of bot.service: failed, exit 1",
+    )
+
+
+def test_times_are_in_the_projects_zone(happened: Happened, incident: Incident) -> None:
+    incident.project.time_zone = "Europe/Vienna"
+    incident.project.save()
+    assert any("21:25:57 CET" in line for line in of(happened("opened")).lines)
+
+
+def test_a_recovery_says_how_long_it_lasted(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(resolved_at=NOW + timedelta(minutes=3))
+    told = of(happened("resolved", at=NOW + timedelta(minutes=3)))
+    assert "It began on 23 Nov 2026, 20:25:57 UTC and lasted 3 min" in told.lines
+
+
+def test_agents_that_fell_silent_together_are_counted(happened: Happened, incident: Incident) -> None:
+    for number in range(4):
+        agent = Agent.objects.create(project=incident.project, name=f"other-{number}")
+        add_signal(incident, "missed_heartbeat", "No heartbeat", agent)
+    Incident.objects.filter(pk=incident.pk).update(together=True)
+    assert of(happened("opened")).title == "4 agents of Production fell silent together"
+
+
+def test_names_and_reasons_are_one_printable_line_each(happened: Happened, incident: Incident) -> None:
+    Agent.objects.update(name="bot\r\nBcc: x@example.com\u2028")
+    Incident.objects.update(reason="first\nsecond\x07")
+    told = of(happened("opened"))
+    assert told.title == "bot Bcc: x@example.com is down"
+    assert told.lines[0] == "first second"
+
+
+def test_programs_get_the_incident_as_the_api_has_it(
+    happened: Happened, incident: Incident, settings: Settings
+) -> None:
+    settings.BASE_URL = "https://watchdog.example.com"
+    add_signal(incident, "missed_heartbeat", "No heartbeat")
+    Incident.objects.filter(pk=incident.pk).update(cost=1_234_567)
+    payload = of(happened("opened")).payload
+    assert set(payload) == {"incident", "agent", "project", "team"}
+    page = f"https://watchdog.example.com/admin/agents/agent/{incident.agent_id}/change/"
+    assert payload["agent"] == {"id": incident.agent_id, "name": "bot-1", "status": "down", "url": page}
+    assert (payload["project"], payload["team"]) == ("Production", "Research")
+    told = payload["incident"]
+    assert sorted(told) == sorted(FIELDS)
+    assert told["started_at"] == "2026-11-23T20:25:57Z"
+    assert told["cost_usd"] == 1.234567
+    assert told["evidence"] == {"calls": 220}
+    assert told["agent"] == {"id": incident.agent_id, "name": "bot-1", "url": page}
+    assert [line["kind"] for line in told["timeline"]] == ["opened"]
+
+
+def test_a_test_says_that_it_is_one(email: Channel) -> None:
+    told = message.of_delivery(Delivery(channel=email, message_id="msg_1", created_at=NOW))
+    assert told.type == "channel.test"
+    assert told.title == "Test of mail"
+    assert told.payload == {"incident": None, "agent": None, "project": "Production", "team": "Research"}
