@@ -6,57 +6,17 @@ import json
 import os
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from shutil import which
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as django_settings
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from teams.models import User
+from tests.browser.tab import SHORT, TALL, Tab, launch
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / ".test-artifacts"
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 Open = Callable[..., "Tab"]
-
-
-class Tab:
-    """One page of one signed-in person."""
-
-    def __init__(self, page: Page, base: str) -> None:
-        self.page = page
-        self.base = base
-        self.complaints: list[str] = []
-        self.elsewhere: list[str] = []
-        page.on("console", self._said)
-        page.on("pageerror", lambda error: self.complaints.append(error.stack or str(error)))
-        page.on("request", self._asked)
-
-    def _said(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def _asked(self, request: Any) -> None:
-        if request.url.startswith("http") and urlsplit(request.url).netloc != urlsplit(self.base).netloc:
-            self.elsewhere.append(request.url)
-
-    def go(self, path: str) -> Page:
-        self.page.goto(self.base + path)
-        return self.page
-
-    def sees(self, text: str, *, within: float = 5) -> None:
-        self.page.get_by_text(text).first.wait_for(timeout=within * 1000)
-
-    def picture(self, name: str) -> None:
-        ARTIFACTS.mkdir(exist_ok=True)
-        # No waiting poll: the pages never come to rest.
-        self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +25,7 @@ def chromium() -> Iterator[Browser]:
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
-        path = which("chromium") or which("chromium-browser")
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = launch(playwright)
         yield browser
         browser.close()
     if before is None:
@@ -87,7 +46,7 @@ def open_tab(chromium: Browser, server: str, client_of: Callable[[User], Client]
     tabs: list[Tab] = []
 
     def opened(person: User, width: int = 1280, scheme: Any = "light") -> Tab:
-        size: Any = {"width": width, "height": 844 if width < 600 else 800}
+        size: Any = {"width": width, "height": TALL if width < 600 else SHORT}
         context = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         session = client_of(person).cookies[django_settings.SESSION_COOKIE_NAME].value

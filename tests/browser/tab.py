@@ -1,0 +1,61 @@
+"""A page in Chromium that remembers whatever it complains about, loads from elsewhere, or gets as a server's error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import which
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, Playwright
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / ".test-artifacts"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SHORT, TALL = 800, 844
+
+
+def launch(playwright: Playwright) -> Browser:
+    path = which("chromium") or which("chromium-browser")
+    return playwright.chromium.launch(executable_path=path, args=FLAGS)
+
+
+class Tab:
+    """One page of one person."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.base = base
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.complaints.append(error.stack or str(error)))
+        page.on("request", self._asked)
+        page.on("response", self._answered)
+
+    def _said(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _asked(self, request: Any) -> None:
+        if request.url.startswith("http") and urlsplit(request.url).netloc != urlsplit(self.base).netloc:
+            self.elsewhere.append(request.url)
+
+    def _answered(self, response: Any) -> None:
+        if response.status >= 500:
+            self.complaints.append(f"{response.status} {response.url}")
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.base + path)
+        return self.page
+
+    def sees(self, text: str, *, within: float = 5) -> None:
+        self.page.get_by_text(text).first.wait_for(timeout=within * 1000)
+
+    def picture(self, name: str, *, full_page: bool = True) -> None:
+        path = ARTIFACTS / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # No waiting poll: the pages never come to rest.
+        self.page.screenshot(path=path, full_page=full_page)
