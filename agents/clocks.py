@@ -39,11 +39,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person set, of an agent or its project. None: not set."""
+    """What a person set, of an agent or its project. None: not set. Before `resumed_at` it was paused."""
 
     interval: float | None = None
     grace: float | None = None
     progress_timeout: float | None = None
+    resumed_at: datetime | None = None
 
 
 class Rhythm(Protocol):
@@ -107,8 +108,8 @@ def alive(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> C
     if rhythm.last_beat_at is None:
         return None
     every = interval(settings, rhythm)
-    due = rhythm.last_beat_at + timedelta(seconds=every)
-    return _moved(due, grace(settings, every), rhythm.last_beat_at, every, outages)
+    since = _latest(rhythm.last_beat_at, settings.resumed_at)
+    return _moved(since + timedelta(seconds=every), grace(settings, every), since, every, outages)
 
 
 def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> Clock | None:
@@ -116,8 +117,12 @@ def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -
     if rhythm.last_progress_at is None:
         return None
     timeout = progress_timeout(settings, rhythm)
-    since = max(rhythm.last_progress_at, rhythm.waiting_until or rhythm.last_progress_at)
+    since = _latest(rhythm.last_progress_at, rhythm.waiting_until, settings.resumed_at)
     return _moved(since + timedelta(seconds=timeout), 0, since, timeout, outages)
+
+
+def _latest(first: datetime, *others: datetime | None) -> datetime:
+    return max(first, *(other or first for other in others))
 
 
 def _moved(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:

@@ -11,6 +11,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from agents import clocks
 from teams.models import Project
 
 
@@ -96,6 +97,7 @@ class Agent(models.Model):
     restart_target = models.CharField(max_length=300, blank=True)
     rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
     paused_at = models.DateTimeField(null=True, editable=False)
+    resumed_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -104,6 +106,12 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def clock_settings(self) -> clocks.Settings:
+        """What people set of its clocks, its project's default included."""
+        grace = self.grace if self.grace is not None else self.project.default_grace
+        return clocks.Settings(self.interval, grace, self.progress_timeout, self.resumed_at)
 
 
 class AgentName(models.Model):

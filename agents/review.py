@@ -96,8 +96,7 @@ def _states(ids: Sequence[int]) -> list[AgentState]:
 
 def _case(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
     agent = state.agent
-    grace = agent.grace if agent.grace is not None else agent.project.default_grace
-    given = clocks.Settings(agent.interval, grace, agent.progress_timeout)
+    given = agent.clock_settings
     alive, progress = clocks.alive(given, state, outages), clocks.progress(given, state, outages)
     return Case(agent, state, agent.memory, alive, progress, given)
 

@@ -141,9 +141,9 @@ def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
 
 @transaction.atomic
 def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
-    """Judge the agent again. Resuming one that is not paused changes nothing."""
-    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(paused_at=None):
-        agent.paused_at = None
+    """Judge the agent again, as if it had reported at `now`. Resuming one that is not paused changes nothing."""
+    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(paused_at=None, resumed_at=now):
+        agent.paused_at, agent.resumed_at = None, now
         _note(agent, "agent.resumed", actor)
         _look_again(agent, now)
     return agent

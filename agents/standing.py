@@ -84,8 +84,7 @@ def fetched(agents: QuerySet[Agent]) -> QuerySet[Agent]:
 
 def _standing(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> Standing:
     state = agent.state
-    grace = agent.grace if agent.grace is not None else agent.project.default_grace
-    given = clocks.Settings(agent.interval, grace, agent.progress_timeout)
+    given = agent.clock_settings
     alive = clocks.alive(given, state, outages)
     runs = state.status not in (Status.PAUSED, Status.STOPPED)
     incident = state.incident if state.incident and not state.incident.resolved_at else None

@@ -121,3 +121,8 @@ def test_overlapping_outages_count_once() -> None:
         Span(at(0), at(20)),
         Span(at(30), at(40)),
     ]
+
+
+def test_a_pause_is_not_held_against_the_agent() -> None:
+    clock = clocks.alive(Settings(resumed_at=at(1000)), Rhythm())
+    assert clock == clocks.Clock(at(1060), at(1120))

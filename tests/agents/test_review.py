@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from agents import incidents, review, watch
+from agents import incidents, review, services, watch
 from agents.models import AgentState, Incident, Outage, Pulse, Signal, Status
 from tests.agents.conftest import T0, World
 
@@ -141,6 +141,17 @@ def test_a_paused_agent_is_never_judged(world: World) -> None:
     world.watch(1, 1000)
     assert world.incidents() == []
     assert world.state().status == Status.PAUSED
+
+
+def test_a_resumed_agent_gets_its_time_to_report(world: World) -> None:
+    world.beat(0, progress=True, progress_timeout=60)
+    services.pause(agent=world.agent(), actor="x", now=T0 + timedelta(seconds=10))
+    world.watch(11, 1000)
+    services.resume(agent=world.agent(), actor="x", now=T0 + timedelta(seconds=1000))
+    world.watch(1001, 1119)
+    assert [incident.kind for incident in world.incidents()] == ["stalled"]
+    world.watch(1119, 1122)
+    assert world.kinds() == ["missed_heartbeat"]
 
 
 def test_a_crash_is_told_at_once_and_its_silence_is_the_same_incident(world: World) -> None:
