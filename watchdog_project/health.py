@@ -97,5 +97,3 @@ def _beat_forever() -> None:
 def note_edge() -> None:
     """Say that this web process takes heartbeats."""
     watch.tick(watch.EDGE, timezone.now())
-    if connection.settings_dict["CONN_MAX_AGE"] == 0:
-        connection.close()

@@ -16,7 +16,7 @@ import pytest
 from tests.flows.installation import children_of, is_alive, wait_until
 from watchdog_project.supervise import Child, Supervisor, pause_after
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 SLOW_TO_END = [sys.executable, "-c", "import signal, time; signal.signal(15, lambda *_: None); time.sleep(600)"]
 
@@ -69,7 +69,7 @@ def test_a_killed_child_is_started_again_within_a_second(keep: type[Kept]) -> No
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: child.pid != first, 1, "started again")
     assert kept.said == ["web ended (signal 9); starting it again"]
-    assert ("web", "up") in kept.heard
+    wait_until(lambda: ("web", "up") in kept.heard, 10, "what it prints is heard")
 
 
 def test_a_child_that_dies_at_once_is_tried_more_and_more_slowly(keep: type[Kept]) -> None:
