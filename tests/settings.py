@@ -15,8 +15,8 @@ if "TEST_DATA_DIR" not in os.environ:
 os.environ["DATA_DIR"] = str(Path(os.environ["TEST_DATA_DIR"]) / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 Path(os.environ["DATA_DIR"]).mkdir(exist_ok=True)
 
-from watchdog_project.settings import *  # noqa: F403
-from watchdog_project.settings import DATA_DIR, DATABASES, EMBEDDED
+from watchdog_project.settings import *  # noqa: E402, F403 - they read DATA_DIR when imported
+from watchdog_project.settings import DATA_DIR, DATABASES, EMBEDDED  # noqa: E402
 
 if EMBEDDED:
     # A file, not memory: threads get connections of their own, and real locks.

@@ -34,11 +34,12 @@ class ApiHandler(WSGIHandler):
     """Machines have keys: no session, cookie, form or page. Without that, a heartbeat costs half as much."""
 
     def load_middleware(self, is_async: bool = False) -> None:
-        self._view_middleware, self._template_response_middleware, self._exception_middleware = [], [], []
-        chain: Any = convert_exception_to_response(self._get_response)
+        handler: Any = self  # these are Django's own attributes, but not public ones
+        handler._view_middleware, handler._template_response_middleware, handler._exception_middleware = [], [], []
+        chain: Any = convert_exception_to_response(handler._get_response)
         for middleware in (SecurityMiddleware, RequestIdMiddleware):
             chain = convert_exception_to_response(middleware(chain))
-        self._middleware_chain = chain
+        handler._middleware_chain = chain
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
         response = super().get_response(request)
