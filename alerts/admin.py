@@ -27,12 +27,13 @@ LATEST = 20
 def _what(delivery: Delivery) -> str:
     """What it tells, for a person: the event and its incident."""
     event = delivery.event
-    return f"{event.get_kind_display()}: {event.incident}" if event else "Test"
+    return f"{event.get_kind_display().capitalize()}: {event.incident}" if event else "Test"
 
 
 class LatestDeliveries(TeamTabularInline):
     model = Delivery
     team_path = "channel__project__team"
+    hide_title = True
     verbose_name_plural = f"the latest {LATEST} deliveries"
     add_action = change_action = delete_action = None
     fields = ("what", "state", "attempts", "created_at", "sent_at", "last_error")
@@ -59,7 +60,6 @@ class ChannelPage(TeamAdmin):
     search_fields = ["name"]
     actions = ["test_selected"]
     actions_detail = ["send_test"]
-    inlines = [LatestDeliveries]
     conditional_fields = {
         field_name(kind.KIND, name): f"kind == '{kind.KIND}'" for kind in channels.ALL for name in settings_of(kind)
     }
@@ -97,7 +97,13 @@ class ChannelPage(TeamAdmin):
         return [*first, *own, "enabled", *self.get_readonly_fields(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:
-        return ["standing", "failing_since", "last_error", "last_sent_at", "created_at"] if obj else []
+        if obj is None:
+            return []
+        trouble = ["failing_since", "last_error"] if obj.failing_since or obj.last_error else []
+        return ["standing", *trouble, "last_sent_at", "created_at"]
+
+    def get_inlines(self, request: HttpRequest, obj: Channel | None = None) -> list[Any]:
+        return [LatestDeliveries] if obj else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Who may configure one project only need not choose it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import connection, transaction
 
 from agents.models import Incident, IncidentEvent
 from alerts import channels, outbox, sending
@@ -316,3 +316,73 @@ def test_no_transaction_is_open_while_a_channel_hangs(
     assert fresh(opened).lease_until is not None
     receiver.close()
     worker.join()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_workers_empty_many_channels_in_order_and_each_message_arrives_once(
+    project: Project, happened: Happened, open_door: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers knock at random while incidents flap; whatever they do to each other, nothing is doubled or overtaken."""
+    sent: dict[str, list[int]] = {}
+
+    def note(config: Any, told: Any) -> None:
+        sent.setdefault(config.to[0], []).append(Delivery.objects.get(message_id=told.id).pk)
+
+    monkeypatch.setattr(channels.email, "send", note)
+    for number in range(3):
+        config = {"to": [f"a{number}@example.com"]}
+        Channel.objects.create(project=project, kind="email", name=str(number), config=config)
+    for _ in range(6):
+        outbox.enqueue(happened("updated"))
+    rows = list(Delivery.objects.values_list("pk", flat=True))
+    troubles: list[Exception] = []
+
+    def work(order: list[int]) -> None:
+        try:
+            while Delivery.objects.pending().exists() and not troubles:
+                for pk in order:
+                    sending.deliver(pk, NOW)
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connection.close()
+
+    orders = [rows, rows[::-1], rows[::2] + rows[1::2]]
+    workers = [threading.Thread(target=work, args=[order]) for order in orders]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert troubles == []
+    assert all(pks == sorted(pks) and len(pks) == 6 for pks in sent.values())
+    assert len(sent) == 3
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_recovery_withdrawn_while_it_is_being_claimed_is_not_sent(
+    opened: Delivery, happened: Happened, incident: Incident, receiver: Receiver
+) -> None:
+    """The reopening's transaction has withdrawn the recovery but not committed yet when a worker claims it.
+
+    On SQLite the worker waits for the whole transaction anyway.
+    """
+    sending.deliver(opened.pk, NOW)
+    outbox.enqueue(happened("resolved"))
+    recovery = opened.channel.deliveries.get(event__kind="resolved")
+    Incident.objects.update(reopened=1)
+    claims: list[Any] = []
+
+    def claim() -> None:
+        claims.append(sending.claim(recovery.pk, NOW))
+        connection.close()
+
+    worker = threading.Thread(target=claim)
+    with transaction.atomic():
+        outbox.enqueue(happened("reopened"))
+        worker.start()
+        worker.join(0.5)
+        assert worker.is_alive()
+    worker.join(5)
+    assert claims == [None]
+    assert fresh(recovery).state == State.SKIPPED
