@@ -101,6 +101,18 @@ def test_a_sender_whose_lease_ran_out_does_not_overwrite_its_successor(opened: D
     assert opened.last_error == ""
 
 
+def test_a_sender_whose_lease_ran_out_does_not_take_the_lease_from_its_successor(opened: Delivery) -> None:
+    slow = sending.claim(opened.pk, NOW)
+    quick = sending.claim(opened.pk, NOW + timedelta(seconds=61))
+    assert slow is not None
+    assert quick is not None
+    sending.settle(slow, ChannelError("late"), NOW + timedelta(seconds=62))
+    assert fresh(opened).lease_until == quick.lease_until
+    assert opened.last_error == ""
+    sending.settle(quick, None, NOW + timedelta(seconds=63))
+    assert fresh(opened).state == State.SENT
+
+
 def test_a_sender_that_comes_back_late_but_unreplaced_has_its_word(opened: Delivery) -> None:
     slow = sending.claim(opened.pk, NOW)
     assert slow is not None
@@ -386,3 +398,24 @@ def test_a_recovery_withdrawn_while_it_is_being_claimed_is_not_sent(
     worker.join(5)
     assert claims == [None]
     assert fresh(recovery).state == State.SKIPPED
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_two_claims_in_one_channel_at_the_same_moment_give_one_lease(opened: Delivery) -> None:
+    """The first claim is not committed yet when a worker claims another delivery of the same channel."""
+    other = another(opened)
+    claims: list[Any] = []
+
+    def claim() -> None:
+        claims.append(sending.claim(other.pk, NOW))
+        connection.close()
+
+    worker = threading.Thread(target=claim)
+    with transaction.atomic():
+        assert sending.claim(opened.pk, NOW) is not None
+        worker.start()
+        worker.join(0.5)
+        assert worker.is_alive()
+    worker.join(5)
+    assert claims == [None]
