@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,6 +45,16 @@ def wait_until(what: Callable[[], Any], seconds: float, why: str) -> Any:
     return answer
 
 
+def clean_copy(folder: Path) -> Path:
+    """The project as a clone would have it: the files under version control, and nothing else."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
 def children_of(pid: int) -> list[int]:
     """Its living children, by /proc."""
     found = []
@@ -65,10 +76,10 @@ def is_alive(pid: int) -> bool:
 
 
 class Installation:
-    """`bin/run` in a data folder. `lines` is what it has printed so far."""
+    """`bin/run` of the project in `root`, in a data folder. `lines` is what it has printed so far."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None, **env: str) -> None:
-        self.folder, self.options, self.env = folder, options, env
+    def __init__(self, folder: Path, *options: str, port: int | None = None, root: Path = ROOT, **env: str) -> None:
+        self.folder, self.options, self.root, self.env = folder, options, root, env
         self.port = port or free_port()
         self.lines: list[str] = []
 
@@ -78,7 +89,12 @@ class Installation:
         began = time.monotonic()
         self.lines = []
         self.process = subprocess.Popen(
-            argv, cwd=ROOT, env=environment(**self.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            argv,
+            cwd=self.root,
+            env=environment(**self.env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, seconds, "\n".join(self.lines))
