@@ -3,3 +3,4 @@ from django.apps import AppConfig
 
 class AgentsConfig(AppConfig):
     name = "agents"
+    verbose_name = "Fleet"

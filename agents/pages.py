@@ -154,8 +154,8 @@ def _lines(key: str, server: str) -> dict[str, str]:
         "server": server,
         "python": f'import clevagent\nclevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")',
         "curl": (
-            f"curl -X POST {server}/api/v1/heartbeat -H 'X-API-Key: {key}' -H 'Content-Type: application/json' "
-            f"""-d '{{"agent": "{AGENT}", "status": "ok"}}'"""
+            f"curl -X POST {server}/api/v1/heartbeat \\\n  -H 'X-API-Key: {key}' \\\n"
+            f"""  -H 'Content-Type: application/json' \\\n  -d '{{"agent": "{AGENT}", "status": "ok"}}'"""
         ),
         "runner": f"clevagent-runner start --watch systemd:{AGENT}.service --api-key {key} --endpoint {server}",
     }

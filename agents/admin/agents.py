@@ -87,10 +87,10 @@ class AgentPage(WithButtons):
     search_help_text = "Search names and aliases"
     actions = ["pause_selected", "resume_selected"]
     fieldsets = [
-        ("Clocks", {"fields": [("interval", "grace"), "progress_timeout"]}),
-        ("Limits", {"fields": [("daily_budget_usd", "daily_token_limit")]}),
-        ("Restarting", {"fields": ["restart_policy", ("restart_type", "restart_target")]}),
-        ("Names and rules", {"fields": ["aliases", "kind", "labels", "rules"]}),
+        ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
+        ("Limits", {"classes": ["collapse"], "fields": [("daily_budget_usd", "daily_token_limit")]}),
+        ("Restarting", {"classes": ["collapse"], "fields": ["restart_policy", ("restart_type", "restart_target")]}),
+        ("Names and rules", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels", "rules"]}),
     ]
     buttons = (
         Button("restart", "Restart", "restart_alt", restart, explain_restart, lambda a: not target_text(a)),
@@ -126,7 +126,7 @@ class AgentPage(WithButtons):
         agent: Agent | None = context.get("original")
         if agent is not None:
             context |= self.live_context(request, agent, "now") | self.live_context(request, agent, "past")
-            context |= {"title": agent.name, "subtitle": None}
+            context |= {"title": agent.name, "subtitle": None, "show_save_and_add_another": False}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_context(self, request: HttpRequest, row: Agent, part: str) -> dict[str, Any]:

@@ -22,10 +22,12 @@ class AgentForm(forms.ModelForm[Agent]):
     class Meta:
         model = Agent
         fields = SETTABLE
+        widgets = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("labels", "rules")}
         labels = {"daily_budget_usd": "Daily budget ($)", "daily_token_limit": "Daily tokens"}
         help_texts = {
             "kind": "A job ends by itself.",
             "daily_budget_usd": "A warning at 80 %, exceeded at 100 %; from midnight in the project’s time zone.",
+            "daily_token_limit": "Input and output together, over the same day.",
             "labels": 'Names and values, e.g. {"env": "production"}.',
             "restart_type": "Empty, with the target: what its runner reports.",
             "restart_target": "The name there: a systemd unit, a container, a PID file.",

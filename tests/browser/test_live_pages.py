@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -24,7 +25,7 @@ def make_fleet(project: Project) -> Incident:
     make_agent(project, "summarizer", last_progress_at=timezone.now(), tokens_today=120_400, cost_today=1_250_000)
     make_agent(project, "nightly-report", beat=3_600, status="stopped", reported="shutdown")
     make_agent(project, "late-bird", beat=80)
-    waits = {"waiting_for": "approval", "waiting_until": timezone.now() + timedelta(hours=1)}
+    waits: Any = {"waiting_for": "approval", "waiting_until": timezone.now() + timedelta(hours=1)}
     make_agent(project, "publisher", status="waiting", **waits)
     make_agent(project, "brand-new", beat=None)
     spender = make_agent(project, "crawler", cost_today=9_100_000, day=timezone.now().date(), cost_limit=10_000_000)
@@ -68,7 +69,7 @@ def test_the_curl_of_the_first_steps_works(open_tab: Open, owner: User, project:
     page = tab.go("/admin/first-steps/")
     page.locator("#new-key").wait_for()
     command = page.locator("#curl").inner_text()
-    done = subprocess.run([*"sh -c".split(), f"{command} --fail --silent"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["sh", "-c", f"{command} --fail --silent"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     tab.sees("my-agent reports", within=3)
     assert Agent.objects.get().name == "my-agent"

@@ -43,7 +43,13 @@ def make_incident(agent: Agent, *, kind: str = "stalled", reason: str = "No prog
 def make_beat(agent: Agent, message: str = "step 12") -> Heartbeat:
     now = timezone.now()
     return Heartbeat.objects.create(
-        agent=agent, day=now.date(), received_at=now, status="ok", tokens=1200, cost=31_000, content={"message": message}
+        agent=agent,
+        day=now.date(),
+        received_at=now,
+        status="ok",
+        tokens=1200,
+        cost=31_000,
+        content={"message": message},
     )
 
 

@@ -1,0 +1,323 @@
+"""The list of agents and an agent's page."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from agents import standing
+from agents.models import Agent, AgentMemory, AgentName, AgentState, Command, Status
+from billing.services import set_plan
+from teams.models import AuditEntry, Project, User
+from tests.agents.admin.conftest import Browse, make_agent, make_beat, make_command, make_incident, make_runner
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/agents/agent/"
+
+
+def page_of(agent: Agent) -> str:
+    return f"{LIST}{agent.pk}/change/"
+
+
+def names_in(body: str) -> list[str]:
+    return re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', body)
+
+
+def fates(project: Project) -> list[str]:
+    """One agent of each status; answers their names, worst first."""
+    make_agent(project, "late", beat=80)
+    for status in set(Status.values) - {"late", "paused", "new"}:
+        make_agent(project, status, status=status, waiting_until=timezone.now() + timedelta(hours=1))
+    make_agent(project, "new", beat=None)
+    make_agent(project, "paused", status="paused")
+    Agent.objects.filter(name="paused").update(paused_at=timezone.now())
+    return ["down", "stalled", "warning", "late", "waiting", "ok", "new", "stopped", "paused"]
+
+
+# The list
+
+
+def test_the_worst_come_first(project: Project, viewer: User, client_of: Browse) -> None:
+    expected = fates(project)
+    assert names_in(client_of(viewer).get(LIST).content.decode()) == expected
+
+
+@pytest.mark.parametrize("status", Status.values)
+def test_the_list_is_filtered_by_the_status_that_is_shown(
+    status: str, project: Project, viewer: User, client_of: Browse
+) -> None:
+    fates(project)
+    assert names_in(client_of(viewer).get(f"{LIST}?status={status}").content.decode()) == [status]
+
+
+@pytest.mark.parametrize(
+    ("state", "late"),
+    [
+        ({"declared_interval": 30.0}, True),
+        ({"declared_interval": 90.0}, False),
+        ({"usual_gap": 45.0, "beats": 6}, True),
+        ({"usual_gap": 45.0, "beats": 5}, False),
+        ({"usual_gap": 600.0}, False),
+        ({}, False),
+    ],
+)
+def test_late_is_the_same_in_the_query_and_on_the_page(state: dict[str, Any], late: bool, project: Project) -> None:
+    agent, now = make_agent(project, beat=50, **state), timezone.now()
+    shown = Agent.objects.annotate(shown=standing.shown_status(now)).get(pk=agent.pk)
+    [stands] = standing.of([agent], now)
+    assert (shown.shown, stands.status) == (("late", "late") if late else ("ok", "ok"))
+
+
+def test_a_set_interval_goes_before_a_declared_one(project: Project) -> None:
+    agent, now = make_agent(project, beat=50, declared_interval=10.0), timezone.now()
+    Agent.objects.update(interval=300)
+    shown = Agent.objects.annotate(shown=standing.shown_status(now)).get(pk=agent.pk)
+    assert shown.shown == "ok"
+    assert standing.of([shown], now)[0].status == "ok"
+
+
+def test_a_thousand_agents_take_no_more_queries_than_one(project: Project, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    make_incident(make_agent(project, "first"))
+    counts = [queries(browser)]
+    agents = Agent.objects.bulk_create([Agent(project=project, name=f"agent-{n:04}") for n in range(1_000)])
+    AgentState.objects.bulk_create([AgentState(agent=agent, status="ok", beats=3) for agent in agents])
+    AgentMemory.objects.bulk_create([AgentMemory(agent=agent) for agent in agents])
+    counts.append(queries(browser))
+    assert counts[0] == counts[1]
+    assert counts[0] <= 16
+
+
+def queries(browser: Any) -> int:
+    with CaptureQueriesContext(
+        connection,
+    ) as seen:
+        assert browser.get(LIST).status_code == 200
+    return len(seen)
+
+
+def test_a_poll_gets_the_table_and_nothing_else(bot: Agent, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(f"{LIST}?q=bo", headers={"HX-Request": "true"}).content.decode()
+    assert body.startswith('<div class="w" id="agents"')
+    assert names_in(body) == ["bot"]
+    assert "<html" not in body
+
+
+def test_a_search_finds_aliases_once(bot: Agent, viewer: User, client_of: Browse) -> None:
+    for alias in ("bot.service", "bot.container"):
+        AgentName.objects.create(project=bot.project, agent=bot, name=alias)
+    assert names_in(client_of(viewer).get(f"{LIST}?q=bot.").content.decode()) == ["bot"]
+
+
+def test_the_row_says_what_a_person_needs(project: Project, viewer: User, client_of: Browse) -> None:
+    today = {"day": timezone.now().date(), "cost_today": 9_100_000, "tokens_today": 120_400}
+    agent = make_agent(project, cost_limit=10_000_000, last_progress_at=timezone.now() - timedelta(hours=2), **today)
+    incident = make_incident(agent)
+    body = client_of(viewer).get(LIST).content.decode()
+    for text in ("due in 5", "1 h 30 min overdue", "5 s ago", "$9.10", "of $10.00", "120,400 tokens"):
+        assert text in body, text
+    assert f"/admin/agents/incident/{incident.pk}/change/" in body
+
+
+def test_yesterdays_spend_is_not_todays(project: Project, viewer: User, client_of: Browse) -> None:
+    yesterday = timezone.now().date() - timedelta(days=1)
+    make_agent(project, day=yesterday, cost_today=9_100_000, tokens_today=5)
+    body = client_of(viewer).get(LIST).content.decode()
+    assert "$9.10" not in body
+    assert "0 tokens" in body
+
+
+def test_agents_are_paused_and_resumed_together(project: Project, member: User, client_of: Browse) -> None:
+    agents = [make_agent(project, name) for name in ("one", "two")]
+    chosen = {"_selected_action": [agent.pk for agent in agents]}
+    client_of(member).post(LIST, {"action": "pause_selected", **chosen})
+    assert Agent.objects.filter(paused_at__isnull=False).count() == 2
+    client_of(member).post(LIST, {"action": "resume_selected", **chosen})
+    assert not Agent.objects.filter(paused_at__isnull=False).exists()
+    assert set(AuditEntry.objects.filter(action="agent.paused").values_list("actor", flat=True)) == {member.email}
+
+
+def test_a_viewer_has_no_actions_and_no_buttons(bot: Agent, viewer: User, client_of: Browse) -> None:
+    make_runner(bot)
+    browser = client_of(viewer)
+    assert "_selected_action" not in browser.get(LIST).content.decode()
+    body = browser.get(page_of(bot)).content.decode()
+    assert "w-button" not in body
+    assert 'name="_save"' not in body
+    browser.post(LIST, {"action": "pause_selected", "_selected_action": bot.pk})
+    assert not Agent.objects.filter(paused_at__isnull=False).exists()
+
+
+# The page
+
+
+def test_the_page_says_why_and_shows_both_clocks(project: Project, viewer: User, client_of: Browse) -> None:
+    agent = make_agent(project, last_progress_at=timezone.now() - timedelta(minutes=47))
+    make_incident(agent)
+    make_beat(agent, "step 12")
+    make_command(agent)
+    body = client_of(viewer).get(page_of(agent)).content.decode()
+    for text in ("No progress for 47 minutes", "due in 5", "17 min overdue", "step 12", "$0.03", "1,200", "restarted"):
+        assert text in body, text
+
+
+def test_an_agent_without_progress_has_no_such_clock_and_the_page_says_so(
+    bot: Agent, viewer: User, client_of: Browse
+) -> None:
+    assert "It has never shown progress" in client_of(viewer).get(page_of(bot)).content.decode()
+
+
+@pytest.mark.parametrize("part", ["now", "past"])
+def test_the_live_parts_are_fragments(part: str, bot: Agent, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(f"{LIST}{bot.pk}/live/{part}/").content.decode()
+    assert f'id="agent-{part}"' in body
+    assert "<html" not in body
+    assert client_of(viewer).get(f"{LIST}{bot.pk}/live/other/").status_code == 404
+
+
+FORM = {
+    "interval": "", "grace": "", "progress_timeout": "", "daily_budget_usd": "", "daily_token_limit": "",
+    "restart_policy": "manual", "restart_type": "", "restart_target": "", "aliases": "", "kind": "agent",
+    "labels": "{}", "rules": "{}",
+}  # fmt: skip
+
+
+def save(browser: Any, agent: Agent, **changes: str) -> Any:
+    return browser.post(page_of(agent), {**FORM, **changes})
+
+
+def test_settings_are_saved_through_the_service(bot: Agent, member: User, client_of: Browse) -> None:
+    given = {
+        "interval": "300",
+        "daily_budget_usd": "12.5",
+        "labels": '{"env": "prod"}',
+        "aliases": "bot.service\n bot2 ",
+    }
+    assert save(client_of(member), bot, **given).status_code == 302
+    bot.refresh_from_db()
+    assert (bot.interval, str(bot.daily_budget_usd), bot.labels) == (300, "12.500000", {"env": "prod"})
+    assert set(bot.names.values_list("name", flat=True)) == {"bot", "bot.service", "bot2"}
+    entry = AuditEntry.objects.get(action="agent.changed")
+    assert (entry.actor, entry.data["interval"]) == (member.email, {"from": None, "to": 300.0})
+
+
+def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client_of: Browse) -> None:
+    assert save(client_of(member), bot).status_code == 302
+    assert not AuditEntry.objects.filter(action__startswith="agent.").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"interval": "0.5"}, "greater than or equal to 1"),
+        ({"grace": "1"}, "greater than or equal to 5"),
+        ({"interval": "nan"}, "Enter a number"),
+        ({"interval": "1e300"}, "a year at most"),
+        ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
+        ({"labels": '{"env": ["a"]}'}, "Not a valid string"),
+        ({"rules": "[1]"}, "Expected a dictionary"),
+        ({"rules": '{"loop": {"repeats": "many"}}'}, "must be {rule: {name: number or true or false}}"),
+        ({"restart_type": "systemd"}, "Set type and target together"),
+        ({"aliases": "other"}, "is a name of the agent other"),
+    ],
+)
+def test_what_cannot_be_saved_is_said_beside_its_field(
+    changes: dict[str, str], says: str, bot: Agent, member: User, client_of: Browse
+) -> None:
+    make_agent(bot.project, "other")
+    answer = save(client_of(member), bot, **changes)
+    assert answer.status_code == 200
+    assert says in answer.content.decode()
+    assert not AuditEntry.objects.filter(action__startswith="agent.").exists()
+
+
+def test_an_alias_is_taken_away_by_leaving_it_out(bot: Agent, member: User, client_of: Browse) -> None:
+    AgentName.objects.create(project=bot.project, agent=bot, name="bot.service")
+    save(client_of(member), bot)
+    assert list(bot.names.values_list("name", flat=True)) == ["bot"]
+
+
+def test_a_viewers_save_is_refused(bot: Agent, viewer: User, client_of: Browse) -> None:
+    assert save(client_of(viewer), bot, interval="300").status_code == 403
+    bot.refresh_from_db()
+    assert bot.interval is None
+
+
+def test_an_agent_is_made_by_hand(project: Project, member: User, client_of: Browse) -> None:
+    answer = client_of(member).post(f"{LIST}add/", {"project": project.pk, "name": "nightly", "kind": "job"})
+    agent = Agent.objects.get()
+    assert answer.status_code == 302
+    assert (agent.name, agent.kind, agent.state.status) == ("nightly", "job", "new")
+    assert AuditEntry.objects.get(action="agent.created").actor == member.email
+
+
+def test_a_name_is_given_once(bot: Agent, member: User, client_of: Browse) -> None:
+    answer = client_of(member).post(f"{LIST}add/", {"project": bot.project_id, "name": "bot", "kind": "agent"})
+    assert "is a name of an agent of this project already" in answer.content.decode()
+    assert Agent.objects.count() == 1
+
+
+def test_the_plan_limits_what_is_made_by_hand(project: Project, member: User, client_of: Browse) -> None:
+    set_plan(team=project.team, plan="free", actor="test")
+    for name in ("one", "two", "three"):
+        make_agent(project, name)
+    answer = client_of(member).post(
+        f"{LIST}add/", {"project": project.pk, "name": "four", "kind": "agent"}, follow=True
+    )
+    assert "All 3 places for agents of the Free plan are taken" in answer.content.decode()
+    assert Agent.objects.count() == 3
+
+
+def test_deleting_is_audited(bot: Agent, member: User, client_of: Browse) -> None:
+    client_of(member).post(f"{LIST}{bot.pk}/delete/", {"post": "yes"})
+    assert not Agent.objects.exists()
+    assert AuditEntry.objects.get(action="agent.deleted").target == "bot"
+
+
+# The buttons
+
+
+def press(browser: Any, agent: Agent, name: str, **data: str) -> Any:
+    return browser.post(f"{LIST}{agent.pk}/press/{name}/", data, follow=True)
+
+
+def test_a_restart_is_asked_for_before_it_is_done(bot: Agent, member: User, client_of: Browse) -> None:
+    make_runner(bot)
+    asked = client_of(member).get(f"{LIST}{bot.pk}/press/restart/").content.decode()
+    assert "The runner is asked to restart systemd:bot.service" in asked
+    assert not Command.objects.exists()
+    answer = press(client_of(member), bot, "restart", reason="stuck").content.decode()
+    assert "The runner is asked to restart bot." in answer
+    command = Command.objects.get()
+    assert (command.action, command.reason, command.requested_by) == ("restart", "stuck", member.email)
+
+
+def test_a_refused_command_is_said_in_a_sentence(bot: Agent, member: User, client_of: Browse) -> None:
+    answer = press(client_of(member), bot, "stop")
+    assert answer.status_code == 200
+    assert "No restart target is known" in answer.content.decode()
+    assert not Command.objects.exists()
+
+
+def test_without_a_target_there_is_no_restart_button(bot: Agent, member: User, client_of: Browse) -> None:
+    assert "press/restart/" not in client_of(member).get(page_of(bot)).content.decode()
+    make_runner(bot)
+    assert "press/restart/" in client_of(member).get(page_of(bot)).content.decode()
+
+
+def test_pause_and_resume(bot: Agent, member: User, client_of: Browse) -> None:
+    assert "nobody is told of anything" in press(client_of(member), bot, "pause").content.decode()
+    assert Agent.objects.get().paused_at is not None
+    assert "press/resume/" in client_of(member).get(page_of(bot)).content.decode()
+    press(client_of(member), bot, "resume")
+    assert Agent.objects.get().paused_at is None
+
+
+def test_a_button_that_is_not_there_is_not_found(bot: Agent, member: User, client_of: Browse) -> None:
+    assert press(client_of(member), bot, "explode").status_code == 404

@@ -1,0 +1,127 @@
+"""The list of incidents and an incident's page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agents import incidents
+from agents.models import Agent, Command, Incident, IncidentEvent
+from alerts.models import Channel, Delivery
+from teams.models import Project, User
+from tests.agents.admin.conftest import Browse, make_agent, make_incident, make_runner
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/agents/incident/"
+
+
+def page_of(incident: Incident) -> str:
+    return f"{LIST}{incident.pk}/change/"
+
+
+def press(browser: Any, incident: Incident, name: str) -> str:
+    body: bytes = browser.post(f"{LIST}{incident.pk}/press/{name}/", follow=True).content
+    return body.decode()
+
+
+def reasons_in(body: str) -> list[str]:
+    return re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', body)
+
+
+def test_open_ones_come_first_then_the_newest(project: Project, viewer: User, client_of: Browse) -> None:
+    made = [make_incident(make_agent(project, f"bot-{n}"), reason=f"reason {n}") for n in range(3)]
+    incidents.resolve(incident=made[2], actor="test", now=timezone.now())
+    assert reasons_in(client_of(viewer).get(LIST).content.decode()) == ["reason 1", "reason 0", "reason 2"]
+
+
+@pytest.mark.parametrize(("state", "found"), [("open", 0), ("acknowledged", 1), ("resolved", 2)])
+def test_the_list_is_filtered_by_state(
+    state: str, found: int, project: Project, viewer: User, client_of: Browse
+) -> None:
+    made = [make_incident(make_agent(project, f"bot-{n}"), reason=f"reason {n}") for n in range(3)]
+    incidents.acknowledge(incident=made[1], actor="test", now=timezone.now())
+    incidents.resolve(incident=made[2], actor="test", now=timezone.now())
+    body = client_of(viewer).get(f"{LIST}?state={state}").content.decode()
+    assert reasons_in(body) == [f"reason {found}"]
+
+
+def test_the_page_says_it_all_in_the_persons_time_zone(incident: Incident, viewer: User, client_of: Browse) -> None:
+    User.objects.filter(pk=viewer.pk).update(time_zone="Asia/Tokyo")
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    for text in ("No progress for 47 minutes", "critical", "$4.25", "47 min", "Last progress", "40 s", "JST"):
+        assert text in body, text
+
+
+def test_the_timeline_says_who_was_told(incident: Incident, viewer: User, client_of: Browse) -> None:
+    event = IncidentEvent.objects.get()
+    for name, state, error in (("On call", "sent", "an old error"), ("Chat", "failed", "410 Gone")):
+        channel = Channel.objects.create(project=incident.project, kind="email", name=name)
+        Delivery.objects.create(event=event, channel=channel, state=state, message_id=name, last_error=error)
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "On call: sent" in body
+    assert "Chat: failed" in body
+    assert "410 Gone" in body
+    assert "an old error" not in body
+
+
+def test_what_an_agent_said_is_shown_and_not_run(bot: Agent, viewer: User, client_of: Browse) -> None:
+    incident = make_incident(bot, reason="<script>alert(1)</script>")
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "<script>alert(1)" not in body
+    assert "&lt;script&gt;alert(1)" in body
+
+
+def test_acknowledge_then_resolve(incident: Incident, member: User, client_of: Browse) -> None:
+    body = press(client_of(member), incident, "acknowledge")
+    assert f"Acknowledged by {member.email}" in body
+    assert "press/acknowledge/" not in body
+    body = press(client_of(member), incident, "resolve")
+    assert f"by {member.email}" in body
+    assert "w-button" not in body
+    incident.refresh_from_db()
+    assert (incident.acknowledged_by, incident.resolved_by) == (member.email, member.email)
+
+
+def test_the_agents_commands_are_at_hand(incident: Incident, member: User, client_of: Browse) -> None:
+    make_runner(incident.agent)
+    asked = client_of(member).get(f"{LIST}{incident.pk}/press/stop/").content.decode()
+    assert "its silence is no alarm" in asked
+    assert "The runner is asked to stop bot." in press(client_of(member), incident, "stop")
+    assert Command.objects.get().incident == incident
+    assert "already on its way" in press(client_of(member), incident, "restart")
+    press(client_of(member), incident, "pause")
+    assert Agent.objects.get().paused_at is not None
+
+
+def test_a_viewer_sees_it_all_and_presses_nothing(incident: Incident, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    body = browser.get(page_of(incident)).content.decode()
+    assert "No progress for 47 minutes" in body
+    assert "w-button" not in body
+    for name in ("acknowledge", "resolve", "restart", "stop", "pause"):
+        assert browser.post(f"{LIST}{incident.pk}/press/{name}/").status_code == 403
+    incident.refresh_from_db()
+    assert incident.state == "open"
+
+
+def test_nothing_is_edited_added_or_deleted_by_members(incident: Incident, owner: User, client_of: Browse) -> None:
+    browser = client_of(owner)
+    assert browser.post(page_of(incident), {"reason": "nothing happened"}).status_code == 403
+    assert browser.get(f"{LIST}add/").status_code == 403
+    assert browser.post(f"{LIST}{incident.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Incident.objects.get().reason == "No progress for 47 minutes"
+
+
+def test_the_operator_may_delete_one(incident: Incident, operator: User, client_of: Browse) -> None:
+    assert "Delete this incident" in client_of(operator).get(page_of(incident)).content.decode()
+    client_of(operator).post(f"{LIST}{incident.pk}/delete/", {"post": "yes"})
+    assert not Incident.objects.exists()
+
+
+def test_the_live_part_is_a_fragment(incident: Incident, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(f"{LIST}{incident.pk}/live/now/").content.decode()
+    assert "No progress for 47 minutes" in body
+    assert "<html" not in body

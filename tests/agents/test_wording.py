@@ -1,0 +1,77 @@
+"""Durations, times, money and evidence as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agents import wording
+
+NOW = datetime(2026, 11, 23, 20, 25, 57, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"), (0, "0 s"), (34.9, "34 s"), (60, "1 min"), (47 * 60, "47 min"), (3_600, "1 h"),
+        (2 * 3_600 + 300, "2 h 5 min"), (12 * 3_600 + 300, "12 h"), (86_400, "1 day"), (2 * 86_400 + 7_200, "2 days 2 h"),
+        (30 * 86_400, "30 days"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "just now"), (-5, "just now"), (7, "7 s ago"), (720, "12 min ago")]
+)
+def test_times_past(seconds: float, text: str) -> None:
+    assert wording.ago(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(34, "due in 34 s"), (0, "due in 0 s"), (-720, "12 min overdue")])
+def test_deadlines(seconds: float, text: str) -> None:
+    assert wording.due(NOW + timedelta(seconds=seconds), NOW) == text
+
+
+def test_an_exact_time_is_in_the_readers_zone() -> None:
+    assert wording.exact(NOW, UTC) == "23 Nov 2026, 20:25:57 UTC"
+    assert wording.exact(NOW, ZoneInfo("Asia/Tokyo")) == "24 Nov 2026, 05:25:57 JST"
+
+
+@pytest.mark.parametrize(
+    ("micros", "text"),
+    [(0, "$0.00"), (3_100_000, "$3.10"), (1_234_500_000, "$1,234.50"), (10_000, "$0.01"), (120, "$0.00012")],
+)
+def test_money(micros: int, text: str) -> None:
+    assert wording.money(micros) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(950, "950"), (12_400, "12,400"), (1_240_000, "1.2 M")])
+def test_counts(number: int, text: str) -> None:
+    assert wording.count(number) == text
+
+
+def test_evidence_is_said_by_its_names() -> None:
+    facts = {
+        "last_heartbeat_at": NOW.isoformat(),
+        "deadline": "soon",
+        "interval": 90,
+        "usual_gap": 40.2,
+        "spent_usd": 4.25,
+        "count": 1_220,
+        "same_result": True,
+        "args": "",
+        "traceback": None,
+    }
+    assert wording.rows(facts, UTC) == [
+        ("Last heartbeat", "23 Nov 2026, 20:25:57 UTC"),
+        ("Deadline", "soon"),
+        ("Interval", "1 min"),
+        ("Usual gap", "40 s"),
+        ("Spent", "$4.25"),
+        ("Count", "1,220"),
+        ("Same result", "yes"),
+    ]
