@@ -36,8 +36,9 @@ class Kept:
         self.heard.append((name, line))
 
     def end(self) -> None:
-        self.supervisor.stop([([child.name for child in self.supervisor.children], 3)])
+        self.supervisor.stopping = True
         self.thread.join()
+        self.supervisor.stop([([child.name for child in self.supervisor.children], 3)])
 
 
 @pytest.fixture
