@@ -152,7 +152,12 @@ def _lines(key: str, server: str) -> dict[str, str]:
     """What to paste; complete but for the key, if it is not at hand."""
     return {
         "server": server,
-        "python": f'import clevagent\nclevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")',
+        "python": (
+            "import urllib.request as http\n"
+            f'http.urlopen(http.Request("{server}/api/v1/heartbeat", b\'{{"agent": "{AGENT}", "status": "ok"}}\', '
+            f'{{"X-API-Key": "{key}", "Content-Type": "application/json"}}))'
+        ),
+        "sdk": f'import clevagent\nclevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")',
         "curl": (
             f"curl -X POST {server}/api/v1/heartbeat \\\n  -H 'X-API-Key: {key}' \\\n"
             f"""  -H 'Content-Type: application/json' \\\n  -d '{{"agent": "{AGENT}", "status": "ok"}}'"""

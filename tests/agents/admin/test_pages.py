@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -87,10 +88,20 @@ def test_the_key_is_in_everything_that_is_to_be_copied(
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
     key = key_in(body)
-    assert body.count(key) == 4
+    assert body.count(key) == 5
     assert f"clevagent.init(api_key=&quot;{key}&quot;, agent=&quot;my-agent&quot;, endpoint=&quot;https://watch" in body
-    assert "pip install --index-url https://watch.example.com/simple/ clevagent" in body
     assert "&quot;status&quot;: &quot;ok&quot;" in body
+
+
+def test_the_two_lines_of_python_make_the_page_turn_green(
+    project: Project, owner: User, client_of: Browse, settings: Any, live_server: Any
+) -> None:
+    settings.BASE_URL = live_server.url
+    body = unescape(make_key(client_of(owner), project).content.decode())
+    lines = body[body.index("import urllib.request") :]
+    exec(lines[: lines.index("</")])
+    assert "my-agent" in client_of(owner).get(STEPS).content.decode()
+    assert Agent.objects.get(project=project).name == "my-agent"
 
 
 def test_the_key_is_kept_nowhere(
