@@ -107,11 +107,12 @@ def lock(wanted: list[dict[str, Any]], today: date) -> dict[int, Found]:
         JOIN agents_agentname n ON n.project_id = b.project_id AND n.name = b.name
         JOIN agents_agent a ON a.id = n.agent_id
         JOIN agents_agentstate s ON s.agent_id = n.agent_id
-        LEFT JOIN agents_heartbeat h ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day >= %s
+        LEFT JOIN agents_heartbeat h ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id
+            AND h.day BETWEEN %s AND %s
         ORDER BY s.agent_id, b.i {"FOR UPDATE OF s" if _on_postgresql() else ""}
     """
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_json(wanted), (today - RESEND_DAYS).isoformat()])
+        cursor.execute(sql, [_json(wanted), (today - RESEND_DAYS).isoformat(), today.isoformat()])
         return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
 
 

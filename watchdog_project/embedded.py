@@ -276,6 +276,7 @@ def run(options: argparse.Namespace) -> None:
     site = Site(nearby.get(options.host, options.host), options.port)
     os.environ["DATA_DIR"] = str(options.data_dir)
     os.environ["BASE_URL"] = os.environ.get("BASE_URL") or site.url
+    (options.data_dir / "address").write_text(os.environ["BASE_URL"])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
     supervisor = Supervisor(
         children(site, options), say=say, hear=None if options.quiet else lambda name, line: say(f"{name:<6} | {line}")

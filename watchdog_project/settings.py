@@ -54,7 +54,10 @@ if not SECRET_KEY:
     SECRET_KEY = _kept_secret(DATA_DIR)
 
 DEBUG = False
-BASE_URL = env.str("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
+# bin/run keeps the address it serves at, so that links made by manage.py lead there, too.
+_served_at = DATA_DIR / "address"
+_known = _served_at.read_text() if EMBEDDED and _served_at.exists() else "http://127.0.0.1:8000"
+BASE_URL = (env.str("BASE_URL", default="") or _known).rstrip("/")
 _base = urlsplit(BASE_URL)
 _local = ["127.0.0.1", "localhost", "[::1]"] if EMBEDDED else []
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or [_base.hostname or "localhost", *_local]
@@ -263,7 +266,8 @@ UNFOLD = {
 # Mail
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
 vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
-EMAIL_TIMEOUT = 10
+# For each step of about ten, so that one mail ends before its delivery's lease of 60 s.
+EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -29,3 +30,15 @@ def test_a_task_delivers(email: Channel, happened: Any, monkeypatch: pytest.Monk
     tasks.relay()
     assert email.deliveries.get().state == Delivery.State.SENT
     assert [told.subject for told in mail.outbox] == ["bot-1 is down"]
+
+
+def test_deliveries_leave_room_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while twelve are being sent is left to the relay, and the next one after that is sent again."""
+    sent: list[int] = []
+    monkeypatch.setattr(tasks.sending, "deliver", lambda delivery_id, now: sent.append(delivery_id))
+    with ExitStack() as hanging:
+        for _ in range(12):
+            hanging.enter_context(tasks.ROOM)
+        tasks.deliver(1)
+    tasks.deliver(2)
+    assert sent == [2]

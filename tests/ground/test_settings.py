@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,17 @@ def test_each_folder_has_a_socket_of_its_own() -> None:
     assert broker_socket(Path(long)) != broker_socket(Path(long + "2"))
     assert broker_socket(Path(long)) == broker_socket(Path(long))
     assert broker_socket(Path("/data")) == Path("/data/broker.sock")
+
+
+def shown_address(folder: Path, **environment: str) -> str:
+    argv = [sys.executable, "-c", "from watchdog_project import settings; print(settings.BASE_URL)"]
+    plain = {name: value for name, value in os.environ.items() if name not in ("BASE_URL", "DATABASE_URL", "REDIS_URL")}
+    environment = {**plain, "DATA_DIR": str(folder), **environment}
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_commands_know_the_address_that_is_served(tmp_path: Path) -> None:
+    assert shown_address(tmp_path) == "http://127.0.0.1:8000"
+    (tmp_path / "address").write_text("http://127.0.0.1:9123")
+    assert shown_address(tmp_path) == "http://127.0.0.1:9123"
+    assert shown_address(tmp_path, BASE_URL="https://watch.example.com/") == "https://watch.example.com"
