@@ -40,6 +40,11 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return settings.SIGNUP_OPEN or invitation_kept(request) is not None
 
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Mails speak of the product, which few know by the name of its host."""
+        site = {"name": "ClevAgent Watchdog", "domain": settings.BASE_URL}
+        super().send_mail(template_prefix, email, {**context, "current_site": site})
+
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return FIRST_STEPS
 

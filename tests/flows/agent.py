@@ -28,4 +28,4 @@ def work(server: str, name: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    work(*sys.argv[1:], key=sys.stdin.readline().strip())
+    work(sys.argv[1], sys.argv[2], sys.stdin.readline().strip())

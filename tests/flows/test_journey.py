@@ -132,6 +132,7 @@ class Newcomer:
         self.picture("sign-up")
         self.press("Sign Up")
         mail = text_of(self.mailbox.wait_for("Confirm", WITHIN))
+        assert "Hello from ClevAgent Watchdog!" in mail
         code = re.search(r"^[A-Z0-9]{3,5}-?[A-Z0-9]{3,5}$", mail, re.MULTILINE)
         assert code, mail
         self.page.get_by_label("Code").fill(code.group())
@@ -142,6 +143,7 @@ class Newcomer:
     def read_key(self) -> str:
         """The key, which the page shows only now."""
         key = self.page.locator("#new-key").inner_text()
+        assert self.page.get_by_text("My team").count() == 0, "sees the team of another person"
         self.sees("Waiting for the first heartbeat…")
         self.picture("first-steps")
         return key
