@@ -154,16 +154,23 @@ def open_together(
     """One incident for agents that fell silent together; returns the signals of `members`, who do so just now.
 
     `agent_ids` are all of the group. When one of them has an incident of its own silence already, the others join
-    that untold; else the first member lends its name to a new one, which is told once.
+    that; else the first member lends its name to a new one, which is told once.
     """
     silences = Incident.objects.open().filter(agent__in=agent_ids, kind=members[0][2].kind)
     incident = silences.order_by("pk").first()
-    kind = IncidentEvent.Kind.OPENED if incident is None else IncidentEvent.Kind.NOTE
+    kind = _told_as(incident)
     incident = incident or _opened_together(members, title, now)
     signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
     Incident.objects.filter(pk=incident.pk).update(together=True)
     record(incident=incident, kind=kind, text=title, now=now)
     return signals
+
+
+def _told_as(incident: Incident | None) -> str:
+    """That one agent's silence is a whole host's is worth a message; who joins after that is not."""
+    if incident is None:
+        return IncidentEvent.Kind.OPENED
+    return IncidentEvent.Kind.NOTE if incident.together else IncidentEvent.Kind.UPDATED
 
 
 def _opened_together(members: Sequence[tuple[Agent, AgentState, Finding]], title: str, now: datetime) -> Incident:

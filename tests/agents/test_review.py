@@ -367,12 +367,12 @@ def test_a_group_is_over_when_the_last_one_is_back(world: World) -> None:
     assert world.events() == ["opened", "resolved"]
 
 
-def test_one_that_is_due_later_joins_the_group_untold(world: World) -> None:
-    world.beat(0, agent="a", interval=10)
-    world.beat(4, agent="b", interval=10)
-    world.watch(1, 30)
+def test_those_due_later_join_the_incident_and_are_told_once(world: World) -> None:
+    for number, name in enumerate("abc"):
+        world.beat(4 * number, agent=name, interval=10)
+    world.watch(9, 36)
     assert len(world.incidents()) == 1
-    assert world.events() == ["opened", "note"]
+    assert world.events() == ["opened", "updated", "note"]
 
 
 def test_silent_ones_beside_one_that_goes_on_have_incidents_of_their_own(world: World) -> None:
