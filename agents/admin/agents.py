@@ -136,7 +136,8 @@ class AgentPage(WithButtons):
             [stands] = standing.of([row], now)
             signals = row.signals.filter(cleared_at__isnull=True)
             buttons = self.buttons_for(request, row)
-            return {**shared, "row": stands, "signals": signals, "buttons": buttons, "target": target_text(row)}
+            about = {"aliases": services.aliases_of(row), "target": target_text(row)}
+            return {**shared, **about, "row": stands, "signals": signals, "buttons": buttons}
         return {
             **shared,
             "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN],

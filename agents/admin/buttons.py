@@ -77,6 +77,7 @@ class WithButtons(LivePage):
         context = {
             **self.admin_site.each_context(request),
             "title": f"{button.label}: {row}",
+            "whom": getattr(row, "agent", row),
             "opts": self.opts,
             "original": row,
             "button": button,

@@ -116,7 +116,7 @@ def test_a_search_finds_aliases_once(bot: Agent, viewer: User, client_of: Browse
 
 
 def test_the_row_says_what_a_person_needs(project: Project, viewer: User, client_of: Browse) -> None:
-    today = {"day": timezone.now().date(), "cost_today": 9_100_000, "tokens_today": 120_400}
+    today: Any = {"day": timezone.now().date(), "cost_today": 9_100_000, "tokens_today": 120_400}
     agent = make_agent(project, cost_limit=10_000_000, last_progress_at=timezone.now() - timedelta(hours=2), **today)
     incident = make_incident(agent)
     body = client_of(viewer).get(LIST).content.decode()
@@ -162,8 +162,13 @@ def test_the_page_says_why_and_shows_both_clocks(project: Project, viewer: User,
     make_incident(agent)
     make_beat(agent, "step 12")
     make_command(agent)
+    make_runner(agent)
+    AgentName.objects.create(project=project, agent=agent, name="bot2")
+    Agent.objects.update(labels={"env": "prod"})
     body = client_of(viewer).get(page_of(agent)).content.decode()
     for text in ("No progress for 47 minutes", "due in 5", "17 min overdue", "step 12", "$0.03", "1,200", "restarted"):
+        assert text in body, text
+    for text in ("Also known as bot2", "Runs as systemd:bot.service", "env: prod"):
         assert text in body, text
 
 
