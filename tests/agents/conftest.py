@@ -16,7 +16,6 @@ from agents.beat import decode
 from agents.fold import Answer
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
 from teams.auth import Caller, authenticate_key
-from teams.errors import ApiError
 from teams.models import Project
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -45,7 +44,7 @@ class World:
 
     def beat(self, at: float = 0, agent: str = "bot", **fields: Any) -> Answer:
         outcome = self.offer(at, agent, **fields)
-        assert not isinstance(outcome, ApiError), outcome.message
+        assert isinstance(outcome, Answer), outcome.message
         return outcome
 
     def look(self, at: float, *, after_outage: bool = False) -> None:

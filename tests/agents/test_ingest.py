@@ -284,7 +284,7 @@ def test_a_beat_waits_for_a_review_of_its_agent_and_is_not_lost(live_world: Worl
     live_world.beat(0)
     with transaction.atomic():
         AgentState.objects.select_for_update().get(agent=live_world.agent())
-        thread = threading.Thread(target=lambda: (live_world.beat(5), connections.close_all()))
+        thread = threading.Thread(target=in_threads, args=(1, lambda number: live_world.beat(5)))
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()

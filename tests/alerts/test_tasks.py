@@ -10,7 +10,7 @@ from celery import current_app
 from django.conf import settings
 from django.core import mail
 
-from alerts import outbox, tasks
+from alerts import outbox, sending, tasks
 from alerts.models import Channel, Delivery
 
 
@@ -35,7 +35,7 @@ def test_a_task_delivers(email: Channel, happened: Any, monkeypatch: pytest.Monk
 def test_deliveries_leave_room_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes while twelve are being sent is left to the relay, and the next one after that is sent again."""
     sent: list[int] = []
-    monkeypatch.setattr(tasks.sending, "deliver", lambda delivery_id, now: sent.append(delivery_id))
+    monkeypatch.setattr(sending, "deliver", lambda delivery_id, now: sent.append(delivery_id))
     with ExitStack() as hanging:
         for _ in range(12):
             hanging.enter_context(tasks.ROOM)
