@@ -30,6 +30,8 @@ FORGOTTEN: Final = timedelta(hours=1)
 POLL_NOTED_EVERY: Final = timedelta(seconds=30)
 # Runners of one machine or behind one proxy look alike: when the wrong one asked first, the right one asks soon.
 TRIES_PER_ADDRESS: Final = 5
+# So long the one that was handed a command may take to say that it is not its own.
+WORD_WITHIN: Final = timedelta(seconds=1)
 NOT_MINE: Final = "not registered"
 RESULTS: Final = (Command.State.COMPLETED, Command.State.FAILED, Command.State.REJECTED)
 TEXT_LONGEST: Final = 500
@@ -112,6 +114,15 @@ def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
         if _is_for(command, runner, now)
     ]
     return [command for command in offered if _lease(command, runner, now)]
+
+
+def may_come_back(*, caller: Caller, runner: str, now: datetime) -> bool:
+    """Whether a runner of the same address was handed a command just now, which may not be its own.
+
+    Runners that were started together ask together, and the right one would find it taken each time.
+    """
+    leased = Command.objects.filter(agent__project=caller.project_id, state=Command.State.LEASED, runner=runner)
+    return leased.filter(leased_at__gt=now - WORD_WITHIN).exists()
 
 
 def _asked(caller: Caller, runner: str, now: datetime) -> bool:

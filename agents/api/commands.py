@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from time import sleep
+from typing import Any, Final
 
 import structlog
 from django.utils import timezone
@@ -22,6 +23,10 @@ from agents.sources import source_of
 from teams.models import Scope
 
 log = structlog.get_logger(__name__)
+
+# How often, and for how many seconds, a runner waits for the word of one that looks like it.
+WAITS_MOST: Final = 5
+WAIT: Final = 0.1
 
 
 class CommandsView(ProjectView):
@@ -45,9 +50,16 @@ class CommandsView(ProjectView):
         # A look with a `read` key must not take a command that nobody will then carry out.
         if self.caller.scope == Scope.READ:
             return Response([])
-        runner = source_of(request._request, self.caller)
-        handed = commands.hand_out(caller=self.caller, runner=runner, now=timezone.now())
+        handed = self.hand_out(source_of(request._request, self.caller))
         return Response([waiting_dict(command) for command in handed])
+
+    def hand_out(self, runner: str) -> list[Command]:
+        for _ in range(WAITS_MOST):
+            handed = commands.hand_out(caller=self.caller, runner=runner, now=timezone.now())
+            if handed or not commands.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
+                return handed
+            sleep(WAIT)
+        return []
 
     def handle_exception(self, exc: Exception) -> Response:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents import commands, rate
+from agents.api import commands as api
 from agents.models import Agent, AgentState, Command, Signal, Status
 from agents.services import add_alias
 from teams.errors import ApiError
@@ -154,6 +155,26 @@ def test_two_runners_behind_one_address_pass_a_command_on_until_the_right_one_ha
     runners.say(6, command.pk, "rejected", NOT_REGISTERED)
     assert [handed["id"] for handed in runners.poll(9)] == [command.pk]
     assert runners.say(9, command.pk, "completed", "Stopped").state == "completed"
+
+
+def test_the_right_one_gets_it_also_when_it_asks_while_the_wrong_one_has_it(
+    runners: Runners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = runners.ask(5)
+    runners.poll(6)
+    monkeypatch.setattr(api, "sleep", lambda _: runners.say(6, command.pk, "rejected", NOT_REGISTERED))
+    assert [handed["id"] for handed in runners.poll(6)] == [command.pk]
+
+
+def test_one_that_is_being_carried_out_is_not_waited_for_long(
+    runners: Runners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(api, "sleep", waited.append)
+    runners.ask(5)
+    runners.poll(6)
+    assert (runners.poll(6), runners.poll(8), runners.poll(6, THERE)) == ([], [], [])
+    assert 0 < sum(waited) <= 0.5
 
 
 def test_a_runner_that_always_says_not_registered_is_not_asked_for_ever(runners: Runners) -> None:
