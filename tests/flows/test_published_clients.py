@@ -149,18 +149,23 @@ class RunnerStory:
 
 @pytest.fixture(scope="module")
 def runner_story(site: Site, channels: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerStory]:
-    folder = tmp_path_factory.mktemp("target")
-    target = Target(folder / "agent.pid")
-    story = RunnerStory(str(target.pid_file))
-    watch = ["--watch", f"process:{story.name}", "--heartbeat-interval", "1"]
-    options = ["--endpoint", site.url, "--api-key", site.agent_key, *watch]
-    runner = Program(folder / "runner.log", RUNNER, "start", *options)
-    try:
+    """Two runners on one key and one machine, which look alike, each with a target of its own."""
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("target")
+        other, target = Target(folder / "other.pid"), Target(folder / "agent.pid")
+        for watched in (other, target):
+            stack.callback(watched.kill)
+            stack.callback(start_runner(site, watched.pid_file).end)
+        story = RunnerStory(str(target.pid_file))
         live_with_runner(site, story, target)
+        story.seen["other"] = (other.process.poll(), site.status(str(other.pid_file)))
         yield story
-    finally:
-        runner.end()
-        target.kill()
+
+
+def start_runner(site: Site, pid_file: Path) -> Program:
+    watch = ["--watch", f"process:{pid_file}", "--heartbeat-interval", "1"]
+    options = ["--endpoint", site.url, "--api-key", site.agent_key, *watch]
+    return Program(pid_file.with_suffix(".log"), RUNNER, "start", *options)
 
 
 def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
@@ -179,7 +184,8 @@ def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
     page = f"{site.url}/admin/agents/agent/{site.agent(name)['id']}"
     seen["asked"] = site.browser.get(f"{page}/press/stop/")
     site.browser.post(f"{page}/press/stop/", reason="enough")
-    seen["exit"] = target.process.wait(20)
+    # Each runner asks every 10 s; the other one may be handed the command first.
+    seen["exit"] = target.process.wait(25)
     wait_until(lambda: "Stopped process:" in site.browser.get(f"{page}/change/"), 5, "the result is on the page")
     beats = len(site.beats(name))
     wait_until(lambda: len(site.beats(name)) >= beats + 3, 10, "the runner goes on to say that it is down")
@@ -221,6 +227,10 @@ def test_a_stop_is_audited_from_the_request_to_the_result(runner_story: RunnerSt
     for step in ("command.requested", "command.handed_out", "command.completed"):
         assert step in runner_story.seen["audit"]
     assert OWNER in runner_story.seen["audit"]
+
+
+def test_a_stop_of_one_leaves_the_other_runner_s_target_alone(runner_story: RunnerStory) -> None:
+    assert runner_story.seen["other"] == (None, "ok")
 
 
 def test_a_stop_raises_no_alarm(runner_story: RunnerStory, site: Site) -> None:
