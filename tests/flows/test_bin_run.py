@@ -20,6 +20,7 @@ import pytest
 from tests.flows.installation import PARTS, ROOT, Installation, environment, free_port, is_alive, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
+QUICK = 5.0  # seconds for a later start, on a machine that is not busy; in proportion on one that is
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +162,12 @@ def test_a_stop_ends_everything_and_a_later_start_keeps_all(other: Installation,
     assert other.process.returncode == 0
     assert [pid for pid in everything if is_alive(pid)] == []
     durations: list[float] = []
-    while len(durations) < 3 and (not durations or durations[-1] >= 5):
+    while len(durations) < 3 and (not durations or durations[-1] >= QUICK):
         durations.append(other.start().took)
         assert "API key" not in other.found("(?s).*").split("Make API keys")[0]
         assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
         other.stop()
-    assert min(durations) < 5
+    assert min(durations) < QUICK * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert "kept-1" in stored(other)
 
 
