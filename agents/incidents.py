@@ -112,13 +112,15 @@ def _extend_incident(incident: Incident, signal: Signal, state: AgentState, now:
 
 
 def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) -> Signal:
-    """Keep a standing signal's words and evidence up to date; only a rise in severity is told."""
+    """Keep a standing signal's words and evidence up to date, and those of its incident; only a rise is told."""
     rose = signal.severity != finding.severity and finding.severity == Severity.CRITICAL
     if not rose and signal.evidence == finding.evidence:
         return signal
     signal.severity = finding.severity if rose else signal.severity
     signal.reason, signal.evidence = finding.reason[:500], finding.evidence
     signal.save(update_fields=["severity", "reason", "evidence"])
+    same = Incident.objects.filter(pk=signal.incident_id, agent=signal.agent_id, kind=signal.kind, together=False)
+    same.update(reason=signal.reason)
     if rose:
         _extend_incident(signal.incident, signal, state, now)
     return signal

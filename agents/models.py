@@ -337,6 +337,11 @@ class Incident(models.Model):
             return self.State.RESOLVED
         return self.State.ACKNOWLEDGED if self.acknowledged_at else self.State.OPEN
 
+    @property
+    def spent(self) -> int:
+        """Micro-dollars spent during it, up to now while it lasts. Reads `agent.state`: fetch it ahead."""
+        return self.cost if self.resolved_at else max(self.cost, self.agent.state.cost_total - self.cost_before)
+
 
 class Signal(models.Model):
     """One thing that is wrong with one agent, with its evidence, within an incident."""

@@ -38,7 +38,7 @@ def agent_ref(agent: Agent) -> dict[str, Any]:
 
 
 def incident_dict(incident: Incident) -> dict[str, Any]:
-    """An incident in full. Reads `agent`, `signals` (with `agent`) and `events`: fetch them ahead for a list."""
+    """An incident in full. Reads `agent.state`, `signals` (with `agent`) and `events`: fetch them ahead for a list."""
     signals = list(incident.signals.all())
     first = next((signal for signal in signals if signal.kind == incident.kind), None)
     return {
@@ -54,7 +54,7 @@ def incident_dict(incident: Incident) -> dict[str, Any]:
         "resolved_at": moment(incident.resolved_at),
         "reason": incident.reason,
         "evidence": first.evidence if first else {},
-        "cost_usd": dollars(incident.cost),
+        "cost_usd": dollars(incident.spent),
         "signals": [_signal(signal) for signal in signals],
         "timeline": [_event(event) for event in incident.events.all()],
         "url": incident_url(incident.pk),

@@ -128,8 +128,8 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
         for signal in incident.signals.all()
         if not signal.cleared_at and signal.reason not in lines
     ][:10]
-    if incident.cost:
-        lines.append(f"Spent since it began: {_money(incident.cost)}")
+    if incident.spent:
+        lines.append(f"Spent since it began: {_money(incident.spent)}")
     lines += [
         f"Tried: {command.action} of {command.target}: {_outcome(command)}" for command in incident.commands.all()
     ]

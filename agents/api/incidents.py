@@ -25,7 +25,7 @@ IN_STATE = {
 class IncidentView(ProjectView):
     def incidents(self) -> QuerySet[Incident]:
         """The project's, newest first, with all that their representation reads."""
-        mine = Incident.objects.filter(project=self.caller.project_id).select_related("agent")
+        mine = Incident.objects.filter(project=self.caller.project_id).select_related("agent__state")
         return mine.prefetch_related("signals__agent", "events")
 
 

@@ -72,6 +72,6 @@ def check(facts: Facts) -> Finding | None:
         "last_at": memory["last"],
         "tokens": memory["tokens"],
         "cost_usd": memory["cost"] / 1_000_000,
-        "same_result": memory["key"][2] is not None,
+        "same_result": True if memory["key"][2] is not None else None,  # unknown where results are not reported
     }
     return Finding(KIND, WARNING, reason, first, evidence)

@@ -235,6 +235,18 @@ def test_the_same_call_five_times_in_a_row_is_a_loop_until_another_one(world: Wo
     assert world.kinds() == []
 
 
+def test_an_open_incident_keeps_up_with_its_evidence_and_its_money(world: World) -> None:
+    for second in range(20):
+        world.beat(second, cost_usd=0.5, tool_call_log=[{"name": "search", "args": "q=a"}])
+        if second % 5 == 4:
+            world.look(second + 0.5)
+    (incident,) = world.incidents()
+    assert incident.reason == incident.signals.get().reason
+    assert "called 20 times" in incident.reason
+    assert incident.spent == 20 * 500_000 - incident.cost_before > 0
+    assert world.events() == ["opened"]
+
+
 @pytest.mark.parametrize(
     "calls",
     [
