@@ -295,7 +295,7 @@ def test_a_runner_s_ok_beats_never_hide_that_the_sdk_makes_no_progress(world: Wo
     add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
     for at in range(30, 1900, 30):
         world.beat(at, agent="research-agent", iteration_count=1)
-        world.beat(at + 5, **RUNNER)
+        world.beat(at + 5, message="Auto-restarted successfully" if at == 1500 else None, **RUNNER)
         world.look(at + 6)
     assert [incident.kind for incident in world.incidents()] == ["stalled"]
 
