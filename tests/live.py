@@ -130,15 +130,17 @@ def database() -> Iterator[dict[str, str]]:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def create_project(installation: Installation, owner: str, scope: str) -> dict[str, Any]:
+def create_project(
+    installation: Installation, owner: str, scope: str, team: str = "T", project: str = "P"
+) -> dict[str, Any]:
     """`manage.py create_project` on the installation's data: its answer, with a fresh key and sign-in link.
 
     On the largest plan, for tests ask more often than people do.
     """
-    words = f"create_project --team T --project P --owner {owner} --plan enterprise --scope {scope} --json"
+    words = f"create_project --owner {owner} --plan enterprise --scope {scope} --json"
     base = f"http://127.0.0.1:{installation.port}"
     env = environment(**installation.env, DATA_DIR=str(installation.folder), BASE_URL=base)
-    argv = [sys.executable, "manage.py", *words.split()]
+    argv = [sys.executable, "manage.py", *words.split(), "--team", team, "--project", project]
     done = subprocess.run(argv, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
     made: dict[str, Any] = json.loads(done.stdout)
     return made

@@ -1,0 +1,150 @@
+"""Makes the pictures of the README: `python -m docs.screenshots.make`.
+
+A real installation gets real heartbeats of agents in every state, for a minute and a half, and Chromium looks at it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.request import Request
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.tab import Tab, launch
+from tests.flows.installation import Installation
+from tests.flows.mailbox import Mailbox
+from tests.live import create_project
+
+FOLDER = Path(__file__).parent
+SECONDS = 90
+OWNER, WORK = "owner@example.com", {"team": "Research", "project": "Production"}
+Fields = dict[str, Any]
+
+
+@dataclass
+class Actor:
+    """An agent: it reports every so many seconds, from `first` to `last` of them; `says` is what, at its nth time."""
+
+    name: str
+    every: float
+    says: Callable[[int], Fields]
+    first: float = 0
+    last: float = 10 * SECONDS
+    told: int = 0
+
+    def is_due(self, second: float) -> bool:
+        return self.first + self.told * self.every <= second <= self.last
+
+    def speak(self) -> Fields:
+        self.told += 1
+        return {"agent": self.name, "status": "ok", **self.says(self.told)}
+
+
+def works(every: float, tokens: int, dollars: float) -> Callable[[int], Fields]:
+    return lambda n: {"interval": every, "iteration_count": n, "tokens_used": tokens, "cost_usd": dollars}
+
+
+def stands_still(n: int) -> Fields:
+    """Alive, and the same page over and over."""
+    return {"interval": 2, "progress": n < 5, "progress_timeout": 20, "message": "reading page 12", "cost_usd": 0.03}
+
+
+def loops(n: int) -> Fields:
+    call = {"name": "search_orders", "args": '{"customer": "C-1042"}'}
+    return {"interval": 5, "tokens_used": 2_150, "cost_usd": 0.06, "tool_call_log": [call]}
+
+
+def waits(n: int) -> Fields:
+    until = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    return {"interval": 10, "progress": n == 1, "waiting": {"for": "approval", "until": until}, "cost_usd": 0.04}
+
+
+def cast() -> list[Actor]:
+    """One agent of each fate, and two that simply work."""
+    return [
+        Actor("ticket-triage", 5, works(5, 1_840, 0.021)),
+        Actor("summarizer", 3, works(3, 3_420, 0.012)),
+        Actor("research-agent", 2, stands_still),
+        Actor("invoice-reader", 5, works(5, 960, 0.008), last=SECONDS / 2),
+        Actor("web-crawler", 6, lambda n: works(6, 41_000, 1.74)(n) | {"cost_limit_usd": 25}),
+        Actor("order-support", 5, loops),
+        Actor("mail-sorter", 30, works(30, 640, 0.004), first=SECONDS - 63, last=SECONDS - 30),
+        Actor("publisher", 10, waits),
+        Actor("nightly-report", 10, lambda n: works(10, 5_300, 0.09)(n) | {"status": "shutdown"}, last=1),
+    ]
+
+
+def add_channel(installation: Installation, key: str) -> None:
+    body = {"kind": "email", "name": "On call", "config": {"to": ["on-call@example.com"]}}
+    headers = {"X-API-Key": key, "Content-Type": "application/json"}
+    url = f"{installation.url}/api/v1/channels"
+    status, answer = installation.request(Request(url, json.dumps(body).encode(), headers))  # noqa: S310 - to ourselves
+    if status != 201:
+        raise SystemExit(answer)
+
+
+@contextmanager
+def on_stage(installation: Installation, key: str) -> Iterator[None]:
+    """The agents work from here on, and still do while the pictures are taken."""
+    began, actors, over = time.monotonic(), cast(), threading.Event()
+
+    def play() -> None:
+        while not over.wait(0.2):
+            for actor in actors:
+                if actor.is_due(time.monotonic() - began):
+                    installation.beat(key, **actor.speak())
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def visitor(installation: Installation, sign_in_url: str) -> Iterator[Tab]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.goto(sign_in_url)
+        page.get_by_role("button", name="Sign in").click()
+        yield Tab(page, installation.url)
+        browser.close()
+
+
+def take_pictures(tab: Tab) -> None:
+    tab.go("/admin/")
+    tab.sees("Open incidents (")
+    tab.page.screenshot(path=FOLDER / "fleet.png")
+    tab.page.get_by_role("link", name="order-support:").click()
+    tab.sees("Timeline")
+    tab.page.screenshot(path=FOLDER / "incident.png")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, Mailbox() as mailbox:
+        installation = Installation(Path(folder) / "data", EMAIL_URL=mailbox.url).start(90)
+        try:
+            full = create_project(installation, OWNER, "full", **WORK)
+            add_channel(installation, full["api_key"])
+            with on_stage(installation, full["api_key"]):
+                time.sleep(SECONDS)
+                with visitor(installation, full["sign_in_url"]) as tab:
+                    take_pictures(tab)
+        finally:
+            installation.stop()
+
+
+if __name__ == "__main__":
+    main()
