@@ -312,13 +312,21 @@ def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
 
 
 def _remember_wait(hot: Hot, beat: Beat) -> None:
-    """A wait holds until its time, a null, or the next progress; one without a time gets a day at most."""
-    if isinstance(beat.waiting, Waiting) and hot.last_beat_at is not None:
-        longest = hot.last_beat_at + WAIT_LONGEST
-        hot.waiting_for = beat.waiting.for_[:100]
-        hot.waiting_until = min(beat.waiting.until or longest, longest)
+    """A wait holds until its time, a null, or the next progress; one without a time gets a day, said again or not.
+
+    The time of its end stays, since the progress clock goes on from there. Times more than a day away are cut, those
+    of the past too: year 1 in another zone is a time that no database keeps.
+    """
+    at = hot.last_beat_at
+    if at is None:
+        return
+    if isinstance(beat.waiting, Waiting):
+        what = beat.waiting.for_[:100]
+        begun = hot.waiting_until if what == hot.waiting_for else None
+        until = beat.waiting.until or begun or at + WAIT_LONGEST
+        hot.waiting_for, hot.waiting_until = what, max(at - WAIT_LONGEST, min(until, at + WAIT_LONGEST))
     elif beat.waiting is None or beat.progress or beat.status == "shutdown":
-        hot.waiting_for, hot.waiting_until = "", None
+        hot.waiting_for, hot.waiting_until = "", min(hot.waiting_until, at) if hot.waiting_until else None
 
 
 def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:

@@ -122,6 +122,41 @@ def test_a_declared_wait_stops_the_progress_clock_up_to_its_end(world: World) ->
     assert [incident.kind for incident in world.incidents()] == ["stalled"]
 
 
+def test_after_a_wait_the_progress_clock_goes_on_from_its_end(world: World) -> None:
+    world.beat(0, progress=True, progress_timeout=60)
+    world.beat(10, progress=False, waiting={"for": "approval"})
+    for at in range(30, 330, 30):
+        world.beat(at, progress=False)
+        world.look(at + 1)
+    world.beat(330, progress=False, waiting=None)
+    world.look(380)
+    assert (world.incidents(), world.state().status) == ([], Status.OK)
+    world.beat(390, progress=False)
+    world.look(391)
+    assert [incident.kind for incident in world.incidents()] == ["stalled"]
+
+
+def test_a_wait_without_a_time_ends_after_a_day_however_often_it_is_said(world: World) -> None:
+    day = 86_400
+    world.beat(0, progress=True, progress_timeout=60, interval=3600)
+    for at in range(10, day + 7200, 1800):
+        world.beat(at, progress=False, waiting={"for": "approval"})
+        world.look(at + 1)
+    [incident] = world.incidents()
+    assert (incident.kind, incident.started_at) == ("stalled", T0 + timedelta(seconds=day + 70))
+
+
+@pytest.mark.parametrize("until", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_wait_until_a_time_that_no_database_keeps_harms_nobody(world: World, until: str) -> None:
+    world.beat(0, progress=True)
+    world.beat(1, progress=False, waiting={"for": "approval", "until": until})
+    world.beat(2, progress=False)
+    world.look(3)
+    until_at = world.state().waiting_until
+    assert until_at is not None
+    assert abs(until_at - T0) <= timedelta(days=1, seconds=1)
+
+
 def test_shutdown_is_a_quiet_stop_and_a_later_beat_means_it_is_back(world: World) -> None:
     world.beat(0)
     world.beat(10, status="shutdown")
