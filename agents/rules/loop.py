@@ -15,6 +15,7 @@ KIND = "loop"
 LABEL = "Loop"
 # Five equal calls in a row: on recorded runs 0.1 % of the good ones are alarmed and 59 of 75 real loops found.
 REPEATS = 5
+LEAST = 2
 # Asking the same again is what a poller is for.
 POLLER = re.compile(r"poll|wait|sleep|status|progress|watch|health|read_output|heartbeat", re.IGNORECASE)
 
@@ -55,7 +56,7 @@ def _count(state: dict[str, Any], call: Mapping[str, Any], at: datetime) -> dict
 def check(facts: Facts) -> Finding | None:
     """A warning from five equal calls in a row on; any other call ends it. Pollers are left alone."""
     count = facts.memory.get("count", 0)
-    if facts.is_stopped or count < int(facts.thresholds.get("repeats", REPEATS)):
+    if facts.is_stopped or count < max(LEAST, int(facts.thresholds.get("repeats", REPEATS))):
         return None
     name, memory = facts.memory["key"][0], facts.memory
     if POLLER.search(name):

@@ -297,6 +297,17 @@ def test_polling_and_paging_are_no_loops(world: World, calls: list[dict[str, str
     assert world.incidents() == []
 
 
+@pytest.mark.parametrize("repeats", [0, -1, 1])
+def test_a_threshold_too_low_for_a_loop_silences_nothing(world: World, repeats: int) -> None:
+    world.beat(0, interval=10)
+    Agent.objects.update(rules={"loop": {"repeats": repeats}})
+    world.beat(1, tool_call_log=[{"name": "search"}])
+    world.look(2)
+    assert world.incidents() == []
+    world.look(30)
+    assert world.kinds() == ["missed_heartbeat"]
+
+
 def test_a_second_signal_joins_the_incident_and_is_told(world: World) -> None:
     world.beat(0, status="error", message="disk full")
     world.look(1)
