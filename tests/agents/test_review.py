@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from agents import incidents, review, services, watch
-from agents.models import AgentState, Incident, Outage, Pulse, Signal, Status
+from agents.models import Agent, AgentState, Incident, Outage, Pulse, Signal, Status
 from tests.agents.conftest import T0, World
 
 
