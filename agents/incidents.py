@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
+from agents.rules import cost
 from agents.rules.base import Finding, spoken
 from teams.services import audit
 
@@ -225,7 +226,7 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
     elif signal.kind == "loop":
         memory.rules.pop("loop", None)
     elif signal.kind == "cost":
-        memory.rules["cost"] = {"dismissed": signal.evidence.get("day")}
+        memory.rules["cost"] = {"dismissed": cost.seal(signal.evidence, signal.severity)}
     memory.save(update_fields=["rules"])
     state.check_at = now
     state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at"])

@@ -1,5 +1,7 @@
 """Today's spend against the day's budget: set by a person, else the `cost_limit_usd` that the client declared."""
 
+from typing import Any
+
 from agents.rules.base import CRITICAL, WARNING, Facts, Finding
 
 KIND = "cost"
@@ -14,11 +16,19 @@ def check(facts: Facts) -> Finding | None:
     if budget is None or facts.seen.day != facts.today or not facts.seen.cost_today:
         return None
     spent, exceeded = facts.seen.cost_today, facts.seen.cost_today >= budget
-    if spent < budget * NEAR or facts.memory.get("dismissed") == facts.today.isoformat():
+    if spent < budget * NEAR:
         return None
     reason = f"Spent {dollars(spent)} of {dollars(budget)} today"
     evidence = {"spent_usd": spent / 1_000_000, "budget_usd": budget / 1_000_000, "day": facts.today.isoformat()}
-    return Finding(KIND, CRITICAL if exceeded else WARNING, reason, facts.seen.last_beat_at or facts.now, evidence)
+    severity = CRITICAL if exceeded else WARNING
+    if facts.memory.get("dismissed") in (seal(evidence, severity), seal(evidence, CRITICAL)):
+        return None
+    return Finding(KIND, severity, reason, facts.seen.last_beat_at or facts.now, evidence)
+
+
+def seal(evidence: dict[str, Any], severity: str) -> list[Any]:
+    """What a person dismisses by hand: that day and budget, as bad as it was. Nearing it is not exceeding it."""
+    return [evidence.get("day"), evidence.get("budget_usd"), severity]
 
 
 def dollars(micros: int) -> str:

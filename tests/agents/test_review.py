@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -505,6 +506,19 @@ def test_each_kind_resolved_by_hand_stays_resolved(world: World) -> None:
     world.look(22)
     assert len(world.incidents()) == 1
     assert world.kinds() == []
+
+
+@pytest.mark.parametrize("changed", [{}, {"cost_limit_usd": 1.8}], ids=["the same budget", "a larger one"])
+def test_a_budget_dismissed_when_near_is_told_when_exceeded(world: World, changed: dict[str, Any]) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=0.9)
+    world.look(1)
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    world.look(3)
+    assert world.kinds() == []
+    world.beat(4, cost_usd=0.9, **changed)
+    world.look(5)
+    assert world.kinds() == ["cost"]
+    assert world.beat(6).warning == "cost_exceeded"
 
 
 # Cost of looking
