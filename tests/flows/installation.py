@@ -46,8 +46,14 @@ def wait_until(what: Callable[[], Any], seconds: float, why: str) -> Any:
 
 
 def clean_copy(folder: Path) -> Path:
-    """The project as a clone would have it: the files under version control, and nothing else."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """The project as a clone would have it: the files under version control, and nothing else.
+
+    Where git does not answer, all but hidden files and data.
+    """
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout
+    if not tracked:
+        unwanted = shutil.ignore_patterns(".*", "__pycache__", "var", "node_modules")
+        return Path(shutil.copytree(ROOT, folder, ignore=unwanted))
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
