@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
@@ -200,11 +201,8 @@ def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
 @transaction.atomic
 def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
     """End it by hand: its signals are cleared and what they stood on is not held against the agents again."""
-    agent_ids = list(
-        Signal.objects.filter(incident=incident, cleared_at__isnull=True).values_list("agent_id", flat=True)
-    )
-    states = AgentState.objects.select_for_update().filter(agent_id__in=[*agent_ids, incident.agent_id])
-    by_agent = {state.agent_id: state for state in states.order_by("agent_id").select_related("agent")}
+    standing = Signal.objects.filter(incident=incident, cleared_at__isnull=True)
+    by_agent = _locked([incident.agent_id, *standing.values_list("agent_id", flat=True)])
     incident = Incident.objects.select_for_update().get(pk=incident.pk)
     if incident.resolved_at:
         return incident
@@ -213,6 +211,37 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
     _resolve(incident, by_agent.get(incident.agent_id), actor, f"Resolved by {actor}", now)
     audit(team=incident.project.team, actor=actor, action="incident.resolve", target=str(incident))
     return incident
+
+
+def _locked(agent_ids: Iterable[int]) -> dict[int, AgentState]:
+    """The hot rows, held like a review holds them: whoever changes an incident takes these first."""
+    states = AgentState.objects.select_for_update(of=("self",)).filter(agent_id__in=list(agent_ids))
+    return {state.agent_id: state for state in states.order_by("agent_id").select_related("agent")}
+
+
+def leave(*, agent: Agent, actor: str, now: datetime) -> None:
+    """Take an agent that is about to be deleted out of the incidents it shares: those of a host or a network.
+
+    One that bears its name goes on under the name of another that is still silent; one in which it was the last is
+    over. What only it was in goes with it. Call it in the transaction that deletes the agent, before anything else.
+    """
+    mine = Incident.objects.open().filter(Q(agent=agent) | Q(signals__agent=agent))
+    standing = Signal.objects.filter(incident__in=mine, cleared_at__isnull=True)
+    states = _locked([agent.pk, *standing.values_list("agent_id", flat=True)])
+    for incident in Incident.objects.filter(pk__in=mine).order_by("pk").select_for_update():
+        others = incident.signals.filter(cleared_at__isnull=True).exclude(agent=agent)
+        if incident.agent_id == agent.pk:
+            _hand_on(incident, others, states)
+        elif not others.exists():
+            _resolve(incident, None, actor, f"Over: {agent} was deleted by {actor}", now)
+
+
+def _hand_on(incident: Incident, others: QuerySet[Signal], states: Mapping[int, AgentState]) -> None:
+    taken = Incident.objects.open().filter(agent=OuterRef("agent"))
+    heir = others.filter(~Exists(taken), agent__in=states).first()
+    if heir is not None:
+        incident.agent_id, incident.cost_before = heir.agent_id, states[heir.agent_id].cost_total
+        incident.save(update_fields=["agent", "cost_before"])
 
 
 def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:

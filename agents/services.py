@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
+from agents import incidents
 from agents.models import Agent, AgentName, AgentState
 from agents.registration import create_agent, over_the_plan
 from teams.errors import ApiError
@@ -150,8 +151,10 @@ def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
 
 
 @transaction.atomic
-def delete_agent(*, agent: Agent, actor: str) -> None:
+def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     """Remove the agent with its names, history and incidents. Its next heartbeat would make a new one."""
+    # First, for it locks the hot row: a heartbeat that came in meanwhile would be left over.
+    incidents.leave(agent=agent, actor=actor, now=now)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     agent.delete()
 

@@ -158,7 +158,7 @@ class AgentPage(WithButtons):
         obj.pk = made.pk
 
     def delete_model(self, request: HttpRequest, obj: Agent) -> None:
-        services.delete_agent(agent=obj, actor=actor(request))
+        services.delete_agent(agent=obj, actor=actor(request), now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
         for agent in queryset:

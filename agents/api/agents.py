@@ -100,7 +100,7 @@ class OneAgentView(AgentView):
         responses=shapes.answers(204, None, 404),
     )
     def delete(self, request: Request, pk: int) -> Response:
-        services.delete_agent(agent=self.agent(pk), actor=self.caller.actor)
+        services.delete_agent(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
         return Response(status=204)
 
 

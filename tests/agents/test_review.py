@@ -434,6 +434,33 @@ def test_those_due_later_join_the_incident_and_are_told_once(world: World) -> No
     assert world.events() == ["opened", "updated", "note"]
 
 
+def test_an_incident_of_many_outlives_the_agent_that_lent_its_name(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.beat(0, name, interval=10)
+    world.look(21)
+    [incident] = world.incidents()
+    services.delete_agent(agent=incident.agent, actor="x", now=T0 + timedelta(seconds=22))
+    world.look(23)
+    assert [(one.pk, one.state) for one in world.incidents()] == [(incident.pk, "open")]
+    for agent in Agent.objects.all():
+        world.beat(24, agent.name)
+    world.look(25)
+    assert world.events() == ["opened", "resolved"]
+
+
+def test_an_incident_of_many_is_over_when_the_last_one_is_deleted(world: World) -> None:
+    for name in ("a", "b"):
+        world.beat(0, name, interval=10)
+    world.look(21)
+    [incident] = world.incidents()
+    world.beat(22, incident.agent.name)
+    world.look(23)
+    gone = Agent.objects.exclude(pk=incident.agent.pk).get()
+    services.delete_agent(agent=gone, actor="x", now=T0 + timedelta(seconds=24))
+    incident.refresh_from_db()
+    assert (incident.state, world.events()) == ("resolved", ["opened", "resolved"])
+
+
 def test_silent_ones_beside_one_that_goes_on_have_incidents_of_their_own(world: World) -> None:
     for name in ("a", "b", "c"):
         world.beat(0, agent=name, interval=10)
