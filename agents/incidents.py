@@ -51,7 +51,7 @@ def conclude(
 
 def _raise(agent: Agent, state: AgentState, incident: Incident | None, finding: Finding, now: datetime) -> Signal:
     """A new signal: in the incident that stands, in one that just ended, or in a new one."""
-    incident = incident or Incident.objects.open().filter(agent=agent).first()
+    incident = incident or _held().filter(agent=agent).first()
     if incident is not None:
         signal = _add_signal(incident, agent, finding, now)
         _extend_incident(incident, signal, state, now)
@@ -132,9 +132,14 @@ def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
     for signal in signals:
         signal.cleared_at = now
         signal.save(update_fields=["cleared_at"])
-    for incident in {signal.incident_id: signal.incident for signal in signals}.values():
+    for incident in _held().filter(pk__in={signal.incident_id for signal in signals}).order_by("pk"):
         if not incident.signals.filter(cleared_at__isnull=True).exists():
             _resolve(incident, state, WATCHDOG, _recovery(state, incident, now), now)
+
+
+def _held() -> QuerySet[Incident]:
+    """The open ones, kept from other reviews: of two that clear its last two signals at once, one must see it."""
+    return Incident.objects.open().select_for_update(no_key=True)
 
 
 def _recovery(state: AgentState, incident: Incident, now: datetime) -> str:
@@ -160,7 +165,7 @@ def open_together(
     `agent_ids` are all of the group. When one of them has an incident of its own silence already, the others join
     that; else the first member lends its name to a new one, which is told once.
     """
-    silences = Incident.objects.open().filter(agent__in=agent_ids, kind=members[0][2].kind)
+    silences = _held().filter(agent__in=agent_ids, kind=members[0][2].kind)
     incident = silences.order_by("pk").first()
     kind = _told_as(incident)
     incident = incident or _opened_together(members, title, now)

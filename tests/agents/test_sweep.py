@@ -104,6 +104,48 @@ def test_the_verdict_reads_the_row_as_the_beat_left_it(live_world: World) -> Non
     assert live_world.incidents() == []
 
 
+def meanwhile(world: World, at: float, first: str, second: str) -> None:
+    """Two workers: one has reviewed an agent and not yet committed when the other reviews another."""
+    now = T0 + timedelta(seconds=at)
+    ids = [world.agent(name).pk for name in (first, second)]
+    with transaction.atomic():
+        review.review(ids[:1], now)
+        thread = threading.Thread(target=in_threads, args=(1, lambda number: review.review(ids[1:], now)))
+        thread.start()
+        thread.join(0.3)
+    thread.join(5)
+
+
+@pytest.mark.postgres
+def test_the_last_two_of_a_host_that_come_back_at_once_end_its_incident(live_world: World) -> None:
+    for name in ("a", "b"):
+        live_world.beat(0, name, interval=10)
+    live_world.look(21)
+    for name in ("a", "b"):
+        live_world.beat(22, name)
+    meanwhile(live_world, 23, "a", "b")
+    assert live_world.events() == ["opened", "resolved"]
+
+
+@pytest.mark.postgres
+def test_what_goes_wrong_while_an_incident_ends_opens_another(live_world: World) -> None:
+    for name in ("a", "b"):
+        live_world.beat(0, name, interval=10)
+    live_world.look(21)
+    named = live_world.incidents()[0].agent.name
+    other = "b" if named == "a" else "a"
+    live_world.beat(22, named)
+    live_world.look(23)
+    live_world.beat(24, other)
+    live_world.beat(24, named, status="error", message="disk full")
+    meanwhile(live_world, 25, other, named)
+    assert [(one.kind, one.state) for one in live_world.incidents()] == [
+        ("missed_heartbeat", "resolved"),
+        ("error", "open"),
+    ]
+    assert live_world.kinds(named) == ["error"]
+
+
 def test_the_sweep_uses_its_index(world: World) -> None:
     world.beat(0)
     sql = "SELECT agent_id FROM agents_agentstate WHERE check_at <= %s ORDER BY check_at LIMIT 1000"
