@@ -30,7 +30,8 @@ def roll_up(now: datetime) -> None:
     make_partitions(now.date())
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
     since = (pulse.at - OPEN_FOR).replace(second=0, microsecond=0)
-    beats = Heartbeat.objects.filter(id__gt=pulse.read_to)
+    # A heartbeat that came in while its project was being deleted may be left over; it has nowhere to go.
+    beats = Heartbeat.objects.filter(id__gt=pulse.read_to, agent__in=Agent.objects.values("pk"))
     _write(Rollup.Span.MINUTE, _minutes(beats.filter(received_at__gte=since)))
     for span, truncate, finer in (
         (Rollup.Span.HOUR, TruncHour, Rollup.Span.MINUTE),

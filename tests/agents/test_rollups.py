@@ -49,6 +49,15 @@ def test_after_an_hour_without_rolling_up_nothing_is_missing(world: World) -> No
     assert sum(row[1] for row in sums("h")) == 4
 
 
+def test_a_heartbeat_left_over_from_a_deleted_agent_stops_no_sums(world: World) -> None:
+    world.beat(0, tokens_used=1)
+    gone = world.agent().pk + 1000
+    Heartbeat.objects.create(agent_id=gone, day=T0.date(), received_at=T0, status="ok")
+    rollups.roll_up(T0 + timedelta(seconds=10))
+    connection.check_constraints()
+    assert sums("m") == [(0, 1, 1, 0)]
+
+
 def test_what_the_plan_does_not_keep_is_forgotten(world: World) -> None:
     world.beat(0)
     world.beat(6 * 86_400)
