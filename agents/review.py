@@ -51,6 +51,7 @@ class Case:
     findings: list[Finding] = field(default_factory=list)
     standing: list[Signal] = field(default_factory=list)
     set_aside: bool = False
+    more_to_read: bool = False
 
 
 def sweep(now: datetime) -> int:
@@ -106,10 +107,13 @@ def _read_beats(cases: Sequence[Case], now: datetime) -> None:
     by_agent = {case.agent.pk: case for case in cases}
     unread = Heartbeat.objects.filter(agent_id__in=by_agent, id__gt=F("agent__memory__read_to"))
     recent = unread.filter(day__gte=now.date() - READ_BACK).order_by("id").defer("answer")
-    for beat in recent[:BEATS_READ]:
+    read = list(recent[:BEATS_READ])
+    for beat in read:
         case = by_agent[beat.agent_id]
         case.beats.append(_seen(beat))
         case.memory.read_to = beat.pk
+    for case in cases:
+        case.more_to_read = len(read) == BEATS_READ
 
 
 def _seen(beat: Heartbeat) -> BeatSeen:
@@ -281,7 +285,7 @@ def _look_again(case: Case, now: datetime) -> datetime | None:
     if any(finding.kind == "cost" for finding in case.findings):
         moments.append(_midnight(case, now))
     passed = any(beat.status == "error" for beat in case.beats) and case.state.reported != "error"
-    if passed or len(case.beats) >= BEATS_READ // CHUNK:
+    if passed or case.more_to_read:
         moments.append(now + LOOK_AGAIN)
     return min((moment for moment in moments if moment > now), default=None)
 

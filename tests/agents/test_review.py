@@ -548,6 +548,20 @@ def test_a_budget_dismissed_when_near_is_told_when_exceeded(world: World, change
     assert world.beat(6).warning == "cost_exceeded"
 
 
+def test_what_one_look_could_not_read_is_read_a_second_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.beat(0, "quiet")
+    world.beat(0, "busy")
+    world.look(1)
+    monkeypatch.setattr(review, "BEATS_READ", 3)
+    for number in range(4):
+        world.beat(2, "busy", tool_call_log=[{"name": f"page {number}"}])
+    world.beat(3, "quiet", status="error", message="disk full")
+    world.beat(3.5, "quiet")
+    world.look(4)
+    world.look(5)
+    assert [(one.agent.name, one.kind) for one in world.incidents()] == [("quiet", "error")]
+
+
 # Cost of looking
 
 
