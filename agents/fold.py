@@ -272,7 +272,8 @@ def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> Non
     elif beat.progress_age is None:
         return
     then = at if progress else at - timedelta(seconds=beat.progress_age or 0)
-    hot.last_progress_at = max(then, hot.last_progress_at or then)
+    known = hot.last_progress_at
+    hot.last_progress_at = then if known is None or at < known - CLOCK_BACK else max(then, known)
 
 
 def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:

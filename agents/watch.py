@@ -21,6 +21,8 @@ EDGE: Final = "edge"
 OUTAGE_AFTER: Final = timedelta(seconds=5)
 # No deadline lies further back than the longest interval.
 REMEMBERED: Final = timedelta(days=8)
+# An outage that ends in the future was a clock set forward and is set back; others may tick a moment after we look.
+AHEAD_MOST: Final = timedelta(minutes=1)
 
 
 def tick(part: str, now: datetime) -> None:
@@ -37,8 +39,8 @@ def tick(part: str, now: datetime) -> None:
 
 def outages(now: datetime) -> list[Span]:
     """The times in which we did not watch, oldest first, without overlaps; one of the edge may still go on."""
-    known = Outage.objects.filter(ended_at__gt=now - REMEMBERED).values_list("started_at", "ended_at")
-    spans = [Span(start, end) for start, end in known]
+    known = Outage.objects.filter(ended_at__gt=now - REMEMBERED, ended_at__lte=now + AHEAD_MOST)
+    spans = [Span(start, end) for start, end in known.values_list("started_at", "ended_at")]
     edge = Pulse.objects.filter(name=EDGE, at__lt=now - OUTAGE_AFTER).first()
     if edge is not None:
         spans.append(Span(edge.at, now))

@@ -390,6 +390,18 @@ def test_a_clock_set_back_loses_no_detection(world: World) -> None:
     assert len(world.incidents()) == 1
 
 
+def test_a_clock_set_forward_by_mistake_and_back_loses_no_detection(world: World) -> None:
+    world.beat(0, interval=10)
+    world.look(1)
+    world.look(7200, after_outage=True)
+    world.beat(7201, progress=True)
+    world.look(7202)
+    world.beat(5, progress=True)
+    assert world.state().last_progress_at == world.state().last_beat_at == T0 + timedelta(seconds=5)
+    world.watch(6, 30)
+    assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
+
+
 def test_a_dead_edge_is_our_outage_while_it_lasts(world: World) -> None:
     world.beat(0)
     Pulse.objects.create(name=watch.EDGE, at=T0 + timedelta(seconds=20))
