@@ -65,11 +65,15 @@ def _headers(error: ApiError) -> dict[str, str]:
 
 def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:
     detail = error.detail if isinstance(error.detail, dict) else {"body": error.detail}
-    fields = {
-        name: " ".join(str(part) for part in (why if isinstance(why, list) else [why])) for name, why in detail.items()
-    }
+    fields = {name: " ".join(_sentences(why)) for name, why in detail.items()}
     message = "; ".join(f"{name}: {why}" for name, why in fields.items())
     return ApiError(422, "invalid", message, fields=fields).body()
+
+
+def _sentences(why: Any) -> list[str]:
+    """The framework nests reasons as deep as the value that was sent."""
+    parts = why.values() if isinstance(why, dict) else why if isinstance(why, list) else None
+    return [str(why)] if parts is None else [text for part in parts for text in _sentences(part)]
 
 
 def _sentence(error: Exception) -> str:

@@ -10,6 +10,9 @@ api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api_schema")
 )
 
+handler404 = "watchdog_project.answers.not_found"
+handler500 = "watchdog_project.answers.server_error"
+
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first, for heartbeats are most of what comes
     path("admin/", admin.site.urls),

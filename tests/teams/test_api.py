@@ -104,5 +104,18 @@ def test_without_a_good_key_nothing_is_answered(headers: dict[str, str]) -> None
     assert answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["nothing", "agents/", "keys/x"])
+def test_an_address_with_nothing_behind_it_is_answered_in_json(path: str, full_key: str) -> None:
+    answer = Client(headers={"X-API-Key": full_key}).get(f"/api/v1/{path}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_a_mistake_of_ours_is_answered_in_json(full_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teams.api.Keys.get_queryset", lambda view: 1 / 0)
+    answer = Client(headers={"X-API-Key": full_key}, raise_request_exception=False).get("/api/v1/keys")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "server_error")
+    assert "division" not in answer.content.decode()
+
+
 def test_a_session_does_not_open_the_api(owner: User, project: Project, client_of: Any) -> None:
     assert client_of(owner).get("/api/v1/keys").status_code == 401

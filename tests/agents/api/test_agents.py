@@ -335,3 +335,10 @@ def test_management_calls_over_the_plan_s_rate_are_refused(as_full: Call, agent:
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused
     assert 1 <= int(refused[-1]["Retry-After"]) <= 60
+
+
+def test_what_is_wrong_deep_within_a_setting_is_said_in_words(as_full: Call, agent: Agent) -> None:
+    answer = as_full("PATCH", f"agents/{agent.pk}", {"labels": {"env": "x\0"}, "rules": {"cost": 5}})
+    fields = answer.json()["error"]["fields"]
+    assert fields["labels"] == "Null characters are not allowed."
+    assert "ErrorDetail" not in answer.content.decode()
