@@ -58,3 +58,26 @@ def test_commands_know_the_address_that_is_served(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("http://127.0.0.1:9123")
     assert shown_address(tmp_path) == "http://127.0.0.1:9123"
     assert shown_address(tmp_path, BASE_URL="https://watch.example.com/") == "https://watch.example.com"
+
+
+SHOW_REPORT = """
+import json, sys
+import sentry_sdk
+import watchdog_project.settings
+sent = []
+sentry_sdk.get_client().transport.capture_envelope = sent.append
+def look_up(raw):
+    raise OSError("away")
+try:
+    look_up("cv_" + "x" * 40)
+except OSError:
+    sentry_sdk.capture_exception()
+sys.stdout.write(str([envelope.serialize() for envelope in sent]))
+"""
+
+
+def test_a_report_of_an_error_holds_no_key(tmp_path: Path) -> None:
+    there = {**os.environ, "SENTRY_DSN": "http://public@127.0.0.1:9/1", "DATA_DIR": str(tmp_path)}
+    report = subprocess.run([sys.executable, "-c", SHOW_REPORT], env=there, capture_output=True, text=True, check=True)
+    assert "look_up" in report.stdout
+    assert "x" * 40 not in report.stdout
