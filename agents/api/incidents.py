@@ -38,7 +38,7 @@ class IncidentsView(IncidentView):
         tags=["incidents"],
         parameters=[
             OpenApiParameter("state", str, enum=list(IN_STATE)),
-            OpenApiParameter("agent", int, description="An agent's id."),
+            OpenApiParameter("agent", int, description="An agent's id: its own, and those it is part of."),
             OpenApiParameter("kind", str, enum=SignalKind.values, description="Of any of its signals."),
             shapes.LIMIT,
             shapes.OFFSET,
@@ -53,8 +53,9 @@ class IncidentsView(IncidentView):
             found = found.filter(IN_STATE[state])
         if kind:
             found = found.filter(Q(kind=kind) | Exists(Signal.objects.filter(incident=OuterRef("pk"), kind=kind)))
-        if self._agent_id() is not None:
-            found = found.filter(agent=self._agent_id())
+        agent = self._agent_id()
+        if agent is not None:
+            found = found.filter(Q(agent=agent) | Exists(Signal.objects.filter(incident=OuterRef("pk"), agent=agent)))
         return self.page(found, incident_dict)
 
     def _agent_id(self) -> int | None:

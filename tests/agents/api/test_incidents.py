@@ -49,6 +49,15 @@ def test_incidents_of_one_agent(as_reader: Call, agent: Agent, incident: Inciden
     assert as_reader("GET", f"incidents?agent={agent.pk}&state=open").json()["count"] == 1
 
 
+def test_an_agents_incidents_are_also_those_it_shares(as_reader: Call, agent: Agent, incident: Incident) -> None:
+    other = create_agent(project=agent.project, name="other", now=timezone.now())
+    assert as_reader("GET", f"incidents?agent={other.pk}").json()["count"] == 0
+    facts = {"kind": "missed_heartbeat", "severity": "critical", "reason": "x"}
+    now = timezone.now()
+    Signal.objects.create(incident=incident, agent=other, started_at=now, opened_at=now, **facts)
+    assert as_reader("GET", f"incidents?agent={other.pk}").json()["count"] == 1
+
+
 @pytest.mark.parametrize("query", ["state=closed", "kind=boredom", "agent=research-agent", "agent=-1", "agent=%C2%B2"])
 def test_an_unknown_filter_value_is_refused_by_name(as_reader: Call, query: str) -> None:
     answer = as_reader("GET", f"incidents?{query}")
