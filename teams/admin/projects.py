@@ -12,6 +12,8 @@ from teams.models import Project, Team, User
 from teams.roles import Action
 from teams.scoping import TeamAdmin, TeamTabularInline
 
+GRACE_LEAST = 5
+
 
 def actor(request: HttpRequest) -> str:
     """The person, as the audit log names them."""
@@ -47,6 +49,12 @@ class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
         fields = ["team", "name", "strict", "default_grace", "time_zone"]
+
+    def clean_default_grace(self) -> int | None:
+        grace: int | None = self.cleaned_data["default_grace"]
+        if grace is not None and grace < GRACE_LEAST:
+            raise forms.ValidationError(f"At least {GRACE_LEAST} seconds: a heartbeat may be that late on its way.")
+        return grace
 
 
 @admin.register(Project)

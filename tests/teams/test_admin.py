@@ -272,6 +272,16 @@ def test_a_project_stays_in_its_team(project: Project, owner: User, client_of: B
     assert (project.name, project.strict, project.team.name) == ("Renamed", True, "Research")
 
 
+@pytest.mark.parametrize(("grace", "kept"), [("4", None), ("0", None), ("5", 5), ("", None)])
+def test_a_projects_grace_is_five_seconds_at_least(
+    project: Project, owner: User, client_of: Browser, grace: str, kept: int | None
+) -> None:
+    data = {"name": "Renamed", "time_zone": "UTC", "default_grace": grace}
+    answer = client_of(owner).post(address("project", f"{project.pk}/change/"), data)
+    project.refresh_from_db()
+    assert (project.default_grace, answer.status_code) == (kept, 302 if grace in ("5", "") else 200)
+
+
 def test_a_project_and_what_hangs_on_it_can_be_deleted(key: ApiKey, owner: User, client_of: Browser) -> None:
     page = address("project", f"{key.project_id}/delete/")
     browser = client_of(owner)
