@@ -22,6 +22,7 @@ from django.db import (
     DatabaseError,
     DataError,
     IntegrityError,
+    InterfaceError,
     OperationalError,
     close_old_connections,
     connection,
@@ -179,10 +180,10 @@ def commit(received: Sequence[Received]) -> list[Outcome]:
     """Store beats in one transaction; when that fails, each in its own, so that a poisoned one fails alone."""
     try:
         return _store(received)
-    except DatabaseError as error:
-        if len(received) > 1 and not _is_down(error):
-            return [outcome for one in received for outcome in _commit_alone(one)]
-        return _commit_alone(received[0]) if len(received) == 1 else [_refused(error) for _ in received]
+    except Exception as error:
+        if len(received) > 1 and _is_down(error):
+            return [_refused(error) for _ in received]
+        return [outcome for one in received for outcome in _commit_alone(one)]
 
 
 def _commit_alone(received: Received) -> list[Outcome]:
@@ -196,6 +197,9 @@ def _commit_alone(received: Received) -> list[Outcome]:
         except DatabaseError as error:
             if attempt == TRIES - 1 or _is_down(error):
                 return [_refused(error)]
+        except Exception:
+            log.exception("a heartbeat could not be stored", agent=received.beat.agent)
+            return [ApiError(500, "server_error", "This server made a mistake with this heartbeat; see its log.")]
     raise AssertionError("unreachable")
 
 
@@ -203,7 +207,7 @@ def _is_down(error: Exception) -> bool:
     """Whether the database itself is away or out of step, so that trying again at once would only take longer."""
     if isinstance(error, OperationalError):
         return getattr(error.__cause__, "sqlstate", "") not in ("40P01", "40001")
-    return not isinstance(error, IntegrityError | DataError)
+    return isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | DataError)
 
 
 def _refused(error: Exception) -> ApiError:

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agents import ingest, store
 from agents.beat import Beat, decode
-from agents.fold import Answer
+from agents.fold import Answer, fold
 from agents.models import Agent, AgentName, AgentState, Heartbeat
 from teams.auth import Caller, authenticate_key
 from teams.errors import ApiError
@@ -90,6 +90,20 @@ def test_a_poisoned_beat_fails_alone(world: World, monkeypatch: pytest.MonkeyPat
     assert isinstance(outcomes[0], Answer)
     assert isinstance(outcomes[1], ApiError)
     assert (world.state("a").tokens_today, world.state("b").tokens_today) == (7, 0)
+
+
+def test_a_beat_that_our_own_code_breaks_on_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest.submit(received(world, "a", "b"))
+
+    def broken(hot: Any, beat: Beat, *rest: Any) -> Any:
+        return 1 / 0 if beat.message == "poison" else fold(hot, beat, *rest)
+
+    monkeypatch.setattr("agents.ingest.fold", broken)
+    poisoned = received(world, "b", message="poison")
+    outcomes = ingest.submit([*received(world, "a", tokens_used=7), *poisoned])
+    assert isinstance(outcomes[0], Answer)
+    assert isinstance(outcomes[1], ApiError)
+    assert (world.state("a").tokens_today, world.state("b").beats) == (7, 1)
 
 
 def test_a_copy_that_loses_the_race_is_answered_like_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
