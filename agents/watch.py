@@ -17,8 +17,10 @@ from agents.models import Outage, Pulse
 
 DETECTOR: Final = "detector"
 EDGE: Final = "edge"
-# Shorter than the smallest grace, longer than a tick under load: the sweep ticks every second, the edge every two.
-OUTAGE_AFTER: Final = timedelta(seconds=5)
+# The edge ticks every two seconds; what it misses is lost, so this is no longer than the smallest grace. The sweep
+# ticks every second and finds all that came meanwhile: one that is merely slow must go on judging, and `/readyz` fails
+# from the same time on.
+OUTAGE_AFTER: Final = {EDGE: timedelta(seconds=5), DETECTOR: timedelta(seconds=10)}
 # No deadline lies further back than the longest interval.
 REMEMBERED: Final = timedelta(days=8)
 # An outage that ends in the future was a clock set forward and is set back; others may tick a moment after we look.
@@ -31,7 +33,7 @@ def tick(part: str, now: datetime) -> None:
         pulse, fresh = Pulse.objects.select_for_update().get_or_create(name=part, defaults={"at": now})
         if fresh:
             return
-        if now - pulse.at > OUTAGE_AFTER:
+        if now - pulse.at > OUTAGE_AFTER[part]:
             Outage.objects.create(part=part, started_at=pulse.at, ended_at=now)
         pulse.at = now
         pulse.save(update_fields=["at"])
@@ -41,7 +43,7 @@ def outages(now: datetime) -> list[Span]:
     """The times in which we did not watch, oldest first, without overlaps; one of the edge may still go on."""
     known = Outage.objects.filter(ended_at__gt=now - REMEMBERED, ended_at__lte=now + AHEAD_MOST)
     spans = [Span(start, end) for start, end in known.values_list("started_at", "ended_at")]
-    edge = Pulse.objects.filter(name=EDGE, at__lt=now - OUTAGE_AFTER).first()
+    edge = Pulse.objects.filter(name=EDGE, at__lt=now - OUTAGE_AFTER[EDGE]).first()
     if edge is not None:
         spans.append(Span(edge.at, now))
     return merged(spans)

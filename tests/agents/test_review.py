@@ -356,6 +356,13 @@ def test_five_minutes_without_the_detector_open_nothing(world: World) -> None:
     ]
 
 
+def test_a_detector_that_is_slow_all_the_time_still_finds_the_dead(world: World) -> None:
+    world.beat(0, interval=10)
+    for at in range(1, 50, 8):
+        world.look(at, after_outage=True)
+    assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
+
+
 def test_after_our_outage_a_dead_agent_is_still_found(world: World) -> None:
     world.beat(0)
     world.watch(1, 10)
