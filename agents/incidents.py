@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
@@ -255,13 +255,14 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
     memory = state.agent.memory
     if signal.kind in ENDED_BY_A_BEAT:
         state.reported, state.crashed = "shutdown", False
+        memory.read_to = state.agent.heartbeats.aggregate(last=Max("id"))["last"] or 0
     elif signal.kind == "stalled":
         state.last_progress_at = now
     elif signal.kind == "loop":
         memory.rules.pop("loop", None)
     elif signal.kind == "cost":
         memory.rules["cost"] = {"dismissed": cost.seal(signal.evidence, signal.severity)}
-    memory.save(update_fields=["rules"])
+    memory.save(update_fields=["rules", "read_to"])
     state.check_at = now
     state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at"])
 

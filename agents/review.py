@@ -35,6 +35,10 @@ SET_ASIDE: Final = timedelta(seconds=60)
 BEATS_READ: Final = 5_000
 READ_BACK: Final = timedelta(days=1)
 LOOK_AGAIN: Final = timedelta(seconds=1)
+# No deadline is trusted for longer: its project's settings or our own clock may change in between.
+TRUSTED_FOR: Final = timedelta(minutes=10)
+# Told although the agent said goodbye right after it: it happened.
+TOLD_OF_STOPPED: Final = ("crash", "error")
 
 
 @dataclass(slots=True)
@@ -144,9 +148,10 @@ def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
 
 def _ask(case: Case, now: datetime) -> None:
     case.memory.rules = rules.read(case.memory.rules, case.beats)
-    if case.agent.paused_at or case.state.reported == "shutdown":
-        return
+    stopped = case.state.reported == "shutdown"
     for rule in rules.ALL:
+        if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
+            continue
         thresholds = case.agent.rules.get(rule.KIND, {})
         finding = None if thresholds.get("off") else rule.check(_facts(case, rule.KIND, thresholds, now))
         if finding is not None:
@@ -277,8 +282,10 @@ def _status(case: Case, now: datetime) -> str:
 
 def _look_again(case: Case, now: datetime) -> datetime | None:
     """The next moment at which time alone could change the verdict; a heartbeat brings it forward when it matters."""
-    if case.agent.paused_at or case.state.reported == "shutdown":
+    if case.agent.paused_at:
         return None
+    if case.state.reported == "shutdown":
+        return now + LOOK_AGAIN if case.findings else None
     moments = [clock.deadline for clock in (case.alive, case.progress) if clock]
     if case.state.waiting_until:
         moments.append(case.state.waiting_until)
@@ -287,7 +294,7 @@ def _look_again(case: Case, now: datetime) -> datetime | None:
     passed = any(beat.status == "error" for beat in case.beats) and case.state.reported != "error"
     if passed or case.more_to_read:
         moments.append(now + LOOK_AGAIN)
-    return min((moment for moment in moments if moment > now), default=None)
+    return min((min(moment, now + TRUSTED_FOR) for moment in moments if moment > now), default=None)
 
 
 def _midnight(case: Case, now: datetime) -> datetime:

@@ -9,6 +9,7 @@ import pytest
 
 from agents import incidents, review, services, watch
 from agents.models import Agent, AgentState, Incident, Outage, Pulse, Signal, Status
+from teams.models import Project
 from tests.agents.conftest import T0, World
 
 
@@ -211,6 +212,20 @@ def test_a_crash_is_told_even_when_the_agent_came_back_before_anyone_looked(worl
     (incident,) = world.incidents()
     assert (incident.kind, incident.resolved_at is not None) == ("crash", True)
     assert world.events() == ["opened", "resolved"]
+
+
+@pytest.mark.parametrize(("message", "kind"), [("disk full", "error"), ("CRASH: ValueError: x", "crash")])
+def test_an_error_is_told_even_when_the_agent_said_goodbye_before_anyone_looked(
+    world: World, message: str, kind: str
+) -> None:
+    world.beat(0)
+    world.look(1)
+    world.beat(2, status="error", message=message)
+    world.beat(2.5, status="shutdown")
+    world.watch(3, 200)
+    assert [(one.kind, one.state) for one in world.incidents()] == [(kind, "resolved")]
+    assert (world.events(), world.state().status) == (["opened", "resolved"], Status.STOPPED)
+    assert world.state().check_at is None
 
 
 def test_an_error_report_is_an_incident_until_the_next_good_beat(world: World) -> None:
@@ -554,6 +569,17 @@ def test_each_kind_resolved_by_hand_stays_resolved(world: World) -> None:
     assert world.kinds() == []
 
 
+def test_an_error_that_came_just_before_it_was_resolved_by_hand_is_not_held_against_the_agent(world: World) -> None:
+    world.beat(0)
+    world.beat(1, status="error", message="disk full")
+    world.look(2)
+    world.beat(3, status="error", message="disk still full")
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=3))
+    world.watch(4, 20)
+    assert world.events() == ["opened", "resolved"]
+    assert world.state().status == Status.STOPPED
+
+
 @pytest.mark.parametrize("changed", [{}, {"cost_limit_usd": 1.8}], ids=["the same budget", "a larger one"])
 def test_a_budget_dismissed_when_near_is_told_when_exceeded(world: World, changed: dict[str, Any]) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=0.9)
@@ -579,6 +605,16 @@ def test_what_one_look_could_not_read_is_read_a_second_later(world: World, monke
     world.look(4)
     world.look(5)
     assert [(one.agent.name, one.kind) for one in world.incidents()] == [("quiet", "error")]
+
+
+def test_a_shorter_grace_of_the_project_reaches_agents_that_are_silent_already(world: World) -> None:
+    Project.objects.update(default_grace=86_400)
+    world.beat(0, interval=10)
+    world.look(1)
+    Project.objects.update(default_grace=5)
+    for at in range(2, 660, 8):
+        world.look(at)
+    assert world.kinds() == ["missed_heartbeat"]
 
 
 # Cost of looking
