@@ -60,6 +60,7 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
     Raises ApiError 422 when only one of `restart_type` and `restart_target` would be set, 409 `name_taken` when an
     alias is another agent's name.
     """
+    _look_again(agent, now)
     before = {name: getattr(agent, name) for name in SETTABLE if name in changes}
     changed = {name: changes[name] for name, old in before.items() if changes[name] != old}
     for name, value in changed.items():
@@ -71,7 +72,6 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
         _note(agent, "agent.changed", actor, data)
     if "aliases" in changes:
         _set_aliases(agent, changes["aliases"], actor)
-    _look_again(agent, now)
     return agent
 
 
@@ -133,20 +133,20 @@ def _name_taken(agent: Agent, name: str) -> ApiError:
 @transaction.atomic
 def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
     """Stop judging the agent until it is resumed; its heartbeats are still kept. Pausing twice changes nothing."""
+    _look_again(agent, now)
     if Agent.objects.filter(pk=agent.pk, paused_at__isnull=True).update(paused_at=now):
         agent.paused_at = now
         _note(agent, "agent.paused", actor)
-        _look_again(agent, now)
     return agent
 
 
 @transaction.atomic
 def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
     """Judge the agent again, as if it had reported at `now`. Resuming one that is not paused changes nothing."""
+    _look_again(agent, now)
     if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(paused_at=None, resumed_at=now):
         agent.paused_at, agent.resumed_at = None, now
         _note(agent, "agent.resumed", actor)
-        _look_again(agent, now)
     return agent
 
 
@@ -164,4 +164,5 @@ def _note(agent: Agent, action: str, actor: str, data: dict[str, Any] | None = N
 
 
 def _look_again(agent: Agent, now: datetime) -> None:
+    """Let the review look at what the transaction changes. Call it first: hot rows are locked before all others."""
     AgentState.objects.filter(agent=agent).update(check_at=now)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from agents import review, watch
-from agents.models import AgentState, Incident, IncidentEvent, Pulse, Signal
+from agents import review, services, watch
+from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
 from billing.models import Subscription
 from tests.agents.conftest import T0, World
 from tests.agents.test_ingest import in_threads, live_world
@@ -144,6 +144,22 @@ def test_what_goes_wrong_while_an_incident_ends_opens_another(live_world: World)
         ("error", "open"),
     ]
     assert live_world.kinds(named) == ["error"]
+
+
+@pytest.mark.postgres
+def test_who_pauses_an_agent_waits_for_its_hot_row_and_holds_nothing_meanwhile(live_world: World) -> None:
+    """Deleting or resolving holds the hot row and then wants the agent: in another order each waits for the other."""
+    live_world.beat(0)
+    agent = live_world.agent()
+    pause = lambda number: services.pause(agent=Agent.objects.get(pk=agent.pk), actor="x", now=T0)  # noqa: E731
+    with transaction.atomic():
+        AgentState.objects.select_for_update().get(agent=agent)
+        thread = threading.Thread(target=in_threads, args=(1, pause))
+        thread.start()
+        thread.join(0.3)
+        Agent.objects.select_for_update(nowait=True).get(pk=agent.pk)
+    thread.join(5)
+    assert live_world.agent().paused_at == T0
 
 
 def test_the_sweep_uses_its_index(world: World) -> None:
