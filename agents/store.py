@@ -77,7 +77,11 @@ _BEAT_TYPES: Final[dict[str, str]] = {
 }
 # A client may send the same beat again for so long.
 RESEND_DAYS: Final = timedelta(days=2)
+# Only for beats with an id: planning a look into every day's partition takes longer than all the rest.
+STORED_BEFORE: Final = """LEFT JOIN agents_heartbeat h
+            ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day BETWEEN %s AND %s"""
 
+_hot_decoder = msgspec.json.Decoder(Hot)
 _hot_columns = ("agent_id", *_TYPES, *(name for name in _CONCLUDED if name not in _TYPES))
 
 
@@ -99,21 +103,28 @@ def lock(wanted: list[dict[str, Any]], today: date) -> dict[int, Found]:
 
     Names without an agent are left out.
     """
-    select = ", ".join([f"s.{name}" for name in _hot_columns] + [f"a.{name}" for name in _SETTINGS])
+    sql, values = _lock_sql(), [_json(wanted)]
+    if any(one["beat_id"] for one in wanted):
+        sql, values = _lock_sql(STORED_BEFORE), [*values, (today - RESEND_DAYS).isoformat(), today.isoformat()]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
+
+
+def _lock_sql(stored_before: str = "LEFT JOIN agents_heartbeat h ON false") -> str:
+    """PostgreSQL gives the hot row as one JSON text: read by msgspec, that is a tenth of the work of 38 columns."""
+    select = ", ".join(f"a.{name}" for name in _SETTINGS)
+    hot = "row_to_json(s)::text" if _on_postgresql() else ", ".join(f"s.{name}" for name in _hot_columns)
     source = _rows_of({"i": "int", "project_id": "bigint", "name": "text", "beat_id": "text"})
-    sql = f"""
-        SELECT b.i, {select}, h.id, h.answer
+    return f"""
+        SELECT b.i, {select}, h.id, h.answer, {hot}
         FROM {source} AS b
         JOIN agents_agentname n ON n.project_id = b.project_id AND n.name = b.name
         JOIN agents_agent a ON a.id = n.agent_id
         JOIN agents_agentstate s ON s.agent_id = n.agent_id
-        LEFT JOIN agents_heartbeat h ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id
-            AND h.day BETWEEN %s AND %s
+        {stored_before}
         ORDER BY s.agent_id, b.i {"FOR UPDATE OF s" if _on_postgresql() else ""}
     """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [_json(wanted), (today - RESEND_DAYS).isoformat(), today.isoformat()])
-        return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
 
 
 def update(hot_rows: Iterable[Hot]) -> None:
@@ -183,12 +194,9 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def _found(row: tuple[Any, ...]) -> Found:
-    hot_end = len(_hot_columns)
-    values = dict(zip(_hot_columns, map(_aware, row[:hot_end]), strict=True))
-    values["warnings"] = _from_json(values["warnings"])
-    interval, grace, progress_timeout, budget, paused_at, stored_id, answer = row[hot_end:]
+    interval, grace, progress_timeout, budget, paused_at, stored_id, answer, *hot = row
     return Found(
-        Hot(**values),
+        _hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval,
         grace,
         progress_timeout,
@@ -197,6 +205,12 @@ def _found(row: tuple[Any, ...]) -> Found:
         stored_id is not None,
         _from_json(answer),
     )
+
+
+def _hot_of(columns: list[Any]) -> Hot:
+    values = dict(zip(_hot_columns, map(_aware, columns), strict=True))
+    values["warnings"] = _from_json(values["warnings"])
+    return Hot(**values)
 
 
 def _from_json(value: Any) -> Any:
