@@ -71,7 +71,7 @@ class Beat(msgspec.Struct):
     """One heartbeat. Counters are since the last one, `iteration_count` is absolute, durations are seconds."""
 
     agent: str
-    status: Literal["ok", "warning", "error", "shutdown"]
+    status: Literal["ok", "warning", "error", "shutdown"] = "ok"
     message: str | None = None
     tokens_used: int | float | None = None
     cost_usd: float | None = None

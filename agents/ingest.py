@@ -24,7 +24,6 @@ from django.db import (
     IntegrityError,
     InterfaceError,
     OperationalError,
-    close_old_connections,
     connection,
     transaction,
 )
@@ -68,9 +67,9 @@ def submit(received: Sequence[Received]) -> list[Outcome]:
     """
     if not received:
         return []
-    if not connection.in_atomic_block:
+    if connection.connection is not None and not connection.in_atomic_block:
         # Whoever waits must not keep a connection of the pool, or the leader may find none.
-        close_old_connections()
+        connection.close_if_unusable_or_obsolete()
     return _committer.submit(received)
 
 

@@ -148,7 +148,7 @@ def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
 
 def _ask(case: Case, now: datetime) -> None:
     case.memory.rules = rules.read(case.memory.rules, case.beats)
-    stopped = case.state.reported == "shutdown"
+    stopped = _has_ended(case, now)
     for rule in rules.ALL:
         if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
             continue
@@ -156,6 +156,15 @@ def _ask(case: Case, now: datetime) -> None:
         finding = None if thresholds.get("off") else rule.check(_facts(case, rule.KIND, thresholds, now))
         if finding is not None:
             case.findings.append(finding)
+
+
+def _has_ended(case: Case, now: datetime) -> bool:
+    """Stopped, as it said; or a job that is silent, which is how jobs end. One that erred did not end well."""
+    state, alive = case.state, case.alive
+    silent = alive is not None and now >= alive.deadline
+    return state.reported == "shutdown" or (
+        case.agent.kind == Agent.Kind.JOB and silent and state.reported != "error" and not state.crashed
+    )
 
 
 def _facts(case: Case, kind: str, thresholds: dict[str, Any], now: datetime) -> Facts:
@@ -203,7 +212,8 @@ def _newly_silent(case: Case) -> bool:
 
 def _peers(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> list[together.Peer]:
     states = AgentState.objects.filter(agent__project_id=project_id, agent__paused_at__isnull=True, crashed=False)
-    expected = states.exclude(reported="shutdown").filter(last_beat_at__isnull=False)
+    states = states.exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
+    expected = states.filter(last_beat_at__isnull=False)
     cases = [_case(state, outages) for state in expected.select_related("agent__project", "agent__memory")]
     return [_peer(case, now) for case in cases]
 
@@ -267,7 +277,7 @@ def _status(case: Case, now: datetime) -> str:
     kinds, state = {finding.kind for finding in case.findings}, case.state
     if case.agent.paused_at:
         return Status.PAUSED
-    if state.reported == "shutdown":
+    if _has_ended(case, now):
         return Status.STOPPED
     if kinds & {"missed_heartbeat", "crash"} or ("error" in kinds and state.runner_down):
         return Status.DOWN
@@ -284,7 +294,7 @@ def _look_again(case: Case, now: datetime) -> datetime | None:
     """The next moment at which time alone could change the verdict; a heartbeat brings it forward when it matters."""
     if case.agent.paused_at:
         return None
-    if case.state.reported == "shutdown":
+    if _has_ended(case, now):
         return now + LOOK_AGAIN if case.findings else None
     moments = [clock.deadline for clock in (case.alive, case.progress) if clock]
     if case.state.waiting_until:

@@ -119,7 +119,7 @@ def _newest(event: IncidentEvent, incident: Incident) -> str:
 
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     over = event.kind == IncidentEvent.Kind.RESOLVED
-    lines = [incident.reason]
+    lines = [f"It was: {incident.reason}" if over else incident.reason]
     if event.kind in (IncidentEvent.Kind.UPDATED, IncidentEvent.Kind.REOPENED) and event.text != incident.reason:
         lines.append(event.text)
     lines.append(_since(incident, event.at, over))

@@ -30,6 +30,7 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 CONNECTIONS = (1, 16, 64)
+FIRST = 1_000_000_000
 # The web process answers GETs of others too; the update and insert are what a beat writes, in one statement.
 PGBENCH = """
 \\set agent random(1, 64)
@@ -123,24 +124,27 @@ def commits() -> int:
     return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def request(key: str, agent: int, number: int) -> bytes:
+def request_of(key: str, agent: int) -> bytes:
+    """One agent's beats but for the number, which is always as long: the generator must cost little itself."""
     body = {"agent": f"bot-{agent}", "status": "ok", "message": "step", "tokens_used": 10, "cost_usd": 0.001}
-    data = json.dumps({**body, "iteration_count": number}).encode()
+    data = json.dumps({**body, "iteration_count": FIRST}).replace(str(FIRST), "%d")
     head = f"POST /api/v1/heartbeat HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n"
-    return f"{head}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+    length = len(data) - len("%d") + len(str(FIRST))
+    return f"{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{data}".encode()
 
 
 def send_for(seconds: float, keys: list[str], port: int, connections: int) -> tuple[int, list[float]]:
     """Each connection sends its agent's next beat once the last is answered. Returns the count and the times taken."""
     selector, taken = selectors.DefaultSelector(), []
-    sent, numbers, answers = {}, {}, dict.fromkeys(range(connections), b"")
+    requests, sent, numbers, answers = {}, {}, {}, dict.fromkeys(range(connections), b"")
     for agent in range(connections):
         line = socket.create_connection(("127.0.0.1", port))
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(line, selectors.EVENT_READ, agent)
-        numbers[agent] = 0
+        requests[agent] = request_of(keys[agent % len(keys)], agent)
+        numbers[agent] = FIRST
         sent[agent] = time.perf_counter()
-        line.sendall(request(keys[agent % len(keys)], agent, 0))
+        line.sendall(requests[agent] % FIRST)
     end = time.perf_counter() + seconds
     while (now := time.perf_counter()) < end:
         for event, _ in selector.select(1):
@@ -156,7 +160,7 @@ def send_for(seconds: float, keys: list[str], port: int, connections: int) -> tu
             taken.append(now - sent[agent])
             numbers[agent] += 1
             sent[agent] = now
-            line.sendall(request(keys[agent % len(keys)], agent, numbers[agent]))
+            line.sendall(requests[agent] % numbers[agent])
     for event in list(selector.get_map().values()):
         assert isinstance(event.fileobj, socket.socket)
         event.fileobj.close()

@@ -1,8 +1,8 @@
 """Structured logs with a request id on every line."""
 
 import logging.config
+import os
 import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +68,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
-        request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.match(given) else os.urandom(16).hex()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id

@@ -8,16 +8,18 @@ import gc
 import io
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import django
+from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.http import HttpResponse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
 django.setup(set_prefix=False)
 
-from django.db import close_old_connections  # noqa: E402 - what follows reads the settings
+from django.db import connection  # noqa: E402 - what follows reads the settings
 
 from watchdog_project.checks import refuse_unsafe_start  # noqa: E402
 from watchdog_project.health import start_edge_pulse  # noqa: E402
@@ -28,20 +30,22 @@ API = "/api/v1/"
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class ApiHandler(WSGIHandler):
+class ApiHandler(BaseHandler):
     """Machines have keys: no session, cookie, form or page. Without all that, a heartbeat costs half as much.
 
     Nor are the signals sent that open and close a request: what listens to them, `release_connections` does.
     """
 
-    def load_middleware(self, is_async: bool = False) -> None:
-        self._view_middleware, self._template_response_middleware, self._exception_middleware = [], [], []
-        view = convert_exception_to_response(self._get_response)
+    def __init__(self) -> None:
+        view: Any = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
         self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(view))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        response = self.get_response(self.request_class(environ))
-        body = b"".join(response) if response.streaming else response.content
+        response = cast("HttpResponse", self.get_response(WSGIRequest(environ)))  # the API streams nothing
+        body = response.content
         headers = {"Content-Length": str(len(body)), "X-Content-Type-Options": "nosniff", **response.headers}
         start_response(f"{response.status_code} {response.reason_phrase}", list(headers.items()))
         return [body]
@@ -78,8 +82,8 @@ def release_connections(app: Wsgi) -> Wsgi:
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         response = app(environ, start_response)
-        if not getattr(response, "streaming", False):
-            close_old_connections()
+        if connection.connection is not None and not getattr(response, "streaming", False):
+            connection.close_if_unusable_or_obsolete()
         return response
 
     return wrapped

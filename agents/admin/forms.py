@@ -23,11 +23,10 @@ class AgentForm(forms.ModelForm[Agent]):
         model = Agent
         fields = SETTABLE
         widgets = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("labels", "rules")}
-        labels = {"daily_budget_usd": "Daily budget ($)", "daily_token_limit": "Daily tokens"}
+        labels = {"daily_budget_usd": "Daily budget ($)"}
         help_texts = {
-            "kind": "A job ends by itself.",
+            "kind": "A job ends by itself: its silence is no alarm.",
             "daily_budget_usd": "A warning at 80 %, exceeded at 100 %; from midnight in the project’s time zone.",
-            "daily_token_limit": "Input and output together, over the same day.",
             "labels": 'Names and values, e.g. {"env": "production"}.',
             "restart_type": "Empty, with the target: what its runner reports.",
             "restart_target": "The name there: a systemd unit, a container, a PID file.",
@@ -81,7 +80,7 @@ class NewAgentForm(forms.ModelForm[Agent]):
     class Meta:
         model = Agent
         fields = ("project", "name", "kind")
-        help_texts = {"name": "As the agent will report it.", "kind": "A job ends by itself."}
+        help_texts = {"name": "As the agent will report it.", "kind": "A job ends by itself: its silence is no alarm."}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

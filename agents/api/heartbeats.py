@@ -24,6 +24,7 @@ from agents.ingest import Outcome, Received
 from agents.rate import count_beats
 from agents.sources import source_of
 from teams.api import caller_of
+from teams.auth import ApiKeyAuthentication
 from teams.errors import ApiError
 
 BODY_MOST: Final = 256 * 1024
@@ -43,6 +44,7 @@ class PlainJSON(BaseRenderer):
 
 
 _RENDERED = (PlainJSON(), PlainJSON.media_type)
+_AUTHENTICATORS = (ApiKeyAuthentication(),)
 
 
 class BeatView(APIView):
@@ -50,6 +52,9 @@ class BeatView(APIView):
     scope_for = {"POST": "agent"}
     throttle_classes = ()
     renderer_classes = (PlainJSON,)
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        return Request(request, authenticators=_AUTHENTICATORS)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
         return _RENDERED

@@ -64,10 +64,10 @@ WAITING: Final = inline_serializer(
 
 
 class Heartbeat(serializers.Serializer[Any]):
-    """Only `agent` and `status` are required; leave out what is empty. Unknown fields are ignored."""
+    """Only `agent` is required; leave out what is empty. Unknown fields are ignored."""
 
     agent = serializers.CharField(max_length=200, help_text="Unique in the project; made by its first heartbeat.")
-    status = serializers.ChoiceField(("ok", "warning", "error", "shutdown"))
+    status = serializers.ChoiceField(("ok", "warning", "error", "shutdown"), default="ok")
     message = serializers.CharField(required=False)
     tokens_used = serializers.IntegerField(required=False, min_value=0, help_text="Since the last heartbeat.")
     cost_usd = serializers.FloatField(required=False, min_value=0, help_text="Since the last heartbeat.")

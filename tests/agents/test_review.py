@@ -172,6 +172,28 @@ def test_shutdown_is_a_quiet_stop_and_a_later_beat_means_it_is_back(world: World
     assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
 
 
+def test_a_job_that_falls_silent_has_ended(world: World) -> None:
+    world.beat(0)
+    world.project.agents.update(kind="job")
+    world.watch(1, 500)
+    assert world.incidents() == []
+    assert (world.state().status, world.state().check_at) == (Status.STOPPED, None)
+    world.beat(501)
+    world.look(502)
+    assert world.state().status == Status.OK
+
+
+def test_a_job_that_ends_in_an_error_or_stalls_is_told(world: World) -> None:
+    world.beat(0, agent="erring")
+    world.beat(0, agent="stuck", iteration_count=1, progress_timeout=60)
+    world.project.agents.update(kind="job")
+    world.beat(1, agent="erring", status="error", message="disk full")
+    for at in range(30, 150, 30):
+        world.beat(at, agent="stuck", iteration_count=1)
+        world.look(at + 1)
+    assert (world.kinds("erring"), world.kinds("stuck")) == (["error", "missed_heartbeat"], ["stalled"])
+
+
 def test_a_paused_agent_is_never_judged(world: World) -> None:
     world.beat(0)
     world.project.agents.update(paused_at=T0)

@@ -187,7 +187,7 @@ def test_the_live_parts_are_fragments(part: str, bot: Agent, viewer: User, clien
 
 
 FORM = {
-    "interval": "", "grace": "", "progress_timeout": "", "daily_budget_usd": "", "daily_token_limit": "",
+    "interval": "", "grace": "", "progress_timeout": "", "daily_budget_usd": "",
     "restart_policy": "manual", "restart_type": "", "restart_target": "", "aliases": "", "kind": "agent",
     "labels": "{}", "rules": "{}",
 }  # fmt: skip

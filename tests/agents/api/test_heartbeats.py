@@ -61,7 +61,6 @@ BAD_BODIES: dict[str, tuple[bytes, int]] = {
     "deep nesting": (b'{"agent": "a", "status": "ok", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
     "a list": (b"[]", 422),
     "no agent": (b'{"status": "ok"}', 422),
-    "no status": (b'{"agent": "a"}', 422),
     "unknown status": (b'{"agent": "a", "status": "fine"}', 422),
     "agent is a number": (b'{"agent": 5, "status": "ok"}', 422),
     "empty name": (b'{"agent": "  ", "status": "ok"}', 422),
@@ -158,7 +157,7 @@ def test_a_chunked_body_that_is_too_large_is_refused(api_key: str, size: int) ->
 
 
 def test_a_batch_is_answered_in_order(as_agent: Call) -> None:
-    beats = [{**BEAT, "agent": "one"}, {"agent": "two"}, {**BEAT, "agent": "three"}]
+    beats = [{**BEAT, "agent": "one"}, {"agent": "two", "status": "fine"}, {**BEAT, "agent": "three"}]
     answer = as_agent("POST", "heartbeat/batch", {"heartbeats": beats})
     first, second, third = answer.json()["results"]
     assert answer.status_code == 200
@@ -232,3 +231,8 @@ def test_a_flood_is_refused_until_the_next_minute(api_key: str) -> None:
         count_beats(key, 1, now, meter)
     assert (refused.value.http_status, refused.value.retry_after) == (429, 15)
     assert count_beats(key, 1, now.replace(second=0) + timedelta(minutes=1), meter)
+
+
+def test_only_the_name_is_required(as_agent: Call) -> None:
+    assert as_agent("POST", "heartbeat", {"agent": "a"}).status_code == 200
+    assert Heartbeat.objects.get().status == "ok"

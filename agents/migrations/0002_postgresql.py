@@ -25,5 +25,5 @@ def on_postgresql(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("agents", "0002_initial")]
+    dependencies = [("agents", "0001_initial")]
     operations = [migrations.RunPython(on_postgresql, migrations.RunPython.noop)]
