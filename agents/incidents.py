@@ -116,7 +116,7 @@ def _extend_incident(incident: Incident, signal: Signal, state: AgentState, now:
 def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) -> Signal:
     """Keep a standing signal's words and evidence up to date, and those of its incident; only a rise is told."""
     rose = signal.severity != finding.severity and finding.severity == Severity.CRITICAL
-    if not rose and signal.evidence == finding.evidence:
+    if not rose and (signal.reason, signal.evidence) == (finding.reason[:500], finding.evidence):
         return signal
     signal.severity = finding.severity if rose else signal.severity
     signal.reason, signal.evidence = finding.reason[:500], finding.evidence

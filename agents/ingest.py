@@ -300,7 +300,8 @@ def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: date
 
 
 def _content(one: Received, note: str | None) -> dict[str, Any] | None:
-    kept = one.beat.content() if one.detail else None
+    # What went wrong is kept at any rate.
+    kept = one.beat.content() if one.detail or one.beat.status == "error" else None
     return {**(kept or {}), "note": note} if note else kept
 
 

@@ -37,6 +37,9 @@ READ_BACK: Final = timedelta(days=1)
 LOOK_AGAIN: Final = timedelta(seconds=1)
 # No deadline is trusted for longer: its project's settings or our own clock may change in between.
 TRUSTED_FOR: Final = timedelta(minutes=10)
+# "No heartbeat for 3 minutes" is said anew so often while it goes on.
+GROWS_OLDER: Final = ("missed_heartbeat", "stalled")
+REWORDED_EVERY: Final = timedelta(minutes=1)
 # Told although the agent said goodbye right after it: it happened.
 TOLD_OF_STOPPED: Final = ("crash", "error")
 
@@ -301,6 +304,8 @@ def _look_again(case: Case, now: datetime) -> datetime | None:
         moments.append(case.state.waiting_until)
     if any(finding.kind == "cost" for finding in case.findings):
         moments.append(_midnight(case, now))
+    if any(finding.kind in GROWS_OLDER for finding in case.findings):
+        moments.append(now + REWORDED_EVERY)
     passed = any(beat.status == "error" for beat in case.beats) and case.state.reported != "error"
     if passed or case.more_to_read:
         moments.append(now + LOOK_AGAIN)

@@ -17,7 +17,7 @@ class Rule(Protocol):
 
 
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, cost, loop)
-READERS: Final = {loop.KIND: loop.read}
+READERS: Final = {crash.KIND: crash.read, error.KIND: error.read, loop.KIND: loop.read}
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

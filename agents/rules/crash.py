@@ -1,18 +1,36 @@
 """The agent's process ended with an exception. The silence after it is the same incident, not a second one."""
 
-from agents.rules.base import CRITICAL, Facts, Finding
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding
 
 KIND = "crash"
 LABEL = "Crash"
+TRACEBACK_KEPT = 4_000
+
+
+def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the last crash: the end of its traceback, where the cause stands, and its time."""
+    crashes = [beat for beat in beats if _is_crash(beat)]
+    if not crashes:
+        return dict(memory)
+    message = crashes[-1].message.removeprefix("CRASH:").strip()
+    at = crashes[-1].received_at.isoformat()
+    return {"message": message, "traceback": crashes[-1].custom[-TRACEBACK_KEPT:], "at": at}
 
 
 def check(facts: Facts) -> Finding | None:
     """Critical from the crash beat on; seen even when the agent was restarted before anyone looked."""
-    crashes = [beat for beat in facts.beats if beat.status == "error" and beat.message.startswith("CRASH:")]
-    if not crashes and not facts.seen.crashed:
+    if not facts.memory or not (facts.seen.crashed or any(_is_crash(beat) for beat in facts.beats)):
         return None
-    beat = crashes[-1] if crashes else None
-    reason = beat.message.removeprefix("CRASH:").strip() if beat else "The agent crashed"
-    at = beat.received_at if beat else facts.seen.last_beat_at or facts.now
-    evidence = {"message": reason, "traceback": beat.custom if beat else ""}
-    return Finding(KIND, CRITICAL, f"Crashed: {reason}"[:500], at, evidence)
+    message, at = facts.memory["message"], datetime.fromisoformat(facts.memory["at"])
+    evidence = {"message": message, "traceback": facts.memory["traceback"]}
+    return Finding(KIND, CRITICAL, f"Crashed: {message}"[:500], at, evidence)
+
+
+def _is_crash(beat: BeatSeen) -> bool:
+    return beat.status == "error" and beat.message.startswith("CRASH:")

@@ -1,5 +1,11 @@
 """The agent, or the runner that watches it, reports an error."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
 from agents.fold import EXPECTED
 from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding
 
@@ -7,19 +13,26 @@ KIND = "error"
 LABEL = "Error"
 
 
+def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the last error's words and time: what stands is looked at again long after its beat was read."""
+    errors = [beat for beat in beats if _is_told(beat)]
+    if not errors:
+        return dict(memory)
+    return {"message": errors[-1].message or "The agent reported an error", "at": errors[-1].received_at.isoformat()}
+
+
 def check(facts: Facts) -> Finding | None:
-    """A warning while the last report is an error; critical when a runner says that the target is not running."""
-    beat = last_error(facts)
-    if beat is None and not (facts.seen.reported == "error" and not facts.seen.crashed):
+    """A warning while the last report is an error; critical when a runner says that the target is not running.
+
+    Found even if a good beat came right behind it: it happened, so it is told.
+    """
+    stands = facts.seen.reported == "error" and not facts.seen.crashed
+    if not facts.memory or not (stands or any(_is_told(beat) for beat in facts.beats)):
         return None
-    at = beat.received_at if beat else facts.seen.last_beat_at or facts.now
-    reason = beat.message if beat and beat.message else "The agent reported an error"
+    reason, at = facts.memory["message"], datetime.fromisoformat(facts.memory["at"])
     severity = CRITICAL if facts.seen.runner_down else WARNING
     return Finding(KIND, severity, reason[:500], at, {"message": reason, "by_runner": facts.seen.runner_down})
 
 
-def last_error(facts: Facts) -> BeatSeen | None:
-    """The last error among the new beats, even if a good one came right behind it: it happened, so it is told."""
-    errors = [beat for beat in facts.beats if beat.status == "error" and not beat.message.startswith("CRASH:")]
-    told = [beat for beat in errors if beat.note != EXPECTED]
-    return told[-1] if told else None
+def _is_told(beat: BeatSeen) -> bool:
+    return beat.status == "error" and not beat.message.startswith("CRASH:") and beat.note != EXPECTED

@@ -86,7 +86,8 @@ def test_alive_without_progress_is_stalled(world: World) -> None:
         world.look(at + 1)
     (incident,) = world.incidents()
     assert incident.kind == "stalled"
-    assert incident.reason.startswith("No progress for 61 seconds")
+    assert incident.started_at == T0 + timedelta(seconds=60)
+    assert incident.reason.startswith("No progress for 7 minutes")
     assert world.state().status == Status.STALLED
 
 
@@ -248,6 +249,27 @@ def test_an_error_is_told_even_when_the_agent_said_goodbye_before_anyone_looked(
     assert [(one.kind, one.state) for one in world.incidents()] == [(kind, "resolved")]
     assert (world.events(), world.state().status) == (["opened", "resolved"], Status.STOPPED)
     assert world.state().check_at is None
+
+
+def test_a_silences_words_keep_up_with_it_and_are_told_once(world: World) -> None:
+    world.beat(0)
+    world.watch(1, 1000)
+    (incident,) = world.incidents()
+    assert incident.reason == "No heartbeat for 16 minutes; expected every 60 seconds"
+    assert world.events() == ["opened"]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"), [("CRASH: OSError: disk full", "Crashed: OSError: disk full"), ("disk full", "disk full")]
+)
+def test_what_went_wrong_is_still_said_long_after(world: World, message: str, reason: str) -> None:
+    world.beat(0, progress=True, progress_timeout=900)
+    world.beat(5, status="error", message=message, custom_data="line 7")
+    world.watch(6, 2000)
+    (incident,) = world.incidents()
+    signal = incident.signals.get(kind=incident.kind)
+    assert (incident.reason, signal.reason) == (reason, reason)
+    assert signal.evidence.get("traceback", "line 7") == "line 7"
 
 
 def test_an_error_report_is_an_incident_until_the_next_good_beat(world: World) -> None:
