@@ -225,7 +225,7 @@ def prepare(first: bool, supervisor: Supervisor) -> dict[str, Any]:
             return {}
     if process.returncode:
         last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise StartError(f"The database cannot be prepared: {last[0]}")
+        raise StartError(f"It cannot be started: {last[0]}")
     answer: dict[str, Any] = json.loads(out.splitlines()[-1])
     return answer
 

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from celery.exceptions import SecurityWarning
+from django.core.exceptions import ImproperlyConfigured
 
 from watchdog_project.supervise import die_with_parent
 
@@ -72,6 +73,12 @@ def prepare(new_key: bool) -> None:
     from django.core.management import call_command
 
     django.setup()
+    from watchdog_project.checks import refuse_unsafe_start
+
+    try:
+        refuse_unsafe_start()
+    except ImproperlyConfigured as refusal:
+        sys.exit(f"it would be unsafe. {refusal}")
     call_command("migrate", interactive=False, verbosity=0)
     from teams import links
     from teams.models import User

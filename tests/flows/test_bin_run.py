@@ -206,6 +206,15 @@ def test_a_busy_port_is_refused(tmp_path: Path) -> None:
     assert out == f"Port {port} on 127.0.0.1 is in use by another program. Choose another with --port."
 
 
+def test_an_unsafe_production_start_is_refused(tmp_path: Path) -> None:
+    """Before anything is asked of the database: nobody listens there."""
+    environment = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "SECRET_KEY": "short"}
+    code, out = refused(tmp_path, **environment)
+    assert code == 2
+    assert one_sentence(out)
+    assert "SECRET_KEY is too weak" in out
+
+
 @pytest.mark.parametrize("port", ["0", "70000", "-1", "http"])
 def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
     code, out = refused(tmp_path, f"--port={port}")
