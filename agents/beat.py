@@ -265,14 +265,14 @@ def _check(beat: Beat) -> None:
     for name, (least, most) in _RANGES.items():
         value = getattr(beat, name)
         if value is not None and not least <= value <= most:
-            wrong[name] = f"must be from {least:,g} to {most:,g}"
+            wrong[name] = f"must be from {least:,.0f} to {most:,.0f}"
     for name in _WHOLE:
         value = getattr(beat, name)
         if isinstance(value, float) and not value.is_integer():
             wrong.setdefault(name, "must be a whole number")
     if beat.usage and not _usage_is_sane(beat.usage):
         wrong["usage"] = (
-            f"at most {USAGE_MOST} entries, counts from 0 to {TOKENS_MOST:,}, costs from 0 to {COST_MOST:,g}"
+            f"at most {USAGE_MOST} entries, counts from 0 to {TOKENS_MOST:,}, costs from 0 to {COST_MOST:,.0f}"
         )
     if wrong:
         raise ApiError(422, "invalid", "; ".join(f"{name}: {why}" for name, why in wrong.items()), fields=wrong)
