@@ -46,7 +46,9 @@ class Deployment:
         for unit in UNITS:
             with (self.folder / f"{unit.stem}.log").open("wb") as log:
                 argv = command(unit, "ExecStart", self.site.port)
-                self.processes[unit.stem] = subprocess.Popen(argv, cwd=ROOT, env=self.env, stdout=log, stderr=log)
+                self.processes[unit.stem] = subprocess.Popen(
+                    argv, cwd=ROOT, env=self.env, stdout=log, stderr=log, start_new_session=True
+                )
 
     def stop(self) -> dict[str, int]:
         for process in self.processes.values():
@@ -83,7 +85,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             yield made
         finally:
             for process in made.processes.values():
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd ends a unit
                 process.wait()
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
