@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -85,7 +86,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             yield made
         finally:
             for process in made.processes.values():
-                os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd ends a unit
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd ends a unit
                 process.wait()
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
