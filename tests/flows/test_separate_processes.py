@@ -21,7 +21,7 @@ import pytest
 from tests.flows.installation import ROOT, environment, wait_until
 from tests.flows.installation import Installation as Site
 
-pytestmark = [pytest.mark.live, pytest.mark.postgres]
+pytestmark = [pytest.mark.live, pytest.mark.postgres, pytest.mark.xdist_group("separate")]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 
 
@@ -83,6 +83,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         made = Deployment(folder, env, site)
         try:
             made.start()
+            wait_until(made.site.is_ready, 40, logs(made))
             yield made
         finally:
             for process in made.processes.values():
@@ -93,7 +94,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def test_all_parts_come_up_and_take_a_beat(deployment: Deployment) -> None:
-    wait_until(deployment.site.is_ready, 40, logs(deployment))
     status, answer = deployment.site.beat(deployment.key(), agent="a", beat_id="one")
     assert (status, answer["status"]) == (200, "ok")
 
