@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
 from agents.rules import cost
 from agents.rules.base import Finding, spoken
+from teams.errors import ApiError
 from teams.services import audit
 
 WATCHDOG: Final = "watchdog"
@@ -205,13 +206,21 @@ def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
 
 @transaction.atomic
 def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
-    """End it by hand: its signals are cleared and what they stood on is not held against the agents again."""
+    """End it by hand: its signals are cleared and what they stood on is not held against the agents again.
+
+    Raises ApiError 409 when another agent joined at this very moment: whoever resolves it should have seen that.
+    """
     standing = Signal.objects.filter(incident=incident, cleared_at__isnull=True)
     by_agent = _locked([incident.agent_id, *standing.values_list("agent_id", flat=True)])
     incident = Incident.objects.select_for_update().get(pk=incident.pk)
     if incident.resolved_at:
         return incident
-    for signal in Signal.objects.filter(incident=incident, cleared_at__isnull=True):
+    signals = list(standing.all())
+    if any(signal.agent_id not in by_agent for signal in signals):
+        raise ApiError(
+            409, "incident_changed", "Another agent has just joined this incident. Look again, then resolve it."
+        )
+    for signal in signals:
         _dismiss(signal, by_agent[signal.agent_id], now)
     _resolve(incident, by_agent.get(incident.agent_id), actor, f"Resolved by {actor}", now)
     audit(team=incident.project.team, actor=actor, action="incident.resolve", target=str(incident))

@@ -9,6 +9,7 @@ import pytest
 
 from agents import incidents, review, services, watch
 from agents.models import Agent, AgentState, Incident, Outage, Pulse, Signal, Status
+from teams.errors import ApiError
 from teams.models import Project
 from tests.agents.conftest import T0, World
 
@@ -598,6 +599,18 @@ def test_acknowledging_and_resolving_by_hand(world: World) -> None:
     world.watch(141, 400)
     assert len(world.incidents()) == 1
     assert world.state().status == Status.STOPPED
+
+
+def test_an_incident_that_another_agent_joins_at_that_moment_is_not_resolved(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.beat(0)
+    world.watch(1, 125)
+    (incident,) = world.incidents()
+    monkeypatch.setattr(incidents, "_locked", lambda agent_ids: {})
+    with pytest.raises(ApiError, match="just joined"):
+        incidents.resolve(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=130))
+    assert world.kinds() == ["missed_heartbeat"]
 
 
 def test_each_kind_resolved_by_hand_stays_resolved(world: World) -> None:
