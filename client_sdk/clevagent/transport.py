@@ -1,0 +1,192 @@
+"""One request to the server and its answer, over one connection that is kept.
+
+An https address is reached through `HTTPS_PROXY` where the environment names one and `NO_PROXY` does not except it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from clevagent.version import AGENT
+
+API = "/api/v1"
+# A stranger's page instead of an answer must not fill the agent's memory; an answer of ours is far smaller.
+ANSWER_LARGEST = 4 * 1024 * 1024
+# The contract's smallest and a client's largest patience with a `Retry-After`, in seconds.
+RETRY_AFTER_LONGEST = 3600.0
+
+
+class Unreachable(OSError):  # noqa: N818 - a state of the server, not a fault of the program
+    """There was no answer: refused, timed out, broken off, or not HTTP."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body` is decoded JSON, None when it is not JSON; `retry_after` is in seconds, None when none was named."""
+
+    status: int
+    body: Any = None
+    retry_after: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request may be accepted later."""
+        return self.status in (408, 425, 429) or self.status >= 500
+
+    @property
+    def why(self) -> str:
+        """The server's own sentence, or the bare status."""
+        error = self.body.get("error") if isinstance(self.body, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        return f"{self.status}: {message}" if message else f"HTTP status {self.status}"
+
+
+class Transport:
+    """Requests below `/api/v1` of one server. For one thread at a time.
+
+    `endpoint` is the server's address; one that ends in `/api/v1` or `/api/v1/heartbeat` is taken, too.
+    `timeout` is in seconds and holds for each step: to connect, to send, to read.
+    Raises ValueError for an endpoint that is not an http or https address.
+    """
+
+    def __init__(
+        self, endpoint: str, api_key: str, *, timeout: float = 10.0, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._url = base_of(endpoint)
+        self._timeout = timeout
+        self._headers = {
+            "X-API-Key": api_key,
+            "Content-Type": "application/json",
+            "User-Agent": AGENT,
+            **(headers or {}),
+        }
+        self._connection: http.client.HTTPConnection | None = None
+
+    @property
+    def address(self) -> str:
+        return self._url.geturl()
+
+    def request(self, method: str, path: str, body: Any | None = None) -> Answer:
+        """The answer to one request; `path` is below `/api/v1`, `body` becomes JSON.
+
+        Raises Unreachable when there was none. Whether the server has read the request is then not known.
+        """
+        data = None if body is None else encode(body)
+        # A kept connection may have been closed by the server since: that says nothing, so a new one is tried.
+        kept = self._connection is not None
+        try:
+            return self._ask(method, path, data)
+        except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as error:
+            self.close()
+            if not kept:
+                raise Unreachable(_why(error)) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise Unreachable(_why(error)) from error
+        try:
+            return self._ask(method, path, data)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise Unreachable(_why(error)) from error
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def forget(self) -> None:
+        """Let go of a connection that belongs to the parent process: closing it would end it there, too."""
+        self._connection = None
+
+    def _ask(self, method: str, path: str, data: bytes | None) -> Answer:
+        if self._connection is None:
+            self._connection = connect(self._url, self._timeout)
+        self._connection.request(method, self._url.path + API + path, data, self._headers)
+        response = self._connection.getresponse()
+        text = response.read(ANSWER_LARGEST + 1)
+        if response.will_close or len(text) > ANSWER_LARGEST:
+            self.close()
+        return Answer(response.status, decoded(text), seconds_of(response.getheader("Retry-After")))
+
+
+def base_of(endpoint: str) -> SplitResult:
+    """The server's address without the API's path. Raises ValueError for what is no http or https address."""
+    url = urlsplit(endpoint.strip())
+    if url.scheme not in ("http", "https") or not url.hostname:
+        message = f"The endpoint {endpoint!r} is not an address; write it as http://127.0.0.1:8000 or https://host."
+        raise ValueError(message)
+    url.port  # noqa: B018 - raises ValueError when it is no number
+    path = url.path.rstrip("/")
+    for ending in ("/heartbeat", API):
+        path = path[: -len(ending)] if path.endswith(ending) else path
+    return url._replace(path=path, query="", fragment="")
+
+
+def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
+    """A connection to the server, through the environment's proxy when there is one for it."""
+    host = url.hostname or ""
+    if url.scheme == "http":
+        return http.client.HTTPConnection(host, url.port, timeout=timeout)
+    proxy = _proxy_for(url)
+    if proxy is None:
+        return http.client.HTTPSConnection(host, url.port, timeout=timeout)
+    connection = http.client.HTTPSConnection(proxy.hostname or "", proxy.port, timeout=timeout)
+    connection.set_tunnel(host, url.port, _authorization(proxy))
+    return connection
+
+
+def _proxy_for(url: SplitResult) -> SplitResult | None:
+    address = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+    if not address:
+        return None
+    from urllib.request import proxy_bypass  # slow to import, and most agents need no proxy
+
+    if proxy_bypass(url.netloc):
+        return None
+    return urlsplit(address if "://" in address else f"http://{address}")
+
+
+def _authorization(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    from base64 import b64encode
+
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + b64encode(pair.encode()).decode()}
+
+
+def encode(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+
+
+def decoded(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """`Retry-After` in seconds, at most an hour; an HTTP date is not read, since clocks differ."""
+    try:
+        return min(max(0.0, float(retry_after or "")), RETRY_AFTER_LONGEST)
+    except ValueError:
+        return None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, socket.timeout):
+        return "no answer in time"
+    return str(error) or type(error).__name__
