@@ -1,0 +1,109 @@
+"""Environments of their own for tests that need real third-party libraries, in the releases that they name.
+
+`environments/NAME.txt` holds every package's exact version; its first line says what was asked for.
+`python -m tests.client_sdk.environments NAME …` makes it anew from that line, with what the dependencies have released since.
+Environments are built into `.test-environments/`, or into the folder that CLEVAGENT_TEST_ENVIRONMENTS names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uv
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "client_sdk"
+REQUIREMENTS = Path(__file__).with_suffix("")
+ASKED_FOR = "# asked for: "
+UNREACHABLE = ("error sending request", "timed out", "HTTP status server error")
+
+
+@functools.cache
+def python_of(name: str) -> Path:
+    """The interpreter of the environment that `environments/NAME.txt` describes, built if it is missing or outdated.
+
+    Skips the test when the package registry cannot be reached; fails it when the versions do not fit together.
+    """
+    home = Path(os.environ.get("CLEVAGENT_TEST_ENVIRONMENTS") or ROOT / ".test-environments")
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _built(home / name, REQUIREMENTS / f"{name}.txt")
+
+
+def run(name: str, program: Path, *args: str, env: dict[str, str] | None = None, timeout: float = 60) -> str:
+    """Run a program in environment `name` with clevagent importable; what it printed.
+
+    The program sees its own folder and `client_sdk`, nothing else of the checkout. A warning raised by one of
+    clevagent's modules is an error. A failure raises AssertionError with everything the program said.
+    """
+    command = [str(python_of(name)), *_warnings_as_errors(), str(program), *args]
+    variables = {**os.environ, "PYTHONPATH": str(CLIENT), **(env or {})}
+    done = subprocess.run(
+        command, env=variables, cwd=program.parent, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == 0, f"{program.name} in {name} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def asked_for(name: str) -> list[str]:
+    """What environment `name` is about, e.g. `["openai==3.54.0"]`, without the dependencies."""
+    first = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()[0]
+    return first.removeprefix(ASKED_FOR).split()
+
+
+def lock(name: str) -> None:
+    """Write `environments/NAME.txt` anew: the newest dependencies of what it asks for, on every supported platform."""
+    path = REQUIREMENTS / f"{name}.txt"
+    wanted = asked_for(name)
+    options = ["--universal", "--python-version", "3.11", "--no-annotate", "--no-header", "--quiet", "-"]
+    pins = subprocess.run(
+        [uv.find_uv_bin(), "pip", "compile", *options],
+        input="\n".join(wanted),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path.write_text(f"{ASKED_FOR}{' '.join(wanted)}\n{pins.stdout}")
+
+
+def _built(folder: Path, requirements: Path) -> Path:
+    python, stamp = folder / "bin" / "python", folder / "built-from"
+    wanted = hashlib.sha256(f"{sys.version}{sys.base_prefix}{requirements.read_text()}".encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    _uv("venv", "--python", sys.executable, str(folder))
+    _uv("pip", "install", "--python", str(python), "--requirements", str(requirements))
+    stamp.write_text(wanted)
+    return python
+
+
+def _uv(*args: str) -> None:
+    done = subprocess.run([uv.find_uv_bin(), *args], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    if any(sign in done.stderr for sign in UNREACHABLE):
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+        pytest.skip(f"the package registry cannot be reached: {' '.join(errors)}")
+    raise AssertionError(f"uv {' '.join(args)}\n{done.stderr}")
+
+
+def _warnings_as_errors() -> list[str]:
+    # -W takes whole module names only.
+    files = (path.relative_to(CLIENT).with_suffix("") for path in (CLIENT / "clevagent").rglob("*.py"))
+    modules = (".".join(file.parts).removesuffix(".__init__") for file in files)
+    return [option for module in sorted(modules) for option in ("-W", f"error:::{module}")]
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:]:
+        lock(each)

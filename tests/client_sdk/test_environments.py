@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.client_sdk import environments
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLEVAGENT_TEST_ENVIRONMENTS", str(tmp_path / "built"))
+    monkeypatch.setattr(environments, "REQUIREMENTS", tmp_path)
+    environments.python_of.cache_clear()
+    return tmp_path
+
+
+def test_an_environment_is_built_once_and_again_when_its_requirements_change(home: Path) -> None:
+    (home / "empty.txt").write_text("# asked for: \n")
+    stamp = environments.python_of("empty").parents[1] / "built-from"
+    first = stamp.stat().st_mtime_ns
+    environments.python_of.cache_clear()
+    environments.python_of("empty")
+    assert stamp.stat().st_mtime_ns == first
+    (home / "empty.txt").write_text("# asked for: nothing\n")
+    environments.python_of.cache_clear()
+    environments.python_of("empty")
+    assert stamp.stat().st_mtime_ns > first
+
+
+def test_an_unreachable_registry_skips_and_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"DEFAULT_INDEX": "http://127.0.0.1:1/simple", "HTTP_RETRIES": "0", "NO_CACHE": "1"}.items():
+        monkeypatch.setenv(f"UV_{name}", value)
+    (home / "unreachable.txt").write_text("# asked for: openai\nopenai==3.54.0\n")
+    with pytest.raises(pytest.skip.Exception, match="registry cannot be reached"):
+        environments.python_of("unreachable")
+
+
+def test_versions_that_cannot_be_had_fail(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    (home / "conflict.txt").write_text("# asked for: openai\nopenai==3.54.0\nopenai==3.53.0\n")
+    with pytest.raises(AssertionError, match="No solution found"):
+        environments.python_of("conflict")
+
+
+def test_a_program_sees_its_folder_and_the_client_but_not_the_server(home: Path) -> None:
+    (home / "empty.txt").write_text("# asked for: \n")
+    (home / "beside.py").write_text("")
+    program = home / "program.py"
+    program.write_text(
+        "import beside, importlib.util as u, sys\n"
+        "print(sys.argv[1], *(u.find_spec(name) is not None for name in ('clevagent', 'agents')))"
+    )
+    assert environments.run("empty", program, "word").split() == ["word", "True", "False"]
+
+
+def test_a_program_that_fails_fails_the_test_with_what_it_said(home: Path) -> None:
+    (home / "empty.txt").write_text("# asked for: \n")
+    program = home / "program.py"
+    program.write_text("raise SystemExit('told you')")
+    with pytest.raises(AssertionError, match="told you"):
+        environments.run("empty", program)
