@@ -1,8 +1,8 @@
 """Environments of their own for tests that need real third-party libraries, in the releases that they name.
 
-`environments/NAME.txt` holds every package's exact version; its first line says what was asked for.
-`python -m tests.client_sdk.environments NAME …` makes it anew from that line, with what the dependencies have released since.
-Environments are built into `.test-environments/`, or into the folder that CLEVAGENT_TEST_ENVIRONMENTS names.
+`environments/NAME.txt` holds every package's exact version; its first line says what was asked for. To make it anew,
+with what the dependencies have released since: `python -m tests.client_sdk.environments NAME …`. Environments are built
+into `.test-environments/`, or into the folder that CLEVAGENT_TEST_ENVIRONMENTS names.
 """
 
 from __future__ import annotations
