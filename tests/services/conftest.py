@@ -1,0 +1,24 @@
+"""Real services, one of each for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services.docker import Engine, engine
+from tests.services.systemd import UserManager, user_manager
+
+
+@pytest.fixture(scope="session")
+def manager() -> Iterator[UserManager]:
+    """A user manager of systemd; skips where there can be none."""
+    with user_manager() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Engine]:
+    """A Docker Engine; skips where there can be none."""
+    with engine() as started:
+        yield started

@@ -1,0 +1,121 @@
+"""Real services in namespaces of their own: nothing of this machine's is touched, and nothing is left behind.
+
+A keeper process starts the service in a cgroup of its own, and waits for its input to end. That is so at the end of the
+test, and also when whoever ran it was killed; then it kills the cgroup and removes all that was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+INSIDE = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+UNSHARE = ["unshare", "--mount", "--cgroup", "--propagation", "private"]
+# Removing waits for the processes to be gone; this long at most, in seconds.
+PATIENCE = 10.0
+
+
+def cgroups() -> Path | None:
+    """Where version 2 of cgroups is mounted."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, folder, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(folder)
+    return None
+
+
+def why_not(*programs: str) -> str:
+    """Why no service can be started here; "" when one can."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        return "needs root on Linux, for namespaces"
+    missing = [program for program in ("unshare", *programs) if not shutil.which(program)]
+    if missing:
+        return f"needs {', '.join(missing)}"
+    root = cgroups()
+    if root is None or not os.access(root, os.W_OK) or not (root / "cgroup.procs").exists():
+        return "needs version 2 of cgroups, and to make one"
+    tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)
+    return f"may not make namespaces: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@contextmanager
+def service(name: str, script: Callable[[Path], str], ready: Callable[[Path], bool]) -> Iterator[Path]:
+    """Run a shell script as root in its own namespaces, from `ready` to the end of the block. Yields its folder.
+
+    The script is made from that folder; its path is short, since a socket's may have 107 bytes. It sees only its own
+    cgroups, and what it mounts nobody else sees. Its output is in `log` there.
+    """
+    root = cgroups()
+    assert root is not None
+    folder = Path(tempfile.mkdtemp(prefix="cv", dir="/tmp"))
+    group = root / f"clevagent-test-{name}-{os.getpid()}"
+    group.mkdir()
+    argv = [sys.executable, __file__, str(group), str(folder), script(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as keeper:
+        try:
+            _wait(lambda: ready(folder), keeper)
+            yield folder
+        finally:
+            assert keeper.stdin
+            keeper.stdin.close()
+            keeper.wait(PATIENCE + 5)
+
+
+def _wait(ready: Callable[[], bool], keeper: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 20
+    while not ready():
+        assert keeper.stdout
+        assert keeper.poll() is None, f"it ended: {keeper.stdout.read()}"
+        assert time.monotonic() < end, "not ready after 20 s"
+        time.sleep(0.05)
+
+
+def keep(group: Path, folder: Path, script: str) -> None:
+    """Run the script in the cgroup until the standard input ends, then leave nothing. One that ends before is told."""
+    inside = f"{INSIDE}\n{script}"
+    join = f"echo 0 > {group}/cgroup.procs && exec {' '.join(UNSHARE)} sh -ec {shlex.quote(inside)}"
+    try:
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(["sh", "-c", join], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while process.poll() is None and not select.select([sys.stdin], [], [], 0.1)[0]:
+            pass
+        if process.returncode is not None:
+            print((folder / "log").read_text(errors="replace")[-2000:])
+    finally:
+        remove(group)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove(group: Path) -> None:
+    """Kill all that runs in the cgroup, and remove it and those below it."""
+    (group / "cgroup.kill").write_text("1")
+    end = time.monotonic() + PATIENCE
+    while group.exists() and time.monotonic() < end:
+        below = sorted(group.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
+        for path in [*below, group]:
+            with contextlib.suppress(OSError):  # while its last process is ending
+                path.rmdir()
+        time.sleep(0.02)
+
+
+def required(*programs: str) -> None:
+    """Skip the test, with the reason, where no service can be started."""
+    if reason := why_not(*programs):
+        pytest.skip(reason)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
