@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import admin
@@ -152,18 +153,26 @@ def _lines(key: str, server: str) -> dict[str, str]:
     """What to paste; complete but for the key, if it is not at hand."""
     return {
         "server": server,
+        "install": f"pip install --index-url {server}/simple/ {_trusted(server)}clevagent",
         "python": (
-            "import urllib.request as http\n"
-            f'http.urlopen(http.Request("{server}/api/v1/heartbeat", b\'{{"agent": "{AGENT}", "status": "ok"}}\', '
-            f'{{"X-API-Key": "{key}", "Content-Type": "application/json"}}))'
+            "import clevagent\n"
+            f'clevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")\n'
+            'clevagent.ping("ok", "page 3 done")'
         ),
-        "sdk": f'import clevagent\nclevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")',
         "curl": (
             f"curl -X POST {server}/api/v1/heartbeat \\\n  -H 'X-API-Key: {key}' \\\n"
             f"""  -H 'Content-Type: application/json' \\\n  -d '{{"agent": "{AGENT}", "status": "ok"}}'"""
         ),
         "runner": f"clevagent-runner start --watch systemd:{AGENT}.service --api-key {key} --endpoint {server}",
     }
+
+
+def _trusted(server: str) -> str:
+    """What pip asks for where there is no TLS, except on this machine itself."""
+    url = urlsplit(server)
+    host = url.hostname or ""
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    return "" if url.scheme == "https" or local else f"--trusted-host {host} "
 
 
 def _beat(project: Project | None, now: datetime) -> dict[str, Any]:

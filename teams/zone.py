@@ -10,13 +10,13 @@ from teams.models import User
 
 
 class TimeZoneMiddleware:
-    """Behind Django's authentication. The API knows no person here, and answers in UTC anyway."""
+    """Behind Django's authentication. The API knows no person here, and answers in UTC anyway; nor does the index."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info.startswith(("/api/", "/static/")):
+        if request.path_info.startswith(("/api/", "/static/", "/simple/")):
             return self.get_response(request)
         with timezone.override(_zone_of(request.user)):
             return self.get_response(request)

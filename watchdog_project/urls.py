@@ -23,4 +23,5 @@ urlpatterns = [
     path("api/v1/", include("alerts.api")),
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
+    path("simple/", include("watchdog_project.index")),
 ]

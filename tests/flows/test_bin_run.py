@@ -10,6 +10,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -95,6 +96,15 @@ def test_a_body_that_is_too_large_is_refused_in_chunks_and_whole(running: Instal
     assert post(running, key, large) == 413
     assert post(running, key, (large[at : at + 65536] for at in range(0, len(large), 65536))) == 413
     assert post(running, key, iter([b""])) == 400
+
+
+def test_pip_installs_the_client_from_the_server(running: Installation, tmp_path: Path) -> None:
+    index = [f"--index-url={running.url}/simple/", "--no-cache-dir", "--disable-pip-version-check"]
+    argv = [sys.executable, "-m", "pip", "--isolated", "install", *index, f"--target={tmp_path}", "clevagent"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "clevagent" / "py.typed").is_file()
+    assert (tmp_path / "bin" / "clevagent-runner").is_file()
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
 from html import unescape
 from typing import Any
 
@@ -88,20 +91,41 @@ def test_the_key_is_in_everything_that_is_to_be_copied(
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
     key = key_in(body)
-    assert body.count(key) == 5
+    assert body.count(key) == 4
     assert f"clevagent.init(api_key=&quot;{key}&quot;, agent=&quot;my-agent&quot;, endpoint=&quot;https://watch" in body
     assert "&quot;status&quot;: &quot;ok&quot;" in body
 
 
-def test_the_two_lines_of_python_make_the_page_turn_green(
+@pytest.mark.django_db(transaction=True)
+def test_the_lines_of_python_make_the_page_turn_green(
     project: Project, owner: User, client_of: Browse, settings: Any, live_server: Any
 ) -> None:
     settings.BASE_URL = live_server.url
     body = unescape(make_key(client_of(owner), project).content.decode())
-    lines = body[body.index("import urllib.request") :]
-    exec(lines[: lines.index("</")])
+    lines = body[body.index("import clevagent") :]
+    source = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR / "client_sdk")}
+    subprocess.run([sys.executable, "-c", lines[: lines.index("</")]], env=source, check=True, timeout=20)
     assert "my-agent" in client_of(owner).get(STEPS).content.decode()
     assert Agent.objects.get(project=project).name == "my-agent"
+
+
+@pytest.mark.parametrize(
+    ("server", "trusted"),
+    [
+        ("https://watch.example.com", ""),
+        ("http://127.0.0.1:8000", ""),
+        ("http://localhost:8000", ""),
+        ("http://[::1]:8000", ""),
+        ("http://10.0.0.5:8000", "--trusted-host 10.0.0.5 "),
+        ("http://watch.example.com", "--trusted-host watch.example.com "),
+    ],
+)
+def test_the_line_that_installs_names_the_host_where_pip_asks_for_it(
+    project: Project, owner: User, client_of: Browse, settings: Any, server: str, trusted: str
+) -> None:
+    settings.BASE_URL = server
+    line = f"pip install --index-url {server}/simple/ {trusted}clevagent"
+    assert f">{line}</code>" in client_of(owner).get(STEPS).content.decode()
 
 
 def test_the_key_is_kept_nowhere(
