@@ -1,0 +1,269 @@
+"""Docker containers, over the Engine's API: `NAME`, or `label:KEY=VALUE` for every container that carries the label.
+
+A name can be given to another container at any time, an id cannot: a restart or stop acts on the container that the
+last look found under the name, and on no other. A new one is looked at, and so reported, first.
+
+Options: `socket` (a path; without it DOCKER_HOST, else /var/run/docker.sock), `grace` (seconds from SIGTERM to SIGKILL;
+without it what the container was made with, else 10). Podman and rootless Docker speak the same API. Whoever may write
+to the socket is root on that machine; a proxy that lets through GET /containers and /events, and POST of restart and
+stop, is enough for the runner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import os
+import re
+import socket
+import time
+from calendar import timegm
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ..target import Target, agent_of
+from .base import Evidence, Observation, Outcome, State
+from .rest import TEXT_LONGEST, Reply, ask
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+LABEL = "label:"
+# The agent of a container that carries this label is named by it.
+AGENT_LABEL = "clevagent.agent"
+SOCKET = "/var/run/docker.sock"
+STATES = {"running": State.RUNNING, "exited": State.STOPPED, "dead": State.STOPPED, "created": State.STOPPED}
+# Neither running nor stopped: a person paused it, or Docker is at it.
+BETWEEN = {"paused": "; docker unpause lets it go on", "restarting": " it by its own policy"}
+# Finished, or ended by SIGINT or SIGTERM, which systemd takes for a clean end, too.
+CLEAN = (0, 130, 143)
+# Docker's own, in seconds.
+GRACE = 10
+# Of the time that a restart is given, what is kept for Docker's work around it.
+ROOM = 5
+# Times that never were.
+NEVER = "0001-01-01"
+
+
+class Docker:
+    """Remembers which container the last look found under each name."""
+
+    KIND = "docker"
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Container] = {}
+
+    def complaint(self, target: Target) -> str:
+        grace = target.options.get("grace", GRACE)
+        if not _socket(target):
+            wrong = "only a unix socket can be asked: set DOCKER_HOST=unix:///PATH, or the option socket"
+        elif not isinstance(grace, (int, float)) or not 0 <= grace <= 600:
+            wrong = "grace is a number of seconds from 0 to 600"
+        elif self.selects(target):
+            wrong = "" if _label(target).partition("=")[0] else "write docker:label:KEY=VALUE"
+        else:
+            wrong = "" if NAME.fullmatch(target.name) else "is no container's name; write docker:NAME"
+        return f"{target}: {wrong}" if wrong else ""
+
+    def check(self, target: Target, timeout: float) -> Observation:
+        engine = Engine(target, timeout)
+        reply = engine.ask("GET", f"/containers/{quote(target.name)}/json")
+        container = Container(reply.fields)
+        if reply.status == 404 or (reply.accepted and not container.carries(target.options.get("label"))):
+            self._seen.pop(target.name, None)
+            return Observation(State.UNKNOWN, why=f"Docker knows no container {target.name}", missing=True)
+        if not reply.accepted or not container.id:
+            return Observation(State.UNKNOWN, why=engine.trouble(reply))
+        self._seen[target.name] = container
+        ended = container.state is State.STOPPED and (container.exit_code in CLEAN or engine.was_stopped(container))
+        return Observation(container.state, container.evidence(), container.why(ended=ended), ended=ended)
+
+    def restart(self, target: Target, timeout: float) -> Outcome:
+        done = self._act("restart", target, timeout)
+        if not done.ok:
+            return done
+        seen = self.check(target, ROOM)
+        if seen.state is State.STOPPED:
+            return Outcome(False, f"restarted {target.name}, and it does not run: {seen.why}")
+        return done
+
+    def stop(self, target: Target, timeout: float) -> Outcome:
+        return self._act("stop", target, timeout)
+
+    def selects(self, target: Target) -> bool:
+        return target.name.startswith(LABEL)
+
+    def find(self, target: Target, timeout: float) -> Sequence[Target] | None:
+        label = _label(target)
+        query = {"all": 1, "filters": json.dumps({"label": [label]})}
+        reply = Engine(target, timeout).ask("GET", "/containers/json", query)
+        if not reply.accepted or not isinstance(reply.body, list):
+            return None
+        labels = {name: item.get("Labels") or {} for item in reply.body if (name := _name(item))}
+        agents = _agents(labels)
+        options = {**target.options, "label": label}
+        return [dataclasses.replace(target, name=name, agent=agents[name], options=options) for name in sorted(labels)]
+
+    def _act(self, action: str, target: Target, timeout: float) -> Outcome:
+        seen = self._seen.get(target.name)
+        if seen is None:
+            return Outcome(False, f"no container {target.name} has been seen, so none was touched")
+        grace = target.options.get("grace", seen.grace)
+        seconds = max(0, min(int(grace), int(timeout) - ROOM))
+        engine = Engine(target, timeout)
+        reply = engine.ask("POST", f"/containers/{seen.id}/{action}", {"t": seconds})
+        if reply.status == 404:
+            return Outcome(False, f"container {seen.short_id} is gone; what has the name {target.name} was not touched")
+        if reply.accepted or reply.status == 304:
+            done = {"restart": "restarted", "stop": "stopped"}[action]
+            return Outcome(True, f"Docker {done} {target.name} ({seen.short_id})")
+        return Outcome(False, engine.trouble(reply))
+
+
+class Container:
+    """What an inspection says, read with nothing taken for granted."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._found = found
+        self._state = _object(found, "State")
+        self._config = _object(found, "Config")
+
+    @property
+    def id(self) -> str:
+        return str(self._found.get("Id") or "")
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:12]
+
+    @property
+    def status(self) -> str:
+        return str(self._state.get("Status") or "")
+
+    @property
+    def state(self) -> State:
+        return STATES.get(self.status, State.UNKNOWN)
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._state.get("ExitCode") if self.status == "exited" else None
+
+    @property
+    def health(self) -> str:
+        return str(_object(self._state, "Health").get("Status") or "")
+
+    @property
+    def started(self) -> int:
+        """In Unix seconds."""
+        try:
+            return timegm(time.strptime(str(self._state.get("StartedAt"))[:19], "%Y-%m-%dT%H:%M:%S"))
+        except ValueError:
+            return 0
+
+    @property
+    def grace(self) -> int:
+        return int(self._config.get("StopTimeout") or GRACE)
+
+    def carries(self, label: str | None) -> bool:
+        """Whether it has this KEY or KEY=VALUE; without one to ask for it does."""
+        if not label:
+            return True
+        key, equals, value = label.partition("=")
+        labels = _object(self._config, "Labels")
+        return key in labels and (not equals or labels[key] == value)
+
+    def evidence(self) -> Evidence:
+        ends = {"FinishedAt": self._state.get("FinishedAt")} if self.state is State.STOPPED else {}
+        facts = {
+            "Id": self.short_id,
+            "Status": self.status,
+            "Health": self.health,
+            "OOMKilled": self._state.get("OOMKilled") or None,
+            "ExitCode": self.exit_code,
+            "RestartCount": self._found.get("RestartCount"),
+            "StartedAt": self._state.get("StartedAt"),
+            "Error": str(self._state.get("Error") or "")[:TEXT_LONGEST],
+            **ends,
+        }
+        return {name: fact for name, fact in facts.items() if fact is not None and not _is_nothing(fact)}
+
+    def why(self, *, ended: bool) -> str:
+        """One sentence part: "Docker says exited (code 137, out of memory), restarted 3 times"."""
+        if self.state is State.RUNNING:
+            return "its health check fails" if self.health == "unhealthy" else ""
+        said = f"Docker says {self.status or 'nothing of its state'}{BETWEEN.get(self.status, '')}"
+        details = [] if self.exit_code is None else [f"code {self.exit_code}"]
+        details += ["out of memory"] if self._state.get("OOMKilled") else []
+        said += f" ({', '.join(details)})" if details else ""
+        said += ": it was stopped or has finished" if ended else ""
+        times = self._found.get("RestartCount") or 0
+        return f"{said}, restarted {'once' if times == 1 else f'{times} times'}" if times else said
+
+
+class Engine:
+    """The Engine's API, asked without a version: then it answers in its newest."""
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self._path, self._timeout = _socket(target), timeout
+
+    def ask(self, method: str, path: str, query: Mapping[str, Any] | None = None) -> Reply:
+        return ask(_Unix(self._path, self._timeout), method, f"{path}?{urlencode(query or {})}")
+
+    def was_stopped(self, container: Container) -> bool:
+        """Whether somebody had it stopped since its start, as far as Docker knows: it keeps its last 256 events."""
+        filters = {"container": [container.id], "event": ["stop"]}
+        query = {"since": container.started, "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
+        reply = self.ask("GET", "/events", query)
+        return reply.accepted and bool(reply.text.strip())
+
+    def trouble(self, reply: Reply) -> str:
+        if reply.status:
+            return f"Docker answered: {reply.trouble}"
+        return f"Docker cannot be asked at {self._path}: {reply.trouble}"
+
+
+class _Unix(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _socket(target: Target) -> str:
+    """The path to ask at; "" when only a network address is named."""
+    named = str(target.options.get("socket") or os.environ.get("DOCKER_HOST") or SOCKET)
+    path = named[len("unix://") :] if named.startswith("unix://") else named
+    return path if path.startswith("/") else ""
+
+
+def _label(target: Target) -> str:
+    return target.name[len(LABEL) :]
+
+
+def _name(item: Any) -> str:
+    """A container's own name in a list; the others are its aliases in networks."""
+    names = item.get("Names") or [] if isinstance(item, dict) else []
+    return next((str(name)[1:] for name in names if str(name).count("/") == 1), "")
+
+
+def _agents(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """The agent of each container: its label's, unless others carry the same one; then their own names tell."""
+    asked = Counter(found.get(AGENT_LABEL) for found in labels.values())
+    only = {name: found.get(AGENT_LABEL, "") for name, found in labels.items() if asked[found.get(AGENT_LABEL)] == 1}
+    return {name: only.get(name) or agent_of(name) for name in labels}
+
+
+def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = found.get(name)
+    return inner if isinstance(inner, dict) else {}
+
+
+def _is_nothing(fact: Any) -> bool:
+    return fact == "" or str(fact).startswith(NEVER)

@@ -1,0 +1,68 @@
+"""One request of JSON over HTTP, for the backends that ask an API. What goes wrong is an answer, never an exception."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Nobody's inspection is as long; what is longer must not fill the memory.
+ANSWER_LARGEST = 16 * 1024 * 1024
+TEXT_LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`status` is 0 when there was no answer; `trouble` says why, or what the answer complained of.
+
+    `body` is decoded JSON, None when `text` is none.
+    """
+
+    status: int
+    body: Any = None
+    trouble: str = ""
+    text: bytes = b""
+
+    @property
+    def accepted(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body as an object; empty when it is none."""
+        return self.body if isinstance(self.body, dict) else {}
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Send one request over a connection of its own, and close it. The connection's timeout holds for each step."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        connection.request(method, path, data, dict(headers or {}))
+        response = connection.getresponse()
+        text = response.read(ANSWER_LARGEST)
+    except socket.timeout:
+        return Reply(0, trouble=f"no answer within {connection.timeout:g} s")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Reply(0, trouble=(getattr(error, "strerror", None) or str(error) or type(error).__name__))
+    finally:
+        connection.close()
+    return _reply(response.status, text)
+
+
+def _reply(status: int, text: bytes) -> Reply:
+    try:
+        body = json.loads(text) if text.strip() else None
+    except ValueError:
+        return Reply(status, None, f"HTTP status {status} without JSON", text)
+    said = body.get("message") if isinstance(body, dict) else None
+    words = " ".join(str(said).split())[:TEXT_LONGEST] if said else f"HTTP status {status}"
+    return Reply(status, body, words, text)

@@ -1,0 +1,243 @@
+"""Docker's backend against an Engine that answers what the test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clevagent.runner.backends.base import Backend, Finder, State
+from clevagent.runner.backends.docker import Docker
+from clevagent.runner.target import Target, made
+
+from tests.client_sdk.runner.fake_api import FakeApi
+
+FIRST, SECOND = "1" * 64, "2" * 64
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeApi]:
+    with FakeApi(tmp_path / "d.sock") as api:
+        yield api
+
+
+@pytest.fixture
+def bot(engine: FakeApi) -> Target:
+    return made("docker", "bot", options={"socket": str(engine.socket)})
+
+
+def holds(engine: FakeApi, name: str = "bot", id_: str = FIRST, count: int = 0, **state: Any) -> None:
+    """Make the Engine know a container of this name in this state."""
+    state = {"Status": "running", "ExitCode": 0, "StartedAt": "2026-11-23T23:34:09.442198813Z", **state}
+    config = {"Labels": {"team": "research"}, "StopTimeout": state.pop("StopTimeout", None)}
+    found = {"Id": id_, "Name": f"/{name}", "State": state, "RestartCount": count, "Config": config}
+    engine.answers["GET", f"/containers/{name}/json"] = (200, found)
+
+
+def test_it_is_a_backend_that_can_select() -> None:
+    assert isinstance(Docker(), Backend)
+    assert isinstance(Docker(), Finder)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("running", State.RUNNING),
+        ("exited", State.STOPPED),
+        ("dead", State.STOPPED),
+        ("created", State.STOPPED),
+        ("paused", State.UNKNOWN),
+        ("restarting", State.UNKNOWN),
+        ("removing", State.UNKNOWN),
+        ("", State.UNKNOWN),
+    ],
+)
+def test_what_docker_calls_it_and_what_it_is(engine: FakeApi, bot: Target, status: str, state: State) -> None:
+    holds(engine, Status=status)
+    assert Docker().check(bot, 2).state is state
+
+
+def test_a_running_container_shows_its_health_and_restarts(engine: FakeApi, bot: Target) -> None:
+    holds(engine, Health={"Status": "unhealthy"}, count=2, OOMKilled=False, Error="")
+    seen = Docker().check(bot, 2)
+    assert seen.evidence == {
+        "Id": "1" * 12,
+        "Status": "running",
+        "Health": "unhealthy",
+        "RestartCount": 2,
+        "StartedAt": "2026-11-23T23:34:09.442198813Z",
+    }
+    assert seen.why == "its health check fails"
+
+
+def test_a_container_that_ran_out_of_memory_says_so(engine: FakeApi, bot: Target) -> None:
+    holds(engine, Status="exited", ExitCode=137, OOMKilled=True, count=3, FinishedAt="2026-11-23T23:35:00Z")
+    seen = Docker().check(bot, 2)
+    assert seen.why == "Docker says exited (code 137, out of memory), restarted 3 times"
+    assert (seen.evidence["OOMKilled"], seen.evidence["ExitCode"]) == (True, 137)
+    assert seen.evidence["FinishedAt"] == "2026-11-23T23:35:00Z"
+    assert not seen.ended
+
+
+@pytest.mark.parametrize(("code", "ended"), [(0, True), (143, True), (130, True), (1, False), (137, False)])
+def test_a_clean_end_is_no_fault(engine: FakeApi, bot: Target, code: int, *, ended: bool) -> None:
+    holds(engine, Status="exited", ExitCode=code)
+    assert Docker().check(bot, 2).ended is ended
+
+
+def test_one_that_somebody_stopped_is_no_fault_whatever_its_exit_code(engine: FakeApi, bot: Target) -> None:
+    holds(engine, Status="exited", ExitCode=137)
+    engine.answers["GET", "/events"] = (200, b'{"Action":"stop"}\n{"Action":"stop"}\n')
+    seen = Docker().check(bot, 2)
+    assert seen.ended
+    assert seen.why == "Docker says exited (code 137): it was stopped or has finished"
+    query = engine.asked[-1].query
+    assert json.loads(query["filters"]) == {"container": [FIRST], "event": ["stop"]}
+    assert query["since"] == "1795476849"
+
+
+def test_a_missing_container_is_said_to_be_missing(engine: FakeApi, bot: Target) -> None:
+    seen = Docker().check(bot, 2)
+    assert (seen.state, seen.missing, seen.why) == (State.UNKNOWN, True, "Docker knows no container bot")
+
+
+def test_an_engine_in_trouble_is_unknown_and_not_missing(engine: FakeApi, bot: Target) -> None:
+    engine.answers["GET", "/containers/bot/json"] = (500, {"message": "disk is full"})
+    seen = Docker().check(bot, 2)
+    assert (seen.state, seen.missing, seen.why) == (State.UNKNOWN, False, "Docker answered: disk is full")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", {}, {"Id": FIRST, "State": None, "Config": []}])
+def test_an_answer_that_makes_no_sense_is_unknown(engine: FakeApi, bot: Target, body: Any) -> None:
+    engine.answers["GET", "/containers/bot/json"] = (200, body)
+    assert Docker().check(bot, 2).state is State.UNKNOWN
+
+
+def test_an_engine_that_hangs_is_unknown_in_time(engine: FakeApi, bot: Target) -> None:
+    engine.hang = 5
+    seen = Docker().check(bot, 0.2)
+    assert seen.state is State.UNKNOWN
+    assert seen.why.endswith("no answer within 0.2 s")
+
+
+def test_an_engine_that_is_not_there_is_unknown(tmp_path: Path) -> None:
+    seen = Docker().check(made("docker", "bot", options={"socket": f"{tmp_path}/none"}), 1)
+    assert (seen.state, seen.missing) == (State.UNKNOWN, False)
+    assert seen.why == f"Docker cannot be asked at {tmp_path}/none: No such file or directory"
+
+
+def test_the_environment_names_the_socket(engine: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
+    holds(engine)
+    assert Docker().check(made("docker", "bot"), 2).state is State.RUNNING
+
+
+def test_a_network_address_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
+    assert "set DOCKER_HOST=unix:///PATH" in Docker().complaint(made("docker", "bot"))
+
+
+@pytest.mark.parametrize("name", ["../info", "-v", "a/b", "bot?all=1", "label:", "label:=x"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    assert "write docker:" in Docker().complaint(made("docker", name))
+
+
+@pytest.mark.parametrize("name", ["bot", "stack_bot.1", FIRST, "label:team", "label:team=research"])
+def test_names_ids_and_labels_are_taken(name: str) -> None:
+    assert Docker().complaint(made("docker", name)) == ""
+
+
+@pytest.mark.parametrize("grace", [-1, 601, "soon"])
+def test_an_impossible_grace_is_refused(grace: Any) -> None:
+    assert "grace is a number" in Docker().complaint(made("docker", "bot", options={"grace": grace}))
+
+
+def test_a_restart_acts_on_the_container_that_was_seen(engine: FakeApi, bot: Target) -> None:
+    docker = Docker()
+    holds(engine, StopTimeout=3)
+    engine.answers["POST", f"/containers/{FIRST}/restart"] = (204, None)
+    docker.check(bot, 2)
+    done = docker.restart(bot, 60)
+    assert (done.ok, done.message) == (True, "Docker restarted bot (111111111111)")
+    (post,) = [asked for asked in engine.asked if asked.method == "POST"]
+    assert post.query == {"t": "3"}
+
+
+def test_a_container_that_took_the_name_is_not_touched_before_it_was_seen(engine: FakeApi, bot: Target) -> None:
+    docker = Docker()
+    holds(engine, id_=FIRST)
+    docker.check(bot, 2)
+    holds(engine, id_=SECOND)
+    engine.answers["POST", f"/containers/{SECOND}/restart"] = (204, None)
+    refused = docker.restart(bot, 60)
+    assert (refused.ok, engine.paths("POST")) == (False, [f"/containers/{FIRST}/restart"])
+    assert refused.message == "container 111111111111 is gone; what has the name bot was not touched"
+    assert docker.check(bot, 2).evidence["Id"] == "2" * 12
+    assert docker.restart(bot, 60).ok
+
+
+def test_nothing_is_touched_that_was_never_seen(engine: FakeApi, bot: Target) -> None:
+    assert not Docker().restart(bot, 60).ok
+    assert engine.paths("POST") == []
+
+
+def test_a_restart_that_does_not_bring_it_up_has_failed(engine: FakeApi, bot: Target) -> None:
+    docker = Docker()
+    holds(engine, Status="exited", ExitCode=1)
+    engine.answers["POST", f"/containers/{FIRST}/restart"] = (204, None)
+    docker.check(bot, 2)
+    done = docker.restart(bot, 60)
+    assert (done.ok, done.message) == (False, "restarted bot, and it does not run: Docker says exited (code 1)")
+
+
+def test_the_grace_leaves_docker_time_to_answer(engine: FakeApi, bot: Target) -> None:
+    docker = Docker()
+    holds(engine, StopTimeout=300)
+    engine.answers["POST", f"/containers/{FIRST}/stop"] = (304, None)
+    docker.check(bot, 2)
+    assert docker.stop(bot, 30).ok
+    assert engine.asked[-1].query == {"t": "25"}
+
+
+def test_a_label_selects_every_container_that_carries_it(engine: FakeApi) -> None:
+    watch = made("docker", "label:team=research", options={"socket": str(engine.socket)})
+    engine.answers["GET", "/containers/json"] = (
+        200,
+        [
+            {"Names": ["/writer/db", "/research.job.writer"], "Labels": {"team": "research"}},
+            {"Names": ["/reader"], "Labels": {"team": "research", "clevagent.agent": "The reader"}},
+        ],
+    )
+    found = Docker().find(watch, 2)
+    assert found is not None
+    assert [(each.name, each.agent) for each in found] == [
+        ("reader", "The reader"),
+        ("research.job.writer", "job.writer"),
+    ]
+    assert engine.asked[-1].query == {"all": "1", "filters": '{"label": ["team=research"]}'}
+
+
+def test_two_that_claim_one_agent_keep_their_own_names(engine: FakeApi) -> None:
+    watch = made("docker", "label:team", options={"socket": str(engine.socket)})
+    labels = {"clevagent.agent": "bot"}
+    listed = [{"Names": [f"/bot-{number}"], "Labels": labels} for number in (1, 2)]
+    engine.answers["GET", "/containers/json"] = (200, listed)
+    assert [each.agent for each in Docker().find(watch, 2) or ()] == ["bot-1", "bot-2"]
+
+
+def test_a_selection_that_cannot_be_asked_for_is_not_empty(tmp_path: Path) -> None:
+    watch = made("docker", "label:team", options={"socket": f"{tmp_path}/none"})
+    assert Docker().find(watch, 1) is None
+
+
+def test_one_that_has_lost_its_label_is_no_longer_ours(engine: FakeApi) -> None:
+    docker = Docker()
+    holds(engine)
+    ours = made("docker", "bot", options={"socket": str(engine.socket), "label": "team=research"})
+    others = made("docker", "bot", options={"socket": str(engine.socket), "label": "team=sales"})
+    assert docker.check(ours, 2).state is State.RUNNING
+    assert docker.check(others, 2).missing
+    assert not docker.restart(others, 60).ok
+    assert engine.paths("POST") == []
