@@ -95,7 +95,17 @@ def test_one_that_somebody_stopped_is_no_fault_whatever_its_exit_code(engine: Fa
     assert seen.why == "Docker says exited (code 137): it was stopped or has finished"
     query = engine.asked[-1].query
     assert json.loads(query["filters"]) == {"container": [FIRST], "event": ["stop"]}
-    assert query["since"] == "1795476849"
+    assert query["since"] == "1795476849.442198813"
+
+
+@pytest.mark.parametrize(
+    ("text", "since"),
+    [("2026-11-24T01:34:09.5+02:00", "1795476849.5"), ("2026-11-23T23:34:09Z", "1795476849"), ("yesterday", "0")],
+)
+def test_the_start_is_read_in_every_zone(engine: FakeApi, bot: Target, text: str, since: str) -> None:
+    holds(engine, Status="exited", ExitCode=1, StartedAt=text)
+    Docker().check(bot, 2)
+    assert engine.asked[-1].query["since"] == since
 
 
 def test_a_missing_container_is_said_to_be_missing(engine: FakeApi, bot: Target) -> None:

@@ -18,9 +18,9 @@ import os
 import re
 import socket
 import time
-from calendar import timegm
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -42,6 +42,7 @@ CLEAN = (0, 130, 143)
 GRACE = 10
 # Of the time that a restart is given, what is kept for Docker's work around it.
 ROOM = 5
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # Times that never were.
 NEVER = "0001-01-01"
 
@@ -154,12 +155,14 @@ class Container:
         return str(_object(self._state, "Health").get("Status") or "")
 
     @property
-    def started(self) -> int:
-        """In Unix seconds."""
-        try:
-            return timegm(time.strptime(str(self._state.get("StartedAt"))[:19], "%Y-%m-%dT%H:%M:%S"))
-        except ValueError:
-            return 0
+    def started(self) -> str:
+        """In Unix seconds, to the last digit: a stop and the start after it can be within one second."""
+        found = TIME.fullmatch(str(self._state.get("StartedAt")))
+        if not found:
+            return "0"
+        second, fraction, zone = found.groups()
+        whole = datetime.fromisoformat(second + ("+00:00" if zone == "Z" else zone)).timestamp()
+        return f"{whole:.0f}{fraction or ''}"
 
     @property
     def grace(self) -> int:
