@@ -50,7 +50,8 @@ class Wheel:
 def wheel() -> Wheel:
     """The wheel of `client_sdk`, made once a process."""
     file = io.BytesIO()
-    builder = WheelBuilder.from_ini_path(settings.BASE_DIR / "client_sdk" / "pyproject.toml", file)
+    project = settings.BASE_DIR / "client_sdk" / "pyproject.toml"
+    builder: Any = WheelBuilder.from_ini_path(project, file)  # type: ignore[no-untyped-call]
     builder.source_time_stamp = BUILT_AT
     builder.build()
     content = file.getvalue()
