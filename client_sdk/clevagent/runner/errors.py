@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Wrong(Exception):
+class Wrong(Exception):  # noqa: N818 - what the person gave, not what failed
     """Bad input or settings. The message says what to do."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Tuple
+from typing import Any
 
 from .errors import Wrong
 
@@ -32,7 +33,7 @@ class Target:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def key(self) -> Tuple[str, str]:
+    def key(self) -> tuple[str, str]:
         """What commands name it by."""
         return self.type, self.name
 

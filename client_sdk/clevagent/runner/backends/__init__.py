@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
-
 from ..errors import Wrong
+from . import systemd
 from .base import Backend
 
-ALL: Tuple[Backend, ...] = ()
-BY_KIND: Dict[str, Backend] = {backend.KIND: backend for backend in ALL}
+ALL: tuple[Backend, ...] = (systemd,)
+BY_KIND: dict[str, Backend] = {backend.KIND: backend for backend in ALL}
 
 
 def of(kind: str) -> Backend:

@@ -8,13 +8,14 @@ goes wrong with a target: that is an answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Dict, Optional, Protocol, Sequence, Tuple, Union, runtime_checkable
+from typing import Protocol, Union, runtime_checkable
 
 from ..target import Target
 
-Evidence = Dict[str, Union[str, int, float, bool]]
+Evidence = dict[str, Union[str, int, float, bool]]
 
 
 class State(str, Enum):
@@ -30,15 +31,18 @@ class Observation:
     """What one look at a target found.
 
     `evidence` holds short facts under the names the source itself uses (`Result`, `NRestarts`, `OOMKilled`); empty
-    ones are left out. `why` is one plain sentence part that goes on after "Not responding: " or "Cannot look: ", such
-    as "systemd says failed (watchdog), restarted 3 times"; for a running target it may be empty.
+    ones are left out. `why` is one plain sentence part that goes on after "Not responding: " or "State not known: ",
+    such as "systemd says failed (watchdog), restarted 3 times"; for a running target it may be empty.
     `missing`: there is no such target, which is an error at start and UNKNOWN later.
+    `ended`: its supervisor says that it was stopped by somebody or has finished without a fault; it is reported, and
+    the runner does not start it again by itself.
     """
 
     state: State
     evidence: Evidence = field(default_factory=dict)
     why: str = ""
     missing: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,10 @@ class Outcome:
 
 @runtime_checkable
 class Backend(Protocol):
-    """KIND is the wire's word (`restart_type`), and TYPE before the colon of `--watch`."""
+    """KIND is the wire's word (`restart_type`), and TYPE before the colon of `--watch`.
+
+    A backend may also have OPTIONS, a tuple of the keys that it understands in a target's TOML table (`options`).
+    """
 
     KIND: str
 
@@ -78,8 +85,24 @@ class Finder(Protocol):
     def selects(self, target: Target) -> bool:
         """Whether this name is a selection; such a one is never checked, restarted or stopped by itself."""
 
-    def find(self, target: Target, timeout: float) -> Optional[Sequence[Target]]:
+    def find(self, target: Target, timeout: float) -> Sequence[Target] | None:
         """What the selection holds now, each with its own name and agent; None when it could not be asked."""
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """A backend that starts some of its targets itself, such as the process of a command in the TOML file."""
+
+    def begin(self, target: Target) -> None:
+        """Called once when the runner starts, unless a stop holds: start it if it is this backend's to start."""
+
+
+@runtime_checkable
+class Permitting(Protocol):
+    """A backend that can tell whether it may restart a target, without trying."""
+
+    def permission(self, target: Target, timeout: float) -> str:
+        """What keeps the runner from restarting it and what to do about that; "" when nothing does."""
 
 
 class Probe(Protocol):
@@ -88,7 +111,7 @@ class Probe(Protocol):
     `probes.make(settings, target)` makes one from the TOML table `probe`, or raises Wrong with what to write.
     """
 
-    def look(self, now: float) -> Tuple[Optional[bool], Evidence]:
+    def look(self, now: float) -> tuple[bool | None, Evidence]:
         """Whether it moved since the last look (None: cannot be told), and what shows it. `now`: Unix seconds.
 
         Called once per interval from the target's own thread; it returns within a few seconds and raises nothing.

@@ -1,0 +1,7 @@
+"""`python -m clevagent.runner`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

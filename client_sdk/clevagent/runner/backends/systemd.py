@@ -1,0 +1,151 @@
+"""systemd units: `NAME.service` of the system, `user/NAME.service` of the user's own manager.
+
+`systemctl show` is asked for named properties, whose output is stable. The environment is handed on, since
+`systemctl --user` finds its manager by `XDG_RUNTIME_DIR`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+from ..program import Ran, run
+from ..target import Target
+from .base import Evidence, Observation, Outcome, State
+
+KIND = "systemd"
+USER = "user/"
+# What a unit's name may hold; a leading dash would read as an option.
+UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*")
+ENDINGS = (".service", ".socket", ".timer", ".mount", ".target", ".path", ".slice", ".scope", ".device", ".swap")
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "NRestarts",
+    "ExecMainStatus",
+    "StatusText",
+    "MainPID",
+    "ActiveEnterTimestamp",
+    "WatchdogUSec",
+    "WatchdogTimestamp",
+)
+EVIDENCE = PROPERTIES[1:]
+NUMBERS = ("NRestarts", "ExecMainStatus", "MainPID")
+NOTHING = ("", "0", "infinity", "[not set]")
+TEXT_LONGEST = 200
+STATES = {"active": State.RUNNING, "reloading": State.RUNNING, "inactive": State.STOPPED, "failed": State.STOPPED}
+REFUSED = ("authentication required", "access denied", "not authorized", "permission denied")
+# Of the time a restart is given, what is kept for looking at what came of it.
+LOOK_WITHIN = 5.0
+
+
+def complaint(target: Target) -> str:
+    unit = _unit(target)
+    if not UNIT.fullmatch(unit):
+        return f"{target}: {unit!r} is no unit name; write systemd:NAME.service or systemd:user/NAME.service"
+    if unit.endswith("@.service"):
+        return f"{target}: a template has to name its instance, as in {unit.replace('@.', '@1.')}"
+    return ""
+
+
+def check(target: Target, timeout: float) -> Observation:
+    ran = _ask(target, ("show", "--no-pager", "-p", ",".join(PROPERTIES)), timeout)
+    if not ran.ok:
+        return Observation(State.UNKNOWN, why=_trouble(target, ran))
+    found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
+    load, active = found.get("LoadState", ""), found.get("ActiveState", "")
+    if not active:
+        return Observation(State.UNKNOWN, why="systemctl answered without ActiveState")
+    evidence = _evidence(found)
+    if load == "not-found" and active == "inactive":
+        return Observation(State.UNKNOWN, evidence, f"systemd knows no unit {_unit(target)}", missing=True)
+    if load == "masked" and active == "inactive":
+        return Observation(State.STOPPED, evidence, "the unit is masked, so nobody can start it", ended=True)
+    state = STATES.get(active, State.UNKNOWN)
+    ended = active == "inactive" and found.get("Result", "success") == "success"
+    return Observation(state, evidence, _why(found, ended=ended), ended=ended)
+
+
+def restart(target: Target, timeout: float) -> Outcome:
+    # A unit at its start limit refuses every start until its failures are forgotten.
+    if check(target, LOOK_WITHIN).evidence.get("Result") == "start-limit-hit":
+        _ask(target, ("reset-failed",), LOOK_WITHIN)
+    ran = _ask(target, ("--no-ask-password", "restart"), timeout)
+    if not ran.ok:
+        return Outcome(False, _trouble(target, ran))
+    seen = check(target, LOOK_WITHIN)
+    if seen.state is State.STOPPED:
+        return Outcome(False, f"restarted {_unit(target)}, and it does not run: {seen.why}")
+    return Outcome(True, f"systemctl restarted {_unit(target)}")
+
+
+def stop(target: Target, timeout: float) -> Outcome:
+    ran = _ask(target, ("--no-ask-password", "stop"), timeout)
+    return Outcome(True, f"systemctl stopped {_unit(target)}") if ran.ok else Outcome(False, _trouble(target, ran))
+
+
+def permission(target: Target, timeout: float) -> str:
+    """What keeps this runner from restarting the unit; "" when nothing does, as far as can be told without trying."""
+    if target.name.startswith(USER) or os.geteuid() == 0:
+        return ""
+    if not shutil.which("pkcheck"):
+        return f"whether user {os.geteuid()} may restart it is not known, because pkcheck is not installed"
+    action = ("--action-id", "org.freedesktop.systemd1.manage-units")
+    details = ("--detail", "unit", _unit(target), "--detail", "verb", "restart")
+    ran = run(("pkcheck", "--process", str(os.getpid()), *action, *details), timeout)
+    return "" if ran.ok else _refused(target)
+
+
+def _unit(target: Target) -> str:
+    name = target.name[len(USER) :] if target.name.startswith(USER) else target.name
+    return name if name.endswith(ENDINGS) else f"{name}.service"
+
+
+def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> Ran:
+    manager = ("--user",) if target.name.startswith(USER) else ()
+    return run(("systemctl", *manager, *arguments, "--", _unit(target)), timeout)
+
+
+def _evidence(found: dict[str, str]) -> Evidence:
+    kept: Evidence = {}
+    for name in EVIDENCE:
+        text = found.get(name, "")[:TEXT_LONGEST]
+        if text not in NOTHING or (name == "NRestarts" and text):
+            kept[name] = int(text) if name in NUMBERS and text.isdigit() else text
+    return kept
+
+
+def _why(found: dict[str, str], *, ended: bool) -> str:
+    """One sentence part: "systemd says failed (watchdog), restarted 3 times"."""
+    active, result = found["ActiveState"], found.get("Result", "")
+    if active in ("active", "reloading"):
+        return ""
+    if active in ("activating", "deactivating"):
+        said = f"systemd says {active} ({found.get('SubState', '')})"
+    elif ended:
+        said = f"systemd says {active}: it was stopped or has finished"
+    else:
+        status = found.get("ExecMainStatus", "0")
+        said = f"systemd says {active} ({result}" + (f", status {status})" if status not in NOTHING else ")")
+    times = found.get("NRestarts", "0")
+    if times in NOTHING:
+        return said
+    return f"{said}, restarted {'once' if times == '1' else times + ' times'}"
+
+
+def _trouble(target: Target, ran: Ran) -> str:
+    if any(sign in ran.why.lower() for sign in REFUSED):
+        return _refused(target)
+    if "Failed to connect to bus" in ran.why and target.name.startswith(USER):
+        return f"{ran.why}; run as that user with XDG_RUNTIME_DIR set, and `loginctl enable-linger USER`"
+    return ran.why if ran.code is None else f"systemctl: {ran.why}"
+
+
+def _refused(target: Target) -> str:
+    return (
+        f"polkit does not let user {os.geteuid()} manage {_unit(target)}: add the rule of docs/runner.md, run the "
+        "runner as root, or make it a unit of the user"
+    )

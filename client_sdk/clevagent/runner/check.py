@@ -1,0 +1,137 @@
+"""`check` and `start --dry-run`: whether all is in place, without changing anything."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from typing import Any
+
+from clevagent.transport import API, base_of, connect
+
+from . import backends
+from .backends.base import Observation, Permitting, State
+from .claim import Claim, claim
+from .config import Settings
+from .server import PATIENCE
+from .supervise import find, look, probe_of, selects
+from .target import Target
+from .terminal import say
+
+# The server reads no client times by which to judge, so only what would confuse people is too much: seconds.
+SKEW_MOST = 30.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the answer. `ok` None: worth knowing, and no fault."""
+
+    ok: bool | None
+    about: str
+    text: str
+
+    def __str__(self) -> str:
+        mark = {True: "ok  ", False: "FAIL", None: "note"}[self.ok]
+        return f"{mark}  {self.about}: {self.text}"
+
+
+def check(settings: Settings) -> int:
+    """Print what was found. 1 when something is wrong."""
+    lines = [*_server(settings), *(line for target in settings.targets for line in _target(target))]
+    say("\n".join(map(str, lines)))
+    return 1 if any(line.ok is False for line in lines) else 0
+
+
+def dry_run(settings: Settings) -> int:
+    """Print what would be reported of each target now; nothing is sent, started or restarted."""
+    for target in settings.targets:
+        for each in (find(target) or []) if selects(target) else [target]:
+            say(json.dumps(_report(each), ensure_ascii=False))
+    return 0
+
+
+def _report(target: Target) -> dict[str, Any]:
+    seen = look(target)
+    said = claim(seen, Claim(""), held=False)
+    report = {"agent": target.agent, "target": str(target), "state": seen.state.value, "status": said.status}
+    down = target.restart_on_down and seen.state is State.STOPPED and not seen.ended
+    more = {"message": said.message, "evidence": seen.evidence, "would_restart": down}
+    return {**report, **{name: value for name, value in more.items() if value}}
+
+
+def _server(settings: Settings) -> list[Line]:
+    try:
+        status, date, body = _ask(settings)
+    except (OSError, HTTPException) as error:
+        text = f"{settings.endpoint} cannot be reached ({error}): start the server, or correct --endpoint"
+        return [Line(False, "server", text)]
+    lines = [Line(True, "server", f"{settings.endpoint} answers")]
+    if 200 <= status < 300:
+        lines.append(Line(True, "key", "valid"))
+    elif status in (401, 403):
+        lines.append(Line(False, "key", f"refused ({status}); make a new one on the project's page"))
+    else:
+        lines.append(Line(False, "server", f"answers with status {status}: {body[:200]}"))
+    return [*lines, *_clock(date)]
+
+
+def _clock(date: str | None) -> list[Line]:
+    try:
+        skew = time.time() - parsedate_to_datetime(date or "").timestamp()
+    except (TypeError, ValueError):
+        return [Line(None, "clock", "the server did not say its time")]
+    if abs(skew) <= SKEW_MOST:
+        return [Line(True, "clock", "agrees with the server's")]
+    way = "ahead of" if skew > 0 else "behind"
+    return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; let NTP set both")]
+
+
+def _ask(settings: Settings) -> tuple[int, str | None, str]:
+    url = base_of(settings.endpoint)
+    connection = connect(url, PATIENCE)
+    try:
+        headers = {"X-API-Key": settings.api_key, "X-ClevAgent-Runner": settings.name}
+        connection.request("GET", f"{url.path}{API}/status?limit=1", headers=headers)
+        response = connection.getresponse()
+        return response.status, response.getheader("Date"), response.read(10_000).decode(errors="replace")
+    finally:
+        connection.close()
+
+
+def _target(target: Target) -> list[Line]:
+    if selects(target):
+        return _selection(target)
+    seen = look(target)
+    return [_seen(target, seen), *_permission(target), *_probe(target)]
+
+
+def _selection(target: Target) -> list[Line]:
+    found = find(target)
+    if found is None:
+        return [Line(False, str(target), "could not be asked what it selects")]
+    lines = [line for each in found for line in _target(each)]
+    return [Line(True if found else None, str(target), f"selects {len(found)}"), *lines]
+
+
+def _seen(target: Target, seen: Observation) -> Line:
+    ok = {State.RUNNING: True, State.STOPPED: None, State.UNKNOWN: False}[seen.state]
+    text = f"{seen.state.value}, reports as {target.agent}" + (f": {seen.why}" if seen.why else "")
+    return Line(ok, str(target), text)
+
+
+def _permission(target: Target) -> list[Line]:
+    backend = backends.of(target.type)
+    why = backend.permission(target, PATIENCE) if isinstance(backend, Permitting) else ""
+    return [Line(False, str(target), why)] if why else []
+
+
+def _probe(target: Target) -> list[Line]:
+    probe = probe_of(target)
+    if probe is None:
+        return []
+    probe.look(time.time())
+    moved, shown = probe.look(time.time())
+    word = {True: "progress", False: "no progress since a moment ago", None: "cannot tell yet"}[moved]
+    return [Line(None, f"{target} probe", f"{word} {shown or ''}".rstrip())]

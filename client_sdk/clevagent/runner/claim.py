@@ -1,0 +1,42 @@
+"""What is said to the server of a target, from what was seen of it. Pure: no clock, no I/O.
+
+The server takes a runner's `error` that begins with "Not responding" as "the target is down", a `warning` as a mark
+that opens no incident, and `shutdown` as "stopped on purpose".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .backends.base import Observation, State
+
+DOWN = "Not responding: "
+UNSURE = "State not known: "
+HELD = "Stopped on request"
+SAID_LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The `status` and `message` of a heartbeat."""
+
+    status: str
+    message: str = ""
+
+
+def claim(seen: Observation, before: Claim, *, held: bool, acting: str = "") -> Claim:
+    """What to say now. `before` is what was said last, `acting` the restart or stop that is under way, if one is.
+
+    Who cannot look says neither that it runs nor that it does not: what was last known to be down stays so, because
+    anything else would read as its recovery; of all others it is said that their state is not known.
+    """
+    if held:
+        return Claim("shutdown", HELD)
+    if seen.state is State.RUNNING:
+        return Claim("ok")
+    if seen.state is State.STOPPED and not acting:
+        return Claim("error", (DOWN + (seen.why or "it does not run"))[:SAID_LONGEST])
+    if before.status == "error":
+        return before
+    why = f"a {acting} is under way" if acting else seen.why or "it could not be looked at"
+    return Claim("warning", (UNSURE + why)[:SAID_LONGEST])

@@ -1,0 +1,162 @@
+"""`clevagent-runner`: reads the arguments, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clevagent.version import VERSION
+
+from . import check, config, install, journal, status, target
+from .errors import Wrong
+from .supervise import Supervisor, open_store
+from .terminal import complain
+
+WATCH = (
+    "what to watch, as often as needed: systemd:NAME.service, systemd:user/NAME.service, docker:NAME, launchd:LABEL, "
+    "process:PIDFILE, k8s:NAMESPACE/deployment/NAME"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done, 1 found something wrong, 2 was told something wrong."""
+    given = parser().parse_args(arguments)
+    try:
+        code: int = given.work(given)
+    except Wrong as wrong:
+        complain(str(wrong))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    whole = argparse.ArgumentParser(prog="clevagent-runner", description="Watches, and restarts when told.")
+    whole.add_argument("--version", action="version", version=f"clevagent-runner {VERSION}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _command(commands, "start", _start, "watch until stopped", _watching, _dry)
+    _command(commands, "check", _check, "say whether server, key, clock, targets and permissions are right", _watching)
+    _command(commands, "status", _status, "say what the running runner last saw", _keeping)
+    _command(commands, "install", _install, "set up a service that runs it from boot on", _watching, _dry, _installing)
+    return whole
+
+
+def settings_of(given: argparse.Namespace) -> config.Settings:
+    """The options over the environment over the file. Raises Wrong."""
+    found = config.read(Path(given.config)) if given.config else {}
+    named = [target.parse(text) for text in given.watch]
+    if given.restart_on_down:
+        named = [replace(each, restart_on_down=True) for each in named]
+    name = given.name or config.value(found, "name", str, "")
+    interval = given.heartbeat_interval or config.value(found, "interval", float, config.INTERVAL)
+    endpoint = given.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(found, "endpoint", str, "")
+    return config.Settings(
+        targets=config.checked([*named, *_from_file(found, given)]),
+        api_key=_key(given, found),
+        endpoint=config.endpoint_checked(endpoint or config.ENDPOINT),
+        interval=config.interval_checked(interval),
+        name=name or config.default_name(),
+        state=given.state or config.value(found, "state", str, "") or str(config.default_state(name)),
+        log_level=config.level_checked(given.log_level or config.value(found, "log_level", str, "INFO")),
+    )
+
+
+def _from_file(found: dict[str, Any], given: argparse.Namespace) -> list[target.Target]:
+    targets = config.targets_of(found)
+    return [replace(each, restart_on_down=True) for each in targets] if given.restart_on_down else targets
+
+
+def _key(given: argparse.Namespace, found: dict[str, Any]) -> str:
+    if given.api_key:
+        complain(
+            "a key on the command line can be read by everybody on this machine; "
+            "use CLEVAGENT_API_KEY or --api-key-file"
+        )
+        return str(given.api_key)
+    path = given.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
+    if path:
+        return config.key_from(Path(path))
+    key = os.environ.get("CLEVAGENT_API_KEY")
+    if key:
+        return key
+    if found.get("api_key_file"):
+        return config.key_from(Path(config.value(found, "api_key_file", str, "")))
+    raise Wrong("The API key is missing: set CLEVAGENT_API_KEY, or name a file that holds it with --api-key-file")
+
+
+def _start(given: argparse.Namespace) -> int:
+    settings = settings_of(given)
+    journal.begin(settings.log_level, settings.api_key)
+    if given.dry_run:
+        return check.dry_run(settings)
+    supervisor = Supervisor(settings, open_store(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.ended.set())
+    try:
+        supervisor.begin()
+        supervisor.wait()
+    finally:
+        supervisor.end()
+        supervisor.store.close()
+    return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    settings = settings_of(given)
+    journal.begin("ERROR", settings.api_key)
+    return check.check(settings)
+
+
+def _status(given: argparse.Namespace) -> int:
+    found = config.read(Path(given.config)) if given.config else {}
+    name = given.name or config.value(found, "name", str, "")
+    return status.show(Path(given.state or found.get("state") or config.default_state(name)))
+
+
+def _install(given: argparse.Namespace) -> int:
+    settings = settings_of(given)
+    return install.install(settings, given)
+
+
+def _command(commands: Any, name: str, work: Any, about: str, *options: Any) -> None:
+    made = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    made.set_defaults(work=work)
+    for add in options:
+        add(made)
+
+
+def _keeping(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--config", metavar="FILE.toml", help="read settings and targets from this file")
+    made.add_argument("--state", metavar="FILE", help="the state file, instead of the usual place")
+    made.add_argument("--name", help="this runner's name; one machine can have several (default: the host's name)")
+
+
+def _watching(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--watch", action="append", default=[], metavar="TYPE:TARGET[=AGENT]", help=WATCH)
+    made.add_argument("--api-key", metavar="KEY", help="better kept in CLEVAGENT_API_KEY, or in a file")
+    made.add_argument("--api-key-file", metavar="FILE", help="a file of mode 0600 that holds the key")
+    made.add_argument("--endpoint", metavar="URL", help=f"CLEVAGENT_ENDPOINT, else {config.ENDPOINT}")
+    made.add_argument("--heartbeat-interval", type=float, metavar="SECONDS", help=f"default {config.INTERVAL:g}")
+    made.add_argument("--log-level", metavar="LEVEL", help="default INFO")
+    made.add_argument("--restart-on-down", action="store_true", help="restart what is down without being told to")
+    _keeping(made)
+
+
+def _dry(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+
+
+def _installing(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--user", action="store_true", help="as a service of this user, without root")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

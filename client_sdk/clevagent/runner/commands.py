@@ -1,0 +1,268 @@
+"""Commands: taken once, carried out at most once, their result reported until the server has it.
+
+1. A command is checked against what this runner watches; anything else is answered "not registered".
+2. Its id is written to the state file, so that neither a repeated answer nor a restart of the runner acts again.
+3. It is carried out in a thread of its own. 4. The result is written, then reported until it is acknowledged.
+A command that was taken and not finished when the runner ended is reported as failed: what became of it is not known.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from clevagent.transport import Answer
+
+from . import backends, budget
+from .backends.base import Outcome
+from .pace import Pace
+from .server import Server
+from .state import Memory, Order, Store
+from .target import Target
+
+log = logging.getLogger(__name__)
+
+POLL_EVERY = 10.0
+POLL_LONGEST = 60.0
+REPORT_AGAIN = 2.0
+REPORT_LONGEST = 300.0
+# Seconds a restart or stop may take: systemd waits 90 s for a unit to stop, and then starts it.
+ACT_WITHIN = 120.0
+# The server's answers after which a result is no longer its business: unknown, already there, never to be accepted.
+FINAL = (404, 409, 410, 422)
+ACTIONS = ("restart", "stop")
+
+
+@dataclass(frozen=True)
+class Act:
+    """What is being done to a target now."""
+
+    action: str
+    since: float
+
+
+class Desk:
+    """Takes commands, has them carried out, and reports. `targets` is the allow-list, by type and name."""
+
+    def __init__(
+        self,
+        server: Server,
+        store: Store,
+        targets: Callable[[], Mapping[tuple[str, str], Target]],
+        ended: threading.Event,
+        on_done: Callable[[Target], None],
+    ) -> None:
+        self._server, self._store, self._targets = server, store, targets
+        self._ended, self._on_done = ended, on_done
+        self._acts: dict[tuple[str, str], Act] = {}
+        self._finished: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+        self._has_results = threading.Event()
+        # Refusals are not remembered as taken: the server may offer the same command again, to find its runner.
+        self._refusals: dict[str, Order] = {}
+        self._close_unfinished()
+
+    def acting(self, target: Target) -> Act | None:
+        """The restart or stop of this target that is under way."""
+        return self._acts.get(target.key)
+
+    def is_settled(self, target: Target, begun: float) -> bool:
+        """Whether a look that began then (monotonic) saw the target as no restart or stop of ours touched it."""
+        return target.key not in self._acts and begun >= self._finished.get(target.key, begun)
+
+    def poll_forever(self) -> None:
+        """Ask for commands until the runner ends."""
+        pace = Pace(POLL_EVERY, POLL_LONGEST)
+        said = ""
+        while not self._ended.is_set():
+            answer = self._server.ask("GET", "/commands")
+            said = _say_once(said, _trouble(answer, self._server.trouble))
+            for item in answer.body if answer and answer.accepted and isinstance(answer.body, list) else []:
+                self.take(item)
+            well = answer is not None and answer.accepted
+            self._ended.wait(pace.after(well, answer.retry_after if answer else None))
+
+    def take(self, item: Any) -> None:
+        """One command as the server sent it. One that cannot be read is logged and left."""
+        order = _order(item)
+        if order is None:
+            log.warning("A command that cannot be read was left: %.200r", item)
+            return
+        if str(order.id) in self._store.kept.orders:
+            log.info("Command %s was taken before; it is not carried out again", order.id)
+            return
+        refusal = self._refusal(order, item)
+        if refusal:
+            self._refuse(order, refusal)
+        else:
+            self._begin(order, self._targets()[order.type, order.target], str(item.get("reason") or ""))
+
+    def restart_by_itself(self, target: Target, why: str) -> bool:
+        """A restart that nobody asked for, because the server cannot be asked. False when one is under way."""
+        if not self._claim(target, "restart"):
+            return False
+        self._remember_restart(target)
+        log.warning("Restarting %s by itself: %s", target, why, extra={"target": target})
+        self._start(target, "restart", None)
+        return True
+
+    def report_forever(self) -> None:
+        """Report results until the runner ends."""
+        pace = Pace(REPORT_AGAIN, REPORT_LONGEST)
+        while not self._ended.is_set():
+            self._has_results.clear()
+            retry_after, well = self.report()
+            wait = pace.after(well, retry_after)
+            self._has_results.wait(None if well else wait) if well else self._ended.wait(wait)
+
+    def report(self) -> tuple[float | None, bool]:
+        """Try every result that the server does not have yet. Answers its `Retry-After` and whether all are settled."""
+        retry_after, well = None, True
+        for order in self._unreported():
+            body = {"status": order.status, "message": order.message}
+            answer = self._server.ask("POST", f"/commands/{order.id}/result", body)
+            if answer is not None and (answer.accepted or answer.status in FINAL):
+                self._settle(order, answer)
+            else:
+                well = False
+                retry_after = answer.retry_after if answer else retry_after
+        return retry_after, well
+
+    def wake(self) -> None:
+        """Let `report_forever` see that the runner ends."""
+        self._has_results.set()
+
+    def _unreported(self) -> list[Order]:
+        orders = list(self._store.kept.orders.values()) + list(self._refusals.values())
+        return [order for order in orders if order.status and not order.done]
+
+    def _settle(self, order: Order, answer: Answer) -> None:
+        if not answer.accepted:
+            log.warning("The server does not want the result of command %s: %s", order.id, answer.why)
+        self._refusals.pop(str(order.id), None)
+        with self._store.changing():
+            order.done = True
+
+    def _close_unfinished(self) -> None:
+        with self._store.changing() as kept:
+            for order in kept.orders.values():
+                if not order.status:
+                    order.status = "failed"
+                    order.message = f"The runner was ended during the {order.action}; whether it was done is not known"
+        self._has_results.set()
+
+    def _refusal(self, order: Order, item: Mapping[str, Any]) -> str:
+        if (order.type, order.target) not in self._targets():
+            return f"{order.type}:{order.target} is not registered with this runner"
+        if order.action not in ACTIONS:
+            return f"{order.action[:50]} is nothing that this runner does; it can restart and stop"
+        expires_in = item.get("expires_in")
+        if isinstance(expires_in, (int, float)) and expires_in <= 0:
+            return "The command came after its expiry"
+        return ""
+
+    def _refuse(self, order: Order, why: str) -> None:
+        log.warning("Command %s (%s %s:%s) is rejected: %s", order.id, order.action, order.type, order.target, why)
+        order.status, order.message = "rejected", why
+        self._refusals[str(order.id)] = order
+        self._has_results.set()
+
+    def _begin(self, order: Order, target: Target, reason: str) -> None:
+        free = self._claim(target, order.action)
+        with self._store.changing() as kept:
+            if not free:
+                order.status = "failed"
+                order.message = "Another restart or stop of it is under way in this runner"
+            kept.orders[str(order.id)] = order
+        if not free:
+            self._has_results.set()
+            return
+        extra = {"target": target, "command": order.id}
+        log.warning("Command %s: %s %s. %s", order.id, order.action, target, reason[:200], extra=extra)
+        if order.action == "restart":
+            self._remember_restart(target)
+        self._start(target, order.action, order)
+
+    def _claim(self, target: Target, action: str) -> bool:
+        with self._lock:
+            free = target.key not in self._acts
+            if free:
+                self._acts[target.key] = Act(action, time.monotonic())
+            return free
+
+    def _remember_restart(self, target: Target) -> None:
+        now = time.time()
+        memory = self._store.target(str(target))
+        with self._store.changing():
+            memory.restarts = [*budget.kept(memory.restarts, now), now]
+
+    def _start(self, target: Target, action: str, order: Order | None) -> None:
+        name = f"{action} {target}"
+        threading.Thread(target=self._act, args=(target, action, order), name=name, daemon=True).start()
+
+    def _act(self, target: Target, action: str, order: Order | None) -> None:
+        outcome = _do(target, action)
+        level = logging.WARNING if outcome.ok else logging.ERROR
+        log.log(level, "%s of %s: %s", action, target, outcome.message, extra={"target": target})
+        memory = self._store.target(str(target))
+        with self._store.changing():
+            _hold(memory, action, outcome, time.time())
+            if order is not None:
+                order.status = "completed" if outcome.ok else "failed"
+                order.message = outcome.message
+        with self._lock:
+            self._finished[target.key] = time.monotonic()
+            del self._acts[target.key]
+        self._has_results.set()
+        self._on_done(target)
+
+
+def _do(target: Target, action: str) -> Outcome:
+    try:
+        backend = backends.of(target.type)
+        return (backend.stop if action == "stop" else backend.restart)(target, ACT_WITHIN)
+    except Exception as error:
+        # A fault in a backend is this command's failure; it must not leave the target taken for ever.
+        log.exception("%s of %s failed", action, target)
+        return Outcome(False, f"The runner's own fault: {type(error).__name__}: {error}")
+
+
+def _hold(memory: Memory, action: str, outcome: Outcome, now: float) -> None:
+    """A stop holds until the target runs again by a person or by a restart."""
+    if action == "stop" and outcome.ok:
+        memory.held_at, memory.held_seen = now, False
+    elif action == "restart":
+        memory.held_at = None
+
+
+def _order(item: Any) -> Order | None:
+    if not isinstance(item, dict):
+        return None
+    number, texts = item.get("id"), [item.get(name) for name in ("action", "type", "target")]
+    if not isinstance(number, int) or not all(isinstance(text, str) and text for text in texts):
+        return None
+    action, kind, target = (str(text) for text in texts)
+    return Order(number, action, kind, target, time.time())
+
+
+def _trouble(answer: Answer | None, unreachable: str) -> str:
+    if answer is None:
+        return f"The server cannot be reached: {unreachable}. Watching goes on."
+    if not answer.accepted:
+        return f"The server hands out no commands: {answer.why}"
+    if not isinstance(answer.body, list):
+        return f"The server answered with no list of commands: {answer.body!r:.200}"
+    return ""
+
+
+def _say_once(before: str, now: str) -> str:
+    """Log what changed, not every try."""
+    if now and now != before:
+        log.warning("%s", now)
+    elif before and not now:
+        log.info("The server hands out commands again")
+    return now

@@ -1,0 +1,33 @@
+"""The server as the runner's threads see it: one kept connection for each of them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from clevagent.transport import Answer, Transport, Unreachable
+
+# Seconds for each step of a request; a runner that waits longer would be late with its other reports.
+PATIENCE = 10.0
+
+
+class Server:
+    """`ask` answers None when there was no answer at all."""
+
+    def __init__(self, endpoint: str, api_key: str, name: str) -> None:
+        self._settings = endpoint, api_key, {"X-ClevAgent-Runner": name}
+        self._mine = threading.local()
+        self.trouble = ""
+
+    def ask(self, method: str, path: str, body: Any | None = None) -> Answer | None:
+        """The answer, or None when the server could not be reached; then `trouble` says why."""
+        if not hasattr(self._mine, "transport"):
+            endpoint, key, headers = self._settings
+            self._mine.transport = Transport(endpoint, key, timeout=PATIENCE, headers=headers)
+        try:
+            answer: Answer = self._mine.transport.request(method, path, body)
+        except Unreachable as error:
+            self.trouble = str(error)
+            return None
+        self.trouble = ""
+        return answer

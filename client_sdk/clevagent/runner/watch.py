@@ -1,0 +1,212 @@
+"""One target's watch, in a thread of its own: look, say what was seen, restart what may be restarted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from clevagent.transport import Answer
+from clevagent.version import AGENT
+
+from . import backends, budget
+from .backends.base import Evidence, Observation, Probe, State
+from .claim import Claim, claim
+from .commands import Desk
+from .server import Server
+from .state import Memory, Store
+from .target import Target
+
+log = logging.getLogger(__name__)
+
+CHECK_WITHIN = 10.0
+# A stopped target may still be shown as running for a moment; after so many seconds somebody has started it.
+HOLD_SETTLES = 120.0
+# While the server cannot be told, it is tried again after so many seconds, or one interval if that is shorter.
+TELL_AGAIN = 10.0
+# A refusal that names no time is asked about again after so many seconds.
+ASK_AGAIN = 60.0
+LEVELS = {"ok": logging.INFO, "shutdown": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass
+class Watch:
+    """Watches one target every `interval` seconds until `ended` is set."""
+
+    target: Target
+    server: Server
+    store: Store
+    desk: Desk
+    interval: float
+    ended: threading.Event
+    probe: Probe | None = None
+    instance: str = field(default_factory=lambda: uuid.uuid4().hex)
+    seq: int = 0
+    turned_at: float = field(default_factory=time.monotonic)
+    ask_not_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.woken = threading.Event()
+        self._silent = self._refused = ""
+        with self.store.changing(durable=False):
+            self.memory.agent = self.target.agent
+
+    @property
+    def memory(self) -> Memory:
+        return self.store.target(str(self.target))
+
+    def run(self) -> None:
+        """Turn after turn. Whatever goes wrong in one is logged, and the next one comes."""
+        due = time.monotonic()
+        while not self.ended.is_set():
+            told = False
+            try:
+                told = self.turn(time.time())
+            except Exception:
+                log.exception("A look at %s failed", self.target, extra={"target": self.target})
+            self.turned_at = time.monotonic()
+            due = max(due + self.interval, self.turned_at)
+            again = self.turned_at + min(self.interval, TELL_AGAIN)
+            self.woken.wait((due if told else min(due, again)) - self.turned_at)
+            due = time.monotonic() if self.woken.is_set() else due
+            self.woken.clear()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self.woken.set()
+
+    def turn(self, now: float) -> bool:
+        """One look and what follows from it. Answers whether the server took the report."""
+        begun = time.monotonic()
+        seen = self.look()
+        act = self.desk.acting(self.target)
+        self._note(seen, now, settled=self.desk.is_settled(self.target, begun))
+        said = claim(seen, self._before(), held=self.memory.held_at is not None, acting=act.action if act else "")
+        self._log(said)
+        answer = self.server.ask("POST", "/heartbeat", self.beat(seen, said, now))
+        self._remember(said, answer, now)
+        if not act:
+            self._consider(seen, now)
+        return answer is not None and answer.accepted
+
+    def look(self) -> Observation:
+        """What the backend sees; its own fault is "unknown"."""
+        try:
+            return backends.of(self.target.type).check(self.target, min(CHECK_WITHIN, self.interval))
+        except Exception as error:
+            log.exception("The %s backend failed", self.target.type, extra={"target": self.target})
+            return Observation(State.UNKNOWN, why=f"the runner's own fault: {type(error).__name__}: {error}")
+
+    def beat(self, seen: Observation, said: Claim, now: float) -> dict[str, Any]:
+        """The heartbeat that tells of it."""
+        self.seq += 1
+        moved, shown = self._moved(seen, now)
+        beat: dict[str, Any] = {
+            "agent": self.target.agent,
+            "status": said.status,
+            "message": said.message,
+            "restart_type": self.target.type,
+            "restart_target": self.target.name,
+            "interval": self.interval,
+            "instance": self.instance,
+            "beat_id": uuid.uuid4().hex,
+            "seq": self.seq,
+            "sdk": f"{AGENT} runner",
+            "evidence": {**seen.evidence, **shown, **self._own_evidence(now)},
+            "labels": dict(self.target.labels),
+            "progress": moved,
+            "progress_timeout": self.target.progress_timeout,
+        }
+        return {name: value for name, value in beat.items() if value not in (None, "", {})}
+
+    def _moved(self, seen: Observation, now: float) -> tuple[bool | None, Evidence]:
+        if self.probe is None or seen.state is State.STOPPED:
+            return None, {}
+        try:
+            return self.probe.look(now)
+        except Exception:
+            log.exception("The probe of %s failed", self.target, extra={"target": self.target})
+            return None, {}
+
+    def _own_evidence(self, now: float) -> Evidence:
+        made = len(budget.kept(self.memory.restarts, now))
+        return {"restarts_by_runner": made} if made else {}
+
+    def _before(self) -> Claim:
+        return Claim(self.memory.status, self.memory.message)
+
+    def _note(self, seen: Observation, now: float, *, settled: bool) -> None:
+        with self.store.changing(durable=False):
+            memory = self.memory
+            memory.state, memory.why, memory.evidence = seen.state.value, seen.why, seen.evidence
+            memory.seen_at = now
+            if seen.state is State.RUNNING:
+                memory.down_since, memory.gave_up = None, False
+                self._release(memory, now, settled=settled)
+            elif seen.state is State.STOPPED:
+                memory.down_since = memory.down_since or now
+                memory.held_seen = memory.held_seen or settled
+
+    def _release(self, memory: Memory, now: float, *, settled: bool) -> None:
+        """A held target that runs again was started by a person: the stop holds no longer."""
+        if memory.held_at is None or not settled:
+            return
+        if memory.held_seen or now - memory.held_at > HOLD_SETTLES:
+            log.warning("%s runs again, so its stop holds no longer", self.target, extra={"target": self.target})
+            memory.held_at = None
+
+    def _log(self, said: Claim) -> None:
+        if said != self._before():
+            text = said.message or "running"
+            log.log(LEVELS[said.status], "%s: %s", self.target, text, extra={"target": self.target})
+
+    def _remember(self, said: Claim, answer: Answer | None, now: float) -> None:
+        silent = self.server.trouble if answer is None else "" if answer.accepted else answer.why
+        if silent and silent != self._silent:
+            log.warning("The server was not told of %s: %s", self.target, silent, extra={"target": self.target})
+        self._silent = silent
+        with self.store.changing(durable=False):
+            self.memory.status, self.memory.message = said.status, said.message
+            if answer is not None and answer.accepted:
+                self.memory.told_at = now
+                self.memory.hold = bool(isinstance(answer.body, dict) and answer.body.get("hold"))
+
+    def _consider(self, seen: Observation, now: float) -> None:
+        """Restart what is down, where that was asked for: by leave of the server, else within the own budget."""
+        if not self.target.restart_on_down or seen.state is not State.STOPPED or seen.ended:
+            return
+        if self.memory.held_at is not None or now < self.ask_not_before:
+            return
+        answer = self._ask(seen)
+        if answer is None:
+            self._restart_alone(now)
+        elif answer.accepted:
+            self.desk.take(answer.body)
+        else:
+            self.ask_not_before = now + (answer.retry_after or ASK_AGAIN)
+            if answer.why != self._refused:
+                log.warning("%s is not restarted: %s", self.target, answer.why, extra={"target": self.target})
+            self._refused = answer.why
+
+    def _ask(self, seen: Observation) -> Answer | None:
+        """The server's word on a restart; None when it has none: not reached, broken, or too old to be asked."""
+        cause = claim(seen, Claim(""), held=False).message
+        body = {"agent": self.target.agent, "type": self.target.type, "target": self.target.name, "cause": cause}
+        answer = self.server.ask("POST", "/commands", body)
+        return None if answer is None or answer.status >= 500 or answer.status in (404, 405) else answer
+
+    def _restart_alone(self, now: float) -> None:
+        memory = self.memory
+        if memory.gave_up or memory.hold:
+            return
+        verdict = budget.decide(memory.restarts, memory.down_since or now, now)
+        if verdict.gave_up:
+            with self.store.changing():
+                memory.gave_up = True
+            text = "%s %s; start it yourself, and the runner watches on"
+            log.critical(text, self.target, verdict.why, extra={"target": self.target})
+        elif verdict.allowed:
+            self.desk.restart_by_itself(self.target, f"it is down and the server cannot be asked ({verdict.why})")
