@@ -94,8 +94,9 @@ class FakeServer:
         return sum((Decimal(str(claim)) for claim in claims), Decimal(0))
 
     def tokens(self) -> int:
-        counted = sum(int(beat.get("tokens_used") or 0) for beat in list(self.beats))
-        return counted + sum(use.get("input_tokens", 0) + use.get("output_tokens", 0) for use in self.usage())
+        counted = [beat.get("tokens_used") or 0 for beat in list(self.beats)]
+        used = [use.get("input_tokens", 0) + use.get("output_tokens", 0) for use in self.usage()]
+        return int(sum(counted) + sum(used))
 
     def wait_for(self, what: int | Callable[[], Any], seconds: float = 5.0) -> Any:
         """What `what` returns once that is true, or once so many beats have come.

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -29,11 +30,15 @@ class Unreachable(OSError):  # noqa: N818 - a state of the server, not a fault o
 
 @dataclass(frozen=True)
 class Answer:
-    """`body` is decoded JSON, None when it is not JSON; `retry_after` is in seconds, None when none was named."""
+    """`body` is decoded JSON, None when it is not JSON; `retry_after` is in seconds, None when none was named.
+
+    `served_at` is the server's clock as its `Date` header tells it, in seconds since 1970.
+    """
 
     status: int
     body: Any = None
     retry_after: float | None = None
+    served_at: float | None = None
 
     @property
     def accepted(self) -> bool:
@@ -118,7 +123,8 @@ class Transport:
         text = response.read(ANSWER_LARGEST + 1)
         if response.will_close or len(text) > ANSWER_LARGEST:
             self.close()
-        return Answer(response.status, decoded(text), seconds_of(response.getheader("Retry-After")))
+        waits, date = response.getheader("Retry-After"), response.getheader("Date")
+        return Answer(response.status, decoded(text), seconds_of(waits), time_of(date))
 
 
 def base_of(endpoint: str) -> SplitResult:
@@ -184,6 +190,11 @@ def seconds_of(retry_after: str | None) -> float | None:
         return min(max(0.0, float(retry_after or "")), RETRY_AFTER_LONGEST)
     except ValueError:
         return None
+
+
+def time_of(date: str | None) -> float | None:
+    parts = parsedate_tz(date or "")
+    return float(mktime_tz(parts)) if parts else None
 
 
 def _why(error: Exception) -> str:

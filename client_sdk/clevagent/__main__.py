@@ -1,0 +1,5 @@
+"""`python -m clevagent check`."""
+
+from clevagent.check import main
+
+raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""`python -m clevagent check`: can this machine report, and does the server see it?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from clevagent.options import ENDPOINT
+from clevagent.transport import Answer, Transport, Unreachable
+from clevagent.version import AGENT
+
+# The server tells whole seconds; more than this apart, times in heartbeats are misleading.
+SKEW_MOST = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Exit code 0 when everything is well, 1 when something is not, 2 for wrong arguments."""
+    parser = argparse.ArgumentParser(prog="python -m clevagent", description="Reporting to a ClevAgent Watchdog.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="reachable? key valid? clocks together? first beat seen?")
+    check.add_argument("--endpoint", default=os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT)
+    check.add_argument(
+        "--agent", default=os.environ.get("CLEVAGENT_AGENT", ""), help="send one heartbeat as this agent"
+    )
+    given = parser.parse_args(arguments)
+    return check_server(given.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), given.agent)
+
+
+def check_server(endpoint: str, key: str, agent: str) -> int:
+    """Print one line for each thing that was looked at, and what to do about what is wrong."""
+    if not key:
+        return _bad("No API key. Set CLEVAGENT_API_KEY to one of the project's keys; it begins with cv_.")
+    try:
+        transport = Transport(endpoint, key)
+        answer = transport.request("GET", "/status?limit=1")
+    except ValueError as error:
+        return _bad(str(error))
+    except Unreachable as error:
+        return _bad(f"{endpoint} cannot be reached: {error}. Is the server running, and is CLEVAGENT_ENDPOINT right?")
+    _good(f"{transport.address} is reachable")
+    return _check_key(answer) or _check_clock(answer) or _check_beat(transport, agent)
+
+
+def _check_key(answer: Answer) -> int:
+    if answer.status == 401:
+        return _bad(f"The API key is not valid ({answer.why}). Make one in the admin under API keys.")
+    if not answer.accepted:
+        return _bad(f"The server answered {answer.why}")
+    _good("the API key is valid")
+    return 0
+
+
+def _check_clock(answer: Answer) -> int:
+    skew = 0.0 if answer.served_at is None else time.time() - answer.served_at
+    if abs(skew) > SKEW_MOST:
+        return _bad(f"This machine's clock is {skew:+.0f} s off the server's. Let both be set by NTP.")
+    _good(f"the clocks agree to {SKEW_MOST:.0f} s")
+    return 0
+
+
+def _check_beat(transport: Transport, agent: str) -> int:
+    if not agent:
+        print("--   no heartbeat sent; name an agent with --agent or CLEVAGENT_AGENT to send its first one")
+        return 0
+    try:
+        answer = transport.request("POST", "/heartbeat", _beat(agent))
+    except Unreachable as error:
+        return _bad(f"no answer to the heartbeat: {error}")
+    if not answer.accepted:
+        return _bad(f"the server refused the heartbeat of {agent}: {answer.why}")
+    _good(f"the server has seen a heartbeat of {agent}")
+    return 0
+
+
+def _beat(agent: str) -> dict[str, object]:
+    return {"agent": agent, "status": "ok", "message": "clevagent check", "sdk": AGENT}
+
+
+def _good(text: str) -> None:
+    print(f"ok   {text}")
+
+
+def _bad(text: str) -> int:
+    print(f"BAD  {text}", file=sys.stderr)
+    return 1

@@ -1,0 +1,257 @@
+"""One agent's reporting: the calls that a program makes, and the parts that carry them out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from clevagent import progress, systemd
+from clevagent.crash import Hooks
+from clevagent.ledger import Ledger, Wait
+from clevagent.log import log, once
+from clevagent.options import Options
+from clevagent.reporter import Asks, Reporter
+from clevagent.sealing import ARGS_LONGEST
+from clevagent.tally import COUNTS, number
+from clevagent.transport import Transport
+from clevagent.verdict import Verdicts, stop_program
+from clevagent.worker import Worker
+
+# Within so many seconds the program ends, whatever the server does.
+EXIT_WITHIN = 2.0
+# The status line of systemd changes at most so often, in seconds.
+STATUS_EVERY = 1.0
+STATUSES = ("ok", "warning", "error", "shutdown")
+UNSET: Any = object()
+
+
+class Client:
+    """See the functions of the package, which call these of the client that `init()` made."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        transport: Asks | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        report_crashes: bool = True,
+    ) -> None:
+        self.options = options
+        self.is_open = True
+        self.has_crashed = False
+        self._clock = clock
+        self._transport = transport or Transport(options.endpoint, options.api_key)
+        self.ledger = Ledger(clock, self._wake)
+        self.verdicts = Verdicts(options, self._stop)
+        self._parent: int | None = None
+        self.reporter = Reporter(options, self.ledger, self._transport, self.verdicts.heard, is_main=self._is_main)
+        self._worker = Worker(self.reporter, clock)
+        self._hooks = Hooks(self.crashed) if report_crashes else None
+        self._watchdog = systemd.watchdog_seconds()
+        self._notified_at = float("-inf")
+
+    def start(self) -> None:
+        """Say that the agent is there: the first heartbeat goes out at once."""
+        systemd.notify(READY=1)
+        self._worker.start()
+
+    # -- what the agent says
+
+    def ping(
+        self,
+        status: str = "ok",
+        message: str | None = None,
+        tokens_used: Any = None,
+        cost_usd: Any = None,
+        tool_calls: Any = None,
+        iteration_count: Any = None,
+        memory_mb: Any = None,
+        custom: Any = None,
+    ) -> None:
+        if tokens_used or cost_usd:
+            self.ledger.spend(tokens_used, cost_usd)
+        if tool_calls:
+            self.ledger.count_calls(int(number("tool_calls", tool_calls)))
+        if iteration_count is not None:
+            self.log_iteration(iteration_count)
+        if status not in STATUSES:
+            once(f"clevagent: status={status!r} is not one of {', '.join(STATUSES)}; it is taken as a warning")
+            status = "warning"
+        memory = number("memory_mb", memory_mb) if memory_mb is not None else None
+        if status in ("ok", "warning"):
+            self._progressed(message)
+        self.ledger.say(status, message=message, memory_mb=memory, custom_data=custom)
+
+    def log_cost(self, tokens: Any = 0, cost_usd: Any = 0, model: str | None = None) -> None:
+        self.ledger.spend(tokens, cost_usd)
+
+    def log_usage(
+        self,
+        *,
+        model: str,
+        provider: str | None = None,
+        cost_usd: float | None = None,
+        call_id: str | None = None,
+        **counts: Any,
+    ) -> None:
+        entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
+        entry = {name: count for name, count in entry.items() if count}
+        entry["model"] = str(model)[:200]
+        if provider:
+            entry["provider"] = str(provider)[:100]
+        if cost_usd is not None:
+            entry["cost_usd"] = number("cost_usd", cost_usd)
+        self.ledger.use(entry, call_id)
+
+    def log_tool_call(
+        self,
+        name: str,
+        args_summary: str = "",
+        *,
+        args: Any = UNSET,
+        result: Any = UNSET,
+        ms: float | None = None,
+        ok: bool | None = None,
+    ) -> None:
+        entry: dict[str, Any] = {"name": str(name)}
+        summary = args_summary or (progress.summary_of(args) if args is not UNSET else "")
+        if summary and self.options.send_args:
+            entry["args"] = str(summary)[: ARGS_LONGEST * 4]
+        if args is not UNSET or args_summary:
+            entry["args_hash"] = progress.hash_of(args if args is not UNSET else args_summary)
+        if result is not UNSET:
+            entry["result_hash"] = progress.hash_of(result)
+        if ms is not None:
+            entry["ms"] = round(number("ms", ms), 3)
+        if ok is not None:
+            entry["ok"] = bool(ok)
+        self.ledger.call(entry)
+        self._progressed(None)
+
+    def log_iteration(self, count: Any) -> None:
+        found = int(number("iteration_count", count))
+        changed = found != self.ledger.iteration
+        self.ledger.iterate(found)
+        if changed:
+            self._progressed(None)
+
+    def log_prompt(self, text: str) -> None:
+        self.ledger.prompt(hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
+
+    # -- progress and waits
+
+    def iteration(self) -> progress.Iteration:
+        return progress.Iteration(self.ledger.iterate, self._iterated)
+
+    def _iterated(self, ms: float, error: BaseException | None) -> None:
+        self.ledger.iteration_ms = round(ms, 1)
+        if error is None:
+            self._progressed(None)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        """A monitored function ended with an error."""
+        if not isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            self.ledger.say("error", message=f"{name} failed: {type(error).__name__}: {error}")
+
+    def tool(self, name: str, args: Any = None, timeout: float | None = None) -> progress.ToolCall:
+        def began(call: progress.ToolCall) -> None:
+            self._progressed(None)
+            if timeout is not None:
+                self.waiting(f"tool {call.name}", timeout)
+
+        def ended(call: progress.ToolCall) -> None:
+            result = call.result if call.has_result else UNSET
+            given = UNSET if call.args is None else call.args
+            self.log_tool_call(call.name, args=given, result=result, ms=call.ms, ok=call.ok)
+
+        return progress.ToolCall(began, ended, name, args)
+
+    def waiting(self, for_: str, until: Any = None) -> progress.Waiting:
+        wait = Wait(str(for_)[:100] or "something", progress.moment_of(until, datetime.now(timezone.utc)))
+        self.ledger.wait_for(wait)
+
+        def over() -> None:
+            if self.ledger.wait is wait:
+                self._progressed(None)
+
+        return progress.Waiting(over)
+
+    def _progressed(self, message: str | None) -> None:
+        self.ledger.progressed()
+        now = self._clock()
+        every = min(STATUS_EVERY, self._watchdog / 4) if self._watchdog else STATUS_EVERY
+        if now - self._notified_at >= every and "NOTIFY_SOCKET" in os.environ:
+            self._notified_at = now
+            # A person reads the one; the other keeps systemd from ending the agent: on progress only, never by a timer.
+            fields: dict[str, object] = {"STATUS": message} if message else {}
+            systemd.notify(**fields, **({"WATCHDOG": 1} if self._watchdog else {}))
+
+    # -- ends
+
+    def crashed(self, error: BaseException, where: str) -> None:
+        """An exception that nobody caught. On the main thread the program ends with it, unless Ctrl-C made it."""
+        from clevagent.redact import redacted, traceback_of, without_values
+
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return
+        self.has_crashed = self.has_crashed or not where
+        text = f"CRASH: {type(error).__name__}: {error}" + (f" ({where})" if where else "")
+        trace = traceback_of(type(error), error, error.__traceback__)
+        custom = {"traceback": trace, "crash": True}
+        self.ledger.say("error", stands=not where, message=redacted(without_values(text)), custom_data=custom)
+
+    def flush(self, timeout: float = EXIT_WITHIN) -> bool:
+        return self._worker.flush(timeout)
+
+    def close(self, *, say_so: bool = True) -> None:
+        """Report what there is, say that the agent stops, and end: within 2 seconds."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self._hooks:
+            self._hooks.restore()
+        if say_so and self._is_main() and not self.has_crashed:
+            self.ledger.say("shutdown", stands=True)
+            systemd.notify(STOPPING=1)
+        if not self._worker.end(EXIT_WITHIN):
+            log.warning("the server did not take everything in time: %s", self.reporter.unsent())
+
+    def _stop(self, why: str, force_after: float | None) -> None:
+        self.ledger.say("warning", message=f"stopping: {why}")
+        stop_program(why, force_after)
+
+    def _wake(self) -> None:
+        if self._hooks:
+            self._hooks.watch_asyncio()
+        self._worker.wake()
+
+    # -- forks
+
+    def _is_main(self) -> bool:
+        """Whether this process speaks for the agent: not a forked child, until its parent is gone."""
+        return self._parent is None or os.getppid() != self._parent
+
+    def begin_anew(self, parent: int) -> None:
+        """In a forked child: threads, locks and connections are the parent's, and so is what waits."""
+        self._parent = parent
+        self.ledger.forget()
+        if isinstance(self._transport, Transport):
+            self._transport.forget()
+        self.reporter.begin_anew()
+        self._worker.forget()
+        self._watchdog = None
+        processes = sys.modules.get("multiprocessing.util")
+        if processes is not None:
+            # Its children end without atexit. What is registered before they begin is forgotten, so it is done then.
+            processes.register_after_fork(self, _flush_at_its_end)
+
+
+def _flush_at_its_end(client: Client) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, client.flush, exitpriority=100)

@@ -1,0 +1,154 @@
+"""What the agent's own threads write down: fast, bounded, and never waiting for anything but one another."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from clevagent.tally import PROMPTS_MOST, Tally
+
+# Model calls remembered by their id, so that one which two observers see is counted once.
+IDS_MOST = 10_000
+
+
+@dataclass
+class Page:
+    """One heartbeat in the making: what was counted and said up to `at`, on the clock that only goes forward."""
+
+    tally: Tally
+    at: float
+    status: str = "ok"
+
+
+@dataclass
+class Wait:
+    """A declared wait: for what, and until when at the latest."""
+
+    what: str
+    until: datetime | None
+
+
+@dataclass
+class Ledger:
+    """The numbers of one process. `wake` calls the sender: at once when it is urgent, else when it is polite."""
+
+    clock: Callable[[], float]
+    wake: Callable[[], None] = lambda: None
+    # Re-entrant: a signal's handler may report while the main thread does.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    tally: Tally = field(default_factory=Tally)
+    closed: list[Page] = field(default_factory=list)
+    iteration: int | None = None
+    iteration_ms: float | None = None
+    prompts: deque[str] = field(default_factory=lambda: deque(maxlen=PROMPTS_MOST))
+    prompts_changed: bool = False
+    wait: Wait | None = None
+    wait_changed: bool = False
+    last_progress: float | None = None
+    has_news: bool = False
+    last_word: tuple[str, str | None] = ("ok", None)
+    counted: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def progressed(self) -> None:
+        """Work moved: the wait is over, and the next heartbeat says so."""
+        with self.lock:
+            self.last_progress = self.clock()
+            self.tally.progress = True
+            if self.wait is not None:
+                self.wait, self.wait_changed = None, True
+            self._tell()
+
+    def say(self, status: str, *, stands: bool = False, **said: Any) -> None:
+        """Words of the agent. Any status but `ok` is a heartbeat of its own, so that no later one hides it.
+
+        What `stands` is the process's last word: a heartbeat that still comes after it says the same.
+        """
+        with self.lock:
+            self.tally.said.update((name, value) for name, value in said.items() if value is not None)
+            if stands:
+                self.last_word = (status, said.get("message"))
+            if status == "ok":
+                self._tell()
+                return
+            self.closed.append(Page(self.tally, self.clock(), status))
+            self.tally = Tally()
+            self.wake()
+
+    def spend(self, tokens: Any, cost_usd: Any) -> None:
+        with self.lock:
+            self.tally.spend(tokens, cost_usd)
+
+    def use(self, entry: dict[str, Any], call_id: str | None) -> None:
+        """One model call; a second report of the same id is the same call."""
+        with self.lock:
+            if call_id is not None and not self._is_first(call_id):
+                return
+            self.tally.use(entry)
+
+    def _is_first(self, call_id: str) -> bool:
+        if call_id in self.counted:
+            return False
+        self.counted[call_id] = None
+        if len(self.counted) > IDS_MOST:
+            self.counted.popitem(last=False)
+        return True
+
+    def call(self, entry: dict[str, Any]) -> None:
+        with self.lock:
+            self.tally.call(entry)
+
+    def count_calls(self, number: int) -> None:
+        with self.lock:
+            self.tally.tool_calls += number
+
+    def iterate(self, count: int | None = None) -> None:
+        """Set the agent's own counter, or add one to it."""
+        with self.lock:
+            self.iteration = (self.iteration or 0) + 1 if count is None else count
+
+    def prompt(self, digest: str) -> None:
+        with self.lock:
+            self.prompts.append(digest)
+            self.prompts_changed = True
+
+    def wait_for(self, wait: Wait | None) -> None:
+        """Declare a wait, or its end."""
+        with self.lock:
+            self.wait, self.wait_changed = wait, True
+            self._tell()
+
+    def take(self) -> Page:
+        """What was counted since the last page, for the sender."""
+        with self.lock:
+            status, message = self.last_word
+            if message:
+                self.tally.said.setdefault("message", message)
+            page = Page(self.tally, self.clock(), status)
+            self.tally, self.has_news = Tally(), False
+            return page
+
+    def take_closed(self) -> list[Page]:
+        """The pages that are heartbeats of their own, oldest first."""
+        with self.lock:
+            pages, self.closed = self.closed, []
+            return pages
+
+    def give_back(self, tally: Tally) -> None:
+        """What was too small to be reported counts on."""
+        with self.lock:
+            self.tally.cost += tally.spare
+
+    def _tell(self) -> None:
+        if not self.has_news:
+            self.has_news = True
+            self.wake()
+
+    def forget(self) -> None:
+        """In a forked child: what was counted so far is the parent's to report, its lock may be held for ever."""
+        self.lock = threading.RLock()
+        self.tally, self.closed, self.has_news = Tally(), [], False
+        self.wait, self.wait_changed, self.prompts_changed = None, False, False

@@ -1,0 +1,120 @@
+"""What `init()` was told, read once: arguments first, then the environment, then defaults."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Union
+
+from clevagent.log import log
+from clevagent.transport import base_of
+
+ENDPOINT = "http://127.0.0.1:8000"
+# The contract's smallest interval and progress timeout, in seconds; a week is the largest the server takes.
+INTERVAL_SMALLEST, PROGRESS_SMALLEST, LONGEST = 1.0, 5.0, 7 * 86_400.0
+NAMED_REACTIONS = ("alert_only", "flag", "stop", "force_stop")
+Reaction = Union[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Durations are in seconds. See `clevagent.init` for what each one does."""
+
+    api_key: str
+    agent: str
+    endpoint: str = ENDPOINT
+    interval: float = 60.0
+    agent_type: str | None = None
+    cost_limit_usd: float | None = None
+    progress_timeout: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    on_loop: Reaction = "alert_only"
+    on_cost_exceeded: Reaction = "alert_only"
+    stop_grace: float = 10.0
+    send_args: bool = True
+    spool: Path | None = None
+
+
+def read(
+    *,
+    api_key: str | None,
+    agent: str | None,
+    endpoint: str | None,
+    interval: Any,
+    cost_limit_usd: Any,
+    progress_timeout: Any,
+    on_loop: Reaction,
+    on_cost_exceeded: Reaction,
+    labels: Mapping[str, Any] | None,
+    spool: str | os.PathLike[str] | None,
+    **plain: Any,
+) -> Options | None:
+    """The options, with what is wrong warned about and replaced; None when nothing could be reported with them."""
+    key = api_key or os.environ.get("CLEVAGENT_API_KEY", "")
+    if not key:
+        warn("clevagent reports nothing: no API key. Pass api_key=… to init(), or set CLEVAGENT_API_KEY.")
+        return None
+    address = endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT
+    try:
+        base_of(address)
+    except ValueError as error:
+        warn(f"clevagent reports nothing: {error}")
+        return None
+    kept = spool or os.environ.get("CLEVAGENT_SPOOL")
+    return Options(
+        api_key=key,
+        agent=str(agent or os.environ.get("CLEVAGENT_AGENT") or default_agent()),
+        endpoint=address,
+        interval=_seconds("interval", interval, INTERVAL_SMALLEST) or 60.0,
+        cost_limit_usd=_dollars(cost_limit_usd),
+        progress_timeout=_seconds("progress_timeout", progress_timeout, PROGRESS_SMALLEST),
+        on_loop=_reaction("on_loop", on_loop),
+        on_cost_exceeded=_reaction("on_cost_exceeded", on_cost_exceeded),
+        labels={str(name): str(value) for name, value in (labels or {}).items()},
+        spool=Path(kept) if kept else None,
+        **plain,
+    )
+
+
+def default_agent() -> str:
+    """A name for an agent that was given none: the program's, at this host."""
+    program = Path(sys.argv[0] if sys.argv else "").stem or "python"
+    return f"{program}@{socket.gethostname()}"
+
+
+def warn(message: str) -> None:
+    """Tell the programmer. Never raises, not even where warnings are errors."""
+    log.warning(message)
+    with contextlib.suppress(Warning):
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _seconds(name: str, value: Any, smallest: float) -> float | None:
+    if value is None:
+        return None
+    try:
+        return min(max(float(value), smallest), LONGEST)
+    except (TypeError, ValueError):
+        warn(f"clevagent: {name}={value!r} is not a number of seconds; the default is used.")
+        return None
+
+
+def _dollars(value: Any) -> float | None:
+    try:
+        return None if value is None else max(0.0, float(value))
+    except (TypeError, ValueError):
+        warn(f"clevagent: cost_limit_usd={value!r} is not a number of US dollars; no limit is set.")
+        return None
+
+
+def _reaction(name: str, value: Reaction) -> Reaction:
+    if callable(value) or value in NAMED_REACTIONS:
+        return value
+    warn(f"clevagent: {name}={value!r} is not one of {', '.join(NAMED_REACTIONS)} or a callable; alert_only is used.")
+    return "alert_only"

@@ -1,0 +1,138 @@
+"""From what was counted to a heartbeat as the server reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from datetime import datetime, timezone
+from typing import Any
+
+from clevagent.ledger import Ledger, Page, Wait
+from clevagent.log import once
+from clevagent.options import Options
+from clevagent.outbox import Sealed
+from clevagent.redact import redacted
+from clevagent.transport import encode
+from clevagent.version import AGENT
+
+# What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
+ARGS_LONGEST, MESSAGE_LONGEST, CUSTOM_LONGEST, NAME_LONGEST = 200, 2_000, 32_000, 200
+# Progress older than this, in seconds, is told by its age: it did not happen as the heartbeat comes in.
+FRESH = 2.0
+
+
+class Sealer:
+    """Numbers the heartbeats of one process. `instance` tells it from the agent's other and earlier processes."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.renew()
+
+    def renew(self) -> None:
+        """A new process begins."""
+        self.instance = f"{socket.gethostname()[:30]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._seq = 0
+
+    def seal(self, page: Page, ledger: Ledger, now: float, wall: float) -> Sealed:
+        """A heartbeat of a page that is ended. What was counted but is too small to send counts on."""
+        counted = page.tally.seal()
+        ledger.give_back(page.tally)
+        self._seq += 1
+        made = wall - (now - page.at)
+        fields = {**self._who(page.status, made), **self._state(ledger), **_cut(counted)}
+        sealed = Sealed({name: value for name, value in fields.items() if value is not None}, page.at, made)
+        sealed.progress = page.tally.progress
+        if "waiting" in fields:  # a null says that the wait is over
+            sealed.fields["waiting"] = fields["waiting"]
+        sealed.size = len(encode(sealed.fields))
+        return sealed
+
+    def _who(self, status: str, made: float) -> dict[str, Any]:
+        options = self._options
+        first = {"labels": dict(options.labels) or None} if self._seq == 1 else {}
+        return {
+            "agent": options.agent,
+            "status": status,
+            "beat_id": uuid.uuid4().hex,
+            "seq": self._seq,
+            "instance": self.instance,
+            "sdk": AGENT,
+            "sent_at": _moment(made),
+            "interval": options.interval,
+            "agent_type": options.agent_type,
+            "cost_limit_usd": options.cost_limit_usd,
+            "progress_timeout": options.progress_timeout,
+            **first,
+        }
+
+    def _state(self, ledger: Ledger) -> dict[str, Any]:
+        state: dict[str, Any] = {"iteration_count": ledger.iteration, "memory_mb": memory_mb()}
+        state["iteration_ms"], ledger.iteration_ms = ledger.iteration_ms, None
+        if ledger.prompts_changed:
+            state["prompt_hashes"], ledger.prompts_changed = list(ledger.prompts), False
+        if ledger.wait is not None or ledger.wait_changed:
+            state["waiting"], ledger.wait_changed = _waiting(ledger.wait), False
+        return state
+
+
+def wire(beat: Sealed, last_progress: float | None, now: float) -> dict[str, Any]:
+    """The heartbeat as it is sent now. An agent that never said when it progresses leaves that to the server."""
+    if last_progress is None or beat.reduced:
+        return beat.fields
+    if beat.progress and now - beat.at < FRESH:
+        return {**beat.fields, "progress": True}
+    return {**beat.fields, "progress": False, "progress_age": round(max(0.0, now - last_progress), 3)}
+
+
+def memory_mb() -> float | None:
+    """What this process holds in memory, in MiB; None where /proc does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - half the time of a Path, at every heartbeat
+            pages = int(file.read().split()[1])
+        return round(pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576, 1)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def _waiting(wait: Wait | None) -> dict[str, Any] | None:
+    if wait is None:
+        return None
+    return {"for": wait.what, "until": _moment(wait.until.timestamp()) if wait.until else None}
+
+
+def _moment(wall: float) -> str:
+    return datetime.fromtimestamp(wall, timezone.utc).isoformat()
+
+
+def _cut(counted: dict[str, Any]) -> dict[str, Any]:
+    """Texts as long as the server keeps them, without secrets; what it could not store is left out."""
+    if "message" in counted:
+        counted["message"] = clean(counted["message"], MESSAGE_LONGEST)
+    if "custom_data" in counted:
+        counted["custom_data"] = _custom(counted["custom_data"])
+    for call in counted.get("tool_call_log", ()):
+        call["name"] = clean(call["name"], NAME_LONGEST)
+        if call.get("args"):
+            call["args"] = clean(call["args"], ARGS_LONGEST)
+    return counted
+
+
+def clean(text: Any, longest: int) -> str:
+    """A text that can be stored: no secrets, no NUL, no half characters, not too long."""
+    # Cut generously first: looking for secrets in megabytes would take time.
+    whole = str(text)[: longest * 4].replace("\0", "")
+    return redacted(whole.encode("utf-8", "replace").decode())[:longest]
+
+
+def _custom(data: Any) -> str | None:
+    try:
+        text = data if isinstance(data, str) else json.dumps(data, default=str, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        once(f"clevagent: custom data that is no JSON was left out ({error})")
+        return None
+    if len(text) > CUSTOM_LONGEST:
+        once(f"clevagent: custom data of more than {CUSTOM_LONGEST:,} characters was left out")
+        return None
+    return clean(text, CUSTOM_LONGEST)

@@ -1,0 +1,116 @@
+"""What the server says of the agent, and what the program wanted done about it."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clevagent.log import log
+from clevagent.options import Options, Reaction
+
+Key = tuple[Any, Any]
+KINDS = {"loop_detected": "loop", "cost_exceeded": "cost"}
+TOLD_MOST = 1000
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a callable given as `on_loop` or `on_cost_exceeded` is called.
+
+    `kind` is "loop" or "cost", `text` a sentence with the evidence, `url` the incident's page.
+    """
+
+    kind: str
+    text: str
+    incident: int | None = None
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Verdicts:
+    """Hears each answer. A reaction is had once per incident, on the thread that reports."""
+
+    def __init__(self, options: Options, stop: Callable[[str, float | None], None]) -> None:
+        self._reactions: dict[str, Reaction] = {"loop": options.on_loop, "cost": options.on_cost_exceeded}
+        self._stop = stop
+        self._grace = options.stop_grace
+        self._told: list[Key] = []
+        self._flagged: Key | None = None
+        self.hold = False
+
+    @property
+    def should_stop(self) -> bool:
+        return self.hold or self._flagged is not None
+
+    def heard(self, answer: Any) -> None:
+        """Take in the answer to one heartbeat."""
+        if not isinstance(answer, dict):
+            return
+        incident = answer.get("incident")
+        incident = incident if isinstance(incident, dict) else {}
+        self.hold = answer.get("hold") is True
+        kind = KINDS.get(str(answer.get("warning")))
+        key = (incident.get("id"), kind)
+        if kind is None:
+            # Told once, an incident stands until the answers no longer name it.
+            self._flagged = self._flagged if self._flagged and self._flagged[0] == incident.get("id") else None
+        elif key not in self._told:
+            self._told = [*self._told[-TOLD_MOST:], key]
+            self._react(key, Reason(kind, str(answer.get("reason") or kind), incident.get("id"), incident.get("url")))
+
+    def _react(self, key: Key, reason: Reason) -> None:
+        reaction = self._reactions[reason.kind]
+        log.warning("%s: %s", reason.kind, reason.text)
+        if callable(reaction):
+            _call(reaction, reason)
+        elif reaction != "alert_only":
+            self._flagged = key
+            if reaction != "flag":
+                self._stop(reason.text, self._grace if reaction == "force_stop" else None)
+
+
+def _call(reaction: Callable[..., Any], reason: Reason) -> None:
+    try:
+        reaction(*([reason] if _takes_one(reaction) else []))
+    except Exception:
+        log.exception("the callable for %s failed", reason.kind)
+
+
+def _takes_one(reaction: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(reaction).bind(None)
+        return True
+    except TypeError:
+        return False
+    except ValueError:  # a callable that does not tell what it takes
+        return False
+
+
+def stop_program(why: str, force_after: float | None) -> None:
+    """End the program as Ctrl-C does: KeyboardInterrupt in its main thread, so that `finally` blocks run.
+
+    With `force_after`, in seconds, it is ended hard when it is still there by then.
+    """
+    log.error("stopping the program: %s", why)
+    if force_after is not None:
+        timer = threading.Timer(force_after, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+    main = threading.main_thread()
+    if main.ident is None:
+        return
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL, None):
+        # Started in the background of a shell Ctrl-C is ignored: raise what it would have raised.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main.ident), ctypes.py_object(KeyboardInterrupt))
+    elif hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main.ident, signal.SIGINT)  # a real signal ends a sleep, too
+    else:
+        signal.raise_signal(signal.SIGINT)
