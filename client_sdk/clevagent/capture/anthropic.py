@@ -1,0 +1,45 @@
+"""Anthropic's SDK, from 0.18: messages and beta messages, also through Bedrock, Vertex and Foundry."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from clevagent.capture import stainless, streams
+from clevagent.capture.patch import Patch
+from clevagent.capture.stainless import Answer
+from clevagent.capture.usage import anthropic_counts, report
+
+MODULE = "anthropic._base_client"
+# The last four are how Bedrock and Vertex name the same call.
+MESSAGES = ("/messages", "/invoke", "/invoke-with-response-stream", ":rawPredict", ":streamRawPredict")
+
+
+def patches(module: Any) -> list[Patch]:
+    return stainless.patches(module, look)
+
+
+def look(answer: Answer) -> None:
+    """Count what this answer says was used, if anything."""
+    what = answer.data.get("type")
+    if what == "message" and answer.is_of(MESSAGES):
+        _report(answer.provider, answer.data, answer.data.get("usage"))
+    elif what == "message_start":
+        message = answer.data.get("message") or {}
+        _hold(answer, message, message.get("usage"))
+    elif what == "message_delta":
+        # Its counts are sums so far, and stand for those of the start.
+        _hold(answer, {}, answer.data.get("usage"))
+    elif what == "message_stop":
+        streams.finish(answer.response)
+
+
+def _hold(answer: Answer, message: dict[str, Any], usage: Any) -> None:
+    if isinstance(usage, dict):
+        streams.hold(answer.response, usage, functools.partial(_report, answer.provider, message))
+
+
+def _report(provider: str | None, message: dict[str, Any], usage: Any) -> None:
+    if isinstance(usage, dict):
+        counts = anthropic_counts(usage)
+        report(model=message.get("model"), provider=provider, call_id=message.get("id"), counts=counts)

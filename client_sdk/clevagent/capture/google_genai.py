@@ -1,0 +1,56 @@
+"""Google's SDK (google-genai), from 1.0: generate_content, its streams and chats, of the Gemini API and of Vertex."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from clevagent.capture import streams
+from clevagent.capture.patch import Patch
+from clevagent.capture.usage import google_counts, report
+
+MODULE = "google.genai.types"
+# A stream that has said nothing for so many seconds has been left.
+SILENCE = 60.0
+
+
+def patches(module: Any) -> list[Patch]:
+    """Every answer and every piece of a stream becomes an object in one class method."""
+    return [Patch(module.GenerateContentResponse, "_from_response", {"response", "kwargs"}, look)]
+
+
+def look(_: Any, call: dict[str, Any]) -> None:
+    """Count what this answer, or this piece of a stream, says was used, if it is the last."""
+    body, asked = call["response"], call["kwargs"]
+    usage = _either(body, "usageMetadata", "usage_metadata")
+    if not isinstance(usage, Mapping):
+        return
+    call_id = _either(body, "responseId", "response_id")
+    model = _either(body, "modelVersion", "model_version") or _either(asked or {}, "model", "model")
+
+    def tell(sums: dict[str, Any]) -> None:
+        name = str(model or "").rpartition("/")[2]
+        report(model=name, provider="google", call_id=call_id, counts=google_counts(sums))
+
+    if not call_id and _is_last(body):
+        tell(dict(usage))
+    elif call_id:
+        key = f"google {call_id}"
+        streams.keep(key, dict(usage), tell, _silent_since(time.monotonic()))
+        if _is_last(body):
+            streams.finish(key)
+
+
+def _is_last(body: Mapping[str, Any]) -> bool:
+    """Old releases drop the id: without one only a piece that says why it ended is known to be the last."""
+    candidates = body.get("candidates") or []
+    return not candidates or any(_either(each, "finishReason", "finish_reason") for each in candidates)
+
+
+def _silent_since(moment: float) -> Callable[[], bool]:
+    return lambda: time.monotonic() - moment > SILENCE
+
+
+def _either(body: Mapping[str, Any], first: str, second: str) -> Any:
+    return body.get(first) or body.get(second)

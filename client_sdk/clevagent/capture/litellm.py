@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+MODULE = "litellm"
+
+
+def patches(module):
+    return []

@@ -1,0 +1,42 @@
+"""Who is paid for a call: names as price lists use them."""
+
+from __future__ import annotations
+
+HOSTS = {
+    "api.anthropic.com": "anthropic",
+    "api.openai.com": "openai",
+    "openai.azure.com": "azure",
+    "cognitiveservices.azure.com": "azure",
+    "services.ai.azure.com": "azure",
+    "azure-api.net": "azure",
+    "amazonaws.com": "aws",
+    "api.aws": "aws",
+    "googleapis.com": "google",
+    "api.cerebras.ai": "cerebras",
+    "api.cohere.ai": "cohere",
+    "api.cohere.com": "cohere",
+    "api.deepseek.com": "deepseek",
+    "api.fireworks.ai": "fireworks",
+    "api.groq.com": "groq",
+    "api.minimax.io": "minimax",
+    "api.mistral.ai": "mistral",
+    "api.moonshot.ai": "moonshotai",
+    "api.moonshot.cn": "moonshotai",
+    "api.perplexity.ai": "perplexity",
+    "api.together.ai": "together",
+    "api.together.xyz": "together",
+    "api.voyageai.com": "voyageai",
+    "api.x.ai": "x-ai",
+    "api.z.ai": "zai",
+    "openrouter.ai": "openrouter",
+}
+CLASSES = {"Azure": "azure", "Bedrock": "aws", "Foundry": "azure", "Vertex": "google"}
+
+
+def provider_of(client: object, host: str) -> str | None:
+    """From where the request went, else from the client's class; None when neither tells, as with a gateway."""
+    for known, name in HOSTS.items():
+        if host == known or host.endswith(f".{known}"):
+            return name
+    classes = [cls.__name__ for cls in type(client).__mro__]
+    return next((name for word, name in CLASSES.items() if any(word in cls for cls in classes)), None)

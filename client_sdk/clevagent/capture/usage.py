@@ -1,0 +1,65 @@
+"""What one model call used, in the words of `clevagent.log_usage`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import clevagent
+
+Usage = Mapping[str, Any]
+
+
+def report(*, model: Any, provider: str | None, call_id: Any, counts: Mapping[str, int]) -> None:
+    """Count the call, unless nothing is known of it: unknown is not zero."""
+    if model and any(counts.values()):
+        clevagent.log_usage(model=str(model), provider=provider, call_id=call_id or None, **counts)
+
+
+def openai_counts(usage: Usage) -> dict[str, int]:
+    """Of OpenAI's chat, embeddings (prompt_tokens …) and responses (input_tokens …): both include what was cached."""
+    into = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    out = _details(usage, "completion_tokens_details", "output_tokens_details")
+    return {
+        "input_tokens": count(usage, "prompt_tokens", "input_tokens"),
+        "output_tokens": count(usage, "completion_tokens", "output_tokens"),
+        "cache_read_tokens": count(into, "cached_tokens") or count(usage, "prompt_cache_hit_tokens"),
+        "cache_write_tokens": count(into, "cache_write_tokens", "cache_creation_tokens"),
+        "reasoning_tokens": count(out, "reasoning_tokens"),
+    }
+
+
+def anthropic_counts(usage: Usage) -> dict[str, int]:
+    """Of Anthropic's messages, whose input_tokens leave out what was read from and written to the cache."""
+    read = count(usage, "cache_read_input_tokens")
+    write = count(usage, "cache_creation_input_tokens")
+    return {
+        "input_tokens": count(usage, "input_tokens") + read + write,
+        "output_tokens": count(usage, "output_tokens"),
+        "cache_read_tokens": read,
+        "cache_write_tokens": write,
+        "reasoning_tokens": count(_details(usage, "output_tokens_details"), "thinking_tokens"),
+    }
+
+
+def google_counts(usage: Usage) -> dict[str, int]:
+    """Of Google's usage metadata, whose candidates leave out the thoughts, and prompt the results of its own tools."""
+    thoughts = count(usage, "thoughtsTokenCount", "thoughts_token_count")
+    tools = count(usage, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
+    return {
+        "input_tokens": count(usage, "promptTokenCount", "prompt_token_count") + tools,
+        "output_tokens": count(usage, "candidatesTokenCount", "candidates_token_count") + thoughts,
+        "cache_read_tokens": count(usage, "cachedContentTokenCount", "cached_content_token_count"),
+        "reasoning_tokens": thoughts,
+    }
+
+
+def count(usage: Usage, *names: str) -> int:
+    """The first of these that is a number above zero, else 0."""
+    values = (usage.get(name) for name in names)
+    return next((int(value) for value in values if isinstance(value, (int, float)) and value > 0), 0)
+
+
+def _details(usage: Usage, *names: str) -> Usage:
+    found = (usage.get(name) for name in names)
+    return next((value for value in found if isinstance(value, Mapping)), {})
