@@ -13,7 +13,7 @@ from typing import Any
 
 from clevagent.version import VERSION
 
-from . import check, config, install, journal, status, target
+from . import backends, check, config, install, journal, status, target
 from .errors import Wrong
 from .supervise import Supervisor, open_store
 from .terminal import complain
@@ -58,13 +58,15 @@ def settings_of(given: argparse.Namespace) -> config.Settings:
     name = given.name or config.value(found, "name", str, "")
     interval = given.heartbeat_interval or config.value(found, "interval", float, config.INTERVAL)
     endpoint = given.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(found, "endpoint", str, "")
+    state = Path(given.state or config.value(found, "state", str, "") or config.default_state(name))
+    backends.keep_in(state.parent)
     return config.Settings(
         targets=config.checked([*named, *_from_file(found, given)]),
         api_key=_key(given, found),
         endpoint=config.endpoint_checked(endpoint or config.ENDPOINT),
         interval=config.interval_checked(interval),
         name=name or config.default_name(),
-        state=given.state or config.value(found, "state", str, "") or str(config.default_state(name)),
+        state=str(state),
         log_level=config.level_checked(given.log_level or config.value(found, "log_level", str, "INFO")),
     )
 

@@ -13,6 +13,8 @@ AGENT_LONGEST = 200
 NAME_LONGEST = 300
 # The published runner shortens `com.example.crypto.bot` to `crypto.bot`, and leaves `research-agent.service` alone.
 DOTS_KEPT = 1
+# What begins so selects several targets, which name their agents themselves; its `=` belongs to the label.
+SELECTION = "label:"
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ def parse(text: str) -> Target:
     kind, colon, rest = text.partition(":")
     if not colon or not kind.strip():
         raise Wrong(f"--watch {text}: write TYPE:TARGET, for example systemd:research-agent.service")
-    name, _, agent = rest.rpartition("=") if "=" in rest else (rest, "", None)
-    if agent is not None and not agent.strip():
+    name, equals, agent = (rest, "", "") if "=" not in rest or rest.startswith(SELECTION) else rest.rpartition("=")
+    if equals and not agent.strip():
         raise Wrong(f"--watch {text}: the agent's name after = is empty; write {kind}:{name}=NAME, or leave out the =")
-    return made(kind.strip(), name.strip(), agent.strip() if agent else None)
+    return made(kind.strip(), name.strip(), agent.strip() or None)
 
 
 def made(kind: str, name: str, agent: str | None = None, **settings: Any) -> Target:

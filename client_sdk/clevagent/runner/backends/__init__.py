@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ..errors import Wrong
-from . import systemd
-from .base import Backend
+from pathlib import Path
 
-ALL: tuple[Backend, ...] = (systemd,)
+from ..errors import Wrong
+from . import launchd, process, systemd
+from .base import Backend, Starter
+
+ALL: tuple[Backend, ...] = (systemd, launchd, process.BACKEND)
 BY_KIND: dict[str, Backend] = {backend.KIND: backend for backend in ALL}
 
 
@@ -15,3 +17,10 @@ def of(kind: str) -> Backend:
     if kind not in BY_KIND:
         raise Wrong(f"{kind}: is no known type of target; write one of {', '.join(BY_KIND)} before the colon")
     return BY_KIND[kind]
+
+
+def keep_in(folder: Path) -> None:
+    """Where backends that start targets themselves may keep what they need to know them again."""
+    for backend in ALL:
+        if isinstance(backend, Starter):
+            backend.folder = folder

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol, Union, runtime_checkable
 
 from ..target import Target
@@ -91,7 +92,12 @@ class Finder(Protocol):
 
 @runtime_checkable
 class Starter(Protocol):
-    """A backend that starts some of its targets itself, such as the process of a command in the TOML file."""
+    """A backend that starts some of its targets itself, such as the process of a command in the TOML file.
+
+    `folder` is where it may keep what the runner after this one needs to know them again; set before anything else.
+    """
+
+    folder: Path
 
     def begin(self, target: Target) -> None:
         """Called once when the runner starts, unless a stop holds: start it if it is this backend's to start."""

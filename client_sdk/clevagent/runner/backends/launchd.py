@@ -1,0 +1,110 @@
+"""launchd jobs: `gui/UID/LABEL`, `user/UID/LABEL`, `system/LABEL`, or the bare LABEL.
+
+A bare label is the system's when the runner is root, else one of the user's session. `launchctl print` is made for
+people, so only the four lines that have long been there are read from it, and whatever else it says is "unknown".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..program import Ran, run
+from ..target import Target
+from .base import Evidence, Observation, Outcome, State
+
+KIND = "launchd"
+OPTIONS = ("plist",)
+DOMAIN = re.compile(r"(gui/\d+|user/\d+|system)/(.+)")
+LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+# launchctl's exit code for a service that is not loaded.
+NOT_FOUND = 113
+LINE = re.compile(r"^\t(state|pid|last exit code|runs|path) = (.*)$", re.MULTILINE)
+EVIDENCE = {"state": "state", "pid": "pid", "last exit code": "last_exit_code", "runs": "runs"}
+# Where jobs are kept, by launchd.plist(5).
+FOLDERS = ("~/Library/LaunchAgents", "/Library/LaunchAgents", "/Library/LaunchDaemons")
+LOOK_WITHIN = 5.0
+TEXT_LONGEST = 200
+
+
+def complaint(target: Target) -> str:
+    """What is wrong with the label."""
+    label = _service(target).rpartition("/")[2]
+    if not LABEL.fullmatch(label) or not DOMAIN.fullmatch(_service(target)):
+        return f"{target}: write launchd:LABEL, launchd:gui/UID/LABEL or launchd:system/LABEL"
+    return "" if isinstance(target.options.get("plist", ""), str) else f"{target}: plist must be a path"
+
+
+def check(target: Target, timeout: float) -> Observation:
+    """What `launchctl print` says of the job."""
+    ran = run(("launchctl", "print", _service(target)), timeout)
+    if ran.code == NOT_FOUND:
+        return _not_loaded(target)
+    if not ran.ok:
+        return Observation(State.UNKNOWN, why=_said(ran))
+    found = {name: text.strip()[:TEXT_LONGEST] for name, text in reversed(LINE.findall(ran.output))}
+    evidence: Evidence = {EVIDENCE[name]: _plain(found[name]) for name in EVIDENCE if name in found}
+    state = found.get("state", "")
+    if state == "running":
+        return Observation(State.RUNNING, evidence)
+    if state not in ("not running", "waiting"):
+        return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'nothing of its state'}")
+    code = found.get("last exit code", "")
+    why = f"launchd says {state}" + (f", last exit code {code}" if code else "")
+    return Observation(State.STOPPED, evidence, why, ended=code == "0")
+
+
+def restart(target: Target, timeout: float) -> Outcome:
+    """Kill and start it; load it first when it is not loaded, as after a stop."""
+    service = _service(target)
+    if run(("launchctl", "print", service), LOOK_WITHIN).code == NOT_FOUND:
+        plist = _plist(target)
+        if plist is None:
+            return Outcome(
+                False, f"{service} is not loaded and its plist is not known; name it as plist in the TOML file"
+            )
+        ran = run(("launchctl", "bootstrap", service.rpartition("/")[0], str(plist)), timeout)
+        if not ran.ok:
+            return Outcome(False, _said(ran))
+    ran = run(("launchctl", "kickstart", "-k", service), timeout)
+    return Outcome(True, f"launchctl restarted {service}") if ran.ok else Outcome(False, _said(ran))
+
+
+def stop(target: Target, timeout: float) -> Outcome:
+    """Unload it: a job that is only killed is started again by its KeepAlive."""
+    service = _service(target)
+    if _plist(target) is None:
+        message = f"{service} is not stopped, because its plist is not known and it could not be loaded again"
+        return Outcome(False, f"{message}; name it as plist in the TOML file")
+    ran = run(("launchctl", "bootout", service), timeout)
+    if ran.ok or ran.code == NOT_FOUND:
+        return Outcome(True, f"launchctl unloaded {service}")
+    return Outcome(False, _said(ran))
+
+
+def _service(target: Target) -> str:
+    if DOMAIN.fullmatch(target.name):
+        return target.name
+    return f"system/{target.name}" if os.geteuid() == 0 else f"gui/{os.getuid()}/{target.name}"
+
+
+def _plist(target: Target) -> Path | None:
+    label = _service(target).rpartition("/")[2]
+    places = [target.options["plist"]] if target.options.get("plist") else [f"{each}/{label}.plist" for each in FOLDERS]
+    return next((path for path in (Path(place).expanduser() for place in places) if path.exists()), None)
+
+
+def _not_loaded(target: Target) -> Observation:
+    plist = _plist(target)
+    if plist is None:
+        return Observation(State.UNKNOWN, why=f"launchd knows no {_service(target)}", missing=True)
+    return Observation(State.STOPPED, why=f"{plist} is not loaded: somebody unloaded it", ended=True)
+
+
+def _plain(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
+
+
+def _said(ran: Ran) -> str:
+    return ran.why if ran.code is None else f"launchctl: {ran.why}"

@@ -1,0 +1,245 @@
+"""Plain processes: a PID file (a path that begins with `/` or `~`), or an exact command line.
+
+Only a process that the runner started itself, from `command` in the TOML file, can be restarted or stopped: for any
+other the runner does not know how it is to be started again. A process is known by its id and its start, so that
+another one that got the same id is not taken for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .. import processes
+from ..processes import Process
+from ..target import Target
+from .base import Evidence, Observation, Outcome, State
+
+log = logging.getLogger(__name__)
+
+KIND = "process"
+OPTIONS = ("command", "cwd", "env", "log", "stop_within")
+# A process writes its PID file after it started; file systems and clocks count in their own steps.
+FILE_SLACK = 2.0
+# Seconds from SIGTERM to SIGKILL, as systemd's and Docker's defaults lie between 10 and 90.
+STOP_WITHIN = 15.0
+# A process that ends this soon after its start has not started.
+SETTLES = 1.0
+PAUSE = 0.05
+LOOK_WITHIN = 5.0
+
+
+class Processes:
+    """Remembers the children of this runner; what it started is kept in `folder`, for the runner after it."""
+
+    KIND = KIND
+    OPTIONS = OPTIONS
+
+    def __init__(self) -> None:
+        self.folder = Path("/nonexistent")
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: dict[str, int] = {}
+
+    def complaint(self, target: Target) -> str:
+        """What is wrong with the options."""
+        command = target.options.get("command")
+        if command is not None and not _is_texts(command):
+            return f'{target}: command must be a list of texts, as in command = ["python3", "agent.py"]'
+        if target.options and command is None:
+            return f"{target}: {', '.join(target.options)} means nothing without command"
+        env = target.options.get("env", {})
+        if not isinstance(env, dict) or not all(isinstance(text, str) for text in env.values()):
+            return f"{target}: env must be a table of texts"
+        wait = target.options.get("stop_within", STOP_WITHIN)
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= 600:
+            return f"{target}: stop_within must be from 0 to 600 seconds"
+        wrong = next((key for key in ("cwd", "log") if not isinstance(target.options.get(key, ""), str)), None)
+        return f"{target}: {wrong} must be a path" if wrong else ""
+
+    def begin(self, target: Target) -> None:
+        """Start it, if it is this runner's to start and does not run yet."""
+        if "command" in target.options and self._own(target) is None:
+            outcome = self.restart(target, SETTLES)
+            log.log(logging.INFO if outcome.ok else logging.ERROR, "%s: %s", target, outcome.message)
+
+    def check(self, target: Target, timeout: float) -> Observation:
+        """Whether it runs, by its id and its start."""
+        try:
+            if "command" in target.options:
+                return self._check_own(target)
+            if target.name.startswith(("/", "~")):
+                return _check_file(Path(target.name).expanduser(), timeout)
+            return _check_command(target.name, timeout)
+        except OSError as error:
+            return Observation(State.UNKNOWN, why=f"processes cannot be seen: {error.strerror or error}")
+
+    def restart(self, target: Target, timeout: float) -> Outcome:
+        """End what runs of it, and start it anew."""
+        if "command" not in target.options:
+            return Outcome(False, _not_ours(target))
+        stopped = self._end(target, timeout)
+        return self._start(target) if stopped.ok else stopped
+
+    def stop(self, target: Target, timeout: float) -> Outcome:
+        """SIGTERM, and SIGKILL when that was not enough; to its whole group."""
+        if "command" not in target.options:
+            return Outcome(False, _not_ours(target))
+        return self._end(target, timeout)
+
+    def permission(self, target: Target, timeout: float) -> str:
+        """Only what the runner starts can it restart."""
+        return "" if "command" in target.options else _not_ours(target)
+
+    def _check_own(self, target: Target) -> Observation:
+        found = self._own(target)
+        if found is not None:
+            return Observation(State.RUNNING, _evidence(found))
+        code = self._ended.get(str(target))
+        if code is None:
+            return Observation(State.STOPPED, why="it does not run")
+        said = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return Observation(State.STOPPED, {"ExitCode": code}, f"it {said}", ended=code == 0)
+
+    def _own(self, target: Target) -> Process | None:
+        """The process that this runner, or the one before it, started; None when it does not run."""
+        child = self._children.get(str(target))
+        if child is not None and child.poll() is not None:
+            self._ended[str(target)] = child.returncode
+            return None
+        pid, mark = self._kept(target)
+        now = processes.find(pid, LOOK_WITHIN) if pid else None
+        return now if now is not None and now.mark == mark else None
+
+    def _start(self, target: Target) -> Outcome:
+        options = target.options
+        try:
+            child = _popen(options)
+        except (OSError, ValueError) as error:
+            return Outcome(False, f"{options['command'][0]} could not be started: {error}")
+        self._children[str(target)] = child
+        self._ended.pop(str(target), None)
+        self._keep(target, processes.find(child.pid, LOOK_WITHIN))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(SETTLES)
+            return Outcome(False, f"started, and ended at once with exit code {child.returncode}")
+        return Outcome(True, f"started as process {child.pid}")
+
+    def _end(self, target: Target, timeout: float) -> Outcome:
+        found = self._own(target)
+        if found is None:
+            return Outcome(True, "it did not run")
+        patience = min(float(target.options.get("stop_within", STOP_WITHIN)), max(0.0, timeout - SETTLES))
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, SETTLES)):
+            _signal(found.pid, number)
+            if self._is_gone(target, seconds):
+                return Outcome(True, f"process {found.pid} ended by {number.name}")
+        return Outcome(False, f"process {found.pid} does not end, not even by SIGKILL")
+
+    def _is_gone(self, target: Target, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self._own(target) is not None:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(PAUSE)
+        return True
+
+    def _file(self, target: Target) -> Path:
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in target.agent)
+        return self.folder / f"process-{plain}.json"
+
+    def _kept(self, target: Target) -> tuple[int, str]:
+        try:
+            found = json.loads(self._file(target).read_text())
+            return int(found["pid"]), str(found["mark"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, ""
+
+    def _keep(self, target: Target, process: Process | None) -> None:
+        if process is None:
+            return
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            beside = self._file(target).with_suffix(".new")
+            beside.write_text(json.dumps({"pid": process.pid, "mark": process.mark}))
+            beside.replace(self._file(target))
+        except OSError as error:
+            log.error("%s: its process id cannot be kept: %s", target, error)
+
+
+def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """In a session of its own: Ctrl-C for the runner is not for it, and a stop reaches its children."""
+    with contextlib.ExitStack() as stack:
+        output: Any = subprocess.DEVNULL
+        if options.get("log"):
+            output = stack.enter_context(Path(options["log"]).expanduser().open("ab"))
+        return subprocess.Popen(
+            options["command"],
+            cwd=options.get("cwd"),
+            env={**_without_ours(), **options.get("env", {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _without_ours() -> dict[str, str]:
+    """The environment without what is meant for the runner alone: systemd would take the child's words for its own."""
+    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "STATE_DIRECTORY", "JOURNAL_STREAM", "INVOCATION_ID")
+    return {name: text for name, text in os.environ.items() if name not in ours}
+
+
+def _check_file(path: Path, timeout: float) -> Observation:
+    try:
+        text, written = path.read_text(errors="replace").split(), path.stat().st_mtime
+    except FileNotFoundError:
+        return Observation(State.STOPPED, why=f"there is no PID file {path}")
+    if not text or not text[0].isdigit():
+        return Observation(State.UNKNOWN, why=f"{path} holds no process id")
+    found = processes.find(int(text[0]), timeout)
+    if found is None:
+        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended")
+    if found.started > written + FILE_SLACK:
+        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another one has its id now")
+    return Observation(State.RUNNING, _evidence(found))
+
+
+def _check_command(command: str, timeout: float) -> Observation:
+    found = [each for each in processes.every(timeout) if each.command == command]
+    if not found:
+        return Observation(State.STOPPED, why="no process has this command line")
+    more: Evidence = {"processes": len(found)} if len(found) > 1 else {}
+    return Observation(State.RUNNING, {**_evidence(min(found, key=lambda each: each.started)), **more})
+
+
+def _evidence(found: Process) -> Evidence:
+    return {"pid": found.pid, "started": datetime.fromtimestamp(found.started, timezone.utc).isoformat()}
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """To the group, which is the process's own, since it began a session."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _is_texts(command: Any) -> bool:
+    return isinstance(command, list) and bool(command) and all(isinstance(word, str) and word for word in command)
+
+
+def _not_ours(target: Target) -> str:
+    return (
+        f"{target.name} was not started by this runner, so it does not know how to start it again: give its command "
+        "in the TOML file, or let systemd, launchd or Docker run it"
+    )
+
+
+BACKEND = Processes()
