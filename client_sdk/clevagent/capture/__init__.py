@@ -50,6 +50,12 @@ def settle(everything: bool = False) -> None:
     streams.settle(everything)
 
 
+def watches(sdk: str) -> bool:
+    """Whether the model calls of this SDK are counted by themselves; `sdk` is its package's name, e.g. "openai"."""
+    with _lock:
+        return any(str(getattr(patch.owner, "__module__", "")).partition(".")[0] == sdk for patch in _patches)
+
+
 def _apply(patches_of: Callable[[Any], list[Patch]], module: ModuleType) -> None:
     with _lock:
         if _installed:
