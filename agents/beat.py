@@ -24,6 +24,8 @@ CALLS_MOST: Final = 50
 PROMPTS_MOST: Final = 20
 LABELS_MOST: Final = 20
 USAGE_MOST: Final = 200
+EVIDENCE_MOST: Final = 20
+EVIDENCE_LONGEST: Final = 300
 # Above these a number is a mistake: a billion tokens, a million dollars or a terabyte of memory between two beats.
 TOKENS_MOST: Final = 1_000_000_000
 COST_MOST: Final = 1_000_000.0
@@ -98,6 +100,8 @@ class Beat(msgspec.Struct):
     cost_limit_usd: float | None = None
     waiting: Waiting | msgspec.UnsetType | None = msgspec.UNSET
     labels: dict[str, str] | None = None
+    # What a runner sees of its target from outside, by short names.
+    evidence: dict[str, str | int | float | bool | None] | None = None
     # Hash of the body as it came: an old client's second copy is recognised by it.
     body_hash: int = 0
 
@@ -118,8 +122,13 @@ class Beat(msgspec.Struct):
 
     @property
     def by_runner(self) -> bool:
-        """Whether a runner reports from outside: only runners name a restart type, and they say nothing of progress."""
+        """Whether a runner reports from outside: only runners name a restart type."""
         return self.restart_type is not None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether a runner says that it cannot look. It knows nothing of its target, so it says nothing of it."""
+        return self.by_runner and self.status == "warning"
 
     def content(self) -> dict[str, Any] | None:
         """What is kept beside the numbers: texts, calls, usage, custom data. None when there is nothing."""
@@ -129,6 +138,7 @@ class Beat(msgspec.Struct):
             "usage": self.usage or None,
             "custom": self.custom_data,
             "labels": self.labels or None,
+            "evidence": self.evidence or None,
             "seq": self.seq,
             "sent_at": self.sent_at,
             "sdk": self.sdk,
@@ -214,11 +224,18 @@ def _cut(beat: Beat) -> None:
     beat.sdk = beat.sdk[:50] if beat.sdk else None
     beat.tool_call_log = beat.tool_call_log[-CALLS_MOST:] if beat.tool_call_log else None
     beat.prompt_hashes = [text[:64] for text in beat.prompt_hashes[-PROMPTS_MOST:]] if beat.prompt_hashes else None
+    beat.evidence = _short_evidence(beat.evidence) if beat.evidence else None
     for call in beat.tool_call_log or ():
         call.name = call.name[:ARGS_LONGEST]
         call.args = call.args[:ARGS_LONGEST] if call.args is not None else None
         call.args_hash = call.args_hash[:64] if call.args_hash else None
         call.result_hash = call.result_hash[:64] if call.result_hash else None
+
+
+def _short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The first of them, each cut to what a page can show."""
+    kept = list(evidence.items())[:EVIDENCE_MOST]
+    return {name[:50]: value[:EVIDENCE_LONGEST] if isinstance(value, str) else value for name, value in kept}
 
 
 def _refuse_nul(beat: Beat) -> None:

@@ -26,6 +26,8 @@ WAIT_LONGEST: Final = timedelta(hours=24)
 # A share of the daily limit from which each beat is looked at, so that a budget is never more than one beat late.
 BUDGET_NEAR: Final = 0.8
 TOLD_MOST: Final = 5
+# What a runner that cannot look does not change: it knows nothing better.
+LASTING: Final = ("error", "shutdown")
 RUNNER_SAYS_DOWN: Final = ("Not responding", "Restart attempted")
 
 
@@ -131,9 +133,11 @@ class Folded:
 
 
 WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
-# The first beat of a new process; a runner finds a stopped agent not running; a last beat of one that crashed.
+# The first beat of a new process; a runner finds a stopped agent not running; a runner that cannot look; a last beat of
+# one that crashed.
 STARTED: Final = "started"
 EXPECTED: Final = "expected"
+BLIND: Final = "blind"
 DYING: Final = "dying"
 # After its crash beat the published client waits a second for it to get out, and its background beats go on meanwhile.
 LAST_BREATH: Final = timedelta(seconds=1.25)
@@ -170,6 +174,8 @@ def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
 def _note(hot: Hot, beat: Beat, at: datetime) -> str | None:
     if hot.reported == "shutdown" and beat.status == "error" and says_down(hot, beat):
         return EXPECTED
+    if beat.is_blind:
+        return BLIND
     if hot.crashed and _is_background(beat) and hot.last_beat_at and at - hot.last_beat_at <= LAST_BREATH:
         return DYING
     return STARTED if not beat.by_runner and _started_anew(hot, beat) else None
@@ -190,7 +196,8 @@ def _is_background(beat: Beat) -> bool:
 
 
 def _is_another(hot: Hot, beat: Beat) -> bool:
-    return bool(beat.instance) and beat.instance != hot.instance
+    """Another process of the agent; a runner beside it has an instance of its own, which says nothing of the agent."""
+    return not beat.by_runner and bool(beat.instance) and beat.instance != hot.instance
 
 
 def _forget_told(hot: Hot, beat: Beat, note: str | None) -> None:
@@ -227,12 +234,13 @@ def _remember_body(hot: Hot, beat: Beat, moment: Moment, *, resent: bool) -> Non
 def _is_progress(hot: Hot, beat: Beat) -> bool:
     """Evidence of work: said so by our client, else anything new in what old clients send.
 
-    A stuck main loop goes on sending its old counter and its old five prompts, so a re-sent one counts for nothing.
+    A stuck main loop goes on sending its old counter and its old five prompts, so a re-sent one counts for nothing. Of
+    a runner only what its probe says counts: its own words are no work of the agent.
     """
-    if beat.status in ("error", "shutdown") or beat.by_runner:
+    if beat.status in ("error", "shutdown"):
         return False
-    if beat.progress is not None:
-        return beat.progress
+    if beat.progress is not None or beat.by_runner:
+        return bool(beat.progress)
     if beat.tokens or beat.cost or beat.tool_calls:
         return True
     return (
@@ -295,7 +303,7 @@ def _limit(hot: Hot, beat: Beat) -> int | None:
 
 def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
     """Keep what the beat said for comparing with the next; what it left out stays as it was."""
-    if note not in (EXPECTED, DYING):
+    if note not in (EXPECTED, DYING) and not (note == BLIND and hot.reported in LASTING):
         hot.reported = beat.status
         hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
     hot.iteration = hot.iteration if beat.iteration_count is None else int(beat.iteration_count)
@@ -303,7 +311,7 @@ def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
     hot.prompts_hash = _hash_list(beat.prompt_hashes) if beat.prompt_hashes else hot.prompts_hash
     hot.calls_hash = _hash_calls(beat) if beat.tool_call_log else hot.calls_hash
     hot.memory_mb = hot.memory_mb if beat.memory_mb is None else beat.memory_mb
-    hot.instance = beat.instance or hot.instance
+    hot.instance = hot.instance if beat.by_runner else beat.instance or hot.instance
     hot.declared_interval = beat.interval or hot.declared_interval
     hot.declared_progress_timeout = beat.progress_timeout or hot.declared_progress_timeout
     hot.cost_limit = _limit(hot, beat)
@@ -326,7 +334,7 @@ def _remember_wait(hot: Hot, beat: Beat) -> None:
         begun = hot.waiting_until if what == hot.waiting_for else None
         until = beat.waiting.until or begun or at + WAIT_LONGEST
         hot.waiting_for, hot.waiting_until = what, max(at - WAIT_LONGEST, min(until, at + WAIT_LONGEST))
-    elif beat.waiting is None or beat.progress or beat.status == "shutdown":
+    elif beat.waiting is None or (beat.progress and not beat.by_runner) or beat.status == "shutdown":
         hot.waiting_for, hot.waiting_until = "", min(hot.waiting_until, at) if hot.waiting_until else None
 
 
@@ -337,7 +345,8 @@ def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
         hot.runner = source
     elif beat.container_id and not hot.restart_type:
         hot.restart_type, hot.restart_target = "docker", beat.container_id
-    hot.runner_down = beat.status == "error" and says_down(hot, beat)
+    if not beat.is_blind:
+        hot.runner_down = beat.status == "error" and says_down(hot, beat)
 
 
 def says_down(hot: Hot, beat: Beat) -> bool:

@@ -22,7 +22,7 @@ from django.db.models import F
 
 from agents import clocks, incidents, rules, store, watch
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Signal, Status
-from agents.rules import together
+from agents.rules import outside, together
 from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding
 from teams.models import Project
 
@@ -135,6 +135,7 @@ def _seen(beat: Heartbeat) -> BeatSeen:
         beat.tokens,
         beat.cost,
         content.get("note") or "",
+        content.get("evidence") or {},
     )
 
 
@@ -185,6 +186,7 @@ def _facts(case: Case, kind: str, thresholds: dict[str, Any], now: datetime) -> 
         beats=case.beats,
         memory=case.memory.rules.get(kind, {}),
         thresholds=thresholds,
+        outside=outside.of(case.memory.rules.get(outside.KIND, {})),
     )
 
 

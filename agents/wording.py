@@ -62,14 +62,16 @@ def count(number: int) -> str:
 
 def label(name: str) -> str:
     """A name from evidence as people read it: `last_heartbeat_at` is `Last heartbeat`."""
-    return name.removesuffix("_at").removesuffix("_usd").replace("_", " ").capitalize()
+    plain = name.removesuffix("_at").removesuffix("_usd").replace("_", " ")
+    # Names like NRestarts are known as they are.
+    return plain.capitalize() if plain.islower() else plain
 
 
 def rows(evidence: dict[str, Any], zone: tzinfo) -> list[tuple[str, str]]:
-    """Evidence as label and text, without what is empty."""
-    return [
-        (label(name), said(name, value, zone)) for name, value in evidence.items() if value not in (None, "", [], {})
-    ]
+    """Evidence as label and text, without what is empty; of what a runner saw, each part by itself."""
+    own = [(name, value) for name, value in evidence.items() if name != "runner"]
+    facts = [*own, *(evidence.get("runner") or {}).items()]
+    return [(label(name), said(name, value, zone)) for name, value in facts if value not in (None, "", [], {})]
 
 
 def said(name: str, value: Any, zone: tzinfo) -> str:

@@ -89,6 +89,11 @@ class Heartbeat(serializers.Serializer[Any]):
     instance = serializers.CharField(required=False)
     sdk = serializers.CharField(required=False)
     interval = serializers.FloatField(required=False, min_value=1, help_text="Seconds until the next heartbeat.")
+    evidence = serializers.DictField(
+        child=serializers.JSONField(),
+        required=False,
+        help_text="What a runner sees of its target: at most 20 names with a text (300 characters), number or boolean.",
+    )
     progress = serializers.BooleanField(required=False, help_text="Whether this says “I moved”, not only “I exist”.")
     progress_age = serializers.FloatField(required=False, min_value=0, help_text="Seconds since the last progress.")
     progress_timeout = serializers.FloatField(required=False, min_value=5)

