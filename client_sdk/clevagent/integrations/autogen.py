@@ -1,0 +1,140 @@
+"""AutoGen in the style of 0.2: the packages pyautogen, and ag2 up to 0.14. For autogen-agentchat see `agentchat`.
+
+monitored_chat(user_proxy, assistant, message="Analyze this data")
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import clevagent
+from clevagent.integrations import report
+from clevagent.integrations.report import Calls, quiet
+
+# Tool calls remembered by their id, so that one which several agents are told of is reported once.
+TOLD_MOST = 1000
+# What AutoGen makes of a tool that raised, or that there is none of.
+FAILURE = "Error: "
+
+_calls = Calls()
+_told: OrderedDict[str, None] = OrderedDict()
+_counted: weakref.WeakKeyDictionary[Any, dict[str, tuple[int, int]]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def clevagent_reply_func(
+    recipient: Any, messages: list[Any] | None = None, sender: Any = None, config: Any = None
+) -> tuple[bool, None]:
+    """A reply function that reports, and leaves the reply to the others.
+
+    `agent.register_reply([Agent], clevagent_reply_func)`, on both sides of a chat; or use `monitored_chat`.
+    """
+    _observe(recipient, messages or [])
+    return False, None
+
+
+def monitored_chat(initiator: Any, recipient: Any, message: Any = None, **kwargs: Any) -> Any:
+    """The result of `initiator.initiate_chat(recipient, message=message, **kwargs)`, with both sides reporting."""
+    for agent in (initiator, recipient):
+        _register(agent)
+    report.step(f"autogen:chat started with {_name_of(recipient)}")
+    try:
+        result = initiator.initiate_chat(recipient, message=message, **kwargs)
+    except Exception as problem:
+        report.error("autogen:chat failed", repr(problem))
+        raise
+    finally:
+        _count(initiator)
+        _count(recipient)
+    report.step(f"autogen:chat completed with {_name_of(recipient)}")
+    return result
+
+
+def _register(agent: Any) -> None:
+    """Once, however many chats the agent has."""
+    try:
+        from autogen import Agent
+    except ImportError as problem:
+        raise report.missing("AutoGen 0.2", "'ag2[openai]<1'") from problem
+    known = getattr(agent, "_reply_func_list", [])
+    if all(entry.get("reply_func") is not clevagent_reply_func for entry in known):
+        agent.register_reply([Agent, None], clevagent_reply_func)
+
+
+@quiet
+def _observe(recipient: Any, messages: list[Any]) -> None:
+    _count(recipient)
+    last = messages[-1] if messages and isinstance(messages[-1], dict) else {}
+    for request in last.get("tool_calls") or []:
+        _begin(request)
+    for response in last.get("tool_responses") or []:
+        _end(response, messages)
+    report.step(f"autogen:{_name_of(recipient)} replies")
+
+
+def _begin(request: Any) -> None:
+    if request["id"] not in _told:
+        _calls.begin(request["id"], *_called(request))
+
+
+def _end(response: Any, messages: list[Any]) -> None:
+    """Report a tool's answer; where only this side reports, the question is earlier in the conversation."""
+    key, result = response["tool_call_id"], response.get("content")
+    with _lock:
+        if key in _told:
+            return
+        _told[key] = None
+        if len(_told) > TOLD_MOST:
+            _told.popitem(last=False)
+    ok = not str(result).startswith(FAILURE)
+    if not _calls.end(key, result, ok=ok):
+        asked = (call for message in reversed(messages) for call in message.get("tool_calls") or [])
+        name, args = next((_called(call) for call in asked if call["id"] == key), ("unknown_tool", None))
+        clevagent.log_tool_call(name, args=args, result=result, ok=ok)
+
+
+def _called(request: Any) -> tuple[str, Any]:
+    function = request["function"]
+    try:
+        return function["name"], json.loads(function["arguments"])
+    except (TypeError, ValueError):
+        return function["name"], function["arguments"]
+
+
+@quiet
+def _count(agent: Any) -> None:
+    """Report what the agent's model client has used since the last time; AutoGen keeps sums, by model, without ids."""
+    client = getattr(agent, "client", None)
+    sums = getattr(client, "actual_usage_summary", None)
+    if not isinstance(sums, dict):
+        return
+    now = {model: _sum_of(used) for model, used in list(sums.items()) if isinstance(used, dict)}
+    with _lock:
+        before = _counted.get(client, {})
+        _counted[client] = now
+    for model, (asked, answered) in now.items():
+        asked_before, answered_before = before.get(model, (0, 0))
+        new = {"input_tokens": asked - asked_before, "output_tokens": answered - answered_before}
+        if any(new.values()) and min(new.values()) >= 0:
+            report.usage(sdk=_sdk_of(agent), model=model, **new)
+
+
+def _sum_of(used: dict[str, Any]) -> tuple[int, int]:
+    return used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0
+
+
+def _sdk_of(agent: Any) -> str:
+    """The SDK that the agent's first model is spoken to with."""
+    config = getattr(agent, "llm_config", None) or {}
+    models = config.get("config_list") or [config]
+    first = models[0]
+    kind = first.get("api_type") if hasattr(first, "get") else getattr(first, "api_type", None)
+    return "openai" if kind in (None, "azure", "openai", "open_ai") else str(kind)
+
+
+def _name_of(agent: Any) -> str:
+    return str(getattr(agent, "name", "unknown"))

@@ -1,0 +1,138 @@
+"""Claude Agent SDK: hooks for its tools, and its messages, watched on their way to the program.
+
+async for message in watched(query(prompt="Mend the tests", options=watched_options())): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any
+
+import clevagent
+from clevagent.integrations import report
+from clevagent.integrations.report import Calls, Pace, quiet
+
+try:
+    from claude_agent_sdk import AssistantMessage, ClaudeAgentOptions, HookMatcher, ResultMessage
+except ImportError as problem:
+    raise report.missing("The Claude Agent SDK", "claude-agent-sdk") from problem
+
+Totals = dict[str, dict[str, Any]]
+# One for each client: its process tells running totals, over all the answers it gives.
+_totals: weakref.WeakKeyDictionary[Any, Totals] = weakref.WeakKeyDictionary()
+
+
+def watched_options(options: Any = None) -> Any:
+    """A copy of the options, or of the default ones, with hooks that report every tool call and decide nothing."""
+    given = options or ClaudeAgentOptions()
+    hooks = {event: list(matchers) for event, matchers in (given.hooks or {}).items()}
+    reporter = _Tools()
+    for event, hook in (
+        ("PreToolUse", reporter.begins),
+        ("PostToolUse", reporter.ended),
+        ("PostToolUseFailure", reporter.failed),
+    ):
+        hooks.setdefault(event, []).append(HookMatcher(hooks=[hook]))
+    return dataclasses.replace(given, hooks=hooks)
+
+
+async def watched(messages: AsyncIterable[Any], client: Any = None) -> AsyncIterator[Any]:
+    """The same messages, reported as they pass: steps, errors, and what the models used.
+
+    messages: from `query(…)`, or from `client.receive_response()` and the like; then `client` is that client.
+    """
+    totals: Totals = {} if client is None else _totals.setdefault(client, {})
+    watch = _Watch(totals)
+    try:
+        async for message in messages:
+            watch.saw(message)
+            yield message
+    except Exception as problem:
+        report.error("Claude failed", repr(problem))
+        raise
+
+
+class _Tools:
+    """The hooks. An empty answer is no opinion."""
+
+    def __init__(self) -> None:
+        self._calls = Calls()
+
+    async def begins(self, hook: Any, tool_use_id: str | None, context: Any) -> dict[str, Any]:
+        self._begin(hook)
+        return {}
+
+    async def ended(self, hook: Any, tool_use_id: str | None, context: Any) -> dict[str, Any]:
+        self._end(hook, hook.get("tool_response"), ok=True)
+        return {}
+
+    async def failed(self, hook: Any, tool_use_id: str | None, context: Any) -> dict[str, Any]:
+        self._end(hook, hook.get("error"), ok=False)
+        return {}
+
+    @quiet
+    def _begin(self, hook: Any) -> None:
+        self._calls.begin(hook.get("tool_use_id"), hook["tool_name"], hook.get("tool_input"))
+
+    @quiet
+    def _end(self, hook: Any, result: Any, ok: bool) -> None:
+        if not self._calls.end(hook.get("tool_use_id"), result, ok=ok):
+            args, ms = hook.get("tool_input"), hook.get("duration_ms")
+            clevagent.log_tool_call(hook["tool_name"], args=args, result=result, ms=ms, ok=ok)
+
+
+class _Watch:
+    """One stream of messages."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._pace = Pace()
+        self._answer: str | None = None
+
+    @quiet
+    def saw(self, message: Any) -> None:
+        self._pace.moves()
+        if isinstance(message, AssistantMessage):
+            self._answered(message)
+        elif isinstance(message, ResultMessage):
+            self._ended(message)
+
+    def _answered(self, message: Any) -> None:
+        """An answer of the model comes in several messages, one for each part of it."""
+        answer = getattr(message, "message_id", None)
+        if answer is None or answer != self._answer:
+            self._answer = answer
+            report.step(f"{message.model} answered")
+
+    def _ended(self, result: Any) -> None:
+        models = getattr(result, "model_usage", None)
+        if models:
+            for name, used in models.items():
+                self._count(name, used, f"{result.session_id}:{result.uuid}:{name}")
+        if result.is_error:
+            said = getattr(result, "errors", None) or result.result or result.subtype
+            report.error("Claude failed", said)
+
+    def _count(self, name: str, used: Any, call_id: str) -> None:
+        """Report what came on top of the last total. A smaller total is that of a new process: it is all new."""
+        before = self._totals.get(name, {})
+        if used.get("outputTokens", 0) < before.get("outputTokens", 0):
+            before = {}
+        self._totals[name] = dict(used)
+
+        def more(field: str) -> Any:
+            return max(0, (used.get(field) or 0) - (before.get(field) or 0))
+
+        read, write = more("cacheReadInputTokens"), more("cacheCreationInputTokens")
+        clevagent.log_usage(
+            model=used.get("canonicalModel") or name,
+            provider="anthropic",
+            input_tokens=more("inputTokens") + read + write,
+            output_tokens=more("outputTokens"),
+            cache_read_tokens=read,
+            cache_write_tokens=write,
+            cost_usd=more("costUSD") or None,
+            call_id=call_id,
+        )

@@ -1,0 +1,80 @@
+"""CrewAI: a step callback, and with it a listener to the crew's events, which tells of tools and model calls.
+
+crew = Crew(agents=[...], tasks=[...], step_callback=clevagent_step_callback)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import clevagent
+from clevagent.integrations import report
+from clevagent.integrations.report import quiet
+
+try:
+    from crewai import events
+except ImportError:  # The name stays importable without CrewAI, as it was when it was published.
+    events = None
+
+STEP_MOST = 160
+
+
+@quiet
+def clevagent_step_callback(step_output: Any) -> None:
+    """A step of an agent is done; the text is what the step came to."""
+    report.step(str(_text_of(step_output))[:STEP_MOST] if step_output else "step completed")
+
+
+def _text_of(step: Any) -> Any:
+    return getattr(step, "output", None) or getattr(step, "result", None) or step
+
+
+@quiet
+def _on_tool_finished(source: Any, event: Any) -> None:
+    ms = (event.finished_at - event.started_at).total_seconds() * 1000
+    failed = getattr(event, "failure", None) is not None
+    clevagent.log_tool_call(event.tool_name, args=event.tool_args, result=event.output, ms=ms, ok=not failed)
+
+
+@quiet
+def _on_tool_error(source: Any, event: Any) -> None:
+    clevagent.log_tool_call(event.tool_name, args=event.tool_args, result=repr(event.error), ok=False)
+
+
+@quiet
+def _on_llm_completed(source: Any, event: Any) -> None:
+    used = event.usage or {}
+    tokens = {
+        "input_tokens": used.get("prompt_tokens") or used.get("input_tokens") or 0,
+        "output_tokens": used.get("completion_tokens") or used.get("output_tokens") or 0,
+        "cache_read_tokens": used.get("cached_prompt_tokens") or 0,
+        "cache_write_tokens": used.get("cache_creation_tokens") or 0,
+        "reasoning_tokens": used.get("reasoning_tokens") or 0,
+    }
+    provider = getattr(source, "provider", None)
+    if any(tokens.values()):
+        known = getattr(event, "response_id", None)
+        model = event.model or "unknown"
+        report.usage(run_id=event.call_id, sdk=provider, call_id=known, model=model, provider=provider, **tokens)
+    clevagent.ping()
+
+
+@quiet
+def _on_llm_failed(source: Any, event: Any) -> None:
+    report.error("LLM error", event.error)
+
+
+def _listen() -> None:
+    """Once for the process: events come from every crew in it."""
+    handlers = {
+        events.ToolUsageFinishedEvent: _on_tool_finished,
+        events.ToolUsageErrorEvent: _on_tool_error,
+        events.LLMCallCompletedEvent: _on_llm_completed,
+        events.LLMCallFailedEvent: _on_llm_failed,
+    }
+    for kind, handler in handlers.items():
+        events.crewai_event_bus.on(kind)(handler)
+
+
+if events is not None:
+    _listen()

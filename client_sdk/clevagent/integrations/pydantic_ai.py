@@ -1,0 +1,52 @@
+"""Pydantic AI, from 2.0: a capability of an agent.
+
+agent = Agent("openai:gpt-5", capabilities=[ClevAgentCapability()])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import clevagent
+from clevagent.integrations import report
+from clevagent.integrations.report import quiet
+
+try:
+    from pydantic_ai.capabilities import AbstractCapability
+except ImportError as problem:
+    raise report.missing("Pydantic AI from 2.0", "'pydantic-ai-slim>=2'") from problem
+
+
+class ClevAgentCapability(AbstractCapability[Any]):
+    """Reports tool calls, model usage, steps and errors of the agents that have it, streamed or not."""
+
+    async def wrap_model_request(self, ctx: Any, *, request_context: Any, handler: Any) -> Any:
+        response = await handler(request_context)
+        _answered(response)
+        return response
+
+    async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:
+        async with clevagent.tool(call.tool_name, args) as running:
+            running.result = result = await handler(args)
+        return result
+
+    async def on_run_error(self, ctx: Any, *, error: BaseException) -> Any:
+        report.error("run failed", repr(error))
+        raise error
+
+
+@quiet
+def _answered(response: Any) -> None:
+    usage = response.usage
+    tokens = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.details.get("reasoning_tokens", 0),
+    }
+    model, provider = response.model_name or "unknown", response.provider_name
+    if any(tokens.values()):
+        sdk = None if provider is None else provider.partition("-")[0]
+        report.usage(sdk=sdk, call_id=response.provider_response_id, model=model, provider=provider, **tokens)
+    report.step(f"{model} answered")

@@ -1,0 +1,117 @@
+"""What the integrations share: they keep quiet, time calls across two callbacks, and number the steps they tell of."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import threading
+import time
+from typing import Any, Callable, TypeVar, cast
+
+import clevagent
+from clevagent import capture
+from clevagent.log import log
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Of calls whose end never came, so many are kept, and of a message so many characters.
+OPEN_MOST, MESSAGE_MOST = 1000, 200
+# Streams move many times a second; saying so this often, in seconds, is enough for every progress timeout.
+STREAM_PACE = 2.0
+
+_steps = itertools.count(1)
+
+
+def quiet(function: F) -> F:
+    """The same function or coroutine function, which logs what goes wrong inside instead of raising it."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            log.warning("clevagent: %s failed", function.__qualname__, exc_info=True)
+
+    @functools.wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await function(*args, **kwargs)
+        except Exception:
+            log.warning("clevagent: %s failed", function.__qualname__, exc_info=True)
+
+    return cast("F", awaited if inspect.iscoroutinefunction(function) else called)
+
+
+def missing(what: str, package: str) -> ImportError:
+    """What to raise where a framework is not installed."""
+    return ImportError(f"{what} is not installed, and this integration needs it: pip install {package}")
+
+
+def step(text: str) -> None:
+    """One step of the agent's work is done. Its number keeps it from looking like the same step said again."""
+    with clevagent.iteration():
+        clevagent.ping(message=f"{text} (step {next_step()})")
+
+
+def next_step() -> int:
+    return next(_steps)
+
+
+def error(text: str, problem: object) -> None:
+    """Something failed that the framework did not get over by itself, as far as can be seen."""
+    clevagent.ping(status="error", message=f"{text}: {problem}"[:MESSAGE_MOST])
+
+
+class Pace:
+    """Says that a stream moves, at most once in STREAM_PACE seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = -STREAM_PACE
+
+    def moves(self) -> None:
+        now = self._clock()
+        if now - self._said >= STREAM_PACE:
+            self._said = now
+            clevagent.ping()
+
+
+class Calls:
+    """Tool calls that begin in one callback and end in another, told apart by a key of the framework's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Any, Any] = {}
+
+    def begin(self, key: Any, name: str, args: Any) -> None:
+        call = clevagent.tool(name, args)
+        with self._lock:
+            if len(self._open) >= OPEN_MOST:
+                del self._open[next(iter(self._open))]
+            self._open[key] = call
+        call.begin()
+
+    def end(self, key: Any, result: Any = None, *, ok: bool = True) -> bool:
+        """Report the call; False for one whose beginning was not seen."""
+        with self._lock:
+            call = self._open.pop(key, None)
+        if call is None:
+            return False
+        call.result = result
+        call.end(None if ok else ToolFailedError())
+        return True
+
+
+class ToolFailedError(Exception):
+    """Stands for what a tool raised, where a framework tells only that it did."""
+
+
+def usage(*, run_id: Any = None, sdk: str | None = None, call_id: str | None = None, **tokens: Any) -> None:
+    """Report the tokens of one model call, see `clevagent.log_usage`, unless it is counted already.
+
+    `call_id` is the provider's id of the response. Where the framework does not tell it, `run_id` is the framework's
+    own id of the call, and the call is left to the capture of `sdk`, e.g. "openai", if that one is installed.
+    """
+    if call_id is None and sdk is not None and capture.watches(sdk):
+        return
+    clevagent.log_usage(call_id=call_id or (str(run_id) if run_id else None), **tokens)

@@ -1,0 +1,56 @@
+"""An agent of LangChain's: it asks, calls a tool, streams, fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import twice
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+
+from clevagent.integrations.langchain import ClevAgentCallbackHandler
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"sunny in {city}"
+
+
+@tool
+def broken(city: str) -> str:
+    """A tool that fails."""
+    raise ValueError(f"no such city: {city}")
+
+
+def model(**options: object) -> ChatOpenAI:
+    return ChatOpenAI(model="gpt-4o-mini", **options)
+
+
+def with_handler() -> dict[str, object]:
+    return {"callbacks": [ClevAgentCallbackHandler()]}
+
+
+def ask() -> None:
+    create_agent(model(), [weather]).invoke({"messages": "weather in Paris?"}, config=with_handler())
+
+
+def ask_responses() -> None:
+    create_agent(model(use_responses_api=True), [weather]).invoke({"messages": "weather?"}, config=with_handler())
+
+
+def ask_async() -> None:
+    asyncio.run(create_agent(model(), [weather]).ainvoke({"messages": "weather?"}, config=with_handler()))
+
+
+def stream() -> None:
+    for _ in model(stream_usage=True, callbacks=[ClevAgentCallbackHandler()]).stream("hello"):
+        pass
+
+
+def fail() -> None:
+    create_agent(model(), [broken]).invoke({"messages": "call broken"}, config=with_handler())
+
+
+twice.run(ask, ask_responses, ask_async, stream, fail)
