@@ -28,13 +28,15 @@ class Asked:
 class FakeApi:
     """`answers[method, path]` is a status and a body, or a function of the request that returns them; else 404.
 
-    With `socket` it listens there, else on a free port. `hang` is how long each answer takes, in seconds.
+    With `socket` it listens there, else on a free port. `hang` is how long each answer takes, in seconds;
+    `headers` are added to each.
     """
 
     socket: Path | None = None
     hang: float = 0.0
     answers: dict[tuple[str, str], Any] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
     wrap: Callable[[Any], Any] = lambda plain: plain
 
     def __enter__(self) -> FakeApi:
@@ -92,6 +94,8 @@ def _handler_of(api: FakeApi) -> type[BaseHTTPRequestHandler]:
             data = b"" if answer is None else answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            for name, value in api.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
 

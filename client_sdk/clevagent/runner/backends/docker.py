@@ -51,6 +51,7 @@ class Docker:
     """Remembers which container the last look found under each name."""
 
     KIND = "docker"
+    OPTIONS = ("socket", "grace")
 
     def __init__(self) -> None:
         self._seen: dict[str, Container] = {}

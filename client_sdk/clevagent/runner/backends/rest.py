@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Nobody's inspection is as long; what is longer must not fill the memory.
@@ -18,13 +18,14 @@ TEXT_LONGEST = 200
 class Reply:
     """`status` is 0 when there was no answer; `trouble` says why, or what the answer complained of.
 
-    `body` is decoded JSON, None when `text` is none.
+    `body` is decoded JSON, None when `text` is none. The names in `headers` are in lower case.
     """
 
     status: int
     body: Any = None
     trouble: str = ""
     text: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -55,14 +56,14 @@ def ask(
         return Reply(0, trouble=(getattr(error, "strerror", None) or str(error) or type(error).__name__))
     finally:
         connection.close()
-    return _reply(response.status, text)
+    return _reply(response.status, text, {name.lower(): value for name, value in response.getheaders()})
 
 
-def _reply(status: int, text: bytes) -> Reply:
+def _reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
     try:
         body = json.loads(text) if text.strip() else None
     except ValueError:
-        return Reply(status, None, f"HTTP status {status} without JSON", text)
+        return Reply(status, None, f"HTTP status {status} without JSON", text, headers)
     said = body.get("message") if isinstance(body, dict) else None
     words = " ".join(str(said).split())[:TEXT_LONGEST] if said else f"HTTP status {status}"
-    return Reply(status, body, words, text)
+    return Reply(status, body, words, text, headers)

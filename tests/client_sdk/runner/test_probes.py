@@ -1,0 +1,379 @@
+"""Progress seen from outside: real files, a real HTTP server, real programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clevagent.runner import probes
+from clevagent.runner.backends.base import Evidence, Probe
+from clevagent.runner.errors import Wrong
+from clevagent.runner.target import made
+
+from tests.client_sdk.runner.fake_api import FakeApi
+
+BOT = made("systemd", "bot.service")
+
+
+def probe(**settings: Any) -> Probe:
+    """One that has had its first look."""
+    found = probes.make(settings, BOT)
+    assert found.look(1000)[0] is None
+    return found
+
+
+def trouble(found: Probe, now: float = 1010) -> str:
+    """What keeps it from looking; then nothing is said of progress."""
+    moved, shown = found.look(now)
+    assert moved is None
+    return str(shown["probe_error"])
+
+
+# A log's growth
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "bot.log"
+    path.write_text("one\n")
+    return path
+
+
+def test_the_first_look_is_no_progress(log: Path) -> None:
+    assert probes.make({"log": str(log)}, BOT).look(1000) == (
+        None,
+        {"probe": f"log {log}", "probe_value": "4 bytes"},
+    )
+
+
+def test_a_log_that_grows_is_progress(log: Path) -> None:
+    watched = probe(log=str(log))
+    with log.open("a") as file:
+        file.write("two\n")
+    assert watched.look(1010) == (True, {"probe": f"log {log}", "probe_value": "8 bytes"})
+
+
+def test_a_log_that_stands_still_is_none_and_says_for_how_long(log: Path) -> None:
+    watched = probe(log=str(log))
+    assert watched.look(1010)[1]["probe_still_for"] == 10
+    moved, shown = watched.look(1030)
+    assert (moved, shown["probe_still_for"]) == (False, 30)
+
+
+def test_touching_a_log_is_no_progress(log: Path) -> None:
+    watched = probe(log=str(log))
+    os.utime(log, (5, 5))
+    assert watched.look(1010)[0] is False
+
+
+def test_a_rotated_log_goes_on_in_the_new_file(log: Path) -> None:
+    watched = probe(log=str(log))
+    log.rename(log.with_suffix(".1"))
+    log.touch()
+    assert watched.look(1010)[0] is False
+    log.write_text("x")
+    assert watched.look(1020)[0] is True
+
+
+def test_a_truncated_log_goes_on_from_its_new_end(log: Path) -> None:
+    watched = probe(log=str(log))
+    os.truncate(log, 0)
+    assert watched.look(1010)[0] is False
+    log.write_text("x")
+    assert watched.look(1020)[0] is True
+
+
+def test_a_log_that_was_cut_and_written_between_two_looks_is_progress(log: Path) -> None:
+    watched = probe(log=str(log))
+    os.truncate(log, 0)
+    log.write_text("x")
+    assert watched.look(1010)[0] is True
+
+
+def test_a_log_that_is_not_there_tells_nothing_and_its_return_does(log: Path) -> None:
+    watched = probe(log=str(log))
+    log.rename(log.with_suffix(".1"))
+    assert trouble(watched) == f"there is no file {log}, or it may not be seen"
+    log.write_text("new\n" * 5)
+    assert watched.look(1020)[0] is True
+
+
+def test_a_pattern_stands_for_every_file(log: Path) -> None:
+    watched = probe(log=str(log.with_name("*.log")))
+    assert watched.look(1010)[0] is False
+    log.with_name("2026-11-24.log").write_text("a new day\n")
+    assert watched.look(1020)[0] is True
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    assert trouble(probes.make({"log": str(tmp_path)}, BOT))
+
+
+# What an address answers
+
+
+@pytest.fixture
+def web() -> Iterator[FakeApi]:
+    with FakeApi() as api:
+        yield api
+
+
+def answers(web: FakeApi, body: Any, status: int = 200) -> str:
+    web.answers["GET", "/stats"] = (status, body)
+    return f"http://127.0.0.1:{web.port}/stats"
+
+
+def test_a_body_that_changes_is_progress(web: FakeApi) -> None:
+    watched = probe(http=answers(web, b"3 done"))
+    assert watched.look(1010)[0] is False
+    answers(web, b"4 done")
+    assert watched.look(1020)[0] is True
+
+
+def test_only_the_named_field_counts(web: FakeApi) -> None:
+    watched = probe(http=answers(web, {"now": 1, "queues": [{"done": 7}]}), field="queues.0.done")
+    answers(web, {"now": 2, "queues": [{"done": 7}]})
+    assert watched.look(1010)[0] is False
+    answers(web, {"now": 3, "queues": [{"done": 8}]})
+    moved, shown = watched.look(1020)
+    assert (moved, shown["probe_value"]) == (True, "8")
+
+
+def test_an_answer_without_the_field_tells_nothing(web: FakeApi) -> None:
+    watched = probe(http=answers(web, {"done": 7}), field="done")
+    answers(web, {"error": "starting"})
+    assert trouble(watched) == "its answer has no field done"
+
+
+def test_an_etag_tells_without_the_body(web: FakeApi) -> None:
+    web.headers["ETag"] = '"a"'
+    watched = probe(http=answers(web, b"at 10:00"))
+    answers(web, b"at 10:01")
+    assert watched.look(1010)[0] is False
+    web.headers["ETag"] = '"b"'
+    assert watched.look(1020)[0] is True
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_what_is_no_success_tells_nothing(web: FakeApi, status: int) -> None:
+    watched = probe(http=answers(web, b"3 done"))
+    answers(web, b"", status)
+    assert trouble(watched) == f"HTTP status {status}"
+
+
+def test_an_address_nobody_listens_at_tells_nothing(web: FakeApi) -> None:
+    address = answers(web, b"")
+    watched = probe(http=address)
+    web.__exit__()
+    assert trouble(watched) == "Connection refused"
+
+
+def test_an_address_that_hangs_tells_nothing_in_time(web: FakeApi) -> None:
+    watched = probe(http=answers(web, b""), timeout=0.2)
+    web.hang = 5
+    began = time.monotonic()
+    assert trouble(watched) == "no answer within 0.2 s"
+    assert time.monotonic() - began < 2
+
+
+def test_the_query_of_an_address_is_not_shown(web: FakeApi) -> None:
+    address = answers(web, b"")
+    assert probe(http=f"{address}?token=secret").look(1010)[1]["probe"] == f"http {address}"
+
+
+# What a command prints
+
+
+def printing(path: Path, text: str) -> list[str]:
+    path.write_text(text)
+    return ["cat", str(path)]
+
+
+def test_output_that_changes_is_progress(tmp_path: Path) -> None:
+    depth = tmp_path / "depth"
+    watched = probe(command=printing(depth, "17\n"))
+    assert watched.look(1010)[0] is False
+    printing(depth, "16\n")
+    assert watched.look(1020) == (True, {"probe": "command cat", "probe_value": "16"})
+
+
+def test_a_queue_that_only_fills_is_not_worked_off(tmp_path: Path) -> None:
+    depth = tmp_path / "depth"
+    watched = probe(command=printing(depth, "17"), direction="down")
+    printing(depth, "18")
+    assert watched.look(1010)[0] is False
+    printing(depth, "9")
+    assert watched.look(1020)[0] is True
+
+
+def test_a_counter_has_to_rise(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    watched = probe(command=printing(done, "9"), direction="up")
+    printing(done, "10")
+    assert watched.look(1010)[0] is True
+    printing(done, "0")
+    assert watched.look(1020)[0] is False
+
+
+def test_an_empty_queue_is_not_stuck(tmp_path: Path) -> None:
+    depth = tmp_path / "depth"
+    watched = probe(command=printing(depth, "0"), direction="down", idle=0)
+    assert watched.look(1010)[0] is True
+    printing(depth, "1")
+    assert watched.look(1020)[0] is False
+
+
+def test_a_text_has_no_direction(tmp_path: Path) -> None:
+    watched = probe(command=printing(tmp_path / "depth", "none"), direction="down")
+    assert trouble(watched) == "'none' and 'none' cannot be compared as numbers"
+
+
+def test_a_command_that_fails_tells_nothing(tmp_path: Path) -> None:
+    depth = tmp_path / "depth"
+    watched = probe(command=printing(depth, "17"))
+    depth.unlink()
+    assert "No such file" in trouble(watched)
+    printing(depth, "17")
+    assert watched.look(1020)[0] is False
+
+
+def test_a_command_that_is_not_there_tells_nothing() -> None:
+    assert "no-such-program could not be started" in trouble(probes.make({"command": ["no-such-program"]}, BOT))
+
+
+def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    watched = probes.make({"command": [sys.executable, "-c", code], "timeout": 1}, BOT)
+    assert "did not answer within 1 s" in trouble(watched)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_no_shell_reads_the_command() -> None:
+    watched = probe(command=["echo", "$HOME; date"])
+    assert watched.look(1010)[1]["probe_value"] == "$HOME; date"
+
+
+def test_long_output_is_cut_but_compared_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    watched = probe(command=printing(out, "x" * 5000))
+    printing(out, "x" * 4999 + "y")
+    moved, shown = watched.look(1010)
+    assert (moved, len(str(shown["probe_value"]))) == (True, 100)
+
+
+# The journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which `journalctl` notes its arguments in `asked`, and says what `entry` and `error` hold."""
+    program = tmp_path / "journalctl"
+    program.write_text(
+        '#!/bin/sh\ncd "$(dirname "$0")"; echo "$@" > asked; cat entry; cat error >&2; exit $(cat code)\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    for name, text in {"entry": "", "error": "", "code": "0"}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path
+
+
+def says(journal: Path, cursor: str) -> None:
+    (journal / "entry").write_text(json.dumps({"__CURSOR": cursor, "_PID": "7"}) + "\n")
+
+
+def test_a_new_entry_of_the_unit_is_progress(journal: Path) -> None:
+    says(journal, "s=1;i=1")
+    watched = probe(journal="bot")
+    assert watched.look(1010)[0] is False
+    says(journal, "s=1;i=2")
+    assert watched.look(1020)[0] is True
+
+
+def test_only_what_the_units_own_processes_write_is_asked_for(journal: Path) -> None:
+    probe(journal="bot")
+    asked = (journal / "asked").read_text().split()
+    assert asked[-1] == "_SYSTEMD_UNIT=bot.service"
+    assert "-u" not in asked
+    probe(journal="bot.service", user=True)
+    assert (journal / "asked").read_text().split()[-2:] == ["--user", "_SYSTEMD_USER_UNIT=bot.service"]
+
+
+def test_the_first_entry_ever_is_progress(journal: Path) -> None:
+    watched = probe(journal="bot")
+    assert watched.look(1010)[0] is False
+    says(journal, "s=1;i=1")
+    assert watched.look(1020)[0] is True
+
+
+def test_a_journal_that_may_not_be_read_is_not_silent(journal: Path) -> None:
+    (journal / "error").write_text("Hint: You are currently not seeing messages from other users and the system.\n")
+    assert "group systemd-journal" in trouble(probes.make({"journal": "bot"}, BOT))
+
+
+def test_a_journal_that_fails_tells_nothing(journal: Path) -> None:
+    (journal / "error").write_text("Failed to open the journal\n")
+    (journal / "code").write_text("1")
+    assert trouble(probes.make({"journal": "bot"}, BOT)) == "Failed to open the journal"
+
+
+# All of them
+
+
+def test_a_look_that_never_returns_does_not_hold_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    source = probes.Source("disk", lambda timeout: probes.Reading(over.wait(30), ""), lambda before, now: False)
+    watched = probes.Watcher(source, timeout=0.1)
+    assert trouble(watched) == "no answer within 0.1 s"
+    assert trouble(watched) == "the look before has not returned yet"
+    over.set()
+
+
+def test_its_own_fault_is_an_answer(log: Path) -> None:
+    def fails(_: float) -> probes.Reading:
+        raise RuntimeError("out of ideas")
+
+    watched = probes.Watcher(probes.Source("x", fails, lambda before, now: False), timeout=1)
+    assert trouble(watched) == "RuntimeError: out of ideas"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "a probe is one of log, journal, http, command"),
+        ({"log": "/a", "http": "http://a"}, "a probe is one of"),
+        ({"log": "bot.log"}, "probe.log is a whole path"),
+        ({"log": ["/a"]}, "probe.log is a text"),
+        ({"log": "/a", "field": "x"}, "probe.field is not known; a log probe has log, timeout"),
+        ({"journal": "--flush"}, "probe.journal is a unit"),
+        ({"journal": "bot", "user": "me"}, "user is true or false"),
+        ({"http": "ftp://a/b"}, "probe.http is an address"),
+        ({"http": "http://name:password@a/b"}, "without a name and password"),
+        ({"http": "http://a/b", "field": 3}, "probe.http has a field"),
+        ({"http": "http://a/b", "idle": 3}, "needs a field"),
+        ({"command": "llen jobs"}, "probe.command is a list of words"),
+        ({"command": []}, "probe.command is a list of words"),
+        ({"command": ["a"], "direction": "sideways"}, "one of any, up, down"),
+        ({"log": "/a", "timeout": 60}, "probe.timeout is a number of seconds up to 10"),
+        ({"log": "/a", "timeout": True}, "probe.timeout is a number"),
+    ],
+)
+def test_what_makes_no_probe_is_refused_with_what_to_write(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(Wrong, match=words) as refused:
+        probes.make(settings, BOT)
+    assert str(refused.value).startswith("systemd:bot.service: ")
+
+
+def test_evidence_is_short_and_plain(log: Path) -> None:
+    shown: Evidence = probe(log=str(log)).look(1010)[1]
+    assert {type(value) for value in shown.values()} <= {str, int, float, bool}
