@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -322,12 +323,14 @@ def should_stop() -> bool:
 
 def flush(timeout: float = EXIT_WITHIN) -> bool:
     """Report everything now. Waits up to `timeout` seconds; answers whether the server accepted all of it."""
+    _count_streams()
     return _client.flush(timeout) if _client is not None else True
 
 
 def shutdown() -> None:
     """Report what there is, say that the agent stops on purpose, and end reporting: within 2 seconds."""
     global _client, _signals
+    _count_streams(everything=True)
     client, _client = _client, None
     if _signals is not None:
         _signals.restore()
@@ -340,8 +343,16 @@ def shutdown() -> None:
 
 
 def _goodbye() -> None:
+    _count_streams(everything=True)
     if _client is not None:
         _client.close()
+
+
+def _count_streams(everything: bool = False) -> None:
+    """Model calls whose streams were left before their end."""
+    capture = sys.modules.get("clevagent.capture")
+    if _client is not None and capture is not None:
+        capture.settle(everything)
 
 
 def _after_fork() -> None:

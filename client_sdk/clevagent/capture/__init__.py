@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Any, Callable
 
 from clevagent.capture import anthropic, google_genai, imports, litellm, openai, streams
-from clevagent.capture.patch import Patch
+from clevagent.capture.patch import Change
 
 SOURCES = (openai, anthropic, google_genai, litellm)
 _lock = threading.Lock()
-_patches: list[Patch] = []
+_changes: list[tuple[str, Change]] = []
 _installed = False
 
 
@@ -30,7 +30,7 @@ def install() -> None:
             return
         _installed = True
     for source in SOURCES:
-        imports.when_imported(source.MODULE, functools.partial(_apply, source.patches))
+        imports.when_imported(source.MODULE, functools.partial(_apply, source.changes))
 
 
 def uninstall() -> None:
@@ -39,9 +39,9 @@ def uninstall() -> None:
     imports.forget()
     with _lock:
         _installed = False
-        for patch in reversed(_patches):
-            patch.undo()
-        _patches.clear()
+        for _, change in reversed(_changes):
+            change.undo()
+        _changes.clear()
     settle(everything=True)
 
 
@@ -51,12 +51,12 @@ def settle(everything: bool = False) -> None:
 
 
 def watches(sdk: str) -> bool:
-    """Whether the model calls of this SDK are counted by themselves; `sdk` is its package's name, e.g. "openai"."""
+    """Whether calls of this SDK are counted by themselves; `sdk` is its package, e.g. "openai", "google.genai"."""
     with _lock:
-        return any(str(getattr(patch.owner, "__module__", "")).partition(".")[0] == sdk for patch in _patches)
+        return any(f"{name}.".startswith(f"{sdk}.") for name, _ in _changes)
 
 
-def _apply(patches_of: Callable[[Any], list[Patch]], module: ModuleType) -> None:
+def _apply(changes_to: Callable[[Any], list[Change]], module: ModuleType) -> None:
     with _lock:
         if _installed:
-            _patches.extend(patch for patch in patches_of(module) if patch.apply())
+            _changes.extend((module.__name__, change) for change in changes_to(module) if change.apply())

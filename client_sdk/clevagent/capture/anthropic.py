@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from clevagent.capture import stainless, streams
-from clevagent.capture.patch import Patch
+from clevagent.capture.patch import Change
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import anthropic_counts, report
 
@@ -15,8 +15,8 @@ MODULE = "anthropic._base_client"
 MESSAGES = ("/messages", "/invoke", "/invoke-with-response-stream", ":rawPredict", ":streamRawPredict")
 
 
-def patches(module: Any) -> list[Patch]:
-    return stainless.patches(module, look)
+def changes(module: Any) -> list[Change]:
+    return stainless.changes(module, look)
 
 
 def look(answer: Answer) -> None:

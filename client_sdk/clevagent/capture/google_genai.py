@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from clevagent.capture import streams
-from clevagent.capture.patch import Patch
+from clevagent.capture.patch import Change, Patch
 from clevagent.capture.usage import google_counts, report
 
 MODULE = "google.genai.types"
@@ -15,7 +15,7 @@ MODULE = "google.genai.types"
 SILENCE = 60.0
 
 
-def patches(module: Any) -> list[Patch]:
+def changes(module: Any) -> list[Change]:
     """Every answer and every piece of a stream becomes an object in one class method."""
     return [Patch(module.GenerateContentResponse, "_from_response", {"response", "kwargs"}, look)]
 

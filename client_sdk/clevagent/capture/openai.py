@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import threading
 import weakref
 from collections import deque
 from typing import Any
 
-from clevagent.capture import stainless, streams
-from clevagent.capture.patch import Patch
+from clevagent.capture import litellm, stainless, streams
+from clevagent.capture.patch import Change
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import openai_counts, report
 from clevagent.log import once
@@ -26,11 +25,10 @@ HINT = (
 # Responses that go on in the background say what they used only when they are asked for again.
 _background: deque[str] = deque(maxlen=1000)
 _counted: weakref.WeakSet[Any] = weakref.WeakSet()
-_lock = threading.Lock()
 
 
-def patches(module: Any) -> list[Patch]:
-    return stainless.patches(module, look)
+def changes(module: Any) -> list[Change]:
+    return stainless.changes(module, look)
 
 
 def look(answer: Answer) -> None:
@@ -80,10 +78,9 @@ def _response(answer: Answer, body: dict[str, Any]) -> None:
 
 def _embedding(answer: Answer) -> None:
     usage = answer.data.get("usage")
-    with _lock:
-        is_new = answer.response not in _counted
-        _counted.add(answer.response)
-    if is_new and isinstance(usage, dict):
+    is_new = answer.response not in _counted
+    _counted.add(answer.response)
+    if is_new and isinstance(usage, dict) and not litellm.is_calling():
         _report(answer.provider, {**answer.data, "id": None}, usage)
 
 

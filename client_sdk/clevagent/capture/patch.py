@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from clevagent.log import once
 
 Look = Callable[[Any, dict[str, Any]], None]
+
+
+class Change(Protocol):
+    """Something done to an SDK. `apply` answers whether it could be done, and `undo` is called only if so."""
+
+    def apply(self) -> bool: ...
+
+    def undo(self) -> None: ...
 
 
 class Patch:

@@ -30,6 +30,22 @@ HOSTS = {
     "api.z.ai": "zai",
     "openrouter.ai": "openrouter",
 }
+# LiteLLM's words for the same, where they differ.
+LITELLM = {
+    "azure_ai": "azure",
+    "azure_text": "azure",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "moonshot": "moonshotai",
+    "text-completion-openai": "openai",
+    "together_ai": "together",
+    "vertex_ai": "google",
+    "vertex_ai_beta": "google",
+    "voyage": "voyageai",
+    "xai": "x-ai",
+}
 CLASSES = {"Azure": "azure", "Bedrock": "aws", "Foundry": "azure", "Vertex": "google"}
 
 

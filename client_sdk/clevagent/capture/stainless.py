@@ -1,6 +1,6 @@
 """The one place that every answer of the OpenAI and Anthropic SDKs passes, of both generations of HTTP library.
 
-Bodies and single events of streams come by, decoded, before the caller gets its object; raw answers when they are parsed.
+Bodies and single events of streams come by, decoded, before the caller gets its object; raw answers when parsed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from clevagent.capture.patch import Patch
+from clevagent.capture.patch import Change, Patch
 from clevagent.capture.providers import provider_of
 
 NEEDS = {"data", "cast_to", "response"}
@@ -40,7 +40,7 @@ class Answer:
         return self.is_posted and self.path.endswith(tuple(ends))
 
 
-def patches(base_client: Any, look: Callable[[Answer], None]) -> list[Patch]:
+def changes(base_client: Any, look: Callable[[Answer], None]) -> list[Change]:
     """Let `look` see each answer of the SDK whose module `_base_client` this is."""
 
     def seen(client: Any, kwargs: dict[str, Any]) -> None:

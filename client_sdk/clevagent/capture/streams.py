@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Hashable
@@ -21,7 +22,8 @@ class _Stream:
     usage: dict[str, Any] = field(default_factory=dict)
 
 
-_lock = threading.Lock()
+# Re-entrant: a signal's handler may end the program while a stream is being read.
+_lock = threading.RLock()
 _open: dict[Hashable, _Stream] = {}
 
 
@@ -37,13 +39,13 @@ def hold(response: Any, usage: dict[str, Any], tell: Tell) -> None:
 
 def keep(key: Hashable, usage: dict[str, Any], tell: Tell, is_over: Callable[[], bool]) -> None:
     """As `hold`, for a stream that is known by `key`."""
+    settle()
     with _lock:
-        is_new = key not in _open
         stream = _open.setdefault(key, _Stream(tell, is_over))
         stream.usage.update({name: value for name, value in usage.items() if value is not None})
-    if is_new and len(_open) > MOST:
-        settle()
-        _tell(next(iter(_open), None))
+        oldest = next(iter(_open)) if len(_open) > MOST else None
+    if oldest is not None:
+        _tell(oldest)
 
 
 def finish(key: Any) -> None:
@@ -73,3 +75,14 @@ def _tell(key: Hashable) -> None:
 def _is_over(response: weakref.ref[Any]) -> bool:
     found = response()
     return found is None or bool(getattr(found, "is_closed", False))
+
+
+def _after_fork() -> None:
+    """In a forked child: open streams are the parent's to count, and its lock may be held for ever."""
+    global _lock
+    _lock = threading.RLock()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
