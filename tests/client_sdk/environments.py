@@ -64,9 +64,9 @@ def lock(name: str) -> None:
     """Write `environments/NAME.txt` anew: the newest dependencies of what it asks for, on every supported platform."""
     path = REQUIREMENTS / f"{name}.txt"
     wanted = asked_for(name)
-    options = ["--universal", "--python-version", "3.11", "--no-annotate", "--no-header", "--quiet", "-"]
+    options = ["--universal", "--python-version", "3.11", "--no-annotate", "--no-header", "--emit-build-options"]
     pins = subprocess.run(
-        [uv.find_uv_bin(), "pip", "compile", *options],
+        [uv.find_uv_bin(), "pip", "compile", *options, *_excludes(path), "--quiet", "-"],
         input="\n".join(wanted),
         capture_output=True,
         text=True,
@@ -82,9 +82,14 @@ def _built(folder: Path, requirements: Path) -> Path:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     _uv("venv", "--python", sys.executable, str(folder))
-    _uv("pip", "install", "--python", str(python), "--requirements", str(requirements))
+    _uv("pip", "install", "--python", str(python), "--requirements", str(requirements), *_excludes(requirements))
     stamp.write_text(wanted)
     return python
+
+
+def _excludes(requirements: Path) -> list[str]:
+    path = requirements.with_suffix(".excludes")
+    return ["--excludes", str(path)] if path.exists() else []
 
 
 def _uv(*args: str) -> None:
