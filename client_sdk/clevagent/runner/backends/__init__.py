@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import Wrong
-from . import launchd, process, systemd
+from . import docker, kubernetes, launchd, process, systemd
 from .base import Backend, Starter
 
-ALL: tuple[Backend, ...] = (systemd, launchd, process.BACKEND)
+ALL: tuple[Backend, ...] = (systemd, docker.BACKEND, launchd, process.BACKEND, kubernetes.BACKEND)
 BY_KIND: dict[str, Backend] = {backend.KIND: backend for backend in ALL}
 
 

@@ -271,3 +271,6 @@ def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _is_nothing(fact: Any) -> bool:
     return fact == "" or str(fact).startswith(NEVER)
+
+
+BACKEND = Docker()
