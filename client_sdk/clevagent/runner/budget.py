@@ -31,19 +31,18 @@ class Verdict:
 def decide(restarts: Sequence[float], down_since: float, now: float) -> Verdict:
     """Whether one more restart may be made. All times are Unix seconds; `restarts` are those already made.
 
-    The delay before the first one counts from when the target was found stopped, the others from the last restart. A
-    clock that was set back makes past restarts lie ahead: they count as made now.
+    A target is down for the first delay at least, which is time for its own supervisor; the others count from the
+    last restart. A clock that was set back makes past restarts lie ahead: they count as made now.
     """
-    made = [min(at, now) for at in restarts]
+    made = sorted(min(at, now) for at in restarts)
     hour = sum(at > now - HOUR for at in made)
     day = sum(at > now - DAY for at in made)
     if hour >= HOUR_MOST:
         return Verdict(gave_up=True, why=f"gave up: restarted {hour} times within an hour")
     if day >= DAY_MOST:
         return Verdict(gave_up=True, why=f"gave up: restarted {day} times within a day")
-    since = max([min(down_since, now), *made])
-    wait = max(0.0, since + DELAYS[hour] - now)
-    return Verdict(wait, why=f"restart {hour + 1} of {HOUR_MOST} within an hour")
+    due = [min(down_since, now) + DELAYS[0], *(at + DELAYS[hour] for at in made[-1:] if hour)]
+    return Verdict(max(0.0, max(due) - now), why=f"restart {hour + 1} of {HOUR_MOST} within an hour")
 
 
 def kept(restarts: Sequence[float], now: float) -> list[float]:

@@ -13,7 +13,7 @@ from clevagent.transport import API, base_of, connect
 
 from . import backends
 from .backends.base import Observation, Permitting, State
-from .claim import Claim, claim
+from .claim import claim
 from .config import Settings
 from .server import PATIENCE
 from .supervise import find, look, probe_of, selects
@@ -54,7 +54,7 @@ def dry_run(settings: Settings) -> int:
 
 def _report(target: Target) -> dict[str, Any]:
     seen = look(target)
-    said = claim(seen, Claim(""), held=False)
+    said = claim(seen)
     report = {"agent": target.agent, "target": str(target), "state": seen.state.value, "status": said.status}
     down = target.restart_on_down and seen.state is State.STOPPED and not seen.ended
     more = {"message": said.message, "evidence": seen.evidence, "would_restart": down}

@@ -1,7 +1,8 @@
 """What is said to the server of a target, from what was seen of it. Pure: no clock, no I/O.
 
-The server takes a runner's `error` that begins with "Not responding" as "the target is down", a `warning` as a mark
-that opens no incident, and `shutdown` as "stopped on purpose".
+The server takes a runner's `error` that begins with "Not responding" as "the target is down", its `warning` as "the
+runner cannot look", which opens, changes and resolves nothing, and `shutdown` as "stopped on purpose"; each of them
+keeps the alarm for silence away.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ class Claim:
     message: str = ""
 
 
-def claim(seen: Observation, before: Claim, *, held: bool, acting: str = "") -> Claim:
-    """What to say now. `before` is what was said last, `acting` the restart or stop that is under way, if one is.
+def claim(seen: Observation, *, held: bool = False, acting: str = "") -> Claim:
+    """What to say now; `acting` is the restart or stop that is under way, if one is.
 
-    Who cannot look says neither that it runs nor that it does not: what was last known to be down stays so, because
-    anything else would read as its recovery; of all others it is said that their state is not known.
+    Who cannot look says neither that it runs nor that it does not.
     """
     if held:
         return Claim("shutdown", HELD)
@@ -36,7 +36,5 @@ def claim(seen: Observation, before: Claim, *, held: bool, acting: str = "") -> 
         return Claim("ok")
     if seen.state is State.STOPPED and not acting:
         return Claim("error", (DOWN + (seen.why or "it does not run"))[:SAID_LONGEST])
-    if before.status == "error":
-        return before
     why = f"a {acting} is under way" if acting else seen.why or "it could not be looked at"
     return Claim("warning", (UNSURE + why)[:SAID_LONGEST])

@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     whole = argparse.ArgumentParser(prog="clevagent-runner", description="Watches, and restarts when told.")
     whole.add_argument("--version", action="version", version=f"clevagent-runner {VERSION}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help="`COMMAND --help` says more")
     _command(commands, "start", _start, "watch until stopped", _watching, _dry)
     _command(commands, "check", _check, "say whether server, key, clock, targets and permissions are right", _watching)
     _command(commands, "status", _status, "say what the running runner last saw", _keeping)

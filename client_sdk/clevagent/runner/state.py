@@ -24,6 +24,16 @@ VERSION = 1
 ORDERS_KEPT = 86_400.0
 
 T = TypeVar("T")
+# What JSON may hold for each annotation below.
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "list[float]": (list,),
+    "Evidence": (dict,),
+}
 
 
 @dataclass
@@ -152,8 +162,12 @@ def is_held(path: Path) -> bool:
 
 
 def _made(kind: type[T], data: dict[str, Any]) -> T:
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in data.items() if name in known})
+    known = {each.name: TYPES[str(each.type)] for each in fields(kind)}  # type: ignore[arg-type]
+    kept = {name: value for name, value in data.items() if name in known}
+    wrong = [name for name, value in kept.items() if not isinstance(value, known[name])]
+    if wrong or not all(isinstance(at, (int, float)) for at in kept.get("restarts", ())):
+        raise ValueError(f"{wrong[0] if wrong else 'restarts'} is of another kind")
+    return kind(**kept)
 
 
 def _lock_path(path: Path) -> Path:

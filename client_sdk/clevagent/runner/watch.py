@@ -84,7 +84,7 @@ class Watch:
         seen = self.look()
         act = self.desk.acting(self.target)
         self._note(seen, now, settled=self.desk.is_settled(self.target, begun))
-        said = claim(seen, self._before(), held=self.memory.held_at is not None, acting=act.action if act else "")
+        said = claim(seen, held=self.memory.held_at is not None, acting=act.action if act else "")
         self._log(said)
         answer = self.server.ask("POST", "/heartbeat", self.beat(seen, said, now))
         self._remember(said, answer, now)
@@ -135,9 +135,6 @@ class Watch:
         made = len(budget.kept(self.memory.restarts, now))
         return {"restarts_by_runner": made} if made else {}
 
-    def _before(self) -> Claim:
-        return Claim(self.memory.status, self.memory.message)
-
     def _note(self, seen: Observation, now: float, *, settled: bool) -> None:
         with self.store.changing(durable=False):
             memory = self.memory
@@ -159,7 +156,7 @@ class Watch:
             memory.held_at = None
 
     def _log(self, said: Claim) -> None:
-        if said != self._before():
+        if said != Claim(self.memory.status, self.memory.message):
             text = said.message or "running"
             log.log(LEVELS[said.status], "%s: %s", self.target, text, extra={"target": self.target})
 
@@ -193,7 +190,7 @@ class Watch:
 
     def _ask(self, seen: Observation) -> Answer | None:
         """The server's word on a restart; None when it has none: not reached, broken, or too old to be asked."""
-        cause = claim(seen, Claim(""), held=False).message
+        cause = claim(seen).message
         body = {"agent": self.target.agent, "type": self.target.type, "target": self.target.name, "cause": cause}
         answer = self.server.ask("POST", "/commands", body)
         return None if answer is None or answer.status >= 500 or answer.status in (404, 405) else answer

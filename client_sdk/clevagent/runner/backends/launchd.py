@@ -30,8 +30,8 @@ TEXT_LONGEST = 200
 
 def complaint(target: Target) -> str:
     """What is wrong with the label."""
-    label = _service(target).rpartition("/")[2]
-    if not LABEL.fullmatch(label) or not DOMAIN.fullmatch(_service(target)):
+    found = DOMAIN.fullmatch(_service(target))
+    if found is None or not LABEL.fullmatch(found.group(2)):
         return f"{target}: write launchd:LABEL, launchd:gui/UID/LABEL or launchd:system/LABEL"
     return "" if isinstance(target.options.get("plist", ""), str) else f"{target}: plist must be a path"
 
@@ -58,7 +58,7 @@ def check(target: Target, timeout: float) -> Observation:
 def restart(target: Target, timeout: float) -> Outcome:
     """Kill and start it; load it first when it is not loaded, as after a stop."""
     service = _service(target)
-    if run(("launchctl", "print", service), LOOK_WITHIN).code == NOT_FOUND:
+    if run(("launchctl", "print", service), min(LOOK_WITHIN, timeout)).code == NOT_FOUND:
         plist = _plist(target)
         if plist is None:
             return Outcome(

@@ -71,7 +71,7 @@ def check(target: Target, timeout: float) -> Observation:
 
 def restart(target: Target, timeout: float) -> Outcome:
     # A unit at its start limit refuses every start until its failures are forgotten.
-    if check(target, LOOK_WITHIN).evidence.get("Result") == "start-limit-hit":
+    if check(target, min(LOOK_WITHIN, timeout)).evidence.get("Result") == "start-limit-hit":
         _ask(target, ("reset-failed",), LOOK_WITHIN)
     ran = _ask(target, ("--no-ask-password", "restart"), timeout)
     if not ran.ok:

@@ -1,0 +1,120 @@
+"""The state file: what outlives the runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clevagent.runner import state
+from clevagent.runner.errors import Wrong
+from clevagent.runner.state import Order, Store
+
+NOW = time.time()
+
+
+def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
+    path = tmp_path / "folder/runner.json"
+    store = Store(path)
+    memory = store.target("systemd:a.service")
+    with store.changing() as kept:
+        memory.held_at, memory.restarts, memory.evidence = NOW, [NOW - 1], {"NRestarts": 3}
+        kept.orders["7"] = Order(7, "restart", "systemd", "a.service", NOW, "completed", "done")
+    store.close()
+    again = Store(path)
+    assert again.target("systemd:a.service") == memory
+    assert again.kept.orders["7"].message == "done"
+    assert again.kept.pid == os.getpid()
+    again.close()
+
+
+def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "folder/runner.json"
+    Store(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"targets": {}}', '{"targets": [], "orders": {}}', '{"targets": {"a": 1}, "orders": {}}',
+     '{"targets": {}, "orders": {"7": {"id": 7}}}', '{"targets": {"a": {"restarts": "x"}}, "orders": {}}',
+     '{"targets": {"a": {"held_at": "x"}}, "orders": {}}', "\x00\x01"],
+)  # fmt: skip
+def test_a_damaged_file_is_kept_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    path = tmp_path / "runner.json"
+    path.write_text(text)
+    store = Store(path)
+    assert store.kept.targets == {}
+    assert (tmp_path / "runner.json.damaged").read_text() == text
+    assert "is damaged" in caplog.text
+    assert json.loads(path.read_text())["orders"] == {}
+    store.close()
+
+
+def test_fields_of_a_newer_runner_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "runner.json"
+    path.write_text('{"targets": {"a": {"agent": "b", "mood": 1}}, "orders": {}, "moon": 1}')
+    store = Store(path)
+    assert store.target("a").agent == "b"
+    store.close()
+
+
+def test_two_runners_do_not_share_one(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runner.json")
+    assert state.is_held(tmp_path / "runner.json")
+    with pytest.raises(Wrong, match="--name"):
+        Store(tmp_path / "runner.json")
+    store.close()
+    assert not state.is_held(tmp_path / "runner.json")
+
+
+def test_a_killed_runner_lets_go_of_it(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from clevagent.runner.state import Store\n"
+    code += "store = Store(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+    path = tmp_path / "runner.json"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, env=environment()) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert state.is_held(path)
+        other.kill()
+    assert not state.is_held(path)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_at_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Wrong, match="--state"):
+        Store(tmp_path / "file/runner.json")
+
+
+def test_a_full_disk_is_said_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path / "runner.json")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state, "_replace", full)
+    with store.changing() as kept:
+        kept.orders["7"] = Order(7, "restart", "systemd", "a", NOW)
+    assert "No space left" in caplog.text
+    assert "7" in store.kept.orders
+    store.close()
+
+
+def test_reported_commands_are_forgotten_after_a_day_and_others_are_not(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runner.json")
+    with store.changing() as kept:
+        for number, done in ((1, True), (2, False)):
+            kept.orders[str(number)] = Order(number, "stop", "systemd", "a", NOW - 90_000, "completed", "", done)
+    assert list(store.kept.orders) == ["2"]
+    store.close()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(state.__file__).parents[2])}
