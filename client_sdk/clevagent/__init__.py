@@ -355,11 +355,17 @@ def _count_streams(everything: bool = False) -> None:
         capture.settle(everything)
 
 
+def _before_fork() -> None:
+    # Asked for in the child, its parent's id would be another one if the parent has ended by then.
+    if _client is not None:
+        _client.pid = os.getpid()
+
+
 def _after_fork() -> None:
     if _client is not None:
-        _client.begin_anew(os.getppid())
+        _client.begin_anew()
 
 
 atexit.register(shutdown)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

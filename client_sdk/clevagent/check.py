@@ -26,22 +26,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--agent", default=os.environ.get("CLEVAGENT_AGENT", ""), help="send one heartbeat as this agent"
     )
     given = parser.parse_args(arguments)
-    return check_server(given.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), given.agent)
+    return check_server(given.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), given.agent, time.time())
 
 
-def check_server(endpoint: str, key: str, agent: str) -> int:
-    """Print one line for each thing that was looked at, and what to do about what is wrong."""
+def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
+    """Print one line for each thing that was looked at, and what to do about what is wrong.
+
+    `wall` is this machine's time, in seconds since 1970. Answers 0 when all is well.
+    """
     if not key:
         return _bad("No API key. Set CLEVAGENT_API_KEY to one of the project's keys; it begins with cv_.")
     try:
         transport = Transport(endpoint, key)
-        answer = transport.request("GET", "/status?limit=1")
     except ValueError as error:
         return _bad(str(error))
+    try:
+        answer = transport.request("GET", "/status?limit=1")
+        _good(f"{transport.address} is reachable")
+        return _check_key(answer) or _check_clock(answer, wall) or _check_beat(transport, agent)
     except Unreachable as error:
-        return _bad(f"{endpoint} cannot be reached: {error}. Is the server running, and is CLEVAGENT_ENDPOINT right?")
-    _good(f"{transport.address} is reachable")
-    return _check_key(answer) or _check_clock(answer) or _check_beat(transport, agent)
+        return _bad(f"{endpoint} gives no answer: {error}. Is the server running, and is CLEVAGENT_ENDPOINT right?")
+    finally:
+        transport.close()
 
 
 def _check_key(answer: Answer) -> int:
@@ -53,8 +59,8 @@ def _check_key(answer: Answer) -> int:
     return 0
 
 
-def _check_clock(answer: Answer) -> int:
-    skew = 0.0 if answer.served_at is None else time.time() - answer.served_at
+def _check_clock(answer: Answer, wall: float) -> int:
+    skew = 0.0 if answer.served_at is None else wall - answer.served_at
     if abs(skew) > SKEW_MOST:
         return _bad(f"This machine's clock is {skew:+.0f} s off the server's. Let both be set by NTP.")
     _good(f"the clocks agree to {SKEW_MOST:.0f} s")
@@ -65,18 +71,12 @@ def _check_beat(transport: Transport, agent: str) -> int:
     if not agent:
         print("--   no heartbeat sent; name an agent with --agent or CLEVAGENT_AGENT to send its first one")
         return 0
-    try:
-        answer = transport.request("POST", "/heartbeat", _beat(agent))
-    except Unreachable as error:
-        return _bad(f"no answer to the heartbeat: {error}")
+    beat = {"agent": agent, "status": "ok", "message": "clevagent check", "sdk": AGENT}
+    answer = transport.request("POST", "/heartbeat", beat)
     if not answer.accepted:
         return _bad(f"the server refused the heartbeat of {agent}: {answer.why}")
     _good(f"the server has seen a heartbeat of {agent}")
     return 0
-
-
-def _beat(agent: str) -> dict[str, object]:
-    return {"agent": agent, "status": "ok", "message": "clevagent check", "sdk": AGENT}
 
 
 def _good(text: str) -> None:

@@ -16,7 +16,7 @@ from clevagent.ledger import Ledger, Wait
 from clevagent.log import log, once
 from clevagent.options import Options
 from clevagent.reporter import Asks, Reporter
-from clevagent.sealing import ARGS_LONGEST
+from clevagent.sealing import ARGS_LONGEST, NAME_LONGEST, clean
 from clevagent.tally import COUNTS, number
 from clevagent.transport import Transport
 from clevagent.verdict import Verdicts, stop_program
@@ -48,6 +48,7 @@ class Client:
         self._transport = transport or Transport(options.endpoint, options.api_key)
         self.ledger = Ledger(clock, self._wake)
         self.verdicts = Verdicts(options, self._stop)
+        self.pid = os.getpid()
         self._parent: int | None = None
         self.reporter = Reporter(options, self.ledger, self._transport, self.verdicts.heard, is_main=self._is_main)
         self._worker = Worker(self.reporter, clock)
@@ -58,6 +59,8 @@ class Client:
     def start(self) -> None:
         """Say that the agent is there: the first heartbeat goes out at once."""
         systemd.notify(READY=1)
+        if _is_worker_process():
+            _flush_at_its_end(self)
         self._worker.start()
 
     # -- what the agent says
@@ -101,9 +104,9 @@ class Client:
     ) -> None:
         entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
         entry = {name: count for name, count in entry.items() if count}
-        entry["model"] = str(model)[:200]
+        entry["model"] = clean(model, NAME_LONGEST)
         if provider:
-            entry["provider"] = str(provider)[:100]
+            entry["provider"] = clean(provider, NAME_LONGEST)
         if cost_usd is not None:
             entry["cost_usd"] = number("cost_usd", cost_usd)
         self.ledger.use(entry, call_id)
@@ -213,13 +216,13 @@ class Client:
         if not self.is_open:
             return
         self.is_open = False
-        if self._hooks:
-            self._hooks.restore()
         if say_so and self._is_main() and not self.has_crashed:
             self.ledger.say("shutdown", stands=True)
             systemd.notify(STOPPING=1)
         if not self._worker.end(EXIT_WITHIN):
             log.warning("the server did not take everything in time: %s", self.reporter.unsent())
+        if self._hooks:
+            self._hooks.restore()
 
     def _stop(self, why: str, force_after: float | None) -> None:
         self.ledger.say("warning", message=f"stopping: {why}")
@@ -236,9 +239,9 @@ class Client:
         """Whether this process speaks for the agent: not a forked child, until its parent is gone."""
         return self._parent is None or os.getppid() != self._parent
 
-    def begin_anew(self, parent: int) -> None:
+    def begin_anew(self) -> None:
         """In a forked child: threads, locks and connections are the parent's, and so is what waits."""
-        self._parent = parent
+        self._parent = self.pid
         self.ledger.forget()
         if isinstance(self._transport, Transport):
             self._transport.forget()
@@ -247,11 +250,17 @@ class Client:
         self._watchdog = None
         processes = sys.modules.get("multiprocessing.util")
         if processes is not None:
-            # Its children end without atexit. What is registered before they begin is forgotten, so it is done then.
+            # What is registered before a worker of multiprocessing begins is forgotten, so it is done then.
             processes.register_after_fork(self, _flush_at_its_end)
 
 
+def _is_worker_process() -> bool:
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.parent_process() is not None
+
+
 def _flush_at_its_end(client: Client) -> None:
+    """Workers of multiprocessing end without atexit."""
     from multiprocessing.util import Finalize
 
     Finalize(None, client.flush, exitpriority=100)

@@ -53,6 +53,11 @@ class Ledger:
     last_word: tuple[str, str | None] = ("ok", None)
     counted: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing was counted or said since the last page."""
+        return self.tally.is_empty and not self.has_news
+
     def progressed(self) -> None:
         """Work moved: the wait is over, and the next heartbeat says so."""
         with self.lock:

@@ -29,6 +29,7 @@ class Asks(Protocol):
     """What the reporter needs of a transport."""
 
     def request(self, method: str, path: str, body: Any | None = None) -> Answer: ...
+    def close(self) -> None: ...
 
 
 class Reporter:
@@ -56,7 +57,7 @@ class Reporter:
     @property
     def is_idle(self) -> bool:
         """Whether all that was counted has been accepted."""
-        return not self.outbox and not self._ledger.closed and self._ledger.tally.is_empty
+        return not self.outbox and not self._ledger.closed and self._ledger.is_quiet
 
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and answer when to look again unless woken before."""
@@ -71,7 +72,7 @@ class Reporter:
     def finish(self, now: float, wall: float) -> None:
         """Seal and send all there is now, whatever wait was going on."""
         self._seal(self._ledger.take_closed(), now, wall)
-        if not self._ledger.tally.is_empty:
+        if not self._ledger.is_quiet:
             self._seal([self._ledger.take()], now, wall)
         self.outbox.next_try_at = 0.0
         while self.outbox and self._send(now):
@@ -79,6 +80,7 @@ class Reporter:
 
     def close(self) -> None:
         """Nothing more will be sent by this process."""
+        self._transport.close()
         if self.spool:
             self.spool.close(self.outbox)
 

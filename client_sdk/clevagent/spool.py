@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from clevagent.log import log, once
 from clevagent.outbox import Sealed
@@ -31,7 +31,7 @@ class Spool:
     def __init__(self, path: Path, instance: str) -> None:
         self._base = path
         self.path = path.with_name(f"{path.name}.{instance}")
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
         self._stale = 0
 
     def adopt(self) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ class Spool:
         left: list[dict[str, Any]] = []
         found = []
         for path in sorted(self._base.parent.glob(f"{self._base.name}.*")):
-            if path != self.path and (file := _locked(path)):
+            if path != self.path and (file := _locked(path)) is not None:
                 left += _read(path)
                 found.append((path, file))
         for beat in left:
@@ -47,7 +47,7 @@ class Spool:
         for path, file in found:
             if not left or self._file is not None:
                 path.unlink(missing_ok=True)
-            file.close()
+            os.close(file)
         return sorted(left, key=lambda beat: str(beat.get("sent_at", "")))
 
     def keep(self, fields: dict[str, Any]) -> None:
@@ -55,8 +55,7 @@ class Spool:
         try:
             if self._file is None:
                 self._file = _opened(self.path)
-            self._file.write(encode(fields) + b"\n")
-            self._file.flush()
+            os.write(self._file, encode(fields) + b"\n")
         except (OSError, ValueError) as error:
             once(f"clevagent: the spool {self.path} cannot be written ({error})")
 
@@ -72,17 +71,16 @@ class Spool:
         except OSError as error:
             once(f"clevagent: the spool {self.path} cannot be written ({error})")
 
-    def _rewritten(self, file: IO[bytes], left: list[Sealed]) -> IO[bytes]:
+    def _rewritten(self, file: int, left: list[Sealed]) -> int:
         if not left:
-            file.truncate(0)
+            os.truncate(file, 0)
             return file
         # The new file is locked before it takes the old one's place, so nobody adopts it in between.
         new = self.path.with_name(self.path.name + "~")
         fresh = _opened(new)
-        fresh.write(b"".join(encode(beat.fields) + b"\n" for beat in left))
-        fresh.flush()
+        os.write(fresh, b"".join(encode(beat.fields) + b"\n" for beat in left))
         new.replace(self.path)
-        file.close()
+        os.close(file)
         return fresh
 
     def close(self, waiting: Iterable[Sealed]) -> None:
@@ -96,34 +94,41 @@ class Spool:
                 self.path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("the spool %s cannot be written (%s)", self.path, error)
-        self._file.close()
+        os.close(self._file)
         self._file = None
 
     def forget(self, instance: str) -> None:
         """In a forked child: the file is the parent's."""
         if self._file is not None:
             # Closing the descriptor here leaves the parent's lock: it was shared, not taken again.
-            self._file.close()
+            os.close(self._file)
         self.__init__(self._base, instance)  # type: ignore[misc]
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     # What an agent says may be private: the file is its owner's only.
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab")
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    _lock(file)
     return file
 
 
-def _locked(path: Path) -> IO[bytes] | None:
+def _lock(file: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _locked(path: Path) -> int | None:
     """The file, when no living process holds it."""
     try:
-        file = path.open("ab")
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = os.open(path, os.O_RDWR | os.O_APPEND)
+    except OSError:
+        return None
+    try:
+        _lock(file)
         return file
     except OSError:
+        os.close(file)
         return None
 
 

@@ -119,7 +119,7 @@ def sums_of(beat: dict[str, Any]) -> dict[str, Any]:
     """What must not be lost of a heartbeat that is refused for its detail."""
     kept = _only(beat, "tokens_used", "cost_usd", "tool_calls")
     if beat.get("usage"):
-        kept["usage"] = [_only(entry, "model", *COUNTS, "cost_usd") for entry in beat["usage"]]
+        kept["usage"] = [_only(entry, "model", "provider", *COUNTS, "cost_usd") for entry in beat["usage"]]
     return kept
 
 

@@ -5,6 +5,7 @@ An https address is reached through `HTTPS_PROXY` where the environment names on
 
 from __future__ import annotations
 
+import codecs
 import http.client
 import json
 import os
@@ -16,6 +17,10 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from clevagent.version import AGENT
+
+# Sockets import it at the first connection. A program that forks in that moment leaves the child a module that never
+# finishes, and a thread that waits for it for ever.
+codecs.lookup("idna")
 
 API = "/api/v1"
 # A stranger's page instead of an answer must not fill the agent's memory; an answer of ours is far smaller.
@@ -121,6 +126,8 @@ class Transport:
         self._connection.request(method, self._url.path + API + path, data, self._headers)
         response = self._connection.getresponse()
         text = response.read(ANSWER_LARGEST + 1)
+        if response.length and len(text) <= ANSWER_LARGEST:
+            raise http.client.IncompleteRead(text, response.length)
         if response.will_close or len(text) > ANSWER_LARGEST:
             self.close()
         waits, date = response.getheader("Retry-After"), response.getheader("Date")

@@ -1,0 +1,72 @@
+"""What tests of the client need: a server that speaks the API, and a way to run a user's program against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import clevagent
+import pytest
+from clevagent.testing import FakeServer
+
+SDK = Path(__file__).resolve().parents[2] / "client_sdk"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
+        yield running
+
+
+@pytest.fixture
+def quiet_end() -> Iterator[None]:
+    """No reporting outlives a test."""
+    yield
+    clevagent.shutdown()
+
+
+class Program:
+    """A user's program, in a Python of its own where every warning is an error."""
+
+    def __init__(self, server: FakeServer, folder: Path) -> None:
+        self._server, self._folder = server, folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CLEVAGENT")},
+            "PYTHONPATH": str(SDK),
+            "CLEVAGENT_API_KEY": server.key,
+            "CLEVAGENT_ENDPOINT": server.url,
+            "CLEVAGENT_AGENT": "bot",
+        }
+
+    def start(self, code: str, *, env: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
+        file = self._folder / "agent.py"
+        file.write_text(textwrap.dedent(code))
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", str(file)],
+            env={**self.environment, **(env or {})},
+            cwd=self._folder,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            **more,
+        )
+
+    def run(self, code: str, seconds: float = 20, **more: Any) -> subprocess.CompletedProcess[str]:
+        with self.start(code, **more) as process:
+            try:
+                out, err = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture
+def program(server: FakeServer, tmp_path: Path) -> Program:
+    return Program(server, tmp_path)

@@ -1,0 +1,400 @@
+"""The sending side, with a server and a clock that are passed in: hours go by in a moment."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clevagent.client import Client
+from clevagent.options import Options
+from clevagent.transport import Answer, Unreachable
+
+EPOCH = 1_750_000_000.0
+
+
+class Server:
+    """Keeps each heartbeat once, by its id. `away` and `says` are what becomes of a request."""
+
+    def __init__(self) -> None:
+        self.beats: dict[str, dict[str, Any]] = {}
+        self.order: list[dict[str, Any]] = []
+        self.requests = 0
+        self.away = False
+        self.says: Callable[[dict[str, Any]], Answer | None] = lambda beat: None
+        self.loses_answers = False
+
+    def request(self, method: str, path: str, body: Any = None) -> Answer:
+        self.requests += 1
+        if self.away:
+            raise Unreachable("refused")
+        found = [self._one(beat) for beat in body.get("heartbeats", [body])]
+        if self.loses_answers:
+            raise Unreachable("timed out")
+        if path.endswith("/batch"):
+            return Answer(200, {"results": [answer.body for answer in found]})
+        return found[0]
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def _one(self, beat: dict[str, Any]) -> Answer:
+        refused = self.says(beat)
+        if refused is not None:
+            return refused
+        if beat["beat_id"] not in self.beats:
+            self.beats[beat["beat_id"]] = beat
+            self.order.append(beat)
+        return Answer(200, {"agent_id": 1})
+
+    def cost(self) -> Decimal:
+        return sum((Decimal(str(beat.get("cost_usd", 0))) for beat in self.order), Decimal(0))
+
+
+class Agent:
+    """A client without a thread: its steps are taken as the clock goes on."""
+
+    def __init__(self, server: Server, **options: Any) -> None:
+        self.now = 1000.0
+        given = Options(**{"api_key": "k", "agent": "bot", "interval": 30.0, **options})
+        self.client = Client(given, transport=server, clock=lambda: self.now, report_crashes=False)
+        self.reporter = self.client.reporter
+        self.client._worker.wake = lambda: None  # type: ignore[method-assign]
+        self.look_at = 0.0
+
+    def step(self) -> None:
+        self.look_at = self.reporter.step(self.now, EPOCH + self.now)
+
+    def let_pass(self, seconds: float) -> None:
+        """Take the steps that are due in so many seconds."""
+        end = self.now + seconds
+        self.step()
+        while self.look_at <= end:
+            self.now = max(self.look_at, self.now + 0.001)
+            self.step()
+        self.now = end
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def statuses(server: Server) -> list[str]:
+    return [beat["status"] for beat in server.order]
+
+
+def test_the_first_heartbeat_goes_out_at_once_and_the_next_after_the_interval(server: Server) -> None:
+    agent = Agent(server)
+    agent.step()
+    assert len(server.order) == 1
+    agent.let_pass(29.9)
+    assert len(server.order) == 1
+    agent.let_pass(0.2)
+    assert [beat["seq"] for beat in server.order] == [1, 2]
+
+
+def test_a_thousand_pings_in_a_second_are_one_heartbeat_with_all_that_was_counted(server: Server) -> None:
+    agent = Agent(server)
+    agent.step()
+    for _ in range(1000):
+        agent.now += 0.0009
+        agent.client.ping(message="on it", tokens_used=2)
+        agent.step()
+    agent.let_pass(1)
+    assert len(server.order) == 2
+    assert server.order[1]["tokens_used"] == 2000
+    assert server.order[1]["progress"] is True
+
+
+def test_an_error_is_a_heartbeat_of_its_own_and_no_good_one_comes_right_behind_it(server: Server) -> None:
+    agent = Agent(server)
+    agent.let_pass(5)
+    agent.client.ping("error", "no network")
+    agent.client.ping("error", "still none")
+    agent.let_pass(20)
+    assert statuses(server) == ["ok", "error", "error"]
+    assert [beat.get("message") for beat in server.order[1:]] == ["no network", "still none"]
+
+
+def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server) -> None:
+    agent = Agent(server)
+    agent.step()
+    agent.client.ping()
+    agent.let_pass(100)
+    assert [beat["progress"] for beat in server.order[1:]] == [True, False, False, False]
+    assert [beat.get("progress_age") for beat in server.order[1:]] == [None, 31, 61, 91]
+
+
+def test_an_agent_that_never_declares_progress_leaves_it_to_the_server(server: Server) -> None:
+    agent = Agent(server)
+    agent.client.log_cost(5, 0.1)
+    agent.let_pass(100)
+    assert len(server.order) == 4
+    assert not any("progress" in beat or "progress_age" in beat for beat in server.order)
+
+
+def test_progress_that_is_told_late_is_told_by_its_age(server: Server) -> None:
+    agent = Agent(server)
+    agent.let_pass(1)
+    server.away = True
+    agent.client.ping(message="moved")
+    agent.let_pass(3000)
+    server.away = False
+    agent.let_pass(90)
+    moved = next(beat for beat in server.order if beat.get("message") == "moved")
+    assert moved["progress"] is False
+    assert moved["progress_age"] > 2900
+
+
+def test_fifty_agents_and_an_hour_without_a_server_and_not_a_cent_is_missing() -> None:
+    chance = random.Random(7)
+    for number in range(50):
+        server, spent, tokens = Server(), Decimal(0), 0
+        agent = Agent(server, agent=f"bot{number}")
+        for minute in range(80):
+            server.away = 10 <= minute < 70
+            server.loses_answers = minute in (9, 70)  # stored, and the answer lost: it is sent again
+            for _ in range(chance.randrange(4)):
+                cost = Decimal(chance.randrange(1, 10_000_000)).scaleb(-7)
+                agent.client.log_cost(tokens=chance.randrange(5000), cost_usd=float(cost))
+                spent += cost
+            agent.client.log_usage(model="gpt-5", input_tokens=minute, output_tokens=1)
+            tokens += minute + 1
+            agent.let_pass(60)
+        server.loses_answers = False
+        agent.client.log_cost(0, 0)
+        agent.reporter.finish(agent.now, EPOCH + agent.now)
+        assert round(server.cost(), 2) == round(spent, 2)
+        assert spent - Decimal("0.000001") < server.cost() <= spent
+        assert used(server) == tokens
+
+
+def used(server: Server) -> int:
+    uses = [use for beat in server.order for use in beat.get("usage", [])]
+    return sum(use.get("input_tokens", 0) + use["output_tokens"] for use in uses)
+
+
+def test_after_an_hour_without_a_server_the_hours_of_spend_are_told_apart(server: Server) -> None:
+    agent = Agent(server)
+    server.away = True
+    for _ in range(120):
+        agent.client.log_cost(1, 0.01)
+        agent.let_pass(60)
+    server.away = False
+    agent.let_pass(120)
+    assert server.cost() == Decimal("1.2")
+    hours = {beat["sent_at"][11:13] for beat in server.order if beat.get("cost_usd")}
+    assert len(hours) == 3
+
+
+def test_while_the_server_is_away_it_is_not_asked_at_every_ping(server: Server) -> None:
+    agent = Agent(server)
+    server.away = True
+    for _ in range(600):
+        agent.client.ping()
+        agent.let_pass(1)
+    assert server.requests < 30
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 500, 503])
+def test_what_may_be_mended_is_kept_and_sent_again(server: Server, status: int) -> None:
+    agent = Agent(server)
+    server.says = lambda beat: Answer(status, {"error": {"code": "any", "message": "not now"}})
+    agent.client.log_cost(1, 0.5)
+    agent.let_pass(300)
+    server.says = lambda beat: None
+    agent.let_pass(120)
+    assert server.cost() == Decimal("0.5")
+
+
+def test_the_server_says_when_to_come_again(server: Server) -> None:
+    agent = Agent(server)
+    server.says = lambda beat: Answer(429, {}, retry_after=40)
+    agent.step()
+    assert server.requests == 1
+    agent.let_pass(39)
+    assert server.requests == 1
+    agent.let_pass(2)
+    assert server.requests == 2
+
+
+def test_a_heartbeat_refused_for_its_detail_arrives_with_its_sums(server: Server) -> None:
+    agent = Agent(server)
+    agent.step()
+    server.says = lambda beat: (
+        Answer(422, {"error": {"code": "invalid", "message": "no"}}) if beat.get("message") else None
+    )
+    agent.client.ping(message="odd", cost_usd=0.25)
+    agent.let_pass(2)
+    assert server.order[-1]["cost_usd"] == 0.25
+    assert "message" not in server.order[-1]
+    assert len(agent.reporter.outbox) == 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_one_bad_heartbeat_in_many_takes_no_other_with_it(server: Server, whole: bool) -> None:
+    """The server refuses it in its place, or the whole request for it."""
+    agent = Agent(server)
+    server.away = True
+    for message in ("good", "bad", "good"):
+        agent.client.ping("warning", message, cost_usd=0.1)
+    agent.let_pass(1)
+    server.away, inner = False, server.request
+    error = {"error": {"code": "invalid", "message": "no"}}
+    server.says = lambda beat: Answer(422, error) if beat.get("message") == "bad" else None
+
+    def refuse_many(method: str, path: str, body: Any = None) -> Answer:
+        return Answer(413, error) if path.endswith("/batch") else inner(method, path, body)
+
+    if whole:
+        server.request = refuse_many  # type: ignore[method-assign]
+    agent.let_pass(10)
+    assert sorted(str(beat.get("message")) for beat in server.order) == ["None", "None", "good", "good"]
+    assert server.cost() == Decimal("0.3")
+
+
+def test_the_end_sends_all_there_is_whatever_wait_was_going_on(server: Server) -> None:
+    agent = Agent(server)
+    server.away = True
+    agent.client.log_cost(1, 0.5)
+    agent.let_pass(100)
+    server.away = False
+    agent.client.ledger.say("shutdown", stands=True)
+    agent.reporter.finish(agent.now, EPOCH + agent.now)
+    assert statuses(server)[-1] == "shutdown"
+    assert server.cost() == Decimal("0.5")
+    assert agent.reporter.is_idle
+
+
+def test_what_is_counted_after_a_crash_does_not_say_that_all_is_well_again(server: Server) -> None:
+    agent = Agent(server)
+    agent.step()
+    agent.client.crashed(ValueError("boom"), "")
+    agent.client.log_cost(1, 0.5)
+    agent.let_pass(40)
+    assert statuses(server) == ["ok", "error", "error"]
+    assert server.order[-1]["message"] == "CRASH: ValueError: boom"
+
+
+def test_a_wait_is_told_at_once_repeated_and_ended_by_progress(server: Server) -> None:
+    agent = Agent(server)
+    agent.let_pass(5)
+    agent.client.waiting("approval", until=3600)
+    agent.let_pass(40)
+    agent.client.ping()
+    agent.let_pass(40)
+    waits = [beat.get("waiting", "not said") for beat in server.order]
+    assert [wait["for"] for wait in waits[1:3]] == ["approval", "approval"]
+    assert waits[3:] == [None, "not said"]
+
+
+def test_labels_are_told_once_and_settings_with_every_heartbeat(server: Server) -> None:
+    agent = Agent(server, labels={"team": "research"}, cost_limit_usd=25.0, progress_timeout=600.0, agent_type="openai")
+    agent.let_pass(40)
+    first, second = server.order
+    assert (first["labels"], "labels" in second) == ({"team": "research"}, False)
+    for name, value in {"cost_limit_usd": 25.0, "progress_timeout": 600.0, "agent_type": "openai"}.items():
+        assert first[name] == second[name] == value
+
+
+class TestChild:
+    """A forked child, which begins anew in the middle of its parent's work."""
+
+    def test_it_says_nothing_while_it_does_nothing(self, server: Server) -> None:
+        agent = Agent(server)
+        agent.client.log_cost(1, 0.5)  # the parent's to report
+        agent.client.begin_anew()
+        agent.client._is_main = lambda: False  # type: ignore[method-assign]
+        agent.reporter._is_main = lambda: False
+        agent.let_pass(300)
+        assert server.order == []
+
+    def test_it_reports_what_it_did_itself(self, server: Server) -> None:
+        agent = Agent(server)
+        agent.client.begin_anew()
+        agent.reporter._is_main = lambda: False
+        agent.client.log_cost(1, 0.25)
+        agent.let_pass(300)
+        assert [beat.get("cost_usd") for beat in server.order] == [0.25]
+
+    def test_it_speaks_for_the_agent_when_its_parent_is_gone(self, server: Server) -> None:
+        agent = Agent(server)
+        agent.client.pid = -1
+        agent.client.begin_anew()
+        assert agent.client._is_main()
+        agent.let_pass(65)
+        assert [beat["seq"] for beat in server.order] == [1, 2, 3]
+
+
+class TestSpool:
+    def test_what_was_not_accepted_is_sent_by_the_next_process(self, server: Server, tmp_path: Path) -> None:
+        first = Agent(server, spool=tmp_path / "spool")
+        server.away = True
+        first.client.log_cost(1, 0.5)
+        first.let_pass(100)
+        kept = {beat.fields["beat_id"] for beat in first.reporter.outbox}
+        end_of_process(first)
+        server.away = False
+        Agent(server, spool=tmp_path / "spool").let_pass(1)
+        assert server.cost() == Decimal("0.5")
+        assert kept < set(server.beats)
+
+    def test_it_is_on_disk_within_seconds_not_only_at_the_next_interval(self, server: Server, tmp_path: Path) -> None:
+        agent = Agent(server, spool=tmp_path / "spool")
+        agent.let_pass(1)
+        server.away = True
+        agent.client.log_cost(1, 0.5)
+        agent.let_pass(6)
+        end_of_process(agent)
+        server.away = False
+        Agent(server, spool=tmp_path / "spool").let_pass(1)
+        assert server.cost() == Decimal("0.5")
+
+    def test_nothing_is_left_when_all_was_accepted(self, server: Server, tmp_path: Path) -> None:
+        agent = Agent(server, spool=tmp_path / "spool")
+        agent.client.log_cost(1, 0.5)
+        agent.let_pass(40)
+        agent.reporter.close()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_another_living_process_keeps_is_left_to_it(self, server: Server, tmp_path: Path) -> None:
+        first, second = (Agent(server, spool=tmp_path / "spool") for _ in range(2))
+        server.away = True
+        first.client.log_cost(1, 0.5)
+        first.let_pass(10)
+        server.away = False
+        second.let_pass(1)
+        assert server.cost() == 0
+        first.let_pass(120)
+        assert server.cost() == Decimal("0.5")
+
+    def test_a_line_cut_short_by_a_sudden_end_is_passed_over(self, server: Server, tmp_path: Path) -> None:
+        (tmp_path / "spool.old").write_text('{"beat_id": "a", "agent": "bot", "cost_usd": 0.5}\n{"beat_id": "b", "ag')
+        Agent(server, spool=tmp_path / "spool").let_pass(1)
+        assert server.cost() == Decimal("0.5")
+        assert not (tmp_path / "spool.old").exists()
+
+    def test_a_spool_that_cannot_be_written_stops_nothing(self, server: Server, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        agent = Agent(server, spool=tmp_path / "file" / "spool")
+        agent.client.log_cost(1, 0.5)
+        agent.let_pass(1)
+        assert server.cost() == Decimal("0.5")
+
+    def test_it_is_for_its_owner_only(self, server: Server, tmp_path: Path) -> None:
+        agent = Agent(server, spool=tmp_path / "spool")
+        agent.step()
+        assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
+
+
+def end_of_process(agent: Agent) -> None:
+    """As after kill -9: the lock goes with the process, the file stays."""
+    spool = agent.reporter.spool
+    assert spool
+    assert spool._file is not None
+    os.close(spool._file)

@@ -1,0 +1,114 @@
+"""systemd hears of progress, and of nothing that a timer could say."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clevagent import systemd
+from clevagent.testing import FakeServer
+
+from tests.client_sdk.conftest import Program
+
+
+class Manager:
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address)
+        self.socket.settimeout(0.1)
+
+    def heard(self) -> list[str]:
+        found = []
+        while True:
+            try:
+                found.append(self.socket.recv(4096).decode())
+            except TimeoutError:
+                return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    found = Manager(str(tmp_path / "notify"))
+    yield found
+    found.socket.close()
+
+
+def run(program: Program, tmp_path: Path, code: str, **env: str) -> None:
+    ended = program.run(code, env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000", **env})
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_ready_after_init_progress_with_its_message_and_stopping(
+    program: Program, tmp_path: Path, manager: Manager
+) -> None:
+    run(
+        program,
+        tmp_path,
+        "import clevagent; clevagent.init(); clevagent.ping(message='page\\n7'); clevagent.shutdown()",
+    )
+    assert manager.heard() == ["READY=1", "STATUS=page 7\nWATCHDOG=1", "STOPPING=1"]
+
+
+def test_an_agent_that_hangs_is_not_kept_alive_by_its_heartbeats(
+    program: Program, tmp_path: Path, manager: Manager, server: FakeServer
+) -> None:
+    code = "import time, clevagent; clevagent.init(interval=1); clevagent.ping(); time.sleep(2.5)"
+    run(program, tmp_path, code)
+    assert len(server.beats) >= 3
+    assert [text for text in manager.heard() if "WATCHDOG" in text] == ["WATCHDOG=1"]
+
+
+def test_a_busy_agent_tells_it_often_enough_and_not_at_every_step(
+    program: Program, tmp_path: Path, manager: Manager
+) -> None:
+    code = """
+        import time, clevagent
+        clevagent.init()
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            clevagent.ping()
+    """
+    run(program, tmp_path, code)
+    told = [text for text in manager.heard() if "WATCHDOG" in text]
+    assert 5 <= len(told) <= 11  # every 0.1 s of a limit of 0.4 s
+
+
+def test_a_forked_child_does_not_speak_for_the_process_that_is_watched(
+    program: Program, tmp_path: Path, manager: Manager
+) -> None:
+    code = """
+        import os, clevagent
+        clevagent.init()
+        if os.fork() == 0:
+            clevagent.ping(); clevagent.flush(); os._exit(0)
+        os.wait()
+    """
+    run(program, tmp_path, code)
+    assert not [text for text in manager.heard() if "WATCHDOG" in text]
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "seconds"), [("30000000", "", 30.0), ("30000000", "1", None), ("", "", None), ("x", "", None)]
+)
+def test_the_limit_is_that_of_this_process(
+    monkeypatch: pytest.MonkeyPatch, usec: str, pid: str, seconds: float | None
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    monkeypatch.setenv("WATCHDOG_PID", pid)
+    assert systemd.watchdog_seconds() == seconds
+
+
+def test_an_abstract_address_is_spoken_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager("\0clevagent-test-notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", "@clevagent-test-notify")
+    assert systemd.notify(READY=1, STATUS="two\nlines")
+    assert manager.heard() == ["READY=1\nSTATUS=two lines"]
+    manager.socket.close()
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/notify", "vsock:2:1"])
+def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    assert systemd.notify(READY=1) is False

@@ -1,0 +1,115 @@
+"""What is counted between two heartbeats: exact sums, bounded detail."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clevagent.tally import CALLS_MOST, USAGE_MOST, Tally, decimal, merged, number, sums_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+CALL = {"model": "gpt-5", "provider": "openai", "input_tokens": 3, "output_tokens": 2}
+
+
+def test_an_empty_tally_has_nothing_to_send() -> None:
+    assert Tally().is_empty
+    assert Tally().seal() == {}
+
+
+def test_thousands_of_tiny_amounts_add_up_exactly() -> None:
+    tally = Tally()
+    for _ in range(10_000):
+        tally.spend(1, 0.1)
+    assert tally.seal() == {"tokens_used": 10_000, "cost_usd": 1000.0}
+
+
+def test_what_is_below_a_micro_dollar_waits_and_is_not_lost() -> None:
+    tally, sent = Tally(), Decimal(0)
+    for _ in range(25):
+        tally.spend(0, 0.0000004)
+        sent += Decimal(str(tally.seal().get("cost_usd", 0)))
+        tally = Tally(tally.spare)
+    assert sent == Decimal("0.00001")
+    assert tally.cost == 0
+
+
+def test_calls_beyond_the_most_lose_their_detail_and_are_counted() -> None:
+    tally = Tally()
+    for number_ in range(CALLS_MOST + 7):
+        tally.call({"name": f"tool{number_}"})
+    sealed = tally.seal()
+    assert sealed["tool_calls"] == CALLS_MOST + 7
+    assert [call["name"] for call in sealed["tool_call_log"]] == [f"tool{n}" for n in range(7, CALLS_MOST + 7)]
+
+
+def test_each_model_call_stays_apart_until_there_are_too_many() -> None:
+    tally = Tally()
+    for _ in range(USAGE_MOST + 5):
+        tally.use(dict(CALL))
+    sealed = tally.seal()["usage"]
+    assert len(sealed) == USAGE_MOST
+    assert sealed[0] == CALL
+    assert sum(use["input_tokens"] for use in sealed) == 3 * (USAGE_MOST + 5)
+
+
+def test_too_many_models_are_still_all_counted() -> None:
+    tally = Tally()
+    for place in range(USAGE_MOST + 1):
+        tally.use({**CALL, "model": f"m{place}", "cost_usd": 0.1})
+    sealed = tally.seal()["usage"]
+    assert len(sealed) == USAGE_MOST
+    assert sealed[-1]["cost_usd"] == 0.2
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "many", object(), [], None])
+def test_what_cannot_be_a_count_is_none(wrong: Any) -> None:
+    assert number("tokens", wrong) == 0
+    assert decimal("cost_usd", wrong) == 0
+
+
+BEATS = st.fixed_dictionaries(
+    {},
+    optional={
+        "tokens_used": st.integers(1, 10**9),
+        "tool_calls": st.integers(1, 1000),
+        "cost_usd": st.decimals("0.000001", "1000", places=6).map(float),
+        "usage": st.lists(st.just(CALL), min_size=1, max_size=USAGE_MOST).map(lambda uses: [dict(use) for use in uses]),
+        "message": st.text(max_size=5),
+        "status": st.sampled_from(["ok", "warning", "error", "shutdown"]),
+    },
+)
+
+
+@given(BEATS, BEATS)
+def test_two_heartbeats_as_one_have_the_sums_of_both(older: dict[str, Any], newer: dict[str, Any]) -> None:
+    both = merged(older, newer)
+    for name in ("tokens_used", "tool_calls"):
+        assert both.get(name, 0) == older.get(name, 0) + newer.get(name, 0)
+    assert cost(both) == cost(older) + cost(newer)
+    assert used(both) == used(older) + used(newer)
+    assert len(both.get("usage", [])) <= USAGE_MOST
+
+
+def cost(beat: dict[str, Any]) -> Decimal:
+    return Decimal(str(beat.get("cost_usd", 0)))
+
+
+def used(beat: dict[str, Any]) -> int:
+    return sum(use["input_tokens"] for use in beat.get("usage", []))
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "message"),
+    [("error", "ok", "first"), ("warning", "ok", "first"), ("ok", "error", "second"), ("ok", "ok", "second")],
+)
+def test_an_error_is_not_hidden_by_what_came_after(older: str, newer: str, message: str) -> None:
+    both = merged({"status": older, "message": "first"}, {"status": newer, "message": "second"})
+    assert both["status"] == max(older, newer, key=["ok", "warning", "error"].index)
+    assert both["message"] == message
+
+
+def test_of_a_refused_heartbeat_the_sums_are_kept_without_their_detail() -> None:
+    beat = {"cost_usd": 2.5, "tokens_used": 7, "message": "x", "custom_data": "{", "usage": [{**CALL, "odd": "\0"}]}
+    assert sums_of(beat) == {"cost_usd": 2.5, "tokens_used": 7, "usage": [CALL]}
