@@ -31,3 +31,8 @@ class Server:
             return None
         self.trouble = ""
         return answer
+
+    def close(self) -> None:
+        """Close the connection of the thread that calls."""
+        if hasattr(self._mine, "transport"):
+            self._mine.transport.close()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Callable
 
 from clevagent.version import VERSION
 
@@ -100,10 +100,16 @@ class Supervisor:
         self.watches[target.key] = watch
         self._start(str(target), watch.run)
 
-    def _start(self, name: str, work: Any) -> None:
-        thread = threading.Thread(target=work, name=name, daemon=True)
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self.server.close()
 
     def _find_forever(self) -> None:
         while not self.ended.wait(FIND_EVERY):

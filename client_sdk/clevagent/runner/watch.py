@@ -22,7 +22,9 @@ from .target import Target
 
 log = logging.getLogger(__name__)
 
+# Seconds for one look: within the interval, so that the report comes in time, and time enough to start a program.
 CHECK_WITHIN = 10.0
+CHECK_LEAST = 2.0
 # A stopped target may still be shown as running for a moment; after so many seconds somebody has started it.
 HOLD_SETTLES = 120.0
 # While the server cannot be told, it is tried again after so many seconds, or one interval if that is shorter.
@@ -95,7 +97,7 @@ class Watch:
     def look(self) -> Observation:
         """What the backend sees; its own fault is "unknown"."""
         try:
-            return backends.of(self.target.type).check(self.target, min(CHECK_WITHIN, self.interval))
+            return backends.of(self.target.type).check(self.target, _patience(self.interval))
         except Exception as error:
             log.exception("The %s backend failed", self.target.type, extra={"target": self.target})
             return Observation(State.UNKNOWN, why=f"the runner's own fault: {type(error).__name__}: {error}")
@@ -207,3 +209,7 @@ class Watch:
             log.critical(text, self.target, verdict.why, extra={"target": self.target})
         elif verdict.allowed:
             self.desk.restart_by_itself(self.target, f"it is down and the server cannot be asked ({verdict.why})")
+
+
+def _patience(interval: float) -> float:
+    return max(CHECK_LEAST, min(CHECK_WITHIN, interval))

@@ -1,0 +1,306 @@
+"""What is reported of a target, and when it is restarted without a command."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from clevagent.runner import backends, budget
+from clevagent.runner.backends import systemd
+from clevagent.runner.backends.base import Observation
+from clevagent.runner.errors import Wrong
+from clevagent.runner.target import Target, parse
+from clevagent.testing import FakeServer
+
+from tests.client_sdk.runner.conftest import Runners, command
+from tests.client_sdk.runner.scripted import Scripted, shown
+
+A = "systemd:a.service=bot"
+ON_DOWN = replace(parse(A), restart_on_down=True)
+FAILED = shown("failed", Result="watchdog", NRestarts=3)
+
+
+def last(server: FakeServer) -> dict[str, Any]:
+    return server.beats[-1]
+
+
+def says(server: FakeServer, status: str) -> dict[str, Any]:
+    """The first beat of this status from now on."""
+    begun = len(server.beats)
+    found: dict[str, Any] = server.wait_for(
+        lambda: next((beat for beat in server.beats[begun:] if beat["status"] == status), None)
+    )
+    return found
+
+
+def polled(server: FakeServer, times: int = 3) -> None:
+    """Wait until the runner has asked for commands so many times more."""
+    begun = len(server.requests)
+
+    def polls() -> int:
+        return sum(each.path.endswith("/commands") and each.method == "GET" for each in server.requests[begun:])
+
+    server.wait_for(lambda: polls() >= times)
+
+
+class TestReports:
+    def test_a_running_target_is_ok_with_all_that_the_server_wants_to_know(
+        self, runners: Runners, server: FakeServer
+    ) -> None:
+        runners.start(replace(parse(A), labels={"team": "x"}, progress_timeout=900))
+        server.wait_for(2)
+        first, second = server.beats[:2]
+        assert {name: first[name] for name in ("agent", "status", "restart_type", "restart_target", "seq")} == {
+            "agent": "bot",
+            "status": "ok",
+            "restart_type": "systemd",
+            "restart_target": "a.service",
+            "seq": 1,
+        }
+        assert (first["interval"], first["labels"], first["progress_timeout"]) == (0.1, {"team": "x"}, 900)
+        assert first["evidence"]["ActiveState"] == "active"
+        assert first["sdk"].startswith("clevagent-python/")
+        assert first["instance"] == second["instance"]
+        assert first["beat_id"] != second["beat_id"]
+        assert "message" not in first
+        assert "progress" not in first
+        assert server.requests[0].headers["X-ClevAgent-Runner"] == "test"
+
+    def test_a_stopped_target_is_an_error_that_says_why(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        systemctl.answers("show", FAILED)
+        runners.start(A)
+        beat = says(server, "error")
+        assert beat["message"] == "Not responding: systemd says failed (watchdog), restarted 3 times"
+        assert beat["evidence"]["Result"] == "watchdog"
+
+    def test_what_cannot_be_seen_is_neither_ok_nor_error_and_not_restarted(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        systemctl.answers("show", error="Failed to connect to bus", code=1)
+        runners.start(ON_DOWN)
+        server.wait_for(3)
+        assert {beat["status"] for beat in server.beats} == {"warning"}
+        assert last(server)["message"].startswith("State not known: ")
+        assert not systemctl.called("restart")
+
+    def test_a_fault_of_a_backend_is_unknown_and_the_watch_goes_on(
+        self, runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runners.start(A)
+        server.wait_for(1)
+
+        def broken(target: Target, timeout: float) -> Observation:
+            raise ZeroDivisionError("no")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(systemd, "check", broken)
+            assert "ZeroDivisionError" in says(server, "warning")["message"]
+        says(server, "ok")
+
+    def test_progress_is_what_the_probe_saw(
+        self, runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Queue:
+            looks = iter([None, True, False])
+
+            def look(self, now: float) -> tuple[bool | None, dict[str, Any]]:
+                return next(self.looks), {"queue": 47}
+
+        monkeypatch.setattr("clevagent.runner.supervise.probe_of", lambda target: Queue())
+        runners.start(A)
+        server.wait_for(4)
+        # The fourth look raises, which is no reason to be silent.
+        assert [beat.get("progress") for beat in server.beats[:4]] == [None, True, False, None]
+        assert server.beats[0]["evidence"]["queue"] == 47
+
+    def test_a_hung_look_delays_no_other_target(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        runners.start(A, "systemd:b.service")
+        systemctl.answers("show", of="a.service", sleep=60)
+        server.wait_for(lambda: len(server.beats_of("b.service")) > 8)
+        assert server.beats_of("b.service")[-1]["status"] == "ok"
+
+    def test_a_target_that_does_not_exist_is_an_error_at_start(self, runners: Runners, systemctl: Scripted) -> None:
+        systemctl.answers("show", shown("inactive", LoadState="not-found"))
+        with pytest.raises(Wrong, match=r"systemd knows no unit a\.service"):
+            runners.start(A)
+
+    def test_a_target_that_disappears_later_is_unknown(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        runners.start(A)
+        server.wait_for(1)
+        systemctl.answers("show", shown("inactive", LoadState="not-found"))
+        assert "knows no unit" in says(server, "warning")["message"]
+
+
+class TestWithoutServer:
+    def test_watching_goes_on_and_the_latest_state_is_told_when_it_is_back(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        with FakeServer() as gone:
+            port = gone.port
+        runner = runners.start(A, endpoint=f"http://127.0.0.1:{port}")
+        server.wait_for(lambda: len(systemctl.called("show")) > 3)
+        systemctl.answers("show", FAILED)
+        server.wait_for(lambda: runner.store.target("systemd:a.service").status == "error")
+        with FakeServer(port=port) as back:
+            back.wait_for(1)
+            assert {beat["status"] for beat in back.beats} == {"error"}
+            runners.end()
+
+    @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+    def test_no_answer_ends_it(self, runners: Runners, server: FakeServer, status: int) -> None:
+        server.status = status
+        runner = runners.start(A)
+        server.wait_for(lambda: len(server.requests) > 6)
+        assert runner.is_well(time.monotonic())
+        server.status = 200
+        server.wait_for(1)
+
+    def test_trouble_is_said_once_not_at_every_try(
+        self, runners: Runners, server: FakeServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.status = 503
+        runners.start(A)
+        server.wait_for(lambda: len(server.requests) > 10)
+        assert caplog.text.count("was not told of") == 1
+        assert caplog.text.count("hands out no commands") == 1
+
+
+class TestRestartOnDown:
+    @pytest.fixture(autouse=True)
+    def failed(self, systemctl: Scripted) -> None:
+        systemctl.answers("show", FAILED)
+
+    def test_it_is_off_by_default(self, runners: Runners, server: FakeServer, systemctl: Scripted) -> None:
+        runners.start(A)
+        server.wait_for(4)
+        assert not systemctl.called("restart")
+        assert not [each for each in server.requests if each.method == "POST" and each.path.endswith("/commands")]
+
+    def test_the_server_is_asked_and_its_command_is_carried_out_and_answered(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        server.may_restart = (201, command(31))
+        runners.start(ON_DOWN)
+        server.wait_for(lambda: server.results)
+        asked = next(each for each in server.requests if each.method == "POST" and each.path.endswith("/commands"))
+        assert asked.body == {
+            "agent": "bot",
+            "type": "systemd",
+            "target": "a.service",
+            "cause": "Not responding: systemd says failed (watchdog), restarted 3 times",
+        }
+        assert len(systemctl.called("restart")) == 1
+        assert server.results[0][0] == 31
+
+    def test_its_refusal_is_obeyed_and_its_time_is_waited_for(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.may_restart = (409, {"error": {"code": "held", "message": "A person stopped it."}})
+        runners.start(ON_DOWN)
+        server.wait_for(6)
+        asked = [each for each in server.requests if each.method == "POST" and each.path.endswith("/commands")]
+        assert len(asked) == 1
+        assert not systemctl.called("restart")
+        assert "A person stopped it." in caplog.text
+
+    def test_without_the_server_it_has_its_own_budget_and_then_gives_up_loudly(
+        self,
+        runners: Runners,
+        server: FakeServer,
+        systemctl: Scripted,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(budget, "DELAYS", (0, 0, 0))
+        server.status = 503
+        runners.start(ON_DOWN)
+        server.wait_for(lambda: "gave up" in caplog.text)
+        begun = len(server.requests)
+        server.wait_for(lambda: len(server.requests) > begun + 8)
+        assert len(systemctl.called("restart")) == 3
+        loud = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+        assert len(loud) == 1
+        assert "gave up: restarted 3 times within an hour" in loud[0].getMessage()
+
+    def test_the_budget_outlives_the_runner(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(budget, "DELAYS", (0, 3600, 3600))
+        server.status = 503
+        runners.start(ON_DOWN)
+        server.wait_for(lambda: systemctl.called("restart"))
+        runners.again(ON_DOWN)
+        begun = len(server.requests)
+        server.wait_for(lambda: len(server.requests) > begun + 8)
+        assert len(systemctl.called("restart")) == 1
+
+    def test_the_first_minute_is_for_its_own_supervisor(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        server.status = 503
+        runners.start(ON_DOWN)
+        server.wait_for(lambda: len(server.requests) > 10)
+        assert not systemctl.called("restart")
+
+    def test_what_the_server_holds_is_not_restarted_without_it(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(budget, "DELAYS", (0, 0, 0))
+        server.answer = {"hold": True}
+        server.may_restart = (409, {})
+        runners.start(ON_DOWN)
+        server.wait_for(2)
+        server.status = 503
+        begun = len(server.requests)
+        server.wait_for(lambda: len(server.requests) > begun + 8)
+        assert not systemctl.called("restart")
+
+    def test_what_somebody_stopped_is_reported_and_not_started_again(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        systemctl.answers("show", shown("inactive"))
+        server.may_restart = (201, command(31))
+        runners.start(ON_DOWN)
+        assert "it was stopped or has finished" in says(server, "error")["message"]
+        server.wait_for(4)
+        assert not systemctl.called("restart")
+
+
+class TestSelections:
+    def test_what_a_selection_finds_is_watched_and_may_be_restarted(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Finding:
+            KIND = "systemd"
+            complaint = staticmethod(systemd.complaint)
+            check = staticmethod(systemd.check)
+            restart = staticmethod(systemd.restart)
+            stop = staticmethod(systemd.stop)
+            names = ["a.service"]
+
+            def selects(self, target: Target) -> bool:
+                return target.name.startswith("label:")
+
+            def find(self, target: Target, timeout: float) -> list[Target]:
+                return [parse(f"systemd:{name}") for name in self.names]
+
+        finding = Finding()
+        monkeypatch.setitem(backends.BY_KIND, "systemd", finding)
+        monkeypatch.setattr("clevagent.runner.supervise.FIND_EVERY", 0.05)
+        runners.start("systemd:label:x=1")
+        server.wait_for(lambda: server.beats_of("a.service"))
+        finding.names.append("b.service")
+        server.wait_for(lambda: server.beats_of("b.service"))
+        server.commands.append(command(5, target="b.service"))
+        server.wait_for(lambda: server.results)
+        assert server.results[0][1]["status"] == "completed"
+        assert not server.beats_of("label:x=1")
