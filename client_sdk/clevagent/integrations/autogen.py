@@ -19,6 +19,8 @@ from clevagent.integrations.report import Calls, quiet
 TOLD_MOST = 1000
 # What AutoGen makes of a tool that raised, or that there is none of.
 FAILURE = "Error: "
+# AutoGen's name for the moment at which an agent sends its reply.
+SENDS = "process_message_before_send"
 
 _calls = Calls()
 _told: OrderedDict[str, None] = OrderedDict()
@@ -67,7 +69,7 @@ def _register(agent: Any) -> None:
 
 @quiet
 def _observe(recipient: Any, messages: list[Any]) -> None:
-    _count(recipient)
+    _count_when_it_sends(recipient)
     last = messages[-1] if messages and isinstance(messages[-1], dict) else {}
     for request in last.get("tool_calls") or []:
         _begin(request)
@@ -103,6 +105,18 @@ def _called(request: Any) -> tuple[str, Any]:
         return function["name"], json.loads(function["arguments"])
     except (TypeError, ValueError):
         return function["name"], function["arguments"]
+
+
+def _count_when_it_sends(agent: Any) -> None:
+    """A reply function runs before the reply is made; what that used is known once it is sent."""
+    hooks = getattr(agent, "hook_lists", {}).get(SENDS)
+    if hooks is not None and _on_send not in hooks:
+        agent.register_hook(SENDS, _on_send)
+
+
+def _on_send(sender: Any, message: Any, recipient: Any, silent: Any) -> Any:
+    _count(sender)
+    return message
 
 
 @quiet

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
 import clevagent
+from clevagent.capture.usage import anthropic_counts
 from clevagent.integrations import report
 from clevagent.integrations.report import Calls, Pace, quiet
 
@@ -20,6 +21,7 @@ except ImportError as problem:
     raise report.missing("The Claude Agent SDK", "claude-agent-sdk") from problem
 
 Totals = dict[str, dict[str, Any]]
+SUMMED = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "costUSD")
 # One for each client: its process tells running totals, over all the answers it gives.
 _totals: weakref.WeakKeyDictionary[Any, Totals] = weakref.WeakKeyDictionary()
 
@@ -90,6 +92,7 @@ class _Watch:
         self._totals = totals
         self._pace = Pace()
         self._answer: str | None = None
+        self._model = "unknown"
 
     @quiet
     def saw(self, message: Any) -> None:
@@ -101,38 +104,38 @@ class _Watch:
 
     def _answered(self, message: Any) -> None:
         """An answer of the model comes in several messages, one for each part of it."""
+        self._model = message.model
         answer = getattr(message, "message_id", None)
         if answer is None or answer != self._answer:
             self._answer = answer
             report.step(f"{message.model} answered")
 
     def _ended(self, result: Any) -> None:
-        models = getattr(result, "model_usage", None)
-        if models:
-            for name, used in models.items():
-                self._count(name, used, f"{result.session_id}:{result.uuid}:{name}")
+        models = getattr(result, "model_usage", None) or {}
+        for name, used in models.items():
+            self._count(name, used, result.uuid and f"{result.uuid}:{name}")
+        if not models and result.usage:
+            counts = anthropic_counts(result.usage)
+            clevagent.log_usage(model=self._model, provider="anthropic", **counts)
         if result.is_error:
-            said = getattr(result, "errors", None) or result.result or result.subtype
+            said = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
             report.error("Claude failed", said)
 
-    def _count(self, name: str, used: Any, call_id: str) -> None:
+    def _count(self, name: str, used: Any, call_id: str | None) -> None:
         """Report what came on top of the last total. A smaller total is that of a new process: it is all new."""
         before = self._totals.get(name, {})
         if used.get("outputTokens", 0) < before.get("outputTokens", 0):
             before = {}
         self._totals[name] = dict(used)
-
-        def more(field: str) -> Any:
-            return max(0, (used.get(field) or 0) - (before.get(field) or 0))
-
-        read, write = more("cacheReadInputTokens"), more("cacheCreationInputTokens")
+        more = {field: max(0, (used.get(field) or 0) - (before.get(field) or 0)) for field in SUMMED}
+        read, write = more["cacheReadInputTokens"], more["cacheCreationInputTokens"]
         clevagent.log_usage(
             model=used.get("canonicalModel") or name,
             provider="anthropic",
-            input_tokens=more("inputTokens") + read + write,
-            output_tokens=more("outputTokens"),
+            input_tokens=more["inputTokens"] + read + write,
+            output_tokens=more["outputTokens"],
             cache_read_tokens=read,
             cache_write_tokens=write,
-            cost_usd=more("costUSD") or None,
+            cost_usd=round(more["costUSD"], 9) or None,
             call_id=call_id,
         )

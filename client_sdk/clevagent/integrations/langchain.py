@@ -78,8 +78,8 @@ class ClevAgentCallbackHandler(Handler):
     @quiet
     def on_tool_start(self, serialized: Any, input_str: str, **run: Any) -> None:
         name = run.get("name") or (serialized or {}).get("name") or "unknown_tool"
-        args = run.get("inputs")
-        self._calls.begin(run.get("run_id"), name, input_str if args is None else args)
+        args = input_str if run.get("inputs") is None else run["inputs"]
+        self._calls.begin(run["run_id"], name, args)
 
     @quiet
     def on_tool_end(self, output: Any, **run: Any) -> None:

@@ -1,50 +1,134 @@
-"""What every integration is held to: a program of a real framework against a model server and a ClevAgent server."""
+"""What every framework's test inherits: a program of the real framework, run between a model server and ours."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from clevagent.testing import FakeServer
-from tests.client_sdk import environments
-from tests.client_sdk.integrations.model_server import ToolServer, in_order
 
+from tests.client_sdk import environments
+from tests.client_sdk.integrations import document
+from tests.client_sdk.integrations.model_server import ToolServer
+
+Json = dict[str, Any]
 PROGRAMS = Path(__file__).with_name("programs")
+AGENTS = ("captured", "uncaptured")
+# What frameworks would otherwise send home; a proxy that is not there stops the rest.
+SILENT = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "LANGSMITH_TRACING": "false",
+    "NO_PROXY": "127.0.0.1",
+    "OTEL_SDK_DISABLED": "true",
+}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the servers were told: each tool call, each model call, each beat, by agent; and what the models said."""
+    """What our server was told by a program that has ended, and what its models said."""
 
     server: FakeServer
-    models: ToolServer
+    said: list[Json]
 
-    def beats(self, agent: str) -> list[dict[str, Any]]:
-        return self.server.beats_of(agent)
+    def calls(self, agent: str) -> list[Json]:
+        return [call for beat in self.server.beats_of(agent) for call in beat.get("tool_call_log", [])]
 
-    def calls(self, agent: str) -> list[dict[str, Any]]:
-        return [call for beat in self.beats(agent) for call in beat.get("tool_call_log", [])]
-
-    def used(self) -> list[dict[str, Any]]:
-        uses = [{name: value for name, value in use.items() if name != "provider"} for use in self.server.usage()]
-        return sorted(uses, key=in_order)
+    def used(self, agent: str) -> list[Json]:
+        """Each model call, the first first, without who says so."""
+        uses = [use for beat in self.server.beats_of(agent) for use in beat.get("usage", [])]
+        return sorted(({**use, "provider": None} for use in uses), key=_size)
 
     def errors(self, agent: str) -> list[str]:
-        return [beat["message"] for beat in self.beats(agent) if beat["status"] == "error"]
+        return [beat["message"] for beat in self.server.beats_of(agent) if beat["status"] == "error"]
 
     def iterations(self, agent: str) -> int:
-        return max(beat.get("iteration_count", 0) for beat in self.beats(agent))
+        return max(beat.get("iteration_count", 0) for beat in self.server.beats_of(agent))
 
 
-def run(environment: str, program: Path, **env: str) -> Seen:
-    """Run it; the answer is what the two servers saw until it ended."""
+def run(environment: str, program: Path) -> Seen:
+    """Run it to its end. The folder of the stand-in for Claude Code is in front of its path."""
     with FakeServer() as server, ToolServer() as models:
         told = {
             "CLEVAGENT_API_KEY": server.key,
             "CLEVAGENT_ENDPOINT": server.url,
             "OPENAI_API_KEY": "none",
             "OPENAI_BASE_URL": f"{models.url}/v1",
+            "PATH": f"{PROGRAMS / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
-        environments.run(environment, program, env={**told, **env}, timeout=120)
-    return Seen(server, models)
+        environments.run(environment, program, env={**SILENT, **told}, timeout=120)
+    return Seen(server, sorted(({**use, "provider": None} for use in models.told), key=_size))
+
+
+def _size(use: Json) -> int:
+    """No two answers of the model server are of one size, and later ones are larger."""
+    return int(use["input_tokens"])
+
+
+class Integration:
+    """A framework's cases. Its program runs twice in one process: as the agents "captured" and "uncaptured"."""
+
+    NAME: str
+    ENVIRONMENT: str
+    # Of each run: the tool calls and whether they succeeded, the steps, the errors that were told.
+    CALLS: list[tuple[str, bool]]
+    STEPS: int
+    ERRORS: list[str]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def seen(cls) -> Seen:
+        return run(cls.ENVIRONMENT, PROGRAMS / f"with_{cls.NAME}.py")
+
+    @pytest.mark.parametrize("agent", AGENTS)
+    def test_tool_calls_are_told_with_their_outcome(self, seen: Seen, agent: str) -> None:
+        calls = seen.calls(agent)
+        assert [(call["name"], call["ok"]) for call in calls] == self.CALLS
+        assert all(call["args_hash"] for call in calls)
+
+    @pytest.mark.parametrize("agent", AGENTS)
+    def test_equal_calls_with_equal_results_look_equal(self, seen: Seen, agent: str) -> None:
+        good = [call for call in seen.calls(agent) if call["ok"]]
+        assert len({(call["name"], call["args"], call["args_hash"], call["result_hash"]) for call in good}) <= 1
+
+    @pytest.mark.parametrize("agent", AGENTS)
+    def test_steps_are_iterations_and_progress(self, seen: Seen, agent: str) -> None:
+        assert seen.iterations(agent) == self.STEPS
+        assert any(beat.get("progress") for beat in seen.server.beats_of(agent))
+
+    @pytest.mark.parametrize("agent", AGENTS)
+    def test_errors_are_told(self, seen: Seen, agent: str) -> None:
+        assert seen.errors(agent) == self.ERRORS
+
+    def test_the_example_in_the_docs_reports(self, tmp_path: Path) -> None:
+        program = tmp_path / "example.py"
+        program.write_text(document.example(self.NAME))
+        seen = run(self.ENVIRONMENT, program)
+        (agent,) = {beat["agent"] for beat in seen.server.beats}
+        assert seen.iterations(agent) > 0
+        assert seen.used(agent) == seen.said or not seen.said
+        assert seen.errors(agent) == []
+        assert self.CALLS == [] or [call["ok"] for call in seen.calls(agent)] == [True]
+
+
+class ModelIntegration(Integration):
+    """The cases of a framework whose model calls go through this process."""
+
+    # What the framework by itself knows of a model call, of its model perhaps only the name that was asked for.
+    KNOWS = ("model", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
+
+    def test_model_calls_that_capture_sees_too_are_counted_once(self, seen: Seen) -> None:
+        assert seen.used("captured") == seen.said[: len(seen.said) // 2]
+
+    def test_model_calls_are_counted_without_capture(self, seen: Seen) -> None:
+        said = seen.said[len(seen.said) // 2 :]
+        assert said
+        assert [self.known(use) for use in seen.used("uncaptured")] == [self.known(use) for use in said]
+
+    def known(self, use: Json) -> Json:
+        asked = {**use, "model": use["model"].removesuffix("-served")}
+        return {name: asked[name] for name in self.KNOWS}

@@ -6,6 +6,7 @@ It asks for the tool "broken" when the question says so, else for the first one 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from tests.client_sdk.capture import model_server
@@ -15,6 +16,19 @@ ARGUMENTS = {"city": "Paris"}
 
 
 class ToolServer(model_server.ModelServer):
+    """`told`: what each call used, in the words of a heartbeat, the first call first."""
+
+    def __enter__(self) -> ToolServer:
+        self.told: list[Json] = []
+        super().__enter__()
+        return self
+
+    def answer(self, method: str, path: str, asked: Json) -> Answer:
+        answer = super().answer(method, path, asked)
+        if answer.said:
+            self.told.append({name: value for name, value in asdict(answer.said).items() if value})
+        return answer
+
     def _made(self, path: str, asked: Json, n: int, model: str) -> Answer:
         answer = super()._made(path, asked, n, model)
         tool = _wanted(asked)
@@ -23,14 +37,6 @@ class ToolServer(model_server.ModelServer):
         if path.endswith("/responses"):
             return _responses(answer, tool, n)
         return _chat_stream(answer, tool, n) if answer.events else _chat(answer, tool, n)
-
-    def totals(self) -> list[Json]:
-        """What each call used, without the order."""
-        return sorted((use for uses in self.said.values() for use in uses), key=in_order)
-
-
-def in_order(use: Json) -> str:
-    return json.dumps(use, sort_keys=True)
 
 
 def _wanted(asked: Json) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Callable
+from collections.abc import Callable
 
 import clevagent
 from clevagent import capture
@@ -12,16 +12,21 @@ from clevagent import capture
 AGENTS = {"captured": True, "uncaptured": False}
 
 
-class Loud(logging.Handler):
-    """What an integration would only log ends the program."""
+class Heard(logging.Handler):
+    """What an integration got wrong and only logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        raise SystemExit(f"clevagent logged: {self.format(record)}")
+        self.said.append(self.format(record))
 
 
 def run(*scenarios: Callable[[], object]) -> None:
     """Each scenario once for each agent. What one raises is its own affair, as in a program that goes on."""
-    logging.getLogger("clevagent").addHandler(Loud(logging.WARNING))
+    heard = Heard()
+    logging.getLogger("clevagent").addHandler(heard)
     for agent, auto_cost in AGENTS.items():
         clevagent.init(agent=agent, auto_cost=auto_cost)
         for scenario in scenarios:
@@ -29,3 +34,5 @@ def run(*scenarios: Callable[[], object]) -> None:
                 scenario()
         clevagent.shutdown()
         capture.uninstall()
+    if heard.said:
+        raise SystemExit("\n".join(heard.said))

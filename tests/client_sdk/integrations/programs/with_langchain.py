@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import twice
+from clevagent.integrations.langchain import ClevAgentCallbackHandler
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-
-from clevagent.integrations.langchain import ClevAgentCallbackHandler
 
 
 @tool

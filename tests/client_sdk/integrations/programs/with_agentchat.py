@@ -1,0 +1,59 @@
+"""An agent and a team of AutoGen AgentChat, streamed and not, with a tool that works and one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import twice
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.conditions import TextMentionTermination
+from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_ext.models.openai import OpenAIChatCompletionClient
+from clevagent.integrations.agentchat import monitored_run, monitored_stream
+
+INFO = {"vision": False, "function_calling": True, "json_output": False, "structured_output": False, "family": "any"}
+
+
+async def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"sunny in {city}"
+
+
+async def broken(city: str) -> str:
+    """A tool that fails."""
+    raise ValueError(f"no such city: {city}")
+
+
+def agent(stream: bool = False) -> AssistantAgent:
+    model = OpenAIChatCompletionClient(
+        model="mini", model_info=INFO, stream_options={"include_usage": True} if stream else None
+    )
+    return AssistantAgent(
+        "reporter", model, tools=[weather, broken], reflect_on_tool_use=True, model_client_stream=stream
+    )
+
+
+async def ask(question: str) -> None:
+    result = await monitored_run(agent(), task=question)
+    assert result.messages
+
+
+async def stream() -> None:
+    team = RoundRobinGroupChat([agent(stream=True)], termination_condition=TextMentionTermination("yes"))
+    messages = [message async for message in monitored_stream(team, task="weather in Paris?")]
+    assert messages
+
+
+def work() -> None:
+    asyncio.run(ask("weather in Paris?"))
+
+
+def streamed() -> None:
+    asyncio.run(stream())
+
+
+def fail() -> None:
+    asyncio.run(ask("call broken"))
+
+
+twice.run(work, streamed, fail)

@@ -1,0 +1,49 @@
+"""A chat of AutoGen in the style of 0.2: one agent asks for a tool, the other one runs it."""
+
+from __future__ import annotations
+
+import twice
+from autogen import Agent, AssistantAgent, UserProxyAgent, register_function
+from clevagent.integrations.autogen import clevagent_reply_func, monitored_chat
+
+CONFIG = {"config_list": [{"model": "gpt-4o-mini", "price": [0, 0]}], "cache_seed": None}
+
+
+def weather(city: str) -> str:
+    return f"sunny in {city}"
+
+
+def broken(city: str) -> str:
+    raise ValueError(f"no such city: {city}")
+
+
+def is_answer(message: dict[str, object]) -> bool:
+    return bool(message.get("content")) and not message.get("tool_responses")
+
+
+def pair() -> tuple[UserProxyAgent, AssistantAgent]:
+    assistant = AssistantAgent("assistant", llm_config=CONFIG)
+    user = UserProxyAgent("user", human_input_mode="NEVER", code_execution_config=False, is_termination_msg=is_answer)
+    for tool in (weather, broken):
+        register_function(tool, caller=assistant, executor=user, name=tool.__name__, description=tool.__name__)
+    return user, assistant
+
+
+def ask() -> None:
+    user, assistant = pair()
+    for _ in range(2):
+        monitored_chat(user, assistant, message="weather in Paris?", max_turns=3, silent=True)
+
+
+def registered_by_hand_with_one_side() -> None:
+    user, assistant = pair()
+    assistant.register_reply([Agent], clevagent_reply_func)
+    user.initiate_chat(assistant, message="weather in Paris?", max_turns=3, silent=True)
+
+
+def fail() -> None:
+    user, assistant = pair()
+    monitored_chat(user, assistant, message="call broken", max_turns=3, silent=True)
+
+
+twice.run(ask, registered_by_hand_with_one_side, fail)

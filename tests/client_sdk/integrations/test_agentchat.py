@@ -1,0 +1,14 @@
+import pytest
+
+from tests.client_sdk.integrations.cases import ModelIntegration
+
+pytestmark = pytest.mark.xdist_group("agentchat")
+
+
+class TestAgentchat(ModelIntegration):
+    NAME = ENVIRONMENT = "agentchat"
+    CALLS = [("weather", True), ("weather", True), ("broken", False)]
+    STEPS = 3
+    ERRORS = []
+    # Of a stream AgentChat tells two sums.
+    KNOWS = ("input_tokens", "output_tokens")

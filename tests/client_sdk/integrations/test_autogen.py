@@ -1,0 +1,13 @@
+import pytest
+
+from tests.client_sdk.integrations.cases import ModelIntegration
+
+pytestmark = pytest.mark.xdist_group("autogen")
+
+
+class TestAutogen(ModelIntegration):
+    NAME = ENVIRONMENT = "autogen"
+    CALLS = [("weather", True)] * 3 + [("broken", False)]
+    STEPS = 20
+    ERRORS = []
+    KNOWS = ("model", "input_tokens", "output_tokens")

@@ -1,0 +1,20 @@
+import pytest
+
+from tests.client_sdk.integrations.cases import AGENTS, Integration, Seen
+
+pytestmark = pytest.mark.xdist_group("claude_agent")
+
+
+class TestClaudeAgent(Integration):
+    """The command line that the SDK starts asks no model of ours; its own word is what is counted."""
+
+    NAME = ENVIRONMENT = "claude_agent"
+    CALLS = [("Bash", True)] * 3 + [("Bash", False), ("Bash", True)]
+    STEPS = 10
+    ERRORS = ["Claude failed: refused"]
+
+    @pytest.mark.parametrize("agent", AGENTS)
+    def test_of_running_totals_each_answer_counts_what_it_added(self, seen: Seen, agent: str) -> None:
+        turn = {"model": "claude-sonnet-4-5", "provider": None, "input_tokens": 1300, "output_tokens": 20}
+        turn |= {"cache_read_tokens": 1000, "cache_write_tokens": 200, "cost_usd": 0.0125}
+        assert seen.used(agent) == [turn] * 5

@@ -1,0 +1,12 @@
+import pytest
+
+from tests.client_sdk.integrations.cases import ModelIntegration
+
+pytestmark = pytest.mark.xdist_group("pydantic_ai")
+
+
+class TestPydanticAi(ModelIntegration):
+    NAME = ENVIRONMENT = "pydantic_ai"
+    CALLS = [("weather", True)] * 4 + [("broken", False)]
+    STEPS = 9
+    ERRORS = ["run failed: ValueError('no such city: Paris')"]

@@ -1,0 +1,39 @@
+"""Every framework has its heading with an example, its program, its environment and its test, which runs both."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+from clevagent import integrations
+
+from tests.client_sdk import environments
+from tests.client_sdk.integrations import document
+from tests.client_sdk.integrations.cases import PROGRAMS, Integration
+
+FOLDER = Path(integrations.__file__).parent
+each_name = pytest.mark.parametrize("name", integrations.ALL)
+
+
+def test_headings_are_the_frameworks_in_their_order() -> None:
+    assert document.headings() == [*integrations.ALL, "Adding one"]
+
+
+def test_every_file_is_listed() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "report"} == set(integrations.ALL)
+
+
+@each_name
+def test_a_framework_has_a_test_with_a_program_and_an_environment(name: str) -> None:
+    module = importlib.import_module(f"tests.client_sdk.integrations.test_{name}")
+    classes = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Integration)]
+    (case,) = [kind for kind in classes if "NAME" in vars(kind)]
+    assert name == case.NAME
+    assert (PROGRAMS / f"with_{name}.py").exists()
+    assert environments.asked_for(case.ENVIRONMENT)
+
+
+@each_name
+def test_the_example_uses_the_framework_s_own_file(name: str) -> None:
+    assert f"from clevagent.integrations.{name} import " in document.example(name)
