@@ -1,15 +1,23 @@
-"""LiteLLM, through its own callback. Many of its calls go through OpenAI's SDK: those are known again by their id."""
+"""LiteLLM, through its own callback.
+
+Many of its calls go through OpenAI's SDK, which is watched itself. Those are left to it: of a stream LiteLLM may guess.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
+import threading
+from collections import Counter
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 from clevagent.capture.patch import Change
 from clevagent.capture.providers import LITELLM, provider_of
+from clevagent.capture.recent import Recent
+from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import anthropic_counts, openai_counts, report
 from clevagent.log import once
 
@@ -19,18 +27,42 @@ JOINED = ("callbacks", "success_callback", "_async_success_callback")
 COPIED = ("input_callback", "_async_input_callback", "failure_callback", "_async_failure_callback")
 
 
+_lock = threading.Lock()
+# Calls of each model that went through an SDK and of which the callback has not been heard yet.
+_through_sdk: Counter[str] = Counter()
+_heard_of = Recent()
+
+
 def changes(module: Any) -> list[Change]:
     return [Callback(module)]
 
 
-def is_calling() -> bool:
-    """Whether this runs inside a call of LiteLLM, which will tell of it by itself; for answers that have no id."""
-    frame = sys._getframe(1) if MODULE in sys.modules else None
+def note_if_calling(answer: Answer) -> None:
+    """An SDK counts this answer; where LiteLLM asked for it, what its callback says of such a call is not counted.
+
+    The ids do not agree in all releases; that the SDK was called from LiteLLM's code shows only here.
+    """
+    if MODULE in sys.modules and _is_calling():
+        with _lock:
+            _through_sdk[answer.asked_model] += 1
+
+
+def _is_calling() -> bool:
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if str(frame.f_globals.get("__name__")).startswith("litellm."):
             return True
         frame = frame.f_back
     return False
+
+
+def _went_through_sdk(call: Mapping[str, Any]) -> bool:
+    model = str(call.get("model") or "")
+    with _lock:
+        if _through_sdk[model] <= 0:
+            return False
+        _through_sdk[model] -= 1
+        return True
 
 
 class Callback:
@@ -52,6 +84,7 @@ class Callback:
         return True
 
     def undo(self) -> None:
+        _through_sdk.clear()
         for name in (*JOINED, *COPIED):
             entries = getattr(self._module, name, None)
             if isinstance(entries, list) and self._logger in entries:
@@ -81,14 +114,17 @@ def _heard(call: Mapping[str, Any], response: Any) -> None:
 def _count(call: Mapping[str, Any], response: Any) -> None:
     body = _plain(response)
     usage = _plain(body.get("usage"))
-    if not usage or call.get("cache_hit"):
+    own_id = call.get("litellm_call_id")
+    if not usage or call.get("cache_hit") or own_id in _heard_of:
+        return
+    _heard_of.add(own_id)
+    if _went_through_sdk(call):
         return
     is_message = body.get("type") == "message"
     report(
         model=body.get("model") or call.get("model"),
         provider=_provider(call),
-        # Both of its callbacks may hear of one call that has no id of the provider's.
-        call_id=body.get("id") or call.get("litellm_call_id"),
+        call_id=body.get("id") or own_id,
         counts=anthropic_counts(usage) if is_message else openai_counts(usage),
     )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections import deque
 from typing import Any
 
 from clevagent.capture import litellm, stainless, streams
 from clevagent.capture.patch import Change
+from clevagent.capture.recent import Recent
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import openai_counts, report
 from clevagent.log import once
@@ -23,7 +23,8 @@ HINT = (
 )
 
 # Responses that go on in the background say what they used only when they are asked for again.
-_background: deque[str] = deque(maxlen=1000)
+_background = Recent()
+_noted = Recent()
 _counted: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -43,6 +44,7 @@ def look(answer: Answer) -> None:
 
 
 def _completion(answer: Answer) -> None:
+    _note_caller(answer, answer.data.get("id"))
     data, usage = answer.data, answer.data.get("usage")
     if not isinstance(usage, dict):
         _hint(answer)
@@ -53,6 +55,14 @@ def _completion(answer: Answer) -> None:
         streams.hold(answer.response, usage, functools.partial(_report, answer.provider, data))
         if not data.get("choices"):
             streams.finish(answer.response)
+
+
+def _note_caller(answer: Answer, call_id: Any) -> None:
+    """Of each call once: who calls through this SDK and tells of it as well."""
+    if call_id is None or call_id not in _noted:
+        litellm.note_if_calling(answer)
+    if call_id is not None:
+        _noted.add(call_id)
 
 
 def _is_stream(answer: Answer) -> bool:
@@ -72,15 +82,16 @@ def _response(answer: Answer, body: dict[str, Any]) -> None:
     if isinstance(usage, dict):
         if answer.is_of(RESPONSES) or call_id in _background:
             _report(answer.provider, body, usage)
-    elif body.get("background") and answer.is_of(RESPONSES) and call_id not in _background:
-        _background.append(str(call_id))
+    elif body.get("background") and answer.is_of(RESPONSES):
+        _background.add(call_id)
 
 
 def _embedding(answer: Answer) -> None:
     usage = answer.data.get("usage")
     is_new = answer.response not in _counted
     _counted.add(answer.response)
-    if is_new and isinstance(usage, dict) and not litellm.is_calling():
+    if is_new and isinstance(usage, dict):
+        _note_caller(answer, None)
         _report(answer.provider, {**answer.data, "id": None}, usage)
 
 

@@ -5,6 +5,7 @@ Bodies and single events of streams come by, decoded, before the caller gets its
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -30,6 +31,14 @@ class Answer:
     @property
     def is_posted(self) -> bool:
         return str(self.response.request.method) == "POST"
+
+    @property
+    def asked_model(self) -> str:
+        """The model that the request named; empty where it cannot be read."""
+        try:
+            return str(json.loads(self.response.request.content).get("model") or "")
+        except (ValueError, AttributeError):
+            return ""
 
     @property
     def provider(self) -> str | None:

@@ -23,8 +23,11 @@ def openai_counts(usage: Usage) -> dict[str, int]:
     return {
         "input_tokens": count(usage, "prompt_tokens", "input_tokens"),
         "output_tokens": count(usage, "completion_tokens", "output_tokens"),
-        "cache_read_tokens": count(into, "cached_tokens") or count(usage, "prompt_cache_hit_tokens"),
-        "cache_write_tokens": count(into, "cache_write_tokens", "cache_creation_tokens"),
+        # What is not among the details is DeepSeek's word, and old LiteLLM's.
+        "cache_read_tokens": count(into, "cached_tokens")
+        or count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens"),
+        "cache_write_tokens": count(into, "cache_write_tokens", "cache_creation_tokens")
+        or count(usage, "cache_creation_input_tokens"),
         "reasoning_tokens": count(out, "reasoning_tokens"),
     }
 

@@ -1,4 +1,4 @@
-"""A model provider on 127.0.0.1 that speaks the wire formats of OpenAI, Anthropic and Google, and remembers what it said.
+"""A model provider on 127.0.0.1 in the wire formats of OpenAI, Anthropic and Google, and what it said.
 
 A request for model M is answered as M-served: what is counted must be the answer's word. No two answers count alike.
 Of a model "unknown-…" the caller makes sure that it never reads the counts; a stream of "left-…" it leaves at once.
@@ -49,7 +49,8 @@ class ModelServer:
 
     def __enter__(self) -> ModelServer:
         self.said: dict[str, list[Json]] = {}
-        self._lock, self._count, self._later = threading.Lock(), 0, {}
+        self._lock, self._count = threading.Lock(), 0
+        self._later: dict[str, Answer] = {}
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
@@ -90,8 +91,9 @@ class ModelServer:
 
     def _responses(self, asked: Json, n: int, use: Use) -> Answer:
         answer = responses(asked, n, use)
-        if asked.get("background") and answer.body:
+        if answer.body:
             self._later[answer.body["id"]] = Answer(None, answer.body)
+        if asked.get("background") and answer.body:
             queued = {**answer.body, "status": "queued", "usage": None, "background": True, "output": []}
             return Answer(answer.said, queued)
         return answer
@@ -99,7 +101,7 @@ class ModelServer:
 
 def counted(use: Use) -> Json:
     """As it should arrive: counts that are zero are left out."""
-    return {name: value for name, value in asdict(use).items() if value}
+    return {name: value for name, value in asdict(use).items() if value and name != "model"}
 
 
 def openai_usage(use: Use) -> Json:
@@ -119,7 +121,7 @@ def without_writes(use: Use) -> Use:
 def chat(asked: Json, n: int, use: Use) -> Answer:
     use = without_writes(use)
     content = '{"word": "yes"}' if asked.get("response_format") else "yes"
-    head = {"id": f"chatcmpl-of-number-{n:06}", "created": 1_790_000_000, "model": use.model}
+    head = {"id": f"chatcmpl-of-number-{n:06}", "created": 1_790_000_000, "model": use.model, "service_tier": "default"}
     if not asked.get("stream"):
         message = {"role": "assistant", "content": content, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
@@ -174,9 +176,16 @@ def responses(asked: Json, n: int, use: Use) -> Answer:
         "total_tokens": use.input_tokens + use.output_tokens,
     }
     body: Json = {
-        **{"id": f"resp-of-number-{n:010}", "object": "response", "created_at": 1, "status": "completed"},
-        **{"model": use.model, "output": [item], "parallel_tool_calls": True, "tool_choice": "auto", "tools": []},
-        **{"error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "usage": usage},
+        "id": f"resp-of-number-{n:010}",
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": use.model,
+        "output": [item],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": usage,
     }
     if not asked.get("stream"):
         return Answer(use, body)
@@ -221,11 +230,11 @@ def messages(asked: Json, n: int, use: Use) -> Answer:
 def _message_events(body: Json, use: Use) -> list[Json]:
     usage, text = body["usage"], body["content"][0]["text"]
     start = {**body, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
-    end = {"stop_reason": "end_turn", "stop_sequence": None}
-    deltas = [
-        {"type": "message_delta", "delta": end, "usage": {"output_tokens": use.output_tokens - 1}},
-        {"type": "message_delta", "delta": end, "usage": {**usage, "cache_read_input_tokens": None}},
-    ]
+    end: Json = {"stop_reason": "end_turn", "stop_sequence": None}
+    deltas: list[Json] = [{"type": "message_delta", "delta": end, "usage": usage}]
+    if "sums" in use.model:
+        usages: list[Json] = [{"output_tokens": use.output_tokens - 1}, {**usage, "cache_read_input_tokens": None}]
+        deltas = [{"type": "message_delta", "delta": end, "usage": each} for each in usages]
     return [
         {"type": "message_start", "message": start},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -253,6 +262,8 @@ def google(path: str, n: int, use: Use) -> Answer:
     if "stream" not in path:
         return Answer(use, last)
     begun = {"promptTokenCount": use.input_tokens - 10, "totalTokenCount": use.input_tokens - 10}
+    if use.model.startswith("left"):
+        use = Use(use.model, use.input_tokens - 10, 0, 0, 0, 0)
     return Answer(use, events=[{**head, "candidates": [part], "usageMetadata": begun}, last])
 
 
@@ -278,9 +289,9 @@ def _handler_of(server: ModelServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(json.dumps(answer.body).encode() if answer.body else b"".join(_lines(answer)))
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - the names are http.server's
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
             """Say nothing."""
 
     return Handler

@@ -1,0 +1,23 @@
+"""The last so many names that came by."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class Recent:
+    """A set that forgets its oldest names beyond `most`; quick enough for every piece of a stream."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._names: OrderedDict[object, None] = OrderedDict()
+
+    def add(self, name: object) -> None:
+        if name in self._names:
+            return
+        self._names[name] = None
+        if len(self._names) > self._most:
+            self._names.popitem(last=False)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
