@@ -13,7 +13,7 @@ from clevagent.runner.target import Target, made
 from tests.flows.installation import wait_until
 from tests.services.docker import Engine
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("docker")]
 WORKS = "while :; do sleep 0.1; done"
 
 

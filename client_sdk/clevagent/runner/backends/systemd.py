@@ -70,8 +70,8 @@ def check(target: Target, timeout: float) -> Observation:
 
 
 def restart(target: Target, timeout: float) -> Outcome:
-    # A unit at its start limit refuses every start until its failures are forgotten.
-    if check(target, min(LOOK_WITHIN, timeout)).evidence.get("Result") == "start-limit-hit":
+    # A unit at its start limit refuses every start until its failures are forgotten; its Result is its last failure's.
+    if check(target, min(LOOK_WITHIN, timeout)).evidence.get("ActiveState") == "failed":
         _ask(target, ("reset-failed",), LOOK_WITHIN)
     ran = _ask(target, ("--no-ask-password", "restart"), timeout)
     if not ran.ok:

@@ -1,0 +1,98 @@
+"""The whole product around a real Docker Engine: an agent that nobody can change hangs, and is made to work again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.installation import wait_until
+from tests.services.docker import Engine
+from tests.services.site import CARRIED_OUT_WITHIN, Site, site
+
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("docker")]
+# It writes a line at each step until it hangs: alive, and no more than that, deaf to SIGTERM.
+AGENT = "rm -f /w/hang; while [ ! -e /w/hang ]; do date >> /w/log; sleep 0.2; done; sleep 1000"
+TARGETS = """
+[[targets]]
+type = "docker"
+target = "worker"
+progress_timeout = 5
+probe = {{ log = "{log}" }}
+grace = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def here(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("docker")) as started:
+        yield started
+
+
+@dataclass
+class Story:
+    """What was seen on the way."""
+
+    seen: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def hung(here: Site, docker: Engine) -> Iterator[Story]:
+    """A container that hangs, and is restarted by command; another one is found by its label."""
+    story, work = Story(), here.folder / "work"
+    work.mkdir()
+    docker.run("worker", AGENT, "--volume", f"{work}:/w")
+    docker.run("helper", "while :; do sleep 0.1; done", "--label", "watched=yes", "--label", "clevagent.agent=Helper")
+    targets = here.folder / "runner.toml"
+    targets.write_text(TARGETS.format(log=work / "log"))
+    with here.runner("--config", str(targets), "--watch", "docker:label:watched=yes", **docker.env) as runner:
+        live(here, docker, work / "hang", story.seen)
+        story.seen["runner"] = runner.log.read_text()
+    yield story
+    docker.remove("worker", "helper")
+
+
+def live(here: Site, docker: Engine, flag: Path, seen: dict[str, Any]) -> None:
+    here.until("worker", "ok")
+    here.until("Helper", "ok")
+    wait_until(lambda: here.agent("worker")["last_progress_at"], 10, "the probe has seen progress")
+    here.arm("worker")
+    started = docker.state("worker", "StartedAt")
+    flag.touch()
+    seen["hung"] = here.until("worker", "stalled", "down")
+    seen["container"] = docker.state("worker")
+    here.command("worker", "restart")
+    wait_until(lambda: docker.state("worker", "StartedAt") != started, CARRIED_OUT_WITHIN, "restarted")
+    here.until("worker", "ok")
+    wait_until(lambda: here.incidents("worker")[0]["resolved_at"], 10, "the incident is closed")
+    seen["incidents"], seen["beats"] = here.incidents("worker"), here.beats("worker")
+    seen["helper"] = here.status("Helper")
+
+
+def test_a_hung_container_is_found_stalled_while_docker_calls_it_running(hung: Story) -> None:
+    assert (hung.seen["hung"], hung.seen["container"]) == ("stalled", "running")
+
+
+def test_a_restart_by_command_ends_the_incident(hung: Story) -> None:
+    (incident,) = hung.seen["incidents"]
+    assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
+    started, resolved = (datetime.fromisoformat(incident[name]) for name in ("started_at", "resolved_at"))
+    assert 0 < (resolved - started).total_seconds() < 40
+    said = [event["text"] for event in incident["timeline"]]
+    assert any(text.startswith("restart of worker completed: Docker restarted worker") for text in said)
+
+
+def test_the_incident_holds_what_docker_and_the_probe_showed(hung: Story) -> None:
+    shown = hung.seen["incidents"][0]["evidence"]["runner"]
+    assert (shown["Status"], shown["RestartCount"]) == ("running", 0)
+    assert shown["probe"].startswith("log /")
+    assert shown["probe_still_for"] >= 3
+
+
+def test_one_that_was_found_by_its_label_is_watched_under_its_agents_name(hung: Story) -> None:
+    assert hung.seen["helper"] == "ok"
+    assert "docker:helper was found by docker:label:watched=yes" in hung.seen["runner"]

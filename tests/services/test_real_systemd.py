@@ -1,0 +1,100 @@
+"""The runner's systemd backend against a real manager."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from clevagent.runner.backends import systemd
+from clevagent.runner.backends.base import Observation, State
+from clevagent.runner.target import Target, made
+
+from tests.flows.installation import wait_until
+from tests.services.systemd import UserManager
+
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("systemd")]
+
+
+@pytest.fixture
+def unit(manager: UserManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A name for a unit, which is gone after the test."""
+    for name, value in manager.env.items():
+        monkeypatch.setenv(name, value)
+    chosen = f"bot-{uuid.uuid4().hex[:8]}.service"
+    yield chosen
+    manager.remove(chosen)
+
+
+def target(unit: str) -> Target:
+    return made("systemd", f"user/{unit}")
+
+
+def seen(unit: str, state: State) -> Observation:
+    """What the backend sees, once that is `state`."""
+    wait_until(lambda: systemd.check(target(unit), 5).state is state, 5, f"{unit} is {state}")
+    return systemd.check(target(unit), 5)
+
+
+def test_a_running_unit(manager: UserManager, unit: str) -> None:
+    manager.start(unit, ExecStart="/bin/sleep 1000")
+    found = seen(unit, State.RUNNING)
+    assert (found.evidence["ActiveState"], found.evidence["NRestarts"]) == ("active", 0)
+
+
+def test_a_unit_that_failed_says_how(manager: UserManager, unit: str) -> None:
+    manager.start(unit, ExecStart="/bin/sh -c 'exit 3'")
+    found = seen(unit, State.STOPPED)
+    assert (found.evidence["Result"], found.evidence["ExecMainStatus"], found.ended) == ("exit-code", 3, False)
+    assert "status 3" in found.why
+
+
+def test_a_unit_that_somebody_stopped_has_ended(manager: UserManager, unit: str) -> None:
+    manager.start(unit, ExecStart="/bin/sleep 1000")
+    manager.systemctl("stop", unit)
+    assert seen(unit, State.STOPPED).ended
+
+
+def test_a_unit_that_systemd_is_to_start_again_is_unknown(manager: UserManager, unit: str) -> None:
+    manager.start(unit, ExecStart="/bin/sh -c 'exit 3'", Restart="always", RestartSec="1000")
+    assert "auto-restart" in seen(unit, State.UNKNOWN).why
+
+
+def test_a_unit_at_its_start_limit_can_be_restarted(manager: UserManager, unit: str) -> None:
+    limit = {"Restart": "always", "RestartSec": "0", "Unit_StartLimitBurst": "2", "Unit_StartLimitIntervalSec": "1000"}
+    manager.add(unit, ExecStart="/bin/sh -c 'test -e %t/cured && exec sleep 1000; exit 3'", **limit)
+    manager.systemctl("start", unit)
+    wait_until(lambda: manager.show(unit, "ActiveState") == "failed", 5, "the limit is reached")
+    (manager.folder / "run/cured").touch()
+    done = systemd.restart(target(unit), 20)
+    assert done.ok, done.message
+    assert seen(unit, State.RUNNING)
+    (manager.folder / "run/cured").unlink()
+
+
+def test_restart_and_stop(manager: UserManager, unit: str) -> None:
+    manager.start(unit, ExecStart="/bin/sleep 1000")
+    before = systemd.check(target(unit), 5).evidence["MainPID"]
+    assert systemd.restart(target(unit), 20).ok
+    assert seen(unit, State.RUNNING).evidence["MainPID"] != before
+    assert systemd.stop(target(unit), 20).ok
+    assert seen(unit, State.STOPPED).ended
+
+
+def test_a_restart_that_fails_at_once_has_failed(manager: UserManager, unit: str) -> None:
+    manager.add(unit, ExecStart="/no/such/program")
+    done = systemd.restart(target(unit), 20)
+    assert not done.ok
+    assert unit in done.message
+
+
+def test_a_unit_that_nobody_made_is_missing(manager: UserManager, unit: str) -> None:
+    found = systemd.check(target(unit), 5)
+    assert (found.state, found.missing) == (State.UNKNOWN, True)
+
+
+def test_a_stop_that_takes_too_long_is_not_waited_for(manager: UserManager, unit: str) -> None:
+    manager.start(unit, ExecStart="/bin/sh -c 'trap : TERM; while :; do sleep 0.1; done'", TimeoutStopSec="3")
+    done = systemd.stop(target(unit), 0.5)
+    assert (done.ok, "did not answer within 0.5 s" in done.message) == (False, True)
+    assert systemd.check(target(unit), 5).state is State.UNKNOWN
