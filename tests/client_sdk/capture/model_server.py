@@ -219,7 +219,7 @@ def messages(asked: Json, n: int, use: Use) -> Answer:
         "output_tokens": use.output_tokens,
     }
     head = {"id": f"msg_of_number_{n:010}", "type": "message", "role": "assistant", "model": use.model}
-    body = {**head, "content": [{"type": "text", "text": text}], "usage": usage}
+    body: Json = {**head, "content": [{"type": "text", "text": text}], "usage": usage}
     body |= {"stop_reason": "end_turn", "stop_sequence": None}
     if not asked.get("stream"):
         return Answer(use, body)

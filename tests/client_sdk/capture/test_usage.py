@@ -1,0 +1,50 @@
+"""How each provider counts, and that ours is one way: input holds what was cached, output holds the reasoning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import clevagent
+import pytest
+from clevagent.capture.usage import anthropic_counts, google_counts, openai_counts, report
+
+CASES: list[tuple[Callable[[Any], dict[str, int]], dict[str, Any], tuple[int, int, int, int, int]]] = [
+    (openai_counts, {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, 0, 0, 0)),
+    (openai_counts, {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, (9, 0, 4, 0, 0)),
+    (openai_counts, {"prompt_tokens": 9, "prompt_tokens_details": None}, (9, 0, 0, 0, 0)),
+    (openai_counts, {"prompt_tokens": 9, "prompt_cache_hit_tokens": 4}, (9, 0, 4, 0, 0)),
+    (openai_counts, {"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}}, (0, 5, 0, 0, 3)),
+    (openai_counts, {"input_tokens": 9, "output_tokens": 5}, (9, 5, 0, 0, 0)),
+    (openai_counts, {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}}, (9, 0, 4, 0, 0)),
+    (openai_counts, {"prompt_tokens": None, "completion_tokens": "5"}, (0, 0, 0, 0, 0)),
+    (anthropic_counts, {"input_tokens": 2, "output_tokens": 5}, (2, 5, 0, 0, 0)),
+    (
+        anthropic_counts,
+        {"input_tokens": 2, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3, "output_tokens": 5},
+        (9, 5, 4, 3, 0),
+    ),
+    (anthropic_counts, {"input_tokens": 2, "cache_read_input_tokens": None}, (2, 0, 0, 0, 0)),
+    (google_counts, {"promptTokenCount": 9, "candidatesTokenCount": 5}, (9, 5, 0, 0, 0)),
+    (google_counts, {"prompt_token_count": 9, "candidates_token_count": 5}, (9, 5, 0, 0, 0)),
+    (google_counts, {"promptTokenCount": 9, "cachedContentTokenCount": 4}, (9, 0, 4, 0, 0)),
+    (google_counts, {"candidatesTokenCount": 5, "thoughtsTokenCount": 3}, (0, 8, 0, 0, 3)),
+    (google_counts, {"promptTokenCount": 9, "toolUsePromptTokenCount": 2}, (11, 0, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("counts", "usage", "expected"), CASES)
+def test_counts_are_normalised(
+    counts: Callable[[Any], dict[str, int]], usage: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    found = counts(usage)
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+    assert tuple(found.get(name, 0) for name in names) == expected
+
+
+@pytest.mark.parametrize(("model", "counts"), [("m", {"input_tokens": 0}), ("", {"input_tokens": 5}), (None, {})])
+def test_what_is_unknown_is_not_reported_as_zero(model: Any, counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(clevagent, "log_usage", lambda **use: reported.append(use))
+    report(model=model, provider=None, call_id="id", counts=counts)
+    assert reported == []
