@@ -32,6 +32,7 @@ REPORT_AGAIN = 2.0
 REPORT_LONGEST = 300.0
 # Seconds a restart or stop may take: systemd waits 90 s for a unit to stop, and then starts it.
 ACT_WITHIN = 120.0
+PAUSE = 0.05
 # The server's answers after which a result is no longer its business: unknown, already there, never to be accepted.
 FINAL = (404, 409, 410, 422)
 ACTIONS = ("restart", "stop")
@@ -132,9 +133,12 @@ class Desk:
                 retry_after = answer.retry_after if answer else retry_after
         return retry_after, well
 
-    def wake(self) -> None:
-        """Let `report_forever` see that the runner ends."""
+    def finish(self, seconds: float) -> None:
+        """The runner ends: let `report_forever` see it, and wait so long for what is under way."""
         self._has_results.set()
+        end = time.monotonic() + seconds
+        while self._acts and time.monotonic() < end:
+            time.sleep(PAUSE)
 
     def _unreported(self) -> list[Order]:
         orders = list(self._store.kept.orders.values()) + list(self._refusals.values())

@@ -25,6 +25,8 @@ SERVICE = "clevagent-runner"
 # systemctl waits until the runner says that it is ready, which is after its first look at every target.
 ENABLE_WITHIN = 120.0
 NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
+# A user's service keeps its state where the user's own commands look for it, which systemd's folder is not.
+STATE = "StateDirectory=clevagent\nStateDirectoryMode=0700\n"
 # What of a name may stand in a file's name.
 OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -122,8 +124,7 @@ Documentation=man:systemd.service(5)
 Type=notify
 ExecStart={" ".join(map(quoted, command))}
 EnvironmentFile={key}
-StateDirectory=clevagent
-StateDirectoryMode=0700
+{"" if user else STATE}TimeoutStartSec=5min
 Restart=always
 RestartSec=5
 WatchdogSec=60

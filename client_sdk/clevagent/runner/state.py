@@ -90,6 +90,7 @@ class Store:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self._is_newer = False
         self._held: int | None = _lock(path) if path else None
         self.kept = read(path) if path else Kept()
         with self.changing() as kept:
@@ -97,10 +98,18 @@ class Store:
 
     @contextlib.contextmanager
     def changing(self, *, durable: bool = True) -> Iterator[Kept]:
-        """Change it alone; it is on disk when the block ends. `durable`: even if the machine then fails."""
+        """Change it alone. When the block ends it is on disk, or with `durable=False` after the next `flush`."""
         with self._lock:
             yield self.kept
-            self._write(durable=durable)
+            self._is_newer = True
+            if durable:
+                self._write(durable=True)
+
+    def flush(self) -> None:
+        """Write what was only noted: what was seen last, which may be lost with the machine."""
+        with self._lock:
+            if self._is_newer:
+                self._write(durable=False)
 
     def target(self, key: str) -> Memory:
         """What is remembered of a target; to be changed inside `changing` only."""
@@ -108,12 +117,14 @@ class Store:
             return self.kept.targets.setdefault(key, Memory())
 
     def close(self) -> None:
-        """Let another runner have the file."""
+        """Write what is left, and let another runner have the file."""
+        self.flush()
         if self._held is not None:
             os.close(self._held)
             self._held = None
 
     def _write(self, *, durable: bool) -> None:
+        self._is_newer = False
         if self._path is None:
             return
         _forget_old(self.kept, time.time())

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
@@ -25,6 +26,9 @@ from .watch import CHECK_WITHIN, Watch
 log = logging.getLogger(__name__)
 
 FIND_EVERY = 60.0
+LOOKS_AT_ONCE = 16
+# Seconds; systemd gives a service 90 to stop.
+FINISH_WITHIN = 10.0
 TICK = 1.0
 # A watch that has not come round for so long is stuck; systemd, if it watches us, is then told no more.
 STUCK_INTERVALS = 3
@@ -46,8 +50,9 @@ class Supervisor:
     def begin(self) -> None:
         """Start to watch. Raises Wrong for a target that does not exist."""
         named = [target for target in self.settings.targets if target not in self._finders]
-        for target in named:
-            self._require_there(target)
+        # At once: a supervisor that hangs takes its time for each of them.
+        with ThreadPoolExecutor(LOOKS_AT_ONCE) as looks:
+            list(looks.map(self._require_there, named))
         for target in named:
             self._add(target)
         self._find()
@@ -61,14 +66,15 @@ class Supervisor:
         """Stay until the end; tell systemd, if it started us, that we are well."""
         _notify(READY=1, STATUS=f"Watching {self._words()}")
         while not self.ended.wait(TICK):
+            self.store.flush()
             if self.is_well(time.monotonic()):
                 _notify(WATCHDOG=1)
         _notify(STOPPING=1)
 
     def end(self) -> None:
-        """Let every thread come to its end; restarts that are under way are not waited for."""
+        """Let every thread come to its end, and restarts that are under way for a few seconds."""
         self.ended.set()
-        self.desk.wake()
+        self.desk.finish(FINISH_WITHIN)
         for watch in list(self.watches.values()):
             watch.wake()
 

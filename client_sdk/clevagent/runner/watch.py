@@ -49,6 +49,7 @@ class Watch:
     seq: int = 0
     turned_at: float = field(default_factory=time.monotonic)
     ask_not_before: float = 0.0
+    quiet_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.woken = threading.Event()
@@ -62,18 +63,15 @@ class Watch:
 
     def run(self) -> None:
         """Turn after turn. Whatever goes wrong in one is logged, and the next one comes."""
-        due = time.monotonic()
         while not self.ended.is_set():
-            told = False
+            begun, told = time.monotonic(), False
             try:
                 told = self.turn(time.time())
             except Exception:
                 log.exception("A look at %s failed", self.target, extra={"target": self.target})
             self.turned_at = time.monotonic()
-            due = max(due + self.interval, self.turned_at)
-            again = self.turned_at + min(self.interval, TELL_AGAIN)
-            self.woken.wait((due if told else min(due, again)) - self.turned_at)
-            due = time.monotonic() if self.woken.is_set() else due
+            wait = self.interval if told else min(self.interval, TELL_AGAIN)
+            self.woken.wait(max(0.0, begun + wait - self.turned_at))
             self.woken.clear()
 
     def wake(self) -> None:
@@ -88,11 +86,10 @@ class Watch:
         self._note(seen, now, settled=self.desk.is_settled(self.target, begun))
         said = claim(seen, held=self.memory.held_at is not None, acting=act.action if act else "")
         self._log(said)
-        answer = self.server.ask("POST", "/heartbeat", self.beat(seen, said, now))
-        self._remember(said, answer, now)
+        told = self._tell(self.beat(seen, said, now), said, now)
         if not act:
             self._consider(seen, now)
-        return answer is not None and answer.accepted
+        return told
 
     def look(self) -> Observation:
         """What the backend sees; its own fault is "unknown"."""
@@ -162,16 +159,27 @@ class Watch:
             text = said.message or "running"
             log.log(LEVELS[said.status], "%s: %s", self.target, text, extra={"target": self.target})
 
-    def _remember(self, said: Claim, answer: Answer | None, now: float) -> None:
-        silent = self.server.trouble if answer is None else "" if answer.accepted else answer.why
-        if silent and silent != self._silent:
-            log.warning("The server was not told of %s: %s", self.target, silent, extra={"target": self.target})
-        self._silent = silent
+    def _tell(self, beat: dict[str, Any], said: Claim, now: float) -> bool:
+        """Send it, unless the server has asked not to be told for a while. The next one says all that this one did."""
         with self.store.changing(durable=False):
             self.memory.status, self.memory.message = said.status, said.message
-            if answer is not None and answer.accepted:
+        if now < self.quiet_until:
+            return False
+        answer = self.server.ask("POST", "/heartbeat", beat)
+        told = answer is not None and answer.accepted
+        self.quiet_until = now + (answer.retry_after or 0) if answer is not None and not told else 0.0
+        self._say_silence("" if told else answer.why if answer is not None else self.server.trouble)
+        if told:
+            with self.store.changing(durable=False):
                 self.memory.told_at = now
-                self.memory.hold = bool(isinstance(answer.body, dict) and answer.body.get("hold"))
+                self.memory.hold = bool(answer and isinstance(answer.body, dict) and answer.body.get("hold"))
+        return told
+
+    def _say_silence(self, why: str) -> None:
+        """What changed, not every try."""
+        if why and why != self._silent:
+            log.warning("The server was not told of %s: %s", self.target, why, extra={"target": self.target})
+        self._silent = why
 
     def _consider(self, seen: Observation, now: float) -> None:
         """Restart what is down, where that was asked for: by leave of the server, else within the own budget."""

@@ -32,6 +32,17 @@ def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
     again.close()
 
 
+def test_what_was_only_noted_is_written_with_the_next_flush(tmp_path: Path) -> None:
+    path = tmp_path / "runner.json"
+    store = Store(path)
+    with store.changing(durable=False):
+        store.target("a").agent = "noted"
+    assert "noted" not in path.read_text()
+    store.flush()
+    assert "noted" in path.read_text()
+    store.close()
+
+
 def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "folder/runner.json"
     Store(path).close()

@@ -155,6 +155,25 @@ class TestWithoutServer:
             assert {beat["status"] for beat in back.beats} == {"error"}
             runners.end()
 
+    def test_after_an_outage_the_beats_come_in_their_interval_again(self, runners: Runners, server: FakeServer) -> None:
+        server.status = 503
+        runners.start(A)
+        server.wait_for(lambda: len(server.requests) > 40)
+        server.status = 200
+        server.wait_for(1)
+        begun = time.monotonic()
+        server.wait_for(len(server.beats) + 4)
+        assert time.monotonic() - begun < 2
+
+    def test_a_server_that_asks_for_silence_is_left_alone_and_watching_goes_on(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    ) -> None:
+        server.status, server.retry_after = 429, 60.0
+        runners.start(A)
+        server.wait_for(lambda: len(systemctl.called("show")) > 8)
+        assert len([each for each in server.requests if each.path.endswith("/heartbeat")]) == 1
+        assert len([each for each in server.requests if each.path.endswith("/commands")]) == 1
+
     @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
     def test_no_answer_ends_it(self, runners: Runners, server: FakeServer, status: int) -> None:
         server.status = status

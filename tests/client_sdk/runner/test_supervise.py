@@ -1,0 +1,51 @@
+"""The runner's own health, and its end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from clevagent.runner.supervise import STUCK_EXTRA
+from clevagent.testing import FakeServer
+
+from tests.client_sdk.runner.conftest import Runners, command
+from tests.client_sdk.runner.scripted import Scripted
+from tests.client_sdk.runner.test_watch import A
+
+
+def test_it_is_well_while_every_watch_comes_round(runners: Runners, server: FakeServer) -> None:
+    runner = runners.start(A, "systemd:b.service")
+    server.wait_for(2)
+    assert runner.is_well(time.monotonic())
+    assert not runner.is_well(time.monotonic() + STUCK_EXTRA + 10)
+
+
+def test_it_is_not_well_when_a_thread_of_its_own_has_died(
+    runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: Any) -> None:
+        """Ends at once."""
+
+    monkeypatch.setattr("clevagent.runner.commands.Desk.poll_forever", nothing)
+    runner = runners.start(A)
+    server.wait_for(1)
+    assert not runner.is_well(time.monotonic())
+
+
+def test_a_restart_that_is_under_way_may_finish_before_the_end(
+    runners: Runners, server: FakeServer, systemctl: Scripted
+) -> None:
+    systemctl.answers("restart", sleep=0.5)
+    server.commands.append(command(7))
+    runner = runners.start(A)
+    server.wait_for(lambda: systemctl.called("restart"))
+    runners.end()
+    assert runner.store.kept.orders["7"].status == "completed"
+
+
+def test_targets_are_first_looked_at_side_by_side(runners: Runners, systemctl: Scripted) -> None:
+    systemctl.answers("show", "LoadState=loaded\nActiveState=active\n", sleep=0.5)
+    begun = time.monotonic()
+    runners.start(*(f"systemd:{name}.service" for name in "abcdef"))
+    assert time.monotonic() - begun < 2.5
