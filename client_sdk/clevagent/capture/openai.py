@@ -81,7 +81,8 @@ def _response(answer: Answer, body: dict[str, Any]) -> None:
     call_id, usage = body.get("id"), body.get("usage")
     if isinstance(usage, dict):
         if answer.is_of(RESPONSES) or call_id in _background:
-            _report(answer.provider, body, usage)
+            # A compaction does not say its model.
+            _report(answer.provider, {**body, "model": body.get("model") or answer.asked_model}, usage)
     elif body.get("background") and answer.is_of(RESPONSES):
         _background.add(call_id)
 

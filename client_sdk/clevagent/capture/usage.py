@@ -11,9 +11,9 @@ Usage = Mapping[str, Any]
 
 
 def report(*, model: Any, provider: str | None, call_id: Any, counts: Mapping[str, int]) -> None:
-    """Count the call, unless nothing is known of it: unknown is not zero."""
-    if model and any(counts.values()):
-        clevagent.log_usage(model=str(model), provider=provider, call_id=call_id or None, **counts)
+    """Count the call, unless nothing is known of its size: unknown is not zero. Without a model it has no price."""
+    if any(counts.values()):
+        clevagent.log_usage(model=str(model or "unknown"), provider=provider, call_id=call_id or None, **counts)
 
 
 def openai_counts(usage: Usage) -> dict[str, int]:

@@ -42,9 +42,19 @@ def test_counts_are_normalised(
     assert tuple(found.get(name, 0) for name in names) == expected
 
 
-@pytest.mark.parametrize(("model", "counts"), [("m", {"input_tokens": 0}), ("", {"input_tokens": 5}), (None, {})])
-def test_what_is_unknown_is_not_reported_as_zero(model: Any, counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    reported: list[Any] = []
-    monkeypatch.setattr(clevagent, "log_usage", lambda **use: reported.append(use))
-    report(model=model, provider=None, call_id="id", counts=counts)
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(clevagent, "log_usage", lambda **use: found.append(use))
+    return found
+
+
+@pytest.mark.parametrize("counts", [{}, {"input_tokens": 0, "output_tokens": 0}])
+def test_what_is_unknown_is_not_reported_as_zero(counts: dict[str, int], reported: list[Any]) -> None:
+    report(model="m", provider=None, call_id="id", counts=counts)
     assert reported == []
+
+
+def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
+    report(model=None, provider="google", call_id="", counts={"input_tokens": 5})
+    assert reported == [{"model": "unknown", "provider": "google", "call_id": None, "input_tokens": 5}]
