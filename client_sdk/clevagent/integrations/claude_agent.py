@@ -115,7 +115,7 @@ class _Watch:
         for name, used in models.items():
             self._count(name, used, result.uuid and f"{result.uuid}:{name}")
         if not models and result.usage:
-            counts = anthropic_counts(result.usage)
+            counts: dict[str, Any] = {**anthropic_counts(result.usage)}
             clevagent.log_usage(model=self._model, provider="anthropic", **counts)
         if result.is_error:
             said = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype

@@ -11,7 +11,7 @@ from typing import Any, Callable, TypeVar, cast
 
 import clevagent
 from clevagent import capture
-from clevagent.log import log
+from clevagent.log import once
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Of calls whose end never came, so many are kept, and of a message so many characters.
@@ -29,15 +29,15 @@ def quiet(function: F) -> F:
     def called(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except Exception:
-            log.warning("clevagent: %s failed", function.__qualname__, exc_info=True)
+        except Exception as problem:
+            once(f"clevagent: {function.__qualname__} failed: {problem!r}")
 
     @functools.wraps(function)
     async def awaited(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
-        except Exception:
-            log.warning("clevagent: %s failed", function.__qualname__, exc_info=True)
+        except Exception as problem:
+            once(f"clevagent: {function.__qualname__} failed: {problem!r}")
 
     return cast("F", awaited if inspect.iscoroutinefunction(function) else called)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +34,25 @@ SILENT = {
 class Seen:
     """What our server was told by a program that has ended, and what its models said."""
 
-    server: FakeServer
+    beats: list[Json]
     said: list[Json]
 
+    def beats_of(self, agent: str) -> list[Json]:
+        return [beat for beat in self.beats if beat["agent"] == agent]
+
     def calls(self, agent: str) -> list[Json]:
-        return [call for beat in self.server.beats_of(agent) for call in beat.get("tool_call_log", [])]
+        return [call for beat in self.beats_of(agent) for call in beat.get("tool_call_log", [])]
 
     def used(self, agent: str) -> list[Json]:
         """Each model call, the first first, without who says so."""
-        uses = [use for beat in self.server.beats_of(agent) for use in beat.get("usage", [])]
+        uses = [use for beat in self.beats_of(agent) for use in beat.get("usage", [])]
         return sorted(({**use, "provider": None} for use in uses), key=_size)
 
     def errors(self, agent: str) -> list[str]:
-        return [beat["message"] for beat in self.server.beats_of(agent) if beat["status"] == "error"]
+        return [beat["message"] for beat in self.beats_of(agent) if beat["status"] == "error"]
 
     def iterations(self, agent: str) -> int:
-        return max(beat.get("iteration_count", 0) for beat in self.server.beats_of(agent))
+        return max(int(beat.get("iteration_count", 0)) for beat in self.beats_of(agent))
 
 
 def run(environment: str, program: Path) -> Seen:
@@ -61,7 +66,17 @@ def run(environment: str, program: Path) -> Seen:
             "PATH": f"{PROGRAMS / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
         environments.run(environment, program, env={**SILENT, **told}, timeout=120)
-    return Seen(server, sorted(({**use, "provider": None} for use in models.told), key=_size))
+    return Seen(server.beats, sorted(({**use, "provider": None} for use in models.told), key=_size))
+
+
+def run_once(environment: str, program: Path, folder: Path) -> Seen:
+    """The same, by the first test of this session that asks, in whichever of its processes."""
+    kept = folder / f"{program.stem}.json"
+    with (folder / f"{program.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_text(json.dumps(asdict(run(environment, program))))
+    return Seen(**json.loads(kept.read_text()))
 
 
 def _size(use: Json) -> int:
@@ -81,8 +96,10 @@ class Integration:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def seen(cls) -> Seen:
-        return run(cls.ENVIRONMENT, PROGRAMS / f"with_{cls.NAME}.py")
+    def seen(cls, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+        folder = tmp_path_factory.getbasetemp()
+        shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+        return run_once(cls.ENVIRONMENT, PROGRAMS / f"with_{cls.NAME}.py", shared)
 
     @pytest.mark.parametrize("agent", AGENTS)
     def test_tool_calls_are_told_with_their_outcome(self, seen: Seen, agent: str) -> None:
@@ -98,7 +115,7 @@ class Integration:
     @pytest.mark.parametrize("agent", AGENTS)
     def test_steps_are_iterations_and_progress(self, seen: Seen, agent: str) -> None:
         assert seen.iterations(agent) == self.STEPS
-        assert any(beat.get("progress") for beat in seen.server.beats_of(agent))
+        assert any(beat.get("progress") for beat in seen.beats_of(agent))
 
     @pytest.mark.parametrize("agent", AGENTS)
     def test_errors_are_told(self, seen: Seen, agent: str) -> None:
@@ -108,7 +125,7 @@ class Integration:
         program = tmp_path / "example.py"
         program.write_text(document.example(self.NAME))
         seen = run(self.ENVIRONMENT, program)
-        (agent,) = {beat["agent"] for beat in seen.server.beats}
+        (agent,) = {beat["agent"] for beat in seen.beats}
         assert seen.iterations(agent) > 0
         assert seen.used(agent) == seen.said or not seen.said
         assert seen.errors(agent) == []
@@ -119,7 +136,7 @@ class ModelIntegration(Integration):
     """The cases of a framework whose model calls go through this process."""
 
     # What the framework by itself knows of a model call, of its model perhaps only the name that was asked for.
-    KNOWS = ("model", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
+    KNOWS: tuple[str, ...] = ("model", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
 
     def test_model_calls_that_capture_sees_too_are_counted_once(self, seen: Seen) -> None:
         assert seen.used("captured") == seen.said[: len(seen.said) // 2]

@@ -1,8 +1,6 @@
 import pytest
 
-from tests.client_sdk.integrations.cases import AGENTS, Integration, Seen
-
-pytestmark = pytest.mark.xdist_group("claude_agent")
+from tests.client_sdk.integrations.cases import AGENTS, Integration, Json, Seen
 
 
 class TestClaudeAgent(Integration):
@@ -15,6 +13,6 @@ class TestClaudeAgent(Integration):
 
     @pytest.mark.parametrize("agent", AGENTS)
     def test_of_running_totals_each_answer_counts_what_it_added(self, seen: Seen, agent: str) -> None:
-        turn = {"model": "claude-sonnet-4-5", "provider": None, "input_tokens": 1300, "output_tokens": 20}
+        turn: Json = {"model": "claude-sonnet-4-5", "provider": None, "input_tokens": 1300, "output_tokens": 20}
         turn |= {"cache_read_tokens": 1000, "cache_write_tokens": 200, "cost_usd": 0.0125}
         assert seen.used(agent) == [turn] * 5

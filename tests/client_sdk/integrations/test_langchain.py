@@ -1,8 +1,4 @@
-import pytest
-
 from tests.client_sdk.integrations.cases import ModelIntegration
-
-pytestmark = pytest.mark.xdist_group("langchain")
 
 
 class TestLangchain(ModelIntegration):

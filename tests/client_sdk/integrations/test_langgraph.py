@@ -1,8 +1,4 @@
-import pytest
-
 from tests.client_sdk.integrations.cases import Integration
-
-pytestmark = pytest.mark.xdist_group("langchain")
 
 
 class TestLanggraph(Integration):
