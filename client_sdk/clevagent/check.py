@@ -60,7 +60,8 @@ def _check_key(answer: Answer) -> int:
 
 
 def _check_clock(answer: Answer, wall: float) -> int:
-    skew = 0.0 if answer.served_at is None else wall - answer.served_at
+    served_at = answer.served_at
+    skew = 0.0 if served_at is None else wall - served_at
     if abs(skew) > SKEW_MOST:
         return _bad(f"This machine's clock is {skew:+.0f} s off the server's. Let both be set by NTP.")
     _good(f"the clocks agree to {SKEW_MOST:.0f} s")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from clevagent.tally import PROMPTS_MOST, Tally
 
@@ -15,8 +14,7 @@ from clevagent.tally import PROMPTS_MOST, Tally
 IDS_MOST = 10_000
 
 
-@dataclass
-class Page:
+class Page(NamedTuple):
     """One heartbeat in the making: what was counted and said up to `at`, on the clock that only goes forward."""
 
     tally: Tally
@@ -24,34 +22,32 @@ class Page:
     status: str = "ok"
 
 
-@dataclass
-class Wait:
+class Wait(NamedTuple):
     """A declared wait: for what, and until when at the latest."""
 
     what: str
     until: datetime | None
 
 
-@dataclass
 class Ledger:
-    """The numbers of one process. `wake` calls the sender: at once when it is urgent, else when it is polite."""
+    """The numbers of one process. `wake` tells the sender that there is something to say."""
 
-    clock: Callable[[], float]
-    wake: Callable[[], None] = lambda: None
-    # Re-entrant: a signal's handler may report while the main thread does.
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    tally: Tally = field(default_factory=Tally)
-    closed: list[Page] = field(default_factory=list)
-    iteration: int | None = None
-    iteration_ms: float | None = None
-    prompts: deque[str] = field(default_factory=lambda: deque(maxlen=PROMPTS_MOST))
-    prompts_changed: bool = False
-    wait: Wait | None = None
-    wait_changed: bool = False
-    last_progress: float | None = None
-    has_news: bool = False
-    last_word: tuple[str, str | None] = ("ok", None)
-    counted: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    def __init__(self, clock: Callable[[], float], wake: Callable[[], None] = lambda: None) -> None:
+        self.clock, self.wake = clock, wake
+        # Re-entrant: a signal's handler may report while the main thread does.
+        self.lock = threading.RLock()
+        self.tally = Tally()
+        self.closed: list[Page] = []
+        self.iteration: int | None = None
+        self.iteration_ms: float | None = None
+        self.prompts: deque[str] = deque(maxlen=PROMPTS_MOST)
+        self.prompts_changed = False
+        self.wait: Wait | None = None
+        self.wait_changed = False
+        self.last_progress: float | None = None
+        self.has_news = False
+        self.last_word: tuple[str, str | None] = ("ok", None)
+        self.counted: OrderedDict[str, None] = OrderedDict()
 
     @property
     def is_quiet(self) -> bool:

@@ -8,9 +8,8 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from clevagent.log import log
 from clevagent.transport import base_of
@@ -22,8 +21,7 @@ NAMED_REACTIONS = ("alert_only", "flag", "stop", "force_stop")
 Reaction = Union[str, Callable[..., Any]]
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """Durations are in seconds. See `clevagent.init` for what each one does."""
 
     api_key: str
@@ -33,7 +31,7 @@ class Options:
     agent_type: str | None = None
     cost_limit_usd: float | None = None
     progress_timeout: float | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] | None = None
     on_loop: Reaction = "alert_only"
     on_cost_exceeded: Reaction = "alert_only"
     stop_grace: float = 10.0

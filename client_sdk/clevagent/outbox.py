@@ -5,10 +5,9 @@ Pure: the times are passed in, in seconds of a clock that only goes forward.
 
 from __future__ import annotations
 
-import random
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from clevagent.tally import merged, sums_of
@@ -21,20 +20,17 @@ TOGETHER_MOST, TOGETHER_BYTES = 100, 700_000
 WAIT_FIRST, WAIT_LONGEST = 1.0, 60.0
 
 
-@dataclass(eq=False)
 class Sealed:
     """One heartbeat as it will be sent. `at` is when it was made, `wall` the same by the wall clock.
 
     Once tried it may have been stored, so it must stay as it is: only its `beat_id` tells the second copy.
     """
 
-    fields: dict[str, Any]
-    at: float
-    wall: float
-    size: int = 0
-    tried: bool = False
-    reduced: bool = False
-    progress: bool = False
+    __slots__ = ("at", "fields", "progress", "reduced", "size", "tried", "wall")
+
+    def __init__(self, fields: dict[str, Any], at: float, wall: float, size: int = 0, *, tried: bool = False) -> None:
+        self.fields, self.at, self.wall, self.size, self.tried = fields, at, wall, size, tried
+        self.reduced = self.progress = False
 
     @property
     def is_news(self) -> bool:
@@ -45,7 +41,7 @@ class Sealed:
 class Outbox:
     """`jitter` answers a random share from 0 to 1."""
 
-    def __init__(self, most: int = KEPT_MOST, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, most: int = KEPT_MOST, jitter: Callable[[], float] = lambda: os.urandom(1)[0] / 255) -> None:
         self._waiting: deque[Sealed] = deque()
         self._most = most
         self._jitter = jitter

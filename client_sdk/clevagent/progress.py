@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import json
 import time
 from collections.abc import Callable
@@ -62,6 +61,8 @@ def around(function: F, span: Callable[[tuple[Any, ...], dict[str, Any]], Span],
 
     `done` gets the span and what the call returned.
     """
+
+    import inspect  # slow to import, and only needed for decorators
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:

@@ -16,8 +16,9 @@ from clevagent.sealing import Sealer, wire
 from clevagent.spool import Spool
 from clevagent.transport import Answer, Unreachable
 
-# Heartbeats of a busy agent are at least so far apart, in seconds; what comes in between is in the next one.
-SPACING = 1.0
+# Heartbeats of a busy agent are at least so far apart, in seconds; what comes in between is in the next one. A little
+# under a second, so that one who pings every second is not met a moment too early and then woken for twice.
+SPACING = 0.9
 # What is spent is on disk within so many seconds, where a spool is asked for.
 SPOOL_EVERY = 5.0
 # Refusals of the request as it is: sent again it would be refused again.

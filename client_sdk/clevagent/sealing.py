@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import uuid
 from datetime import datetime, timezone
 from typing import Any
 
@@ -32,7 +31,7 @@ class Sealer:
 
     def renew(self) -> None:
         """A new process begins."""
-        self.instance = f"{socket.gethostname()[:30]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.instance = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(3).hex()}"
         self._seq = 0
 
     def seal(self, page: Page, ledger: Ledger, now: float, wall: float) -> Sealed:
@@ -51,11 +50,11 @@ class Sealer:
 
     def _who(self, status: str, made: float) -> dict[str, Any]:
         options = self._options
-        first = {"labels": dict(options.labels) or None} if self._seq == 1 else {}
+        first = {"labels": dict(options.labels or {}) or None} if self._seq == 1 else {}
         return {
             "agent": options.agent,
             "status": status,
-            "beat_id": uuid.uuid4().hex,
+            "beat_id": os.urandom(16).hex(),
             "seq": self._seq,
             "instance": self.instance,
             "sdk": AGENT,

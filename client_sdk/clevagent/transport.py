@@ -11,9 +11,8 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from clevagent.version import AGENT
@@ -33,17 +32,16 @@ class Unreachable(OSError):  # noqa: N818 - a state of the server, not a fault o
     """There was no answer: refused, timed out, broken off, or not HTTP."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """`body` is decoded JSON, None when it is not JSON; `retry_after` is in seconds, None when none was named.
 
-    `served_at` is the server's clock as its `Date` header tells it, in seconds since 1970.
+    `date` is the `Date` header.
     """
 
     status: int
     body: Any = None
     retry_after: float | None = None
-    served_at: float | None = None
+    date: str | None = None
 
     @property
     def accepted(self) -> bool:
@@ -53,6 +51,12 @@ class Answer:
     def is_temporary(self) -> bool:
         """Whether the same request may be accepted later."""
         return self.status in (408, 425, 429) or self.status >= 500
+
+    @property
+    def served_at(self) -> float | None:
+        """The server's clock as it answered, in whole seconds since 1970; None when it did not say."""
+        parts = parsedate_tz(self.date or "")
+        return float(mktime_tz(parts)) if parts else None
 
     @property
     def why(self) -> str:
@@ -117,8 +121,13 @@ class Transport:
             connection.close()
 
     def forget(self) -> None:
-        """Let go of a connection that belongs to the parent process: closing it would end it there, too."""
-        self._connection = None
+        """In a forked child: let go of the parent's connection, which goes on there.
+
+        Only its descriptor is closed: what reads from it has locks that may be held for ever.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.sock is not None:
+            os.close(connection.sock.detach())
 
     def _ask(self, method: str, path: str, data: bytes | None) -> Answer:
         if self._connection is None:
@@ -131,7 +140,7 @@ class Transport:
         if response.will_close or len(text) > ANSWER_LARGEST:
             self.close()
         waits, date = response.getheader("Retry-After"), response.getheader("Date")
-        return Answer(response.status, decoded(text), seconds_of(waits), time_of(date))
+        return Answer(response.status, decoded(text), seconds_of(waits), date)
 
 
 def base_of(endpoint: str) -> SplitResult:
@@ -197,11 +206,6 @@ def seconds_of(retry_after: str | None) -> float | None:
         return min(max(0.0, float(retry_after or "")), RETRY_AFTER_LONGEST)
     except ValueError:
         return None
-
-
-def time_of(date: str | None) -> float | None:
-    parts = parsedate_tz(date or "")
-    return float(mktime_tz(parts)) if parts else None
 
 
 def _why(error: Exception) -> str:

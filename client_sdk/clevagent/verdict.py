@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import inspect
 import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clevagent.log import log
 from clevagent.options import Options, Reaction
@@ -19,8 +16,7 @@ KINDS = {"loop_detected": "loop", "cost_exceeded": "cost"}
 TOLD_MOST = 1000
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a callable given as `on_loop` or `on_cost_exceeded` is called.
 
     `kind` is "loop" or "cost", `text` a sentence with the evidence, `url` the incident's page.
@@ -85,6 +81,8 @@ def _call(reaction: Callable[..., Any], reason: Reason) -> None:
 
 
 def _takes_one(reaction: Callable[..., Any]) -> bool:
+    import inspect  # slow to import, and most programs need it never
+
     try:
         inspect.signature(reaction).bind(None)
         return True
@@ -109,6 +107,8 @@ def stop_program(why: str, force_after: float | None) -> None:
         return
     if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL, None):
         # Started in the background of a shell Ctrl-C is ignored: raise what it would have raised.
+        import ctypes
+
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main.ident), ctypes.py_object(KeyboardInterrupt))
     elif hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main.ident, signal.SIGINT)  # a real signal ends a sleep, too

@@ -127,7 +127,7 @@ def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server
     agent.client.ping()
     agent.let_pass(100)
     assert [beat["progress"] for beat in server.order[1:]] == [True, False, False, False]
-    assert [beat.get("progress_age") for beat in server.order[1:]] == [None, 31, 61, 91]
+    assert [beat.get("progress_age") for beat in server.order[1:]] == [None, 30.9, 60.9, 90.9]
 
 
 def test_an_agent_that_never_declares_progress_leaves_it_to_the_server(server: Server) -> None:
