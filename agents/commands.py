@@ -6,15 +6,15 @@ Every step is a conditional update, so that with several web processes each comm
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, Final
 
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 
-from agents import incidents
+from agents import attempts, incidents, restart
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
-from agents.restart import may_restart
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.services import audit
@@ -45,36 +45,91 @@ def target_of(agent: Agent) -> tuple[str, str] | None:
     return (state.restart_type, state.restart_target) if state.restart_type and state.restart_target else None
 
 
-def request(*, agent: Agent, action: str, actor: str, reason: str, now: datetime) -> Command:
-    """Ask for a restart or a stop. Void five minutes after `now`.
+@transaction.atomic
+def request(
+    *,
+    agent: Agent,
+    action: str,
+    actor: str,
+    reason: str,
+    now: datetime,
+    origin: str = restart.PERSON,
+    incident: Incident | None = None,
+) -> Command:
+    """Ask for a restart or a stop, on behalf of the incident that stands. Void five minutes after `now`.
 
-    Raises ApiError 409 with what to do: `restart_off`, `no_target`, `no_runner`, `runner_silent`, `command_live`.
+    Raises ApiError 409 with what to do: `no_target`, `no_runner`, `runner_silent`, `command_live`, and for a restart
+    the codes of `restart.py`, with a time to try again where that is all.
     """
-    target = _require_possible(agent, action, now)
-    try:
-        with transaction.atomic():
-            command = Command.objects.create(
-                agent=agent,
-                incident=Incident.objects.open().filter(pk=agent.state.incident_id or 0).first(),
-                action=action,
-                type=target[0],
-                target=target[1],
-                runner=agent.state.runner,
-                requested_by=actor,
-                reason=reason[:300],
-                created_at=now,
-                expires_at=now + LIFETIME,
-            )
-            _tell(command, "requested", f"{action} of {target[1]} requested", actor, now, reason=command.reason)
-    except IntegrityError:
-        raise _live(agent) from None
+    state, kinds = _locked(agent), attempts.standing_kinds(agent)
+    _require_none_live(agent, now)
+    incident = incident or Incident.objects.open().filter(pk=state.incident_id or 0).first()
+    if action == Command.Action.RESTART:
+        _require_leave(attempts.case(agent, state, origin, now, incident=incident, kinds=kinds))
+    target = _require_possible(agent, now)
+    needed = restart.cures(kinds, runner_down=state.runner_down) and not kinds & restart.BOUGHT_AGAIN
+    facts: dict[str, Any] = {"requested_by": actor, "reason": reason[:300], "runner": state.runner}
+    if action == Command.Action.RESTART and needed:
+        facts["evidence_at"] = now
+    command = _made(agent, incident, action, target, now, origin=origin, **facts)
+    _tell(command, "requested", f"{action} of {target[1]} requested", actor, now, reason=command.reason)
     return command
 
 
-def _require_possible(agent: Agent, action: str, now: datetime) -> tuple[str, str]:
-    verdict = may_restart(agent.restart_policy)
-    if action == Command.Action.RESTART and not verdict.allowed:
-        raise ApiError(409, "restart_off", verdict.reason)
+@transaction.atomic
+def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], cause: str, now: datetime) -> Command:
+    """The restart of what a runner sees down, by itself, as its operator armed it there: it is handed out at once.
+
+    It shares the budget with all other restarts and is reported like them. `target` is type and name there, `cause` is
+    why, in the runner's words.
+    Raises ApiError 404 for a name that no agent of the project has, 409 as `request` does.
+    """
+    agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
+    if agent is None:
+        raise ApiError(404, "not_found", "This project has no agent of that name.")
+    state, kinds = _locked(agent), attempts.standing_kinds(agent) | ({cause} & restart.BOUGHT_AGAIN)
+    _require_none_live(agent, now)
+    incident = Incident.objects.open().filter(pk=state.incident_id or 0).first()
+    _require_leave(attempts.case(agent, state, restart.RUNNER, now, incident=incident, kinds=kinds))
+    by = f"runner:{runner}"
+    facts = {"origin": restart.RUNNER, "requested_by": by, "reason": f"runner: {cause}"[:300], "runner": runner}
+    taken = {"state": Command.State.LEASED, "leased_at": now, "evidence_at": now}
+    command = _made(agent, incident, Command.Action.RESTART, target, now, **facts, **taken)
+    incidents.count_restart(incident, now)
+    _tell(command, "granted", f"restart of {target[1]} by the runner itself", by, now, reason=command.reason)
+    return command
+
+
+def _locked(agent: Agent) -> AgentState:
+    """The hot row, which is held by whoever changes what its agent is to do."""
+    return AgentState.objects.select_for_update().get(agent=agent)
+
+
+def _require_none_live(agent: Agent, now: datetime) -> None:
+    live = agent.commands.filter(state__in=Command.LIVE).first()
+    if live is not None:
+        raise _live(agent, live.expires_at, now)
+
+
+def _require_leave(case: restart.Case) -> None:
+    verdict = restart.may_restart(case, attempts.delays())
+    if not verdict.allowed:
+        wait = None if verdict.at is None else max(1, ceil((verdict.at - case.now).total_seconds()))
+        raise ApiError(409, verdict.code, verdict.reason, retry_after=wait)
+
+
+def _made(
+    agent: Agent, incident: Incident | None, action: str, target: tuple[str, str], now: datetime, **facts: Any
+) -> Command:
+    made = {"agent": agent, "incident": incident, "action": action, "type": target[0], "target": target[1], **facts}
+    try:
+        with transaction.atomic():
+            return Command.objects.create(created_at=now, expires_at=now + LIFETIME, **made)
+    except IntegrityError:
+        raise _live(agent, now + LIFETIME, now) from None
+
+
+def _require_possible(agent: Agent, now: datetime) -> tuple[str, str]:
     target = target_of(agent)
     if target is None:
         message = (
@@ -91,14 +146,12 @@ def _require_possible(agent: Agent, action: str, now: datetime) -> tuple[str, st
         raise ApiError(
             409, "runner_silent", "The runner that watches this agent has not asked for commands for 2 minutes."
         )
-    if agent.commands.filter(state__in=Command.LIVE).exists():
-        raise _live(agent)
     return target
 
 
-def _live(agent: Agent) -> ApiError:
+def _live(agent: Agent, until: datetime, now: datetime) -> ApiError:
     message = f"A command for {agent.name} is already on its way; wait for its result, at most 5 minutes."
-    return ApiError(409, "command_live", message)
+    return ApiError(409, "command_live", message, retry_after=max(1, ceil((until - now).total_seconds())))
 
 
 def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
@@ -146,14 +199,28 @@ def _is_for(command: Command, runner: str, now: datetime) -> bool:
 
 @transaction.atomic
 def _lease(command: Command, runner: str, now: datetime) -> bool:
+    state = _locked(command.agent)
+    if _is_void(command, state):
+        _end(command, f"void: {command.agent} works again since it was asked for", now)
+        return False
     waiting = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
     if not waiting.update(state=Command.State.LEASED, runner=runner, leased_at=now):
         return False
     command.runner = runner
+    if command.action == Command.Action.RESTART:
+        incidents.count_restart(command.incident, now)
+        if command.origin == Command.Origin.PERSON:
+            AgentState.objects.filter(agent=command.agent_id).update(held=False)
     if runner not in command.refused_by:
         text = f"{command.action} of {command.target} handed to the runner"
         _tell(command, "handed_out", text, f"runner:{runner}", now)
     return True
+
+
+def _is_void(command: Command, state: AgentState) -> bool:
+    """A restart that was to help an agent which has helped itself."""
+    at = command.evidence_at
+    return at is not None and attempts.works_since(state, at, attempts.standing_kinds(command.agent))
 
 
 @transaction.atomic
@@ -170,6 +237,7 @@ def report(*, command_id: int, caller: Caller, runner: str, status: str, message
         raise ApiError(404, "not_found", "This project has no such command.")
     if command.leased_at is None and not command.refused_by:
         raise ApiError(409, "not_handed_out", "This command was not handed to a runner.")
+    _locked(command.agent)
     if status == Command.State.REJECTED and NOT_MINE in message.lower():
         _refuse(command, runner, now)
     else:
@@ -182,6 +250,8 @@ def _refuse(command: Command, runner: str, now: datetime) -> None:
     refused = sorted([*command.refused_by, runner])
     leased = Command.objects.filter(pk=command.pk, state=Command.State.LEASED)
     back = leased.update(state=Command.State.PENDING, leased_at=None, refused_by=refused)
+    if back and command.action == Command.Action.RESTART:
+        incidents.discount_restart(command.incident, taken_back=True)
     if back and runner not in command.refused_by:
         text = f"{command.target} is not registered with this runner; waiting for another"
         _tell(command, "refused", text, f"runner:{runner}", now)
@@ -194,7 +264,9 @@ def _finish(command: Command, runner: str, status: str, message: str, now: datet
         return
     if command.action == Command.Action.STOP and status == Command.State.COMPLETED:
         # As if it had said goodbye itself: stopped, and no alarm for its silence.
-        AgentState.objects.filter(agent=command.agent_id).update(reported="shutdown", check_at=now)
+        AgentState.objects.filter(agent=command.agent_id).update(reported="shutdown", held=True, check_at=now)
+    if command.action == Command.Action.RESTART and status != Command.State.COMPLETED:
+        incidents.discount_restart(command.incident)
     text = f"{command.action} of {command.target} {status}" + (f": {message}" if message else "")
     _tell(command, str(status), text, f"runner:{runner}", now)
 
@@ -216,7 +288,10 @@ def _expire_guarded(command: Command, now: datetime) -> bool:
 
 @transaction.atomic
 def _expire(command: Command, now: datetime) -> bool:
-    why = _why_expired(command)
+    return _end(command, _why_expired(command), now)
+
+
+def _end(command: Command, why: str, now: datetime) -> bool:
     # Only from the state it was read in: a lease or a result in between must not be lost.
     live = Command.objects.filter(pk=command.pk, state=command.state)
     if not live.update(state=Command.State.EXPIRED, result=why, finished_at=now):

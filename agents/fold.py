@@ -65,6 +65,7 @@ class Hot(msgspec.Struct):
     source: str
     runner: str
     runner_down: bool
+    held: bool
     restart_type: str
     restart_target: str
     warned: str
@@ -318,6 +319,9 @@ def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
     hot.source = source
     _remember_wait(hot, beat)
     _remember_runner(hot, beat, source)
+    if beat.status != "shutdown" and not beat.by_runner and not says_down(hot, beat):
+        # Whoever was stopped and speaks for itself was started by somebody.
+        hot.held = False
 
 
 def _remember_wait(hot: Hot, beat: Beat) -> None:

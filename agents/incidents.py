@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
-from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
+from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
 from agents.rules import cost
 from agents.rules.base import Finding, spoken
 from teams.errors import ApiError
@@ -21,6 +21,8 @@ from teams.services import audit
 WATCHDOG: Final = "watchdog"
 # An incident that comes back within this time of its recovery is the same one: up and down again pages nobody twice.
 FLAP: Final = timedelta(minutes=5)
+# A runner's own restart is granted while the error it tells of is still to be looked at.
+ADOPTED_WITHIN: Final = timedelta(minutes=2)
 # Kinds that nothing but a new heartbeat can end: resolved by hand, the agent counts as stopped until it reports again.
 ENDED_BY_A_BEAT: Final = frozenset({"missed_heartbeat", "crash", "error"})
 
@@ -58,12 +60,11 @@ def _raise(agent: Agent, state: AgentState, incident: Incident | None, finding: 
         _extend_incident(incident, signal, state, now)
         return signal
     incident = _reopened(agent, finding, state, now)
-    if incident is not None:
-        return _add_signal(incident, agent, finding, now)
-    incident = _opened(agent, finding, state, now)
-    signal = _add_signal(incident, agent, finding, now)
-    record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=finding.reason, now=now)
-    return signal
+    if incident is None:
+        incident = _opened(agent, finding, state, now)
+        record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=finding.reason, now=now)
+    _adopt_restarts(incident, now)
+    return _add_signal(incident, agent, finding, now)
 
 
 def _opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident:
@@ -79,12 +80,37 @@ def _opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) ->
     )
 
 
+def _adopt_restarts(incident: Incident, now: datetime) -> None:
+    """A runner that sees its target down may restart it before anybody here has looked: that is part of it."""
+    recent = Command.objects.filter(agent=incident.agent_id, incident=None, created_at__gt=now - ADOPTED_WITHIN)
+    for command in recent.filter(origin=Command.Origin.RUNNER, leased_at__isnull=False).order_by("pk"):
+        Command.objects.filter(pk=command.pk).update(incident=incident)
+        count_restart(incident, command.leased_at or now)
+        text = f"restart of {command.target} by the runner itself"
+        facts = {"command": command.pk, "state": command.state, "reason": command.reason}
+        by = command.requested_by
+        record(incident=incident, kind=IncidentEvent.Kind.COMMAND, text=text, actor=by, data=facts, now=now)
+
+
+def count_restart(incident: Incident | None, at: datetime) -> None:
+    """A restart for this incident was handed to a runner."""
+    if incident is not None:
+        Incident.objects.filter(pk=incident.pk).update(restarts=F("restarts") + 1, restarted_at=at, recovered_in=None)
+
+
+def discount_restart(incident: Incident | None, *, taken_back: bool = False) -> None:
+    """The last one did not restart anything, so nothing has to prove that it worked; taken back, it does not count."""
+    if incident is not None:
+        less = 1 if taken_back else 0
+        Incident.objects.filter(pk=incident.pk).update(restarts=F("restarts") - less, restarted_at=None)
+
+
 def _reopened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident | None:
     last = Incident.objects.filter(agent=agent, kind=finding.kind, resolved_at__gt=now - FLAP).first()
     if last is None or last.resolved_by != WATCHDOG:
         return None
     last.resolved_at, last.resolved_by = None, ""
-    last.acknowledged_at, last.acknowledged_by = None, ""
+    last.acknowledged_at, last.acknowledged_by, last.recovered_in = None, "", None
     last.reopened += 1
     last.reason, last.severity = finding.reason[:500], finding.severity
     last.cost = state.cost_total - last.cost_before
@@ -135,7 +161,18 @@ def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
         signal.save(update_fields=["cleared_at"])
     for incident in _held().filter(pk__in={signal.incident_id for signal in signals}).order_by("pk"):
         if not incident.signals.filter(cleared_at__isnull=True).exists():
+            incident.recovered_in = _recovered_in(state, incident)
             _resolve(incident, state, WATCHDOG, _recovery(state, incident, now), now)
+
+
+def _recovered_in(state: AgentState, incident: Incident) -> float | None:
+    """Seconds from the last restart to the progress that proved it; None where no restart was what helped."""
+    proof = state.last_progress_at or state.last_beat_at
+    ended = state.reported == "shutdown" or state.agent.paused_at is not None
+    if incident.restarted_at is None or incident.together or ended or proof is None:
+        return None
+    seconds = (proof - incident.restarted_at).total_seconds()
+    return seconds if seconds > 0 else None
 
 
 def _held() -> QuerySet[Incident]:
@@ -147,14 +184,23 @@ def _recovery(state: AgentState, incident: Incident, now: datetime) -> str:
     lasted = spoken((now - incident.started_at).total_seconds())
     if state.agent.paused_at:
         return f"Paused after {lasted}"
-    return f"Stopped after {lasted}" if state.reported == "shutdown" else f"Recovered after {lasted}"
+    if state.reported == "shutdown":
+        return f"Stopped after {lasted}"
+    return f"Recovered after {lasted}{_thanks_to(incident)}"
+
+
+def _thanks_to(incident: Incident) -> str:
+    if incident.recovered_in is None:
+        return ""
+    which = f"restart {incident.restarts}" if incident.restarts > 1 else "its restart"
+    return f", {spoken(incident.recovered_in)} after {which}"
 
 
 def _resolve(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
     if state is not None and state.agent_id == incident.agent_id:
         incident.cost = state.cost_total - incident.cost_before
     incident.resolved_at, incident.resolved_by = now, by
-    incident.save(update_fields=["resolved_at", "resolved_by", "cost"])
+    incident.save(update_fields=["resolved_at", "resolved_by", "cost", "recovered_in"])
     record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, now=now)
 
 
@@ -171,7 +217,8 @@ def open_together(
     kind = _told_as(incident)
     incident = incident or _opened_together(members, title, now)
     signals = [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
-    Incident.objects.filter(pk=incident.pk).update(together=True)
+    incident.together = True
+    incident.save(update_fields=["together"])
     record(incident=incident, kind=kind, text=title, now=now)
     return signals
 

@@ -11,7 +11,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
-from agents import clocks
+from agents import clocks, restart
 from teams.models import Project
 
 
@@ -174,6 +174,7 @@ class AgentState(models.Model):
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
     runner_down = models.BooleanField(default=False)
+    held = models.BooleanField(default=False, help_text="A person stopped it: nothing automatic starts it again.")
     restart_type = models.CharField(max_length=10, default="")
     restart_target = models.CharField(max_length=300, default="")
     # What the review concluded
@@ -316,6 +317,9 @@ class Incident(models.Model):
     reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
     cost_before = models.BigIntegerField(default=0, help_text="The agent's spend ever, in micro-dollars, at the start.")
     cost = models.BigIntegerField(default=0, help_text="micro-dollars spent during it")
+    restarts = models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")
+    restarted_at = models.DateTimeField(null=True, help_text="When the last one was, unless it failed.")
+    recovered_in = models.FloatField(null=True, help_text="Seconds from then to the progress that proved it.")
 
     objects = IncidentQuerySet.as_manager()
 
@@ -341,6 +345,11 @@ class Incident(models.Model):
     def spent(self) -> int:
         """Micro-dollars spent during it, up to now while it lasts. Reads `agent.state`: fetch it ahead."""
         return self.cost if self.resolved_at else max(self.cost, self.agent.state.cost_total - self.cost_before)
+
+    @property
+    def time_to_recovery(self) -> float | None:
+        """Seconds from when it became wrong to its end; None while it lasts."""
+        return (self.resolved_at - self.started_at).total_seconds() if self.resolved_at else None
 
 
 class Signal(models.Model):
@@ -424,6 +433,11 @@ class Command(models.Model):
         REJECTED = "rejected", "rejected"
         EXPIRED = "expired", "expired"
 
+    class Origin(models.TextChoices):
+        PERSON = restart.PERSON, "a person"
+        RUNNER = restart.RUNNER, "the runner by itself"
+        WATCHDOG = restart.WATCHDOG, "the watchdog by itself"
+
     LIVE = (State.PENDING, State.LEASED)
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="commands")
@@ -434,9 +448,11 @@ class Command(models.Model):
     runner = models.CharField(max_length=80, blank=True, help_text="Which runner last reported the target.")
     refused_by = models.JSONField(default=list, help_text="Runners that said that the target is not theirs.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.PERSON)
     requested_by = models.CharField(max_length=255)
     reason = models.CharField(max_length=300, default="", blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+    evidence_at = models.DateTimeField(null=True, help_text="When the agent was seen to be in need of it.")
     expires_at = models.DateTimeField()
     leased_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

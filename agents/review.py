@@ -4,7 +4,8 @@
 2. Read what came in since the last review, and let the rules remember it.
 3. Ask every rule.
 4. Bring incidents in line with what was found: those that fell silent together first, then each agent.
-5. Write what was concluded, and when to look again.
+5. Ask for the restarts that people armed.
+6. Write what was concluded, and when to look again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import structlog
 from django.db import OperationalError, transaction
 from django.db.models import F
 
-from agents import clocks, incidents, rules, store, watch
-from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Signal, Status
+from agents import attempts, clocks, commands, incidents, restart, rules, store, watch
+from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Signal, Status
 from agents.rules import outside, together
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Restarts
+from teams.errors import ApiError
 from teams.models import Project
 
 log = structlog.get_logger(__name__)
@@ -40,6 +42,8 @@ TRUSTED_FOR: Final = timedelta(minutes=10)
 # "No heartbeat for 3 minutes" is said anew so often while it goes on.
 GROWS_OLDER: Final = ("missed_heartbeat", "stalled")
 REWORDED_EVERY: Final = timedelta(minutes=1)
+# A restart that cannot be had for now, as when its runner is away, is asked for again.
+ASKED_AGAIN: Final = timedelta(minutes=1)
 # Told although the agent said goodbye right after it: it happened.
 TOLD_OF_STOPPED: Final = ("crash", "error")
 
@@ -56,7 +60,11 @@ class Case:
     settings: clocks.Settings
     beats: list[BeatSeen] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    # What a restart was made for and nothing is found of any more, but not yet proven to be cured.
+    unproven: list[Finding] = field(default_factory=list)
     standing: list[Signal] = field(default_factory=list)
+    restarts: list[datetime] = field(default_factory=list)
+    ask_again: datetime | None = None
     set_aside: bool = False
     more_to_read: bool = False
 
@@ -87,12 +95,13 @@ def review(agent_ids: Iterable[int], now: datetime) -> None:
     outages = watch.outages(now)
     cases = [_case(state, outages) for state in _states(list(agent_ids))]
     _read_beats(cases, now)
+    _stand(cases, now)
     for case in cases:
         _guarded(case, now, lambda case: _ask(case, now))
-    _stand(cases)
     _conclude_together(cases, outages, now)
     for case in cases:
         _guarded(case, now, lambda case: _conclude(case, now))
+        _guarded(case, now, lambda case: _restart(case, now))
     store.conclude([_row(case, now) for case in cases])
     AgentMemory.objects.bulk_update([case.memory for case in cases if case.beats], ["read_to", "rules"], batch_size=200)
 
@@ -160,6 +169,9 @@ def _ask(case: Case, now: datetime) -> None:
         finding = None if thresholds.get("off") else rule.check(_facts(case, rule.KIND, thresholds, now))
         if finding is not None:
             case.findings.append(finding)
+    if not (stopped or case.agent.paused_at):
+        found = {finding.kind for finding in case.findings}
+        case.unproven = attempts.unproven(case.standing, found, case.state)
 
 
 def _has_ended(case: Case, now: datetime) -> bool:
@@ -187,13 +199,36 @@ def _facts(case: Case, kind: str, thresholds: dict[str, Any], now: datetime) -> 
         memory=case.memory.rules.get(kind, {}),
         thresholds=thresholds,
         outside=outside.of(case.memory.rules.get(outside.KIND, {})),
+        restarts=_restarts(case),
     )
 
 
-def _stand(cases: Sequence[Case]) -> None:
+def _restarts(case: Case) -> Restarts:
+    if not case.restarts:
+        return Restarts()
+    needed = _needed_for(case)
+    given_up = next((one for one in case.standing if one.kind == restart.FAILED), None)
+    return Restarts(
+        made=case.restarts,
+        delays=attempts.delays(),
+        patience=attempts.patience(case.agent, case.state, needed),
+        needed_for=needed,
+        given_up=attempts.said_again(given_up) if given_up else None,
+    )
+
+
+def _needed_for(case: Case) -> set[str]:
+    """What was found that a restart could cure."""
+    return restart.cures({finding.kind for finding in case.findings}, runner_down=case.state.runner_down)
+
+
+def _stand(cases: Sequence[Case], now: datetime) -> None:
+    """How each stood before: what is wrong with it, and what was tried."""
     standing = incidents.open_signals(case.agent.pk for case in cases)
+    restarts = attempts.handed_out([case.agent.pk for case in cases], now)
     for case in cases:
         case.standing = standing.get(case.agent.pk, [])
+        case.restarts = restarts.get(case.agent.pk, [])
 
 
 def _conclude_together(cases: Sequence[Case], outages: Sequence[clocks.Span], now: datetime) -> None:
@@ -212,7 +247,8 @@ def _conclude_together(cases: Sequence[Case], outages: Sequence[clocks.Span], no
 
 
 def _newly_silent(case: Case) -> bool:
-    return not case.standing and [finding.kind for finding in case.findings] == ["missed_heartbeat"]
+    found = [finding.kind for finding in case.findings if finding.kind != restart.FAILED]
+    return not case.standing and found == ["missed_heartbeat"]
 
 
 def _peers(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> list[together.Peer]:
@@ -247,8 +283,28 @@ def _conclude(case: Case, now: datetime) -> None:
         return
     with transaction.atomic():
         case.standing = incidents.conclude(
-            agent=case.agent, state=case.state, findings=case.findings, standing=case.standing, now=now
+            agent=case.agent,
+            state=case.state,
+            findings=[*case.findings, *case.unproven],
+            standing=case.standing,
+            now=now,
         )
+
+
+def _restart(case: Case, now: datetime) -> None:
+    """Ask for the restart of an agent that is armed for it; what speaks against it is looked at again in its time."""
+    needed = _needed_for(case)
+    if case.set_aside or not needed or case.agent.restart_policy != Agent.RestartPolicy.AUTO:
+        return
+    reason = next(finding.reason for finding in case.findings if finding.kind in needed)
+    asked = {"action": Command.Action.RESTART, "actor": incidents.WATCHDOG, "origin": restart.WATCHDOG}
+    try:
+        with transaction.atomic():
+            commands.request(agent=case.agent, incident=case.standing[0].incident, reason=reason, now=now, **asked)
+    except ApiError as refusal:
+        case.ask_again = now + (timedelta(seconds=refusal.retry_after) if refusal.retry_after else ASKED_AGAIN)
+    else:
+        case.ask_again = now + ASKED_AGAIN
 
 
 def _row(case: Case, now: datetime) -> dict[str, Any]:
@@ -288,7 +344,7 @@ def _status(case: Case, now: datetime) -> str:
         return Status.DOWN
     if "stalled" in kinds:
         return Status.STALLED
-    if kinds or state.reported == "warning":
+    if kinds or case.unproven or state.reported == "warning":
         return Status.WARNING
     if state.waiting_until and state.waiting_until > now:
         return Status.WAITING
@@ -302,6 +358,7 @@ def _look_again(case: Case, now: datetime) -> datetime | None:
     if _has_ended(case, now):
         return now + LOOK_AGAIN if case.findings else None
     moments = [clock.deadline for clock in (case.alive, case.progress) if clock]
+    moments += [moment for moment in (case.ask_again, _last_chance(case, now)) if moment]
     if case.state.waiting_until:
         moments.append(case.state.waiting_until)
     if any(finding.kind == "cost" for finding in case.findings):
@@ -312,6 +369,16 @@ def _look_again(case: Case, now: datetime) -> datetime | None:
     if passed or case.more_to_read:
         moments.append(now + LOOK_AGAIN)
     return min((min(moment, now + TRUSTED_FOR) for moment in moments if moment > now), default=None)
+
+
+def _last_chance(case: Case, now: datetime) -> datetime | None:
+    """When the last restart of what still does not work has had its time."""
+    needed = _needed_for(case)
+    if not needed:
+        return None
+    return restart.delayed_until(
+        case.restarts, now, attempts.patience(case.agent, case.state, needed), attempts.delays()
+    )
 
 
 def _midnight(case: Case, now: datetime) -> datetime:

@@ -46,6 +46,7 @@ _TYPES: Final[dict[str, str]] = {
     "source": "text",
     "runner": "text",
     "runner_down": "boolean",
+    "held": "boolean",
     "restart_type": "text",
     "restart_target": "text",
     "warned": "text",

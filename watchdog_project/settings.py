@@ -302,6 +302,7 @@ SPECTACULAR_SETTINGS = {
         "IncidentStateEnum": "agents.models.Incident.State",
         "CommandStateEnum": "agents.models.Command.State",
         "CommandActionEnum": "agents.models.Command.Action",
+        "CommandOriginEnum": "agents.models.Command.Origin",
         "ChannelKindEnum": "alerts.channels.BY_KIND",
         "DeliveryStateEnum": "alerts.models.Delivery.State",
     },
@@ -356,6 +357,7 @@ INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 # Product
 PLAN_GATE = "billing.limits.require_room"
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
+RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING_CONFIG = "watchdog_project.logs.configure"

@@ -29,7 +29,8 @@ def target_text(agent: Agent) -> str:
 def explain_restart(agent: Agent) -> str:
     return (
         f"The runner is asked to restart {target_text(agent)}. It is asked once, and not at all if it does not come "
-        "for it within five minutes. Work that the agent has in hand is lost unless it saves it itself."
+        "for it within five minutes, or if the agent works again by then. Work that the agent has in hand is lost "
+        "unless it saves it itself."
     )
 
 

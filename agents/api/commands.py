@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from time import sleep
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from agents import commands
 from agents.api import examples, shapes
 from agents.api.project import ProjectView
 from agents.api.valid import valid
-from agents.models import Command
+from agents.models import Command, RestartType
 from agents.rate import count_beats
 from agents.representation import agent_ref, moment
 from agents.sources import source_of
@@ -29,11 +30,25 @@ WAITS_MOST: Final = 5
 WAIT: Final = 0.1
 
 
-class CommandsView(ProjectView):
-    """Always a bare list, whatever goes wrong: the published runner ends at any other answer."""
+class Words(serializers.CharField):
+    """Whatever a runner says: refusing its report over the wording would lose it."""
 
-    http_method_names = ["get"]
-    scope_for = {"GET": "agent"}
+    def to_internal_value(self, data: Any) -> str:
+        return str(data).replace("\0", "")
+
+
+class Wish(serializers.Serializer[Any]):
+    agent = serializers.CharField(max_length=200)
+    type = serializers.ChoiceField(RestartType.choices)
+    target = serializers.CharField(max_length=300)
+    cause = Words(help_text="What the runner saw.")
+
+
+class CommandsView(ProjectView):
+    # GET answers a bare list whatever goes wrong: the published runner ends at any other answer.
+
+    http_method_names = ["get", "post"]
+    scope_for = {"GET": "agent", "POST": "agent"}
 
     @extend_schema(
         operation_id="commands",
@@ -50,8 +65,33 @@ class CommandsView(ProjectView):
         # A look with a `read` key must not take a command that nobody will then carry out.
         if self.caller.scope == Scope.READ:
             return Response([])
-        handed = self.hand_out(source_of(request._request, self.caller))
-        return Response([waiting_dict(command) for command in handed])
+        handed, now = self.hand_out(source_of(request._request, self.caller)), timezone.now()
+        return Response([waiting_dict(command, now) for command in handed])
+
+    @extend_schema(
+        operation_id="grant_restart",
+        summary="May this runner restart what it sees down, now?",
+        description=(
+            "201: the command is this runner's already; it reports the result as usual. 409: not now; `code` says why "
+            "(`restart_off`, `held`, `paused`, `waiting`, `together`, `needs_a_person`, `restart_delay`, `gave_up`, "
+            "`command_live`), and `Retry-After` when, where it is only a matter of time."
+        ),
+        tags=["commands"],
+        request=Wish,
+        responses=shapes.answers(201, shapes.WaitingCommand, 400, 404, 409, 415, 422),
+        examples=[examples.WISH, examples.GRANTED],
+    )
+    def post(self, request: Request) -> Response:
+        wish, now = valid(Wish, request.data), timezone.now()
+        command = commands.grant(
+            caller=self.caller,
+            runner=source_of(request._request, self.caller),
+            name=wish["agent"],
+            target=(wish["type"], wish["target"]),
+            cause=wish["cause"],
+            now=now,
+        )
+        return Response(waiting_dict(command, now), status=201)
 
     def hand_out(self, runner: str) -> list[Command]:
         for _ in range(WAITS_MOST):
@@ -62,6 +102,8 @@ class CommandsView(ProjectView):
         return []
 
     def handle_exception(self, exc: Exception) -> Response:
+        if self.request.method == "POST":
+            return super().handle_exception(exc)
         try:
             response = super().handle_exception(exc)
         except Exception:
@@ -69,13 +111,6 @@ class CommandsView(ProjectView):
             return Response([], status=500)
         response.data = []
         return response
-
-
-class Words(serializers.CharField):
-    """Whatever a runner says: refusing its report over the wording would lose it."""
-
-    def to_internal_value(self, data: Any) -> str:
-        return str(data).replace("\0", "")
 
 
 class Result(serializers.Serializer[Any]):
@@ -114,20 +149,32 @@ class ResultView(ProjectView):
         return Response(command_dict(command))
 
 
-def waiting_dict(command: Command) -> dict[str, Any]:
-    """A command as runners read it."""
-    return {"id": command.pk, "action": command.action, "type": command.type, "target": command.target}
+def waiting_dict(command: Command, now: datetime) -> dict[str, Any]:
+    """A command as runners read it: void after `expires_in` seconds."""
+    left = (command.expires_at - now).total_seconds()
+    return {**_order(command), "agent": command.agent.name, "expires_in": max(0.0, round(left, 3))}
+
+
+def _order(command: Command) -> dict[str, Any]:
+    return {
+        "id": command.pk,
+        "action": command.action,
+        "type": command.type,
+        "target": command.target,
+        "reason": command.reason,
+        "evidence_at": moment(command.evidence_at),
+    }
 
 
 def command_dict(command: Command) -> dict[str, Any]:
     """A command in full."""
     return {
-        **waiting_dict(command),
+        **_order(command),
         "state": command.state,
         "agent": agent_ref(command.agent),
         "incident": command.incident_id,
+        "origin": command.origin,
         "requested_by": command.requested_by,
-        "reason": command.reason,
         "created_at": moment(command.created_at),
         "expires_at": moment(command.expires_at),
         "finished_at": moment(command.finished_at),

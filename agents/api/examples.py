@@ -78,20 +78,31 @@ _INCIDENT: Final = {
     "reason": _SIGNAL["reason"],
     "evidence": _SIGNAL["evidence"],
     "cost_usd": 0.41,
+    "restarts": 1,
+    "time_to_recovery": None,
+    "restart_to_recovery": None,
     "signals": [_SIGNAL],
     "timeline": [
         {"kind": "opened", "at": _SIGNAL["opened_at"], "actor": "watchdog", "text": _SIGNAL["reason"], "data": {}}
     ],
     "url": _INCIDENT_REF["url"],
 }
-_WAITING: Final = {"id": 31, "action": "restart", "type": "systemd", "target": "research-agent.service"}
+_ORDER: Final = {
+    "id": 31,
+    "action": "restart",
+    "type": "systemd",
+    "target": "research-agent.service",
+    "reason": "stuck since this morning",
+    "evidence_at": "2026-11-23T20:26:00Z",
+}
+_WAITING: Final = {**_ORDER, "agent": "research-agent", "expires_in": 287.4}
 _COMMAND: Final = {
-    **_WAITING,
+    **_ORDER,
     "state": "pending",
     "agent": _REF,
     "incident": 204,
+    "origin": "person",
     "requested_by": "key:cv_x4Tq8Lm2",
-    "reason": "stuck since this morning",
     "created_at": "2026-11-23T20:26:00Z",
     "expires_at": "2026-11-23T20:31:00Z",
     "finished_at": None,
@@ -142,6 +153,12 @@ COMMAND: Final = _answered("The command", _COMMAND)
 ORDERED: Final = _answered("On its way", _COMMAND, 202)
 # One of a list: the framework adds the list.
 COMMANDS: Final = _answered("One restart", _WAITING)
+_CAUSE: Final = "Not responding: systemd says failed (exit-code)"
+WISH: Final = _asked(
+    "It is down",
+    {"agent": "research-agent", "type": "systemd", "target": "research-agent.service", "cause": _CAUSE},
+)
+GRANTED: Final = _answered("Restart it", {**_WAITING, "reason": f"runner: {_CAUSE}"}, 201)
 RESULT: Final = _asked("It worked", {"status": "completed", "message": "restarted in 1.2 s"})
 HEARTBEATS: Final = _answered("The last one", _page(_STORED))
 TIMELINE: Final = _answered("It stalled", _page(_ENTRY))

@@ -220,24 +220,38 @@ class IncidentDetail(serializers.Serializer[Any]):
     reason = serializers.CharField()
     evidence = serializers.DictField()
     cost_usd = serializers.FloatField()
+    restarts = serializers.IntegerField(help_text="Handed to a runner during it.")
+    time_to_recovery = serializers.FloatField(allow_null=True, help_text="Seconds from its start to its end.")
+    restart_to_recovery = serializers.FloatField(
+        allow_null=True, help_text="Seconds from the last restart to the progress that proved it."
+    )
     signals = IncidentSignal(many=True)
     timeline = IncidentLine(many=True)
     url = serializers.URLField()
 
 
-class WaitingCommand(serializers.Serializer[Any]):
+class Order(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     action = serializers.ChoiceField(Command.Action.choices)
     type = serializers.ChoiceField(RestartType.choices)
     target = serializers.CharField()
+    reason = serializers.CharField()
+    evidence_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the agent was seen to need it; progress since then makes it void."
+    )
 
 
-class CommandDetail(WaitingCommand):
+class WaitingCommand(Order):
+    agent = serializers.CharField(help_text="The agent's name.")
+    expires_in = serializers.FloatField(help_text="Seconds; void after that.")
+
+
+class CommandDetail(Order):
     state = serializers.ChoiceField(Command.State.choices)
     agent = AgentRef()
     incident = serializers.IntegerField(allow_null=True)
+    origin = serializers.ChoiceField(Command.Origin.choices)
     requested_by = serializers.CharField()
-    reason = serializers.CharField()
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from agents.rules import cost, crash, error, loop, missed_heartbeat, outside, stalled
+from agents.rules import cost, crash, error, loop, missed_heartbeat, outside, restart_failed, stalled
 from agents.rules.base import BeatSeen, Facts, Finding
 
 
@@ -16,7 +16,7 @@ class Rule(Protocol):
     def check(self, facts: Facts) -> Finding | None: ...
 
 
-ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, cost, loop)
+ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, loop)
 READERS: Final = {crash.KIND: crash.read, error.KIND: error.read, loop.KIND: loop.read, outside.KIND: outside.read}
 
 

@@ -6,7 +6,7 @@ that is kept for it between reviews.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
@@ -61,6 +61,21 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarts:
+    """Those of the last day, when each was handed to a runner.
+
+    `delays` and `patience` are seconds, see `restart.py`. `needed_for` are the kinds found just now that a restart
+    could cure. `given_up` is what was found when they were given up, while that stands.
+    """
+
+    made: Sequence[datetime] = ()
+    delays: Sequence[float] = ()
+    patience: float = 0.0
+    needed_for: Collection[str] = ()
+    given_up: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that a rule may know of one agent. `budget` is micro-dollars a day; `today` is the project's."""
 
@@ -76,6 +91,7 @@ class Facts:
     memory: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
+    restarts: Restarts = field(default_factory=lambda: Restarts())
 
     @property
     def is_stopped(self) -> bool:

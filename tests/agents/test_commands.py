@@ -13,7 +13,6 @@ from django.utils import timezone
 from agents import commands
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from agents.registration import create_agent
-from agents.restart import may_restart
 from teams import services
 from teams.auth import Caller, authenticate_key
 from teams.errors import ApiError
@@ -148,11 +147,6 @@ def test_a_policy_of_off_refuses_a_restart_and_not_a_stop(agent: Agent) -> None:
     agent.restart_policy = "off"
     assert refusal(agent) == "restart_off"
     assert ask(agent, "stop").action == "stop"
-
-
-@pytest.mark.parametrize(("policy", "allowed"), [("off", False), ("manual", True), ("auto", True)])
-def test_a_person_may_ask_unless_the_policy_is_off(policy: str, allowed: bool) -> None:
-    assert may_restart(policy).allowed is allowed
 
 
 def test_after_its_head_start_another_runner_may_have_it(agent: Agent, caller: Caller) -> None:

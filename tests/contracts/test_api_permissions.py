@@ -26,9 +26,11 @@ FOR_AGENTS = {
     ("POST", "heartbeat/batch"),
     ("GET", "status"),
     ("GET", "commands"),
+    ("POST", "commands"),
     ("POST", "commands/{id}/result"),
 }
 BODIES: dict[str, dict[str, Any]] = {
+    "commands": {"agent": CANARY, "type": "systemd", "target": CANARY, "cause": "down"},
     "heartbeat": {"agent": CANARY, "status": "ok"},
     "heartbeat/batch": {"heartbeats": []},
     "commands/{id}/result": {"status": "completed"},

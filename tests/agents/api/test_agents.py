@@ -283,7 +283,10 @@ def test_a_command_is_accepted_and_seen_by_the_runner(as_full: Call, as_agent: C
     assert answer.status_code == 202
     assert (answer.json()["action"], answer.json()["state"], answer.json()["reason"]) == (action, "pending", "stuck")
     seen = {"id": answer.json()["id"], "action": action, "type": "systemd", "target": "research-agent.service"}
-    assert as_agent("GET", "commands").json() == [seen]
+    more = {"agent": "research-agent", "reason": "stuck", "evidence_at": None}
+    [item] = as_agent("GET", "commands").json()
+    assert 290 < item.pop("expires_in") <= 300
+    assert item == {**seen, **more}
 
 
 @pytest.mark.parametrize("action", ["restart", "stop"])

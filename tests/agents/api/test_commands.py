@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from agents.models import Agent, Command, Runner
+from agents.models import Agent, AgentName, Command, Runner
 from tests.agents.api.conftest import Call, caller
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +42,7 @@ def test_over_the_rate_the_list_is_empty(as_agent: Call) -> None:
     assert 429 in {answer.status_code for answer in answers}
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
 def test_another_method_answers_a_list_as_well(as_full: Call, method: str) -> None:
     answer = as_full(method, "commands")
     assert (answer.status_code, answer.json()) == (405, [])
@@ -84,3 +86,72 @@ def test_runners_are_told_apart_by_their_own_name(as_agent: Call, as_full: Call,
     as_full("POST", f"agents/{agent.pk}/stop")
     assert as_agent("GET", "commands", **second).json() == []
     assert len(as_agent("GET", "commands", **first).json()) == 1
+
+
+# A runner's own restart
+
+WISH = {
+    "agent": "research-agent",
+    "type": "systemd",
+    "target": "research-agent.service",
+    "cause": "systemd says failed",
+}
+
+
+def test_a_runner_may_restart_what_it_sees_down(as_agent: Call, agent: Agent) -> None:
+    answer = as_agent("POST", "commands", WISH)
+    item = answer.json()
+    assert (answer.status_code, 290 < item.pop("expires_in") <= 300) == (201, True)
+    made = Command.objects.get()
+    asked = {"action": "restart", "type": "systemd", "target": "research-agent.service", "agent": "research-agent"}
+    assert asked.items() < item.items()
+    assert (item["id"], item["reason"], made.state) == (made.pk, "runner: systemd says failed", "leased")
+    assert as_agent("GET", "commands").json() == []
+    done = as_agent("POST", f"commands/{made.pk}/result", {"status": "completed"})
+    assert (done.status_code, done.json()["origin"]) == (200, "runner")
+
+
+def test_a_refusal_says_why_and_when_to_ask_again(as_agent: Call, agent: Agent) -> None:
+    as_agent("POST", "commands", WISH)
+    live = as_agent("POST", "commands", WISH)
+    assert (live.status_code, live.json()["error"]["code"]) == (409, "command_live")
+    assert 290 <= int(live.headers["Retry-After"]) <= 300
+    Command.objects.update(state="completed")
+    soon = as_agent("POST", "commands", WISH)
+    assert (soon.json()["error"]["code"], 50 <= int(soon.headers["Retry-After"]) <= 60) == ("restart_delay", True)
+    Agent.objects.update(restart_policy="off")
+    off = as_agent("POST", "commands", WISH)
+    assert (off.status_code, off.json()["error"]["code"], "Retry-After" in off.headers) == (409, "restart_off", False)
+
+
+def test_an_alias_is_the_agent(as_agent: Call, agent: Agent) -> None:
+    AgentName.objects.create(project=agent.project, name="research-agent.service", agent=agent)
+    assert as_agent("POST", "commands", {**WISH, "agent": "research-agent.service"}).status_code == 201
+
+
+def test_an_agent_of_another_project_is_none(as_stranger: Call, as_agent: Call, agent: Agent) -> None:
+    for call, name in ((as_stranger, "research-agent"), (as_agent, "nobody")):
+        answer = call("POST", "commands", {**WISH, "agent": name})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("field", list(WISH))
+def test_what_is_missing_in_a_wish_is_named(as_agent: Call, agent: Agent, field: str) -> None:
+    answer = as_agent("POST", "commands", {name: value for name, value in WISH.items() if name != field})
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, [field])
+
+
+def test_errors_of_a_wish_are_no_lists(as_reader: Call, agent: Agent) -> None:
+    assert as_reader("POST", "commands", WISH).json()["error"]["code"] == "scope"
+
+
+def test_a_fourth_restart_within_the_hour_is_refused_to_a_person_too(as_full: Call, agent: Agent) -> None:
+    now = timezone.now()
+    for minutes in (50, 40, 30):
+        at = now - timedelta(minutes=minutes)
+        facts = {"action": "restart", "type": "systemd", "target": "x", "state": "completed", "expires_at": at}
+        Command.objects.create(agent=agent, leased_at=at, **facts)
+    answer = as_full("POST", f"agents/{agent.pk}/restart")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "restart_budget")
+    assert 590 <= int(answer.headers["Retry-After"]) <= 600

@@ -1,0 +1,22 @@
+"""All restarts that the budget allows were made, and it still does not work: given up, until it recovers."""
+
+from agents import restart
+from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
+
+KIND = restart.FAILED
+LABEL = "Restart failed"
+
+
+def check(facts: Facts) -> Finding | None:
+    """Critical once the last restart had its time; it stands as long as what was to be cured stands."""
+    done = facts.restarts
+    if not done.needed_for:
+        return None
+    if done.given_up is not None:
+        return done.given_up
+    if not restart.has_failed(done.made, facts.now, done.patience, done.delays):
+        return None
+    made = restart.counted(done.made, facts.now)
+    reason = f"Gave up: {len(made)} restarts within {spoken(since(made[0], facts.now))} did not help"
+    evidence = {"restarts": len(made), "first_at": made[0].isoformat(), "last_at": made[-1].isoformat()}
+    return Finding(KIND, CRITICAL, reason, facts.now, evidence)
