@@ -1,0 +1,128 @@
+"""The SDK as a user gets it: the wheel from a running server, in an environment of its own, in the example agent.
+
+The example names no endpoint, so the installation listens where the SDK looks for it by itself: port 8000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.installation import Installation, wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("sdk")]
+EXAMPLE = Path(__file__).with_name("research_agent.py")
+AGENT = "research-agent-prod"
+PORT = 8000
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            pytest.skip(f"port {PORT} is taken")
+    installation = Installation(tmp_path_factory.mktemp("sdk") / "data", port=PORT)
+    try:
+        yield installation.start()
+    finally:
+        installation.stop()
+
+
+@pytest.fixture(scope="module")
+def python(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with nothing in it but the wheel that the server gave."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    index = ["--index-url", f"{installation.url}/simple/"]
+    subprocess.run(
+        [str(folder / "bin" / "pip"), "install", "--quiet", "--isolated", *index, "clevagent"], check=True, timeout=60
+    )
+    return folder / "bin" / "python"
+
+
+def environment(installation: Installation) -> dict[str, str]:
+    """A shell with nothing but the key set."""
+    return {"PATH": os.environ["PATH"], "CLEVAGENT_API_KEY": installation.key}
+
+
+def status(installation: Installation, agent: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"{installation.url}/api/v1/status", headers={"X-API-Key": installation.key})
+    _, answer = installation.request(request)
+    found: dict[str, Any] = next((one for one in answer["results"] if one["name"] == agent), {})
+    return found
+
+
+def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: Installation, python: Path) -> None:
+    with subprocess.Popen(
+        [str(python), "-W", "error", str(EXAMPLE)],
+        env=environment(installation),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: status(installation, AGENT).get("tokens_today") == 834, 20, "its first iteration is told")
+        assert status(installation, AGENT)["status"] == "ok"
+        process.send_signal(signal.SIGTERM)  # its own handler lets it finish its sleep of 15 s
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", 5, "it said goodbye")
+    seen = status(installation, AGENT)
+    assert (seen["tokens_today"], float(seen["cost_today_usd"]), seen["open_incident"]) == (834, 0.0124, None)
+
+
+def test_check_says_that_everything_is_well(installation: Installation, python: Path) -> None:
+    done = subprocess.run(
+        [str(python), "-m", "clevagent", "check", "--agent", "first-look"],
+        env=environment(installation),
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the server has seen a heartbeat of first-look" in done.stdout
+    assert status(installation, "first-look")["last_heartbeat_at"]
+
+
+def test_spend_of_an_outage_arrives_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
+    """The server goes away in the middle, the agent is killed meanwhile and started again: its spool has the rest."""
+    env = {**environment(installation), "CLEVAGENT_AGENT": "spender", "CLEVAGENT_SPOOL": str(tmp_path / "spool")}
+    code = "import clevagent, time\nclevagent.init(interval=1)\n" + (
+        "for number in range(10_000):\n"
+        "    clevagent.log_cost(1, 0.01)\n"
+        "    print(number + 1, flush=True)\n"
+        "    time.sleep(0.05)\n"
+    )
+    with subprocess.Popen([str(python), "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = iter(process.stdout)
+        wait_until(lambda: status(installation, "spender"), 10, "it reports")
+        web = installation.pid("web")
+        assert web
+        os.kill(web, signal.SIGSTOP)
+        try:
+            time.sleep(2)  # what it spends in these seconds is on disk only
+        finally:
+            os.kill(web, signal.SIGCONT)
+        process.kill()
+        spent = int([line for line in said if line.strip()][-1])
+    again = "import clevagent\nclevagent.init(interval=1)\nassert clevagent.flush(10)\n"
+    subprocess.run([str(python), "-c", again], env=env, check=True, timeout=30)
+    seen = status(installation, "spender")
+    # What was spent in the last seconds before kill -9 was not yet on disk; nothing is counted twice.
+    assert spent - 120 <= seen["tokens_today"] <= spent
+    assert json.loads(str(seen["cost_today_usd"])) == pytest.approx(seen["tokens_today"] / 100)
+    assert list(tmp_path.iterdir()) == []
