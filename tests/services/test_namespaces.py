@@ -35,7 +35,7 @@ def started(folder: Path) -> bool:
 def groups(pid: int) -> list[Path]:
     root = cgroups()
     assert root
-    return list(root.glob(f"clevagent-test-*-{pid}"))
+    return list(root.glob(f"clevagent-test-trial-{pid}"))
 
 
 def test_a_service_has_cgroups_of_its_own_and_leaves_nothing() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from clevagent.runner.backends.base import Backend, Finder, State
-from clevagent.runner.backends.docker import Docker
+from clevagent.runner.backends.docker import BACKEND, Docker, Engine
+from clevagent.runner.backends.rest import Reply
 from clevagent.runner.target import Target, made
 
+from tests.client_sdk.runner.cases import BackendCases
 from tests.client_sdk.runner.fake_api import FakeApi
 
 FIRST, SECOND = "1" * 64, "2" * 64
@@ -34,6 +36,48 @@ def holds(engine: FakeApi, name: str = "bot", id_: str = FIRST, count: int = 0, 
     config = {"Labels": {"team": "research"}, "StopTimeout": state.pop("StopTimeout", None)}
     found = {"Id": id_, "Name": f"/{name}", "State": state, "RestartCount": count, "Config": config}
     engine.answers["GET", f"/containers/{name}/json"] = (200, found)
+
+
+class DockerWorld:
+    """An Engine with one container, `bot`."""
+
+    backend = BACKEND
+
+    def __init__(self, engine: FakeApi) -> None:
+        self.engine, self.options = engine, {"socket": str(engine.socket)}
+        self.target = made("docker", "bot", options=self.options)
+        self.unknown_target = made("docker", "stranger", options=self.options)
+
+    def runs(self) -> None:
+        holds(self.engine)
+
+    def has_failed(self) -> None:
+        holds(self.engine, Status="exited", ExitCode=137, OOMKilled=True, Error="x" * 1000, count=3)
+
+    def hangs(self) -> None:
+        self.runs()
+        self.backend.check(self.target, 5)
+        self.engine.hang = 30
+
+    def talks_nonsense(self) -> None:
+        self.engine.answers["GET", "/containers/bot/json"] = (200, b"<html>")
+
+    def is_gone(self) -> None:
+        self.engine.__exit__()
+
+    def refuses(self) -> None:
+        self.runs()
+        self.backend.check(self.target, 5)
+        self.engine.answers["POST", f"/containers/{FIRST}/restart"] = (403, b"Forbidden by policy")
+
+
+@pytest.fixture
+def world(engine: FakeApi) -> DockerWorld:
+    return DockerWorld(engine)
+
+
+class TestDocker(BackendCases):
+    bad_names = ("../info", "-v", "a/b", "bot?all=1", "label:")
 
 
 def test_it_is_a_backend_that_can_select() -> None:
@@ -138,6 +182,12 @@ def test_an_engine_that_is_not_there_is_unknown(tmp_path: Path) -> None:
     assert seen.why == f"Docker cannot be asked at {tmp_path}/none: No such file or directory"
 
 
+def test_a_socket_that_may_not_be_used_says_what_to_do() -> None:
+    engine = Engine(made("docker", "bot", options={"socket": "/d.sock"}), 1)
+    said = engine.trouble(Reply(0, trouble="Permission denied"))
+    assert said == "Docker cannot be asked at /d.sock: Permission denied; put the runner's user into the socket's group"
+
+
 def test_the_environment_names_the_socket(engine: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
     holds(engine)
@@ -147,11 +197,6 @@ def test_the_environment_names_the_socket(engine: FakeApi, monkeypatch: pytest.M
 def test_a_network_address_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
     assert "set DOCKER_HOST=unix:///PATH" in Docker().complaint(made("docker", "bot"))
-
-
-@pytest.mark.parametrize("name", ["../info", "-v", "a/b", "bot?all=1", "label:", "label:=x"])
-def test_what_is_no_name_is_refused(name: str) -> None:
-    assert "write docker:" in Docker().complaint(made("docker", name))
 
 
 @pytest.mark.parametrize("name", ["bot", "stack_bot.1", FIRST, "label:team", "label:team=research"])

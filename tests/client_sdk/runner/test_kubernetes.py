@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clevagent.runner.backends.base import Backend, State
-from clevagent.runner.backends.kubernetes import MERGE, RESTARTED_AT, Kubernetes
+from clevagent.runner.backends.base import State
+from clevagent.runner.backends.kubernetes import BACKEND, MERGE, RESTARTED_AT, Kubernetes
 from clevagent.runner.target import Target, made
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.client_sdk.runner.cases import BackendCases
 from tests.client_sdk.runner.fake_api import FakeApi
 
 NAME = "work/deployment/bot"
@@ -55,8 +56,52 @@ def pod(restarts: int = 0, waiting: str = "", last: dict[str, Any] | None = None
     return {"metadata": metadata, "status": {"containerStatuses": [container]}}
 
 
-def test_it_is_a_backend() -> None:
-    assert isinstance(Kubernetes(), Backend)
+class KubernetesWorld:
+    """A cluster with one Deployment, `bot`."""
+
+    backend = BACKEND
+
+    def __init__(self, cluster: FakeApi, bot: Target) -> None:
+        self.cluster, self.target = cluster, bot
+        self.unknown_target = made("k8s", "work/deployment/stranger", options=bot.options)
+
+    def runs(self) -> None:
+        holds(self.cluster, pod(), ready=1)
+
+    def has_failed(self) -> None:
+        holds(self.cluster, pod(restarts=4, waiting="CrashLoopBackOff", last={"reason": "Error", "exitCode": 1}))
+
+    def hangs(self) -> None:
+        self.runs()
+        self.cluster.hang = 30
+
+    def talks_nonsense(self) -> None:
+        self.cluster.answers["GET", PATH] = (200, b"<html>")
+
+    def is_gone(self) -> None:
+        self.cluster.__exit__()
+
+    def refuses(self) -> None:
+        self.runs()
+        self.cluster.answers["PATCH", PATH] = (403, {"message": "deployments is forbidden"})
+
+
+@pytest.fixture
+def world(cluster: FakeApi, bot: Target, monkeypatch: pytest.MonkeyPatch) -> KubernetesWorld:
+    monkeypatch.setenv("CLEVAGENT_KUBERNETES_API", bot.options["api"])
+    return KubernetesWorld(cluster, bot)
+
+
+class TestKubernetes(BackendCases):
+    bad_names = (
+        "bot",
+        "work/bot",
+        "work/pod/bot",
+        "work/deployment/../bot",
+        "a/b/c/d",
+        "Work/deployment/bot",
+        "/deployment/b",
+    )
 
 
 def test_one_that_is_ready_runs(cluster: FakeApi, bot: Target) -> None:
@@ -231,14 +276,6 @@ def test_a_statefulset_is_asked_for_as_one(cluster: FakeApi, bot: Target) -> Non
     target = made("k8s", "work/statefulset/bot", options=bot.options)
     Kubernetes().check(target, 2)
     assert cluster.paths("GET") == ["/apis/apps/v1/namespaces/work/statefulsets/bot"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["bot", "work/bot", "work/pod/bot", "work/deployment/../bot", "a/b/c/d", "Work/deployment/bot", "/deployment/b"],
-)
-def test_what_is_no_name_is_refused(bot: Target, name: str) -> None:
-    assert "write k8s:NAMESPACE/deployment/NAME" in Kubernetes().complaint(made("k8s", name, options=bot.options))
 
 
 def test_outside_a_pod_the_cluster_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ stop, is enough for the runner.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import http.client
 import json
 import os
@@ -222,9 +223,13 @@ class Engine:
         return reply.accepted and bool(reply.text.strip())
 
     def trouble(self, reply: Reply) -> str:
+        """What went wrong, and what to do where that is known."""
+        if reply.status == 403:
+            return f"Docker refuses: {reply.trouble}; let what is in front of its socket pass this request"
         if reply.status:
             return f"Docker answered: {reply.trouble}"
-        return f"Docker cannot be asked at {self._path}: {reply.trouble}"
+        remedy = "; put the runner's user into the socket's group" if reply.trouble == os.strerror(errno.EACCES) else ""
+        return f"Docker cannot be asked at {self._path}: {reply.trouble}{remedy}"
 
 
 class _Unix(http.client.HTTPConnection):
