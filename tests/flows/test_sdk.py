@@ -22,7 +22,7 @@ import pytest
 from tests.flows.installation import Installation, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("sdk")]
-EXAMPLE = Path(__file__).with_name("research_agent.py")
+EXAMPLE = Path(__file__).with_name("programs") / "research_agent.py"
 AGENT = "research-agent-prod"
 PORT = 8000
 
