@@ -87,7 +87,7 @@ class ModelServer:
             return self._responses(asked, n, use)
         if path.endswith(("/messages", "awPredict")):
             return messages(asked, n, use)
-        return google(path, n, use)
+        return google(path, asked, n, use)
 
     def _responses(self, asked: Json, n: int, use: Use) -> Answer:
         answer = responses(asked, n, use)
@@ -246,7 +246,7 @@ def _message_events(body: Json, use: Use) -> list[Json]:
     ]
 
 
-def google(path: str, n: int, use: Use) -> Answer:
+def google(path: str, asked: Json, n: int, use: Use) -> Answer:
     use = without_writes(use)
     usage = {
         "promptTokenCount": use.input_tokens - 10,
@@ -259,6 +259,8 @@ def google(path: str, n: int, use: Use) -> Answer:
     head = {"modelVersion": use.model, "responseId": f"google-of-number-{n}"}
     part = {"content": {"role": "model", "parts": [{"text": "yes"}]}, "index": 0}
     last = {**head, "candidates": [{**part, "finishReason": "STOP"}], "usageMetadata": usage}
+    if use.model.startswith("continued") and "continuationToken" not in str(asked):
+        last["candidates"] = [{**part, "finishReason": "CONTINUATION", "continuationToken": "Z28gb24="}]
     if "stream" not in path:
         return Answer(use, last)
     begun = {"promptTokenCount": use.input_tokens - 10, "totalTokenCount": use.input_tokens - 10}

@@ -14,6 +14,15 @@ models, aio = client.models, client.aio.models
 ASK: Any = {"contents": "?"}
 
 
+def word() -> Any:
+    from pydantic import BaseModel
+
+    class Word(BaseModel):
+        word: str
+
+    return Word
+
+
 @case
 def content(model: str) -> None:
     assert type(models.generate_content(model=model, **ASK)) is types.GenerateContentResponse
@@ -43,6 +52,14 @@ def chat(model: str) -> None:
 @case
 def chat_stream(model: str) -> None:
     assert [piece.text for piece in client.chats.create(model=model).send_message_stream("?")] == ["yes", "yes"]
+
+
+@case
+def continued(model: str) -> None:
+    """New releases ask again by themselves, and build one answer of the two: each was paid, the sum is neither."""
+    config = {"response_mime_type": "application/json", "response_schema": word()}
+    answer = models.generate_content(model=model, config=config, **ASK)
+    assert hasattr(answer.candidates[0], "continuation_token") == (answer.text == "yesyes")
 
 
 @case
