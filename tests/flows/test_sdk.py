@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import Installation, wait_until
+from tests.flows.installation import ROOT, Installation, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("sdk")]
 EXAMPLE = Path(__file__).with_name("programs") / "research_agent.py"
@@ -43,15 +44,22 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 
 @pytest.fixture(scope="module")
-def python(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with nothing in it but the wheel that the server gave."""
+def installed(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An empty environment after the commands of docs/sdk.md: its Python, and what the commands printed."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    index = ["--index-url", f"{installation.url}/simple/"]
-    subprocess.run(
-        [str(folder / "bin" / "pip"), "install", "--quiet", "--isolated", *index, "clevagent"], check=True, timeout=60
-    )
-    return folder / "bin" / "python"
+    (commands,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "sdk.md").read_text(), re.DOTALL)
+    assert installation.url in commands
+    env = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PIP_CONFIG_FILE": os.devnull}
+    commands = commands.replace("cv_…", installation.key)
+    done = subprocess.run(["sh", "-ec", commands], env=env, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return folder / "bin" / "python", done.stdout
+
+
+@pytest.fixture(scope="module")
+def python(installed: tuple[Path, str]) -> Path:
+    return installed[0]
 
 
 def environment(installation: Installation) -> dict[str, str]:
@@ -84,17 +92,11 @@ def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: In
     assert (seen["tokens_today"], float(seen["cost_today_usd"]), seen["open_incident"]) == (834, 0.0124, None)
 
 
-def test_check_says_that_everything_is_well(installation: Installation, python: Path) -> None:
-    done = subprocess.run(
-        [str(python), "-m", "clevagent", "check", "--agent", "first-look"],
-        env=environment(installation),
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "the server has seen a heartbeat of first-look" in done.stdout
-    assert status(installation, "first-look")["last_heartbeat_at"]
+def test_the_commands_of_the_docs_install_it_and_see_its_first_heartbeat(
+    installation: Installation, installed: tuple[Path, str]
+) -> None:
+    assert "the server has seen a heartbeat of research-agent" in installed[1]
+    assert status(installation, "research-agent")["last_heartbeat_at"]
 
 
 def test_spend_of_an_outage_arrives_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
