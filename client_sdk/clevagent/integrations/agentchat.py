@@ -22,17 +22,10 @@ except ImportError as problem:
     raise report.missing("AutoGen AgentChat", "autogen-agentchat") from problem
 
 
-async def monitored_stream(runner: Any, **run: Any) -> AsyncIterator[Any]:
+def monitored_stream(runner: Any, **run: Any) -> AsyncIterator[Any]:
     """`runner.run_stream(**run)` of an agent or a team: the same messages, which are reported as they pass."""
     _listen()
-    watch = _Watch()
-    try:
-        async for message in runner.run_stream(**run):
-            watch.saw(message)
-            yield message
-    except Exception as problem:
-        report.error("run failed", repr(problem))
-        raise
+    return report.passed_on(runner.run_stream(**run), _Watch().saw, "run")
 
 
 async def monitored_run(runner: Any, **run: Any) -> Any:

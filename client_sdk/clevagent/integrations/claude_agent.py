@@ -40,20 +40,13 @@ def watched_options(options: Any = None) -> Any:
     return dataclasses.replace(given, hooks=hooks)
 
 
-async def watched(messages: AsyncIterable[Any], client: Any = None) -> AsyncIterator[Any]:
+def watched(messages: AsyncIterable[Any], client: Any = None) -> AsyncIterator[Any]:
     """The same messages, reported as they pass: steps, errors, and what the models used.
 
     messages: from `query(…)`, or from `client.receive_response()` and the like; then `client` is that client.
     """
     totals: Totals = {} if client is None else _totals.setdefault(client, {})
-    watch = _Watch(totals)
-    try:
-        async for message in messages:
-            watch.saw(message)
-            yield message
-    except Exception as problem:
-        report.error("Claude failed", repr(problem))
-        raise
+    return report.passed_on(messages, _Watch(totals).saw, "Claude")
 
 
 class _Tools:

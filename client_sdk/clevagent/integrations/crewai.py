@@ -5,6 +5,7 @@ crew = Crew(agents=[...], tasks=[...], step_callback=clevagent_step_callback)
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import clevagent
@@ -17,6 +18,7 @@ except ImportError:  # The name stays importable without CrewAI, as it was when 
     events = None
 
 STEP_MOST = 160
+_failed: deque[str] = deque(maxlen=100)
 
 
 @quiet
@@ -61,7 +63,10 @@ def _on_llm_completed(source: Any, event: Any) -> None:
 
 @quiet
 def _on_llm_failed(source: Any, event: Any) -> None:
-    report.error("LLM error", event.error)
+    """CrewAI tells of one failure at several depths."""
+    if event.call_id not in _failed:
+        _failed.append(event.call_id)
+        report.error("LLM error", event.error)
 
 
 def _listen() -> None:

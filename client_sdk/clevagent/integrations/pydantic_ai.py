@@ -13,6 +13,7 @@ from clevagent.integrations.report import quiet
 
 try:
     from pydantic_ai.capabilities import AbstractCapability
+    from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
 except ImportError as problem:
     raise report.missing("Pydantic AI from 2.0", "'pydantic-ai-slim>=2'") from problem
 
@@ -26,12 +27,19 @@ class ClevAgentCapability(AbstractCapability[Any]):
         return response
 
     async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:
+        postponed: Exception | None = None
         async with clevagent.tool(call.tool_name, args) as running:
-            running.result = result = await handler(args)
-        return result
+            try:
+                running.result = await handler(args)
+            except (ApprovalRequired, CallDeferred) as problem:  # the tool is to be run later: nothing failed
+                postponed = problem
+        if postponed is not None:
+            raise postponed
+        return running.result
 
     async def on_run_error(self, ctx: Any, *, error: BaseException) -> Any:
-        report.error("run failed", repr(error))
+        if isinstance(error, Exception):
+            report.error("run failed", repr(error))
         raise error
 
 

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import threading
 import time
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Callable, TypeVar, cast
 
 import clevagent
@@ -60,6 +61,24 @@ def next_step() -> int:
 def error(text: str, problem: object) -> None:
     """Something failed that the framework did not get over by itself, as far as can be seen."""
     clevagent.ping(status="error", message=f"{text}: {problem}"[:MESSAGE_MOST])
+
+
+async def passed_on(messages: AsyncIterable[Any], saw: Callable[[Any], None], what: str) -> AsyncIterator[Any]:
+    """The same messages, each shown to `saw` first; an error on the way is reported as that of `what`.
+
+    A program that leaves early closes the framework's stream with ours.
+    """
+    try:
+        async for message in messages:
+            saw(message)
+            yield message
+    except Exception as problem:
+        error(f"{what} failed", repr(problem))
+        raise
+    finally:
+        close = getattr(messages, "aclose", None)
+        if close is not None:
+            await close()
 
 
 class Pace:

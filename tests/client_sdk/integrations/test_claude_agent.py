@@ -7,6 +7,7 @@ class TestClaudeAgent(Integration):
     """The command line that the SDK starts asks no model of ours; its own word is what is counted."""
 
     NAME = ENVIRONMENT = "claude_agent"
+    TOOL = "Bash"
     CALLS = [("Bash", True)] * 3 + [("Bash", False), ("Bash", True)]
     STEPS = 10
     ERRORS = ["Claude failed: refused"]

@@ -5,4 +5,5 @@ class TestCrewai(ModelIntegration):
     NAME = ENVIRONMENT = "crewai"
     CALLS = [("weather", True), ("weather", True), ("broken", False)]
     STEPS = 3
-    ERRORS = []
+    # The crew tries three times.
+    ERRORS = ["LLM error: Failed to connect to OpenAI API: Connection error."] * 3

@@ -5,4 +5,4 @@ class TestLangchain(ModelIntegration):
     NAME = ENVIRONMENT = "langchain"
     CALLS = [("weather", True)] * 3 + [("broken", False)]
     STEPS = 8
-    ERRORS = ["Chain error: no such city: Paris"]
+    ERRORS = ["Chain error: no such city: Paris", "LLM error: Connection error."]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import clevagent
 from clevagent import capture
 
+# Nobody listens there.
+NOWHERE = "http://127.0.0.1:9/v1"
 AGENTS = {"captured": True, "uncaptured": False}
 
 

@@ -24,17 +24,17 @@ async def broken(city: str) -> str:
     raise ValueError(f"no such city: {city}")
 
 
-def agent(stream: bool = False) -> AssistantAgent:
-    model = OpenAIChatCompletionClient(
-        model="mini", model_info=INFO, stream_options={"include_usage": True} if stream else None
-    )
+def agent(stream: bool = False, **options: object) -> AssistantAgent:
+    if stream:
+        options["stream_options"] = {"include_usage": True}
+    model = OpenAIChatCompletionClient(model="mini", model_info=INFO, **options)
     return AssistantAgent(
         "reporter", model, tools=[weather, broken], reflect_on_tool_use=True, model_client_stream=stream
     )
 
 
-async def ask(question: str) -> None:
-    result = await monitored_run(agent(), task=question)
+async def ask(question: str, **options: object) -> None:
+    result = await monitored_run(agent(**options), task=question)
     assert result.messages
 
 
@@ -56,4 +56,8 @@ def fail() -> None:
     asyncio.run(ask("call broken"))
 
 
-twice.run(work, streamed, fail)
+def unreachable() -> None:
+    asyncio.run(ask("hello", base_url=twice.NOWHERE, max_retries=0))
+
+
+twice.run(work, streamed, fail, unreachable)

@@ -21,8 +21,8 @@ def is_answer(message: dict[str, object]) -> bool:
     return bool(message.get("content")) and not message.get("tool_responses")
 
 
-def pair() -> tuple[UserProxyAgent, AssistantAgent]:
-    assistant = AssistantAgent("assistant", llm_config=CONFIG)
+def pair(config: dict[str, object] = CONFIG) -> tuple[UserProxyAgent, AssistantAgent]:
+    assistant = AssistantAgent("assistant", llm_config=config)
     user = UserProxyAgent("user", human_input_mode="NEVER", code_execution_config=False, is_termination_msg=is_answer)
     for tool in (weather, broken):
         register_function(tool, caller=assistant, executor=user, name=tool.__name__, description=tool.__name__)
@@ -46,4 +46,10 @@ def fail() -> None:
     monitored_chat(user, assistant, message="call broken", max_turns=3, silent=True)
 
 
-twice.run(ask, registered_by_hand_with_one_side, fail)
+def unreachable() -> None:
+    nowhere = {"model": "gpt-4o-mini", "price": [0, 0], "base_url": twice.NOWHERE, "max_retries": 0}
+    user, assistant = pair({"config_list": [nowhere], "cache_seed": None})
+    monitored_chat(user, assistant, message="hello", max_turns=1, silent=True)
+
+
+twice.run(ask, registered_by_hand_with_one_side, fail, unreachable)

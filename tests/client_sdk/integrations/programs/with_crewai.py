@@ -20,8 +20,8 @@ def broken(city: str) -> str:
     raise ValueError(f"no such city: {city}")
 
 
-def kickoff(used: object, stream: bool = False) -> None:
-    llm = LLM(model="openai/gpt-4o-mini", stream=stream)
+def kickoff(used: object, **options: object) -> None:
+    llm = LLM(model="openai/gpt-4o-mini", **options)
     agent = Agent(role="Reporter", goal="Report", backstory="Has a window", llm=llm, tools=[used])
     task = Task(description=f"call {used.name}", expected_output="One line", agent=agent)
     Crew(agents=[agent], tasks=[task], step_callback=clevagent_step_callback).kickoff()
@@ -39,4 +39,8 @@ def fail() -> None:
     kickoff(broken)
 
 
-twice.run(work, streamed, fail)
+def unreachable() -> None:
+    kickoff(weather, base_url=twice.NOWHERE, max_retries=0)
+
+
+twice.run(work, streamed, fail, unreachable)

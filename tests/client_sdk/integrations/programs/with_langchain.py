@@ -52,4 +52,8 @@ def fail() -> None:
     create_agent(model(), [broken]).invoke({"messages": "call broken"}, config=with_handler())
 
 
-twice.run(ask, ask_responses, ask_async, stream, fail)
+def unreachable() -> None:
+    model(base_url=twice.NOWHERE, max_retries=0, callbacks=[ClevAgentCallbackHandler()]).invoke("hello")
+
+
+twice.run(ask, ask_responses, ask_async, stream, fail, unreachable)

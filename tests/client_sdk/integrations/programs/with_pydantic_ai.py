@@ -6,7 +6,7 @@ import asyncio
 
 import twice
 from clevagent.integrations.pydantic_ai import ClevAgentCapability
-from pydantic_ai import Agent
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests
 
 
 def weather(city: str) -> str:
@@ -17,6 +17,11 @@ def weather(city: str) -> str:
 def broken(city: str) -> str:
     """A tool that fails."""
     raise ValueError(f"no such city: {city}")
+
+
+def guarded(city: str) -> str:
+    """A tool that asks first."""
+    raise ApprovalRequired
 
 
 def agent(api: str) -> Agent:
@@ -47,4 +52,15 @@ def fail() -> None:
     asyncio.run(ask("openai-chat", "call broken"))
 
 
-twice.run(over_responses, over_chat, fail)
+def postpone() -> None:
+    """The tool waits for a person's approval, and the run ends with that."""
+    asking = Agent(
+        "openai-chat:gpt-4o-mini",
+        tools=[guarded],
+        output_type=[str, DeferredToolRequests],
+        capabilities=[ClevAgentCapability()],
+    )
+    assert asyncio.run(asking.run("weather in Paris?")).output.approvals
+
+
+twice.run(over_responses, over_chat, fail, postpone)
