@@ -12,6 +12,8 @@ from clevagent.tally import PROMPTS_MOST, Tally
 
 # Model calls remembered by their id, so that one which two observers see is counted once.
 IDS_MOST = 10_000
+# Shorter ids repeat: Ollama has 999 of them.
+ID_SHORTEST = 16
 
 
 class Page(NamedTuple):
@@ -86,7 +88,7 @@ class Ledger:
     def use(self, entry: dict[str, Any], call_id: str | None) -> None:
         """One model call; a second report of the same id is the same call."""
         with self.lock:
-            if call_id is not None and not self._is_first(call_id):
+            if call_id is not None and not self._is_first(_unique(str(call_id), entry)):
                 return
             self.tally.use(entry)
 
@@ -153,3 +155,10 @@ class Ledger:
         self.lock = threading.RLock()
         self.tally, self.closed, self.has_news = Tally(), [], False
         self.wait, self.wait_changed, self.prompts_changed = None, False, False
+
+
+def _unique(call_id: str, entry: dict[str, Any]) -> str:
+    """The id, or, where it may be another call's too, what both observers of one call agree on besides."""
+    if len(call_id) >= ID_SHORTEST:
+        return call_id
+    return f"{call_id} {entry.get('input_tokens')} {entry.get('output_tokens')}"

@@ -13,7 +13,9 @@ Usage = Mapping[str, Any]
 def report(*, model: Any, provider: str | None, call_id: Any, counts: Mapping[str, int]) -> None:
     """Count the call, unless nothing is known of its size: unknown is not zero. Without a model it has no price."""
     if any(counts.values()):
-        clevagent.log_usage(model=str(model or "unknown"), provider=provider, call_id=call_id or None, **counts)
+        clevagent.log_usage(
+            model=str(model or "unknown"), provider=provider, call_id=str(call_id) if call_id else None, **counts
+        )
 
 
 def openai_counts(usage: Usage) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import clevagent
 import pytest
 from clevagent.capture.usage import anthropic_counts, google_counts, openai_counts, report
+from clevagent.ledger import Ledger
 
 CASES: list[tuple[Callable[[Any], dict[str, int]], dict[str, Any], tuple[int, int, int, int, int]]] = [
     (openai_counts, {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, 0, 0, 0)),
@@ -58,3 +59,19 @@ def test_what_is_unknown_is_not_reported_as_zero(counts: dict[str, int], reporte
 def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
     report(model=None, provider="google", call_id="", counts={"input_tokens": 5})
     assert reported == [{"model": "unknown", "provider": "google", "call_id": None, "input_tokens": 5}]
+
+
+@pytest.mark.parametrize(
+    ("call_id", "sizes", "counted"),
+    [
+        ("chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", [5, 5, 6], [5]),
+        # Ollama draws its ids from 999 numbers: another size is another call.
+        ("chatcmpl-7", [5, 5, 6], [5, 6]),
+        (None, [5, 5, 6], [5, 5, 6]),
+    ],
+)
+def test_a_call_that_two_observers_see_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
+    ledger = Ledger(lambda: 0.0)
+    for size in sizes:
+        ledger.use({"model": "m", "input_tokens": size}, call_id)
+    assert [use["input_tokens"] for use in ledger.tally.usage] == counted
