@@ -95,6 +95,54 @@ def test_the_incident_has_its_time_to_recovery(hung: Story) -> None:
 
 
 @pytest.fixture(scope="module")
+def dying(here: Site, manager: UserManager) -> Story:
+    """A unit that works for a moment and dies, again and again, with a runner that may restart it."""
+    story, unit = Story(), "dying.service"
+    # It is known, and may be restarted, before the runner asks for the first time.
+    here.running.beat(here.key, agent="dying")
+    here.arm("dying")
+    starts = here.folder / "starts"
+    manager.start(unit, ExecStart=f"/bin/sh -c 'echo >> {starts}; sleep 0.5; exit 3'")
+    with here.runner("--watch", f"systemd:user/{unit}=dying", "--restart-on-down", **manager.env) as runner:
+        wait_until(lambda: gave_up(here), 40, "it is given up")
+        looks = len(here.beats("dying"))
+        wait_until(lambda: len(here.beats("dying")) > looks + 1, 10, "the runner goes on to look")
+        story.seen["runner"] = runner.log.read_text()
+    story.seen["incidents"] = here.incidents("dying")
+    story.seen["starts"] = len(starts.read_text().splitlines())
+    story.seen["state"] = (manager.show(unit, "ActiveState"), here.status("dying"))
+    manager.remove(unit)
+    return story
+
+
+def gave_up(here: Site) -> bool:
+    return any("restart_failed" in incident["kinds"] for incident in here.incidents("dying"))
+
+
+def test_a_dying_unit_is_restarted_three_times_and_no_more(dying: Story) -> None:
+    assert dying.seen["starts"] == 1 + 3
+    assert dying.seen["state"] == ("failed", "down")
+
+
+def test_then_it_is_given_up_in_the_same_incident(dying: Story) -> None:
+    (incident,) = dying.seen["incidents"]
+    assert (incident["kinds"], incident["state"], incident["severity"]) == (
+        ["error", "restart_failed"],
+        "open",
+        "critical",
+    )
+    said = [event["text"] for event in incident["timeline"]]
+    assert said.count("restart of user/dying.service by the runner itself") == 3
+    assert any(text.startswith("Gave up: 3 restarts within ") for text in said)
+
+
+def test_the_runner_says_why_it_restarts_no_more(dying: Story) -> None:
+    log = dying.seen["runner"]
+    assert "Not responding: systemd says failed (exit-code, status 3)" in log
+    assert log.count("dying.service is not restarted: 409: Restarting it again and again did not help") == 1
+
+
+@pytest.fixture(scope="module")
 def barked(manager: UserManager, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """A unit with a watchdog of systemd's own hangs, and no server is there."""
     story, unit, folder = Story(), "barked.service", tmp_path_factory.mktemp("alone")
