@@ -21,7 +21,8 @@ except ImportError as problem:
     raise report.missing("The Claude Agent SDK", "claude-agent-sdk") from problem
 
 Totals = dict[str, dict[str, Any]]
-SUMMED = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "costUSD")
+CACHED = ("cacheReadInputTokens", "cacheCreationInputTokens")
+SUMMED = ("inputTokens", "outputTokens", "thinkingTokens", *CACHED, "costUSD")
 # One for each client: its process tells running totals, over all the answers it gives.
 _totals: weakref.WeakKeyDictionary[Any, Totals] = weakref.WeakKeyDictionary()
 
@@ -121,7 +122,7 @@ class _Watch:
             before = {}
         self._totals[name] = dict(used)
         more = {field: max(0, (used.get(field) or 0) - (before.get(field) or 0)) for field in SUMMED}
-        read, write = more["cacheReadInputTokens"], more["cacheCreationInputTokens"]
+        read, write = (more[field] for field in CACHED)
         clevagent.log_usage(
             model=used.get("canonicalModel") or name,
             provider="anthropic",
@@ -129,6 +130,7 @@ class _Watch:
             output_tokens=more["outputTokens"],
             cache_read_tokens=read,
             cache_write_tokens=write,
+            reasoning_tokens=more["thinkingTokens"],
             cost_usd=round(more["costUSD"], 9) or None,
             call_id=call_id,
         )
