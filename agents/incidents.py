@@ -163,6 +163,7 @@ def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
         if not incident.signals.filter(cleared_at__isnull=True).exists():
             incident.recovered_in = _recovered_in(state, incident)
             _resolve(incident, state, WATCHDOG, _recovery(state, incident, now), now)
+            _note_proof(incident)
 
 
 def _recovered_in(state: AgentState, incident: Incident) -> float | None:
@@ -173,6 +174,14 @@ def _recovered_in(state: AgentState, incident: Incident) -> float | None:
         return None
     seconds = (proof - incident.restarted_at).total_seconds()
     return seconds if seconds > 0 else None
+
+
+def _note_proof(incident: Incident) -> None:
+    if incident.recovered_in is not None:
+        data = {"incident": incident.pk, "restarts": incident.restarts, "seconds": round(incident.recovered_in, 3)}
+        audit(
+            team=incident.project.team, actor=WATCHDOG, action="restart.proven", target=incident.agent.name, data=data
+        )
 
 
 def _held() -> QuerySet[Incident]:
@@ -201,7 +210,8 @@ def _resolve(incident: Incident, state: AgentState | None, by: str, text: str, n
         incident.cost = state.cost_total - incident.cost_before
     incident.resolved_at, incident.resolved_by = now, by
     incident.save(update_fields=["resolved_at", "resolved_by", "cost", "recovered_in"])
-    record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, now=now)
+    tried = {"restarts": incident.restarts, "restart_to_recovery": incident.recovered_in} if incident.restarts else {}
+    record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, data=tried, now=now)
 
 
 def open_together(

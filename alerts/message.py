@@ -95,7 +95,7 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
         case IncidentEvent.Kind.REOPENED:
             title = f"{name} {_wrong(incident)} again"
         case IncidentEvent.Kind.UPDATED:
-            title = f"{name}: also {_newest(event, incident)}"
+            title = f"{name}: {_newest(event, incident)}"
         case _:
             title = f"{name} {_wrong(incident)}"
     return _clean(title)
@@ -114,7 +114,9 @@ def _wrong(incident: Incident) -> str:
 
 def _newest(event: IncidentEvent, incident: Incident) -> str:
     signals = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
-    return str(signals[-1].get_kind_display()) if signals else event.text
+    if signals and signals[-1].kind == SignalKind.RESTART_FAILED:
+        return "restarts given up"
+    return f"also {signals[-1].get_kind_display() if signals else event.text}"
 
 
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from agents import commands, incidents, services
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams.errors import ApiError
+from teams.models import AuditEntry
 from tests.agents.conftest import T0, World
 
 HERE = "1/10.0.0.1"
@@ -110,6 +113,28 @@ def test_it_shares_the_budget_and_is_told_when_to_ask_again(unit: Unit) -> None:
         )
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_runners_that_ask_at_once_one_is_granted(unit: Unit) -> None:
+    start, said = threading.Barrier(4), []
+    target = ("systemd", "bot.service")
+
+    def ask() -> None:
+        start.wait()
+        try:
+            commands.grant(caller=unit.world.caller, runner=HERE, name="bot", target=target, cause="down", now=T0)
+            said.append("granted")
+        except ApiError as refusal:
+            said.append(refusal.code)
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["command_live"] * 3 + ["granted"]
+
+
 def test_a_second_one_waits_for_the_first(unit: Unit) -> None:
     unit.ask(30)
     assert unit.refused(100) == ("command_live", 230)
@@ -193,6 +218,7 @@ def test_a_process_that_is_up_again_proves_nothing(unit: Unit) -> None:
     assert incident.recovered_in == pytest.approx(169.8)
     assert (incident.restarts, incident.time_to_recovery) == (1, 171)
     assert IncidentEvent.objects.get(kind="resolved").text == "Recovered after 3 minutes, 3 minutes after its restart"
+    assert AuditEntry.objects.get(action="restart.proven").data["seconds"] == pytest.approx(169.8)
 
 
 def test_without_a_progress_clock_a_beat_is_proof(unit: Unit) -> None:

@@ -78,6 +78,13 @@ def test_each_event_has_its_words(
     assert (told.type, told.title, told.severity) == (kind, title, severity)
 
 
+def test_giving_up_is_said_first(happened: Happened, incident: Incident) -> None:
+    add_signal(incident, "restart_failed", "Gave up: 3 restarts within 23 minutes did not help")
+    told = of(happened("updated", text="Gave up: 3 restarts within 23 minutes did not help"))
+    assert told.title == "bot-1: restarts given up"
+    assert "Gave up: 3 restarts within 23 minutes did not help" in told.lines
+
+
 def test_the_lines_say_why_since_when_what_it_cost_and_what_was_tried(happened: Happened, incident: Incident) -> None:
     add_signal(incident, "loop", "Same call 220 times")
     Incident.objects.filter(pk=incident.pk).update(cost=1_234_567)
