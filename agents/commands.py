@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from agents import attempts, incidents, restart
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
+from agents.rules.base import spoken
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.services import audit
@@ -113,9 +114,12 @@ def _require_none_live(agent: Agent, now: datetime) -> None:
 
 def _require_leave(case: restart.Case) -> None:
     verdict = restart.may_restart(case, attempts.delays())
-    if not verdict.allowed:
-        wait = None if verdict.at is None else max(1, ceil((verdict.at - case.now).total_seconds()))
-        raise ApiError(409, verdict.code, verdict.reason, retry_after=wait)
+    if verdict.allowed:
+        return
+    wait = None if verdict.at is None else max(1, ceil((verdict.at - case.now).total_seconds()))
+    # Programs read the header, and notice a new refusal by its words.
+    again = f" It can be restarted in {spoken(wait)}." if wait and case.origin == restart.PERSON else ""
+    raise ApiError(409, verdict.code, verdict.reason + again, retry_after=wait)
 
 
 def _made(

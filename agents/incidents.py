@@ -351,6 +351,13 @@ def record(
     return event
 
 
+def note_once(*, incident: Incident, code: str, text: str, now: datetime) -> None:
+    """A line of the timeline that nobody is told of, unless one with this code is there already."""
+    notes = IncidentEvent.objects.filter(incident=incident, kind=IncidentEvent.Kind.NOTE)
+    if not notes.filter(data__code=code).exists():
+        record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, data={"code": code}, now=now)
+
+
 @cache
 def _sinks() -> list[Callable[[IncidentEvent], None]]:
     return [import_string(name) for name in settings.INCIDENT_EVENT_SINKS]

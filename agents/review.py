@@ -298,10 +298,13 @@ def _restart(case: Case, now: datetime) -> None:
         return
     reason = next(finding.reason for finding in case.findings if finding.kind in needed)
     asked = {"action": Command.Action.RESTART, "actor": incidents.WATCHDOG, "origin": restart.WATCHDOG}
+    incident = case.standing[0].incident
     try:
         with transaction.atomic():
-            commands.request(agent=case.agent, incident=case.standing[0].incident, reason=reason, now=now, **asked)
+            commands.request(agent=case.agent, incident=incident, reason=reason, now=now, **asked)
     except ApiError as refusal:
+        if refusal.retry_after is None and refusal.code != "gave_up":
+            incidents.note_once(incident=incident, code=refusal.code, text=f"Not restarted: {refusal.message}", now=now)
         case.ask_again = now + (timedelta(seconds=refusal.retry_after) if refusal.retry_after else ASKED_AGAIN)
     else:
         case.ask_again = now + ASKED_AGAIN

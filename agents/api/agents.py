@@ -155,6 +155,7 @@ class RestartView(OrderView):
     @extend_schema(
         operation_id="restart_agent",
         summary="Restart an agent through its runner",
+        description="409 says what is missing, or `restart_budget`: at most 3 within an hour and 10 within a day.",
         tags=["agents"],
         request=shapes.CommandReason,
         responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),

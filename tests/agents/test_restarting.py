@@ -424,6 +424,8 @@ def test_without_its_runner_it_is_asked_for_again_later(armed: Unit) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.watch(31, 80)
     assert not Command.objects.exists()
+    [note] = IncidentEvent.objects.filter(kind="note")
+    assert note.text.startswith("Not restarted: The runner that watches this agent has not asked")
     armed.poll(85)
     armed.world.watch(86, 96)
     assert Command.objects.count() == 1
