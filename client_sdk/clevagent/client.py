@@ -14,9 +14,10 @@ from clevagent import progress, systemd
 from clevagent.crash import Hooks
 from clevagent.ledger import Ledger, Wait
 from clevagent.log import log, once
-from clevagent.options import Options
+from clevagent.options import NAME_LONGEST, Options
+from clevagent.redact import clean, redacted, traceback_of, without_values
 from clevagent.reporter import Asks, Reporter
-from clevagent.sealing import ARGS_LONGEST, NAME_LONGEST, clean
+from clevagent.sealing import ARGS_LONGEST, custom_text
 from clevagent.tally import COUNTS, number
 from clevagent.transport import Transport
 from clevagent.verdict import Verdicts, stop_program
@@ -88,7 +89,9 @@ class Client:
         memory = number("memory_mb", memory_mb) if memory_mb is not None else None
         if status in ("ok", "warning"):
             self._progressed(message)
-        self.ledger.say(status, message=message, memory_mb=memory, custom_data=custom)
+        words = None if message is None else str(message)
+        data = None if custom is None else custom_text(custom)
+        self.ledger.say(status, message=words, memory_mb=memory, custom_data=data)
 
     def log_cost(self, tokens: Any = 0, cost_usd: Any = 0, model: str | None = None) -> None:
         self.ledger.spend(tokens, cost_usd)
@@ -198,14 +201,12 @@ class Client:
 
     def crashed(self, error: BaseException, where: str) -> None:
         """An exception that nobody caught. On the main thread the program ends with it, unless Ctrl-C made it."""
-        from clevagent.redact import redacted, traceback_of, without_values
-
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             return
         self.has_crashed = self.has_crashed or not where
         text = f"CRASH: {type(error).__name__}: {error}" + (f" ({where})" if where else "")
         trace = traceback_of(type(error), error, error.__traceback__)
-        custom = {"traceback": trace, "crash": True}
+        custom = custom_text({"traceback": trace, "crash": True})
         self.ledger.say("error", stands=not where, message=redacted(without_values(text)), custom_data=custom)
 
     def flush(self, timeout: float = EXIT_WITHIN) -> bool:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from clevagent.tally import PROMPTS_MOST, Tally
+from clevagent.tally import LOUDNESS, PROMPTS_MOST, Tally
 
-# Model calls remembered by their id, so that one which two observers see is counted once.
-IDS_MOST = 10_000
+# Model calls remembered by their id, so that one which two observers see is counted once: they see it in seconds.
+IDS_MOST = 2_000
+# Errors and warnings kept apart until the sender takes them; what comes on top is added to the last one.
+CLOSED_MOST = 20
 # Shorter ids repeat: Ollama has 999 of them.
 ID_SHORTEST = 16
 
@@ -22,6 +24,11 @@ class Page(NamedTuple):
     tally: Tally
     at: float
     status: str = "ok"
+
+    def with_more(self, tally: Tally, status: str) -> Page:
+        """This page and what came on top of it; the louder status stays."""
+        self.tally.add(tally)
+        return self._replace(status=max(self.status, status, key=LOUDNESS.index))
 
 
 class Wait(NamedTuple):
@@ -77,7 +84,10 @@ class Ledger:
             if status == "ok":
                 self._tell()
                 return
-            self.closed.append(Page(self.tally, self.clock(), status))
+            if len(self.closed) < CLOSED_MOST:
+                self.closed.append(Page(self.tally, self.clock(), status))
+            else:
+                self.closed[-1] = self.closed[-1].with_more(self.tally, status)
             self.tally = Tally()
             self.wake()
 

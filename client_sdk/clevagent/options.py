@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 from clevagent.log import log
+from clevagent.redact import clean
 from clevagent.transport import base_of
 
 ENDPOINT = "http://127.0.0.1:8000"
 # The contract's smallest interval and progress timeout, in seconds; a week is the largest the server takes.
 INTERVAL_SMALLEST, PROGRESS_SMALLEST, LONGEST = 1.0, 5.0, 7 * 86_400.0
+# What the server takes as a name, in characters.
+NAME_LONGEST = 200
 NAMED_REACTIONS = ("alert_only", "flag", "stop", "force_stop")
 Reaction = Union[str, Callable[..., Any]]
 
@@ -67,14 +70,14 @@ def read(
     kept = spool or os.environ.get("CLEVAGENT_SPOOL")
     return Options(
         api_key=key,
-        agent=str(agent or os.environ.get("CLEVAGENT_AGENT") or default_agent()),
+        agent=clean(agent or os.environ.get("CLEVAGENT_AGENT") or default_agent(), NAME_LONGEST),
         endpoint=address,
         interval=_seconds("interval", interval, INTERVAL_SMALLEST) or 60.0,
         cost_limit_usd=_dollars(cost_limit_usd),
         progress_timeout=_seconds("progress_timeout", progress_timeout, PROGRESS_SMALLEST),
         on_loop=_reaction("on_loop", on_loop),
         on_cost_exceeded=_reaction("on_cost_exceeded", on_cost_exceeded),
-        labels={str(name): str(value) for name, value in (labels or {}).items()},
+        labels={clean(name, 50): clean(value, NAME_LONGEST) for name, value in (labels or {}).items()},
         spool=Path(kept) if kept else None,
         **plain,
     )

@@ -7,6 +7,7 @@ import re
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 HIDDEN = "[hidden]"
 # Shapes that vendors give their keys, and the words that stand before a secret in a text or an address.
@@ -28,6 +29,13 @@ TRACEBACK_LONGEST = 16_000
 def redacted(text: str) -> str:
     """The text without what looks like a key, a token or a password."""
     return _NAMED.sub(rf"\1{HIDDEN}", _SHAPES.sub(HIDDEN, text))
+
+
+def clean(text: Any, longest: int) -> str:
+    """A text that can be stored: no secrets, no NUL, no half characters, not too long."""
+    # Cut generously first: looking for secrets in megabytes would take time.
+    whole = str(text)[: longest * 4].replace("\0", "")
+    return redacted(whole.encode("utf-8", "replace").decode())[:longest]
 
 
 def without_values(text: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -53,6 +53,8 @@ class Reporter:
         self.spool = Spool(options.spool, self._sealer.instance) if options.spool else None
         self._adopted = self.spool is None
         self._sealed_at: float | None = None
+        # An error is told at once, but an agent that has them all the time tells them together.
+        self._urgent_at = 0.0
         self._one_by_one = False
 
     @property
@@ -63,8 +65,9 @@ class Reporter:
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and answer when to look again unless woken before."""
         self._adopt(now, wall)
-        if self._ledger.closed:
+        if self._ledger.closed and now >= self._urgent_at:
             self._seal(self._ledger.take_closed(), now, wall)
+            self._urgent_at = now + SPACING
         elif self._is_due(now):
             self._seal([self._ledger.take()], now, wall)
         self._send(now)
@@ -129,6 +132,8 @@ class Reporter:
 
     def _next_look(self, now: float) -> float:
         looks = [self._due_at()]
+        if self._ledger.closed:
+            looks.append(self._urgent_at)
         if self._ledger.has_news:
             looks.append(self._news_at())
         if self.outbox:
@@ -175,19 +180,22 @@ class Reporter:
         results = answer.body.get("results") if isinstance(answer.body, dict) and len(beats) > 1 else [answer.body]
         if not isinstance(results, list) or len(results) != len(beats):
             results = [None] * len(beats)  # taken, and answered by something that is not quite our server
-        for beat, result in zip(beats, results):
-            self._settle_one(beat, result, now)
+        kept = [self._settle_one(beat, result) for beat, result in zip(beats, results)]
+        if any(kept):
+            self.outbox.failed(now)
 
-    def _settle_one(self, beat: Sealed, result: Any, now: float) -> None:
+    def _settle_one(self, beat: Sealed, result: Any) -> bool:
+        """Take in the answer to one heartbeat. Answers whether it is to be sent again later."""
         error = result.get("error") if isinstance(result, dict) else None
         if not isinstance(error, dict):
             self.outbox.accepted(beat)
             self._heard(result)
-        elif error.get("code") in FINAL_CODES:
+            return False
+        if error.get("code") in FINAL_CODES:
             self._give_up_detail(beat, str(error.get("message")))
-        else:
-            once(f"clevagent: the server does not take heartbeats of this agent: {error.get('message')}")
-            self.outbox.failed(now)
+            return False
+        once(f"clevagent: the server does not take heartbeats of this agent: {error.get('message')}")
+        return True
 
     def _refused(self, beats: list[Sealed], answer: Answer, now: float) -> None:
         if answer.status not in FINAL_STATUSES:

@@ -10,14 +10,14 @@ from typing import Any
 
 from clevagent.ledger import Ledger, Page, Wait
 from clevagent.log import once
-from clevagent.options import Options
+from clevagent.options import NAME_LONGEST, Options
 from clevagent.outbox import Sealed
-from clevagent.redact import redacted
+from clevagent.redact import clean
 from clevagent.transport import encode
 from clevagent.version import AGENT
 
 # What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
-ARGS_LONGEST, MESSAGE_LONGEST, CUSTOM_LONGEST, NAME_LONGEST = 200, 2_000, 32_000, 200
+ARGS_LONGEST, MESSAGE_LONGEST, CUSTOM_LONGEST = 200, 2_000, 32_000
 # Progress older than this, in seconds, is told by its age: it did not happen as the heartbeat comes in.
 FRESH = 2.0
 
@@ -110,7 +110,7 @@ def _cut(counted: dict[str, Any]) -> dict[str, Any]:
     if "message" in counted:
         counted["message"] = clean(counted["message"], MESSAGE_LONGEST)
     if "custom_data" in counted:
-        counted["custom_data"] = _custom(counted["custom_data"])
+        counted["custom_data"] = clean(counted["custom_data"], CUSTOM_LONGEST)
     for call in counted.get("tool_call_log", ()):
         call["name"] = clean(call["name"], NAME_LONGEST)
         if call.get("args"):
@@ -118,14 +118,8 @@ def _cut(counted: dict[str, Any]) -> dict[str, Any]:
     return counted
 
 
-def clean(text: Any, longest: int) -> str:
-    """A text that can be stored: no secrets, no NUL, no half characters, not too long."""
-    # Cut generously first: looking for secrets in megabytes would take time.
-    whole = str(text)[: longest * 4].replace("\0", "")
-    return redacted(whole.encode("utf-8", "replace").decode())[:longest]
-
-
-def _custom(data: Any) -> str | None:
+def custom_text(data: Any) -> str | None:
+    """Custom data as the JSON that is sent; None for what is none, or too much."""
     try:
         text = data if isinstance(data, str) else json.dumps(data, default=str, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -134,4 +128,4 @@ def _custom(data: Any) -> str | None:
     if len(text) > CUSTOM_LONGEST:
         once(f"clevagent: custom data of more than {CUSTOM_LONGEST:,} characters was left out")
         return None
-    return clean(text, CUSTOM_LONGEST)
+    return text

@@ -50,6 +50,17 @@ class Tally:
         self.tool_calls += 1
         self.calls.append(entry)
 
+    def add(self, other: Tally) -> None:
+        """Add what another tally counted; what it said replaces what was said here."""
+        self.tokens += other.tokens
+        self.cost += other.cost
+        self.tool_calls += other.tool_calls
+        self.calls.extend(other.calls)
+        for entry in other.usage:
+            self.use(entry)
+        self.said.update(other.said)
+        self.progress = self.progress or other.progress
+
     def seal(self) -> dict[str, Any]:
         """The heartbeat's fields for what was counted; empty ones are left out. Sets `spare` to what is too small."""
         whole = self.cost.quantize(MICRO, rounding="ROUND_DOWN")

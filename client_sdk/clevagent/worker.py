@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from clevagent.log import log
@@ -29,7 +30,7 @@ class Worker:
         # Its put() may be called from a signal's handler and from the garbage collector.
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._flushes: list[threading.Event] = []
+        self._flushes: deque[threading.Event] = deque()
         self._ending = self._ended = False
 
     @property
@@ -43,15 +44,18 @@ class Worker:
             self.start()
 
     def start(self) -> None:
-        with self._start_lock:
-            if self._thread is not None or self._ended:
-                return
-            thread = threading.Thread(target=self._run, name="clevagent", daemon=True)
-            try:
+        # Not waited for: who holds it starts the thread, and a signal's handler may have interrupted just that.
+        if not self._start_lock.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None and not self._ended:
+                thread = threading.Thread(target=self._run, name="clevagent", daemon=True)
                 thread.start()
                 self._thread = thread
-            except RuntimeError as error:  # the interpreter is ending, or the machine has no thread left
-                log.warning("cannot start the thread that reports: %s", error)
+        except RuntimeError as error:  # the interpreter is ending, or the machine has no thread left
+            log.warning("cannot start the thread that reports: %s", error)
+        finally:
+            self._start_lock.release()
 
     def flush(self, seconds: float) -> bool:
         """Report all there is now. Answers whether it was accepted within so many seconds."""
@@ -86,7 +90,7 @@ class Worker:
             self._sleep(look_at - self._clock())
 
     def _finish_flushes(self) -> None:
-        asked, self._flushes = self._flushes, []
+        asked = [self._flushes.popleft() for _ in range(len(self._flushes))]
         if asked:
             self._reporter.finish(self._clock(), time.time())
             if self._ending:

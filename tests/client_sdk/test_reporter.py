@@ -121,6 +121,20 @@ def test_an_error_is_a_heartbeat_of_its_own_and_no_good_one_comes_right_behind_i
     assert [beat.get("message") for beat in server.order[1:]] == ["no network", "still none"]
 
 
+def test_a_storm_of_errors_is_told_at_once_and_then_together(server: Server) -> None:
+    agent = Agent(server)
+    agent.let_pass(5)
+    for number in range(3000):
+        agent.client.ping("error", f"no {number}", cost_usd=0.001)
+        agent.now += 0.001
+        agent.step()
+    agent.let_pass(1)
+    assert server.order[1]["message"] == "no 0"
+    assert server.requests < 10
+    assert len(server.order) < 100
+    assert server.cost() == 3
+
+
 def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server) -> None:
     agent = Agent(server)
     agent.step()
