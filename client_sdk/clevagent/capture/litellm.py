@@ -94,14 +94,14 @@ class Callback:
 def _logger() -> Any:
     base: Any = importlib.import_module("litellm.integrations.custom_logger").CustomLogger
 
-    class Logger(base):  # type: ignore[misc]
+    class ClevAgentLogger(base):  # type: ignore[misc]
         def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
             _heard(kwargs, response_obj)
 
         async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
             _heard(kwargs, response_obj)
 
-    return Logger()
+    return ClevAgentLogger()
 
 
 def _heard(call: Mapping[str, Any], response: Any) -> None:

@@ -51,8 +51,7 @@ class ModelServer:
         self.said: dict[str, list[Json]] = {}
         self._lock, self._count = threading.Lock(), 0
         self._later: dict[str, Answer] = {}
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._http.daemon_threads = True
+        self._http = _Server(("127.0.0.1", 0), _handler_of(self))
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         return self
@@ -72,7 +71,10 @@ class ModelServer:
         model = asked.setdefault("model", path.rpartition("/models/")[2].partition(":")[0])
         answer = self._made(path, asked, n, model)
         if answer.said and not model.startswith("unknown"):
-            self.said.setdefault(model, []).append(counted(answer.said))
+            with self._lock:
+                calls = self.said.setdefault(model, [])
+                calls.append(counted(answer.said))
+                calls.sort(key=lambda counts: counts["input_tokens"])
         return answer
 
     def _made(self, path: str, asked: Json, n: int, model: str) -> Answer:
@@ -276,6 +278,12 @@ def _lines(answer: Answer) -> Iterator[bytes]:
         yield f"data: {json.dumps(event)}\n\n".encode()
     if answer.ends_with_done:
         yield b"data: [DONE]\n\n"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Many calls at once are one of the ways of calling.
+    request_queue_size = 128
 
 
 def _handler_of(server: ModelServer) -> type[BaseHTTPRequestHandler]:

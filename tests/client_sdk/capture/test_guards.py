@@ -15,7 +15,7 @@ from tests.client_sdk.environments import run
 )
 def test_a_changed_sdk_works_on_uncounted_and_that_is_said_once(change: str, said: str) -> None:
     with ModelServer() as models, FakeServer() as server:
-        printed = run("models_newest", PROGRAMS / "changed_sdk.py", change, env=variables(models, server))
+        printed = run("models_middle", PROGRAMS / "changed_sdk.py", change, env=variables(models, server))
         assert server.usage() == []
         assert server.beats
     assert said in printed
@@ -23,11 +23,11 @@ def test_a_changed_sdk_works_on_uncounted_and_that_is_said_once(change: str, sai
 
 def test_switched_off_it_leaves_nothing_behind() -> None:
     with ModelServer() as models, FakeServer() as server:
-        run("models_newest", PROGRAMS / "switched_off.py", env=variables(models, server))
+        run("models_middle", PROGRAMS / "switched_off.py", env=variables(models, server))
         assert by_model(server.usage()) == models.said
         assert list(models.said) == ["watched-once"]
 
 
 def test_watching_imports_no_sdk() -> None:
     with ModelServer() as models, FakeServer() as server:
-        run("models_newest", PROGRAMS / "light.py", env=variables(models, server))
+        run("models_middle", PROGRAMS / "light.py", env=variables(models, server))

@@ -39,6 +39,13 @@ RELEASES: list[tuple[str, str, set[str]]] = [
 UNSEEN = {"google_oldest": {"left-stream"}}
 # Of streams LiteLLM tells the model that was asked for, where OpenAI's SDK does not know better.
 NAMED_AS_ASKED = {"litellm_calls": {"to-anthropic-stream", "to-anthropic-stream-async"}}
+# Where the address is one's own, as here, only these tell whom they pay.
+CLAUDE = {f"to-anthropic{how}": "anthropic" for how in ("", "-async", "-stream", "-stream-async")}
+PROVIDERS = {
+    "openai_calls": {"chat-azure": "azure"},
+    "anthropic_calls": {"vertex": "google", "vertex-stream": "google"},
+    "litellm_calls": {**CLAUDE, "after-a-program-set-callbacks-of-its-own": "anthropic"},
+}
 
 
 @pytest.mark.parametrize(("environment", "program", "lacks"), RELEASES)
@@ -55,6 +62,8 @@ def test_every_way_of_calling_is_counted_once_and_in_full(environment: str, prog
         assert by_model(server.usage()) == said
         asked_for = {use["model"] for use in server.usage() if not use["model"].endswith("-served")}
         assert asked_for == NAMED_AS_ASKED.get(program, set())
+        paid = {use["model"].removesuffix("-served"): use["provider"] for use in server.usage() if "provider" in use}
+        assert paid == PROVIDERS.get(program, dict.fromkeys(said, "google"))
 
 
 def variables(models: ModelServer, server: FakeServer) -> dict[str, str]:
@@ -79,4 +88,6 @@ def by_model(usage: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for entry in usage:
         counts = {name: value for name, value in entry.items() if name not in ("model", "provider")}
         found.setdefault(entry["model"].removesuffix("-served"), []).append(counts)
+    for calls in found.values():
+        calls.sort(key=lambda counts: counts["input_tokens"])
     return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -43,6 +44,21 @@ async def message_stream_async(model: str) -> None:
     stream = await aio.messages.create(model=model, stream=True, **ASK)
     assert type(stream) is anthropic.AsyncStream
     assert [event.type async for event in stream][-1] == "message_stop"
+
+
+@case
+def two_streams_at_once(model: str) -> None:
+    streams = [client.messages.create(model=model, stream=True, **ASK) for _ in range(2)]
+    assert all(first.type == second.type for first, second in zip(*streams, strict=True))
+
+
+@case
+async def many_streams_at_once_async(model: str) -> None:
+    async def read() -> str:
+        stream = await aio.messages.create(model=model, stream=True, **ASK)
+        return [event.type async for event in stream][-1]
+
+    assert await asyncio.gather(*(read() for _ in range(20))) == ["message_stop"] * 20
 
 
 @case
