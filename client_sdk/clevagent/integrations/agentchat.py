@@ -90,9 +90,8 @@ def _report(told: dict[str, Any], sdk: str) -> None:
     said = response.get("usage") or {}
     counts = anthropic_counts if "cache_read_input_tokens" in said else openai_counts
     tokens = counts({**_sums_of(told), **{name: value for name, value in said.items() if value is not None}})
-    if any(tokens.values()):
-        model = response.get("model") or "unknown"
-        report.usage(sdk=sdk, call_id=response.get("id"), model=model, provider=sdk, **tokens)
+    model = response.get("model") or "unknown"
+    report.usage(sdk=sdk, call_id=response.get("id"), model=model, provider=sdk, **tokens)
 
 
 def _sums_of(told: dict[str, Any]) -> dict[str, Any]:

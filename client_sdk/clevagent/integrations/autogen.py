@@ -133,7 +133,7 @@ def _count(agent: Any) -> None:
     for model, (asked, answered) in now.items():
         asked_before, answered_before = before.get(model, (0, 0))
         new: dict[str, Any] = {"input_tokens": asked - asked_before, "output_tokens": answered - answered_before}
-        if any(new.values()) and min(new.values()) >= 0:
+        if min(new.values()) >= 0:
             report.usage(sdk=_sdk_of(agent), model=model, **new)
 
 

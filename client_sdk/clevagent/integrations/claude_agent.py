@@ -110,7 +110,7 @@ class _Watch:
             self._count(name, used, result.uuid and f"{result.uuid}:{name}")
         if not models and result.usage:
             counts: dict[str, Any] = {**anthropic_counts(result.usage)}
-            clevagent.log_usage(model=self._model, provider="anthropic", **counts)
+            report.usage(model=self._model, provider="anthropic", **counts)
         if result.is_error:
             said = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
             report.error("Claude failed", said)
@@ -123,7 +123,7 @@ class _Watch:
         self._totals[name] = dict(used)
         more = {field: max(0, (used.get(field) or 0) - (before.get(field) or 0)) for field in SUMMED}
         read, write = (more[field] for field in CACHED)
-        clevagent.log_usage(
+        report.usage(
             model=used.get("canonicalModel") or name,
             provider="anthropic",
             input_tokens=more["inputTokens"] + read + write,

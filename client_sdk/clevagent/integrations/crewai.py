@@ -18,13 +18,14 @@ except ImportError:  # The name stays importable without CrewAI, as it was when 
     events = None
 
 STEP_MOST = 160
-_failed: deque[str] = deque(maxlen=100)
+_failed: deque[Any] = deque(maxlen=100)
 
 
 @quiet
 def clevagent_step_callback(step_output: Any) -> None:
-    """A step of an agent is done; the text is what the step came to."""
-    report.step(str(_text_of(step_output))[:STEP_MOST] if step_output else "step completed")
+    """A step of an agent is done; the text is what the step came to, unless contents are to stay here."""
+    tells = step_output and report.may_tell_contents()
+    report.step(str(_text_of(step_output))[:STEP_MOST] if tells else "step completed")
 
 
 def _text_of(step: Any) -> Any:
@@ -45,7 +46,7 @@ def _on_tool_error(source: Any, event: Any) -> None:
 
 @quiet
 def _on_llm_completed(source: Any, event: Any) -> None:
-    used = event.usage or {}
+    used = getattr(event, "usage", None) or {}
     tokens = {
         "input_tokens": used.get("prompt_tokens") or used.get("input_tokens") or 0,
         "output_tokens": used.get("completion_tokens") or used.get("output_tokens") or 0,
@@ -54,18 +55,18 @@ def _on_llm_completed(source: Any, event: Any) -> None:
         "reasoning_tokens": used.get("reasoning_tokens") or 0,
     }
     provider = getattr(source, "provider", None)
-    if any(tokens.values()):
-        known = getattr(event, "response_id", None)
-        model = event.model or "unknown"
-        report.usage(run_id=event.call_id, sdk=provider, call_id=known, model=model, provider=provider, **tokens)
+    run_id, known = getattr(event, "call_id", None), getattr(event, "response_id", None)
+    model = event.model or "unknown"
+    report.usage(run_id=run_id, sdk=provider, call_id=known, model=model, provider=provider, **tokens)
     clevagent.ping()
 
 
 @quiet
 def _on_llm_failed(source: Any, event: Any) -> None:
     """CrewAI tells of one failure at several depths."""
-    if event.call_id not in _failed:
-        _failed.append(event.call_id)
+    call_id = getattr(event, "call_id", None)
+    if call_id is None or call_id not in _failed:
+        _failed.append(call_id)
         report.error("LLM error", event.error)
 
 

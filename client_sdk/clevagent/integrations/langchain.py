@@ -51,10 +51,9 @@ class ClevAgentCallbackHandler(Handler):
     @quiet
     def on_llm_end(self, response: Any, **run: Any) -> None:
         used = _usage_of(response, self._asked.pop(run.get("run_id"), {}))
-        if used:
-            report.usage(run_id=run.get("run_id"), **used)
+        report.usage(run_id=run.get("run_id"), **used)
         if self.ping_on_llm_end:
-            report.step(f"{used.get('model') or 'model'} answered")
+            report.step(f"{used['model']} answered")
 
     @quiet
     def on_llm_error(self, error: BaseException, **run: Any) -> None:
@@ -114,13 +113,11 @@ def is_control_flow(problem: BaseException) -> bool:
 
 
 def _usage_of(response: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `usage`; empty where the answer says nothing of tokens."""
+    """The arguments of `report.usage`."""
     output = getattr(response, "llm_output", None) or {}
     message = _message_of(response)
     about = getattr(message, "response_metadata", None) or {}
     tokens = _tokens_of(message) or _old_tokens_of(output)
-    if not tokens:
-        return {}
     provider = about.get("model_provider") or output.get("model_provider") or asked.get("ls_provider")
     named = about.get("model_name") or about.get("model") or output.get("model_name") or output.get("model")
     model = named or asked.get("ls_model_name") or "unknown"

@@ -36,10 +36,9 @@ class ClevAgentHooks(RunHooks[Any]):
         about = _about(response)
         model = about.get("model") or _model_of(agent)
         tokens = _tokens_of(response.usage)
-        if any(tokens.values()):
-            call_id = about.get("response_id") or response.response_id
-            known = None if call_id == NO_ID else call_id
-            report.usage(sdk="openai", call_id=known, model=model, provider=_provider_of(agent), **tokens)
+        call_id = about.get("response_id") or response.response_id
+        known = None if call_id == NO_ID else call_id
+        report.usage(sdk="openai", call_id=known, model=model, provider=_provider_of(agent), **tokens)
         report.step(f"{agent.name}: {model} answered")
 
     @quiet

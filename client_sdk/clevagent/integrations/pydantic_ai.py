@@ -54,7 +54,6 @@ def _answered(response: Any) -> None:
         "reasoning_tokens": usage.details.get("reasoning_tokens", 0),
     }
     model, provider = response.model_name or "unknown", response.provider_name
-    if any(tokens.values()):
-        sdk = None if provider is None else provider.partition("-")[0]
-        report.usage(sdk=sdk, call_id=response.provider_response_id, model=model, provider=provider, **tokens)
+    sdk = None if provider is None else provider.partition("-")[0]
+    report.usage(sdk=sdk, call_id=response.provider_response_id, model=model, provider=provider, **tokens)
     report.step(f"{model} answered")

@@ -58,6 +58,12 @@ def next_step() -> int:
     return next(_steps)
 
 
+def may_tell_contents() -> bool:
+    """Whether texts of the agent's own may leave the machine, see `send_args` of `clevagent.init`."""
+    client = clevagent._client
+    return client is None or client.options.send_args
+
+
 def error(text: str, problem: object) -> None:
     """Something failed that the framework did not get over by itself, as far as can be seen."""
     clevagent.ping(status="error", message=f"{text}: {problem}"[:MESSAGE_MOST])
@@ -130,7 +136,10 @@ def usage(*, run_id: Any = None, sdk: str | None = None, call_id: str | None = N
 
     `call_id` is the provider's id of the response. Where the framework does not tell it, `run_id` is the framework's
     own id of the call, and the call is left to the capture of `sdk`, e.g. "openai", if that one is installed.
+    Without input and output it is left out: unknown is not zero.
     """
+    if not (tokens.get("input_tokens") or tokens.get("output_tokens")):
+        return
     if call_id is None and sdk is not None and capture.watches(sdk):
         return
     clevagent.log_usage(call_id=call_id or (str(run_id) if run_id else None), **tokens)

@@ -124,6 +124,13 @@ def test_a_step_is_taken_as_text_or_as_nothing(server: FakeServer) -> None:
     assert messages(server)[-1].startswith("step completed (step ")
 
 
+def test_a_step_s_text_stays_here_where_contents_do(server: FakeServer) -> None:
+    clevagent.init(server.key, "bot", endpoint=server.url, send_args=False, auto_cost=False, report_crashes=False)
+    published("crewai").clevagent_step_callback("a secret")
+    assert messages(server)[-1].startswith("step completed (step ")
+    assert "secret" not in str(server.beats)
+
+
 def test_a_reply_function_leaves_the_reply_to_others(server: FakeServer) -> None:
     agent = SimpleNamespace(name="assistant")
     reply = published("autogen").clevagent_reply_func
