@@ -39,7 +39,7 @@ def python_of(name: str) -> Path:
         return _built(home / name, REQUIREMENTS / f"{name}.txt")
 
 
-def run(name: str, program: Path, *args: str, env: dict[str, str] | None = None, timeout: float = 60) -> str:
+def run(name: str, program: Path, *args: str, env: dict[str, str] | None = None, timeout: float = 120) -> str:
     """Run a program in environment `name` with clevagent importable; what it printed.
 
     The program sees its own folder and `client_sdk`, nothing else of the checkout. A warning raised by one of
