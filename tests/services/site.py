@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -82,11 +81,10 @@ class Site:
         return found[::-1]
 
     @contextmanager
-    def runner(self, *options: str, **env: str) -> Iterator[Program]:
-        """The real runner, looking every second, with its state in this site's folder."""
-        state = str(self.folder / f"runner-{os.urandom(4).hex()}.json")
-        words = ("start", "--heartbeat-interval", "1", "--state", state, *options)
-        log = Path(state).with_suffix(".log")
+    def runner(self, name: str, *options: str, **env: str) -> Iterator[Program]:
+        """The real runner under a name of its own, looking every second, with its state in this site's folder."""
+        state, log = self.folder / f"{name}.json", self.folder / f"{name}.log"
+        words = ("start", "--name", name, "--heartbeat-interval", "1", "--state", str(state), *options)
         started = Program(log, sys.executable, "-m", "clevagent.runner", *words, **{**self.env, **env})
         try:
             wait_until(lambda: started.lines(" watches ") or not started.is_running, 15, "the runner is ready")

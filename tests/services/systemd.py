@@ -1,4 +1,4 @@
-"""A real systemd: a user manager of its own."""
+"""A real systemd: a user manager of its own, and a journal of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from pathlib import Path
 
 from tests.services.namespaces import required, service
 
-MANAGER = "/lib/systemd/systemd"
-# So that it believes to be on a machine with systemd, and finds nothing of the real one.
-ALONE = "mount -t tmpfs tmpfs /run/systemd && mkdir -p /run/systemd/system"
+MANAGER, JOURNALD = "/lib/systemd/systemd", "/lib/systemd/systemd-journald"
+# So that they believe to be on a machine with systemd, and find nothing of the real one. A journal in memory.
+ALONE = """
+mount -t tmpfs tmpfs /run/systemd
+mkdir -p /run/systemd/system /run/systemd/journal /run/log
+mount -t tmpfs tmpfs /run/log
+if [ -d /var/log/journal ]; then mount -t tmpfs tmpfs /var/log/journal; fi
+"""
+# Its socket is there before the manager asks for it.
+JOURNAL = f"{JOURNALD} & until [ -S /run/systemd/journal/stdout ]; do sleep 0.02; done"
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,16 @@ class UserManager:
     def show(self, unit: str, name: str) -> str:
         """One property of a unit."""
         return self.systemctl("show", "--value", "-p", name, unit)
+
+    @property
+    def inside(self) -> list[str]:
+        """What goes before a program that is to see what the units see, such as their journal."""
+        return ["nsenter", "-t", (self.folder / "pid").read_text().strip(), "-m"]
+
+    def journal(self, *words: str) -> list[str]:
+        """The messages that match, oldest first."""
+        argv = [*self.inside, "journalctl", "--no-pager", "-q", "-o", "cat", *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
 
     def add(self, unit: str, **service: str) -> None:
         """Make a service with these directives, without starting it. `Unit_…` goes into [Unit]."""
@@ -72,13 +89,14 @@ def _script(folder: Path) -> str:
     units(folder).mkdir(parents=True)
     (folder / "run").mkdir(mode=0o700)
     set_ = " ".join(f"{name}={value}" for name, value in surroundings(folder).items())
-    paths = f"SYSTEMD_UNIT_PATH={units(folder)}:/usr/lib/systemd/user SYSTEMD_LOG_TARGET=console"
-    return f"{ALONE}\nexec env {set_} {paths} {MANAGER} --user --unit=basic.target"
+    paths = f"SYSTEMD_UNIT_PATH={units(folder)}:/usr/lib/systemd/user SYSTEMD_LOG_TARGET=journal"
+    manager = f"exec env {set_} {paths} {MANAGER} --user --unit=basic.target"
+    return f"{ALONE}\n{JOURNAL}\necho $$ > {folder}/pid\n{manager}"
 
 
 @contextmanager
 def user_manager() -> Iterator[UserManager]:
-    required("systemctl", MANAGER)
+    required("systemctl", "journalctl", "nsenter", MANAGER, JOURNALD)
     with service(
         "systemd", _script, lambda folder: UserManager(folder).systemctl("is-active", "basic.target") == "active"
     ) as folder:

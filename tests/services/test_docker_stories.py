@@ -49,7 +49,7 @@ def hung(here: Site, docker: Engine) -> Iterator[Story]:
     docker.run("helper", "while :; do sleep 0.1; done", "--label", "watched=yes", "--label", "clevagent.agent=Helper")
     targets = here.folder / "runner.toml"
     targets.write_text(TARGETS.format(log=work / "log"))
-    with here.runner("--config", str(targets), "--watch", "docker:label:watched=yes", **docker.env) as runner:
+    with here.runner("worker", "--config", str(targets), "--watch", "docker:label:watched=yes", **docker.env) as runner:
         live(here, docker, work / "hang", story.seen)
         story.seen["runner"] = runner.log.read_text()
     yield story

@@ -1,11 +1,15 @@
-"""The runner's systemd backend against a real manager."""
+"""The runner's systemd backend and its journal probe against a real manager and a real journal."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from clevagent.runner import probes
 from clevagent.runner.backends import systemd
 from clevagent.runner.backends.base import Observation, State
 from clevagent.runner.target import Target, made
@@ -98,3 +102,30 @@ def test_a_stop_that_takes_too_long_is_not_waited_for(manager: UserManager, unit
     done = systemd.stop(target(unit), 0.5)
     assert (done.ok, "did not answer within 0.5 s" in done.message) == (False, True)
     assert systemd.check(target(unit), 5).state is State.UNKNOWN
+
+
+@pytest.fixture
+def journalctl(manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real one, which sees the units' journal."""
+    program = tmp_path / "journalctl"
+    program.write_text(f'#!/bin/sh\nexec {" ".join(manager.inside)} {shutil.which("journalctl")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_what_a_unit_writes_to_the_journal_is_progress(manager: UserManager, unit: str, journalctl: None) -> None:
+    manager.start(unit, ExecStart="/bin/sh -c 'while :; do echo a step; sleep 0.1; done'")
+    probe = probes.make({"journal": unit}, target(unit))
+    wait_until(lambda: probe.look(0)[0], 5, "it moves")
+    manager.systemctl("kill", "--signal=STOP", unit)
+    wait_until(lambda: probe.look(0)[0] is False, 5, "it stands still")
+    assert manager.show(unit, "ActiveState") == "active"
+
+
+def test_what_systemd_says_of_a_unit_is_no_progress(manager: UserManager, unit: str, journalctl: None) -> None:
+    manager.start(unit, ExecStart="/bin/sleep 1000")
+    probe = probes.make({"journal": unit}, target(unit))
+    assert probe.look(0) == (None, {"probe": f"journal {unit}", "probe_value": "no entry"})
+    manager.systemctl("restart", unit)
+    wait_until(lambda: any("Started" in line for line in manager.journal(f"USER_UNIT={unit}")), 5, "systemd said so")
+    assert probe.look(0)[0] is False
