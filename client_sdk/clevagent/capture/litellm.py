@@ -26,7 +26,6 @@ MODULE = "litellm"
 JOINED = ("callbacks", "success_callback", "_async_success_callback")
 COPIED = ("input_callback", "_async_input_callback", "failure_callback", "_async_failure_callback")
 
-
 _lock = threading.Lock()
 # Calls of each model that went through an SDK and of which the callback has not been heard yet.
 _through_sdk: Counter[str] = Counter()
@@ -115,7 +114,7 @@ def _count(call: Mapping[str, Any], response: Any) -> None:
     body = _plain(response)
     usage = _plain(body.get("usage"))
     own_id = call.get("litellm_call_id")
-    if not usage or call.get("cache_hit") or own_id in _heard_of:
+    if not usage or call.get("cache_hit") or (own_id and own_id in _heard_of):
         return
     _heard_of.add(own_id)
     if _went_through_sdk(call):

@@ -39,9 +39,11 @@ def hold(response: Any, usage: dict[str, Any], tell: Tell) -> None:
 
 def keep(key: Hashable, usage: dict[str, Any], tell: Tell, is_over: Callable[[], bool]) -> None:
     """As `hold`, for a stream that is known by `key`."""
-    settle()
+    if key not in _open:
+        settle()
     with _lock:
         stream = _open.setdefault(key, _Stream(tell, is_over))
+        stream.is_over = is_over
         stream.usage.update({name: value for name, value in usage.items() if value is not None})
         oldest = next(iter(_open)) if len(_open) > MOST else None
     if oldest is not None:
