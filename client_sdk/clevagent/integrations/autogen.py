@@ -40,8 +40,12 @@ def clevagent_reply_func(
 
 
 def monitored_chat(initiator: Any, recipient: Any, message: Any = None, **kwargs: Any) -> Any:
-    """The result of `initiator.initiate_chat(recipient, message=message, **kwargs)`, with both sides reporting."""
-    for agent in (initiator, recipient):
+    """The result of `initiator.initiate_chat(recipient, message=message, **kwargs)`, with both sides reporting.
+
+    Of a group's manager all members report.
+    """
+    everyone = _everyone(initiator, recipient)
+    for agent in everyone:
         _register(agent)
     report.step(f"autogen:chat started with {_name_of(recipient)}")
     try:
@@ -50,10 +54,16 @@ def monitored_chat(initiator: Any, recipient: Any, message: Any = None, **kwargs
         report.error("autogen:chat failed", repr(problem))
         raise
     finally:
-        _count(initiator)
-        _count(recipient)
+        for agent in everyone:
+            _count(agent)
     report.step(f"autogen:chat completed with {_name_of(recipient)}")
     return result
+
+
+def _everyone(*agents: Any) -> list[Any]:
+    groups = (getattr(agent, "groupchat", None) for agent in agents)
+    members = [member for group in groups for member in getattr(group, "agents", ())]
+    return [*agents, *(member for member in members if all(member is not agent for agent in agents))]
 
 
 def _register(agent: Any) -> None:

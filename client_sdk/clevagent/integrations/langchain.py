@@ -108,8 +108,9 @@ def _failed(text: str, problem: BaseException) -> None:
 
 
 def is_control_flow(problem: BaseException) -> bool:
-    """LangGraph raises to interrupt for a person, or to go elsewhere in the graph: nothing failed."""
-    return any(kind.__name__ == "GraphBubbleUp" for kind in type(problem).__mro__)
+    """A stream was left or a task cancelled; or LangGraph interrupts for a person or leaves a graph: nothing failed."""
+    names = {kind.__name__ for kind in type(problem).__mro__}
+    return not isinstance(problem, Exception) or "GraphBubbleUp" in names
 
 
 def _usage_of(response: Any, asked: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import twice
-from autogen import Agent, AssistantAgent, UserProxyAgent, register_function
+from autogen import Agent, AssistantAgent, GroupChat, GroupChatManager, UserProxyAgent, register_function
 from clevagent.integrations.autogen import clevagent_reply_func, monitored_chat
 
 CONFIG = {"config_list": [{"model": "gpt-4o-mini", "price": [0, 0]}], "cache_seed": None}
@@ -18,7 +18,7 @@ def broken(city: str) -> str:
 
 
 def is_answer(message: dict[str, object]) -> bool:
-    return bool(message.get("content")) and not message.get("tool_responses")
+    return message.get("content") == "yes"
 
 
 def pair(config: dict[str, object] = CONFIG) -> tuple[UserProxyAgent, AssistantAgent]:
@@ -33,6 +33,12 @@ def ask() -> None:
     user, assistant = pair()
     for _ in range(2):
         monitored_chat(user, assistant, message="weather in Paris?", max_turns=3, silent=True)
+
+
+def ask_a_group() -> None:
+    user, assistant = pair()
+    group = GroupChat(agents=[user, assistant], speaker_selection_method="round_robin", messages=[], max_round=4)
+    monitored_chat(user, GroupChatManager(group), message="weather in Paris?", silent=True)
 
 
 def registered_by_hand_with_one_side() -> None:
@@ -52,4 +58,4 @@ def unreachable() -> None:
     monitored_chat(user, assistant, message="hello", max_turns=1, silent=True)
 
 
-twice.run(ask, registered_by_hand_with_one_side, fail, unreachable)
+twice.run(ask, ask_a_group, registered_by_hand_with_one_side, fail, unreachable)

@@ -23,8 +23,8 @@ def broken(city: str) -> str:
     raise ValueError(f"no such city: {city}")
 
 
-def model(**options: object) -> ChatOpenAI:
-    return ChatOpenAI(model="gpt-4o-mini", **options)
+def model(name: str = "gpt-4o-mini", **options: object) -> ChatOpenAI:
+    return ChatOpenAI(model=name, **options)
 
 
 def with_handler() -> dict[str, object]:
@@ -48,6 +48,12 @@ def stream() -> None:
         pass
 
 
+def leave() -> None:
+    stream = model("unknown-left-early", stream_usage=True, callbacks=[ClevAgentCallbackHandler()]).stream("left early")
+    next(stream)
+    stream.close()
+
+
 def fail() -> None:
     create_agent(model(), [broken]).invoke({"messages": "call broken"}, config=with_handler())
 
@@ -56,4 +62,4 @@ def unreachable() -> None:
     model(base_url=twice.NOWHERE, max_retries=0, callbacks=[ClevAgentCallbackHandler()]).invoke("hello")
 
 
-twice.run(ask, ask_responses, ask_async, stream, fail, unreachable)
+twice.run(ask, ask_responses, ask_async, stream, leave, fail, unreachable)
