@@ -86,7 +86,8 @@ def test_restart_and_stop(manager: UserManager, unit: str) -> None:
 
 
 def test_a_restart_that_fails_at_once_has_failed(manager: UserManager, unit: str) -> None:
-    manager.add(unit, ExecStart="/no/such/program")
+    # With Type=simple systemd calls it started before it has found the program.
+    manager.add(unit, Type="exec", ExecStart="/no/such/program")
     done = systemd.restart(target(unit), 20)
     assert not done.ok
     assert unit in done.message
