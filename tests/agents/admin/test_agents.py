@@ -310,6 +310,14 @@ def test_a_refused_command_is_said_in_a_sentence(bot: Agent, member: User, clien
     assert not Command.objects.exists()
 
 
+@pytest.mark.parametrize(("held", "said"), [(True, "nothing but a person starts it again"), (False, "no alarm until")])
+def test_a_stopped_agent_says_whether_it_is_held(
+    bot: Agent, viewer: User, client_of: Browse, held: bool, said: str
+) -> None:
+    AgentState.objects.filter(agent=bot).update(status="stopped", reported="shutdown", held=held)
+    assert said in client_of(viewer).get(page_of(bot)).content.decode()
+
+
 def test_without_a_target_there_is_no_restart_button(bot: Agent, member: User, client_of: Browse) -> None:
     assert "press/restart/" not in client_of(member).get(page_of(bot)).content.decode()
     make_runner(bot)

@@ -55,6 +55,24 @@ def test_the_page_says_it_all_in_the_persons_time_zone(incident: Incident, viewe
         assert text in body, text
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"restarts": 0}, None),
+        ({"restarts": 1, "restarted_at": timezone.now()}, "no progress since"),
+        ({"restarts": 2, "recovered_in": 14.2, "resolved_at": timezone.now()}, "progress came 14 s after the last"),
+        ({"restarts": 1}, ""),
+    ],
+)
+def test_the_page_counts_restarts_and_says_what_they_proved(
+    incident: Incident, viewer: User, client_of: Browse, facts: dict[str, Any], said: str | None
+) -> None:
+    Incident.objects.filter(pk=incident.pk).update(**facts)
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert (f"<dt>Restarts</dt><dd>{facts['restarts']} " in body) == (said is not None)
+    assert (said or "Timeline") in body
+
+
 def test_the_timeline_says_who_was_told(incident: Incident, viewer: User, client_of: Browse) -> None:
     event = IncidentEvent.objects.get()
     for name, state, error in (("On call", "sent", "an old error"), ("Chat", "failed", "410 Gone")):
