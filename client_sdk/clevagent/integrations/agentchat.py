@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -25,7 +26,7 @@ except ImportError as problem:
 def monitored_stream(runner: Any, **run: Any) -> AsyncIterator[Any]:
     """`runner.run_stream(**run)` of an agent or a team: the same messages, which are reported as they pass."""
     _listen()
-    return report.passed_on(runner.run_stream(**run), _Watch().saw, "run")
+    return report.passed_on(runner.run_stream(**run), _Watch().saw, partial(report.failed, "run"))
 
 
 async def monitored_run(runner: Any, **run: Any) -> Any:

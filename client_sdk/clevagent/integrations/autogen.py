@@ -51,7 +51,7 @@ def monitored_chat(initiator: Any, recipient: Any, message: Any = None, **kwargs
     try:
         result = initiator.initiate_chat(recipient, message=message, **kwargs)
     except Exception as problem:
-        report.error("autogen:chat failed", repr(problem))
+        report.failed("autogen:chat", problem)
         raise
     finally:
         for agent in everyone:

@@ -47,7 +47,8 @@ def watched(messages: AsyncIterable[Any], client: Any = None) -> AsyncIterator[A
     messages: from `query(…)`, or from `client.receive_response()` and the like; then `client` is that client.
     """
     totals: Totals = {} if client is None else _totals.setdefault(client, {})
-    return report.passed_on(messages, _Watch(totals).saw, "Claude")
+    watch = _Watch(totals)
+    return report.passed_on(messages, watch.saw, watch.broke)
 
 
 class _Tools:
@@ -87,6 +88,7 @@ class _Watch:
         self._pace = Pace()
         self._answer: str | None = None
         self._model = "unknown"
+        self._has_failed = False
 
     @quiet
     def saw(self, message: Any) -> None:
@@ -95,6 +97,11 @@ class _Watch:
             self._answered(message)
         elif isinstance(message, ResultMessage):
             self._ended(message)
+
+    def broke(self, problem: Exception) -> None:
+        """After a result that is an error the process ends with one, and the SDK raises what was told already."""
+        if not self._has_failed:
+            report.failed("Claude", problem)
 
     def _answered(self, message: Any) -> None:
         """An answer of the model comes in several messages, one for each part of it."""
@@ -106,11 +113,13 @@ class _Watch:
 
     def _ended(self, result: Any) -> None:
         models = getattr(result, "model_usage", None) or {}
+        call_id = getattr(result, "uuid", None)
         for name, used in models.items():
-            self._count(name, used, result.uuid and f"{result.uuid}:{name}")
+            self._count(name, used, call_id and f"{call_id}:{name}")
         if not models and result.usage:
             counts: dict[str, Any] = {**anthropic_counts(result.usage)}
             report.usage(model=self._model, provider="anthropic", **counts)
+        self._has_failed = bool(result.is_error)
         if result.is_error:
             said = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
             report.error("Claude failed", said)

@@ -39,7 +39,7 @@ class ClevAgentCapability(AbstractCapability[Any]):
 
     async def on_run_error(self, ctx: Any, *, error: BaseException) -> Any:
         if isinstance(error, Exception):
-            report.error("run failed", repr(error))
+            report.failed("run", error)
         raise error
 
 

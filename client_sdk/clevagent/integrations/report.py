@@ -48,6 +48,7 @@ def missing(what: str, package: str) -> ImportError:
     return ImportError(f"{what} is not installed, and this integration needs it: pip install {package}")
 
 
+@quiet
 def step(text: str) -> None:
     """One step of the agent's work is done. Its number keeps it from looking like the same step said again."""
     with clevagent.iteration():
@@ -64,13 +65,21 @@ def may_tell_contents() -> bool:
     return client is None or client.options.send_args
 
 
+@quiet
 def error(text: str, problem: object) -> None:
     """Something failed that the framework did not get over by itself, as far as can be seen."""
     clevagent.ping(status="error", message=f"{text}: {problem}"[:MESSAGE_MOST])
 
 
-async def passed_on(messages: AsyncIterable[Any], saw: Callable[[Any], None], what: str) -> AsyncIterator[Any]:
-    """The same messages, each shown to `saw` first; an error on the way is reported as that of `what`.
+@quiet
+def failed(what: str, problem: BaseException) -> None:
+    error(f"{what} failed", f"{type(problem).__name__}: {problem}")
+
+
+async def passed_on(
+    messages: AsyncIterable[Any], saw: Callable[[Any], None], broke: Callable[[Exception], None]
+) -> AsyncIterator[Any]:
+    """The same messages, each shown to `saw` first; an error on the way is shown to `broke` and goes on.
 
     A program that leaves early closes the framework's stream with ours.
     """
@@ -79,7 +88,7 @@ async def passed_on(messages: AsyncIterable[Any], saw: Callable[[Any], None], wh
             saw(message)
             yield message
     except Exception as problem:
-        error(f"{what} failed", repr(problem))
+        broke(problem)
         raise
     finally:
         close = getattr(messages, "aclose", None)

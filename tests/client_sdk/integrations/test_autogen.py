@@ -5,5 +5,5 @@ class TestAutogen(ModelIntegration):
     NAME = ENVIRONMENT = "autogen"
     CALLS = [("weather", True)] * 4 + [("broken", False)]
     STEPS = 28
-    ERRORS = ["autogen:chat failed: APIConnectionError('Connection error.')"]
+    ERRORS = ["autogen:chat failed: APIConnectionError: Connection error."]
     KNOWS = ("model", "input_tokens", "output_tokens")
