@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from clevagent.transport import Answer
@@ -38,14 +37,6 @@ FINAL = (404, 409, 410, 422)
 ACTIONS = ("restart", "stop")
 
 
-@dataclass(frozen=True)
-class Act:
-    """What is being done to a target now."""
-
-    action: str
-    since: float
-
-
 class Desk:
     """Takes commands, has them carried out, and reports. `targets` is the allow-list, by type and name."""
 
@@ -59,21 +50,16 @@ class Desk:
     ) -> None:
         self._server, self._store, self._targets = server, store, targets
         self._ended, self._on_done = ended, on_done
-        self._acts: dict[tuple[str, str], Act] = {}
-        self._finished: dict[tuple[str, str], float] = {}
+        self._acts: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._has_results = threading.Event()
         # Refusals are not remembered as taken: the server may offer the same command again, to find its runner.
         self._refusals: dict[str, Order] = {}
         self._close_unfinished()
 
-    def acting(self, target: Target) -> Act | None:
-        """The restart or stop of this target that is under way."""
-        return self._acts.get(target.key)
-
-    def is_settled(self, target: Target, begun: float) -> bool:
-        """Whether a look that began then (monotonic) saw the target as no restart or stop of ours touched it."""
-        return target.key not in self._acts and begun >= self._finished.get(target.key, begun)
+    def acting(self, target: Target) -> str:
+        """What is being done to this target now, `restart` or `stop`; "" when nothing is."""
+        return self._acts.get(target.key, "")
 
     def poll_forever(self) -> None:
         """Ask for commands until the runner ends."""
@@ -195,7 +181,7 @@ class Desk:
         with self._lock:
             free = target.key not in self._acts
             if free:
-                self._acts[target.key] = Act(action, time.monotonic())
+                self._acts[target.key] = action
             return free
 
     def _remember_restart(self, target: Target) -> None:
@@ -219,7 +205,6 @@ class Desk:
                 order.status = "completed" if outcome.ok else "failed"
                 order.message = outcome.message
         with self._lock:
-            self._finished[target.key] = time.monotonic()
             del self._acts[target.key]
         self._has_results.set()
         self._on_done(target)

@@ -20,8 +20,8 @@ from .errors import Wrong
 log = logging.getLogger(__name__)
 
 VERSION = 1
-# Commands are void after minutes; their ids are kept for a day, in seconds.
-ORDERS_KEPT = 86_400.0
+# Commands are void after minutes, so their ids are kept for an hour, in seconds; a new server counts from 1 again.
+ORDERS_KEPT = 3_600.0
 
 T = TypeVar("T")
 # What JSON may hold for each annotation below.
@@ -51,10 +51,12 @@ class Memory:
     down_since: float | None = None
     restarts: list[float] = field(default_factory=list)
     gave_up: bool = False
-    # A stop on request holds from `held_at`; the server's own hold is what its last answer said.
+    # A stop on request holds from `held_at`, and the target was seen stopped since.
     held_at: float | None = None
     held_seen: bool = False
+    # What the server last said: that the agent is on hold, and why a restart was refused for good.
     hold: bool = False
+    refused: str = ""
 
 
 @dataclass

@@ -80,14 +80,13 @@ class Watch:
 
     def turn(self, now: float) -> bool:
         """One look and what follows from it. Answers whether the server took the report."""
-        begun = time.monotonic()
         seen = self.look()
-        act = self.desk.acting(self.target)
-        self._note(seen, now, settled=self.desk.is_settled(self.target, begun))
-        said = claim(seen, held=self.memory.held_at is not None, acting=act.action if act else "")
+        acting = self.desk.acting(self.target)
+        self._note(seen, now)
+        said = claim(seen, held=self.memory.held_at is not None, acting=acting)
         self._log(said)
         told = self._tell(self.beat(seen, said, now), said, now)
-        if not act:
+        if not acting:
             self._consider(seen, now)
         return told
 
@@ -134,23 +133,21 @@ class Watch:
         made = len(budget.kept(self.memory.restarts, now))
         return {"restarts_by_runner": made} if made else {}
 
-    def _note(self, seen: Observation, now: float, *, settled: bool) -> None:
+    def _note(self, seen: Observation, now: float) -> None:
         with self.store.changing(durable=False):
             memory = self.memory
             memory.state, memory.why, memory.evidence = seen.state.value, seen.why, seen.evidence
             memory.seen_at = now
             if seen.state is State.RUNNING:
-                memory.down_since, memory.gave_up = None, False
-                self._release(memory, now, settled=settled)
+                memory.down_since, memory.gave_up, memory.refused = None, False, ""
+                self._release(memory, now)
             elif seen.state is State.STOPPED:
                 memory.down_since = memory.down_since or now
-                memory.held_seen = memory.held_seen or settled
+                memory.held_seen = True
 
-    def _release(self, memory: Memory, now: float, *, settled: bool) -> None:
+    def _release(self, memory: Memory, now: float) -> None:
         """A held target that runs again was started by a person: the stop holds no longer."""
-        if memory.held_at is None or not settled:
-            return
-        if memory.held_seen or now - memory.held_at > HOLD_SETTLES:
+        if memory.held_at is not None and (memory.held_seen or now - memory.held_at > HOLD_SETTLES):
             log.warning("%s runs again, so its stop holds no longer", self.target, extra={"target": self.target})
             memory.held_at = None
 
@@ -193,10 +190,16 @@ class Watch:
         elif answer.accepted:
             self.desk.take(answer.body)
         else:
-            self.ask_not_before = now + (answer.retry_after or ASK_AGAIN)
-            if answer.why != self._refused:
-                log.warning("%s is not restarted: %s", self.target, answer.why, extra={"target": self.target})
-            self._refused = answer.why
+            self._obey(answer, now)
+
+    def _obey(self, answer: Answer, now: float) -> None:
+        """A refusal that names no time lasts, also when the server can no longer be asked, until the target runs."""
+        self.ask_not_before = now + (answer.retry_after or ASK_AGAIN)
+        if answer.why != self._refused:
+            log.warning("%s is not restarted: %s", self.target, answer.why, extra={"target": self.target})
+        self._refused = answer.why
+        with self.store.changing():
+            self.memory.refused = "" if answer.retry_after else answer.why
 
     def _ask(self, seen: Observation) -> Answer | None:
         """The server's word on a restart; None when it has none: not reached, broken, or too old to be asked."""
@@ -207,7 +210,7 @@ class Watch:
 
     def _restart_alone(self, now: float) -> None:
         memory = self.memory
-        if memory.gave_up or memory.hold:
+        if memory.gave_up or memory.hold or memory.refused:
             return
         verdict = budget.decide(memory.restarts, memory.down_since or now, now)
         if verdict.gave_up:

@@ -153,7 +153,7 @@ def test_a_python_without_toml_says_what_to_install(tmp_path: Path, monkeypatch:
     def missing(name: str, *more: Any) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(config.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(Wrong, match="pip install tomli"):
         settings("--config", toml(tmp_path, "interval = 1\n"))
 

@@ -118,11 +118,11 @@ def test_a_full_disk_is_said_and_stops_nothing(
     store.close()
 
 
-def test_reported_commands_are_forgotten_after_a_day_and_others_are_not(tmp_path: Path) -> None:
+def test_reported_commands_are_forgotten_after_an_hour_and_others_are_not(tmp_path: Path) -> None:
     store = Store(tmp_path / "runner.json")
     with store.changing() as kept:
         for number, done in ((1, True), (2, False)):
-            kept.orders[str(number)] = Order(number, "stop", "systemd", "a", NOW - 90_000, "completed", "", done)
+            kept.orders[str(number)] = Order(number, "stop", "systemd", "a", NOW - 3_700, "completed", "", done)
     assert list(store.kept.orders) == ["2"]
     store.close()
 

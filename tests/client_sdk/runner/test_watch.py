@@ -270,18 +270,40 @@ class TestRestartOnDown:
         server.wait_for(lambda: len(server.requests) > 10)
         assert not systemctl.called("restart")
 
-    def test_what_the_server_holds_is_not_restarted_without_it(
+    @pytest.mark.parametrize(
+        ("hold", "refusal"), [(True, (500, {})), (False, (409, {"error": {"code": "held", "message": "Held."}}))]
+    )
+    def test_what_the_server_held_is_not_restarted_without_it(
+        self,
+        runners: Runners,
+        server: FakeServer,
+        systemctl: Scripted,
+        monkeypatch: pytest.MonkeyPatch,
+        hold: bool,
+        refusal: tuple[int, dict[str, Any]],
+    ) -> None:
+        monkeypatch.setattr(budget, "DELAYS", (2, 2, 2))
+        monkeypatch.setattr("clevagent.runner.watch.ASK_AGAIN", 0.1)
+        server.answer, server.may_restart = {"hold": hold}, refusal
+        runners.start(ON_DOWN)
+        server.wait_for(lambda: [each for each in server.requests if each.path.endswith("/commands")])
+        server.wait_for(2)
+        server.status = 503
+        monkeypatch.setattr(budget, "DELAYS", (0, 0, 0))
+        begun = len(server.requests)
+        server.wait_for(lambda: len(server.requests) > begun + 12)
+        assert not systemctl.called("restart")
+
+    def test_a_refusal_for_a_time_does_not_outlast_the_server(
         self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(budget, "DELAYS", (0, 0, 0))
-        server.answer = {"hold": True}
-        server.may_restart = (409, {})
+        server.may_restart, server.retry_after = (409, {"error": {"code": "restart_budget"}}), 0.1
         runners.start(ON_DOWN)
-        server.wait_for(2)
-        server.status = 503
-        begun = len(server.requests)
-        server.wait_for(lambda: len(server.requests) > begun + 8)
+        server.wait_for(3)
         assert not systemctl.called("restart")
+        server.status, server.retry_after = 503, None
+        server.wait_for(lambda: systemctl.called("restart"))
 
     def test_what_somebody_stopped_is_reported_and_not_started_again(
         self, runners: Runners, server: FakeServer, systemctl: Scripted
