@@ -24,7 +24,15 @@ target = "worker"
 progress_timeout = 5
 probe = {{ log = "{log}" }}
 grace = 1
+
+[[targets]]
+type = "docker"
+target = "label:watched=yes"
+progress_timeout = 5
+probe = {{ output = true }}
 """
+HELPER = "while :; do echo a step; sleep 0.2; done"
+LABELS = ("--label", "watched=yes", "--label", "clevagent.agent=Helper")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +50,14 @@ class Story:
 
 @pytest.fixture(scope="module")
 def hung(here: Site, docker: Engine) -> Iterator[Story]:
-    """A container that hangs, and is restarted by command; another one is found by its label."""
+    """A container that hangs, is restarted by command, and stopped by command; another one is found by its label."""
     story, work = Story(), here.folder / "work"
     work.mkdir()
-    docker.run("worker", AGENT, "--volume", f"{work}:/w")
-    docker.run("helper", "while :; do sleep 0.1; done", "--label", "watched=yes", "--label", "clevagent.agent=Helper")
+    docker.run("worker", AGENT, "--volume", f"{work}:/w", "--restart", "always")
+    docker.run("helper", HELPER, *LABELS)
     targets = here.folder / "runner.toml"
     targets.write_text(TARGETS.format(log=work / "log"))
-    with here.runner("worker", "--config", str(targets), "--watch", "docker:label:watched=yes", **docker.env) as runner:
+    with here.runner("worker", "--config", str(targets), "--restart-on-down", **docker.env) as runner:
         live(here, docker, work / "hang", story.seen)
         story.seen["runner"] = runner.log.read_text()
     yield story
@@ -70,7 +78,17 @@ def live(here: Site, docker: Engine, flag: Path, seen: dict[str, Any]) -> None:
     here.until("worker", "ok")
     wait_until(lambda: here.incidents("worker")[0]["resolved_at"], 10, "the incident is closed")
     seen["incidents"], seen["beats"] = here.incidents("worker"), here.beats("worker")
-    seen["helper"] = here.status("Helper")
+    seen["helper"] = here.agent("Helper")
+    stop(here, docker, seen)
+
+
+def stop(here: Site, docker: Engine, seen: dict[str, Any]) -> None:
+    here.command("worker", "stop")
+    wait_until(lambda: docker.state("worker") == "exited", CARRIED_OUT_WITHIN, "stopped")
+    here.until("worker", "stopped")
+    looks = len(here.beats("worker"))
+    wait_until(lambda: len(here.beats("worker")) > looks + 1, 10, "the runner goes on to look")
+    seen["stopped"] = (docker.state("worker"), here.status("worker"), len(here.incidents("worker")))
 
 
 def test_a_hung_container_is_found_stalled_while_docker_calls_it_running(hung: Story) -> None:
@@ -94,5 +112,13 @@ def test_the_incident_holds_what_docker_and_the_probe_showed(hung: Story) -> Non
 
 
 def test_one_that_was_found_by_its_label_is_watched_under_its_agents_name(hung: Story) -> None:
-    assert hung.seen["helper"] == "ok"
+    assert hung.seen["helper"]["status"] == "ok"
     assert "docker:helper was found by docker:label:watched=yes" in hung.seen["runner"]
+
+
+def test_what_a_container_writes_is_its_progress(hung: Story) -> None:
+    assert hung.seen["helper"]["last_progress_at"]
+
+
+def test_a_stop_by_command_holds_and_is_no_alarm(hung: Story) -> None:
+    assert hung.seen["stopped"] == ("exited", "stopped", 1)

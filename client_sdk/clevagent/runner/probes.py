@@ -1,6 +1,7 @@
 """Progress seen from outside, for agents that cannot be changed: `probe = { … }` in a target's table.
 
 `log = PATH`        the file grows; a pattern such as `/var/log/bot/*.log` stands for all it matches
+`output = true`     a container writes to its stdout or stderr; for targets of type docker
 `journal = UNIT`    the unit's own processes write to the journal; `user = true` for a unit of the user's manager
 `http = URL`        what it answers changes: `field = "queue.done"` of its JSON, else its ETag, else its body
 `command = [ARGV]`  what it prints changes; run without a shell, as the runner's user
@@ -16,6 +17,7 @@ import glob
 import hashlib
 import http.client
 import json
+import re
 import stat
 import threading
 from collections.abc import Callable, Mapping
@@ -25,6 +27,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from .backends.base import Evidence, Probe
+from .backends.docker import Engine
 from .backends.rest import Reply, ask
 from .errors import Wrong
 from .program import run
@@ -39,6 +42,8 @@ FILES_MOST = 200
 # What is added to a probe's own limit before it is left to itself.
 LEAVE_AFTER = 0.5
 DIRECTIONS = ("any", "up", "down")
+# What Docker puts before each line, after a few bytes that say which stream it is of.
+WRITTEN_AT = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 UNREADABLE = ("insufficient permissions", "not seeing messages")
 
 
@@ -120,12 +125,12 @@ def make(settings: Mapping[str, Any], target: Target) -> Probe:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= TIMEOUT_LONGEST:
         raise Wrong(f"{target}: probe.timeout is a number of seconds up to {TIMEOUT_LONGEST:g}")
     try:
-        return Watcher(KINDS[kind](settings), timeout)
+        return Watcher(KINDS[kind](settings, target), timeout)
     except Wrong as wrong:
         raise Wrong(f"{target}: probe.{kind} {wrong}") from None
 
 
-def _log(settings: Mapping[str, Any]) -> Source:
+def _log(settings: Mapping[str, Any], target: Target) -> Source:
     path = _text(settings, "log")
     if not Path(path).is_absolute():
         raise Wrong("is a whole path, such as /var/log/bot.log")
@@ -151,7 +156,23 @@ def _grew(before: Any, now: Any) -> bool:
     return any(size > before.get(file, 0) or 0 < size < before[file] for file, size in now.items())
 
 
-def _journal(settings: Mapping[str, Any]) -> Source:
+def _output(settings: Mapping[str, Any], target: Target) -> Source:
+    if settings["output"] is not True or target.type != "docker":
+        raise Wrong("is true, and for targets of type docker")
+    return Source(f"output of {target.name}", lambda timeout: _last_line(target, timeout), _differs)
+
+
+def _last_line(target: Target, timeout: float) -> Reading:
+    engine = Engine(target, timeout)
+    query = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": 1}
+    reply = engine.ask("GET", f"/containers/{target.name}/logs", query)
+    if not reply.accepted:
+        raise Unseen(engine.trouble(reply))
+    written = WRITTEN_AT.search(reply.text)
+    return Reading(hashlib.sha256(reply.text).hexdigest(), written.group().decode() if written else "nothing")
+
+
+def _journal(settings: Mapping[str, Any], target: Target) -> Source:
     unit, user = _text(settings, "journal"), settings.get("user", False)
     if unit.startswith("-") or not isinstance(user, bool):
         raise Wrong('is a unit, such as "bot.service", and user is true or false')
@@ -173,7 +194,7 @@ def _last_entry(argv: tuple[str, ...], timeout: float) -> Reading:
     return Reading(entry.get("__CURSOR"), "an entry" if entry else "no entry")
 
 
-def _http(settings: Mapping[str, Any]) -> Source:
+def _http(settings: Mapping[str, Any], target: Target) -> Source:
     url, field = urlsplit(_text(settings, "http")), settings.get("field")
     if url.scheme not in ("http", "https") or not url.hostname or url.username:
         raise Wrong("is an address, such as http://127.0.0.1:9000/stats, without a name and password")
@@ -213,7 +234,7 @@ def _field(reply: Reply, field: str) -> str:
     return found if isinstance(found, str) else json.dumps(found)
 
 
-def _command(settings: Mapping[str, Any]) -> Source:
+def _command(settings: Mapping[str, Any], target: Target) -> Source:
     argv = settings["command"]
     if not (isinstance(argv, list) and argv and all(isinstance(word, str) and word for word in argv)):
         raise Wrong('is a list of words, such as ["redis-cli", "llen", "jobs"]; no shell runs it')
@@ -264,14 +285,16 @@ def _text(settings: Mapping[str, Any], name: str) -> str:
     return found
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any]], Source]] = {
+KINDS: dict[str, Callable[[Mapping[str, Any], Target], Source]] = {
     "log": _log,
+    "output": _output,
     "journal": _journal,
     "http": _http,
     "command": _command,
 }
 OPTIONS = {
     "log": (),
+    "output": (),
     "journal": ("user",),
     "http": ("field", "direction", "idle"),
     "command": ("direction", "idle"),

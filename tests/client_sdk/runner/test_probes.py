@@ -117,6 +117,49 @@ def test_a_folder_is_no_log(tmp_path: Path) -> None:
     assert trouble(probes.make({"log": str(tmp_path)}, BOT))
 
 
+# A container's output
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeApi]:
+    with FakeApi(tmp_path / "d.sock") as api:
+        yield api
+
+
+def writes(engine: FakeApi, second: int, text: bytes = b"done") -> None:
+    """Make the container's last line be of that second, as Docker tells it."""
+    line = b"2026-11-24T00:00:%02d.5Z %s\n" % (second, text)
+    engine.answers["GET", "/containers/bot/logs"] = (200, b"\1\0\0\0\0\0\0" + bytes([len(line)]) + line)
+
+
+def container(engine: FakeApi) -> Probe:
+    return probes.make({"output": True}, made("docker", "bot", options={"socket": str(engine.socket)}))
+
+
+def test_a_container_that_writes_moves_even_if_it_writes_the_same(engine: FakeApi) -> None:
+    writes(engine, 1)
+    watched = container(engine)
+    assert watched.look(1000) == (None, {"probe": "output of bot", "probe_value": "2026-11-24T00:00:01.5Z"})
+    assert watched.look(1010)[0] is False
+    writes(engine, 2)
+    assert watched.look(1020)[0] is True
+    assert engine.asked[-1].query == {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": "1"}
+
+
+def test_the_first_line_ever_is_progress(engine: FakeApi) -> None:
+    engine.answers["GET", "/containers/bot/logs"] = (200, b"")
+    watched = container(engine)
+    assert watched.look(1000)[1]["probe_value"] == "nothing"
+    writes(engine, 1)
+    assert watched.look(1010)[0] is True
+
+
+def test_an_output_that_docker_does_not_keep_tells_nothing(engine: FakeApi) -> None:
+    said = "configured logging driver does not support reading"
+    engine.answers["GET", "/containers/bot/logs"] = (501, {"message": said})
+    assert trouble(container(engine)) == f"Docker answered: {said}"
+
+
 # What an address answers
 
 
@@ -350,7 +393,8 @@ def test_its_own_fault_is_an_answer(log: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "a probe is one of log, journal, http, command"),
+        ({}, "a probe is one of log, output, journal, http, command"),
+        ({"output": True}, "probe.output is true, and for targets of type docker"),
         ({"log": "/a", "http": "http://a"}, "a probe is one of"),
         ({"log": "bot.log"}, "probe.log is a whole path"),
         ({"log": ["/a"]}, "probe.log is a text"),
