@@ -43,11 +43,24 @@ def why_not(*programs: str) -> str:
     missing = [program for program in ("unshare", *programs) if not shutil.which(program)]
     if missing:
         return f"needs {', '.join(missing)}"
-    root = cgroups()
-    if root is None or not os.access(root, os.W_OK) or not (root / "cgroup.procs").exists():
-        return "needs version 2 of cgroups, and to make one"
+    if not _can_end_a_cgroup():
+        return "needs to make cgroups of version 2, on Linux 5.14 or newer"
     tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)
     return f"may not make namespaces: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def _can_end_a_cgroup() -> bool:
+    root = cgroups()
+    if root is None:
+        return False
+    trial = root / f"clevagent-test-may-{os.getpid()}"
+    try:
+        trial.mkdir()
+        can = (trial / "cgroup.kill").exists()
+        trial.rmdir()
+    except OSError:
+        return False
+    return can
 
 
 @contextmanager

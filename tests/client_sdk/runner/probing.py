@@ -1,0 +1,25 @@
+"""Probes as tests make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clevagent.runner import probes
+from clevagent.runner.backends.base import Probe
+from clevagent.runner.target import made
+
+BOT = made("systemd", "bot.service")
+
+
+def probe(**settings: Any) -> Probe:
+    """One that has had its first look."""
+    found = probes.make(settings, BOT)
+    assert found.look(1000)[0] is None
+    return found
+
+
+def trouble(found: Probe, now: float = 1010) -> str:
+    """What keeps it from looking; then nothing is said of progress."""
+    moved, shown = found.look(now)
+    assert moved is None
+    return str(shown["probe_error"])
