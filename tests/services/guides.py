@@ -1,0 +1,180 @@
+"""A guide of `docs/`, followed as its reader would: files are written, commands run, what is seen is compared.
+
+Of the blocks, `sh` is typed into one shell from the first to the last. `text` is what that shows: its lines stand in
+the output in this order, `…` for anything; the command is typed again until it does. Every other block is a file, whose
+path is the comment in its first line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.flows.installation import ROOT, wait_until
+from tests.services.site import Site, site
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PATH = re.compile(r"(?:#|<!--) (\S+)(?: -->)?")
+# What a page says takes so many seconds at most with the times of TIMES; a command by itself, too.
+SEEN_WITHIN = 30.0
+# The reader's times are too long for a test. An agent of a guide works, and is found out, so much faster here.
+TIMES = {
+    "interval=30, progress_timeout=120": "interval=1, progress_timeout=5",
+    "time.sleep(5)": "time.sleep(0.2)",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def path(self) -> str:
+        """Of a file: where it is to be written."""
+        found = PATH.fullmatch(self.text.partition("\n")[0])
+        assert found, f"the first line names no file: {self.text}"
+        return found.group(1)
+
+    @property
+    def content(self) -> str:
+        """Of a file: without the comment where the format knows none there."""
+        return self.text.partition("\n")[2] if self.language == "xml" else self.text
+
+
+def sections(page: str) -> dict[str, list[Block]]:
+    """The blocks under each heading of the second level, in the order of the page."""
+    text = (ROOT / "docs" / page).read_text()
+    _, *parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    return {title: _blocks(body) for title, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _blocks(text: str) -> list[Block]:
+    assert text.count("\n```") % 2 == 0, "a block is not closed"
+    found = [Block(*each) for each in BLOCK.findall(text)]
+    assert len(found) == text.count("\n```") // 2, "a block is not read"
+    return found
+
+
+class Shell:
+    """One shell of the reader's, with all it remembers from one command to the next."""
+
+    def __init__(self, folder: Path, prefix: Sequence[str], env: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True)
+        self._folder, self._number = folder, 0
+        argv = [*prefix, "env", "-i", *(f"{name}={value}" for name, value in env.items()), "sh", "-e"]
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+
+    def type(self, commands: str, given: str = "") -> str:
+        """Run them to their end; what they showed. Fails when one of them failed."""
+        self._number += 1
+        script, said, output, done = (self._folder / f"{self._number}.{end}" for end in ("sh", "in", "out", "done"))
+        script.write_text(commands)
+        said.write_text(given)
+        assert self._process.stdin
+        self._process.stdin.write(f". {script} <{said} >{output} 2>&1; touch {done}\n")
+        self._process.stdin.flush()
+        why = f"{commands!r} has ended"
+        wait_until(lambda: done.exists() or self._process.poll() is not None, SEEN_WITHIN * 2, why)
+        assert done.exists(), f"{commands}\n{output.read_text()}"
+        return output.read_text()
+
+    def end(self) -> None:
+        """With all that was started in it and left running."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class Guide:
+    """`swaps` is what stands for the page's own words here, such as the server's address; `seen` all output so far."""
+
+    def __init__(self, page: str, shell: Shell, swaps: Mapping[str, str]) -> None:
+        self.left = sections(page)
+        self.seen = ""
+        self._shell, self._swaps = shell, {**TIMES, **swaps}
+
+    def follow(self, title: str) -> str:
+        """Do what stands under this heading; the last command's output."""
+        output = commands = ""
+        for block in self.left.pop(title):
+            text = self.here(block.text)
+            if block.language == "sh":
+                commands, output = text, self._shell.type(text)
+            elif block.language == "text":
+                output = self._look(commands, output, text)
+            else:
+                self._write(block)
+            self.seen += output
+            print(text, output, sep="\n")
+        return output
+
+    def here(self, text: str) -> str:
+        for theirs, ours in self._swaps.items():
+            text = text.replace(theirs, ours)
+        return text
+
+    def _write(self, block: Block) -> None:
+        assert block.language, f"a block without a language: {block.text}"
+        path = block.path if block.path.startswith("~") else shlex.quote(block.path)
+        self._shell.type(f"cat > {path}", self.here(block.content))
+
+    def _look(self, commands: str, output: str, expected: str) -> str:
+        end = time.monotonic() + SEEN_WITHIN
+        while not shows(output, expected):
+            assert time.monotonic() < end, f"{commands}shows\n{output}\nand not\n{expected}"
+            time.sleep(0.3)
+            output = self._shell.type(commands)
+        return output
+
+
+def shows(output: str, expected: str) -> bool:
+    """Whether the lines stand in the output, in this order and among others."""
+    lines = (".*".join(map(re.escape, line.strip().split("…"))) for line in expected.splitlines() if line.strip())
+    pattern = r"\n(?:.*\n)*?".join(rf"[^\S\n]*{line}[^\S\n]*" for line in lines)
+    return re.search(rf"^{pattern}$", output, re.MULTILINE) is not None
+
+
+def swaps(here: Site) -> dict[str, str]:
+    """The server's address and keys, for those of the pages."""
+    return {"http://127.0.0.1:8000": here.url, "cv_full_…": here.key, "cv_…": here.running.key}
+
+
+@contextmanager
+def shell(folder: Path, *prefix: str, **env: str) -> Iterator[Shell]:
+    """A new login's, in this folder. `prefix` goes before it, such as a program that puts it elsewhere."""
+    path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    begin = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PIP_CONFIG_FILE": os.devnull, **env}
+    opened = Shell(folder / "typed", prefix, begin)
+    try:
+        opened.type(f"cd {home}")
+        yield opened
+    finally:
+        opened.end()
+
+
+@contextmanager
+def guide(page: str, folder: Path, shell: Shell, more: Mapping[str, str]) -> Iterator[tuple[Guide, Site]]:
+    """A page, its reader's shell, and the server that the reader has running."""
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    with site(folder, RESTART_DELAYS="1,1,1") as here:
+        yield Guide(page, shell, {**swaps(here), **more}), here

@@ -1,0 +1,34 @@
+"""docs/run-bare-python.md, followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.services.guides import guide, shell
+
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("guide_bare_python")]
+FASTER = {"interval=30, progress_timeout=120": "interval=1, progress_timeout=60", "interval = 30": "interval = 1"}
+
+
+def test_every_step_shows_what_the_page_says(tmp_path: Path) -> None:
+    here = tmp_path / "home/research-agent"
+    with shell(tmp_path) as reader, guide("run-bare-python.md", tmp_path, reader, FASTER) as (page, site):
+        try:
+            for title in list(page.left):
+                page.follow(title)
+        finally:
+            end_agent(here / "process-research-agent.json")
+        assert site.key not in page.seen
+    assert (here / "agent.env").stat().st_mode & 0o777 == 0o600
+
+
+def end_agent(kept: Path) -> None:
+    """The runner leaves it running."""
+    with suppress(OSError, ValueError):
+        os.kill(json.loads(kept.read_text())["pid"], signal.SIGKILL)
