@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -56,14 +57,17 @@ class Seen:
 
 
 def run(environment: str, program: Path) -> Seen:
-    """Run it to its end. The folder of the stand-in for Claude Code is in front of its path."""
-    with FakeServer() as server, ToolServer() as models:
+    """Run it to its end, in a home of its own. On its path the stand-in for Claude Code comes first."""
+    with FakeServer() as server, ToolServer() as models, TemporaryDirectory() as home:
+        folders = [str(PROGRAMS / "bin"), str(environments.python_of(environment).parent), os.environ["PATH"]]
         told = {
             "CLEVAGENT_API_KEY": server.key,
             "CLEVAGENT_ENDPOINT": server.url,
+            "HOME": home,
             "OPENAI_API_KEY": "none",
             "OPENAI_BASE_URL": f"{models.url}/v1",
-            "PATH": f"{PROGRAMS / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(folders),
+            "XDG_DATA_HOME": home,
         }
         environments.run(environment, program, env={**SILENT, **told}, timeout=120)
     return Seen(server.beats, sorted(({**use, "provider": None} for use in models.told), key=_size))
