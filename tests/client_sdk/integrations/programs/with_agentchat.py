@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import twice
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.conditions import TextMentionTermination
 from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_core import EVENT_LOGGER_NAME
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from clevagent.integrations.agentchat import monitored_run, monitored_stream
 
@@ -60,4 +62,14 @@ def unreachable() -> None:
     asyncio.run(ask("hello", base_url=twice.NOWHERE, max_retries=0))
 
 
+class Root(logging.Handler):
+    """A program's own handler, which takes everything that reaches it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        reached.append(record.name)
+
+
+reached: list[str] = []
+logging.getLogger().addHandler(Root())
 twice.run(work, streamed, fail, unreachable)
+assert EVENT_LOGGER_NAME not in reached, "the event logger says more than before"
