@@ -1,6 +1,6 @@
 """How often the runner may restart a target by itself while the server cannot be asked. Pure: the clock is passed in.
 
-The numbers are those of the server's own budget: 3 in an hour, 10 in a day, after 1, 5 and 15 minutes.
+The numbers are those of the server's own budget: 3 in an hour, 10 in a day, with 1, 5 and 15 minutes after each.
 """
 
 from __future__ import annotations
@@ -28,21 +28,23 @@ class Verdict:
         return not self.gave_up and self.wait <= 0
 
 
-def decide(restarts: Sequence[float], down_since: float, now: float) -> Verdict:
-    """Whether one more restart may be made. All times are Unix seconds; `restarts` are those already made.
+def decide(restarts: Sequence[float], now: float) -> Verdict:
+    """Whether one more restart may be made of a target that is down. Times are Unix seconds, `restarts` those made.
 
-    A target is down for the first delay at least, which is time for its own supervisor; the others count from the
-    last restart. A clock that was set back makes past restarts lie ahead: they count as made now.
+    Each restart is given its delay to work before the next one is made, and the last one before it is given up. A
+    clock that was set back makes past restarts lie ahead: they count as made now.
     """
     made = sorted(min(at, now) for at in restarts)
     hour = sum(at > now - HOUR for at in made)
     day = sum(at > now - DAY for at in made)
+    wait = made[-1] + DELAYS[min(hour, HOUR_MOST) - 1] - now if hour else 0.0
+    if wait > 0:
+        return Verdict(wait, why=f"restart {hour} within the hour is given time")
     if hour >= HOUR_MOST:
         return Verdict(gave_up=True, why=f"gave up: restarted {hour} times within an hour")
     if day >= DAY_MOST:
         return Verdict(gave_up=True, why=f"gave up: restarted {day} times within a day")
-    due = [min(down_since, now) + DELAYS[0], *(at + DELAYS[hour] for at in made[-1:] if hour)]
-    return Verdict(max(0.0, max(due) - now), why=f"restart {hour + 1} of {HOUR_MOST} within an hour")
+    return Verdict(why=f"restart {hour + 1} of {HOUR_MOST} within an hour")
 
 
 def kept(restarts: Sequence[float], now: float) -> list[float]:

@@ -29,6 +29,8 @@ CHECK_LEAST = 2.0
 HOLD_SETTLES = 120.0
 # While the server cannot be told, it is tried again after so many seconds, or one interval if that is shorter.
 TELL_AGAIN = 10.0
+# Seconds for which a target has to be down, and is looked at once more, before it is restarted without a command.
+CONFIRM_AFTER = 5.0
 # A refusal that names no time is asked about again after so many seconds.
 ASK_AGAIN = 60.0
 LEVELS = {"ok": logging.INFO, "shutdown": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -71,6 +73,8 @@ class Watch:
                 log.exception("A look at %s failed", self.target, extra={"target": self.target})
             self.turned_at = time.monotonic()
             wait = self.interval if told else min(self.interval, TELL_AGAIN)
+            if self.target.restart_on_down and self._is_fresh(time.time()):
+                wait = min(wait, CONFIRM_AFTER)
             self.woken.wait(max(0.0, begun + wait - self.turned_at))
             self.woken.clear()
 
@@ -182,7 +186,7 @@ class Watch:
         """Restart what is down, where that was asked for: by leave of the server, else within the own budget."""
         if not self.target.restart_on_down or seen.state is not State.STOPPED or seen.ended:
             return
-        if self.memory.held_at is not None or now < self.ask_not_before:
+        if self.memory.held_at is not None or now < self.ask_not_before or self._is_fresh(now):
             return
         answer = self._ask(seen)
         if answer is None:
@@ -191,6 +195,10 @@ class Watch:
             self.desk.take(answer.body)
         else:
             self._obey(answer, now)
+
+    def _is_fresh(self, now: float) -> bool:
+        """Whether it was found stopped only just now: somebody may be about to start it again."""
+        return self.memory.down_since is not None and now - self.memory.down_since < CONFIRM_AFTER
 
     def _obey(self, answer: Answer, now: float) -> None:
         """A refusal that names no time lasts, also when the server can no longer be asked, until the target runs."""
@@ -212,7 +220,7 @@ class Watch:
         memory = self.memory
         if memory.gave_up or memory.hold or memory.refused:
             return
-        verdict = budget.decide(memory.restarts, memory.down_since or now, now)
+        verdict = budget.decide(memory.restarts, now)
         if verdict.gave_up:
             with self.store.changing():
                 memory.gave_up = True

@@ -46,6 +46,11 @@ def polled(server: FakeServer, times: int = 3) -> None:
     server.wait_for(lambda: polls() >= times)
 
 
+def asked(server: FakeServer) -> list[Any]:
+    """What the server was asked to allow."""
+    return [each.body for each in server.requests if each.method == "POST" and each.path.endswith("/commands")]
+
+
 class TestReports:
     def test_a_running_target_is_ok_with_all_that_the_server_wants_to_know(
         self, runners: Runners, server: FakeServer
@@ -195,14 +200,15 @@ class TestWithoutServer:
 
 class TestRestartOnDown:
     @pytest.fixture(autouse=True)
-    def failed(self, systemctl: Scripted) -> None:
+    def failed(self, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_AFTER", 0.1)
         systemctl.answers("show", FAILED)
 
     def test_it_is_off_by_default(self, runners: Runners, server: FakeServer, systemctl: Scripted) -> None:
         runners.start(A)
         server.wait_for(4)
         assert not systemctl.called("restart")
-        assert not [each for each in server.requests if each.method == "POST" and each.path.endswith("/commands")]
+        assert asked(server) == []
 
     def test_the_server_is_asked_and_its_command_is_carried_out_and_answered(
         self, runners: Runners, server: FakeServer, systemctl: Scripted
@@ -210,8 +216,7 @@ class TestRestartOnDown:
         server.may_restart = (201, command(31))
         runners.start(ON_DOWN)
         server.wait_for(lambda: server.results)
-        asked = next(each for each in server.requests if each.method == "POST" and each.path.endswith("/commands"))
-        assert asked.body == {
+        assert asked(server)[0] == {
             "agent": "bot",
             "type": "systemd",
             "target": "a.service",
@@ -226,8 +231,7 @@ class TestRestartOnDown:
         server.may_restart = (409, {"error": {"code": "held", "message": "A person stopped it."}})
         runners.start(ON_DOWN)
         server.wait_for(6)
-        asked = [each for each in server.requests if each.method == "POST" and each.path.endswith("/commands")]
-        assert len(asked) == 1
+        assert len(asked(server)) == 1
         assert not systemctl.called("restart")
         assert "A person stopped it." in caplog.text
 
@@ -253,7 +257,7 @@ class TestRestartOnDown:
     def test_the_budget_outlives_the_runner(
         self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(budget, "DELAYS", (0, 3600, 3600))
+        monkeypatch.setattr(budget, "DELAYS", (3600, 3600, 3600))
         server.status = 503
         runners.start(ON_DOWN)
         server.wait_for(lambda: systemctl.called("restart"))
@@ -262,34 +266,35 @@ class TestRestartOnDown:
         server.wait_for(lambda: len(server.requests) > begun + 8)
         assert len(systemctl.called("restart")) == 1
 
-    def test_the_first_minute_is_for_its_own_supervisor(
-        self, runners: Runners, server: FakeServer, systemctl: Scripted
+    def test_what_is_down_for_a_moment_is_looked_at_once_more_first(
+        self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        server.status = 503
-        runners.start(ON_DOWN)
-        server.wait_for(lambda: len(server.requests) > 10)
+        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_AFTER", 1.0)
+        server.may_restart = (201, command(31))
+        runners.start(ON_DOWN, interval=60.0)
+        says(server, "error")
+        systemctl.answers("show", shown())
+        says(server, "ok")
+        assert asked(server) == []
         assert not systemctl.called("restart")
 
-    @pytest.mark.parametrize(
-        ("hold", "refusal"), [(True, (500, {})), (False, (409, {"error": {"code": "held", "message": "Held."}}))]
-    )
-    def test_what_the_server_held_is_not_restarted_without_it(
+    @pytest.mark.parametrize(("hold", "retry_after"), [(True, 0.1), (False, None)])
+    def test_what_the_server_held_or_refused_for_good_is_not_restarted_without_it(
         self,
         runners: Runners,
         server: FakeServer,
         systemctl: Scripted,
         monkeypatch: pytest.MonkeyPatch,
         hold: bool,
-        refusal: tuple[int, dict[str, Any]],
+        retry_after: float | None,
     ) -> None:
-        monkeypatch.setattr(budget, "DELAYS", (2, 2, 2))
         monkeypatch.setattr("clevagent.runner.watch.ASK_AGAIN", 0.1)
-        server.answer, server.may_restart = {"hold": hold}, refusal
+        server.answer, server.retry_after = {"hold": hold}, retry_after
+        server.may_restart = (409, {"error": {"code": "held", "message": "A person stopped it."}})
         runners.start(ON_DOWN)
-        server.wait_for(lambda: [each for each in server.requests if each.path.endswith("/commands")])
-        server.wait_for(2)
-        server.status = 503
-        monkeypatch.setattr(budget, "DELAYS", (0, 0, 0))
+        server.wait_for(lambda: asked(server))
+        server.wait_for(len(server.beats) + 2)
+        server.status, server.retry_after = 503, None
         begun = len(server.requests)
         server.wait_for(lambda: len(server.requests) > begun + 12)
         assert not systemctl.called("restart")
