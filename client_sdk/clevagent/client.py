@@ -195,7 +195,8 @@ class Client:
             self._notified_at = now
             # A person reads the one; the other keeps systemd from ending the agent: on progress only, never by a timer.
             fields: dict[str, object] = {"STATUS": message} if message else {}
-            systemd.notify(**fields, **({"WATCHDOG": 1} if self._watchdog else {}))
+            if fields or self._watchdog:
+                systemd.notify(**fields, **({"WATCHDOG": 1} if self._watchdog else {}))
 
     # -- ends
 
