@@ -319,9 +319,14 @@ def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
     hot.source = source
     _remember_wait(hot, beat)
     _remember_runner(hot, beat, source)
-    if beat.status != "shutdown" and not beat.by_runner and not says_down(hot, beat):
+    if beat.status != "shutdown" and not says_down(hot, beat) and (not beat.by_runner or _saw_it_stopped(beat)):
         # Whoever was stopped and speaks for itself was started by somebody.
         hot.held = False
+
+
+def _saw_it_stopped(beat: Beat) -> bool:
+    """Our runner says `ok` again only of what it saw stopped and then running. Others may just not have stopped it."""
+    return beat.status == "ok" and (beat.sdk or "").endswith(" runner")
 
 
 def _remember_wait(hot: Hot, beat: Beat) -> None:

@@ -179,6 +179,12 @@ def test_a_runner_that_sees_it_run_does_not_lift_the_hold(unit: Unit) -> None:
     assert unit.refused(40) == ("held", None)
 
 
+def test_our_runner_says_ok_only_of_what_was_started_again(unit: Unit) -> None:
+    stop(unit)
+    unit.world.beat(30, **WATCHED, sdk="clevagent-python/1.0.0 runner")
+    assert not AgentState.objects.get().held
+
+
 @pytest.mark.parametrize("own", [{}, {"status": "error", "message": "disk full"}])
 def test_its_own_word_lifts_the_hold(unit: Unit, own: dict[str, Any]) -> None:
     stop(unit)
