@@ -89,7 +89,7 @@ class Shell:
         self._process.stdin.write(f". {script} <{said} >{output} 2>&1; touch {done}\n")
         self._process.stdin.flush()
         why = f"{commands!r} has ended"
-        wait_until(lambda: done.exists() or self._process.poll() is not None, SEEN_WITHIN * 2, why)
+        wait_until(lambda: done.exists() or self._process.poll() is not None, SEEN_WITHIN, why)
         assert done.exists(), f"{commands}\n{output.read_text()}"
         return output.read_text()
 
@@ -152,29 +152,36 @@ def shows(output: str, expected: str) -> bool:
 
 
 def swaps(here: Site) -> dict[str, str]:
-    """The server's address and keys, for those of the pages."""
-    return {"http://127.0.0.1:8000": here.url, "cv_full_…": here.key, "cv_…": here.running.key}
+    """The server's address and keys, for those of the pages; a page's agent is the first one there."""
+    return {"http://127.0.0.1:8000": here.url, "cv_full_…": here.key, "cv_…": here.running.key, "agents/17": "agents/1"}
 
 
 @contextmanager
-def shell(folder: Path, *prefix: str, **env: str) -> Iterator[Shell]:
-    """A new login's, in this folder. `prefix` goes before it, such as a program that puts it elsewhere."""
+def _shell(folder: Path, prefix: Sequence[str], env: Mapping[str, str]) -> Iterator[Shell]:
+    """As after a new login."""
     path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
-    begin = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PIP_CONFIG_FILE": os.devnull, **env}
+    (folder / "home").mkdir()
+    begin = {"PATH": path, "HOME": f"{folder}/home", "LANG": "C.UTF-8", "PIP_CONFIG_FILE": os.devnull, **env}
     opened = Shell(folder / "typed", prefix, begin)
     try:
-        opened.type(f"cd {home}")
+        opened.type("cd")
         yield opened
     finally:
         opened.end()
 
 
 @contextmanager
-def guide(page: str, folder: Path, shell: Shell, more: Mapping[str, str]) -> Iterator[tuple[Guide, Site]]:
-    """A page, its reader's shell, and the server that the reader has running."""
+def followed(
+    page: str, folder: Path, more: Mapping[str, str], *prefix: str, **env: str
+) -> Iterator[tuple[Guide, Site]]:
+    """A page after all its steps, and the server that its reader has running.
+
+    `more` is swapped on this page. `prefix` goes before the reader's shell, such as a program that puts it elsewhere.
+    """
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    with site(folder, RESTART_DELAYS="1,1,1") as here:
-        yield Guide(page, shell, {**swaps(here), **more}), here
+    with site(folder, RESTART_DELAYS="1,1,1") as here, _shell(folder, prefix, env) as shell:
+        guide = Guide(page, shell, {**swaps(here), **more})
+        while guide.left:
+            guide.follow(next(iter(guide.left)))
+        yield guide, here

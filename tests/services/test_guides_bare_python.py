@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.guides import guide, shell
+from tests.services.guides import followed
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("guide_bare_python")]
 FASTER = {"interval=30, progress_timeout=120": "interval=1, progress_timeout=60", "interval = 30": "interval = 1"}
@@ -18,13 +18,11 @@ FASTER = {"interval=30, progress_timeout=120": "interval=1, progress_timeout=60"
 
 def test_every_step_shows_what_the_page_says(tmp_path: Path) -> None:
     here = tmp_path / "home/research-agent"
-    with shell(tmp_path) as reader, guide("run-bare-python.md", tmp_path, reader, FASTER) as (page, site):
-        try:
-            for title in list(page.left):
-                page.follow(title)
-        finally:
-            end_agent(here / "process-research-agent.json")
-        assert site.key not in page.seen
+    try:
+        with followed("run-bare-python.md", tmp_path, FASTER) as (page, site):
+            assert site.running.key not in page.seen
+    finally:
+        end_agent(here / "process-research-agent.json")
     assert (here / "agent.env").stat().st_mode & 0o777 == 0o600
 
 

@@ -1,0 +1,116 @@
+"""docs/run-with-systemd.md, followed, on a real systemd.
+
+A user manager stands for the system's: `systemctl` asks it whether `--user` is given or not, the system's units are in
+the folder of the user's, and so is the state. `sudo` is nothing but the command after it: everybody is root here. The
+reader and the units see folders of their own at /etc, /opt and at home, and nothing of this machine's changes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.services.guides import Guide, followed
+from tests.services.site import Site
+from tests.services.systemd import UserManager, units
+
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("systemd")]
+PROGRAMS = {
+    "sudo": 'exec env "$@"',
+    "systemctl": 'exec /usr/bin/systemctl --user "$@"',
+    # The journal holds what is of the system and what is of users in one.
+    "journalctl": 'for w; do shift; [ "$w" = --user ] || set -- "$@" "$w"; done; exec /usr/bin/journalctl "$@"',
+    "loginctl": '[ "$*" = enable-linger ]',
+}
+# Python itself stays where it is, also below the home folder, which then everybody can read.
+WORLD = """
+mount -t tmpfs -o mode=755 tmpfs /opt
+mkdir /opt/python /opt/etc
+mount --bind {python} /opt/python
+cp -a /etc/. /opt/etc
+mount --bind /opt/etc /etc
+mkdir -p /etc/systemd/system
+mount --bind {units} /etc/systemd/system
+mount -t tmpfs -o mode=755 tmpfs {home}
+[ -e {python} ] || {{ mkdir -p {python}; mount --bind /opt/python {python}; }}
+umount /opt/python
+ln -s {config} {home}/.config
+"""
+# The manager's socket is below /tmp here, and an agent of its own user has a /tmp of its own.
+SOCKET = "[Service]\nBindPaths={run}\n"
+BACK = "umount -lR {home} /etc /opt"
+FASTER = {"RestartSec=5": "RestartSec=0.2", "WatchdogSec=2min": "WatchdogSec=3"}
+UNITS = ("research-agent.service", "notes-agent.service", "clevagent-runner.service")
+
+
+@contextmanager
+def world(manager: UserManager) -> Iterator[dict[str, str]]:
+    """What a reader's shell has in its environment, with a machine of its own around it."""
+    home, programs = str(Path.home()), manager.folder / "programs"
+    places = {
+        "python": sys.base_prefix,
+        "units": units(manager.folder),
+        "config": manager.folder / "config",
+        "home": home,
+    }
+    # As with the system's manager, an agent of another user can say that it is ready.
+    for path, mode in (("", 0o711), ("run", 0o711), ("run/systemd/notify", 0o777)):
+        (manager.folder / path).chmod(mode)
+    programs.mkdir()
+    dropped = units(manager.folder) / "research-agent.service.d/socket.conf"
+    dropped.parent.mkdir()
+    dropped.write_text(SOCKET.format(run=manager.folder / "run"))
+    for name, script in PROGRAMS.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{sys.base_prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    env = {"PATH": path, "STATE_DIRECTORY": f"{manager.folder}/config/clevagent"}
+    inside(manager, WORLD.format(**places))
+    manager.systemctl("set-environment", *(f"{name}={value}" for name, value in env.items()))
+    try:
+        yield {**env, **manager.env, "HOME": home}
+    finally:
+        manager.systemctl("unset-environment", *env)
+        for unit in UNITS:
+            manager.systemctl("disable", unit)
+            manager.remove(unit)
+        inside(manager, BACK.format(home=home))
+
+
+def inside(manager: UserManager, script: str) -> str:
+    done = subprocess.run([*manager.inside, "sh", "-ec", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def after(manager: UserManager, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guide, Site]]:
+    folder = tmp_path_factory.mktemp("guide")
+    with (
+        world(manager) as env,
+        followed("run-with-systemd.md", folder, FASTER, *manager.inside, **env) as (page, here),
+    ):
+        yield page, here
+
+
+def test_every_step_shows_what_the_page_says(after: tuple[Guide, Site]) -> None:
+    assert after[0].left == {}
+
+
+def test_the_hang_is_one_incident_that_is_over(after: tuple[Guide, Site]) -> None:
+    (incident,) = after[1].incidents("research-agent")
+    assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
+
+
+def test_the_key_is_where_only_its_owner_can_read_it(after: tuple[Guide, Site], manager: UserManager) -> None:
+    page, here = after
+    script = f"grep -rlZ {here.running.key} /etc ~/.config/ ~/notes-agent | xargs -0 stat -c '%a %n'"
+    found = inside(manager, script).splitlines()
+    assert {line.split("/")[-1] for line in found} == {"agent.env", "clevagent-runner.env"}
+    assert {line.split()[0] for line in found} == {"600"}
+    assert here.running.key not in page.seen
