@@ -135,9 +135,12 @@ class Beat(msgspec.Struct):
         kept = {
             "message": self.message,
             "calls": self.tool_call_log or None,
+            "counter": self.tool_calls if self.tool_call_log else None,
+            "prompts": self.prompt_hashes if self.message or self.tokens or self.calls else None,
             "usage": self.usage or None,
             "custom": self.custom_data,
             "labels": self.labels or None,
+            "waiting": self.waiting if isinstance(self.waiting, Waiting) else None,
             "evidence": self.evidence or None,
             "seq": self.seq,
             "sent_at": self.sent_at,

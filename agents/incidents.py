@@ -13,7 +13,7 @@ from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
-from agents.rules import cost
+from agents.rules import cost, loop
 from agents.rules.base import Finding, spoken
 from teams.errors import ApiError
 from teams.services import audit
@@ -325,7 +325,7 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
     elif signal.kind == "stalled":
         state.last_progress_at = now
     elif signal.kind == "loop":
-        memory.rules.pop("loop", None)
+        memory.rules["loop"] = loop.dismissed(memory.rules.get("loop", {}))
     elif signal.kind == "cost":
         memory.rules["cost"] = {"dismissed": cost.seal(signal.evidence, signal.severity)}
     memory.save(update_fields=["rules", "read_to"])

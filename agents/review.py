@@ -44,6 +44,8 @@ GROWS_OLDER: Final = ("missed_heartbeat", "stalled")
 REWORDED_EVERY: Final = timedelta(minutes=1)
 # A restart that cannot be had for now, as when its runner is away, is asked for again.
 ASKED_AGAIN: Final = timedelta(minutes=1)
+# Labels that name what an agent is at: another value is another piece of work.
+RUN_LABELS: Final = ("run", "run_id", "task", "task_id", "session_id", "conversation_id", "thread_id")
 # Told although the agent said goodbye right after it: it happened.
 TOLD_OF_STOPPED: Final = ("crash", "error")
 
@@ -140,12 +142,22 @@ def _seen(beat: Heartbeat) -> BeatSeen:
         beat.status,
         content.get("message") or "",
         content.get("custom") or "",
-        calls[-beat.tool_calls :] if beat.tool_calls else calls,
+        calls,
         beat.tokens,
         beat.cost,
         content.get("note") or "",
         content.get("evidence") or {},
+        waiting=(content.get("waiting") or {}).get("for", ""),
+        counter=content.get("counter") if calls else beat.tool_calls or None,
+        iteration=beat.iteration,
+        run=_run(content.get("labels") or {}),
+        prompts=content.get("prompts") or (),
     )
+
+
+def _run(labels: dict[str, str]) -> str:
+    """Which run, task or talk an agent says it is at."""
+    return " ".join(f"{name}={labels[name]}" for name in RUN_LABELS if name in labels)
 
 
 def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:

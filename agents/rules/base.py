@@ -38,7 +38,9 @@ class BeatSeen:
     """A heartbeat since the last review. `calls` are the tool calls it reported, in order.
 
     `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
-    `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw.
+    `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw, `waiting` what
+    the agent said it waits for from then on. `counter` is the client's own count of new calls, None where it sent
+    none; `run` is the run or task that its labels name.
     """
 
     received_at: datetime
@@ -50,6 +52,11 @@ class BeatSeen:
     cost: int = 0
     note: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    waiting: str = ""
+    counter: int | None = None
+    iteration: int | None = None
+    run: str = ""
+    prompts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

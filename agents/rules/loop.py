@@ -1,78 +1,156 @@
-"""The same tool called with the same arguments, and the same result where it is reported, again and again."""
+"""The same again and again: calls, cycles of calls, failures or words that bring nothing new.
+
+`agents/loops/` holds the detector: keys, symbols, what repeats, and what that means. Its numbers stand in
+`agents/loops/verdict.py` with their sources. Thresholds: `repeats`, equal laps from which on it is a loop;
+`budget:TOOL`, the same for one tool; `poller:TOOL`, true or false: whether asking the same again is what it is for.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from agents.fold import STARTED
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, since, spoken
+from agents.loops import patterns, reading, verdict
+from agents.loops.state import Shown, State
+from agents.loops.symbols import RESULT, SAID
+from agents.loops.verdict import INFO, Verdict
+from agents.rules.base import BeatSeen, Facts, Finding, since, spoken
 from agents.rules.cost import dollars
 
 KIND = "loop"
 LABEL = "Loop"
-# Five equal calls in a row: on recorded runs 0.1 % of the good ones are alarmed and 59 of 75 real loops found.
-REPEATS = 5
-LEAST = 2
-# Asking the same again is what a poller is for.
-POLLER = re.compile(r"poll|wait|sleep|status|progress|watch|health|read_output|heartbeat", re.IGNORECASE)
+# Nothing of it came for so long, seconds and laps: it is over although nothing else came either.
+QUIET: Final = 600.0
+QUIET_LAPS: Final = 3
+CALL_LONGEST: Final = 200
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Count the last call's repetitions; tokens and money are those of the beats since the second of them.
-
-    A new process begins anew: the loop of the one before it, which may have ended for it, is not its own.
-    """
-    state = dict(memory)
-    for beat in beats:
-        if beat.note == STARTED:
-            state = {}
-        for call in beat.calls:
-            state = _count(state, call, beat.received_at)
-        if beat.calls and state.get("count", 0) > 1:
-            state["tokens"] += beat.tokens
-            state["cost"] += beat.cost
-    return state
-
-
-def _count(state: dict[str, Any], call: Mapping[str, Any], at: datetime) -> dict[str, Any]:
-    name, args = call.get("name", ""), call.get("args") or ""
-    key = [name, call.get("args_hash") or args, call.get("result_hash")]
-    if state.get("key") == key:
-        return {**state, "count": state["count"] + 1, "last": at.isoformat()}
-    return {
-        "key": key,
-        "args": args,
-        "count": 1,
-        "first": at.isoformat(),
-        "last": at.isoformat(),
-        "tokens": 0,
-        "cost": 0,
-    }
+    """Take new heartbeats in. A new process, another run or task and a person's turn begin anew."""
+    return reading.read(State.of(memory), beats).as_json()
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning from five equal calls in a row on; any other call ends it. Pollers are left alone."""
-    count = facts.memory.get("count", 0)
-    if facts.is_stopped or count < max(LEAST, int(facts.thresholds.get("repeats", REPEATS))):
+    """A warning, or critical when it went on for twice as long and cost much; over after 8 other symbols or silence."""
+    found = standing(facts.memory, facts.thresholds)
+    if facts.is_stopped or found is None or found.severity == INFO:
         return None
-    name, memory = facts.memory["key"][0], facts.memory
-    if POLLER.search(name):
-        return None
-    first, last = datetime.fromisoformat(memory["first"]), datetime.fromisoformat(memory["last"])
-    money = f", {dollars(memory['cost'])} so far" if memory["cost"] else ""
-    call = f"{name}({memory['args']})" if memory["args"] else name
-    reason = f"`{call[:200]}` called {count} times in a row in {spoken(since(first, last))}{money}"
+    evidence = found.evidence
+    quiet = max(QUIET, QUIET_LAPS * evidence["lap_gap"])
+    return None if since(datetime.fromisoformat(evidence["last_at"]), facts.now) > quiet else found
+
+
+def standing(memory: Mapping[str, Any], thresholds: Mapping[str, Any]) -> Finding | None:
+    """What repeats just now, also what is no alarm (severity `info`): polling, schedules, back-off."""
+    found = verdict.worst(State.of(memory), thresholds)
+    return _finding(found) if found else None
+
+
+def step(
+    memory: Mapping[str, Any], beat: BeatSeen, thresholds: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[Finding]]:
+    """One heartbeat: what is remembered after it, and what goes on in it. For replays of recorded runs."""
+    before = State.of(memory).now
+    state = reading.read(State.of(memory), [beat])
+    judged = [verdict.judge(one, state, thresholds or {}) for one in state.found.values() if one.last.at > before.at]
+    return state.as_json(), [_finding(one) for one in judged if one is not None]
+
+
+def dismissed(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """What is remembered after a person ended it by hand: what was repeated until then counts no more."""
+    return State.of(memory).fresh().as_json()
+
+
+def _finding(found: Verdict) -> Finding:
+    pattern = found.pattern
+    started = datetime.fromtimestamp(pattern.start.at, UTC)
     evidence = {
-        "tool": name,
-        "args": memory["args"],
-        "count": count,
-        "first_at": memory["first"],
-        "last_at": memory["last"],
-        "tokens": memory["tokens"],
-        "cost_usd": memory["cost"] / 1_000_000,
-        "same_result": True if memory["key"][2] is not None else None,  # unknown where results are not reported
+        "pattern": _name_of(found),
+        "tools": [call.name for call in pattern.calls if call.name],
+        "args": pattern.calls[-1].args,
+        "period": pattern.period,
+        "laps": pattern.laps,
+        "count": pattern.count,
+        "exact": found.exact,
+        "same_result": _same_result(found),
+        "first_at": started.isoformat(),
+        "last_at": datetime.fromtimestamp(pattern.last.at, UTC).isoformat(),
+        "seconds": round(pattern.seconds, 1),
+        "lap_gap": pattern.lap,
+        "tokens": pattern.tokens,
+        "cost_usd": pattern.cost / 1_000_000,
+        "needed": found.needed,
+        "silence": _silence(found),
     }
-    return Finding(KIND, WARNING, reason, first, evidence)
+    return Finding(KIND, found.severity, _reason(found), started, evidence)
+
+
+def _name_of(found: Verdict) -> str:
+    if found.pattern.every & SAID:
+        return "words"
+    return found.waits or found.pattern.kind
+
+
+def _same_result(found: Verdict) -> bool | None:
+    """None where results are not reported."""
+    if not found.pattern.every & RESULT:
+        return None
+    return found.pattern.kind != patterns.STUBBORN
+
+
+def _reason(found: Verdict) -> str:
+    pattern = found.pattern
+    spent = dollars(pattern.cost) if pattern.cost else f"{pattern.tokens:,} tokens" if pattern.tokens else ""
+    money = f", {spent} so far" if spent else ""
+    note = f" ({found.waits})" if found.waits else ""
+    return f"{_what(found)} in {spoken(pattern.seconds)}{money}{note}"
+
+
+def _what(found: Verdict) -> str:
+    pattern, call = found.pattern, found.pattern.calls[-1]
+    if pattern.every & SAID:
+        return f"Said {pattern.laps} times without doing anything: “{call.args[:CALL_LONGEST]}”"
+    if pattern.kind == patterns.THRASH:
+        return _thrashing(found, call)
+    if pattern.kind == patterns.STALE:
+        return f"{pattern.count} calls in a row that were all made before, {_steps(pattern.calls)} among them,"
+    if pattern.kind == patterns.CYCLE and pattern.period > 1:
+        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_alike(found)}"
+    row = " in a row" if pattern.kind != patterns.OFTEN and pattern.count == pattern.laps else ""
+    return f"{_said(call)} called {pattern.count} times{_alike(found) or row}"
+
+
+def _thrashing(found: Verdict, call: Shown) -> str:
+    pattern = found.pattern
+    if pattern.exact >= verdict.ERRORS_NEEDED:
+        return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
+    if pattern.laps >= verdict.FAILS_NEEDED:
+        return f"`{call.name}` failed {pattern.laps} times in a row"
+    return f"`{call.name}` called {pattern.count} times in a row, while the agent speaks of trouble,"
+
+
+def _alike(found: Verdict) -> str:
+    """What is the same about the calls, as far as that is worth saying."""
+    if found.pattern.kind == patterns.STUBBORN:
+        return ", whatever it returned,"
+    result = " with the same result" if _same_result(found) else ""
+    return result if found.exact else f" with nearly the same arguments{' and' + result[5:] if result else ''}"
+
+
+def _said(call: Shown) -> str:
+    return f"`{call.name}({call.args})`"[:CALL_LONGEST] if call.args else f"`{call.name}`"
+
+
+def _steps(calls: Sequence[Shown]) -> str:
+    return " → ".join(f"`{call.name}`" if call.name else "words" for call in calls)
+
+
+def _silence(found: Verdict) -> str:
+    """What a person sets if it is meant to be like this."""
+    names = [call.name for call in found.pattern.calls if call.name]
+    if not names:
+        return f'{{"loop": {{"repeats": {2 * found.pattern.laps}}}}}'
+    if found.waits == "polling":
+        return f'{{"loop": {{"budget:{names[-1]}": {2 * found.pattern.laps}}}}}'
+    return f'{{"loop": {{"poller:{names[-1]}": true}}}}, or a higher "budget:{names[-1]}"'

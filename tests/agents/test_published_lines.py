@@ -242,7 +242,8 @@ def test_a_standing_warning_is_given_once(world: World, cause: Any, warning: str
 def test_a_warning_is_given_again_with_fresh_evidence(world: World) -> None:
     looping(world)
     assert world.beat(2).warning == "loop_detected"
-    world.beat(3, tool_calls=1, tool_call_log=[{"name": "write_report"}])
+    others = [{"name": "write_report", "args": f"part={number}"} for number in range(8)]
+    world.beat(3, tool_calls=8, tool_call_log=others)
     world.look(4)
     assert world.beat(5).warning is None
     looping(world, 6)

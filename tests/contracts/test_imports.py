@@ -15,6 +15,7 @@ PURE = [
     *(ROOT / "agents" / name for name in ("beat.py", "clocks.py", "restart.py", "fold.py", "wording.py")),
     *(ROOT / "alerts" / name for name in ("routing.py", "retry.py")),
     *sorted((ROOT / "agents" / "rules").glob("*.py")),
+    *sorted((ROOT / "agents" / "loops").glob("*.py")),
 ]
 IMPURE_IMPORTS = {
     "django",
