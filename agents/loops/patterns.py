@@ -158,6 +158,7 @@ def _stale(state: State, sample: Shown) -> Pattern | None:
     pattern = _pattern(STALE, rows, shown, state.stale // distinct + 1, rows[0].mark)
     pattern.period, pattern.members = distinct, []
     pattern.count = pattern.exact = state.stale
+    pattern.some |= _trouble(state)
     _pace(pattern, pattern.seconds * distinct / len(rows), rows[0].mark)
     return pattern
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agents.loops.patterns import CYCLE, OFTEN, STALE, STUBBORN
-from agents.loops.state import Pattern, State
+from agents.loops.state import Pattern, Shown, State
 from agents.loops.symbols import CUT, HASHED, HIDDEN, READS, RESULT, SAID, TROUBLED, UNKNOWN, WAITS
 
 INFO, WARNING, CRITICAL = "info", "warning", "critical"
@@ -25,15 +26,20 @@ HIDDEN_MORE: Final = 1
 # Names alone: their arguments may differ each time. Words of an agent that never reported a call may be a status line.
 NAMES_ONLY: Final = 12
 WORDS_ONLY: Final = 8
-# One call so often among the last 20 symbols, where it is three of five; every second is editing and testing.
-OFTEN_NEEDED, OFTEN_NEEDED_CUT = 10, 15
-STALE_NEEDED: Final = 10
+# One call so often among the last 20 symbols, where it is three of five (every second is editing and testing); and
+# where each returned the same.
+OFTEN_NEEDED, OFTEN_NEEDED_RESULT, OFTEN_NEEDED_CUT = 9, 8, 13
+# Symbols in a row that are nothing new; where that is certain and the agent says that something is wrong.
+STALE_NEEDED, STALE_TROUBLED = 10, 8
 # Equal calls in a row with ever other results; and while the agent says that something is wrong.
 STUBBORN_NEEDED, STUBBORN_TROUBLED = 8, 5
 TOOL_NEEDED, FAILS_NEEDED, ERRORS_NEEDED = 10, 6, 5
-# A poller whose result stays the same; one whose result is not known, after laps and seconds.
+# Polls whose result stays the same while they burn, or come faster than anything changes that is worth waiting for;
+# else laps and seconds.
 POLLS_UNCHANGED: Final = 12
+FAST_POLL: Final = 15.0
 POLLS, POLL_SECONDS = 40, 1_200.0
+SLEEPS: Final = re.compile(r"\W*(?:sleep|wait)", re.IGNORECASE)
 # A slow lap that burns little is a schedule: seconds, tokens a minute.
 SCHEDULE_LAP, SCHEDULE_BURN = 60.0, 6_000
 # Critical from twice the laps and so much spent since the onset: tokens, micro-dollars.
@@ -91,13 +97,13 @@ def _needed(pattern: Pattern, state: State, thresholds: Mapping[str, Any], budge
     if pattern.kind == CYCLE:
         return _needed_of_cycle(pattern, state, least)
     if pattern.kind == OFTEN:
-        needed = max(least, OFTEN_NEEDED_CUT if pattern.some & CUT else OFTEN_NEEDED)
+        needed = max(least, _often(pattern))
         return (needed if pattern.laps >= needed else None), pattern.exact >= needed
     if pattern.kind == STUBBORN:
         needed = max(least, STUBBORN_TROUBLED if pattern.some & TROUBLED else STUBBORN_NEEDED)
         return (needed if pattern.laps >= needed and not pattern.every & READS else None), True
     if pattern.kind == STALE:
-        needed = max(least * pattern.period, STALE_NEEDED + (CUT_ALL_MORE if pattern.some & CUT else 0))
+        needed = max(least * pattern.period, _stale(pattern))
         return (needed if pattern.count >= needed else None), True
     return _needed_of_thrash(pattern, least), False
 
@@ -120,6 +126,18 @@ def _laps(pattern: Pattern, state: State) -> int:
     if pattern.every & CUT:
         return laps + (CUT_SOME_MORE if pattern.some & TROUBLED else CUT_ALL_MORE)
     return laps + (CUT_SOME_MORE if pattern.some & (CUT | UNKNOWN) else 0)
+
+
+def _often(pattern: Pattern) -> int:
+    if pattern.some & CUT:
+        return OFTEN_NEEDED_CUT
+    return OFTEN_NEEDED_RESULT if pattern.every & RESULT else OFTEN_NEEDED
+
+
+def _stale(pattern: Pattern) -> int:
+    if pattern.every & HASHED and pattern.some & TROUBLED:
+        return STALE_TROUBLED
+    return STALE_NEEDED + (CUT_ALL_MORE if pattern.some & CUT else 0)
 
 
 def _needed_of_thrash(pattern: Pattern, least: int) -> int | None:
@@ -158,8 +176,19 @@ def _judge_waiting(pattern: Pattern, waits: str) -> Verdict | None:
     """Told on pages only, unless a poller goes on for very long or hears the same again and again."""
     if pattern.laps < ONE:
         return None
-    unchanged = pattern.every & RESULT and pattern.kind == CYCLE and pattern.exact >= POLLS_UNCHANGED
+    unchanged = _is_unchanged(pattern)
     endless = pattern.laps >= POLLS and pattern.seconds >= POLL_SECONDS
     told = waits == "polling" and (unchanged or endless)
     needed = POLLS_UNCHANGED if unchanged else POLLS
     return Verdict(pattern, WARNING if told else INFO, needed, pattern.exact >= pattern.laps, waits)
+
+
+def _is_unchanged(pattern: Pattern) -> bool:
+    """Whether polls that cost something, or that hurry, heard the same again and again."""
+    polls = pattern.exact * max(1, sum(not _sleeps(call) for call in pattern.calls))
+    hurries = pattern.burn >= SCHEDULE_BURN or pattern.lap < FAST_POLL * len(pattern.calls)
+    return bool(pattern.every & RESULT) and pattern.kind == CYCLE and polls >= POLLS_UNCHANGED and hurries
+
+
+def _sleeps(call: Shown) -> bool:
+    return bool(SLEEPS.search(call.name) or SLEEPS.match(call.args))
