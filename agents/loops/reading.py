@@ -23,9 +23,10 @@ PERSON = re.compile(r"approv|human|person|user|input|answer|reply|review|confirm
 def read(state: State, beats: Sequence[BeatSeen]) -> State:
     """The state after some more heartbeats. A new process, run or task, and a person's turn, begin anew."""
     for beat in beats:
-        if beat.note == STARTED or (beat.run and beat.run != state.run) or PERSON.search(beat.waiting):
+        run = keys.digest(beat.run) if beat.run else state.run
+        if beat.note == STARTED or run != state.run or PERSON.search(beat.waiting):
             state = state.fresh()
-        state.run = beat.run or state.run
+        state.run = run
         _read_one(state, beat)
     return state
 

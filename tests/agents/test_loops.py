@@ -1,0 +1,107 @@
+"""Loops on their way from the wire to the incident and to the client's next answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agents import incidents
+from agents.models import Agent, AgentMemory
+from agents.rules import loop
+from tests.agents.conftest import T0, World
+
+SEARCH = {"name": "search_docs", "args": "query=release notes"}
+STATUS = {"name": "get_status", "args": "job=1"}
+
+
+def call_often(world: World, call: dict[str, Any], count: int, start: int = 0, **fields: Any) -> None:
+    for at in range(start, start + count):
+        world.beat(at, tool_calls=1, tool_call_log=[call], **fields)
+
+
+def test_within_two_seconds_the_next_answer_carries_the_warning_and_the_reason(world: World) -> None:
+    call_often(world, {**SEARCH, "result_hash": "r"}, 4)
+    world.look(4)
+    answer = world.beat(5)
+    assert answer.warning == "loop_detected"
+    assert answer.reason == "`search_docs(query=release notes)` called 4 times with the same result in 3 seconds"
+    assert world.beat(6).warning is None
+
+
+def test_a_poller_opens_nothing_and_is_remembered_for_its_page(world: World) -> None:
+    call_often(world, STATUS, 20)
+    world.look(21)
+    assert world.incidents() == []
+    standing = loop.standing(AgentMemory.objects.get().rules["loop"], {})
+    assert standing is not None
+    assert (standing.severity, standing.evidence["pattern"]) == ("info", "polling")
+
+
+@pytest.mark.parametrize(
+    ("given", "call", "kinds"),
+    [
+        ({"poller:search_docs": True}, SEARCH, []),
+        ({"poller:get_status": False}, STATUS, ["loop"]),
+        ({"budget:search_docs": 9}, SEARCH, []),
+        ({"repeats": 9}, SEARCH, []),
+        ({"off": True}, SEARCH, []),
+        ({}, SEARCH, ["loop"]),
+    ],
+)
+def test_thresholds_of_an_agent_count(world: World, given: dict[str, Any], call: dict[str, Any], kinds: Any) -> None:
+    world.beat(0)
+    Agent.objects.update(rules={"loop": given})
+    call_often(world, call, 8, 1)
+    world.look(10)
+    assert world.kinds() == kinds
+
+
+def test_changed_thresholds_count_at_once(world: World) -> None:
+    call_often(world, SEARCH, 8)
+    world.look(9)
+    assert world.kinds() == ["loop"]
+    Agent.objects.update(rules={"loop": {"poller:search_docs": True}})
+    world.beat(10)
+    world.look(11)
+    assert world.kinds() == []
+
+
+def test_a_log_that_is_sent_again_without_its_counter_holds_nothing_new(world: World) -> None:
+    world.beat(0, tool_calls=2, tool_call_log=[SEARCH] * 2)
+    for at in range(1, 10):
+        world.beat(at, tool_call_log=[SEARCH] * 2, tokens_used=5)
+    world.look(11)
+    assert world.incidents() == []
+
+
+@pytest.mark.parametrize("change", [{"labels": {"run_id": "2"}}, {"waiting": {"for": "approval"}}])
+def test_another_run_and_a_persons_turn_end_a_loop(world: World, change: dict[str, Any]) -> None:
+    call_often(world, SEARCH, 5)
+    world.look(6)
+    assert world.kinds() == ["loop"]
+    world.beat(7, **change)
+    world.look(8)
+    assert world.kinds() == []
+
+
+def test_noise_between_keeps_one_incident(world: World) -> None:
+    for at in range(0, 40, 4):
+        call_often(world, SEARCH, 3, at)
+        world.beat(at + 3, tool_calls=1, tool_call_log=[{"name": "note", "args": f"at={at}"}])
+        world.look(at + 3.5)
+    assert len(world.incidents()) == 1
+    assert world.events() == ["opened"]
+
+
+def test_a_dismissed_loop_comes_back_only_when_it_is_repeated_anew(world: World) -> None:
+    call_often(world, SEARCH, 6)
+    world.look(7)
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=8))
+    call_often(world, SEARCH, 3, 9)
+    world.look(13)
+    assert world.kinds() == []
+    call_often(world, SEARCH, 1, 14)
+    world.look(16)
+    assert world.kinds() == ["loop"]
