@@ -293,6 +293,7 @@ def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
         or hot.status not in ("ok", "paused")
         or beat.status in ("error", "shutdown")
         or bool(beat.tool_call_log)
+        or bool(beat.message and beat.tokens)
         or beat.waiting is not msgspec.UNSET
         or (limit is not None and bool(beat.cost) and hot.cost_today >= limit * BUDGET_NEAR)
     )

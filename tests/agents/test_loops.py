@@ -30,6 +30,15 @@ def test_within_two_seconds_the_next_answer_carries_the_warning_and_the_reason(w
     assert world.beat(6).warning is None
 
 
+def test_words_alone_are_looked_at_as_soon(world: World) -> None:
+    world.beat(0, tool_calls=1, tool_call_log=[SEARCH])
+    world.look(1)
+    for at in range(2, 6):
+        world.beat(at, message="I will now look into the failing import.", tokens_used=900, interval=60)
+    world.look(6)
+    assert world.beat(7).warning == "loop_detected"
+
+
 def test_a_poller_opens_nothing_and_is_remembered_for_its_page(world: World) -> None:
     call_often(world, STATUS, 20)
     world.look(21)
