@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
+from agents import rules
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
 from agents.rules import cost, loop
 from agents.rules.base import Finding, spoken
@@ -328,6 +329,8 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
         memory.rules["loop"] = loop.dismissed(memory.rules.get("loop", {}))
     elif signal.kind == "cost":
         memory.rules["cost"] = {"dismissed": cost.seal(signal.evidence, signal.severity)}
+    for habit in rules.HABITS:
+        memory.rules.pop(habit.KIND, None)
     memory.save(update_fields=["rules", "read_to"])
     state.check_at = now
     state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at"])

@@ -174,13 +174,14 @@ def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
 def _ask(case: Case, now: datetime) -> None:
     case.memory.rules = rules.read(case.memory.rules, case.beats)
     stopped = _has_ended(case, now)
-    for rule in rules.ALL:
+    for rule in (*rules.ALL, *rules.HABITS):
         if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
             continue
         thresholds = case.agent.rules.get(rule.KIND, {})
         finding = None if thresholds.get("off") else rule.check(_facts(case, rule.KIND, thresholds, now))
         if finding is not None:
             case.findings.append(finding)
+    case.findings = rules.one_of_each(case.findings)
     if not (stopped or case.agent.paused_at):
         found = {finding.kind for finding in case.findings}
         case.unproven = attempts.unproven(case.standing, found, case.state)

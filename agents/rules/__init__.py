@@ -3,8 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from agents.rules import cost, crash, error, loop, missed_heartbeat, outside, restart_failed, stalled
-from agents.rules.base import BeatSeen, Facts, Finding
+from agents.rules import (
+    call_rate,
+    cost,
+    crash,
+    error,
+    loop,
+    missed_heartbeat,
+    outside,
+    repeated_message,
+    repeated_prompts,
+    restart_failed,
+    stalled,
+    token_spike,
+)
+from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding
 
 
 class Rule(Protocol):
@@ -17,9 +30,27 @@ class Rule(Protocol):
 
 
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, loop)
-READERS: Final = {crash.KIND: crash.read, error.KIND: error.read, loop.KIND: loop.read, outside.KIND: outside.read}
+# The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
+HABITS: Final = (call_rate, repeated_message, repeated_prompts, token_spike)
+READERS: Final = {
+    crash.KIND: crash.read,
+    error.KIND: error.read,
+    loop.KIND: loop.read,
+    outside.KIND: outside.read,
+    **{rule.KIND: rule.read for rule in HABITS},
+}
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
     """What the rules remember of an agent, after some more heartbeats."""
     return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in READERS.items()}}
+
+
+def one_of_each(findings: Sequence[Finding]) -> list[Finding]:
+    """Of findings of one kind the worst, of equals the first: an agent has one signal of a kind."""
+    worst: dict[str, Finding] = {}
+    for finding in findings:
+        known = worst.get(finding.kind)
+        if known is None or SEVERITIES.index(finding.severity) > SEVERITIES.index(known.severity):
+            worst[finding.kind] = finding
+    return list(worst.values())

@@ -15,6 +15,7 @@ from agents.clocks import Clock
 
 WARNING = "warning"
 CRITICAL = "critical"
+SEVERITIES = (WARNING, CRITICAL)
 
 
 class Seen(Protocol):
