@@ -88,7 +88,7 @@ class Ledger:
                 self.closed.append(Page(self.tally, self.clock(), status))
             else:
                 self.closed[-1] = self.closed[-1].with_more(self.tally, status)
-            self.tally = Tally()
+            self.tally, self.has_news = Tally(), False
             self.wake()
 
     def spend(self, tokens: Any, cost_usd: Any) -> None:
@@ -134,15 +134,17 @@ class Ledger:
             self.wait, self.wait_changed = wait, True
             self._tell()
 
-    def take(self) -> Page:
-        """What was counted since the last page, for the sender."""
+    def take(self) -> list[Page]:
+        """For the sender: the pages that are ended, if there are any, else what was counted since the last one."""
         with self.lock:
+            if self.closed:
+                return self.take_closed()
             status, message = self.last_word
             if message:
                 self.tally.said.setdefault("message", message)
             page = Page(self.tally, self.clock(), status)
             self.tally, self.has_news = Tally(), False
-            return page
+            return [page]
 
     def take_closed(self) -> list[Page]:
         """The pages that are heartbeats of their own, oldest first."""

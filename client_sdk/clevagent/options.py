@@ -8,7 +8,6 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 from clevagent.log import log
@@ -39,7 +38,7 @@ class Options(NamedTuple):
     on_cost_exceeded: Reaction = "alert_only"
     stop_grace: float = 10.0
     send_args: bool = True
-    spool: Path | None = None
+    spool: str | os.PathLike[str] | None = None
 
 
 def read(
@@ -78,14 +77,14 @@ def read(
         on_loop=_reaction("on_loop", on_loop),
         on_cost_exceeded=_reaction("on_cost_exceeded", on_cost_exceeded),
         labels={clean(name, 50): clean(value, NAME_LONGEST) for name, value in (labels or {}).items()},
-        spool=Path(kept) if kept else None,
+        spool=kept or None,
         **plain,
     )
 
 
 def default_agent() -> str:
     """A name for an agent that was given none: the program's, at this host."""
-    program = Path(sys.argv[0] if sys.argv else "").stem or "python"
+    program = os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] or "python"  # noqa: PTH119, PTH122
     return f"{program}@{socket.gethostname()}"
 
 

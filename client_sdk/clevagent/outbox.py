@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from clevagent.tally import merged, sums_of
+from clevagent.transport import encode
 
 # Heartbeats kept apart while the server is away. Beyond it, neighbours are put together: their sums stay.
 KEPT_MOST = 240
@@ -26,11 +27,18 @@ class Sealed:
     Once tried it may have been stored, so it must stay as it is: only its `beat_id` tells the second copy.
     """
 
-    __slots__ = ("at", "fields", "progress", "reduced", "size", "tried", "wall")
+    __slots__ = ("_size", "at", "fields", "progress", "reduced", "tried", "wall")
 
-    def __init__(self, fields: dict[str, Any], at: float, wall: float, size: int = 0, *, tried: bool = False) -> None:
-        self.fields, self.at, self.wall, self.size, self.tried = fields, at, wall, size, tried
+    def __init__(self, fields: dict[str, Any], at: float, wall: float, *, tried: bool = False) -> None:
+        self.fields, self.at, self.wall, self.tried = fields, at, wall, tried
         self.reduced = self.progress = False
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """In bytes, measured when it is asked for: one heartbeat by itself is never too large."""
+        self._size = self._size or len(encode(self.fields))
+        return self._size
 
     @property
     def is_news(self) -> bool:
@@ -67,13 +75,15 @@ class Outbox:
         same_hour = [at for at in quiet if waiting[at].wall // 3600 == waiting[at + 1].wall // 3600]
         for first in (same_hour or quiet or untried)[:1]:
             older, newer = waiting[first], waiting[first + 1]
-            both = Sealed(merged(older.fields, newer.fields), newer.at, newer.wall, older.size + newer.size)
+            both = Sealed(merged(older.fields, newer.fields), newer.at, newer.wall)
             self._waiting = deque([*waiting[:first], both, *waiting[first + 2 :]])
 
     def next_ones(self, now: float) -> list[Sealed]:
         """What to send now, the oldest first: none while a wait lasts."""
         if now < self.next_try_at:
             return []
+        if len(self._waiting) == 1:
+            return list(self._waiting)
         taken: list[Sealed] = []
         size = 0
         for beat in self._waiting:

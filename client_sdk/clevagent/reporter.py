@@ -6,15 +6,17 @@ One step at a time, with the clock passed in, so that an hour can be tried in a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clevagent.ledger import Ledger, Page
 from clevagent.log import log, once
 from clevagent.options import Options
 from clevagent.outbox import Outbox, Sealed
 from clevagent.sealing import Sealer, wire
-from clevagent.spool import Spool
 from clevagent.transport import Answer, Unreachable
+
+if TYPE_CHECKING:
+    from clevagent.spool import Spool
 
 # Heartbeats of a busy agent are at least so far apart, in seconds; what comes in between is in the next one. A little
 # under a second, so that one who pings every second is not met a moment too early and then woken for twice.
@@ -31,6 +33,14 @@ class Asks(Protocol):
 
     def request(self, method: str, path: str, body: Any | None = None) -> Answer: ...
     def close(self) -> None: ...
+
+
+def _spool_of(options: Options, instance: str) -> Spool | None:
+    if options.spool is None:
+        return None
+    from clevagent.spool import Spool  # most agents have none
+
+    return Spool(options.spool, instance)
 
 
 class Reporter:
@@ -50,7 +60,7 @@ class Reporter:
         self._is_main = is_main
         self._sealer = Sealer(options)
         self.outbox = outbox or Outbox()
-        self.spool = Spool(options.spool, self._sealer.instance) if options.spool else None
+        self.spool = _spool_of(options, self._sealer.instance)
         self._adopted = self.spool is None
         self._sealed_at: float | None = None
         # An error is told at once, but an agent that has them all the time tells them together.
@@ -69,7 +79,7 @@ class Reporter:
             self._seal(self._ledger.take_closed(), now, wall)
             self._urgent_at = now + SPACING
         elif self._is_due(now):
-            self._seal([self._ledger.take()], now, wall)
+            self._seal(self._ledger.take(), now, wall)
         self._send(now)
         return self._next_look(now)
 
@@ -77,7 +87,7 @@ class Reporter:
         """Seal and send all there is now, whatever wait was going on."""
         self._seal(self._ledger.take_closed(), now, wall)
         if not self._ledger.is_quiet:
-            self._seal([self._ledger.take()], now, wall)
+            self._seal(self._ledger.take(), now, wall)
         self.outbox.next_try_at = 0.0
         while self.outbox and self._send(now):
             pass
@@ -108,7 +118,7 @@ class Reporter:
         self._adopted = True
         for fields in self.spool.adopt():
             # It may have been stored before its process ended: it stays as it is.
-            self.outbox.add(Sealed(fields, now, wall, len(str(fields)), tried=True))
+            self.outbox.add(Sealed(fields, now, wall, tried=True))
 
     def _is_due(self, now: float) -> bool:
         return now >= self._due_at() or (self._ledger.has_news and now >= self._news_at())

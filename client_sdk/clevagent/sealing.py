@@ -13,7 +13,6 @@ from clevagent.log import once
 from clevagent.options import NAME_LONGEST, Options
 from clevagent.outbox import Sealed
 from clevagent.redact import clean
-from clevagent.transport import encode
 from clevagent.version import AGENT
 
 # What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
@@ -45,7 +44,6 @@ class Sealer:
         sealed.progress = page.tally.progress
         if "waiting" in fields:  # a null says that the wait is over
             sealed.fields["waiting"] = fields["waiting"]
-        sealed.size = len(encode(sealed.fields))
         return sealed
 
     def _who(self, status: str, made: float) -> dict[str, Any]:

@@ -28,8 +28,8 @@ STALE_MOST = 500
 class Spool:
     """Kept by the sending thread only. What cannot be written is said once; the heartbeat is sent all the same."""
 
-    def __init__(self, path: Path, instance: str) -> None:
-        self._base = path
+    def __init__(self, path: str | os.PathLike[str], instance: str) -> None:
+        self._base = path = Path(path)
         self.path = path.with_name(f"{path.name}.{instance}")
         self._file: int | None = None
         self._stale = 0

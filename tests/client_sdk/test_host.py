@@ -265,6 +265,7 @@ def test_a_daemon_that_forked_away_from_its_parent_is_the_agent(program: Program
         process.wait(10)
         server.wait_for(lambda: "shutdown" in statuses(server))
     assert "a daemon now" in [beat.get("message") for beat in server.beats]
+    assert statuses(server).count("shutdown") == 1
 
 
 def test_many_threads_report_together_and_every_cent_arrives(program: Program, server: FakeServer) -> None:

@@ -10,7 +10,7 @@ from clevagent.outbox import TOGETHER_MOST, WAIT_LONGEST, Outbox, Sealed
 
 def beat(place: int, *, wall: float | None = None, **fields: Any) -> Sealed:
     made = float(place) if wall is None else wall
-    return Sealed({"beat_id": str(place), "tokens_used": 1, **fields}, float(place), made, size=100)
+    return Sealed({"beat_id": str(place), "tokens_used": 1, **fields}, float(place), made)
 
 
 def filled(count: int, most: int, **fields: Any) -> Outbox:
@@ -72,7 +72,7 @@ def test_one_request_holds_a_hundred_at_most_and_not_too_many_bytes() -> None:
     assert len(filled(150, 200).next_ones(0)) == TOGETHER_MOST
     outbox = filled(5, 10)
     for found in outbox:
-        found.size = 400_000
+        found.fields["message"] = "x" * 400_000
     assert len(outbox.next_ones(0)) == 1
 
 
