@@ -78,6 +78,8 @@ def said(name: str, value: Any, zone: tzinfo) -> str:
     """One value of evidence: its name tells whether it is a time (`_at`), money (`_usd`) or seconds (`_gap`)."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(str(part) for part in value)
     if isinstance(value, str) and (name.endswith("_at") or name == "deadline"):
         return _moment(value, zone)
     if not isinstance(value, int | float):

@@ -75,3 +75,10 @@ def test_evidence_is_said_by_its_names() -> None:
         ("Count", "1,220"),
         ("Same result", "yes"),
     ]
+
+
+def test_lists_in_evidence_are_said_as_such() -> None:
+    assert wording.rows({"tools": ["search", "edit"], "lap_gap": 8.0}, UTC) == [
+        ("Tools", "search, edit"),
+        ("Lap gap", "8 s"),
+    ]
