@@ -179,7 +179,8 @@ def test_a_server_in_trouble_costs_the_agent_two_seconds_at_its_end_and_nothing_
 def test_stop_ends_the_program_as_ctrl_c_would_also_out_of_a_sleep(
     program: Program, server: FakeServer, background: bool
 ) -> None:
-    server.answer = {"warning": "loop_detected", "reason": "the same search 14 times", "incident": {"id": 1}}
+    verdict = {"warning": "loop_detected", "reason": "the same search 14 times", "incident": {"id": 1}}
+    server.on_beat = lambda beat: verdict if beat.get("message") == "ready" else None
     loop = "for _ in range(600): time.sleep(0.05)" if background else "time.sleep(30)"
     code = f"""
         import signal, time, clevagent
@@ -187,6 +188,7 @@ def test_stop_ends_the_program_as_ctrl_c_would_also_out_of_a_sleep(
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         clevagent.init(on_loop="stop")
         try:
+            clevagent.ping(message="ready")
             {loop}
         except KeyboardInterrupt:
             print("interrupted")
@@ -199,12 +201,14 @@ def test_stop_ends_the_program_as_ctrl_c_would_also_out_of_a_sleep(
 
 
 def test_force_stop_waits_for_the_grace_and_then_ends_it_hard(program: Program, server: FakeServer) -> None:
-    server.answer = {"warning": "cost_exceeded", "reason": "$30 of $25", "incident": {"id": 1}}
+    verdict = {"warning": "cost_exceeded", "reason": "$30 of $25", "incident": {"id": 1}}
+    server.on_beat = lambda beat: verdict if beat.get("message") == "ready" else None
     code = """
         import time, clevagent
         clevagent.init(on_cost_exceeded="force_stop", stop_grace=0.5)
         while True:
             try:
+                clevagent.ping(message="ready")
                 time.sleep(60)
             except KeyboardInterrupt:
                 print("interrupted", flush=True)
