@@ -17,10 +17,8 @@ SMALLEST_GRACE: Final = 5.0
 LEARNED_SMALLEST: Final = 30.0
 # Beats needed before a learned rhythm may be shorter than the default.
 LEARNED_AFTER: Final = 6
-PROGRESS_FACTOR: Final = 5.0
 PROGRESS_SMALLEST: Final = 300.0
 PROGRESS_UNLEARNED: Final = 1800.0
-PROGRESS_LEARNED_AFTER: Final = 4
 # After an outage of ours a client gets this long to report again, or one interval if that is shorter.
 SETTLE_LONGEST: Final = 60.0
 SETTLE_EXTRA: Final = 5.0
@@ -54,8 +52,8 @@ class Rhythm(Protocol):
     last_beat_at: datetime | None
     last_progress_at: datetime | None
     usual_gap: float | None
-    progress_count: int
-    usual_progress_gap: float | None
+    learned_progress_timeout: float | None
+    quiet_until: datetime | None
     declared_interval: float | None
     declared_progress_timeout: float | None
     waiting_until: datetime | None
@@ -79,12 +77,12 @@ def grace(settings: Settings, every: float) -> float:
 
 
 def progress_timeout(settings: Settings, rhythm: Rhythm) -> float:
-    """Seconds without progress: set, else declared, else 5 usual gaps (at least 5 minutes), else 30 minutes."""
-    if settings.progress_timeout or rhythm.declared_progress_timeout:
-        return settings.progress_timeout or rhythm.declared_progress_timeout or 0
-    if rhythm.usual_progress_gap is None or rhythm.progress_count < PROGRESS_LEARNED_AFTER:
-        return PROGRESS_UNLEARNED
-    return max(PROGRESS_SMALLEST, PROGRESS_FACTOR * rhythm.usual_progress_gap)
+    """Seconds without progress: set, else declared, else learned (see `rules/rhythm.py`), else 30 minutes."""
+    return _progress_given(settings, rhythm) or rhythm.learned_progress_timeout or PROGRESS_UNLEARNED
+
+
+def _progress_given(settings: Settings, rhythm: Rhythm) -> float | None:
+    return settings.progress_timeout or rhythm.declared_progress_timeout
 
 
 def learn(usual: float | None, gap: float, smallest: float) -> float:
@@ -113,12 +111,18 @@ def alive(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> C
 
 
 def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> Clock | None:
-    """The clock that only progress resets; None for an agent that never showed any. A declared wait stops it."""
+    """The clock that only progress resets; None for an agent that never showed any. A declared wait stops it.
+
+    Where nobody gave a timeout, a start and the nights that the agent is known for stop it, too.
+    """
     if rhythm.last_progress_at is None:
         return None
     timeout = progress_timeout(settings, rhythm)
     since = _latest(rhythm.last_progress_at, rhythm.waiting_until, settings.resumed_at)
-    return _moved(since + timedelta(seconds=timeout), 0, since, timeout, outages)
+    due = since + timedelta(seconds=timeout)
+    if not _progress_given(settings, rhythm):
+        due = _latest(due, rhythm.quiet_until)
+    return _moved(due, 0, since, timeout, outages)
 
 
 def _latest(first: datetime, *others: datetime | None) -> datetime:

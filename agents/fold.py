@@ -40,8 +40,7 @@ class Hot(msgspec.Struct):
     last_beat_at: datetime | None
     last_progress_at: datetime | None
     usual_gap: float | None
-    progress_count: int
-    usual_progress_gap: float | None
+    quiet_until: datetime | None
     declared_interval: float | None
     declared_progress_timeout: float | None
     waiting_for: str
@@ -70,6 +69,7 @@ class Hot(msgspec.Struct):
     restart_target: str
     warned: str
     # Read only here: the review writes them.
+    learned_progress_timeout: float | None
     status: str
     incident_id: int | None
     incident_kind: str
@@ -274,10 +274,7 @@ def _mark_alive(hot: Hot, at: datetime) -> None:
 
 def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> None:
     if progress:
-        if hot.last_progress_at is not None and at > hot.last_progress_at:
-            gap = (at - hot.last_progress_at).total_seconds()
-            hot.usual_progress_gap = clocks.learn(hot.usual_progress_gap, gap, 1.0)
-        hot.progress_count += 1
+        hot.quiet_until = None
     elif beat.progress_age is None:
         return
     then = at if progress else at - timedelta(seconds=beat.progress_age or 0)

@@ -144,8 +144,9 @@ class AgentState(models.Model):
     last_beat_at = models.DateTimeField(null=True)
     last_progress_at = models.DateTimeField(null=True)
     usual_gap = models.FloatField(null=True)
-    progress_count = models.IntegerField(default=0)
-    usual_progress_gap = models.FloatField(null=True)
+    # Learned by the review: seconds without progress that are unusual, and until when it may start or rest.
+    learned_progress_timeout = models.FloatField(null=True)
+    quiet_until = models.DateTimeField(null=True)
     declared_interval = models.FloatField(null=True)
     declared_progress_timeout = models.FloatField(null=True)
     waiting_for = models.CharField(max_length=100, default="")

@@ -23,8 +23,8 @@ from django.db.models import F
 
 from agents import attempts, clocks, commands, incidents, restart, rules, store, watch
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Signal, Status
-from agents.rules import outside, together
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Restarts
+from agents.rules import outside, rhythm, together
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Learned, Restarts
 from teams.errors import ApiError
 from teams.models import Project
 
@@ -60,6 +60,7 @@ class Case:
     alive: clocks.Clock | None
     progress: clocks.Clock | None
     settings: clocks.Settings
+    rhythm: Learned = field(default_factory=Learned)
     beats: list[BeatSeen] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     # What a restart was made for and nothing is found of any more, but not yet proven to be cured.
@@ -99,7 +100,7 @@ def review(agent_ids: Iterable[int], now: datetime) -> None:
     _read_beats(cases, now)
     _stand(cases, now)
     for case in cases:
-        _guarded(case, now, lambda case: _ask(case, now))
+        _guarded(case, now, lambda case: _ask(case, outages, now))
     _conclude_together(cases, outages, now)
     for case in cases:
         _guarded(case, now, lambda case: _conclude(case, now))
@@ -147,7 +148,9 @@ def _seen(beat: Heartbeat) -> BeatSeen:
         beat.cost,
         content.get("note") or "",
         content.get("evidence") or {},
+        progress=beat.progress,
         waiting=(content.get("waiting") or {}).get("for", ""),
+        memory_mb=beat.memory_mb,
         counter=content.get("counter") if calls else beat.tool_calls or None,
         iteration=beat.iteration,
         run=_run(content.get("labels") or {}),
@@ -171,8 +174,9 @@ def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
         case.set_aside = True
 
 
-def _ask(case: Case, now: datetime) -> None:
+def _ask(case: Case, outages: Sequence[clocks.Span], now: datetime) -> None:
     case.memory.rules = rules.read(case.memory.rules, case.beats)
+    _learn(case, outages)
     stopped = _has_ended(case, now)
     for rule in (*rules.ALL, *rules.HABITS):
         if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
@@ -185,6 +189,14 @@ def _ask(case: Case, now: datetime) -> None:
     if not (stopped or case.agent.paused_at):
         found = {finding.kind for finding in case.findings}
         case.unproven = attempts.unproven(case.standing, found, case.state)
+
+
+def _learn(case: Case, outages: Sequence[clocks.Span]) -> None:
+    """The progress clock as it is with the rhythm that the new beats taught."""
+    state = case.state
+    case.rhythm = rhythm.of(case.memory.rules.get(rhythm.KIND, {}), state.last_progress_at)
+    state.learned_progress_timeout, state.quiet_until = case.rhythm.timeout, case.rhythm.quiet_until
+    case.progress = clocks.progress(case.settings, state, outages)
 
 
 def _has_ended(case: Case, now: datetime) -> bool:
@@ -213,6 +225,8 @@ def _facts(case: Case, kind: str, thresholds: dict[str, Any], now: datetime) -> 
         thresholds=thresholds,
         outside=outside.of(case.memory.rules.get(outside.KIND, {})),
         restarts=_restarts(case),
+        rhythm=case.rhythm,
+        zone=ZoneInfo(agent.project.time_zone),
     )
 
 
@@ -327,12 +341,14 @@ def _row(case: Case, now: datetime) -> dict[str, Any]:
     """What the hot row learns from the review."""
     state = case.state
     if case.set_aside:
-        kept = {name: getattr(state, name) for name in ("status", "incident_id", "incident_kind", "warnings", "hold")}
+        kept = {name: getattr(state, name) for name in store.CONCLUDED if name != "check_at"}
         return {"agent_id": case.agent.pk, "check_at": now + SET_ASIDE, **kept}
     incident = case.standing[0].incident if case.standing else None
     return {
         "agent_id": case.agent.pk,
         "check_at": _look_again(case, now),
+        "quiet_until": case.rhythm.quiet_until,
+        "learned_progress_timeout": case.rhythm.timeout,
         "status": _status(case, now),
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",

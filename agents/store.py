@@ -21,8 +21,7 @@ _TYPES: Final[dict[str, str]] = {
     "last_beat_at": "timestamptz",
     "last_progress_at": "timestamptz",
     "usual_gap": "float8",
-    "progress_count": "int",
-    "usual_progress_gap": "float8",
+    "quiet_until": "timestamptz",
     "declared_interval": "float8",
     "declared_progress_timeout": "float8",
     "waiting_for": "text",
@@ -52,8 +51,10 @@ _TYPES: Final[dict[str, str]] = {
     "warned": "text",
 }
 # Written by the review.
-_CONCLUDED: Final[dict[str, str]] = {
+CONCLUDED: Final[dict[str, str]] = {
     "check_at": "timestamptz",
+    "quiet_until": "timestamptz",
+    "learned_progress_timeout": "float8",
     "status": "text",
     "incident_id": "bigint",
     "incident_kind": "text",
@@ -83,7 +84,7 @@ STORED_BEFORE: Final = """LEFT JOIN agents_heartbeat h
             ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day BETWEEN %s AND %s"""
 
 _hot_decoder = msgspec.json.Decoder(Hot)
-_hot_columns = ("agent_id", *_TYPES, *(name for name in _CONCLUDED if name not in _TYPES))
+_hot_columns = ("agent_id", *_TYPES, *(name for name in CONCLUDED if name not in _TYPES))
 
 
 class Found(NamedTuple):
@@ -134,8 +135,8 @@ def update(hot_rows: Iterable[Hot]) -> None:
 
 
 def conclude(rows: list[dict[str, Any]]) -> None:
-    """Write what a review concluded of agents: `agent_id` and the columns of `_CONCLUDED`."""
-    _update(_CONCLUDED, rows)
+    """Write what a review concluded of agents: `agent_id` and the columns of `CONCLUDED`."""
+    _update(CONCLUDED, rows)
 
 
 def _update(types: dict[str, str], rows: list[Any]) -> None:

@@ -14,6 +14,7 @@ from agents.rules import (
     repeated_message,
     repeated_prompts,
     restart_failed,
+    rhythm,
     stalled,
     token_spike,
 )
@@ -38,6 +39,8 @@ READERS: Final = {
     loop.KIND: loop.read,
     outside.KIND: outside.read,
     **{rule.KIND: rule.read for rule in HABITS},
+    rhythm.KIND: rhythm.read,
+    stalled.KIND: stalled.read,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
 from agents.clocks import Clock
@@ -27,7 +27,6 @@ class Seen(Protocol):
     restart_type: str
     last_beat_at: datetime | None
     last_progress_at: datetime | None
-    usual_progress_gap: float | None
     waiting_until: datetime | None
     waiting_for: str
     day: date | None
@@ -53,11 +52,26 @@ class BeatSeen:
     cost: int = 0
     note: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    progress: bool = False
     waiting: str = ""
+    memory_mb: float | None = None
     counter: int | None = None
     iteration: int | None = None
     run: str = ""
     prompts: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """An agent's rhythm, see `rhythm.py`: seconds of the median gap between progress, and of an ordinary day's longest.
+
+    None where it is not known yet; `quiet_until` where nothing but the timeout counts.
+    """
+
+    usual: float | None = None
+    longest: float | None = None
+    timeout: float | None = None
+    quiet_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +99,7 @@ class Restarts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a rule may know of one agent. `budget` is micro-dollars a day; `today` is the project's."""
+    """All that a rule may know of one agent. `budget` is micro-dollars a day; `today` and `zone` are the project's."""
 
     now: datetime
     seen: Seen
@@ -100,6 +114,8 @@ class Facts:
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
     restarts: Restarts = field(default_factory=lambda: Restarts())
+    rhythm: Learned = field(default_factory=Learned)
+    zone: tzinfo = UTC
 
     @property
     def is_stopped(self) -> bool:
@@ -132,6 +148,13 @@ def spoken(seconds: float) -> str:
             return f"{seconds / size:.0f} {name}s"
     whole = round(seconds)
     return f"{whole} second{'' if whole == 1 else 's'}"
+
+
+def o_clock(at: datetime, zone: tzinfo, now: datetime) -> str:
+    """`02:13`, with its date unless that is today's."""
+    local = at.astimezone(zone)
+    same_day = local.date() == now.astimezone(zone).date()
+    return f"{local:%H:%M}" if same_day else f"{local.day} {local:%b %H:%M}"
 
 
 def since(then: datetime, now: datetime) -> float:

@@ -1,10 +1,31 @@
 """Alive without progress: the process reports, the work does not move."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
 from agents.rules import outside
-from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, o_clock, since, spoken
 
 KIND = "stalled"
 LABEL = "Stalled"
+# What our client says it waits for while a tool runs that was given a time.
+TOOL = "tool "
+
+
+def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the last tool call and when it began, as far as the beats tell: they say it when it has ended."""
+    last = dict(memory)
+    for beat in beats:
+        for call in beat.calls[-1:]:
+            began = beat.received_at - timedelta(milliseconds=call.get("ms") or 0)
+            last = {"call": call.get("name", ""), "at": began.isoformat()}
+        if beat.waiting.startswith(TOOL) and beat.waiting.removeprefix(TOOL) != last.get("runs"):
+            name = beat.waiting.removeprefix(TOOL)
+            last = {"call": name, "runs": name, "at": beat.received_at.isoformat()}
+    return last
 
 
 def check(facts: Facts) -> Finding | None:
@@ -14,16 +35,31 @@ def check(facts: Facts) -> Finding | None:
         return None
     if facts.is_silent or facts.is_waiting or facts.seen.crashed:
         return None
-    reason = f"No progress for {spoken(since(last, facts.now))}"
-    usual = facts.seen.usual_progress_gap
-    if usual:
-        reason += f"; usually every {spoken(max(1, usual))}"
-    reason += outside.said(facts)
-    deadline = facts.progress.deadline.isoformat()
+    reason = f"No progress for {spoken(since(last, facts.now))}{_usually(facts)}{_doing(facts)}{outside.said(facts)}"
     evidence = {
         "last_progress_at": last.isoformat(),
-        "usual_gap": usual,
-        "deadline": deadline,
+        "usual_gap": facts.rhythm.usual,
+        "longest_gap": facts.rhythm.longest,
+        "timeout": round((facts.progress.deadline - last).total_seconds(), 3),
+        "deadline": facts.progress.deadline.isoformat(),
+        **_last_call(facts),
         **outside.evidence(facts),
     }
     return Finding(KIND, CRITICAL, reason, facts.progress.due_at, evidence)
+
+
+def _usually(facts: Facts) -> str:
+    usual = facts.rhythm.usual
+    return f"; usually every {spoken(max(1, usual))}" if usual else ""
+
+
+def _doing(facts: Facts) -> str:
+    if not facts.memory.get("call"):
+        return ""
+    began = datetime.fromisoformat(facts.memory["at"])
+    return f"; last: `{facts.memory['call'][:100]}`, started {o_clock(began, facts.zone, facts.now)}"
+
+
+def _last_call(facts: Facts) -> dict[str, Any]:
+    called = facts.memory.get("call")
+    return {"last_call": called, "last_call_at": facts.memory["at"]} if called else {}

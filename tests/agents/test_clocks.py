@@ -24,8 +24,8 @@ class Rhythm:
     last_beat_at: datetime | None = T0
     last_progress_at: datetime | None = T0
     usual_gap: float | None = None
-    progress_count: int = 10
-    usual_progress_gap: float | None = None
+    learned_progress_timeout: float | None = None
+    quiet_until: datetime | None = None
     declared_interval: float | None = None
     declared_progress_timeout: float | None = None
     waiting_until: datetime | None = None
@@ -61,10 +61,9 @@ def test_grace_is_set_else_one_interval_and_at_least_five_seconds(
 @pytest.mark.parametrize(
     ("settings", "rhythm", "seconds"),
     [
-        (Settings(), Rhythm(progress_count=1), 1800),
-        (Settings(), Rhythm(usual_progress_gap=10), 300),
-        (Settings(), Rhythm(usual_progress_gap=120), 600),
-        (Settings(), Rhythm(usual_progress_gap=120, declared_progress_timeout=45), 45),
+        (Settings(), Rhythm(), 1800),
+        (Settings(), Rhythm(learned_progress_timeout=400), 400),
+        (Settings(), Rhythm(learned_progress_timeout=400, declared_progress_timeout=45), 45),
         (Settings(progress_timeout=90), Rhythm(declared_progress_timeout=45), 90),
     ],
 )
