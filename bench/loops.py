@@ -40,7 +40,6 @@ KNOWN = ("repeat3", "repeat5", "openhands", "cycle4/3", "win5of20", "rate10", "m
 FIELDS = {"today": [], "+ args_hash": ["--ahash"], "+ result": ["--ahash", "--results"]}
 PERIODS = ("cycle2", "cycle3", "cycle4", "cycle5", "cycle7")
 MASKED = ("ts_args", "id_args", "attempt_args", "key_order", "para_args", "long_args", "msg_same")
-# Row: (what, how it is read off a report, the bound in each column, whether less is better).
 Report = dict[str, Any]
 
 
