@@ -13,6 +13,7 @@ import msgspec
 
 from agents import clocks
 from agents.beat import Beat, Waiting, hash_of
+from agents.pricing import Spent, merged
 
 # Published clients give up after 5 s and send the same body once more; the second copy of one that was stored late
 # or that waits in the same jam must not be counted again.
@@ -59,8 +60,20 @@ class Hot(msgspec.Struct):
     day: date | None
     tokens_today: int
     cost_today: int
+    priced_today: int
+    unpriced: dict[str, int] | None
     cost_limit: int | None
+    month: date | None
+    tokens_month: int
+    cost_month: int
+    priced_month: int
+    unpriced_month: int
+    tokens_total: int
     cost_total: int
+    priced_total: int
+    unpriced_total: int
+    run_at: datetime | None
+    run_cost: int
     source: str
     runner: str
     runner_down: bool
@@ -83,6 +96,8 @@ class Set:
 
     clocks: clocks.Settings
     daily_budget: int | None  # micro-dollars
+    run_budget: int | None  # micro-dollars
+    daily_tokens: int | None
     paused: bool
 
 
@@ -125,8 +140,7 @@ class Answer:
 class Folded:
     """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see below."""
 
-    tokens: int
-    cost: int
+    spent: Spent
     progress: bool
     warning: str | None
     reason: str | None
@@ -144,24 +158,25 @@ DYING: Final = "dying"
 LAST_BREATH: Final = timedelta(seconds=1.25)
 
 
-def fold(hot: Hot, beat: Beat, given: Set, moment: Moment, source: str) -> Folded:
-    """Change the hot row by one beat and say what to store and answer of it."""
+def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source: str) -> Folded:
+    """Change the hot row by one beat and what it spent, and say what to store and answer of it."""
     resent = _is_resent(hot, beat, moment)
-    tokens, cost = (0, 0) if resent else (beat.tokens, beat.cost)
+    spent = Spent(spent.at, spent.day) if resent else spent
     note = _note(hot, beat, moment.received_at)
     _forget_told(hot, beat, note)
-    _count(hot, tokens, cost, moment)
+    _count(hot, spent, moment.today)
+    _count_run(hot, spent, started=note == STARTED)
     _remember_body(hot, beat, moment, resent=resent)
     progress = not resent and _is_progress(hot, beat)
     hot.beats += 1
     if note != DYING:
         _mark_alive(hot, moment.received_at)
     _mark_progress(hot, beat, moment.received_at, progress=progress)
-    looks_now = _needs_review(hot, beat, given)
+    looks_now = _needs_review(hot, beat, given) or _nears_a_budget(hot, beat, spent, given)
     _remember(hot, beat, source, note)
     _bring_forward(hot, given, moment, now_please=looks_now)
     warning, reason = _warn(hot, beat)
-    return Folded(tokens, cost, progress, warning, reason, note)
+    return Folded(spent, progress, warning, reason, note)
 
 
 def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
@@ -216,12 +231,38 @@ def _is_loop(key: str) -> bool:
     return key.split(":")[1] == "loop"
 
 
-def _count(hot: Hot, tokens: int, cost: int, moment: Moment) -> None:
-    if hot.day is None or moment.today > hot.day:
-        hot.day, hot.tokens_today, hot.cost_today = moment.today, 0, 0
-    hot.tokens_today += tokens
-    hot.cost_today += cost
-    hot.cost_total += cost
+def _count(hot: Hot, spent: Spent, today: date) -> None:
+    """Add to the day and the month it was spent in, if they are the row's; what came too late for them is in no sum
+    but that of ever."""
+    if hot.day is None or today > hot.day:
+        hot.day, hot.tokens_today, hot.cost_today, hot.priced_today, hot.unpriced = today, 0, 0, 0, None
+    month = today.replace(day=1)
+    if hot.month is None or month > hot.month:
+        hot.month, hot.tokens_month, hot.cost_month, hot.priced_month, hot.unpriced_month = month, 0, 0, 0, 0
+    unpriced = spent.unpriced_tokens
+    if spent.day == hot.day:
+        hot.tokens_today += spent.tokens
+        hot.cost_today += spent.cost
+        hot.priced_today += spent.priced
+        hot.unpriced = merged(hot.unpriced or {}, spent.unpriced) or None
+    if spent.day.replace(day=1) == hot.month:
+        hot.tokens_month += spent.tokens
+        hot.cost_month += spent.cost
+        hot.priced_month += spent.priced
+        hot.unpriced_month += unpriced
+    hot.tokens_total += spent.tokens
+    hot.cost_total += spent.cost
+    hot.priced_total += spent.priced
+    hot.unpriced_total += unpriced
+
+
+def _count_run(hot: Hot, spent: Spent, *, started: bool) -> None:
+    """Money since the client was last started. What an earlier process left to be sent is not this run's."""
+    if started and (hot.run_at is None or spent.at > hot.run_at):
+        hot.run_at, hot.run_cost = spent.at, 0
+    hot.run_at = hot.run_at or spent.at
+    if spent.at >= hot.run_at:
+        hot.run_cost += spent.cost
 
 
 def _remember_body(hot: Hot, beat: Beat, moment: Moment, *, resent: bool) -> None:
@@ -284,7 +325,6 @@ def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> Non
 
 def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
     """Whether the beat brings something to conclude, besides time."""
-    limit = given.daily_budget if given.daily_budget is not None else _limit(hot, beat)
     return (
         beat.status != hot.reported
         or hot.status not in ("ok", "paused")
@@ -292,8 +332,15 @@ def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
         or bool(beat.tool_call_log)
         or bool(beat.message and beat.tokens)
         or beat.waiting is not msgspec.UNSET
-        or (limit is not None and bool(beat.cost) and hot.cost_today >= limit * BUDGET_NEAR)
     )
+
+
+def _nears_a_budget(hot: Hot, beat: Beat, spent: Spent, given: Set) -> bool:
+    """Whether it spent of a budget that is nearly used up, so that what is exceeded is said one beat later."""
+    limit = given.daily_budget if given.daily_budget is not None else _limit(hot, beat)
+    money = [(hot.cost_today, limit), (hot.run_cost, given.run_budget)] if spent.cost else []
+    tokens = [(hot.tokens_today, given.daily_tokens)] if spent.tokens else []
+    return any(most is not None and used >= most * BUDGET_NEAR for used, most in money + tokens)
 
 
 def _limit(hot: Hot, beat: Beat) -> int | None:

@@ -69,7 +69,7 @@ def _raise(agent: Agent, state: AgentState, incident: Incident | None, finding: 
 
 
 def _opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident:
-    return Incident.objects.create(
+    incident = Incident(
         project_id=agent.project_id,
         agent=agent,
         kind=finding.kind,
@@ -77,8 +77,10 @@ def _opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) ->
         reason=finding.reason[:500],
         started_at=finding.started_at,
         opened_at=now,
-        cost_before=state.cost_total,
     )
+    incident.begin_spend(state)
+    incident.save()
+    return incident
 
 
 def _adopt_restarts(incident: Incident, now: datetime) -> None:
@@ -114,7 +116,7 @@ def _reopened(agent: Agent, finding: Finding, state: AgentState, now: datetime) 
     last.acknowledged_at, last.acknowledged_by, last.recovered_in = None, "", None
     last.reopened += 1
     last.reason, last.severity = finding.reason[:500], finding.severity
-    last.cost = state.cost_total - last.cost_before
+    last.count_spend(state)
     last.save()
     record(incident=last, kind=IncidentEvent.Kind.REOPENED, text=f"Again: {finding.reason}", now=now)
     return last
@@ -136,8 +138,8 @@ def _add_signal(incident: Incident, agent: Agent, finding: Finding, now: datetim
 def _extend_incident(incident: Incident, signal: Signal, state: AgentState, now: datetime) -> None:
     if signal.severity == Severity.CRITICAL:
         incident.severity = Severity.CRITICAL
-    incident.cost = state.cost_total - incident.cost_before
-    incident.save(update_fields=["severity", "cost"])
+    incident.count_spend(state)
+    incident.save(update_fields=["severity", *Incident.SPEND])
     record(incident=incident, kind=IncidentEvent.Kind.UPDATED, text=signal.reason, now=now)
 
 
@@ -208,9 +210,9 @@ def _thanks_to(incident: Incident) -> str:
 
 def _resolve(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
     if state is not None and state.agent_id == incident.agent_id:
-        incident.cost = state.cost_total - incident.cost_before
+        incident.count_spend(state)
     incident.resolved_at, incident.resolved_by = now, by
-    incident.save(update_fields=["resolved_at", "resolved_by", "cost", "recovered_in"])
+    incident.save(update_fields=["resolved_at", "resolved_by", "recovered_in", *Incident.SPEND])
     tried = {"restarts": incident.restarts, "restart_to_recovery": incident.recovered_in} if incident.restarts else {}
     record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, data=tried, now=now)
 
@@ -312,8 +314,9 @@ def _hand_on(incident: Incident, others: QuerySet[Signal], states: Mapping[int, 
     taken = Incident.objects.open().filter(agent=OuterRef("agent"))
     heir = others.filter(~Exists(taken), agent__in=states).first()
     if heir is not None:
-        incident.agent_id, incident.cost_before = heir.agent_id, states[heir.agent_id].cost_total
-        incident.save(update_fields=["agent", "cost_before"])
+        incident.agent_id = heir.agent_id
+        incident.begin_spend(states[heir.agent_id])
+        incident.save(update_fields=["agent", *Incident.SPEND_BEFORE])
 
 
 def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:

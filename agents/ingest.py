@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -30,7 +30,7 @@ from django.db import (
 from django.urls import reverse
 from django.utils import timezone
 
-from agents import registration, store
+from agents import pricing, registration, store
 from agents.beat import Beat
 from agents.clocks import Settings
 from agents.fold import Answer, Folded, Hot, Moment, Set, fold
@@ -47,13 +47,21 @@ WAIT_LONGEST: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A beat as it came in. `source` tells reporters apart; with `detail` false sums are kept, contents are not."""
+    """A beat as it came in. `source` tells reporters apart; with `detail` false sums are kept, contents are not.
+
+    `ahead` is how far the sender's clock is ahead of ours, as far as its request tells.
+    """
 
     caller: Caller
     beat: Beat
     received_at: datetime
     source: str
     detail: bool = True
+    ahead: timedelta = timedelta(0)
+
+    @property
+    def spent_at(self) -> datetime:
+        return pricing.spent_at(self.beat, self.received_at, self.ahead)
 
 
 Outcome = Answer | ApiError
@@ -235,12 +243,13 @@ def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, store.
         {"i": i, "project_id": one.caller.project_id, "name": one.beat.agent, "beat_id": one.beat.beat_id}
         for i, one in enumerate(received)
     ]
-    found = store.lock(wanted, now.date())
+    sent = min(one.spent_at for one in received).astimezone(UTC).date()
+    found = store.lock(wanted, now.date(), sent)
     unknown = [index for index in range(len(received)) if index not in found]
     if not unknown:
         return found, {}
     refused = registration.register({index: (received[index].caller, received[index].beat) for index in unknown}, now)
-    return store.lock(wanted, now.date()), refused
+    return store.lock(wanted, now.date(), sent), refused
 
 
 class _Writing:
@@ -267,9 +276,12 @@ class _Writing:
 
     def _fold(self, one: Received, found: store.Found) -> Answer:
         hot = self.hot.setdefault(found.hot.agent_id, found.hot)
-        today = self.now.astimezone(_zone(one.caller.time_zone)).date()
-        moment = Moment(one.received_at, self.now, today)
-        folded = fold(hot, one.beat, _set(found, one.caller), moment, one.source)
+        zone, at = _zone(one.caller.time_zone), one.spent_at
+        moment = Moment(one.received_at, self.now, self.now.astimezone(zone).date())
+        # Without a time of its own it is of the day on which it is stored.
+        day = moment.today if one.beat.sent_at is None else at.astimezone(zone).date()
+        spent = pricing.spent(one.beat, at, day, one.caller.prices)
+        folded = fold(hot, one.beat, spent, _set(found, one.caller), moment, one.source)
         answer = _answer(hot, folded.warning, folded.reason)
         self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
         return answer
@@ -277,32 +289,38 @@ class _Writing:
 
 def _set(found: store.Found, caller: Caller) -> Set:
     grace = found.grace if found.grace is not None else caller.default_grace
-    return Set(Settings(found.interval, grace, found.progress_timeout), found.daily_budget, found.paused)
+    clocks = Settings(found.interval, grace, found.progress_timeout)
+    return Set(clocks, found.daily_budget, found.run_budget, found.daily_tokens, found.paused)
 
 
 def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: datetime) -> dict[str, Any]:
-    beat = one.beat
+    beat, spent = one.beat, folded.spent
     return {
         "agent_id": agent_id,
         "day": now.date(),
         "received_at": one.received_at,
+        "spent_at": spent.at,
         "beat_id": beat.beat_id,
         "status": beat.status,
         "progress": folded.progress,
-        "tokens": folded.tokens,
-        "cost": folded.cost,
+        "tokens": spent.tokens,
+        "cost": spent.cost,
+        "priced": spent.priced,
+        "unpriced": spent.unpriced_tokens,
         "tool_calls": beat.calls,
         "iteration": beat.iteration_count,
         "memory_mb": beat.memory_mb,
-        "content": _content(one, folded.note),
+        "content": _content(one, folded),
         "answer": {"warning": answer.warning, "reason": answer.reason} if answer.warning else None,
     }
 
 
-def _content(one: Received, note: str | None) -> dict[str, Any] | None:
-    # What went wrong is kept at any rate.
+def _content(one: Received, folded: Folded) -> dict[str, Any] | None:
+    # What went wrong is kept at any rate, and so is what was used: prices change, tokens do not.
     kept = one.beat.content() if one.detail or one.beat.status == "error" else None
-    return {**(kept or {}), "note": note} if note else kept
+    used = {"usage": one.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
+    found = {**(kept or {}), **used, **({"note": folded.note} if folded.note else {})}
+    return found or None
 
 
 def _answer(hot: Hot, warning: str | None = None, reason: str | None = None) -> Answer:

@@ -92,6 +92,7 @@ class Agent(models.Model):
     )
     daily_budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     daily_token_limit = models.PositiveBigIntegerField(null=True, blank=True)
+    run_budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     restart_policy = models.CharField(max_length=10, choices=RestartPolicy.choices, default=RestartPolicy.MANUAL)
     restart_type = models.CharField(max_length=10, choices=RestartType.choices, blank=True)
     restart_target = models.CharField(max_length=300, blank=True)
@@ -165,12 +166,27 @@ class AgentState(models.Model):
     body_hash = models.BigIntegerField(null=True)
     body_at = models.DateTimeField(null=True)
     stored_after = models.FloatField(default=0)
-    # Today, in the project's time zone
+    # Money in micro-dollars: `cost` is what counts, `priced` the part of it that the server priced; the rest was
+    # claimed. `unpriced` are tokens that nobody knows the price of. Today and this month are the project's.
     day = models.DateField(null=True)
     tokens_today = models.BigIntegerField(default=0)
-    cost_today = models.BigIntegerField(default=0, help_text="micro-dollars")
+    cost_today = models.BigIntegerField(default=0)
+    priced_today = models.BigIntegerField(default=0)
+    unpriced: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="Today's tokens by model.")
     cost_limit = models.BigIntegerField(null=True, help_text="micro-dollars a day, as declared by the client")
-    cost_total = models.BigIntegerField(default=0, help_text="micro-dollars, ever")
+    month = models.DateField(null=True, help_text="Its first day.")
+    tokens_month = models.BigIntegerField(default=0)
+    cost_month = models.BigIntegerField(default=0)
+    priced_month = models.BigIntegerField(default=0)
+    unpriced_month = models.BigIntegerField(default=0)
+    # Ever
+    tokens_total = models.BigIntegerField(default=0)
+    cost_total = models.BigIntegerField(default=0)
+    priced_total = models.BigIntegerField(default=0)
+    unpriced_total = models.BigIntegerField(default=0)
+    # Since the client was last started
+    run_at = models.DateTimeField(null=True)
+    run_cost = models.BigIntegerField(default=0)
     # Who reports it, and how it can be restarted
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
@@ -216,11 +232,16 @@ class Heartbeat(models.Model):
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="heartbeats", db_constraint=False, db_index=False)
     day = models.DateField()
     received_at = models.DateTimeField()
+    spent_at = models.DateTimeField(
+        default=timezone.now, help_text="When it was sent, by the client’s clock as far as that can be true."
+    )
     beat_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null is "has none", outside the unique index
     status = models.CharField(max_length=10)
     progress = models.BooleanField(default=False)
     tokens = models.BigIntegerField(default=0)
-    cost = models.BigIntegerField(default=0, help_text="micro-dollars")
+    cost = models.BigIntegerField(default=0, help_text="micro-dollars that count")
+    priced = models.BigIntegerField(default=0, help_text="micro-dollars of them that the server priced")
+    unpriced = models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")
     tool_calls = models.IntegerField(default=0)
     iteration = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
@@ -241,7 +262,7 @@ class Heartbeat(models.Model):
 
 
 class Rollup(models.Model):
-    """Sums of an agent's heartbeats over a minute, an hour or a day (UTC). Charts and reports read these."""
+    """Sums of an agent's heartbeats over a minute, an hour or a day (UTC) in which they were sent, for charts."""
 
     class Span(models.TextChoices):
         MINUTE = "m", "minute"
@@ -256,6 +277,8 @@ class Rollup(models.Model):
     progress = models.IntegerField(default=0)
     tokens = models.BigIntegerField(default=0)
     cost = models.BigIntegerField(default=0, help_text="micro-dollars")
+    priced = models.BigIntegerField(default=0, help_text="micro-dollars of them that the server priced")
+    unpriced = models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")
     tool_calls = models.IntegerField(default=0)
 
     class Meta:
@@ -263,6 +286,28 @@ class Rollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.span} {self.start}"
+
+
+class MonthSpend(models.Model):
+    """A project's month: what agents that were deleted since had spent in it, and how its budget stood when last seen.
+
+    Money is micro-dollars. What the other agents spent is in their hot rows.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="months")
+    month = models.DateField(help_text="Its first day.")
+    tokens = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0)
+    priced = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
+    level = models.CharField(max_length=60, default="")
+
+    class Meta:
+        ordering = ["project", "-month"]
+        constraints = [models.UniqueConstraint(fields=["project", "month"], name="one_month_a_project")]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"
 
 
 class Pulse(models.Model):
@@ -303,6 +348,9 @@ class Incident(models.Model):
         ACKNOWLEDGED = "acknowledged", "acknowledged"
         RESOLVED = "resolved", "resolved"
 
+    SPEND = ("cost", "priced", "unpriced")
+    SPEND_BEFORE = ("cost_before", "priced_before", "unpriced_before")
+
     project = models.ForeignKey(Project, models.CASCADE, related_name="incidents")
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="incidents")
     kind = models.CharField(max_length=20, choices=SignalKind.choices)
@@ -316,8 +364,13 @@ class Incident(models.Model):
     resolved_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
     reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
-    cost_before = models.BigIntegerField(default=0, help_text="The agent's spend ever, in micro-dollars, at the start.")
-    cost = models.BigIntegerField(default=0, help_text="micro-dollars spent during it")
+    # The agent's spend ever when it began, and what was spent during it: see `AgentState`.
+    cost_before = models.BigIntegerField(default=0)
+    priced_before = models.BigIntegerField(default=0)
+    unpriced_before = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0)
+    priced = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
     restarts = models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")
     restarted_at = models.DateTimeField(null=True, help_text="When the last one was, unless it failed.")
     recovered_in = models.FloatField(null=True, help_text="Seconds from then to the progress that proved it.")
@@ -345,7 +398,34 @@ class Incident(models.Model):
     @property
     def spent(self) -> int:
         """Micro-dollars spent during it, up to now while it lasts. Reads `agent.state`: fetch it ahead."""
-        return self.cost if self.resolved_at else max(self.cost, self.agent.state.cost_total - self.cost_before)
+        return self._during("cost")
+
+    @property
+    def spent_priced(self) -> int:
+        """The part of `spent` that the server priced; the rest was claimed."""
+        return self._during("priced")
+
+    @property
+    def spent_unpriced(self) -> int:
+        """Tokens used during it that nobody knows the price of."""
+        return self._during("unpriced")
+
+    def _during(self, what: str) -> int:
+        known: int = getattr(self, what)
+        if self.resolved_at:
+            return known
+        so_far: int = getattr(self.agent.state, f"{what}_total") - getattr(self, f"{what}_before")
+        return max(known, so_far)
+
+    def begin_spend(self, state: AgentState) -> None:
+        """From here on its money is counted."""
+        for what in self.SPEND:
+            setattr(self, f"{what}_before", getattr(state, f"{what}_total"))
+
+    def count_spend(self, state: AgentState) -> None:
+        """Note what was spent during it until now."""
+        for what in self.SPEND:
+            setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
 
     @property
     def time_to_recovery(self) -> float | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
 from agents.models import Agent, Heartbeat, Pulse, Rollup
@@ -21,27 +21,59 @@ OPEN_FOR: Final = timedelta(minutes=10)
 OLDEST: Final = timedelta(days=max(plan.history_days for plan in plans.ALL))
 MINUTES_KEPT: Final = timedelta(days=2)
 DAYS_AHEAD: Final = 7
-_SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "tool_calls")
+# Sent so long before it came in, a beat may belong to a minute that was closed already.
+LATE: Final = timedelta(minutes=5)
+HOUR: Final = timedelta(hours=1)
+_NUMBERS: Final = ("tokens", "cost", "priced", "unpriced", "tool_calls")
+_SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
 
 
 @transaction.atomic
 def roll_up(now: datetime) -> None:
-    """Bring minutes, hours and days up to date. Idempotent: every span still open is summed up afresh."""
+    """Bring minutes, hours and days up to date. Idempotent: every span still open is summed up afresh.
+
+    A heartbeat counts to the minute it was sent in. One that came much later than that, as from a spool, has the spans
+    of its agent summed up afresh from there on.
+    """
     make_partitions(now.date())
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
-    since = (pulse.at - OPEN_FOR).replace(second=0, microsecond=0)
+    since = _minute(pulse.at - OPEN_FOR)
     # A heartbeat that came in while its project was being deleted may be left over; it has nowhere to go.
     beats = Heartbeat.objects.filter(id__gt=pulse.read_to, agent__in=Agent.objects.values("pk"))
-    _write(Rollup.Span.MINUTE, _minutes(beats.filter(received_at__gte=since)))
-    for span, truncate, finer in (
-        (Rollup.Span.HOUR, TruncHour, Rollup.Span.MINUTE),
-        (Rollup.Span.DAY, TruncDay, Rollup.Span.HOUR),
-    ):
-        begin = since.replace(minute=0, second=0, microsecond=0)
-        begin = begin.replace(hour=0) if span == Rollup.Span.DAY else begin
-        _write(span, _coarser(finer, truncate, begin))
+    late = beats.filter(spent_at__lt=since).filter(spent_at__lt=F("received_at") - LATE)
+    first = late.aggregate(first=Min("spent_at"))["first"]
+    if first is not None:
+        sum_up(late.values_list("agent_id", flat=True).distinct(), first, since, now)
+    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute))
+    every = Rollup.objects.all()
+    _write(Rollup.Span.HOUR, _coarser(every.filter(span=Rollup.Span.MINUTE, start__gte=_hour(since)), TruncHour))
+    _write(Rollup.Span.DAY, _coarser(every.filter(span=Rollup.Span.HOUR, start__gte=_day(since)), TruncDay))
     pulse.at, pulse.read_to = now, _closed_to(beats, now) or pulse.read_to
     pulse.save()
+
+
+def sum_up(agent_ids: Iterable[int], since: datetime, until: datetime, now: datetime) -> None:
+    """Sum up afresh what these agents sent from `since` to `until`, from the heartbeats themselves."""
+    ids = list(agent_ids)
+    beats = Heartbeat.objects.filter(agent_id__in=ids, day__gte=since.astimezone(UTC).date())
+    minutes = max(_minute(since), _hour(now - MINUTES_KEPT))
+    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=minutes, spent_at__lt=_minute(until)), TruncMinute))
+    hours = beats.filter(spent_at__gte=_hour(since), spent_at__lt=_hour(until) + HOUR)
+    _write(Rollup.Span.HOUR, _sums(hours, TruncHour))
+    days = Rollup.objects.filter(agent_id__in=ids, span=Rollup.Span.HOUR, start__gte=_day(since))
+    _write(Rollup.Span.DAY, _coarser(days, TruncDay))
+
+
+def _minute(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def _hour(at: datetime) -> datetime:
+    return _minute(at).replace(minute=0)
+
+
+def _day(at: datetime) -> datetime:
+    return _hour(at).replace(hour=0)
 
 
 def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
@@ -52,26 +84,30 @@ def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
     return last
 
 
-def _minutes(beats: QuerySet[Heartbeat]) -> Iterable[dict[str, Any]]:
+def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]:
     sums = (
-        beats.annotate(start=TruncMinute("received_at"))
+        beats.annotate(start=truncate("spent_at"))
         .values("agent_id", "start")
         .annotate(
             beats=Count("id"),
             errors=Count("id", filter=Q(status="error")),
-            progress=Count("id", filter=Q(progress=True)),
-            tokens=Sum("tokens"),
-            cost=Sum("cost"),
-            tool_calls=Sum("tool_calls"),
+            progressed=Count("id", filter=Q(progress=True)),
+            **{f"sum_{name}": Sum(name) for name in _NUMBERS},
         )
         .order_by("agent_id", "start")
     )
-    return [dict(row) for row in sums]
+    for row in map(dict, sums):
+        numbers = {name: row[f"sum_{name}"] for name in _NUMBERS}
+        counts = {"beats": row["beats"], "errors": row["errors"], "progress": row["progressed"]}
+        yield {"agent_id": row["agent_id"], "start": row["start"], **counts, **numbers}
 
 
-def _coarser(finer: str, truncate: Any, begin: datetime) -> Iterable[dict[str, Any]]:
-    rows = Rollup.objects.filter(span=finer, start__gte=begin).annotate(begin=truncate("start"))
-    sums = rows.values("agent_id", "begin").annotate(**{f"sum_{name}": Sum(name) for name in _SUMS})
+def _coarser(finer: QuerySet[Rollup], truncate: Any) -> Iterable[dict[str, Any]]:
+    sums = (
+        finer.annotate(begin=truncate("start"))
+        .values("agent_id", "begin")
+        .annotate(**{f"sum_{name}": Sum(name) for name in _SUMS})
+    )
     for row in map(dict, sums.order_by("agent_id", "begin")):
         yield {"agent_id": row["agent_id"], "start": row["begin"], **{name: row[f"sum_{name}"] for name in _SUMS}}
 

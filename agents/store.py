@@ -40,8 +40,20 @@ _TYPES: Final[dict[str, str]] = {
     "day": "date",
     "tokens_today": "bigint",
     "cost_today": "bigint",
+    "priced_today": "bigint",
+    "unpriced": "jsonb",
     "cost_limit": "bigint",
+    "month": "date",
+    "tokens_month": "bigint",
+    "cost_month": "bigint",
+    "priced_month": "bigint",
+    "unpriced_month": "bigint",
+    "tokens_total": "bigint",
     "cost_total": "bigint",
+    "priced_total": "bigint",
+    "unpriced_total": "bigint",
+    "run_at": "timestamptz",
+    "run_cost": "bigint",
     "source": "text",
     "runner": "text",
     "runner_down": "boolean",
@@ -61,23 +73,34 @@ CONCLUDED: Final[dict[str, str]] = {
     "warnings": "jsonb",
     "hold": "boolean",
 }
-_SETTINGS: Final = ("interval", "grace", "progress_timeout", "daily_budget_usd", "paused_at")
+_SETTINGS: Final = (
+    "interval",
+    "grace",
+    "progress_timeout",
+    "daily_budget_usd",
+    "run_budget_usd",
+    "daily_token_limit",
+    "paused_at",
+)
 _BEAT_TYPES: Final[dict[str, str]] = {
     "agent_id": "bigint",
     "day": "date",
     "received_at": "timestamptz",
+    "spent_at": "timestamptz",
     "beat_id": "text",
     "status": "text",
     "progress": "boolean",
     "tokens": "bigint",
     "cost": "bigint",
+    "priced": "bigint",
+    "unpriced": "bigint",
     "tool_calls": "int",
     "iteration": "bigint",
     "memory_mb": "float8",
     "content": "jsonb",
     "answer": "jsonb",
 }
-# A client may send the same beat again for so long.
+# A client may send the same beat again for so long after its first try; ours says when it was made.
 RESEND_DAYS: Final = timedelta(days=2)
 # Only for beats with an id: planning a look into every day's partition takes longer than all the rest.
 STORED_BEFORE: Final = """LEFT JOIN agents_heartbeat h
@@ -95,19 +118,22 @@ class Found(NamedTuple):
     grace: float | None
     progress_timeout: float | None
     daily_budget: int | None
+    run_budget: int | None
+    daily_tokens: int | None
     paused: bool
     stored_before: bool
     answer_before: Any
 
 
-def lock(wanted: list[dict[str, Any]], today: date) -> dict[int, Found]:
+def lock(wanted: list[dict[str, Any]], today: date, sent: date | None = None) -> dict[int, Found]:
     """Lock the agents of `wanted` ({"i", "project_id", "name", "beat_id"}), in the order of their ids; by `i`.
 
-    Names without an agent are left out.
+    Names without an agent are left out. `sent` is the day of the oldest: no copy of it can have come in before.
     """
     sql, values = _lock_sql(), [_json(wanted)]
     if any(one["beat_id"] for one in wanted):
-        sql, values = _lock_sql(STORED_BEFORE), [*values, (today - RESEND_DAYS).isoformat(), today.isoformat()]
+        since = min(today, sent or today) - RESEND_DAYS
+        sql, values = _lock_sql(STORED_BEFORE), [*values, since.isoformat(), today.isoformat()]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
@@ -196,22 +222,28 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def _found(row: tuple[Any, ...]) -> Found:
-    interval, grace, progress_timeout, budget, paused_at, stored_id, answer, *hot = row
+    interval, grace, progress_timeout, budget, run_budget, tokens, paused_at, stored_id, answer, *hot = row
     return Found(
         _hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval,
         grace,
         progress_timeout,
-        None if budget is None else round(float(budget) * 1_000_000),
+        _micros(budget),
+        _micros(run_budget),
+        tokens,
         paused_at is not None,
         stored_id is not None,
         _from_json(answer),
     )
 
 
+def _micros(usd: Any) -> int | None:
+    return None if usd is None else round(float(usd) * 1_000_000)
+
+
 def _hot_of(columns: list[Any]) -> Hot:
     values = dict(zip(_hot_columns, map(_aware, columns), strict=True))
-    values["warnings"] = _from_json(values["warnings"])
+    values |= {name: _from_json(values[name]) for name in ("warnings", "unpriced")}
     return Hot(**values)
 
 

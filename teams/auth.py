@@ -8,7 +8,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,9 +19,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from teams import keys
+from teams import keys, prices
 from teams.errors import ApiError
 from teams.models import ApiKey, Scope
+from teams.prices import Override
 
 if TYPE_CHECKING:  # the module itself imports this one, through DRF's settings
     from rest_framework.views import APIView
@@ -44,6 +45,8 @@ class Caller:
     time_zone: str
     strict: bool
     default_grace: int | None
+    # Prices that the project set itself; no part of who calls.
+    prices: tuple[Override, ...] = field(default=(), compare=False)
 
     @property
     def actor(self) -> str:
@@ -108,6 +111,7 @@ def _caller(key: ApiKey) -> Caller:
         time_zone=project.time_zone,
         strict=project.strict,
         default_grace=project.default_grace,
+        prices=prices.overrides(project.prices),
     )
 
 

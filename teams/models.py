@@ -118,6 +118,22 @@ class Project(models.Model):
     time_zone = models.CharField(
         max_length=50, default="UTC", help_text="Days of budgets and reports begin at midnight here."
     )
+    monthly_budget_usd = models.DecimalField(
+        "monthly budget ($)",
+        max_digits=12,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        help_text="All agents together in a calendar month: a warning at 80 %, and at 100 % all are on hold.",
+    )
+    prices = models.JSONField(
+        default=list,
+        blank=True,
+        help_text=(
+            "Dollars a million tokens where the price list is wrong or silent, by model, e.g. "
+            '[{"model": "llama-*", "input": 0.2, "output": 0.6}].'
+        ),
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

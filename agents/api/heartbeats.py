@@ -17,7 +17,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from agents import ingest
+from agents import ingest, pricing
 from agents.api import examples, shapes
 from agents.beat import Beat, decode, decode_batch
 from agents.ingest import Outcome, Received
@@ -101,7 +101,8 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     now = timezone.now()
     detail = count_beats(caller, len(beats), now)
     source = source_of(request._request, caller)
-    return ingest.submit([Received(caller, beat, now, source, detail) for beat in beats])
+    ahead = pricing.ahead(beats, now)
+    return ingest.submit([Received(caller, beat, now, source, detail, ahead) for beat in beats])
 
 
 def _require_some_room(results: list[Outcome]) -> None:

@@ -1,0 +1,88 @@
+"""What a project pays for a model where the price list is wrong or silent. Pure: no Django, no clock.
+
+An override is written as `{"model": "llama-*", "input": 0.2, "output": 0.6}`: US dollars a million tokens, for every
+model whose name matches the pattern (`*` and `?`, case does not matter). `cache_read` and `cache_write` are for tokens
+read from and written to a prompt cache; where they are left out, those cost what other input does. `provider` narrows
+it to one provider. The first one that matches counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+OVERRIDES_MOST: Final = 100
+PATTERN_LONGEST: Final = 200
+# Above this a price is a mistake: a million dollars for a million tokens.
+PRICE_MOST: Final = Decimal(1_000_000)
+PRICES: Final = ("input", "output", "cache_read", "cache_write")
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """US dollars a million tokens."""
+
+    model: str
+    provider: str
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal
+    cache_write: Decimal
+
+    def matches(self, model: str, provider: str | None) -> bool:
+        if self.provider and self.provider != (provider or "").lower():
+            return False
+        return fnmatchcase(model.lower(), self.model)
+
+
+def overrides(written: Iterable[Mapping[str, Any]]) -> tuple[Override, ...]:
+    """Those of a project, in their order, from its valid settings."""
+    return tuple(_override(one) for one in written)
+
+
+def _override(one: Mapping[str, Any]) -> Override:
+    price = {name: Decimal(str(one[name])) for name in PRICES if name in one}
+    plain = price["input"]
+    return Override(
+        model=one["model"].lower(),
+        provider=(one.get("provider") or "").lower(),
+        input=plain,
+        output=price.get("output", Decimal(0)),
+        cache_read=price.get("cache_read", plain),
+        cache_write=price.get("cache_write", plain),
+    )
+
+
+def problem(written: Any) -> str | None:
+    """What is wrong with overrides as a person wrote them, in words for that person; None when they are valid."""
+    if not isinstance(written, Sequence) or isinstance(written, str):
+        return 'A list is needed, e.g. [{"model": "llama-*", "input": 0.2, "output": 0.6}].'
+    if len(written) > OVERRIDES_MOST:
+        return f"At most {OVERRIDES_MOST} prices."
+    return next((f"{number}: {why}" for number, one in enumerate(written, 1) if (why := _problem_of(one))), None)
+
+
+def _problem_of(one: Any) -> str | None:
+    if not isinstance(one, Mapping) or not {"model", "input", "output"} <= one.keys():
+        return 'needs "model", "input" and "output".'
+    unknown = one.keys() - {"model", "provider", *PRICES}
+    if unknown:
+        return f"does not know “{min(unknown)}”."
+    for name in ("model", "provider"):
+        text = one.get(name, "*")
+        if not isinstance(text, str) or not 1 <= len(text) <= PATTERN_LONGEST:
+            return f"“{name}” must be a text of 1 to {PATTERN_LONGEST} characters."
+    wrong = [name for name in PRICES if name in one and not _is_price(one[name])]
+    return f"“{wrong[0]}” must be dollars a million tokens, from 0 to {PRICE_MOST:,}." if wrong else None
+
+
+def _is_price(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        return 0 <= Decimal(str(value)) <= PRICE_MOST
+    except InvalidOperation:
+        return False
