@@ -27,7 +27,8 @@ from tests.services.site import Site, site
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"(?:#|<!--) (\S+)(?: -->)?")
-# What a page says takes so many seconds at most with the times of TIMES; a command by itself, too.
+# Seconds for one block of commands, of which building an image takes longest, and for what they are to show.
+ENDS_WITHIN = 90.0
 SEEN_WITHIN = 30.0
 # The reader's times are too long for a test. An agent of a guide works, and is found out, so much faster here.
 TIMES = {
@@ -89,7 +90,7 @@ class Shell:
         self._process.stdin.write(f". {script} <{said} >{output} 2>&1; touch {done}\n")
         self._process.stdin.flush()
         why = f"{commands!r} has ended"
-        wait_until(lambda: done.exists() or self._process.poll() is not None, SEEN_WITHIN, why)
+        wait_until(lambda: done.exists() or self._process.poll() is not None, ENDS_WITHIN, why)
         assert done.exists(), f"{commands}\n{output.read_text()}"
         return output.read_text()
 
