@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Final
@@ -178,11 +178,11 @@ def _ask(case: Case, outages: Sequence[clocks.Span], now: datetime) -> None:
     case.memory.rules = rules.read(case.memory.rules, case.beats)
     _learn(case, outages)
     stopped = _has_ended(case, now)
-    for rule in (*rules.ALL, *rules.HABITS):
+    for rule in rules.every().values():
         if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
             continue
-        thresholds = case.agent.rules.get(rule.KIND, {})
-        finding = None if thresholds.get("off") else rule.check(_facts(case, rule.KIND, thresholds, now))
+        asked = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
+        finding = rule.check(_facts(case, rule.KIND, asked.thresholds, now)) if asked.on else None
         if finding is not None:
             case.findings.append(finding)
     case.findings = rules.one_of_each(case.findings)
@@ -208,7 +208,7 @@ def _has_ended(case: Case, now: datetime) -> bool:
     )
 
 
-def _facts(case: Case, kind: str, thresholds: dict[str, Any], now: datetime) -> Facts:
+def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) -> Facts:
     agent, state = case.agent, case.state
     budget = state.cost_limit if agent.daily_budget_usd is None else round(agent.daily_budget_usd * 1_000_000)
     return Facts(

@@ -134,6 +134,9 @@ class Project(models.Model):
             '[{"model": "llama-*", "input": 0.2, "output": 0.6}].'
         ),
     )
+    rules = models.JSONField(
+        default=dict, blank=True, help_text="Per rule a switch and thresholds, for agents that set none of their own."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

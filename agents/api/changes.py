@@ -7,6 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from agents import rules
 from agents.beat import NAME_LONGEST
 from agents.models import Agent, RestartType
 
@@ -74,21 +75,9 @@ class AgentChanges(serializers.Serializer[Any]):
             raise serializers.ValidationError(f"at most {LABELS_MOST}, with names of 1 to 50 printable characters")
         return labels
 
-    def validate_rules(self, rules: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Thresholds and switches only; each rule ignores what it does not know."""
-        if len(rules) > 50 or not all(_is_plain(name, given) for name, given in rules.items()):
-            raise serializers.ValidationError("must be {rule: {name: number or true or false}}")
-        return rules
-
-
-def _is_plain(rule: str, given: dict[str, Any]) -> bool:
-    names = [rule, *given]
-    return (
-        len(given) <= 50
-        and all(n.isprintable() and len(n) <= 50 for n in names)
-        and all(map(_is_number, given.values()))
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) <= TOKENS_MOST
+    def validate_rules(self, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Switches and thresholds that there are, within their bounds. What is empty is left out."""
+        wrong = rules.wrong(given)
+        if wrong:
+            raise serializers.ValidationError([f"{place} {why}" for place, why in wrong.items()])
+        return {kind: values for kind, values in given.items() if values}

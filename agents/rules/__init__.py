@@ -15,10 +15,11 @@ from agents.rules import (
     repeated_prompts,
     restart_failed,
     rhythm,
+    settings,
     stalled,
     token_spike,
 )
-from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding
+from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding, Thresholds
 
 
 class Rule(Protocol):
@@ -26,22 +27,41 @@ class Rule(Protocol):
 
     KIND: str
     LABEL: str
+    THRESHOLDS: Thresholds
 
     def check(self, facts: Facts) -> Finding | None: ...
 
 
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
-HABITS: Final = (call_rate, repeated_message, repeated_prompts, token_spike)
+HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 READERS: Final = {
     crash.KIND: crash.read,
     error.KIND: error.read,
     loop.KIND: loop.read,
     outside.KIND: outside.read,
-    **{rule.KIND: rule.read for rule in HABITS},
+    call_rate.KIND: call_rate.read,
+    repeated_message.KIND: repeated_message.read,
+    repeated_prompts.KIND: repeated_prompts.read,
+    token_spike.KIND: token_spike.read,
     rhythm.KIND: rhythm.read,
     stalled.KIND: stalled.read,
 }
+
+
+def every() -> dict[str, Rule]:
+    """All rules by their KIND, those that are off by default last."""
+    return {rule.KIND: rule for rule in (*ALL, *HABITS)}
+
+
+def in_force(rule: Rule, *levels: settings.Given) -> settings.InForce:
+    """The rule's switch and thresholds after these levels, the weakest first: the project's, then the agent's."""
+    return settings.in_force(rule.KIND, rule.THRESHOLDS, levels, on=rule in ALL)
+
+
+def wrong(given: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the `rules` of an agent or a project: sentences, by `rule` or `rule.threshold`."""
+    return settings.wrong(given, {kind: rule.THRESHOLDS for kind, rule in every().items()})
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

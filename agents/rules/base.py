@@ -1,4 +1,6 @@
-"""What every rule sees and says. A rule is a module with KIND, LABEL and `check(facts)`; it never sees a model.
+"""What every rule sees and says. A rule is a module with KIND, LABEL, THRESHOLDS and `check(facts)`.
+
+It never sees a model. `facts.thresholds` holds what is in force, defaults included (see `settings.py`).
 
 A rule that needs more than the last beat also has `read(memory, beats)`, which folds new heartbeats into the JSON
 that is kept for it between reviews.
@@ -9,13 +11,40 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from agents.clocks import Clock
 
 WARNING = "warning"
 CRITICAL = "critical"
 SEVERITIES = (WARNING, CRITICAL)
+# Thresholds with this at the end of their name are one number for each tool: `budget:TOOL`.
+PER_TOOL: Final = ":TOOL"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A number that people may set for a project or an agent; `why` is one sentence about its default.
+
+    `kind` is int, float or bool. A default of None is no number: `why` says what decides then. `column` says that an
+    agent has a setting of this name of its own, which is not kept among its `rules`.
+    """
+
+    name: str
+    kind: type[int] | type[float] | type[bool]
+    default: float | None
+    unit: str
+    least: float
+    most: float
+    why: str
+    column: bool = False
+
+    @property
+    def per_tool(self) -> bool:
+        return self.name.endswith(PER_TOOL)
+
+
+Thresholds = tuple[Threshold, ...]
 
 
 class Seen(Protocol):

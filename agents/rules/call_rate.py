@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding
+from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
 
 KIND = "call_rate"
 LABEL = "Call rate"
@@ -15,6 +15,9 @@ LABEL = "Call rate"
 CALLS = 10
 MINUTE = timedelta(minutes=1)
 KEPT = 120
+THRESHOLDS: Thresholds = (
+    Threshold("calls", int, CALLS, "calls", 1, KEPT, "The retired service's default; 12 % of good runs are as busy."),
+)
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -30,8 +33,6 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
 
 def check(facts: Facts) -> Finding | None:
     """A warning from more than `calls` calls of one tool a minute on (10; at most 120 are counted)."""
-    if not facts.thresholds.get("on"):
-        return None
     times = {name: at for at, name in reversed(facts.memory.get("calls", ())) if _is_recent(at, facts.now)}
     counts = Counter(name for at, name in facts.memory.get("calls", ()) if _is_recent(at, facts.now))
     tool, count = max(counts.items(), key=lambda pair: pair[1], default=("", 0))

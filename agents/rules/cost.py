@@ -2,10 +2,22 @@
 
 from typing import Any
 
-from agents.rules.base import CRITICAL, WARNING, Facts, Finding
+from agents.rules.base import CRITICAL, WARNING, Facts, Finding, Threshold, Thresholds
 
 KIND = "cost"
 LABEL = "Cost"
+THRESHOLDS: Thresholds = (
+    Threshold(
+        "daily_budget_usd",
+        float,
+        None,
+        "dollars",
+        0,
+        999_999,
+        "No budget unless the client declares one with `cost_limit_usd`.",
+        column=True,
+    ),
+)
 # A warning from this share of the budget; the product's rule.
 NEAR = 0.8
 

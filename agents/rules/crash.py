@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Thresholds
 
 KIND = "crash"
 LABEL = "Crash"
+THRESHOLDS: Thresholds = ()
 TRACEBACK_KEPT = 4_000
 
 

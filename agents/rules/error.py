@@ -8,10 +8,11 @@ from typing import Any
 
 from agents.fold import EXPECTED
 from agents.rules import outside
-from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding
+from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding, Thresholds
 
 KIND = "error"
 LABEL = "Error"
+THRESHOLDS: Thresholds = ()
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

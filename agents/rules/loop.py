@@ -15,11 +15,16 @@ from agents.loops import patterns, reading, verdict
 from agents.loops.state import Shown, State
 from agents.loops.symbols import RESULT, SAID
 from agents.loops.verdict import INFO, Verdict
-from agents.rules.base import BeatSeen, Facts, Finding, since, spoken
+from agents.rules.base import BeatSeen, Facts, Finding, Threshold, Thresholds, since, spoken
 from agents.rules.cost import dollars
 
 KIND = "loop"
 LABEL = "Loop"
+THRESHOLDS: Thresholds = (
+    Threshold("repeats", int, None, "laps", 2, 1_000, "By what repeats, see the table: 4 for one call in a row."),
+    Threshold("budget:TOOL", int, None, "laps", 2, 10_000, "None: a tool has the same limit as the others."),
+    Threshold("poller:TOOL", bool, None, "", 0, 1, "Known by the tool's name: `get_status`, `wait` and the like poll."),
+)
 # Nothing of it came for so long, seconds and laps: it is over although nothing else came either.
 QUIET: Final = 600.0
 QUIET_LAPS: Final = 3

@@ -1,10 +1,17 @@
 """Silence: no heartbeat past the alive clock's deadline."""
 
 from agents.rules import outside
-from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
+from agents.rules.base import CRITICAL, Facts, Finding, Threshold, Thresholds, since, spoken
 
 KIND = "missed_heartbeat"
 LABEL = "Missed heartbeat"
+YEAR = 366 * 86_400
+THRESHOLDS: Thresholds = (
+    Threshold(
+        "interval", float, None, "seconds", 1, YEAR, "Declared by the client, else learned, else 60.", column=True
+    ),
+    Threshold("grace", float, None, "seconds", 5, YEAR, "The project's, else one interval, at least 5.", column=True),
+)
 
 
 def check(facts: Facts) -> Finding | None:

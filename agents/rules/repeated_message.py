@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding
+from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
 
 KIND = "repeated_message"
 LABEL = "Repeated message"
 # The default of the retired service, which looked at the text alone: 89 % of good runs with a constant status line.
 TIMES = 5
 LEAST = 2
+THRESHOLDS: Thresholds = (Threshold("times", int, TIMES, "times", LEAST, 10_000, "The retired service's default."),)
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def _count(state: dict[str, Any], message: str, at: str) -> dict[str, Any]:
 def check(facts: Facts) -> Finding | None:
     """A warning from the same message `times` times without other progress on (5)."""
     count = facts.memory.get("count", 0)
-    if not facts.thresholds.get("on") or count < max(LEAST, int(facts.thresholds.get("times", TIMES))):
+    if count < max(LEAST, int(facts.thresholds.get("times", TIMES))):
         return None
     evidence = {"pattern": KIND, **{name: value for name, value in facts.memory.items() if name != "iteration"}}
     reason = f"Said {count} times without other progress: “{facts.memory['message']}”"

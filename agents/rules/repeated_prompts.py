@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding
+from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
 
 KIND = "repeated_prompts"
 LABEL = "Repeated prompts"
 # All of the five prompts whose hashes the published client sends.
 TIMES = 5
 LEAST = 2
+THRESHOLDS: Thresholds = (
+    Threshold("times", int, TIMES, "times", LEAST, 20, "All of the five prompts that the published client sends."),
+)
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
 def check(facts: Facts) -> Finding | None:
     """A warning from `times` equal prompts among the last ones on (5)."""
     count = facts.memory.get("count", 0)
-    if not facts.thresholds.get("on") or count < max(LEAST, int(facts.thresholds.get("times", TIMES))):
+    if count < max(LEAST, int(facts.thresholds.get("times", TIMES))):
         return None
     reason = f"The model was asked the same {count} times among the last {facts.memory['of']} prompts"
     at = datetime.fromisoformat(facts.memory["at"])

@@ -1,10 +1,11 @@
 """All restarts that the budget allows were made, and it still does not work: given up, until it recovers."""
 
 from agents import restart
-from agents.rules.base import CRITICAL, Facts, Finding, since, spoken
+from agents.rules.base import CRITICAL, Facts, Finding, Thresholds, since, spoken
 
 KIND = restart.FAILED
 LABEL = "Restart failed"
+THRESHOLDS: Thresholds = ()
 
 
 def check(facts: Facts) -> Finding | None:

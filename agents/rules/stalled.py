@@ -7,10 +7,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agents.rules import outside
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, o_clock, since, spoken
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Threshold, Thresholds, o_clock, since, spoken
 
 KIND = "stalled"
 LABEL = "Stalled"
+THRESHOLDS: Thresholds = (
+    Threshold(
+        "progress_timeout",
+        float,
+        None,
+        "seconds",
+        5,
+        366 * 86_400,
+        "Declared by the client, else learned from its own gaps (at least 300), else 1,800.",
+        column=True,
+    ),
+)
 # What our client says it waits for while a tool runs that was given a time.
 TOOL = "tool "
 

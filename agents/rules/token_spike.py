@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding
+from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
 
 KIND = "token_spike"
 LABEL = "Token spike"
@@ -15,6 +15,9 @@ FACTOR = 3.0
 # The average forgets half of what it knew after about 13 heartbeats; it is trusted from so many on.
 WEIGHT = 0.05
 KNOWN = 10
+THRESHOLDS: Thresholds = (
+    Threshold("factor", float, FACTOR, "times the average", 1, 1_000, "The retired service's default."),
+)
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -34,7 +37,7 @@ def check(facts: Facts) -> Finding | None:
     """A warning while the last heartbeat with tokens had more than `factor` times the average before it (3)."""
     usual, tokens = facts.memory.get("average", 0.0), facts.memory.get("tokens", 0)
     factor = max(1.0, float(facts.thresholds.get("factor", FACTOR)))
-    if not facts.thresholds.get("on") or facts.memory.get("known", 0) <= KNOWN or tokens <= factor * usual:
+    if facts.memory.get("known", 0) <= KNOWN or tokens <= factor * usual:
         return None
     reason = f"{tokens:,} tokens in one heartbeat; {usual:,.0f} are usual"
     evidence = {"pattern": KIND, "tokens": tokens, "usual": round(usual), "factor": factor}

@@ -227,7 +227,7 @@ def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client
         ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"labels": '{"env": ["a"]}'}, "Not a valid string"),
         ({"rules": "[1]"}, "Expected a dictionary"),
-        ({"rules": '{"loop": {"repeats": "many"}}'}, "must be {rule: {name: number or true or false}}"),
+        ({"rules": '{"loop": {"repeats": "many"}}'}, "loop.repeats must be a whole number from 2 to 1,000"),
         ({"restart_type": "systemd"}, "Set type and target together"),
         ({"aliases": "other"}, "is a name of the agent other"),
     ],

@@ -84,7 +84,7 @@ SETTINGS: dict[str, Any] = {
     "restart_policy": "auto",
     "restart_type": "docker",
     "restart_target": "research",
-    "rules": {"loop": {"off": True}, "stalled": {"factor": 2.5}},
+    "rules": {"loop": {"off": True}, "token_spike": {"factor": 2.5}},
     "aliases": ["research-agent.service"],
 }
 

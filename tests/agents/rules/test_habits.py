@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import incidents
+from agents import incidents, rules
 from agents.models import Agent
 from agents.rules import call_rate, repeated_message, repeated_prompts, token_spike
 from agents.rules.base import BeatSeen, Facts, Finding
@@ -42,14 +42,14 @@ def judged(
 
 @pytest.mark.parametrize(("rule", "beats", "words"), HABITS)
 def test_each_is_told_where_it_is_switched_on(rule: Any, beats: list[BeatSeen], words: str) -> None:
-    found = judged(rule, beats, on=True)
+    found = judged(rule, beats)
     assert found is not None
     assert (found.reason, found.severity, found.evidence["pattern"]) == (words, "warning", rule.KIND)
 
 
 @pytest.mark.parametrize(("rule", "beats", "words"), HABITS)
-def test_none_is_told_by_default(rule: Any, beats: list[BeatSeen], words: str) -> None:
-    assert judged(rule, beats) is None
+def test_none_is_in_force_by_default(rule: Any, beats: list[BeatSeen], words: str) -> None:
+    assert not rules.in_force(rule).on
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_none_is_told_by_default(rule: Any, beats: list[BeatSeen], words: str) -
     ],
 )
 def test_what_is_less_is_not_told(rule: Any, beats: list[BeatSeen], given: dict[str, Any]) -> None:
-    assert judged(rule, beats, on=True, **given) is None
+    assert judged(rule, beats, **given) is None
 
 
 def test_a_burst_of_calls_is_over_a_minute_later() -> None:
-    assert judged(call_rate, BUSY, T0 + timedelta(seconds=70), on=True) is None
+    assert judged(call_rate, BUSY, T0 + timedelta(seconds=70)) is None
 
 
 def test_two_rules_of_one_kind_are_one_signal(world: World) -> None:
