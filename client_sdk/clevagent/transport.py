@@ -6,20 +6,19 @@ An https address is reached through `HTTPS_PROXY` where the environment names on
 from __future__ import annotations
 
 import codecs
-import http.client
+import http
+import importlib
 import json
 import os
 import socket
 from collections.abc import Mapping
-from email.utils import mktime_tz, parsedate_tz
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from clevagent.version import AGENT
 
-# Sockets import it at the first connection. A program that forks in that moment leaves the child a module that never
-# finishes, and a thread that waits for it for ever.
-codecs.lookup("idna")
+if TYPE_CHECKING:
+    import http.client  # noqa: TC004 - at run time by _import()
 
 API = "/api/v1"
 # A stranger's page instead of an answer must not fill the agent's memory; an answer of ours is far smaller.
@@ -55,6 +54,8 @@ class Answer(NamedTuple):
     @property
     def served_at(self) -> float | None:
         """The server's clock as it answered, in whole seconds since 1970; None when it did not say."""
+        from email.utils import mktime_tz, parsedate_tz  # slow to import, and most never ask
+
         parts = parsedate_tz(self.date or "")
         return float(mktime_tz(parts)) if parts else None
 
@@ -77,6 +78,7 @@ class Transport:
     def __init__(
         self, endpoint: str, api_key: str, *, timeout: float = 10.0, headers: Mapping[str, str] | None = None
     ) -> None:
+        _import()
         self._url = base_of(endpoint)
         self._timeout = timeout
         self._headers = {
@@ -141,6 +143,16 @@ class Transport:
             self.close()
         waits, date = response.getheader("Retry-After"), response.getheader("Date")
         return Answer(response.status, decoded(text), seconds_of(waits), date)
+
+
+def _import() -> None:
+    """What a connection needs: a third of importing this package, so only those pay for it who report.
+
+    Not left to the first connection, which another thread opens. A program that forks in that moment leaves the child
+    a module that never finishes, and a thread that waits for it for ever.
+    """
+    importlib.import_module("http.client")
+    codecs.lookup("idna")  # which sockets import
 
 
 def base_of(endpoint: str) -> SplitResult:
