@@ -75,6 +75,19 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
     return agent
 
 
+@transaction.atomic
+def change_project_rules(*, project: Project, given: Mapping[str, Any], actor: str, now: datetime) -> None:
+    """Set what the project's agents inherit: `rules` as an agent has them, valid. All of them are looked at again."""
+    stored = Project.objects.get(pk=project.pk)
+    if stored.rules == given:
+        return
+    AgentState.objects.filter(agent__project=project, agent__paused_at__isnull=True).update(check_at=now)
+    Project.objects.filter(pk=project.pk).update(rules=given)
+    data = {"rules": {"from": stored.rules, "to": given}}
+    audit(team=project.team, actor=actor, action="project.changed", target=project.name, data=data)
+    project.rules = dict(given)
+
+
 def _require_whole_target(agent: Agent) -> None:
     if bool(agent.restart_type) != bool(agent.restart_target):
         missing = "restart_target" if agent.restart_type else "restart_type"

@@ -1,9 +1,9 @@
 """The admin's pages of this app, one file a noun; `pages.py` has those that belong to no model."""
 
 from agents import pages
-from agents.admin import agents, commands, incidents
+from agents.admin import agents, commands, incidents, rules
 from teams.site import Site
 
-__all__ = ["agents", "commands", "incidents"]
+__all__ = ["agents", "commands", "incidents", "rules"]
 
 Site.pages.extend(pages.urls())

@@ -14,6 +14,7 @@ from django.utils import timezone
 from agents import commands, services, standing
 from agents.admin.buttons import Button, WithButtons
 from agents.admin.forms import AgentForm, NewAgentForm
+from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
 from agents.models import Agent, Heartbeat, Status
 from teams.admin.projects import actor
 from teams.roles import Action
@@ -91,7 +92,7 @@ class AgentPage(WithButtons):
         ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
         ("Limits", {"classes": ["collapse"], "fields": ["daily_budget_usd"]}),
         ("Restarting", {"classes": ["collapse"], "fields": ["restart_policy", ("restart_type", "restart_target")]}),
-        ("Names and rules", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels", "rules"]}),
+        ("Names", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels"]}),
     ]
     buttons = (
         Button("restart", "Restart", "restart_alt", restart, explain_restart, lambda a: not target_text(a)),
@@ -112,16 +113,22 @@ class AgentPage(WithButtons):
     # The page
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return super().get_fieldsets(request, obj) if obj else [(None, {"fields": ["project", "name", "kind"]})]
+        if obj is None:
+            return [(None, {"fields": ["project", "name", "kind"]})]
+        may_set = self.has_change_permission(request, obj)
+        return [*super().get_fieldsets(request, obj), *(fieldsets(obj) if may_set else [READ_ONLY])]
 
     def get_form(self, request: HttpRequest, obj: Agent | None = None, change: bool = False, **kwargs: Any) -> Any:
-        if obj is None:
-            kwargs["form"] = NewAgentForm
+        kwargs["form"] = NewAgentForm if obj is None else with_rules(AgentForm)
         return super().get_form(request, obj, change=change, **kwargs)
 
     def aliases(self, obj: Agent) -> str:
         """For people who may look and not change."""
         return ", ".join(services.aliases_of(obj)) or "–"
+
+    @admin.display(description="Rules in force")
+    def rules_in_force(self, obj: Agent) -> str:
+        return in_words(obj)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         agent: Agent | None = context.get("original")

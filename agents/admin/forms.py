@@ -7,12 +7,13 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from agents.admin.rules import RulesForm
 from agents.api.changes import AgentChanges
 from agents.models import Agent, AgentName
 from agents.services import SETTABLE, aliases_of
 
 
-class AgentForm(forms.ModelForm[Agent]):
+class AgentForm(RulesForm):
     aliases = forms.CharField(
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
@@ -21,8 +22,8 @@ class AgentForm(forms.ModelForm[Agent]):
 
     class Meta:
         model = Agent
-        fields = SETTABLE
-        widgets = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("labels", "rules")}
+        fields = tuple(name for name in SETTABLE if name != "rules")
+        widgets = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("labels",)}
         labels = {"daily_budget_usd": "Daily budget ($)"}
         help_texts = {
             "kind": "A job ends by itself: its silence is no alarm.",
@@ -30,7 +31,6 @@ class AgentForm(forms.ModelForm[Agent]):
             "labels": 'Names and values, e.g. {"env": "production"}.',
             "restart_type": "Empty, with the target: what its runner reports.",
             "restart_target": "The name there: a systemd unit, a container, a PID file.",
-            "rules": 'Per rule a switch or thresholds, e.g. {"loop": {"off": true}} or {"loop": {"repeats": 8}}.',
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,13 +49,11 @@ class AgentForm(forms.ModelForm[Agent]):
     def clean_labels(self) -> dict[str, Any]:
         return self.cleaned_data["labels"] or {}
 
-    def clean_rules(self) -> dict[str, Any]:
-        return self.cleaned_data["rules"] or {}
-
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         given = {name: value for name, value in cleaned.items() if name in (*SETTABLE, "aliases")}
-        checked = AgentChanges(data=given)
+        # What is wrong with rules is said beside their own fields.
+        checked = AgentChanges(data={name: value for name, value in given.items() if name != "rules"})
         if not checked.is_valid():
             for name, wrong in checked.errors.items():
                 self.add_error(name, [str(one) for one in _flat(wrong)])
@@ -65,8 +63,8 @@ class AgentForm(forms.ModelForm[Agent]):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Only what was changed, for `services.change_agent`."""
-        return {name: self.cleaned_data[name] for name in self.changed_data}
+        """Only what was changed, for `services.change_agent`; it compares `rules` itself."""
+        return {name: self.cleaned_data[name] for name in (*self.changed_data, "rules")}
 
 
 def _flat(wrong: Any) -> list[Any]:

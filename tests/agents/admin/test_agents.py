@@ -189,7 +189,7 @@ def test_the_live_parts_are_fragments(part: str, bot: Agent, viewer: User, clien
 FORM = {
     "interval": "", "grace": "", "progress_timeout": "", "daily_budget_usd": "",
     "restart_policy": "manual", "restart_type": "", "restart_target": "", "aliases": "", "kind": "agent",
-    "labels": "{}", "rules": "{}",
+    "labels": "{}",
 }  # fmt: skip
 
 
@@ -226,8 +226,12 @@ def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client
         ({"interval": "1e300"}, "a year at most"),
         ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"labels": '{"env": ["a"]}'}, "Not a valid string"),
-        ({"rules": "[1]"}, "Expected a dictionary"),
-        ({"rules": '{"loop": {"repeats": "many"}}'}, "loop.repeats must be a whole number from 2 to 1,000"),
+        ({"rule__loop__repeats": "many"}, "Enter a whole number"),
+        ({"rule__loop__repeats": "1"}, "greater than or equal to 2"),
+        ({"rule__loop__switch": "maybe"}, "Select a valid choice"),
+        ({"rule__loop__budget": "search"}, "write a tool, =, and a whole number"),
+        ({"rule__loop__budget": "search = 1"}, "must be a whole number from 2 to 10,000"),
+        ({"rule__loop__poller": "search = 1"}, "write a tool, =, and yes or no"),
         ({"restart_type": "systemd"}, "Set type and target together"),
         ({"aliases": "other"}, "is a name of the agent other"),
     ],

@@ -1,0 +1,245 @@
+"""Switches and thresholds as fields: a section for each rule, on an agent's page and on its project's.
+
+A field that is left empty inherits: the agent's from its project, the project's from the rule. What that is stands
+beside it, with the sentence that explains the default.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import escape
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+)
+
+from agents import rules, services
+from agents.models import Agent
+from agents.rules import settings
+from agents.rules.base import Threshold
+from teams.admin.projects import ProjectForm, ProjectPage, actor
+from teams.models import Project
+
+PREFIX: Final = "rule__"
+SWITCH: Final = "switch"
+YES, NO = ("yes", "true", "on"), ("no", "false", "off")
+READ_ONLY: Final = ("Rules", {"classes": ["collapse"], "fields": ["rules_in_force"]})
+Row = Agent | Project
+
+
+def field_name(kind: str, threshold: str) -> str:
+    return f"{PREFIX}{kind}__{threshold.partition(':')[0]}"
+
+
+def shown(threshold: Threshold) -> bool:
+    """What an agent has a setting of its own for is not shown twice."""
+    return not threshold.column
+
+
+def fields() -> dict[str, forms.Field]:
+    """For all rules there are, to be declared by a form."""
+    found: dict[str, forms.Field] = {}
+    for kind, rule in rules.every().items():
+        found[field_name(kind, SWITCH)] = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+        found |= {field_name(kind, one.name): _field(one) for one in rule.THRESHOLDS if shown(one)}
+    return found
+
+
+def _field(one: Threshold) -> forms.Field:
+    label = f"{one.name} ({one.unit})" if one.unit else one.name
+    if one.per_tool:
+        return forms.CharField(required=False, label=label, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+    if one.kind is bool:
+        choices = [("", "inherited"), ("yes", "yes"), ("no", "no")]
+        return forms.ChoiceField(required=False, label=label, choices=choices, widget=UnfoldAdminSelectWidget)
+    bounds: dict[str, Any] = {"required": False, "label": label, "min_value": one.least, "max_value": one.most}
+    if one.kind is int:
+        return forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, **bounds)
+    return forms.FloatField(widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}), **bounds)
+
+
+def fieldsets(row: Row | None) -> list[tuple[str, dict[str, Any]]]:
+    """A section for each rule, which says in its heading how it stands."""
+    return [(_heading(rule, row), _section(rule)) for rule in rules.every().values()]
+
+
+def _heading(rule: rules.Rule, row: Row | None) -> str:
+    state = "on" if rules.in_force(rule, *levels(row)).on else "off"
+    own = " · set here" if row is not None and row.rules.get(rule.KIND) else ""
+    return f"Rule: {rule.LABEL.lower()} · {state}{own}"
+
+
+def _section(rule: rules.Rule) -> dict[str, Any]:
+    names = [field_name(rule.KIND, SWITCH)]
+    names += [field_name(rule.KIND, one.name) for one in rule.THRESHOLDS if shown(one)]
+    return {"classes": ["collapse"], "fields": names, "description": escape(sentence(rule))}
+
+
+def sentence(rule: rules.Rule) -> str:
+    """What the rule says of itself, in its first line."""
+    return (rule.__doc__ or "").strip().splitlines()[0] if rule.__doc__ else ""
+
+
+def inherited(row: Row | None) -> list[settings.Given]:
+    """What is set above the row, weakest first."""
+    return [row.project.rules] if isinstance(row, Agent) else []
+
+
+def levels(row: Row | None) -> list[settings.Given]:
+    return inherited(row) + ([row.rules] if row is not None else [])
+
+
+def in_words(row: Row) -> str:
+    """All rules in one text, for people who may look and not change."""
+    return "; ".join(_one_in_words(rule, row) for rule in rules.every().values())
+
+
+def _one_in_words(rule: rules.Rule, row: Row) -> str:
+    found = rules.in_force(rule, *levels(row))
+    values = ", ".join(f"{name} {_value(value)}" for name, value in found.thresholds.items())
+    return f"{rule.LABEL} {'on' if found.on else 'off'}{f' ({values})' if values and found.on else ''}"
+
+
+def _value(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,g}"
+
+
+class RulesForm(forms.ModelForm[Any]):
+    """With a field for each switch and threshold (`with_rules` declares them); together `cleaned_data["rules"]`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        above = inherited(self.instance if self.instance.pk else None)
+        for kind, rule in rules.every().items():
+            if field_name(kind, SWITCH) in self.fields:
+                self._fill(rule, self.instance.rules.get(kind) or {}, above)
+
+    def _fill(self, rule: rules.Rule, own: dict[str, Any], above: list[settings.Given]) -> None:
+        said, base = settings.switched(own), rules.in_force(rule, *above)
+        switch: Any = self.fields[field_name(rule.KIND, SWITCH)]
+        switch.label = "Switch"
+        switch.choices = [("", f"inherited: {'on' if base.on else 'off'}"), ("on", "on"), ("off", "off")]
+        self.initial[field_name(rule.KIND, SWITCH)] = "" if said is None else "on" if said else "off"
+        for one in filter(shown, rule.THRESHOLDS):
+            name = field_name(rule.KIND, one.name)
+            self.initial[name] = _tool_lines(one, own) if one.per_tool else _initial(one, own)
+            self.fields[name].help_text = _help(one, base)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        given = {kind: found for kind, rule in rules.every().items() if (found := self._given(rule, cleaned))}
+        for place, why in rules.wrong(given).items():
+            kind, _, threshold = place.partition(".")
+            self._say(field_name(kind, threshold or SWITCH), f"{place} {why}")
+        cleaned["rules"] = given
+        return cleaned
+
+    def _given(self, rule: rules.Rule, cleaned: dict[str, Any]) -> dict[str, Any]:
+        switch = cleaned.get(field_name(rule.KIND, SWITCH))
+        found: dict[str, Any] = {switch: True} if switch else {}
+        for one in filter(shown, rule.THRESHOLDS):
+            value = cleaned.get(field_name(rule.KIND, one.name))
+            if one.per_tool:
+                found |= self._per_tool(rule.KIND, one, value or "")
+            elif value not in (None, ""):
+                found[one.name] = value == "yes" if one.kind is bool else value
+        return found
+
+    def _per_tool(self, kind: str, one: Threshold, text: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for line in filter(None, map(str.strip, text.splitlines())):
+            tool, _, value = (part.strip() for part in line.rpartition("="))
+            parsed = _parsed(one, value)
+            if not tool or parsed is None:
+                wanted = "yes or no" if one.kind is bool else "a whole number"
+                self._say(field_name(kind, one.name), f"“{line}”: write a tool, =, and {wanted}")
+            else:
+                found[f"{one.name.partition(':')[0]}:{tool}"] = parsed
+        return found
+
+    def _say(self, name: str, why: str) -> None:
+        self.add_error(name if name in self.fields else None, why)
+
+    @property
+    def changed_data(self) -> list[str]:
+        """Without the fields of rules: what they make together is compared by who saves it."""
+        return [name for name in super().changed_data if not name.startswith(PREFIX)]
+
+
+def _initial(one: Threshold, own: dict[str, Any]) -> Any:
+    value = own.get(one.name)
+    return ("yes" if value else "no") if one.kind is bool and value is not None else value
+
+
+def _tool_lines(one: Threshold, own: dict[str, Any]) -> str:
+    stem = one.name.partition(":")[0] + ":"
+    pairs = [(name.removeprefix(stem), value) for name, value in own.items() if name.startswith(stem)]
+    return "\n".join(f"{tool} = {_value(value).replace(',', '')}" for tool, value in pairs)
+
+
+def _parsed(one: Threshold, text: str) -> Any:
+    if one.kind is bool:
+        return True if text.lower() in YES else False if text.lower() in NO else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _help(one: Threshold, base: settings.InForce) -> str:
+    if one.per_tool:
+        example = "get_job = yes" if one.kind is bool else "get_job = 20"
+        above = [f"{name.partition(':')[2]} = {_value(base.thresholds[name])}" for name in _of_tools(one, base)]
+        return f"One tool a line, e.g. {example}. Inherited: {', '.join(above) or 'nothing'}. {one.why}"
+    if one.name not in base.thresholds:
+        return f"Empty: {one.why}"
+    where = "the default" if base.thresholds[one.name] == one.default else "set for the project"
+    return f"Empty: {_value(base.thresholds[one.name])} {one.unit}, {where}. {one.why}"
+
+
+def _of_tools(one: Threshold, base: settings.InForce) -> list[str]:
+    return [name for name in base.thresholds if name.startswith(one.name.partition(":")[0] + ":")]
+
+
+def with_rules(form: type[forms.ModelForm[Any]]) -> type[Any]:
+    """The form with the fields of all rules, declared anew: a new rule is in it by itself."""
+    return type(form.__name__, (form,), fields())
+
+
+class ProjectRulesForm(RulesForm, ProjectForm):
+    class Meta(ProjectForm.Meta):
+        pass
+
+
+class ProjectRulesPage(ProjectPage):
+    """The project's page, with what its agents inherit."""
+
+    form = ProjectRulesForm
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        base = list(super().get_fieldsets(request, obj))
+        if obj is None:
+            return base
+        return base + (fieldsets(obj) if self.has_change_permission(request, obj) else [READ_ONLY])
+
+    def get_form(self, request: HttpRequest, obj: Project | None = None, change: bool = False, **kwargs: Any) -> Any:
+        kwargs["form"] = with_rules(ProjectRulesForm) if obj is not None else ProjectForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    @admin.display(description="Rules in force")
+    def rules_in_force(self, obj: Project) -> str:
+        return in_words(obj)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change:
+            given, now = form.cleaned_data["rules"], timezone.now()
+            services.change_project_rules(project=obj, given=given, actor=actor(request), now=now)
+
+
+admin.site.unregister(Project)
+admin.site.register(Project, ProjectRulesPage)
