@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agents import clocks
+from agents import budgets, clocks
 from agents.beat import Beat, Waiting, hash_of
 from agents.pricing import Spent, merged
 
@@ -24,8 +24,6 @@ LATE: Final = 4.0
 # Beats of one moment may be stored out of order; one that is older than this says that our clock was set back.
 CLOCK_BACK: Final = timedelta(seconds=5)
 WAIT_LONGEST: Final = timedelta(hours=24)
-# A share of the daily limit from which each beat is looked at, so that a budget is never more than one beat late.
-BUDGET_NEAR: Final = 0.8
 TOLD_MOST: Final = 5
 # What a runner that cannot look does not change: it knows nothing better.
 LASTING: Final = ("error", "shutdown")
@@ -74,6 +72,8 @@ class Hot(msgspec.Struct):
     unpriced_total: int
     run_at: datetime | None
     run_cost: int
+    run_priced: int
+    run_unpriced: int
     source: str
     runner: str
     runner_down: bool
@@ -88,6 +88,7 @@ class Hot(msgspec.Struct):
     incident_kind: str
     warnings: list[tuple[str, str]] | None
     hold: bool
+    lifted: dict[str, list[Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Set:
     run_budget: int | None  # micro-dollars
     daily_tokens: int | None
     paused: bool
+    monthly: bool = False  # whether the project has a budget of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,9 @@ def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source:
     if note != DYING:
         _mark_alive(hot, moment.received_at)
     _mark_progress(hot, beat, moment.received_at, progress=progress)
-    looks_now = _needs_review(hot, beat, given) or _nears_a_budget(hot, beat, spent, given)
+    looks_now = _needs_review(hot, beat, given)
     _remember(hot, beat, source, note)
+    looks_now = looks_now or _nears_a_budget(hot, spent, given, moment.today)
     _bring_forward(hot, given, moment, now_please=looks_now)
     warning, reason = _warn(hot, beat)
     return Folded(spent, progress, warning, reason, note)
@@ -259,10 +262,12 @@ def _count(hot: Hot, spent: Spent, today: date) -> None:
 def _count_run(hot: Hot, spent: Spent, *, started: bool) -> None:
     """Money since the client was last started. What an earlier process left to be sent is not this run's."""
     if started and (hot.run_at is None or spent.at > hot.run_at):
-        hot.run_at, hot.run_cost = spent.at, 0
+        hot.run_at, hot.run_cost, hot.run_priced, hot.run_unpriced = spent.at, 0, 0, 0
     hot.run_at = hot.run_at or spent.at
     if spent.at >= hot.run_at:
         hot.run_cost += spent.cost
+        hot.run_priced += spent.priced
+        hot.run_unpriced += spent.unpriced_tokens
 
 
 def _remember_body(hot: Hot, beat: Beat, moment: Moment, *, resent: bool) -> None:
@@ -335,12 +340,24 @@ def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
     )
 
 
-def _nears_a_budget(hot: Hot, beat: Beat, spent: Spent, given: Set) -> bool:
-    """Whether it spent of a budget that is nearly used up, so that what is exceeded is said one beat later."""
-    limit = given.daily_budget if given.daily_budget is not None else _limit(hot, beat)
-    money = [(hot.cost_today, limit), (hot.run_cost, given.run_budget)] if spent.cost else []
-    tokens = [(hot.tokens_today, given.daily_tokens)] if spent.tokens else []
-    return any(most is not None and used >= most * BUDGET_NEAR for used, most in money + tokens)
+def _nears_a_budget(hot: Hot, spent: Spent, given: Set, today: date) -> bool:
+    """Whether it spent of a budget that is nearly used up, or of one that only a look at all agents can tell of."""
+    if not (spent.cost or spent.tokens):
+        return False
+    return (given.monthly and spent.cost > 0) or any(one.severity for one in budgets_of(hot, given, today))
+
+
+def budgets_of(hot: Hot, given: Set, today: date) -> list[budgets.Budget]:
+    """The agent's own, as they stand."""
+    limit = given.daily_budget if given.daily_budget is not None else hot.cost_limit
+    return budgets.of(hot, budgets.Limits(limit, given.run_budget, given.daily_tokens), today)
+
+
+def on_hold(hot: Hot, given: Set, today: date) -> bool:
+    """Whether the agent is to stop and ask: the review says so, or this very heartbeat exceeded a budget."""
+    if hot.hold or given.paused:
+        return hot.hold
+    return budgets.holds(budgets_of(hot, given, today), hot.lifted)
 
 
 def _limit(hot: Hot, beat: Beat) -> int | None:

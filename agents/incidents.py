@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
-from agents import rules
+from agents import budgets, rules
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
 from agents.rules import cost, loop
 from agents.rules.base import Finding, spoken
@@ -24,6 +24,8 @@ WATCHDOG: Final = "watchdog"
 FLAP: Final = timedelta(minutes=5)
 # A runner's own restart is granted while the error it tells of is still to be looked at.
 ADOPTED_WITHIN: Final = timedelta(minutes=2)
+# A budget that was raised is exceeded no more, though nearly used up it may be; exceeded again, it is told again.
+EASED_BY_A_PERSON: Final = frozenset({cost.KIND})
 # Kinds that nothing but a new heartbeat can end: resolved by hand, the agent counts as stopped until it reports again.
 ENDED_BY_A_BEAT: Final = frozenset({"missed_heartbeat", "crash", "error"})
 
@@ -146,16 +148,23 @@ def _extend_incident(incident: Incident, signal: Signal, state: AgentState, now:
 def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) -> Signal:
     """Keep a standing signal's words and evidence up to date, and those of its incident; only a rise is told."""
     rose = signal.severity != finding.severity and finding.severity == Severity.CRITICAL
-    if not rose and (signal.reason, signal.evidence) == (finding.reason[:500], finding.evidence):
+    eased = signal.severity != finding.severity and not rose and signal.kind in EASED_BY_A_PERSON
+    if not (rose or eased) and (signal.reason, signal.evidence) == (finding.reason[:500], finding.evidence):
         return signal
-    signal.severity = finding.severity if rose else signal.severity
+    signal.severity = finding.severity if rose or eased else signal.severity
     signal.reason, signal.evidence = finding.reason[:500], finding.evidence
     signal.save(update_fields=["severity", "reason", "evidence"])
     same = Incident.objects.filter(pk=signal.incident_id, agent=signal.agent_id, kind=signal.kind, together=False)
     same.update(reason=signal.reason)
-    if rose:
+    if rose and not _is_known(signal.incident):
         _extend_incident(signal.incident, signal, state, now)
     return signal
+
+
+def _is_known(incident: Incident) -> bool:
+    """Whether many share it and one of them told before that it is as bad as that."""
+    worse = Incident.objects.filter(pk=incident.pk).exclude(severity=Severity.CRITICAL)
+    return incident.together and not worse.update(severity=Severity.CRITICAL)
 
 
 def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
@@ -234,6 +243,25 @@ def open_together(
     incident.save(update_fields=["together"])
     record(incident=incident, kind=kind, text=title, now=now)
     return signals
+
+
+def open_for_project(
+    *, members: Sequence[tuple[Agent, AgentState, Finding]], project_id: int, title: str, now: datetime
+) -> list[Signal]:
+    """One incident for all agents that their project's budget holds; returns the signals of `members`.
+
+    They join the incident in which an agent of the project has said so already. Call it with the project's row locked.
+    """
+    said = Signal.objects.filter(
+        incident=OuterRef("pk"), kind=cost.KIND, evidence__budget=budgets.MONTH, cleared_at__isnull=True
+    )
+    incident = _held().filter(Exists(said), project=project_id).order_by("pk").first()
+    if incident is None:
+        incident = _opened_together(members, title, now)
+        record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=title, now=now)
+    incident.together = True
+    incident.save(update_fields=["together"])
+    return [_add_signal(incident, agent, finding, now) for agent, _, finding in members]
 
 
 def _told_as(incident: Incident | None) -> str:
@@ -331,12 +359,13 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
     elif signal.kind == "loop":
         memory.rules["loop"] = loop.dismissed(memory.rules.get("loop", {}))
     elif signal.kind == "cost":
-        memory.rules["cost"] = {"dismissed": cost.seal(signal.evidence, signal.severity)}
+        memory.rules["cost"] = cost.lifted(memory.rules.get("cost", {}), signal.evidence)
+        state.lifted = memory.rules["cost"]["lifted"]
     for habit in rules.HABITS:
         memory.rules.pop(habit.KIND, None)
     memory.save(update_fields=["rules", "read_to"])
     state.check_at = now
-    state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at"])
+    state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at", "lifted"])
 
 
 def record(

@@ -33,7 +33,7 @@ from django.utils import timezone
 from agents import pricing, registration, store
 from agents.beat import Beat
 from agents.clocks import Settings
-from agents.fold import Answer, Folded, Hot, Moment, Set, fold
+from agents.fold import Answer, Folded, Hot, Moment, Set, fold, on_hold
 from teams.auth import Caller
 from teams.errors import ApiError
 
@@ -265,7 +265,7 @@ class _Writing:
     def add(self, index: int, one: Received, found: store.Found) -> None:
         agent_id, beat_id = found.hot.agent_id, one.beat.beat_id
         if found.stored_before:
-            self.outcomes[index] = _answer(found.hot, **(found.answer_before or {}))
+            self.outcomes[index] = _answer(found.hot, self._on_hold(one, found), **(found.answer_before or {}))
         elif beat_id and (agent_id, beat_id) in self._seen:
             self.outcomes[index] = self._seen[agent_id, beat_id]
         else:
@@ -282,15 +282,19 @@ class _Writing:
         day = moment.today if one.beat.sent_at is None else at.astimezone(zone).date()
         spent = pricing.spent(one.beat, at, day, one.caller.prices)
         folded = fold(hot, one.beat, spent, _set(found, one.caller), moment, one.source)
-        answer = _answer(hot, folded.warning, folded.reason)
+        answer = _answer(hot, self._on_hold(one, found), folded.warning, folded.reason)
         self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
         return answer
+
+    def _on_hold(self, one: Received, found: store.Found) -> bool:
+        hot = self.hot.get(found.hot.agent_id, found.hot)
+        return on_hold(hot, _set(found, one.caller), self.now.astimezone(_zone(one.caller.time_zone)).date())
 
 
 def _set(found: store.Found, caller: Caller) -> Set:
     grace = found.grace if found.grace is not None else caller.default_grace
     clocks = Settings(found.interval, grace, found.progress_timeout)
-    return Set(clocks, found.daily_budget, found.run_budget, found.daily_tokens, found.paused)
+    return Set(clocks, found.daily_budget, found.run_budget, found.daily_tokens, found.paused, caller.monthly)
 
 
 def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: datetime) -> dict[str, Any]:
@@ -323,11 +327,11 @@ def _content(one: Received, folded: Folded) -> dict[str, Any] | None:
     return found or None
 
 
-def _answer(hot: Hot, warning: str | None = None, reason: str | None = None) -> Answer:
+def _answer(hot: Hot, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:
     incident = None
     if hot.incident_id:
         incident = {"id": hot.incident_id, "kind": hot.incident_kind, "url": _incident_url(hot.incident_id)}
-    return Answer(hot.agent_id, warning, reason, incident, hot.hold)
+    return Answer(hot.agent_id, warning, reason, incident, hold)
 
 
 @lru_cache(maxsize=4096)

@@ -187,6 +187,8 @@ class AgentState(models.Model):
     # Since the client was last started
     run_at = models.DateTimeField(null=True)
     run_cost = models.BigIntegerField(default=0)
+    run_priced = models.BigIntegerField(default=0)
+    run_unpriced = models.BigIntegerField(default=0)
     # Who reports it, and how it can be restarted
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
@@ -204,6 +206,8 @@ class AgentState(models.Model):
     warnings: models.JSONField[Any, Any] = models.JSONField(null=True)
     warned = models.CharField(max_length=300, default="")
     hold = models.BooleanField(default=False)
+    # Budgets that a person let pass, by name: see `budgets.py`.
+    lifted: models.JSONField[Any, Any] = models.JSONField(null=True)
 
     class Meta:
         indexes = [

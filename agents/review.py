@@ -21,9 +21,9 @@ import structlog
 from django.db import OperationalError, transaction
 from django.db.models import F
 
-from agents import attempts, clocks, commands, incidents, restart, rules, store, watch
+from agents import attempts, budgets, clocks, commands, incidents, restart, rules, spending, store, watch
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Signal, Status
-from agents.rules import outside, rhythm, together
+from agents.rules import cost, outside, rhythm, together
 from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Learned, Restarts
 from teams.errors import ApiError
 from teams.models import Project
@@ -60,6 +60,7 @@ class Case:
     alive: clocks.Clock | None
     progress: clocks.Clock | None
     settings: clocks.Settings
+    month: budgets.Month | None = None
     rhythm: Learned = field(default_factory=Learned)
     beats: list[BeatSeen] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -76,14 +77,15 @@ def sweep(now: datetime) -> int:
     """Review every agent whose time has come, in chunks; safe with any number of workers. Returns how many."""
     watch.tick(watch.DETECTOR, now)
     total = 0
+    crossed: set[int] = set()
     while True:
         with transaction.atomic():
             due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
             ids = list(_locked(due)[:CHUNK].values_list("agent_id", flat=True))
-            if ids:
-                review(ids, now)
+            crossed = review(ids, now) if ids else set()
+        spending.look(crossed, now)
         total += len(ids)
-        if len(ids) < CHUNK:
+        if len(ids) < CHUNK and not crossed:
             return total
 
 
@@ -93,20 +95,29 @@ def _locked(states: Any) -> Any:
 
 
 @transaction.atomic
-def review(agent_ids: Iterable[int], now: datetime) -> None:
-    """Conclude for these agents at this moment. `now` is read once, before the rows are locked."""
+def review(agent_ids: Iterable[int], now: datetime) -> set[int]:
+    """Conclude for these agents at this moment. `now` is read once, before the rows are locked.
+
+    Returns the projects whose monthly budget was exceeded just now, or is no longer: all of their agents are to be
+    looked at (`spending.look`), after this transaction.
+    """
     outages = watch.outages(now)
-    cases = [_case(state, outages) for state in _states(list(agent_ids))]
+    cases = [case_of(state, outages) for state in _states(list(agent_ids))]
     _read_beats(cases, now)
+    months = spending.months((case.state for case in cases), now)
+    for case in cases:
+        case.month = months.by_agent.get(case.agent.pk)
     _stand(cases, now)
     for case in cases:
-        _guarded(case, now, lambda case: _ask(case, outages, now))
+        _guarded(case, now, lambda case: ask(case, outages, now))
     _conclude_together(cases, outages, now)
+    _conclude_months(cases, now)
     for case in cases:
         _guarded(case, now, lambda case: _conclude(case, now))
         _guarded(case, now, lambda case: _restart(case, now))
     store.conclude([_row(case, now) for case in cases])
     AgentMemory.objects.bulk_update([case.memory for case in cases if case.beats], ["read_to", "rules"], batch_size=200)
+    return months.crossed
 
 
 def _states(ids: Sequence[int]) -> list[AgentState]:
@@ -114,7 +125,8 @@ def _states(ids: Sequence[int]) -> list[AgentState]:
     return list(states.select_for_update(of=("self",)).select_related("agent__project", "agent__memory"))
 
 
-def _case(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
+def case_of(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
+    """An agent to be judged by its row, with both clocks."""
     agent = state.agent
     given = agent.clock_settings
     alive, progress = clocks.alive(given, state, outages), clocks.progress(given, state, outages)
@@ -129,13 +141,14 @@ def _read_beats(cases: Sequence[Case], now: datetime) -> None:
     read = list(recent[:BEATS_READ])
     for beat in read:
         case = by_agent[beat.agent_id]
-        case.beats.append(_seen(beat))
+        case.beats.append(beat_seen(beat))
         case.memory.read_to = beat.pk
     for case in cases:
         case.more_to_read = len(read) == BEATS_READ
 
 
-def _seen(beat: Heartbeat) -> BeatSeen:
+def beat_seen(beat: Heartbeat) -> BeatSeen:
+    """A stored heartbeat, as rules see it."""
     content = beat.content or {}
     calls = content.get("calls") or []
     return BeatSeen(
@@ -155,6 +168,7 @@ def _seen(beat: Heartbeat) -> BeatSeen:
         iteration=beat.iteration,
         run=_run(content.get("labels") or {}),
         prompts=content.get("prompts") or (),
+        spent_at=beat.spent_at,
     )
 
 
@@ -174,15 +188,19 @@ def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
         case.set_aside = True
 
 
-def _ask(case: Case, outages: Sequence[clocks.Span], now: datetime) -> None:
-    case.memory.rules = rules.read(case.memory.rules, case.beats)
+def ask(
+    case: Case, outages: Sequence[clocks.Span], now: datetime, asked: Mapping[str, rules.Rule] | None = None
+) -> None:
+    """Let the rules read what came in and say what they find; all of them, unless some are named."""
+    asked = rules.every() if asked is None else asked
+    case.memory.rules = rules.read(case.memory.rules, case.beats, asked)
     _learn(case, outages)
     stopped = _has_ended(case, now)
-    for rule in rules.every().values():
+    for rule in asked.values():
         if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
             continue
-        asked = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
-        finding = rule.check(_facts(case, rule.KIND, asked.thresholds, now)) if asked.on else None
+        found = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
+        finding = rule.check(_facts(case, rule.KIND, found.thresholds, now)) if found.on else None
         if finding is not None:
             case.findings.append(finding)
     case.findings = rules.one_of_each(case.findings)
@@ -210,7 +228,7 @@ def _has_ended(case: Case, now: datetime) -> bool:
 
 def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) -> Facts:
     agent, state = case.agent, case.state
-    budget = state.cost_limit if agent.daily_budget_usd is None else round(agent.daily_budget_usd * 1_000_000)
+    limits = spending.limits(agent, state)
     return Facts(
         now=now,
         seen=state,
@@ -218,7 +236,7 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
         progress=case.progress,
         interval=clocks.interval(case.settings, state),
         paused=agent.paused_at is not None,
-        budget=budget,
+        budget=limits.day,
         today=now.astimezone(ZoneInfo(agent.project.time_zone)).date(),
         beats=case.beats,
         memory=case.memory.rules.get(kind, {}),
@@ -227,6 +245,9 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
         restarts=_restarts(case),
         rhythm=case.rhythm,
         zone=ZoneInfo(agent.project.time_zone),
+        run_budget=limits.run,
+        token_limit=limits.tokens,
+        month=case.month,
     )
 
 
@@ -273,6 +294,29 @@ def _conclude_together(cases: Sequence[Case], outages: Sequence[clocks.Span], no
                 _open_group(group, members, now)
 
 
+def _conclude_months(cases: Sequence[Case], now: datetime) -> None:
+    """One incident for all agents that a project's monthly budget holds from now on."""
+    fresh: dict[int, list[Case]] = defaultdict(list)
+    for case in cases:
+        if not case.standing and [_held_by(finding) for finding in case.findings] == [budgets.MONTH]:
+            fresh[case.agent.project_id].append(case)
+    for project_id, held in sorted(fresh.items()):
+        Project.objects.select_for_update(no_key=True).get(pk=project_id)
+        parts = [(case.agent, case.state, case.findings[0]) for case in held]
+        month = held[0].month
+        assert month is not None  # noqa: S101 - it was found
+        spent = f"{cost.dollars(month.cost)} of {cost.dollars(month.limit)}"
+        title = f"All agents are on hold: the project has spent {spent} this month"
+        signals = incidents.open_for_project(members=parts, project_id=project_id, title=title, now=now)
+        for case, signal in zip(held, signals, strict=True):
+            case.standing = [signal]
+
+
+def _held_by(finding: Finding) -> str:
+    """The budget that it says is exceeded; empty for all else."""
+    return finding.evidence["budget"] if finding.kind == cost.KIND and finding.severity == CRITICAL else ""
+
+
 def _newly_silent(case: Case) -> bool:
     found = [finding.kind for finding in case.findings if finding.kind != restart.FAILED]
     return not case.standing and found == ["missed_heartbeat"]
@@ -282,7 +326,7 @@ def _peers(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> li
     states = AgentState.objects.filter(agent__project_id=project_id, agent__paused_at__isnull=True, crashed=False)
     states = states.exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
     expected = states.filter(last_beat_at__isnull=False)
-    cases = [_case(state, outages) for state in expected.select_related("agent__project", "agent__memory")]
+    cases = [case_of(state, outages) for state in expected.select_related("agent__project", "agent__memory")]
     return [_peer(case, now) for case in cases]
 
 
@@ -346,27 +390,47 @@ def _row(case: Case, now: datetime) -> dict[str, Any]:
     incident = case.standing[0].incident if case.standing else None
     return {
         "agent_id": case.agent.pk,
-        "check_at": _look_again(case, now),
+        "check_at": look_again(case, now),
         "quiet_until": case.rhythm.quiet_until,
         "learned_progress_timeout": case.rhythm.timeout,
-        "status": _status(case, now),
+        "status": status_of(case, now),
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",
         "warnings": _warnings(case.standing) or None,
-        "hold": any(signal.kind == "cost" and signal.severity == CRITICAL for signal in case.standing),
+        "hold": _on_hold(case.standing),
+        "lifted": _lifted(case),
     }
+
+
+def _on_hold(standing: Sequence[Signal]) -> bool:
+    return any(signal.kind == "cost" and signal.severity == CRITICAL for signal in standing)
+
+
+def _lifted(case: Case) -> dict[str, Any] | None:
+    """What heartbeats must know of it, which hold by themselves: budgets that a person let pass, or all of them."""
+    if not rules.in_force(cost, case.agent.project.rules, case.agent.rules).on:
+        return budgets.ALL_LIFTED
+    lifted: dict[str, Any] | None = case.memory.rules.get(cost.KIND, {}).get("lifted")
+    return lifted
 
 
 def _warnings(standing: Sequence[Signal]) -> list[list[str]]:
     """What clients are to be warned of: a loop, or a budget that is exceeded and not merely near."""
     return [
-        [f"{signal.incident_id}:{signal.kind}:{signal.pk}", signal.reason]
+        [f"{signal.incident_id}:{signal.kind}:{signal.pk}{_of_which(signal)}", signal.reason]
         for signal in standing
         if signal.kind == "loop" or (signal.kind == "cost" and signal.severity == CRITICAL)
     ]
 
 
-def _status(case: Case, now: datetime) -> str:
+def _of_which(signal: Signal) -> str:
+    """Of a budget that was raised and is exceeded again the client is told again."""
+    found = next(iter(signal.evidence.get("budgets", ())), None) if signal.kind == "cost" else None
+    return f":{found[0]}{found[2]}" if found else ""
+
+
+def status_of(case: Case, now: datetime) -> str:
+    """How it is shown."""
     kinds, state = {finding.kind for finding in case.findings}, case.state
     if case.agent.paused_at:
         return Status.PAUSED
@@ -383,7 +447,7 @@ def _status(case: Case, now: datetime) -> str:
     return Status.OK if state.beats else Status.NEW
 
 
-def _look_again(case: Case, now: datetime) -> datetime | None:
+def look_again(case: Case, now: datetime) -> datetime | None:
     """The next moment at which time alone could change the verdict; a heartbeat brings it forward when it matters."""
     if case.agent.paused_at:
         return None

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
-from agents import incidents
+from agents import incidents, spending
 from agents.models import Agent, AgentName, AgentState
 from agents.registration import create_agent, over_the_plan
 from teams.errors import ApiError
@@ -24,6 +24,7 @@ SETTABLE: Final = (
     "grace",
     "progress_timeout",
     "daily_budget_usd",
+    "run_budget_usd",
     "daily_token_limit",
     "labels",
     "kind",
@@ -168,6 +169,7 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     """Remove the agent with its names, history and incidents. Its next heartbeat would make a new one."""
     # First, for it locks the hot row: a heartbeat that came in meanwhile would be left over.
     incidents.leave(agent=agent, actor=actor, now=now)
+    spending.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     agent.delete()
 

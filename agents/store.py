@@ -54,6 +54,8 @@ _TYPES: Final[dict[str, str]] = {
     "unpriced_total": "bigint",
     "run_at": "timestamptz",
     "run_cost": "bigint",
+    "run_priced": "bigint",
+    "run_unpriced": "bigint",
     "source": "text",
     "runner": "text",
     "runner_down": "boolean",
@@ -72,6 +74,7 @@ CONCLUDED: Final[dict[str, str]] = {
     "incident_kind": "text",
     "warnings": "jsonb",
     "hold": "boolean",
+    "lifted": "jsonb",
 }
 _SETTINGS: Final = (
     "interval",
@@ -243,7 +246,7 @@ def _micros(usd: Any) -> int | None:
 
 def _hot_of(columns: list[Any]) -> Hot:
     values = dict(zip(_hot_columns, map(_aware, columns), strict=True))
-    values |= {name: _from_json(values[name]) for name in ("warnings", "unpriced")}
+    values |= {name: _from_json(values[name]) for name in ("warnings", "unpriced", "lifted")}
     return Hot(**values)
 
 

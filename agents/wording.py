@@ -69,7 +69,7 @@ def label(name: str) -> str:
 
 def rows(evidence: dict[str, Any], zone: tzinfo) -> list[tuple[str, str]]:
     """Evidence as label and text, without what is empty; of what a runner saw, each part by itself."""
-    own = [(name, value) for name, value in evidence.items() if name != "runner"]
+    own = [(name, value) for name, value in evidence.items() if name not in ("runner", "budgets")]
     facts = [*own, *(evidence.get("runner") or {}).items()]
     return [(label(name), said(name, value, zone)) for name, value in facts if value not in (None, "", [], {})]
 

@@ -47,6 +47,8 @@ class Caller:
     default_grace: int | None
     # Prices that the project set itself; no part of who calls.
     prices: tuple[Override, ...] = field(default=(), compare=False)
+    # Whether its project has a monthly budget.
+    monthly: bool = field(default=False, compare=False)
 
     @property
     def actor(self) -> str:
@@ -112,6 +114,7 @@ def _caller(key: ApiKey) -> Caller:
         strict=project.strict,
         default_grace=project.default_grace,
         prices=prices.overrides(project.prices),
+        monthly=project.monthly_budget_usd is not None,
     )
 
 

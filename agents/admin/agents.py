@@ -90,7 +90,7 @@ class AgentPage(WithButtons):
     actions = ["pause_selected", "resume_selected"]
     fieldsets = [
         ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
-        ("Limits", {"classes": ["collapse"], "fields": ["daily_budget_usd"]}),
+        ("Limits", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
         ("Restarting", {"classes": ["collapse"], "fields": ["restart_policy", ("restart_type", "restart_target")]}),
         ("Names", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels"]}),
     ]

@@ -24,10 +24,12 @@ class AgentForm(RulesForm):
         model = Agent
         fields = tuple(name for name in SETTABLE if name != "rules")
         widgets = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("labels",)}
-        labels = {"daily_budget_usd": "Daily budget ($)"}
+        labels = {"daily_budget_usd": "Daily budget ($)", "run_budget_usd": "Budget of a run ($)"}
         help_texts = {
             "kind": "A job ends by itself: its silence is no alarm.",
-            "daily_budget_usd": "A warning at 80 %, exceeded at 100 %; from midnight in the project’s time zone.",
+            "daily_budget_usd": "A warning at 80 %, on hold at 100 %; from midnight in the project’s time zone.",
+            "run_budget_usd": "The same, from one start of the client to the next.",
+            "daily_token_limit": "The same, in tokens a day; those of models without a known price count, too.",
             "labels": 'Names and values, e.g. {"env": "production"}.',
             "restart_type": "Empty, with the target: what its runner reports.",
             "restart_target": "The name there: a systemd unit, a container, a PID file.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -186,7 +187,6 @@ def agent_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
 
 
 def _settings(agent: Agent) -> dict[str, Any]:
-    budget = agent.daily_budget_usd
     return {
         "url": agent_url(agent.pk),
         "kind": agent.kind,
@@ -196,7 +196,8 @@ def _settings(agent: Agent) -> dict[str, Any]:
         "interval_set": agent.interval,
         "grace": agent.grace,
         "progress_timeout": agent.progress_timeout,
-        "daily_budget_usd": float(budget) if budget is not None else None,
+        "daily_budget_usd": _float(agent.daily_budget_usd),
+        "run_budget_usd": _float(agent.run_budget_usd),
         "daily_token_limit": agent.daily_token_limit,
         "restart_policy": agent.restart_policy,
         "restart_type": agent.restart_type,
@@ -205,3 +206,7 @@ def _settings(agent: Agent) -> dict[str, Any]:
         "paused_at": moment(agent.paused_at),
         "created_at": moment(agent.created_at),
     }
+
+
+def _float(usd: Decimal | None) -> float | None:
+    return None if usd is None else float(usd)

@@ -61,6 +61,7 @@ class AgentChanges(serializers.Serializer[Any]):
     grace = Seconds(5)
     progress_timeout = Seconds(5)
     daily_budget_usd = Dollars()
+    run_budget_usd = Dollars()
     daily_token_limit = serializers.IntegerField(min_value=0, max_value=TOKENS_MOST, allow_null=True, required=False)
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
     kind = serializers.ChoiceField(Agent.Kind.choices, required=False)

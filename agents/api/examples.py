@@ -46,6 +46,7 @@ _AGENT: Final = {
     "grace": 30.0,
     "progress_timeout": 300.0,
     "daily_budget_usd": 25.0,
+    "run_budget_usd": None,
     "daily_token_limit": None,
     "restart_policy": "manual",
     "restart_type": "systemd",

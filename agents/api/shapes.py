@@ -156,6 +156,7 @@ class AgentDetail(AgentStatus):
     grace = serializers.FloatField(allow_null=True)
     progress_timeout = serializers.FloatField(allow_null=True)
     daily_budget_usd = serializers.FloatField(allow_null=True)
+    run_budget_usd = serializers.FloatField(allow_null=True)
     daily_token_limit = serializers.IntegerField(allow_null=True)
     restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices)
     restart_type = serializers.CharField()

@@ -1,6 +1,6 @@
 """The rules, worst first. Adding one: a file here, its name in ALL, a heading in docs/rules.md, a test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from agents.rules import (
@@ -36,6 +36,7 @@ ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 READERS: Final = {
+    cost.KIND: cost.read,
     crash.KIND: crash.read,
     error.KIND: error.read,
     loop.KIND: loop.read,
@@ -64,9 +65,11 @@ def wrong(given: Mapping[str, Any]) -> dict[str, str]:
     return settings.wrong(given, {kind: rule.THRESHOLDS for kind, rule in every().items()})
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """What the rules remember of an agent, after some more heartbeats."""
-    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in READERS.items()}}
+def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Collection[str]) -> dict[str, Any]:
+    """What the rules that are asked remember of an agent, after some more heartbeats; and what is no rule's own."""
+    known = every()
+    readers = {kind: reader for kind, reader in READERS.items() if kind in asked or kind not in known}
+    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in readers.items()}}
 
 
 def one_of_each(findings: Sequence[Finding]) -> list[Finding]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, Protocol
 
+from agents.budgets import Month
 from agents.clocks import Clock
 
 WARNING = "warning"
@@ -59,7 +60,15 @@ class Seen(Protocol):
     waiting_until: datetime | None
     waiting_for: str
     day: date | None
+    tokens_today: int
     cost_today: int
+    priced_today: int
+    unpriced: Mapping[str, int] | None
+    cost_month: int
+    run_at: datetime | None
+    run_cost: int
+    run_priced: int
+    run_unpriced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class BeatSeen:
     `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
     `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw, `waiting` what
     the agent said it waits for from then on. `counter` is the client's own count of new calls, None where it sent
-    none; `run` is the run or task that its labels name.
+    none; `run` is the run or task that its labels name. `spent_at` is when its money was spent, None for just then.
     """
 
     received_at: datetime
@@ -88,6 +97,7 @@ class BeatSeen:
     iteration: int | None = None
     run: str = ""
     prompts: Sequence[str] = ()
+    spent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,10 @@ class Restarts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a rule may know of one agent. `budget` is micro-dollars a day; `today` and `zone` are the project's."""
+    """All that a rule may know of one agent. `today` and `zone` are the project's.
+
+    `budget` is micro-dollars a day, `run_budget` of a run, `token_limit` tokens a day; `month` is all its project's.
+    """
 
     now: datetime
     seen: Seen
@@ -145,6 +158,9 @@ class Facts:
     restarts: Restarts = field(default_factory=lambda: Restarts())
     rhythm: Learned = field(default_factory=Learned)
     zone: tzinfo = UTC
+    run_budget: int | None = None
+    token_limit: int | None = None
+    month: Month | None = None
 
     @property
     def is_stopped(self) -> bool:

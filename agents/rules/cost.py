@@ -1,8 +1,21 @@
-"""Today's spend against the day's budget: set by a person, else the `cost_limit_usd` that the client declared."""
+"""Spend against its budgets: an agent's day, its tokens a day, its run, and its project's month.
 
-from typing import Any
+The day's budget is what a person set, else the `cost_limit_usd` that the client declared, in dollars; the tokens' and
+the run's are what a person set for the agent, the month's what one set for the project. A warning at 80 %, critical
+(`cost_exceeded`, and on hold) at 100 %, both the product's rule. Days and months begin at the project's midnight, a run
+with a start of the client. Forecasts go by the last hour's pace (`burn.py`), that of a month by the month so far.
+"""
 
-from agents.rules.base import CRITICAL, WARNING, Facts, Finding, Threshold, Thresholds
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from agents import budgets
+from agents.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, Budget, Limits, Month
+from agents.rules import burn
+from agents.rules.base import BeatSeen, Facts, Finding, Threshold, Thresholds, o_clock
 
 KIND = "cost"
 LABEL = "Cost"
@@ -18,31 +31,187 @@ THRESHOLDS: Thresholds = (
         column=True,
     ),
 )
-# A warning from this share of the budget; the product's rule.
-NEAR = 0.8
+MODELS_NAMED: Final = 2
+# A month's pace is not told before so much of it has gone.
+MONTH_BEGUN: Final = timedelta(days=1)
+# So many times its usual pace is worth a word.
+FAST: Final = 2.0
+
+
+def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep how much was spent when, and what a person let pass."""
+    return burn.read(memory, beats)
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning at 80 % of the budget, critical (`cost_exceeded`) at 100 %; over at the project's midnight."""
-    budget = facts.budget
-    if budget is None or facts.seen.day != facts.today or not facts.seen.cost_today:
+    """The worst of the budgets that are nearly used up or exceeded, unless a person let it pass."""
+    found = [one for one in _all(facts) if one.severity and not budgets.is_lifted(one, facts.memory.get("lifted"))]
+    if not found:
         return None
-    spent, exceeded = facts.seen.cost_today, facts.seen.cost_today >= budget
-    if spent < budget * NEAR:
-        return None
-    reason = f"Spent {dollars(spent)} of {dollars(budget)} today"
-    evidence = {"spent_usd": spent / 1_000_000, "budget_usd": budget / 1_000_000, "day": facts.today.isoformat()}
-    severity = CRITICAL if exceeded else WARNING
-    if facts.memory.get("dismissed") in (seal(evidence, severity), seal(evidence, CRITICAL)):
-        return None
-    return Finding(KIND, severity, reason, facts.seen.last_beat_at or facts.now, evidence)
+    found.sort(key=lambda one: (one.severity != CRITICAL, -one.share))
+    worst = found[0]
+    began = facts.now if worst.name == MONTH else facts.seen.last_beat_at or facts.now
+    return Finding(KIND, worst.severity, _reason(worst, facts), began, _evidence(found, facts))
 
 
-def seal(evidence: dict[str, Any], severity: str) -> list[Any]:
-    """What a person dismisses by hand: that day and budget, as bad as it was. Nearing it is not exceeding it."""
-    return [evidence.get("day"), evidence.get("budget_usd"), severity]
+def _all(facts: Facts) -> list[Budget]:
+    limits = Limits(facts.budget, facts.run_budget, facts.token_limit)
+    return [*budgets.of(facts.seen, limits, facts.today), *_everyones(facts)]
+
+
+def _everyones(facts: Facts) -> list[Budget]:
+    """The month's. Nearing it is one agent's to say, exceeding it everyone's who has ever reported."""
+    if facts.month is None or facts.seen.last_beat_at is None:
+        return []
+    found = budgets.of_month(facts.month)
+    return [found] if found.severity == CRITICAL or facts.month.tells else []
+
+
+def lifted(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """What is remembered after a person ended it by hand: those budgets count no more, as bad as they were."""
+    return {**memory, "lifted": budgets.lift(memory.get("lifted"), evidence.get("budgets", ()))}
+
+
+# In words
+
+
+def _reason(worst: Budget, facts: Facts) -> str:
+    said = f"{_spent(worst, facts)}{_pace(worst, facts)}{_without_price(worst, facts)}"
+    return said[:500]
+
+
+def _spent(worst: Budget, facts: Facts) -> str:
+    if worst.name == TOKENS:
+        return f"Used {worst.used:,} of {worst.limit:,} tokens today"
+    amount = f"{dollars(worst.used)} of {dollars(worst.limit)}"
+    if worst.name == MONTH:
+        here = f", {dollars(facts.seen.cost_month)} of it by this agent" if _is_this_month(facts) else ""
+        return f"The project has spent {amount} this month{here}"
+    return f"Spent {amount} {'today' if worst.name == DAY else 'in this run' + _since(facts)}"
+
+
+def _since(facts: Facts) -> str:
+    return f" (since {o_clock(facts.seen.run_at, facts.zone, facts.now)})" if facts.seen.run_at else ""
+
+
+def _pace(worst: Budget, facts: Facts) -> str:
+    pace = _pace_of(facts)
+    times = pace.times_usual or 0.0
+    fast = f", {times:.0f} times its usual pace" if times >= FAST and worst.name != MONTH else ""
+    reached = reached_at(worst, facts)
+    if reached is not None:
+        by = "at the month’s pace" if worst.name == MONTH else "at the pace of the last hour"
+        return f"; {by}{fast}{',' if fast else ''} the budget is used up at {o_clock(reached, facts.zone, facts.now)}"
+    last = {DAY: dollars(pace.cost), RUN: dollars(pace.cost), TOKENS: f"{pace.tokens:,}"}.get(worst.name)
+    used = pace.tokens if worst.name == TOKENS else pace.cost
+    return f", {last} of it in the last hour{fast}" if last and 0 < used < worst.used else fast
+
+
+def _without_price(worst: Budget, facts: Facts) -> str:
+    """Money that nobody knows is not none: tokens without a price are said beside what they are missing from."""
+    tokens = _spend(worst, facts)[2]
+    if not tokens or worst.name == TOKENS:
+        return ""
+    models = sorted(_models(facts), key=lambda name: -_models(facts)[name]) if worst.name == DAY else []
+    named = f" ({', '.join(models[:MODELS_NAMED])}{' …' if len(models) > MODELS_NAMED else ''})" if models else ""
+    return f"; {tokens:,} tokens{named} have no known price and come on top"
 
 
 def dollars(micros: int) -> str:
     """`$3.10`; under a cent with as many places as it needs."""
     return f"${micros / 1_000_000:,.2f}" if micros >= 10_000 or not micros else f"${micros / 1_000_000:.6f}".rstrip("0")
+
+
+# As evidence
+
+
+def _evidence(found: Sequence[Budget], facts: Facts) -> dict[str, Any]:
+    worst = found[0]
+    cost, priced, unpriced = _spend(worst, facts)
+    pace, reached = _pace_of(facts), reached_at(worst, facts)
+    ends = ends_at(worst, facts)
+    return {
+        "budget": worst.name,
+        "period": worst.period,
+        "spent_usd": cost / 1_000_000,
+        **_limit(worst),
+        "priced_usd": priced / 1_000_000,
+        "reported_usd": (cost - priced) / 1_000_000,
+        "unpriced_tokens": unpriced,
+        "unpriced_models": sorted(_models(facts)) if worst.name != MONTH else [],
+        "last_hour_usd": pace.cost / 1_000_000,
+        "usual_hour_usd": round(pace.usual / 1_000_000, 6) if pace.usual else None,
+        "reached_at": reached.isoformat() if reached else None,
+        "ends_at": ends.isoformat() if ends else None,
+        # The worst one first: what a person lets pass who ends the incident by hand.
+        "budgets": [[one.name, one.period, one.limit, one.severity] for one in found],
+    }
+
+
+def _limit(worst: Budget) -> dict[str, Any]:
+    if worst.name == TOKENS:
+        return {"tokens": worst.used, "token_limit": worst.limit}
+    return {"budget_usd": worst.limit / 1_000_000}
+
+
+def _spend(worst: Budget, facts: Facts) -> tuple[int, int, int]:
+    """Micro-dollars that count and those of them that the server priced; tokens without a price."""
+    seen, month = facts.seen, facts.month
+    if worst.name == MONTH and month:
+        return month.cost, month.priced, month.unpriced
+    if worst.name == RUN:
+        return seen.run_cost, seen.run_priced, seen.run_unpriced
+    return seen.cost_today, seen.priced_today, sum(_models(facts).values())
+
+
+def _models(facts: Facts) -> Mapping[str, int]:
+    return facts.seen.unpriced or {} if facts.seen.day == facts.today else {}
+
+
+def _is_this_month(facts: Facts) -> bool:
+    day = facts.seen.day
+    return day is not None and day.replace(day=1) == facts.today.replace(day=1)
+
+
+# When
+
+
+def _pace_of(facts: Facts) -> burn.Pace:
+    return burn.pace(facts.memory, facts.now)
+
+
+def reached_at(budget: Budget, facts: Facts) -> datetime | None:
+    """When the budget will be used up if it goes on like this; None if not within its period, or too early to say."""
+    if budget.severity == CRITICAL:
+        return None
+    an_hour = _an_hour(budget, facts)
+    hours = (budget.limit - budget.used) / an_hour if an_hour else None
+    if hours is None or hours > 24 * 366:
+        return None
+    reached, ends = facts.now + timedelta(hours=hours), ends_at(budget, facts)
+    return reached if ends is None or reached < ends else None
+
+
+def _an_hour(budget: Budget, facts: Facts) -> float:
+    if budget.name != MONTH or facts.month is None:
+        pace = _pace_of(facts)
+        return pace.tokens_an_hour if budget.name == TOKENS else pace.cost_an_hour
+    gone = facts.now - _midnight(facts.month.first, facts)
+    return budget.used / (gone.total_seconds() / 3_600) if gone >= MONTH_BEGUN else 0.0
+
+
+def ends_at(budget: Budget, facts: Facts) -> datetime | None:
+    """When the budget begins anew by itself; None for a run."""
+    if budget.name == RUN:
+        return None
+    if budget.name == MONTH and facts.month:
+        return _midnight(next_month(facts.month), facts)
+    return _midnight(facts.today + timedelta(days=1), facts)
+
+
+def next_month(month: Month) -> date:
+    return (month.first + timedelta(days=31)).replace(day=1)
+
+
+def _midnight(day: date, facts: Facts) -> datetime:
+    return datetime.combine(day, time.min, facts.zone)

@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ["teams", "billing", "agents", "alerts", "watchdog_project"]
 PURE = [
     *(ROOT / name for name in ("teams/roles.py", "teams/prices.py", "billing/plans.py")),
-    *(ROOT / "agents" / name for name in ("beat.py", "clocks.py", "pricing.py", "restart.py", "fold.py", "wording.py")),
+    *(
+        ROOT / "agents" / name
+        for name in ("beat.py", "budgets.py", "clocks.py", "pricing.py", "restart.py", "fold.py", "wording.py")
+    ),
     *(ROOT / "alerts" / name for name in ("routing.py", "retry.py")),
     *sorted((ROOT / "agents" / "rules").glob("*.py")),
     *sorted((ROOT / "agents" / "loops").glob("*.py")),

@@ -201,12 +201,15 @@ def test_settings_are_saved_through_the_service(bot: Agent, member: User, client
     given = {
         "interval": "300",
         "daily_budget_usd": "12.5",
+        "run_budget_usd": "2",
+        "daily_token_limit": "5000",
         "labels": '{"env": "prod"}',
         "aliases": "bot.service\n bot2 ",
     }
     assert save(client_of(member), bot, **given).status_code == 302
     bot.refresh_from_db()
     assert (bot.interval, str(bot.daily_budget_usd), bot.labels) == (300, "12.500000", {"env": "prod"})
+    assert (bot.run_budget_usd, bot.daily_token_limit) == (2, 5000)
     assert set(bot.names.values_list("name", flat=True)) == {"bot", "bot.service", "bot2"}
     entry = AuditEntry.objects.get(action="agent.changed")
     assert (entry.actor, entry.data["interval"]) == (member.email, {"from": None, "to": 300.0})
@@ -225,6 +228,8 @@ def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client
         ({"interval": "nan"}, "Enter a number"),
         ({"interval": "1e300"}, "a year at most"),
         ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
+        ({"run_budget_usd": "-1"}, "greater than or equal to 0"),
+        ({"daily_token_limit": "-1"}, "greater than or equal to 0"),
         ({"labels": '{"env": ["a"]}'}, "Not a valid string"),
         ({"rule__loop__repeats": "many"}, "Enter a whole number"),
         ({"rule__loop__repeats": "1"}, "greater than or equal to 2"),

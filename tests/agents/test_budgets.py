@@ -1,0 +1,253 @@
+"""Budgets from the first cent to the hold and back: a day, its tokens, a run, and the project's month."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from agents import incidents, services
+from agents.models import MonthSpend, Signal, Status
+from teams.models import Project
+from tests.agents.conftest import T0, World
+
+HOUR, DAY = 3600, 86_400
+
+
+def set_for_agent(world: World, at: float = 0, agent: str = "bot", **changes: Any) -> None:
+    now = T0 + timedelta(seconds=at)
+    services.change_agent(agent=world.agent(agent), changes=changes, actor="owner@example.com", now=now)
+
+
+def set_monthly(world: World, usd: int | None) -> None:
+    Project.objects.filter(pk=world.project.pk).update(monthly_budget_usd=usd)
+    world.caller = type(world.caller)(**{**_fields(world.caller), "monthly": usd is not None})
+
+
+def _fields(caller: Any) -> dict[str, Any]:
+    return {name: getattr(caller, name) for name in caller.__slots__}
+
+
+def held(world: World, *agents: str) -> list[bool]:
+    return [world.state(agent).hold for agent in agents or ("bot",)]
+
+
+def reasons(world: World) -> list[str]:
+    return list(Signal.objects.filter(cleared_at__isnull=True).order_by("id").values_list("reason", flat=True))
+
+
+def test_the_very_heartbeat_that_exceeds_a_budget_is_told_to_hold(world: World) -> None:
+    assert world.beat(0, cost_limit_usd=1, cost_usd=0.99).hold is False
+    assert world.beat(0.1, cost_usd=0.01).hold is True
+    assert world.beat(0.2).hold is True
+    assert world.incidents() == []
+
+
+def test_hold_lasts_until_midnight_of_the_project(world: World) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=2, interval=HOUR)
+    world.look(1)
+    assert (held(world), world.kinds()) == ([True], ["cost"])
+    world.look(12 * HOUR - 1)
+    assert held(world) == [True]
+    world.look(12 * HOUR + 1)
+    assert (held(world), "cost" in world.kinds()) == ([False], False)
+    assert world.beat(12 * HOUR + 2, cost_usd=0.5).hold is False
+
+
+def test_a_raised_budget_lifts_the_hold_and_exceeded_again_it_is_told_again(world: World) -> None:
+    world.beat(0)
+    set_for_agent(world, daily_budget_usd=Decimal(1))
+    world.beat(1, cost_usd=1)
+    world.look(2)
+    assert (world.beat(3).warning, world.beat(4).warning) == ("cost_exceeded", None)
+    set_for_agent(world, 5, daily_budget_usd=Decimal("1.2"))
+    world.look(6)
+    assert (held(world), world.kinds(), world.beat(7).hold) == ([False], ["cost"], False)
+    world.beat(8, cost_usd=0.2)
+    world.look(9)
+    told = world.beat(10)
+    assert (told.warning, told.hold, len(world.incidents())) == ("cost_exceeded", True, 1)
+    assert world.events() == ["opened", "updated"]
+
+
+def test_a_person_who_ends_it_lifts_the_hold_for_the_day(world: World) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=2, interval=HOUR)
+    world.look(1)
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    world.look(3)
+    assert [world.beat(4).hold, world.beat(5, cost_usd=7).hold, held(world)] == [False, False, [False]]
+    world.beat(DAY, cost_usd=2, interval=HOUR)
+    world.look(DAY + 1)
+    assert held(world) == [True]
+
+
+def test_tokens_have_a_limit_a_day_also_those_without_a_price(world: World) -> None:
+    world.beat(0)
+    set_for_agent(world, daily_token_limit=1000)
+    world.beat(1, usage=[{"model": "house", "input_tokens": 800, "output_tokens": 100}])
+    world.look(2)
+    assert (held(world), world.kinds()) == ([False], ["cost"])
+    assert world.beat(3, tokens_used=100).hold is True
+    world.look(4)
+    assert reasons(world) == ["Used 1,000 of 1,000 tokens today"]
+    (signal,) = Signal.objects.all()
+    assert (signal.evidence["spent_usd"], signal.evidence["unpriced_tokens"]) == (0.0, 1000)
+
+
+def test_a_runs_budget_begins_anew_with_the_next_run(world: World) -> None:
+    world.beat(0, instance="a", seq=1)
+    set_for_agent(world, run_budget_usd=Decimal(2))
+    assert world.beat(1, instance="a", seq=2, cost_usd=2).hold is True
+    world.look(2)
+    assert reasons(world) == ["Spent $2.00 of $2.00 in this run (since 12:00)"]
+    world.beat(60, instance="b", seq=1, cost_usd=1)
+    world.look(61)
+    assert (held(world), world.kinds(), world.state().run_cost) == ([False], [], 1_000_000)
+
+
+def test_switched_off_nothing_is_held(world: World) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=2)
+    set_for_agent(world, rules={"cost": {"off": True}})
+    world.look(1)
+    assert (world.beat(2, cost_usd=3).hold, world.incidents()) == (False, [])
+
+
+def test_a_paused_agent_is_not_held(world: World) -> None:
+    world.beat(0, cost_limit_usd=1)
+    services.pause(agent=world.agent(), actor="x", now=T0)
+    assert world.beat(1, cost_usd=2).hold is False
+
+
+# The month
+
+
+def test_a_projects_month_is_the_sum_of_its_agents_and_holds_them_all(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "idle", interval=HOUR)
+    world.beat(0, "one", cost_usd=6)
+    world.look(1)
+    assert world.incidents() == []
+    world.beat(2, "two", cost_usd=4)
+    world.look(3)
+    assert held(world, "idle", "one", "two") == [True, True, True]
+    (incident,) = world.incidents()
+    assert (incident.reason, world.events()) == (
+        "All agents are on hold: the project has spent $10.00 of $10.00 this month",
+        ["opened"],
+    )
+    told = world.beat(4, "idle")
+    assert (told.warning, told.hold, told.incident and told.incident["id"]) == ("cost_exceeded", True, incident.pk)
+    assert told.reason == "The project has spent $10.00 of $10.00 this month, $0.00 of it by this agent"
+    assert world.beat(5, "idle").warning is None
+
+
+def test_nearing_it_is_said_once_by_the_agent_that_spent_most(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=3)
+    world.beat(0, "two", cost_usd=5)
+    world.look(1)
+    world.beat(2, "one", cost_usd=1)
+    world.look(3)
+    assert (world.kinds("one"), world.kinds("two"), held(world, "one", "two")) == ([], ["cost"], [False, False])
+    assert MonthSpend.objects.get().level == f"near 10000000 {world.agent('two').pk}"
+    world.beat(4, "one", cost_usd=1)
+    world.look(5)
+    assert (held(world, "one", "two"), len(world.incidents()), world.events()) == (
+        [True, True],
+        1,
+        ["opened", "updated"],
+    )
+
+
+def test_a_raised_monthly_budget_lifts_the_hold_of_all(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=10)
+    world.beat(0, "two")
+    world.look(1)
+    assert held(world, "one", "two") == [True, True]
+    set_monthly(world, 100)
+    world.beat(2, "one")
+    world.look(3)
+    assert (held(world, "one", "two"), world.kinds("one"), world.kinds("two")) == ([False, False], [], [])
+    assert world.events() == ["opened", "resolved"]
+
+
+def test_the_next_month_lifts_the_hold(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=10, interval=5 * DAY)
+    world.beat(0, "two", interval=5 * DAY)
+    world.look(1)
+    for day in range(1, 28):
+        world.look(day * DAY - 12 * HOUR + 1)
+        if day % 4 == 0:
+            world.beat(day * DAY, "one", interval=5 * DAY)
+            world.beat(day * DAY, "two", interval=5 * DAY)
+            world.look(day * DAY + 1)
+    assert held(world, "one", "two") == [True, True]
+    world.look(27 * DAY + 12 * HOUR + 1)
+    assert held(world, "one", "two") == [False, False]
+
+
+def test_a_person_who_ends_it_lifts_the_hold_of_all(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=10)
+    world.beat(0, "two")
+    world.look(1)
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    world.look(3)
+    world.beat(4, "two", cost_usd=1)
+    world.look(5)
+    assert (held(world, "one", "two"), world.kinds("one"), world.kinds("two")) == ([False, False], [], [])
+
+
+def test_an_agent_that_comes_back_is_held_one_heartbeat_later(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "gone", status="shutdown")
+    world.beat(0, "one", cost_usd=10)
+    world.look(1)
+    assert held(world, "gone", "one") == [False, True]
+    world.beat(2, "gone")
+    world.look(3)
+    assert (held(world, "gone"), world.state("gone").status, len(world.incidents())) == ([True], Status.WARNING, 1)
+
+
+def test_what_a_deleted_agent_spent_stays_in_its_month(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=6)
+    world.look(1)
+    services.delete_agent(agent=world.agent("one"), actor="x", now=T0)
+    row = MonthSpend.objects.get()
+    assert (row.month, row.cost, row.tokens) == (date(2026, 5, 1), 6_000_000, 0)
+    world.beat(2, "two", cost_usd=4)
+    world.look(3)
+    assert held(world, "two") == [True]
+
+
+def test_the_month_of_others_is_theirs(world: World, stranger: Any) -> None:
+    Project.objects.exclude(pk=world.project.pk).update(monthly_budget_usd=1)
+    world.beat(0, cost_usd=50)
+    world.look(1)
+    assert (world.incidents(), MonthSpend.objects.count()) == ([], 0)
+
+
+def test_a_project_without_a_monthly_budget_pays_nothing_for_it(world: World) -> None:
+    world.beat(0, cost_usd=50)
+    with CaptureQueriesContext(connection) as asked:
+        world.look(1)
+    assert asked.captured_queries
+    assert [query for query in asked.captured_queries if "monthspend" in query["sql"]] == []
+
+
+@pytest.mark.parametrize("limit", [100, 1_000])
+def test_a_spender_far_from_the_budget_is_looked_at_all_the_same(world: World, limit: int) -> None:
+    """Only all agents together tell how far it is."""
+    set_monthly(world, limit)
+    world.beat(0, "one", cost_usd=limit - 1)
+    world.look(1)
+    world.beat(2, "two", cost_usd=1)
+    world.look(3)
+    assert held(world, "one", "two") == [True, True]
