@@ -21,12 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from watchdog_project import demo
 from watchdog_project.supervise import Child, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOM_NEEDED = 50 * 1024 * 1024
 # SIGTERM to the end: requests and tasks first, the broker after those who use it. Below 10 s together.
-STOP_ORDER = [(("beat", "worker", "web"), 7.0), (("broker",), 1.5)]
+STOP_ORDER = [(("beat", "worker", "web"), 6.5), (("broker",), 1.5)]
+# The demo's agents say goodbye to a server that is still there.
+DEMO_STOPS = [(tuple(demo.FATES), 1.0)]
 
 
 class StartError(Exception):
@@ -51,6 +54,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, default=Path(os.environ.get("DATA_DIR") or BASE_DIR / "var"), metavar="FOLDER"
     )
+    parser.add_argument("--demo", action="store_true", help="also run six agents, five of them in trouble")
     parser.add_argument("--quiet", action="store_true", help="print only the address, the sign-in link and the key")
     return parser.parse_args(arguments)
 
@@ -212,9 +216,10 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
     return all_four if embedded else all_four[1:]
 
 
-def prepare(first: bool, supervisor: Supervisor) -> dict[str, Any]:
+def prepare(first: bool, with_demo: bool, supervisor: Supervisor) -> dict[str, Any]:
     """Migrate, and get the sign-in link (and the key, at the first start), in a process of its own."""
-    argv = [sys.executable, "-m", "watchdog_project.parts", "prepare", *(["--new-key"] if first else [])]
+    asked = [*(["--new-key"] if first else []), *(["--demo"] if with_demo else [])]
+    argv = [sys.executable, "-m", "watchdog_project.parts", "prepare", *asked]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not supervisor.stopping:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -239,6 +244,8 @@ def welcome(account: dict[str, Any]) -> list[str]:
         lines.append(f"API key of project “{account['project']}”, shown only now: {account['api_key']}")
     else:
         lines.append("Make API keys under Projects, API keys.")
+    if "demo_key" in account:
+        lines.append(f"Six agents of project “{demo.PROJECT}” meet their fates within 90 seconds; one stays well.")
     return [*lines, "Stop with Ctrl-C."]
 
 
@@ -266,8 +273,8 @@ def greet(site: Site, supervisor: Supervisor, lines: list[str], welcomed: Path) 
         welcomed.touch()
 
 
-def run(options: argparse.Namespace) -> None:
-    """Start everything, look after it, stop everything."""
+def settle(options: argparse.Namespace) -> tuple[Site, int]:
+    """Take the port and the data folder, and let the children know both; where it will be, and the folder's lock."""
     os.umask(0o077)
     options.data_dir = options.data_dir.absolute()
     see_that_port_is_free(options.host, options.port)
@@ -278,21 +285,31 @@ def run(options: argparse.Namespace) -> None:
     os.environ["BASE_URL"] = os.environ.get("BASE_URL") or site.url
     (options.data_dir / "address").write_text(os.environ["BASE_URL"])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
-    supervisor = Supervisor(
-        children(site, options), say=say, hear=None if options.quiet else lambda name, line: say(f"{name:<6} | {line}")
-    )
+    return site, lock
+
+
+def run(options: argparse.Namespace) -> None:
+    """Start everything, look after it, stop everything."""
+    site, lock = settle(options)
+    hear = None if options.quiet else lambda name, line: say(f"{name:<6} | {line}")
+    supervisor = Supervisor(children(site, options), say=say, hear=hear)
+    troubled = Supervisor([], say=say, hear=hear)
     supervisor.catch_signals()
     welcomed = options.data_dir / "welcomed"
     first = not welcomed.exists()
     try:
         supervisor.start(["broker"])
-        account = prepare(first, supervisor)
+        account = prepare(first, options.demo, supervisor)
         if not supervisor.stopping:
             supervisor.start(["web", "worker", "beat"])
+            if options.demo:
+                troubled.children = demo.agents(site.url, account["demo_key"])
+                troubled.start(demo.FATES)
             lines = welcome(account)
             threading.Thread(target=greet, args=(site, supervisor, lines, welcomed), daemon=True).start()
             supervisor.run()
     finally:
+        troubled.stop(DEMO_STOPS)
         supervisor.stop(STOP_ORDER)
         os.close(lock)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from celery.exceptions import SecurityWarning
 from django.core.exceptions import ImproperlyConfigured
 
+from watchdog_project import demo
 from watchdog_project.supervise import die_with_parent
 
 OWNER = "owner@localhost"
@@ -64,8 +66,8 @@ def _celery(*arguments: str) -> None:
     app.start(argv=["--quiet", *arguments])
 
 
-def prepare(new_key: bool) -> None:
-    """Bring the database up to date; print, as JSON, the operator's sign-in link and, if asked for, a new key.
+def prepare(*, new_key: bool, with_demo: bool) -> None:
+    """Bring the database up to date; print, as JSON, the operator's sign-in link and, if asked for, new keys.
 
     Where there is no operator yet, there is a first team with a project and a key afterwards.
     """
@@ -86,9 +88,36 @@ def prepare(new_key: bool) -> None:
     operator = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if operator is None or new_key:
         owner = operator.email if operator else OWNER
-        call_command("create_project", team="My team", project="Production", owner=owner, operator=True, json=True)
+        account = _create_project(team="My team", project="Production", owner=owner, operator=True)
     else:
-        sys.stdout.write(json.dumps({"sign_in_url": links.sign_in_url(operator)}))
+        owner, account = operator.email, {"sign_in_url": links.sign_in_url(operator)}
+    if with_demo:
+        account["demo_key"] = _demo_key(owner)
+    sys.stdout.write(json.dumps(account))
+
+
+def _create_project(**options: Any) -> dict[str, Any]:
+    from django.core.management import call_command
+
+    said = io.StringIO()
+    call_command("create_project", json=True, stdout=said, **options)
+    made: dict[str, Any] = json.loads(said.getvalue())
+    return made
+
+
+def _demo_key(owner: str) -> str:
+    """A key for the demo's agents, which have a team of their own. Those of earlier demos end."""
+    from django.utils import timezone
+
+    from teams import keys, services
+    from teams.models import ApiKey
+
+    made = _create_project(team=demo.TEAM, project=demo.PROJECT, owner=owner, plan="enterprise")
+    key: str = made["api_key"]
+    earlier = ApiKey.objects.filter(project=made["project_id"], revoked_at=None).exclude(prefix=keys.prefix_of(key))
+    for one in earlier:
+        services.revoke_key(key=one, actor=owner, now=timezone.now())
+    return key
 
 
 def main() -> None:
@@ -97,13 +126,14 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--new-key", action="store_true")
+    parser.add_argument("--demo", action="store_true")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
     die_with_parent()
     if options.part == "web":
         web(options.host, options.port)
     elif options.part == "prepare":
-        prepare(options.new_key)
+        prepare(new_key=options.new_key, with_demo=options.demo)
     else:
         {"worker": worker, "beat": beat}[options.part]()
 

@@ -50,7 +50,7 @@ class Child:
     """One process. `is_well` says whether it works: None means that nobody can tell now.
 
     It is killed and started again when `is_well` has not said so for `patience` seconds.
-    `before_start` is told how often in a row it died at once.
+    `before_start` is told how often in a row it died at once. `env` is added to the environment.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Child:
     is_well: Callable[[], bool | None] | None = None
     patience: float = 15.0
     before_start: Callable[[int], None] | None = None
+    env: dict[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     well_at: float = 0.0
@@ -77,6 +78,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            env={**os.environ, **self.env} if self.env else None,
             start_new_session=True,
             preexec_fn=die_with_parent if _libc else None,
         )
