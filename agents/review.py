@@ -199,8 +199,8 @@ def ask(
     for rule in asked.values():
         if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
             continue
-        found = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
-        finding = rule.check(_facts(case, rule.KIND, found.thresholds, now)) if found.on else None
+        armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
+        finding = rule.check(_facts(case, rule.KIND, armed.thresholds, now)) if armed.on else None
         if finding is not None:
             case.findings.append(finding)
     case.findings = rules.one_of_each(case.findings)

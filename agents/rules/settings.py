@@ -70,13 +70,27 @@ def _wrong_of(kind: str, values: Mapping[str, Any], declared: Thresholds) -> dic
     return {place: why for place, why in reasons.items() if why}
 
 
+def wrong_values(declared: Thresholds, given: Mapping[str, Any]) -> dict[str, str]:
+    """The same for the thresholds of one rule by themselves, an agent's own settings among them."""
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        threshold = named(declared, str(name))
+        why = out_of_range(threshold, value) if threshold else _no_such(declared, also_columns=True)
+        found |= {str(name)[:TOOL_LONGEST]: why} if why else {}
+    return found
+
+
+def _no_such(declared: Thresholds, *, also_columns: bool = False) -> str:
+    known = [one.name for one in declared if also_columns or not one.column]
+    return f"is no threshold of it; there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
+
+
 def _wrong_value(declared: Thresholds, name: str, value: Any) -> str:
     if name in (ON, OFF):
         return "" if isinstance(value, bool) else "must be true or false"
     threshold = named(declared, name)
     if threshold is None:
-        known = [one.name for one in declared if not one.column]
-        return f"is no threshold of it; there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
+        return _no_such(declared)
     if threshold.column:
         return f"is a setting of the agent itself: set its `{name}`"
     return out_of_range(threshold, value)

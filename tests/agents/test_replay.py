@@ -1,0 +1,262 @@
+"""A rule tried on stored heartbeats finds what it found when they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agents import replay, rules
+from agents.models import Agent, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Signal
+from billing.services import set_plan
+from teams.errors import ApiError
+from tests.agents.conftest import T0, World
+
+CALL = {"tool_calls": 1, "tool_call_log": [{"name": "search_docs", "args": "release notes"}]}
+Story = list[tuple[float, dict[str, Any]]]
+
+
+def at(seconds: float) -> Any:
+    return T0 + timedelta(seconds=seconds)
+
+
+def live(world: World, story: Story, end: float) -> None:
+    """The story as it happens: the detector looks whenever something is due, and just before each beat."""
+    for moment, beat in story:
+        _look_until(world, moment)
+        world.beat(moment, **beat)
+        _look_if_due(world, moment)
+    _look_until(world, end)
+    AgentState.objects.update(check_at=at(end))
+    world.look(end)
+
+
+def _look_until(world: World, moment: float) -> None:
+    if not AgentState.objects.exists():
+        return
+    while True:
+        due = world.state().check_at
+        if due is None or due >= at(moment):
+            break
+        world.look((due - T0).total_seconds())
+    if world.kinds():
+        # What grows older is said in new words once a minute; here, just before it ends.
+        AgentState.objects.update(check_at=at(moment - 1))
+        world.look(moment - 1)
+
+
+def _look_if_due(world: World, moment: float) -> None:
+    due = world.state().check_at
+    if due is not None and due <= at(moment):
+        world.look(moment)
+
+
+def tried(world: World, kind: str, until: float, since: float = 0, **given: Any) -> replay.Trial:
+    rule, thresholds = replay.wanted(kind, given)
+    agent = Agent.objects.select_related("project", "state").get()
+    return replay.of_agent(agent, rule, thresholds, at(since), at(until))
+
+
+def every(start: float, end: float, step: float, **beat: Any) -> Story:
+    return [(start + step * n, beat) for n in range(int((end - start) / step) + 1)]
+
+
+LOOPS: Story = [*every(0, 100, 20, iteration_count=1), *every(120, 300, 20, **CALL), *every(320, 900, 20)]
+STALLS: Story = [
+    *[(30.0 * n, {"iteration_count": n, "progress_timeout": 120, "interval": 30}) for n in range(10)],
+    *every(300, 900, 30, iteration_count=9),
+    (930, {"iteration_count": 10}),
+    *every(960, 1200, 30, iteration_count=10),
+]
+WAITS: Story = [
+    (0, {"progress": True, "progress_timeout": 60}),
+    (10, {"progress": False, "waiting": {"for": "approval", "until": at(300).isoformat()}}),
+    *every(30, 600, 30, progress=False),
+]
+SILENT: Story = [*every(0, 120, 30, interval=30), *every(400, 520, 30, interval=30), *every(1000, 1100, 30)]
+CRASHES: Story = [(0, {}), (30, {"status": "error", "message": "CRASH: boom", "custom_data": "trace"}), (90, {})]
+ERRS: Story = [(0, {}), (30, {"status": "error", "message": "no disk"}), (40, {}), (50, {"message": "fine"})]
+SPENDS: Story = [(0, {}), *every(10, 60, 10, cost_usd=0.3, cost_limit_usd=1.0)]
+LEAVES: Story = [(0, {"interval": 30}), (30, {"status": "shutdown"}), (900, {"interval": 30}), (930, {})]
+SEEN: Story = [
+    (0, {"interval": 30, "restart_type": "systemd", "restart_target": "bot.service"}),
+    (20, {"restart_type": "systemd", "status": "error", "message": "Not responding: systemd says failed"}),
+    (40, {"restart_type": "systemd", "evidence": {"Result": "exit-code"}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "story", "end", "count"),
+    [
+        ("loop", LOOPS, 900, 1),
+        ("stalled", STALLS, 1200, 2),
+        ("stalled", WAITS, 600, 1),
+        ("missed_heartbeat", SILENT, 1200, 3),
+        ("missed_heartbeat", LEAVES, 1200, 1),
+        ("crash", CRASHES, 100, 1),
+        ("error", ERRS, 60, 1),
+        ("error", SEEN, 50, 1),
+        ("cost", SPENDS, 60, 1),
+    ],
+)
+def test_a_replay_finds_what_was_found(world: World, kind: str, story: Story, end: float, count: int) -> None:
+    live(world, story, end)
+    found = tried(world, kind, end)
+    real = [one for one in Signal.objects.all() if one.kind == kind]
+    assert len(real) == count
+    assert [_words_of(one) for one in found.episodes] == [_words(one) for one in real]
+    assert (found.heartbeats, found.before, found.covered_from) == (len(story), 0, T0)
+    assert [one for one in found.real if one.kind == kind] == real
+
+
+def _words(signal: Signal) -> dict[str, Any]:
+    times = {"started": signal.started_at, "fired": signal.opened_at, "over": signal.cleared_at}
+    return {"reason": signal.reason, "severity": signal.severity, "evidence": signal.evidence, **times}
+
+
+def _words_of(one: replay.Episode) -> dict[str, Any]:
+    found = one.finding
+    times = {"started": found.started_at, "fired": one.fired_at, "over": one.over_at}
+    return {"reason": found.reason, "severity": found.severity, "evidence": found.evidence, **times}
+
+
+def test_nothing_is_found_where_nothing_was(world: World) -> None:
+    live(world, STALLS, 1200)
+    for kind in ("loop", "crash", "error", "cost", "missed_heartbeat", "call_rate"):
+        assert tried(world, kind, 1200).episodes == []
+
+
+def test_nothing_is_written(world: World) -> None:
+    live(world, LOOPS, 900)
+    tables: list[Any] = [AgentState, Agent, Incident, Signal, IncidentEvent, Heartbeat]
+    before = [list(table.objects.order_by("pk").values()) for table in tables]
+    memory = Agent.objects.get().memory.rules
+    tried(world, "loop", 900, repeats=2)
+    assert [list(table.objects.order_by("pk").values()) for table in tables] == before
+    assert Agent.objects.get().memory.rules == memory
+
+
+def test_other_thresholds_find_more_or_less(world: World) -> None:
+    live(world, LOOPS, 900)
+    assert tried(world, "loop", 900, repeats=100).episodes == []
+    assert tried(world, "loop", 900, **{"poller:search_docs": True}).episodes == []
+    (early,) = tried(world, "loop", 900, repeats=3).episodes
+    (usual,) = tried(world, "loop", 900).episodes
+    assert early.fired_at < usual.fired_at
+
+
+def test_an_agents_own_settings_are_tried_too(world: World) -> None:
+    live(world, STALLS, 1200)
+    assert tried(world, "stalled", 1200, progress_timeout=3600).episodes == []
+    found = tried(world, "stalled", 1200, progress_timeout=60)
+    assert [one.fired_at for one in found.episodes] == [at(330), at(990)]
+    assert found.thresholds == {"progress_timeout": 60.0}
+    assert Agent.objects.get().progress_timeout is None
+
+
+def test_a_budget_is_tried_in_dollars(world: World) -> None:
+    live(world, SPENDS, 60)
+    found = tried(world, "cost", 60, daily_budget_usd=0.5)
+    assert [one.finding.severity for one in found.episodes] == ["critical"]
+    assert found.episodes[0].fired_at == at(20)
+    assert tried(world, "cost", 60, daily_budget_usd=100).episodes == []
+
+
+def test_what_is_off_is_tried_as_if_it_were_on(world: World) -> None:
+    live(world, [(0, {}), *every(1, 12, 1, **CALL)], 20)
+    world.project.rules = {"loop": {"off": True}, "call_rate": {"calls": 11}}
+    world.project.save()
+    assert len(tried(world, "call_rate", 20).episodes) == 1
+    assert tried(world, "call_rate", 20).thresholds == {"calls": 11}
+    assert len(tried(world, "loop", 20).episodes) == 1
+    assert tried(world, "call_rate", 20, calls=12).episodes == []
+
+
+def test_what_came_before_is_learned_from_and_not_told(world: World) -> None:
+    live(world, STALLS, 1200)
+    found = tried(world, "stalled", 1200, since=925)
+    assert (found.heartbeats, found.before) == (10, 31)
+    assert [one.fired_at for one in found.episodes] == [at(390), at(1050)]
+    assert [one.fired_at for one in tried(world, "stalled", 1200, since=940).episodes] == [at(1050)]
+    assert found.covered_from == at(925)
+
+
+@pytest.mark.parametrize(
+    ("since", "most", "covered", "why"),
+    [
+        (0, 5, 480, "of its heartbeats only the newest 5 are read"),
+        (500, 5, 500, ""),
+        (-3600, 100, 0, "its first stored heartbeat is of then"),
+        (-40 * 86_400, 100, 0, "the plan keeps no older history"),
+    ],
+)
+def test_how_far_it_goes_back_is_said(world: World, since: float, most: int, covered: float, why: str) -> None:
+    live(world, every(0, 600, 30), 600)
+    agent = Agent.objects.select_related("project", "state").get()
+    found = replay.of_agent(agent, *replay.wanted("loop", {}), at(since), at(600), most=most)
+    assert (found.covered_from, found.why) == (at(covered), why)
+
+
+@pytest.mark.parametrize(("beats", "note"), [(0, "No heartbeat of"), (1, "Only one"), (9, "Only 9"), (10, "")])
+def test_too_little_history_is_said(world: World, beats: int, note: str) -> None:
+    live(world, [(-9000, {}), *[(30.0 * n, {}) for n in range(beats)]], 600)
+    found = tried(world, "loop", 600, since=-60)
+    assert found.note.startswith(note)
+    assert bool(found.note) is bool(note)
+
+
+def test_our_own_outage_is_nobodys_failure_in_a_replay_either(world: World) -> None:
+    for moment, beat in [*every(0, 120, 30, interval=30), *every(400, 520, 30)]:
+        world.beat(moment, **beat)
+    assert len(tried(world, "missed_heartbeat", 520).episodes) == 1
+    Outage.objects.create(part="edge", started_at=at(125), ended_at=at(395))
+    assert tried(world, "missed_heartbeat", 520).episodes == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "field"),
+    [
+        ("lop", {}, "rule"),
+        (None, {}, "rule"),
+        ("restart_failed", {}, "rule"),
+        ("loop", [], "thresholds"),
+        ("loop", {"laps": 5}, "thresholds.laps"),
+        ("loop", {"repeats": 1}, "thresholds.repeats"),
+        ("loop", {"off": True}, "thresholds.off"),
+        ("stalled", {"progress_timeout": 1}, "thresholds.progress_timeout"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(kind: Any, given: Any, field: str) -> None:
+    with pytest.raises(ApiError) as refusal:
+        replay.wanted(kind, given)
+    assert refusal.value.http_status == 422
+    assert list(refusal.value.fields or {}) == [field]
+
+
+def test_a_project_is_tried_agent_by_agent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "AGENTS_MOST", 2)
+    for number, name in enumerate(("old", "bot", "new")):
+        for moment, beat in every(100 * number, 100 * number + 50, 10, **CALL):
+            world.beat(moment, agent=name, **beat)
+    found, left_out = replay.of_project(world.project, *replay.wanted("loop", {}), at(0), at(400))
+    assert ([one.agent.name for one in found], left_out) == (["new", "bot"], 1)
+    assert all(len(one.episodes) == 1 for one in found)
+
+
+def test_the_plan_decides_how_far_back(world: World) -> None:
+    set_plan(team=world.project.team, plan="pro", actor="test")
+    live(world, every(0, 60, 30), 60)
+    assert tried(world, "loop", 60, since=-10 * 86_400).why == "its first stored heartbeat is of then"
+
+
+@pytest.mark.parametrize("rule", rules.every().values(), ids=lambda rule: rule.KIND)
+def test_every_rule_but_one_can_be_tried(rule: rules.Rule, world: World) -> None:
+    run: Callable[[], Any] = lambda: tried(world, rule.KIND, 60)  # noqa: E731
+    live(world, every(0, 60, 30), 60)
+    if rule.KIND == "restart_failed":
+        with pytest.raises(ApiError):
+            run()
+    else:
+        assert run().heartbeats == 3
