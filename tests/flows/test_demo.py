@@ -86,6 +86,7 @@ def test_the_page_says_what_is_wrong_and_how_that_is_known(shown: Site, page: Pa
     fleet = f"{shown.url}/admin/"
     page.goto(fleet)
     page.get_by_role("link", name=f"{name}:").first.click()
+    page.wait_for_url("**/incident/*/change/**")
     text = page.locator("body").inner_text()
     assert [word for word in WORDS[name] if word not in text] == []
 
@@ -95,6 +96,7 @@ def test_the_fleet_page_shows_one_agent_that_is_well_and_one_that_waits(shown: S
     assert "demo-healthy" in page.locator("body").inner_text()
     page.goto(f"{shown.url}/admin/agents/agent/?status=waiting")
     page.get_by_role("link", name="demo-waiting").click()
+    page.wait_for_url("**/agent/*/change/**")
     assert "approval of a refund of $120" in page.locator("body").inner_text()
 
 
