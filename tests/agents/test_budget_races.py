@@ -1,0 +1,139 @@
+"""Many heartbeats at once against one budget: sums are exact, what is exceeded is told once and held at once."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from agents import ingest, review, services
+from agents.beat import decode
+from agents.fold import Answer
+from agents.models import AgentState, Heartbeat, Incident, IncidentEvent, MonthSpend, Rollup, Signal
+from agents.rollups import roll_up
+from teams.models import Project
+from tests.agents.conftest import T0, World
+from tests.agents.test_ingest import in_threads, live_world
+
+__all__ = ["live_world"]
+
+CENT = 10_000
+SENDERS, EACH = 4, 30
+
+
+def told(committer: ingest.Committer, world: World, agent: str = "bot", **fields: Any) -> Answer:
+    """What one heartbeat is answered by one of several web processes, each of which has a committer of its own."""
+    body = json.dumps({"agent": agent, **fields}).encode()
+    outcome = committer.submit([ingest.Received(world.caller, decode(body), T0, "1/10.0.0.1")])[0]
+    assert isinstance(outcome, Answer), outcome.message
+    return outcome
+
+
+def send_while_two_review(world: World, agents: list[str], **fields: Any) -> list[Answer]:
+    """Every sender sends its heartbeats of a cent, one after the other, while two workers sweep."""
+    answers: list[Answer] = []
+    done = threading.Event()
+
+    def work(number: int) -> None:
+        if number >= SENDERS:
+            while not done.is_set():
+                review.sweep(T0 + timedelta(seconds=1))
+            return
+        committer = ingest.Committer()
+        for _ in range(EACH):
+            answers.append(told(committer, world, agents[number % len(agents)], cost_usd=0.01, **fields))
+            if len(answers) == SENDERS * EACH:
+                done.set()
+
+    with world.clock(0):
+        in_threads(SENDERS + 2, work)
+    return answers
+
+
+def test_a_days_budget_is_exact_and_holds_with_the_heartbeat_that_exceeds_it(live_world: World) -> None:
+    live_world.beat(0, cost_limit_usd=1)
+    answers = send_while_two_review(live_world, ["bot"])
+    assert live_world.state().cost_today == SENDERS * EACH * CENT
+    assert [answer.hold for answer in answers].count(False) == 99
+    live_world.look(2)
+    answers.append(live_world.beat(3))
+    assert (Incident.objects.count(), Signal.objects.count()) == (1, 1)
+    assert IncidentEvent.objects.filter(kind="opened").count() == 1
+    assert [answer.warning for answer in answers if answer.warning] == ["cost_exceeded"]
+    assert live_world.state().hold is True
+
+
+def test_a_months_budget_is_the_exact_sum_and_holds_everyone_in_one_incident(live_world: World) -> None:
+    names = ["one", "two"]
+    Project.objects.filter(pk=live_world.project.pk).update(monthly_budget_usd=1)
+    object.__setattr__(live_world.caller, "monthly", True)
+    for name in [*names, "idle"]:
+        live_world.beat(0, name)
+    send_while_two_review(live_world, names)
+    live_world.look(2)
+    live_world.look(3)
+    assert sum(AgentState.objects.values_list("cost_month", flat=True)) == SENDERS * EACH * CENT
+    assert list(AgentState.objects.values_list("hold", flat=True)) == [True] * 3
+    assert (Incident.objects.count(), IncidentEvent.objects.filter(kind="opened").count()) == (1, 1)
+    assert MonthSpend.objects.get().level == "exceeded 1000000"
+    warned = [live_world.beat(4, name).warning for name in [*names, "idle"]]
+    assert warned.count("cost_exceeded") >= 1
+    assert [live_world.beat(5, name).warning for name in names] == [None] * 2
+
+
+def test_a_budget_that_is_raised_meanwhile_loses_nothing(live_world: World) -> None:
+    live_world.beat(0, cost_limit_usd=1)
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        if number:
+            for usd in (2, 3, 4, 5):
+                changes = {"daily_budget_usd": Decimal(usd)}
+                services.change_agent(agent=live_world.agent(), changes=changes, actor="x", now=T0)
+            return
+        send_while_two_review(live_world, ["bot"])
+        stop.set()
+
+    in_threads(2, work)
+    live_world.look(2)
+    assert stop.is_set()
+    assert (live_world.state().cost_today, live_world.state().hold) == (SENDERS * EACH * CENT, False)
+    assert live_world.beat(3, cost_usd=5).hold is True
+
+
+def test_a_spool_sent_thrice_by_different_ways_counts_once_and_to_its_hours(live_world: World) -> None:
+    """What was spent over two hours comes an hour late, in any order, and each of it several times at once."""
+    spool = [
+        {"beat_id": f"b-{number}", "sent_at": (T0 + timedelta(minutes=number)).isoformat(), "cost_usd": 0.01}
+        for number in range(120)
+    ]
+
+    def work(number: int) -> None:
+        committer, order = ingest.Committer(), list(spool)
+        random.Random(number).shuffle(order)
+        for fields in order:
+            body = json.dumps({"agent": "bot", **fields}).encode()
+            received = ingest.Received(live_world.caller, decode(body), T0 + timedelta(hours=3), "1/10.0.0.1")
+            assert isinstance(committer.submit([received])[0], Answer)
+
+    with live_world.clock(3 * 3600):
+        live_world.beat(3 * 3600)
+        in_threads(4, work)
+    roll_up(T0 + timedelta(hours=3, minutes=1))
+    state = live_world.state()
+    assert (state.cost_today, state.cost_month, state.cost_total) == (120 * CENT,) * 3
+    assert Heartbeat.objects.filter(beat_id__isnull=False).count() == 120
+    hours = Rollup.objects.filter(span="h", cost__gt=0).order_by("start")
+    assert [((row.start - T0).total_seconds(), row.cost) for row in hours] == [(0, 60 * CENT), (3600, 60 * CENT)]
+
+
+def test_an_old_clients_second_copy_of_a_body_exceeds_no_budget(live_world: World) -> None:
+    """It gave up after five seconds, in a jam, and sent the same again."""
+    live_world.beat(0, cost_limit_usd=1)
+    live_world.offer(10, cost_usd=0.6, waited=6)
+    live_world.offer(15, cost_usd=0.6, waited=1)
+    live_world.look(17)
+    assert (live_world.state().cost_today, live_world.state().hold) == (600_000, False)
