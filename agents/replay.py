@@ -28,8 +28,8 @@ from billing.limits import plan_of
 from teams.errors import ApiError
 from teams.models import Project
 
-# A heartbeat costs about a tenth of a millisecond, one with tool calls up to a third: so many are a second or two.
-BEATS_MOST: Final = 10_000
+# A heartbeat costs a quarter of a millisecond, one with tool calls two or three: so many are a few seconds at most.
+BEATS_MOST: Final = 5_000
 # Of a whole project the agents that reported last, which share them.
 AGENTS_MOST: Final = 20
 # What came before the time asked for teaches what is usual.

@@ -180,7 +180,7 @@ def _initial(one: Threshold, own: dict[str, Any]) -> Any:
 
 def _tool_lines(one: Threshold, own: dict[str, Any]) -> str:
     stem = one.name.partition(":")[0] + ":"
-    pairs = [(name.removeprefix(stem), value) for name, value in own.items() if name.startswith(stem)]
+    pairs = [(name.removeprefix(stem), value) for name, value in sorted(own.items()) if name.startswith(stem)]
     return "\n".join(f"{tool} = {_value(value).replace(',', '')}" for tool, value in pairs)
 
 
@@ -202,7 +202,7 @@ def _help(one: Threshold, base: settings.InForce) -> str:
 
 
 def _of_tools(one: Threshold, base: settings.InForce) -> list[str]:
-    return [name for name in base.thresholds if name.startswith(one.name.partition(":")[0] + ":")]
+    return [name for name in sorted(base.thresholds) if name.startswith(one.name.partition(":")[0] + ":")]
 
 
 def with_rules(form: type[forms.ModelForm[Any]]) -> type[Any]:

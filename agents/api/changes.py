@@ -49,6 +49,20 @@ class Name(serializers.CharField):
         return name
 
 
+class RulesField(serializers.DictField):
+    """Switches and thresholds that there are, within their bounds. What is empty is left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=serializers.DictField(), **kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, dict[str, Any]]:
+        given: dict[str, dict[str, Any]] = super().to_internal_value(data)
+        wrong = rules.wrong(given)
+        if wrong:
+            raise serializers.ValidationError([f"{place} {why}" for place, why in wrong.items()])
+        return {kind: values for kind, values in given.items() if values}
+
+
 class NewAgent(serializers.Serializer[Any]):
     name = Name()
     kind = serializers.ChoiceField(Agent.Kind.choices, default=Agent.Kind.AGENT)
@@ -69,16 +83,9 @@ class AgentChanges(serializers.Serializer[Any]):
     restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices, required=False)
     restart_type = serializers.ChoiceField(RestartType.choices, allow_blank=True, required=False)
     restart_target = serializers.CharField(max_length=300, allow_blank=True, required=False)
-    rules = serializers.DictField(child=serializers.DictField(), required=False)
+    rules = RulesField(required=False)
 
     def validate_labels(self, labels: dict[str, str]) -> dict[str, str]:
         if len(labels) > LABELS_MOST or any(not 1 <= len(name) <= 50 or not name.isprintable() for name in labels):
             raise serializers.ValidationError(f"at most {LABELS_MOST}, with names of 1 to 50 printable characters")
         return labels
-
-    def validate_rules(self, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Switches and thresholds that there are, within their bounds. What is empty is left out."""
-        wrong = rules.wrong(given)
-        if wrong:
-            raise serializers.ValidationError([f"{place} {why}" for place, why in wrong.items()])
-        return {kind: values for kind, values in given.items() if values}

@@ -51,7 +51,7 @@ _AGENT: Final = {
     "restart_policy": "manual",
     "restart_type": "systemd",
     "restart_target": "research-agent.service",
-    "rules": {"loop": {"calls": 20}},
+    "rules": {"loop": {"repeats": 8}},
     "paused_at": None,
     "created_at": "2026-11-01T08:00:00Z",
 }
@@ -165,3 +165,58 @@ HEARTBEATS: Final = _answered("The last one", _page(_STORED))
 TIMELINE: Final = _answered("It stalled", _page(_ENTRY))
 INCIDENTS: Final = _answered("One open incident", _page(_INCIDENT))
 INCIDENT: Final = _answered("The incident", _INCIDENT)
+_CALL_RATE: Final = {
+    "rule": "call_rate",
+    "label": "Call rate",
+    "on": True,
+    "on_by_default": False,
+    "thresholds": [
+        {
+            "name": "calls",
+            "type": "integer",
+            "default": 10,
+            "unit": "calls",
+            "minimum": 1,
+            "maximum": 120,
+            "why": "The retired service's default; 12 % of good runs are as busy.",
+            "set_on": "rules",
+        }
+    ],
+}
+_SET: Final = {"call_rate": {"on": True, "calls": 30}}
+_LOOPED: Final = {
+    "kind": "loop",
+    "severity": "warning",
+    "reason": "`search_docs(release notes)` called 14 times in a row in 6 minutes, $3.10 so far",
+    "evidence": {"pattern": "cycle", "count": 14, "needed": 8},
+    "started_at": "2026-11-23T02:13:00Z",
+    "fired_at": "2026-11-23T02:16:30Z",
+    "over_at": "2026-11-23T02:21:00Z",
+    "seconds": 270.0,
+}
+_TRIED: Final = {
+    "agent": _REF,
+    "thresholds": {"repeats": 8},
+    "covered_from": "2026-11-22T20:27:00Z",
+    "why": None,
+    "note": None,
+    "heartbeats": 1440,
+    "learned_from": 3560,
+    "findings": [_LOOPED],
+    "incidents": [],
+}
+RULES: Final = _answered("One of the rules", {"rules": _SET, "known": [_CALL_RATE]})
+SET_RULES: Final = _asked("Switch one on", {"rules": _SET})
+TRYING: Final = _asked(
+    "More patience", {"rule": "loop", "agent": "research-agent", "thresholds": {"repeats": 8}, "hours": 24}
+)
+TRIED: Final = _answered(
+    "It would have fired once",
+    {
+        "rule": "loop",
+        "since": "2026-11-22T20:27:00Z",
+        "until": "2026-11-23T20:27:00Z",
+        "agents": [_TRIED],
+        "left_out": 0,
+    },
+)

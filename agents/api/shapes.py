@@ -231,6 +231,72 @@ class IncidentDetail(serializers.Serializer[Any]):
     url = serializers.URLField()
 
 
+class RuleThreshold(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="`budget:TOOL` is one number for each tool, as in `budget:search`.")
+    type = serializers.ChoiceField(("integer", "number", "boolean"))
+    default = serializers.FloatField(allow_null=True, help_text="None: `why` says what decides.")
+    unit = serializers.CharField()
+    minimum = serializers.FloatField()
+    maximum = serializers.FloatField()
+    why = serializers.CharField()
+    set_on = serializers.ChoiceField(("rules", "agent"), help_text="`agent`: a setting of its own, beside `rules`.")
+
+
+class KnownRule(serializers.Serializer[Any]):
+    rule = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    on = serializers.BooleanField(help_text="With what the project sets.")
+    on_by_default = serializers.BooleanField()
+    thresholds = RuleThreshold(many=True)
+
+
+class Rules(serializers.Serializer[Any]):
+    rules = serializers.DictField(help_text="What the project sets; an agent's own `rules` go over it.")
+    known = KnownRule(many=True)
+
+
+class TriedFinding(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(SignalKind.choices)
+    severity = serializers.ChoiceField(Severity.choices)
+    reason = serializers.CharField()
+    evidence = serializers.DictField()
+    started_at = serializers.DateTimeField()
+    fired_at = serializers.DateTimeField(help_text="When an incident would have opened.")
+    over_at = serializers.DateTimeField(allow_null=True)
+    seconds = serializers.FloatField(help_text="From then to its end, or until now.")
+
+
+class TriedIncident(serializers.Serializer[Any]):
+    incident = serializers.IntegerField()
+    url = serializers.URLField()
+    kind = serializers.ChoiceField(SignalKind.choices)
+    severity = serializers.ChoiceField(Severity.choices)
+    reason = serializers.CharField()
+    started_at = serializers.DateTimeField()
+    opened_at = serializers.DateTimeField()
+    cleared_at = serializers.DateTimeField(allow_null=True)
+
+
+class TriedAgent(serializers.Serializer[Any]):
+    agent = AgentRef()
+    thresholds = serializers.DictField(help_text="Those it was tried with, the ones in force among them.")
+    covered_from = serializers.DateTimeField()
+    why = serializers.CharField(allow_null=True, help_text="Why it does not go back as far as was asked for.")
+    note = serializers.CharField(allow_null=True, help_text="That there is too little history to rely on.")
+    heartbeats = serializers.IntegerField(help_text="Read of the time asked for.")
+    learned_from = serializers.IntegerField(help_text="Read of the time before, for what is usual.")
+    findings = TriedFinding(many=True)
+    incidents = TriedIncident(many=True, help_text="What was really found in that time, by any rule.")
+
+
+class Tried(serializers.Serializer[Any]):
+    rule = serializers.CharField()
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField()
+    agents = TriedAgent(many=True)
+    left_out = serializers.IntegerField(help_text="Agents that were not tried: those that reported longest ago.")
+
+
 class Order(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     action = serializers.ChoiceField(Command.Action.choices)

@@ -37,7 +37,7 @@ DESCRIBED = {
     if method in METHODS
 }
 # Of what the body names.
-NAME_ONE = {("POST", "/api/v1/commands")}
+NAME_ONE = {("POST", "/api/v1/commands"), ("POST", "/api/v1/rules/try")}
 ours = pytest.mark.parametrize("operation", DESCRIBED, ids=" ".join)
 
 
