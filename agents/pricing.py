@@ -11,7 +11,7 @@ Money is whole micro-dollars, rounded half up once an entry, so that sums by hea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -63,6 +63,16 @@ class Spent:
         return sum(self.unpriced.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was kept of a heartbeat: its entries and their prices then, its money, its tokens without a price."""
+
+    usage: Sequence[Usage]
+    prices: Sequence[int | None]
+    cost: int
+    unpriced: int
+
+
 class Worth(NamedTuple):
     """Of one entry: micro-dollars, and whether the server says so or the client."""
 
@@ -87,17 +97,39 @@ def spent_at(beat: Beat, received_at: datetime, ahead: timedelta = timedelta(0))
 
 def spent(beat: Beat, at: datetime, day: date, overrides: Sequence[Override] = ()) -> Spent:
     """What the beat spent at that time, on that day of its project."""
-    uses = beat.usage or ()
+    claimed, loose = in_micros(beat.cost_usd), int(beat.tokens_used or 0)
+    # Tokens of no entry are paid by the beat's own claim, if there is one.
+    spent = _spent(beat.usage or (), at, day, overrides, claimed, 0 if claimed else loose)
+    return replace(spent, tokens=beat.tokens)
+
+
+def spent_again(stored: Stored, at: datetime, day: date, overrides: Sequence[Override] = ()) -> Spent:
+    """The same of a stored beat by today's prices and overrides; what it claimed for itself stays as it was."""
+    claimed = stored.cost - sum(price or 0 for price in stored.prices)
+    loose = stored.unpriced - sum(unpriced_of(stored).values())
+    return _spent(stored.usage, at, day, overrides, claimed, loose)
+
+
+def unpriced_of(stored: Stored) -> dict[str, int]:
+    """Tokens of entries without a price, by model, as it was stored."""
+    return _without_price(stored.usage, stored.prices)
+
+
+def _spent(
+    uses: Sequence[Usage], at: datetime, day: date, overrides: Sequence[Override], claimed: int, loose: int
+) -> Spent:
+    """`claimed` money and `loose` tokens without a price are those of no entry."""
     worth = [_worth(use, at, overrides) for use in uses]
-    claimed = in_micros(beat.cost_usd)
+    prices = tuple(one.micros if one else None for one in worth)
+    unpriced = _without_price(uses, prices)
     return Spent(
         at=at,
         day=day,
-        tokens=beat.tokens,
-        cost=claimed + sum(one.micros for one in worth if one),
+        tokens=sum(use.input_tokens + use.output_tokens for use in uses),
+        cost=claimed + sum(price or 0 for price in prices),
         priced=sum(one.micros for one in worth if one and one.by_server),
-        unpriced=_unpriced(beat, uses, worth, claimed),
-        prices=tuple(one.micros if one else None for one in worth),
+        unpriced=merged(unpriced, {UNNAMED: loose}) if loose else unpriced,
+        prices=prices,
     )
 
 
@@ -115,14 +147,13 @@ def merged(known: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     return total
 
 
-def _unpriced(beat: Beat, uses: Sequence[Usage], worth: Sequence[Worth | None], claimed: int) -> dict[str, int]:
-    """Tokens that nobody has priced, by model. Those of no entry are paid by the beat's own claim, if there is one."""
+def _without_price(uses: Sequence[Usage], prices: Sequence[int | None]) -> dict[str, int]:
+    """Tokens that nobody has priced, by model."""
     found: dict[str, int] = {}
-    for use, one in zip(uses, worth, strict=True):
-        if one is None and (tokens := use.input_tokens + use.output_tokens):
+    for use, price in zip(uses, prices, strict=True):
+        if price is None and (tokens := use.input_tokens + use.output_tokens):
             found = merged(found, {use.model[:MODEL_LONGEST] or UNNAMED: tokens})
-    loose = int(beat.tokens_used or 0)
-    return merged(found, {UNNAMED: loose}) if loose and not claimed else found
+    return found
 
 
 def _worth(use: Usage, at: datetime, overrides: Sequence[Override]) -> Worth | None:

@@ -1,0 +1,177 @@
+"""After prices changed, what is stored costs what it does by the new ones, to the micro-dollar, in every sum."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from agents import ingest, pricing, repricing, rollups
+from agents.beat import decode
+from agents.models import Heartbeat, Rollup
+from teams.models import AuditEntry, Project
+from tests.agents.conftest import T0, World
+
+HOUSE = {"model": "house", "input_tokens": 10_000, "output_tokens": 1_000}
+LISTED = {"model": "gpt-4o", "provider": "openai", "input_tokens": 10_000, "output_tokens": 1_000}
+LIST_PRICE = 35_000
+OWN = [{"model": "house", "input": 1, "output": 10}, {"model": "gpt-4o", "input": 2, "output": 20}]
+OWN_PRICES = (20_000, 40_000)
+
+
+def at(seconds: float) -> str:
+    return (T0 + timedelta(seconds=seconds)).isoformat()
+
+
+def reprice(world: World, seconds: float, *args: str, own: Any = None) -> str:
+    """The command, at that time, after the project's own prices were set."""
+    if own is not None:
+        Project.objects.filter(pk=world.project.pk).update(prices=own)
+    said = StringIO()
+    with world.clock(seconds):
+        call_command("reprice", *args, stdout=said)
+    return said.getvalue()
+
+
+def money(world: World, pattern: str) -> tuple[int, ...]:
+    return tuple(getattr(world.state(), pattern.format(name), 0) for name in ("cost", "priced", "unpriced"))
+
+
+def test_a_price_that_was_not_known_prices_what_was_unpriced(world: World) -> None:
+    world.beat(0, usage=[HOUSE, LISTED], cost_usd=0.5, tokens_used=7)
+    rollups.roll_up(T0 + timedelta(seconds=30))
+    said = reprice(world, 60, own=OWN)
+    beat, state = Heartbeat.objects.get(), world.state()
+    assert (beat.cost, beat.priced, beat.unpriced, beat.tokens) == (560_000, 60_000, 0, 22_007)
+    assert beat.content["prices"] == list(OWN_PRICES)
+    assert money(world, "{}_month") == money(world, "{}_total") == money(world, "run_{}") == (560_000, 60_000, 0)
+    assert (state.cost_today, state.priced_today, state.unpriced, state.tokens_today) == (560_000, 60_000, None, 22_007)
+    assert {(row.span, row.cost, row.priced, row.unpriced, row.tokens) for row in Rollup.objects.all()} == {
+        (span, 560_000, 60_000, 0, 22_007) for span in "mhd"
+    }
+    assert "bot: 1 of 1 heartbeats, $0.54 → $0.56, tokens without a price 11,000 → 0" in said
+
+
+def test_a_price_that_is_taken_back_leaves_tokens_without_one(world: World) -> None:
+    world.beat(0, usage=[HOUSE])
+    reprice(world, 60, own=OWN)
+    assert money(world, "{}_total") == (20_000, 20_000, 0)
+    reprice(world, 61, own=[])
+    assert (money(world, "{}_total"), world.state().unpriced) == ((0, 0, 11_000), {"house": 11_000})
+
+
+def test_a_second_run_changes_nothing(world: World) -> None:
+    world.beat(0, usage=[HOUSE, LISTED])
+    reprice(world, 60, own=OWN)
+    before = money(world, "{}_total")
+    assert reprice(world, 61) == f"{world.project}: nothing changes\n"
+    assert money(world, "{}_total") == before
+
+
+def test_a_dry_run_writes_nothing(world: World) -> None:
+    world.beat(0, usage=[HOUSE])
+    world.look(1)
+    said = reprice(world, 60, "--dry-run", own=OWN)
+    assert "$0.00 → $0.02" in said
+    assert "nothing was written" in said
+    assert (money(world, "{}_total"), Heartbeat.objects.get().cost) == ((0, 0, 11_000), 0)
+    assert not AuditEntry.objects.filter(action="project.repriced").exists()
+
+
+def test_only_days_since_then_are_changed(world: World) -> None:
+    """T0 is noon of the fourth of May."""
+    world.beat(0, usage=[HOUSE], sent_at=at(-86_400))
+    world.beat(1, usage=[HOUSE], sent_at=at(0))
+    reprice(world, 60, "--since", "2026-05-04", own=OWN)
+    assert list(Heartbeat.objects.order_by("id").values_list("cost", flat=True)) == [0, 20_000]
+    assert (world.state().cost_today, money(world, "{}_month")) == (20_000, (20_000, 20_000, 11_000))
+
+
+def test_each_sum_changes_by_what_is_part_of_it(world: World) -> None:
+    """Last month's, yesterday's, an earlier run's and today's heartbeat."""
+    world.beat(0, usage=[HOUSE], sent_at=at(-4.5 * 86_400), instance="a", seq=1)
+    world.beat(1, usage=[HOUSE], sent_at=at(-86_400), instance="a", seq=2)
+    world.beat(2, usage=[HOUSE], sent_at=at(1), instance="a", seq=3)
+    world.beat(3, usage=[HOUSE], sent_at=at(3), instance="b", seq=1)
+    reprice(world, 60, own=OWN)
+    state = world.state()
+    sums = (state.cost_total, state.cost_month, state.cost_today, state.run_cost)
+    assert sums == (80_000, 60_000, 40_000, 20_000)
+    assert (state.unpriced, state.unpriced_total, state.unpriced_month, state.run_unpriced) == (None, 0, 0, 0)
+
+
+def test_another_projects_heartbeats_stay_as_they_are(world: World) -> None:
+    world.beat(0, usage=[HOUSE])
+    assert reprice(world, 60, "--project", str(world.project.pk), own=OWN)
+    with pytest.raises(CommandError, match="no project 999"):
+        reprice(world, 60, "--project", "999")
+    other = Project.objects.create(team=world.project.team, name="Other", prices=[])
+    assert list(repricing.reprice(other, T0 - timedelta(days=1), T0)) == []
+    assert world.state().cost_total == 20_000
+
+
+def test_a_second_copy_that_counted_nothing_still_does(world: World) -> None:
+    world.offer(0, usage=[HOUSE], waited=6)
+    world.offer(5, usage=[HOUSE], waited=1)
+    reprice(world, 60, own=OWN)
+    assert (world.state().cost_total, Heartbeat.objects.count()) == (20_000, 2)
+
+
+def test_what_was_spent_before_an_incident_is_no_part_of_it(world: World) -> None:
+    world.beat(0, usage=[HOUSE])
+    world.beat(1, status="error", message="quota")
+    world.look(2)
+    world.beat(3, status="error", message="quota", usage=[HOUSE])
+    world.look(4)
+    (incident,) = world.incidents()
+    assert (incident.spent, incident.spent_unpriced) == (0, 11_000)
+    reprice(world, 60, own=OWN)
+    (incident,) = world.incidents()
+    assert (incident.spent, incident.spent_priced, incident.spent_unpriced) == (20_000, 20_000, 0)
+
+
+def test_a_budget_that_the_new_prices_exceed_is_looked_at(world: World) -> None:
+    world.beat(0, usage=[HOUSE], cost_limit_usd=0.02)
+    world.look(1)
+    assert world.kinds() == []
+    reprice(world, 60, own=OWN)
+    world.look(61)
+    assert (world.kinds(), world.state().hold) == (["cost"], True)
+
+
+def test_many_heartbeats_are_taken_in_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repricing, "CHUNK", 3)
+    for second in range(10):
+        world.beat(second, usage=[HOUSE], beat_id=f"b{second}")
+    assert "10 of 10 heartbeats" in reprice(world, 60, own=OWN)
+    assert world.state().cost_total == sum(Heartbeat.objects.values_list("cost", flat=True)) == 200_000
+
+
+def test_many_unknown_models_lose_no_tokens(world: World) -> None:
+    uses = [{**HOUSE, "model": f"m{number}"} for number in range(12)]
+    world.beat(0, usage=uses)
+    world.beat(1, usage=uses[::-1])
+    own = [{"model": f"m{number}", "input": 1, "output": 10} for number in (0, 11)]
+    reprice(world, 60, own=own)
+    state = world.state()
+    assert sum((state.unpriced or {}).values()) == state.unpriced_total == 20 * 11_000
+
+
+def test_a_price_list_that_changed_reprices_what_it_lists(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.beat(0, usage=[LISTED])
+    assert world.state().cost_total == LIST_PRICE
+    listed: Any = pricing._list_price
+    monkeypatch.setattr("agents.pricing._list_price", lambda use, at: 2 * listed(use, at))
+    reprice(world, 60)
+    assert world.state().cost_total == 2 * LIST_PRICE
+
+
+def test_usage_that_is_kept_without_detail_is_priced_again_too(world: World) -> None:
+    body = b'{"agent": "bot", "usage": [{"model": "house", "input_tokens": 10000, "output_tokens": 1000}]}'
+    with world.clock(0):
+        ingest.submit([ingest.Received(world.caller, decode(body), T0, "1/x", detail=False)])
+    reprice(world, 60, own=OWN)
+    assert world.state().cost_total == 20_000
