@@ -31,6 +31,19 @@ class Spends(Protocol):
     run_cost: int
 
 
+class Spend(NamedTuple):
+    """Micro-dollars that count, and the part of them that the server priced; tokens without a known price."""
+
+    cost: int = 0
+    priced: int = 0
+    unpriced: int = 0
+
+    @property
+    def reported(self) -> int:
+        """What clients claimed."""
+        return self.cost - self.priced
+
+
 class Limits(NamedTuple):
     """Micro-dollars a day and a run, tokens a day. None: no limit."""
 

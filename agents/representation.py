@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from agents.budgets import Spend
 from agents.models import Agent, Incident, IncidentEvent, Signal
 
 
@@ -20,6 +21,16 @@ def moment(at: datetime | None) -> str | None:
 def dollars(micro: int) -> float:
     """Whole micro-dollars as dollars."""
     return round(micro / 1_000_000, 6)
+
+
+def spend_dict(spend: Spend) -> dict[str, Any]:
+    """Money that counts, what the server priced of it and what was claimed, and tokens whose price nobody knows."""
+    return {
+        "cost_usd": dollars(spend.cost),
+        "priced_usd": dollars(spend.priced),
+        "reported_usd": dollars(spend.reported),
+        "unpriced_tokens": spend.unpriced,
+    }
 
 
 def agent_url(agent_id: int) -> str:
@@ -54,7 +65,7 @@ def incident_dict(incident: Incident) -> dict[str, Any]:
         "resolved_at": moment(incident.resolved_at),
         "reason": incident.reason,
         "evidence": first.evidence if first else {},
-        "cost_usd": dollars(incident.spent),
+        **spend_dict(Spend(incident.spent, incident.spent_priced, incident.spent_unpriced)),
         "restarts": incident.restarts,
         "time_to_recovery": incident.time_to_recovery,
         "restart_to_recovery": incident.recovered_in,

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import F, Sum
 
 from agents import budgets
-from agents.budgets import Limits, Month
+from agents.budgets import Limits, Month, Spend
 from agents.models import Agent, AgentState, MonthSpend
 from teams.models import Project
 
@@ -101,6 +101,14 @@ def sums_of(row: MonthSpend) -> dict[str, int]:
     states = AgentState.objects.filter(agent__project=row.project_id, month=row.month)
     found = states.aggregate(**{name: Sum(f"{name}_month") for name in SUMS})
     return {name: getattr(row, name) + (found[name] or 0) for name in SUMS}
+
+
+def of_month(project: Project, now: datetime) -> Spend:
+    """What all agents of the project have spent this month."""
+    first = first_of(project, now)
+    row = MonthSpend.objects.filter(project=project, month=first).first() or MonthSpend(project=project, month=first)
+    sums = sums_of(row)
+    return Spend(sums["cost"], sums["priced"], sums["unpriced"])
 
 
 def _note(row: MonthSpend, month: Month, members: list[AgentState]) -> bool:

@@ -15,7 +15,8 @@ from django.db.models import Case, F, FloatField, Func, IntegerField, Q, QuerySe
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
-from agents import clocks, watch, wording
+from agents import clocks, spending, watch, wording
+from agents.budgets import Limits, Spend
 from agents.models import Agent, AgentState, Incident, Status
 
 WORST_FIRST: Final = [status.value for status in Status]
@@ -53,9 +54,10 @@ class Standing:
     progress: Dial | None
     interval: float
     tokens: int
-    cost: int
-    budget: int | None
+    spend: Spend
+    limits: Limits
     incident: Incident | None
+    today: date
 
     @property
     def label(self) -> str:
@@ -64,6 +66,35 @@ class Standing:
     @property
     def state(self) -> AgentState:
         return self.agent.state
+
+    @property
+    def cost(self) -> int:
+        return self.spend.cost
+
+    @property
+    def budget(self) -> int | None:
+        """Of today."""
+        return self.limits.day
+
+    @property
+    def month(self) -> Spend:
+        state = self.state
+        same = state.month == self.today.replace(day=1)
+        return Spend(state.cost_month, state.priced_month, state.unpriced_month) if same else Spend()
+
+    @property
+    def run(self) -> Spend:
+        """Since the client was last started."""
+        return Spend(self.state.run_cost, self.state.run_priced, self.state.run_unpriced)
+
+    @property
+    def ever(self) -> Spend:
+        return Spend(self.state.cost_total, self.state.priced_total, self.state.unpriced_total)
+
+    @property
+    def models_without_price(self) -> dict[str, int]:
+        """Today's tokens by the model that nobody knows the price of."""
+        return self.state.unpriced or {} if self.spend.unpriced else {}
 
     @property
     def spent(self) -> int | None:
@@ -88,7 +119,8 @@ def _standing(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> St
     alive = clocks.alive(given, state, outages)
     runs = state.status not in (Status.PAUSED, Status.STOPPED)
     incident = state.incident if state.incident and not state.incident.resolved_at else None
-    tokens, cost = today(state, now.astimezone(ZoneInfo(agent.project.time_zone)).date())
+    day = now.astimezone(ZoneInfo(agent.project.time_zone)).date()
+    tokens, spend = spent_on(state, day)
     return Standing(
         agent=agent,
         status=_status(state, alive, now),
@@ -96,19 +128,19 @@ def _standing(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> St
         progress=_dial(clocks.progress(given, state, outages), state.last_progress_at, now) if runs else None,
         interval=clocks.interval(given, state),
         tokens=tokens,
-        cost=cost,
-        budget=_budget(agent),
+        spend=spend,
+        limits=spending.limits(agent, state),
+        today=day,
         incident=incident,
     )
 
 
-def today(state: AgentState, day: date) -> tuple[int, int]:
-    """Tokens and micro-dollars of that day; the hot row may still hold yesterday's."""
-    return (state.tokens_today, state.cost_today) if state.day == day else (0, 0)
-
-
-def _budget(agent: Agent) -> int | None:
-    return agent.state.cost_limit if agent.daily_budget_usd is None else round(agent.daily_budget_usd * 1_000_000)
+def spent_on(state: AgentState, day: date) -> tuple[int, Spend]:
+    """Tokens and money of that day; the hot row may still hold yesterday's."""
+    if state.day != day:
+        return 0, Spend()
+    unpriced = sum((state.unpriced or {}).values())
+    return state.tokens_today, Spend(state.cost_today, state.priced_today, unpriced)
 
 
 def _status(state: AgentState, alive: clocks.Clock | None, now: datetime) -> str:

@@ -6,7 +6,10 @@ Durations are seconds, money is whole micro-dollars, times are aware.
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from decimal import Decimal
 from typing import Any, Final
+
+from agents.budgets import Spend
 
 _UNITS: Final = ((86_400, "day"), (3_600, "h"), (60, "min"))
 # From how many of a unit on the next smaller one is left out: 2 h 5 min, but 12 h.
@@ -53,6 +56,14 @@ def money(micros: int) -> str:
     if 0 < abs(micros) < 10_000:
         return f"${micros / _MICRO:.6f}".rstrip("0")
     return f"${micros / _MICRO:,.2f}"
+
+
+def spend(spent: Spend, budget: Decimal | None = None) -> str:
+    """`$84.00 of $100.00: $70.00 priced by the server, $14.00 as reported`, and tokens that are in none of it."""
+    of = "" if budget is None else f" of {money(int(budget * _MICRO))}"
+    parts = f": {money(spent.priced)} priced by the server, {money(spent.reported)} as reported" if spent.cost else ""
+    rest = f"; {spent.unpriced:,} tokens have no known price and come on top" if spent.unpriced else ""
+    return f"{money(spent.cost)}{of}{parts}{rest}"
 
 
 def count(number: int) -> str:

@@ -6,10 +6,12 @@ beside it, with the sentence that explains the default.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import escape
@@ -20,7 +22,7 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from agents import rules, services
+from agents import rules, services, spending, wording
 from agents.models import Agent
 from agents.rules import settings
 from agents.rules.base import Threshold
@@ -48,11 +50,11 @@ def fields() -> dict[str, forms.Field]:
     found: dict[str, forms.Field] = {}
     for kind, rule in rules.every().items():
         found[field_name(kind, SWITCH)] = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
-        found |= {field_name(kind, one.name): _field(one) for one in rule.THRESHOLDS if shown(one)}
+        found |= {field_name(kind, one.name): field_of(one) for one in rule.THRESHOLDS if shown(one)}
     return found
 
 
-def _field(one: Threshold) -> forms.Field:
+def field_of(one: Threshold) -> forms.Field:
     label = f"{one.name} ({one.unit})" if one.unit else one.name
     if one.per_tool:
         return forms.CharField(required=False, label=label, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
@@ -129,8 +131,8 @@ class RulesForm(forms.ModelForm[Any]):
         self.initial[field_name(rule.KIND, SWITCH)] = "" if said is None else "on" if said else "off"
         for one in filter(shown, rule.THRESHOLDS):
             name = field_name(rule.KIND, one.name)
-            self.initial[name] = _tool_lines(one, own) if one.per_tool else _initial(one, own)
-            self.fields[name].help_text = _help(one, base)
+            self.initial[name] = initial(one, own)
+            self.fields[name].help_text = help_of(one, base)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -143,26 +145,11 @@ class RulesForm(forms.ModelForm[Any]):
 
     def _given(self, rule: rules.Rule, cleaned: dict[str, Any]) -> dict[str, Any]:
         switch = cleaned.get(field_name(rule.KIND, SWITCH))
-        found: dict[str, Any] = {switch: True} if switch else {}
-        for one in filter(shown, rule.THRESHOLDS):
-            value = cleaned.get(field_name(rule.KIND, one.name))
-            if one.per_tool:
-                found |= self._per_tool(rule.KIND, one, value or "")
-            elif value not in (None, ""):
-                found[one.name] = value == "yes" if one.kind is bool else value
-        return found
-
-    def _per_tool(self, kind: str, one: Threshold, text: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for line in filter(None, map(str.strip, text.splitlines())):
-            tool, _, value = (part.strip() for part in line.rpartition("="))
-            parsed = _parsed(one, value)
-            if not tool or parsed is None:
-                wanted = "yes or no" if one.kind is bool else "a whole number"
-                self._say(field_name(kind, one.name), f"“{line}”: write a tool, =, and {wanted}")
-            else:
-                found[f"{one.name.partition(':')[0]}:{tool}"] = parsed
-        return found
+        values = {one.name: cleaned.get(field_name(rule.KIND, one.name)) for one in rule.THRESHOLDS if shown(one)}
+        found, wrong = read_values(filter(shown, rule.THRESHOLDS), values)
+        for name, why in wrong:
+            self._say(field_name(rule.KIND, name), why)
+        return {**({switch: True} if switch else {}), **found}
 
     def _say(self, name: str, why: str) -> None:
         self.add_error(name if name in self.fields else None, why)
@@ -173,12 +160,41 @@ class RulesForm(forms.ModelForm[Any]):
         return [name for name in super().changed_data if not name.startswith(PREFIX)]
 
 
-def _initial(one: Threshold, own: dict[str, Any]) -> Any:
+def read_values(declared: Iterable[Threshold], cleaned: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
+    """What a person set by the fields of these thresholds, and what could not be read of it: names and sentences."""
+    found: dict[str, Any] = {}
+    wrong: list[list[str]] = []
+    for one in declared:
+        value = cleaned.get(one.name)
+        if one.per_tool:
+            for line in filter(None, map(str.strip, (value or "").splitlines())):
+                tool, parsed = _read_line(one, line)
+                if not tool or parsed is None:
+                    wanted = "yes or no" if one.kind is bool else "a whole number"
+                    wrong.append([one.name, f"“{line}”: write a tool, =, and {wanted}"])
+                else:
+                    found[f"{one.name.partition(':')[0]}:{tool}"] = parsed
+        elif value not in (None, ""):
+            found[one.name] = value == "yes" if one.kind is bool else value
+    return found, wrong
+
+
+def _read_line(one: Threshold, line: str) -> tuple[str, Any]:
+    tool, _, value = (part.strip() for part in line.rpartition("="))
+    return tool, _parsed(one, value)
+
+
+def initial(one: Threshold, own: Mapping[str, Any]) -> Any:
+    """What a threshold's field shows of what is set."""
+    return _tool_lines(one, own) if one.per_tool else _initial(one, own)
+
+
+def _initial(one: Threshold, own: Mapping[str, Any]) -> Any:
     value = own.get(one.name)
     return ("yes" if value else "no") if one.kind is bool and value is not None else value
 
 
-def _tool_lines(one: Threshold, own: dict[str, Any]) -> str:
+def _tool_lines(one: Threshold, own: Mapping[str, Any]) -> str:
     stem = one.name.partition(":")[0] + ":"
     pairs = [(name.removeprefix(stem), value) for name, value in sorted(own.items()) if name.startswith(stem)]
     return "\n".join(f"{tool} = {_value(value).replace(',', '')}" for tool, value in pairs)
@@ -190,7 +206,8 @@ def _parsed(one: Threshold, text: str) -> Any:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def _help(one: Threshold, base: settings.InForce) -> str:
+def help_of(one: Threshold, base: settings.InForce) -> str:
+    """What holds where its field is left empty, and why."""
     if one.per_tool:
         example = "get_job = yes" if one.kind is bool else "get_job = 20"
         above = [f"{name.partition(':')[2]} = {_value(base.thresholds[name])}" for name in _of_tools(one, base)]
@@ -224,21 +241,30 @@ class ProjectRulesPage(ProjectPage):
         base = list(super().get_fieldsets(request, obj))
         if obj is None:
             return base
+        base.append(("Spend", {"fields": ["spent_this_month"]}))
         return base + (fieldsets(obj) if self.has_change_permission(request, obj) else [READ_ONLY])
 
     def get_form(self, request: HttpRequest, obj: Project | None = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs["form"] = with_rules(ProjectRulesForm) if obj is not None else ProjectForm
         return super().get_form(request, obj, change=change, **kwargs)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), *(["spent_this_month"] if obj else [])]
+
     @admin.display(description="Rules in force")
     def rules_in_force(self, obj: Project) -> str:
         return in_words(obj)
+
+    def spent_this_month(self, obj: Project) -> str:
+        return wording.spend(spending.of_month(obj, timezone.now()), obj.monthly_budget_usd)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if change:
             given, now = form.cleaned_data["rules"], timezone.now()
             services.change_project_rules(project=obj, given=given, actor=actor(request), now=now)
+            # Its budget, its zone or its grace may be another: what hangs on them is concluded at once.
+            transaction.on_commit(lambda: spending.look([obj.pk], now))
 
 
 admin.site.unregister(Project)

@@ -10,15 +10,16 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import commands, services
+from agents import commands, services, standing
 from agents.api import examples, shapes
 from agents.api.changes import AgentChanges, NewAgent
 from agents.api.commands import command_dict
 from agents.api.project import ProjectView
-from agents.api.status import agents_of, status_dicts
+from agents.api.status import agents_of, status_dict
 from agents.api.valid import valid
 from agents.models import Agent, Command
-from agents.representation import agent_url, moment
+from agents.representation import agent_url, moment, spend_dict
+from agents.standing import Standing
 from teams.models import Project
 
 
@@ -183,7 +184,16 @@ class StopView(OrderView):
 
 def agent_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
     """Agents in full: status and what is set. Reads `names`, too: fetch them ahead for a list."""
-    return [status | _settings(agent) for agent, status in zip(agents, status_dicts(agents), strict=True)]
+    found = standing.of(agents, timezone.now())
+    return [{**status_dict(one), "spend": _spend(one), **_settings(one.agent)} for one in found]
+
+
+def _spend(one: Standing) -> dict[str, Any]:
+    spends = {"today": one.spend, "month": one.month, "run": one.run, "ever": one.ever}
+    return {
+        **{period: spend_dict(spend) for period, spend in spends.items()},
+        "unpriced_models": one.models_without_price,
+    }
 
 
 def _settings(agent: Agent) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def _page(*results: dict[str, Any]) -> dict[str, Any]:
 _URL: Final = "https://watchdog.example.com/admin/agents"
 _REF: Final = {"id": 17, "name": "research-agent", "url": f"{_URL}/agent/17/change/"}
 _INCIDENT_REF: Final = {"id": 204, "kind": "stalled", "url": f"{_URL}/incident/204/change/"}
+_SPEND: Final = {"cost_usd": 0.41, "priced_usd": 0.36, "reported_usd": 0.05, "unpriced_tokens": 0}
 _STATUS: Final = {
     "id": 17,
     "name": "research-agent",
@@ -33,11 +34,16 @@ _STATUS: Final = {
     "interval": 60.0,
     "tokens_today": 182_400,
     "cost_today_usd": 3.4125,
+    "priced_today_usd": 3.0025,
+    "reported_today_usd": 0.41,
+    "unpriced_tokens_today": 0,
+    "hold": False,
     "open_incident": _INCIDENT_REF,
 }
 _AGENT: Final = {
     **_STATUS,
     "url": _REF["url"],
+    "spend": {"today": _SPEND, "month": _SPEND, "run": _SPEND, "ever": _SPEND, "unpriced_models": {}},
     "kind": "agent",
     "agent_type": "claude",
     "labels": {"env": "prod"},
@@ -78,7 +84,7 @@ _INCIDENT: Final = {
     "resolved_at": None,
     "reason": _SIGNAL["reason"],
     "evidence": _SIGNAL["evidence"],
-    "cost_usd": 0.41,
+    **_SPEND,
     "restarts": 1,
     "time_to_recovery": None,
     "restart_to_recovery": None,
@@ -126,6 +132,9 @@ _STORED: Final = {
     "progress": True,
     "tokens": 1840,
     "cost_usd": 0.0312,
+    "priced_usd": 0.0,
+    "reported_usd": 0.0312,
+    "unpriced_tokens": 0,
     "tool_calls": 0,
     "iteration": None,
     "memory_mb": None,

@@ -16,8 +16,9 @@ from rest_framework.response import Response
 from agents import watch
 from agents.api import examples, shapes
 from agents.api.agents import AgentView
+from agents.budgets import Spend
 from agents.models import Agent, Heartbeat, IncidentEvent, Outage
-from agents.representation import dollars, moment
+from agents.representation import moment, spend_dict
 from billing.limits import plan_of
 from teams.rest import Pages
 
@@ -82,7 +83,7 @@ def heartbeat_dict(beat: Heartbeat) -> dict[str, Any]:
         "status": beat.status,
         "progress": beat.progress,
         "tokens": beat.tokens,
-        "cost_usd": dollars(beat.cost),
+        **spend_dict(Spend(beat.cost, beat.priced, beat.unpriced)),
         "tool_calls": beat.tool_calls,
         "iteration": beat.iteration,
         "memory_mb": beat.memory_mb,

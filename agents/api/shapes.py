@@ -130,6 +130,25 @@ BATCH_ANSWER: Final[dict[str, Any]] = {
 }
 
 
+class Spend(serializers.Serializer[Any]):
+    cost_usd = serializers.FloatField(help_text="What counts: priced and reported together.")
+    priced_usd = serializers.FloatField(help_text="The part of it that the server priced.")
+    reported_usd = serializers.FloatField(help_text="The part of it that clients claimed.")
+    unpriced_tokens = serializers.IntegerField(
+        help_text="Tokens whose price nobody knows; no money is guessed for them."
+    )
+
+
+class AgentSpend(serializers.Serializer[Any]):
+    today = Spend()
+    month = Spend()
+    run = Spend(help_text="Since the client was last started.")
+    ever = Spend()
+    unpriced_models = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Today's tokens without a known price, by model."
+    )
+
+
 class AgentStatus(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     name = serializers.CharField()
@@ -141,6 +160,10 @@ class AgentStatus(serializers.Serializer[Any]):
     interval = serializers.FloatField(help_text="Seconds, as it is in force: set, declared, learned or 60.")
     tokens_today = serializers.IntegerField()
     cost_today_usd = serializers.FloatField()
+    priced_today_usd = serializers.FloatField()
+    reported_today_usd = serializers.FloatField()
+    unpriced_tokens_today = serializers.IntegerField()
+    hold = serializers.BooleanField(help_text="A budget is exceeded: it is to stop and ask.")
     open_incident = IncidentRef(allow_null=True)
 
 
@@ -148,6 +171,7 @@ class AgentDetail(AgentStatus):
     """What can be set is null or empty where a person set nothing; `interval` is the one in force."""
 
     url = serializers.URLField()
+    spend = AgentSpend()
     kind = serializers.ChoiceField(Agent.Kind.choices)
     agent_type = serializers.CharField()
     labels = serializers.DictField(child=serializers.CharField())
@@ -166,14 +190,13 @@ class AgentDetail(AgentStatus):
     created_at = serializers.DateTimeField()
 
 
-class StoredHeartbeat(serializers.Serializer[Any]):
+class StoredHeartbeat(Spend):
     id = serializers.IntegerField()
     received_at = serializers.DateTimeField()
     beat_id = serializers.CharField(allow_null=True)
     status = serializers.CharField()
     progress = serializers.BooleanField()
     tokens = serializers.IntegerField()
-    cost_usd = serializers.FloatField()
     tool_calls = serializers.IntegerField()
     iteration = serializers.IntegerField(allow_null=True)
     memory_mb = serializers.FloatField(allow_null=True)
@@ -207,7 +230,7 @@ class IncidentLine(serializers.Serializer[Any]):
     data = serializers.DictField()  # type: ignore[assignment]
 
 
-class IncidentDetail(serializers.Serializer[Any]):
+class IncidentDetail(Spend):
     id = serializers.IntegerField()
     agent = AgentRef()
     kind = serializers.ChoiceField(SignalKind.choices)
@@ -220,7 +243,6 @@ class IncidentDetail(serializers.Serializer[Any]):
     resolved_at = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField()
     evidence = serializers.DictField()
-    cost_usd = serializers.FloatField()
     restarts = serializers.IntegerField(help_text="Handed to a runner during it.")
     time_to_recovery = serializers.FloatField(allow_null=True, help_text="Seconds from its start to its end.")
     restart_to_recovery = serializers.FloatField(

@@ -57,6 +57,10 @@ def status_dict(one: Standing) -> dict[str, Any]:
         "interval": one.interval,
         "tokens_today": one.tokens,
         "cost_today_usd": dollars(one.cost),
+        "priced_today_usd": dollars(one.spend.priced),
+        "reported_today_usd": dollars(one.spend.reported),
+        "unpriced_tokens_today": one.spend.unpriced,
+        "hold": one.state.hold,
         "open_incident": _incident_ref(incident) if incident else None,
     }
 

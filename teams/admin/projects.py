@@ -1,12 +1,13 @@
 """Teams and projects."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from teams import room, services
+from teams import prices, room, services
 from teams.forms import TIME_ZONES
 from teams.models import Project, Team, User
 from teams.roles import Action
@@ -48,7 +49,7 @@ class TeamPage(TeamAdmin):
 class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
-        fields = ["team", "name", "strict", "default_grace", "time_zone"]
+        fields = ["team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"]
 
     def clean_default_grace(self) -> int | None:
         grace: int | None = self.cleaned_data["default_grace"]
@@ -56,13 +57,26 @@ class ProjectForm(forms.ModelForm[Project]):
             raise forms.ValidationError(f"At least {GRACE_LEAST} seconds: a heartbeat may be that late on its way.")
         return grace
 
+    def clean_monthly_budget_usd(self) -> Decimal | None:
+        budget: Decimal | None = self.cleaned_data["monthly_budget_usd"]
+        if budget is not None and budget < 0:
+            raise forms.ValidationError("A budget is 0 or more; leave it empty for none.")
+        return budget
+
+    def clean_prices(self) -> list[dict[str, Any]]:
+        written = self.cleaned_data["prices"] or []
+        why = prices.problem(written)
+        if why is not None:
+            raise forms.ValidationError(why)
+        return list(written)
+
 
 @admin.register(Project)
 class ProjectPage(TeamAdmin):
     team_path = "team"
     add_action = change_action = delete_action = Action.MANAGE
     form = ProjectForm
-    fields = ["team", "name", "time_zone", "default_grace", "strict"]
+    fields = ["team", "name", "time_zone", "default_grace", "strict", "monthly_budget_usd", "prices"]
     list_display = ["name", "team", "strict", "time_zone", "created_at"]
     list_filter = ["team"]
     list_select_related = ["team"]

@@ -28,6 +28,25 @@ def test_status_lists_the_project_s_agents(as_agent: Call, agent: Agent) -> None
     assert shown["last_progress_at"] is shown["progress_deadline"] is shown["open_incident"] is None
 
 
+def test_priced_reported_and_unpriced_spend_are_apart(as_full: Call, agent: Agent) -> None:
+    today = timezone.now().date()
+    AgentState.objects.update(
+        day=today, cost_today=1_250_000, priced_today=1_000_000, unpriced={"house": 700}, hold=True,
+        month=today.replace(day=1), cost_month=3_000_000, priced_month=2_500_000, unpriced_month=900,
+        run_cost=250_000, run_priced=250_000, cost_total=9_000_000, priced_total=5_000_000, unpriced_total=5000,
+    )  # fmt: skip
+    status = as_full("GET", "status").json()["results"][0]
+    assert (status["priced_today_usd"], status["reported_today_usd"], status["unpriced_tokens_today"]) == (1, 0.25, 700)
+    assert status["hold"] is True
+    assert as_full("GET", f"agents/{agent.pk}").json()["spend"] == {
+        "today": {"cost_usd": 1.25, "priced_usd": 1.0, "reported_usd": 0.25, "unpriced_tokens": 700},
+        "month": {"cost_usd": 3.0, "priced_usd": 2.5, "reported_usd": 0.5, "unpriced_tokens": 900},
+        "run": {"cost_usd": 0.25, "priced_usd": 0.25, "reported_usd": 0.0, "unpriced_tokens": 0},
+        "ever": {"cost_usd": 9.0, "priced_usd": 5.0, "reported_usd": 4.0, "unpriced_tokens": 5000},
+        "unpriced_models": {"house": 700},
+    }
+
+
 def test_yesterday_s_spend_is_not_today_s(as_agent: Call, agent: Agent) -> None:
     AgentState.objects.update(day=timezone.now().date() - timedelta(days=1), tokens_today=500, cost_today=1_250_000)
     shown = as_agent("GET", "status").json()["results"][0]
