@@ -1,0 +1,62 @@
+"""`docs/pricing.md`: its examples are taken by the code that they are about, and come to what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from agents import budgets, pricing, wording
+from agents.api.changes import AgentChanges
+from agents.api.shapes import Spend
+from agents.beat import decode
+from agents.representation import spend_dict
+from agents.services import SETTABLE
+from teams import prices
+from teams.models import Project
+
+TEXT = (Path(__file__).parents[2] / "docs/pricing.md").read_text()
+BEAT, SPEND, OWN, CHANGES = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL))
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.strip().splitlines()]
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def spent(overrides: Any = ()) -> pricing.Spent:
+    return pricing.spent(decode(json.dumps(BEAT).encode()), AT, AT.date(), prices.overrides(overrides))
+
+
+def test_the_heartbeat_costs_what_the_text_says() -> None:
+    found = spent()
+    assert spend_dict(budgets.Spend(found.cost, found.priced, found.unpriced_tokens)) == SPEND
+    assert (wording.money(found.cost), wording.money(found.priced)) == ("$0.07", "$0.03")
+    assert dict(found.unpriced) == {"house-model": 12_300}
+
+
+def test_the_api_has_these_names() -> None:
+    assert set(SPEND) == set(Spend().fields)
+
+
+def test_the_own_prices_are_valid_and_free_is_not_unpriced() -> None:
+    assert prices.problem(OWN) is None
+    assert spent(OWN).unpriced == {}
+    assert prices.overrides(OWN)[1].matches("GPT-4o-mini", "Azure")
+
+
+def test_the_settings_are_taken() -> None:
+    checked = AgentChanges(data=CHANGES)
+    assert checked.is_valid(), checked.errors
+    assert set(CHANGES) <= set(SETTABLE)
+    assert set(CHANGES) == set(re.findall(r"^\| `(\w+)` \| an agent", TEXT, re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_commands_run(line: str, project: Project) -> None:
+    _python, _manage, name, *args = shlex.split(line)
+    given = [str(project.pk) if before == "--project" else arg for before, arg in zip(["", *args], args, strict=False)]
+    call_command(name, *given)
