@@ -82,7 +82,7 @@ def wanted(kind: Any, given: Any) -> tuple[rules.Rule, dict[str, Any]]:
     rule = rules.every().get(kind) if isinstance(kind, str) else None
     if rule is None:
         raise _invalid({"rule": f"must be one of {', '.join(rules.every())}"})
-    if rule is restart_failed:
+    if not is_tried(rule):
         raise _invalid({"rule": "restart_failed looks at restarts, which are not replayed"})
     if not isinstance(given, Mapping):
         raise _invalid({"thresholds": "must be an object of numbers by name"})
@@ -90,6 +90,11 @@ def wanted(kind: Any, given: Any) -> tuple[rules.Rule, dict[str, Any]]:
     if wrong:
         raise _invalid({f"thresholds.{name}": why for name, why in wrong.items()})
     return rule, dict(given)
+
+
+def is_tried(rule: rules.Rule) -> bool:
+    """Whether heartbeats are all that it looks at."""
+    return rule is not restart_failed
 
 
 def _invalid(wrong: dict[str, str]) -> ApiError:
@@ -115,13 +120,17 @@ def of_agent(
     until: datetime,
     *,
     most: int = BEATS_MOST,
+    alone: bool = False,
 ) -> Trial:
-    """Replay an agent's heartbeats of a time with these thresholds, whether the rule is switched on or not."""
+    """Replay an agent's heartbeats of a time with these thresholds, whether the rule is switched on or not.
+
+    They go over what is set of the agent; `alone`, they are all that is.
+    """
     kept = timedelta(days=plan_of(agent.project.team_id).history_days)
     stored = _stored(agent, until - kept, until)
     from_id = stored.order_by("-id").values_list("id", flat=True)[most - 1 : most].first()
     cut = from_id is not None and stored.filter(id__lt=from_id).exists()
-    run = _Run(_armed(agent, rule, given), rule, _outages(since, until))
+    run = _Run(_armed(agent, rule, given, alone=alone), rule, _outages(since, until))
     begin = max(since - LEARNED_FROM, until - kept)
     rows = stored.filter(id__gte=from_id or 0, received_at__gte=begin).order_by("id")
     run.through(rows.iterator(CHUNK), since, until)
@@ -176,19 +185,22 @@ def _outages(since: datetime, until: datetime) -> list[clocks.Span]:
     return watch.merged(clocks.Span(start, end) for start, end in known)
 
 
-def _armed(agent: Agent, rule: rules.Rule, given: Mapping[str, Any]) -> Agent:
+def _armed(agent: Agent, rule: rules.Rule, given: Mapping[str, Any], *, alone: bool) -> Agent:
     """A copy of the agent with the rule switched on and these thresholds set. It is never saved."""
     tried = copy.copy(agent)
-    own = {
-        name: value for name, value in agent.rules.get(rule.KIND, {}).items() if name not in (settings.ON, settings.OFF)
-    }
-    columns = {one.name for one in rule.THRESHOLDS if one.column}
-    for name in columns & set(given):
-        setattr(tried, name, Decimal(str(given[name])) if name.endswith("_usd") else given[name])
-    values = {name: value for name, value in given.items() if name not in columns}
-    tried.rules = {rule.KIND: {**own, **values, settings.ON: True}}
+    own = {} if alone else agent.rules.get(rule.KIND, {})
+    values = {name: value for name, value in {**own, **given}.items() if name not in (settings.ON, settings.OFF)}
+    for name in (one.name for one in rule.THRESHOLDS if one.column):
+        if alone or name in given:
+            setattr(tried, name, as_column(name, values.pop(name, None)))
+    tried.rules = {rule.KIND: {**values, settings.ON: True}}
     tried.paused_at = tried.resumed_at = None
     return tried
+
+
+def as_column(name: str, value: float | None) -> Any:
+    """A threshold as the agent's own setting of that name holds it: money exactly."""
+    return Decimal(str(value)) if value is not None and name.endswith("_usd") else value
 
 
 def _shown(tried: Agent, rule: rules.Rule) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from agents import commands, services, standing
-from agents.admin.buttons import Button, WithButtons
+from agents.admin.buttons import Button
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
+from agents.admin.trying import WithTrying
 from agents.models import Agent, Heartbeat, Status
 from teams.admin.projects import actor
 from teams.roles import Action
@@ -76,7 +77,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(Agent)
-class AgentPage(WithButtons):
+class AgentPage(WithTrying):
     form = AgentForm
     table_template = "agents/agents_table.html"
     live_parts = {"now": "agents/agent_now.html", "past": "agents/agent_past.html"}

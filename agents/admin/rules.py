@@ -86,7 +86,12 @@ def _section(rule: rules.Rule) -> dict[str, Any]:
 
 def sentence(rule: rules.Rule) -> str:
     """What the rule says of itself, in its first line."""
-    return (rule.__doc__ or "").strip().splitlines()[0] if rule.__doc__ else ""
+    return plain((rule.__doc__ or "").strip().partition("\n")[0])
+
+
+def plain(text: str) -> str:
+    """A sentence of the code, on a page."""
+    return text.replace("`", "")
 
 
 def inherited(row: Row | None) -> list[settings.Given]:
@@ -208,6 +213,10 @@ def _parsed(one: Threshold, text: str) -> Any:
 
 def help_of(one: Threshold, base: settings.InForce) -> str:
     """What holds where its field is left empty, and why."""
+    return plain(_help_of(one, base))
+
+
+def _help_of(one: Threshold, base: settings.InForce) -> str:
     if one.per_tool:
         example = "get_job = yes" if one.kind is bool else "get_job = 20"
         above = [f"{name.partition(':')[2]} = {_value(base.thresholds[name])}" for name in _of_tools(one, base)]

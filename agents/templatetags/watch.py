@@ -17,6 +17,8 @@ register = template.Library()
 register.filter("money", lambda micros: wording.money(micros or 0))
 register.filter("number", lambda number: wording.count(number or 0))
 register.filter("duration", wording.duration)
+# For drawings, whose numbers have a point everywhere.
+register.filter("unlocalized", lambda number: str(number))
 
 ICONS: Final[dict[str, str]] = {
     Status.DOWN: "error",

@@ -1,0 +1,76 @@
+"""Trying a rule on history, as a person sees it: by keyboard, without scripts, in both schemes and sizes."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser
+
+from agents.models import Agent
+from teams.models import Project, User
+from tests.agents.admin.conftest import make_agent, make_incident
+from tests.agents.admin.test_trying import make_loop, try_page
+from tests.browser.conftest import Open
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+@pytest.fixture
+def looped(project: Project) -> Agent:
+    agent = make_agent(project)
+    make_loop(agent, minutes=180)
+    make_incident(agent)
+    return agent
+
+
+def test_a_rule_is_tried_and_its_thresholds_are_taken_by_keyboard(open_tab: Open, owner: User, looped: Agent) -> None:
+    tab = open_tab(owner)
+    page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
+    page.get_by_role("link", name="Try rules on its history").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("repeats").fill("5")
+    page.get_by_role("button", name="Try", exact=True).focus()
+    page.keyboard.press("Enter")
+    tab.sees("It would have fired once")
+    page.get_by_role("button", name="Use these thresholds").focus()
+    page.keyboard.press("Enter")
+    tab.sees("uses these thresholds of the rule loop from now on")
+    looped.refresh_from_db()
+    assert looped.rules == {"loop": {"repeats": 5}}
+
+
+def test_it_works_without_scripts(open_tab: Open, chromium: Browser, owner: User, looped: Agent) -> None:
+    tab = open_tab(owner)
+    context = chromium.new_context(java_script_enabled=False)
+    context.add_cookies(tab.page.context.cookies())  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(tab.base + try_page(looped))
+    page.get_by_role("link", name="Stalled").click()
+    page.get_by_label("progress_timeout").fill("60")
+    page.get_by_role("button", name="Try", exact=True).click()
+    assert page.get_by_role("heading", name="have fired", level=2).count() == 1
+    page.get_by_role("button", name="Use these thresholds").click()
+    looped.refresh_from_db()
+    assert looped.progress_timeout == 60
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_the_page_has_a_good_face(open_tab: Open, owner: User, looped: Agent, width: int, scheme: str) -> None:
+    tab = open_tab(owner, width, scheme)
+    page = tab.go(try_page(looped, "?rule=loop&hours=6&repeats=5"))
+    page.locator(".w-fired").first.wait_for()
+    tab.picture(f"try-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("h1").count() == 1
+    assert page.locator(".w-lanes rect.w-fired").bounding_box()["width"] >= 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_rules_of_an_agent_have_a_good_face(open_tab: Open, owner: User, looped: Agent, width: int) -> None:
+    tab = open_tab(owner, width)
+    page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
+    page.get_by_text("Rule: loop · on").click()
+    page.get_by_label("repeats").wait_for()
+    tab.picture(f"rules-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
