@@ -89,6 +89,8 @@ class Budget(NamedTuple):
 
 def of(row: Spends, limits: Limits, today: date) -> list[Budget]:
     """An agent's own budgets, those that have a limit. What the row holds of yesterday is not of today."""
+    if not any(limit is not None for limit in limits):
+        return []
     is_today = row.day == today
     day, run = today.isoformat(), row.run_at.astimezone(UTC).isoformat() if row.run_at else ""
     all_of_them = [

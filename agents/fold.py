@@ -5,6 +5,7 @@ Every decision that needs only the row and the beat is taken here; everything sl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -147,6 +148,7 @@ class Folded:
     warning: str | None
     reason: str | None
     note: str | None
+    hold: bool
 
 
 WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
@@ -176,10 +178,11 @@ def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source:
     _mark_progress(hot, beat, moment.received_at, progress=progress)
     looks_now = _needs_review(hot, beat, given)
     _remember(hot, beat, source, note)
-    looks_now = looks_now or _nears_a_budget(hot, spent, given, moment.today)
+    found = budgets_of(hot, given, moment.today)
+    looks_now = looks_now or _nears_a_budget(found, spent, given)
     _bring_forward(hot, given, moment, now_please=looks_now)
     warning, reason = _warn(hot, beat)
-    return Folded(spent, progress, warning, reason, note)
+    return Folded(spent, progress, warning, reason, note, on_hold(hot, found, given))
 
 
 def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
@@ -340,11 +343,11 @@ def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
     )
 
 
-def _nears_a_budget(hot: Hot, spent: Spent, given: Set, today: date) -> bool:
+def _nears_a_budget(found: Sequence[budgets.Budget], spent: Spent, given: Set) -> bool:
     """Whether it spent of a budget that is nearly used up, or of one that only a look at all agents can tell of."""
     if not (spent.cost or spent.tokens):
         return False
-    return (given.monthly and spent.cost > 0) or any(one.severity for one in budgets_of(hot, given, today))
+    return (given.monthly and spent.cost > 0) or any(one.severity for one in found)
 
 
 def budgets_of(hot: Hot, given: Set, today: date) -> list[budgets.Budget]:
@@ -353,11 +356,11 @@ def budgets_of(hot: Hot, given: Set, today: date) -> list[budgets.Budget]:
     return budgets.of(hot, budgets.Limits(limit, given.run_budget, given.daily_tokens), today)
 
 
-def on_hold(hot: Hot, given: Set, today: date) -> bool:
+def on_hold(hot: Hot, found: Sequence[budgets.Budget], given: Set) -> bool:
     """Whether the agent is to stop and ask: the review says so, or this very heartbeat exceeded a budget."""
     if hot.hold or given.paused:
         return hot.hold
-    return budgets.holds(budgets_of(hot, given, today), hot.lifted)
+    return budgets.holds(found, hot.lifted)
 
 
 def _limit(hot: Hot, beat: Beat) -> int | None:

@@ -33,7 +33,7 @@ from django.utils import timezone
 from agents import pricing, registration, store
 from agents.beat import Beat
 from agents.clocks import Settings
-from agents.fold import Answer, Folded, Hot, Moment, Set, fold, on_hold
+from agents.fold import Answer, Folded, Hot, Moment, Set, budgets_of, fold, on_hold
 from teams.auth import Caller
 from teams.errors import ApiError
 
@@ -265,7 +265,7 @@ class _Writing:
     def add(self, index: int, one: Received, found: store.Found) -> None:
         agent_id, beat_id = found.hot.agent_id, one.beat.beat_id
         if found.stored_before:
-            self.outcomes[index] = _answer(found.hot, self._on_hold(one, found), **(found.answer_before or {}))
+            self.outcomes[index] = self._again(one, found)
         elif beat_id and (agent_id, beat_id) in self._seen:
             self.outcomes[index] = self._seen[agent_id, beat_id]
         else:
@@ -282,13 +282,16 @@ class _Writing:
         day = moment.today if one.beat.sent_at is None else at.astimezone(zone).date()
         spent = pricing.spent(one.beat, at, day, one.caller.prices)
         folded = fold(hot, one.beat, spent, _set(found, one.caller), moment, one.source)
-        answer = _answer(hot, self._on_hold(one, found), folded.warning, folded.reason)
+        answer = _answer(hot, folded.hold, folded.warning, folded.reason)
         self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
         return answer
 
-    def _on_hold(self, one: Received, found: store.Found) -> bool:
+    def _again(self, one: Received, found: store.Found) -> Answer:
+        """The answer of a beat that is stored already; whether to hold is said as it is now."""
         hot = self.hot.get(found.hot.agent_id, found.hot)
-        return on_hold(hot, _set(found, one.caller), self.now.astimezone(_zone(one.caller.time_zone)).date())
+        today = self.now.astimezone(_zone(one.caller.time_zone)).date()
+        given = _set(found, one.caller)
+        return _answer(hot, on_hold(hot, budgets_of(hot, given, today), given), **(found.answer_before or {}))
 
 
 def _set(found: store.Found, caller: Caller) -> Set:
