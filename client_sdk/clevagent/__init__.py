@@ -111,9 +111,10 @@ def init(
     if options is None:
         return
     _client = Client(options, report_crashes=report_crashes)
-    _signals = Chain(_goodbye) if handle_signals else None
     if auto_cost:
         _watch_models()
+    # Not before: a handler that runs in the middle of an import meets half a module.
+    _signals = Chain(_goodbye) if handle_signals else None
     _client.start()
 
 

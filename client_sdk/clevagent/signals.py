@@ -41,6 +41,10 @@ class Chain:
             # The program decides whether it ends; when it does, its end is reported.
             before(number, frame)
             return
-        self._goodbye()
+        try:
+            self._goodbye()
+        except Exception:
+            # Raised from here it would come up in whatever was going on, which may swallow it and the signal with it.
+            log.exception("the agent's end could not be reported")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

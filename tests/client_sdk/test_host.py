@@ -133,6 +133,23 @@ def test_asked_for_a_signal_says_goodbye_and_still_ends_the_program(program: Pro
     assert statuses(server)[-1] == "shutdown"
 
 
+def test_a_signal_ends_the_program_though_its_end_cannot_be_reported(program: Program) -> None:
+    """As when it comes in the middle of an import, whose error handling would swallow what the handler raises."""
+    code = """
+        import os, signal, sys, types, clevagent
+        clevagent.init(handle_signals=True)
+        sys.modules["clevagent.capture"] = types.ModuleType("half of it")
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:
+            pass
+        print("it lives on")
+    """
+    with program.start(code) as process:
+        assert process.communicate(timeout=10)[0] == ""
+        assert process.returncode == -signal.SIGTERM
+
+
 def test_asked_for_the_programs_own_handler_still_decides(program: Program, server: FakeServer) -> None:
     code = """
         import os, signal, clevagent
