@@ -17,6 +17,7 @@ from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
 from agents.admin.trying import WithTrying
 from agents.models import Agent, Heartbeat, Status
+from agents.rules import burn, cost
 from teams.admin.projects import actor
 from teams.roles import Action
 
@@ -145,7 +146,8 @@ class AgentPage(WithTrying):
             [stands] = standing.of([row], now)
             signals = row.signals.filter(cleared_at__isnull=True)
             buttons = self.buttons_for(request, row)
-            about = {"aliases": services.aliases_of(row), "target": target_text(row)}
+            pace = burn.pace(row.memory.rules.get(cost.KIND, {}), now)
+            about = {"aliases": services.aliases_of(row), "target": target_text(row), "pace": pace}
             return {**shared, **about, "row": stands, "signals": signals, "buttons": buttons}
         return {
             **shared,

@@ -13,25 +13,22 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from agents import budgets
-from agents.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, Budget, Limits, Month
+from agents.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, WARNING, Budget, Limits, Month
 from agents.rules import burn
 from agents.rules.base import BeatSeen, Facts, Finding, Threshold, Thresholds, o_clock
 
 KIND = "cost"
 LABEL = "Cost"
 THRESHOLDS: Thresholds = (
-    Threshold(
-        "daily_budget_usd",
-        float,
-        None,
-        "dollars",
-        0,
-        999_999,
-        "No budget unless the client declares one with `cost_limit_usd`.",
-        column=True,
-    ),
+    Threshold("daily_budget_usd", float, None, "dollars", 0, 999_999, "The client's `cost_limit_usd`.", column=True),
+    Threshold("daily_token_limit", int, None, "tokens", 0, 10**15, "No limit unless a person sets one.", column=True),
+    Threshold("run_budget_usd", float, None, "dollars", 0, 999_999, "No limit unless a person sets one.", column=True),
+    Threshold("pace", float, None, "times the usual hour", 1, 1_000, "Not told unless set: real work comes in bursts."),
 )
 MODELS_NAMED: Final = 2
+PACE: Final = "pace"
+# Nobody is told of cents: micro-dollars of the last hour, a choice of ours.
+PACE_LEAST: Final = 100_000
 # A month's pace is not told before so much of it has gone.
 MONTH_BEGUN: Final = timedelta(days=1)
 # So many times its usual pace is worth a word.
@@ -47,7 +44,7 @@ def check(facts: Facts) -> Finding | None:
     """The worst of the budgets that are nearly used up or exceeded, unless a person let it pass."""
     found = [one for one in _all(facts) if one.severity and not budgets.is_lifted(one, facts.memory.get("lifted"))]
     if not found:
-        return None
+        return _too_fast(facts)
     found.sort(key=lambda one: (one.severity != CRITICAL, -one.share))
     worst = found[0]
     began = facts.now if worst.name == MONTH else facts.seen.last_beat_at or facts.now
@@ -70,6 +67,22 @@ def _everyones(facts: Facts) -> list[Budget]:
 def lifted(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """What is remembered after a person ended it by hand: those budgets count no more, as bad as they were."""
     return {**memory, "lifted": budgets.lift(memory.get("lifted"), evidence.get("budgets", ()))}
+
+
+def _too_fast(facts: Facts) -> Finding | None:
+    """A warning while the last hour cost so many times the usual; off unless `pace` is set."""
+    most, pace = facts.thresholds.get(PACE), _pace_of(facts)
+    standing = [PACE, facts.today.isoformat(), most, WARNING]
+    if most is None or pace.times_usual is None or pace.times_usual < most or pace.cost < PACE_LEAST:
+        return None
+    if (facts.memory.get("lifted") or {}).get(PACE) == standing[1:]:
+        return None
+    usual = dollars(round(pace.usual or 0))
+    reason = f"Spent {dollars(pace.cost)} in the last hour, {pace.times_usual:.1f} times the usual {usual} an hour"
+    today = Budget(DAY, facts.seen.cost_today, 0, facts.today.isoformat())
+    evidence = {**_money(today, facts), "times_usual": round(pace.times_usual, 1), "pace": most, "budgets": [standing]}
+    began = facts.seen.last_beat_at or facts.now
+    return Finding(KIND, WARNING, reason + _without_price(today, facts), began, {"budget": PACE, **evidence})
 
 
 # In words
@@ -127,24 +140,31 @@ def dollars(micros: int) -> str:
 
 def _evidence(found: Sequence[Budget], facts: Facts) -> dict[str, Any]:
     worst = found[0]
-    cost, priced, unpriced = _spend(worst, facts)
-    pace, reached = _pace_of(facts), reached_at(worst, facts)
-    ends = ends_at(worst, facts)
+    reached, ends = reached_at(worst, facts), ends_at(worst, facts)
     return {
         "budget": worst.name,
         "period": worst.period,
-        "spent_usd": cost / 1_000_000,
         **_limit(worst),
-        "priced_usd": priced / 1_000_000,
-        "reported_usd": (cost - priced) / 1_000_000,
-        "unpriced_tokens": unpriced,
-        "unpriced_models": sorted(_models(facts)) if worst.name != MONTH else [],
-        "last_hour_usd": pace.cost / 1_000_000,
-        "usual_hour_usd": round(pace.usual / 1_000_000, 6) if pace.usual else None,
+        **_money(worst, facts),
         "reached_at": reached.isoformat() if reached else None,
         "ends_at": ends.isoformat() if ends else None,
         # The worst one first: what a person lets pass who ends the incident by hand.
         "budgets": [[one.name, one.period, one.limit, one.severity] for one in found],
+    }
+
+
+def _money(worst: Budget, facts: Facts) -> dict[str, Any]:
+    """Priced, reported and unpriced apart, and the pace."""
+    cost, priced, unpriced = _spend(worst, facts)
+    pace = _pace_of(facts)
+    return {
+        "spent_usd": cost / 1_000_000,
+        "priced_usd": priced / 1_000_000,
+        "reported_usd": (cost - priced) / 1_000_000,
+        "unpriced_tokens": unpriced,
+        "unpriced_models": sorted(_models(facts)) if worst.name == DAY else [],
+        "last_hour_usd": pace.cost / 1_000_000,
+        "usual_hour_usd": round(pace.usual / 1_000_000, 6) if pace.usual else None,
     }
 
 

@@ -10,6 +10,8 @@ import pytest
 from django.utils import timezone
 
 from agents.models import Agent, AgentState
+from agents.rules import burn
+from agents.rules.base import BeatSeen
 from teams.models import AuditEntry, Project, User
 from tests.agents.admin.conftest import Browse
 from tests.agents.admin.test_agents import page_of
@@ -85,6 +87,14 @@ def test_an_agents_page_keeps_the_three_apart(bot: Agent, member: User, client_o
     assert "12,300 tokens have no known price and come on top: house." in body
     assert "This run $1.00; this month $9.00; $9.00 ever and 12,300 tokens without a known price." in body
     assert "On hold" not in body
+
+
+def test_an_agents_page_says_how_fast_it_spends(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
+    now = timezone.now()
+    beats = [BeatSeen(now - timedelta(days=day, minutes=1), "ok", cost=300_000 * (1 + day)) for day in (3, 2, 1, 0)]
+    bot.memory.rules = {"cost": burn.read({}, beats)}
+    bot.memory.save()
+    assert "$0.30 in the last hour; $0.90 an hour is usual." in client_of(member).get(page_of(bot)).content.decode()
 
 
 def test_an_agents_page_says_that_it_is_on_hold(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:

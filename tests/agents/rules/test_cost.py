@@ -195,6 +195,39 @@ def test_letting_one_budget_pass_lets_no_other_pass() -> None:
 # The pace
 
 
+def before_today(each: int = 300_000) -> dict[str, Any]:
+    days = [BeatSeen(NOON - timedelta(days=day), "ok", cost=each) for day in (3, 2, 1)]
+    return burn.read({}, days)
+
+
+def an_hour(memory: dict[str, Any], each: int) -> dict[str, Any]:
+    beats = [BeatSeen(NOON - timedelta(minutes=at), "ok", cost=each) for at in range(60, 0, -5)]
+    return burn.read(memory, beats)
+
+
+def test_a_pace_above_the_usual_is_a_warning_where_it_is_set() -> None:
+    memory, seen = an_hour(before_today(), 100_000), Seen(cost_today=1_200_000, priced_today=1_000_000)
+    assert judged(seen, memory=memory) is None
+    one = found(seen, memory=memory, thresholds={"pace": 4})
+    assert (one.severity, one.reason) == ("warning", "Spent $1.20 in the last hour, 4.0 times the usual $0.30 an hour")
+    assert (one.evidence["priced_usd"], one.evidence["reported_usd"], one.evidence["unpriced_tokens"]) == (1.0, 0.2, 0)
+    assert judged(seen, memory=memory, thresholds={"pace": 4.1}) is None
+    assert judged(seen, NOON + timedelta(hours=2), memory, thresholds={"pace": 4}) is None
+
+
+def test_cents_and_agents_without_a_history_are_never_too_fast() -> None:
+    seen = Seen(cost_today=1_200_000)
+    assert judged(seen, memory=an_hour(before_today(1_000), 8_000), thresholds={"pace": 2}) is None
+    assert judged(seen, memory=an_hour({}, 100_000), thresholds={"pace": 2}) is None
+
+
+def test_a_pace_that_a_person_let_pass_is_let_pass_for_the_day() -> None:
+    memory, seen = an_hour(before_today(), 100_000), Seen(cost_today=1_200_000)
+    memory = cost.lifted(memory, found(seen, memory=memory, thresholds={"pace": 4}).evidence)
+    assert judged(seen, memory=memory, thresholds={"pace": 4}) is None
+    assert judged(seen, memory=memory, thresholds={"pace": 3}) is not None
+
+
 def test_the_pace_is_that_of_the_last_hour() -> None:
     memory = spending(100_000, minutes=180)
     assert burn.pace(memory, NOON).cost_an_hour == 1_200_000
