@@ -115,7 +115,7 @@ def _one_in_words(rule: rules.Rule, row: Row) -> str:
 
 
 def _value(value: Any) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,g}"
+    return ("yes" if value else "no") if isinstance(value, bool) else settings.spelled(value)
 
 
 class RulesForm(forms.ModelForm[Any]):

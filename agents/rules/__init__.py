@@ -1,7 +1,7 @@
 """The rules, worst first. Adding one: a file here, its name in ALL, a heading in docs/rules.md, a test."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 from agents.rules import (
     call_rate,
@@ -32,22 +32,18 @@ class Rule(Protocol):
     def check(self, facts: Facts) -> Finding | None: ...
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """A rule that remembers something between reviews, as JSON."""
+
+    def read(self, memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]: ...
+
+
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
-READERS: Final = {
-    cost.KIND: cost.read,
-    crash.KIND: crash.read,
-    error.KIND: error.read,
-    loop.KIND: loop.read,
-    outside.KIND: outside.read,
-    call_rate.KIND: call_rate.read,
-    repeated_message.KIND: repeated_message.read,
-    repeated_prompts.KIND: repeated_prompts.read,
-    token_spike.KIND: token_spike.read,
-    rhythm.KIND: rhythm.read,
-    stalled.KIND: stalled.read,
-}
+# What these remember is no rule's own.
+FOR_ALL: Final = {outside.KIND: outside.read, rhythm.KIND: rhythm.read}
 
 
 def every() -> dict[str, Rule]:
@@ -65,11 +61,10 @@ def wrong(given: Mapping[str, Any]) -> dict[str, str]:
     return settings.wrong(given, {kind: rule.THRESHOLDS for kind, rule in every().items()})
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Collection[str]) -> dict[str, Any]:
+def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[str, Rule]) -> dict[str, Any]:
     """What the rules that are asked remember of an agent, after some more heartbeats; and what is no rule's own."""
-    known = every()
-    readers = {kind: reader for kind, reader in READERS.items() if kind in asked or kind not in known}
-    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in readers.items()}}
+    own = {kind: rule.read for kind, rule in asked.items() if isinstance(rule, Reader)}
+    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in {**FOR_ALL, **own}.items()}}
 
 
 def one_of_each(findings: Sequence[Finding]) -> list[Finding]:

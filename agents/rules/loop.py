@@ -21,9 +21,7 @@ from agents.rules.cost import dollars
 KIND = "loop"
 LABEL = "Loop"
 THRESHOLDS: Thresholds = (
-    Threshold(
-        "repeats", int, None, "laps", 2, 1_000, "By what repeats, as `docs/rules.md` lists: 4 for one call in a row."
-    ),
+    Threshold("repeats", int, None, "laps", 2, 1_000, "By what repeats (see docs/rules.md): 4 for one call in a row."),
     Threshold("budget:TOOL", int, None, "laps", 2, 10_000, "None: a tool has the same limit as the others."),
     Threshold("poller:TOOL", bool, None, "", 0, 1, "Known by the tool's name: `get_status`, `wait` and the like poll."),
 )

@@ -111,5 +111,12 @@ def out_of_range(threshold: Threshold, value: Any) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = threshold.kind is int
     if not is_number or not threshold.least <= value <= threshold.most or (whole and value != int(value)):
-        return f"must be a {'whole ' if whole else ''}number from {threshold.least:,g} to {threshold.most:,g}"
+        return (
+            f"must be a {'whole ' if whole else ''}number from {spelled(threshold.least)} to {spelled(threshold.most)}"
+        )
     return ""
+
+
+def spelled(number: float) -> str:
+    """`1,800`, `0.5`."""
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
