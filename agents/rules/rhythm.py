@@ -1,26 +1,28 @@
 """The rhythm in which an agent shows progress, learned from its own gaps. No rule of its own: it sets a clock.
 
-What is usual is the longest gap of an ordinary day: the median of the last 14 days' longest. Many short gaps do not
-move it, so a burst teaches no impatience, and one bad day in 14 moves it as little. The timeout is 2.9 of these, and
-at least 1.5 of the second longest gap in those days, where tails are heavy. Until three days are known it is four
-times the longest gap so far, and not below half an hour on the first day unless the gaps are all alike.
+What is usual is the longest gap of an ordinary day. It is told from the longest gap of each of up to 56 equal times:
+from how often the upper half of these comes in a day, on a line through their roots, which fits timers, chance and
+tails that end. Many short gaps do not move it, so a burst teaches no impatience, and one bad day moves it as little.
+The timeout is 2.65 of these, and at least 5 minutes; 2.4 while less than four days are known, since what is little
+known is easily too long; in the first hours half an hour.
 
-Nights and weekends: in which quarters of an hour of the last three weeks the agent moved is kept, one bit each. When
-it falls quiet, the days on which it moved at about that hour are asked how long it rested from there: the longest of
-the same weekdays, or what four in five of those days kept to. Rests of an agent that is known to rest, and is not yet
-known for a week, may last a weekend.
+Nights and weekends: the last rests are kept with their beginning and length. An agent that falls quiet at an hour at
+which it rested before may rest as long as then: nights come every day, what is longer on the same weekday. What is not
+known for a week may rest a weekend. A rest unlike all others was none, unless it is new or of days. An evening that
+begins an hour early once, as when clocks change, is told as a stall.
 
 Starts have gaps of their own. Declared waits, and the time from a shutdown on, teach nothing.
 
-Memory: 1 KB at most. Durations are seconds, times are seconds since 1970. The numbers were chosen on simulated agents
-(`bench/stalls.py`): at most one false stall in 1,000 agent-days, 95 % of stalls within three usual gaps.
+Memory: 1.5 KB at most. Durations are seconds, times are seconds since 1970; rests are in whole minutes. The numbers
+were chosen on simulated agents (`bench/stalls.py`): at most one false stall in 1,000 agent-days, 95 % of stalls within
+three usual gaps; there is also what no timing can tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from math import ceil
+from math import log, sqrt
 from statistics import median
 from typing import Any, Final
 
@@ -29,31 +31,38 @@ from agents.fold import STARTED
 from agents.rules.base import BeatSeen, Learned
 
 KIND = "rhythm"
+MINUTE: Final = 60
 DAY: Final = 86_400
-SLOT: Final = 900
-SLOTS_A_DAY: Final = DAY // SLOT
-DAYS_MAPPED: Final = 21
-DAYS_KEPT: Final = 14
+WEEK: Final = 7 * DAY
 GAPS_KEPT: Final = 31
 STARTS_KEPT: Final = 5
-# Gaps needed before they say anything, and days before they say what is ordinary.
-LEARNED_AFTER: Final = 4
-DAYS_NEEDED: Final = 3
-USUAL_FACTOR: Final = 2.9
-SECOND_FACTOR: Final = 1.5
-YOUNG_FACTOR: Final = 4.0
-# All gaps within this many of the median: a timer's rhythm, which can be trusted from the start.
-ALIKE: Final = 2.0
+RESTS_KEPT: Final = 21
+# The longest gaps of so many equal times; when there are more, each two become one of double length, up to a third of
+# a day: the last 14 to 19 days in the end.
+BLOCKS_MOST: Final = 56
+BLOCK_FIRST: Final = 900
+BLOCK_LONGEST: Final = DAY // 3
+# Fewer than this are trusted less, by one standard error; and blocks of this length mean that four days are known.
+BLOCKS_NEEDED: Final = 10
+BLOCK_KNOWN: Final = DAY // 6
+USUAL_FACTOR: Final = 2.65
+NEW_FACTOR: Final = 2.4
 # What one gap past its timeout may teach: a real stall is no rhythm, but two long gaps in a row are.
 TEACHES_MOST: Final = 2.0
 # The first gaps of a new process: it loads, and may say so in between.
 START_GAPS: Final = 3
 START_FACTOR: Final = 2.0
+# What is at least so long, and so many usual gaps, is a rest. Those of the first days are believed as they are.
 REST_LEAST: Final = 3 * 3_600
-# Batches begin and end at about the same time, and clocks change twice a year.
-REST_SLACK: Final = 3_600
-REST_SHARE: Final = 0.8
-NEAR_SLOTS: Final = 9
+REST_FACTOR: Final = 4.0
+RESTS_NEW: Final = 2 * DAY
+RESTS_LAST: Final = 3 * WEEK
+# How much earlier than ever it may begin, divided by the rests that are known and one.
+REST_EARLIER: Final = 2_700
+# How much later it may end: batches take their time, and clocks change twice a year.
+REST_LATER: Final = 3_600
+# The same weekday's rest may begin so much earlier, since there are few to tell from.
+REST_WEEKLY: Final = 3 * 3_600
 WEEK_KNOWN: Final = 8 * DAY
 WEEKEND: Final = 66 * 3_600
 
@@ -80,7 +89,7 @@ def _read(state: dict[str, Any], beat: BeatSeen, at: float) -> None:
     state.setdefault("first", at)
     if beat.note == STARTED:
         _start(state, at)
-    if beat.progress and not state.get("at", at) - REST_SLACK < at < state.get("at", at):
+    if beat.progress and not state.get("at", at) - REST_LATER < at < state.get("at", at):
         _moved(state, at)
     if beat.waiting or beat.status == "shutdown":
         state["paused"] = True
@@ -100,65 +109,79 @@ def _start(state: dict[str, Any], at: float) -> None:
 
 def _moved(state: dict[str, Any], at: float) -> None:
     begun = state.pop("begun", None)
-    paused, last = state.pop("paused", False), state.get("at", state["first"])
+    paused, last = state.pop("paused", False), state.get("at", at)
     state.pop("over", None)
     if begun is not None or state.get("fresh", START_GAPS) < START_GAPS:
         _learn_start(state, at - (last if begun is None else begun))
-    elif "at" not in state:
-        state["rest"] = at - last
     elif not paused and at > last:
         _learn(state, at - last, last)
     state["fresh"] = min(START_GAPS, state.get("fresh", START_GAPS) + 1)
-    _mark(state, int(at // SLOT), anew=at < last)
     state["at"] = at
 
 
 def _learn_start(state: dict[str, Any], gap: float) -> None:
-    if state.get("fresh") == 0 or "starts" not in state:
-        state["starts"] = [*state.get("starts", [])[1 - STARTS_KEPT :], 0.0]
-    state["starts"][-1] = round(max(state["starts"][-1], gap), 1)
+    starts = state.get("starts", [])
+    if state.get("fresh") == 0 or not starts:
+        starts = [*starts[1 - STARTS_KEPT :], 0.0]
+    state["starts"] = [*starts[:-1], round(max(starts[-1], gap), 1)]
 
 
 def _learn(state: dict[str, Any], gap: float, last: float) -> None:
-    timeout = _timeout(state) or PROGRESS_UNLEARNED
-    state["rest"] = max(state.get("rest", 0.0), gap)
-    if gap > timeout and (_quiet_until(state, last) or gap > max(REST_LEAST, YOUNG_FACTOR * timeout)):
+    gaps = state.get("gaps", [])
+    if gap >= REST_LEAST and gaps and gap >= REST_FACTOR * median(gaps):
+        rest = [int(last // MINUTE), int(gap // MINUTE)]
+        state["rests"] = [*state.get("rests", [])[1 - RESTS_KEPT :], rest]
         return
-    gap = round(min(gap, TEACHES_MOST * timeout), 1)
-    state["gaps"] = [*state.get("gaps", [])[1 - GAPS_KEPT :], gap]
-    day = int((last + gap) // DAY)
-    if "day" in state and state["day"] != day:
-        state["days"] = [*state.get("days", [])[1 - DAYS_KEPT :], state.pop("today")]
-    state["day"], state["today"] = day, max(gap, state.get("today", 0.0))
+    if gap > PROGRESS_SMALLEST:
+        gap = min(gap, TEACHES_MOST * (_timeout(state) or gap))
+    gap = max(0.1, round(gap, 1))
+    state["gaps"] = [*gaps[1 - GAPS_KEPT :], gap]
+    _block(state, gap, last + gap)
 
 
-def _mark(state: dict[str, Any], slot: int, *, anew: bool) -> None:
-    """Set the bit of this quarter of an hour; bit 0 is the newest."""
-    busy = 0 if anew else int(state.get("busy", "0"), 16)
-    moved = min(DAYS_MAPPED * SLOTS_A_DAY, max(0, slot - state.get("slot", slot)))
-    state["busy"] = f"{(busy << moved | 1) & ((1 << DAYS_MAPPED * SLOTS_A_DAY) - 1):x}"
-    state["slot"] = slot
+def _block(state: dict[str, Any], gap: float, at: float) -> None:
+    """Into the longest of its time; a time without any gap has none."""
+    blocks, size = state.get("blocks", []), state.get("size", BLOCK_FIRST)
+    passed = int(at // size) - state.get("block", -1)
+    if not blocks:
+        blocks = [gap]
+    elif passed <= 0:
+        blocks = [*blocks[:-1], max(gap, blocks[-1])]
+    else:
+        blocks = [*blocks, *[0.0] * (min(passed, BLOCKS_MOST) - 1), gap]
+    while len(blocks) > BLOCKS_MOST and size < BLOCK_LONGEST:
+        blocks, size = _halved(blocks), 2 * size
+    state["blocks"], state["size"], state["block"] = blocks[-BLOCKS_MOST:], size, int(at // size)
+
+
+def _halved(blocks: list[float]) -> list[float]:
+    """The longer ones of pairs, from the newest on."""
+    whole = blocks if len(blocks) % 2 == 0 else [0.0, *blocks]
+    return [max(pair) for pair in zip(whole[::2], whole[1::2], strict=True)]
 
 
 def _longest(memory: Mapping[str, Any]) -> float | None:
-    """The longest gap of an ordinary day."""
-    days: list[float] = memory.get("days", [])
-    if len(days) >= DAYS_NEEDED:
-        return median(days)
-    return float(max([*days, memory["today"]])) if "today" in memory else None
+    """The longest gap of an ordinary day: one that is as often exceeded as not."""
+    if not memory.get("blocks"):
+        return None
+    longest = sorted((sqrt(block) for block in memory["blocks"] if block), reverse=True)
+    count = max(1, len(longest) // 2)
+    least = longest[min(count, len(longest) - 1)]
+    excess = sum(longest[:count]) / count - least
+    days = len(memory["blocks"]) * memory["size"] / DAY
+    few = len(memory["blocks"]) < BLOCKS_NEEDED
+    level = least + excess * (1 + few / sqrt(count)) * max(0.0, log(count / days / log(2)))
+    return float(level**2 if few else min(level, longest[0]) ** 2)
 
 
 def _timeout(memory: Mapping[str, Any]) -> float | None:
-    """Seconds without progress that are unusual; None while too little is known."""
-    gaps, days = memory.get("gaps", []), memory.get("days", [])
+    """Seconds without progress that are unusual; None while nothing is known."""
     longest = _longest(memory)
-    if longest is None or len(gaps) < LEARNED_AFTER:
+    if longest is None:
         return None
-    if len(days) < DAYS_NEEDED:
-        young = not days and longest > ALIKE * median(gaps)
-        return max(PROGRESS_UNLEARNED if young else PROGRESS_SMALLEST, YOUNG_FACTOR * longest)
-    second = float(sorted([*days, memory["today"]])[-2])
-    return max(PROGRESS_SMALLEST, USUAL_FACTOR * longest, SECOND_FACTOR * second)
+    young = len(memory["blocks"]) < BLOCKS_NEEDED
+    factor = USUAL_FACTOR if memory["size"] >= BLOCK_KNOWN else NEW_FACTOR
+    return max(PROGRESS_UNLEARNED if young else PROGRESS_SMALLEST, factor * longest)
 
 
 def _due(memory: Mapping[str, Any], last: float) -> float:
@@ -167,9 +190,7 @@ def _due(memory: Mapping[str, Any], last: float) -> float:
 
 def _quiet_until(memory: Mapping[str, Any], last: float) -> float:
     """Until when it may start or rest after the progress of `last`; 0: nothing but the timeout counts."""
-    starting = _starting_until(memory, last)
-    resting = _rest(memory, last)
-    return max(starting, last + resting + REST_SLACK if resting else 0.0)
+    return max(_starting_until(memory, last), _resting_until(memory, last))
 
 
 def _starting_until(memory: Mapping[str, Any], last: float) -> float:
@@ -180,30 +201,43 @@ def _starting_until(memory: Mapping[str, Any], last: float) -> float:
     return float(memory.get("begun", last)) + longest
 
 
-def _rest(memory: Mapping[str, Any], last: float) -> float:
-    """How long the agent may rest from `last` on, by what it did at this hour on other days."""
-    if "first" not in memory or memory.get("rest", 0.0) < REST_LEAST:
+def _resting_until(memory: Mapping[str, Any], last: float) -> float:
+    """Until when it may rest, if it rested before from this hour on; 0: it may not."""
+    rests = _believed(memory, last)
+    if not rests:
         return 0.0
-    rests = _rests(memory, last)
-    near = {day: rest for day, (rest, is_near) in rests.items() if is_near}
-    asked = sorted((near or {day: rest for day, (rest, _) in rests.items()}).values())
-    most = asked[ceil(REST_SHARE * len(asked)) - 1] if asked else 0.0
-    most = max([most, *(rest for day, rest in near.items() if day % 7 == 0)])
-    if last - memory["first"] < WEEK_KNOWN and (most or not near):
-        return max(most, WEEKEND)
-    return most
+    earlier = median(memory["gaps"]) + _spread(rests)
+    nights = [(rest[1] % DAY, _into(rest, last + earlier)) for rest in rests]
+    left = [length - into for length, into in nights if into <= length + earlier]
+    if not left:
+        return 0.0
+    weeks = [(rest[1] - (last + REST_WEEKLY - rest[0]) % WEEK) for rest in rests if rest[1] > DAY]
+    ends = [*(last + earlier + most for most in left), *(last + REST_WEEKLY + most for most in weeks)]
+    unknown = [last + WEEKEND] if last - memory["first"] < WEEK_KNOWN else []
+    return float(max([*ends, *unknown])) + REST_LATER
 
 
-def _rests(memory: Mapping[str, Any], last: float) -> dict[int, tuple[float, bool]]:
-    """For each day before: how long it rested from this hour on, and whether it had moved in the two hours before."""
-    busy, slot = int(memory.get("busy", "0"), 16), int(last // SLOT)
-    timeout = _timeout(memory) or PROGRESS_UNLEARNED
-    found: dict[int, tuple[float, bool]] = {}
-    for day in range(1, DAYS_MAPPED):
-        place = memory.get("slot", slot) - slot + day * SLOTS_A_DAY
-        if (slot - day * SLOTS_A_DAY) * SLOT < memory["first"]:
-            break
-        # The highest bit below is the next quarter of an hour in which it moved.
-        rest = (place - (busy & ((1 << max(0, place)) - 1)).bit_length() + 1) * SLOT
-        found[day] = (float(rest) if rest > timeout else 0.0, bool(busy >> max(0, place) & ((1 << NEAR_SLOTS) - 1)))
-    return found
+def _believed(memory: Mapping[str, Any], last: float) -> list[tuple[int, int]]:
+    """The rests of the last weeks, without those that were none: a stall of hours that nobody cured is no habit."""
+    rests = [(begin * MINUTE, minutes * MINUTE) for begin, minutes in memory.get("rests", [])]
+    known = [rest for rest in rests if last - rest[0] < RESTS_LAST]
+    new = memory.get("first", 0.0) + RESTS_NEW
+    return [rest for rest in known if rest[0] < new or rest[1] > DAY or _has_like(rest, known)]
+
+
+def _spread(rests: Sequence[tuple[int, int]]) -> float:
+    """How much earlier than ever it may rest: half of what its beginnings lie apart, more while few are known."""
+    apart = [(begin - rests[-1][0] + DAY / 2) % DAY for begin, _ in rests]
+    near = [one for one in apart if abs(one - DAY / 2) < REST_LEAST]
+    return (max(near) - min(near)) / 2 + REST_EARLIER / (len(near) + 1)
+
+
+def _into(rest: tuple[int, int], at: float) -> float:
+    """How long it is since that rest began, if it came every day."""
+    return (at - rest[0]) % DAY
+
+
+def _has_like(rest: tuple[int, int], rests: Sequence[tuple[int, int]]) -> bool:
+    """Whether another one covered the middle of its night."""
+    middle = rest[0] + rest[1] % DAY / 2
+    return any(other != rest and _into(other, middle) <= other[1] % DAY for other in rests)

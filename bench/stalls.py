@@ -1,0 +1,506 @@
+#!/usr/bin/env python3
+"""How good the stall clock is: bench/stalls.py [--seeds 11 12] [--agents 34] [--days 30] [--kind bursty].
+
+Simulates agents of each kind over 30 days and drives the server's own rules with them, clock passed in: what is
+learned from each progress (`rhythm.read`), the deadline that follows (`clocks.progress`), and what is said past it
+(`stalled.check`). Heartbeats without progress are left out, but for the last before a new process: they move nothing.
+
+An agent's own usual gap is the longest gap of an ordinary day: the median over its days of the day's longest, of its
+work, not of its nights, starts and declared waits. A stall is injected at 40 random moments of work from the first hour
+on; it is found in time if its deadline lies within 3 usual gaps of the last progress, or 5 minutes if that is longer.
+A false stall is an honest gap that goes beyond the deadline.
+
+Columns:
+  false/1000 days  in 1,000 agent-days, at most 1 for all kinds together; of one kind, what chance makes of that
+  first rest %     agents whose first night was taken for a stall. Nobody could know, so it stands apart
+  found %          injected stalls found in time, at least 95
+  untold %         stalls left out of these: injected at an hour at which the agent itself may go to rest, by the spread
+                   of its own ends, once in 1,000 days. No timing tells them from that
+  by median %      found within 3 times the median gap instead
+  beyond %         agents whose own longest honest gap is beyond 3 median gaps, so that whoever found stalls by these
+                   would have a false one: why the median gap is not the measure
+  p50, p95         delays, in usual gaps or 100 seconds if that is longer
+  bytes            the largest state, as JSON
+
+Kinds marked with * cannot meet both targets by any rule, and are shown to say what that costs: where gaps have no upper
+end, the gap of once in 1,000 days is far beyond 3 times that of once a day; and where the hour of rest is as open as
+the work is long, most stalls may be the end of the work. Such an agent says `waiting(…)` when it is done, or `tool(…,
+timeout=…)`, or is given a timeout. Exit 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import multiprocessing
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from agents import clocks
+from agents.fold import STARTED
+from agents.rules import rhythm, stalled
+from agents.rules.base import BeatSeen, Facts
+
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+# A Monday, midnight.
+EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
+BEAT = 60.0
+FALSE_MOST, FOUND_LEAST = 1.0, 95.0
+INJECTED = 40
+# Standard deviations.
+ONCE_IN_1000 = 3.09
+# Not tuned on.
+SEEDS = (2_026, 77_003)
+
+
+class Event(NamedTuple):
+    """`work` is progress, `start` a new process, `wait` a declared one until `until`. `resumes`: after a rest."""
+
+    at: float
+    what: str = "work"
+    until: float = 0.0
+    resumes: bool = False
+
+
+Gap = Callable[[], float]
+Rng = random.Random
+
+
+# -- kinds of agents: each yields its events, seconds from EPOCH
+
+
+def steady(rng: Rng, end: float) -> Iterator[Event]:
+    """A timer: every 1 to 24 minutes, a quarter more or less."""
+    every = _between(rng, MINUTE, 24 * MINUTE)
+    return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
+
+
+def bursty(rng: Rng, end: float) -> Iterator[Event]:
+    """Work arrives by chance, every 1 to 10 minutes, and is done in bursts of up to 12 quick steps."""
+    pause, quick = _between(rng, 1 * MINUTE, 10 * MINUTE), rng.uniform(1, 5)
+    left = 0
+
+    def gap() -> float:
+        nonlocal left
+        left = left - 1 if left else rng.randrange(12)
+        return rng.expovariate(1 / quick) if left else rng.expovariate(1 / pause)
+
+    return _steps(gap, rng.uniform(0, DAY), end)
+
+
+def heavy_tailed(rng: Rng, end: float) -> Iterator[Event]:
+    """Model calls: log-normal with a long tail, cut by the client's timeout of 10 minutes, three times at most."""
+    middle, spread = _between(rng, 20, 120), rng.uniform(0.8, 1.3)
+
+    def gap() -> float:
+        seconds = 0.0
+        for _ in range(3):
+            tried = rng.lognormvariate(math.log(middle), spread)
+            seconds += min(tried, 10 * MINUTE)
+            if tried < 10 * MINUTE:
+                break
+        return seconds
+
+    return _steps(gap, rng.uniform(0, DAY), end)
+
+
+def unbounded(rng: Rng, end: float) -> Iterator[Event]:
+    """The same without any timeout: whatever was the longest gap so far, one twice as long comes."""
+    middle, spread = _between(rng, 10, 120), rng.uniform(0.9, 1.4)
+    return _steps(lambda: rng.lognormvariate(math.log(middle), spread), rng.uniform(0, DAY), end)
+
+
+def nightly_batch(rng: Rng, end: float) -> Iterator[Event]:
+    """Once a day at the same hour, 3 to 8 hours, give or take 1 %, a step every half to 5 minutes."""
+    return _batches(rng, end, 0.01)
+
+
+def ragged_ends(rng: Rng, end: float) -> Iterator[Event]:
+    """The same, but it ends when it is done, 20 % earlier or later."""
+    return _batches(rng, end, 0.2)
+
+
+def office_hours(rng: Rng, end: float) -> Iterator[Event]:
+    """Every day from about 8 to about 18, as people ask for something."""
+    return _sessions(_asked(rng), _offices(rng, range(_days(end))), end)
+
+
+def weekends_off(rng: Rng, end: float) -> Iterator[Event]:
+    """The same from Monday to Friday, from any weekday on."""
+    first = rng.randrange(7)
+    return _sessions(_asked(rng), _offices(rng, [day for day in range(_days(end)) if (day + first) % 7 < 5]), end)
+
+
+def slow_start(rng: Rng, end: float) -> Iterator[Event]:
+    """Restarted every day or two, and 5 to 40 minutes of loading each time before the first step."""
+    load, every = rng.uniform(5, 40) * MINUTE, _between(rng, 30, 5 * MINUTE)
+    at = rng.uniform(0, DAY)
+    while at < end:
+        yield Event(at, "start")
+        at += load * rng.uniform(0.7, 1.3)
+        over = at + rng.uniform(0.5, 2) * DAY
+        resumes = True
+        while at < min(over, end):
+            yield Event(at, resumes=resumes)
+            resumes = False
+            at += every * rng.lognormvariate(0, 0.3)
+
+
+def long_tools(rng: Rng, end: float) -> Iterator[Event]:
+    """A step every half to 3 minutes; each quarter to whole hour a tool takes 3 to 30 minutes without a word."""
+    every, long, often = _between(rng, 30, 3 * MINUTE), rng.uniform(5, 20) * MINUTE, rng.uniform(24, 96)
+
+    def gap() -> float:
+        slow = rng.random() < often * every / DAY
+        return long * rng.uniform(0.5, 1.5) if slow else every * rng.lognormvariate(0, 0.4)
+
+    return _steps(gap, rng.uniform(0, DAY), end)
+
+
+def waits(rng: Rng, end: float) -> Iterator[Event]:
+    """A step every half to 10 minutes, and some times a day an approval is awaited, as declared, for up to 8 hours."""
+    every, often, at = _between(rng, 30, 10 * MINUTE), rng.uniform(2, 8), rng.uniform(0, DAY)
+    resumes = False
+    while at < end:
+        yield Event(at, resumes=resumes)
+        resumes = rng.random() < often * every / DAY
+        if resumes:
+            yield Event(at, "wait", at + 8 * HOUR)
+            at += rng.uniform(0.05, 7.9) * HOUR
+        at += every * rng.lognormvariate(0, 0.4)
+
+
+KINDS: dict[str, Callable[[Rng, float], Iterator[Event]]] = {
+    kind.__name__.replace("_", " "): kind
+    for kind in (
+        steady,
+        bursty,
+        heavy_tailed,
+        nightly_batch,
+        office_hours,
+        weekends_off,
+        slow_start,
+        long_tools,
+        waits,
+        unbounded,
+        ragged_ends,
+    )
+}
+UNBOUNDED = ("unbounded", "ragged ends")
+
+
+def _between(rng: Rng, least: float, most: float) -> float:
+    """Any size as likely as any other."""
+    return math.exp(rng.uniform(math.log(least), math.log(most)))
+
+
+def _days(end: float) -> int:
+    return int(end // DAY) + 1
+
+
+def _steps(gap: Gap, at: float, end: float) -> Iterator[Event]:
+    while at < end:
+        yield Event(at)
+        at += gap()
+
+
+def _sessions(gap: Gap, sessions: Sequence[tuple[float, float]], end: float) -> Iterator[Event]:
+    for begin, length in sessions:
+        for place, event in enumerate(_steps(gap, max(0.0, begin), min(end, begin + length))):
+            yield event._replace(resumes=not place)
+
+
+def _batches(rng: Rng, end: float, spread: float) -> Iterator[Event]:
+    begin, length, every = rng.uniform(0, 16) * HOUR, rng.uniform(3, 8) * HOUR, _between(rng, 30, 5 * MINUTE)
+    starts = [day * DAY + begin + rng.uniform(0, 2) * MINUTE for day in range(_days(end))]
+    days = [(start, length * rng.gauss(1, spread)) for start in starts]
+    return _sessions(lambda: every * rng.lognormvariate(0, 0.4), days, end)
+
+
+def _asked(rng: Rng) -> Gap:
+    every = _between(rng, 30, 10 * MINUTE)
+    return lambda: every * rng.lognormvariate(0, 0.5)
+
+
+def _offices(rng: Rng, days: Sequence[int]) -> list[tuple[float, float]]:
+    return [(day * DAY + rng.gauss(8, 0.03) * HOUR, rng.gauss(10, 0.05) * HOUR) for day in days]
+
+
+# -- the server's side of one agent
+
+
+@dataclass
+class Row:
+    """The columns of the hot row that the clock and the rule read."""
+
+    last_progress_at: datetime | None = None
+    last_beat_at: datetime | None = None
+    waiting_until: datetime | None = None
+    waiting_for: str = ""
+    learned_progress_timeout: float | None = None
+    quiet_until: datetime | None = None
+    beats: int = 100
+    usual_gap: float | None = BEAT
+    declared_interval: float | None = BEAT
+    declared_progress_timeout: float | None = None
+    reported: str = "ok"
+    crashed: bool = False
+    restart_type: str = ""
+
+
+@dataclass
+class Watched:
+    """An agent as the server knows it: the row, what the rules remember, and the rules that are asked."""
+
+    row: Row = field(default_factory=Row)
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        at = moment(event.at)
+        if event.what == "start":
+            self._read(BeatSeen(at - timedelta(seconds=BEAT), "ok"), BeatSeen(at, "ok", note=STARTED))
+            return
+        if event.what == "wait":
+            self.row.waiting_until = moment(event.until)
+            self._read(BeatSeen(at, "ok", waiting="approval"))
+            return
+        if self.row.waiting_until:
+            self.row.waiting_until = min(self.row.waiting_until, at)
+        self.row.last_progress_at = at
+        self._read(BeatSeen(at, "ok", progress=True))
+
+    def _read(self, *beats: BeatSeen) -> None:
+        self.memory = rhythm.read(self.memory, beats)
+
+    def deadline(self) -> datetime:
+        learned = rhythm.of(self.memory, self.row.last_progress_at)
+        self.row.learned_progress_timeout, self.row.quiet_until = learned.timeout, learned.quiet_until
+        clock = clocks.progress(clocks.Settings(), self.row)
+        assert clock is not None
+        return clock.deadline
+
+    def says_stalled(self, now: datetime) -> bool:
+        """Whether the rule finds a stall at this moment, from a process that goes on sending heartbeats."""
+        self.deadline()
+        self.row.last_beat_at = now
+        given, learned = clocks.Settings(), rhythm.of(self.memory, self.row.last_progress_at)
+        alive, progress = clocks.alive(given, self.row), clocks.progress(given, self.row)
+        seen: Any = self.row  # only what this rule reads
+        facts = Facts(now, seen, alive, progress, BEAT, False, None, now.date(), rhythm=learned)
+        return stalled.check(facts) is not None
+
+
+def moment(at: float) -> datetime:
+    return EPOCH + timedelta(seconds=at)
+
+
+# -- one agent's month
+
+
+class Month(NamedTuple):
+    """`delays` and `honest` are seconds: of injected stalls, and of the longest honest gap of work.
+
+    `untold` counts the stalls injected at an hour at which the agent may honestly go to rest, see `_rests`.
+    """
+
+    days: float
+    false: int
+    first: int
+    delays: list[float]
+    untold: int
+    usual: float
+    middle: float
+    honest: float
+    size: int
+
+
+def month(kind: str, seed: str, days: float) -> Month:
+    rng = random.Random(f"{seed} {kind}")
+    events = list(KINDS[kind](rng, days * DAY))
+    gaps = _gaps(events)
+    injected = rng.choices(list(gaps), weights=list(gaps.values()), k=INJECTED)
+    may_rest, first_rest = _rests(events)
+    tellable = {place for place in injected if not may_rest(events[place].at)}
+    watched, false, first, size, delays = Watched(), 0, 0, 0, []
+    for place, event in enumerate(events):
+        if event.what == "work" and _is_late(watched, moment(event.at)):
+            false, first = (false, first + 1) if place == first_rest else (false + 1, first)
+        watched.take(event)
+        if place in tellable:
+            size = max(size, len(json.dumps(watched.memory)))
+            delays.append(_delay(watched, event))
+    untold = sum(place not in tellable for place in injected)
+    usual, middle = _usual(events, gaps), statistics.median(gaps.values())
+    days = (events[-1].at - events[0].at) / DAY
+    return Month(days, false, first, delays, untold, usual, middle, max(gaps.values()), size)
+
+
+def _is_late(watched: Watched, at: datetime) -> bool:
+    """Whether a stall was told before this progress."""
+    last = watched.row.last_progress_at
+    if last is None or at - last <= timedelta(seconds=clocks.PROGRESS_SMALLEST):
+        return False
+    return at > watched.deadline() and watched.says_stalled(at)
+
+
+def _rests(events: Sequence[Event]) -> tuple[Callable[[float], bool], int]:
+    """Whether the agent honestly goes to rest at that hour or earlier, once in 1,000 days: its silence can be either.
+
+    And the place of the event after its first rest, which nobody could know; 0: it never rests.
+    """
+    pairs = enumerate(itertools.pairwise(events))
+    rests = [(place, one.at) for place, (one, after) in pairs if one.what == after.what == "work" and after.resumes]
+    if not rests:
+        return (lambda at: False), 0
+    hour = rests[0][1]
+
+    def apart(at: float) -> float:
+        return (at - hour + DAY / 2) % DAY - DAY / 2
+
+    ends = [apart(end) for _, end in rests]
+    earliest = statistics.mean(ends) - ONCE_IN_1000 * statistics.pstdev(ends)
+    return (lambda at: apart(at) >= earliest), rests[0][0] + 1
+
+
+def _delay(watched: Watched, event: Event) -> float:
+    """Seconds until a stall right after this progress is found; asks the rule, not only its clock."""
+    deadline = watched.deadline()
+    assert not watched.says_stalled(deadline - timedelta(seconds=1))
+    assert watched.says_stalled(deadline)
+    return (deadline - moment(event.at)).total_seconds()
+
+
+def _gaps(events: Sequence[Event]) -> dict[int, float]:
+    """The honest gaps of work, by the place of the event before: no rests, starts or declared waits."""
+    pairs = [(place, before, after) for place, (before, after) in enumerate(itertools.pairwise(events))]
+    return {
+        place: after.at - before.at
+        for place, before, after in pairs
+        if before.what == after.what == "work" and not after.resumes and before.at > HOUR
+    }
+
+
+def _usual(events: Sequence[Event], gaps: dict[int, float]) -> float:
+    longest: dict[int, float] = {}
+    for place, gap in gaps.items():
+        day = int(events[place].at // DAY)
+        longest[day] = max(gap, longest.get(day, 0.0))
+    return statistics.median(longest.values())
+
+
+# -- the table
+
+
+class Line(NamedTuple):
+    false: float
+    first: float
+    found: float
+    untold: float
+    by_middle: float
+    beyond: float
+    half: float
+    most: float
+    size: int
+    days: float
+    agents: int
+
+    @property
+    def is_met(self) -> bool:
+        """Whether enough is found, and no more is false than chance explains, once in 20 times, at one in 1,000."""
+        return self.found >= FOUND_LEAST and self.false * self.days / 1_000 <= _by_chance(self.days / 1_000)
+
+
+def _by_chance(expected: float) -> int:
+    """The count that so many expected ones exceed once in 20 times."""
+    count, chance = 0, math.exp(-expected)
+    reached = chance
+    while reached < 0.95:
+        count += 1
+        chance *= expected / count
+        reached += chance
+    return count
+
+
+def line(months: Sequence[Month]) -> Line:
+    days = sum(one.days for one in months)
+    delays = [(delay, one) for one in months for delay in one.delays]
+    shares = sorted(delay / max(one.usual, 100.0) for delay, one in delays)
+    in_time = sum(delay <= max(3 * one.usual, 5 * MINUTE) for delay, one in delays)
+    by_middle = sum(delay <= max(3 * one.middle, 5 * MINUTE) for delay, one in delays)
+    beyond = sum(one.honest > max(3 * one.middle, 5 * MINUTE) for one in months)
+    return Line(
+        1_000 * sum(one.false for one in months) / days,
+        100 * sum(one.first for one in months) / len(months),
+        100 * in_time / len(delays),
+        100 * sum(one.untold for one in months) / (INJECTED * len(months)),
+        100 * by_middle / len(delays),
+        100 * beyond / len(months),
+        shares[len(shares) // 2],
+        shares[int(0.95 * len(shares))],
+        max(one.size for one in months),
+        days,
+        len(months),
+    )
+
+
+def measure(kinds: Sequence[str], seed: int, agents: int, days: float) -> dict[str, list[Month]]:
+    jobs = [
+        (kind, f"{seed} {number}", days)
+        for kind in kinds
+        for number in range(agents // (3 if kind in UNBOUNDED else 1))
+    ]
+    with multiprocessing.Pool() as pool:
+        months = pool.starmap(month, jobs, chunksize=4)
+    return {kind: [one for one, job in zip(months, jobs, strict=True) if job[0] == kind] for kind in kinds}
+
+
+TITLES = ("false/1000 days", "first rest %", "found %", "untold %", "by median %", "beyond %", "p50", "p95", "bytes")
+
+
+def show(seed: int, found: dict[str, list[Month]]) -> bool:
+    print(f"\n{f'seed {seed}':15}" + "".join(f"{title:>{len(title) + 2}}" for title in TITLES) + f"{'agent-days':>12}")
+    good = True
+    for kind, months in found.items():
+        one, counts = line(months), kind not in UNBOUNDED
+        print(said(kind + ("" if counts else "*"), one) + ("  MISSED" if counts and not one.is_met else ""))
+        good = good and (one.is_met or not counts)
+    every = line([month for kind, months in found.items() if kind not in UNBOUNDED for month in months])
+    met = every.false <= FALSE_MOST and every.found >= FOUND_LEAST
+    print(said("together", every) + ("" if met else "  MISSED"))
+    return good and met
+
+
+def said(name: str, one: Line) -> str:
+    cells = [f"{one.false:.2f}", f"{one.first:.0f}", f"{one.found:.1f}", f"{one.untold:.1f}", f"{one.by_middle:.1f}"]
+    cells += [f"{one.beyond:.0f}", f"{one.half:.2f}", f"{one.most:.2f}", f"{one.size:,}"]
+    columns = zip(cells, TITLES, strict=True)
+    return f"{name:15}" + "".join(f"{cell:>{len(title) + 2}}" for cell, title in columns) + f"{one.days:12,.0f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--agents", type=int, default=34, help="of each kind")
+    parser.add_argument("--days", type=float, default=30)
+    parser.add_argument("--kind", choices=KINDS, action="append")
+    given = parser.parse_args()
+    began, good = time.perf_counter(), True
+    for seed in given.seeds:
+        good = show(seed, measure(given.kind or list(KINDS), seed, given.agents, given.days)) and good
+    print(f"\n{time.perf_counter() - began:.0f} seconds. {'Targets met.' if good else 'A target is MISSED.'}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
