@@ -65,14 +65,15 @@ def reprice(project: Project, since: datetime, now: datetime, *, dry: bool = Fal
             with transaction.atomic():
                 last = _step(found, since, last, overrides, zone, None if dry else now)
         if found.changed and not dry:
-            rollups.sum_up([agent.pk], max(since, _whole_from(agent)), now, now)
+            rollups.sum_up([agent.pk], _whole_from(agent, since), now, now)
         yield found
 
 
-def _whole_from(agent: Agent) -> datetime:
-    """Of days before this one some heartbeats may be deleted already, so their sums are left alone."""
+def _whole_from(agent: Agent, since: datetime) -> datetime:
+    """Of hours before the oldest day kept, other heartbeats may be deleted already: their sums are left alone."""
     first = Heartbeat.objects.filter(agent=agent).aggregate(first=Min("day"))["first"]
-    return datetime.combine(first, time.min, UTC)
+    is_all = first <= agent.created_at.astimezone(UTC).date()
+    return since if is_all else max(since, datetime.combine(first, time.min, UTC))
 
 
 def _step(

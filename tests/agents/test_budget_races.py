@@ -8,6 +8,10 @@ import threading
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from django.utils import timezone
 
 from agents import ingest, review, services
 from agents.beat import decode
@@ -137,3 +141,31 @@ def test_an_old_clients_second_copy_of_a_body_exceeds_no_budget(live_world: Worl
     live_world.offer(15, cost_usd=0.6, waited=1)
     live_world.look(17)
     assert (live_world.state().cost_today, live_world.state().hold) == (600_000, False)
+
+
+@pytest.mark.postgres
+def test_over_http_the_same(live_world: World, live_server: Any, api_key: str) -> None:
+    """Batches of five over connections of their own, while two workers sweep by the real clock."""
+
+    def post(path: str, body: Any) -> Any:
+        headers = {"X-API-Key": api_key, "Content-Type": "application/json"}
+        asked = Request(f"{live_server.url}/api/v1/{path}", json.dumps(body).encode(), headers)
+        with urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    post("heartbeat", {"agent": "bot", "cost_limit_usd": 1})
+    held: list[bool] = []
+    done = threading.Event()
+
+    def work(number: int) -> None:
+        while number >= SENDERS and not done.is_set():
+            review.sweep(timezone.now())
+        for _ in range(6 if number < SENDERS else 0):
+            answer = post("heartbeat/batch", {"heartbeats": [{"agent": "bot", "cost_usd": 0.01}] * 5})
+            held.extend(one["hold"] for one in answer["results"])
+        if len(held) == SENDERS * EACH:
+            done.set()
+
+    in_threads(SENDERS + 2, work)
+    assert (live_world.state().cost_today, held.count(False)) == (SENDERS * EACH * CENT, 99)
+    assert (Incident.objects.count(), IncidentEvent.objects.filter(kind="opened").count()) == (1, 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -12,6 +15,7 @@ from django.core.management import CommandError, call_command
 from agents import ingest, pricing, repricing, rollups
 from agents.beat import decode
 from agents.models import Heartbeat, Rollup
+from teams import prices
 from teams.models import AuditEntry, Project
 from tests.agents.conftest import T0, World
 
@@ -175,3 +179,47 @@ def test_usage_that_is_kept_without_detail_is_priced_again_too(world: World) -> 
         ingest.submit([ingest.Received(world.caller, decode(body), T0, "1/x", detail=False)])
     reprice(world, 60, own=OWN)
     assert world.state().cost_total == 20_000
+
+
+SUMS = [
+    *(f"{name}_{of}" for of in ("today", "month", "total") for name in ("tokens", "cost", "priced")),
+    *("unpriced_month", "unpriced_total", "run_cost", "run_priced", "run_unpriced", "unpriced"),
+]
+
+
+def history(seed: int) -> list[dict[str, Any]]:
+    """Two weeks of an agent: known and unknown models, claims, loose tokens, starts, spools."""
+    chance = random.Random(seed)
+    found: list[dict[str, Any]] = []
+    for seconds in sorted(chance.randrange(14 * 86_400) for _ in range(30)):
+        use = {**chance.choice([HOUSE, LISTED, {**HOUSE, "model": "nobody's"}])}
+        use |= chance.choice([{}, {"cost_usd": 0.125}, {"input_tokens": chance.randrange(10**6)}])
+        beat: dict[str, Any] = {"at": seconds, "usage": [use] * chance.randrange(3)}
+        beat |= chance.choice([{}, {"cost_usd": 0.01}, {"tokens_used": 77}])
+        beat |= chance.choice([{}, {}, {"instance": f"i{seconds}", "seq": 1}])
+        late = chance.choice([0, 0, 0, 7200, 200_000])
+        found.append({**beat, "sent_at": at(max(0, seconds - late)), "beat_id": f"b{seconds}"})
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_priced_again_is_as_if_it_had_been_priced_so_at_once(world: World, seed: int) -> None:
+    known = replace(world.caller, prices=prices.overrides(OWN))
+    for beat in history(seed):
+        for name, caller in (("before", world.caller), ("after", known)):
+            body = json.dumps({"agent": name, **{key: value for key, value in beat.items() if key != "at"}}).encode()
+            with world.clock(beat["at"]) as now:
+                ingest.submit([ingest.Received(caller, decode(body), now, "1/x")])
+    rollups.roll_up(T0 + timedelta(days=14))
+    reprice(world, 14 * 86_400, own=OWN)
+    left, right = world.state("before"), world.state("after")
+    assert {name: getattr(left, name) for name in SUMS} == {name: getattr(right, name) for name in SUMS}
+    assert kept(world, "before") == kept(world, "after")
+
+
+def kept(world: World, agent: str) -> tuple[list[Any], list[Any]]:
+    """Money of every heartbeat, and of every hour and day."""
+    money = ("cost", "priced", "unpriced", "tokens")
+    beats = Heartbeat.objects.filter(agent=world.agent(agent)).order_by("id")
+    sums = Rollup.objects.filter(agent=world.agent(agent)).exclude(span="m").order_by("span", "start")
+    return list(beats.values_list(*money)), list(sums.values_list("span", "start", *money))
