@@ -46,6 +46,7 @@ def case(
         attempts=handed_out([agent.pk], now)[agent.pk],
         kinds=frozenset(kinds),
         paused=agent.paused_at is not None,
+        unsafe=agent.unsafe_to_repeat,
         held=state.held,
         together=incident is not None and incident.together,
         waiting_until=state.waiting_until,

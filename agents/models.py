@@ -96,6 +96,9 @@ class Agent(models.Model):
     restart_policy = models.CharField(max_length=10, choices=RestartPolicy.choices, default=RestartPolicy.MANUAL)
     restart_type = models.CharField(max_length=10, choices=RestartType.choices, blank=True)
     restart_target = models.CharField(max_length=300, blank=True)
+    unsafe_to_repeat = models.BooleanField(
+        default=False, help_text="Its work must not be done twice, as with payments: only a person restarts it."
+    )
     rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
     paused_at = models.DateTimeField(null=True, editable=False)
     resumed_at = models.DateTimeField(null=True, editable=False)

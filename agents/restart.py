@@ -31,7 +31,7 @@ class Case:
     """What bears on a restart. Times are aware, `patience` is seconds.
 
     `attempts`: when restarts were handed to a runner in the last day. `kinds`: what is wrong with the agent now.
-    `held`: a person stopped it. `together`: it fell silent with others. `blind_until`: until then too little is known
+    `unsafe`: its work must not be done twice. `held`: a person stopped it. `together`: it fell silent with others. `blind_until`: until then too little is known
     after an outage of our own. `patience`: how long a process that was just started may take to prove itself.
     """
 
@@ -41,6 +41,7 @@ class Case:
     attempts: Sequence[datetime] = ()
     kinds: Collection[str] = ()
     paused: bool = False
+    unsafe: bool = False
     held: bool = False
     together: bool = False
     waiting_until: datetime | None = None
@@ -131,6 +132,8 @@ def _refused(case: Case) -> Verdict | None:
         return _no("paused", "The agent is paused: nothing restarts it until it is resumed.")
     if case.held:
         return _no("held", "A person stopped the agent: only a person restarts it.")
+    if case.unsafe:
+        return _no("unsafe_to_repeat", "Its work must not be done twice, as it is set: only a person restarts it.")
     if FAILED in case.kinds:
         return _gave_up()
     if set(case.kinds) & BOUGHT_AGAIN:

@@ -31,6 +31,7 @@ SETTABLE: Final = (
     "restart_policy",
     "restart_type",
     "restart_target",
+    "unsafe_to_repeat",
     "rules",
 )
 

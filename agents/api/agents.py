@@ -212,6 +212,7 @@ def _settings(agent: Agent) -> dict[str, Any]:
         "restart_policy": agent.restart_policy,
         "restart_type": agent.restart_type,
         "restart_target": agent.restart_target,
+        "unsafe_to_repeat": agent.unsafe_to_repeat,
         "rules": agent.rules,
         "paused_at": moment(agent.paused_at),
         "created_at": moment(agent.created_at),

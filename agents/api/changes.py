@@ -83,6 +83,7 @@ class AgentChanges(serializers.Serializer[Any]):
     restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices, required=False)
     restart_type = serializers.ChoiceField(RestartType.choices, allow_blank=True, required=False)
     restart_target = serializers.CharField(max_length=300, allow_blank=True, required=False)
+    unsafe_to_repeat = serializers.BooleanField(required=False)
     rules = RulesField(required=False)
 
     def validate_labels(self, labels: dict[str, str]) -> dict[str, str]:

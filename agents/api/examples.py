@@ -57,6 +57,7 @@ _AGENT: Final = {
     "restart_policy": "manual",
     "restart_type": "systemd",
     "restart_target": "research-agent.service",
+    "unsafe_to_repeat": False,
     "rules": {"loop": {"repeats": 8}},
     "paused_at": None,
     "created_at": "2026-11-01T08:00:00Z",

@@ -185,6 +185,7 @@ class AgentDetail(AgentStatus):
     restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices)
     restart_type = serializers.CharField()
     restart_target = serializers.CharField()
+    unsafe_to_repeat = serializers.BooleanField()
     rules = serializers.DictField()
     paused_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()

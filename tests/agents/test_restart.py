@@ -112,6 +112,7 @@ def test_a_slow_agent_gets_its_time_to_prove_itself() -> None:
     [
         ({"held": True}, "held"),
         ({"paused": True}, "paused"),
+        ({"unsafe": True}, "unsafe_to_repeat"),
         ({"together": True}, "together"),
         ({"kinds": {"crash", "loop"}}, "needs_a_person"),
         ({"kinds": {"cost"}}, "needs_a_person"),

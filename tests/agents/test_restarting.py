@@ -151,6 +151,16 @@ def test_a_policy_of_off_refuses_the_runner(unit: Unit) -> None:
     assert unit.refused(30) == ("restart_off", None)
 
 
+def test_only_a_person_restarts_what_is_unsafe_to_repeat(armed: Unit) -> None:
+    Agent.objects.update(unsafe_to_repeat=True)
+    armed.world.beat(30, **DOWN)
+    armed.world.look(31)
+    assert armed.refused(32) == ("unsafe_to_repeat", None)
+    assert "must not be done twice" in IncidentEvent.objects.get(text__startswith="Not restarted").text
+    assert not Command.objects.exists()
+    assert armed.order(33).origin == "person"
+
+
 def test_a_paused_agent_is_left_alone(unit: Unit) -> None:
     services.pause(agent=unit.world.agent(), actor="x", now=T0)
     assert unit.refused(30) == ("paused", None)

@@ -203,13 +203,14 @@ def test_settings_are_saved_through_the_service(bot: Agent, member: User, client
         "daily_budget_usd": "12.5",
         "run_budget_usd": "2",
         "daily_token_limit": "5000",
+        "unsafe_to_repeat": "on",
         "labels": '{"env": "prod"}',
         "aliases": "bot.service\n bot2 ",
     }
     assert save(client_of(member), bot, **given).status_code == 302
     bot.refresh_from_db()
     assert (bot.interval, str(bot.daily_budget_usd), bot.labels) == (300, "12.500000", {"env": "prod"})
-    assert (float(bot.run_budget_usd or 0), bot.daily_token_limit) == (2.0, 5000)
+    assert (float(bot.run_budget_usd or 0), bot.daily_token_limit, bot.unsafe_to_repeat) == (2.0, 5000, True)
     assert set(bot.names.values_list("name", flat=True)) == {"bot", "bot.service", "bot2"}
     entry = AuditEntry.objects.get(action="agent.changed")
     assert (entry.actor, entry.data["interval"]) == (member.email, {"from": None, "to": 300.0})

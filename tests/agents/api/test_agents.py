@@ -104,6 +104,7 @@ SETTINGS: dict[str, Any] = {
     "restart_policy": "auto",
     "restart_type": "docker",
     "restart_target": "research",
+    "unsafe_to_repeat": True,
     "rules": {"loop": {"off": True}, "token_spike": {"factor": 2.5}},
     "aliases": ["research-agent.service"],
 }
