@@ -77,9 +77,6 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.alias(shown=standing.shown_status(timezone.now())).filter(shown=wanted)
 
 
-RESTARTING = ["restart_policy", "unsafe_to_repeat", ("restart_type", "restart_target")]
-
-
 @admin.register(Agent)
 class AgentPage(WithTrying):
     form = AgentForm
@@ -96,7 +93,13 @@ class AgentPage(WithTrying):
     fieldsets = [
         ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
         ("Limits", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
-        ("Restarting", {"classes": ["collapse"], "fields": RESTARTING}),
+        (
+            "Restarting",
+            {
+                "classes": ["collapse"],
+                "fields": [("restart_policy", "unsafe_to_repeat"), ("restart_type", "restart_target")],
+            },
+        ),
         ("Names", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels"]}),
     ]
     buttons = (

@@ -4,25 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0005_money'),
+        ("agents", "0005_money"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='agentstate',
-            name='lifted',
+            model_name="agentstate",
+            name="lifted",
             field=models.JSONField(null=True),
         ),
         migrations.AddField(
-            model_name='agentstate',
-            name='run_priced',
+            model_name="agentstate",
+            name="run_priced",
             field=models.BigIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='agentstate',
-            name='run_unpriced',
+            model_name="agentstate",
+            name="run_unpriced",
             field=models.BigIntegerField(default=0),
         ),
     ]
