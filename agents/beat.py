@@ -69,6 +69,13 @@ class Waiting(msgspec.Struct, rename={"for_": "for"}):
     until: datetime | None = None
 
 
+class Doing(msgspec.Struct):
+    """The tool call that goes on: which tool, and since when by the client's clock."""
+
+    tool: str
+    since: datetime
+
+
 class Beat(msgspec.Struct):
     """One heartbeat. Counters are since the last one, `iteration_count` is absolute, durations are seconds."""
 
@@ -99,6 +106,7 @@ class Beat(msgspec.Struct):
     usage: list[Usage] | None = None
     cost_limit_usd: float | None = None
     waiting: Waiting | msgspec.UnsetType | None = msgspec.UNSET
+    doing: Doing | None = None
     labels: dict[str, str] | None = None
     # What a runner sees of its target from outside, by short names.
     evidence: dict[str, str | int | float | bool | None] | None = None
@@ -141,6 +149,8 @@ class Beat(msgspec.Struct):
             "custom": self.custom_data,
             "labels": self.labels or None,
             "waiting": self.waiting if isinstance(self.waiting, Waiting) else None,
+            "wait_over": True if self.waiting is None else None,
+            "doing": self.doing,
             "evidence": self.evidence or None,
             "seq": self.seq,
             "sent_at": self.sent_at,
@@ -228,6 +238,8 @@ def _cut(beat: Beat) -> None:
     beat.tool_call_log = beat.tool_call_log[-CALLS_MOST:] if beat.tool_call_log else None
     beat.prompt_hashes = [text[:64] for text in beat.prompt_hashes[-PROMPTS_MOST:]] if beat.prompt_hashes else None
     beat.evidence = _short_evidence(beat.evidence) if beat.evidence else None
+    if beat.doing:
+        beat.doing.tool = beat.doing.tool[:NAME_LONGEST]
     for call in beat.tool_call_log or ():
         call.name = call.name[:ARGS_LONGEST]
         call.args = call.args[:ARGS_LONGEST] if call.args is not None else None
@@ -315,6 +327,8 @@ def _wrong_texts(beat: Beat) -> dict[str, str]:
     waiting = beat.waiting
     if isinstance(waiting, Waiting) and (not waiting.for_ or (waiting.until and waiting.until.tzinfo is None)):
         wrong["waiting"] = "needs `for`, a text, and `until`, a time with its zone, or null"
+    if beat.doing and (not beat.doing.tool or beat.doing.since.tzinfo is None):
+        wrong["doing"] = "needs `tool`, a name, and `since`, a time with its zone"
     return wrong
 
 

@@ -169,7 +169,18 @@ def beat_seen(beat: Heartbeat) -> BeatSeen:
         run=_run(content.get("labels") or {}),
         prompts=content.get("prompts") or (),
         spent_at=beat.spent_at,
+        doing=_doing(content, beat.received_at),
     )
+
+
+def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
+    """The tool call that goes on; since when by our clock, where the client says what its own shows."""
+    doing, sent = content.get("doing"), content.get("sent_at")
+    if not doing:
+        return {}
+    sent_at = datetime.fromisoformat(sent) if sent else received_at
+    ahead = sent_at - received_at if sent_at.tzinfo else timedelta(0)
+    return {**doing, "since": (datetime.fromisoformat(doing["since"]) - ahead).isoformat()}
 
 
 def _run(labels: dict[str, str]) -> str:

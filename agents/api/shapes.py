@@ -63,6 +63,14 @@ WAITING: Final = inline_serializer(
 )
 
 
+DOING: Final = inline_serializer(
+    "Doing",
+    {"tool": serializers.CharField(), "since": serializers.DateTimeField()},
+    required=False,
+    help_text="The tool call that goes on, and since when; said with a stall.",
+)
+
+
 class Heartbeat(serializers.Serializer[Any]):
     """Only `agent` is required; leave out what is empty. Unknown fields are ignored."""
 
@@ -100,6 +108,7 @@ class Heartbeat(serializers.Serializer[Any]):
     usage = ModelUsage(many=True, required=False)
     cost_limit_usd = serializers.FloatField(required=False, min_value=0, help_text="Budget of a day.")
     waiting = WAITING
+    doing = DOING
     labels = serializers.DictField(child=serializers.CharField(), required=False)
 
 

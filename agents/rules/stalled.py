@@ -28,7 +28,7 @@ TOOL = "tool "
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the last tool call and when it began, as far as the beats tell: they say it when it has ended."""
+    """Keep the last tool call and when it began: what goes on, as our client says, else what ended last."""
     last = dict(memory)
     for beat in beats:
         for call in beat.calls[-1:]:
@@ -37,6 +37,10 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
         if beat.waiting.startswith(TOOL) and beat.waiting.removeprefix(TOOL) != last.get("runs"):
             name = beat.waiting.removeprefix(TOOL)
             last = {"call": name, "runs": name, "at": beat.received_at.isoformat()}
+        if beat.doing:
+            # Whatever the client's clock says, it did not begin after it was told.
+            began = min(datetime.fromisoformat(beat.doing["since"]), beat.received_at)
+            last = {"call": beat.doing["tool"], "at": began.isoformat(), "runs": last.get("runs", "")}
     return last
 
 

@@ -166,11 +166,13 @@ class Client:
 
     def tool(self, name: str, args: Any = None, timeout: float | None = None) -> progress.ToolCall:
         def began(call: progress.ToolCall) -> None:
+            self.ledger.begin(id(call), call.name)
             self._progressed(None)
             if timeout is not None:
                 self.waiting(f"tool {call.name}", timeout)
 
         def ended(call: progress.ToolCall) -> None:
+            self.ledger.end(id(call))
             result = call.result if call.has_result else UNSET
             given = UNSET if call.args is None else call.args
             self.log_tool_call(call.name, args=given, result=result, ms=call.ms, ok=call.ok)

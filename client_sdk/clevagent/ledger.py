@@ -38,6 +38,13 @@ class Wait(NamedTuple):
     until: datetime | None
 
 
+class Doing(NamedTuple):
+    """A tool call that has begun and not ended: which tool, and since when, on the clock that only goes forward."""
+
+    tool: str
+    since: float
+
+
 class Ledger:
     """The numbers of one process. `wake` tells the sender that there is something to say."""
 
@@ -56,6 +63,7 @@ class Ledger:
         self.last_progress: float | None = None
         self.has_news = False
         self.last_word: tuple[str, str | None] = ("ok", None)
+        self.running: dict[int, Doing] = {}
         self.counted: OrderedDict[str, None] = OrderedDict()
 
     @property
@@ -114,6 +122,21 @@ class Ledger:
         with self.lock:
             self.tally.call(entry)
 
+    def begin(self, key: int, tool: str) -> None:
+        """A tool call begins; `key` is its own until it ends."""
+        with self.lock:
+            self.running[key] = Doing(tool, self.clock())
+
+    def end(self, key: int) -> None:
+        with self.lock:
+            self.running.pop(key, None)
+
+    @property
+    def doing(self) -> Doing | None:
+        """Of the calls that run, the one that was begun last: of nested ones the innermost."""
+        with self.lock:
+            return next(reversed(self.running.values()), None)
+
     def count_calls(self, number: int) -> None:
         with self.lock:
             self.tally.tool_calls += number
@@ -167,6 +190,7 @@ class Ledger:
         self.lock = threading.RLock()
         self.tally, self.closed, self.has_news = Tally(), [], False
         self.wait, self.wait_changed, self.prompts_changed = None, False, False
+        self.running = {}
 
 
 def _unique(call_id: str, entry: dict[str, Any]) -> str:

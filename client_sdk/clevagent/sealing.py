@@ -39,7 +39,7 @@ class Sealer:
         ledger.give_back(page.tally)
         self._seq += 1
         made = wall - (now - page.at)
-        fields = {**self._who(page.status, made), **self._state(ledger), **_cut(counted)}
+        fields = {**self._who(page.status, made), **self._state(ledger, now, wall), **_cut(counted)}
         sealed = Sealed({name: value for name, value in fields.items() if value is not None}, page.at, made)
         sealed.progress = page.tally.progress
         if "waiting" in fields:  # a null says that the wait is over
@@ -64,13 +64,16 @@ class Sealer:
             **first,
         }
 
-    def _state(self, ledger: Ledger) -> dict[str, Any]:
+    def _state(self, ledger: Ledger, now: float, wall: float) -> dict[str, Any]:
         state: dict[str, Any] = {"iteration_count": ledger.iteration, "memory_mb": memory_mb()}
         state["iteration_ms"], ledger.iteration_ms = ledger.iteration_ms, None
         if ledger.prompts_changed:
             state["prompt_hashes"], ledger.prompts_changed = list(ledger.prompts), False
         if ledger.wait is not None or ledger.wait_changed:
             state["waiting"], ledger.wait_changed = _waiting(ledger.wait), False
+        doing = ledger.doing
+        if doing is not None:
+            state["doing"] = {"tool": clean(doing.tool, NAME_LONGEST), "since": _moment(wall - (now - doing.since))}
         return state
 
 

@@ -99,6 +99,8 @@ def merged(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     both = {**older, **newer}
     if LOUDNESS.index(_status(older)) > LOUDNESS.index(_status(newer)):
         both.update(_only(older, "status", "message", "custom_data"))
+    if "doing" not in newer:
+        both.pop("doing", None)
     for name in ("tokens_used", "tool_calls"):
         if name in both:
             both[name] = older.get(name, 0) + newer.get(name, 0)

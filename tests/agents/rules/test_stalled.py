@@ -1,0 +1,81 @@
+"""What a stall says: how long, what is usual, and what the agent was in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents.beat import decode
+from agents.models import Signal
+from teams.errors import ApiError
+from tests.agents.conftest import T0, World
+
+MIN = 60
+
+
+def work(world: World, until: int, every: int = 120) -> None:
+    for at in range(0, until + 1, every):
+        world.beat(at, progress=True)
+
+
+def stuck(world: World, start: int, end: int, **said: Any) -> None:
+    for at in range(start, end + 1, MIN):
+        world.beat(at, progress=False, progress_age=at - start + MIN, **said)
+
+
+def reason(world: World) -> str:
+    return Signal.objects.get(kind="stalled", cleared_at__isnull=True).reason
+
+
+def test_a_stall_names_the_tool_that_still_runs(world: World) -> None:
+    work(world, 40 * MIN)
+    stuck(world, 41 * MIN, 87 * MIN, doing={"tool": "fetch_page", "since": "2026-05-04T12:40:10Z"})
+    world.look(87 * MIN + 1)
+    said = "No progress for 47 minutes; usually every 2 minutes; last: `fetch_page`, started 12:40"
+    assert reason(world) == said
+
+
+def test_a_tool_begins_by_our_clock_where_the_clients_is_wrong(world: World) -> None:
+    work(world, 40 * MIN)
+    wrong: dict[str, Any] = {"doing": {"tool": "fetch_page", "since": "2026-05-04T03:40:10Z"}}
+    world.beat(41 * MIN, progress=False, **wrong, sent_at="2026-05-04T03:41:00Z")
+    stuck(world, 42 * MIN, 87 * MIN)
+    world.look(87 * MIN + 1)
+    assert reason(world).endswith("last: `fetch_page`, started 12:40")
+
+
+def test_without_it_the_last_call_that_ended_is_named(world: World) -> None:
+    work(world, 40 * MIN)
+    world.beat(40 * MIN + 1, progress=True, tool_call_log=[{"name": "search", "ms": 2000}])
+    stuck(world, 41 * MIN, 87 * MIN)
+    world.look(87 * MIN + 1)
+    assert reason(world).endswith("; last: `search`, started 12:39")
+
+
+def test_an_agent_without_tools_names_none(world: World) -> None:
+    work(world, 40 * MIN)
+    stuck(world, 41 * MIN, 87 * MIN)
+    world.look(87 * MIN + 1)
+    assert reason(world) == "No progress for 47 minutes; usually every 2 minutes"
+
+
+def test_a_tool_that_runs_is_no_wait(world: World) -> None:
+    work(world, 40 * MIN)
+    stuck(world, 41 * MIN, 87 * MIN, doing={"tool": "x", "since": T0.isoformat()})
+    world.look(87 * MIN + 1)
+    assert world.kinds() == ["stalled"]
+
+
+@pytest.mark.parametrize("since", ["2026-05-04T12:00:00", "soon", 5])
+def test_what_cannot_be_a_time_is_refused_by_name(since: Any) -> None:
+    body = f'{{"agent": "bot", "doing": {{"tool": "x", "since": {since if since == 5 else repr(since)}}}}}'
+    with pytest.raises(ApiError) as refused:
+        decode(body.replace("'", '"').encode())
+    assert next(iter(refused.value.fields or {})).startswith("doing")
+
+
+def test_a_long_name_is_cut() -> None:
+    beat = decode(b'{"agent": "bot", "doing": {"tool": "%s", "since": "2026-05-04T12:00:00Z"}}' % (b"x" * 5000))
+    assert beat.doing is not None
+    assert len(beat.doing.tool) == 200
