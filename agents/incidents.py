@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils.module_loading import import_string
 
-from agents import budgets, rules
+from agents import budgets, rules, spending
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
 from agents.rules import cost, loop
 from agents.rules.base import Finding, spoken
@@ -316,9 +316,11 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
 
 
 def _locked(agent_ids: Iterable[int]) -> dict[int, AgentState]:
-    """The hot rows, held like a review holds them: whoever changes an incident takes these first."""
+    """The hot rows, and then the months, held like a review holds them: who changes an incident takes these first."""
     states = AgentState.objects.select_for_update(of=("self",)).filter(agent_id__in=list(agent_ids))
-    return {state.agent_id: state for state in states.order_by("agent_id").select_related("agent")}
+    found = {state.agent_id: state for state in states.order_by("agent_id").select_related("agent")}
+    spending.lock({state.agent.project_id for state in found.values()})
+    return found
 
 
 def leave(*, agent: Agent, actor: str, now: datetime) -> None:
@@ -361,6 +363,8 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
     elif signal.kind == "cost":
         memory.rules["cost"] = cost.lifted(memory.rules.get("cost", {}), signal.evidence)
         state.lifted = memory.rules["cost"]["lifted"]
+        if signal.incident.together:
+            spending.let_pass(state.agent, signal.evidence)
     for habit in rules.HABITS:
         memory.rules.pop(habit.KIND, None)
     memory.save(update_fields=["rules", "read_to"])

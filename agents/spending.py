@@ -68,6 +68,8 @@ def months(states: Iterable[AgentState], now: datetime) -> Months:
         month = _month(members[0].agent.project, row)
         if _note(row, month, members):
             found.crossed.add(project_id)
+        if row.level == _let_pass(month):
+            continue
         for state in members:
             tells = row.level == _near(month, state.agent_id)
             found.by_agent[state.agent_id] = replace(month, tells=tells)
@@ -85,9 +87,15 @@ def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:
     return rows
 
 
+def lock(project_ids: Iterable[int]) -> None:
+    """Their months, as a review has them: after hot rows, before incidents."""
+    rows = MonthSpend.objects.select_for_update().filter(project__in=list(project_ids))
+    list(rows.order_by("project_id", "month").values_list("pk"))
+
+
 def _locked(wanted: Mapping[int, date]) -> dict[int, MonthSpend]:
     rows = MonthSpend.objects.select_for_update().filter(project__in=wanted, month__in=set(wanted.values()))
-    return {row.project_id: row for row in rows.order_by("project_id") if row.month == wanted[row.project_id]}
+    return {row.project_id: row for row in rows.order_by("project_id", "month") if row.month == wanted[row.project_id]}
 
 
 def _month(project: Project, row: MonthSpend) -> Month:
@@ -116,7 +124,7 @@ def _note(row: MonthSpend, month: Month, members: list[AgentState]) -> bool:
     severity = budgets.of_month(month).severity
     before, level = row.level, ""
     if severity == budgets.CRITICAL:
-        level = _exceeded(month)
+        level = before if before == _let_pass(month) else _exceeded(month)
     elif severity and before.startswith(_near(month)):
         level = before
     elif severity:
@@ -133,6 +141,19 @@ def _near(month: Month, agent_id: int | None = None) -> str:
 
 def _exceeded(month: Month) -> str:
     return f"exceeded {month.limit}"
+
+
+def _let_pass(month: Month) -> str:
+    return f"let pass at {month.limit}"
+
+
+def let_pass(agent: Agent, evidence: Mapping[str, Any]) -> None:
+    """A person ended the incident of a project's exceeded month: it holds nobody any more, nor who comes later."""
+    for name, period, limit, severity in evidence.get("budgets", ()):
+        if (name, severity) == (budgets.MONTH, budgets.CRITICAL):
+            first = date.fromisoformat(f"{period}-01")
+            row = MonthSpend.objects.filter(project=agent.project_id, month=first)
+            row.update(level=_let_pass(Month(first, limit)))
 
 
 def look(project_ids: Iterable[int], now: datetime) -> None:

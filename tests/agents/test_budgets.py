@@ -204,6 +204,22 @@ def test_a_person_who_ends_it_lifts_the_hold_of_all(world: World) -> None:
     assert (held(world, "one", "two"), world.kinds("one"), world.kinds("two")) == ([False, False], [], [])
 
 
+def test_who_comes_after_a_person_let_the_month_pass_is_not_held_either(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "gone", status="shutdown")
+    world.beat(0, "one", cost_usd=10)
+    world.look(1)
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    world.beat(3, "gone", cost_usd=1)
+    world.beat(3, "new", cost_usd=1)
+    world.look(4)
+    assert (held(world, "gone", "new"), len(world.incidents())) == ([False, False], 1)
+    set_monthly(world, 11)
+    world.beat(5, "new", cost_usd=1)
+    world.look(6)
+    assert held(world, "gone", "one", "new") == [True, True, True]
+
+
 def test_an_agent_that_comes_back_is_held_one_heartbeat_later(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "gone", status="shutdown")
