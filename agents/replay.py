@@ -18,12 +18,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.db.models import Q, QuerySet
 
-from agents import clocks, fold, review, rules, watch
+from agents import clocks, fold, incidents, pricing, review, rules, watch
 from agents.beat import Beat, ToolCall, Waiting
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Outage, Signal
 from agents.pricing import MICRO, Spent
 from agents.rules import restart_failed, settings
-from agents.rules.base import Finding
+from agents.rules.base import CRITICAL, Finding
 from billing.limits import plan_of
 from teams.errors import ApiError
 from teams.models import Project
@@ -52,7 +52,11 @@ class Episode:
     over_at: datetime | None = None
 
     def again(self, finding: Finding) -> None:
-        self.finding = replace(finding, started_at=self.finding.started_at)
+        """Said anew, with the beginning it had; it only eases where a person can ease it."""
+        before = self.finding
+        eases = finding.kind in incidents.EASED_BY_A_PERSON or finding.severity == CRITICAL
+        severity = finding.severity if eases else before.severity
+        self.finding = replace(finding, started_at=before.started_at, severity=severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +328,18 @@ class _Run:
 
 def _spent(row: Heartbeat, zone: ZoneInfo) -> Spent:
     day = row.spent_at.astimezone(zone).date()
-    unpriced = {"": row.unpriced} if row.unpriced else {}
-    return Spent(row.spent_at, day, row.tokens, row.cost, row.priced, unpriced)
+    return Spent(row.spent_at, day, row.tokens, row.cost, row.priced, _unpriced(row))
+
+
+def _unpriced(row: Heartbeat) -> dict[str, int]:
+    """Its tokens without a price, by model, as `pricing.py` told them apart."""
+    content, found = row.content or {}, dict[str, int]()
+    for use, price in zip(content.get("usage") or (), content.get("prices") or (), strict=False):
+        tokens = use.get("input_tokens", 0) + use.get("output_tokens", 0)
+        if price is None and tokens:
+            found = pricing.merged(found, {use["model"][: pricing.MODEL_LONGEST] or pricing.UNNAMED: tokens})
+    loose = row.unpriced - sum(found.values())
+    return pricing.merged(found, {pricing.UNNAMED: loose}) if loose > 0 else found
 
 
 def _set(agent: Agent) -> fold.Set:
@@ -345,5 +359,7 @@ def _by_runner(content: Mapping[str, Any], status: str) -> bool:
 
 
 def _waiting(content: Mapping[str, Any]) -> Any:
+    if content.get("wait_over"):
+        return None
     found = content.get("waiting")
     return msgspec.convert(found, Waiting) if found else msgspec.UNSET

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from agents.rules.base import PER_TOOL, Threshold, Thresholds
@@ -28,13 +29,21 @@ class InForce:
 
 def in_force(kind: str, declared: Thresholds, levels: Sequence[Given], *, on: bool) -> InForce:
     """What holds after these levels, the weakest first. `on` is the rule's own default."""
-    values: dict[str, Any] = {one.name: one.default for one in declared if one.default is not None and not one.column}
-    for level in levels:
-        given = level.get(kind) or {}
+    said_of_it = [given for level in levels if (given := level.get(kind))]
+    if not said_of_it:
+        return _untouched(declared, on)
+    values = dict(_untouched(declared, on).thresholds)
+    for given in said_of_it:
         said = switched(given)
         on = on if said is None else said
         values |= {name: value for name, value in given.items() if _is_good(declared, name, value)}
     return InForce(on, values)
+
+
+@lru_cache(maxsize=256)
+def _untouched(declared: Thresholds, on: bool) -> InForce:
+    """The defaults: nearly all agents have them of nearly all rules, so they are made once."""
+    return InForce(on, {one.name: one.default for one in declared if one.default is not None and not one.column})
 
 
 def switched(given: Mapping[str, Any]) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -75,16 +76,23 @@ WAITS: Story = [
     (10, {"progress": False, "waiting": {"for": "approval", "until": at(300).isoformat()}}),
     *every(30, 600, 30, progress=False),
 ]
+WAITS_LESS: Story = [*WAITS[:3], (60, {"progress": False, "waiting": None}), *WAITS[4:]]
+UNPRICED: Story = [
+    (0, {"cost_limit_usd": 1.0}),
+    (10, {"cost_usd": 0.9, "usage": [{"model": "house-model", "input_tokens": 700}], "tokens_used": 50}),
+    (20, {"tokens_used": 40}),
+]
 SILENT: Story = [*every(0, 120, 30, interval=30), *every(400, 520, 30, interval=30), *every(1000, 1100, 30)]
 CRASHES: Story = [(0, {}), (30, {"status": "error", "message": "CRASH: boom", "custom_data": "trace"}), (90, {})]
 ERRS: Story = [(0, {}), (30, {"status": "error", "message": "no disk"}), (40, {}), (50, {"message": "fine"})]
-SPENDS: Story = [(0, {}), *every(10, 60, 10, cost_usd=0.3, cost_limit_usd=1.0)]
-LEAVES: Story = [(0, {"interval": 30}), (30, {"status": "shutdown"}), (900, {"interval": 30}), (930, {})]
 SEEN: Story = [
     (0, {"interval": 30, "restart_type": "systemd", "restart_target": "bot.service"}),
     (20, {"restart_type": "systemd", "status": "error", "message": "Not responding: systemd says failed"}),
     (40, {"restart_type": "systemd", "evidence": {"Result": "exit-code"}}),
 ]
+WORSE: Story = [SEEN[0], (20, {"status": "error", "message": "no disk"}), SEEN[1], (30, {"status": "error"})]
+SPENDS: Story = [(0, {}), *every(10, 60, 10, cost_usd=0.3, cost_limit_usd=1.0)]
+LEAVES: Story = [(0, {"interval": 30}), (30, {"status": "shutdown"}), (900, {"interval": 30}), (930, {})]
 
 
 @pytest.mark.parametrize(
@@ -93,12 +101,15 @@ SEEN: Story = [
         ("loop", LOOPS, 900, 1),
         ("stalled", STALLS, 1200, 2),
         ("stalled", WAITS, 600, 1),
+        ("stalled", WAITS_LESS, 600, 1),
         ("missed_heartbeat", SILENT, 1200, 3),
         ("missed_heartbeat", LEAVES, 1200, 1),
         ("crash", CRASHES, 100, 1),
         ("error", ERRS, 60, 1),
         ("error", SEEN, 50, 1),
+        ("error", WORSE, 60, 1),
         ("cost", SPENDS, 60, 1),
+        ("cost", UNPRICED, 60, 1),
     ],
 )
 def test_a_replay_finds_what_was_found(world: World, kind: str, story: Story, end: float, count: int) -> None:
@@ -120,6 +131,37 @@ def _words_of(one: replay.Episode) -> dict[str, Any]:
     found = one.finding
     times = {"started": found.started_at, "fired": one.fired_at, "over": one.over_at}
     return {"reason": found.reason, "severity": found.severity, "evidence": found.evidence, **times}
+
+
+MOMENTS: list[dict[str, Any]] = [
+    {},
+    {"progress": True},
+    CALL,
+    CALL,
+    {"tool_calls": 1, "tool_call_log": [{"name": "read", "args": "page 7"}], "progress": True},
+    {"status": "error", "message": "no disk"},
+    {"status": "error", "message": "CRASH: boom"},
+    {"status": "shutdown"},
+    {"waiting": {"for": "approval", "until": at(400).isoformat()}},
+    {"waiting": None},
+    {"cost_usd": 0.2},
+    {"restart_type": "systemd", "status": "error", "message": "Not responding: failed", "sdk": "clevagent 1.0 runner"},
+    {"restart_type": "systemd", "status": "warning", "message": "cannot look", "sdk": "clevagent 1.0 runner"},
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happened_is_found_again(world: World, seed: int) -> None:
+    chance, moment, story = random.Random(seed), 0.0, []
+    for number in range(25):
+        told = {"interval": 30, "progress_timeout": 120, "cost_limit_usd": 1, "progress": False}
+        process = {"instance": str(number // 10), "seq": number % 10}
+        story.append((moment, {**told, **process, **chance.choice(MOMENTS)}))
+        moment += chance.choice([0.5, 5, 10, 30, 30, 61, 400])
+    live(world, story, moment)
+    for kind in ("crash", "missed_heartbeat", "stalled", "error", "cost", "loop"):
+        real = [_words(one) for one in Signal.objects.filter(kind=kind)]
+        assert [_words_of(one) for one in tried(world, kind, moment).episodes] == real, kind
 
 
 def test_nothing_is_found_where_nothing_was(world: World) -> None:
