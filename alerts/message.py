@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.urls import reverse
 
-from agents.models import Agent, Incident, IncidentEvent, SignalKind
+from agents.models import Agent, Incident, IncidentEvent, Severity, SignalKind
 from agents.representation import agent_ref, dollars, incident_dict, incident_url
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
@@ -94,6 +94,8 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
             title = f"{name}: {event.text[:1].lower()}{event.text[1:]}"
         case IncidentEvent.Kind.REOPENED:
             title = f"{name} {_wrong(incident)} again"
+        case IncidentEvent.Kind.UPDATED if _is_worse(event, incident):
+            title = f"{name} {_wrong(incident)}"
         case IncidentEvent.Kind.UPDATED:
             title = f"{name}: {_newest(event, incident)}"
         case _:
@@ -104,12 +106,24 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
 def _subject(incident: Incident) -> str:
     if not incident.together:
         return incident.agent.name
+    if incident.kind == SignalKind.COST:
+        return incident.project.name
     agents = {signal.agent_id for signal in incident.signals.all()}
     return f"{len(agents)} agents of {incident.project.name}"
 
 
 def _wrong(incident: Incident) -> str:
-    return "fell silent together" if incident.together else _WRONG.get(incident.kind, "needs attention")
+    if incident.kind == SignalKind.COST and incident.severity == Severity.WARNING:
+        return "is running up costs"
+    if incident.together:
+        return "is over its monthly budget" if incident.kind == SignalKind.COST else "fell silent together"
+    return _WRONG.get(incident.kind, "needs attention")
+
+
+def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
+    """Whether what the incident is about got worse, and nothing new came to it."""
+    of_its_kind = (signal for signal in incident.signals.all() if signal.kind == incident.kind)
+    return any(signal.opened_at < event.at and signal.reason == event.text for signal in of_its_kind)
 
 
 def _newest(event: IncidentEvent, incident: Incident) -> str:
@@ -130,8 +144,8 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
         for signal in incident.signals.all()
         if not signal.cleared_at and signal.reason not in lines
     ][:10]
-    if incident.spent:
-        lines.append(f"Spent since it began: {_money(incident.spent)}")
+    if incident.spent or incident.spent_unpriced:
+        lines.append(f"Spent since it began: {_spent(incident)}")
     lines += [
         f"Tried: {command.action} of {command.target}: {_outcome(command)}" for command in incident.commands.all()
     ]
@@ -164,6 +178,13 @@ def _duration(length: timedelta) -> str:
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
     first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+
+
+def _spent(incident: Incident) -> str:
+    """`$1.23`; what is unknown is said and is not nothing."""
+    unknown = f"{incident.spent_unpriced:,} tokens without a known price" if incident.spent_unpriced else ""
+    known = _money(incident.spent) if incident.spent else ""
+    return " and ".join(filter(None, (known, unknown)))
 
 
 def _money(micro: int) -> str:

@@ -16,7 +16,7 @@ from tests.alerts.conftest import NOW
 
 FIELDS = [
     "id", "agent", "kind", "kinds", "severity", "state", "started_at", "opened_at", "acknowledged_at", "resolved_at",
-    "reason", "evidence", "cost_usd", "restarts", "time_to_recovery", "restart_to_recovery",
+    "reason", "evidence", "cost_usd", "priced_usd", "reported_usd", "unpriced_tokens", "restarts", "time_to_recovery", "restart_to_recovery",
     "signals", "timeline", "url",
 ]  # fmt: skip
 Happened = Callable[..., IncidentEvent]
@@ -76,6 +76,31 @@ def test_each_event_has_its_words(
     add_signal(incident, "loop", "Same call 220 times")
     told = of(happened(event, text=text))
     assert (told.type, told.title, told.severity) == (kind, title, severity)
+
+
+def test_a_budget_that_is_near_is_not_said_to_be_exceeded(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="cost", severity="warning")
+    assert of(happened("opened")).title == "bot-1 is running up costs"
+
+
+def test_a_budget_that_was_near_and_is_exceeded_is_said_to_be(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="cost")
+    add_signal(incident, "cost", "Spent $1.05 of $1.00 today")
+    later = NOW + timedelta(minutes=5)
+    assert of(happened("updated", at=later, text="Spent $1.05 of $1.00 today")).title == "bot-1 is over its budget"
+
+
+def test_a_projects_month_is_said_of_the_project(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="cost", together=True)
+    add_signal(incident, "cost", "The project has spent $10.00 of $10.00 this month")
+    assert of(happened("opened")).title == f"{incident.project.name} is over its monthly budget"
+
+
+def test_tokens_without_a_price_are_said_beside_the_money(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(unpriced=12_300)
+    assert "Spent since it began: 12,300 tokens without a known price" in of(happened("opened")).lines
+    Incident.objects.filter(pk=incident.pk).update(cost=1_234_567)
+    assert "Spent since it began: $1.23 and 12,300 tokens without a known price" in of(happened("opened")).lines
 
 
 def test_giving_up_is_said_first(happened: Happened, incident: Incident) -> None:
