@@ -108,10 +108,15 @@ def _invalid(wrong: dict[str, str]) -> ApiError:
 def of_project(
     project: Project, rule: rules.Rule, given: Mapping[str, Any], since: datetime, until: datetime
 ) -> tuple[list[Trial], int]:
-    """The same for all agents of a project, those that reported last; and how many others there are."""
+    """The same for all agents of a project, those that reported last; and how many others there are.
+
+    The project may be a copy with other `rules` than are stored.
+    """
     reported = project.agents.filter(state__last_beat_at__isnull=False).order_by("-state__last_beat_at", "pk")
-    agents = list(reported.select_related("project", "state")[:AGENTS_MOST])
+    agents = list(reported.select_related("state")[:AGENTS_MOST])
     most = BEATS_MOST // max(1, len(agents))
+    for agent in agents:
+        agent.project = project
     found = [of_agent(agent, rule, given, since, until, most=most) for agent in agents]
     return found, reported.count() - len(agents)
 

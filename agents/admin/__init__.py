@@ -1,9 +1,9 @@
 """The admin's pages of this app, one file a noun; `pages.py` has those that belong to no model."""
 
 from agents import pages
-from agents.admin import agents, commands, incidents, rules
+from agents.admin import agents, commands, incidents, projects
 from teams.site import Site
 
-__all__ = ["agents", "commands", "incidents", "rules"]
+__all__ = ["agents", "commands", "incidents", "projects"]
 
 Site.pages.extend(pages.urls())

@@ -9,13 +9,14 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern
 from django.utils import timezone
 
 from agents import commands, services, standing
-from agents.admin.buttons import Button
+from agents.admin.buttons import Button, WithButtons
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
-from agents.admin.trying import WithTrying
+from agents.admin.trying import Trying
 from agents.models import Agent, Heartbeat, Status
 from agents.rules import burn, cost
 from teams.admin.projects import actor
@@ -78,7 +79,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(Agent)
-class AgentPage(WithTrying):
+class AgentPage(WithButtons):
     form = AgentForm
     table_template = "agents/agents_table.html"
     live_parts = {"now": "agents/agent_now.html", "past": "agents/agent_past.html"}
@@ -108,6 +109,9 @@ class AgentPage(WithTrying):
         Button("pause", "Pause", "pause_circle", pause, hidden=lambda a: a.paused_at is not None),
         Button("resume", "Resume", "play_circle", resume, hidden=lambda a: a.paused_at is None),
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [Trying(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [standing.rank(timezone.now()).asc(), "project__name", "name", "pk"]

@@ -1,10 +1,11 @@
-"""Trying a rule on an agent's history: choose thresholds, see when it would have fired, take them if they are right.
+"""Trying a rule on the history of an agent or a project: choose thresholds, see when it would have fired, take them.
 
 Trying is a GET and changes nothing, so its address can be shared; taking the thresholds is a POST.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,12 +23,12 @@ from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from agents import replay, rules, services
-from agents.admin.buttons import WithButtons
-from agents.admin.rules import field_of, help_of, inherited, initial, read_values, sentence
+from agents.admin.rules import Row, field_of, help_of, inherited, initial, read_values, sentence
 from agents.models import Agent
 from agents.rules import settings
 from agents.rules.base import Threshold
 from teams.admin.projects import actor
+from teams.scoping import TeamAdmin
 
 FIRST: Final = "loop"
 HOURS: Final = (
@@ -48,16 +49,16 @@ def can_be_tried() -> list[rules.Rule]:
 
 
 class TryForm(forms.Form):
-    """The thresholds of one rule, as an agent would have them."""
+    """The thresholds of one rule, as an agent or a project would have them."""
 
-    def __init__(self, rule: rules.Rule, agent: Agent, data: Any = None) -> None:
+    def __init__(self, rule: rules.Rule, row: Row, data: Any = None) -> None:
         super().__init__(data, initial={"hours": DAY})
-        self.rule = rule
-        base, own = rules.in_force(rule, *inherited(agent)), agent.rules.get(rule.KIND, {})
-        for one in rule.THRESHOLDS:
+        self.rule, self.declared = rule, [one for one in rule.THRESHOLDS if isinstance(row, Agent) or not one.column]
+        base, own = rules.in_force(rule, *inherited(row)), row.rules.get(rule.KIND, {})
+        for one in self.declared:
             field = field_of(one)
             field.help_text = help_of(one, base)
-            field.initial = getattr(agent, one.name) if one.column else initial(one, own)
+            field.initial = getattr(row, one.name) if one.column else initial(one, own)
             self.fields[_parameter(one)] = field
         self.fields["hours"] = forms.TypedChoiceField(
             choices=HOURS, coerce=int, label="Tried on", widget=UnfoldAdminSelectWidget
@@ -65,9 +66,9 @@ class TryForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        values = {one.name: cleaned.get(_parameter(one)) for one in self.rule.THRESHOLDS}
-        given, wrong = read_values(self.rule.THRESHOLDS, values)
-        found = settings.wrong_values(self.rule.THRESHOLDS, given)
+        values = {one.name: cleaned.get(_parameter(one)) for one in self.declared}
+        given, wrong = read_values(self.declared, values)
+        found = settings.wrong_values(tuple(self.declared), given)
         for name, why in [*wrong, *found.items()]:
             field = name.partition(":")[0]
             if field not in self.errors:
@@ -120,74 +121,92 @@ def _place(trial: replay.Trial, at: datetime) -> float:
     return round(WIDTH * min(1.0, max(0.0, share)), 1)
 
 
-class WithTrying(WithButtons):
-    """And a page on which a rule is tried, at `<id>/try/`."""
+class Trying:
+    """The page at `<id>/try/` of an admin's rows, which are agents or projects."""
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.try_view)
-        return [path("<path:object_id>/try/", view, name="agents_agent_try"), *super().get_urls()]
+    def __init__(self, page: TeamAdmin) -> None:
+        self.page = page
 
-    def try_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        agent: Agent = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, agent):
+    @property
+    def url(self) -> URLPattern:
+        name = f"{self.page.opts.app_label}_{self.page.opts.model_name}_try"
+        return path("<path:object_id>/try/", self.page.admin_site.admin_view(self.view), name=name)
+
+    def view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row: Row = self.page.get_object(request, unquote(object_id))
+        if not self.page.has_view_permission(request, row):
             raise PermissionDenied
         data = request.POST if request.method == "POST" else request.GET
         rule = rules.every().get(data.get("rule", FIRST))
         if rule is None or not replay.is_tried(rule):
             raise Http404("There is no such rule to try.")
-        form = TryForm(rule, agent, data if "hours" in data else None)
-        if request.method == "POST":
-            return self._take(request, agent, form)
-        return self._show(request, agent, form)
+        form = TryForm(rule, row, data if "hours" in data else None)
+        return self._take(request, row, form) if request.method == "POST" else self._show(request, row, form)
 
-    def _show(self, request: HttpRequest, agent: Agent, form: TryForm) -> TemplateResponse:
+    def _show(self, request: HttpRequest, row: Row, form: TryForm) -> TemplateResponse:
         now, rule = timezone.now(), form.rule
-        trial = _tried(agent, form, now) if form.is_valid() else None
+        trials, left_out = _tried(row, form, now) if form.is_valid() else ([], 0)
         context = {
-            **self.admin_site.each_context(request),
-            "title": f"Try on history: {agent}",
-            "opts": self.opts,
-            "original": agent,
+            **self.page.admin_site.each_context(request),
+            "title": f"Try on history: {row}",
+            "opts": self.page.opts,
+            "original": row,
             "now": now,
             "rule": rule,
             "sentence": sentence(rule),
-            "on": rules.in_force(rule, agent.project.rules, agent.rules).on,
+            "on": rules.in_force(rule, *inherited(row), row.rules).on,
             "rules": can_be_tried(),
             "form": form,
-            "trial": trial,
-            "drawing": drawn(trial) if trial else None,
-            "may_take": self.has_change_permission(request, agent),
+            "tried": form.is_valid(),
+            "trials": [(trial, drawn(trial)) for trial in trials],
+            "fired": sum(len(trial.episodes) for trial in trials),
+            "left_out": left_out,
+            "alone": isinstance(row, Agent),
+            "may_take": self.page.has_change_permission(request, row),
             "asked": [(name, request.GET.get(name, "")) for name in form.fields],
         }
         return TemplateResponse(request, "agents/try.html", context)
 
-    def _take(self, request: HttpRequest, agent: Agent, form: TryForm) -> HttpResponse:
-        if not self.has_change_permission(request, agent):
+    def _take(self, request: HttpRequest, row: Row, form: TryForm) -> HttpResponse:
+        if not self.page.has_change_permission(request, row):
             raise PermissionDenied
         if not form.is_valid():
-            return self._show(request, agent, form)
-        switch_on = "switch_on" in request.POST
-        changes, now = _changes(agent, form.rule, form.cleaned_data["given"], switch_on=switch_on), timezone.now()
-        stored = Agent.objects.select_related("project__team").get(pk=agent.pk)
-        services.change_agent(agent=stored, changes=changes, actor=actor(request), now=now)
-        said = f"{agent} uses these thresholds of the rule {form.rule.LABEL.lower()} from now on."
+            return self._show(request, row, form)
+        _save(row, form, actor(request), timezone.now(), switch_on="switch_on" in request.POST)
+        said = f"{row} uses these thresholds of the rule {form.rule.LABEL.lower()} from now on."
         messages.success(request, said)
-        return redirect("admin:agents_agent_change", agent.pk)
+        return redirect(f"admin:{self.page.opts.app_label}_{self.page.opts.model_name}_change", row.pk)
 
 
-def _tried(agent: Agent, form: TryForm, now: datetime) -> replay.Trial:
-    since = now - timedelta(hours=form.cleaned_data["hours"])
-    return replay.of_agent(agent, form.rule, form.cleaned_data["given"], since, now, alone=True)
+def _tried(row: Row, form: TryForm, now: datetime) -> tuple[list[replay.Trial], int]:
+    """An agent with these thresholds alone; a project's agents with their own over them. And how many were left out."""
+    since, given = now - timedelta(hours=form.cleaned_data["hours"]), form.cleaned_data["given"]
+    if isinstance(row, Agent):
+        return [replay.of_agent(row, form.rule, given, since, now, alone=True)], 0
+    tried = copy.copy(row)
+    tried.rules = _with(row, form.rule, given)
+    return replay.of_project(tried, form.rule, {}, since, now)
 
 
-def _changes(agent: Agent, rule: rules.Rule, given: Mapping[str, Any], *, switch_on: bool) -> dict[str, Any]:
-    """What `services.change_agent` is to set: the rule's thresholds as they were tried, the other rules as they are."""
-    columns = [one.name for one in rule.THRESHOLDS if one.column]
-    changes: dict[str, Any] = {name: replay.as_column(name, given.get(name)) for name in columns}
-    own = agent.rules.get(rule.KIND, {})
+def _save(row: Row, form: TryForm, by: str, now: datetime, *, switch_on: bool) -> None:
+    """The rule's thresholds as they were tried; the other rules stay as they are."""
+    columns = [one.name for one in form.declared if one.column]
+    values = {name: value for name, value in form.cleaned_data["given"].items() if name not in columns}
+    given = _with(row, form.rule, values, switch_on=switch_on)
+    if isinstance(row, Agent):
+        own = {name: replay.as_column(name, form.cleaned_data["given"].get(name)) for name in columns}
+        stored = Agent.objects.select_related("project__team").get(pk=row.pk)
+        services.change_agent(agent=stored, changes={**own, "rules": given}, actor=by, now=now)
+    else:
+        services.change_project_rules(project=row, given=given, actor=by, now=now)
+
+
+def _with(row: Row, rule: rules.Rule, values: Mapping[str, Any], *, switch_on: bool = False) -> dict[str, Any]:
+    """The row's `rules` with these thresholds of one of them in place of its own; its switch stays, or is put on."""
+    own = row.rules.get(rule.KIND, {})
     switch = (
         {settings.ON: True} if switch_on else {name: own[name] for name in (settings.ON, settings.OFF) if name in own}
     )
-    values = {**switch, **{name: value for name, value in given.items() if name not in columns}}
-    others = {kind: found for kind, found in agent.rules.items() if kind != rule.KIND}
-    return {**changes, "rules": {**others, **({rule.KIND: values} if values else {})}}
+    others = {kind: found for kind, found in row.rules.items() if kind != rule.KIND}
+    found = {**switch, **values}
+    return {**others, **({rule.KIND: found} if found else {})}

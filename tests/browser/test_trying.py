@@ -67,6 +67,18 @@ def test_the_page_has_a_good_face(open_tab: Open, owner: User, looped: Agent, wi
 
 
 @pytest.mark.parametrize("width", [1280, 390])
+def test_a_projects_page_has_a_good_face(
+    open_tab: Open, owner: User, project: Project, looped: Agent, width: int
+) -> None:
+    make_loop(make_agent(project, "second-agent"))
+    tab = open_tab(owner, width)
+    page = tab.go(f"/admin/teams/project/{project.pk}/try/?hours=6&repeats=5")
+    tab.sees("It would have fired 2 times")
+    tab.picture(f"try-project-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1280, 390])
 def test_the_rules_of_an_agent_have_a_good_face(open_tab: Open, owner: User, looped: Agent, width: int) -> None:
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")

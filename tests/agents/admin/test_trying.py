@@ -11,8 +11,8 @@ from django.utils import timezone
 from agents import replay, rules
 from agents.admin import trying
 from agents.models import Agent, Heartbeat, Incident
-from teams.models import AuditEntry, User
-from tests.agents.admin.conftest import Browse, make_incident
+from teams.models import AuditEntry, Project, User
+from tests.agents.admin.conftest import Browse, make_agent, make_incident
 from tests.agents.admin.test_agents import page_of
 
 SAME = [{"name": "search_docs", "args": "release notes"}]
@@ -174,3 +174,59 @@ def test_what_lasted_a_moment_is_still_drawn(looped: Agent) -> None:
     assert 0 < bar.x <= trying.WIDTH - trying.NARROWEST
     assert (drawing.ticks[0], drawing.ticks[-1], len(drawing.ticks)) == (trial.since, trial.until, 5)
     assert 990 < drawing.covered < 1000
+
+
+# A project
+
+
+def project_try(project: Project, query: str = "") -> str:
+    return f"/admin/teams/project/{project.pk}/try/{query}"
+
+
+def test_the_projects_page_leads_to_its_own(bot: Agent, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(f"/admin/teams/project/{bot.project_id}/change/").content.decode()
+    assert project_try(bot.project) in body
+
+
+def test_a_project_is_tried_with_what_its_agents_set_over_it(looped: Agent, owner: User, client_of: Browse) -> None:
+    make_loop(make_agent(looped.project, "patient"))
+    Agent.objects.filter(name="patient").update(rules={"loop": {"repeats": 50}})
+    body = client_of(owner).get(project_try(looped.project, "?hours=24&repeats=5")).content.decode()
+    assert "It would have fired once" in body
+    assert body.count("Would have fired</h4>") == 2
+    assert (
+        "It would not have fired"
+        in client_of(owner).get(project_try(looped.project, "?hours=24&repeats=60")).content.decode()
+    )
+    assert looped.project.rules == {}
+
+
+def test_a_project_has_no_settings_of_an_agent(bot: Agent, owner: User, client_of: Browse) -> None:
+    body = client_of(owner).get(project_try(bot.project, "?rule=stalled")).content.decode()
+    assert "progress_timeout" not in body
+
+
+def test_a_project_without_reports_says_so(project: Project, owner: User, client_of: Browse) -> None:
+    make_agent(project, beat=None)
+    assert "No agent of it has reported yet" in client_of(owner).get(project_try(project, "?hours=1")).content.decode()
+
+
+def test_a_project_takes_the_thresholds(looped: Agent, owner: User, client_of: Browse) -> None:
+    project = looped.project
+    Project.objects.update(rules={"call_rate": {"on": True}})
+    given = {"rule": "loop", "hours": "24", "repeats": "12"}
+    assert client_of(owner).post(project_try(project), given).status_code == 302
+    project.refresh_from_db()
+    assert project.rules == {"call_rate": {"on": True}, "loop": {"repeats": 12}}
+    assert AuditEntry.objects.get(action="project.changed").actor == owner.email
+
+
+def test_who_may_not_change_a_project_may_try(looped: Agent, member: User, client_of: Browse) -> None:
+    body = client_of(member).get(project_try(looped.project, "?hours=24")).content.decode()
+    assert "It would have fired once" in body
+    assert "Use these thresholds" not in body
+    assert client_of(member).post(project_try(looped.project), {"rule": "loop", "hours": "24"}).status_code == 403
+
+
+def test_another_teams_project_is_not_there(looped: Agent, stranger: User, client_of: Browse) -> None:
+    assert client_of(stranger).get(project_try(looped.project, "?hours=24")).status_code == 404

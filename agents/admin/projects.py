@@ -1,0 +1,65 @@
+"""The project's page, with what its agents inherit of rules, and with what it has spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest
+from django.urls import URLPattern
+from django.utils import timezone
+
+from agents import services, spending, wording
+from agents.admin.rules import READ_ONLY, RulesForm, fieldsets, in_words, with_rules
+from agents.admin.trying import Trying
+from teams.admin.projects import ProjectForm, ProjectPage, actor
+from teams.models import Project
+
+
+class ProjectRulesForm(RulesForm, ProjectForm):
+    class Meta(ProjectForm.Meta):
+        pass
+
+
+class ProjectRulesPage(ProjectPage):
+    """The project's page, with what its agents inherit."""
+
+    form = ProjectRulesForm
+    change_form_template = "agents/project.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        return [Trying(self).url, *super().get_urls()]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        base = list(super().get_fieldsets(request, obj))
+        if obj is None:
+            return base
+        base.append(("Spend", {"fields": ["spent_this_month"]}))
+        return base + (fieldsets(obj) if self.has_change_permission(request, obj) else [READ_ONLY])
+
+    def get_form(self, request: HttpRequest, obj: Project | None = None, change: bool = False, **kwargs: Any) -> Any:
+        kwargs["form"] = with_rules(ProjectRulesForm) if obj is not None else ProjectForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), *(["spent_this_month"] if obj else [])]
+
+    @admin.display(description="Rules in force")
+    def rules_in_force(self, obj: Project) -> str:
+        return in_words(obj)
+
+    def spent_this_month(self, obj: Project) -> str:
+        return wording.spend(spending.of_month(obj, timezone.now()), obj.monthly_budget_usd)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change:
+            given, now = form.cleaned_data["rules"], timezone.now()
+            services.change_project_rules(project=obj, given=given, actor=actor(request), now=now)
+            # Its budget, its zone or its grace may be another: what hangs on them is concluded at once.
+            transaction.on_commit(lambda: spending.look([obj.pk], now))
+
+
+admin.site.unregister(Project)
+admin.site.register(Project, ProjectRulesPage)
