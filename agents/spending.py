@@ -174,3 +174,5 @@ def keep(agent: Agent) -> None:
     MonthSpend.objects.bulk_create([MonthSpend(**row)], ignore_conflicts=True)
     more: dict[str, Any] = {name: F(name) + getattr(state, f"{name}_month") for name in SUMS}
     MonthSpend.objects.filter(**row).update(**more)
+    # If it was the one that warned of the month, another does.
+    MonthSpend.objects.filter(**row, level__startswith="near ", level__endswith=f" {agent.pk}").update(level="")

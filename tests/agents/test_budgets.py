@@ -163,6 +163,16 @@ def test_nearing_it_is_said_once_by_the_agent_that_spent_most(world: World) -> N
     )
 
 
+def test_where_the_agent_that_warned_is_deleted_another_warns(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=8)
+    world.look(1)
+    services.delete_agent(agent=world.agent("one"), actor="x", now=T0)
+    world.beat(2, "two", cost_usd=0.5)
+    world.look(3)
+    assert (world.kinds("two"), held(world, "two")) == (["cost"], [False])
+
+
 def test_a_raised_monthly_budget_lifts_the_hold_of_all(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=10)
