@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
@@ -18,6 +19,9 @@ from agents.models import Heartbeat, Rollup
 from teams import prices
 from teams.models import AuditEntry, Project
 from tests.agents.conftest import T0, World
+from tests.agents.test_ingest import in_threads, live_world
+
+__all__ = ["live_world"]
 
 HOUSE = {"model": "house", "input_tokens": 10_000, "output_tokens": 1_000}
 LISTED = {"model": "gpt-4o", "provider": "openai", "input_tokens": 10_000, "output_tokens": 1_000}
@@ -223,3 +227,32 @@ def kept(world: World, agent: str) -> tuple[list[Any], list[Any]]:
     beats = Heartbeat.objects.filter(agent=world.agent(agent)).order_by("id")
     sums = Rollup.objects.filter(agent=world.agent(agent)).exclude(span="m").order_by("span", "start")
     return list(beats.values_list(*money)), list(sums.values_list("span", "start", *money))
+
+
+def test_pricing_again_beside_heartbeats_loses_no_cent(live_world: World) -> None:
+    """Two send while prices are changed and taken back: the row agrees with what is stored, and so do the hours."""
+    live_world.beat(0, usage=[HOUSE])
+    sent = threading.Event()
+
+    def work(number: int) -> None:
+        committer = ingest.Committer()
+        for turn in range(20 if number else 0):
+            body = json.dumps({"agent": "bot", "usage": [HOUSE, LISTED], "beat_id": f"{number}-{turn}"}).encode()
+            committer.submit([ingest.Received(live_world.caller, decode(body), T0, "1/x")])
+        while not number and not sent.is_set():
+            for own in (OWN, []):
+                live_world.project.prices = own
+                list(repricing.reprice(live_world.project, T0 - timedelta(days=1), T0))
+        if number == 1:
+            sent.set()
+
+    with live_world.clock(60):
+        in_threads(3, work)
+    live_world.project.prices = OWN
+    list(repricing.reprice(live_world.project, T0 - timedelta(days=1), T0))
+    rollups.roll_up(T0 + timedelta(seconds=120))
+    state, beats = live_world.state(), Heartbeat.objects.all()
+    assert beats.count() == 41
+    assert state.cost_total == state.cost_today == sum(beat.cost for beat in beats) == 41 * 20_000 + 40 * 40_000
+    assert (state.unpriced_total, state.unpriced) == (0, None)
+    assert Rollup.objects.get(span="h").cost == state.cost_total
