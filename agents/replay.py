@@ -8,20 +8,20 @@ not hold is taken as it is today: what the client declared, and what people set 
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
-import msgspec
 from django.db.models import Q, QuerySet
 
-from agents import clocks, fold, incidents, pricing, review, rules, watch
-from agents.beat import Beat, ToolCall, Waiting
+from agents import clocks, fold, incidents, review, rules, stored, watch
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Outage, Signal
-from agents.pricing import MICRO, Spent
+from agents.pricing import MICRO
 from agents.rules import restart_failed, settings
 from agents.rules.base import CRITICAL, Finding
 from billing.limits import plan_of
@@ -37,10 +37,14 @@ LEARNED_FROM: Final = timedelta(days=14)
 # Fewer say little, whatever is found in them.
 BEATS_LEAST: Final = 10
 CHUNK: Final = 500
+# Replays at once in a process.
+TURNS: Final = 2
 # The last look at what only grows older is so long before the beat that ends it.
 JUST_BEFORE: Final = timedelta(seconds=1)
 # What a row has of its client that no stored heartbeat says again.
 DECLARED: Final = ("declared_interval", "declared_progress_timeout", "cost_limit", "restart_type", "restart_target")
+
+_turns = threading.BoundedSemaphore(TURNS)
 
 
 @dataclass(slots=True)
@@ -112,12 +116,19 @@ def of_project(
 
     The project may be a copy with other `rules` than are stored.
     """
+    with _turn():
+        return _of_project(project, rule, given, since, until)
+
+
+def _of_project(
+    project: Project, rule: rules.Rule, given: Mapping[str, Any], since: datetime, until: datetime
+) -> tuple[list[Trial], int]:
     reported = project.agents.filter(state__last_beat_at__isnull=False).order_by("-state__last_beat_at", "pk")
     agents = list(reported.select_related("state")[:AGENTS_MOST])
     most = BEATS_MOST // max(1, len(agents))
     for agent in agents:
         agent.project = project
-    found = [of_agent(agent, rule, given, since, until, most=most) for agent in agents]
+    found = [_of_agent(agent, rule, given, since, until, most=most) for agent in agents]
     return found, reported.count() - len(agents)
 
 
@@ -135,13 +146,39 @@ def of_agent(
 
     They go over what is set of the agent; `alone`, they are all that is.
     """
+    with _turn():
+        return _of_agent(agent, rule, given, since, until, most=most, alone=alone)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Heartbeats come in through the same processes: nobody waits here, and few replays run beside them at once."""
+    if not _turns.acquire(blocking=False):
+        message = "Other rules are being tried just now; try it again in a few seconds."
+        raise ApiError(503, "busy", message, retry_after=5)
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+def _of_agent(
+    agent: Agent,
+    rule: rules.Rule,
+    given: Mapping[str, Any],
+    since: datetime,
+    until: datetime,
+    *,
+    most: int = BEATS_MOST,
+    alone: bool = False,
+) -> Trial:
     kept = timedelta(days=plan_of(agent.project.team_id).history_days)
-    stored = _stored(agent, until - kept, until)
-    from_id = stored.order_by("-id").values_list("id", flat=True)[most - 1 : most].first()
-    cut = from_id is not None and stored.filter(id__lt=from_id).exists()
+    kept_beats = _stored(agent, until - kept, until)
+    from_id = kept_beats.order_by("-id").values_list("id", flat=True)[most - 1 : most].first()
+    cut = from_id is not None and kept_beats.filter(id__lt=from_id).exists()
     run = _Run(_armed(agent, rule, given, alone=alone), rule, _outages(since, until))
     begin = max(since - LEARNED_FROM, until - kept)
-    rows = stored.filter(id__gte=from_id or 0, received_at__gte=begin).order_by("id")
+    rows = kept_beats.filter(id__gte=from_id or 0, received_at__gte=begin).order_by("id")
     run.through(rows.iterator(CHUNK), since, until)
     covered, why = _covered(run.first, since, until - kept, f"only the newest {most:,} are read" if cut else "")
     return Trial(
@@ -263,8 +300,8 @@ class _Run:
     def _take(self, row: Heartbeat) -> None:
         self._now = max(self._now, row.received_at)
         zone = ZoneInfo(self.agent.project.time_zone)
-        spent = _spent(row, zone)
-        beat = self._beat(row)
+        self._processes += stored.begins_a_process(row)
+        beat, spent = stored.beat_of(row, self._state, self._processes), stored.spent_of(row, zone)
         moment = fold.Moment(self._now, self._now, self._now.astimezone(zone).date())
         # The row has the columns of the one that heartbeats are folded into.
         fold.fold(cast("fold.Hot", self._state), beat, spent, _set(self.agent), moment, "")
@@ -301,51 +338,6 @@ class _Run:
         standing = self._standing()
         return standing is not None and standing.finding.kind in review.GROWS_OLDER
 
-    def _beat(self, row: Heartbeat) -> Beat:
-        """The heartbeat as it came, as far as it is stored; what its row told of it then is told again."""
-        content = row.content or {}
-        note = content.get("note")
-        self._processes += note == fold.STARTED
-        by_runner = _by_runner(content, row.status)
-        return Beat(
-            agent=self.agent.name,
-            status=cast("Any", row.status),
-            message=content.get("message"),
-            tokens_used=row.tokens,
-            cost_usd=row.cost / MICRO,
-            tool_calls=row.tool_calls,
-            iteration_count=row.iteration,
-            tool_call_log=msgspec.convert(content.get("calls"), list[ToolCall] | None),
-            prompt_hashes=content.get("prompts"),
-            memory_mb=row.memory_mb,
-            restart_type=cast("Any", self._state.restart_type or "process") if by_runner else None,
-            restart_target=self._state.restart_target or None if by_runner else None,
-            beat_id=str(row.pk),
-            seq=0,
-            instance=None if note == fold.DYING else str(self._processes),
-            sdk=content.get("sdk"),
-            progress=row.progress,
-            waiting=_waiting(content),
-            labels=content.get("labels"),
-            evidence=content.get("evidence"),
-        )
-
-
-def _spent(row: Heartbeat, zone: ZoneInfo) -> Spent:
-    day = row.spent_at.astimezone(zone).date()
-    return Spent(row.spent_at, day, row.tokens, row.cost, row.priced, _unpriced(row))
-
-
-def _unpriced(row: Heartbeat) -> dict[str, int]:
-    """Its tokens without a price, by model, as `pricing.py` told them apart."""
-    content, found = row.content or {}, dict[str, int]()
-    for use, price in zip(content.get("usage") or (), content.get("prices") or (), strict=False):
-        tokens = use.get("input_tokens", 0) + use.get("output_tokens", 0)
-        if price is None and tokens:
-            found = pricing.merged(found, {use["model"][: pricing.MODEL_LONGEST] or pricing.UNNAMED: tokens})
-    loose = row.unpriced - sum(found.values())
-    return pricing.merged(found, {pricing.UNNAMED: loose}) if loose > 0 else found
-
 
 def _set(agent: Agent) -> fold.Set:
     def micros(usd: Decimal | None) -> int | None:
@@ -353,18 +345,3 @@ def _set(agent: Agent) -> fold.Set:
 
     day, run = micros(agent.daily_budget_usd), micros(agent.run_budget_usd)
     return fold.Set(agent.clock_settings, day, run, agent.daily_token_limit, False)
-
-
-def _by_runner(content: Mapping[str, Any], status: str) -> bool:
-    """Whether a runner sent it: what it is told by, its restart type, is not stored."""
-    if content.get("note") in (fold.EXPECTED, fold.BLIND) or content.get("evidence"):
-        return True
-    says_down = (content.get("message") or "").startswith(fold.RUNNER_SAYS_DOWN)
-    return (content.get("sdk") or "").endswith(" runner") or (status == "error" and says_down)
-
-
-def _waiting(content: Mapping[str, Any]) -> Any:
-    if content.get("wait_over"):
-        return None
-    found = content.get("waiting")
-    return msgspec.convert(found, Waiting) if found else msgspec.UNSET

@@ -28,6 +28,7 @@ from agents.models import Agent
 from agents.rules import settings
 from agents.rules.base import Threshold
 from teams.admin.projects import actor
+from teams.errors import ApiError
 from teams.scoping import TeamAdmin
 
 FIRST: Final = "loop"
@@ -145,7 +146,7 @@ class Trying:
 
     def _show(self, request: HttpRequest, row: Row, form: TryForm) -> TemplateResponse:
         now, rule = timezone.now(), form.rule
-        trials, left_out = _tried(row, form, now) if form.is_valid() else ([], 0)
+        trials, left_out = self._tried(request, row, form, now)
         context = {
             **self.page.admin_site.each_context(request),
             "title": f"Try on history: {row}",
@@ -157,15 +158,27 @@ class Trying:
             "on": rules.in_force(rule, *inherited(row), row.rules).on,
             "rules": can_be_tried(),
             "form": form,
-            "tried": form.is_valid(),
-            "trials": [(trial, drawn(trial)) for trial in trials],
-            "fired": sum(len(trial.episodes) for trial in trials),
+            "tried": trials is not None,
+            "trials": [(trial, drawn(trial)) for trial in trials or ()],
+            "fired": sum(len(trial.episodes) for trial in trials or ()),
             "left_out": left_out,
             "alone": isinstance(row, Agent),
             "may_take": self.page.has_change_permission(request, row),
             "asked": [(name, request.GET.get(name, "")) for name in form.fields],
         }
         return TemplateResponse(request, "agents/try.html", context)
+
+    def _tried(
+        self, request: HttpRequest, row: Row, form: TryForm, now: datetime
+    ) -> tuple[list[replay.Trial] | None, int]:
+        """None where nothing was tried: nobody asked for it, or it cannot be just now."""
+        if not form.is_valid():
+            return None, 0
+        try:
+            return _tried(row, form, now)
+        except ApiError as refusal:
+            messages.error(request, refusal.message)
+            return None, 0
 
     def _take(self, request: HttpRequest, row: Row, form: TryForm) -> HttpResponse:
         if not self.page.has_change_permission(request, row):

@@ -101,7 +101,7 @@ class TryView(ProjectView):
         description=f"At most {replay.BEATS_MOST:,} heartbeats are read; the agents of a project share them.",
         tags=["rules"],
         request=Trying,
-        responses=shapes.answers(200, shapes.Tried, 400, 404, 415, 422),
+        responses=shapes.answers(200, shapes.Tried, 400, 404, 415, 422, 503),
         examples=[examples.TRYING, examples.TRIED],
     )
     def post(self, request: Request) -> Response:

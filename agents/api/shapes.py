@@ -370,6 +370,7 @@ _SAID: Final = {
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
     422: "A field is wrong; `fields` says which.",
+    503: "The server is busy with others; `Retry-After` says when to ask again.",
 }
 
 

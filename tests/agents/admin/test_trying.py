@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -162,6 +163,15 @@ def test_trying_opens_nothing(looped: Agent, member: User, client_of: Browse) ->
     client_of(member).get(try_page(looped, "?hours=24"))
     assert not Incident.objects.exists()
     assert not AuditEntry.objects.filter(action="agent.changed").exists()
+
+
+def test_it_says_when_others_are_at_it(
+    looped: Agent, member: User, client_of: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_turns", threading.Semaphore(0))
+    body = client_of(member).get(try_page(looped, "?hours=24")).content.decode()
+    assert "Other rules are being tried just now" in body
+    assert "ould have fired" not in body
 
 
 def test_what_lasted_a_moment_is_still_drawn(looped: Agent) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from agents import rules
+from agents import replay, rules
 from agents.models import Agent, AgentState, Heartbeat, Incident
 from teams.models import AuditEntry, Project
 from tests.agents.api.conftest import Call
@@ -137,3 +138,14 @@ def test_what_is_no_rule_is_refused(as_full: Call, project: Project, body: dict[
     assert answer.json()["error"]["message"].startswith(says)
     project.refresh_from_db()
     assert project.rules == {}
+
+
+def test_few_are_tried_at_once(as_reader: Call, history: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(replay, "_turns", turns)
+    with turns:
+        answer = as_reader("POST", "rules/try", {"rule": "loop", "agent": history.pk})
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        assert as_reader("POST", "rules/try", {"rule": "loop"}).status_code == 503
+    assert trying(as_reader)["agents"][0]["heartbeats"] == 60
+    assert turns.acquire(blocking=False)
