@@ -31,8 +31,9 @@ class Case:
     """What bears on a restart. Times are aware, `patience` is seconds.
 
     `attempts`: when restarts were handed to a runner in the last day. `kinds`: what is wrong with the agent now.
-    `unsafe`: its work must not be done twice. `held`: a person stopped it. `together`: it fell silent with others. `blind_until`: until then too little is known
-    after an outage of our own. `patience`: how long a process that was just started may take to prove itself.
+    `unsafe`: its work must not be done twice. `held`: a person stopped it. `together`: it fell silent with others.
+    `blind_until`: until then too little is known after an outage of our own. `patience`: how long a process that was
+    just started may take to prove itself.
     """
 
     policy: str

@@ -105,6 +105,11 @@ class Invitation(models.Model):
 class Project(models.Model):
     """Holds agents, API keys and channels."""
 
+    class StatusPage(models.TextChoices):
+        OFF = "off", "nobody sees it"
+        SECRET = "secret", "for who knows its address, which nobody can guess"
+        NAMED = "named", "for everybody, under a name"
+
     team = models.ForeignKey(Team, models.CASCADE, related_name="projects")
     name = models.CharField(max_length=100)
     strict = models.BooleanField(
@@ -136,6 +141,19 @@ class Project(models.Model):
     )
     rules = models.JSONField(
         default=dict, blank=True, help_text="Per rule a switch and thresholds, for agents that set none of their own."
+    )
+    status_page = models.CharField(
+        max_length=10,
+        choices=StatusPage.choices,
+        default=StatusPage.OFF,
+        help_text="Names and statuses of all agents, and badges; no reasons, no money.",
+    )
+    status_address = models.CharField(
+        max_length=64,
+        unique=True,
+        null=True,
+        blank=True,
+        help_text="The page’s name: small letters, digits and hyphens. An address nobody can guess is made by itself.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first, for heartbeats are most of what comes
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
+    path("", include("agents.public")),
     path("accounts/", include("allauth.urls")),
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),

@@ -1,11 +1,16 @@
 """Teams and projects."""
 
+import re
+import secrets
 from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from teams import prices, room, services
 from teams.forms import TIME_ZONES
@@ -14,6 +19,9 @@ from teams.roles import Action
 from teams.scoping import TeamAdmin, TeamTabularInline
 
 GRACE_LEAST = 5
+# A name that people chose; 144 random bits are no such thing, for they have large letters or are longer.
+NAMED = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,48})[a-z0-9]")
+SECRET_BYTES = 18
 
 
 def actor(request: HttpRequest) -> str:
@@ -49,7 +57,15 @@ class TeamPage(TeamAdmin):
 class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
-        fields = ["team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"]
+        fields = (
+            *("team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+            *("status_page", "status_address"),
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "status_page" in self.fields:
+            self.fields["status_page"].required = False
 
     def clean_default_grace(self) -> int | None:
         grace: int | None = self.cleaned_data["default_grace"]
@@ -70,20 +86,46 @@ class ProjectForm(forms.ModelForm[Project]):
             raise forms.ValidationError(why)
         return list(written)
 
+    def clean(self) -> dict[str, Any]:
+        """The address that goes with the page: a secret one is kept as long as it stays secret."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        page = cleaned.get("status_page") or self.instance.status_page
+        address = cleaned.get("status_address") or None
+        if page == Project.StatusPage.NAMED and not (address and NAMED.fullmatch(address)):
+            self.add_error("status_address", "A name of 3 to 50 small letters, digits and hyphens.")
+        if page == Project.StatusPage.SECRET and "status_page" in self.changed_data:
+            address = secrets.token_urlsafe(SECRET_BYTES)
+        elif page != Project.StatusPage.NAMED:
+            address = self.initial.get("status_address") if page == Project.StatusPage.SECRET else None
+        return {**cleaned, "status_page": page, "status_address": address}
+
 
 @admin.register(Project)
 class ProjectPage(TeamAdmin):
     team_path = "team"
     add_action = change_action = delete_action = Action.MANAGE
     form = ProjectForm
-    fields = ["team", "name", "time_zone", "default_grace", "strict", "monthly_budget_usd", "prices"]
+    fields = (
+        *("team", "name", "time_zone", "default_grace", "strict", "monthly_budget_usd", "prices"),
+        *("status_page", "status_address", "public_page"),
+    )
+    readonly_fields = ("public_page",)
     list_display = ["name", "team", "strict", "time_zone", "created_at"]
     list_filter = ["team"]
     list_select_related = ["team"]
     search_fields = ["name"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
-        return ["team"] if obj else []
+        return ["team", "public_page"] if obj else ["public_page"]
+
+    @admin.display(description="Its page")
+    def public_page(self, project: Project) -> str:
+        # As it is, not as it was just typed.
+        address = Project.objects.filter(pk=project.pk).values_list("status_address", flat=True).first()
+        if not address:
+            return "–"
+        path = reverse("public:status", args=[address])
+        return format_html('<a href="{}">{}</a>', path, settings.BASE_URL + path)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "time_zone":

@@ -7,6 +7,7 @@ from shutil import which
 from typing import Any
 from urllib.parse import urlsplit
 
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".test-artifacts"
@@ -53,6 +54,16 @@ class Tab:
 
     def sees(self, text: str, *, within: float = 5) -> None:
         self.page.get_by_text(text).first.wait_for(timeout=within * 1000)
+
+    def barriers(self) -> list[str]:
+        """What axe finds on the page that keeps people out, seriously."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"]
+        ]
 
     def picture(self, name: str, *, full_page: bool = True) -> None:
         path = ARTIFACTS / f"{name}.png"

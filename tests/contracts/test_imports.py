@@ -17,6 +17,7 @@ PURE = [
         for name in ("beat.py", "budgets.py", "clocks.py", "pricing.py", "restart.py", "fold.py", "wording.py")
     ),
     *(ROOT / "alerts" / name for name in ("routing.py", "retry.py")),
+    ROOT / "agents" / "availability.py",
     *sorted((ROOT / "agents" / "rules").glob("*.py")),
     *sorted((ROOT / "agents" / "loops").glob("*.py")),
 ]

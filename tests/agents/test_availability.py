@@ -1,0 +1,58 @@
+"""Days of a status page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agents.availability import Trouble, days, share
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=400)
+
+
+def trouble(began: float, ended: float | None, kind: str = "crash", *, critical: bool = True) -> Trouble:
+    """From and to so many hours ago."""
+    return Trouble(
+        kind, critical, NOW - timedelta(hours=began), None if ended is None else NOW - timedelta(hours=ended)
+    )
+
+
+def states(*troubles: Trouble, count: int = 3, known_since: datetime = LONG_AGO) -> list[tuple[str, float]]:
+    """Each day's state and its hours without work."""
+    return [(day.state, day.down / 3600) for day in days(troubles, known_since, NOW, UTC, count)]
+
+
+@pytest.mark.parametrize(
+    ("troubles", "shown"),
+    [
+        ([], [("well", 0), ("well", 0), ("well", 0)]),
+        ([trouble(2, 1)], [("well", 0), ("well", 0), ("down", 1)]),
+        ([trouble(2, None)], [("well", 0), ("well", 0), ("down", 2)]),
+        ([trouble(14, 10)], [("well", 0), ("down", 2), ("down", 2)]),  # over midnight
+        ([trouble(3, 1), trouble(2, None, "stalled")], [("well", 0), ("well", 0), ("down", 3)]),  # counted once
+        ([trouble(3, 1, "loop")], [("well", 0), ("well", 0), ("troubled", 0)]),
+        ([trouble(3, 1, "error", critical=False)], [("well", 0), ("well", 0), ("troubled", 0)]),
+    ],
+)
+def test_a_day_is_what_the_worst_in_it_was(troubles: list[Trouble], shown: list[tuple[str, float]]) -> None:
+    assert states(*troubles) == shown
+
+
+def test_days_before_the_agent_are_unknown_and_count_for_nothing() -> None:
+    born = NOW - timedelta(hours=24)
+    shown = days([trouble(6, None)], born, NOW, UTC, 3)
+    assert [day.state for day in shown] == ["unknown", "well", "down"]
+    assert share(shown, born, NOW) == 75.0
+
+
+def test_days_are_those_of_the_projects_zone() -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")  # there it is 21:00
+    shown = days([trouble(22, 21.5)], LONG_AGO, NOW, tokyo, 2)
+    assert [day.state for day in shown] == ["down", "well"]
+
+
+def test_an_agent_that_was_just_made_has_worked_all_the_time() -> None:
+    assert share(days([], NOW, NOW, UTC), NOW, NOW) == 100.0

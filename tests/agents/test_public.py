@@ -1,0 +1,128 @@
+"""The status page and the badges: for everybody, where they are switched on, and nothing but names and statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from agents.models import Agent
+from billing.services import set_plan
+from teams.models import Project, User
+from tests.agents.conftest import World
+
+Anyone = Client
+PAGE = "/status/research/"
+
+
+@pytest.fixture
+def shown(world: World) -> Iterator[World]:
+    """A project with a page, an agent that works and one that crashed."""
+    Project.objects.filter(pk=world.project.pk).update(status_page="named", status_address="research")
+    world.beat(0, "good", cost_usd=12.34)
+    world.beat(0, "bad", status="error", message="CRASH: KeyError: 'secret'")
+    Agent.objects.filter(name="good").update(labels={"env": "prod", "a b": "x/y"})
+    world.look(1)
+    with world.clock(2):
+        yield world
+
+
+def get(path: str) -> Any:
+    return Anyone().get(path)
+
+
+def test_it_says_how_all_agents_are(shown: World) -> None:
+    text = get(PAGE).content.decode()
+    assert "1 of 2 agents is in trouble" in text
+    assert text.index("<h2>bad</h2>") < text.index("<h2>good</h2>")
+    assert "no work for" in text
+
+
+def test_it_says_no_more_than_that(shown: World) -> None:
+    text = get(PAGE).content.decode()
+    for private in ("KeyError", "12.34", "Research", "/admin/", "owner@example.com"):
+        assert private not in text
+
+
+def test_its_queries_do_not_grow_with_agents(
+    shown: World, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    set_plan(team=shown.project.team, plan="pro", actor="test")
+    for number in range(12):
+        shown.beat(2, f"more-{number}")
+    with django_assert_max_num_queries(5):
+        assert "more-11" in get(PAGE).content.decode()
+
+
+@pytest.mark.parametrize("path", [PAGE, "/status/other/", "/badge/research/agent/good.svg"])
+def test_a_page_that_is_off_is_as_good_as_none(shown: World, path: str) -> None:
+    Project.objects.update(status_page="off")
+    assert get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "colour"),
+    [
+        ("agent/good", "ok", "brightgreen"),
+        ("agent/bad", "down", "red"),
+        ("label/env/prod", "ok", "brightgreen"),
+        ("label/a%20b/x/y", "ok", "brightgreen"),
+    ],
+)
+def test_a_badge_is_a_picture_and_json(shown: World, path: str, message: str, colour: str) -> None:
+    found = get(f"/badge/research/{path}.json").json()
+    assert (found["message"], found["color"], found["schemaVersion"]) == (message, colour, 1)
+    picture = get(f"/badge/research/{path}.svg")
+    assert picture["Content-Type"] == "image/svg+xml"
+    assert message in "".join(ElementTree.fromstring(picture.content).itertext())
+
+
+@pytest.mark.parametrize("path", ["agent/none.svg", "agent/good.png", "label/env/test.svg", "label/x'%22/1.svg"])
+def test_a_badge_of_nobody_is_not_there(shown: World, path: str) -> None:
+    assert get(f"/badge/research/{path}").status_code == 404
+
+
+def test_a_name_is_no_markup(shown: World) -> None:
+    shown.beat(2, "<script>&")
+    assert "<script>&" not in get(PAGE).content.decode()
+    assert ElementTree.fromstring(get("/badge/research/agent/%3Cscript%3E&.svg").content) is not None
+
+
+FORM = {"name": "Production", "time_zone": "UTC", "default_grace": "", "monthly_budget_usd": "", "prices": "[]"}
+
+
+def publish(browser: Any, project: Project, page: str, address: str = "") -> Any:
+    path = f"/admin/teams/project/{project.pk}/change/"
+    answer = browser.post(path, {**FORM, "status_page": page, "status_address": address})
+    project.refresh_from_db()
+    return answer
+
+
+def test_an_owner_gives_it_a_name_or_a_secret_address(owner: User, project: Project, client_of: Any) -> None:
+    browser = client_of(owner)
+    assert publish(browser, project, "named", "our-agents").status_code == 302
+    assert get("/status/our-agents/").status_code == 200
+    assert publish(browser, project, "secret").status_code == 302
+    secret = project.status_address
+    assert secret
+    assert len(secret) == 24
+    publish(browser, project, "secret", "our-agents")
+    assert project.status_address == secret, "what is secret is not named"
+    publish(browser, project, "off")
+    assert not project.status_address
+    assert get(f"/status/{secret}/").status_code == 404
+
+
+@pytest.mark.parametrize("address", ["", "ab", "Large", "a b", "-x-", "../x"])
+def test_a_name_that_is_none_is_refused(owner: User, project: Project, client_of: Any, address: str) -> None:
+    assert b"3 to 50 small letters" in publish(client_of(owner), project, "named", address).content
+
+
+def test_a_name_that_another_team_has_is_refused(owner: User, project: Project, client_of: Any, stranger: User) -> None:
+    Project.objects.exclude(pk=project.pk).update(status_page="named", status_address="taken")
+    answer = publish(client_of(owner), project, "named", "taken")
+    assert (answer.status_code, project.status_page) == (200, "off")

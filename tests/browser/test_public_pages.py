@@ -1,0 +1,66 @@
+"""Pages that need nobody to be signed in, as everybody sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Browser
+
+from agents.models import Agent, Signal
+from teams.models import Project
+from tests.browser.tab import SHORT, TALL, Tab
+from tests.browser.test_live_pages import SIZES, make_fleet
+
+SCHEME = "matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def tab(chromium: Browser, server: str, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    width, scheme = request.param
+    size: Any = {"width": width, "height": TALL if width < 600 else SHORT}
+    context = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    tab = Tab(context.new_page(), server)
+    yield tab
+    context.close()
+    assert (tab.complaints, tab.elsewhere) == ([], [])
+
+
+@pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
+def test_the_status_page_is_for_everybody(tab: Tab, project: Project) -> None:
+    Project.objects.update(status_page="named", status_address="research")
+    incident = make_fleet(project)
+    Agent.objects.update(created_at=timezone.now() - timedelta(days=40))
+    day = timezone.now() - timedelta(days=12)
+    crash: Any = {"kind": "crash", "severity": "critical", "reason": "Crashed", "evidence": {"message": "x"}}
+    span = {"started_at": day, "opened_at": day, "cleared_at": day + timedelta(hours=5)}
+    Signal.objects.create(incident=incident, agent=incident.agent, **crash, **span)
+    page = tab.go("/status/research/")
+    tab.sees("2 of 7 agents are in trouble")
+    tab.picture(f"status-{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
+
+
+@pytest.mark.parametrize("tab", [SIZES[0]], indirect=True, ids=str)
+def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Project) -> None:
+    Project.objects.update(status_page="named", status_address="research")
+    make_fleet(project)
+    page = tab.page
+    page.clock.install()
+    tab.go("/status/research/")
+    Agent.objects.filter(name="crawler").delete()
+    page.clock.fast_forward(31_000)
+    tab.sees("1 of 6 agents is in trouble")
+
+
+@pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/"])
+def test_the_front_door_keeps_nobody_out(tab: Tab, project: Project, path: str) -> None:
+    page = tab.go(path)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
