@@ -9,6 +9,7 @@ from agents.rules import (
     crash,
     error,
     loop,
+    memory,
     missed_heartbeat,
     outside,
     repeated_message,
@@ -39,7 +40,7 @@ class Reader(Protocol):
     def read(self, memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]: ...
 
 
-ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, loop)
+ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, memory, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # What these remember is no rule's own.
