@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import transaction
 from django.db.models import Min, Q
 
-from agents import pricing, rollups
+from agents import pricing, rollups, store
 from agents.beat import Usage
 from agents.models import Agent, AgentState, Heartbeat, Incident
 from agents.pricing import Spent, Stored
@@ -120,13 +120,10 @@ def _count(found: Changed, again: Sequence[Again], others: Sequence[Again]) -> N
 def _write(state: AgentState, others: Sequence[Again], now: datetime) -> None:
     for one in others:
         _add_to_row(state, one)
-        for name in MONEY:
-            setattr(one.beat, name, getattr(one.beat, name) + one.more[name])
-        one.beat.content = {**(one.beat.content or {}), "prices": list(one.spent.prices)}
     # What is exceeded, or is no longer, is concluded from the new sums.
     state.check_at = now
     state.save(update_fields=_COLUMNS)
-    Heartbeat.objects.bulk_update([one.beat for one in others], [*MONEY, "content"], batch_size=100)
+    store.price([_as_row(one) for one in others])
     _add_to_incidents(state, others)
 
 
@@ -137,6 +134,12 @@ _COLUMNS: Final = [
     *(f"{name}_today" for name in ("cost", "priced")),
     *(f"run_{name}" for name in MONEY),
 ]
+
+
+def _as_row(one: Again) -> dict[str, Any]:
+    money = {name: getattr(one.beat, name) + one.more[name] for name in MONEY}
+    content = {**(one.beat.content or {}), "prices": list(one.spent.prices)}
+    return {"id": one.beat.pk, "day": one.beat.day, **money, "content": content}
 
 
 def _add_to_row(state: AgentState, one: Again) -> None:

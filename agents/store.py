@@ -103,6 +103,8 @@ _BEAT_TYPES: Final[dict[str, str]] = {
     "content": "jsonb",
     "answer": "jsonb",
 }
+# Written when prices changed.
+_PRICED: Final = {name: _BEAT_TYPES[name] for name in ("cost", "priced", "unpriced", "content")}
 # A client may send the same beat again for so long after its first try; ours says when it was made.
 RESEND_DAYS: Final = timedelta(days=2)
 # Only for beats with an id: planning a look into every day's partition takes longer than all the rest.
@@ -184,6 +186,17 @@ def insert(beats: list[dict[str, Any]]) -> None:
     sql = f"""
         INSERT INTO agents_heartbeat ({names})
         SELECT {names} FROM {_rows_of(_BEAT_TYPES)} AS b
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_json(beats)])
+
+
+def price(beats: list[dict[str, Any]]) -> None:
+    """Write what stored heartbeats cost now: `id`, `day` and the columns of `_PRICED`."""
+    sets = ", ".join(f"{name} = b.{name}" for name in _PRICED)
+    sql = f"""
+        UPDATE agents_heartbeat AS h SET {sets}
+        FROM {_rows_of({"id": "bigint", "day": "date", **_PRICED})} AS b WHERE h.id = b.id AND h.day = b.day
     """
     with connection.cursor() as cursor:
         cursor.execute(sql, [_json(beats)])
