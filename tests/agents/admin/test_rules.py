@@ -23,7 +23,7 @@ def project_page(project: Project) -> str:
 
 
 def project_form(project: Project, **given: str) -> dict[str, str]:
-    return {"name": project.name, "time_zone": "UTC", "default_grace": "", **given}
+    return {"name": project.name, "time_zone": "UTC", "default_grace": "", "status_page": "off", **given}
 
 
 def field_of(body: str, name: str) -> str:
