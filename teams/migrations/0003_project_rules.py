@@ -4,15 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('teams', '0002_prices'),
+        ("teams", "0002_prices"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='project',
-            name='rules',
-            field=models.JSONField(blank=True, default=dict, help_text='Per rule a switch and thresholds, for agents that set none of their own.'),
+            model_name="project",
+            name="rules",
+            field=models.JSONField(
+                blank=True,
+                default=dict,
+                help_text="Per rule a switch and thresholds, for agents that set none of their own.",
+            ),
         ),
     ]
