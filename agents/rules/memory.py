@@ -1,9 +1,9 @@
 """Steady growth of memory: a leak, told before the host ends the process.
 
 What is kept is the least memory of each ten minutes of the last twelve hours: garbage that is collected, and peaks, are
-above it. It grows steadily where the slope (Theil and Sen's, the median of all pairs') of each third of the last 12, 6
-or 3 hours is at least 0.4 of the whole's: jumps and stairs are flat in between, and what warms up slows down. Coming
-back to what the process held before is no growth.
+above it. It grows steadily where the least of each sixth of the last 12, 6 or 3 hours is above that of the sixth before
+by at least 0.4 of the slope (Theil and Sen's, the median of all pairs'): jumps and stairs are flat in between, and what
+warms up slows down. Coming back to what the process held before is no growth.
 
 Without a limit it is told after the first day, when a process holds half more than ever before that, and 100 MB. With
 `limit_mb` it is told, too, when that limit is less than twelve hours away and three quarters of it are held. On by
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 from statistics import median
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ WINDOWS: Final = (12 * HOUR, 6 * HOUR, 3 * HOUR)
 # And the one that goes on.
 KEPT: Final = WINDOWS[0] + 1
 KNOWN_AFTER: Final = 24 * HOUR
-PARTS: Final = 3
+PARTS: Final = 6
 STEADY: Final = 0.4
 HIGHER: Final = 1.5
 GROWN_LEAST: Final = 100.0
@@ -101,15 +101,12 @@ def _growth(state: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _steady_slope(window: Sequence[float]) -> float | None:
-    """MB a slot, if each third of the window grows as the whole does."""
-    whole = _slope(window)
-    part = len(window) // PARTS
-    parts = [window[start : start + part] for start in range(0, PARTS * part, part)]
-    return whole if whole > 0 and all(_slope(one) >= STEADY * whole for one in parts) else None
-
-
-def _slope(values: Sequence[float]) -> float:
-    return median((b - a) / (j - i) for (i, a), (j, b) in combinations(enumerate(values), 2))
+    """MB a slot, if it grows from each part of the window to the next."""
+    size = len(window) // PARTS
+    parts = [min(window[start : start + size]) for start in range(0, PARTS * size, size)]
+    slope = median((b - a) / (j - i) for (i, a), (j, b) in combinations(enumerate(parts), 2))
+    steady = slope > 0 and all(b - a >= STEADY * slope for a, b in pairwise(parts))
+    return slope / size if steady else None
 
 
 def _is_near(facts: Facts, growth: Mapping[str, Any], limit: float | None, full_at: datetime | None) -> bool:
