@@ -255,7 +255,7 @@ def open_for_project(
     said = Signal.objects.filter(
         incident=OuterRef("pk"), kind=cost.KIND, evidence__budget=budgets.MONTH, cleared_at__isnull=True
     )
-    incident = _held().filter(Exists(said), project=project_id).order_by("pk").first()
+    incident = _held().filter(Exists(said), project=project_id, kind=cost.KIND).order_by("pk").first()
     if incident is None:
         incident = _opened_together(members, title, now)
         record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=title, now=now)

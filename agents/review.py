@@ -309,7 +309,8 @@ def _conclude_months(cases: Sequence[Case], now: datetime) -> None:
     """One incident for all agents that a project's monthly budget holds from now on."""
     fresh: dict[int, list[Case]] = defaultdict(list)
     for case in cases:
-        if not case.standing and [_held_by(finding) for finding in case.findings] == [budgets.MONTH]:
+        new = not (case.standing or case.set_aside)
+        if new and [_held_by(finding) for finding in case.findings] == [budgets.MONTH]:
             fresh[case.agent.project_id].append(case)
     for project_id, held in sorted(fresh.items()):
         Project.objects.select_for_update(no_key=True).get(pk=project_id)
@@ -325,7 +326,8 @@ def _conclude_months(cases: Sequence[Case], now: datetime) -> None:
 
 def _held_by(finding: Finding) -> str:
     """The budget that it says is exceeded; empty for all else."""
-    return finding.evidence["budget"] if finding.kind == cost.KIND and finding.severity == CRITICAL else ""
+    held = finding.kind == cost.KIND and finding.severity == CRITICAL
+    return str(finding.evidence.get("budget", "")) if held else ""
 
 
 def _newly_silent(case: Case) -> bool:

@@ -186,6 +186,16 @@ def test_a_raised_monthly_budget_lifts_the_hold_of_all(world: World) -> None:
     assert world.events() == ["opened", "resolved"]
 
 
+def test_nobody_joins_an_incident_that_is_about_something_else(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "two")
+    world.beat(0, "one", cost_usd=10, status="error", message="disk full")
+    world.look(1)
+    kinds = {incident.agent.name: (incident.kind, incident.together) for incident in world.incidents()}
+    assert kinds == {"one": ("error", False), "two": ("cost", True)}
+    assert (held(world, "one", "two"), world.kinds("one")) == ([True, True], ["cost", "error"])
+
+
 def test_the_next_month_lifts_the_hold(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=10, interval=5 * DAY)
