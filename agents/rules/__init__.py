@@ -8,6 +8,7 @@ from agents.rules import (
     cost,
     crash,
     error,
+    error_rate,
     loop,
     memory,
     missed_heartbeat,
@@ -40,7 +41,7 @@ class Reader(Protocol):
     def read(self, memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]: ...
 
 
-ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, restart_failed, cost, memory, loop)
+ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # What these remember is no rule's own.

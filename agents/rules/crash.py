@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from agents.redact import redacted, traceback_of
 from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Thresholds
 
 KIND = "crash"
 LABEL = "Crash"
 THRESHOLDS: Thresholds = ()
-TRACEBACK_KEPT = 4_000
+TRACEBACK_KEPT = 3_000
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -19,9 +20,9 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
     crashes = [beat for beat in beats if _is_crash(beat)]
     if not crashes:
         return dict(memory)
-    message = crashes[-1].message.removeprefix("CRASH:").strip()
+    message = redacted(crashes[-1].message.removeprefix("CRASH:").strip())
     at = crashes[-1].received_at.isoformat()
-    return {"message": message, "traceback": crashes[-1].custom[-TRACEBACK_KEPT:], "at": at}
+    return {"message": message, "traceback": traceback_of(crashes[-1].custom, TRACEBACK_KEPT), "at": at}
 
 
 def check(facts: Facts) -> Finding | None:

@@ -7,20 +7,25 @@ from datetime import datetime
 from typing import Any
 
 from agents.fold import EXPECTED
+from agents.redact import redacted, traceback_of
 from agents.rules import outside
 from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding, Thresholds
 
 KIND = "error"
 LABEL = "Error"
 THRESHOLDS: Thresholds = ()
+TRACEBACK_KEPT = 3_000
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the last error's words and time: what stands is looked at again long after its beat was read."""
+    """Keep the last error's words, traceback and time: what stands is looked at again long after its beat was read."""
     errors = [beat for beat in beats if _is_told(beat)]
     if not errors:
         return dict(memory)
-    return {"message": errors[-1].message or "The agent reported an error", "at": errors[-1].received_at.isoformat()}
+    message = redacted(errors[-1].message) or "The agent reported an error"
+    custom = errors[-1].custom
+    trace = traceback_of(custom, TRACEBACK_KEPT) if "traceback" in custom.lower() else ""
+    return {"message": message, "at": errors[-1].received_at.isoformat(), **({"traceback": trace} if trace else {})}
 
 
 def check(facts: Facts) -> Finding | None:
@@ -34,6 +39,8 @@ def check(facts: Facts) -> Finding | None:
     reason, at = facts.memory["message"], datetime.fromisoformat(facts.memory["at"])
     severity = CRITICAL if facts.seen.runner_down else WARNING
     evidence = {"message": reason, "by_runner": facts.seen.runner_down, **outside.evidence(facts)}
+    if facts.memory.get("traceback"):
+        evidence["traceback"] = facts.memory["traceback"]
     return Finding(KIND, severity, reason[:500], at, evidence)
 
 

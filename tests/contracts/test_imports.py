@@ -14,7 +14,16 @@ PURE = [
     *(ROOT / name for name in ("teams/roles.py", "teams/prices.py", "billing/plans.py")),
     *(
         ROOT / "agents" / name
-        for name in ("beat.py", "budgets.py", "clocks.py", "pricing.py", "restart.py", "fold.py", "wording.py")
+        for name in (
+            "beat.py",
+            "budgets.py",
+            "clocks.py",
+            "pricing.py",
+            "restart.py",
+            "fold.py",
+            "wording.py",
+            "redact.py",
+        )
     ),
     *(ROOT / "alerts" / name for name in ("routing.py", "retry.py")),
     ROOT / "agents" / "availability.py",

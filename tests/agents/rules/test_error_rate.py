@@ -1,0 +1,138 @@
+"""Many errors among good heartbeats are one finding that lasts, against what is usual for the agent."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agents.fold import DYING, EXPECTED
+from agents.rules import error_rate
+from agents.rules.base import BeatSeen, Facts, Finding
+from tests.agents.conftest import World
+
+T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+Memory = dict[str, Any]
+
+
+def read(pattern: str, memory: Memory | None = None, **fields: Any) -> Memory:
+    """One heartbeat a letter, `e` for an error."""
+    beats = [
+        BeatSeen(T0 + timedelta(minutes=n), "error" if letter == "e" else "ok", "no page", **fields)
+        for n, letter in enumerate(pattern)
+    ]
+    return error_rate.read(memory or {}, beats)
+
+
+def judged(memory: Memory, **given: int) -> Finding | None:
+    seen: Any = None
+    facts = Facts(T0, seen, None, None, 60, False, None, T0.date(), memory=memory, thresholds=given)
+    return error_rate.check(facts)
+
+
+def test_many_errors_are_told_against_what_is_usual() -> None:
+    usual = read(("." * 199 + "e") * 5)
+    found = judged(read("...." + "..e" * 12, usual))
+    assert found is not None
+    assert found.reason == "12 of the last 40 heartbeats were errors; usually 1 in 200"
+    assert (found.kind, found.severity) == ("error", "warning")
+    assert found.evidence == {"errors": 12, "heartbeats": 40, "last_error": "no page"}
+
+
+def test_where_nothing_is_known_ten_are_needed() -> None:
+    assert judged(read("e." * 9)) is None
+    assert judged(read("e." * 10)) is not None
+
+
+def test_an_agent_that_never_erred_is_said_to() -> None:
+    found = judged(read("." * 240 + "ee.." * 6))
+    assert found is not None
+    assert found.reason.endswith("; none of the 224 before")
+
+
+def test_an_agent_that_errs_a_third_of_the_time_is_used_to_it() -> None:
+    rng = random.Random(3)
+    memory: Memory = {}
+    for _ in range(60):
+        memory = read("".join(rng.choice("e..") for _ in range(40)), memory)
+    assert judged(memory) is None
+
+
+def test_it_lasts_while_good_heartbeats_come_between_and_ends_when_half_are_left() -> None:
+    memory = read("." * 200 + "e." * 10)
+    assert judged(memory) is not None
+    assert judged(read("." * 20, memory)) is not None
+    assert judged(read("." * 38, memory)) is None
+
+
+def test_a_few_in_a_row_are_no_rate() -> None:
+    assert judged(read("." * 400 + "eeee")) is None
+
+
+@pytest.mark.parametrize("note", [EXPECTED, DYING])
+def test_what_is_not_its_own_word_does_not_count(note: str) -> None:
+    assert read("e" * 40, note=note) == {}
+    assert read("e" * 40, evidence={"Result": "failed"}) == {}
+
+
+def test_a_number_can_be_set_instead() -> None:
+    memory = read("." * 37 + "eee")
+    assert judged(memory) is None
+    assert judged(memory, errors=3) is not None
+    assert judged(read("e." * 12), errors=20) is None
+
+
+def test_the_state_is_small_and_the_same_when_replayed() -> None:
+    rng = random.Random(4)
+    pattern = "".join(rng.choice("e....") for _ in range(9_000))
+    whole, stored = read(pattern), dict[str, Any]()
+    for start in range(0, len(pattern), 100):
+        beats = [
+            BeatSeen(T0 + timedelta(minutes=start + n), "error" if one == "e" else "ok", "no page")
+            for n, one in enumerate(pattern[start : start + 100])
+        ]
+        stored = error_rate.read(json.loads(json.dumps(stored)), beats)
+    assert stored == whole
+    assert len(json.dumps(whole)) < 400
+
+
+def test_flapping_errors_are_one_incident(world: World) -> None:
+    for at in range(90):
+        world.beat(at * 10, status="error" if at >= 60 and at % 2 else "ok", message=f"step {at}")
+        world.look(at * 10 + 1)
+    assert world.kinds() == ["error"]
+    assert world.incidents()[-1].resolved_at is None
+
+
+TRACE = json.dumps(
+    {"traceback": "Traceback (most recent call last):\n  File \"a.py\", line 3\nKeyError: 'x'", "crash": True}
+)
+
+
+@pytest.mark.parametrize("message", ["CRASH: KeyError: 'x'", "fetch failed: KeyError"])
+def test_a_traceback_is_shown_as_text_without_secrets(world: World, message: str) -> None:
+    secret = TRACE.replace("line 3", "line 3, api_key=abcdef123456")
+    world.beat(0, status="error", message=f"{message} token=hunter2hunter2", custom_data=secret)
+    world.look(1)
+    evidence = world.incidents()[0].signals.get().evidence
+    assert "File \"a.py\", line 3, api_key=[hidden]\nKeyError: 'x'" in evidence["traceback"]
+    assert "hunter2" not in str(evidence) + world.incidents()[0].signals.get().reason
+
+
+def test_of_a_long_traceback_the_end_is_kept(world: World) -> None:
+    trace = json.dumps({"traceback": "Traceback\n" + "  File x\n" * 2_000 + "ValueError: the cause"})
+    world.beat(0, status="error", message="CRASH: ValueError", custom_data=trace)
+    world.look(1)
+    kept = world.incidents()[0].signals.get().evidence["traceback"]
+    assert kept.endswith("ValueError: the cause")
+    assert len(kept) <= 3_000
+
+
+@pytest.mark.parametrize("custom", ["", "[1]", "{}", '{"traceback": 5}', "no json"])
+def test_other_custom_data_is_no_traceback(world: World, custom: str) -> None:
+    world.beat(0, status="error", message="no", custom_data=custom)
+    world.look(1)
+    assert "traceback" not in world.incidents()[0].signals.get().evidence
