@@ -246,10 +246,22 @@ def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, store.
     sent = min(one.spent_at for one in received).astimezone(UTC).date()
     found = store.lock(wanted, now.date(), sent)
     unknown = [index for index in range(len(received)) if index not in found]
-    if not unknown:
-        return found, {}
-    refused = registration.register({index: (received[index].caller, received[index].beat) for index in unknown}, now)
-    return store.lock(wanted, now.date(), sent), refused
+    refused: dict[int, ApiError] = {}
+    if unknown:
+        new = {index: (received[index].caller, received[index].beat) for index in unknown}
+        refused = registration.register(new, now)
+        found = store.lock(wanted, now.date(), sent)
+    return _with_place(received, found, refused, now), refused
+
+
+def _with_place(
+    received: Sequence[Received], found: dict[int, store.Found], refused: dict[int, ApiError], now: datetime
+) -> dict[int, store.Found]:
+    """Those whose agents have a place in their team's plan; the others are refused."""
+    out = [index for index, one in found.items() if one.over_plan]
+    for index in out:
+        refused[index] = registration.turn_away(received[index].caller, received[index].beat.agent, now)
+    return {index: one for index, one in found.items() if index not in refused}
 
 
 class _Writing:

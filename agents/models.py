@@ -101,6 +101,7 @@ class Agent(models.Model):
     )
     rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
     paused_at = models.DateTimeField(null=True, editable=False)
+    over_plan_at = models.DateTimeField(null=True, editable=False, help_text="Since then the plan has no place for it.")
     resumed_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

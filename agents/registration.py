@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from django.conf import settings
+
 from agents.beat import Beat
 from agents.models import Agent, AgentMemory, AgentName, AgentState
+from billing import refusals
 from billing.limits import has_room, plan_of
 from teams.auth import Caller
 from teams.errors import ApiError
@@ -37,7 +40,9 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
     if AgentName.objects.filter(project_id=caller.project_id, name=beat.agent).exists():
         return None
     refusal = over_the_plan(caller.team_id)
-    if refusal is None:
+    if refusal is not None:
+        refusals.note(team_id=caller.team_id, project_id=caller.project_id, name=beat.agent, now=now)
+    else:
         project = Project(pk=caller.project_id)
         create_agent(project=project, name=beat.agent, agent_type=beat.agent_type or "", now=now)
     return refusal
@@ -48,8 +53,26 @@ def over_the_plan(team_id: int) -> ApiError | None:
     plan = plan_of(team_id)
     if has_room(plan.agents, Agent.objects.filter(project__team_id=team_id).count()):
         return None
-    message = f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan."
-    return ApiError(403, "agent_limit_reached", message)
+    message = f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan"
+    return ApiError(403, "agent_limit_reached", f"{message}: {usage_url()}")
+
+
+def turn_away(caller: Caller, name: str, now: datetime) -> ApiError:
+    """Note that an agent without a place reported, and say why it is not heard."""
+    refusals.note(team_id=caller.team_id, project_id=caller.project_id, name=name, now=now)
+    return without_place(caller.team_id)
+
+
+def without_place(team_id: int) -> ApiError:
+    """The refusal of an agent that was there before the plan became smaller."""
+    plan = plan_of(team_id)
+    message = f"The {plan.label} plan has {plan.agents} places for agents, which the oldest have"
+    return ApiError(403, "agent_limit_reached", f"{message}. Delete one of them, or change the plan: {usage_url()}")
+
+
+def usage_url() -> str:
+    """Where a person sees what the plan leaves room for."""
+    return f"{settings.BASE_URL}/admin/billing/subscription/"
 
 
 def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
-from agents import incidents, spending
+from agents import incidents, places, spending
 from agents.models import Agent, AgentName, AgentState
-from agents.registration import create_agent, over_the_plan
+from agents.registration import create_agent, over_the_plan, without_place
 from teams.errors import ApiError
 from teams.models import Project, Team
 from teams.services import audit
@@ -157,8 +157,14 @@ def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
 
 @transaction.atomic
 def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
-    """Judge the agent again, as if it had reported at `now`. Resuming one that is not paused changes nothing."""
+    """Judge the agent again, as if it had reported at `now`. Resuming one that is not paused changes nothing.
+
+    Raises ApiError 403 `agent_limit_reached` for one that the plan has no place for.
+    """
     _look_again(agent, now)
+    agent.refresh_from_db(fields=["over_plan_at"])
+    if agent.over_plan_at:
+        raise without_place(agent.project.team_id)
     if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(paused_at=None, resumed_at=now):
         agent.paused_at, agent.resumed_at = None, now
         _note(agent, "agent.resumed", actor)
@@ -168,11 +174,17 @@ def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
 @transaction.atomic
 def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     """Remove the agent with its names, history and incidents. Its next heartbeat would make a new one."""
+    team_id = agent.project.team_id
+    frees_a_place = places.are_short(team_id)
+    if frees_a_place:
+        places.hold(team_id)
     # First, for it locks the hot row: a heartbeat that came in meanwhile would be left over.
     incidents.leave(agent=agent, actor=actor, now=now)
     spending.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     agent.delete()
+    if frees_a_place:
+        places.settle(team_id, now)
 
 
 def _note(agent: Agent, action: str, actor: str, data: dict[str, Any] | None = None) -> None:

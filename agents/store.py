@@ -74,6 +74,7 @@ CONCLUDED: Final[dict[str, str]] = {
     "incident_kind": "text",
     "warnings": "jsonb",
     "hold": "boolean",
+    "waiting_until": "timestamptz",
     "lifted": "jsonb",
 }
 _SETTINGS: Final = (
@@ -84,6 +85,7 @@ _SETTINGS: Final = (
     "run_budget_usd",
     "daily_token_limit",
     "paused_at",
+    "over_plan_at",
 )
 _BEAT_TYPES: Final[dict[str, str]] = {
     "agent_id": "bigint",
@@ -126,6 +128,7 @@ class Found(NamedTuple):
     run_budget: int | None
     daily_tokens: int | None
     paused: bool
+    over_plan: bool
     stored_before: bool
     answer_before: Any
 
@@ -238,7 +241,8 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def _found(row: tuple[Any, ...]) -> Found:
-    interval, grace, progress_timeout, budget, run_budget, tokens, paused_at, stored_id, answer, *hot = row
+    interval, grace, progress_timeout, budget, run_budget, tokens, paused_at, over_plan_at, *rest = row
+    stored_id, answer, *hot = rest
     return Found(
         _hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval,
@@ -248,6 +252,7 @@ def _found(row: tuple[Any, ...]) -> Found:
         _micros(run_budget),
         tokens,
         paused_at is not None,
+        over_plan_at is not None,
         stored_id is not None,
         _from_json(answer),
     )

@@ -3,7 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
-from agents import commands, review, rollups
+from agents import commands, places, review, rollups
+from billing import refusals
 
 
 @shared_task(name="agents.sweep")
@@ -22,4 +23,6 @@ def rollup() -> None:
 def retention() -> None:
     now = timezone.now()
     commands.forget_runners(now)
+    places.settle_all(now)
+    refusals.forget(now)
     rollups.forget_old(now)

@@ -4,7 +4,7 @@ from django.db import models
 from django.utils import timezone
 
 from billing import plans
-from teams.models import Team
+from teams.models import Project, Team
 
 
 class Subscription(models.Model):
@@ -19,3 +19,21 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return plans.BY_KEY[self.plan].label
+
+
+class Refusal(models.Model):
+    """A name that was refused because the plan had no place for it; see `refusals.py`."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="refusals")
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=200)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    times = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["-last_at"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="refusal_once_a_name")]
+
+    def __str__(self) -> str:
+        return self.name

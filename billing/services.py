@@ -1,6 +1,9 @@
 """The writes: which plan a team is on."""
 
+from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from billing import plans
 from billing.models import Subscription
@@ -10,10 +13,15 @@ from teams.models import Team
 
 @transaction.atomic
 def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
-    """Put a team on a plan (a key of `plans.BY_KEY`, else KeyError). Limits hold from then on; nothing is removed."""
+    """Put a team on a plan (a key of `plans.BY_KEY`, else KeyError). Limits hold from then on; nothing is removed.
+
+    Agents that the plan has no place for are paused, see `settings.PLAN_SINKS`.
+    """
     label = plans.BY_KEY[plan].label
     before = Subscription.objects.filter(team=team).values_list("plan", flat=True).first()
     subscription, _ = Subscription.objects.update_or_create(team=team, defaults={"plan": plan})
+    for sink in settings.PLAN_SINKS:
+        import_string(sink)(team.pk, timezone.now())
     if before != plan:
         services.audit(team=team, actor=actor, action="plan.changed", target=label, data={"from": before, "to": plan})
     return subscription

@@ -354,6 +354,10 @@ CELERY_BEAT_SCHEDULE = {
 # What must be written in the same transaction as an incident's event; the name points the other way than imports do.
 INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 
+# What follows from another plan, in the same transaction.
+PLAN_SINKS = ["agents.places.settle"]
+PAYMENT_GATEWAY = "billing.gateway.ByOperator"
+
 # Product
 PLAN_GATE = "billing.limits.require_room"
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
