@@ -259,6 +259,7 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
         run_budget=limits.run,
         token_limit=limits.tokens,
         month=case.month,
+        is_held=case.state.hold and not any(one.kind == "stalled" for one in case.standing),
     )
 
 
@@ -411,12 +412,21 @@ def _row(case: Case, now: datetime) -> dict[str, Any]:
         "incident_kind": incident.kind if incident else "",
         "warnings": _warnings(case.standing) or None,
         "hold": _on_hold(case.standing),
+        "waiting_until": _waited_until(case, now),
         "lifted": _lifted(case),
     }
 
 
 def _on_hold(standing: Sequence[Signal]) -> bool:
     return any(signal.kind == "cost" and signal.severity == CRITICAL for signal in standing)
+
+
+def _waited_until(case: Case, now: datetime) -> datetime | None:
+    """What was held until now has its time to go on, as after a wait."""
+    until = case.state.waiting_until
+    if not case.state.hold or _on_hold(case.standing):
+        return until
+    return max(until, now) if until else now
 
 
 def _lifted(case: Case) -> dict[str, Any] | None:

@@ -163,6 +163,8 @@ class Facts:
     run_budget: int | None = None
     token_limit: int | None = None
     month: Month | None = None
+    # It was told to stop and ask before anything else was wrong.
+    is_held: bool = False
 
     @property
     def is_stopped(self) -> bool:

@@ -49,7 +49,7 @@ def check(facts: Facts) -> Finding | None:
     last = facts.seen.last_progress_at
     if facts.progress is None or last is None or facts.now < facts.progress.deadline:
         return None
-    if facts.is_silent or facts.is_waiting or facts.seen.crashed:
+    if facts.is_silent or facts.is_waiting or facts.is_held or facts.seen.crashed:
         return None
     reason = f"No progress for {spoken(since(last, facts.now))}{_usually(facts)}{_doing(facts)}{outside.said(facts)}"
     evidence = {

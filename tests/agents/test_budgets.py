@@ -58,6 +58,34 @@ def test_hold_lasts_until_midnight_of_the_project(world: World) -> None:
     assert world.beat(12 * HOUR + 2, cost_usd=0.5).hold is False
 
 
+def stopping(world: World, start: int, end: int) -> None:
+    """It obeys: every minute it says that it is there, and works no more."""
+    for second in range(start, end, 60):
+        world.beat(second, interval=60, progress_timeout=300)
+        world.look(second + 1)
+
+
+def test_an_agent_that_stopped_as_it_was_told_is_not_stuck(world: World) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=2, interval=60, progress_timeout=300)
+    world.look(1)
+    stopping(world, 60, HOUR)
+    assert (world.kinds(), held(world)) == (["cost"], [True])
+    incidents.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=HOUR))
+    stopping(world, HOUR + 1, HOUR + 240)
+    assert world.kinds() == []
+    stopping(world, HOUR + 240, HOUR + 600)
+    assert world.kinds() == ["stalled"]
+
+
+def test_an_agent_that_was_stuck_before_it_was_held_still_is(world: World) -> None:
+    world.beat(0, cost_usd=0.5, interval=60, progress_timeout=300)
+    stopping(world, 60, 600)
+    assert world.kinds() == ["stalled"]
+    set_for_agent(world, 600, daily_budget_usd=Decimal("0.5"))
+    stopping(world, 601, 900)
+    assert (world.kinds(), held(world)) == (["cost", "stalled"], [True])
+
+
 def test_a_raised_budget_lifts_the_hold_and_exceeded_again_it_is_told_again(world: World) -> None:
     world.beat(0)
     set_for_agent(world, daily_budget_usd=Decimal(1))
