@@ -1,17 +1,44 @@
 """The plan: what each team has of it. The operator moves teams between plans."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.utils import timezone
 
-from billing import limits
+from billing import limits, plans
+from billing.gateway import gateway
 from billing.models import Subscription
 from billing.services import set_plan
 from teams.admin.projects import actor
 from teams.models import Team
 from teams.scoping import TeamAdmin, allowed_operator, teams_of
+
+TEAMS_MOST = 50
+REFUSED_SHOWN = 20
+
+
+def _shown(team: Team, now: datetime) -> dict[str, Any]:
+    """All that the page says of one team."""
+    usage, days = limits.usage_of(team.pk), limits.history(team.pk, now)
+    larger = plans.ALL[plans.ALL.index(usage.plan) + 1 :]
+    return {
+        "team": team,
+        "usage": usage,
+        "meters": [_meter(*row) for row in usage.rows()],
+        "days": days,
+        "most": max(day.heartbeats for day in days),
+        "without_place": limits.without_place(team.pk),
+        "refused": team.refusals.select_related("project")[:REFUSED_SHOWN],
+        "offer": gateway().offer(team, larger[0]) if larger else None,
+    }
+
+
+def _meter(what: str, used: int, limit: int | None) -> dict[str, Any]:
+    full = limit is not None and used >= limit
+    return {"what": what, "used": used, "limit": limit, "full": full, "share": min(100, 100 * used // (limit or 1))}
 
 
 @admin.register(Subscription)
@@ -36,12 +63,12 @@ class PlanPage(TeamAdmin):
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> TemplateResponse:
         """Not a list of rows: a team without one is on the default plan, and what people look for is what is left."""
-        plans = [(team, limits.usage_of(team.pk)) for team in teams_of(request.user).order_by("name")[:100]]
+        teams = teams_of(request.user).order_by("name")[:TEAMS_MOST]
         context = {
             **self.admin_site.each_context(request),
             "title": "Plan and usage",
             "opts": self.opts,
-            "plans": plans,
+            "plans": [_shown(team, timezone.now()) for team in teams],
             "may_change": allowed_operator(request),
         }
         return TemplateResponse(request, "billing/plan.html", context)

@@ -23,6 +23,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     agents = ShareSerializer()
     members = ShareSerializer()
     projects = ShareSerializer()
+    channels = ShareSerializer()
     requests_per_minute = serializers.IntegerField()
     history_days = serializers.IntegerField()
 
@@ -34,6 +35,7 @@ USAGE = OpenApiExample(
         "agents": {"used": 2, "limit": 3},
         "members": {"used": 1, "limit": 3},
         "projects": {"used": 1, "limit": 3},
+        "channels": {"used": 1, "limit": 3},
         "requests_per_minute": 200,
         "history_days": 7,
     },

@@ -1,10 +1,10 @@
 """What a team's plan leaves room for. Asked by every app; the numbers are in `plans.py`."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Sum
 from django.utils import timezone
 
 from billing import plans
@@ -37,6 +37,7 @@ class Usage:
     agents: int
     members: int
     projects: int
+    channels: int
 
     def rows(self) -> list[tuple[str, int, int | None]]:
         """What, how many, and how many at most (None: without limit)."""
@@ -44,6 +45,7 @@ class Usage:
             ("agents", self.agents, self.plan.agents),
             ("members", self.members, self.plan.members),
             ("projects", self.projects, self.plan.projects),
+            ("channels", self.channels, self.plan.channels),
         ]
 
 
@@ -52,7 +54,37 @@ def usage_of(team_id: int) -> Usage:
     agents = Team.objects.filter(pk=team_id).aggregate(n=Count("projects__agents"))["n"]
     members = Membership.objects.filter(team_id=team_id).count()
     projects = Project.objects.filter(team_id=team_id).count()
-    return Usage(plan=plan_of(team_id), agents=agents, members=members, projects=projects)
+    channels = Team.objects.filter(pk=team_id).aggregate(n=Count("projects__channels"))["n"]
+    return Usage(plan_of(team_id), agents, members, projects, channels)
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfUse:
+    """What a team's agents sent on one day (UTC)."""
+
+    day: date
+    agents: int
+    heartbeats: int
+
+
+def history(team_id: int, now: datetime, days: int = 30) -> list[DayOfUse]:
+    """The last days, oldest first, those without a heartbeat, too. From daily sums."""
+    first = (now - timedelta(days=days - 1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    spans = Team.objects.filter(
+        pk=team_id, projects__agents__rollups__span="day", projects__agents__rollups__start__gte=first
+    )
+    sums = spans.values_list("projects__agents__rollups__start").annotate(
+        Count("projects__agents", distinct=True), Sum("projects__agents__rollups__beats")
+    )
+    found = {start.astimezone(UTC).date(): (agents, beats) for start, agents, beats in sums}
+    dates = [first.date() + timedelta(days=number) for number in range(days)]
+    return [DayOfUse(one, *found.get(one, (0, 0))) for one in dates]
+
+
+def without_place(team_id: int) -> list[str]:
+    """Agents that the plan has no place for since it became smaller: by name."""
+    agents = Team.objects.filter(pk=team_id, projects__agents__over_plan_at__isnull=False)
+    return list(agents.order_by("projects__agents__name").values_list("projects__agents__name", flat=True))
 
 
 def require_room(*, team_id: int, what: str, now: datetime | None = None) -> None:

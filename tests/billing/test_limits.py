@@ -60,6 +60,7 @@ def test_usage_over_the_api(project: Project, full_key: str, stranger: User) -> 
         "agents": {"used": 0, "limit": 3},
         "members": {"used": 1, "limit": 3},
         "projects": {"used": 1, "limit": 3},
+        "channels": {"used": 0, "limit": 3},
         "requests_per_minute": 200,
         "history_days": 7,
     }

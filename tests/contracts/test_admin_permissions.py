@@ -426,6 +426,7 @@ def test_models_that_hold_a_teams_data_are_not_left_out_by_accident() -> None:
         "AgentMemory",
         "Heartbeat",
         "MonthSpend",
+        "Refusal",
         "Rollup",
         "Pulse",
         "Outage",
