@@ -11,6 +11,7 @@ from django.conf import settings
 
 from agents import clocks, restart, watch
 from agents.models import Agent, AgentState, Command, Incident, Signal
+from agents.rules import together
 from agents.rules.base import Finding
 
 # After an outage of ours nothing is restarted before agents had their time to report.
@@ -49,10 +50,33 @@ def case(
         unsafe=agent.unsafe_to_repeat,
         held=state.held,
         together=incident is not None and incident.together,
+        source_quiet=origin == restart.WATCHDOG and _is_source_quiet(agent, state, kinds, now),
         waiting_until=state.waiting_until,
         blind_until=_blind_until(now) if automatic else None,
         patience=patience(agent, state, kinds) if origin == restart.WATCHDOG else 0.0,
     )
+
+
+def _is_source_quiet(agent: Agent, state: AgentState, kinds: Iterable[str], now: datetime) -> bool:
+    """Of one that is silent, and that no runner sees down: whether the others of its host are to be asked first."""
+    if "missed_heartbeat" not in kinds or state.runner_down or not state.source:
+        return False
+    others = AgentState.objects.filter(agent__project=agent.project_id, source=state.source, crashed=False)
+    others = others.exclude(agent=agent).exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
+    expected = others.filter(agent__paused_at__isnull=True, last_beat_at__isnull=False)
+    outages = watch.outages(now)
+    rest = [_late(one, one.agent, outages, now) for one in expected.select_related("agent__project")]
+    return bool(rest) and together.is_source_quiet(_late(state, agent, outages, now), rest)
+
+
+def _late(state: AgentState, agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> together.Peer:
+    """It as a peer whose `due_at` is set when it is late, which is before it is silent."""
+    given = agent.clock_settings
+    clock = clocks.alive(given, state, outages)
+    assert clock is not None  # noqa: S101 - it has reported
+    assert state.last_beat_at is not None  # noqa: S101 - the same
+    due = clock.due_at if now >= clock.due_at else None
+    return together.Peer(state.agent_id, state.source, state.last_beat_at, clocks.interval(given, state), due)
 
 
 def patience(agent: Agent, state: AgentState, kinds: Iterable[str]) -> float:

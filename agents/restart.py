@@ -32,6 +32,7 @@ class Case:
 
     `attempts`: when restarts were handed to a runner in the last day. `kinds`: what is wrong with the agent now.
     `unsafe`: its work must not be done twice. `held`: a person stopped it. `together`: it fell silent with others.
+    `source_quiet`: it is silent, and others of its host or runner have been late since the same time.
     `blind_until`: until then too little is known after an outage of our own. `patience`: how long a process that was
     just started may take to prove itself.
     """
@@ -45,6 +46,7 @@ class Case:
     unsafe: bool = False
     held: bool = False
     together: bool = False
+    source_quiet: bool = False
     waiting_until: datetime | None = None
     blind_until: datetime | None = None
     patience: float = 0.0
@@ -141,6 +143,8 @@ def _refused(case: Case) -> Verdict | None:
         return _no("needs_a_person", "It loops or is over its budget, and a restart would buy the same again.")
     if case.together:
         return _no("together", "Many agents fell silent at once: their host or the network is to be looked at.")
+    if case.origin == WATCHDOG and case.source_quiet:
+        return _no("source_quiet", "Others on its host are late, too: it is the host or the network, not the agent.")
     if case.origin == WATCHDOG and case.policy != "auto":
         return _no("restart_manual", "Only a person or its runner restarts this agent: its restart_policy is manual.")
     return None

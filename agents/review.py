@@ -23,7 +23,7 @@ from django.db.models import F
 
 from agents import attempts, budgets, clocks, commands, incidents, restart, rules, spending, store, watch
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Signal, Status
-from agents.rules import cost, outside, rhythm, together
+from agents.rules import cost, crash, outside, rhythm, together
 from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Learned, Restarts
 from teams.errors import ApiError
 from teams.models import Project
@@ -259,6 +259,7 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
         run_budget=limits.run,
         token_limit=limits.tokens,
         month=case.month,
+        tells_crashes=rules.in_force(crash, agent.project.rules, agent.rules).on,
         is_held=case.state.hold and not any(one.kind == "stalled" for one in case.standing),
     )
 

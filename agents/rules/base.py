@@ -165,6 +165,8 @@ class Facts:
     month: Month | None = None
     # It was told to stop and ask before anything else was wrong.
     is_held: bool = False
+    # The rule for crashes is on.
+    tells_crashes: bool = True
 
     @property
     def is_stopped(self) -> bool:
@@ -173,6 +175,10 @@ class Facts:
     @property
     def is_silent(self) -> bool:
         return self.alive is not None and self.now >= self.alive.deadline
+
+    @property
+    def is_crash_told(self) -> bool:
+        return self.seen.crashed and self.tells_crashes
 
     @property
     def is_waiting(self) -> bool:

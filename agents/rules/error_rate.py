@@ -14,7 +14,7 @@ from datetime import datetime
 from math import sqrt
 from typing import Any, Final
 
-from agents.fold import BLIND, DYING, EXPECTED
+from agents.fold import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
 from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
 
 KIND = "error_rate"
@@ -45,9 +45,8 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
     """Keep the last heartbeats, one letter each, and counts of those before. Goodbyes and runners' are not counted."""
     state = dict(memory)
     for beat in beats:
-        if beat.status == "shutdown" or beat.note in NOT_ITS_OWN or beat.evidence:
-            continue
-        _count(state, beat)
+        if beat.status != "shutdown" and not _is_runners(beat):
+            _count(state, beat)
     return state
 
 
@@ -61,6 +60,12 @@ def check(facts: Facts) -> Finding | None:
     since = facts.memory.get("since") or facts.memory["first"]
     evidence = {"errors": count, "heartbeats": len(recent), "last_error": facts.memory["last"]}
     return Finding("error", WARNING, reason, datetime.fromisoformat(since), evidence)
+
+
+def _is_runners(beat: BeatSeen) -> bool:
+    """Whether a runner says it: what stands still says so every ten seconds, and nothing else of the agent counts."""
+    says_down = beat.message.startswith(RUNNER_SAYS_DOWN) or " is not responding" in beat.message
+    return beat.note in NOT_ITS_OWN or bool(beat.evidence) or (beat.status == "error" and says_down)
 
 
 def _count(state: dict[str, Any], beat: BeatSeen) -> None:

@@ -15,9 +15,12 @@ THRESHOLDS: Thresholds = (
 
 
 def check(facts: Facts) -> Finding | None:
-    """Critical once the deadline has passed, dated to when the beat was due. A crash explains its own silence."""
+    """Critical once the deadline has passed, dated to when the beat was due.
+
+    A crash explains its own silence, where it is told.
+    """
     last = facts.seen.last_beat_at
-    if not facts.is_silent or facts.seen.crashed or facts.alive is None or last is None:
+    if not facts.is_silent or facts.is_crash_told or facts.alive is None or last is None:
         return None
     reason = f"No heartbeat for {spoken(since(last, facts.now))}; expected every {spoken(facts.interval)}"
     reason += outside.said(facts)

@@ -46,6 +46,17 @@ def groups(peers: Iterable[Peer]) -> list[Group]:
     return [Group("", ids)] if len(silent_sources) > 1 else found
 
 
+def is_source_quiet(peer: Peer, others: Iterable[Peer]) -> bool:
+    """Whether a silent agent's source is suspected rather than itself: another one of it is late, since the same time.
+
+    Of `others` of its source `due_at` is set when they are late. One that went on clears the source.
+    """
+    others, due = list(others), peer.due_at
+    if due is None or any(one.last_beat_at > due for one in others):
+        return False
+    return any(_silent([peer, one], SOURCE_LEAST) for one in others)
+
+
 def _all_silent(peers: Sequence[Peer]) -> tuple[int, ...]:
     """The silent ones of a source, unless one beside them goes on: then the source is well and they are not."""
     silent = _silent(peers, SOURCE_LEAST)

@@ -128,6 +128,12 @@ def test_what_speaks_against_it(origin: str, facts: dict[str, Any], said: str) -
     assert code(PERSON, **facts) == ""
 
 
+def test_a_quiet_host_is_asked_first_unless_its_runner_asks_itself() -> None:
+    assert code(WATCHDOG, source_quiet=True) == "source_quiet"
+    assert code(RUNNER, source_quiet=True) == ""
+    assert code(PERSON, source_quiet=True) == ""
+
+
 def test_our_own_outage_blinds_us_and_not_the_runner() -> None:
     assert code(WATCHDOG, blind_until=after(1)) == "outage"
     assert code(RUNNER, blind_until=after(1)) == ""

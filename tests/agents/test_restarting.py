@@ -421,6 +421,34 @@ def test_what_speaks_against_it_keeps_it_from_being_restarted(armed: Unit, what:
     assert not Command.objects.exists()
 
 
+def test_while_others_of_its_host_are_late_it_is_not_restarted(armed: Unit) -> None:
+    world = armed.world
+    world.beat(8, agent="second", source=HERE, interval=30)
+    armed.poll(59)
+    world.look(61)
+    assert (world.kinds(), world.kinds("second")) == (["missed_heartbeat"], [])
+    assert not Command.objects.exists()
+    [note] = IncidentEvent.objects.filter(kind="note")
+    assert note.text == "Not restarted: Others on its host are late, too: it is the host or the network, not the agent."
+
+
+def test_when_another_of_its_host_goes_on_it_is_restarted(armed: Unit) -> None:
+    world = armed.world
+    world.beat(8, agent="second", source=HERE, interval=30)
+    world.look(61)
+    world.beat(63, agent="second", source=HERE, interval=30)
+    armed.poll(119)
+    world.look(122)
+    assert Command.objects.get().agent == world.agent()
+
+
+def test_another_host_that_is_late_does_not_keep_it(armed: Unit) -> None:
+    armed.world.beat(8, agent="second", source="1/10.0.0.7", interval=30)
+    armed.poll(59)
+    armed.world.look(61)
+    assert Command.objects.exists()
+
+
 def test_after_our_own_outage_nothing_is_restarted_before_agents_could_report(armed: Unit) -> None:
     world = armed.world
     world.look(1)

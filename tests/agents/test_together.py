@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.rules.together import Group, Peer, groups
+from agents.rules.together import Group, Peer, groups, is_source_quiet
 from tests.agents.test_clocks import at
 
 
@@ -36,3 +36,19 @@ def alive(agent_id: int, source: str, last: float) -> Peer:
 )
 def test_groups(peers: list[Peer], found: list[Group]) -> None:
     assert groups(peers) == found
+
+
+@pytest.mark.parametrize(
+    ("others", "quiet"),
+    [
+        ([], False),
+        ([silent(2, "a")], True),
+        ([silent(2, "a", 6)], True),  # late, though not yet silent
+        ([silent(2, "a", -900)], False),  # gone long before
+        ([alive(2, "a", 4)], False),  # not due yet: nothing is known
+        ([silent(2, "a"), alive(3, "a", 19)], False),  # the host is well
+    ],
+)
+def test_whether_a_silent_agents_host_is_suspected(others: list[Peer], quiet: bool) -> None:
+    assert is_source_quiet(silent(1, "a"), others) is quiet
+    assert not is_source_quiet(alive(1, "a", 0), others)
