@@ -73,7 +73,7 @@ class CommandsView(ProjectView):
         summary="May this runner restart what it sees down, now?",
         description=(
             "201: the command is this runner's already; it reports the result as usual. 409: not now; `code` says why "
-            "(`restart_off`, `held`, `paused`, `waiting`, `together`, `source_quiet`, `needs_a_person`, `restart_delay`, `gave_up`, "
+            "(`restart_off`, `held`, `paused`, `waiting`, `together`, `needs_a_person`, `restart_delay`, `gave_up`, "
             "`command_live`), and `Retry-After` when, where it is only a matter of time."
         ),
         tags=["commands"],
