@@ -293,6 +293,24 @@ def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
 
 
 @transaction.atomic
+def note(*, incident: Incident, actor: str, text: str, now: datetime) -> None:
+    """A person's line on the timeline, for the others and for the next time. Raises ApiError 422 when it is empty."""
+    if not text:
+        raise ApiError(422, "invalid", "Write something first.")
+    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, actor=actor, now=now)
+    audit(team=incident.project.team, actor=actor, action="incident.note", target=str(incident))
+
+
+@transaction.atomic
+def mute(*, incident: Incident, actor: str, now: datetime) -> None:
+    """Tell nobody anything more of it, not even its end. A second time, or after it is over, changes nothing."""
+    if not Incident.objects.open().filter(pk=incident.pk, muted_at=None).update(muted_at=now):
+        return
+    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=f"Muted by {actor}", actor=actor, now=now)
+    audit(team=incident.project.team, actor=actor, action="incident.mute", target=str(incident))
+
+
+@transaction.atomic
 def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
     """End it by hand: its signals are cleared and what they stood on is not held against the agents again.
 

@@ -370,6 +370,7 @@ class Incident(models.Model):
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=255, default="", blank=True)
     resolved_at = models.DateTimeField(null=True)
+    muted_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
     reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
     # The agent's spend ever when it began, and what was spent during it: see `AgentState`.

@@ -30,7 +30,7 @@ def new_message_id() -> str:
 
 def enqueue(event: IncidentEvent) -> None:
     """Write the deliveries of an event, inside the transaction that wrote the event; workers are woken on commit."""
-    if event.kind not in routing.TOLD:
+    if event.kind not in routing.TOLD or event.incident.muted_at:
         return
     unaware = _withdraw_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
     due_at = routing.not_before(event.kind, event.incident.reopened, event.at)

@@ -35,6 +35,8 @@ class Button:
     explains: Callable[[Any], str] | None = None
     hidden: Callable[[Any], bool] = lambda _row: False
     tone: str = "plain"
+    # It stands in a form of its own, elsewhere on the page.
+    apart: bool = False
 
     @property
     def asks(self) -> bool:
@@ -54,7 +56,7 @@ class WithButtons(LivePage):
     def buttons_for(self, request: HttpRequest, row: Any) -> list[Button]:
         if not self.has_operate_permission(request, row):
             return []
-        return [button for button in self.buttons if not button.hidden(row)]
+        return [button for button in self.buttons if not (button.apart or button.hidden(row))]
 
     def press_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))

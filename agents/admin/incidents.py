@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from agents import incidents
+from agents import incidents, neighbours
 from agents.admin import agents
 from agents.admin.buttons import Button, WithButtons
 from agents.models import Incident
@@ -27,6 +27,16 @@ def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
 def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
     incidents.resolve(incident=incident, actor=by, now=now)
     return "Resolved. If the same goes wrong again, that is a new incident."
+
+
+def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    incidents.mute(incident=incident, actor=by, now=now)
+    return "Muted: nobody is told more of this incident, not even its end."
+
+
+def note(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    incidents.note(incident=incident, actor=by, text=reason, now=now)
+    return "Noted on the timeline."
 
 
 def over(incident: Incident) -> bool:
@@ -82,6 +92,8 @@ class IncidentPage(WithButtons):
             "pause", "Pause", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
             hidden=lambda i: over(i) or i.agent.paused_at is not None,
         ),
+        Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: over(i) or i.muted_at is not None),
+        Button("note", "Note", "edit_note", note, apart=True),
     )  # fmt: skip
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -105,6 +117,9 @@ class IncidentPage(WithButtons):
             "title": f"Incident {incident.pk}",
             "media": self.media,
             "may_delete": self.has_delete_permission(request, incident),
+            "may_note": self.has_operate_permission(request, incident),
+            "neighbours": neighbours.at_the_same_time(incident),
+            "earlier": neighbours.earlier(incident),
         }
         return TemplateResponse(request, "agents/incident.html", context)
 

@@ -187,3 +187,25 @@ def test_who_signs_out_elsewhere_comes_to_the_sign_in_page(open_tab: Open, owner
     page = open_tab(owner).go("/admin/")
     page.context.clear_cookies()
     page.wait_for_url("**/accounts/login/**", timeout=5000)
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_an_incident_shows_what_else_happened(
+    open_tab: Open, owner: User, project: Project, width: int, scheme: str
+) -> None:
+    incident = make_fleet(project)
+    earlier = Incident.objects.create(
+        project=project, agent=incident.agent, kind="stalled", severity="critical", reason="No progress for 20 minutes",
+        started_at=incident.started_at - timedelta(days=3), opened_at=incident.opened_at - timedelta(days=3),
+        resolved_at=incident.opened_at - timedelta(days=3), resolved_by="watchdog", restarts=1, cost=1_200_000,
+    )  # fmt: skip
+    IncidentEvent.objects.create(incident=earlier, kind="note", text="the proxy was full", actor="owner@example.com")
+    tab = open_tab(owner, width, scheme)
+    page = tab.go(f"/admin/agents/incident/{incident.pk}/change/")
+    page.get_by_label("Note").fill("restarting the proxy")
+    page.get_by_role("button", name="Add the note").click()
+    tab.sees("Noted on the timeline.")
+    tab.sees("crawler: Spent $9.10 of $10.00 today")
+    tab.sees("“the proxy was full”")
+    tab.picture(f"incident-around-{width}-{scheme}")
+    assert tab.barriers() == []

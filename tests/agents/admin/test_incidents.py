@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_acknowledge_then_resolve(incident: Incident, member: User, client_of: B
     assert "press/acknowledge/" not in body
     body = press(client_of(member), incident, "resolve")
     assert f"by {member.email}" in body
-    assert "w-button" not in body
+    assert 'class="w-buttons"' not in body
     incident.refresh_from_db()
     assert (incident.acknowledged_by, incident.resolved_by) == (member.email, member.email)
 
@@ -118,7 +119,7 @@ def test_a_viewer_sees_it_all_and_presses_nothing(incident: Incident, viewer: Us
     browser = client_of(viewer)
     body = browser.get(page_of(incident)).content.decode()
     assert "No progress for 47 minutes" in body
-    assert "w-button" not in body
+    assert 'class="w-buttons"' not in body
     for name in ("acknowledge", "resolve", "restart", "stop", "pause"):
         assert browser.post(f"{LIST}{incident.pk}/press/{name}/").status_code == 403
     incident.refresh_from_db()
@@ -143,3 +144,72 @@ def test_the_live_part_is_a_fragment(incident: Incident, viewer: User, client_of
     body = client_of(viewer).get(f"{LIST}{incident.pk}/live/now/").content.decode()
     assert "No progress for 47 minutes" in body
     assert "<html" not in body
+
+
+# What else happened
+
+
+def begun(incident: Incident, minutes: float, **more: Any) -> Incident:
+    """Set when it began: so many minutes before the first one's page is looked at."""
+    at = timezone.now() - timedelta(minutes=minutes)
+    Incident.objects.filter(pk=incident.pk).update(started_at=at, opened_at=at, **more)
+    incident.refresh_from_db()
+    return incident
+
+
+def test_neighbours_that_failed_at_the_same_time_are_named(
+    incident: Incident, project: Project, viewer: User, client_of: Browse
+) -> None:
+    begun(make_incident(make_agent(project, "near"), reason="fell silent"), 47 + 14)
+    begun(make_incident(make_agent(project, "far"), reason="hours before"), 300)
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "near: fell silent" in body
+    assert "hours before" not in body
+
+
+def test_another_teams_incidents_are_no_neighbours(
+    incident: Incident, stranger: User, viewer: User, client_of: Browse
+) -> None:
+    theirs = Project.objects.get(name="Theirs")
+    begun(make_incident(make_agent(theirs, "foreign"), reason="not ours"), 47)
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "Nothing else of the team began" in body
+    assert "not ours" not in body
+
+
+def test_earlier_ones_like_it_show_how_they_ended_and_what_was_noted(
+    incident: Incident, bot: Agent, member: User, client_of: Browse
+) -> None:
+    begun(incident, 60 * 24)
+    browser = client_of(member)
+    browser.post(f"{LIST}{incident.pk}/press/note/", {"reason": "the proxy was full"})
+    incidents.resolve(incident=incident, actor=member.email, now=timezone.now())
+    again = make_incident(bot, reason="stuck again")
+    body = browser.get(page_of(again)).content.decode()
+    assert "“the proxy was full” member@example.com" in body
+    assert f"resolved by {member.email}" in body
+
+
+@pytest.mark.parametrize(("who", "status"), [("member", 302), ("viewer", 403), ("stranger", 404)])
+def test_members_note_and_others_do_not(
+    who: str, status: int, incident: Incident, client_of: Browse, request: pytest.FixtureRequest
+) -> None:
+    browser = client_of(request.getfixturevalue(who))
+    answer = browser.post(f"{LIST}{incident.pk}/press/note/", {"reason": "looking"})
+    assert answer.status_code == status
+    noted = IncidentEvent.objects.filter(kind="note", text="looking").count()
+    assert noted == (1 if status == 302 else 0)
+
+
+def test_an_empty_note_is_none(incident: Incident, member: User, client_of: Browse) -> None:
+    assert "Write something first." in press(client_of(member), incident, "note")
+    assert not IncidentEvent.objects.filter(kind="note").exists()
+
+
+def test_nobody_is_told_more_of_a_muted_incident(incident: Incident, member: User, client_of: Browse) -> None:
+    channel = Channel.objects.create(project=incident.project, kind="email", name="On call")
+    assert "Muted: nobody is told more" in press(client_of(member), incident, "mute")
+    incident.refresh_from_db()
+    incidents.resolve(incident=incident, actor=member.email, now=timezone.now())
+    assert not Delivery.objects.filter(channel=channel).exists()
+    assert IncidentEvent.objects.filter(text=f"Muted by {member.email}").count() == 1
