@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from agents.budgets import Month
 from agents.clocks import Clock
+from agents.fold import BLIND, DYING, EXPECTED
 
 WARNING = "warning"
 CRITICAL = "critical"
@@ -100,6 +101,11 @@ class BeatSeen:
     prompts: Sequence[str] = ()
     spent_at: datetime | None = None
     doing: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_over(beats: Sequence[BeatSeen]) -> bool:
+    """Whether one of them is a good word, so that nothing stands of an error before and it need not be remembered."""
+    return any(beat.status in ("ok", "warning") and beat.note not in (EXPECTED, DYING, BLIND) for beat in beats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agents.redact import redacted, traceback_of
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Thresholds
+from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Thresholds, is_over
 
 KIND = "crash"
 LABEL = "Crash"
@@ -16,10 +16,10 @@ TRACEBACK_KEPT = 3_000
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the last crash: the end of its traceback, where the cause stands, and its time."""
+    """Keep the last crash: the end of its traceback, where the cause stands, and its time; until it is over."""
     crashes = [beat for beat in beats if _is_crash(beat)]
     if not crashes:
-        return dict(memory)
+        return {} if is_over(beats) else dict(memory)
     message = redacted(crashes[-1].message.removeprefix("CRASH:").strip())
     at = crashes[-1].received_at.isoformat()
     return {"message": message, "traceback": traceback_of(crashes[-1].custom, TRACEBACK_KEPT), "at": at}

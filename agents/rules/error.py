@@ -9,7 +9,7 @@ from typing import Any
 from agents.fold import EXPECTED
 from agents.redact import redacted, traceback_of
 from agents.rules import outside
-from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding, Thresholds
+from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding, Thresholds, is_over
 
 KIND = "error"
 LABEL = "Error"
@@ -21,7 +21,7 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
     """Keep the last error's words, traceback and time: what stands is looked at again long after its beat was read."""
     errors = [beat for beat in beats if _is_told(beat)]
     if not errors:
-        return dict(memory)
+        return {} if is_over(beats) else dict(memory)
     message = redacted(errors[-1].message) or "The agent reported an error"
     custom = errors[-1].custom
     trace = traceback_of(custom, TRACEBACK_KEPT) if "traceback" in custom.lower() else ""

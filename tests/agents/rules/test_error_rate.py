@@ -136,3 +136,15 @@ def test_other_custom_data_is_no_traceback(world: World, custom: str) -> None:
     world.beat(0, status="error", message="no", custom_data=custom)
     world.look(1)
     assert "traceback" not in world.incidents()[0].signals.get().evidence
+
+
+@pytest.mark.parametrize("message", ["CRASH: KeyError", "no page"])
+def test_what_is_over_is_not_remembered(world: World, message: str) -> None:
+    world.beat(0, status="error", message=message, custom_data=TRACE)
+    world.look(1)
+    assert len(json.dumps(world.agent().memory.rules)) > 200
+    world.beat(10)
+    world.look(11)
+    kept = world.agent().memory.rules
+    assert (kept["crash"], kept["error"]) == ({}, {})
+    assert world.kinds() == []
