@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0007_unsafe_to_repeat'),
+        ("agents", "0007_unsafe_to_repeat"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='agent',
-            name='over_plan_at',
-            field=models.DateTimeField(editable=False, help_text='Since then the plan has no place for it.', null=True),
+            model_name="agent",
+            name="over_plan_at",
+            field=models.DateTimeField(editable=False, help_text="Since then the plan has no place for it.", null=True),
         ),
     ]

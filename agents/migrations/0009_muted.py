@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0008_over_plan'),
+        ("agents", "0008_over_plan"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='incident',
-            name='muted_at',
+            model_name="incident",
+            name="muted_at",
             field=models.DateTimeField(null=True),
         ),
     ]

@@ -62,5 +62,6 @@ def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Projec
 @pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/"])
 def test_the_front_door_keeps_nobody_out(tab: Tab, project: Project, path: str) -> None:
     page = tab.go(path)
+    tab.picture(f"door{path.replace('/', '-')}{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
