@@ -469,7 +469,11 @@ TITLES = ("false/1000 days", "first rest %", "found %", "untold %", "by median %
 
 
 def show(seed: int, found: dict[str, list[Month]]) -> bool:
-    print(f"\n{f'seed {seed}':15}" + "".join(f"{title:>{len(title) + 2}}" for title in TITLES) + f"{'agent-days':>12}")
+    print(
+        f"\n{f'seed {seed}':15}"
+        + "".join(f"{title:>{max(8, len(title) + 2)}}" for title in TITLES)
+        + f"{'agent-days':>12}"
+    )
     good = True
     for kind, months in found.items():
         one, counts = line(months), kind not in UNBOUNDED
@@ -485,7 +489,7 @@ def said(name: str, one: Line) -> str:
     cells = [f"{one.false:.2f}", f"{one.first:.0f}", f"{one.found:.1f}", f"{one.untold:.1f}", f"{one.by_middle:.1f}"]
     cells += [f"{one.beyond:.0f}", f"{one.half:.2f}", f"{one.most:.2f}", f"{one.size:,}"]
     columns = zip(cells, TITLES, strict=True)
-    return f"{name:15}" + "".join(f"{cell:>{len(title) + 2}}" for cell, title in columns) + f"{one.days:12,.0f}"
+    return f"{name:15}" + "".join(f"{cell:>{max(8, len(title) + 2)}}" for cell, title in columns) + f"{one.days:12,.0f}"
 
 
 def main() -> int:

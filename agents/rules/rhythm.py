@@ -21,7 +21,7 @@ three usual gaps; there is also what no timing can tell.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import log, sqrt
 from statistics import median
 from typing import Any, Final
@@ -85,6 +85,14 @@ def of(memory: Mapping[str, Any], last_progress_at: datetime | None) -> Learned:
     return Learned(usual, _longest(memory), _timeout(memory), quiet_until)
 
 
+def rests(memory: Mapping[str, Any], last_progress_at: datetime | None) -> list[tuple[datetime, float]]:
+    """When those that count began, and how many seconds they took, oldest first."""
+    if last_progress_at is None:
+        return []
+    believed = _believed(memory, last_progress_at.timestamp())
+    return [(datetime.fromtimestamp(begin, UTC), float(length)) for begin, length in believed]
+
+
 def _read(state: dict[str, Any], beat: BeatSeen, at: float) -> None:
     state.setdefault("first", at)
     if beat.note == STARTED:
@@ -128,6 +136,10 @@ def _learn_start(state: dict[str, Any], gap: float) -> None:
 
 def _learn(state: dict[str, Any], gap: float, last: float) -> None:
     gaps = state.get("gaps", [])
+    if len(gaps) == 1 and gaps[0] >= max(REST_LEAST, REST_FACTOR * gap):
+        # The first gap of all was a rest, as the second one shows.
+        state["rests"] = [[int((last - gaps[0]) // MINUTE), int(gaps[0] // MINUTE)]]
+        gaps, state["blocks"] = [], []
     if gap >= REST_LEAST and gaps and gap >= REST_FACTOR * median(gaps):
         rest = [int(last // MINUTE), int(gap // MINUTE)]
         state["rests"] = [*state.get("rests", [])[1 - RESTS_KEPT :], rest]

@@ -84,6 +84,12 @@ def test_a_first_gap_of_a_day_is_allowed_again() -> None:
     assert (known(learned([0, DAY]), DAY).timeout or 0) >= 2 * DAY
 
 
+def test_a_first_gap_that_was_a_night_is_known_for_one_by_the_second() -> None:
+    memory = learned([18 * HOUR, *office([1])])
+    assert known(memory, DAY + 18 * HOUR).timeout == pytest.approx(2.4 * 5 * MIN)
+    assert memory["rests"] == [[(at(18 * HOUR).timestamp()) // 60, 14 * 60]]
+
+
 def test_bursts_teach_no_impatience() -> None:
     pauses = every(20 * MIN, 0, 5 * DAY)
     memory = learned(sorted(pause + 2 * n for pause in pauses for n in range(50)))
