@@ -479,7 +479,10 @@ def show(seed: int, found: dict[str, list[Month]]) -> bool:
         one, counts = line(months), kind not in UNBOUNDED
         print(said(kind + ("" if counts else "*"), one) + ("  MISSED" if counts and not one.is_met else ""))
         good = good and (one.is_met or not counts)
-    every = line([month for kind, months in found.items() if kind not in UNBOUNDED for month in months])
+    counted = [month for kind, months in found.items() if kind not in UNBOUNDED for month in months]
+    if not counted:
+        return good
+    every = line(counted)
     met = every.false <= FALSE_MOST and every.found >= FOUND_LEAST
     print(said("together", every) + ("" if met else "  MISSED"))
     return good and met
