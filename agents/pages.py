@@ -82,7 +82,8 @@ def _worst(agents: QuerySet[Agent], now: datetime) -> list[standing.Standing]:
     """The agents that somebody should look at, worst first."""
     rank = standing.rank(now)
     found = agents.filter(LessThanOrEqual(rank, standing.WORST_FIRST.index(Status.LATE)))
-    return standing.of(standing.fetched(found).order_by(rank, "name", "pk")[:WORST_SHOWN], now)
+    rows = standing.of(standing.fetched(found).order_by(rank, "name", "pk")[:WORST_SHOWN], now)
+    return standing.with_strips(rows, now)
 
 
 # The first steps

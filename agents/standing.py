@@ -6,7 +6,7 @@ The stored status is what the review last concluded; only `late` follows from th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,7 +15,8 @@ from django.db.models import Case, F, FloatField, Func, IntegerField, Q, QuerySe
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
-from agents import clocks, spending, watch, wording
+from agents import clocks, spending, strips, watch, wording
+from agents.budgets import NEAR as NEARLY
 from agents.budgets import Limits, Spend
 from agents.models import Agent, AgentState, Incident, Status
 
@@ -26,6 +27,10 @@ BAD: Final = (Status.DOWN, Status.STALLED, Status.WARNING)
 _CAN_BE_LATE: Final = (Status.OK, Status.NEW, Status.WAITING)
 # Of the bar: how much of it the allowed time takes; the rest is being overdue.
 BAR: Final = 100
+# Percent of a budget from which on it is nearly spent.
+NEAR: Final = round(100 * NEARLY)
+# Labels that name the machine, for those who know better than the address of the connection.
+HOST_LABELS: Final = ("host", "hostname", "node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Standing:
     limits: Limits
     incident: Incident | None
     today: date
+    strip: strips.Strip | None = None
 
     @property
     def label(self) -> str:
@@ -101,11 +107,41 @@ class Standing:
         """Percent of today's budget."""
         return round(100 * self.cost / self.budget) if self.budget else None
 
+    @property
+    def spent_width(self) -> int:
+        """Of the bar. A budget of nothing is always spent."""
+        return BAR if self.spent is None else min(BAR, self.spent)
+
+    @property
+    def spent_tone(self) -> str:
+        return "bad" if self.spent_width >= BAR else "late" if self.spent_width >= NEAR else "good"
+
+    @property
+    def host(self) -> str:
+        return host_of(self.agent)
+
+
+def host_of(agent: Agent) -> str:
+    """Where it runs: as labelled, else as its reporter names itself, else the address it reports from."""
+    labelled = next((str(agent.labels[name]) for name in HOST_LABELS if agent.labels.get(name)), "")
+    return labelled or agent.state.source.partition("/")[2].rpartition("/")[2]
+
 
 def of(agents: Iterable[Agent], now: datetime) -> list[Standing]:
     """How these agents stand. Reads `project`, `state` and `state.incident`: fetch them ahead."""
     outages = watch.outages(now)
     return [_standing(agent, outages, now) for agent in agents]
+
+
+def with_strips(rows: Sequence[Standing], now: datetime) -> list[Standing]:
+    """And what they did lately, for rows that show it."""
+    found = strips.of([_wanted(row) for row in rows], now)
+    return [replace(row, strip=found[row.agent.pk]) for row in rows]
+
+
+def _wanted(row: Standing) -> strips.Wanted:
+    allowed = row.interval + clocks.grace(row.agent.clock_settings, row.interval)
+    return strips.Wanted(row.agent.pk, allowed, row.agent.created_at)
 
 
 def fetched(agents: QuerySet[Agent]) -> QuerySet[Agent]:
