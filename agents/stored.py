@@ -25,7 +25,7 @@ def beat_of(row: Heartbeat, state: AgentState, process: int) -> Beat:
     """
     content = row.content or {}
     note = content.get("note")
-    by_runner = _by_runner(content, row.status)
+    by_runner = sent_by_runner(content, row.status)
     return Beat(
         agent=state.agent.name,
         status=cast("Any", row.status),
@@ -67,7 +67,7 @@ def _unpriced(row: Heartbeat) -> dict[str, int]:
     return pricing.merged(found, {pricing.UNNAMED: loose}) if loose > 0 else found
 
 
-def _by_runner(content: Mapping[str, Any], status: str) -> bool:
+def sent_by_runner(content: Mapping[str, Any], status: str) -> bool:
     """Whether a runner sent it: what it is told by, its restart type, is not stored."""
     if content.get("note") in (fold.EXPECTED, fold.BLIND) or content.get("evidence"):
         return True

@@ -33,6 +33,13 @@ def _rest(seconds: int, after: str) -> str:
     return f" {smaller} {'h' if after == 'day' else 'min'}" if smaller else ""
 
 
+def short(seconds: float) -> str:
+    """As `duration`, but of what takes less than ten seconds more exactly: `340 ms`, `2.5 s`."""
+    if seconds >= _COARSE:
+        return duration(seconds)
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{max(0.0, seconds) * 1000:.0f} ms"
+
+
 def ago(then: datetime, now: datetime) -> str:
     """`34 s ago`; `just now` within a second, or when the two clocks disagree."""
     seconds = (now - then).total_seconds()

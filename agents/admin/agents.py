@@ -13,6 +13,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 from agents import commands, services, standing
+from agents.admin import history as looks
 from agents.admin.buttons import Button, WithButtons
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
@@ -82,7 +83,11 @@ class StatusFilter(admin.SimpleListFilter):
 class AgentPage(WithButtons):
     form = AgentForm
     table_template = "agents/agents_table.html"
-    live_parts = {"now": "agents/agent_now.html", "past": "agents/agent_past.html"}
+    live_parts = {
+        "now": "agents/agent_now.html",
+        "history": "agents/agent_history.html",
+        "past": "agents/agent_past.html",
+    }
     change_form_template = "agents/agent.html"
     list_display = ["name", "project"]  # in words; the table shows more
     sortable_by = ()
@@ -145,8 +150,10 @@ class AgentPage(WithButtons):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         agent: Agent | None = context.get("original")
         if agent is not None:
-            context |= self.live_context(request, agent, "now") | self.live_context(request, agent, "past")
+            for part in self.live_parts:
+                context |= self.live_context(request, agent, part)
             context |= {"title": agent.name, "subtitle": None, "show_save_and_add_another": False}
+            context["media"] += looks.MEDIA
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_context(self, request: HttpRequest, row: Agent, part: str) -> dict[str, Any]:
@@ -157,8 +164,11 @@ class AgentPage(WithButtons):
             signals = row.signals.filter(cleared_at__isnull=True)
             buttons = self.buttons_for(request, row)
             pace = burn.pace(row.memory.rules.get(cost.KIND, {}), now)
-            about = {"aliases": services.aliases_of(row), "target": target_text(row), "pace": pace}
-            return {**shared, **about, "row": stands, "signals": signals, "buttons": buttons}
+            about: dict[str, Any] = {"aliases": services.aliases_of(row), "target": target_text(row), "pace": pace}
+            about |= {"row": stands, "signals": signals, "buttons": buttons}
+            return {**shared, **about, **looks.doing(row, stands, now)}
+        if part == "history":
+            return {**shared, **looks.looking_back(request, row, target_text(row), now)}
         return {
             **shared,
             "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN],

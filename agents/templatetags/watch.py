@@ -17,6 +17,7 @@ register = template.Library()
 register.filter("money", lambda micros: wording.money(micros or 0))
 register.filter("number", lambda number: wording.count(number or 0))
 register.filter("duration", wording.duration)
+register.filter("short", wording.short)
 # For drawings, whose numbers have a point everywhere.
 register.filter("unlocalized", lambda number: str(number))
 

@@ -1,5 +1,5 @@
 // Parts of a page that poll: `hx-ext="live" hx-swap="live"` changes only what differs, so that focus, selection and
-// ticked boxes stay. Elements that may move carry data-key.
+// ticked boxes stay. Elements that may move carry data-key; what is within data-own is drawn by a script and stays.
 (() => {
   "use strict";
   const KEPT = new Set(["checked", "open"]);
@@ -51,6 +51,7 @@
       if (old.data !== fresh.data) old.data = fresh.data;
       return;
     }
+    if (old.hasAttribute("data-own")) return;
     patchAttributes(old, fresh);
     patchChildren(old, fresh);
   };

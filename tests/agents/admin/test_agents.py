@@ -148,7 +148,7 @@ def test_a_viewer_has_no_actions_and_no_buttons(bot: Agent, viewer: User, client
     browser = client_of(viewer)
     assert "_selected_action" not in browser.get(LIST).content.decode()
     body = browser.get(page_of(bot)).content.decode()
-    assert "w-button" not in body
+    assert "/press/" not in body
     assert 'name="_save"' not in body
     browser.post(LIST, {"action": "pause_selected", "_selected_action": bot.pk})
     assert not Agent.objects.filter(paused_at__isnull=False).exists()
@@ -178,7 +178,7 @@ def test_an_agent_without_progress_has_no_such_clock_and_the_page_says_so(
     assert "It has never shown progress" in client_of(viewer).get(page_of(bot)).content.decode()
 
 
-@pytest.mark.parametrize("part", ["now", "past"])
+@pytest.mark.parametrize("part", ["now", "history", "past"])
 def test_the_live_parts_are_fragments(part: str, bot: Agent, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/{part}/").content.decode()
     assert f'id="agent-{part}"' in body

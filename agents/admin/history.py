@@ -1,0 +1,86 @@
+"""The parts of an agent's page that look back: what it was doing, its timeline, its charts, what it could report."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from django.forms import Media
+from django.http import HttpRequest
+from django.utils import timezone
+
+from agents import advice, history, recent, series, timeline
+from agents.models import Agent, Status
+from agents.rules import rhythm
+from agents.standing import Standing
+from billing.limits import plan_of
+
+MEDIA: Final = Media(
+    css={"all": ["vendor/uplot/uPlot.min.css", "agents/history.css"]},
+    js=["vendor/uplot/uPlot.iife.min.js", "agents/chart.js"],
+)
+LAST: Final = 20
+LISTED: Final = 40
+# Who is one of these does nothing now; what is known of it is what it did last.
+QUIET: Final = (Status.DOWN, Status.STOPPED)
+
+
+def doing(agent: Agent, row: Standing, now: datetime) -> dict[str, Any]:
+    """One query."""
+    memory, moved = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
+    return {
+        "doing": recent.doing(history.told(agent.pk, now, LAST)),
+        "quiet": row.status in QUIET,
+        "learned": rhythm.of(memory, moved),
+        "rests": rhythm.rests(memory, moved),
+    }
+
+
+def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime) -> dict[str, Any]:
+    """As far as the plan's history goes."""
+    plan = plan_of(agent.project.team_id)
+    zoom = series.chosen(request.GET.get("span"), plan.history_days)
+    seen = history.series(agent.pk, zoom, now)
+    told = history.told(agent.pk, now)
+    happened = history.entries(agent.pk, agent.created_at, seen.since, now)
+    own = recent.entries(told, agent.state.waiting_until, now)
+    drawn = timeline.drawn(seen, [*happened, *own])
+    return {
+        "plan": plan,
+        "zoom": zoom,
+        "zooms": [(one, one.days <= plan.history_days) for one in series.ZOOMS],
+        "series": seen,
+        "data": as_data(seen),
+        "timeline": drawn,
+        "listed": drawn.entries[:LISTED],
+        "unlisted": max(0, len(drawn.entries) - LISTED),
+        "told_most": history.TOLD_MOST,
+        "called": recent.calls_by_name(told),
+        "advice": advice.advice(reports(agent, told, target)),
+    }
+
+
+def as_data(seen: series.Series) -> dict[str, Any]:
+    """For the charts: times in seconds since 1970, money in dollars, and the zone in which times are shown."""
+    columns = {name: [getattr(step, name) for step in seen.steps] for name in CHARTED}
+    money = {name: [getattr(step, name) / 1e6 for step in seen.steps] for name in ("priced", "reported")}
+    at = [int(step.start.timestamp()) for step in seen.steps]
+    return {"zone": timezone.get_current_timezone_name(), "step": seen.zoom.step, "at": at, **columns, **money}
+
+
+CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory_mb", "gap")
+
+
+def reports(agent: Agent, told: list[recent.Told], target: str) -> advice.Reports:
+    state = agent.state
+    return advice.Reports(
+        name=agent.name,
+        server=settings.BASE_URL,
+        client=any(one.content.get("sdk") for one in told),
+        progress=state.last_progress_at is not None,
+        calls=any(one.content.get("calls") for one in told),
+        usage=bool(state.tokens_total or state.cost_total),
+        tokens_without_price=bool(state.unpriced_total),
+        runner=bool(target),
+    )

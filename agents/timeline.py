@@ -1,0 +1,109 @@
+"""What happened to an agent, as bars on lanes of one scale and as a list. Pure: no Django, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from agents.series import Series
+
+# A lane is so many units wide; what lasted for a moment only is still to be seen.
+WIDTH: Final = 1000.0
+NARROWEST: Final = 4.0
+HEIGHT: Final = 24.0
+LOWEST: Final = 4.0
+TICKS: Final = 5
+
+INCIDENTS, COMMANDS, RUNS, WAITS, OUTAGES = "incidents", "commands", "runs", "waits", "outages"
+LABELS: Final = {
+    INCIDENTS: "Incidents",
+    COMMANDS: "Restarts and stops",
+    RUNS: "Starts",
+    WAITS: "Waits",
+    OUTAGES: "Watchdog away",
+}
+# These are shown even when nothing is on them: that is an answer, too.
+ALWAYS: Final = (INCIDENTS, COMMANDS, OUTAGES)
+
+
+class Entry(NamedTuple):
+    """One thing that happened: `ended` is None while it lasts and `began` where it took no time."""
+
+    lane: str
+    tone: str
+    text: str
+    began: datetime
+    ended: datetime | None
+    incident: int | None = None
+
+    @property
+    def is_moment(self) -> bool:
+        return self.ended == self.began
+
+
+class Bar(NamedTuple):
+    """In units of the drawing."""
+
+    x: float
+    width: float
+    y: float
+    height: float
+    tone: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    key: str
+    label: str
+    bars: list[Bar]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    lanes: list[Lane]
+    ticks: list[datetime]
+    entries: list[Entry]
+
+
+def drawn(series: Series, entries: Sequence[Entry]) -> Timeline:
+    """Entries newest first; on the lanes the worst are drawn last, on top."""
+    within = [one for one in entries if (one.ended is None or one.ended >= series.since) and one.began <= series.until]
+    lanes = [_lane(key, series, [one for one in within if one.lane == key]) for key in LABELS]
+    shown = [lane for lane in lanes if lane.bars or lane.key in ALWAYS]
+    part = (series.until - series.since) / (TICKS - 1)
+    ticks = [series.since + part * number for number in range(TICKS)]
+    return Timeline([_beats(series), *shown], ticks, sorted(within, key=lambda one: one.began, reverse=True))
+
+
+def _lane(key: str, series: Series, entries: Iterable[Entry]) -> Lane:
+    worst_last = sorted(entries, key=lambda one: one.tone == "critical")
+    bars = [_bar(series, one.began, one.ended or series.until, one.tone, one.text) for one in worst_last]
+    return Lane(key, LABELS[key], bars)
+
+
+def _bar(series: Series, began: datetime, ended: datetime, tone: str, said: str) -> Bar:
+    x, right = _place(series, began), _place(series, ended)
+    width = max(NARROWEST, right - x)
+    return Bar(round(min(x, WIDTH - width), 1), round(width, 1), 0.0, HEIGHT, tone, said)
+
+
+def _place(series: Series, at: datetime) -> float:
+    share = (at - series.since) / (series.until - series.since)
+    return WIDTH * min(1.0, max(0.0, share))
+
+
+def _beats(series: Series) -> Lane:
+    """How densely heartbeats came, and before them, lower, how many of them were errors."""
+    most = max((step.beats for step in series.steps), default=0) or 1
+    width = WIDTH / len(series.steps)
+    bars = []
+    for number, step in enumerate(series.steps):
+        said = f"{step.beats:,} heartbeats" + (f", {step.errors:,} of them errors" if step.errors else "")
+        for count, tone in ((step.beats, "beats"), (step.errors, "critical")):
+            if count:
+                height = round(max(LOWEST, HEIGHT * count / most), 1)
+                bars.append(Bar(round(number * width, 1), round(width * 0.85, 1), HEIGHT - height, height, tone, said))
+    return Lane("beats", "Heartbeats", bars)

@@ -1,0 +1,205 @@
+"""The parts of an agent's page that look back."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from agents.models import Agent, AgentState, Command, Heartbeat, Outage, Rollup
+from billing.services import set_plan
+from teams.models import Project, User
+from tests.agents.admin.conftest import Browse, make_agent, make_command, make_incident
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/agents/agent/"
+
+
+def page_of(agent: Agent, span: str = "") -> str:
+    return f"{LIST}{agent.pk}/change/{span and '?span=' + span}"
+
+
+def part_of(agent: Agent, span: str = "") -> str:
+    return f"{LIST}{agent.pk}/live/history/{span and '?span=' + span}"
+
+
+def make_history(agent: Agent, minutes: int = 60) -> datetime:
+    """A heartbeat a minute with one tool call each, and its roll-ups; answers when it began."""
+    begin = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minutes)
+    times = [begin + timedelta(minutes=n) for n in range(minutes)]
+    sums: Any = {"beats": 1, "progress": 1, "tokens": 100, "cost": 30_000, "priced": 20_000, "tool_calls": 1}
+    Rollup.objects.bulk_create(Rollup(agent=agent, span="m", start=at, **sums) for at in times)
+    Heartbeat.objects.bulk_create(_beat(agent, at, n) for n, at in enumerate(times))
+    return begin
+
+
+def _beat(agent: Agent, at: datetime, number: int) -> Heartbeat:
+    call = {"name": "fetch_page", "args": f"url=https://papers.example/{number}", "ms": 340.0, "ok": number % 10 != 9}
+    content = {"message": f"page {number}", "calls": [call], "sdk": "clevagent 1.0"}
+    return Heartbeat(
+        agent=agent, day=at.date(), received_at=at, status="ok", tokens=100, memory_mb=200.0 + number, content=content
+    )
+
+
+def data_in(body: str) -> dict[str, Any]:
+    found = re.search(r'<script id="agent-series" type="application/json">(.*?)</script>', body)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_the_charts_get_the_sums_of_the_time_shown(bot: Agent, viewer: User, client_of: Browse) -> None:
+    make_history(bot)
+    data = data_in(client_of(viewer).get(part_of(bot, "6h")).content.decode())
+    assert len({len(data[name]) for name in ("at", "tokens", "priced", "reported", "errors", "gap", "memory_mb")}) == 1
+    assert (sum(data["beats"]), sum(data["tokens"])) == (60, 6_000)
+    assert (round(sum(data["priced"]), 6), round(sum(data["reported"]), 6)) == (1.2, 0.6)
+    assert (max(filter(None, data["gap"])), max(filter(None, data["memory_mb"]))) == (60.0, 259.0)
+
+
+def test_the_span_is_asked_for_in_the_address_and_kept_by_the_poll(bot: Agent, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(page_of(bot, "7d")).content.decode()
+    assert "The last 7 days" in body
+    assert f'hx-get="{LIST}{bot.pk}/live/history/?span=7d"' in body
+    assert data_in(body)["step"] == 3_600
+
+
+def test_what_the_plan_does_not_keep_is_not_offered(bot: Agent, viewer: User, client_of: Browse) -> None:
+    set_plan(team=bot.project.team, plan="free", actor="test")
+    body = client_of(viewer).get(page_of(bot, "90d")).content.decode()
+    assert "The last 7 days" in body
+    assert "span=7d#" in body
+    assert "span=30d" not in body
+    assert "The plan Free keeps 7 days." in body
+
+
+def test_an_unknown_span_is_a_day(bot: Agent, viewer: User, client_of: Browse) -> None:
+    assert "The last 24 hours" in client_of(viewer).get(page_of(bot, "soon")).content.decode()
+
+
+def test_the_timeline_tells_incidents_restarts_starts_and_our_own_outages(
+    bot: Agent, viewer: User, client_of: Browse
+) -> None:
+    make_history(bot)
+    incident, now = make_incident(bot), timezone.now()
+    make_command(bot)
+    Outage.objects.create(part="detector", started_at=now - timedelta(minutes=9), ended_at=now - timedelta(minutes=8))
+    first = Heartbeat.objects.filter(agent=bot).order_by("id")[0]
+    Heartbeat.objects.filter(pk=first.pk).update(content={"note": "started"}, received_at=now - timedelta(minutes=59))
+    body = client_of(viewer).get(part_of(bot, "1h")).content.decode()
+    for text in ("Stalled: No progress for 47 minutes", "Restart asked for by member@example.com: completed"):
+        assert text in body, text
+    for text in ("The watchdog itself did not watch", "The agent was started.", f"/incident/{incident.pk}/change/"):
+        assert text in body, text
+    for tone in ("critical", "calm", "away", "beats"):
+        assert f'<rect class="w-on-{tone}"' in body, tone
+
+
+def test_what_ended_before_the_time_shown_is_left_out(bot: Agent, viewer: User, client_of: Browse) -> None:
+    make_command(bot)
+    Command.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    browser = client_of(viewer)
+    assert "Restart asked for" not in browser.get(part_of(bot, "1h")).content.decode()
+    assert "Restart asked for" in browser.get(part_of(bot, "6h")).content.decode()
+
+
+def test_tools_are_counted_by_name(bot: Agent, viewer: User, client_of: Browse) -> None:
+    make_history(bot)
+    body = client_of(viewer).get(part_of(bot)).content.decode()
+    row = re.search(r'<tr data-key="fetch_page">(.*?)</tr>', body)
+    assert row
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row[1]) == ["60", "6", "340 ms", "340 ms"]
+
+
+def test_an_agent_without_history_is_told_how_to_begin(project: Project, viewer: User, client_of: Browse) -> None:
+    agent = make_agent(project, "fresh", beat=None)
+    body = client_of(viewer).get(part_of(agent)).content.decode()
+    assert "Nothing but heartbeats" not in body
+    assert "Nothing has come yet" in body
+    assert "clevagent.init(api_key=&quot;YOUR_KEY&quot;, agent=&quot;fresh&quot;" in body
+
+
+def test_it_says_what_the_agent_is_doing(bot: Agent, viewer: User, client_of: Browse) -> None:
+    now = timezone.now()
+    make_history(bot, 5)
+    since = (now - timedelta(seconds=34)).isoformat()
+    content = {"message": "key sk-abcdefghijklmnopqrst", "doing": {"tool": "fetch_page", "since": since}}
+    Heartbeat.objects.create(agent=bot, day=now.date(), received_at=now, status="ok", content=content)
+    body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+    assert "Doing now" in body
+    assert "Calls <code>fetch_page</code>" in body
+    assert "34 s ago" in body
+    assert "sk-abc" not in body
+
+
+def test_of_a_silent_agent_it_says_what_it_was_doing(bot: Agent, viewer: User, client_of: Browse) -> None:
+    make_history(bot, 5)
+    AgentState.objects.filter(agent=bot).update(status="down")
+    body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+    assert "What it was doing" in body
+    assert "Doing now" not in body
+
+
+def test_a_waiting_agent_says_for_what(bot: Agent, viewer: User, client_of: Browse) -> None:
+    until = timezone.now() + timedelta(hours=1)
+    AgentState.objects.filter(agent=bot).update(status="waiting", waiting_for="approval", waiting_until=until)
+    assert "Waits for approval, until" in client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+
+
+def test_the_learned_rhythm_is_said_in_words(bot: Agent, viewer: User, client_of: Browse) -> None:
+    now = timezone.now().timestamp()
+    bot.memory.rules = {"rhythm": {"gaps": [120.0] * 9, "blocks": [660.0] * 20, "size": 28_800, "first": now - 864_000}}
+    bot.memory.save()
+    AgentState.objects.filter(agent=bot).update(last_progress_at=timezone.now())
+    body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+    assert "usually it moves every 2 min; the longest of an ordinary day is 11 min, so after 29 min" in body
+
+
+@pytest.mark.parametrize(
+    ("state", "offered"),
+    [
+        ({}, {"client", "progress", "calls", "usage", "runner"}),
+        ({"last_progress_at": "now"}, {"client", "calls", "usage", "runner"}),
+        ({"tokens_total": 5}, {"client", "progress", "calls", "runner"}),
+        ({"tokens_total": 5, "unpriced_total": 5}, {"client", "progress", "calls", "runner", "price"}),
+        ({"restart_type": "systemd", "restart_target": "bot.service"}, {"client", "progress", "calls", "usage"}),
+    ],
+)
+def test_it_names_what_is_not_reported_yet(
+    bot: Agent, viewer: User, client_of: Browse, state: dict[str, Any], offered: set[str]
+) -> None:
+    given = {name: timezone.now() if value == "now" else value for name, value in state.items()}
+    AgentState.objects.filter(agent=bot).update(**given)
+    body = client_of(viewer).get(part_of(bot)).content.decode()
+    assert set(re.findall(r'class="w-advice" data-key="(\w+)"', body)) == offered
+
+
+def test_a_stranger_finds_neither_the_page_nor_its_numbers(bot: Agent, stranger: User, client_of: Browse) -> None:
+    browser = client_of(stranger)
+    for path in (part_of(bot), page_of(bot, "1h")):
+        answer = browser.get(path)
+        assert answer.status_code in (302, 404)
+        assert "agent-series" not in answer.content.decode()
+
+
+def test_a_long_history_takes_no_more_queries_than_none(bot: Agent, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    counts = [_queries(browser, page_of(bot))]
+    make_history(bot, 600)
+    make_incident(bot)
+    make_command(bot)
+    counts.append(_queries(browser, page_of(bot)))
+    assert counts[1] <= counts[0] + 2  # the open incident and its link
+    assert _queries(browser, part_of(bot)) <= 14
+
+
+def _queries(browser: Any, path: str) -> int:
+    with CaptureQueriesContext(connection) as seen:
+        assert browser.get(path).status_code == 200
+    return len(seen)

@@ -1,0 +1,144 @@
+"""An agent's timeline and charts, as a person sees them: both schemes and sizes, by keyboard, without scripts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from math import sin
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Browser
+
+from agents.models import Agent, AgentState, Heartbeat, Outage, Rollup
+from teams.models import Project, User
+from tests.agents.admin.conftest import make_agent, make_command, make_incident, make_runner
+from tests.browser.conftest import Open
+from tests.browser.tab import ARTIFACTS
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+def sums(number: int) -> dict[str, int]:
+    """What an agent reports that is busier at times, and fails at times."""
+    busy = max(0, int(6 + 5 * sin(number / 5)))
+    priced, errors = busy * 21_000, 2 if number % 37 == 0 else 0
+    cost = priced + (busy * 9_000 if number % 50 > 25 else 0)
+    return {
+        "beats": busy + errors, "errors": errors, "progress": busy, "tokens": busy * 1_900, "cost": cost,
+        "priced": priced, "unpriced": busy * 10 if number % 50 > 40 else 0, "tool_calls": busy * 2,
+    }  # fmt: skip
+
+
+def make_past(agent: Agent, span: str, step: timedelta, count: int) -> None:
+    begin = timezone.now().replace(minute=0, second=0, microsecond=0) - step * (count - 1)
+    starts = [begin + step * number for number in range(count)]
+    Rollup.objects.bulk_create(Rollup(agent=agent, span=span, start=at, **sums(n)) for n, at in enumerate(starts))
+
+
+@pytest.fixture
+def busy(project: Project) -> Agent:
+    now = timezone.now()
+    agent = make_agent(project, "research-agent", last_progress_at=now - timedelta(minutes=47), tokens_total=9)
+    make_past(agent, "m", timedelta(minutes=1), 1_200)
+    make_past(agent, "h", timedelta(hours=1), 24 * 7)
+    make_history_beats(agent, now)
+    make_runner(agent)
+    make_command(agent)
+    make_incident(agent)
+    away: Any = {"started_at": now - timedelta(hours=5), "ended_at": now - timedelta(hours=4, minutes=20)}
+    Outage.objects.create(part="detector", **away)
+    return agent
+
+
+def make_history_beats(agent: Agent, now: datetime) -> None:
+    names = ("search_papers", "fetch_page", "write_note")
+    times = [now - timedelta(minutes=2 * (300 - n)) for n in range(300)]
+    Heartbeat.objects.bulk_create(
+        Heartbeat(
+            agent=agent, day=at.date(), received_at=at, status="ok", memory_mb=300 + n / 2, content=said(n, names)
+        )
+        for n, at in enumerate(times)
+    )
+
+
+def said(number: int, names: tuple[str, ...]) -> dict[str, Any]:
+    name = names[number % len(names)]
+    calls = [{"name": name, "args": f"topic=planning, page={number}", "ms": 300.0 + number, "ok": number % 17 != 0}]
+    found: dict[str, Any] = {"message": f"Read paper {number} on planning", "calls": calls, "sdk": "clevagent 1.0"}
+    if number in (20, 150):
+        found["note"] = "started"
+    if 200 <= number < 240:
+        found["waiting"] = {"for": "approval of the outline"}
+    return found
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_the_history_has_a_good_face(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
+    tab = open_tab(owner, width, scheme)
+    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=24h")
+    page.locator("#agent-charts canvas").nth(5).wait_for()
+    tab.picture(f"agent-history-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("h1").count() == 1
+    page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{width}-{scheme}.png")
+    page.get_by_text("The numbers as a table").click()
+    assert tab.barriers() == []
+
+
+def test_a_longer_time_is_shown_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
+    tab = open_tab(owner)
+    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/")
+    page.get_by_role("link", name="7 days").focus()
+    page.keyboard.press("Enter")
+    tab.sees("The last 7 days")
+    assert page.locator("[aria-current=page]", has_text="7 days").count() == 1
+    page.locator("#agent-charts canvas").first.wait_for()
+    tab.picture("agent-history-7d")
+
+
+PLOTS = "document.getElementById('agent-charts').plots"
+WIDTHS = f"{PLOTS}.map(({{plot}}) => plot.scales.x.max - plot.scales.x.min)"
+
+
+def test_charts_follow_new_numbers_and_a_closer_look_stays(open_tab: Open, owner: User, busy: Agent) -> None:
+    tab = open_tab(owner)
+    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=6h")
+    whole = page.evaluate(WIDTHS)
+    over = page.locator("#agent-charts .u-over").first
+    over.scroll_into_view_if_needed()
+    over.drag_to(over, source_position={"x": 60, "y": 30}, target_position={"x": 160, "y": 30})
+    closer = page.evaluate(WIDTHS)
+    assert len(closer) == 6
+    assert max(closer) < min(whole)
+    Rollup.objects.filter(agent=busy).update(tokens=123_456)
+    page.evaluate("htmx.trigger('#agent-history', 'refresh')")
+    page.wait_for_function(f"{PLOTS}[0].plot.data[1].some((tokens) => tokens > 100000)")
+    assert page.evaluate(WIDTHS) == closer
+
+
+def test_without_scripts_there_are_lanes_numbers_and_links(
+    open_tab: Open, chromium: Browser, owner: User, busy: Agent
+) -> None:
+    tab = open_tab(owner)
+    context = chromium.new_context(java_script_enabled=False)
+    context.add_cookies(tab.page.context.cookies())  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{tab.base}/admin/agents/agent/{busy.pk}/change/")
+    page.get_by_role("link", name="6 hours").click()
+    assert page.get_by_role("heading", name="The last 6 hours").is_visible()
+    assert page.locator(".w-on-beats").count() > 50
+    page.get_by_text("The numbers as a table").click()
+    assert page.get_by_role("columnheader", name="Unpriced tokens").is_visible()
+    context.close()
+
+
+def test_a_new_agent_is_taught(open_tab: Open, owner: User, project: Project) -> None:
+    agent = make_agent(project, "fresh", beat=None)
+    AgentState.objects.filter(agent=agent).update(status="new")
+    tab = open_tab(owner)
+    tab.go(f"/admin/agents/agent/{agent.pk}/change/")
+    tab.sees("Nothing has come yet.")
+    tab.picture("agent-history-empty")
+    assert tab.barriers() == []
