@@ -5,4 +5,7 @@ class WatchdogConfig(AppConfig):
     name = "watchdog_project"
 
     def ready(self) -> None:
-        from watchdog_project import checks  # noqa: F401 - importing registers them
+        from teams.site import Site
+        from watchdog_project import checks, installation  # noqa: F401 - importing checks registers them
+
+        Site.pages.extend(installation.urls())

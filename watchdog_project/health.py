@@ -37,13 +37,18 @@ class HealthMiddleware:
 
 def ready() -> JsonResponse:
     """200 when database, broker and detector work, else 503; each part says `ok` or what is wrong with it."""
+    said = parts()
+    answer = JsonResponse(said, status=200 if set(said.values()) == {"ok"} else 503)
+    answer._has_been_logged = True  # type: ignore[attr-defined] # a probe's 503 is an answer, not an error of ours
+    return answer
+
+
+def parts() -> dict[str, str]:
+    """Each part, and `ok` or what is wrong with it."""
     detector = database = _database()
     if database == "ok":
         detector = _detector()
-    parts = {"database": database, "broker": _broker(), "detector": detector}
-    answer = JsonResponse(parts, status=200 if set(parts.values()) == {"ok"} else 503)
-    answer._has_been_logged = True  # type: ignore[attr-defined] # a probe's 503 is an answer, not an error of ours
-    return answer
+    return {"database": database, "broker": _broker(), "detector": detector}
 
 
 def _database() -> str:

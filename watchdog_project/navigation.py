@@ -6,6 +6,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
+from teams.scoping import allowed_operator
+
+OPERATORS_OWN = "/admin/installation/"
 # Group -> (title, icon, model or address name). What is not registered, or not this person's, is left out.
 _GROUPS = (
     (
@@ -40,6 +43,7 @@ _GROUPS = (
     (
         "Operator",
         (
+            ("Installation", "monitor_heart", OPERATORS_OWN),
             ("People", "manage_accounts", "teams.user"),
             ("Failed sign-ins", "gpp_bad", "axes.accessattempt"),
         ),
@@ -58,6 +62,8 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _visible(request: HttpRequest, address: str) -> bool:
+    if address == OPERATORS_OWN:
+        return allowed_operator(request)
     if address.startswith("/"):
         return True
     page = next((page for model, page in admin.site._registry.items() if model._meta.label_lower == address), None)

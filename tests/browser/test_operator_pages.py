@@ -1,0 +1,32 @@
+"""The operator's page in a browser."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from agents.models import Outage
+from alerts.models import Channel, Delivery
+from teams.models import Project, User
+from tests.browser.conftest import Open
+from tests.browser.test_live_pages import SIZES, make_fleet
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_the_installation_has_a_good_face(
+    open_tab: Open, operator: User, project: Project, width: int, scheme: str
+) -> None:
+    make_fleet(project)
+    Delivery.objects.create(channel=Channel.objects.all()[0], message_id="failed", state="failed")
+    ended = timezone.now() - timedelta(hours=3)
+    Outage.objects.create(part="detector", started_at=ended - timedelta(minutes=12), ended_at=ended)
+    tab = open_tab(operator, width, scheme)
+    page = tab.go("/admin/installation/")
+    tab.sees("Own outages of the last 7 days")
+    tab.picture(f"installation-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
