@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.db.models.lookups import LessThanOrEqual
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from agents import standing
+from agents.admin import filters
 from agents.models import Agent, Incident, Status
 from teams import services
 from teams.admin.projects import actor
@@ -25,7 +26,10 @@ from teams.models import Project
 from teams.roles import Action
 from teams.scoping import allowed, teams_of
 
-WORST_SHOWN = INCIDENTS_SHOWN = 8
+WORST_SHOWN = 25
+INCIDENTS_SHOWN = 8
+# What is counted in big numbers.
+BIG = (Status.DOWN, Status.STALLED, standing.LOOPING, standing.OVER_BUDGET, Status.OK)
 PROJECTS_SHOWN = 50
 AGENT = "my-agent"
 # htmx: take this answer, and stop asking.
@@ -48,7 +52,13 @@ def urls() -> list[URLPattern]:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """For Unfold's `DASHBOARD_CALLBACK`."""
-    return {**context, **_fleet(request, timezone.now()), "title": "Fleet"}
+    fleet = _fleet(request, timezone.now())
+    return {**context, **fleet, "bar": _bar(request) if fleet["total"] else None, "title": "Fleet"}
+
+
+def _bar(request: HttpRequest) -> filters.Bar:
+    projects = _projects(request).order_by("team__name", "name").values_list("pk", "name")[:PROJECTS_SHOWN]
+    return filters.fleet_bar(_agents(request), [(str(pk), name) for pk, name in projects])
 
 
 @require_safe
@@ -57,33 +67,65 @@ def fleet_page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "agents/fleet.html", _fleet(request, timezone.now()))
 
 
+def _agents(request: HttpRequest) -> QuerySet[Agent]:
+    return Agent.objects.filter(project__team__in=teams_of(request.user))
+
+
 def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    teams = teams_of(request.user)
-    agents = Agent.objects.filter(project__team__in=teams)
-    counts = dict(
-        agents.annotate(shown=standing.shown_status(now))
-        .values("shown")
-        .annotate(n=Count("pk"))
-        .values_list("shown", "n")
-    )
-    incidents = Incident.objects.open().filter(project__team__in=teams).select_related("project", "agent")
+    agents = _agents(request)
+    counts = _counts(agents, now)
+    total = sum(counts.values(), Counter[str]())
+    incidents = Incident.objects.open().filter(project__team__in=teams_of(request.user))
     return {
         "now": now,
-        "counts": [(status, counts.get(status.value, 0)) for status in Status],
-        "total": sum(counts.values()),
-        "bad": sum(counts.get(status, 0) for status in standing.BAD),
-        "rows": _worst(agents, now),
-        "incidents": incidents[:INCIDENTS_SHOWN],
+        "counts": [one for one in _told(total) if one[0] in BIG],
+        "others": [one for one in _told(total) if one[0] not in BIG],
+        "total": total.total(),
+        "bad": sum(total[told] for told in standing.TOLD_BAD),
+        "calm": not any(total[told] for told in (*standing.TOLD_BAD, Status.LATE)),
+        "groups": _groups(_worst(agents, now), counts),
+        "incidents": incidents.select_related("project", "agent")[:INCIDENTS_SHOWN],
         "incident_count": incidents.count(),
     }
 
 
+def _counts(agents: QuerySet[Agent], now: datetime) -> dict[int, Counter[str]]:
+    """By project: how many agents are how."""
+    counted = agents.annotate(told=standing.told(now)).order_by().values_list("project_id", "told")
+    counts: dict[int, Counter[str]] = {}
+    for project_id, told, n in counted.annotate(n=Count("pk")):
+        counts.setdefault(project_id, Counter())[told] = n
+    return counts
+
+
+def _told(counts: Counter[str]) -> list[tuple[str, str, int]]:
+    return [(told, label, counts[told]) for told, label in standing.TOLD]
+
+
 def _worst(agents: QuerySet[Agent], now: datetime) -> list[standing.Standing]:
-    """The agents that somebody should look at, worst first."""
-    rank = standing.rank(now)
-    found = agents.filter(LessThanOrEqual(rank, standing.WORST_FIRST.index(Status.LATE)))
-    rows = standing.of(standing.fetched(found).order_by(rank, "name", "pk")[:WORST_SHOWN], now)
-    return standing.with_strips(rows, now)
+    found = standing.fetched(agents).order_by(standing.rank(now), "name", "pk")[:WORST_SHOWN]
+    return standing.with_strips(standing.of(found, now), now)
+
+
+class Group(NamedTuple):
+    """The rows of one project, and how many of its agents are how. No project: there is only one."""
+
+    project: Project | None
+    counts: list[tuple[str, str, int]]
+    rows: list[standing.Standing]
+
+
+def _groups(rows: list[standing.Standing], counts: dict[int, Counter[str]]) -> list[Group]:
+    """Projects in the order of their worst agents."""
+    if len(counts) < 2:
+        return [Group(None, [], rows)]
+    found: dict[Project, list[standing.Standing]] = {}
+    for row in rows:
+        found.setdefault(row.agent.project, []).append(row)
+    return [
+        Group(project, [one for one in _told(counts.get(project.pk, Counter())) if one[2]], own)
+        for project, own in found.items()
+    ]
 
 
 # The first steps

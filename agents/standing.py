@@ -11,18 +11,29 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from django.db.models import Case, F, FloatField, Func, IntegerField, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, F, FloatField, Func, IntegerField, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
 from agents import clocks, spending, strips, watch, wording
 from agents.budgets import NEAR as NEARLY
 from agents.budgets import Limits, Spend
-from agents.models import Agent, AgentState, Incident, Status
+from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status
 
 WORST_FIRST: Final = [status.value for status in Status]
 # What asks for a person: everything that is worse than late.
 BAD: Final = (Status.DOWN, Status.STALLED, Status.WARNING)
+# Warnings that are counted and found by themselves.
+LOOPING: Final = "looping"
+OVER_BUDGET: Final = "over_budget"
+# The statuses as they are counted, worst first: warnings are told apart by the signals that stand.
+TOLD: Final = [
+    pair
+    for status in Status
+    for pair in ([(LOOPING, "looping"), (OVER_BUDGET, "over budget")] if status is Status.WARNING else [])
+    + [(status.value, str(status.label))]
+]
+TOLD_BAD: Final = (LOOPING, OVER_BUDGET, *BAD)
 # Stored statuses that turn late when the beat is due.
 _CAN_BE_LATE: Final = (Status.OK, Status.NEW, Status.WAITING)
 # Of the bar: how much of it the allowed time takes; the rest is being overdue.
@@ -68,6 +79,16 @@ class Standing:
     @property
     def label(self) -> str:
         return str(Status(self.status).label)
+
+    @property
+    def told(self) -> str:
+        """As in `TOLD`; the hot row names the warnings that clients are given, and these are the same two."""
+        kinds = {key.split(":")[1] for key, _ in self.state.warnings or ()} if self.status == Status.WARNING else ()
+        return LOOPING if SignalKind.LOOP in kinds else OVER_BUDGET if SignalKind.COST in kinds else self.status
+
+    @property
+    def told_label(self) -> str:
+        return dict(TOLD)[self.told]
 
     @property
     def state(self) -> AgentState:
@@ -135,13 +156,14 @@ def of(agents: Iterable[Agent], now: datetime) -> list[Standing]:
 
 def with_strips(rows: Sequence[Standing], now: datetime) -> list[Standing]:
     """And what they did lately, for rows that show it."""
-    found = strips.of([_wanted(row) for row in rows], now)
+    found = strips.of([_wanted(row, now) for row in rows], now)
     return [replace(row, strip=found[row.agent.pk]) for row in rows]
 
 
-def _wanted(row: Standing) -> strips.Wanted:
+def _wanted(row: Standing, now: datetime) -> strips.Wanted:
+    """Who never reported was not silent either."""
     allowed = row.interval + clocks.grace(row.agent.clock_settings, row.interval)
-    return strips.Wanted(row.agent.pk, allowed, row.agent.created_at)
+    return strips.Wanted(row.agent.pk, allowed, row.agent.created_at if row.state.last_beat_at else now)
 
 
 def fetched(agents: QuerySet[Agent]) -> QuerySet[Agent]:
@@ -231,6 +253,24 @@ def is_late(now: datetime) -> Q:
 def shown_status(now: datetime) -> Case:
     """For a query: the status that is shown."""
     return Case(When(is_late(now), then=Value(Status.LATE.value)), default=F("state__status"))
+
+
+def told(now: datetime) -> Case:
+    """For a query: the status that is shown, one of `TOLD`."""
+    warned = Q(state__status=Status.WARNING)
+    return Case(
+        When(is_late(now), then=Value(Status.LATE.value)),
+        When(warned & Exists(_standing_signals(kind=SignalKind.LOOP)), then=Value(LOOPING)),
+        When(
+            warned & Exists(_standing_signals(kind=SignalKind.COST, severity=Severity.CRITICAL)),
+            then=Value(OVER_BUDGET),
+        ),
+        default=F("state__status"),
+    )
+
+
+def _standing_signals(**which: str) -> QuerySet[Signal]:
+    return Signal.objects.filter(agent=OuterRef("pk"), cleared_at__isnull=True, **which)
 
 
 def rank(now: datetime) -> Case:

@@ -18,6 +18,7 @@ from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from teams.errors import ApiError
 from teams.models import Membership, Team, User
+from teams.remembering import Remembering
 from teams.roles import Action, may
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class ScopedRelatedFilter(admin.RelatedFieldListFilter):
         return [(row.pk, str(row)) for row in other.get_queryset(request).order_by(*other.get_ordering(request))]
 
 
-class TeamAdmin(TeamScoped, ModelAdmin):  # type: ignore[misc]
+class TeamAdmin(Remembering, TeamScoped, ModelAdmin):  # type: ignore[misc]
     """A ModelAdmin in which everything is scoped to the person's teams."""
 
     actions_list: Any = ()
@@ -288,7 +289,7 @@ class TeamStackedInline(TeamScopedInline, StackedInline):  # type: ignore[misc]
     extra = 0
 
 
-class OperatorAdmin(ModelAdmin):
+class OperatorAdmin(Remembering, ModelAdmin):  # type: ignore[misc]
     """For what is the operator's alone."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:

@@ -15,10 +15,11 @@ from django.utils import timezone
 from agents import commands, services, standing
 from agents.admin import history as looks
 from agents.admin.buttons import Button, WithButtons
+from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
 from agents.admin.trying import Trying
-from agents.models import Agent, Heartbeat, Status
+from agents.models import Agent, Heartbeat
 from agents.rules import burn, cost
 from teams.admin.projects import actor
 from teams.roles import Action
@@ -66,19 +67,6 @@ def resume(agent: Agent, by: str, reason: str, now: datetime) -> str:
     return f"{agent} is watched again."
 
 
-class StatusFilter(admin.SimpleListFilter):
-    title = parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(Status.choices)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
-        wanted = self.value()
-        if wanted is None:
-            return queryset
-        return queryset.alias(shown=standing.shown_status(timezone.now())).filter(shown=wanted)
-
-
 @admin.register(Agent)
 class AgentPage(WithButtons):
     form = AgentForm
@@ -91,10 +79,10 @@ class AgentPage(WithButtons):
     change_form_template = "agents/agent.html"
     list_display = ["name", "project"]  # in words; the table shows more
     sortable_by = ()
-    list_filter = ["project", StatusFilter]
+    list_filter = ["project", StatusFilter, LabelFilter]
     list_select_related = ["project__team", "state__incident"]
-    search_fields = ["name", "names__name"]
-    search_help_text = "Search names and aliases"
+    search_fields = ["name", "names__name", "host"]
+    search_help_text = SEARCH_HINT
     actions = ["pause_selected", "resume_selected"]
     fieldsets = [
         ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
@@ -122,10 +110,10 @@ class AgentPage(WithButtons):
         return [standing.rank(timezone.now()).asc(), "project__name", "name", "pk"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return standing.fetched(super().get_queryset(request))
+        return with_host(standing.fetched(super().get_queryset(request)))
 
     def rows(self, found: list[Agent], now: datetime) -> list[standing.Standing]:
-        return standing.of(found, now)
+        return standing.with_strips(standing.of(found, now), now)
 
     # The page
 

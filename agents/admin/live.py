@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from agents.admin.filters import bar_of
 from teams.scoping import TeamAdmin
 
 MEDIA = Media(css={"all": ["agents/watch.css"]}, js=["agents/live.js"])
@@ -34,6 +35,8 @@ class LiveList(TeamAdmin):
         context = getattr(answer, "context_data", None) or {}
         if "cl" in context:
             now = timezone.now()
+            # The filters are in a form of our own, on all widths.
+            context["bar"], context["cl"].has_filters = bar_of(context["cl"]), False
             context |= {"now": now, "rows": self.rows(list(context["cl"].result_list), now)}
             if getattr(request, "htmx", False):
                 answer.template_name = self.table_template

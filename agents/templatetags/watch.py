@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from agents import wording
+from agents import standing, wording
 from agents.models import Incident, Status
 
 register = template.Library()
@@ -25,6 +25,8 @@ ICONS: Final[dict[str, str]] = {
     Status.DOWN: "error",
     Status.STALLED: "hourglass_disabled",
     Status.WARNING: "warning",
+    standing.LOOPING: "autorenew",
+    standing.OVER_BUDGET: "payments",
     Status.LATE: "schedule",
     Status.WAITING: "hourglass_top",
     Status.OK: "check_circle",

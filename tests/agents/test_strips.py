@@ -43,8 +43,11 @@ def test_a_bar_is_as_long_as_a_heartbeat_may_stay_away(allowed: float, width: in
 def test_a_bar_shows_the_worst_and_then_the_best_of_its_time(project: Project) -> None:
     agent = agent_of(project)
     beat(agent, 10)
-    beat(agent, 40), beat(agent, 50, progress=True)
-    beat(agent, 100, progress=True), beat(agent, 110, status="error"), beat(agent, 120)
+    for ago in (40, 120):
+        beat(agent, ago)
+    for ago in (50, 100):
+        beat(agent, ago, progress=True)
+    beat(agent, 110, status="error")
     assert strip_of(agent).bars[-4:] == (SILENT, ERROR, PROGRESS, ALIVE)
 
 

@@ -1,0 +1,124 @@
+"""How the list of agents is narrowed down, and the form that does so: of a list, and of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import StrIndex, Substr
+from django.http import HttpRequest
+from django.utils import timezone
+
+from agents import standing
+from agents.models import Agent
+
+PROJECT = "project__id__exact"
+SEARCH_HINT = "Search names, aliases and hosts"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One thing to choose by. Values are as they stand in the address."""
+
+    name: str
+    title: str
+    options: list[tuple[str, str]]
+    value: str = ""
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """By what is shown, warnings told apart."""
+
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return standing.TOLD
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
+        wanted = self.value()
+        return queryset.alias(told=standing.told(timezone.now())).filter(told=wanted) if wanted else queryset
+
+
+class LabelFilter(admin.SimpleListFilter):
+    """By a label, as `name=value`. They are compared here, for JSON paths differ between databases."""
+
+    title = parameter_name = "label"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        self.labelled = labelled(model_admin.get_queryset(request))
+        return label_options(self.labelled)
+
+    def has_output(self) -> bool:
+        return bool(self.lookup_choices) or self.value() is not None
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
+        wanted = self.value()
+        return queryset.filter(pk__in=[pk for pk, has in self.labelled if wanted in has]) if wanted else queryset
+
+
+def labelled(agents: QuerySet[Agent]) -> list[tuple[int, list[str]]]:
+    """The agents that have labels, with these as `name=value`."""
+    found = agents.exclude(labels={}).order_by().values_list("pk", "labels")
+    return [(pk, [f"{name}={value}" for name, value in labels.items()]) for pk, labels in found]
+
+
+def label_options(rows: Iterable[tuple[int, list[str]]]) -> list[tuple[str, str]]:
+    return [(text, text) for text in sorted({text for _, has in rows for text in has})]
+
+
+def with_host(agents: QuerySet[Agent]) -> QuerySet[Agent]:
+    """For searching: who reports it, without the key that comes first in `source`."""
+    return agents.alias(host=Substr("state__source", StrIndex(F("state__source"), Value("/")) + 1))
+
+
+def choices_of(found: ChangeList) -> list[Choice]:
+    """The filters of a list as choices. Django leaves out those that would choose nothing."""
+    return [choice for choice in map(_choice, found.filter_specs) if choice is not None]
+
+
+def _choice(spec: Any) -> Choice | None:
+    value: Any
+    if isinstance(spec, admin.SimpleListFilter):
+        name, options, value = str(spec.parameter_name), spec.lookup_choices, spec.value()
+    elif isinstance(spec, admin.RelatedFieldListFilter):
+        name, options, value = spec.lookup_kwarg, spec.lookup_choices, spec.lookup_val
+    elif isinstance(spec, admin.ChoicesFieldListFilter):
+        name, options, value = spec.lookup_kwarg, spec.field.flatchoices, spec.lookup_val
+    else:
+        return None
+    chosen = value[-1] if isinstance(value, list) and value else value
+    texts = [(str(option), str(text)) for option, text in options]
+    return Choice(name, str(spec.title), texts, str(chosen) if chosen else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """For `agents/filter.html`. `n` of `total` are shown when it is `filtered`."""
+
+    hint: str
+    choices: list[Choice]
+    query: str = ""
+    filtered: bool = False
+    n: int = 0
+    total: int = 0
+    search: str = SEARCH_VAR
+
+
+def bar_of(found: ChangeList) -> Bar:
+    hint = str(found.search_help_text or "Search")
+    filtered = bool(found.has_active_filters or found.query)
+    return Bar(hint, choices_of(found), found.query, filtered, found.result_count, found.full_result_count or 0)
+
+
+def fleet_bar(agents: QuerySet[Agent], projects: list[tuple[str, str]]) -> Bar:
+    """The same for the fleet, which asks the list."""
+    choices = [
+        Choice(PROJECT, "project", projects if len(projects) > 1 else []),
+        Choice("status", "status", standing.TOLD),
+        Choice("label", "label", label_options(labelled(agents))),
+    ]
+    return Bar(SEARCH_HINT, choices)

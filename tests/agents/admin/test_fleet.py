@@ -1,0 +1,267 @@
+"""The fleet, and what the list of agents is narrowed down by."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from agents.models import Agent, AgentMemory, AgentState, Incident, Signal
+from teams import services
+from teams.models import Project, User
+from tests.agents.admin.conftest import Browse, make_agent, make_incident
+from tests.agents.admin.test_agents import names_in
+from tests.agents.admin.test_pages import tiles
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/agents/agent/"
+OPENED: dict[str, Any] = {"started_at": timezone.now(), "opened_at": timezone.now()}
+
+
+def warn(project: Project, name: str, kind: str, severity: str = "critical") -> Agent:
+    """An agent in warning for this."""
+    agent = make_agent(project, name)
+    incident = make_incident(agent, kind=kind, reason=f"{kind} it is")
+    Signal.objects.filter(incident=incident).update(severity=severity)
+    AgentState.objects.filter(agent=agent).update(status="warning")
+    return agent
+
+
+def warned(project: Project) -> None:
+    warn(project, "looper", "loop")
+    warn(project, "spender", "cost")
+    warn(project, "nearly", "cost", "warning")
+    warn(project, "grower", "memory")
+    Signal.objects.filter(agent=warn(project, "looped", "loop")).update(cleared_at=timezone.now())
+
+
+def found(browser: Client, query: str) -> list[str]:
+    return names_in(browser.get(f"{LIST}?{query}").content.decode())
+
+
+# Counts
+
+
+def test_loops_and_exceeded_budgets_are_counted_apart_from_other_warnings(
+    project: Project, viewer: User, client_of: Browse
+) -> None:
+    warned(project)
+    body = client_of(viewer).get("/admin/").content.decode()
+    assert {told: n for told, n in tiles(body).items() if n} == {"looping": 1, "over_budget": 1, "warning": 3}
+    assert "5 of 5 agents need attention" in body
+    assert "All is well" not in body
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [("looping", ["looper"]), ("over_budget", ["spender"]), ("warning", ["grower", "looped", "nearly"])],
+)
+def test_a_count_leads_to_those_it_counts(
+    told: str, names: list[str], project: Project, viewer: User, client_of: Browse
+) -> None:
+    warned(project)
+    assert found(client_of(viewer), f"status={told}") == names
+
+
+def test_a_stalled_agent_that_loops_counts_as_stalled(project: Project, viewer: User, client_of: Browse) -> None:
+    AgentState.objects.filter(agent=warn(project, "bot", "loop")).update(status="stalled")
+    assert found(client_of(viewer), "status=looping") == []
+    assert found(client_of(viewer), "status=stalled") == ["bot"]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("loop", "looping"), ("cost", "over budget"), (None, "warning")])
+def test_the_row_says_which_warning_it_is(
+    kind: str | None, said: str, project: Project, viewer: User, client_of: Browse
+) -> None:
+    make_agent(project, status="warning", warnings=[[f"7:{kind}:9", "It is"]] if kind else None)
+    body = client_of(viewer).get("/admin/fleet/").content.decode()
+    assert re.search(rf"<td><span class=\"w-badge.*</span>{said}</span></td>", body)
+
+
+def test_a_fleet_that_is_well_says_so_and_still_shows_it(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "bot")
+    body = client_of(viewer).get("/admin/").content.decode()
+    assert "All is well" in body
+    assert names_in(body) == ["bot"]
+    assert "w-strip" in body
+
+
+# Groups
+
+
+def test_several_projects_are_grouped_the_worst_first(
+    project: Project, owner: User, viewer: User, client_of: Browse
+) -> None:
+    other = services.create_project(team=project.team, name="Staging", actor=owner.email)
+    make_agent(project, "good"), make_agent(project, "late", beat=80)
+    make_incident(make_agent(other, "stuck"))
+    body = client_of(viewer).get("/admin/fleet/").content.decode()
+    heads = re.findall(r'scope="rowgroup"><a [^>]*id__exact=(\d+)">([^<]+)</a> <span class="w-soft">([^<]*)<', body)
+    assert heads == [(str(other.pk), "Staging", "1 stalled"), (str(project.pk), "Production", "1 late, 1 ok")]
+    assert names_in(body) == ["stuck", "late", "good"]
+
+
+def test_a_single_project_needs_no_heading(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project)
+    assert "rowgroup" not in client_of(viewer).get("/admin/fleet/").content.decode()
+
+
+# Labels, hosts
+
+
+def test_the_list_is_filtered_by_a_label(project: Project, viewer: User, client_of: Browse) -> None:
+    labels: list[dict[str, Any]] = [{"env": "prod", "1": "a=b"}, {"env": "test"}, {}]
+    for n, has in enumerate(labels):
+        Agent.objects.filter(pk=make_agent(project, f"bot-{n}").pk).update(labels=has)
+    browser = client_of(viewer)
+    assert found(browser, "label=env%3Dprod") == ["bot-0"]
+    assert found(browser, "label=1%3Da%3Db") == ["bot-0"]
+    assert found(browser, "label=env") == []
+    assert '<option value="env=test">env=test</option>' in browser.get(f"{LIST}?clear", follow=True).content.decode()
+
+
+def test_labels_and_projects_of_others_are_not_offered(project: Project, stranger: User, client_of: Browse) -> None:
+    Agent.objects.filter(pk=make_agent(project).pk).update(labels={"secret": "plan"})
+    make_agent(Project.objects.get(name="Theirs"), "own")
+    for page in ("/admin/", LIST):
+        body = client_of(stranger).get(page).content.decode()
+        assert "own" in names_in(body)
+        assert "secret=plan" not in body
+        assert "Production" not in body
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "host"),
+    [
+        ("7/10.0.0.5", {}, "10.0.0.5"),
+        ("7/10.0.0.5/web-1", {}, "web-1"),
+        ("7/10.0.0.5/web-1", {"host": "mac-mini"}, "mac-mini"),
+        ("", {}, None),
+    ],
+)
+def test_the_row_names_the_host(
+    source: str, labels: dict[str, str], host: str | None, project: Project, viewer: User, client_of: Browse
+) -> None:
+    Agent.objects.filter(pk=make_agent(project, source=source).pk).update(labels=labels)
+    body = client_of(viewer).get(LIST).content.decode()
+    assert f'<span class="w-soft">Production{f" · {host}" if host else ""}</span>' in body
+
+
+def test_a_search_finds_hosts_and_no_keys(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "here", source="77/10.0.0.5/web-1"), make_agent(project, "there", source="5/10.0.0.6")
+    browser = client_of(viewer)
+    assert found(browser, "q=web-1") == ["here"]
+    assert found(browser, "q=10.0.0") == ["here", "there"]
+    assert found(browser, "q=77") == []
+
+
+# Money
+
+
+@pytest.mark.parametrize(
+    ("cost", "limit", "tone", "width"),
+    [(1_000_000, 10_000_000, "good", 10), (8_000_000, 10_000_000, "late", 80), (25_000_000, 10_000_000, "bad", 100)],
+)
+def test_spend_is_a_bar_against_its_budget(
+    cost: int, limit: int, tone: str, width: int, project: Project, viewer: User, client_of: Browse
+) -> None:
+    make_agent(project, day=timezone.now().date(), cost_today=cost, cost_limit=limit)
+    body = client_of(viewer).get(LIST).content.decode()
+    assert f'aria-label="{100 * cost // limit} % of today’s budget"' in body
+    assert re.search(rf'w-bar w-tone-{tone}".*?w-fill" width="{width}"', body)
+
+
+def test_tokens_without_a_price_are_marked(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, day=timezone.now().date(), tokens_today=900, unpriced={"own-model": 300})
+    body = client_of(viewer).get(LIST).content.decode()
+    assert "300 unpriced" in body
+    assert "own-model" in body
+
+
+# Remembered
+
+
+def test_a_list_remembers_its_filter_for_who_comes_back(project: Project, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    browser.get(f"{LIST}?status=down&p=1&q=bot")
+    answer = browser.get(LIST)
+    assert (answer.status_code, answer["Location"]) == (302, f"{LIST}?status=down&q=bot")
+    assert client_of(viewer).get(LIST).status_code == 200
+
+
+def test_clearing_forgets_the_filter(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project)
+    browser = client_of(viewer)
+    assert 'href="?clear"' in browser.get(f"{LIST}?status=down").content.decode()
+    assert browser.get(f"{LIST}?clear")["Location"] == LIST
+    assert browser.get(LIST).status_code == 200
+
+
+def test_fields_left_empty_are_no_filter(project: Project, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    assert browser.get(f"{LIST}?q=&status=down&label=")["Location"] == f"{LIST}?status=down"
+    assert browser.get(f"{LIST}?q=&status=&label=")["Location"] == LIST
+    assert browser.get(LIST).status_code == 200
+
+
+def test_a_plain_link_on_the_list_itself_means_everything(project: Project, viewer: User, client_of: Browse) -> None:
+    browser, from_it = client_of(viewer), {"Referer": f"http://testserver{LIST}?status=down"}
+    browser.get(f"{LIST}?status=down")
+    assert browser.get(LIST, headers=from_it).status_code == 200
+    assert browser.get(LIST).status_code == 200
+
+
+def test_a_poll_neither_remembers_nor_is_led_away(project: Project, viewer: User, client_of: Browse) -> None:
+    browser, poll = client_of(viewer), {"HX-Request": "true"}
+    browser.get(f"{LIST}?status=down", headers=poll)
+    assert browser.get(LIST).status_code == 200
+    browser.get(f"{LIST}?status=down")
+    assert browser.get(LIST, headers=poll).status_code == 200
+
+
+def test_each_list_remembers_its_own_filter(project: Project, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    browser.get("/admin/agents/incident/?state=open"), browser.get(f"{LIST}?status=down")
+    assert browser.get("/admin/agents/incident/")["Location"].endswith("/?state=open")
+
+
+def test_a_filter_that_became_nonsense_is_forgotten(project: Project, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    answer = browser.get(f"{LIST}?nonsense=1", follow=True)
+    assert answer.redirect_chain == [(f"{LIST}?e=1", 302)]
+    assert browser.get(LIST).status_code == 200
+
+
+# Many agents
+
+
+def make_many(project: Project, count: int) -> None:
+    agents = Agent.objects.bulk_create(
+        Agent(project=project, name=f"agent-{n:04}", labels={"env": f"env-{n % 3}"}) for n in range(count)
+    )
+    AgentState.objects.bulk_create([AgentState(agent=agent, status="down", beats=3) for agent in agents])
+    AgentMemory.objects.bulk_create([AgentMemory(agent=agent) for agent in agents])
+    Incident.objects.bulk_create(
+        Incident(agent=agent, project=project, kind="stalled", severity="critical", reason="Stuck", **OPENED)
+        for agent in agents
+    )
+
+
+@pytest.mark.parametrize(("page", "most"), [("/admin/", 14), ("/admin/fleet/", 11), (LIST, 20), (f"{LIST}?q=t", 20)])
+def test_many_agents_take_no_more_queries_than_few(
+    page: str, most: int, project: Project, owner: User, viewer: User, client_of: Browse
+) -> None:
+    browser, counts = client_of(viewer), []
+    make_incident(make_agent(project, "first")), browser.get(page)
+    for count in (0, 300):
+        for n in range(count // 100):
+            make_many(services.create_project(team=project.team, name=f"P{n}", actor=owner.email), 100)
+        with CaptureQueriesContext(connection) as seen:
+            assert browser.get(page).status_code == 200
+        counts.append(len(seen))
+    assert counts[0] == counts[1] <= most
