@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +14,7 @@ from agents.redact import redacted
 
 CALLS_SHOWN: Final = 6
 NAMES_SHOWN: Final = 12
+SAME_START: Final = timedelta(seconds=5)
 
 
 class Told(NamedTuple):
@@ -63,10 +64,15 @@ class Calls(NamedTuple):
 def doing(told: Sequence[Told]) -> Doing:
     """From heartbeats, newest first."""
     last = told[0].content.get("doing") or {} if told else {}
-    said = next((one for one in told if one.content.get("message")), None)
+    # What it said when it crashed is no doing; the page tells that elsewhere.
+    said = next((one for one in told if one.content.get("message") and not _is_crash(one)), None)
     message = redacted(str(said.content["message"])) if said else ""
     since = _moment(last.get("since"))
     return Doing(last.get("tool", ""), since, message, said.at if said else None, _calls(told)[:CALLS_SHOWN])
+
+
+def _is_crash(one: Told) -> bool:
+    return one.status == "error" and str(one.content["message"]).startswith("CRASH:")
 
 
 def calls_by_name(told: Sequence[Told]) -> list[Calls]:
@@ -93,17 +99,22 @@ def _calls(told: Iterable[Told]) -> list[Call]:
     ]
 
 
-def entries(told: Sequence[Told], waits_until: datetime | None, now: datetime) -> list[timeline.Entry]:
+def entries(
+    told: Sequence[Told], run_at: datetime | None, waits_until: datetime | None, now: datetime
+) -> list[timeline.Entry]:
     """Starts of the agent's process, and the times in which it said that it waits; heartbeats newest first.
 
-    `waits_until` is when its last wait ends or ended.
+    `run_at` is when it was last started, `waits_until` when its last wait ends or ended.
     """
-    starts = [
-        timeline.Entry(timeline.RUNS, "calm", "The agent was started.", one.at, one.at)
-        for one in told
-        if one.content.get("note") == STARTED
-    ]
-    return [*starts, *_waits(list(reversed(told)), waits_until if waits_until and waits_until <= now else None)]
+    starts = [one.at for one in told if one.content.get("note") == STARTED]
+    if run_at and all(abs(run_at - at) > SAME_START for at in starts):
+        starts.append(run_at)
+    ended = waits_until if waits_until and waits_until <= now else None
+    return [*map(_start, starts), *_waits(list(reversed(told)), ended)]
+
+
+def _start(at: datetime) -> timeline.Entry:
+    return timeline.Entry(timeline.RUNS, "calm", "The agent was started.", at, at)
 
 
 def _waits(told: Sequence[Told], last_ended: datetime | None) -> list[timeline.Entry]:

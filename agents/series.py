@@ -24,6 +24,10 @@ class Zoom(NamedTuple):
     step: int
 
     @property
+    def title(self) -> str:
+        return f"The last {self.label.removeprefix('1 ')}"
+
+    @property
     def length(self) -> timedelta:
         return timedelta(days=self.days)
 

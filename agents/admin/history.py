@@ -44,7 +44,7 @@ def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime)
     seen = history.series(agent.pk, zoom, now)
     told = history.told(agent.pk, now)
     happened = history.entries(agent.pk, agent.created_at, seen.since, now)
-    own = recent.entries(told, agent.state.waiting_until, now)
+    own = recent.entries(told, agent.state.run_at, agent.state.waiting_until, now)
     drawn = timeline.drawn(seen, [*happened, *own])
     return {
         "plan": plan,
@@ -55,7 +55,7 @@ def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime)
         "timeline": drawn,
         "listed": drawn.entries[:LISTED],
         "unlisted": max(0, len(drawn.entries) - LISTED),
-        "told_most": history.TOLD_MOST,
+        "told_from": told[-1].at if told else None,
         "called": recent.calls_by_name(told),
         "advice": advice.advice(reports(agent, told, target)),
     }

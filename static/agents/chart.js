@@ -46,7 +46,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const color = (name) => getComputedStyle(place).getPropertyValue(name).trim();
   const summed = (data, names) =>
     names.length === 1 ? data[names[0]] : data.at.map((_, at) => names.reduce((sum, name) => sum + data[name][at], 0));
-  const columns = (chart, data) => [data.at, ...chart.series.map((one) => summed(data, one.of))];
+  // An empty step behind the last one leaves room for its bar.
+  const columns = (chart, data) => [
+    [...data.at, data.at[data.at.length - 1] + data.step],
+    ...chart.series.map((one) => [...summed(data, one.of), null]),
+  ];
   const own = (one) => one.own || one.of[0];
   const isShown = (chart, data) => chart.always || chart.series.some((one) => data[own(one)].some((value) => value));
 

@@ -49,6 +49,8 @@ def busy(project: Project) -> Agent:
     make_incident(agent)
     away: Any = {"started_at": now - timedelta(hours=5), "ended_at": now - timedelta(hours=4, minutes=20)}
     Outage.objects.create(part="detector", **away)
+    Agent.objects.filter(pk=agent.pk).update(created_at=now - timedelta(days=7))
+    AgentState.objects.filter(agent=agent).update(waiting_until=now - timedelta(hours=1))
     return agent
 
 

@@ -146,6 +146,23 @@ def test_of_a_silent_agent_it_says_what_it_was_doing(bot: Agent, viewer: User, c
     assert "Doing now" not in body
 
 
+def test_what_it_did_before_a_crash_is_not_the_crash(bot: Agent, viewer: User, client_of: Browse) -> None:
+    make_history(bot, 5)
+    now = timezone.now()
+    content = {"message": "CRASH: KeyError: 'title'"}
+    Heartbeat.objects.create(agent=bot, day=now.date(), received_at=now, status="error", content=content)
+    body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+    assert "page 4" in body
+    assert "KeyError" not in body
+
+
+def test_the_start_of_this_run_is_known_however_long_ago(bot: Agent, viewer: User, client_of: Browse) -> None:
+    AgentState.objects.filter(agent=bot).update(run_at=timezone.now() - timedelta(days=5))
+    browser = client_of(viewer)
+    assert "The agent was started." in browser.get(part_of(bot, "7d")).content.decode()
+    assert "The agent was started." not in browser.get(part_of(bot, "24h")).content.decode()
+
+
 def test_a_waiting_agent_says_for_what(bot: Agent, viewer: User, client_of: Browse) -> None:
     until = timezone.now() + timedelta(hours=1)
     AgentState.objects.filter(agent=bot).update(status="waiting", waiting_for="approval", waiting_until=until)

@@ -1,0 +1,123 @@
+"""Steps, lanes, and what heartbeats tell: pure, with the clock passed in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from agents import recent, series, timeline
+from agents.series import Heard, Row
+from agents.timeline import Entry
+
+NOW = datetime(2026, 11, 24, 2, 7, 30, tzinfo=UTC)
+HOUR, SIX, DAY, WEEK, MONTH, QUARTER = series.ZOOMS
+
+
+def at(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
+
+
+def row(minutes: float, beats: int = 1, cost: int = 0) -> Row:
+    return Row(at(minutes), (beats, 0, 0, 0, cost, 0, 0, 0))
+
+
+@pytest.mark.parametrize("zoom", series.ZOOMS)
+def test_steps_have_no_holes_and_reach_now(zoom: series.Zoom) -> None:
+    found = series.summed(zoom, NOW, [])
+    starts = [step.start for step in found.steps]
+    assert {(later - one).total_seconds() for one, later in pairwise(starts)} == {zoom.step}
+    assert starts[0] <= NOW - zoom.length
+    assert starts[-1] <= NOW < starts[-1] + timedelta(seconds=zoom.step)
+    assert 60 <= len(starts) <= 170
+
+
+def test_rollups_add_up_in_their_step() -> None:
+    found = series.summed(SIX, NOW, [row(1, 2), row(2, 3), row(4, 4), row(600, 9)])
+    assert [step.beats for step in found.steps[-2:]] == [4, 5]
+    assert found.total.beats == 9
+
+
+def test_a_gap_counts_where_it_ends_and_memory_is_the_most() -> None:
+    found = series.summed(HOUR, NOW, [], [Heard(at(9), 50.0), Heard(at(2.2), 70.0), Heard(at(2.1), 60.0)])
+    [step] = [step for step in found.steps if step.gap is not None]
+    assert (step.start, step.memory_mb) == (series.floor(at(2.2), 60), 70.0)
+    assert step.gap == pytest.approx(6.8 * 60)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "shown"),
+    [("90d", 90, "90d"), ("90d", 30, "30d"), ("30d", 7, "7d"), (None, 7, "24h"), ("soon", 7, "24h"), ("1h", 7, "1h")],
+)
+def test_a_zoom_goes_as_far_as_the_plan(asked: str | None, kept: int, shown: str) -> None:
+    assert series.chosen(asked, kept).key == shown
+
+
+def drawn(*entries: Entry) -> timeline.Timeline:
+    return timeline.drawn(series.summed(HOUR, NOW, [row(5, 10), row(3, 2)]), entries)
+
+
+def bars(found: timeline.Timeline, key: str) -> list[timeline.Bar]:
+    return next(lane.bars for lane in found.lanes if lane.key == key)
+
+
+def test_what_lasts_reaches_the_end_and_a_moment_can_be_seen() -> None:
+    lasting = Entry(timeline.INCIDENTS, "critical", "Stalled", at(30), None)
+    moment = Entry(timeline.COMMANDS, "calm", "Restart", NOW, NOW)
+    found = drawn(lasting, moment)
+    [long], [short] = bars(found, timeline.INCIDENTS), bars(found, timeline.COMMANDS)
+    assert long.x + long.width == pytest.approx(timeline.WIDTH)
+    assert long.width == pytest.approx(timeline.WIDTH / 2, rel=0.02)
+    assert (short.width, short.x + short.width) == (timeline.NARROWEST, timeline.WIDTH)
+
+
+def test_the_worst_is_drawn_on_top_and_the_newest_listed_first() -> None:
+    critical = Entry(timeline.INCIDENTS, "critical", "Stalled", at(30), at(10))
+    warning = Entry(timeline.INCIDENTS, "warning", "Loop", at(20), at(15))
+    found = drawn(critical, warning)
+    assert [bar.tone for bar in bars(found, timeline.INCIDENTS)] == ["warning", "critical"]
+    assert [one.text for one in found.entries] == ["Loop", "Stalled"]
+
+
+def test_an_empty_lane_is_shown_where_nothing_is_an_answer() -> None:
+    assert [lane.key for lane in drawn().lanes] == ["beats", "incidents", "commands", "outages"]
+
+
+def test_the_lane_of_heartbeats_is_as_high_as_there_are_many() -> None:
+    high, low = bars(drawn(), "beats")
+    assert (high.height, high.y) == (timeline.HEIGHT, 0)
+    assert timeline.LOWEST <= low.height < high.height
+
+
+def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.Told:
+    return recent.Told(at(minutes), "ok", progress, content)
+
+
+def waits(*beats: recent.Told, until: datetime | None = None) -> list[tuple[str, datetime, datetime | None]]:
+    newest_first = sorted(beats, key=lambda one: one.at, reverse=True)
+    return [(one.text, one.began, one.ended) for one in recent.entries(newest_first, None, until, NOW)]
+
+
+APPROVAL = {"for": "approval"}
+
+
+def test_a_wait_lasts_from_its_first_word_to_the_next_progress() -> None:
+    beats = told(9, waiting=APPROVAL), told(8, waiting=APPROVAL), told(7), told(6, progress=True), told(5)
+    assert waits(*beats) == [("Waited for approval.", at(9), at(6))]
+
+
+def test_another_wait_ends_the_first() -> None:
+    found = waits(told(9, waiting=APPROVAL), told(5, waiting={"for": "a budget"}))
+    assert found == [("Waited for approval.", at(9), at(5)), ("Waits for a budget.", at(5), None)]
+
+
+def test_a_wait_that_ran_out_is_over() -> None:
+    assert waits(told(9, waiting=APPROVAL), told(1), until=at(4)) == [("Waited for approval.", at(9), at(4))]
+
+
+def test_a_start_is_told_once() -> None:
+    beats = [told(9, note="started")]
+    assert len(recent.entries(beats, at(9.01), None, NOW)) == 1
+    assert len(recent.entries(beats, at(90), None, NOW)) == 2
