@@ -22,6 +22,7 @@ from teams.scoping import TeamAdmin, TeamTabularInline, action, display, teams_o
 _COLOURS = {"works": "success", "new": "info", "failing": "danger", "off": "warning"}
 _STATES = {"sent": "success", "pending": "info", "failed": "danger", "skipped": "default"}
 LATEST = 20
+ROUTE = ("severity", "labels")
 
 
 def _what(delivery: Delivery) -> str:
@@ -91,10 +92,10 @@ class ChannelPage(TeamAdmin):
     def get_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[Any]:
         first = ["project", "kind", "name"]
         if obj is None:
-            return [*first, *self.conditional_fields]
+            return [*first, *self.conditional_fields, *ROUTE]
         entered = [field_name(obj.kind, name) for name in settings_of(channels.BY_KIND[obj.kind])]
         own = entered if self.has_change_permission(request, obj) else ["address"]
-        return [*first, *own, "enabled", *self.get_readonly_fields(request, obj)]
+        return [*first, *own, "enabled", *ROUTE, *self.get_readonly_fields(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:
         if obj is None:
@@ -123,10 +124,13 @@ class ChannelPage(TeamAdmin):
                 name=entered["name"],
                 config=entered["config"],
                 enabled=entered["enabled"],
+                severity=entered["severity"],
+                labels=entered["labels"],
             )
             return
+        route = {name: entered[name] for name in ROUTE}
         made, request._secret = services.create_channel(  # type: ignore[attr-defined]
-            project=obj.project, kind=obj.kind, name=obj.name, config=entered["config"], actor=who
+            project=obj.project, kind=obj.kind, name=obj.name, config=entered["config"], actor=who, **route
         )
         obj.pk = made.pk
 

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from agents.api import shapes
 from agents.api.project import ProjectView
 from agents.api.valid import valid
+from agents.models import Severity
 from agents.representation import moment
 from alerts import channels, services
 from alerts.models import Channel, Delivery
@@ -23,13 +24,22 @@ from teams.models import Project
 _CONFIG_HELP = 'By kind: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack and webhook.'
 
 
-class NewChannel(serializers.Serializer[Any]):
+class Route(serializers.Serializer[Any]):
+    """What of the project a channel is told."""
+
+    severity = serializers.ChoiceField(Severity.choices, required=False, help_text="The least it is told of.")
+    labels = serializers.DictField(
+        child=serializers.CharField(max_length=200), required=False, help_text="Only agents that have all of these."
+    )
+
+
+class NewChannel(Route):
     kind = serializers.ChoiceField([kind.KIND for kind in channels.ALL])
     name = serializers.CharField(max_length=100)
     config = serializers.DictField(help_text=_CONFIG_HELP)
 
 
-class ChannelChanges(serializers.Serializer[Any]):
+class ChannelChanges(Route):
     name = serializers.CharField(max_length=100, required=False)
     config = serializers.DictField(required=False, help_text=f"{_CONFIG_HELP} What is left out stays.")
     enabled = serializers.BooleanField(required=False)
@@ -41,6 +51,8 @@ class ChannelDetail(serializers.Serializer[Any]):
     name = serializers.CharField()
     config = serializers.DictField(help_text="Secrets are left out or cut short.")
     enabled = serializers.BooleanField()
+    severity = serializers.ChoiceField(Severity.choices, help_text="The least it is told of.")
+    labels = serializers.DictField(child=serializers.CharField(), help_text="Told only of agents with all of these.")
     disabled_reason = serializers.CharField(help_text="Why the server switched it off, if it did.")
     created_at = serializers.DateTimeField()
     last_sent_at = serializers.DateTimeField(allow_null=True)
@@ -86,6 +98,8 @@ _CHANNEL = {
     "name": "Our receiver",
     "config": {"url": "https://example.com/hooks/watchdog"},
     "enabled": True,
+    "severity": "warning",
+    "labels": {},
     "disabled_reason": "",
     "created_at": "2026-11-01T08:00:00Z",
     "last_sent_at": "2026-11-23T20:26:01Z",
@@ -126,6 +140,8 @@ def channel_dict(channel: Channel) -> dict[str, Any]:
         "name": channel.name,
         "config": channels.BY_KIND[channel.kind].public(channel.config),
         "enabled": channel.enabled,
+        "severity": channel.severity,
+        "labels": channel.labels,
         "disabled_reason": channel.disabled_reason,
         "created_at": moment(channel.created_at),
         "last_sent_at": moment(channel.last_sent_at),

@@ -38,10 +38,12 @@ def _fields() -> dict[str, forms.Field]:
 class BaseChannelForm(forms.ModelForm[Channel]):
     class Meta:
         model = Channel
-        fields = ["project", "kind", "name", "enabled"]
+        fields = ["project", "kind", "name", "enabled", "severity", "labels"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "severity" in self.fields:
+            self.fields["severity"].required = False
         if self.instance.pk:
             for name in {"project", "kind"} & self.fields.keys():
                 self.fields[name].disabled = True
@@ -58,6 +60,16 @@ class BaseChannelForm(forms.ModelForm[Channel]):
             else:
                 field.widget.attrs["placeholder"] = shown.get(name, "")
                 field.help_text = f"Kept as it is while this is empty. {field.help_text}"
+
+    def clean_severity(self) -> str:
+        severity: str = self.cleaned_data["severity"] or self.instance.severity
+        return severity
+
+    def clean_labels(self) -> dict[str, str]:
+        labels = self.cleaned_data["labels"] or {}
+        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+            raise forms.ValidationError('Names and values, e.g. {"env": "production"}.')
+        return labels
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

@@ -27,6 +27,18 @@ class Channel(models.Model):
     name = models.CharField(max_length=100)
     config: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
     enabled = models.BooleanField(default=True)
+    severity = models.CharField(
+        "told of",
+        max_length=10,
+        choices=[("warning", "everything"), ("critical", "only what is critical")],
+        default="warning",
+    )
+    labels: models.JSONField[dict[str, str], dict[str, str]] = models.JSONField(
+        "agents with",
+        default=dict,
+        blank=True,
+        help_text='Only agents that have all these labels, e.g. {"env": "production"}. Empty: all agents.',
+    )
     disabled_reason = models.CharField(max_length=300, default="", blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_sent_at = models.DateTimeField(null=True, editable=False)

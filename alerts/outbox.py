@@ -12,7 +12,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Min
 
-from agents.models import Incident, IncidentEvent
+from agents.models import Agent, Incident, IncidentEvent
 from alerts import channels, routing
 from alerts.knock import knock
 from alerts.models import Channel, Delivery
@@ -34,6 +34,7 @@ def enqueue(event: IncidentEvent) -> None:
         return
     unaware = _withdraw_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
     due_at = routing.not_before(event.kind, event.incident.reopened, event.at)
+    about = _agents(event.incident)
     deliveries = Delivery.objects.bulk_create(
         Delivery(
             event=event,
@@ -43,7 +44,7 @@ def enqueue(event: IncidentEvent) -> None:
             next_try_at=due_at,
         )
         for listener in _listeners(event.incident, unaware)
-        if routing.is_told(event.kind, listener)
+        if routing.is_told(event.kind, listener, event.incident.severity, about)
     )
     if deliveries and due_at <= event.at:
         transaction.on_commit(partial(knock, [delivery.pk for delivery in deliveries]))
@@ -75,9 +76,18 @@ def _listeners(incident: Incident, unaware: set[int]) -> list[Listener]:
             wants_acknowledged=channels.BY_KIND[kind].TELLS_ACKNOWLEDGED,
             knows=pk in knowing,
             unaware=pk in unaware,
+            severity=severity,
+            labels=labels,
         )
-        for pk, kind in enabled.values_list("pk", "kind")
+        for pk, kind, severity, labels in enabled.values_list("pk", "kind", "severity", "labels")
     ]
+
+
+def _agents(incident: Incident) -> list[dict[str, str]]:
+    """The labels of each agent that the incident is about."""
+    if not incident.together:
+        return [incident.agent.labels]
+    return list(Agent.objects.filter(signals__incident=incident).distinct().values_list("labels", flat=True))
 
 
 def _withdraw_recovery(event: IncidentEvent) -> set[int]:

@@ -1,9 +1,11 @@
 """Who is told what, and when. Pure: no Django, no clock."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+WARNING: Final = "warning"
 # Events that say that something is wrong. Recovery is told only to those who were told one of these.
 FAILURES: Final = frozenset({"opened", "updated", "reopened"})
 TOLD: Final = FAILURES | {"acknowledged", "resolved"}
@@ -15,6 +17,7 @@ SETTLING: Final = timedelta(minutes=5)
 class Listener:
     """A channel as routing sees it.
 
+    `severity` is the least it wants to hear of, `labels` what an agent must have for it.
     `wants_acknowledged`: whether its kind tells who takes care. `knows`: it was told that this incident is wrong.
     `unaware`: the last recovery never reached it, so for its readers the incident never ended.
     """
@@ -23,10 +26,17 @@ class Listener:
     wants_acknowledged: bool = False
     knows: bool = False
     unaware: bool = False
+    severity: str = WARNING
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def is_told(event: str, listener: Listener) -> bool:
-    """Whether an event of this kind goes to this listener."""
+def is_told(event: str, listener: Listener, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    """Whether an event of an incident goes to this listener. `agents` are the labels of each agent that it is about.
+
+    Who was told of an incident hears how it goes on, whatever the route is by now.
+    """
+    if event in FAILURES and not (listener.knows or _is_routed(listener, severity, agents)):
+        return False
     if event == "reopened":
         return not listener.unaware
     if event == "acknowledged":
@@ -34,6 +44,13 @@ def is_told(event: str, listener: Listener) -> bool:
     if event == "resolved":
         return listener.knows
     return event in FAILURES
+
+
+def _is_routed(listener: Listener, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    if listener.severity != WARNING and severity != listener.severity:
+        return False
+    wanted = listener.labels.items()
+    return not wanted or any(wanted <= labels.items() for labels in agents)
 
 
 def not_before(event: str, reopened: int, at: datetime) -> datetime:

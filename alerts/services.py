@@ -5,7 +5,7 @@ What cannot be done raises `teams.errors.ApiError`: 422 with the field to mend, 
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from django.db import transaction
@@ -18,16 +18,21 @@ from teams.errors import ApiError
 from teams.models import Project, Team
 from teams.services import audit
 
+CHANGED: Final = ("name", "config", "enabled", "severity", "labels")
+
 
 @transaction.atomic
 def create_channel(
-    *, project: Project, kind: str, name: str, config: Mapping[str, Any], actor: str
+    *, project: Project, kind: str, name: str, config: Mapping[str, Any], actor: str, **route: Any
 ) -> tuple[Channel, str | None]:
-    """Add a channel. The second value is the secret we made for it, if its kind has one: shown now and never again."""
+    """Add a channel. `route` is its `severity` and `labels`, where it is not told of everything.
+
+    The second value is the secret we made for it, if its kind has one: shown now and never again.
+    """
     generated = channels.BY_KIND[kind].generate()
     checked = _checked(kind, {**config, **generated})
     _make_room(project.team)
-    channel = Channel.objects.create(project=project, kind=kind, name=name, config=checked)
+    channel = Channel.objects.create(project=project, kind=kind, name=name, config=checked, **route)
     audit(team=project.team, actor=actor, action="channel.created", target=str(channel), data={"kind": kind})
     return channel, generated.get("secret")
 
@@ -60,24 +65,24 @@ def change_channel(
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
     enabled: bool | None = None,
+    severity: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Channel:
     """Change what is given. Settings left out of `config` stay; made secrets always do.
 
     A changed address or a channel switched on starts afresh: its past failures are forgotten.
     """
     channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
-    before = (channel.name, channel.config, channel.enabled)
+    before = _values(channel)
     channel.name = channel.name if name is None else name
     if config is not None:
         kept = channels.BY_KIND[channel.kind].generate().keys()
         given = {key: value for key, value in config.items() if key not in kept}
         channel.config = _checked(channel.kind, {**channel.config, **given})
     channel.enabled = channel.enabled if enabled is None else enabled
-    changed = [
-        word
-        for word, old, new in zip(("name", "config", "enabled"), before, _values(channel), strict=True)
-        if old != new
-    ]
+    channel.severity = channel.severity if severity is None else severity
+    channel.labels = channel.labels if labels is None else dict(labels)
+    changed = [word for word, old, new in zip(CHANGED, before, _values(channel), strict=True) if old != new]
     if changed:
         _apply(channel, changed, now)
         audit(
@@ -90,8 +95,8 @@ def change_channel(
     return channel
 
 
-def _values(channel: Channel) -> tuple[str, dict[str, Any], bool]:
-    return channel.name, channel.config, channel.enabled
+def _values(channel: Channel) -> list[Any]:
+    return [getattr(channel, name) for name in CHANGED]
 
 
 def _apply(channel: Channel, changed: list[str], now: datetime) -> None:

@@ -38,6 +38,16 @@ def test_a_member_adds_an_email_channel(member: User, project: Project, client_o
     assert Channel.objects.get().config == {"to": ["a@example.com", "b@example.com"]}
 
 
+def test_a_channel_is_routed_in_its_form(member: User, project: Project, client_of: Browser) -> None:
+    route = {"severity": "critical", "labels": '{"env": "prod"}'}
+    browser = client_of(member)
+    assert browser.post(ADD, entered(project, "email", email_to="a@example.com", **route)).status_code == 302
+    channel = Channel.objects.get()
+    assert (channel.severity, channel.labels) == ("critical", {"env": "prod"})
+    answer = browser.post(page(channel), entered(project, "email", email_to="a@example.com", labels='["env"]'))
+    assert "Names and values" in answer.content.decode()
+
+
 def test_a_webhooks_secret_is_shown_once(member: User, project: Project, client_of: Browser) -> None:
     browser = client_of(member)
     answer = browser.post(ADD, entered(project, "webhook", webhook_url="https://example.com/hook"))

@@ -49,10 +49,13 @@ def test_a_channel_is_made_shown_changed_and_deleted(api: Any, project: Project)
     status, changed = api("patch", f"channels/{made['id']}", {"name": "night", "enabled": False})
     assert (status, changed["name"], changed["enabled"]) == (200, "night", False)
     assert changed["config"] == {"to": ["ops@example.com"]}
+    route = {"severity": "critical", "labels": {"env": "prod"}}
+    status, routed = api("patch", f"channels/{made['id']}", route)
+    assert (status, {name: routed[name] for name in route}) == (200, route)
     assert api("delete", f"channels/{made['id']}") == (204, None)
     assert api("get", f"channels/{made['id']}")[0] == 404
     actions = AuditEntry.objects.filter(action__startswith="channel.").order_by("pk").values_list("action", flat=True)
-    assert list(actions) == ["channel.created", "channel.changed", "channel.deleted"]
+    assert list(actions) == ["channel.created", "channel.changed", "channel.changed", "channel.deleted"]
 
 
 def test_a_webhooks_secret_is_shown_once_and_signs(api: Any, receiver: Receiver, open_door: None) -> None:

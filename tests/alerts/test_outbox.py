@@ -10,7 +10,8 @@ import pytest
 from django.db import transaction
 
 from agents import incidents
-from agents.models import Incident, IncidentEvent
+from agents.models import Agent, Incident, IncidentEvent, Signal
+from agents.registration import create_agent
 from alerts import outbox
 from alerts.models import Channel, Delivery
 from teams.models import Project
@@ -298,3 +299,42 @@ def test_after_two_days_without_workers_alerts_are_still_sent(
     outbox.relay(NOW + timedelta(days=2))
     assert told(email) == [("opened", PENDING)]
     assert knocks == [email.deliveries.get().pk]
+
+
+def test_a_channel_for_critical_ones_hears_of_a_rise_and_of_the_end(
+    happened: Happened, email: Channel, webhook: Channel, incident: Incident
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(severity="critical")
+    incident.severity = "warning"
+    outbox.enqueue(happened("opened"))
+    assert (told(email), told(webhook)) == ([], [("opened", PENDING)])
+    incident.severity = "critical"
+    outbox.enqueue(happened("updated"))
+    end(email, SENT)
+    outbox.enqueue(happened("resolved"))
+    assert told(email) == [("updated", SENT), ("resolved", PENDING)]
+
+
+def test_a_channel_with_labels_hears_only_of_agents_that_have_them(
+    happened: Happened, email: Channel, incident: Incident
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(labels={"env": "prod"})
+    outbox.enqueue(happened("opened"))
+    assert told(email) == []
+    incident.agent.labels = {"env": "prod", "team": "a"}
+    outbox.enqueue(happened("updated"))
+    assert told(email) == [("updated", PENDING)]
+
+
+def test_of_agents_that_fell_silent_together_one_with_the_labels_is_enough(
+    happened: Happened, email: Channel, incident: Incident
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(labels={"env": "prod"})
+    other = create_agent(project=incident.project, name="other", now=NOW)
+    Agent.objects.filter(pk=other.pk).update(labels={"env": "prod"})
+    Signal.objects.create(
+        incident=incident, agent=other, kind="missed_heartbeat", severity="critical", started_at=NOW, opened_at=NOW
+    )
+    incident.together = True
+    outbox.enqueue(happened("opened"))
+    assert told(email) == [("opened", PENDING)]

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,34 @@ UNAWARE = Listener(1, knows=True, unaware=True)
     ],
 )
 def test_who_is_told_what(event: str, listener: Listener, told: bool) -> None:
-    assert is_told(event, listener) is told
+    assert is_told(event, listener, "warning", [{}]) is told
+
+
+CRITICAL_ONLY = {"severity": "critical"}
+PRODUCTION = {"labels": {"env": "prod", "team": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("route", "severity", "agents", "told"),
+    [
+        ({}, "warning", [{}], True),
+        (CRITICAL_ONLY, "warning", [{}], False),
+        (CRITICAL_ONLY, "critical", [{}], True),
+        (PRODUCTION, "critical", [{}], False),
+        (PRODUCTION, "critical", [{"env": "prod"}], False),
+        (PRODUCTION, "critical", [{"env": "prod", "team": "a", "x": "y"}], True),
+        (PRODUCTION, "critical", [{"env": "test"}, {"env": "prod", "team": "a"}], True),  # many fell silent together
+        (CRITICAL_ONLY | PRODUCTION, "warning", [{"env": "prod", "team": "a"}], False),
+    ],
+)
+@pytest.mark.parametrize("event", ["opened", "updated", "reopened"])
+def test_a_route_takes_severity_and_labels(
+    event: str, route: dict[str, Any], severity: str, agents: list[dict[str, str]], told: bool
+) -> None:
+    assert is_told(event, Listener(1, **route), severity, agents) is told
+    knowing = Listener(1, knows=True, **route)
+    assert is_told(event, knowing, severity, agents), "who was told hears how it goes on"
+    assert is_told("resolved", knowing, severity, agents)
 
 
 @pytest.mark.parametrize(
