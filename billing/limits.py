@@ -58,6 +58,10 @@ def usage_of(team_id: int) -> Usage:
     return Usage(plan_of(team_id), agents, members, projects, channels)
 
 
+# A span of roll-ups, as the app above this one writes it.
+DAY = "d"
+
+
 @dataclass(frozen=True, slots=True)
 class DayOfUse:
     """What a team's agents sent on one day (UTC)."""
@@ -71,7 +75,7 @@ def history(team_id: int, now: datetime, days: int = 30) -> list[DayOfUse]:
     """The last days, oldest first, those without a heartbeat, too. From daily sums."""
     first = (now - timedelta(days=days - 1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     spans = Team.objects.filter(
-        pk=team_id, projects__agents__rollups__span="day", projects__agents__rollups__start__gte=first
+        pk=team_id, projects__agents__rollups__span=DAY, projects__agents__rollups__start__gte=first
     )
     sums = spans.values_list("projects__agents__rollups__start").annotate(
         Count("projects__agents", distinct=True), Sum("projects__agents__rollups__beats")

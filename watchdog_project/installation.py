@@ -95,9 +95,9 @@ def _who() -> list[Fact]:
 
 def _load(now: datetime) -> list[Fact]:
     minute = now.replace(second=0, microsecond=0)
-    spans = (("last minute", "minute", timedelta(minutes=1)), ("last hour", "minute", timedelta(hours=1)))
-    sums = [(name, _beats(span, minute - back, minute)) for name, span, back in spans]
-    sums.append(("last 24 hours", _beats("hour", now - RECENT, now)))
+    spans = (("last minute", timedelta(minutes=1)), ("last hour", timedelta(hours=1)))
+    sums = [(name, _beats(Rollup.Span.MINUTE, minute - back, minute)) for name, back in spans]
+    sums.append(("last 24 hours", _beats(Rollup.Span.HOUR, now - RECENT, now)))
     return [
         *(Fact(f"Heartbeats, {name}", wording.count(beats)) for name, beats in sums),
         Fact("Open incidents", wording.count(Incident.objects.open().count())),

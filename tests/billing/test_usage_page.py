@@ -53,7 +53,7 @@ def test_it_names_who_was_refused_and_who_is_left_out(project: Project, owner: U
 def test_a_days_heartbeats_are_drawn(project: Project, owner: User, client_of: Any) -> None:
     agent = make_agent(project, "a")
     start = (timezone.now() - timedelta(days=2)).replace(hour=0, minute=0, second=0, microsecond=0)
-    Rollup.objects.create(agent=agent, span="day", start=start, beats=1_440)
+    Rollup.objects.create(agent=agent, span=Rollup.Span.DAY, start=start, beats=1_440)
     page = text(client_of(owner))
     assert "1,440 heartbeats of 1 agent<" in page
     assert "at most 1,440; today 0 of 0 agents" in page

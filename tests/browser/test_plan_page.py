@@ -28,7 +28,7 @@ def test_the_plan_page_has_a_good_face(open_tab: Open, owner: User, project: Pro
     for back in range(20):
         for agent in agents[: 1 + back % 3]:
             Rollup.objects.create(
-                agent=agent, span="day", start=midnight - timedelta(days=back), beats=1_000 + 37 * back
+                agent=agent, span=Rollup.Span.DAY, start=midnight - timedelta(days=back), beats=1_000 + 37 * back
             )
     tab = open_tab(owner, width, scheme)
     page = tab.go("/admin/billing/subscription/")

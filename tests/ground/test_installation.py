@@ -53,9 +53,9 @@ def test_a_detector_that_is_behind_is_told(project: Project) -> None:
 def test_load_is_counted_from_sums(project: Project) -> None:
     agent, minute = make_agent(project), timezone.now().replace(second=0, microsecond=0)
     for back, beats in ((1, 7), (30, 100)):
-        Rollup.objects.create(agent=agent, span="minute", start=minute - timedelta(minutes=back), beats=beats)
+        Rollup.objects.create(agent=agent, span=Rollup.Span.MINUTE, start=minute - timedelta(minutes=back), beats=beats)
     hour = minute.replace(minute=0) - timedelta(hours=5)
-    Rollup.objects.create(agent=agent, span="hour", start=hour, beats=12_000)
+    Rollup.objects.create(agent=agent, span=Rollup.Span.HOUR, start=hour, beats=12_000)
     shown = facts()
     assert [shown[f"Heartbeats, last {span}"][0] for span in ("minute", "hour", "24 hours")] == ["7", "107", "12,000"]
 
