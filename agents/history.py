@@ -17,7 +17,7 @@ from agents.stored import sent_by_runner
 from agents.timeline import COMMANDS, INCIDENTS, OUTAGES, Entry
 
 # Of the heartbeats in the time shown, for gaps and memory, which roll-ups do not have.
-HEARD_MOST: Final = 2_000
+HEARD_MOST: Final = 1_000
 # Of the last day, with what they say.
 TOLD_MOST: Final = 400
 TOLD_FROM: Final = timedelta(days=1)

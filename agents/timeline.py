@@ -44,21 +44,22 @@ class Entry(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """In units of the drawing."""
+    """In units of the drawing; as high as its lane."""
 
     x: float
     width: float
-    y: float
-    height: float
     tone: str
     said: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
+    """`shapes` are paths with their tones."""
+
     key: str
     label: str
     bars: list[Bar]
+    shapes: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,13 @@ def drawn(series: Series, entries: Sequence[Entry]) -> Timeline:
 def _lane(key: str, series: Series, entries: Iterable[Entry]) -> Lane:
     worst_last = sorted(entries, key=lambda one: one.tone == "critical")
     bars = [_bar(series, one.began, one.ended or series.until, one.tone, one.text) for one in worst_last]
-    return Lane(key, LABELS[key], bars)
+    return Lane(key, LABELS[key], bars, [])
 
 
 def _bar(series: Series, began: datetime, ended: datetime, tone: str, said: str) -> Bar:
     x, right = _place(series, began), _place(series, ended)
     width = max(NARROWEST, right - x)
-    return Bar(round(min(x, WIDTH - width), 1), round(width, 1), 0.0, HEIGHT, tone, said)
+    return Bar(round(min(x, WIDTH - width), 1), round(width, 1), tone, said)
 
 
 def _place(series: Series, at: datetime) -> float:
@@ -96,14 +97,14 @@ def _place(series: Series, at: datetime) -> float:
 
 
 def _beats(series: Series) -> Lane:
-    """How densely heartbeats came, and before them, lower, how many of them were errors."""
-    most = max((step.beats for step in series.steps), default=0) or 1
-    width = WIDTH / len(series.steps)
-    bars = []
-    for number, step in enumerate(series.steps):
-        said = f"{step.beats:,} heartbeats" + (f", {step.errors:,} of them errors" if step.errors else "")
-        for count, tone in ((step.beats, "beats"), (step.errors, "critical")):
-            if count:
-                height = round(max(LOWEST, HEIGHT * count / most), 1)
-                bars.append(Bar(round(number * width, 1), round(width * 0.85, 1), HEIGHT - height, height, tone, said))
-    return Lane("beats", "Heartbeats", bars)
+    """How densely heartbeats came, and before them, lower, how many of them were errors: two shapes of many columns."""
+    shapes = (("beats", [step.beats for step in series.steps]), ("critical", [step.errors for step in series.steps]))
+    most = max(shapes[0][1], default=0) or 1
+    return Lane("beats", "Heartbeats", [], [(tone, _columns(counts, most)) for tone, counts in shapes if any(counts)])
+
+
+def _columns(counts: Sequence[int], most: int) -> str:
+    """As a path of SVG."""
+    width = WIDTH / len(counts)
+    heights = [(number * width, max(LOWEST, HEIGHT * count / most)) for number, count in enumerate(counts) if count]
+    return "".join(f"M{x:.1f} {HEIGHT:g}v-{height:.1f}h{width * 0.85:.1f}v{height:.1f}z" for x, height in heights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -86,9 +87,12 @@ def test_an_empty_lane_is_shown_where_nothing_is_an_answer() -> None:
 
 
 def test_the_lane_of_heartbeats_is_as_high_as_there_are_many() -> None:
-    high, low = bars(drawn(), "beats")
-    assert (high.height, high.y) == (timeline.HEIGHT, 0)
-    assert timeline.LOWEST <= low.height < high.height
+    errors = Row(at(3), (2, 1, 0, 0, 0, 0, 0, 0))
+    lane = timeline.drawn(series.summed(HOUR, NOW, [row(5, 10), errors]), []).lanes[0]
+    assert {tone: re.findall(r"v-([\d.]+)h", shape) for tone, shape in lane.shapes} == {
+        "beats": ["24.0", "4.8"],
+        "critical": ["4.0"],
+    }
 
 
 def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.Told:

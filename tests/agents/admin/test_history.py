@@ -97,8 +97,8 @@ def test_the_timeline_tells_incidents_restarts_starts_and_our_own_outages(
         assert text in body, text
     for text in ("The watchdog itself did not watch", "The agent was started.", f"/incident/{incident.pk}/change/"):
         assert text in body, text
-    for tone in ("critical", "calm", "away", "beats"):
-        assert f'<rect class="w-on-{tone}"' in body, tone
+    for shape, tone in (("rect", "critical"), ("rect", "calm"), ("rect", "away"), ("path", "beats")):
+        assert f'<{shape} class="w-on-{tone}"' in body, tone
 
 
 def test_what_ended_before_the_time_shown_is_left_out(bot: Agent, viewer: User, client_of: Browse) -> None:
