@@ -105,37 +105,40 @@ class Series:
         return [step for step in reversed(self.steps) if step.beats]
 
 
-def floor(at: datetime, step: int) -> datetime:
-    return datetime.fromtimestamp(at.timestamp() // step * step, UTC)
+def begin(at: datetime, step: int) -> int:
+    """Of the step that a time lies in, in seconds since 1970."""
+    return int(at.timestamp() // step * step)
 
 
 def summed(zoom: Zoom, now: datetime, rows: Iterable[Row], heard: Sequence[Heard] = ()) -> Series:
     """Roll-ups and heartbeats (oldest first) in steps up to `now`."""
-    sums: dict[datetime, list[int]] = {}
+    sums: dict[int, list[int]] = {}
     for row in rows:
-        known = sums.setdefault(floor(row.start, zoom.step), [0] * len(SUMS))
-        known[:] = [old + new for old, new in zip(known, row.sums, strict=True)]
+        known = sums.setdefault(begin(row.start, zoom.step), [0] * len(SUMS))
+        for place, number in enumerate(row.sums):
+            known[place] += number
     memory, gaps = _memory(heard, zoom.step), _gaps(heard, zoom.step)
-    since, every = floor(now - zoom.length, zoom.step), timedelta(seconds=zoom.step)
-    starts = [since + every * number for number in range(int((now - since) / every) + 1)]
-    nothing = [0] * len(SUMS)
-    steps = [Step._make((at, *sums.get(at, nothing), memory.get(at), gaps.get(at))) for at in starts]
-    return Series(zoom, since, now, steps, heard[0].at if heard else None)
+    first, nothing = begin(now - zoom.length, zoom.step), [0] * len(SUMS)
+    steps = [
+        Step._make((datetime.fromtimestamp(at, UTC), *sums.get(at, nothing), memory.get(at), gaps.get(at)))
+        for at in range(first, int(now.timestamp()) + 1, zoom.step)
+    ]
+    return Series(zoom, steps[0].start, now, steps, heard[0].at if heard else None)
 
 
-def _memory(heard: Sequence[Heard], step: int) -> dict[datetime, float]:
-    found: dict[datetime, float] = {}
+def _memory(heard: Sequence[Heard], step: int) -> dict[int, float]:
+    found: dict[int, float] = {}
     for beat in heard:
         if beat.memory_mb is not None:
-            start = floor(beat.at, step)
+            start = begin(beat.at, step)
             found[start] = max(beat.memory_mb, found.get(start, 0.0))
     return found
 
 
-def _gaps(heard: Sequence[Heard], step: int) -> dict[datetime, float]:
+def _gaps(heard: Sequence[Heard], step: int) -> dict[int, float]:
     """The longest that ended in each step."""
-    found: dict[datetime, float] = {}
+    found: dict[int, float] = {}
     for before, beat in pairwise(heard):
-        start = floor(beat.at, step)
+        start = begin(beat.at, step)
         found[start] = max((beat.at - before.at).total_seconds(), found.get(start, 0.0))
     return found

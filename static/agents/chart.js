@@ -31,7 +31,6 @@ document.addEventListener("DOMContentLoaded", () => {
     },
     {
       title: "Heartbeats",
-      always: true,
       say: count.format,
       series: [
         { label: "All", of: ["beats"] },
@@ -52,7 +51,7 @@ document.addEventListener("DOMContentLoaded", () => {
     ...chart.series.map((one) => [...summed(data, one.of), null]),
   ];
   const own = (one) => one.own || one.of[0];
-  const isShown = (chart, data) => chart.always || chart.series.some((one) => data[own(one)].some((value) => value));
+  const isShown = (chart, data) => chart.series.some((one) => data[own(one)].some((value) => value));
 
   const axis = (rest) => ({
     stroke: color("--soft"),
