@@ -49,7 +49,9 @@ class LabelFilter(admin.SimpleListFilter):
     title = parameter_name = "label"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        self.labelled = labelled(model_admin.get_queryset(request))
+        """Not of a poll, which leaves the form alone."""
+        needed = not getattr(request, "htmx", False) or self.parameter_name in request.GET
+        self.labelled = labelled(model_admin.get_queryset(request)) if needed else []
         return label_options(self.labelled)
 
     def has_output(self) -> bool:
