@@ -132,11 +132,12 @@ def _seen(windows: Sequence[_Window], now: datetime) -> dict[int, tuple[int, int
     """By agent, as bits, one a bar: had heartbeats, progress, errors."""
     pulse = Pulse.objects.filter(name="rollup").first()
     # What is rolled up is so up to the minute in which that was done.
-    fresh = (pulse.at if pulse else now - timedelta(hours=1)).replace(second=0, microsecond=0)
+    fresh = (pulse.at if pulse else now - timedelta(hours=1)).astimezone(UTC).replace(second=0, microsecond=0)
     rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(windows))
     values = [value for one in windows for value in (*one, _stored(datetime.fromtimestamp(one.start, UTC)))]
     with connection.cursor() as cursor:
-        cursor.execute(_sql(rows), [*values, pulse.read_to if pulse else 0, _stored(fresh)])
+        read_to, day = pulse.read_to if pulse else 0, connection.ops.adapt_datefield_value(fresh.date())
+        cursor.execute(_sql(rows), [*values, read_to, day, _stored(fresh)])
         return {pk: (int(beats), int(progress or 0), int(errors or 0)) for pk, beats, progress, errors in cursor}
 
 
@@ -158,7 +159,8 @@ def _sql(rows: str) -> str:
             UNION ALL
             SELECT w.agent_id, ({epoch.format("b.spent_at")} - w.start) / w.width, b.progress, b.status = 'error'
             FROM wanted w JOIN agents_heartbeat b
-                ON b.agent_id = w.agent_id AND b.id > %s AND b.received_at >= %s AND b.spent_at >= w.start_at
+                ON b.agent_id = w.agent_id AND b.id > %s AND b.day >= %s AND b.received_at >= %s
+                    AND b.spent_at >= w.start_at
         )
         SELECT agent_id, {bit.format("TRUE")}, {bit.format("progress")}, {bit.format("error")}
         FROM seen WHERE place BETWEEN 0 AND {BARS - 1} GROUP BY agent_id

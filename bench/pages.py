@@ -148,8 +148,10 @@ def make_rollups(agents: list[Any], now: datetime) -> None:
 
 def make_beats(agents: list[Any], count: int, now: datetime) -> None:
     """Two a minute of each agent until now; what is older than ten minutes is rolled up for good."""
+    from agents import rollups
     from agents.models import Heartbeat, Pulse
 
+    rollups.make_partitions(now.date())
     rounds = max(1, count // len(agents))
     whens = [now - timedelta(seconds=30 * back) for back in range(rounds, 0, -1)]
     rows = (
