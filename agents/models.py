@@ -101,6 +101,9 @@ class Agent(models.Model):
     )
     rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
     paused_at = models.DateTimeField(null=True, editable=False)
+    maintenance = models.ForeignKey(
+        "Maintenance", models.SET_NULL, null=True, editable=False, related_name="agents", db_index=False
+    )
     over_plan_at = models.DateTimeField(null=True, editable=False, help_text="Since then the plan has no place for it.")
     resumed_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -117,6 +120,32 @@ class Agent(models.Model):
         """What people set of its clocks, its project's default included."""
         grace = self.grace if self.grace is not None else self.project.default_grace
         return clocks.Settings(self.interval, grace, self.progress_timeout, self.resumed_at)
+
+
+class Maintenance(models.Model):
+    """A time in which a project's agents are left alone, as people planned it; see `maintenance.py`."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="maintenances")
+    reason = models.CharField(max_length=200, help_text="What is done: people read it on the agents' pages.")
+    starts_at = models.DateTimeField("from")
+    ends_at = models.DateTimeField("until")
+    labels = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all of the project.',
+    )
+    created_by = models.CharField(max_length=255, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    opened_at = models.DateTimeField(null=True, editable=False)
+    closed_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-starts_at", "-id"]
+        verbose_name = "maintenance window"
+        indexes = [models.Index(fields=["starts_at"], name="maintenance_due", condition=models.Q(closed_at=None))]
+
+    def __str__(self) -> str:
+        return f"{self.project}: {self.reason}"
 
 
 class AgentName(models.Model):

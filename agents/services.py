@@ -165,7 +165,9 @@ def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
     agent.refresh_from_db(fields=["over_plan_at"])
     if agent.over_plan_at:
         raise without_place(agent.project.team_id)
-    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(paused_at=None, resumed_at=now):
+    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(
+        paused_at=None, resumed_at=now, maintenance=None
+    ):
         agent.paused_at, agent.resumed_at = None, now
         _note(agent, "agent.resumed", actor)
     return agent

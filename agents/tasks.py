@@ -3,13 +3,14 @@
 from celery import shared_task
 from django.utils import timezone
 
-from agents import commands, places, review, rollups
+from agents import commands, maintenance, places, review, rollups
 from billing import refusals
 
 
 @shared_task(name="agents.sweep")
 def sweep() -> None:
     now = timezone.now()
+    maintenance.turn(now)
     review.sweep(now)
     commands.expire(now)
 

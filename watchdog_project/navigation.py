@@ -18,6 +18,7 @@ _GROUPS = (
             ("Agents", "smart_toy", "agents.agent"),
             ("Incidents", "crisis_alert", "agents.incident"),
             ("Commands", "terminal", "agents.command"),
+            ("Maintenance", "engineering", "agents.maintenance"),
             ("First steps", "rocket_launch", "/admin/first-steps/"),
         ),
     ),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import agents, commands, heartbeats, history, incidents, rules, status
+from agents.api import agents, commands, heartbeats, history, incidents, maintenance, rules, status
 
 urlpatterns = [
     path("heartbeat", heartbeats.HeartbeatView.as_view(), name="api_heartbeat"),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("incidents/<int:pk>", incidents.OneIncidentView.as_view(), name="api_incident"),
     path("incidents/<int:pk>/acknowledge", incidents.AcknowledgeView.as_view(), name="api_incident_acknowledge"),
     path("incidents/<int:pk>/resolve", incidents.ResolveView.as_view(), name="api_incident_resolve"),
+    path("maintenance", maintenance.WindowsView.as_view(), name="api_maintenance"),
+    path("maintenance/<int:pk>", maintenance.OneWindowView.as_view(), name="api_maintenance_window"),
     path("rules", rules.RulesView.as_view(), name="api_rules"),
     path("rules/try", rules.TryView.as_view(), name="api_rules_try"),
     path("commands", commands.CommandsView.as_view(), name="api_commands"),

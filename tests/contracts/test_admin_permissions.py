@@ -25,7 +25,7 @@ from django.test import Client
 from django.utils import timezone
 
 from agents import services as agent_services
-from agents.models import Agent, Command, Heartbeat, Incident, IncidentEvent, Signal
+from agents.models import Agent, Command, Heartbeat, Incident, IncidentEvent, Maintenance, Signal
 from agents.registration import create_agent
 from alerts.models import Channel, Delivery
 from billing.models import Subscription
@@ -123,8 +123,12 @@ def seed(team: Team, mark: str) -> dict[type[Model], Model]:
     invitation = services.invite(
         team=team, email=f"invited@{mark}.example.com", role=Role.VIEWER, invited_by=owner, now=now
     )[0]
+    later = now + timedelta(hours=1)
+    window = Maintenance.objects.create(
+        project=project, reason=f"{mark} reason", starts_at=later, ends_at=later + timedelta(hours=1)
+    )
     rows: list[Model] = [
-        team, project, agent, incident, channel, delivery, invitation, seed_command(agent, incident, mark),
+        window, team, project, agent, incident, channel, delivery, invitation, seed_command(agent, incident, mark),
         services.issue_key(project=project, name=f"{mark} key", actor=owner.email)[0],
         services.audit(team=team, actor=owner.email, action="seeded", target=f"{mark} target"),
         Subscription.objects.update_or_create(team=team, defaults={"plan": "pro"})[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from agents.models import AgentState, Command, Incident, Runner, Signal
+from agents.models import AgentState, Command, Incident, Maintenance, Runner, Signal
 from agents.registration import create_agent
 from alerts.models import Channel
 from teams import services
@@ -20,6 +21,7 @@ from teams.models import ApiKey, AuditEntry, Project, User
 
 pytestmark = pytest.mark.django_db
 CANARY = "canary-7f3a"
+LONG = timedelta(hours=1)
 # What the contract lets an `agent` key do, and nothing else.
 FOR_AGENTS = {
     ("POST", "heartbeat"),
@@ -33,6 +35,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "commands": {"agent": CANARY, "type": "systemd", "target": CANARY, "cause": "down"},
     "heartbeat": {"agent": CANARY, "status": "ok"},
     "heartbeat/batch": {"heartbeats": []},
+    "maintenance": {"reason": "x", "ends_at": "2199-01-01T00:00:00Z"},
     "commands/{id}/result": {"status": "completed"},
     "rules": {"rules": {"loop": {"repeats": 5}}},
     "rules/try": {"rule": "loop", "agent": CANARY},
@@ -83,7 +86,16 @@ def ids(project: Project, api_key: str) -> dict[str, int]:
     channel = Channel.objects.create(project=project, kind="email", name=CANARY, config={"to": ["ops@example.com"]})
     key = ApiKey.objects.get(pk=caller.key_id)
     ApiKey.objects.filter(pk=key.pk).update(name=CANARY)
-    things = {"agents": agent, "incidents": incident, "commands": command, "channels": channel, "keys": key}
+    later = now + timedelta(hours=1)
+    window = Maintenance.objects.create(project=project, reason=CANARY, starts_at=later, ends_at=later + LONG)
+    things = {
+        "maintenance": window,
+        "agents": agent,
+        "incidents": incident,
+        "commands": command,
+        "channels": channel,
+        "keys": key,
+    }
     return {noun: thing.pk for noun, thing in things.items()}
 
 

@@ -1,0 +1,152 @@
+"""Maintenance windows: agents are left alone in them, and only in them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agents import maintenance, services
+from agents.models import Agent, Maintenance
+from teams.errors import ApiError
+from teams.models import AuditEntry
+from tests.agents.conftest import T0, World
+
+HOUR = 3_600.0
+
+
+def plan(world: World, start: float, end: float, at: float = 0, **labels: str) -> Maintenance:
+    times = {"starts_at": T0 + timedelta(seconds=start), "ends_at": T0 + timedelta(seconds=end)}
+    with world.clock(at) as now:
+        return maintenance.plan(
+            project=world.project, reason="new disks", labels=labels, actor="owner@example.com", now=now, **times
+        )
+
+
+def pass_by(world: World, at: float) -> None:
+    """The detector's beat."""
+    with world.clock(at) as now:
+        maintenance.turn(now)
+    world.look(at)
+
+
+@pytest.fixture
+def watched(world: World) -> World:
+    world.beat(0, interval=30)
+    return world
+
+
+def test_silence_in_a_window_is_nobodys_business(watched: World) -> None:
+    plan(watched, 10, HOUR)
+    for at in (10.0, 600.0, HOUR - 1):
+        pass_by(watched, at)
+        assert watched.state().status == "paused"
+    assert watched.incidents() == []
+
+
+def test_after_it_an_agent_has_its_time_to_report_and_is_judged_again(watched: World) -> None:
+    plan(watched, 10, HOUR)
+    pass_by(watched, 10)
+    pass_by(watched, HOUR)
+    assert watched.incidents() == []
+    pass_by(watched, HOUR + 50)
+    assert watched.incidents() == []
+    pass_by(watched, HOUR + 61)
+    assert watched.kinds() == ["missed_heartbeat"]
+
+
+def test_a_beat_in_it_is_kept(watched: World) -> None:
+    plan(watched, 10, HOUR)
+    pass_by(watched, 10)
+    watched.beat(20, tokens_used=5)
+    assert watched.state().tokens_total == 5
+
+
+def test_it_is_for_agents_with_its_labels(watched: World) -> None:
+    watched.beat(0, "other")
+    Agent.objects.filter(name="other").update(labels={"host": "worker-3", "env": "prod"})
+    plan(watched, 10, HOUR, host="worker-3")
+    pass_by(watched, 10)
+    assert {name: watched.agent(name).paused_at is not None for name in ("bot", "other")} == {
+        "bot": False,
+        "other": True,
+    }
+
+
+def test_who_was_paused_by_a_person_stays_so(watched: World) -> None:
+    with watched.clock(5) as now:
+        services.pause(agent=watched.agent(), actor="owner@example.com", now=now)
+    plan(watched, 10, 100)
+    pass_by(watched, 10)
+    pass_by(watched, 100)
+    assert watched.agent().paused_at is not None
+
+
+def test_who_is_resumed_in_it_is_back(watched: World) -> None:
+    plan(watched, 10, HOUR)
+    pass_by(watched, 10)
+    with watched.clock(20) as now:
+        services.resume(agent=watched.agent(), actor="owner@example.com", now=now)
+    pass_by(watched, 90)
+    assert watched.kinds() == ["missed_heartbeat"]
+    pass_by(watched, HOUR)
+    assert watched.kinds() == ["missed_heartbeat"]
+
+
+def test_it_is_ended_by_hand(watched: World) -> None:
+    window = plan(watched, 10, HOUR)
+    pass_by(watched, 10)
+    with watched.clock(60) as now:
+        ended = maintenance.end(window=window, actor="owner@example.com", now=now)
+    assert ended.ends_at == T0 + timedelta(seconds=60)
+    assert watched.agent().paused_at is None
+    said = AuditEntry.objects.filter(action__startswith="maintenance.").order_by("pk")
+    assert list(said.values_list("action", flat=True)) == [
+        f"maintenance.{what}" for what in ("planned", "began", "ended")
+    ]
+
+
+def test_one_that_is_called_off_never_begins(watched: World) -> None:
+    window = plan(watched, 100, HOUR)
+    with watched.clock(50) as now:
+        maintenance.end(window=window, actor="owner@example.com", now=now)
+    pass_by(watched, 100)
+    assert watched.agent().paused_at is None
+
+
+def test_two_at_once_last_until_the_later_end(watched: World) -> None:
+    plan(watched, 10, 1_000)
+    plan(watched, 500, 2_000)
+    for at, paused in ((10, True), (500, True), (1_000, True), (1_999, True), (2_000, False)):
+        pass_by(watched, at)
+        assert (watched.agent().paused_at is not None) is paused, at
+
+
+def test_one_that_passed_while_we_were_away_pauses_nobody(watched: World) -> None:
+    plan(watched, 10, 100)
+    pass_by(watched, 200)
+    assert watched.agent().paused_at is None
+    assert Maintenance.objects.get().closed_at is not None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "field"),
+    [
+        (100, 100, "ends_at"),
+        (-200, -100, "ends_at"),
+        (0, 31 * 86_400, "ends_at"),
+        (400 * 86_400, 401 * 86_400, "starts_at"),
+    ],
+)
+def test_a_window_that_makes_no_sense_is_refused(world: World, start: float, end: float, field: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        plan(world, start, end)
+    assert (refused.value.http_status, list(refused.value.fields or {})) == (422, [field])
+
+
+def test_nothing_is_asked_twice(watched: World, django_assert_max_num_queries: Any) -> None:
+    plan(watched, 10, HOUR)
+    pass_by(watched, 10)
+    with watched.clock(20) as now, django_assert_max_num_queries(1):
+        maintenance.turn(now)

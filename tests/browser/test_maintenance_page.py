@@ -1,0 +1,39 @@
+"""The calendar of maintenance windows in a browser."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from agents import maintenance
+from teams.models import Project, User
+from tests.agents.admin.conftest import make_agent
+from tests.browser.conftest import Open
+from tests.browser.test_live_pages import SIZES
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_windows_are_seen_on_a_calendar_and_on_their_agents(
+    open_tab: Open, owner: User, project: Project, width: int, scheme: str
+) -> None:
+    agent, now = make_agent(project, "crawler"), timezone.now()
+    for start, hours, reason in ((0, 3, "new disks"), (30, 2, "database upgrade"), (200, 50, "moving house")):
+        begin = now + timedelta(hours=start)
+        times = {"starts_at": begin, "ends_at": begin + timedelta(hours=hours)}
+        maintenance.plan(project=project, reason=reason, labels={}, actor=owner.email, now=now, **times)
+    maintenance.turn(now)
+    tab = open_tab(owner, width, scheme)
+    page = tab.go("/admin/agents/maintenance/")
+    tab.sees("moving house")
+    tab.picture(f"maintenance-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
+    tab.go(f"/admin/agents/agent/{agent.pk}/change/")
+    tab.sees("Maintenance until")
+    tab.go("/admin/agents/maintenance/add/")
+    tab.picture(f"maintenance-add-{width}-{scheme}")
+    assert tab.barriers() == []
