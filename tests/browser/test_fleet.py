@@ -7,11 +7,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from agents.models import Agent, Heartbeat, Rollup
+from agents.models import Agent, AgentState, Heartbeat, Rollup
+from teams import services
 from teams.models import Project, User
+from tests.agents.admin.conftest import make_agent, make_incident
 from tests.browser.conftest import Open
 from tests.browser.test_live_pages import SIZES, make_fleet
 
+LIST = "/admin/agents/agent/"
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
@@ -35,13 +38,30 @@ def with_history(project: Project) -> None:
     )
 
 
+def with_staging(project: Project) -> None:
+    """A second project; labels, hosts and an exceeded budget."""
+    other = services.create_project(team=project.team, name="Staging", actor="test")
+    make_agent(other, "indexer", source="4/10.0.0.9/worker-2", last_progress_at=timezone.now())
+    looper = make_agent(
+        other, "deployer", source="4/10.0.0.9/worker-2", day=timezone.now().date(), cost_today=5_310_000
+    )
+    AgentState.objects.filter(agent=looper).update(
+        cost_limit=5_000_000, unpriced={"own-model": 12_000}, tokens_today=90_000
+    )
+    make_incident(looper, kind="loop", reason="The same call 40 times")
+    AgentState.objects.filter(agent=looper).update(status="warning", warnings=[["1:loop:1", "The same call 40 times"]])
+    Agent.objects.filter(name__in=["indexer", "crawler"]).update(labels={"env": "prod", "host": "mac-mini"})
+
+
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     with_history(project)
     tab = open_tab(owner, width, scheme)
-    for name, path in {"fleet": "/admin/", "agents": "/admin/agents/agent/"}.items():
+    with_staging(project)
+    filtered = f"{LIST}?status=warning&label=env%3Dprod"
+    for name, path in {"fleet": "/admin/", "agents": LIST, "agents-filtered": filtered}.items():
         page = tab.go(path)
-        page.locator(".w-strip svg").first.wait_for()
+        page.locator(".w-filter").wait_for()
         tab.picture(f"{name}-{width}-{scheme}")
         assert tab.barriers() == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
@@ -57,3 +77,41 @@ def test_a_heartbeat_shows_in_the_strip_by_itself(open_tab: Open, owner: User, p
     now, crawler = timezone.now(), Agent.objects.get(name="crawler")
     Heartbeat.objects.create(agent=crawler, day=now.date(), received_at=now, spent_at=now, status="error")
     page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(timeout=4000, state="attached")
+
+
+def test_a_filter_is_chosen_kept_and_cleared(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "good"), make_agent(project, "bad", status="down")
+    tab = open_tab(owner)
+    page = tab.go("/admin/")
+    page.get_by_role("combobox", name="Status").select_option("down")
+    page.get_by_role("button", name="Show").click()
+    tab.sees("1 of 2 agents")
+    assert page.url.endswith(f"{LIST}?status=down")
+    tab.go("/admin/")
+    page.locator("nav, aside").get_by_role("link", name="Agents").first.click()
+    tab.sees("1 of 2 agents")
+    page.get_by_role("link", name="Clear").click()
+    page.get_by_role("link", name="good").wait_for()
+    assert page.url.endswith(LIST)
+
+
+def test_the_list_is_searched_with_the_keyboard_alone(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "good"), make_agent(project, "bad", source="1/10.0.0.7")
+    tab = open_tab(owner)
+    page = tab.go(LIST)
+    page.get_by_role("searchbox", name="Search names, aliases and hosts").focus()
+    page.keyboard.type("10.0.0.7")
+    page.keyboard.press("Enter")
+    tab.sees("1 of 2 agents")
+    assert page.locator("#result_list tbody th a").all_inner_texts() == ["bad"]
+
+
+def test_a_choice_in_progress_survives_the_polls(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "bot")
+    page = open_tab(owner).go("/admin/")
+    page.get_by_role("searchbox").fill("half a wo")
+    with page.expect_response("**/admin/fleet/"):
+        pass
+    with page.expect_response("**/admin/fleet/"):
+        pass
+    assert page.get_by_role("searchbox").input_value() == "half a wo"
