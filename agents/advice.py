@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -56,7 +59,10 @@ def _advice(found: Reports) -> Iterator[Advice]:
         why = "Some of its tokens have no known price, so their money is not counted. Name the model, or what it cost:"
         yield Advice("price", "Name the model", why, _PRICED)
     if not found.runner:
-        why = "Then it can be restarted and stopped from here, and a dead process is told from a silent one."
+        why = (
+            "Then it can be restarted and stopped from here, and a dead process is told from a silent one. "
+            "Name what it runs under: systemd:, docker:, launchd:, process: or k8s:."
+        )
         yield Advice("runner", "Watch its process with a runner", why, _runner(found))
 
 
@@ -66,9 +72,11 @@ _PRICED = 'clevagent.log_usage(model="MODEL", provider="PROVIDER", input_tokens=
 
 
 def _init(found: Reports) -> str:
-    return f'import clevagent\nclevagent.init(api_key="YOUR_KEY", agent="{found.name}", endpoint="{found.server}")'
+    name = json.dumps(found.name, ensure_ascii=False)
+    return f'import clevagent\nclevagent.init(api_key="YOUR_KEY", agent={name}, endpoint="{found.server}")'
 
 
 def _runner(found: Reports) -> str:
-    watch = f"--watch systemd:{found.name}.service={found.name}"
+    unit = re.sub(r"[^A-Za-z0-9_.-]+", "-", found.name)
+    watch = f"--watch {shlex.quote(f'systemd:{unit}.service={found.name}')}"
     return f"clevagent-runner start {watch} --api-key YOUR_KEY --endpoint {found.server}"

@@ -25,6 +25,13 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"), [(0.34, "340 ms"), (2.46, "2.5 s"), (34, "34 s"), (120, "2 min"), (-1, "0 ms")]
+)
+def test_short_durations_are_said_more_exactly(seconds: float, text: str) -> None:
+    assert wording.short(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "just now"), (-5, "just now"), (7, "7 s ago"), (720, "12 min ago")]
 )
 def test_times_past(seconds: float, text: str) -> None:

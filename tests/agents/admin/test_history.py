@@ -199,10 +199,12 @@ def test_it_names_what_is_not_reported_yet(
 
 def test_a_stranger_finds_neither_the_page_nor_its_numbers(bot: Agent, stranger: User, client_of: Browse) -> None:
     browser = client_of(stranger)
-    for path in (part_of(bot), page_of(bot, "1h")):
-        answer = browser.get(path)
-        assert answer.status_code in (302, 404)
-        assert "agent-series" not in answer.content.decode()
+    assert [browser.get(path).status_code for path in (part_of(bot), page_of(bot, "1h"))] == [404, 404]
+
+
+def test_times_are_in_the_zone_of_who_looks(bot: Agent, viewer: User, client_of: Browse) -> None:
+    User.objects.filter(pk=viewer.pk).update(time_zone="Asia/Tokyo")
+    assert data_in(client_of(viewer).get(part_of(bot)).content.decode())["zone"] == "Asia/Tokyo"
 
 
 def test_a_long_history_takes_no_more_queries_than_none(bot: Agent, viewer: User, client_of: Browse) -> None:

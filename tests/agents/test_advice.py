@@ -1,0 +1,61 @@
+"""The lines that an agent's page offers are Python and commands that our client and runner understand."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import shlex
+from pathlib import Path
+
+import clevagent
+import pytest
+from clevagent.runner import cli
+
+from agents.advice import Advice, Reports, advice
+
+NAMES = ["bot", "my agent", 'say "hi"', "Zürich's bot", "a\\b"]
+
+
+def reports(name: str = "bot", *, all_of_it: bool = False, unpriced: bool = False) -> Reports:
+    known = dict.fromkeys(("client", "progress", "calls", "usage", "runner"), all_of_it)
+    return Reports(name=name, server="https://watchdog.example", tokens_without_price=unpriced, **known)
+
+
+def calls_in(one: Advice) -> list[ast.Call]:
+    """Of the client, in order."""
+    found = [node for node in ast.walk(ast.parse(one.lines)) if isinstance(node, ast.Call)]
+    return [call for call in found if ast.unparse(call.func).startswith("clevagent.")]
+
+
+def every(name: str = "bot") -> list[Advice]:
+    priced = advice(reports(name, all_of_it=True, unpriced=True))
+    return [*advice(reports(name)), *priced]
+
+
+def test_who_reports_everything_is_told_nothing() -> None:
+    assert advice(reports(all_of_it=True)) == []
+
+
+def test_each_thing_that_is_missing_is_named_once() -> None:
+    assert [one.key for one in every()] == ["client", "progress", "calls", "usage", "runner", "price"]
+
+
+@pytest.mark.parametrize("one", [one for one in every() if one.key != "runner"], ids=lambda one: one.key)
+def test_python_lines_call_what_the_client_has(one: Advice) -> None:
+    calls = calls_in(one)
+    assert calls
+    for call in calls:
+        function = getattr(clevagent, ast.unparse(call.func).removeprefix("clevagent."))
+        named = {str(word.arg): None for word in call.keywords}
+        inspect.signature(function).bind(*(None for _ in call.args), **named)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_the_same_in_the_lines(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    offered = {one.key: one for one in advice(reports(name))}
+    [init] = calls_in(offered["client"])
+    assert {word.arg: ast.literal_eval(word.value) for word in init.keywords}["agent"] == name
+    words = shlex.split(offered["runner"].lines)
+    assert words[0] == "clevagent-runner"
+    assert cli.settings_of(cli.parser().parse_args(words[1:])).targets[0].agent == name
