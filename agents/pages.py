@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import admin
@@ -20,6 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 from agents import standing
 from agents.admin import filters
 from agents.models import Agent, Incident, Status
+from agents.ways import ways
 from teams import services
 from teams.admin.projects import actor
 from teams.models import Project
@@ -184,38 +184,12 @@ def _steps(request: HttpRequest, project: Project | None, raw: str = "") -> dict
         "title": "First steps",
         "projects": _projects(request)[:PROJECTS_SHOWN],
         "raw": raw,
-        **_lines(raw or "YOUR_KEY", settings.BASE_URL),
+        "ways": ways(raw or "YOUR_KEY", settings.BASE_URL, AGENT),
     }
     if project is not None:
         context |= {**_beat(project, now), "keys": project.api_keys.filter(revoked_at__isnull=True).count()}
         context["may_make_keys"] = allowed(request, Action.MANAGE, project.team_id)
     return context
-
-
-def _lines(key: str, server: str) -> dict[str, str]:
-    """What to paste; complete but for the key, if it is not at hand."""
-    return {
-        "server": server,
-        "install": f"pip install --index-url {server}/simple/ {_trusted(server)}clevagent",
-        "python": (
-            "import clevagent\n"
-            f'clevagent.init(api_key="{key}", agent="{AGENT}", endpoint="{server}")\n'
-            'clevagent.ping("ok", "page 3 done")'
-        ),
-        "curl": (
-            f"curl -X POST {server}/api/v1/heartbeat \\\n  -H 'X-API-Key: {key}' \\\n"
-            f"""  -H 'Content-Type: application/json' \\\n  -d '{{"agent": "{AGENT}", "status": "ok"}}'"""
-        ),
-        "runner": f"clevagent-runner start --watch systemd:{AGENT}.service --api-key {key} --endpoint {server}",
-    }
-
-
-def _trusted(server: str) -> str:
-    """What pip asks for where there is no TLS, except on this machine itself."""
-    url = urlsplit(server)
-    host = url.hostname or ""
-    local = host in ("localhost", "::1") or host.startswith("127.")
-    return "" if url.scheme == "https" or local else f"--trusted-host {host} "
 
 
 def _beat(project: Project | None, now: datetime) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def test_the_curl_of_the_first_steps_works(open_tab: Open, owner: User, project:
     tab = open_tab(owner)
     page = tab.go("/admin/first-steps/")
     page.locator("#new-key").wait_for()
+    page.locator("#way-curl > summary").click()
     command = page.locator("#curl").inner_text()
+    assert not page.locator("#python").is_visible(), "one way at a time"
     done = subprocess.run(["sh", "-c", f"{command} --fail --silent"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     tab.sees("my-agent reports", within=3)

@@ -26,7 +26,7 @@ PURE = [
         )
     ),
     *(ROOT / "alerts" / name for name in ("routing.py", "retry.py")),
-    ROOT / "agents" / "availability.py",
+    *(ROOT / "agents" / name for name in ("advice.py", "availability.py", "ways.py")),
     *(ROOT / "agents" / name for name in ("advice.py", "recent.py", "series.py", "timeline.py")),
     *sorted((ROOT / "agents" / "rules").glob("*.py")),
     *sorted((ROOT / "agents" / "loops").glob("*.py")),

@@ -78,7 +78,7 @@ def test_the_key_is_in_everything_that_is_to_be_copied(
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
     key = key_in(body)
-    assert body.count(key) == 4
+    assert body.count(key) == 7
     assert f"clevagent.init(api_key=&quot;{key}&quot;, agent=&quot;my-agent&quot;, endpoint=&quot;https://watch" in body
     assert "&quot;status&quot;: &quot;ok&quot;" in body
 
