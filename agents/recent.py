@@ -68,7 +68,8 @@ def doing(told: Sequence[Told]) -> Doing:
     said = next((one for one in told if one.content.get("message") and not _is_crash(one)), None)
     message = redacted(str(said.content["message"])) if said else ""
     since = _moment(last.get("since"))
-    return Doing(last.get("tool", ""), since, message, said.at if said else None, _calls(told)[:CALLS_SHOWN])
+    calls = [call._replace(args=redacted(call.args)) for call in _calls(told)[:CALLS_SHOWN]]
+    return Doing(last.get("tool", ""), since, message, said.at if said else None, calls)
 
 
 def _is_crash(one: Told) -> bool:
@@ -93,7 +94,7 @@ def _sum(name: str, calls: Sequence[Call]) -> Calls:
 def _calls(told: Iterable[Told]) -> list[Call]:
     """Newest first."""
     return [
-        Call(one.at, call["name"], redacted(call.get("args") or ""), call.get("ms"), call.get("ok"))
+        Call(one.at, call["name"], call.get("args") or "", call.get("ms"), call.get("ok"))
         for one in told
         for call in reversed(one.content.get("calls") or ())
     ]

@@ -15,13 +15,17 @@ SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "priced", "unpri
 
 
 class Zoom(NamedTuple):
-    """How far back a page looks, in steps of how many seconds, made of roll-ups of which span."""
+    """How far back a page looks, in steps of how many seconds, made of roll-ups of which span.
+
+    A row of its table is `row` seconds, so that it can be read.
+    """
 
     key: str
     label: str
     days: float
     rollup: str
     step: int
+    row: int
 
     @property
     def title(self) -> str:
@@ -33,12 +37,12 @@ class Zoom(NamedTuple):
 
 
 ZOOMS: Final = (
-    Zoom("1h", "1 hour", 1 / 24, "m", 60),
-    Zoom("6h", "6 hours", 6 / 24, "m", 300),
-    Zoom("24h", "24 hours", 1, "m", 900),
-    Zoom("7d", "7 days", 7, "h", 3_600),
-    Zoom("30d", "30 days", 30, "h", 21_600),
-    Zoom("90d", "90 days", 90, "d", 86_400),
+    Zoom("1h", "1 hour", 1 / 24, "m", 60, 300),
+    Zoom("6h", "6 hours", 6 / 24, "m", 300, 1_800),
+    Zoom("24h", "24 hours", 1, "m", 900, 3_600),
+    Zoom("7d", "7 days", 7, "h", 3_600, 21_600),
+    Zoom("30d", "30 days", 30, "h", 21_600, 86_400),
+    Zoom("90d", "90 days", 90, "d", 86_400, 259_200),
 )
 DEFAULT: Final = ZOOMS[2]
 
@@ -96,13 +100,23 @@ class Series:
 
     @property
     def total(self) -> Step:
-        columns = [sum(getattr(step, name) for step in self.steps) for name in SUMS]
-        return Step(self.since, *columns)
+        return _together(self.since, self.steps)
 
     @property
-    def told(self) -> list[Step]:
+    def rows(self) -> list[Step]:
         """Newest first, without those in which nothing came."""
-        return [step for step in reversed(self.steps) if step.beats]
+        found: dict[int, list[Step]] = {}
+        for step in self.steps:
+            found.setdefault(begin(step.start, self.zoom.row), []).append(step)
+        rows = [_together(steps[0].start, steps) for steps in found.values()]
+        return [row for row in reversed(rows) if row.beats]
+
+
+def _together(start: datetime, steps: Sequence[Step]) -> Step:
+    sums = [sum(getattr(step, name) for step in steps) for name in SUMS]
+    memory = max((step.memory_mb for step in steps if step.memory_mb is not None), default=None)
+    gap = max((step.gap for step in steps if step.gap is not None), default=None)
+    return Step._make((start, *sums, memory, gap))
 
 
 def begin(at: datetime, step: int) -> int:

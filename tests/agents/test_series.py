@@ -48,6 +48,19 @@ def test_a_gap_counts_where_it_ends_and_memory_is_the_most() -> None:
     assert step.gap == pytest.approx(6.8 * 60)
 
 
+def test_rows_of_the_table_are_sums_of_steps_newest_first() -> None:
+    heard = [Heard(at(9), 50.0), Heard(at(8), 70.0)]
+    found = series.summed(HOUR, NOW, [row(9, 2), row(8, 3), row(1, 4)], heard)
+    assert [(one.beats, one.memory_mb, one.gap) for one in found.rows] == [(4, None, None), (5, 70.0, 60.0)]
+    assert sum(one.beats for one in found.rows) == found.total.beats
+
+
+@pytest.mark.parametrize("zoom", series.ZOOMS)
+def test_a_table_can_be_read(zoom: series.Zoom) -> None:
+    assert zoom.row % zoom.step == 0
+    assert zoom.length.total_seconds() / zoom.row <= 31
+
+
 @pytest.mark.parametrize(
     ("asked", "kept", "shown"),
     [("90d", 90, "90d"), ("90d", 30, "30d"), ("30d", 7, "7d"), (None, 7, "24h"), ("soon", 7, "24h"), ("1h", 7, "1h")],

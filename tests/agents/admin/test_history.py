@@ -129,12 +129,14 @@ def test_it_says_what_the_agent_is_doing(bot: Agent, viewer: User, client_of: Br
     now = timezone.now()
     make_history(bot, 5)
     since = (now - timedelta(seconds=34)).isoformat()
-    content = {"message": "key sk-abcdefghijklmnopqrst", "doing": {"tool": "fetch_page", "since": since}}
+    content: Any = {"message": "key sk-abcdefghijklmnopqrst", "doing": {"tool": "fetch_page", "since": since}}
+    content["calls"] = [{"name": "ask", "args": "token=abcdefgh"}]
     Heartbeat.objects.create(agent=bot, day=now.date(), received_at=now, status="ok", content=content)
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
     assert "Doing now" in body
     assert "Calls <code>fetch_page</code>" in body
     assert "34 s ago" in body
+    assert "token=[hidden]" in body
     assert "sk-abc" not in body
 
 
