@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: `python -m docs.screenshots.make`.
+"""Makes the pictures of the pages, in light and dark: `python -m docs.screenshots.make`.
 
 A real installation gets real heartbeats of agents in every state, for a minute and a half, and Chromium looks at it.
 """
@@ -28,6 +28,22 @@ FOLDER = Path(__file__).parent
 SECONDS = 90
 OWNER, WORK = "owner@example.com", {"team": "Research", "project": "Production"}
 Fields = dict[str, Any]
+PAGES = {
+    "landing": "/",
+    "fleet": "/admin/",
+    "agents": "/admin/agents/agent/",
+    "incidents": "/admin/agents/incident/",
+    "maintenance": "/admin/agents/maintenance/",
+    "first-steps": "/admin/first-steps/",
+    "channels": "/admin/alerts/channel/",
+    "deliveries": "/admin/alerts/delivery/",
+    "projects": "/admin/teams/project/",
+    "keys": "/admin/teams/apikey/",
+    "members": "/admin/teams/membership/",
+    "plan": "/admin/billing/subscription/",
+    "audit-log": "/admin/teams/auditentry/",
+    "status": "/status/production/",
+}
 
 
 @dataclass
@@ -92,6 +108,27 @@ def add_channel(installation: Installation, key: str) -> None:
         raise SystemExit(answer)
 
 
+def plan_maintenance(installation: Installation, key: str) -> None:
+    start = datetime.now(UTC) + timedelta(days=2)
+    body = {"reason": "database upgrade", "starts_at": start.isoformat(), "labels": {"env": "staging"}}
+    body["ends_at"] = (start + timedelta(hours=3)).isoformat()
+    headers = {"X-API-Key": key, "Content-Type": "application/json"}
+    url = f"{installation.url}/api/v1/maintenance"
+    status, answer = installation.request(Request(url, json.dumps(body).encode(), headers))  # noqa: S310 - to ourselves
+    if status != 201:
+        raise SystemExit(answer)
+
+
+def publish(tab: Tab) -> None:
+    """The project gets a status page, as a person gives it one."""
+    page = tab.go("/admin/teams/project/")
+    page.get_by_role("link", name=WORK["project"]).first.click()
+    page.locator("select[name=status_page]").select_option("named")
+    page.locator("input[name=status_address]").fill("production")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url("**/teams/project/")
+
+
 @contextmanager
 def on_stage(installation: Installation, key: str) -> Iterator[None]:
     """The agents work from here on, and still do while the pictures are taken."""
@@ -124,12 +161,26 @@ def visitor(installation: Installation, sign_in_url: str) -> Iterator[Tab]:
 
 
 def take_pictures(tab: Tab) -> None:
-    tab.go("/admin/")
-    tab.sees("Open incidents (")
-    tab.page.screenshot(path=FOLDER / "fleet.png")
-    tab.page.get_by_role("link", name="order-support:").click()
-    tab.sees("Timeline")
-    tab.page.screenshot(path=FOLDER / "incident.png")
+    """Every page in light, under its name, and in dark."""
+    schemes: tuple[tuple[Any, str], ...] = (("light", ""), ("dark", "-dark"))
+    for scheme, ending in schemes:
+        tab.page.emulate_media(color_scheme=scheme)
+        for name, path in PAGES.items():
+            tab.go(path)
+            _shoot(tab, name + ending)
+        tab.go("/admin/")
+        tab.page.get_by_role("link", name="research-agent", exact=True).first.click()
+        tab.sees("Doing now")
+        _shoot(tab, f"agent{ending}")
+        tab.go("/admin/")
+        tab.page.get_by_role("link", name="order-support:").click()
+        tab.sees("Timeline")
+        _shoot(tab, f"incident{ending}")
+
+
+def _shoot(tab: Tab, name: str) -> None:
+    tab.page.wait_for_timeout(700)  # charts are drawn, fonts are there
+    tab.page.screenshot(path=FOLDER / f"{name}.png")
 
 
 def main() -> None:
@@ -141,6 +192,8 @@ def main() -> None:
             with on_stage(installation, full["api_key"]):
                 time.sleep(SECONDS)
                 with visitor(installation, full["sign_in_url"]) as tab:
+                    publish(tab)
+                    plan_maintenance(installation, full["api_key"])
                     take_pictures(tab)
         finally:
             installation.stop()
