@@ -17,6 +17,8 @@ from clevagent.version import AGENT
 
 # What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
 ARGS_LONGEST, MESSAGE_LONGEST, CUSTOM_LONGEST = 200, 2_000, 32_000
+# Memory does not leak within seconds, and asking the kernel takes a tenth of a heartbeat's time.
+MEMORY_EVERY = 10.0
 # Progress older than this, in seconds, is told by its age: it did not happen as the heartbeat comes in.
 FRESH = 2.0
 
@@ -26,6 +28,7 @@ class Sealer:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._memory: tuple[float, float | None] = (-MEMORY_EVERY, None)
         self.renew()
 
     def renew(self) -> None:
@@ -65,7 +68,9 @@ class Sealer:
         }
 
     def _state(self, ledger: Ledger, now: float, wall: float) -> dict[str, Any]:
-        state: dict[str, Any] = {"iteration_count": ledger.iteration, "memory_mb": memory_mb()}
+        if now - self._memory[0] >= MEMORY_EVERY:
+            self._memory = now, memory_mb()
+        state: dict[str, Any] = {"iteration_count": ledger.iteration, "memory_mb": self._memory[1]}
         state["iteration_ms"], ledger.iteration_ms = ledger.iteration_ms, None
         if ledger.prompts_changed:
             state["prompt_hashes"], ledger.prompts_changed = list(ledger.prompts), False
