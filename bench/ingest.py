@@ -40,8 +40,9 @@ WITH hot AS (
     WHERE agent_id = (SELECT min(agent_id) FROM agents_agentstate) + :agent - 1 RETURNING agent_id
 )
 INSERT INTO agents_heartbeat
-    (agent_id, day, received_at, status, progress, tokens, cost, tool_calls, iteration, content)
-SELECT agent_id, current_date, now(), 'ok', true, 10, 1000, 0, 1, '{"message": "step"}' FROM hot;
+    (agent_id, day, received_at, spent_at, status, progress, tokens, cost, priced, unpriced, tool_calls, iteration,
+     content)
+SELECT agent_id, current_date, now(), now(), 'ok', true, 10, 1000, 0, 0, 0, 1, '{"message": "step"}' FROM hot;
 """
 
 
