@@ -17,7 +17,7 @@ from clevagent.version import AGENT
 
 # What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
 ARGS_LONGEST, MESSAGE_LONGEST, CUSTOM_LONGEST = 200, 2_000, 32_000
-# Memory does not leak within seconds, and asking the kernel takes a tenth of a heartbeat's time.
+# Seconds. Memory does not leak faster, and asking the kernel at every heartbeat is felt in `bench/sdk.py`.
 MEMORY_EVERY = 10.0
 # Progress older than this, in seconds, is told by its age: it did not happen as the heartbeat comes in.
 FRESH = 2.0

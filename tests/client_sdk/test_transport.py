@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from clevagent.testing import FakeServer
-from clevagent.transport import Answer, Transport, Unreachable, base_of, seconds_of
+from clevagent.transport import Answer, Transport, Unreachable, base_of, host_of, seconds_of
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,25 @@ def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
 )
 def test_retry_after_is_seconds_and_no_more_than_an_hour(header: str | None, seconds: float | None) -> None:
     assert seconds_of(header) == seconds
+
+
+@pytest.mark.parametrize("key", ["cv_a\r\nX-Other: 1", "cv_\N{SNOWMAN}"])
+def test_a_key_that_no_header_can_carry_is_no_answer_and_nothing_is_sent(server: FakeServer, key: str) -> None:
+    with pytest.raises(Unreachable):
+        Transport(server.url, key).request("POST", "/heartbeat", {"agent": "a"})
+    assert server.beats == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("http://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example:8000", "xn--bcher-kva.example:8000"),
+        ("http://user:word@[::1]:8000", "[::1]:8000"),
+        ("https://watchdog.example.com/below", "watchdog.example.com"),
+    ],
+)
+def test_the_server_is_named_as_dns_and_http_have_it(endpoint: str, host: str) -> None:
+    assert host_of(base_of(endpoint)) == host
 
 
 def test_the_connection_is_kept(server: FakeServer) -> None:
