@@ -5,6 +5,7 @@ The number of queries is always the same, and so is the most that they read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ from agents import watch
 from agents.clocks import Span
 from agents.models import Command, Heartbeat, Outage, Rollup, Signal
 from agents.recent import Told
+from agents.rules import version
 from agents.series import SUMS, Heard, Row, Series, Zoom, summed
 from agents.stored import sent_by_runner
-from agents.timeline import COMMANDS, INCIDENTS, OUTAGES, Entry
+from agents.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, Entry
 
 # Of the heartbeats in the time shown, for gaps and memory, which roll-ups do not have.
 HEARD_MOST: Final = 1_000
@@ -52,6 +54,12 @@ def told(agent_id: int, now: datetime, most: int = TOLD_MOST) -> list[Told]:
 def entries(agent_id: int, known_since: datetime, since: datetime, now: datetime) -> list[Entry]:
     """Signals, commands and our own outages; three queries."""
     return [*_signals(agent_id, since), *_commands(agent_id, since), *_outages(max(since, known_since), now)]
+
+
+def deploys(memory: Mapping[str, Any]) -> list[Entry]:
+    """From what the rules remember of the agent; no query."""
+    found = version.deploys(memory.get(version.KIND, {}))
+    return [Entry(DEPLOYS, "deploy", f"Version {one.name} after {one.before}.", one.since, one.since) for one in found]
 
 
 def _signals(agent_id: int, since: datetime) -> list[Entry]:

@@ -23,7 +23,7 @@ from django.db.models import F
 
 from agents import attempts, budgets, clocks, commands, incidents, restart, rules, spending, store, watch
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Signal, Status
-from agents.rules import cost, crash, outside, rhythm, together
+from agents.rules import cost, crash, outside, rhythm, together, version
 from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Learned, Restarts
 from teams.errors import ApiError
 from teams.models import Project
@@ -167,6 +167,7 @@ def beat_seen(beat: Heartbeat) -> BeatSeen:
         counter=content.get("counter") if calls else beat.tool_calls or None,
         iteration=beat.iteration,
         run=_run(content.get("labels") or {}),
+        version=version.named(content.get("labels") or {}),
         prompts=content.get("prompts") or (),
         spent_at=beat.spent_at,
         doing=_doing(content, beat.received_at),

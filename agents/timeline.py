@@ -16,10 +16,11 @@ HEIGHT: Final = 24.0
 LOWEST: Final = 4.0
 TICKS: Final = 5
 
-INCIDENTS, COMMANDS, RUNS, WAITS, OUTAGES = "incidents", "commands", "runs", "waits", "outages"
+INCIDENTS, COMMANDS, DEPLOYS, RUNS, WAITS, OUTAGES = "incidents", "commands", "deploys", "runs", "waits", "outages"
 LABELS: Final = {
     INCIDENTS: "Incidents",
     COMMANDS: "Restarts and stops",
+    DEPLOYS: "Deploys",
     RUNS: "Starts",
     WAITS: "Waits",
     OUTAGES: "Watchdog away",

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from agents.models import Agent, Incident, IncidentEvent, Severity, SignalKind
 from agents.representation import agent_ref, dollars, incident_dict, incident_url
+from agents.rules import version
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
 from teams.models import Project
@@ -37,7 +38,7 @@ def of_delivery(delivery: Delivery) -> Message:
     if delivery.event is None:
         return _test(delivery.channel, delivery)
     incident = (
-        Incident.objects.select_related("project__team", "agent__state")
+        Incident.objects.select_related("project__team", "agent__state", "agent__memory")
         .prefetch_related("signals__agent", "events", "commands")
         .get(pk=delivery.event.incident_id)
     )
@@ -144,6 +145,7 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
         for signal in incident.signals.all()
         if not signal.cleared_at and signal.reason not in lines
     ][:10]
+    lines += _deploy(incident)
     if incident.spent or incident.spent_unpriced:
         lines.append(f"Spent since it began: {_spent(incident)}")
     lines += [
@@ -152,6 +154,16 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     if incident.acknowledged_by and not over:
         lines.append(f"Acknowledged by {incident.acknowledged_by}")
     return lines
+
+
+def _deploy(incident: Incident) -> list[str]:
+    """A version that came shortly before it began."""
+    memory = getattr(incident.agent, "memory", None)
+    ran = version.running(memory.rules.get(version.KIND, {}), incident.started_at) if memory else None
+    if ran is None or not ran.before or incident.together or incident.started_at - ran.since >= version.FRESH:
+        return []
+    since, before = ran.since.astimezone(_zone(incident.project)), _duration(incident.started_at - ran.since)
+    return [f"Version {ran.name} since {since:%H:%M}, {before} before; until then {ran.before}"]
 
 
 def _outcome(command: Any) -> str:

@@ -20,7 +20,7 @@ from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
 from agents.admin.trying import Trying
 from agents.models import Agent, Heartbeat
-from agents.rules import burn, cost
+from agents.rules import burn, cost, version
 from teams.admin.projects import actor
 from teams.roles import Action
 
@@ -154,6 +154,7 @@ class AgentPage(WithButtons):
             buttons = self.buttons_for(request, row)
             pace = burn.pace(row.memory.rules.get(cost.KIND, {}), now)
             about: dict[str, Any] = {"aliases": services.aliases_of(row), "target": target_text(row), "pace": pace}
+            about |= {"runs": version.running(row.memory.rules.get(version.KIND, {}), now)}
             about |= {"row": stands, "signals": signals, "buttons": buttons}
             return {**shared, **about, **looks.doing(row, stands, now)}
         if part == "history":

@@ -45,7 +45,7 @@ def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime)
     told = history.told(agent.pk, now)
     happened = history.entries(agent.pk, agent.created_at, seen.since, now)
     own = recent.entries(told, agent.state.run_at, agent.state.waiting_until, now)
-    drawn = timeline.drawn(seen, [*happened, *own])
+    drawn = timeline.drawn(seen, [*happened, *history.deploys(agent.memory.rules), *own])
     return {
         "plan": plan,
         "zoom": zoom,

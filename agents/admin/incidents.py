@@ -16,6 +16,8 @@ from agents import incidents, neighbours
 from agents.admin import agents
 from agents.admin.buttons import Button, WithButtons
 from agents.models import Incident
+from agents.rules import version
+from agents.rules.version import FRESH
 from teams.scoping import allowed_operator
 
 
@@ -45,6 +47,15 @@ def over(incident: Incident) -> bool:
 
 def no_target(incident: Incident) -> bool:
     return over(incident) or not agents.target_text(incident.agent)
+
+
+def _versions(incident: Incident) -> dict[str, Any]:
+    """What ran when it began, and what was deployed while it lasted; one query."""
+    memory = incident.agent.memory.rules.get(version.KIND, {})
+    until = incident.resolved_at or timezone.now()
+    later = [one for one in version.deploys(memory) if incident.started_at < one.since <= until]
+    ran = version.running(memory, incident.started_at)
+    return {"ran": ran, "is_fresh": ran and incident.started_at - ran.since < FRESH, "deployed": later}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -132,4 +143,5 @@ class IncidentPage(WithButtons):
             "signals": row.signals.select_related("agent"),
             "events": row.events.prefetch_related("deliveries__channel"),
             "commands": row.commands.all(),
+            **_versions(row),
         }

@@ -20,6 +20,7 @@ from agents.rules import (
     settings,
     stalled,
     token_spike,
+    version,
 )
 from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding, Thresholds
 
@@ -45,7 +46,7 @@ ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_r
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # What these remember is no rule's own.
-FOR_ALL: Final = {outside.KIND: outside.read, rhythm.KIND: rhythm.read}
+FOR_ALL: Final = {outside.KIND: outside.read, rhythm.KIND: rhythm.read, version.KIND: version.read}
 
 
 def every() -> dict[str, Rule]:

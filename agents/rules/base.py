@@ -79,8 +79,8 @@ class BeatSeen:
     `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
     `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw, `waiting` what
     the agent said it waits for from then on. `counter` is the client's own count of new calls, None where it sent
-    none; `run` is the run or task that its labels name. `doing` is the tool call that went on, with `tool` and `since`.
-    `spent_at` is when its money was spent, None for just then.
+    none; `run` is the run or task that its labels name, `version` the version. `doing` is the tool call that went on,
+    with `tool` and `since`. `spent_at` is when its money was spent, None for just then.
     """
 
     received_at: datetime
@@ -98,6 +98,7 @@ class BeatSeen:
     counter: int | None = None
     iteration: int | None = None
     run: str = ""
+    version: str = ""
     prompts: Sequence[str] = ()
     spent_at: datetime | None = None
     doing: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from agents.models import Agent, AgentState, Command, Heartbeat, Incident, IncidentEvent, Runner, Signal
+from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Incident, IncidentEvent, Runner, Signal
 from agents.registration import create_agent
 from teams.models import Project, User
 
@@ -71,6 +71,12 @@ def make_command(agent: Agent, *, by: str = "member@example.com") -> Command:
         result="restarted",
         expires_at=timezone.now(),
     )
+
+
+def deployed(agent: Agent, *versions: tuple[float, str]) -> None:
+    """As its labels said so many minutes ago, oldest first."""
+    said = [[(timezone.now() - timedelta(minutes=minutes)).isoformat(), name] for minutes, name in versions]
+    AgentMemory.objects.filter(agent=agent).update(rules={"version": {"versions": said, "seen": {}}})
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from django.utils import timezone
 from agents.models import Agent, AgentState, Command, Heartbeat, Outage, Rollup
 from billing.services import set_plan
 from teams.models import Project, User
-from tests.agents.admin.conftest import Browse, make_agent, make_command, make_incident
+from tests.agents.admin.conftest import Browse, deployed, make_agent, make_command, make_incident
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/agent/"
@@ -224,3 +224,12 @@ def _queries(browser: Any, path: str) -> int:
     with CaptureQueriesContext(connection) as seen:
         assert browser.get(path).status_code == 200
     return len(seen)
+
+
+def test_a_deploy_stands_on_the_timeline_with_both_versions(bot: Agent, viewer: User, client_of: Browse) -> None:
+    assert "<span>Deploys</span>" not in client_of(viewer).get(page_of(bot)).content.decode()
+    deployed(bot, (50, "1.4.2"), (20, "1.4.3"))
+    body = client_of(viewer).get(page_of(bot)).content.decode()
+    assert "<span>Deploys</span>" in body
+    assert "Version 1.4.3 after 1.4.2." in body
+    assert re.search(r"Version 1.4.3 since <time[^>]*>20 min ago</time>, before it 1.4.2", body)

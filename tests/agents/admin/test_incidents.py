@@ -13,7 +13,7 @@ from agents import incidents
 from agents.models import Agent, Command, Incident, IncidentEvent
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
-from tests.agents.admin.conftest import Browse, make_agent, make_incident, make_runner
+from tests.agents.admin.conftest import Browse, deployed, make_agent, make_incident, make_runner
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
@@ -213,3 +213,13 @@ def test_nobody_is_told_more_of_a_muted_incident(incident: Incident, member: Use
     incidents.resolve(incident=incident, actor=member.email, now=timezone.now())
     assert not Delivery.objects.filter(channel=channel).exists()
     assert IncidentEvent.objects.filter(text=f"Muted by {member.email}").count() == 1
+
+
+def test_the_page_says_which_version_ran_and_what_was_deployed_since(
+    incident: Incident, viewer: User, client_of: Browse
+) -> None:
+    assert "<dt>Version</dt>" not in client_of(viewer).get(page_of(incident)).content.decode()
+    deployed(incident.agent, (500, "1.4.2"), (53.5, "1.4.3"), (1.5, "1.4.4"))
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert re.search(r"<dt>Version</dt><dd>1.4.3 .*<strong>6 min before</strong>; until then 1.4.2", body)
+    assert re.search(r"<dt>Deployed</dt><dd>1.4.4 .*, 45 min after it began", body)
