@@ -6,7 +6,7 @@ Every decision that needs only the row and the beat is taken here; everything sl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -102,6 +102,7 @@ class Set:
     daily_tokens: int | None
     paused: bool
     monthly: bool = False  # whether the project has a budget of its own
+    others: budgets.Month | None = None  # what its other agents spent of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,9 +352,18 @@ def _nears_a_budget(found: Sequence[budgets.Budget], spent: Spent, given: Set) -
 
 
 def budgets_of(hot: Hot, given: Set, today: date) -> list[budgets.Budget]:
-    """The agent's own, as they stand."""
+    """The agent's own, as they stand, and its project's."""
     limit = given.daily_budget if given.daily_budget is not None else hot.cost_limit
-    return budgets.of(hot, budgets.Limits(limit, given.run_budget, given.daily_tokens), today)
+    own = budgets.of(hot, budgets.Limits(limit, given.run_budget, given.daily_tokens), today)
+    if given.others is None:
+        return own
+    cost = given.others.cost + spent_in(hot, given.others.first)
+    return [*own, budgets.of_month(replace(given.others, cost=cost))]
+
+
+def spent_in(hot: Hot, first: date) -> int:
+    """Micro-dollars in the month of that first day, if it is the row's."""
+    return hot.cost_month if hot.month == first else 0
 
 
 def on_hold(hot: Hot, found: Sequence[budgets.Budget], given: Set) -> bool:

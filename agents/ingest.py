@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -30,10 +30,11 @@ from django.db import (
 from django.urls import reverse
 from django.utils import timezone
 
-from agents import pricing, registration, store
+from agents import pricing, registration, spending, store
 from agents.beat import Beat
+from agents.budgets import Month
 from agents.clocks import Settings
-from agents.fold import Answer, Folded, Hot, Moment, Set, budgets_of, fold, on_hold
+from agents.fold import Answer, Folded, Hot, Moment, Set, budgets_of, fold, on_hold, spent_in
 from teams.auth import Caller
 from teams.errors import ApiError
 
@@ -226,7 +227,7 @@ def _store(received: Sequence[Received]) -> list[Outcome]:
     with transaction.atomic():
         now = timezone.now()
         found, refused = _lock(received, now)
-        writing = _Writing(now)
+        writing = _Writing(now, _months(received, now))
         for index, one in enumerate(received):
             if index in found:
                 writing.add(index, one, found[index])
@@ -235,6 +236,13 @@ def _store(received: Sequence[Received]) -> list[Outcome]:
         if writing.beats:
             store.insert(writing.beats)
     return [writing.outcomes[index] if index in found else refused[index] for index in range(len(received))]
+
+
+def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
+    """What the projects that have a monthly budget spent of it before these beats. Read after their agents' locks."""
+    callers = {one.caller.project_id: one.caller for one in received if one.caller.monthly}
+    firsts = {pk: now.astimezone(_zone(caller.time_zone)).date().replace(day=1) for pk, caller in callers.items()}
+    return spending.committed(firsts) if firsts else {}
 
 
 def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, store.Found], dict[int, ApiError]]:
@@ -267,8 +275,9 @@ def _with_place(
 class _Writing:
     """One transaction's rows, folded beat by beat in the order of arrival."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, months: dict[int, Month]) -> None:
         self.now = now
+        self.months = months
         self.hot: dict[int, Hot] = {}
         self.beats: list[dict[str, Any]] = []
         self.outcomes: dict[int, Answer] = {}
@@ -293,23 +302,31 @@ class _Writing:
         # Without a time of its own it is of the day on which it is stored.
         day = moment.today if one.beat.sent_at is None else at.astimezone(zone).date()
         spent = pricing.spent(one.beat, at, day, one.caller.prices)
-        folded = fold(hot, one.beat, spent, _set(found, one.caller), moment, one.source)
+        others = self._others(one.caller, hot)
+        folded = fold(hot, one.beat, spent, _set(found, one.caller, others), moment, one.source)
+        if others is not None:
+            self.months[one.caller.project_id] = replace(others, cost=others.cost + spent_in(hot, others.first))
         answer = _answer(hot, folded.hold, folded.warning, folded.reason)
         self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
         return answer
+
+    def _others(self, caller: Caller, hot: Hot) -> Month | None:
+        month = self.months.get(caller.project_id)
+        return month and replace(month, cost=month.cost - spent_in(hot, month.first))
 
     def _again(self, one: Received, found: store.Found) -> Answer:
         """The answer of a beat that is stored already; whether to hold is said as it is now."""
         hot = self.hot.get(found.hot.agent_id, found.hot)
         today = self.now.astimezone(_zone(one.caller.time_zone)).date()
-        given = _set(found, one.caller)
+        given = _set(found, one.caller, self._others(one.caller, hot))
         return _answer(hot, on_hold(hot, budgets_of(hot, given, today), given), **(found.answer_before or {}))
 
 
-def _set(found: store.Found, caller: Caller) -> Set:
+def _set(found: store.Found, caller: Caller, others: Month | None) -> Set:
     grace = found.grace if found.grace is not None else caller.default_grace
     clocks = Settings(found.interval, grace, found.progress_timeout)
-    return Set(clocks, found.daily_budget, found.run_budget, found.daily_tokens, found.paused, caller.monthly)
+    own = (found.daily_budget, found.run_budget, found.daily_tokens)
+    return Set(clocks, *own, found.paused, caller.monthly, others)
 
 
 def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: datetime) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """What the agents of a project spent together in its month, held against its monthly budget.
 
 No running sum is kept, so there is none to get out of step: the agents' own sums, each exact under the lock of its hot
-row, are added up whenever one of them is reviewed. Every heartbeat that spends brings its agent's review about, and the
-review of the last one sees all before it. The project's row of the month is locked from the sum to the end of the
-review, so of two reviews one sees what the other concluded.
+row, are added up whenever one of them reports or is reviewed. A heartbeat is answered by what all others had committed
+before it and what it spends itself, without a lock, so nobody gets a second go after the budget is exceeded. Every
+heartbeat that spends brings its agent's review about, and the review of the last one sees all before it. The project's
+row of the month is locked from the sum to the end of the review, so of two reviews one sees what the other concluded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, OuterRef, Subquery, Sum
 
 from agents import budgets
 from agents.budgets import Limits, Month, Spend
@@ -74,6 +75,29 @@ def months(states: Iterable[AgentState], now: datetime) -> Months:
             tells = row.level == _near(month, state.agent_id)
             found.by_agent[state.agent_id] = replace(month, tells=tells)
     return found
+
+
+def committed(firsts: Mapping[int, date]) -> dict[int, Month]:
+    """The months of these projects as they stand, by project; `firsts` tells which. One statement, and no lock.
+
+    Left out are projects without a budget of the month, and those that a person let pass theirs.
+    """
+    found: dict[int, Month] = {}
+    for first in set(firsts.values()):
+        of_first = [project for project, one in firsts.items() if one == first]
+        found |= {project: month for project, month in _committed(of_first, first) if month is not None}
+    return found
+
+
+def _committed(project_ids: Sequence[int], first: date) -> Iterable[tuple[int, Month | None]]:
+    kept = MonthSpend.objects.filter(project=OuterRef("pk"), month=first)
+    states = AgentState.objects.filter(agent__project=OuterRef("pk"), month=first)
+    together = states.values("agent__project").annotate(cost=Sum("cost_month")).values("cost")
+    projects = Project.objects.filter(pk__in=project_ids, monthly_budget_usd__isnull=False)
+    columns = ("pk", "monthly_budget_usd", Subquery(kept.values("level")), Subquery(kept.values("cost")))
+    for pk, usd, level, before, cost in projects.values_list(*columns, Subquery(together)):
+        month = Month(first, micros(usd), (before or 0) + (cost or 0))
+        yield pk, None if level == _let_pass(month) else month
 
 
 def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:

@@ -74,7 +74,8 @@ class CommandsView(ProjectView):
         description=(
             "201: the command is this runner's already; it reports the result as usual. 409: not now; `code` says why "
             "(`restart_off`, `held`, `paused`, `waiting`, `together`, `needs_a_person`, `restart_delay`, `gave_up`, "
-            "`command_live`), and `Retry-After` when, where it is only a matter of time."
+            "`command_live`, `unsafe_to_repeat`, `source_quiet`), and `Retry-After` when, where it is only a matter of "
+            "time."
         ),
         tags=["commands"],
         request=Wish,

@@ -76,7 +76,9 @@ def test_a_months_budget_is_the_exact_sum_and_holds_everyone_in_one_incident(liv
     object.__setattr__(live_world.caller, "monthly", True)
     for name in [*names, "idle"]:
         live_world.beat(0, name)
-    send_while_two_review(live_world, names)
+    answers = send_while_two_review(live_world, names)
+    # The two that report at the same moment may both have gone on; nobody had a second go.
+    assert [answer.hold for answer in answers].count(False) in (99, 100)
     live_world.look(2)
     live_world.look(3)
     assert sum(AgentState.objects.values_list("cost_month", flat=True)) == SENDERS * EACH * CENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents import incidents, services
+from agents import incidents, ingest, services
+from agents.beat import decode
+from agents.fold import Answer
 from agents.models import MonthSpend, Signal, Status
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -171,6 +174,50 @@ def test_a_projects_month_is_the_sum_of_its_agents_and_holds_them_all(world: Wor
     assert (told.warning, told.hold, told.incident and told.incident["id"]) == ("cost_exceeded", True, incident.pk)
     assert told.reason == "The project has spent $10.00 of $10.00 this month, $0.00 of it by this agent"
     assert world.beat(5, "idle").warning is None
+
+
+def test_a_month_holds_with_the_heartbeat_that_exceeds_it_and_its_siblings_with_their_next(world: World) -> None:
+    """Before anybody looks, however fast they send."""
+    set_monthly(world, 10)
+    assert [world.beat(0, "one", cost_usd=usd).hold for usd in (6, 3.99)] == [False, False]
+    assert world.beat(0, "two", cost_usd=0.01).hold is True
+    assert [world.beat(0, name).hold for name in ("one", "new")] == [True, True]
+
+
+def test_within_one_batch_too(world: World) -> None:
+    set_monthly(world, 1)
+    world.beat(0, "one")
+    bodies = [{"agent": name, "cost_usd": 0.3} for name in ("one", "two", "one", "two", "one")]
+    with world.clock(1) as now:
+        beats = [ingest.Received(world.caller, decode(json.dumps(body).encode()), now, "1/10.0.0.1") for body in bodies]
+        held = [isinstance(one, Answer) and one.hold for one in ingest.submit(beats)]
+    assert held == [False, False, False, True, True]
+
+
+def test_a_month_that_a_person_let_pass_holds_no_heartbeat(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, cost_usd=10)
+    world.look(1)
+    incidents.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=2))
+    world.look(3)
+    assert [world.beat(4, name, cost_usd=1).hold for name in ("bot", "new")] == [False, False]
+
+
+def test_last_months_money_holds_nobody(world: World) -> None:
+    set_monthly(world, 10)
+    world.beat(0, "one", cost_usd=9.99)
+    assert world.beat(40 * DAY, "two", cost_usd=0.5).hold is False
+
+
+def test_only_a_monthly_budget_costs_a_heartbeat_one_more_statement(world: World) -> None:
+    world.beat(0)
+    counts = []
+    for budget in (None, 10):
+        set_monthly(world, budget)
+        with CaptureQueriesContext(connection) as asked:
+            world.beat(1, cost_usd=0.1)
+        counts.append(sum(not one["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN")) for one in asked))
+    assert counts == [3, 4]
 
 
 def test_nearing_it_is_said_once_by_the_agent_that_spent_most(world: World) -> None:
