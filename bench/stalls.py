@@ -8,14 +8,14 @@ learned from each progress (`rhythm.read`), the deadline that follows (`clocks.p
 An agent's own usual gap is the longest gap of an ordinary day: the median over its days of the day's longest, of its
 work, not of its nights, starts and declared waits. A stall is injected at 40 random moments of work from the first hour
 on; it is found in time if its deadline lies within 3 usual gaps of the last progress, or 5 minutes if that is longer.
-A false stall is an honest gap that goes beyond the deadline.
+A false stall is an honest gap that goes beyond the deadline, the first night and the first weekend too.
 
 Columns:
-  false/1000 days  in 1,000 agent-days, at most 1 for all kinds together; of one kind, what chance makes of that
-  first rest %     agents whose first night was taken for a stall. Nobody could know, so it stands apart
-  found %          injected stalls found in time, at least 95
-  untold %         stalls left out of these: injected at an hour at which the agent itself may go to rest, by the spread
-                   of its own ends, once in 1,000 days. No timing tells them from that
+  false/1000 days  in 1,000 agent-days, at most 1 for all kinds together
+  found %          injected stalls found in time, all of them counted: at least 95 for all kinds together. Of one kind
+                   it depends on how much of its time is its first day, or near the hour of its rest
+  at rest %        those of them injected at an hour at which the agent itself may go to rest, by the spread of its own
+                   ends, once in 1,000 days. No timing tells them from that
   by median %      found within 3 times the median gap instead
   beyond %         agents whose own longest honest gap is beyond 3 median gaps, so that whoever found stalls by these
                    would have a false one: why the median gap is not the measure
@@ -39,6 +39,7 @@ import random
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -311,14 +312,13 @@ def moment(at: float) -> datetime:
 class Month(NamedTuple):
     """`delays` and `honest` are seconds: of injected stalls, and of the longest honest gap of work.
 
-    `untold` counts the stalls injected at an hour at which the agent may honestly go to rest, see `_rests`.
+    `at_rest` counts the stalls injected at an hour at which the agent may honestly go to rest, see `_may_rest`.
     """
 
     days: float
     false: int
-    first: int
     delays: list[float]
-    untold: int
+    at_rest: int
     usual: float
     middle: float
     honest: float
@@ -330,20 +330,19 @@ def month(kind: str, seed: str, days: float) -> Month:
     events = list(KINDS[kind](rng, days * DAY))
     gaps = _gaps(events)
     injected = rng.choices(list(gaps), weights=list(gaps.values()), k=INJECTED)
-    may_rest, first_rest = _rests(events)
-    tellable = {place for place in injected if not may_rest(events[place].at)}
-    watched, false, first, size, delays = Watched(), 0, 0, 0, []
+    may_rest, times = _may_rest(events), Counter(injected)
+    watched, false, size, delays = Watched(), 0, 0, []
     for place, event in enumerate(events):
         if event.what == "work" and _is_late(watched, moment(event.at)):
-            false, first = (false, first + 1) if place == first_rest else (false + 1, first)
+            false += 1
         watched.take(event)
-        if place in tellable:
+        if place in times:
             size = max(size, len(json.dumps(watched.memory)))
-            delays.append(_delay(watched, event))
-    untold = sum(place not in tellable for place in injected)
+            delays += [_delay(watched, event)] * times[place]
+    at_rest = sum(may_rest(events[place].at) for place in injected)
     usual, middle = _usual(events, gaps), statistics.median(gaps.values())
     days = (events[-1].at - events[0].at) / DAY
-    return Month(days, false, first, delays, untold, usual, middle, max(gaps.values()), size)
+    return Month(days, false, delays, at_rest, usual, middle, max(gaps.values()), size)
 
 
 def _is_late(watched: Watched, at: datetime) -> bool:
@@ -354,23 +353,20 @@ def _is_late(watched: Watched, at: datetime) -> bool:
     return at > watched.deadline() and watched.says_stalled(at)
 
 
-def _rests(events: Sequence[Event]) -> tuple[Callable[[float], bool], int]:
-    """Whether the agent honestly goes to rest at that hour or earlier, once in 1,000 days: its silence can be either.
-
-    And the place of the event after its first rest, which nobody could know; 0: it never rests.
-    """
-    pairs = enumerate(itertools.pairwise(events))
-    rests = [(place, one.at) for place, (one, after) in pairs if one.what == after.what == "work" and after.resumes]
+def _may_rest(events: Sequence[Event]) -> Callable[[float], bool]:
+    """Whether the agent honestly rests from that hour on, or earlier, once in 1,000 days: silence can be either."""
+    pairs = itertools.pairwise(events)
+    rests = [one.at for one, after in pairs if one.what == after.what == "work" and after.resumes]
     if not rests:
-        return (lambda at: False), 0
-    hour = rests[0][1]
+        return lambda at: False
+    hour = rests[0]
 
     def apart(at: float) -> float:
         return (at - hour + DAY / 2) % DAY - DAY / 2
 
-    ends = [apart(end) for _, end in rests]
+    ends = [apart(end) for end in rests]
     earliest = statistics.mean(ends) - ONCE_IN_1000 * statistics.pstdev(ends)
-    return (lambda at: apart(at) >= earliest), rests[0][0] + 1
+    return lambda at: apart(at) >= earliest
 
 
 def _delay(watched: Watched, event: Event) -> float:
@@ -404,9 +400,8 @@ def _usual(events: Sequence[Event], gaps: dict[int, float]) -> float:
 
 class Line(NamedTuple):
     false: float
-    first: float
     found: float
-    untold: float
+    at_rest: float
     by_middle: float
     beyond: float
     half: float
@@ -417,19 +412,7 @@ class Line(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        """Whether enough is found, and no more is false than chance explains, once in 20 times, at one in 1,000."""
-        return self.found >= FOUND_LEAST and self.false * self.days / 1_000 <= _by_chance(self.days / 1_000)
-
-
-def _by_chance(expected: float) -> int:
-    """The count that so many expected ones exceed once in 20 times."""
-    count, chance = 0, math.exp(-expected)
-    reached = chance
-    while reached < 0.95:
-        count += 1
-        chance *= expected / count
-        reached += chance
-    return count
+        return self.false <= FALSE_MOST and self.found >= FOUND_LEAST
 
 
 def line(months: Sequence[Month]) -> Line:
@@ -441,9 +424,8 @@ def line(months: Sequence[Month]) -> Line:
     beyond = sum(one.honest > max(3 * one.middle, 5 * MINUTE) for one in months)
     return Line(
         1_000 * sum(one.false for one in months) / days,
-        100 * sum(one.first for one in months) / len(months),
         100 * in_time / len(delays),
-        100 * sum(one.untold for one in months) / (INJECTED * len(months)),
+        100 * sum(one.at_rest for one in months) / (INJECTED * len(months)),
         100 * by_middle / len(delays),
         100 * beyond / len(months),
         shares[len(shares) // 2],
@@ -465,7 +447,7 @@ def measure(kinds: Sequence[str], seed: int, agents: int, days: float) -> dict[s
     return {kind: [one for one, job in zip(months, jobs, strict=True) if job[0] == kind] for kind in kinds}
 
 
-TITLES = ("false/1000 days", "first rest %", "found %", "untold %", "by median %", "beyond %", "p50", "p95", "bytes")
+TITLES = ("false/1000 days", "found %", "at rest %", "by median %", "beyond %", "p50", "p95", "bytes")
 
 
 def show(seed: int, found: dict[str, list[Month]]) -> bool:
@@ -474,22 +456,18 @@ def show(seed: int, found: dict[str, list[Month]]) -> bool:
         + "".join(f"{title:>{max(8, len(title) + 2)}}" for title in TITLES)
         + f"{'agent-days':>12}"
     )
-    good = True
     for kind, months in found.items():
-        one, counts = line(months), kind not in UNBOUNDED
-        print(said(kind + ("" if counts else "*"), one) + ("  MISSED" if counts and not one.is_met else ""))
-        good = good and (one.is_met or not counts)
+        print(said(kind + ("*" if kind in UNBOUNDED else ""), line(months)))
     counted = [month for kind, months in found.items() if kind not in UNBOUNDED for month in months]
     if not counted:
-        return good
-    every = line(counted)
-    met = every.false <= FALSE_MOST and every.found >= FOUND_LEAST
-    print(said("together", every) + ("" if met else "  MISSED"))
-    return good and met
+        return True
+    together = line(counted)
+    print(said("together", together) + ("" if together.is_met else "  MISSED"))
+    return together.is_met
 
 
 def said(name: str, one: Line) -> str:
-    cells = [f"{one.false:.2f}", f"{one.first:.0f}", f"{one.found:.1f}", f"{one.untold:.1f}", f"{one.by_middle:.1f}"]
+    cells = [f"{one.false:.2f}", f"{one.found:.1f}", f"{one.at_rest:.1f}", f"{one.by_middle:.1f}"]
     cells += [f"{one.beyond:.0f}", f"{one.half:.2f}", f"{one.most:.2f}", f"{one.size:,}"]
     columns = zip(cells, TITLES, strict=True)
     return f"{name:15}" + "".join(f"{cell:>{max(8, len(title) + 2)}}" for cell, title in columns) + f"{one.days:12,.0f}"

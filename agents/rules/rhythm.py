@@ -8,8 +8,9 @@ known is easily too long; in the first hours half an hour.
 
 Nights and weekends: the last rests are kept with their beginning and length. An agent that falls quiet at an hour at
 which it rested before may rest as long as then: nights come every day, what is longer on the same weekday. What is not
-known for a week may rest a weekend. A rest unlike all others was none, unless it is new or of days. An evening that
-begins an hour early once, as when clocks change, is told as a stall.
+known for a week may rest a weekend. A rest unlike all others was none, unless it is new or of days. On its first day an
+agent that falls quiet after 2.5 to 14 hours of work may have gone to its first rest: that is told once the day is over.
+An evening that begins an hour early once, as when clocks change, is told as a stall.
 
 Starts have gaps of their own. Declared waits, and the time from a shutdown on, teach nothing.
 
@@ -65,6 +66,10 @@ REST_LATER: Final = 3_600
 REST_WEEKLY: Final = 3 * 3_600
 WEEK_KNOWN: Final = 8 * DAY
 WEEKEND: Final = 66 * 3_600
+# The first day. Whoever set an agent up still looks on in its first hours and is told; and what works longer than any
+# working day does not rest at its end. In between a silence may be the first night, which nobody knows yet.
+NEW_TOLD: Final = 9_000
+NEW_DAY: Final = 14 * 3_600
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -202,7 +207,13 @@ def _due(memory: Mapping[str, Any], last: float) -> float:
 
 def _quiet_until(memory: Mapping[str, Any], last: float) -> float:
     """Until when it may start or rest after the progress of `last`; 0: nothing but the timeout counts."""
-    return max(_starting_until(memory, last), _resting_until(memory, last))
+    return max(_starting_until(memory, last), _resting_until(memory, last), _new_until(memory, last))
+
+
+def _new_until(memory: Mapping[str, Any], last: float) -> float:
+    """Until when an agent on its first day may have its first rest; 0: too early for one, or it works on and on."""
+    seen_for = last - memory.get("first", last)
+    return float(memory["first"] + DAY + REST_LATER) if NEW_TOLD <= seen_for < NEW_DAY else 0.0
 
 
 def _starting_until(memory: Mapping[str, Any], last: float) -> float:

@@ -112,10 +112,23 @@ def test_two_long_gaps_in_a_row_are_believed() -> None:
     assert after > 1.5 * before
 
 
-def test_the_first_night_is_told_and_the_second_is_not() -> None:
-    evening = 18 * HOUR
-    assert quiet_for(learned(office([0])), evening) == 0
+def test_nights_are_not_told_the_first_one_neither() -> None:
+    morning, evening = 8 * HOUR, 18 * HOUR
+    assert quiet_for(learned(office([0])), evening) == pytest.approx(DAY + HOUR - (evening - morning))
     assert quiet_for(learned(office([0, 1])), DAY + evening) > 14 * HOUR
+
+
+@pytest.mark.parametrize(("hours", "may_rest"), [(1, False), (2.4, False), (2.6, True), (13.9, True), (14.1, False)])
+def test_on_the_first_day_a_silence_is_told_at_once_in_the_first_hours_and_beyond_any_working_day(
+    hours: float, may_rest: bool
+) -> None:
+    memory = learned(every(5 * MIN, 0, hours * HOUR))
+    assert (quiet_for(memory, hours * HOUR) > 0) is may_rest
+
+
+def test_who_does_not_come_back_after_the_first_day_is_told() -> None:
+    last = 6 * HOUR
+    assert quiet_for(learned(every(5 * MIN, 0, last)), last) == DAY + HOUR - last
 
 
 def test_a_night_of_which_the_agent_does_not_come_back_is_told() -> None:
@@ -181,10 +194,10 @@ def test_a_slow_start_is_known_the_next_time() -> None:
 
 
 def test_a_process_that_is_started_while_stuck_gets_no_more_time() -> None:
-    memory = learned(every(MIN, 0, 6 * HOUR))
-    beats = [BeatSeen(at(6 * HOUR + MIN * n), "ok") for n in range(1, 60)]
-    memory = rhythm.read(memory, [*beats, BeatSeen(at(7 * HOUR), "ok", note=STARTED)])
-    assert quiet_for(memory, 6 * HOUR) < HOUR
+    memory = learned(every(MIN, 0, 16 * HOUR))
+    beats = [BeatSeen(at(16 * HOUR + MIN * n), "ok") for n in range(1, 60)]
+    memory = rhythm.read(memory, [*beats, BeatSeen(at(17 * HOUR), "ok", note=STARTED)])
+    assert quiet_for(memory, 16 * HOUR) < HOUR
 
 
 @pytest.mark.parametrize("end", [BeatSeen(at(6 * HOUR), "ok", waiting="x"), BeatSeen(at(6 * HOUR), "shutdown")])
