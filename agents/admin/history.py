@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -13,6 +13,7 @@ from django.utils import timezone
 from agents import advice, history, recent, series, timeline
 from agents.models import Agent, Status
 from agents.rules import rhythm
+from agents.rules.base import Learned
 from agents.standing import Standing
 from billing.limits import plan_of
 
@@ -29,12 +30,22 @@ QUIET: Final = (Status.DOWN, Status.STOPPED)
 def doing(agent: Agent, row: Standing, now: datetime) -> dict[str, Any]:
     """One query."""
     memory, moved = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
+    learned = rhythm.of(memory, moved)
     return {
         "doing": recent.doing(history.told(agent.pk, now, LAST)),
         "quiet": row.status in QUIET,
-        "learned": rhythm.of(memory, moved),
+        "learned": learned,
         "rests": rhythm.rests(memory, moved),
+        "may_rest_until": _may_rest_until(agent, learned, now),
     }
+
+
+def _may_rest_until(agent: Agent, learned: Learned, now: datetime) -> datetime | None:
+    """None where a timeout was given, which counts alone, or where a stall would be told by the timeout learned."""
+    until, timeout = learned.quiet_until, learned.timeout or 0.0
+    if agent.progress_timeout or agent.state.declared_progress_timeout or until is None:
+        return None
+    return until if until > now + timedelta(seconds=timeout) else None
 
 
 def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime) -> dict[str, Any]:

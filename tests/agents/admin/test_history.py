@@ -13,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.models import Agent, AgentState, Command, Heartbeat, Outage, Rollup
+from agents.rules import rhythm
+from agents.rules.base import BeatSeen
 from billing.services import set_plan
 from teams.models import Project, User
 from tests.agents.admin.conftest import Browse, deployed, make_agent, make_command, make_incident
@@ -52,6 +54,19 @@ def data_in(body: str) -> dict[str, Any]:
     assert found
     data: dict[str, Any] = json.loads(found[1])
     return data
+
+
+@pytest.mark.parametrize(("hours", "timeout", "is_said"), [(5, None, True), (1, None, False), (5, 600, False)])
+def test_on_its_first_day_the_page_says_until_when_a_silence_may_be_a_rest(
+    bot: Agent, viewer: User, client_of: Browse, hours: int, timeout: int | None, is_said: bool
+) -> None:
+    now = timezone.now()
+    beats = [BeatSeen(now - timedelta(minutes=n), "ok", progress=True) for n in range(60 * hours, -1, -5)]
+    bot.memory.rules = {rhythm.KIND: rhythm.read({}, beats)}
+    bot.memory.save()
+    AgentState.objects.filter(agent=bot).update(last_progress_at=now)
+    Agent.objects.filter(pk=bot.pk).update(progress_timeout=timeout)
+    assert ("told as stalled only from" in client_of(viewer).get(page_of(bot)).content.decode()) is is_said
 
 
 def test_the_charts_get_the_sums_of_the_time_shown(bot: Agent, viewer: User, client_of: Browse) -> None:
