@@ -9,7 +9,7 @@ row of the month is locked from the sum to the end of the review, so of two revi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,9 +17,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Subquery, Sum
+from django.db.models import F, Sum
 
-from agents import budgets
+from agents import budgets, store
 from agents.budgets import Limits, Month, Spend
 from agents.models import Agent, AgentState, MonthSpend
 from teams.models import Project
@@ -85,19 +85,9 @@ def committed(firsts: Mapping[int, date]) -> dict[int, Month]:
     found: dict[int, Month] = {}
     for first in set(firsts.values()):
         of_first = [project for project, one in firsts.items() if one == first]
-        found |= {project: month for project, month in _committed(of_first, first) if month is not None}
+        months = {pk: (Month(first, limit, cost), level) for pk, limit, level, cost in store.months(of_first, first)}
+        found |= {pk: month for pk, (month, level) in months.items() if level != _let_pass(month)}
     return found
-
-
-def _committed(project_ids: Sequence[int], first: date) -> Iterable[tuple[int, Month | None]]:
-    kept = MonthSpend.objects.filter(project=OuterRef("pk"), month=first)
-    states = AgentState.objects.filter(agent__project=OuterRef("pk"), month=first)
-    together = states.values("agent__project").annotate(cost=Sum("cost_month")).values("cost")
-    projects = Project.objects.filter(pk__in=project_ids, monthly_budget_usd__isnull=False)
-    columns = ("pk", "monthly_budget_usd", Subquery(kept.values("level")), Subquery(kept.values("cost")))
-    for pk, usd, level, before, cost in projects.values_list(*columns, Subquery(together)):
-        month = Month(first, micros(usd), (before or 0) + (cost or 0))
-        yield pk, None if level == _let_pass(month) else month
 
 
 def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:
