@@ -58,6 +58,29 @@ def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Projec
     tab.sees("1 of 6 agents is in trouble")
 
 
+@pytest.mark.parametrize("tab", [(1280, "light")], indirect=True, ids=str)
+def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Project) -> None:
+    page = tab.go("/")
+    for name in ("h1", ".lead", ".fleet", ".lines", ".points"):
+        box = page.locator(f".landing {name}").bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= SHORT, name
+    moving = "document.getAnimations().filter(one => one.playState === 'running').length"
+    assert page.evaluate(moving) == 0, "nothing moves for who wants no motion"
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moving) > 5
+    page.get_by_label("Hold it still").check()
+    assert page.evaluate(moving) == 0
+    tab.go("/accounts/login/")
+    for name in ("Skip to the content", "ClevAgent Watchdog", "Sign in", "Sign up", "Sign up"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == name
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", name
+    page.get_by_label("Password", exact=True).fill("a long walk")
+    page.get_by_role("button", name="Show password").click()
+    assert page.get_by_label("Password", exact=True).get_attribute("type") == "text"
+
+
 @pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
 @pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/"])
 def test_the_front_door_keeps_nobody_out(tab: Tab, project: Project, path: str) -> None:
