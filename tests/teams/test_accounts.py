@@ -47,17 +47,18 @@ def confirm(browser: Client, email: str) -> str:
 @pytest.mark.django_db
 def test_signing_up_makes_a_team_and_a_project_and_leads_to_the_first_steps() -> None:
     browser = Client()
-    assert sign_up(browser, "new@example.com", team_name="Night shift") == "/admin/first-steps/"
+    names = {"team_name": "Night shift", "project_name": "Papers"}
+    assert sign_up(browser, "new@example.com", **names) == "/admin/first-steps/"
     held = Membership.objects.get(user__email="new@example.com")
     assert (held.team.name, held.role) == ("Night shift", Role.OWNER)
-    assert [project.name for project in held.team.projects.all()] == ["Production"]
+    assert [project.name for project in held.team.projects.all()] == ["Papers"]
     assert browser.get("/admin/teams/project/").status_code == 200
 
 
 @pytest.mark.django_db
-def test_a_team_without_a_name_gets_one_from_the_address() -> None:
+def test_without_names_the_team_gets_one_from_the_address_and_the_project_is_production() -> None:
     sign_up(Client(), "new@example.com")
-    assert Team.objects.get().name == "new’s team"
+    assert (Team.objects.get().name, Project.objects.get().name) == ("new’s team", "Production")
 
 
 @pytest.mark.django_db
@@ -76,6 +77,26 @@ def test_the_code_page_says_where_mail_goes_without_a_mail_server(configured: bo
     browser = Client()
     page = browser.post("/accounts/signup/", {"email": "n@example.com", "password1": PASSWORD}, follow=True)
     assert ("<code>mail/" in page.content.decode()) is not configured
+
+
+@pytest.mark.django_db
+def test_another_code_can_be_sent_also_to_another_address() -> None:
+    browser = Client()
+    browser.post("/accounts/signup/", {"email": "typo@example.com", "password1": PASSWORD})
+    browser.post("/accounts/confirm-email/", {"action": "change", "email": "new@example.com"})
+    browser.post("/accounts/confirm-email/", {"action": "resend"})
+    assert [message.to for message in mail.outbox] == [["typo@example.com"], *[["new@example.com"]] * 2]
+    assert confirm(browser, "new@example.com") == "/admin/first-steps/"
+
+
+@pytest.mark.django_db
+def test_sign_up_says_beforehand_what_a_password_must_be_and_beside_it_what_was_wrong() -> None:
+    browser = Client()
+    assert "At least 10 characters, not a common word." in browser.get("/accounts/signup/").content.decode()
+    for password, why in (("ninechars", "too short"), ("password12", None), ("1234567890", "too common")):
+        page = browser.post("/accounts/signup/", {"email": "new@example.com", "password1": password})
+        beside = page.content.decode().partition('id="id_password1_error"')[2]
+        assert (why is None) or why in beside[:400], password
 
 
 @pytest.mark.django_db
@@ -271,6 +292,112 @@ def test_every_entrance_page_has_the_one_look(path: str) -> None:
     page = Client().get(path).content.decode()
     assert "teams/pages.css" in page
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*(src=|application/json))", page)
+
+
+BOILERPLATE = ["please", "Please", "Sign In", "Sign Up", "Email", "Password Reset", "reauthenticate", "Are you sure"]
+
+
+def in_words(page: str) -> str:
+    """What a person reads of a page."""
+    return re.sub(r"<[^>]+>", " ", page[page.index("<body") :])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("signup/", "login/", "password/reset/", "password/reset/done/", "password/reset/key/1-x/", "inactive/"),
+        *("logout/", "email/", "password/change/", "password/set/", "2fa/", "2fa/totp/activate/", "2fa/webauthn/add/"),
+        *("2fa/recovery-codes/", "2fa/recovery-codes/generate/", "2fa/totp/deactivate/", "2fa/webauthn/"),
+        *("reauthenticate/", "2fa/reauthenticate/", "profile/", "teams/"),
+    ],
+)
+def test_every_page_speaks_the_products_words_and_has_a_title_of_its_own(path: str, owner: User, team: Team) -> None:
+    browser = Client()
+    browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
+    if "2fa" in path:
+        browser.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    if re.search("recovery|deactivate|2fa/reauth", path):
+        with_second_factor(owner)
+    if path == "password/set/":
+        User.objects.update(password="!none")
+        browser.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    anonymous = path.startswith(("signup", "login", "password/reset", "inactive"))
+    page = (Client() if anonymous else browser).get(f"/accounts/{path}", follow=True).content.decode()
+    assert [word for word in BOILERPLATE if word in in_words(page)] == []
+    assert page.count("<h1>") == 1
+    assert "<title> ·" not in page
+
+
+def test_the_second_factor_asks_in_the_products_words(owner: User, team: Team) -> None:
+    with_second_factor(owner)
+    browser = Client()
+    asked = browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD}, follow=True)
+    wrong = browser.post("/accounts/2fa/authenticate/", {"code": "000000"})
+    for answer in (asked, wrong):
+        assert [word for word in BOILERPLATE if word in in_words(answer.content.decode())] == []
+        assert 'autocomplete="one-time-code"' in answer.content.decode()
+    assert "the clock of the phone" in wrong.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "subject", "says"),
+    [
+        (
+            "signup/",
+            {"email": "new@example.com", "password1": PASSWORD},
+            "Confirm your e-mail address",
+            "Enter this code",
+        ),
+        (
+            "signup/",
+            {"email": "owner@example.com", "password1": PASSWORD},
+            "You have an account",
+            "has an account already",
+        ),
+        ("password/reset/", {"email": "owner@example.com"}, "A new password", "/accounts/password/reset/key/"),
+        ("password/reset/", {"email": "new@example.com"}, "No account", "/accounts/signup/"),
+    ],
+)
+def test_mails_say_what_they_are_and_from_where(
+    owner: User, path: str, data: dict[str, str], subject: str, says: str
+) -> None:
+    Client().post(f"/accounts/{path}", data)
+    [told] = mail.outbox
+    assert told.subject.startswith(f"[ClevAgent Watchdog] {subject}")
+    assert says in told.body
+    assert told.body.strip().endswith("ClevAgent Watchdog\nhttp://127.0.0.1:8000")
+    assert "ello from" not in told.body
+
+
+@pytest.mark.parametrize(("host", "possible"), [("127.0.0.1:8000", False), ("localhost:8000", True)])
+def test_passkeys_are_offered_where_browsers_make_them_and_explained_elsewhere(
+    host: str, possible: bool, owner: User, team: Team, client_of: Browser, settings: Settings
+) -> None:
+    settings.ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+    signing_in = Client(HTTP_HOST=host).get("/accounts/login/").content.decode()
+    assert ("Sign in with a passkey" in signing_in) is possible
+    page = client_of(owner).get("/accounts/2fa/", headers={"host": host}).content.decode()
+    assert ("http://localhost:8000/accounts/2fa/" in page) is not possible
+    assert ('href="/accounts/2fa/webauthn/add/"' in page) is possible
+
+
+def test_no_page_leads_to_a_host_that_is_not_served(
+    owner: User, team: Team, client_of: Browser, settings: Settings
+) -> None:
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    page = client_of(owner).get("/accounts/2fa/", headers={"host": "127.0.0.1:8000"}).content.decode()
+    assert "here they refuse" in page
+    assert "localhost:8000" not in page
+
+
+def test_too_many_requests_have_a_page_of_ours(owner: User) -> None:
+    browser = Client()
+    for n in range(25):
+        answer = browser.post("/accounts/signup/", {"email": f"a{n}@example.com", "password1": PASSWORD})
+        if answer.status_code == 429:
+            break
+    assert answer.status_code == 429
+    assert "teams/pages.css" in answer.content.decode()
 
 
 def test_recovery_codes_are_shown_after_a_second_factor(owner: User, team: Team, client_of: Browser) -> None:
