@@ -27,59 +27,61 @@ def ways(key: str, server: str, agent: str) -> list[Way]:
     init = f'clevagent.init(api_key="{key}", agent="{agent}", endpoint="{server}")'
     where = f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}"
     start = "clevagent-runner start --watch"
+    client = "the line that installs the client"
     return [
         Way(
             "python",
             "Python",
             [
-                Block("install", install, "the line that installs the client"),
+                Block("python-install", install, client),
                 Block(
-                    "python", f'import clevagent\n{init}\nclevagent.ping("ok", "page 3 done")', "the lines of Python"
+                    "python-lines",
+                    f'import clevagent\n{init}\nclevagent.ping("ok", "page 3 done")',
+                    "the lines of Python",
                 ),
             ],
             "init once at the start; from then on the program reports by itself. ping wherever work has moved. "
             "The client comes from this server and needs nothing else.",
         ),
         Way(
-            "curl",
-            "curl",
-            [Block("curl", _curl(key, server, agent), "the curl command")],
-            "From anything that speaks HTTP, at least once a minute.",
-        ),
-        Way(
             "systemd",
-            "Runner: systemd",
+            "systemd",
             [
                 Block("systemd-install", install, "the line that installs the runner"),
-                Block("runner", f"{where}\n{start} systemd:{agent}.service={agent}", "the runner command"),
+                Block("systemd-runner", f"{where}\n{start} systemd:{agent}.service={agent}", "the runner command"),
             ],
-            "For an agent that cannot be changed. Through the runner it can also be restarted and stopped from here.",
+            "A runner watches from outside, for an agent that cannot be changed. Through it the agent can also be "
+            "restarted and stopped from here.",
         ),
         Way(
             "docker",
-            "Runner: Docker",
+            "Docker",
             [
                 Block("docker-install", install, "the line that installs the runner"),
-                Block("docker", f"{where}\n{start} docker:{agent}", "the runner command"),
+                Block("docker-runner", f"{where}\n{start} docker:{agent}", "the runner command"),
             ],
-            "By the container's name; docker:label:KEY=VALUE watches every container with a label.",
+            "A runner watches from outside, by the container's name; docker:label:KEY=VALUE watches every container "
+            "with a label.",
+        ),
+        Way(
+            "curl",
+            "curl",
+            [Block("curl-command", _curl(key, server, agent), "the curl command")],
+            "From anything that speaks HTTP, at least once a minute.",
         ),
         Way(
             "langchain",
             "LangChain",
             [
-                Block("langchain-install", install, "the line that installs the client"),
-                Block("langchain", _langchain(init), "the lines for LangChain"),
+                Block("langchain-install", install, client),
+                Block("langchain-lines", _langchain(init), "the lines for LangChain"),
             ],
             "Tools, models and steps report by themselves, in LangGraph, too.",
         ),
         Way(
             "crewai",
             "CrewAI",
-            [
-                Block("crewai-install", install, "the line that installs the client"),
-                Block("crewai", _crewai(init), "the lines for CrewAI"),
-            ],
+            [Block("crewai-install", install, client), Block("crewai-lines", _crewai(init), "the lines for CrewAI")],
             "Steps, tools and models of the crew report by themselves.",
         ),
     ]

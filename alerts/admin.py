@@ -11,18 +11,21 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from alerts import channels, services
+from alerts import channels, first_alert, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
 from teams.admin.projects import actor
 from teams.models import Project
 from teams.roles import Action
 from teams.scoping import TeamAdmin, TeamTabularInline, action, display, teams_of
+from teams.site import Site
 
 _COLOURS = {"works": "success", "new": "info", "failing": "danger", "off": "warning"}
 _STATES = {"sent": "success", "pending": "info", "failed": "danger", "skipped": "default"}
 LATEST = 20
 ROUTE = ("severity", "labels")
+
+Site.pages.extend(first_alert.urls())
 
 
 def _what(delivery: Delivery) -> str:

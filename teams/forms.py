@@ -15,6 +15,13 @@ class TeamForm(forms.Form):
     name = forms.CharField(label="Team name", max_length=100)
 
 
+class NamesForm(forms.Form):
+    """What a team and one of its projects are called."""
+
+    team_name = forms.CharField(label="Team", max_length=100)
+    project_name = forms.CharField(label="Project", max_length=100)
+
+
 class ProfileForm(forms.ModelForm[User]):
     time_zone = forms.ChoiceField(choices=TIME_ZONES)
 

@@ -47,6 +47,27 @@ def create_project(*, team: Team, name: str, actor: str) -> Project:
     return project
 
 
+@transaction.atomic
+def rename_team(*, team: Team, name: str, actor: str) -> None:
+    """Call a team something else. The name it has already changes nothing."""
+    if name != team.name:
+        team.name = name
+        team.save(update_fields=["name"])
+        audit(team=team, actor=actor, action="team.changed", target=name)
+
+
+@transaction.atomic
+def rename_project(*, project: Project, name: str, actor: str) -> None:
+    """Call a project something else. Raises 409 `project_exists` when its team has one of that name."""
+    if name == project.name:
+        return
+    if Project.objects.filter(team=project.team_id, name=name).exists():
+        raise ApiError(409, "project_exists", f"{project.team} already has a project named {name}.")
+    project.name = name
+    project.save(update_fields=["name"])
+    audit(team=project.team, actor=actor, action="project.changed", target=name, data={"fields": ["name"]})
+
+
 def _person(actor: str) -> User | None:
     return User.objects.filter(email=actor).first()
 

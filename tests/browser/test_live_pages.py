@@ -52,38 +52,48 @@ def told(incident: Incident) -> Incident:
     return incident
 
 
-def test_first_steps_turn_green_by_themselves(open_tab: Open, server: str, owner: User, project: Project) -> None:
+def test_first_steps_turn_green_within_a_second(open_tab: Open, server: str, owner: User, project: Project) -> None:
     tab = open_tab(owner)
     page = tab.go("/admin/first-steps/")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     key = page.locator("#new-key").inner_text(timeout=5000)
+    page.get_by_role("button", name="Copy the key").click()
+    tab.sees("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == key
     tab.sees("Waiting for the first heartbeat…")
     tab.picture("first-steps-waiting")
     assert send_beat(server, key) == 200
-    tab.sees("my-agent reports", within=3)
+    tab.sees("my-agent reports", within=1)
     tab.picture("first-steps-green")
     assert ApiKey.objects.filter(project=project).count() == 1
 
 
-def test_the_curl_of_the_first_steps_works(open_tab: Open, owner: User, project: Project) -> None:
+def test_the_ways_are_tabs_and_their_curl_works(open_tab: Open, owner: User, project: Project) -> None:
     tab = open_tab(owner)
-    page = tab.go("/admin/first-steps/")
-    page.locator("#new-key").wait_for()
-    page.locator("#way-curl > summary").click()
-    command = page.locator("#curl").inner_text()
-    assert not page.locator("#python").is_visible(), "one way at a time"
+    page = tab.go("/admin/first-steps/#docker")
+    key = page.locator("#new-key").inner_text(timeout=5000)
+
+    def shown() -> list[str]:
+        page.locator("[role=tab][aria-selected=true]").first.wait_for()
+        return [str(one.get_attribute("id")) for one in page.locator("#setup [role=tabpanel]:visible").all()]
+
+    assert shown() == ["docker"], "the address says which"
+    page.get_by_role("tab", name="Docker").press("ArrowRight")
+    assert shown() == ["curl"]
+    assert page.evaluate("document.activeElement.id") == "tab-curl"
+    page.get_by_role("tab", name="curl").press("Home")
+    page.keyboard.press("ArrowLeft")
+    assert shown() == ["crewai"], "round the end"
+    page.get_by_role("tab", name="curl").click()
+    assert tab.barriers() == []
+    command = page.locator("#curl-command").inner_text()
+    assert key in command
+    tab.go("/admin/first-steps/")
+    assert shown() == ["curl"], "it is remembered"
     done = subprocess.run(["sh", "-c", f"{command} --fail --silent"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     tab.sees("my-agent reports", within=3)
     assert Agent.objects.get().name == "my-agent"
-
-
-def test_the_key_is_copied_by_its_button(open_tab: Open, owner: User, project: Project) -> None:
-    tab = open_tab(owner)
-    page = tab.go("/admin/first-steps/")
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy the key").click()
-    tab.sees("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#new-key").inner_text()
 
 
 def test_an_incident_appears_on_the_fleet_and_on_the_agents_page(open_tab: Open, owner: User, project: Project) -> None:

@@ -41,7 +41,11 @@ MINE, THEIRS = f"mine-{TAIL}", f"theirs-{TAIL}"
 ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER)
 Pages = dict[type[Model], Any]
 # Site pages that belong to no model: what a role needs for their POST. A page that is not here takes none.
-POSTS = {"first_steps_key": Action.MANAGE}
+POSTS = {
+    "first_steps_key": Action.MANAGE,
+    "first_steps_names": Action.MANAGE,
+    "first_steps_alert": Action.CONFIGURE,
+}
 
 
 @dataclass(frozen=True)

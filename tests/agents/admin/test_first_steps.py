@@ -1,0 +1,240 @@
+"""The first steps, from the names to the first heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.core import serializers
+from django.test import Client
+from django.utils import timezone
+
+from agents.models import Agent, AgentState
+from teams import services
+from teams.auth import authenticate_key
+from teams.models import ApiKey, AuditEntry, Project, Team, User
+from tests.agents.admin.conftest import Browse, make_agent
+
+pytestmark = pytest.mark.django_db
+STEPS = "/admin/first-steps/"
+
+
+def make_key(browser: Client, project: Project, **data: Any) -> Any:
+    return browser.post(f"{STEPS}key/", {"project": project.pk, **data}, headers={"HX-Request": "true"})
+
+
+def key_in(body: str) -> str:
+    [found] = re.findall(r'<code id="new-key">(cv_\w+)</code>', body)
+    return str(found)
+
+
+def test_a_new_project_gets_its_key_by_itself(project: Project, owner: User, client_of: Browse) -> None:
+    page = client_of(owner).get(STEPS).content.decode()
+    assert 'hx-trigger="load, submit"' in page
+    assert "Research" in page
+    assert "Production" in page
+    key = key_in(make_key(client_of(owner), project, first="1").content.decode())
+    assert authenticate_key(key).project_id == project.pk
+    assert AuditEntry.objects.get(action="key.created").actor == owner.email
+
+
+def test_the_key_is_in_everything_that_is_to_be_copied(
+    project: Project, owner: User, client_of: Browse, settings: Any
+) -> None:
+    settings.BASE_URL = "https://watch.example.com"
+    body = make_key(client_of(owner), project).content.decode()
+    key = key_in(body)
+    assert body.count(key) == 7
+    assert f"clevagent.init(api_key=&quot;{key}&quot;, agent=&quot;my-agent&quot;, endpoint=&quot;https://watch" in body
+    assert "&quot;status&quot;: &quot;ok&quot;" in body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lines_of_python_make_the_page_turn_green(
+    project: Project, owner: User, client_of: Browse, settings: Any, live_server: Any
+) -> None:
+    settings.BASE_URL = live_server.url
+    body = unescape(make_key(client_of(owner), project).content.decode())
+    lines = body[body.index("import clevagent") :]
+    source = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR / "client_sdk")}
+    subprocess.run([sys.executable, "-c", lines[: lines.index("</")]], env=source, check=True, timeout=20)
+    assert "my-agent" in client_of(owner).get(STEPS).content.decode()
+    assert Agent.objects.get(project=project).name == "my-agent"
+
+
+@pytest.mark.parametrize(
+    ("server", "trusted"),
+    [
+        ("https://watch.example.com", ""),
+        ("http://127.0.0.1:8000", ""),
+        ("http://localhost:8000", ""),
+        ("http://[::1]:8000", ""),
+        ("http://10.0.0.5:8000", "--trusted-host 10.0.0.5 "),
+        ("http://watch.example.com", "--trusted-host watch.example.com "),
+    ],
+)
+def test_the_line_that_installs_names_the_host_where_pip_asks_for_it(
+    project: Project, owner: User, client_of: Browse, settings: Any, server: str, trusted: str
+) -> None:
+    settings.BASE_URL = server
+    line = f"pip install --index-url {server}/simple/ {trusted}clevagent"
+    assert f">{line}</code>" in client_of(owner).get(STEPS).content.decode()
+
+
+def test_the_key_is_kept_nowhere(
+    project: Project, owner: User, client_of: Browse, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = client_of(owner)
+    with caplog.at_level(logging.DEBUG):
+        answer = make_key(browser, project)
+    key = key_in(answer.content.decode())
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert key not in caplog.text
+    assert key not in browser.get(STEPS).content.decode()
+    sessions = [session.get_decoded() for session in Session.objects.all()]
+    assert key not in str(sessions)
+    stored = [*ApiKey.objects.all(), *AuditEntry.objects.all(), *Project.objects.all()]
+    assert key not in serializers.serialize("json", stored)
+
+
+def test_a_second_look_makes_no_second_key(project: Project, owner: User, client_of: Browse) -> None:
+    make_key(client_of(owner), project, first="1")
+    again = make_key(client_of(owner), project, first="1").content.decode()
+    assert "new-key" not in again
+    assert "1 key already" in again
+    assert ApiKey.objects.count() == 1
+
+
+def test_another_key_is_made_on_request(project: Project, api_key: str, owner: User, client_of: Browse) -> None:
+    page = client_of(owner).get(STEPS).content.decode()
+    assert "Make another key" in page
+    assert "load, submit" not in page
+    assert key_in(make_key(client_of(owner), project).content.decode()) != api_key
+
+
+def test_it_works_without_javascript(project: Project, owner: User, client_of: Browse) -> None:
+    body = client_of(owner).post(f"{STEPS}key/", {"project": project.pk, "first": "1"}).content.decode()
+    assert "<html" in body
+    assert key_in(body)
+
+
+@pytest.mark.parametrize("who", ["viewer", "member"])
+def test_who_may_not_make_keys_is_told_who_can(
+    who: str, project: Project, client_of: Browse, request: pytest.FixtureRequest
+) -> None:
+    browser = client_of(request.getfixturevalue(who))
+    body = browser.get(STEPS).content.decode()
+    assert "Ask an owner or an admin of Research" in body
+    assert "first-steps/key" not in body
+    assert make_key(browser, project).status_code == 403
+    assert not ApiKey.objects.exists()
+
+
+def test_another_teams_project_is_not_there(project: Project, stranger: User, client_of: Browse) -> None:
+    browser = client_of(stranger)
+    assert browser.get(f"{STEPS}?project={project.pk}").status_code == 404
+    assert browser.get(f"{STEPS}beat/?project={project.pk}").status_code == 404
+    assert make_key(browser, project).status_code == 404
+    for nonsense in ("", "x", "-1", "9" * 30, "²"):
+        assert browser.get(STEPS, {"project": nonsense}).status_code == 404
+    assert "Theirs" in browser.get(STEPS).content.decode()
+
+
+def test_the_newest_project_is_the_default(project: Project, owner: User, client_of: Browse) -> None:
+    services.create_project(team=project.team, name="Second", actor="test")
+    body = client_of(owner).get(STEPS).content.decode()
+    assert "project <strong>Second</strong>" in body
+    assert f"?project={project.pk}" in body
+
+
+def test_waiting_turns_green_with_the_first_heartbeat(
+    project: Project, api_key: str, viewer: User, client_of: Browse
+) -> None:
+    browser = client_of(viewer)
+    waiting = browser.get(f"{STEPS}beat/?project={project.pk}")
+    assert waiting.status_code == 200
+    assert "Waiting for the first heartbeat" in waiting.content.decode()
+    beat = {"agent": "my-agent", "status": "ok"}
+    Client().post("/api/v1/heartbeat", beat, content_type="application/json", headers={"X-API-Key": api_key})
+    green = browser.get(f"{STEPS}beat/?project={project.pk}")
+    assert green.status_code == 286
+    assert "my-agent reports" in green.content.decode()
+    assert f"/admin/agents/agent/{Agent.objects.get().pk}/change/" in green.content.decode()
+
+
+def test_an_agent_made_by_hand_is_no_heartbeat(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, beat=None)
+    assert "Waiting" in client_of(viewer).get(f"{STEPS}beat/?project={project.pk}").content.decode()
+    AgentState.objects.update(last_beat_at=timezone.now())
+    assert "bot reports" in client_of(viewer).get(f"{STEPS}beat/?project={project.pk}").content.decode()
+
+
+def test_with_agents_there_it_says_so_and_waits_for_another(
+    project: Project, api_key: str, owner: User, client_of: Browse
+) -> None:
+    old = make_agent(project, "my-agent")
+    browser = client_of(owner)
+    page = browser.get(STEPS).content.decode()
+    assert "One agent of this project reports: the first steps are done." in page
+    assert "Waiting for the first heartbeat of another agent" in page
+    assert "agent=&quot;my-agent-2&quot;" in page
+    beat = f"{STEPS}beat/?project={project.pk}&beyond={old.pk}"
+    assert beat.replace("&", "&amp;") in page
+    assert browser.get(beat).status_code == 200
+    body = {"agent": "my-agent-2", "status": "ok"}
+    Client().post("/api/v1/heartbeat", body, content_type="application/json", headers={"X-API-Key": api_key})
+    assert "my-agent-2 reports" in browser.get(beat).content.decode()
+
+
+def rename(browser: Client, project: Project, **names: str) -> Any:
+    return browser.post(f"{STEPS}names/", {"project": project.pk, **names})
+
+
+def test_team_and_project_are_renamed_in_place(project: Project, owner: User, client_of: Browse) -> None:
+    answer = rename(client_of(owner), project, team_name="Night shift", project_name="Papers")
+    assert answer.headers["Location"] == f"{STEPS}?project={project.pk}"
+    project.refresh_from_db()
+    assert (project.team.name, project.name) == ("Night shift", "Papers")
+    assert set(AuditEntry.objects.values_list("action", "target")) >= {
+        ("team.changed", "Night shift"), ("project.changed", "Papers")
+    }  # fmt: skip
+
+
+def test_a_name_that_is_taken_or_empty_is_refused_beside_its_field(
+    project: Project, owner: User, client_of: Browse
+) -> None:
+    services.create_project(team=project.team, name="Papers", actor="test")
+    for name, why in (("Papers", "already has a project named Papers"), ("", "This field is required")):
+        page = rename(client_of(owner), project, team_name="X", project_name=name).content.decode()
+        assert why in page[page.index('id="id_project_name_error"') :]
+    assert Team.objects.get().name == "Research"
+
+
+def test_an_admin_names_the_project_but_not_the_team(project: Project, member: User, client_of: Browse) -> None:
+    project.team.memberships.filter(user=member).update(role="admin")
+    browser = client_of(member)
+    assert "id_team_name" not in browser.get(STEPS).content.decode()
+    rename(browser, project, team_name="Mine", project_name="Papers")
+    project.refresh_from_db()
+    assert (project.team.name, project.name) == ("Research", "Papers")
+
+
+def test_a_member_names_nothing(project: Project, member: User, client_of: Browse) -> None:
+    assert "Rename" not in client_of(member).get(STEPS).content.decode()
+    assert rename(client_of(member), project, project_name="Papers").status_code == 403
+
+
+def test_each_tab_leads_to_a_section_also_without_a_script(project: Project, owner: User, client_of: Browse) -> None:
+    page = client_of(owner).get(STEPS).content.decode()
+    tabs = re.findall(r'<a id="tab-(\w+)" href="#(\w+)"', page)
+    assert [name for name, _ in tabs] == ["python", "systemd", "docker", "curl", "langchain", "crewai"]
+    for name, target in tabs:
+        assert name == target
+        assert page.count(f'<section class="w-tab" id="{name}">') == 1

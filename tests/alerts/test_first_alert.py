@@ -1,0 +1,117 @@
+"""A test alert as the last of the first steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from alerts.models import Channel
+from teams.models import Project, User
+from tests.alerts.receiver import Receiver, says
+
+Browser = Callable[[User], Client]
+HERE = "/admin/first-steps/alert/"
+
+
+def send(browser: Client, project: Project, **fields: Any) -> Any:
+    return browser.post(HERE, {"project": project.pk, **fields}, headers={"HX-Request": "true"})
+
+
+def test_a_newcomers_own_address_is_filled_in_and_one_press_makes_the_channel_and_sends(
+    owner: User, project: Project, client_of: Browser
+) -> None:
+    browser = client_of(owner)
+    assert HERE in browser.get("/admin/first-steps/").content.decode()
+    offered = browser.get(HERE, {"project": project.pk}, headers={"HX-Request": "true"}).content.decode()
+    assert "<html" not in offered
+    assert "owner@example.com</textarea>" in offered
+    assert Channel.objects.count() == 0
+    shown = send(browser, project, kind="email", email_to="owner@example.com").content.decode()
+    assert "The test by E-mail was accepted" in shown
+    assert [(told.subject, told.to) for told in mail.outbox] == [("Test of E-mail", ["owner@example.com"])]
+    assert Channel.objects.get().config == {"to": ["owner@example.com"]}
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_without_a_mail_server_it_says_where_the_mail_is(
+    owner: User, project: Project, client_of: Browser, settings: Settings, configured: bool
+) -> None:
+    settings.EMAIL_CONFIGURED = configured
+    shown = send(client_of(owner), project, kind="email", email_to="owner@example.com").content.decode()
+    assert ("<code>mail/" in shown) is not configured
+
+
+def test_why_it_did_not_arrive_is_shown_in_place_and_it_can_be_sent_again(
+    member: User, project: Project, receiver: Receiver, open_door: None, client_of: Browser
+) -> None:
+    receiver.answer = says("500 Oops")
+    browser = client_of(member)
+    shown = send(browser, project, kind="webhook", webhook_url=receiver.url("/hook")).content.decode()
+    channel = Channel.objects.get()
+    assert "did not arrive" in shown
+    assert "The receiver answered 500." in shown
+    assert channel.config["secret"] in shown
+    receiver.answer = says("204 No Content")
+    again = send(browser, project, channel=channel.pk).content.decode()
+    assert "The test by Webhook was accepted" in again
+    assert channel.config["secret"] not in again
+    assert Channel.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"kind": "email", "email_to": "nobody"}, "not an e-mail address"),
+        ({"kind": "slack", "slack_url": ""}, "Give the address"),
+        ({"kind": "pigeon"}, "not one of the available choices"),
+        ({}, "required"),
+    ],
+)
+def test_what_makes_no_sense_is_explained_and_makes_no_channel(
+    owner: User, project: Project, client_of: Browser, fields: dict[str, str], why: str
+) -> None:
+    answer = send(client_of(owner), project, **fields)
+    assert answer.status_code == 200
+    assert why in answer.content.decode()
+    assert (Channel.objects.count(), mail.outbox) == (0, [])
+
+
+def test_the_plans_limit_is_a_sentence(owner: User, project: Project, client_of: Browser) -> None:
+    for number in range(3):
+        Channel.objects.create(project=project, kind="email", name=str(number), config={"to": ["a@example.com"]})
+    shown = send(client_of(owner), project, kind="email", email_to="owner@example.com").content.decode()
+    assert "has room for 3 channels" in shown
+
+
+def test_a_channel_that_is_there_is_offered_first(owner: User, email: Channel, client_of: Browser) -> None:
+    browser = client_of(owner)
+    shown = browser.get(HERE).content.decode()
+    assert "<html" in shown
+    assert shown.index("Send a test to mail") < shown.index("Another channel")
+    send(browser, email.project, channel=email.pk)
+    assert [told.to for told in mail.outbox] == [["ops@example.com"]]
+
+
+def test_a_viewer_is_told_who_can(viewer: User, email: Channel, client_of: Browser) -> None:
+    browser = client_of(viewer)
+    shown = browser.get(HERE).content.decode()
+    assert "a member of Research can" in shown
+    assert "<form" not in shown[shown.index("step-alert") :]
+    for fields in ({"channel": email.pk}, {"kind": "email", "email_to": "a@example.com"}):
+        assert send(browser, email.project, **fields).status_code == 403
+    Channel.objects.all().delete()
+    assert "A member of Research can make one." in browser.get(HERE).content.decode()
+
+
+def test_a_stranger_finds_nothing(stranger: User, email: Channel, client_of: Browser) -> None:
+    browser = client_of(stranger)
+    theirs = Project.objects.get(team__members=stranger)
+    assert browser.get(HERE, {"project": email.project_id}).status_code == 404
+    assert send(browser, email.project, channel=email.pk).status_code == 404
+    assert send(browser, theirs, channel=email.pk).status_code == 404
+    assert mail.outbox == []
