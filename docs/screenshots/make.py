@@ -29,21 +29,36 @@ SECONDS = 90
 OWNER, WORK = "owner@example.com", {"team": "Research", "project": "Production"}
 Fields = dict[str, Any]
 PAGES = {
-    "landing": "/",
     "fleet": "/admin/",
     "agents": "/admin/agents/agent/",
     "incidents": "/admin/agents/incident/",
+    "commands": "/admin/agents/command/",
     "maintenance": "/admin/agents/maintenance/",
     "first-steps": "/admin/first-steps/",
     "channels": "/admin/alerts/channel/",
     "deliveries": "/admin/alerts/delivery/",
+    "teams": "/admin/teams/team/",
     "projects": "/admin/teams/project/",
     "keys": "/admin/teams/apikey/",
     "members": "/admin/teams/membership/",
+    "invitations": "/admin/teams/invitation/",
     "plan": "/admin/billing/subscription/",
     "audit-log": "/admin/teams/auditentry/",
     "status": "/status/production/",
+    "profile": "/accounts/profile/",
+    "two-factor": "/accounts/2fa/",
 }
+# What nobody has to sign in for.
+OPEN_PAGES = {"landing": "/", "sign-up": "/accounts/signup/", "sign-in": "/accounts/login/"}
+# What leads to a row's page: where its link stands, how it is named, and what the page shows.
+ROWS = {
+    "agent": ("/admin/", "research-agent", "Doing now"),
+    "incident": ("/admin/agents/incident/", "research-agent", "Timeline"),
+    "incident-loop": ("/admin/agents/incident/", "order-support", "Timeline"),
+    "channel": ("/admin/alerts/channel/", "On call", "On call"),
+    "project": ("/admin/teams/project/", "Production", "Production"),
+}
+PHONE = ("fleet", "agent", "incident", "first-steps", "sign-up")
 
 
 @dataclass
