@@ -1,7 +1,8 @@
 """Wire to Beat: one heartbeat, decoded and validated once. Pure: no Django, no clock.
 
 The fields are those of the published clients plus what our own adds; unknown ones are ignored. Texts that are too
-long are cut, because losing a report over its wording would be worse; numbers that cannot be true are refused.
+long are cut, because losing a report over its wording would be worse; numbers that cannot be true are refused, but
+for the duration of one call, which is left out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ CALLS_COUNT_MOST: Final = 1_000_000
 MEMORY_MOST: Final = 1_000_000_000.0
 COUNTER_MOST: Final = 2**63 - 1
 WEEK: Final = 7 * 86_400.0
+# A year: what a tool call can take.
+MS_MOST: Final = 52 * WEEK * 1_000
 
 T = TypeVar("T")
 _SURROUNDING = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
@@ -245,6 +248,7 @@ def _cut(beat: Beat) -> None:
         call.args = call.args[:ARGS_LONGEST] if call.args is not None else None
         call.args_hash = call.args_hash[:64] if call.args_hash else None
         call.result_hash = call.result_hash[:64] if call.result_hash else None
+        call.ms = call.ms if call.ms is not None and 0 <= call.ms <= MS_MOST else None
 
 
 def _short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
+from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -44,6 +45,7 @@ GROWS_OLDER: Final = ("missed_heartbeat", "stalled")
 REWORDED_EVERY: Final = timedelta(minutes=1)
 # A restart that cannot be had for now, as when its runner is away, is asked for again.
 ASKED_AGAIN: Final = timedelta(minutes=1)
+GOES_ON_MOST: Final = timedelta(days=366)
 # Labels that name what an agent is at: another value is another piece of work.
 RUN_LABELS: Final = ("run", "run_id", "task", "task_id", "session_id", "conversation_id", "thread_id")
 # Told although the agent said goodbye right after it: it happened.
@@ -116,7 +118,8 @@ def review(agent_ids: Iterable[int], now: datetime) -> set[int]:
         _guarded(case, now, lambda case: _conclude(case, now))
         _guarded(case, now, lambda case: _restart(case, now))
     store.conclude([_row(case, now) for case in cases])
-    AgentMemory.objects.bulk_update([case.memory for case in cases if case.beats], ["read_to", "rules"], batch_size=200)
+    read = [case.memory for case in cases if case.beats or case.set_aside]
+    AgentMemory.objects.bulk_update(read, ["read_to", "rules"], batch_size=200)
     return months.crossed
 
 
@@ -141,10 +144,14 @@ def _read_beats(cases: Sequence[Case], now: datetime) -> None:
     read = list(recent[:BEATS_READ])
     for beat in read:
         case = by_agent[beat.agent_id]
-        case.beats.append(beat_seen(beat))
         case.memory.read_to = beat.pk
+        _guarded(case, now, partial(_hand, beat))
     for case in cases:
         case.more_to_read = len(read) == BEATS_READ
+
+
+def _hand(beat: Heartbeat, case: Case) -> None:
+    case.beats.append(beat_seen(beat))
 
 
 def beat_seen(beat: Heartbeat) -> BeatSeen:
@@ -175,13 +182,16 @@ def beat_seen(beat: Heartbeat) -> BeatSeen:
 
 
 def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
-    """The tool call that goes on; since when by our clock, where the client says what its own shows."""
+    """The tool call that goes on; since when by our clock, where the client says what its own shows.
+
+    Whatever that is, it did not begin after it was told, nor more than a year before.
+    """
     doing, sent = content.get("doing"), content.get("sent_at")
     if not doing:
         return {}
     sent_at = datetime.fromisoformat(sent) if sent else received_at
-    ahead = sent_at - received_at if sent_at.tzinfo else timedelta(0)
-    return {**doing, "since": (datetime.fromisoformat(doing["since"]) - ahead).isoformat()}
+    went_on = (sent_at if sent_at.tzinfo else received_at) - datetime.fromisoformat(doing["since"])
+    return {**doing, "since": (received_at - min(max(went_on, timedelta(0)), GOES_ON_MOST)).isoformat()}
 
 
 def _run(labels: dict[str, str]) -> str:

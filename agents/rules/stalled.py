@@ -38,9 +38,7 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
             name = beat.waiting.removeprefix(TOOL)
             last = {"call": name, "runs": name, "at": beat.received_at.isoformat()}
         if beat.doing:
-            # Whatever the client's clock says, it did not begin after it was told.
-            began = min(datetime.fromisoformat(beat.doing["since"]), beat.received_at)
-            last = {"call": beat.doing["tool"], "at": began.isoformat(), "runs": last.get("runs", "")}
+            last = {"call": beat.doing["tool"], "at": beat.doing["since"], "runs": last.get("runs", "")}
     return last
 
 

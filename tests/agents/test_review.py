@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents import incidents, review, services, watch
-from agents.models import Agent, AgentState, Incident, Outage, Pulse, Signal, Status
+from agents.models import Agent, AgentState, Heartbeat, Incident, Outage, Pulse, Signal, Status
 from teams.errors import ApiError
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -676,6 +676,28 @@ def test_a_shorter_grace_of_the_project_reaches_agents_that_are_silent_already(w
     for at in range(2, 660, 8):
         world.look(at)
     assert world.kinds() == ["missed_heartbeat"]
+
+
+def test_a_heartbeat_that_cannot_be_read_stops_nobody_elses_review(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor that of its own agent for longer than a minute: it is left out."""
+    seen = review.beat_seen
+
+    def poisoned(beat: Heartbeat) -> Any:
+        return 1 / 0 if (beat.content or {}).get("message") == "poison" else seen(beat)
+
+    monkeypatch.setattr(review, "beat_seen", poisoned)
+    world.beat(0, "bad", interval=60)
+    world.beat(0, "good", interval=10)
+    world.look(1)
+    world.beat(2, "bad", status="error", message="poison")
+    world.beat(2, "good", status="error", message="disk full")
+    world.look(3)
+    assert (world.kinds("bad"), world.kinds("good")) == ([], ["error"])
+    world.beat(62, "bad", status="error", message="disk full")
+    world.look(64)
+    assert world.kinds("bad") == ["error"]
 
 
 # Cost of looking

@@ -60,6 +60,28 @@ def test_an_agent_without_tools_names_none(world: World) -> None:
     assert reason(world) == "No progress for 47 minutes; usually every 2 minutes"
 
 
+@pytest.mark.parametrize(
+    ("since", "sent_at", "said"),
+    [
+        ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "3 May 12:01"),
+        ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "12:01"),
+        ("0001-01-01T00:00:00+14:00", "2026-05-04T12:01:00", "3 May 12:01"),
+    ],
+)
+def test_times_that_cannot_be_are_taken_as_a_year_or_none(since: str, sent_at: str, said: str, world: World) -> None:
+    world.beat(0, progress=True)
+    world.beat(MIN, progress=False, doing={"tool": "fetch_page", "since": since}, sent_at=sent_at)
+    stuck(world, 2 * MIN, 31 * MIN)
+    world.look(31 * MIN + 1)
+    assert reason(world).endswith(f"last: `fetch_page`, started {said}")
+
+
+@pytest.mark.parametrize("ms", [-1, 1e12, 1e308])
+def test_a_call_takes_no_less_than_no_time_and_no_more_than_a_year(ms: float) -> None:
+    beat = decode(b'{"agent": "bot", "tool_call_log": [{"name": "search", "ms": %r}]}' % ms)
+    assert [call.ms for call in beat.tool_call_log or ()] == [None]
+
+
 def test_a_tool_that_runs_is_no_wait(world: World) -> None:
     work(world, 40 * MIN)
     stuck(world, 41 * MIN, 87 * MIN, doing={"tool": "x", "since": T0.isoformat()})
