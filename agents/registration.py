@@ -7,8 +7,10 @@ from datetime import datetime
 
 from django.conf import settings
 
+from agents import budgets, rules
 from agents.beat import Beat
 from agents.models import Agent, AgentMemory, AgentName, AgentState
+from agents.rules import cost
 from billing import refusals
 from billing.limits import has_room, plan_of
 from teams.auth import Caller
@@ -35,7 +37,9 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
         message = f"The project is in strict mode and has no agent “{beat.agent}”. Create it, or turn strict mode off."
         return ApiError(403, "unknown_agent", message)
     # The team's row is the queue for new agents: two first beats at once must not both take the last place.
-    if Team.objects.select_for_update(of=("self",)).filter(pk=caller.team_id).first() is None:
+    team = Team.objects.select_for_update(of=("self",)).filter(pk=caller.team_id).first()
+    project = Project.objects.filter(pk=caller.project_id).first()
+    if team is None or project is None:
         return ApiError(403, "unknown_project", "The project of this key has been deleted.")
     if AgentName.objects.filter(project_id=caller.project_id, name=beat.agent).exists():
         return None
@@ -43,7 +47,6 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
     if refusal is not None:
         refusals.note(team_id=caller.team_id, project_id=caller.project_id, name=beat.agent, now=now)
     else:
-        project = Project(pk=caller.project_id)
         create_agent(project=project, name=beat.agent, agent_type=beat.agent_type or "", now=now)
     return refusal
 
@@ -79,6 +82,8 @@ def create_agent(*, project: Project, name: str, now: datetime, agent_type: str 
     """An agent with its name and its hot row. Raises IntegrityError when the name is taken."""
     agent = Agent.objects.create(project_id=project.pk, name=name, agent_type=agent_type, created_at=now)
     AgentName.objects.create(project_id=project.pk, name=name, agent=agent)
-    AgentState.objects.create(agent=agent)
+    # Its first heartbeats are answered before a review can tell them that nothing is to be held here.
+    lifted = None if rules.in_force(cost, project.rules).on else budgets.ALL_LIFTED
+    AgentState.objects.create(agent=agent, lifted=lifted)
     AgentMemory.objects.create(agent=agent)
     return agent

@@ -147,6 +147,13 @@ def test_switched_off_nothing_is_held(world: World) -> None:
     assert (world.beat(2, cost_usd=3).hold, world.incidents()) == (False, [])
 
 
+def test_switched_off_for_the_project_a_new_agents_first_heartbeat_is_not_held_either(world: World) -> None:
+    set_monthly(world, 10)
+    Project.objects.filter(pk=world.project.pk).update(rules={"cost": {"off": True}})
+    assert world.beat(0, "one", cost_limit_usd=1, cost_usd=20).hold is False
+    assert world.beat(1, "two").hold is False
+
+
 def test_a_paused_agent_is_not_held(world: World) -> None:
     world.beat(0, cost_limit_usd=1)
     services.pause(agent=world.agent(), actor="x", now=T0)
