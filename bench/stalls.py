@@ -25,7 +25,8 @@ Columns:
 Kinds marked with * cannot meet both targets by any rule, and are shown to say what that costs: where gaps have no upper
 end, the gap of once in 1,000 days is far beyond 3 times that of once a day; and where the hour of rest is as open as
 the work is long, most stalls may be the end of the work. Such an agent says `waiting(…)` when it is done, or `tool(…,
-timeout=…)`, or is given a timeout. Exit 1 if a target is missed.
+timeout=…)`, or is given a timeout. The one with hours between its steps is told once, at its first gap, since one that
+hangs in its first step should not wait a day for it; it declares a timeout. Exit 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -87,6 +88,12 @@ def steady(rng: Rng, end: float) -> Iterator[Event]:
     return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
 
 
+def hours_apart(rng: Rng, end: float) -> Iterator[Event]:
+    """A timer of half an hour to half a day."""
+    every = _between(rng, HOUR / 2, 12 * HOUR)
+    return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
+
+
 def bursty(rng: Rng, end: float) -> Iterator[Event]:
     """Work arrives by chance, every 1 to 10 minutes, and is done in bursts of up to 12 quick steps."""
     pause, quick = _between(rng, 1 * MINUTE, 10 * MINUTE), rng.uniform(1, 5)
@@ -140,7 +147,8 @@ def office_hours(rng: Rng, end: float) -> Iterator[Event]:
 def weekends_off(rng: Rng, end: float) -> Iterator[Event]:
     """The same from Monday to Friday, from any weekday on."""
     first = rng.randrange(7)
-    return _sessions(_asked(rng), _offices(rng, [day for day in range(_days(end)) if (day + first) % 7 < 5]), end)
+    days = [day for day in range(first, first + _days(end)) if day % 7 < 5]
+    return _sessions(_asked(rng), _offices(rng, days), end + first * DAY)
 
 
 def slow_start(rng: Rng, end: float) -> Iterator[Event]:
@@ -196,9 +204,10 @@ KINDS: dict[str, Callable[[Rng, float], Iterator[Event]]] = {
         waits,
         unbounded,
         ragged_ends,
+        hours_apart,
     )
 }
-UNBOUNDED = ("unbounded", "ragged ends")
+UNCOUNTED = ("unbounded", "ragged ends", "hours apart")
 
 
 def _between(rng: Rng, least: float, most: float) -> float:
@@ -440,7 +449,7 @@ def measure(kinds: Sequence[str], seed: int, agents: int, days: float) -> dict[s
     jobs = [
         (kind, f"{seed} {number}", days)
         for kind in kinds
-        for number in range(agents // (3 if kind in UNBOUNDED else 1))
+        for number in range(agents // (3 if kind in UNCOUNTED else 1))
     ]
     with multiprocessing.Pool() as pool:
         months = pool.starmap(month, jobs, chunksize=4)
@@ -457,8 +466,8 @@ def show(seed: int, found: dict[str, list[Month]]) -> bool:
         + f"{'agent-days':>12}"
     )
     for kind, months in found.items():
-        print(said(kind + ("*" if kind in UNBOUNDED else ""), line(months)))
-    counted = [month for kind, months in found.items() if kind not in UNBOUNDED for month in months]
+        print(said(kind + ("*" if kind in UNCOUNTED else ""), line(months)))
+    counted = [month for kind, months in found.items() if kind not in UNCOUNTED for month in months]
     if not counted:
         return True
     together = line(counted)

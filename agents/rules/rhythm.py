@@ -1,15 +1,16 @@
 """The rhythm in which an agent shows progress, learned from its own gaps. No rule of its own: it sets a clock.
 
 What is usual is the longest gap of an ordinary day. It is told from the longest gap of each of up to 56 equal times:
-from how often the upper half of these comes in a day, on a line through their roots, which fits timers, chance and
-tails that end. Many short gaps do not move it, so a burst teaches no impatience, and one bad day moves it as little.
-The timeout is 2.65 of these, and at least 5 minutes; 2.4 while less than four days are known, since what is little
-known is easily too long; in the first hours half an hour.
+from how often the upper half of these comes in a day of work, on a line through their roots, which fits timers, chance
+and tails that end. Many short gaps do not move it, so a burst teaches no impatience, and one bad day moves it as
+little. The timeout is 2.65 of these, and at least 5 minutes; 2.4 while less than four days are known, since what is
+little known is easily too long; in the first hours half an hour.
 
 Nights and weekends: the last rests are kept with their beginning and length. An agent that falls quiet at an hour at
 which it rested before may rest as long as then: nights come every day, what is longer on the same weekday. What is not
 known for a week may rest a weekend. A rest unlike all others was none, unless it is new or of days. On its first day an
-agent that falls quiet after 2.5 to 14 hours of work may have gone to its first rest: that is told once the day is over.
+agent that falls quiet after 2.5 to 14 hours of work may have gone to its first rest: that is told once the day is over,
+and the weekend if it ends on one.
 An evening that begins an hour early once, as when clocks change, is told as a stall.
 
 Starts have gaps of their own. Declared waits, and the time from a shutdown on, teach nothing.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from math import log, sqrt
 from statistics import median
 from typing import Any, Final
@@ -66,6 +68,8 @@ REST_LATER: Final = 3_600
 REST_WEEKLY: Final = 3 * 3_600
 WEEK_KNOWN: Final = 8 * DAY
 WEEKEND: Final = 66 * 3_600
+# Saturday and Sunday; by UTC, which is near enough for a first day.
+WEEKEND_DAYS: Final = (5, 6)
 # The first day. Whoever set an agent up still looks on in its first hours and is told; and what works longer than any
 # working day does not rest at its end. In between a silence may be the first night, which nobody knows yet.
 NEW_TOLD: Final = 9_000
@@ -185,10 +189,16 @@ def _longest(memory: Mapping[str, Any]) -> float | None:
     count = max(1, len(longest) // 2)
     least = longest[min(count, len(longest) - 1)]
     excess = sum(longest[:count]) / count - least
-    days = len(memory["blocks"]) * memory["size"] / DAY
+    days = _worked(memory["blocks"], memory["size"]) / DAY
     few = len(memory["blocks"]) < BLOCKS_NEEDED
     level = least + excess * (1 + few / sqrt(count)) * max(0.0, log(count / days / log(2)))
     return float(level**2 if few else min(level, longest[0]) ** 2)
+
+
+def _worked(blocks: Sequence[float], size: int) -> int:
+    """Seconds that they cover, without whole days off: an ordinary day is one of work."""
+    off = sum(sum(1 for _ in run) * size // DAY for is_off, run in groupby(blocks, lambda block: not block) if is_off)
+    return len(blocks) * size - off * DAY
 
 
 def _timeout(memory: Mapping[str, Any]) -> float | None:
@@ -213,7 +223,12 @@ def _quiet_until(memory: Mapping[str, Any], last: float) -> float:
 def _new_until(memory: Mapping[str, Any], last: float) -> float:
     """Until when an agent on its first day may have its first rest; 0: too early for one, or it works on and on."""
     seen_for = last - memory.get("first", last)
-    return float(memory["first"] + DAY + REST_LATER) if NEW_TOLD <= seen_for < NEW_DAY else 0.0
+    if not NEW_TOLD <= seen_for < NEW_DAY:
+        return 0.0
+    over = float(memory["first"] + DAY + REST_LATER)
+    while datetime.fromtimestamp(over, UTC).weekday() in WEEKEND_DAYS:
+        over += DAY
+    return over
 
 
 def _starting_until(memory: Mapping[str, Any], last: float) -> float:
@@ -229,7 +244,7 @@ def _resting_until(memory: Mapping[str, Any], last: float) -> float:
     rests = _believed(memory, last)
     if not rests:
         return 0.0
-    earlier = median(memory["gaps"]) + _spread(rests)
+    earlier = (_longest(memory) or 0.0) + _spread(rests)
     nights = [(rest[1] % DAY, _into(rest, last + earlier)) for rest in rests]
     left = [length - into for length, into in nights if into <= length + earlier]
     if not left:

@@ -131,6 +131,11 @@ def test_who_does_not_come_back_after_the_first_day_is_told() -> None:
     assert quiet_for(learned(every(5 * MIN, 0, last)), last) == DAY + HOUR - last
 
 
+def test_a_first_day_before_a_weekend_is_over_after_it() -> None:
+    friday, monday = 4 * DAY + 18 * HOUR, 7 * DAY + 8 * HOUR
+    assert quiet_for(learned(office([4])), friday) == monday + HOUR - friday
+
+
 def test_a_night_of_which_the_agent_does_not_come_back_is_told() -> None:
     memory = learned(office(range(12)))
     assert quiet_for(memory, 11 * DAY + 18 * HOUR) == pytest.approx(15 * HOUR, abs=0.5 * HOUR)
@@ -145,6 +150,23 @@ def test_by_day_it_may_not_rest(hour: float) -> None:
 def test_it_may_end_its_day_a_little_earlier() -> None:
     last = 9 * DAY + 17.9 * HOUR
     assert quiet_for(learned([time for time in office(range(10)) if time <= last]), last) > 12 * HOUR
+
+
+def test_whose_gaps_differ_may_end_its_day_as_much_earlier_as_a_gap_takes() -> None:
+    """Its next step would have been after the end."""
+    times = [time for time in office(range(3), 10 * MIN) if not 12 * HOUR < time % DAY < 12.8 * HOUR]
+    last = 2 * DAY + 17.3 * HOUR
+    assert quiet_for(learned([time for time in times if time <= last]), last) > 14 * HOUR
+
+
+def test_days_off_make_no_day_of_work_look_calmer() -> None:
+    rng = random.Random(5)
+    days = [[time for time in office([0]) if rng.random() < 0.3] for _ in range(20)]
+    weekdays = [day for day in range(28) if day % 7 < 5]
+    in_a_row = learned([time + day * DAY for day, times in enumerate(days) for time in times])
+    with_weekends = learned([time + day * DAY for day, times in zip(weekdays, days, strict=True) for time in times])
+    longest = [known(memory, 30 * DAY).longest or 0 for memory in (in_a_row, with_weekends)]
+    assert longest[1] == pytest.approx(longest[0], rel=0.05)
 
 
 def test_the_first_weekend_is_not_known_and_allowed() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bench import stalls
 
-KINDS = [kind for kind in stalls.KINDS if kind not in stalls.UNBOUNDED]
+KINDS = [kind for kind in stalls.KINDS if kind not in stalls.UNCOUNTED]
 
 
 @pytest.mark.parametrize("kind", KINDS)
