@@ -204,8 +204,9 @@ def _is_for(command: Command, runner: str, now: datetime) -> bool:
 @transaction.atomic
 def _lease(command: Command, runner: str, now: datetime) -> bool:
     state = _locked(command.agent)
-    if _is_void(command, state):
-        _end(command, f"void: {command.agent} works again since it was asked for", now)
+    void = _why_void(command, state, now)
+    if void:
+        _end(command, f"void: {void}", now)
         return False
     waiting = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
     if not waiting.update(state=Command.State.LEASED, runner=runner, leased_at=now):
@@ -221,10 +222,16 @@ def _lease(command: Command, runner: str, now: datetime) -> bool:
     return True
 
 
-def _is_void(command: Command, state: AgentState) -> bool:
-    """A restart that was to help an agent which has helped itself."""
-    at = command.evidence_at
-    return at is not None and attempts.works_since(state, at, attempts.standing_kinds(command.agent))
+def _why_void(command: Command, state: AgentState, now: datetime) -> str:
+    """Why a restart is no longer to be made: the agent helped itself, or what was asked for may not be any more."""
+    if command.action != Command.Action.RESTART:
+        return ""
+    agent, at = command.agent, command.evidence_at
+    kinds = attempts.standing_kinds(agent)
+    if at is not None and attempts.works_since(state, at, kinds):
+        return f"{agent} works again since it was asked for"
+    case = attempts.case(agent, state, command.origin, now, incident=command.incident, kinds=kinds)
+    return restart.may_restart(case, attempts.delays()).reason
 
 
 @transaction.atomic

@@ -302,6 +302,26 @@ def test_a_silent_agent_that_speaks_again_needs_no_restart(unit: Unit) -> None:
     assert unit.poll(133) == []
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [
+        (lambda unit: Agent.objects.update(restart_policy="off"), "Restarts are off"),
+        (lambda unit: Agent.objects.update(unsafe_to_repeat=True), "Its work must not be done twice"),
+        (lambda unit: Agent.objects.update(paused_at=T0), "The agent is paused"),
+        (lambda unit: Incident.objects.update(together=True), "Many agents fell silent"),
+    ],
+)
+def test_a_restart_that_may_not_be_any_more_is_void(armed: Unit, meanwhile: Any, said: str) -> None:
+    armed.world.beat(30, **DOWN)
+    armed.world.look(31)
+    command = Command.objects.get()
+    meanwhile(armed)
+    assert armed.poll(34) == []
+    command.refresh_from_db()
+    assert command.result.startswith(f"void: {said}")
+    assert the_incident().restarts == 0
+
+
 # Given up
 
 
