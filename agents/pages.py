@@ -17,7 +17,9 @@ from django.views.decorators.http import require_safe
 from agents import standing
 from agents.admin import filters
 from agents.models import Agent, Incident, Status
+from billing import refusals
 from teams.models import Project
+from teams.roles import Action
 from teams.scoping import teams_of
 
 WORST_SHOWN = 25
@@ -38,7 +40,9 @@ def urls() -> list[URLPattern]:
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """For Unfold's `DASHBOARD_CALLBACK`."""
     fleet = _fleet(request, timezone.now())
-    return {**context, **fleet, "bar": _bar(request) if fleet["total"] else None, "title": "Fleet"}
+    short = refusals.short_of_places(teams_of(request.user, Action.MANAGE), fleet["now"])
+    bar = _bar(request) if fleet["total"] else None
+    return {**context, **fleet, "bar": bar, "short_of_places": short, "title": "Fleet"}
 
 
 def _bar(request: HttpRequest) -> filters.Bar:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import F
 
 from agents.models import Agent, AgentState
-from billing.limits import agent_limit
+from billing.limits import plan_of
 from teams.models import Team
 from teams.services import audit
 
@@ -31,7 +31,7 @@ def settle(team_id: int, now: datetime) -> None:
     team = hold(team_id)
     if team is None:
         return
-    limit = agent_limit(team_id)
+    limit = plan_of(team_id).agents
     ids = list(Agent.objects.filter(project__team=team).order_by("created_at", "pk").values_list("pk", flat=True))
     kept = ids if limit is None else ids[:limit]
     _take_out(team, Agent.objects.filter(pk__in=ids[len(kept) :], over_plan_at=None), now)

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from billing.limits import plan_of
+from billing.plans import Plan
 from teams.auth import Caller
 from teams.errors import ApiError
 
@@ -33,27 +34,34 @@ class Meter:
     def __init__(self) -> None:
         self._minute = 0
         self._used: dict[str, int] = {}
-        self._limits: dict[str, int] = {}
+        self._plans: dict[str, Plan] = {}
 
     def add(self, caller: Caller, what: str, count: int, now: datetime) -> tuple[int, int]:
         """Count `count` uses. Answers how many there were this minute, these included, and the plan's limit."""
-        self._turn(int(now.timestamp()) // MINUTE)
+        limit = self.plan(caller, now).requests_per_minute
         name = f"{caller.prefix}/{what}"
         used = self._used[name] = self._used.get(name, 0) + count
-        return used, self._limit(caller)
+        return used, limit
+
+    def plan(self, caller: Caller, now: datetime) -> Plan:
+        """The plan that a key's team was on when the key first called in this minute."""
+        self._turn(int(now.timestamp()) // MINUTE)
+        plan = self._plans.get(caller.prefix)
+        if plan is None:
+            plan = self._plans[caller.prefix] = plan_of(caller.team_id)
+        return plan
 
     def _turn(self, minute: int) -> None:
         if minute != self._minute:
-            self._used, self._limits, self._minute = {}, {}, minute
-
-    def _limit(self, caller: Caller) -> int:
-        limit = self._limits.get(caller.prefix)
-        if limit is None:
-            limit = self._limits[caller.prefix] = plan_of(caller.team_id).requests_per_minute
-        return limit
+            self._used, self._plans, self._minute = {}, {}, minute
 
 
 _meter = Meter()
+
+
+def plan_for(caller: Caller, now: datetime, meter: Meter = _meter) -> Plan:
+    """The plan of a key's team, at most a minute old: for what must not ask the database each time."""
+    return meter.plan(caller, now)
 
 
 def count_beats(caller: Caller, count: int, now: datetime, meter: Meter = _meter) -> bool:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.conf import settings
-
 from agents import budgets, rules
 from agents.beat import Beat
 from agents.models import Agent, AgentMemory, AgentName, AgentState
 from agents.rules import cost
-from billing import refusals
-from billing.limits import has_room, plan_of
+from billing import limits, refusals
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.models import Project, Team
@@ -43,21 +40,12 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
         return ApiError(403, "unknown_project", "The project of this key has been deleted.")
     if AgentName.objects.filter(project_id=caller.project_id, name=beat.agent).exists():
         return None
-    refusal = over_the_plan(caller.team_id)
+    refusal = limits.refusal(caller.team_id, "agents")
     if refusal is not None:
         refusals.note(team_id=caller.team_id, project_id=caller.project_id, name=beat.agent, now=now)
     else:
         create_agent(project=project, name=beat.agent, agent_type=beat.agent_type or "", now=now)
     return refusal
-
-
-def over_the_plan(team_id: int) -> ApiError | None:
-    """The refusal of one more agent, if the team's plan has no room for it. Hold the team's row while you ask."""
-    plan = plan_of(team_id)
-    if has_room(plan.agents, Agent.objects.filter(project__team_id=team_id).count()):
-        return None
-    message = f"All {plan.agents} places for agents of the {plan.label} plan are taken. Delete one, or change the plan"
-    return ApiError(403, "agent_limit_reached", f"{message}: {usage_url()}")
 
 
 def turn_away(caller: Caller, name: str, now: datetime) -> ApiError:
@@ -68,14 +56,9 @@ def turn_away(caller: Caller, name: str, now: datetime) -> ApiError:
 
 def without_place(team_id: int) -> ApiError:
     """The refusal of an agent that was there before the plan became smaller."""
-    plan = plan_of(team_id)
-    message = f"The {plan.label} plan has {plan.agents} places for agents, which the oldest have"
-    return ApiError(403, "agent_limit_reached", f"{message}. Delete one of them, or change the plan: {usage_url()}")
-
-
-def usage_url() -> str:
-    """Where a person sees what the plan leaves room for."""
-    return f"{settings.BASE_URL}/admin/billing/subscription/"
+    plan = limits.plan_of(team_id)
+    message = f"The {plan.label} plan has {plan.agents} places for agents, which the oldest have. Delete one of them"
+    return ApiError(403, "agent_limit_reached", f"{message}, or change the plan: {limits.usage_url()}")
 
 
 def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:

@@ -24,7 +24,7 @@ from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Outage, Sig
 from agents.pricing import MICRO
 from agents.rules import restart_failed, settings
 from agents.rules.base import CRITICAL, Finding
-from billing.limits import plan_of
+from billing import limits
 from teams.errors import ApiError
 from teams.models import Project
 
@@ -172,7 +172,7 @@ def _of_agent(
     most: int = BEATS_MOST,
     alone: bool = False,
 ) -> Trial:
-    kept = timedelta(days=plan_of(agent.project.team_id).history_days)
+    kept = limits.kept(agent.project.team_id)
     kept_beats = _stored(agent, until - kept, until)
     from_id = kept_beats.order_by("-id").values_list("id", flat=True)[most - 1 : most].first()
     cut = from_id is not None and kept_beats.filter(id__lt=from_id).exists()

@@ -11,8 +11,7 @@ from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
 from agents.models import Agent, Heartbeat, Pulse, Rollup
-from billing import plans
-from billing.limits import plan_of
+from billing import limits, plans
 from teams.models import Team
 
 ROLLUP: Final = "rollup"
@@ -147,7 +146,7 @@ def forget_old(now: datetime) -> None:
     """Delete what is older than the plans keep; on PostgreSQL whole days that no plan keeps are dropped."""
     drop_partitions((now - OLDEST).date())
     for team in Team.objects.all():
-        kept_from = now - timedelta(days=plan_of(team.pk).history_days)
+        kept_from = now - limits.kept(team.pk)
         agents = list(Agent.objects.filter(project__team=team).values_list("pk", flat=True))
         Heartbeat.objects.filter(agent_id__in=agents, day__lt=kept_from.date()).delete()
         Rollup.objects.filter(agent_id__in=agents, start__lt=kept_from).delete()

@@ -14,9 +14,10 @@ from django.db import IntegrityError, transaction
 
 from agents import incidents, places, spending
 from agents.models import Agent, AgentName, AgentState
-from agents.registration import create_agent, over_the_plan, without_place
+from agents.registration import create_agent, without_place
+from billing import limits
 from teams.errors import ApiError
-from teams.models import Project, Team
+from teams.models import Project
 from teams.services import audit
 
 SETTABLE: Final = (
@@ -42,10 +43,7 @@ def add_agent(*, project: Project, name: str, kind: str, actor: str, now: dateti
 
     Raises ApiError 403 `agent_limit_reached` when the team's plan has no room for it, 409 `name_taken`.
     """
-    Team.objects.select_for_update(of=("self",)).get(pk=project.team_id)
-    refusal = over_the_plan(project.team_id)
-    if refusal is not None:
-        raise refusal
+    limits.require_room(team_id=project.team_id, what="agents")
     if AgentName.objects.filter(project=project, name=name).exists():
         message = f"An agent of this project already reports as “{name}”."
         raise ApiError(409, "name_taken", message, fields={"name": message})
@@ -59,12 +57,13 @@ def add_agent(*, project: Project, name: str, kind: str, actor: str, now: dateti
 def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: datetime) -> Agent:
     """Set what a person may set: names of `SETTABLE`, and `aliases`, the whole list of other names. Values are valid.
 
-    Raises ApiError 422 when only one of `restart_type` and `restart_target` would be set, 409 `name_taken` when an
-    alias is another agent's name.
+    Raises ApiError 422 when only one of `restart_type` and `restart_target` would be set or the interval is shorter
+    than the plan's shortest, 409 `name_taken` when an alias is another agent's name.
     """
     _look_again(agent, now)
     before = {name: getattr(agent, name) for name in SETTABLE if name in changes}
     changed = {name: changes[name] for name, old in before.items() if changes[name] != old}
+    _require_interval(agent, changed.get("interval"))
     for name, value in changed.items():
         setattr(agent, name, value)
     _require_whole_target(agent)
@@ -88,6 +87,12 @@ def change_project_rules(*, project: Project, given: Mapping[str, Any], actor: s
     data = {"rules": {"from": stored.rules, "to": given}}
     audit(team=project.team, actor=actor, action="project.changed", target=project.name, data=data)
     project.rules = dict(given)
+
+
+def _require_interval(agent: Agent, interval: float | None) -> None:
+    why = limits.too_short(agent.project.team_id, interval) if interval is not None else ""
+    if why:
+        raise ApiError(422, "invalid", f"interval: {why}", fields={"interval": why})
 
 
 def _require_whole_target(agent: Agent) -> None:

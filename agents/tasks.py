@@ -4,7 +4,6 @@ from celery import shared_task
 from django.utils import timezone
 
 from agents import commands, maintenance, places, review, rollups
-from billing import refusals
 
 
 @shared_task(name="agents.sweep")
@@ -25,5 +24,4 @@ def retention() -> None:
     now = timezone.now()
     commands.forget_runners(now)
     places.settle_all(now)
-    refusals.forget(now)
     rollups.forget_old(now)

@@ -15,7 +15,7 @@ from alerts.channels.base import ConfigError
 from alerts.models import Channel, Delivery
 from billing import limits
 from teams.errors import ApiError
-from teams.models import Project, Team
+from teams.models import Project
 from teams.services import audit
 
 CHANGED: Final = ("name", "config", "enabled", "severity", "labels")
@@ -31,7 +31,7 @@ def create_channel(
     """
     generated = channels.BY_KIND[kind].generate()
     checked = _checked(kind, {**config, **generated})
-    _make_room(project.team)
+    limits.require_room(team_id=project.team_id, what="channels")
     channel = Channel.objects.create(project=project, kind=kind, name=name, config=checked, **route)
     audit(team=project.team, actor=actor, action="channel.created", target=str(channel), data={"kind": kind})
     return channel, generated.get("secret")
@@ -44,16 +44,6 @@ def _checked(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     except ConfigError as error:
         raise ApiError(422, "invalid", str(error), fields={f"config.{error.field}": str(error)}) from None
     return parsed
-
-
-def _make_room(team: Team) -> None:
-    """Refuse one more channel than the plan allows; the team's row is locked, so two cannot both be the last."""
-    Team.objects.select_for_update(no_key=True).get(pk=team.pk)
-    plan = limits.plan_of(team.pk)
-    used = Channel.objects.filter(project__team=team).count()
-    if not limits.has_room(plan.channels, used):
-        message = f"The {plan.label} plan has room for {plan.channels} channels. Delete one or choose a larger plan."
-        raise ApiError(403, "channel_limit_reached", message)
 
 
 @transaction.atomic

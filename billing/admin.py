@@ -1,51 +1,118 @@
 """The plan: what each team has of it. The operator moves teams between plans."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from billing import limits, plans
-from billing.gateway import gateway
-from billing.models import Subscription
+from billing import history, limits, plans
+from billing.gateway import Offer, gateway
+from billing.history import DayOfUse
+from billing.limits import Usage
+from billing.models import Refusal, Subscription
 from billing.services import set_plan
 from teams.admin.projects import actor
 from teams.models import Team
 from teams.scoping import TeamAdmin, allowed_operator, teams_of
 
-TEAMS_MOST = 50
-REFUSED_SHOWN = 20
+TEAMS_A_PAGE: Final = 10
+REFUSED_SHOWN: Final = 20
+CHANGES: Final = (
+    "Holds at once. On a smaller plan the newest agents that find no place are paused, and history older than the plan "
+    "keeps is deleted within the hour: that cannot be undone."
+)
 
 
-def _shown(team: Team, now: datetime) -> dict[str, Any]:
+class Chart(NamedTuple):
+    """One thing that is counted day by day. `unit` says how to write it: a number, or money."""
+
+    what: str
+    unit: str
+    values: list[int]
+
+    @property
+    def most(self) -> int:
+        return max(self.values)
+
+    @property
+    def bars(self) -> list[int]:
+        """Heights in percent; what is there is seen."""
+        return [max(2, 100 * value // self.most) if value else 0 for value in self.values]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
     """All that the page says of one team."""
-    usage, days = limits.usage_of(team.pk), limits.history(team.pk, now)
+
+    team: Team
+    usage: Usage
+    days: list[DayOfUse]
+    without_place: list[str]
+    refused: list[Refusal]
+    offer: Offer | None
+
+    @property
+    def charts(self) -> list[Chart]:
+        return [
+            Chart("Heartbeats a day", "number", [day.heartbeats for day in self.days]),
+            Chart("Agents that reported", "number", [day.agents for day in self.days]),
+            Chart("Spend a day", "money", [day.cost for day in self.days]),
+        ]
+
+    @property
+    def used_days(self) -> list[DayOfUse]:
+        """Newest first."""
+        return [day for day in reversed(self.days) if day.heartbeats]
+
+    @property
+    def spent(self) -> int:
+        return sum(day.cost for day in self.days)
+
+
+def shown(teams: Iterable[Team], now: datetime) -> list[Shown]:
+    """Always the same number of queries."""
+    found = list(teams)
+    ids = [team.pk for team in found]
+    usage, days = limits.usage_of(ids), history.of(ids, now)
+    left_out, refused = _by_team(limits.without_place(Team.objects.filter(pk__in=ids))), _refused(ids)
+    return [
+        Shown(team, usage[team.pk], days[team.pk], left_out[team.pk], refused[team.pk], _offer(team, usage[team.pk]))
+        for team in found
+    ]
+
+
+def _by_team(pairs: Iterable[tuple[int, Any]]) -> defaultdict[int, list[Any]]:
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    for team_id, one in pairs:
+        found[team_id].append(one)
+    return found
+
+
+def _refused(team_ids: list[int]) -> defaultdict[int, list[Refusal]]:
+    rows = Refusal.objects.filter(team__in=team_ids).select_related("project")
+    return _by_team((row.team_id, row) for row in rows)
+
+
+def _offer(team: Team, usage: Usage) -> Offer | None:
     larger = plans.ALL[plans.ALL.index(usage.plan) + 1 :]
-    return {
-        "team": team,
-        "usage": usage,
-        "meters": [_meter(*row) for row in usage.rows()],
-        "days": days,
-        "most": max(day.heartbeats for day in days),
-        "without_place": limits.without_place(team.pk),
-        "refused": team.refusals.select_related("project")[:REFUSED_SHOWN],
-        "offer": gateway().offer(team, larger[0]) if larger else None,
-    }
-
-
-def _meter(what: str, used: int, limit: int | None) -> dict[str, Any]:
-    full = limit is not None and used >= limit
-    return {"what": what, "used": used, "limit": limit, "full": full, "share": min(100, 100 * used // (limit or 1))}
+    return gateway().offer(team, larger[0]) if larger else None
 
 
 @admin.register(Subscription)
 class PlanPage(TeamAdmin):
     team_path = "team"
     add_action = change_action = delete_action = None
-    fields = ["team", "plan", "since"]
+
+    def get_fields(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
+        return ["team", "plan", "since"] if obj else ["team", "plan"]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return allowed_operator(request)
@@ -53,22 +120,37 @@ class PlanPage(TeamAdmin):
     has_change_permission = has_add_permission
 
     def get_readonly_fields(self, request: HttpRequest, obj: Subscription | None = None) -> list[str]:
-        return ["team", "since"] if obj else ["since"]
+        return ["team", "since"] if obj else []
 
     def _choices(self, db_field: Any, request: HttpRequest, rows: Any) -> Any:
         return Team.objects.all() if allowed_operator(request) else Team.objects.none()
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().formfield_for_choice_field(db_field, request, help_text=CHANGES, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         set_plan(team=obj.team, plan=obj.plan, actor=actor(request))
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> TemplateResponse:
         """Not a list of rows: a team without one is on the default plan, and what people look for is what is left."""
-        teams = teams_of(request.user).order_by("name")[:TEAMS_MOST]
+        page = Paginator(_teams(request), TEAMS_A_PAGE).get_page(request.GET.get("page"))
+        now = timezone.now()
         context = {
             **self.admin_site.each_context(request),
             "title": "Plan and usage",
             "opts": self.opts,
-            "plans": [_shown(team, timezone.now()) for team in teams],
+            "now": now,
+            "page": page,
+            "plans": shown(page, now),
+            "all_plans": plans.ALL,
+            "most_refused": REFUSED_SHOWN,
             "may_change": allowed_operator(request),
         }
         return TemplateResponse(request, "billing/plan.html", context)
+
+
+def _teams(request: HttpRequest) -> QuerySet[Team]:
+    """A person's, or the one of them that is asked for."""
+    teams = teams_of(request.user).select_related("subscription").order_by("name", "pk")
+    wanted = request.GET.get("team", "")
+    return teams.filter(pk=wanted) if wanted.isdecimal() and len(wanted) < 19 else teams

@@ -1,6 +1,6 @@
 """`GET /api/v1/usage`: what the plan allows and what is left of it."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -11,6 +11,9 @@ from rest_framework.views import APIView
 
 from billing import limits
 from teams.api import caller_of
+
+# What a plan bounds without counting it.
+BOUNDS: Final = ("requests_per_minute", "history_days", "shortest_interval")
 
 
 class ShareSerializer(serializers.Serializer[Any]):
@@ -26,6 +29,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     channels = ShareSerializer()
     requests_per_minute = serializers.IntegerField()
     history_days = serializers.IntegerField()
+    shortest_interval = serializers.FloatField(help_text="seconds")
 
 
 USAGE = OpenApiExample(
@@ -38,6 +42,7 @@ USAGE = OpenApiExample(
         "channels": {"used": 1, "limit": 3},
         "requests_per_minute": 200,
         "history_days": 7,
+        "shortest_interval": 1,
     },
     response_only=True,
 )
@@ -50,11 +55,11 @@ class Usage(APIView):
         operation_id="usage_read", summary="What the plan allows", responses=UsageSerializer, examples=[USAGE]
     )
     def get(self, request: Request) -> Response:
-        usage = limits.usage_of(caller_of(request).team_id)
-        shares = {what: {"used": used, "limit": limit} for what, used, limit in usage.rows()}
-        plan = usage.plan
-        more = {"requests_per_minute": plan.requests_per_minute, "history_days": plan.history_days}
-        return Response({"plan": plan.key, **shares, **more})
+        team_id = caller_of(request).team_id
+        usage = limits.usage_of([team_id])[team_id]
+        shares = {share.what: {"used": share.used, "limit": share.limit} for share in usage.shares}
+        bounds = {name: getattr(usage.plan, name) for name in BOUNDS}
+        return Response({"plan": usage.plan.key, **shares, **bounds})
 
 
 urlpatterns = [path("usage", Usage.as_view(), name="usage")]

@@ -8,6 +8,7 @@ There is none by default: the operator of the installation moves teams between p
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
+from urllib.parse import quote
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -32,7 +33,11 @@ class ByOperator:
     """Nobody sells anything here."""
 
     def offer(self, team: Team, plan: Plan) -> Offer:
-        return Offer(f"Ask the operator of this installation to move {team} to {plan.label}.")
+        whom = settings.SUPPORT_EMAIL
+        if not whom:
+            return Offer(f"Ask the operator of this installation to move {team} to {plan.label}.")
+        subject = quote(f"Move {team} to {plan.label}")
+        return Offer(f"Ask {whom} to move {team} to {plan.label}", f"mailto:{whom}?subject={subject}")
 
 
 def gateway() -> Gateway:

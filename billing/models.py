@@ -16,6 +16,7 @@ class Subscription(models.Model):
 
     class Meta:
         verbose_name = "plan"
+        verbose_name_plural = "plan and usage"
 
     def __str__(self) -> str:
         return plans.BY_KEY[self.plan].label
@@ -30,6 +31,7 @@ class Refusal(models.Model):
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
     times = models.PositiveIntegerField(default=1)
+    told_at = models.DateTimeField(null=True, help_text="When the team's owners got a mail about it.")
 
     class Meta:
         ordering = ["-last_at"]

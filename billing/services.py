@@ -17,11 +17,12 @@ def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
 
     Agents that the plan has no place for are paused, see `settings.PLAN_SINKS`.
     """
-    label = plans.BY_KEY[plan].label
+    label, now = plans.BY_KEY[plan].label, timezone.now()
     before = Subscription.objects.filter(team=team).values_list("plan", flat=True).first()
-    subscription, _ = Subscription.objects.update_or_create(team=team, defaults={"plan": plan})
+    since = {} if before == plan else {"since": now}
+    subscription, _ = Subscription.objects.update_or_create(team=team, defaults={"plan": plan, **since})
     for sink in settings.PLAN_SINKS:
-        import_string(sink)(team.pk, timezone.now())
+        import_string(sink)(team.pk, now)
     if before != plan:
         services.audit(team=team, actor=actor, action="plan.changed", target=label, data={"from": before, "to": plan})
     return subscription

@@ -9,6 +9,7 @@ from allauth.account.internal.flows.login import perform_login
 from allauth.account.models import Login
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -102,9 +103,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
 
 def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
     user = _person(request)
-    if not Membership.objects.filter(team_id=team_id, user=user).exists():
-        room.require_room(team_id=team_id, what="members")
-    membership = services.accept_invitation(token=token, user=user, now=timezone.now())
+    with transaction.atomic():
+        if not Membership.objects.filter(team_id=team_id, user=user).exists():
+            room.require_room(team_id=team_id, what="members")
+        membership = services.accept_invitation(token=token, user=user, now=timezone.now())
     messages.success(request, f"Welcome to {membership.team}.")
     return redirect("admin:index")
 

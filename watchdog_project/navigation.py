@@ -37,7 +37,7 @@ _GROUPS = (
             ("Keys", "key", "teams.apikey"),
             ("Members", "person", "teams.membership"),
             ("Invitations", "mail", "teams.invitation"),
-            ("Plan", "credit_card", "billing.subscription"),
+            ("Plan and usage", "credit_card", "billing.subscription"),
             ("Audit log", "history", "teams.auditentry"),
         ),
     ),

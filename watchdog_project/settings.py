@@ -354,17 +354,19 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "agents.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "relay": {"task": "alerts.relay", "schedule": 2.0, "options": {"expires": 10}},
     "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
+    "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 # What must be written in the same transaction as an incident's event; the name points the other way than imports do.
 INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 
 # What follows from another plan, in the same transaction.
-PLAN_SINKS = ["agents.places.settle"]
+PLAN_SINKS = ["agents.places.settle", "agents.intervals.lengthen"]
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"
 
 # Product
 PLAN_GATE = "billing.limits.require_room"
+SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="")
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
 RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)

@@ -11,6 +11,7 @@ from agents.admin.rules import RulesForm
 from agents.api.changes import AgentChanges
 from agents.models import Agent, AgentName
 from agents.services import SETTABLE, aliases_of
+from billing import limits
 
 
 class AgentForm(RulesForm):
@@ -61,6 +62,10 @@ class AgentForm(RulesForm):
                 self.add_error(name, [str(one) for one in _flat(wrong)])
         if bool(cleaned.get("restart_type")) != bool(cleaned.get("restart_target")):
             self.add_error("restart_target", "Set type and target together, or neither.")
+        if cleaned.get("interval") and "interval" in self.changed_data:
+            why = limits.too_short(self.instance.project.team_id, cleaned["interval"])
+            if why:
+                self.add_error("interval", why)
         return cleaned
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from itertools import chain
 from typing import Any
 
@@ -19,7 +18,7 @@ from agents.api.agents import AgentView
 from agents.budgets import Spend
 from agents.models import Agent, Heartbeat, IncidentEvent, Outage
 from agents.representation import moment, spend_dict
-from billing.limits import plan_of
+from billing import limits
 from teams.rest import Pages
 
 
@@ -35,8 +34,7 @@ class HeartbeatsView(AgentView):
         examples=[examples.HEARTBEATS],
     )
     def get(self, request: Request, pk: int) -> Response:
-        kept = timedelta(days=plan_of(self.caller.team_id).history_days)
-        since = timezone.now() - kept
+        since = timezone.now() - limits.kept(self.caller.team_id)
         beats = Heartbeat.objects.filter(agent=self.agent(pk), day__gte=since.date(), received_at__gte=since)
         return self.page(beats.order_by("-id"), heartbeat_dict)
 

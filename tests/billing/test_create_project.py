@@ -64,10 +64,10 @@ def test_someone_elses_team_of_the_same_name_is_another_team() -> None:
 def test_plan_scope_and_operator_are_as_asked() -> None:
     made = create(plan="pro", scope="full", operator=True)
     caller = auth.authenticate_key(made["api_key"])
-    assert (caller.scope, limits.agent_limit(caller.team_id)) == ("full", 100)
+    assert (caller.scope, limits.plan_of(caller.team_id).agents) == ("full", 100)
     assert User.objects.get().is_superuser
     create()
-    assert limits.agent_limit(caller.team_id) == 100
+    assert limits.plan_of(caller.team_id).agents == 100
 
 
 def test_a_wrong_address_makes_nothing() -> None:

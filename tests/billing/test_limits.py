@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,15 +17,15 @@ from teams.models import AuditEntry, Project, Team, User
 
 
 def test_a_team_without_a_subscription_is_on_the_default_plan(team: Team, settings: Settings) -> None:
-    assert limits.agent_limit(team.pk) == 3
+    assert limits.plan_of(team.pk).agents == 3
     settings.DEFAULT_PLAN = "pro"
-    assert limits.agent_limit(team.pk) == 100
+    assert limits.plan_of(team.pk).agents == 100
 
 
 def test_an_enterprise_team_has_no_limit(team: Team) -> None:
     set_plan(team=team, plan="enterprise", actor="test")
-    assert limits.agent_limit(team.pk) is None
-    assert limits.has_room(None, 10**6)
+    assert limits.plan_of(team.pk).agents is None
+    assert limits.refusal(team.pk, "agents") is None
 
 
 def test_changing_the_plan_is_audited_once(team: Team) -> None:
@@ -35,11 +35,33 @@ def test_changing_the_plan_is_audited_once(team: Team) -> None:
     assert AuditEntry.objects.get(action="plan.changed").data == {"from": None, "to": "pro"}
 
 
+@pytest.mark.parametrize(("what", "code"), [("agents", "agent"), ("projects", "project"), ("channels", "channel")])
+def test_each_thing_that_is_counted_is_refused_in_one_sentence(
+    project: Project, monkeypatch: pytest.MonkeyPatch, what: str, code: str
+) -> None:
+    assert limits.refusal(project.team_id, what) is None
+    none: Any = {what: 0}
+    full = replace(plans.BY_KEY["free"], **none)
+    monkeypatch.setitem(plans.BY_KEY, "free", full)
+    refused = limits.refusal(project.team_id, what)
+    assert refused is not None
+    assert (refused.http_status, refused.code) == (403, f"{code}_limit_reached")
+    assert refused.message.startswith(f"All 0 places for {what} of the Free plan are taken. Delete one, or change the")
+    assert refused.message.endswith("plan: http://127.0.0.1:8000/admin/billing/subscription/")
+
+
+def test_the_time_on_a_plan_begins_with_it(team: Team) -> None:
+    first = set_plan(team=team, plan="pro", actor="test").since
+    assert set_plan(team=team, plan="pro", actor="test").since == first
+    assert set_plan(team=team, plan="free", actor="test").since > first
+
+
 @pytest.mark.parametrize("plan", plans.ALL, ids=lambda plan: str(plan.key))
 def test_larger_plans_allow_more(plan: plans.Plan) -> None:
     following = plans.ALL[plans.ALL.index(plan) + 1 :]
     assert all(larger.requests_per_minute > plan.requests_per_minute for larger in following)
     assert all(larger.history_days > plan.history_days for larger in following)
+    assert all(larger.shortest_interval <= plan.shortest_interval for larger in following)
 
 
 def test_expired_invitations_take_no_room(team: Team, owner: User) -> None:
@@ -47,10 +69,11 @@ def test_expired_invitations_take_no_room(team: Team, owner: User) -> None:
     for name in ("a", "b"):
         services.invite(team=team, email=f"{name}@example.com", role="viewer", invited_by=owner, now=now)
     with pytest.raises(ApiError) as refused:
-        limits.require_room(team_id=team.pk, what="invitations", now=now)
+        limits.require_room(team_id=team.pk, what="invitations")
     assert (refused.value.http_status, refused.value.code) == (403, "member_limit_reached")
-    limits.require_room(team_id=team.pk, what="invitations", now=now + timedelta(days=7))
-    limits.require_room(team_id=team.pk, what="members", now=now)
+    limits.require_room(team_id=team.pk, what="members")
+    team.invitations.update(expires_at=now)
+    limits.require_room(team_id=team.pk, what="invitations")
 
 
 def test_usage_over_the_api(project: Project, full_key: str, stranger: User) -> None:
@@ -63,6 +86,7 @@ def test_usage_over_the_api(project: Project, full_key: str, stranger: User) -> 
         "channels": {"used": 0, "limit": 3},
         "requests_per_minute": 200,
         "history_days": 7,
+        "shortest_interval": 1,
     }
 
 

@@ -253,7 +253,7 @@ def test_the_plans_members_are_counted_with_open_invitations(
         data = {"team": team.pk, "email": f"{name}@example.com", "role": "viewer"}
         answer = client_of(owner).post("/admin/teams/invitation/add/", data, follow=True)
     assert Invitation.objects.count() == 1
-    assert "Free plan allows 3 members" in answer.content.decode()
+    assert "All 3 places for members of the Free plan are taken" in answer.content.decode()
 
 
 def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Browser) -> None:
@@ -261,7 +261,7 @@ def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Brow
         data = {"team": team.pk, "name": name, "time_zone": "Europe/Berlin"}
         answer = client_of(owner).post("/admin/teams/project/add/", data, follow=True)
     assert set(team.projects.values_list("name", "time_zone")) == {(name, "Europe/Berlin") for name in "abc"}
-    assert "Free plan allows 3 projects" in answer.content.decode()
+    assert "All 3 places for projects of the Free plan are taken" in answer.content.decode()
 
 
 def test_a_project_stays_in_its_team(project: Project, owner: User, client_of: Browser) -> None:

@@ -1,0 +1,44 @@
+"""What teams used day by day, from the daily sums of their agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from django.db.models import Count, Sum
+
+from teams.models import Team
+
+DAYS: Final = 30
+# A span of roll-ups, as the app above this one writes it.
+DAY: Final = "d"
+ROLLUPS: Final = "projects__agents__rollups"
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfUse:
+    """One day (UTC). Money is micro-dollars."""
+
+    day: date
+    agents: int = 0
+    heartbeats: int = 0
+    cost: int = 0
+
+
+def of(team_ids: Iterable[int], now: datetime) -> dict[int, list[DayOfUse]]:
+    """By team: the last 30 days, oldest first, those without a heartbeat, too. One query."""
+    ids, today = list(team_ids), now.astimezone(UTC).date()
+    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+    found = {(pk, use.day): use for pk, use in _stored(ids, now)}
+    return {pk: [found.get((pk, day), DayOfUse(day)) for day in days] for pk in ids}
+
+
+def _stored(team_ids: list[int], now: datetime) -> Iterable[tuple[int, DayOfUse]]:
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    spans = {f"{ROLLUPS}__span": DAY, f"{ROLLUPS}__start__gte": midnight - timedelta(days=DAYS - 1)}
+    teams = Team.objects.filter(pk__in=team_ids, **spans).order_by().values_list("pk", f"{ROLLUPS}__start")
+    sums = teams.annotate(Count(ROLLUPS), Sum(f"{ROLLUPS}__beats"), Sum(f"{ROLLUPS}__cost"))
+    for pk, start, agents, beats, cost in sums:
+        yield pk, DayOfUse(start.astimezone(UTC).date(), agents, beats, cost)
