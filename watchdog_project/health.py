@@ -80,6 +80,17 @@ def _broker() -> str:
     return "ok"
 
 
+def queued(queues: list[str]) -> dict[str, int] | None:
+    """How many tasks wait in each queue; None when the broker does not say."""
+    try:
+        with celery.connection_for_write() as line:
+            line.ensure_connection(max_retries=0, timeout=2)
+            # A queue of a Redis is a list by its name, and none when it is empty.
+            return {name: int(line.default_channel.client.llen(name)) for name in queues}
+    except Exception:  # another kind of broker, or none that answers
+        return None
+
+
 def start_edge_pulse() -> None:
     """Begin to note, every `EDGE_PULSE_SECONDS`, that this web process is there; in forked children too."""
     if settings.EDGE_PULSE_SECONDS > 0:

@@ -1,11 +1,7 @@
-"""How the installation is, for its operator: load, how far the detector is behind, what waits to be sent, storage.
-
-Numbers over all teams, so only for superusers. Each is one query over rows that are few, or over roll-ups.
-"""
+"""The operator's page: how the installation is (`facts.py`), which teams load it, what failed."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,35 +9,36 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import connection
-from django.db.models import Count, Max, Min, Sum
+from django.db.models import Count, Max, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from agents import wording
-from agents.models import Agent, AgentState, Heartbeat, Incident, Outage, Rollup
+from agents.models import Agent, Outage, Rollup
 from alerts.models import Delivery
-from teams.models import Project, Team, User
+from billing import plans
+from teams.models import Team
 from teams.scoping import allowed_operator
-from watchdog_project import health
+from watchdog_project import facts
 
-# A detector that is this far behind, in seconds, is late: it looks every second.
-BEHIND: Final = 5.0
-RECENT: Final = timedelta(days=1)
-OUTAGES_SHOWN: Final = 5
-FULL: Final = 90
+SHOWN: Final = 5
+TEAMS_SHOWN: Final = 10
+WEEK: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the page; `bad` when somebody should look."""
+class Load:
+    """What one team asks of the installation. `kept` are its heartbeats that are stored, `size` what they take."""
 
-    label: str
-    text: str
-    bad: bool = False
+    team: Team
+    plan: str
+    agents: int
+    beats: int
+    share: int
+    kept: int
+    size: str
 
 
 def urls() -> list[URLPattern]:
@@ -51,100 +48,62 @@ def urls() -> list[URLPattern]:
 
 @require_safe
 def installation(request: HttpRequest) -> HttpResponse:
-    """The page."""
+    """The page; a poll gets only what changes."""
     if not allowed_operator(request):
         raise PermissionDenied
     now = timezone.now()
-    context = {
-        **admin.site.each_context(request),
-        "title": "Installation",
+    context: dict[str, Any] = {
         "now": now,
-        "groups": groups(now),
+        "groups": facts.groups(now),
+        "loads": loads(now),
         "failed": _failed(now),
-        "outages": Outage.objects.filter(ended_at__gt=now - 7 * RECENT)[:OUTAGES_SHOWN],
+        "outages": Outage.objects.filter(ended_at__gt=now - WEEK)[:SHOWN],
     }
+    if getattr(request, "htmx", False):
+        return TemplateResponse(request, "admin/installation_now.html", context)
+    context |= {**admin.site.each_context(request), "title": "Installation"}
     return TemplateResponse(request, "admin/installation.html", context)
 
 
-def groups(now: datetime) -> list[tuple[str, list[Fact]]]:
-    """All facts, under their headings."""
+def loads(now: datetime) -> list[Load]:
+    """The teams that sent most in the last 24 hours, the heaviest first."""
+    hours = Rollup.objects.filter(span=Rollup.Span.HOUR, start__gt=now - facts.RECENT)
+    beats = _by_team(hours.order_by(), Sum("beats"))
+    heaviest = sorted(beats, key=lambda pk: -beats[pk])[:TEAMS_SHOWN]
+    days = Rollup.objects.filter(span=Rollup.Span.DAY, agent__project__team__in=heaviest)
+    kept, agents = _by_team(days.order_by(), Sum("beats")), _agents(heaviest)
+    of_one = facts.database_bytes() / (facts.heartbeats_kept() or 1)
+    teams = Team.objects.select_related("subscription").in_bulk(heaviest)
     return [
-        ("Health", _health(now)),
-        ("Who", _who()),
-        ("Load", _load(now)),
-        ("Alerts", _alerts(now)),
-        ("Storage", _storage()),
+        Load(
+            team=teams[pk],
+            plan=_plan(teams[pk]),
+            agents=agents.get(pk, 0),
+            beats=beats[pk],
+            share=round(100 * beats[pk] / sum(beats.values())),
+            kept=kept.get(pk, 0),
+            size=facts.megabytes(of_one * kept.get(pk, 0)),
+        )
+        for pk in heaviest
     ]
 
 
-def _health(now: datetime) -> list[Fact]:
-    parts = health.parts()
-    overdue = AgentState.objects.filter(check_at__lt=now).aggregate(n=Count("pk"), first=Min("check_at"))
-    lag = (now - overdue["first"]).total_seconds() if overdue["first"] else 0.0
-    return [
-        *(Fact(name.capitalize(), said, said != "ok") for name, said in parts.items()),
-        Fact("Detector behind by", wording.duration(lag), lag > BEHIND),
-        Fact("Agents waiting for a review", wording.count(overdue["n"])),
-    ]
+def _by_team(spans: Any, what: Any) -> dict[int, int]:
+    return dict(spans.values_list("agent__project__team").annotate(n=what))
 
 
-def _who() -> list[Fact]:
-    rows = (("Teams", Team), ("People", User), ("Projects", Project), ("Agents", Agent))
-    return [Fact(label, wording.count(model._default_manager.count())) for label, model in rows]
+def _agents(team_ids: list[int]) -> dict[int, int]:
+    agents = Agent.objects.filter(project__team__in=team_ids).order_by()
+    return dict(agents.values_list("project__team").annotate(n=Count("pk")))
 
 
-def _load(now: datetime) -> list[Fact]:
-    minute = now.replace(second=0, microsecond=0)
-    spans = (("last minute", timedelta(minutes=1)), ("last hour", timedelta(hours=1)))
-    sums = [(name, _beats(Rollup.Span.MINUTE, minute - back, minute)) for name, back in spans]
-    sums.append(("last 24 hours", _beats(Rollup.Span.HOUR, now - RECENT, now)))
-    return [
-        *(Fact(f"Heartbeats, {name}", wording.count(beats)) for name, beats in sums),
-        Fact("Open incidents", wording.count(Incident.objects.open().count())),
-    ]
-
-
-def _beats(span: str, since: datetime, until: datetime) -> int:
-    found = Rollup.objects.filter(span=span, start__gte=since, start__lt=until)
-    return found.aggregate(n=Sum("beats"))["n"] or 0
-
-
-def _alerts(now: datetime) -> list[Fact]:
-    waiting = Delivery.objects.pending().aggregate(n=Count("pk"), first=Min("created_at"))
-    failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - RECENT).count()
-    sent = Delivery.objects.filter(state=Delivery.State.SENT, sent_at__gt=now - RECENT).count()
-    oldest = wording.duration((now - waiting["first"]).total_seconds()) if waiting["first"] else "–"
-    return [
-        Fact("Waiting to be sent", wording.count(waiting["n"])),
-        Fact("Oldest of them", oldest),
-        Fact("Sent in 24 hours", wording.count(sent)),
-        Fact("Failed in 24 hours", wording.count(failed), failed > 0),
-    ]
+def _plan(team: Team) -> str:
+    subscription = getattr(team, "subscription", None)
+    return plans.BY_KEY[subscription.plan if subscription else settings.DEFAULT_PLAN].label
 
 
 def _failed(now: datetime) -> Any:
     """Channels that could not be reached in the last day, the worst first."""
-    failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - RECENT)
+    failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - facts.RECENT)
     rows = failed.values("channel", "channel__name", "channel__project__name", "channel__project__team__name")
-    return rows.annotate(n=Count("pk"), last=Max("created_at")).order_by("-n")[:OUTAGES_SHOWN]
-
-
-def _storage() -> list[Fact]:
-    disk = shutil.disk_usage(settings.DATA_DIR)
-    used = round(100 * (1 - disk.free / disk.total))
-    newest = Heartbeat.objects.aggregate(last=Max("id"), first=Min("id"))
-    stored = 0 if newest["last"] is None else newest["last"] - newest["first"] + 1
-    return [
-        Fact("Database", f"{_database_bytes() / 1e9:,.2f} GB, {connection.vendor}"),
-        Fact("Heartbeats kept, about", wording.count(stored)),
-        Fact("Disk of the data folder", f"{used} % full, {disk.free / 1e9:,.1f} GB free", used >= FULL),
-    ]
-
-
-def _database_bytes() -> int:
-    on_postgresql = connection.vendor == "postgresql"
-    size = "SELECT pg_database_size(current_database())"
-    pages = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
-    with connection.cursor() as cursor:
-        cursor.execute(size if on_postgresql else pages)
-        return int(cursor.fetchone()[0])
+    return rows.annotate(n=Count("pk"), last=Max("created_at")).order_by("-n")[:SHOWN]

@@ -37,6 +37,20 @@ def test_ready_when_database_broker_and_detector_work(db: None, broker: str, cli
     assert ready(client) == (200, {"database": "ok", "broker": "ok", "detector": "ok"})
 
 
+def test_tasks_that_wait_are_counted(broker: str) -> None:
+    with celery_app.connection_for_write() as line, line.SimpleQueue("counted") as queue:
+        for _ in range(3):
+            queue.put("a task")
+        assert health.queued(["counted", "nothing-waits-here"]) == {"counted": 3, "nothing-waits-here": 0}
+        queue.clear()
+
+
+def test_without_a_broker_nobody_knows_how_many_tasks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = celery_app.connection_for_write("redis://127.0.0.1:1/0")
+    monkeypatch.setattr(health.celery, "connection_for_write", lambda: lost)
+    assert health.queued(["celery"]) is None
+
+
 def test_a_readiness_probe_is_cheap(
     db: None, broker: str, client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from agents.models import AgentState, Outage, Pulse, Rollup
 from alerts.models import Channel, Delivery
+from billing.services import set_plan
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent
-from watchdog_project import health, installation
+from watchdog_project import facts, health, installation
 
 PAGE = "/admin/installation/"
 
@@ -20,12 +22,13 @@ PAGE = "/admin/installation/"
 @pytest.fixture(autouse=True)
 def answering_broker(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_broker", lambda: "ok")
+    monkeypatch.setattr(health, "queued", lambda names: dict.fromkeys(names, 0))
     Pulse.objects.update_or_create(name="detector", defaults={"at": timezone.now()})
 
 
-def facts() -> dict[str, tuple[str, bool]]:
-    found = [fact for _, group in installation.groups(timezone.now()) for fact in group]
-    return {fact.label: (fact.text, fact.bad) for fact in found}
+def told() -> dict[str, tuple[str, str]]:
+    found = [fact for _, group in facts.groups(timezone.now()) for fact in group]
+    return {fact.label: (fact.text, fact.level) for fact in found}
 
 
 @pytest.mark.parametrize(("who", "status"), [("operator", 200), ("owner", 403), ("stranger", 403)])
@@ -39,25 +42,82 @@ def test_only_the_operator_sees_it(
 
 def test_a_quiet_installation_needs_nobody(project: Project) -> None:
     make_agent(project)
-    shown = facts()
-    assert [label for label, (_, bad) in shown.items() if bad] == []
-    assert (shown["Agents"], shown["Teams"], shown["Detector"]) == (("1", False), ("1", False), ("ok", False))
+    shown = told()
+    assert [label for label, (_, level) in shown.items() if level and not label.startswith("Disk")] == []
+    assert (shown["Agents"], shown["Teams"], shown["Detector"]) == (("1", ""), ("1", ""), ("ok", ""))
 
 
-def test_a_detector_that_is_behind_is_told(project: Project) -> None:
+@pytest.mark.parametrize(("seconds", "level"), [(2, ""), (9, "late"), (180, "bad")])
+def test_a_detector_that_is_behind_is_told_with_what_to_do(
+    project: Project, operator: User, client_of: Any, seconds: int, level: str
+) -> None:
     agent = make_agent(project)
-    AgentState.objects.filter(agent=agent).update(check_at=timezone.now() - timedelta(minutes=3))
-    assert facts()["Detector behind by"] == ("3 min", True)
+    AgentState.objects.filter(agent=agent).update(check_at=timezone.now() - timedelta(seconds=seconds))
+    assert told()["Detector behind by"][1] == level
+    advice = {"": "nothing to do", "late": "! look at it: start the worker", "bad": "✕ act: start the worker"}[level]
+    assert (advice in client_of(operator).get(PAGE).content.decode()) == bool(level)
+
+
+def test_tasks_that_pile_up_are_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "queued", lambda _: {"celery": 700, "alerts": 61})
+    shown = told()
+    assert (shown["Tasks waiting"], shown["Alerts' tasks waiting"]) == (("700", "bad"), ("61", "late"))
+    monkeypatch.setattr(health, "queued", lambda _: None)
+    assert "Tasks waiting" not in told()
+
+
+def test_sums_that_stand_still_are_told(project: Project) -> None:
+    Pulse.objects.create(name="rollup", at=timezone.now() - timedelta(minutes=5))
+    assert told()["Sums as of"] == ("5 min ago", "late")
 
 
 def test_load_is_counted_from_sums(project: Project) -> None:
     agent, minute = make_agent(project), timezone.now().replace(second=0, microsecond=0)
+    Pulse.objects.create(name="rollup", at=minute + timedelta(seconds=1))
     for back, beats in ((1, 7), (30, 100)):
         Rollup.objects.create(agent=agent, span=Rollup.Span.MINUTE, start=minute - timedelta(minutes=back), beats=beats)
     hour = minute.replace(minute=0) - timedelta(hours=5)
     Rollup.objects.create(agent=agent, span=Rollup.Span.HOUR, start=hour, beats=12_000)
-    shown = facts()
-    assert [shown[f"Heartbeats, last {span}"][0] for span in ("minute", "hour", "24 hours")] == ["7", "107", "12,000"]
+    shown = told()
+    clock = timezone.localtime(minute - timedelta(minutes=1))
+    assert shown["Heartbeats a minute"][0] == f"7, at {clock:%H:%M}"
+    assert [shown[f"Heartbeats in {span}"][0] for span in ("the hour before", "24 hours")] == ["107", "12,000"]
+
+
+def test_before_the_first_sums_it_says_who_reports_and_no_zero(project: Project) -> None:
+    make_agent(project, beat=5)
+    make_agent(project, "silent", beat=300)
+    shown = told()
+    assert shown["Agents heard in the last minute"][0] == "1"
+    assert "Heartbeats a minute" not in shown
+
+
+def test_teams_are_told_by_their_load(project: Project, stranger: User, operator: User, client_of: Any) -> None:
+    theirs = Project.objects.get(team__members=stranger)
+    set_plan(team=theirs.team, plan="pro", actor="test")
+    now = timezone.now()
+    for where, name, beats in ((project, "a", 30), (theirs, "b", 60), (theirs, "c", 30)):
+        agent = make_agent(where, name)
+        for span, back, sent in (("h", 2, beats), ("d", 2, beats), ("d", 50, 1_000), ("h", 30, 5_000)):
+            start = now - timedelta(hours=back)
+            Rollup.objects.create(agent=agent, span=span, start=start, beats=sent)
+    found = [(str(one.team), one.plan, one.agents, one.beats, one.share, one.kept) for one in installation.loads(now)]
+    assert found == [("Elsewhere", "Pro", 2, 90, 75, 2_090), ("Research", "Free", 1, 30, 25, 1_030)]
+    page = client_of(operator).get(PAGE).content.decode()
+    assert f"/admin/billing/subscription/?team={theirs.team_id}" in page
+
+
+def test_a_poll_gets_the_part_that_changes_with_a_fixed_number_of_queries(
+    project: Project, operator: User, client_of: Any, django_assert_max_num_queries: Any
+) -> None:
+    browser = client_of(operator)
+    for number in range(4):
+        agent = make_agent(project, f"agent-{number}")
+        Rollup.objects.create(agent=agent, span="h", start=timezone.now() - timedelta(hours=1), beats=60)
+    with django_assert_max_num_queries(32):
+        poll = browser.get(PAGE, headers={"HX-Request": "true"}).content.decode()
+    assert 'id="installation"' in poll
+    assert "<html" not in poll
 
 
 def test_what_waits_and_what_failed_is_named(project: Project, operator: User, client_of: Any) -> None:
@@ -65,9 +125,9 @@ def test_what_waits_and_what_failed_is_named(project: Project, operator: User, c
     long_ago = timezone.now() - timedelta(minutes=20)
     Delivery.objects.create(channel=channel, message_id="a", created_at=long_ago)
     Delivery.objects.create(channel=channel, message_id="b", state="failed")
-    shown = facts()
-    assert (shown["Waiting to be sent"][0], shown["Oldest of them"][0]) == ("1", "20 min")
-    assert shown["Failed in 24 hours"] == ("1", True)
+    shown = told()
+    assert (shown["Waiting to be sent"], shown["Oldest of them"]) == (("1", ""), ("20 min", "bad"))
+    assert shown["Failed in 24 hours"] == ("1", "late")
     assert "On call" in client_of(operator).get(PAGE).content.decode()
 
 
@@ -78,6 +138,13 @@ def test_own_outages_are_listed(operator: User, client_of: Any) -> None:
 
 
 def test_the_database_has_a_size() -> None:
-    text, bad = facts()["Database"]
-    assert float(text.split()[0]) >= 0
-    assert not bad
+    assert float(told()["Database"][0].split()[0]) > 0
+
+
+@pytest.mark.parametrize(("size", "text"), [(420_000, "0.4 MB"), (12_000_000, "12 MB"), (12_440_000_000, "12.4 GB")])
+def test_a_size_is_readable(size: int, text: str) -> None:
+    assert facts.megabytes(size) == text
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    assert f'version = "{facts.version().split(",")[0]}"' in (settings.BASE_DIR / "pyproject.toml").read_text()
