@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
+from itertools import groupby
 from typing import Final, NamedTuple
 
 WELL, TROUBLED, DOWN, UNKNOWN = "well", "troubled", "down", "unknown"
+AMISS: Final = (TROUBLED, DOWN)
 # An agent that loops or spends too much works; one that is one of these does not.
 STOPS_WORK: Final = frozenset({"missed_heartbeat", "stalled", "crash", "error", "restart_failed"})
 DAYS: Final = 90
@@ -39,9 +42,16 @@ def days(
     troubles: Sequence[Trouble], known_since: datetime, now: datetime, zone: tzinfo, count: int = DAYS
 ) -> list[Day]:
     """The last days, oldest first."""
-    today = now.astimezone(zone).date()
+    calendar = _calendar(now.astimezone(zone).date(), zone, count)
+    return [_day(one, troubles, known_since, begin, min(now, end)) for one, begin, end in calendar]
+
+
+@lru_cache(maxsize=16)
+def _calendar(today: date, zone: tzinfo, count: int) -> list[tuple[date, datetime, datetime]]:
+    """Days with their begin and end; the same for all agents of a page."""
     dates = [today - timedelta(days=back) for back in reversed(range(count))]
-    return [_day(one, troubles, known_since, now, zone) for one in dates]
+    midnights = [datetime.combine(one, time.min, zone) for one in (*dates, today + timedelta(days=1))]
+    return list(zip(dates, midnights, midnights[1:], strict=False))
 
 
 def share(of: Iterable[Day], known_since: datetime, now: datetime) -> float:
@@ -51,11 +61,23 @@ def share(of: Iterable[Day], known_since: datetime, now: datetime) -> float:
     return 100.0 if whole <= 0 else max(0.0, 100 * (1 - sum(day.down for day in known) / whole))
 
 
-def _day(day: date, troubles: Sequence[Trouble], known_since: datetime, now: datetime, zone: tzinfo) -> Day:
-    begin = datetime.combine(day, time.min, zone)
-    end = min(now, datetime.combine(day + timedelta(days=1), time.min, zone))
+def lines(of: Sequence[Day]) -> list[tuple[str, str]]:
+    """For a drawing, a day being 1 wide: of the days without trouble, state and path; days in a row are one line."""
+    paths: dict[str, str] = {}
+    place = 0
+    for state, alike in groupby(of, key=lambda day: day.state):
+        count = len(list(alike))
+        if state not in AMISS:
+            paths[state] = f"{paths.get(state, '')}M{place} 5h{count}"
+        place += count
+    return list(paths.items())
+
+
+def _day(day: date, troubles: Sequence[Trouble], known_since: datetime, begin: datetime, end: datetime) -> Day:
     if end <= known_since:
         return Day(day, UNKNOWN, 0.0)
+    if not troubles:
+        return Day(day, WELL, 0.0)
     met = [one for one in troubles if one.began < end and (one.ended is None or one.ended > begin)]
     stops = [(max(one.began, begin), min(one.ended or end, end)) for one in met if _stops_work(one)]
     state = DOWN if stops else TROUBLED if met else WELL

@@ -6,17 +6,20 @@ switched off are the same 404.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q, QuerySet
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import escape
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
@@ -26,6 +29,8 @@ from agents.standing import Standing
 from teams.models import Project
 
 AGENTS_MOST: Final = 200
+# Of those whose lines the project's page offers.
+BADGES_MOST: Final = 10
 # What badges say, in the words of shields.io for colours.
 COLOURS: Final[dict[str, str]] = {
     Status.DOWN: "red",
@@ -53,9 +58,10 @@ for_everybody = cache_control(public=True, max_age=10)
 def status_page(request: HttpRequest, address: str) -> HttpResponse:
     """Every agent of the project, worst first, and its last 90 days."""
     project, now = _project(address), timezone.now()
-    shown = _shown(Agent.objects.filter(project=project), now)
-    bad = sum(one.status in standing.BAD for one in shown)
-    context = {"project": project, "rows": _rows(project, shown, now), "bad": bad, "total": len(shown), "now": now}
+    agents = Agent.objects.filter(project=project)
+    shown = _shown(agents, now)
+    counts = _counts(agents, shown)
+    context = {"project": project, "rows": _rows(project, shown, now), **counts, "now": now}
     return render(request, "agents/status_page.html", context)
 
 
@@ -84,6 +90,13 @@ def _shown(agents: QuerySet[Agent], now: datetime) -> list[Standing]:
     return standing.of(standing.fetched(agents).order_by(standing.rank(now), "name")[:AGENTS_MOST], now)
 
 
+def _counts(agents: QuerySet[Agent], shown: list[Standing]) -> dict[str, int]:
+    """How many are in trouble, and how many there are; not all may be shown."""
+    if len(shown) < AGENTS_MOST:
+        return {"bad": sum(one.status in standing.BAD for one in shown), "total": len(shown)}
+    return agents.aggregate(bad=Count("pk", filter=Q(state__status__in=standing.BAD)), total=Count("pk"))
+
+
 def _rows(project: Project, shown: list[Standing], now: datetime) -> list[dict[str, Any]]:
     zone, since = ZoneInfo(project.time_zone), now - timedelta(days=availability.DAYS)
     troubles = _troubles([one.agent.pk for one in shown], since)
@@ -92,7 +105,9 @@ def _rows(project: Project, shown: list[Standing], now: datetime) -> list[dict[s
         born = max(one.agent.created_at, since)
         days = availability.days(troubles.get(one.agent.pk, ()), one.agent.created_at, now, zone)
         known = sum(day.state != availability.UNKNOWN for day in days)
-        rows.append({"one": one, "days": days, "known": known, "share": availability.share(days, born, now)})
+        amiss = [(place, day) for place, day in enumerate(days) if day.state in availability.AMISS]
+        drawn = {"lines": availability.lines(days), "amiss": amiss, "width": len(days)}
+        rows.append({"one": one, "known": known, "share": availability.share(days, born, now), **drawn})
     return rows
 
 
@@ -111,6 +126,39 @@ def _badge(label: str, shown: list[Standing], form: str) -> HttpResponse:
         raise Http404
     status = shown[0].status
     return FORMS[form](label, str(Status(status).label), COLOURS.get(status, "lightgrey"))
+
+
+class Badge(NamedTuple):
+    """A badge and the lines that show it elsewhere; what is clicked leads to the status page."""
+
+    of: str
+    path: str
+    url: str
+    markdown: str
+    html: str
+
+
+def badges(project: Project) -> list[Badge]:
+    """One for each of the first agents and of their labels; none while the page is switched off."""
+    if project.status_page == Project.StatusPage.OFF or not project.status_address:
+        return []
+    agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels")[:BADGES_MOST])
+    labels = sorted({(name, str(value)) for _, found in agents for name, value in found.items()})[:BADGES_MOST]
+    of_agents = [(name, reverse("public:agent", args=[project.status_address, name, "svg"])) for name, _ in agents]
+    of_labels = [
+        (f"{name}: {value}", reverse("public:label", args=[project.status_address, name, value, "svg"]))
+        for name, value in labels
+        if name and "/" not in name and value
+    ]
+    page = settings.BASE_URL + reverse("public:status", args=[project.status_address])
+    return [_as_badge(of, path, page) for of, path in (*of_agents, *of_labels)]
+
+
+def _as_badge(of: str, path: str, page: str) -> Badge:
+    url = settings.BASE_URL + path
+    alt = re.sub(r"([\\\[\]])", r"\\\1", of)
+    html = f'<a href="{page}"><img src="{url}" alt="{escape(of)}"></a>'
+    return Badge(of, path, url, f"[![{alt}]({url})]({page})", html)
 
 
 def _json(label: str, message: str, colour: str) -> HttpResponse:

@@ -2,9 +2,16 @@
 """How long pages take on the server with many agents: bench/pages.py [--agents 1000] [--beats 200000] [--times 40].
 
 Fills a new SQLite database, or the empty one that DATABASE_URL names (`bin/services` starts one), with agents in four
-projects, half of them in trouble, with incidents; minutes of two hours for all, hours and days of 90 days for a tenth;
-and heartbeats, of which those of the last ten minutes are not rolled up for good. Then Django's test client asks for
-each page as an owner: all that the server does, templates included, without the network.
+projects, half of them in trouble, with incidents; heartbeats, two a minute of each agent, of which those of the last
+ten minutes are not rolled up for good; and sums: minutes of two hours for all, hours and days of 90 days for a tenth.
+Then Django's test client asks for each page as an owner who operates the installation: all that the server does,
+templates included, without the network.
+
+With `--full`, on PostgreSQL only, all agents have all sums that are kept: minutes of two days, hours and days of 90.
+
+    bin/services --folder /var/tmp bench/pages.py --beats 10000000 --full
+
+measures with ten million heartbeats and five million sums of a thousand agents; it takes about 3 GB.
 
 Columns: milliseconds at the median and the 95th percentile, queries, kilobytes. The target is 100 ms. Exit 1 when a
 median is above it.
@@ -51,20 +58,25 @@ def in_chunks(model: Any, rows: Iterator[Any]) -> None:
         model.objects.bulk_create(chunk)
 
 
-def fill(agents: int, beats: int, now: datetime) -> tuple[Any, list[Any]]:
+def fill(agents: int, beats: int, full: bool, now: datetime) -> tuple[Any, list[Any]]:
     """The owner, and the agents; the first has a long history and an incident."""
     from billing.services import set_plan
     from teams import services
     from teams.models import User
 
-    owner = User.objects.create_user("owner@example.com", "correct horse battery")
+    owner = User.objects.create_superuser("owner@example.com", "correct horse battery")
     team = services.create_team(owner=owner, name="Research")
     set_plan(team=team, plan="enterprise", actor="bench")
     projects = [services.create_project(team=team, name=f"Project {n}", actor=owner.email) for n in range(4)]
+    projects[0].status_page, projects[0].status_address = "named", "status"
+    projects[0].save()
     made = make_agents(projects, agents, now)
     make_incidents(made, now)
-    make_rollups(made, now)
-    make_beats(made, beats, now)
+    if full:
+        make_full(beats // agents, now)
+    else:
+        make_rollups(made, now)
+        make_beats(made, beats, now)
     return owner, made
 
 
@@ -149,11 +161,11 @@ def make_rollups(agents: list[Any], now: datetime) -> None:
 def make_beats(agents: list[Any], count: int, now: datetime) -> None:
     """Two a minute of each agent until now; what is older than ten minutes is rolled up for good."""
     from agents import rollups
-    from agents.models import Heartbeat, Pulse
+    from agents.models import Heartbeat
 
-    rollups.make_partitions(now.date())
     rounds = max(1, count // len(agents))
     whens = [now - timedelta(seconds=30 * back) for back in range(rounds, 0, -1)]
+    rollups.make_partitions(now.date())
     rows = (
         Heartbeat(agent=agent, day=at.date(), received_at=at, spent_at=at, status="ok", progress=True, tokens=40)
         for at in whens
@@ -161,15 +173,59 @@ def make_beats(agents: list[Any], count: int, now: datetime) -> None:
     )
     in_chunks(Heartbeat, rows)
     closed = Heartbeat.objects.filter(received_at__lt=now - timedelta(minutes=11)).order_by("-id").first()
-    Pulse.objects.update_or_create(
-        name="rollup", defaults={"at": now - timedelta(seconds=40), "read_to": closed.pk if closed else 0}
-    )
+    rolled_up(closed.pk if closed else 0, now)
+
+
+def rolled_up(read_to: int, now: datetime) -> None:
+    from agents.models import Pulse
+
+    Pulse.objects.update_or_create(name="rollup", defaults={"at": now - timedelta(seconds=40), "read_to": read_to})
+
+
+def make_full(rounds: int, now: datetime) -> None:
+    """The same and all that is kept, made by PostgreSQL itself, oldest first, as it comes in."""
+    from django.db import connection
+
+    from agents import rollups
+
+    begin, hour = now - timedelta(seconds=30 * rounds), now.replace(minute=0, second=0, microsecond=0)
+    minute, day = now.replace(second=0, microsecond=0), hour.replace(hour=0)
+    for back in range((now.date() - begin.date()).days, -1, -1):
+        rollups.make_partitions(now.date() - timedelta(days=back))
+    spans = [("d", day, timedelta(days=1), 89, 2_880), ("h", hour, timedelta(hours=1), 90 * 24, 120)]
+    with connection.cursor() as cursor:
+        for span, newest, step, count, beats in [*spans, ("m", minute, timedelta(minutes=1), 2 * 24 * 60, 2)]:
+            cursor.execute(FULL_SUMS, [span, beats, newest - count * step, newest, step])
+        cursor.execute(FULL_BEATS, [begin, now, timedelta(seconds=30)])
+        cursor.execute("SELECT max(id) FROM agents_heartbeat")
+        last = cursor.fetchone()[0]
+        cursor.execute("SELECT count(*) FROM agents_agent")
+        rolled_up(last - 22 * cursor.fetchone()[0], now)
+
+
+FULL_SUMS = """
+    INSERT INTO agents_rollup
+        (agent_id, span, start, beats, errors, progress, tokens, cost, priced, unpriced, tool_calls)
+    SELECT a.id, %s, t, %s, 0, 1, 900, 31000, 31000, 0, 3
+    FROM generate_series(%s::timestamptz, %s, %s) t CROSS JOIN agents_agent a ORDER BY t
+"""
+FULL_BEATS = """
+    INSERT INTO agents_heartbeat
+        (agent_id, day, received_at, spent_at, status, progress, tokens, cost, priced, unpriced, tool_calls, content)
+    SELECT a.id, (t AT TIME ZONE 'UTC')::date, t, t, 'ok', true, 40, 2000, 2000, 0, 1, '{"message": "The next page"}'
+    FROM generate_series(%s::timestamptz, %s, %s) t CROSS JOIN agents_agent a ORDER BY t
+"""
 
 
 def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
     poll, listed = {"HX-Request": "true"}, "/admin/agents/agent/"
     page = f"{listed}{agent.pk}/"
     found = [
+        ("plan and usage", "/admin/billing/subscription/", {}),
+        ("installation", "/admin/installation/", {}),
+        ("installation, poll", "/admin/installation/", poll),
+        ("status page", "/status/status/", {}),
+        ("badge", f"/badge/status/agent/{agent.name}.svg", {}),
         ("fleet", "/admin/", {}),
         ("fleet, its live part", "/admin/fleet/", poll),
         ("agents", listed, {}),
@@ -209,6 +265,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=1_000)
     parser.add_argument("--beats", type=int, default=200_000)
     parser.add_argument("--times", type=int, default=40)
+    parser.add_argument("--full", action="store_true", help="all sums that are kept, of all agents")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="watchdog-pages-") as folder:
         prepare(folder)
@@ -217,7 +274,7 @@ def main() -> int:
         from django.utils import timezone
 
         begin = time.perf_counter()
-        owner, made = fill(options.agents, options.beats, timezone.now())
+        owner, made = fill(options.agents, options.beats, options.full, timezone.now())
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         print(

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -86,7 +87,8 @@ def queued(queues: list[str]) -> dict[str, int] | None:
         with celery.connection_for_write() as line:
             line.ensure_connection(max_retries=0, timeout=2)
             # A queue of a Redis is a list by its name, and none when it is empty.
-            return {name: int(line.default_channel.client.llen(name)) for name in queues}
+            channel: Any = line.default_channel
+            return {name: int(channel.client.llen(name)) for name in queues}
     except Exception:  # another kind of broker, or none that answers
         return None
 

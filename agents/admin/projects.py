@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern
 from django.utils import timezone
 
-from agents import services, spending, wording
+from agents import public, services, spending, wording
 from agents.admin.rules import READ_ONLY, RulesForm, fieldsets, in_words, with_rules
 from agents.admin.trying import Trying
 from teams.admin.projects import ProjectForm, ProjectPage, actor
@@ -37,6 +37,13 @@ class ProjectRulesPage(ProjectPage):
             return base
         base.append(("Spend", {"fields": ["spent_this_month"]}))
         return base + (fieldsets(obj) if self.has_change_permission(request, obj) else [READ_ONLY])
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        project = context["original"]
+        # As it is, not as it was just typed.
+        stored = Project.objects.filter(pk=project.pk).first() if project else None
+        context["badges"] = public.badges(stored) if stored else []
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Project | None = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs["form"] = with_rules(ProjectRulesForm) if obj is not None else ProjectForm

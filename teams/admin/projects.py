@@ -11,6 +11,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from teams import prices, room, services
 from teams.forms import TIME_ZONES
@@ -55,6 +56,13 @@ class TeamPage(TeamAdmin):
 
 
 class ProjectForm(forms.ModelForm[Project]):
+    new_address = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        label="Make a new secret address",
+        help_text="The page and all badges move there; what links to the old address ends.",
+    )
+
     class Meta:
         model = Project
         fields = (
@@ -93,7 +101,8 @@ class ProjectForm(forms.ModelForm[Project]):
         address = cleaned.get("status_address") or None
         if page == Project.StatusPage.NAMED and not (address and NAMED.fullmatch(address)):
             self.add_error("status_address", "A name of 3 to 50 small letters, digits and hyphens.")
-        if page == Project.StatusPage.SECRET and "status_page" in self.changed_data:
+        renewed = cleaned.get("new_address") or "status_page" in self.changed_data
+        if page == Project.StatusPage.SECRET and renewed:
             address = secrets.token_urlsafe(SECRET_BYTES)
         elif page != Project.StatusPage.NAMED:
             address = self.initial.get("status_address") if page == Project.StatusPage.SECRET else None
@@ -107,13 +116,18 @@ class ProjectPage(TeamAdmin):
     form = ProjectForm
     fields = (
         *("team", "name", "time_zone", "default_grace", "strict", "monthly_budget_usd", "prices"),
-        *("status_page", "status_address", "public_page"),
+        *("status_page", "status_address", "new_address", "public_page"),
     )
     readonly_fields = ("public_page",)
     list_display = ["name", "team", "strict", "time_zone", "created_at"]
     list_filter = ["team"]
     list_select_related = ["team"]
     search_fields = ["name"]
+
+    def get_fields(self, request: HttpRequest, obj: Project | None = None) -> Any:
+        """A secret address can be renewed where there is one."""
+        is_secret = obj is not None and obj.status_page == Project.StatusPage.SECRET
+        return [name for name in self.fields if is_secret or name != "new_address"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
         return ["team", "public_page"] if obj else ["public_page"]
@@ -125,7 +139,8 @@ class ProjectPage(TeamAdmin):
         if not address:
             return "–"
         path = reverse("public:status", args=[address])
-        return format_html('<a href="{}">{}</a>', path, settings.BASE_URL + path)
+        style = "text-primary-600 dark:text-primary-500 font-medium"
+        return format_html('<a class="{}" href="{}">{}</a>', style, path, settings.BASE_URL + path)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "time_zone":

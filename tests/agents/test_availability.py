@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agents.availability import Trouble, days, share
+from agents.availability import Trouble, days, lines, share
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=400)
@@ -56,3 +56,10 @@ def test_days_are_those_of_the_projects_zone() -> None:
 
 def test_an_agent_that_was_just_made_has_worked_all_the_time() -> None:
     assert share(days([], NOW, NOW, UTC), NOW, NOW) == 100.0
+
+
+def test_days_without_trouble_are_drawn_as_lines() -> None:
+    born = NOW - timedelta(days=5, hours=1)
+    shown = days([trouble(26, 25), trouble(3, 2, "loop")], born, NOW, UTC, 8)
+    assert [day.state for day in shown] == ["unknown"] * 2 + ["well"] * 4 + ["down", "troubled"]
+    assert lines(shown) == [("unknown", "M0 5h2"), ("well", "M2 5h4")]

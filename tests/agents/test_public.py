@@ -10,9 +10,10 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from agents import public
 from agents.models import Agent
 from billing.services import set_plan
-from teams.models import Project, User
+from teams.models import AuditEntry, Project, User
 from tests.agents.conftest import World
 
 Anyone = Client
@@ -92,6 +93,34 @@ def test_a_name_is_no_markup(shown: World) -> None:
     assert ElementTree.fromstring(get("/badge/research/agent/%3Cscript%3E&.svg").content) is not None
 
 
+def test_who_embeds_a_badge_finds_its_lines(shown: World, owner: User, client_of: Any) -> None:
+    shown.beat(2, 'a "[b]"')
+    badges = public.badges(Project.objects.get(pk=shown.project.pk))
+    assert [badge.of for badge in badges] == ['a "[b]"', "bad", "good", "a b: x/y", "env: prod"]
+    assert badges[0].html.endswith('alt="a &quot;[b]&quot;"></a>')
+    page, url = "http://127.0.0.1:8000/status/research/", f"http://127.0.0.1:8000{badges[0].path}"
+    assert badges[0].markdown == f'[![a "\\[b\\]"]({url})]({page})'
+    for badge in badges:
+        assert get(badge.path).status_code == 200, badge.path
+    text = client_of(owner).get(f"/admin/teams/project/{shown.project.pk}/change/").content.decode()
+    assert 'data-copy="badge-markdown-1"' in text
+    assert f'<img src="{badges[1].path}" alt="bad">' in text
+
+
+def test_without_a_page_there_is_nothing_to_embed(project: Project, owner: User, client_of: Any) -> None:
+    assert public.badges(project) == []
+    assert "Badges" not in client_of(owner).get(f"/admin/teams/project/{project.pk}/change/").content.decode()
+
+
+def test_of_many_agents_the_worst_are_shown_and_all_are_counted(shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public, "AGENTS_MOST", 1)
+    text = get(PAGE).content.decode()
+    assert "1 of 2 agents is in trouble" in text
+    assert "<h2>bad</h2>" in text
+    assert "<h2>good</h2>" not in text
+    assert "The worst 1 of 2 agents." in text
+
+
 FORM = {"name": "Production", "time_zone": "UTC", "default_grace": "", "monthly_budget_usd": "", "prices": "[]"}
 
 
@@ -112,8 +141,14 @@ def test_an_owner_gives_it_a_name_or_a_secret_address(owner: User, project: Proj
     assert len(secret) == 24
     publish(browser, project, "secret", "our-agents")
     assert project.status_address == secret, "what is secret is not named"
+    page = f"/admin/teams/project/{project.pk}/change/"
+    browser.post(page, {**FORM, "status_page": "secret", "new_address": "on"})
+    project.refresh_from_db()
+    assert (get(f"/status/{secret}/").status_code, get(f"/status/{project.status_address}/").status_code) == (404, 200)
+    assert AuditEntry.objects.filter(action="project.changed").first().data["fields"][-1] == "new_address"  # type: ignore[union-attr]
     publish(browser, project, "off")
     assert not project.status_address
+    assert b"new_address" not in browser.get(page).content
     assert get(f"/status/{secret}/").status_code == 404
 
 

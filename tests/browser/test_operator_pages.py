@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from agents.models import Outage
+from agents.models import Agent, AgentState, Outage, Rollup
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.browser.conftest import Open
@@ -24,9 +24,15 @@ def test_the_installation_has_a_good_face(
     Delivery.objects.create(channel=Channel.objects.all()[0], message_id="failed", state="failed")
     ended = timezone.now() - timedelta(hours=3)
     Outage.objects.create(part="detector", started_at=ended - timedelta(minutes=12), ended_at=ended)
+    Rollup.objects.create(agent=Agent.objects.all()[0], span="h", start=timezone.now(), beats=120)
     tab = open_tab(operator, width, scheme)
-    page = tab.go("/admin/installation/")
+    page = tab.page
+    page.clock.install()
+    tab.go("/admin/installation/")
     tab.sees("Own outages of the last 7 days")
     tab.picture(f"installation-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
+    AgentState.objects.update(check_at=ended)
+    page.clock.fast_forward(6_000)
+    tab.sees("✕ act: start the worker, or another one")

@@ -32,6 +32,8 @@ def test_the_plan_page_has_a_good_face(open_tab: Open, owner: User, project: Pro
             )
     tab = open_tab(owner, width, scheme)
     page = tab.go("/admin/billing/subscription/")
+    page.get_by_text("The numbers, day by day").click()
+    assert page.get_by_role("row").count() > 20
     tab.picture(f"plan-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []

@@ -11,7 +11,8 @@ from django.utils import timezone
 from playwright.sync_api import Browser
 
 from agents.models import Agent, Signal
-from teams.models import Project
+from teams.models import Project, User
+from tests.browser.conftest import Open
 from tests.browser.tab import SHORT, TALL, Tab
 from tests.browser.test_live_pages import SIZES, make_fleet
 
@@ -86,5 +87,19 @@ def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Proje
 def test_the_front_door_keeps_nobody_out(tab: Tab, project: Project, path: str) -> None:
     page = tab.go(path)
     tab.picture(f"door{path.replace('/', '-')}{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
+
+
+def test_a_badges_lines_are_copied_from_the_projects_page(open_tab: Open, owner: User, project: Project) -> None:
+    Project.objects.update(status_page="secret", status_address="AbCdEfGhIjKlMnOpQrStUvWx")
+    make_fleet(project)
+    tab = open_tab(owner, 390)
+    page = tab.go(f"/admin/teams/project/{project.pk}/change/")
+    badge = page.locator(".w-badges details").first
+    badge.locator("summary").click()
+    badge.get_by_label("Copy the Markdown").click()
+    tab.sees("Copied")
+    assert badge.locator("img").evaluate("img => img.naturalWidth") > 50
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []

@@ -47,7 +47,7 @@ def test_tasks_that_wait_are_counted(broker: str) -> None:
 
 def test_without_a_broker_nobody_knows_how_many_tasks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = celery_app.connection_for_write("redis://127.0.0.1:1/0")
-    monkeypatch.setattr(health.celery, "connection_for_write", lambda: lost)
+    monkeypatch.setattr(celery_app, "connection_for_write", lambda: lost)
     assert health.queued(["celery"]) is None
 
 

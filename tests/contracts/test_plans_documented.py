@@ -1,0 +1,22 @@
+"""docs/plans.md has the numbers of billing/plans.py."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from billing.plans import ALL, Plan
+
+
+def row(plan: Plan) -> str:
+    def limit(number: int | None) -> str:
+        return "no limit" if number is None else f"{number:,}"
+
+    bounds = (f"{plan.history_days} days", f"{plan.requests_per_minute:,}", f"{plan.shortest_interval:g} s")
+    return " | ".join(
+        [plan.label, limit(plan.agents), *bounds, *map(limit, (plan.members, plan.projects, plan.channels))]
+    )
+
+
+def test_every_plan_is_in_the_table_as_it_is() -> None:
+    text = (settings.BASE_DIR / "docs" / "plans.md").read_text()
+    assert [plan.key for plan in ALL if f"| {row(plan)} |" not in text] == []
