@@ -320,6 +320,8 @@ class Rollup(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["agent", "span", "start"], name="one_rollup_a_span")]
+        # For what is asked of all agents: bringing sums up to date, forgetting, the pages of plans and of the operator.
+        indexes = [models.Index(fields=["span", "start"], name="rollups_of_a_span")]
 
     def __str__(self) -> str:
         return f"{self.span} {self.start}"

@@ -28,7 +28,7 @@ from agents.models import Agent, Signal, Status
 from agents.standing import Standing
 from teams.models import Project
 
-AGENTS_MOST: Final = 200
+AGENTS_MOST: Final = 100
 # Of those whose lines the project's page offers.
 BADGES_MOST: Final = 10
 # What badges say, in the words of shields.io for colours.

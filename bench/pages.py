@@ -223,7 +223,7 @@ def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
     found = [
         ("plan and usage", "/admin/billing/subscription/", {}),
         ("installation", "/admin/installation/", {}),
-        ("installation, poll", "/admin/installation/", poll),
+        ("installation, its poll", "/admin/installation/?part=now", poll),
         ("status page", "/status/status/", {}),
         ("badge", f"/badge/status/agent/{agent.name}.svg", {}),
         ("fleet", "/admin/", {}),

@@ -57,12 +57,11 @@ def _graded(label: str, text: str, value: float, bounds: tuple[float, float], ad
 def groups(now: datetime) -> list[tuple[str, list[Fact]]]:
     """All facts, under their headings."""
     pulses = dict(Pulse.objects.values_list("name", "at"))
-    day = _beats(Rollup.Span.HOUR, now - RECENT, now)
     return [
         ("Health", [*_parts(), *_detector(now), *_queues(), *_processes(pulses, now)]),
-        ("Load", [*_load(pulses.get(rollups.ROLLUP), now), *_day(day)]),
+        ("Load", [*_load(pulses.get(rollups.ROLLUP), now), _open()]),
         ("Alerts", _alerts(now)),
-        ("Storage", _storage(day)),
+        ("Storage", _storage()),
         ("Who", _who()),
     ]
 
@@ -105,23 +104,21 @@ def _load(summed: datetime | None, now: datetime) -> list[Fact]:
         return facts
     until = summed.replace(second=0, microsecond=0)
     begin, hour = until - timedelta(minutes=1), until - timedelta(hours=1)
-    minute = _beats(Rollup.Span.MINUTE, begin, until)
     clock = timezone.localtime(begin)
     return [
         *facts,
-        Fact("Heartbeats a minute", f"{wording.count(minute)}, at {clock:%H:%M}"),
-        Fact("Heartbeats in the hour before", wording.count(_beats(Rollup.Span.MINUTE, hour, until))),
+        Fact("Heartbeats a minute", f"{wording.count(_beats(begin, until))}, at {clock:%H:%M}"),
+        Fact("Heartbeats in the hour before", wording.count(_beats(hour, until))),
     ]
 
 
-def _beats(span: str, since: datetime, until: datetime) -> int:
-    found = Rollup.objects.filter(span=span, start__gte=since, start__lt=until)
+def _beats(since: datetime, until: datetime) -> int:
+    found = Rollup.objects.filter(span=Rollup.Span.MINUTE, start__gte=since, start__lt=until)
     return found.aggregate(n=Sum("beats"))["n"] or 0
 
 
-def _day(beats: int) -> list[Fact]:
-    incidents = Incident.objects.open().count()
-    return [Fact("Heartbeats in 24 hours", wording.count(beats)), Fact("Open incidents", wording.count(incidents))]
+def _open() -> Fact:
+    return Fact("Open incidents", wording.count(Incident.objects.open().count()))
 
 
 def _alerts(now: datetime) -> list[Fact]:
@@ -138,15 +135,12 @@ def _alerts(now: datetime) -> list[Fact]:
     ]
 
 
-def _storage(beats_a_day: int) -> list[Fact]:
+def _storage() -> list[Fact]:
     disk = shutil.disk_usage(settings.DATA_DIR)
     used = round(100 * (1 - disk.free / disk.total))
-    size, kept = database_bytes(), heartbeats_kept()
-    grows = size / kept * beats_a_day if kept else 0.0
     return [
-        Fact("Database", f"{megabytes(size)}, {connection.vendor}"),
-        Fact("Heartbeats kept, about", wording.count(kept)),
-        Fact("They take a day, about", megabytes(grows)),
+        Fact("Database", f"{megabytes(database_bytes())}, {connection.vendor}"),
+        Fact("Heartbeats kept, about", wording.count(heartbeats_kept())),
         _graded("Disk of the data folder", f"{used} % full, {megabytes(disk.free)} free", used, FULL, "free some room"),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -9,7 +11,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Max, Sum
+from django.db import connection, transaction
+from django.db.models import Count, Max, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -41,6 +44,15 @@ class Load:
     size: str
 
 
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """The heaviest teams, and what all sent in the last 24 hours; `grows` is what that takes."""
+
+    teams: list[Load]
+    beats: int
+    grows: str
+
+
 def urls() -> list[URLPattern]:
     """Addresses under `/admin/`."""
     return [path("installation/", admin.site.admin_view(installation), name="installation")]
@@ -48,48 +60,61 @@ def urls() -> list[URLPattern]:
 
 @require_safe
 def installation(request: HttpRequest) -> HttpResponse:
-    """The page; a poll gets only what changes."""
+    """The page. A poll gets one of its parts: `now`, or `loads`, which takes longer and changes slowly."""
     if not allowed_operator(request):
         raise PermissionDenied
     now = timezone.now()
-    context: dict[str, Any] = {
-        "now": now,
-        "groups": facts.groups(now),
-        "loads": loads(now),
-        "failed": _failed(now),
-        "outages": Outage.objects.filter(ended_at__gt=now - WEEK)[:SHOWN],
-    }
-    if getattr(request, "htmx", False):
-        return TemplateResponse(request, "admin/installation_now.html", context)
-    context |= {**admin.site.each_context(request), "title": "Installation"}
-    return TemplateResponse(request, "admin/installation.html", context)
+    parts = {"now": _now, "loads": lambda now: {"loads": loads(now)}}
+    asked = request.GET.get("part")
+    if asked in parts and getattr(request, "htmx", False):
+        return TemplateResponse(request, f"admin/installation_{asked}.html", {"now": now, **parts[asked](now)})
+    context = {**admin.site.each_context(request), "title": "Installation", "now": now, **_now(now)}
+    return TemplateResponse(request, "admin/installation.html", {**context, "loads": loads(now)})
 
 
-def loads(now: datetime) -> list[Load]:
+def _now(now: datetime) -> dict[str, Any]:
+    outages = Outage.objects.filter(ended_at__gt=now - WEEK)[:SHOWN]
+    return {"groups": facts.groups(now), "failed": _failed(now), "outages": outages}
+
+
+def loads(now: datetime) -> Loads:
     """The teams that sent most in the last 24 hours, the heaviest first."""
-    hours = Rollup.objects.filter(span=Rollup.Span.HOUR, start__gt=now - facts.RECENT)
-    beats = _by_team(hours.order_by(), Sum("beats"))
-    heaviest = sorted(beats, key=lambda pk: -beats[pk])[:TEAMS_SHOWN]
-    days = Rollup.objects.filter(span=Rollup.Span.DAY, agent__project__team__in=heaviest)
-    kept, agents = _by_team(days.order_by(), Sum("beats")), _agents(heaviest)
-    of_one = facts.database_bytes() / (facts.heartbeats_kept() or 1)
+    with _uncompiled():
+        hours = Rollup.objects.filter(span=Rollup.Span.HOUR, start__gt=now - facts.RECENT)
+        beats = _by_team(hours, Sum("beats"))
+        heaviest = sorted(beats, key=lambda pk: -beats[pk])[:TEAMS_SHOWN]
+        days = Rollup.objects.filter(span=Rollup.Span.DAY, agent__project__team__in=heaviest)
+        kept = _by_team(days, Sum("beats"))
+    agents = _agents(heaviest)
+    of_one, total = facts.database_bytes() / (facts.heartbeats_kept() or 1), sum(beats.values())
     teams = Team.objects.select_related("subscription").in_bulk(heaviest)
-    return [
+    rows = [
         Load(
             team=teams[pk],
             plan=_plan(teams[pk]),
             agents=agents.get(pk, 0),
             beats=beats[pk],
-            share=round(100 * beats[pk] / sum(beats.values())),
+            share=round(100 * beats[pk] / total),
             kept=kept.get(pk, 0),
             size=facts.megabytes(of_one * kept.get(pk, 0)),
         )
         for pk in heaviest
     ]
+    return Loads(rows, total, facts.megabytes(of_one * total))
 
 
-def _by_team(spans: Any, what: Any) -> dict[int, int]:
-    return dict(spans.values_list("agent__project__team").annotate(n=what))
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """PostgreSQL expects more rows than there are, and would compile these queries for longer than they run."""
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL jit = off")
+        yield
+
+
+def _by_team(spans: QuerySet[Rollup], what: Sum) -> dict[int, int]:
+    return dict(spans.order_by().values_list("agent__project__team").annotate(n=what))
 
 
 def _agents(team_ids: list[int]) -> dict[int, int]:
