@@ -64,17 +64,23 @@ def installation(request: HttpRequest) -> HttpResponse:
     if not allowed_operator(request):
         raise PermissionDenied
     now = timezone.now()
-    parts = {"now": _now, "loads": lambda now: {"loads": loads(now)}}
-    asked = request.GET.get("part")
-    if asked in parts and getattr(request, "htmx", False):
-        return TemplateResponse(request, f"admin/installation_{asked}.html", {"now": now, **parts[asked](now)})
-    context = {**admin.site.each_context(request), "title": "Installation", "now": now, **_now(now)}
-    return TemplateResponse(request, "admin/installation.html", {**context, "loads": loads(now)})
+    if getattr(request, "htmx", False):
+        asked = "loads" if request.GET.get("part") == "loads" else "now"
+        return TemplateResponse(request, f"admin/installation_{asked}.html", {"now": now, **PARTS[asked](now)})
+    context = {**admin.site.each_context(request), "title": "Installation", "now": now}
+    return TemplateResponse(request, "admin/installation.html", {**context, **_now(now), **_loads(now)})
 
 
 def _now(now: datetime) -> dict[str, Any]:
     outages = Outage.objects.filter(ended_at__gt=now - WEEK)[:SHOWN]
     return {"groups": facts.groups(now), "failed": _failed(now), "outages": outages}
+
+
+def _loads(now: datetime) -> dict[str, Any]:
+    return {"loads": loads(now)}
+
+
+PARTS: Final = {"now": _now, "loads": _loads}
 
 
 def loads(now: datetime) -> Loads:
