@@ -328,9 +328,8 @@ def _tell(command: Command, step: str, text: str, actor: str, now: datetime, **d
     """Into the audit log, and onto the timeline of the incident it belongs to."""
     agent = command.agent
     facts = {"command": command.pk, "action": command.action, "type": command.type, "target": command.target, **data}
-    audit(
-        team=agent.project.team, actor=actor, action=f"command.{step}", target=agent.name, data={**facts, "text": text}
-    )
+    told = {**facts, "text": text}
+    audit(team=agent.project.team, actor=actor, action=f"command.{step}", target=agent.name, of=command, data=told)
     if command.incident is not None:
         kind = IncidentEvent.Kind.COMMAND
         incidents.record(incident=command.incident, kind=kind, text=text, actor=actor, data=facts, now=now)

@@ -191,9 +191,8 @@ def _recovered_in(state: AgentState, incident: Incident) -> float | None:
 def _note_proof(incident: Incident) -> None:
     if incident.recovered_in is not None:
         data = {"incident": incident.pk, "restarts": incident.restarts, "seconds": round(incident.recovered_in, 3)}
-        audit(
-            team=incident.project.team, actor=WATCHDOG, action="restart.proven", target=incident.agent.name, data=data
-        )
+        team, name = incident.project.team, incident.agent.name
+        audit(team=team, actor=WATCHDOG, action="restart.proven", target=name, of=incident, data=data)
 
 
 def _held() -> QuerySet[Incident]:
@@ -288,7 +287,7 @@ def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
     record(
         incident=incident, kind=IncidentEvent.Kind.ACKNOWLEDGED, text=f"Acknowledged by {actor}", actor=actor, now=now
     )
-    audit(team=incident.project.team, actor=actor, action="incident.acknowledge", target=str(incident))
+    audit(team=incident.project.team, actor=actor, action="incident.acknowledge", target=str(incident), of=incident)
     return incident
 
 
@@ -298,7 +297,7 @@ def note(*, incident: Incident, actor: str, text: str, now: datetime) -> None:
     if not text:
         raise ApiError(422, "invalid", "Write something first.")
     record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, actor=actor, now=now)
-    audit(team=incident.project.team, actor=actor, action="incident.note", target=str(incident))
+    audit(team=incident.project.team, actor=actor, action="incident.note", target=str(incident), of=incident)
 
 
 @transaction.atomic
@@ -307,7 +306,7 @@ def mute(*, incident: Incident, actor: str, now: datetime) -> None:
     if not Incident.objects.open().filter(pk=incident.pk, muted_at=None).update(muted_at=now):
         return
     record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=f"Muted by {actor}", actor=actor, now=now)
-    audit(team=incident.project.team, actor=actor, action="incident.mute", target=str(incident))
+    audit(team=incident.project.team, actor=actor, action="incident.mute", target=str(incident), of=incident)
 
 
 @transaction.atomic
@@ -329,7 +328,7 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
     for signal in signals:
         _dismiss(signal, by_agent[signal.agent_id], now)
     _resolve(incident, by_agent.get(incident.agent_id), actor, f"Resolved by {actor}", now)
-    audit(team=incident.project.team, actor=actor, action="incident.resolve", target=str(incident))
+    audit(team=incident.project.team, actor=actor, action="incident.resolve", target=str(incident), of=incident)
     return incident
 
 

@@ -46,7 +46,9 @@ def plan(
     window = Maintenance.objects.create(
         project=project, reason=reason, labels=dict(labels), created_by=actor, created_at=now, **times
     )
-    audit(team=project.team, actor=actor, action="maintenance.planned", target=str(window), data=_said(window))
+    audit(
+        team=project.team, actor=actor, action="maintenance.planned", target=str(window), of=window, data=_said(window)
+    )
     return window
 
 
@@ -68,7 +70,7 @@ def end(*, window: Maintenance, actor: str, now: datetime) -> Maintenance:
     if window.closed_at is None:
         window.ends_at = min(window.ends_at, now)
         _close(window, now)
-        audit(team=window.project.team, actor=actor, action="maintenance.ended", target=str(window))
+        audit(team=window.project.team, actor=actor, action="maintenance.ended", target=str(window), of=window)
     return window
 
 
@@ -86,7 +88,7 @@ def _open(window: Maintenance, now: datetime) -> None:
     _take(window, _agents_of(window), now)
     window.opened_at = now
     window.save(update_fields=["opened_at"])
-    audit(team=window.project.team, actor=WATCHDOG, action="maintenance.began", target=str(window))
+    audit(team=window.project.team, actor=WATCHDOG, action="maintenance.began", target=str(window), of=window)
 
 
 def _close(window: Maintenance, now: datetime) -> None:

@@ -18,6 +18,7 @@ from agents import standing
 from agents.admin import filters
 from agents.models import Agent, Incident, Status
 from billing import refusals
+from teams.listing import Bar
 from teams.models import Project
 from teams.roles import Action
 from teams.scoping import teams_of
@@ -45,7 +46,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {**context, **fleet, "bar": bar, "short_of_places": short, "title": "Fleet"}
 
 
-def _bar(request: HttpRequest) -> filters.Bar:
+def _bar(request: HttpRequest) -> Bar:
     found = projects(request).order_by("team__name", "name").values_list("pk", "name")[:PROJECTS_SHOWN]
     return filters.fleet_bar(_agents(request), [(str(pk), name) for pk, name in found])
 

@@ -85,7 +85,7 @@ def change_project_rules(*, project: Project, given: Mapping[str, Any], actor: s
     AgentState.objects.filter(agent__project=project, agent__paused_at__isnull=True).update(check_at=now)
     Project.objects.filter(pk=project.pk).update(rules=given)
     data = {"rules": {"from": stored.rules, "to": given}}
-    audit(team=project.team, actor=actor, action="project.changed", target=project.name, data=data)
+    audit(team=project.team, actor=actor, action="project.changed", target=project.name, of=project, data=data)
     project.rules = dict(given)
 
 
@@ -195,7 +195,7 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
 
 
 def _note(agent: Agent, action: str, actor: str, data: dict[str, Any] | None = None) -> None:
-    audit(team=agent.project.team, actor=actor, action=action, target=agent.name, data=data)
+    audit(team=agent.project.team, actor=actor, action=action, target=agent.name, of=agent, data=data)
 
 
 def _look_again(agent: Agent, now: datetime) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
-from agents import wording
 from agents.models import Pulse, Rollup
+from teams import times
 
 BARS: Final = 60
 _MINUTE, _HOUR = 60, 3_600
@@ -48,7 +48,7 @@ class Strip:
 
     @property
     def span(self) -> str:
-        return f"last {wording.duration(self.width * BARS)}, a bar for {wording.duration(self.width)}"
+        return f"last {times.duration(self.width * BARS)}, a bar for {times.duration(self.width)}"
 
     @property
     def said(self) -> str:

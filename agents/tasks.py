@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from agents import commands, maintenance, places, review, rollups
+from agents import clearing, commands, maintenance, places, review, rollups
 
 
 @shared_task(name="agents.sweep")
@@ -25,3 +25,8 @@ def retention() -> None:
     commands.forget_runners(now)
     places.settle_all(now)
     rollups.forget_old(now)
+
+
+@shared_task(name="agents.clear_away")
+def clear_away() -> None:
+    clearing.clear_away()

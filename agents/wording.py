@@ -1,4 +1,4 @@
-"""How pages say durations, times, numbers and money. Pure: no Django, no clock.
+"""How pages say numbers, money and evidence; `teams/times.py` says times. Pure: no Django, no clock.
 
 Durations are seconds, money is whole micro-dollars, times are aware.
 """
@@ -10,52 +10,24 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agents.budgets import Spend
+from teams.times import duration, exact
 
-_UNITS: Final = ((86_400, "day"), (3_600, "h"), (60, "min"))
-# From how many of a unit on the next smaller one is left out: 2 h 5 min, but 12 h.
-_COARSE: Final = 10
+# Shorter than this many seconds, tenths are told.
+_BRIEF: Final = 10
 _MICRO: Final = 1_000_000
-
-
-def duration(seconds: float) -> str:
-    """`34 s`, `12 min`, `2 h 5 min`, `3 days`."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    size, unit = next(pair for pair in _UNITS if whole >= pair[0])
-    count = whole // size
-    text = f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
-    return text if count >= _COARSE or unit == "min" else text + _rest(whole % size, unit)
-
-
-def _rest(seconds: int, after: str) -> str:
-    smaller = seconds // 3_600 if after == "day" else seconds // 60
-    return f" {smaller} {'h' if after == 'day' else 'min'}" if smaller else ""
 
 
 def short(seconds: float) -> str:
     """As `duration`, but of what takes less than ten seconds more exactly: `340 ms`, `2.5 s`."""
-    if seconds >= _COARSE:
+    if seconds >= _BRIEF:
         return duration(seconds)
     return f"{seconds:.1f} s" if seconds >= 1 else f"{max(0.0, seconds) * 1000:.0f} ms"
-
-
-def ago(then: datetime, now: datetime) -> str:
-    """`34 s ago`; `just now` within a second, or when the two clocks disagree."""
-    seconds = (now - then).total_seconds()
-    return f"{duration(seconds)} ago" if seconds >= 1 else "just now"
 
 
 def due(at: datetime, now: datetime) -> str:
     """`due in 34 s` before a moment, `12 min overdue` after it."""
     left = (at - now).total_seconds()
     return f"due in {duration(left)}" if left >= 0 else f"{duration(-left)} overdue"
-
-
-def exact(at: datetime, zone: tzinfo) -> str:
-    """`23 Nov 2026, 20:25:57 CET`."""
-    local = at.astimezone(zone)
-    return f"{local.day} {local:%b %Y, %H:%M:%S %Z}"
 
 
 def money(micros: int) -> str:

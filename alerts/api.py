@@ -53,7 +53,7 @@ class ChannelDetail(serializers.Serializer[Any]):
     enabled = serializers.BooleanField()
     severity = serializers.ChoiceField(Severity.choices, help_text="The least it is told of.")
     labels = serializers.DictField(child=serializers.CharField(), help_text="Told only of agents with all of these.")
-    disabled_reason = serializers.CharField(help_text="Why the server switched it off, if it did.")
+    disabled_reason = serializers.CharField(help_text="Why it is off: what the receiver said, or by whom.")
     created_at = serializers.DateTimeField()
     last_sent_at = serializers.DateTimeField(allow_null=True)
     failing_since = serializers.DateTimeField(allow_null=True)

@@ -10,6 +10,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from alerts import channels
 from alerts.channels.base import ChannelKind, ConfigError
 from alerts.models import Channel
+from teams.forms import LabelsField
 
 
 def field_name(kind: str, setting: str) -> str:
@@ -36,9 +37,14 @@ def _fields() -> dict[str, forms.Field]:
 
 
 class BaseChannelForm(forms.ModelForm[Channel]):
+    labels = LabelsField(
+        label="Agents with",
+        help_text="Only agents that have all of these, one name=value a line, e.g. env=production. Empty: all agents.",
+    )
+
     class Meta:
         model = Channel
-        fields = ["project", "kind", "name", "enabled", "severity", "labels"]
+        fields = ["project", "kind", "name", "severity", "labels"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -64,12 +70,6 @@ class BaseChannelForm(forms.ModelForm[Channel]):
     def clean_severity(self) -> str:
         severity: str = self.cleaned_data["severity"] or self.instance.severity
         return severity
-
-    def clean_labels(self) -> dict[str, str]:
-        labels = self.cleaned_data["labels"] or {}
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            raise forms.ValidationError('Names and values, e.g. {"env": "production"}.')
-        return labels
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

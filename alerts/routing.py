@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from teams.labels import said
+
 WARNING: Final = "warning"
 # Events that say that something is wrong. Recovery is told only to those who were told one of these.
 FAILURES: Final = frozenset({"opened", "updated", "reopened"})
@@ -47,10 +49,23 @@ def is_told(event: str, listener: Listener, severity: str, agents: Sequence[Mapp
 
 
 def _is_routed(listener: Listener, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    # An agent without labels stands for all where the channel wants none.
+    return any(not why_not(listener, severity, labels) for labels in agents or [{}])
+
+
+def why_not(listener: Listener, severity: str, labels: Mapping[str, str]) -> str:
+    """Why something that goes wrong with an agent is not told to this listener, for a person; empty when it is."""
     if listener.severity != WARNING and severity != listener.severity:
-        return False
-    wanted = listener.labels.items()
-    return not wanted or any(wanted <= labels.items() for labels in agents)
+        return f"hears only what is {listener.severity}"
+    if not listener.labels.items() <= labels.items():
+        return f"hears only of agents with {said(listener.labels)}"
+    return ""
+
+
+def in_words(severity: str, labels: Mapping[str, str]) -> str:
+    """A route as a person says it: `what is critical, of agents with env=prod`."""
+    what = "everything" if severity == WARNING else f"only what is {severity}"
+    return f"{what}, of agents with {said(labels)}" if labels else f"{what}, of all agents"
 
 
 def not_before(event: str, reopened: int, at: datetime) -> datetime:

@@ -33,7 +33,9 @@ def create_channel(
     checked = _checked(kind, {**config, **generated})
     limits.require_room(team_id=project.team_id, what="channels")
     channel = Channel.objects.create(project=project, kind=kind, name=name, config=checked, **route)
-    audit(team=project.team, actor=actor, action="channel.created", target=str(channel), data={"kind": kind})
+    audit(
+        team=project.team, actor=actor, action="channel.created", target=str(channel), of=channel, data={"kind": kind}
+    )
     return channel, generated.get("secret")
 
 
@@ -74,26 +76,30 @@ def change_channel(
     channel.labels = channel.labels if labels is None else dict(labels)
     changed = [word for word, old, new in zip(CHANGED, before, _values(channel), strict=True) if old != new]
     if changed:
-        _apply(channel, changed, now)
-        audit(
-            team=channel.project.team,
-            actor=actor,
-            action="channel.changed",
-            target=str(channel),
-            data={"changed": changed},
-        )
+        _apply(channel, changed, actor, now)
+        _note_change(channel, changed, actor)
     return channel
+
+
+def _note_change(channel: Channel, changed: list[str], actor: str) -> None:
+    team, name = channel.project.team, str(channel)
+    if "enabled" in changed:
+        action = "channel.switched_on" if channel.enabled else "channel.switched_off"
+        audit(team=team, actor=actor, action=action, target=name, of=channel)
+    others = [word for word in changed if word != "enabled"]
+    if others:
+        audit(team=team, actor=actor, action="channel.changed", target=name, of=channel, data={"changed": others})
 
 
 def _values(channel: Channel) -> list[Any]:
     return [getattr(channel, name) for name in CHANGED]
 
 
-def _apply(channel: Channel, changed: list[str], now: datetime) -> None:
+def _apply(channel: Channel, changed: list[str], actor: str, now: datetime) -> None:
     if "enabled" in changed:
         # In both directions: what was written just before it went off would be stale when it is on again.
         sending.skip_waiting(channel, now)
-        channel.disabled_reason = ""
+        channel.disabled_reason = "" if channel.enabled else f"by {actor}"
     if {"config", "enabled"} & set(changed):
         channel.failing_since = channel.retry_at = None
         channel.failures, channel.last_error = 0, ""
@@ -106,6 +112,28 @@ def delete_channel(*, channel: Channel, actor: str) -> None:
     """Remove a channel with its deliveries."""
     audit(team=channel.project.team, actor=actor, action="channel.deleted", target=str(channel))
     channel.delete()
+
+
+def silence(team_id: int) -> None:
+    """Let nobody hear any more of what a team has; for one that ended."""
+    Channel.objects.filter(project__team=team_id).update(enabled=False)
+
+
+@transaction.atomic
+def rotate_secret(*, channel: Channel, actor: str) -> str:
+    """Sign with a new secret from now on, which is shown now and never again.
+
+    Until the receiver knows it, it refuses what comes; that is tried again for a day. Raises 409 `no_secret` for a
+    kind that has none.
+    """
+    generated = channels.BY_KIND[channel.kind].generate()
+    if "secret" not in generated:
+        raise ApiError(409, "no_secret", f"A channel of the kind {channel.get_kind_display()} has no secret.")
+    channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
+    channel.config = _checked(channel.kind, {**channel.config, **generated})
+    channel.save(update_fields=["config"])
+    audit(team=channel.project.team, actor=actor, action="channel.secret_rotated", target=str(channel), of=channel)
+    return generated["secret"]
 
 
 def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
@@ -121,7 +149,7 @@ def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
         lease_until=now + sending.LEASE,
         attempts=1,
     )
-    audit(team=channel.project.team, actor=actor, action="channel.tested", target=str(channel))
+    audit(team=channel.project.team, actor=actor, action="channel.tested", target=str(channel), of=channel)
     sending.send(delivery, now)
     delivery.refresh_from_db()
     return delivery

@@ -24,5 +24,6 @@ def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
     for sink in settings.PLAN_SINKS:
         import_string(sink)(team.pk, now)
     if before != plan:
-        services.audit(team=team, actor=actor, action="plan.changed", target=label, data={"from": before, "to": plan})
+        data = {"from": before, "to": plan}
+        services.audit(team=team, actor=actor, action="plan.changed", target=label, of=subscription, data=data)
     return subscription

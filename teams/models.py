@@ -47,12 +47,18 @@ class TeamQuerySet(models.QuerySet["Team"]):
         """Teams in which a person may do something."""
         return self.filter(memberships__user=user, memberships__role__in=roles_with(action))
 
+    def lasting(self) -> TeamQuerySet:
+        """All but those that wait to be cleared away."""
+        return self.filter(ended_at=None)
+
 
 class Team(models.Model):
     """The tenant. Everything else belongs to exactly one."""
 
     name = models.CharField(max_length=100)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # It was deleted, or holds a project that was: nobody is in it, and it is cleared away piece by piece.
+    ended_at = models.DateTimeField(null=True, editable=False)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
     )
@@ -134,10 +140,7 @@ class Project(models.Model):
     prices = models.JSONField(
         default=list,
         blank=True,
-        help_text=(
-            "Dollars a million tokens where the price list is wrong or silent, by model, e.g. "
-            '[{"model": "llama-*", "input": 0.2, "output": 0.6}].'
-        ),
+        help_text="Dollars a million tokens where the price list is wrong or silent, by model.",
     )
     rules = models.JSONField(
         default=dict, blank=True, help_text="Per rule a switch and thresholds, for agents that set none of their own."
@@ -166,9 +169,9 @@ class Project(models.Model):
 
 
 class Scope(models.TextChoices):
-    AGENT = "agent", "agent: heartbeats, commands, status"
-    READ = "read", "read: look at everything"
-    FULL = "full", "full: everything"
+    AGENT = "agent", "agent: sends heartbeats, takes commands, reads statuses"
+    READ = "read", "read: looks at everything and changes nothing"
+    FULL = "full", "full: everything the API can do"
 
 
 class ApiKey(models.Model):
@@ -205,6 +208,7 @@ class AuditEntry(models.Model):
     actor = models.CharField(max_length=255, help_text="A person's e-mail, `key:PREFIX`, `runner:…` or `watchdog`.")
     action = models.CharField(max_length=50)
     target = models.CharField(max_length=300)
+    of = models.CharField(max_length=60, default="", help_text="The row it was done to: `alerts.channel:5`.")
     data = models.JSONField(default=dict)
     at = models.DateTimeField(default=timezone.now)
 

@@ -4,6 +4,8 @@ An override is written as `{"model": "llama-*", "input": 0.2, "output": 0.6}`: U
 model whose name matches the pattern (`*` and `?`, case does not matter). `cache_read` and `cache_write` are for tokens
 read from and written to a prompt cache; where they are left out, those cost what other input does. `provider` narrows
 it to one provider. The first one that matches counts.
+
+People write one a line, in the same words: `llama-* input 0.20 output 0.60`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ PATTERN_LONGEST: Final = 200
 # Above this a price is a mistake: a million dollars for a million tokens.
 PRICE_MOST: Final = Decimal(1_000_000)
 PRICES: Final = ("input", "output", "cache_read", "cache_write")
+EXAMPLE: Final = "llama-* input 0.20 output 0.60"
+_WORDS: Final = ("provider", *PRICES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,43 @@ def _is_price(value: Any) -> bool:
         return 0 <= Decimal(str(value)) <= PRICE_MOST
     except InvalidOperation:
         return False
+
+
+def lines(written: Iterable[Mapping[str, Any]]) -> str:
+    """Valid overrides as people write them, one a line."""
+    return "\n".join(_line(one) for one in written)
+
+
+def _line(one: Mapping[str, Any]) -> str:
+    return " ".join([one["model"], *(f"{word} {one[word]}" for word in _WORDS if word in one)])
+
+
+def read(text: str) -> list[dict[str, Any]]:
+    """The overrides in lines, as they are stored. Raises ValueError that says which line to mend, and how."""
+    found = [_read_line(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    why = problem(found)
+    if why is not None:
+        raise ValueError(why if len(found) > OVERRIDES_MOST else f"Price {why}")
+    return found
+
+
+def _read_line(number: int, words: list[str]) -> dict[str, Any]:
+    begins = next((at for at, word in enumerate(words) if at and word.lower() in _WORDS), len(words))
+    named, rest = words[begins::2], words[begins + 1 :: 2]
+    one: dict[str, Any] = {"model": " ".join(words[:begins])}
+    for word, value in zip(named, rest, strict=False):
+        if word.lower() not in _WORDS:
+            raise ValueError(f"Line {number}: “{word}” is none of {', '.join(_WORDS)}. Write it as “{EXAMPLE}”.")
+        one[word.lower()] = value if word.lower() == "provider" else _number(value)
+    if len(named) != len(rest) or not {"input", "output"} <= one.keys():
+        raise ValueError(f"Line {number}: give a model, input and output, as in “{EXAMPLE}”.")
+    return one
+
+
+def _number(text: str) -> int | float | str:
+    """As it is stored; what is no number is left to `problem`."""
+    try:
+        price = float(text.removeprefix("$"))
+    except ValueError:
+        return text
+    return int(price) if price.is_integer() else price

@@ -1,6 +1,7 @@
 """Lists that remember how a person last narrowed them down."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
@@ -20,7 +21,12 @@ _PASSING = (PAGE_VAR, ERROR_FLAG, CLEAR)
 
 
 class Remembering(_Base):
-    """The address holds the filter; the session holds the last one, for who comes back by a plain link."""
+    """The address holds the filter; the session holds the last one, for who comes back by a plain link.
+
+    What `passing` names is of the moment, and not kept.
+    """
+
+    passing: ClassVar[Sequence[str]] = ()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         elsewhere = self._elsewhere(request) if request.method == "GET" else None
@@ -32,6 +38,8 @@ class Remembering(_Base):
             return None  # a page that keeps itself up to date, or a choice for a form
         key = f"filter {self.opts.label_lower}"
         kept, chosen = request.session.get(key, ""), _chosen(request.GET)
+        if any(name in request.GET for name in self.passing):
+            return None
         if not request.GET and kept and not _left(request):
             return HttpResponseRedirect(f"{request.path}?{kept}")
         if kept != chosen:

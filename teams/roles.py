@@ -14,6 +14,15 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
+# What each may do, for who chooses one.
+EXPLAINED: Final[dict[str, str]] = {
+    Role.OWNER: "everything, also the team itself: its name, owners, plan and deletion",
+    Role.ADMIN: "all of a member, and projects, keys, members and invitations",
+    Role.MEMBER: "looks after agents: acknowledges, pauses, restarts; sets agents and channels",
+    Role.VIEWER: "sees everything and changes nothing",
+}
+
+
 class Action(StrEnum):
     VIEW = "view"  # see everything of the team
     OPERATE = "operate"  # acknowledge, resolve, pause, restart, stop, send a test

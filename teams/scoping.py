@@ -4,7 +4,7 @@ A ModelAdmin or an inline names the way from its model to the team (`team_path`)
 `Action` that a role must allow; None means that nobody changes it here. The operator sees everything.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib import admin, messages
@@ -17,6 +17,7 @@ from unfold import decorators
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from teams.errors import ApiError
+from teams.forming import Forming
 from teams.models import Membership, Team, User
 from teams.remembering import Remembering
 from teams.roles import Action, may
@@ -38,7 +39,7 @@ def teams_of(user: Any, action: Action = Action.VIEW) -> models.QuerySet[Team]:
     """The teams in which a person may do something; all of them for the operator."""
     if not isinstance(user, User):
         return Team.objects.none()
-    return Team.objects.all() if user.is_superuser else Team.objects.allowing(user, action)
+    return Team.objects.lasting() if user.is_superuser else Team.objects.allowing(user, action)
 
 
 def roles_of(request: HttpRequest) -> dict[int, str]:
@@ -106,7 +107,8 @@ class Scoped(_Base):
         if action is None:
             return rows.none()
         if isinstance(request.user, User) and request.user.is_superuser:
-            return rows
+            steps = [step for step in self.team_path.split(LOOKUP_SEP) if step != "pk"]
+            return rows.filter(**{LOOKUP_SEP.join([*steps, "ended_at"]): None})
         return rows.filter(**{f"{self.team_path}__in": teams_of(request.user, action)})
 
     def allows(self, request: HttpRequest, action: Action | None, obj: Any = None) -> bool:
@@ -223,24 +225,6 @@ class TeamScoped(Scoped):
         own = {"view": self.view_action, "change": self.change_action, "delete": self.delete_action}
         return own[permission] if permission in own else Action(permission)
 
-    def get_deleted_objects(
-        self, objs: Iterable[models.Model], request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """The delete page: the rows, and how many others go with them.
-
-        Those are counted, not listed: they may be a million heartbeats. They are the same team's, so the right to
-        delete the row is all it takes.
-        """
-        rows = list(objs)
-        barred = {str(self.opts.verbose_name) for row in rows if not self.has_delete_permission(request, row)}
-        counts = {str(self.opts.verbose_name_plural): len(rows)}
-        for relation in self.opts.related_objects:
-            model: Any = relation.related_model
-            if relation.on_delete is models.CASCADE:
-                others = model._base_manager.filter(**{f"{relation.field.name}__in": rows})
-                counts[str(model._meta.verbose_name_plural)] = others.count()
-        return [str(row) for row in rows], {name: n for name, n in counts.items() if n}, barred, []
-
 
 class TeamScopedInline(Scoped):
     """For inlines; the permissions are asked about the parent, to which `team_path`'s first step leads.
@@ -268,7 +252,7 @@ class ScopedRelatedFilter(admin.RelatedFieldListFilter):
         return [(row.pk, str(row)) for row in other.get_queryset(request).order_by(*other.get_ordering(request))]
 
 
-class TeamAdmin(Remembering, TeamScoped, ModelAdmin):  # type: ignore[misc]
+class TeamAdmin(Remembering, TeamScoped, Forming, ModelAdmin):  # type: ignore[misc]
     """A ModelAdmin in which everything is scoped to the person's teams."""
 
     actions_list: Any = ()
@@ -289,8 +273,10 @@ class TeamStackedInline(TeamScopedInline, StackedInline):  # type: ignore[misc]
     extra = 0
 
 
-class OperatorAdmin(Remembering, ModelAdmin):  # type: ignore[misc]
+class OperatorAdmin(Remembering, Forming, ModelAdmin):  # type: ignore[misc]
     """For what is the operator's alone."""
+
+    has_history = False
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return allowed_operator(request)

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
-from django.db import IntegrityError, transaction
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from teams import auth, keys
 from teams.errors import ApiError
@@ -21,9 +23,23 @@ from teams.roles import Role, may_assign
 INVITATION_LIFETIME: Final = timedelta(days=7)
 
 
-def audit(*, team: Team, actor: str, action: str, target: str, data: dict[str, Any] | None = None) -> AuditEntry:
-    """Note who did what. `action` is `noun.verb`, `target` what a person would call the thing."""
-    return AuditEntry.objects.create(team=team, actor=actor, action=action, target=target[:300], data=data or {})
+def audit(
+    *,
+    team: Team,
+    actor: str,
+    action: str,
+    target: str,
+    of: models.Model | None = None,
+    data: dict[str, Any] | None = None,
+) -> AuditEntry:
+    """Note who did what.
+
+    `action` is `noun.verb`, `target` what a person would call the thing, `of` its row, for who wants to go there.
+    """
+    row = f"{of._meta.label_lower}:{of.pk}" if of is not None else ""
+    return AuditEntry.objects.create(
+        team=team, actor=actor, action=action, target=target[:300], of=row, data=data or {}
+    )
 
 
 @transaction.atomic
@@ -31,7 +47,7 @@ def create_team(*, owner: User, name: str) -> Team:
     """Make a team with its first owner."""
     team = Team.objects.create(name=name)
     Membership.objects.create(team=team, user=owner, role=Role.OWNER.value)
-    audit(team=team, actor=owner.email, action="team.created", target=name)
+    audit(team=team, actor=owner.email, action="team.created", target=name, of=team)
     return team
 
 
@@ -43,7 +59,7 @@ def create_project(*, team: Team, name: str, actor: str) -> Project:
             project = Project.objects.create(team=team, name=name)
     except IntegrityError:
         raise ApiError(409, "project_exists", f"{team} already has a project named {name}.") from None
-    audit(team=team, actor=actor, action="project.created", target=name)
+    audit(team=team, actor=actor, action="project.created", target=name, of=project)
     return project
 
 
@@ -53,7 +69,7 @@ def rename_team(*, team: Team, name: str, actor: str) -> None:
     if name != team.name:
         team.name = name
         team.save(update_fields=["name"])
-        audit(team=team, actor=actor, action="team.changed", target=name)
+        audit(team=team, actor=actor, action="team.changed", target=name, of=team)
 
 
 @transaction.atomic
@@ -65,7 +81,39 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
         raise ApiError(409, "project_exists", f"{project.team} already has a project named {name}.")
     project.name = name
     project.save(update_fields=["name"])
-    audit(team=project.team, actor=actor, action="project.changed", target=name, data={"fields": ["name"]})
+    data = {"fields": ["name"]}
+    audit(team=project.team, actor=actor, action="project.changed", target=name, of=project, data=data)
+
+
+@transaction.atomic
+def end_team(*, team: Team, actor: str, now: datetime) -> None:
+    """Delete a team. Nobody sees or reaches anything of it from now on; its rows are cleared away bit by bit.
+
+    A team may hold millions of heartbeats, and no request lasts that long. See `agents/clearing.py`.
+    """
+    team.memberships.all().delete()
+    team.invitations.all().delete()
+    _silence(team, now)
+
+
+@transaction.atomic
+def end_project(*, project: Project, actor: str, now: datetime) -> None:
+    """Delete a project, as `end_team` does: it moves to a team of its own that has ended."""
+    audit(team=project.team, actor=actor, action="project.deleted", target=project.name)
+    project.team = Team.objects.create(name=project.team.name)
+    project.save(update_fields=["team"])
+    _silence(project.team, now)
+
+
+def _silence(team: Team, now: datetime) -> None:
+    """No key of it works, nothing of it is public, and (`settings.TEAM_END_SINKS`) nobody is told of it."""
+    Team.objects.filter(pk=team.pk).update(ended_at=now)
+    team.projects.update(status_page=Project.StatusPage.OFF, status_address=None)
+    for key in ApiKey.objects.filter(project__team=team, revoked_at=None):
+        ApiKey.objects.filter(pk=key.pk).update(revoked_at=now)
+        auth.forget(key)
+    for sink in settings.TEAM_END_SINKS:
+        import_string(sink)(team.pk)
 
 
 def _person(actor: str) -> User | None:
@@ -84,7 +132,7 @@ def issue_key(*, project: Project, name: str, scope: str = "agent", actor: str) 
         hash=keys.hash_of(raw),
         created_by=_person(actor),
     )
-    audit(team=project.team, actor=actor, action="key.created", target=str(key), data={"scope": scope})
+    audit(team=project.team, actor=actor, action="key.created", target=str(key), of=key, data={"scope": scope})
     return key, raw
 
 
@@ -104,7 +152,7 @@ def rotate_key(*, key: ApiKey, overlap: timedelta, actor: str, now: datetime | N
     data = {"successor": "", "until": old.expires_at.isoformat()}
     successor, raw = issue_key(project=old.project, name=old.name, scope=old.scope, actor=actor)
     data["successor"] = successor.prefix
-    audit(team=old.project.team, actor=actor, action="key.rotated", target=str(old), data=data)
+    audit(team=old.project.team, actor=actor, action="key.rotated", target=str(old), of=old, data=data)
     return successor, raw
 
 
@@ -114,7 +162,7 @@ def revoke_key(*, key: ApiKey, actor: str, now: datetime) -> None:
     revoked = ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=now)
     auth.forget(key)
     if revoked:
-        audit(team=key.project.team, actor=actor, action="key.revoked", target=str(key))
+        audit(team=key.project.team, actor=actor, action="key.revoked", target=str(key), of=key)
 
 
 @transaction.atomic
@@ -123,7 +171,8 @@ def add_member(*, team: Team, user: User, role: str, actor: str) -> Membership:
     membership, created = Membership.objects.get_or_create(team=team, user=user, defaults={"role": Role(role).value})
     if not created:
         raise ApiError(409, "already_member", f"{user.email} is already in {team}.")
-    audit(team=team, actor=actor, action="member.added", target=user.email, data={"role": membership.role})
+    data = {"role": membership.role}
+    audit(team=team, actor=actor, action="member.added", target=user.email, of=membership, data=data)
     return membership
 
 
@@ -140,7 +189,7 @@ def change_role(*, membership: Membership, role: str, by: User) -> Membership:
     before, held.role = held.role, Role(role).value
     held.save(update_fields=["role"])
     data = {"from": before, "to": held.role}
-    audit(team=held.team, actor=by.email, action="member.changed", target=held.user.email, data=data)
+    audit(team=held.team, actor=by.email, action="member.changed", target=held.user.email, of=held, data=data)
     return held
 
 
@@ -199,7 +248,8 @@ def invite(*, team: Team, email: str, role: str, invited_by: User, now: datetime
         created_at=now,
         expires_at=now + INVITATION_LIFETIME,
     )
-    audit(team=team, actor=invited_by.email, action="member.invited", target=email, data={"role": role})
+    data = {"role": role}
+    audit(team=team, actor=invited_by.email, action="member.invited", target=email, of=invitation, data=data)
     return invitation, token
 
 
@@ -231,5 +281,6 @@ def accept_invitation(*, token: str, user: User, now: datetime) -> Membership:
     )
     if created:
         data = {"role": invitation.role, "invitation": True}
-        audit(team=invitation.team, actor=user.email, action="member.added", target=user.email, data=data)
+        team, who = invitation.team, user.email
+        audit(team=team, actor=who, action="member.added", target=who, of=membership, data=data)
     return membership

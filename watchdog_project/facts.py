@@ -22,6 +22,7 @@ from django.utils import timezone
 from agents import rollups, watch, wording
 from agents.models import Agent, AgentState, Heartbeat, Incident, Pulse, Rollup
 from alerts.models import Delivery
+from teams import times
 from teams.models import Project, Team, User
 from watchdog_project import health
 
@@ -75,7 +76,7 @@ def _detector(now: datetime) -> list[Fact]:
     overdue = AgentState.objects.filter(check_at__lt=now).aggregate(n=Count("pk"), first=Min("check_at"))
     lag = (now - overdue["first"]).total_seconds() if overdue["first"] else 0.0
     return [
-        _graded("Detector behind by", wording.duration(lag), lag, BEHIND, WORKERS),
+        _graded("Detector behind by", times.duration(lag), lag, BEHIND, WORKERS),
         Fact("Agents due for a look", wording.count(overdue["n"])),
     ]
 
@@ -90,7 +91,7 @@ def _queues() -> list[Fact]:
 def _processes(at: dict[str, datetime], now: datetime) -> list[Fact]:
     rows = (("Web, last sign of life", watch.EDGE, "start the web process"), ("Sums as of", rollups.ROLLUP, WORKERS))
     return [
-        _graded(label, wording.ago(at[name], now), (now - at[name]).total_seconds(), UNSUMMED, advice)
+        _graded(label, times.ago(at[name], now), (now - at[name]).total_seconds(), UNSUMMED, advice)
         for label, name, advice in rows
         if name in at
     ]
@@ -126,7 +127,7 @@ def _alerts(now: datetime) -> list[Fact]:
     failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - RECENT).count()
     sent = Delivery.objects.filter(state=Delivery.State.SENT, sent_at__gt=now - RECENT).count()
     age = (now - waiting["first"]).total_seconds() if waiting["first"] else 0.0
-    oldest = wording.duration(age) if waiting["first"] else "–"
+    oldest = times.duration(age) if waiting["first"] else "–"
     return [
         Fact("Waiting to be sent", wording.count(waiting["n"])),
         _graded("Oldest of them", oldest, age, UNSENT, "its channel may be down: see Deliveries"),

@@ -9,6 +9,8 @@ from django.urls import reverse
 from teams.scoping import allowed_operator
 
 OPERATORS_OWN = "/admin/installation/"
+# Below the channels' address, and no channel.
+ROUTES = "/admin/alerts/channel/routes/"
 # Group -> (title, icon, model or address name). What is not registered, or not this person's, is left out.
 _GROUPS = (
     (
@@ -26,6 +28,7 @@ _GROUPS = (
         "Telling people",
         (
             ("Channels", "campaign", "alerts.channel"),
+            ("Who hears what", "alt_route", ROUTES),
             ("Deliveries", "outbox", "alerts.delivery"),
         ),
     ),
@@ -56,7 +59,7 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
     """For Unfold's `SIDEBAR.navigation`."""
     shown: list[dict[str, Any]] = []
     for title, entries in _GROUPS:
-        items = [_item(name, icon, address) for name, icon, address in entries if _visible(request, address)]
+        items = [_item(request, *entry) for entry in entries if _visible(request, entry[2])]
         if items:
             shown.append({"title": title, "separator": bool(shown), "items": items})
     return shown
@@ -71,9 +74,10 @@ def _visible(request: HttpRequest, address: str) -> bool:
     return page is not None and page.has_module_permission(request)
 
 
-def _item(title: str, icon: str, address: str) -> dict[str, Any]:
+def _item(request: HttpRequest, title: str, icon: str, address: str) -> dict[str, Any]:
     link = address if address.startswith("/") else reverse(f"admin:{address.replace('.', '_')}_changelist")
-    return {"title": title, "icon": icon, "link": link}
+    elsewhere = request.path == ROUTES and link != ROUTES
+    return {"title": title, "icon": icon, "link": link} | ({"active": False} if elsewhere else {})
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:

@@ -116,12 +116,13 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["teams.templatetags.display"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "teams.accounts.installation",
-            ]
+            ],
         },
     }
 ]
@@ -356,12 +357,15 @@ CELERY_BEAT_SCHEDULE = {
     "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
+    "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
 # What must be written in the same transaction as an incident's event; the name points the other way than imports do.
 INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 
 # What follows from another plan, in the same transaction.
 PLAN_SINKS = ["agents.places.settle", "agents.intervals.lengthen"]
+# What follows from a team's end, in the same transaction.
+TEAM_END_SINKS = ["alerts.services.silence"]
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"
 
 # Product

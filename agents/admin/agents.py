@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern
@@ -113,8 +114,8 @@ class AgentPage(WithButtons):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_host(standing.fetched(super().get_queryset(request)))
 
-    def rows(self, found: list[Agent], now: datetime) -> list[standing.Standing]:
-        return standing.with_strips(standing.of(found, now), now)
+    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
+        return {"rows": standing.with_strips(standing.of(list(found.result_list), now), now)}
 
     # The page
 

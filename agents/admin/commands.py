@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from agents.admin.live import LiveList
 from agents.models import Command
+from teams.listing import Empty
 
 
 @admin.register(Command)
@@ -21,6 +22,11 @@ class CommandPage(LiveList):
     list_select_related = ["agent__project__team"]
     search_fields = ["agent__name", "target", "requested_by"]
     actions = None
+    empty = Empty(
+        "No command yet",
+        "Restarts and stops stand here: who asked for them, and what became of each. A runner beside an agent carries "
+        "them out; the buttons are on the agent’s page.",
+    )
     fields = [
         "agent", "action", "type", "target", "state", "result", "requested_by", "reason",
         "runner", "created_at", "expires_at", "leased_at", "finished_at",

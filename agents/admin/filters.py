@@ -1,13 +1,11 @@
-"""How the list of agents is narrowed down, and the form that does so: of a list, and of the fleet."""
+"""How the list of agents is narrowed down, and the fleet, which asks that list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import StrIndex, Substr
 from django.http import HttpRequest
@@ -15,19 +13,10 @@ from django.utils import timezone
 
 from agents import standing
 from agents.models import Agent
+from teams.listing import Bar, Choice
 
 PROJECT = "project__id__exact"
 SEARCH_HINT = "Search names, aliases and hosts"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One thing to choose by. Values are as they stand in the address."""
-
-    name: str
-    title: str
-    options: list[tuple[str, str]]
-    value: str = ""
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -75,45 +64,6 @@ def label_options(rows: Iterable[tuple[int, list[str]]]) -> list[tuple[str, str]
 def with_host(agents: QuerySet[Agent]) -> QuerySet[Agent]:
     """For searching: who reports it, without the key that comes first in `source`."""
     return agents.alias(host=Substr("state__source", StrIndex(F("state__source"), Value("/")) + 1))
-
-
-def choices_of(found: ChangeList) -> list[Choice]:
-    """The filters of a list as choices. Django leaves out those that would choose nothing."""
-    return [choice for choice in map(_choice, found.filter_specs) if choice is not None]
-
-
-def _choice(spec: Any) -> Choice | None:
-    value: Any
-    if isinstance(spec, admin.SimpleListFilter):
-        name, options, value = str(spec.parameter_name), spec.lookup_choices, spec.value()
-    elif isinstance(spec, admin.RelatedFieldListFilter):
-        name, options, value = spec.lookup_kwarg, spec.lookup_choices, spec.lookup_val
-    elif isinstance(spec, admin.ChoicesFieldListFilter):
-        name, options, value = spec.lookup_kwarg, spec.field.flatchoices, spec.lookup_val
-    else:
-        return None
-    chosen = value[-1] if isinstance(value, list) and value else value
-    texts = [(str(option), str(text)) for option, text in options]
-    return Choice(name, str(spec.title), texts, str(chosen) if chosen else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """For `agents/filter.html`. `n` of `total` are shown when it is `filtered`."""
-
-    hint: str
-    choices: list[Choice]
-    query: str = ""
-    filtered: bool = False
-    n: int = 0
-    total: int = 0
-    search: str = SEARCH_VAR
-
-
-def bar_of(found: ChangeList) -> Bar:
-    hint = str(found.search_help_text or "Search")
-    filtered = bool(found.has_active_filters or found.query)
-    return Bar(hint, choices_of(found), found.query, filtered, found.result_count, found.full_result_count or 0)
 
 
 def fleet_bar(agents: QuerySet[Agent], projects: list[tuple[str, str]]) -> Bar:

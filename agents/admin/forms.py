@@ -12,6 +12,7 @@ from agents.api.changes import AgentChanges
 from agents.models import Agent, AgentName
 from agents.services import SETTABLE, aliases_of
 from billing import limits
+from teams.forms import LabelsField
 
 
 class AgentForm(RulesForm):
@@ -21,17 +22,17 @@ class AgentForm(RulesForm):
         help_text="Other names it reports under, one a line: what the SDK and the runner call the same agent.",
     )
 
+    labels = LabelsField(help_text="One name=value a line, e.g. env=production.")
+
     class Meta:
         model = Agent
         fields = tuple(name for name in SETTABLE if name != "rules")
-        widgets = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("labels",)}
         labels = {"daily_budget_usd": "Daily budget ($)", "run_budget_usd": "Budget of a run ($)"}
         help_texts = {
             "kind": "A job ends by itself: its silence is no alarm.",
             "daily_budget_usd": "A warning at 80 %, on hold at 100 %; from midnight in the project’s time zone.",
             "run_budget_usd": "The same, from one start of the client to the next.",
             "daily_token_limit": "The same, in tokens a day; those of models without a known price count, too.",
-            "labels": 'Names and values, e.g. {"env": "production"}.',
             "restart_type": "Empty, with the target: what its runner reports.",
             "restart_target": "The name there: a systemd unit, a container, a PID file.",
         }
@@ -48,9 +49,6 @@ class AgentForm(RulesForm):
         if other is not None:
             raise forms.ValidationError(f"“{other.name}” is a name of the agent {other.agent}.")
         return wanted
-
-    def clean_labels(self) -> dict[str, Any]:
-        return self.cleaned_data["labels"] or {}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

@@ -10,20 +10,14 @@ from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 
-from agents.admin.filters import bar_of
-from teams.scoping import TeamAdmin
+from teams.listing import TableList
 
-MEDIA = Media(css={"all": ["agents/watch.css"]}, js=["agents/live.js"])
+MEDIA = Media(js=["agents/live.js"])
 
 
-class LiveList(TeamAdmin):
-    """A list with a table of its own (`table_template`), which polls its own address."""
-
-    table_template: ClassVar[str]
-    change_list_template = "agents/change_list.html"
-    list_per_page = 100
+class LiveList(TableList):
+    """A list whose table polls its own address."""
 
     @property
     def media(self) -> Media:
@@ -32,19 +26,9 @@ class LiveList(TeamAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         answer = super().changelist_view(request, extra_context)
-        context = getattr(answer, "context_data", None) or {}
-        if "cl" in context:
-            now = timezone.now()
-            # The filters are in a form of our own, on all widths.
-            context["bar"], context["cl"].has_filters = bar_of(context["cl"]), False
-            context |= {"now": now, "rows": self.rows(list(context["cl"].result_list), now)}
-            if getattr(request, "htmx", False):
-                answer.template_name = self.table_template
+        if getattr(request, "htmx", False) and "cl" in (getattr(answer, "context_data", None) or {}):
+            answer.template_name = self.table_template
         return answer
-
-    def rows(self, found: list[Any], now: Any) -> list[Any]:
-        """What the table shows of the rows of this page."""
-        return found
 
 
 class LivePage(LiveList):

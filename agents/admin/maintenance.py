@@ -12,26 +12,32 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from agents import maintenance
-from agents.admin.live import MEDIA
 from agents.models import Maintenance
 from teams.admin.projects import actor
+from teams.forms import LabelsField
+from teams.listing import Empty, TableList
 from teams.roles import Action
-from teams.scoping import TeamAdmin, display, teams_of
+from teams.scoping import teams_of
 
 WEEKS: Final = 5
-_COLOURS: Final = {"open": "warning", "planned": "info", "over": "default"}
+USUAL: Final = timedelta(hours=1)
 
 
 class MaintenanceForm(forms.ModelForm[Maintenance]):
+    labels = LabelsField(
+        label="Agents with",
+        help_text="Only agents that have all of these, one name=value a line, e.g. host=worker-3. Empty: all agents.",
+    )
+
     class Meta:
         model = Maintenance
         fields = ("project", "reason", "starts_at", "ends_at", "labels")
-
-    def clean_labels(self) -> dict[str, str]:
-        labels = self.cleaned_data["labels"] or {}
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            raise forms.ValidationError('Names and values, e.g. {"host": "worker-3"}.')
-        return labels
+        labels = {"reason": "What is done"}
+        help_texts = {
+            "reason": "People read it on the agents’ pages.",
+            "starts_at": "In your time zone. Whatever is past begins at once.",
+            "ends_at": "From then on they are judged again, as if they had just reported. At most 30 days later.",
+        }
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -43,21 +49,24 @@ class MaintenanceForm(forms.ModelForm[Maintenance]):
 
 
 @admin.register(Maintenance)
-class MaintenancePage(TeamAdmin):
+class MaintenancePage(TableList):
     form = MaintenanceForm
     add_action = Action.OPERATE
     change_action = delete_action = None
     change_list_template = "agents/maintenance.html"
-    list_display = ["reason", "project", "starts_at", "ends_at", "state", "created_by"]
+    table_template = "agents/maintenance_table.html"
+    list_display = ["reason", "project"]  # in words; the table shows more
     list_filter = ["project"]
     list_select_related = ["project__team"]
     fields = ["project", "reason", "starts_at", "ends_at", "labels"]
     actions = ["end_selected"]
-
-    @property
-    def media(self) -> forms.Media:
-        media: forms.Media = super().media
-        return media + MEDIA
+    empty = Empty(
+        "No maintenance planned",
+        "In a maintenance window agents are left alone: nobody is told of them, and nothing restarts them. Plan one "
+        "before you touch what they need.",
+        "Plan a maintenance",
+        "Members of the team and above plan maintenance.",
+    )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[str]:
         return ["created_by", "opened_at", "closed_at"] if obj else []
@@ -65,11 +74,10 @@ class MaintenancePage(TeamAdmin):
     def get_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[Any]:
         return [*self.fields, *self.get_readonly_fields(request, obj)]
 
-    @display(description="State", label=_COLOURS)
-    def state(self, obj: Maintenance) -> str:
-        if obj.closed_at:
-            return "over"
-        return "open" if obj.opened_at else "planned"
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """An hour from now on: it is changed more easily than found out."""
+        now = timezone.now().replace(second=0, microsecond=0)
+        return {"starts_at": now, "ends_at": now + USUAL, **super().get_changeform_initial_data(request)}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         given = {name: form.cleaned_data[name] for name in ("reason", "starts_at", "ends_at", "labels")}
@@ -84,9 +92,11 @@ class MaintenancePage(TeamAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         windows = Maintenance.objects.filter(project__team__in=teams_of(request.user)).select_related("project")
+        weeks = calendar(windows, timezone.localtime())
         context = {
             **(extra_context or {}),
-            "weeks": calendar(windows, timezone.localtime()),
+            "weeks": weeks,
+            "planned": any(cell["windows"] for week in weeks for cell in week),
             "today": timezone.localdate(),
         }
         return super().changelist_view(request, context)

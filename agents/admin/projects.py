@@ -27,6 +27,7 @@ class ProjectRulesPage(ProjectPage):
 
     form = ProjectRulesForm
     change_form_template = "agents/project.html"
+    sections = ProjectPage.sections | {"Money": (*ProjectPage.sections["Money"], "spent_this_month")}
 
     def get_urls(self) -> list[URLPattern]:
         return [Trying(self).url, *super().get_urls()]
@@ -35,7 +36,6 @@ class ProjectRulesPage(ProjectPage):
         base = list(super().get_fieldsets(request, obj))
         if obj is None:
             return base
-        base.append(("Spend", {"fields": ["spent_this_month"]}))
         return base + (fieldsets(obj) if self.has_change_permission(request, obj) else [READ_ONLY])
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

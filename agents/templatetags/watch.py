@@ -1,4 +1,4 @@
-"""What the pages of agents and incidents say. Times are in the person's zone, which `teams.zone` has set."""
+"""What the pages of agents and incidents say. Times are said by `teams.templatetags.display`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.utils.safestring import SafeString
 
 from agents import standing, wording
 from agents.models import Incident, Status
+from teams import times
 
 register = template.Library()
 register.filter("money", lambda micros: wording.money(micros or 0))
 register.filter("number", lambda number: wording.count(number or 0))
-register.filter("duration", wording.duration)
 register.filter("short", wording.short)
 # For drawings, whose numbers have a point everywhere.
 register.filter("unlocalized", lambda number: str(number))
@@ -47,29 +47,9 @@ def badge(state: str, label: str = "") -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def ago(context: Any, at: datetime | None, empty: str = "never") -> SafeString | str:
-    """A time as `34 s ago`, with the exact time on top of it."""
-    if at is None:
-        return empty
-    said = wording.exact(at, timezone.get_current_timezone())
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', at.isoformat(), said, wording.ago(at, context["now"])
-    )
-
-
-@register.simple_tag
-def exact(at: datetime | None, empty: str = "–") -> SafeString | str:
-    """A time to the second."""
-    if at is None:
-        return empty
-    said = wording.exact(at, timezone.get_current_timezone())
-    return format_html('<time datetime="{}">{}</time>', at.isoformat(), said)
-
-
-@register.simple_tag(takes_context=True)
 def between(context: Any, start: datetime, end: datetime | None) -> str:
     """How long something lasted, or has lasted so far."""
-    return wording.duration(((end or context["now"]) - start).total_seconds())
+    return times.duration(((end or context["now"]) - start).total_seconds())
 
 
 @register.simple_tag

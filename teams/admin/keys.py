@@ -1,38 +1,38 @@
 """API keys. A new key's plain text stands in one response and nowhere else."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.formats import date_format
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from teams import services
 from teams.admin.projects import actor
-from teams.models import ApiKey
+from teams.listing import Empty, TableList
+from teams.models import ApiKey, Scope
 from teams.roles import Action
-from teams.scoping import TeamAdmin, action, display, says_why
+from teams.scoping import action, says_why
 
 OVERLAPS = [("0", "Stop it now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
-
-
-_COLOURS = {"works": "success", "ends": "warning", "revoked": "danger", "expired": "danger"}
-
-
-def _moment(at: Any) -> str:
-    """A time as a person reads it: in their own zone, which is named."""
-    return date_format(timezone.localtime(at), "j M Y, H:i T")
+# Who reported by a key so lately would be cut off with it.
+LATELY: Final = timedelta(hours=1)
 
 
 class KeyForm(forms.ModelForm[ApiKey]):
     class Meta:
         model = ApiKey
         fields = ["project", "name", "scope"]
+        widgets = {"scope": UnfoldAdminRadioSelectWidget}
+        help_texts = {
+            "name": "Where it will be used, so that you know later what stops when you revoke it.",
+            "scope": "The least that does: a key stolen from an agent's machine can then do no more than the agent.",
+        }
 
 
 class RotateForm(forms.Form):
@@ -45,50 +45,67 @@ class RotateForm(forms.Form):
         return timedelta(hours=int(self.cleaned_data["overlap"]))
 
 
+class StateFilter(admin.SimpleListFilter):
+    title = parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("works", "works"), ("ended", "revoked or expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=timezone.now())
+        return queryset.filter({"works": ~ended, "ended": ended}.get(self.value() or "", Q()))
+
+
+def used_by(key: ApiKey, now: datetime) -> list[str]:
+    """The agents that reported by this key within the last hour. Known here by their relation only."""
+    of_key = Q(agents__state__source__startswith=f"{key.pk}/", agents__state__last_beat_at__gte=now - LATELY)
+    found = type(key.project).objects.filter(of_key, pk=key.project_id)
+    return list(found.order_by("agents__name").values_list("agents__name", flat=True))
+
+
 @admin.register(ApiKey)
-class KeyPage(TeamAdmin):
+class KeyPage(TableList):
     add_action = change_action = Action.MANAGE
     delete_action = None  # revoked, and kept for the record
     form = KeyForm
-    list_display = ["name", "prefix", "project", "scope", "state", "last_used_at", "maker"]
-    list_filter = ["project", "scope"]
-    list_select_related = ["project", "created_by"]
+    table_template = "teams/admin/keys_table.html"
+    change_form_template = "teams/admin/key.html"
+    list_display = ["name", "project"]  # in words; the table shows more
+    list_filter = ["project", "scope", StateFilter]
     search_fields = ["name", "prefix"]
+    search_help_text = "Search names and prefixes"
     actions = ["revoke_selected"]
     actions_detail = ["rotate", "revoke"]
+    fields = ["project", "name", "scope"]
+    empty = Empty(
+        "No API key yet",
+        "Agents and runners report with a key of their project. It is shown once, when it is made.",
+        "Make a key",
+        "An admin or an owner of the team makes keys.",
+    )
 
-    @display(description="State", label=_COLOURS)
-    def state(self, obj: ApiKey) -> tuple[str, str]:
-        """For the list: which colour, and the words in it."""
-        return self._colour(obj), self.standing(obj)
-
-    def _colour(self, obj: ApiKey) -> str:
-        if obj.revoked_at:
-            return "revoked"
-        if obj.expires_at is None:
-            return "works"
-        return "expired" if obj.expires_at <= timezone.now() else "ends"
-
-    @admin.display(description="State")
-    def standing(self, obj: ApiKey) -> str:
-        colour = self._colour(obj)
-        return f"works until {_moment(obj.expires_at)}" if colour == "ends" else colour
-
-    @admin.display(description="Created by")
-    def maker(self, obj: ApiKey) -> str:
-        return str(obj.created_by or "")
-
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        made = ["prefix", "standing", "maker", "created_at", "last_used_at", "expires_at", "revoked_at"]
-        return ["project", "name", "scope", *(made if obj else [])]
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("project__team", "created_by")
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        return [name for name in self.get_fields(request, obj) if name != "name"] if obj else []
+        return ["project", "scope"] if obj else []
+
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """They are on the page itself."""
+        return []
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        key: ApiKey | None = kwargs.get("obj")
+        if key is not None:
+            now = timezone.now()
+            context |= {"key": key, "now": now, "users": used_by(key, now), "title": str(key)}
+            context["may_manage"] = self.has_manage_permission(request, key)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             obj.save(update_fields=["name"])
-            services.audit(team=obj.project.team, actor=actor(request), action="key.renamed", target=str(obj))
+            services.audit(team=obj.project.team, actor=actor(request), action="key.renamed", target=str(obj), of=obj)
             return
         made, raw = services.issue_key(project=obj.project, name=obj.name, scope=obj.scope, actor=actor(request))
         obj.pk, obj.prefix = made.pk, made.prefix
@@ -102,7 +119,9 @@ class KeyPage(TeamAdmin):
         return TemplateResponse(request, "teams/admin/key_made.html", context)
 
     def _context(self, request: HttpRequest, key: ApiKey, title: str) -> dict[str, Any]:
-        return {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "key": key}
+        now = timezone.now()
+        about = {"title": title, "opts": self.opts, "key": key, "now": now, "scope": Scope(key.scope).label}
+        return {**self.admin_site.each_context(request), **about, "users": used_by(key, now)}
 
     @action(description="Rotate", permissions=["manage"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -122,9 +141,8 @@ class KeyPage(TeamAdmin):
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key: ApiKey = self.get_object(request, object_id)
         if request.method != "POST":
-            return TemplateResponse(
-                request, "teams/admin/key_revoke.html", self._context(request, key, f"Revoke {key}")
-            )
+            context = self._context(request, key, f"Revoke {key}")
+            return TemplateResponse(request, "teams/admin/key_revoke.html", context)
         services.revoke_key(key=key, actor=actor(request), now=timezone.now())
         self.message_user(request, f"{key} is revoked. Every process refuses it within two seconds.")
         return redirect("admin:teams_apikey_change", key.pk)

@@ -1,51 +1,93 @@
-"""Members and invitations."""
+"""Members, and invitations to become one."""
 
+from datetime import datetime
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from teams import mail, room, services
 from teams.admin.projects import actor
+from teams.listing import Empty, TableList
 from teams.models import Invitation, Membership, User
-from teams.roles import Action, Role, may_assign
-from teams.scoping import TeamAdmin, display, roles_of
+from teams.roles import EXPLAINED, Action, Role, may_assign
+from teams.scoping import action, allowed, roles_of, says_why, teams_of
 
 
-def roles_to_give(request: HttpRequest, team_id: int | None = None) -> list[tuple[str, str]]:
+def roles_to_give(request: HttpRequest, team_id: int | None = None) -> list[Role]:
     """The roles a person may give in a team of theirs (None: in any)."""
     if isinstance(request.user, User) and request.user.is_superuser:
         own: list[str] = [Role.OWNER]
     else:
         own = [role for team, role in roles_of(request).items() if team_id in (None, team)]
-    return [(role.value, role.value.title()) for role in Role if any(may_assign(mine, role) for mine in own)]
+    return [role for role in Role if any(may_assign(mine, role) for mine in own)]
+
+
+def as_choices(roles: list[Role]) -> list[tuple[str, str]]:
+    """With what each may do, for who chooses."""
+    return [(role.value, f"{role.value.title()}: {EXPLAINED[role]}") for role in roles]
+
+
+class MemberForm(forms.ModelForm[Membership]):
+    class Meta:
+        model = Membership
+        fields = ["role"]
+        widgets = {"role": UnfoldAdminRadioSelectWidget}
 
 
 @admin.register(Membership)
-class MemberPage(TeamAdmin):
+class MemberPage(TableList):
     team_path = "team"
     add_action = None  # by invitation
     change_action = delete_action = Action.MANAGE
-    list_display = ["person", "role", "team", "created_at"]
+    form = MemberForm
+    table_template = "teams/admin/members_table.html"
+    list_display = ["user", "role"]  # in words; the table shows more
     list_filter = ["team", "role"]
     list_select_related = ["user", "team"]
     search_fields = ["user__email", "user__name"]
-    fields = ["team", "person", "role", "created_at"]
-    readonly_fields = ["team", "person", "created_at"]
+    search_help_text = "Search names and addresses"
+    fields = ["team", "person", "role"]
+    readonly_fields = ["team", "person"]
+    deleting = "Remove"
+    explains_deletion = "They see nothing of the team any more, at once. What they did stays in the audit log."
+    empty = Empty("No member yet", "People become members by invitation.")
 
     @admin.display(description="Person")
     def person(self, obj: Membership) -> str:
         """Without the link that Django would make: the page behind it is the operator's."""
         return f"{obj.user.name} ({obj.user.email})" if obj.user.name else obj.user.email
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        second = Authenticator.objects.filter(user=OuterRef("user")).exclude(type=Authenticator.Type.RECOVERY_CODES)
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(has_second_factor=Exists(second))
+        return rows
+
+    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
+        """With the invitations that are still open: those are members to be."""
+        open_ones = Invitation.objects.filter(team__in=teams_of(request.user), accepted_at=None, expires_at__gt=now)
+        return {
+            **super().table(request, found, now),
+            "invited": open_ones.select_related("team", "invited_by"),
+            "may_invite": allowed(request, Action.MANAGE),
+            # Whose second factor is seen by whom: an owner answers for the team.
+            "owned": set(teams_of(request.user, Action.OWN).values_list("pk", flat=True)),
+            "explained": [(role.value.title(), EXPLAINED[role]) for role in Role],
+        }
+
     def get_form(self, request: HttpRequest, obj: Membership | None = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         if obj and "role" in form.base_fields:
-            kept = (obj.role, obj.get_role_display())
-            form.base_fields["role"].choices = list(dict.fromkeys([*roles_to_give(request, obj.team_id), kept]))
+            kept = [*roles_to_give(request, obj.team_id), Role(obj.role)]
+            form.base_fields["role"].choices = as_choices([role for role in Role if role in kept])
         return form
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -65,47 +107,94 @@ class InvitationForm(forms.ModelForm[Invitation]):
     class Meta:
         model = Invitation
         fields = ["team", "email", "role"]
+        widgets = {"role": UnfoldAdminRadioSelectWidget}
+        help_texts = {"email": "They join with this address, and sign up with it if they have no account yet."}
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "open"), ("accepted", "accepted"), ("expired", "expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> QuerySet[Invitation]:
+        waiting, now = queryset.filter(accepted_at=None), timezone.now()
+        chosen = {
+            "open": waiting.filter(expires_at__gt=now),
+            "expired": waiting.filter(expires_at__lte=now),
+            "accepted": queryset.filter(accepted_at__isnull=False),
+        }
+        return chosen.get(self.value() or "", queryset)
 
 
 @admin.register(Invitation)
-class InvitationPage(TeamAdmin):
+class InvitationPage(TableList):
     team_path = "team"
     add_action = delete_action = Action.MANAGE
     change_action = None
     form = InvitationForm
-    list_display = ["email", "role", "team", "state", "inviter", "created_at"]
-    list_filter = ["team"]
+    table_template = "teams/admin/invitations_table.html"
+    change_form_template = "teams/admin/invitation.html"
+    list_display = ["email", "role"]  # in words; the table shows more
+    list_filter = ["team", StateFilter]
     list_select_related = ["team", "invited_by"]
     search_fields = ["email"]
-
-    @admin.display(description="Invited by")
-    def inviter(self, obj: Invitation) -> str:
-        return str(obj.invited_by or "")
-
-    @display(description="State", label={"open": "info", "accepted": "success", "expired": "warning"})
-    def state(self, obj: Invitation) -> str:
-        if obj.accepted_at:
-            return "accepted"
-        return "expired" if obj.expires_at <= timezone.now() else "open"
+    search_help_text = "Search addresses"
+    actions_detail = ["send_again"]
+    fields = ["team", "email", "role"]
+    deleting = "Withdraw"
+    explains_deletion = "Its link leads nowhere any more."
+    empty = Empty(
+        "No invitation yet",
+        "People join a team by a link that is sent to their address, with the role you choose.",
+        "Invite somebody",
+        "An admin or an owner of the team invites people.",
+    )
 
     def get_form(self, request: HttpRequest, obj: Invitation | None = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         if "role" in form.base_fields:
-            form.base_fields["role"].choices = roles_to_give(request)
+            form.base_fields["role"].choices = as_choices(roles_to_give(request))
         return form
 
-    def get_fields(self, request: HttpRequest, obj: Invitation | None = None) -> list[Any]:
-        return ["team", "email", "role", *(["inviter", "created_at", "expires_at", "accepted_at"] if obj else [])]
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """They are on the page itself."""
+        return []
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        invitation: Invitation | None = kwargs.get("obj")
+        if invitation is not None:
+            context |= {"invitation": invitation, "now": timezone.now(), "title": invitation.email}
+            context["may_manage"] = self.has_manage_permission(request, invitation)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if not isinstance(request.user, User):
-            return
         room.require_room(team_id=obj.team_id, what="invitations")
-        made, token = services.invite(
-            team=obj.team, email=obj.email, role=obj.role, invited_by=request.user, now=timezone.now()
-        )
-        obj.pk = made.pk
-        request._invited = (made, token)  # type: ignore[attr-defined]
+        made = self._invite(request, obj)
+        obj.pk = made[0].pk
+        request._invited = made  # type: ignore[attr-defined]
+
+    def _invite(self, request: HttpRequest, as_in: Invitation) -> tuple[Invitation, str]:
+        if not isinstance(request.user, User):
+            raise PermissionDenied
+        by, now = request.user, timezone.now()
+        return services.invite(team=as_in.team, email=as_in.email, role=as_in.role, invited_by=by, now=now)
+
+    @action(description="Send again", permissions=["manage"], icon="forward_to_inbox")
+    def send_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        answer: HttpResponse = says_why(request, self._send_again, self.get_object(request, object_id))
+        return answer
+
+    def _send_again(self, request: HttpRequest, invitation: Invitation) -> HttpResponse:
+        """A new link, for the old one's token is kept nowhere; the old one ends."""
+        now = timezone.now()
+        if request.method != "POST":
+            shown = {"title": f"Invite {invitation.email} again", "opts": self.opts, "invitation": invitation}
+            context = {**self.admin_site.each_context(request), **shown, "now": now}
+            return TemplateResponse(request, "teams/admin/invite_again.html", context)
+        if invitation.accepted_at or invitation.expires_at <= now:  # else it has its place already
+            room.require_room(team_id=invitation.team_id, what="invitations")
+        return self._show(request, *self._invite(request, invitation))
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """After the transaction the mail goes out, and the page shows the link, whose token is kept nowhere."""
@@ -120,6 +209,7 @@ class InvitationPage(TeamAdmin):
             "title": f"{invitation.email} is invited",
             "opts": self.opts,
             "invitation": invitation,
+            "now": timezone.now(),
             "url": url,
             "sent": mail.send_invitation(invitation, url),
         }

@@ -2,22 +2,27 @@
 
 import re
 import secrets
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
-from teams import prices, room, services
-from teams.forms import TIME_ZONES
+from teams import room, services
+from teams.forms import TIME_ZONES, PricesField
+from teams.listing import Empty, TableList, counted
 from teams.models import Project, Team, User
+from teams.prices import EXAMPLE
 from teams.roles import Action
-from teams.scoping import TeamAdmin, TeamTabularInline
+from teams.scoping import roles_of
 
 GRACE_LEAST = 5
 # A name that people chose; 144 random bits are no such thing, for they have large letters or are longer.
@@ -30,32 +35,54 @@ def actor(request: HttpRequest) -> str:
     return request.user.email if isinstance(request.user, User) else ""
 
 
-class ProjectsOfTeam(TeamTabularInline):
-    model = Project
-    team_path = "team"
-    fields = ["name", "strict", "time_zone"]
-    show_change_link = True
-    add_action = change_action = delete_action = None
-
-
 @admin.register(Team)
-class TeamPage(TeamAdmin):
+class TeamPage(TableList):
     team_path = "pk"
     add_action = None
     change_action = delete_action = Action.OWN
-    list_display = ["name", "created_at"]
+    actions = None  # each is deleted by itself, its name typed
+    table_template = "teams/admin/teams_table.html"
+    change_form_template = "teams/admin/team.html"
+    list_display = ["name"]  # in words; the table shows more
     search_fields = ["name"]
-    fields = ["name", "created_at"]
-    readonly_fields = ["created_at"]
-    inlines = [ProjectsOfTeam]
+    search_help_text = "Search names"
+    fields = ["name"]
+    destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
+    explains_deletion = (
+        "All history, incidents and the audit log go with them, and every key stops at once. This cannot be undone."
+    )
+    types_name = True
+    empty = Empty("No team yet", "Start one under “Your teams”, or open the link of an invitation you were sent.")
+
+    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(found.result_list)
+        counted(rows, "memberships", "projects")
+        return {"rows": rows, "own_roles": roles_of(request)}
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        team: Team | None = kwargs.get("obj")
+        if team is not None:
+            counted([team], "memberships")
+            context |= {"team": team, "projects": team.projects.order_by("name"), "now": timezone.now()}
+            context["own_role"] = roles_of(request).get(team.pk, "")
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if form.changed_data:
-            services.audit(team=obj, actor=actor(request), action="team.changed", target=obj.name)
+        services.rename_team(team=Team.objects.get(pk=obj.pk), name=obj.name, actor=actor(request))
+
+    def delete_model(self, request: HttpRequest, obj: Team) -> None:
+        services.end_team(team=obj, actor=actor(request), now=timezone.now())
 
 
 class ProjectForm(forms.ModelForm[Project]):
+    prices = PricesField(
+        label="Own prices",
+        rows=4,
+        help_text=(
+            "Dollars a million tokens where the price list is wrong or silent. One model a line, the first that "
+            f"matches counts: “{EXAMPLE}”. Further words: provider, cache_read, cache_write."
+        ),
+    )
     new_address = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
@@ -87,13 +114,6 @@ class ProjectForm(forms.ModelForm[Project]):
             raise forms.ValidationError("A budget is 0 or more; leave it empty for none.")
         return budget
 
-    def clean_prices(self) -> list[dict[str, Any]]:
-        written = self.cleaned_data["prices"] or []
-        why = prices.problem(written)
-        if why is not None:
-            raise forms.ValidationError(why)
-        return list(written)
-
     def clean(self) -> dict[str, Any]:
         """The address that goes with the page: a secret one is kept as long as it stays secret."""
         cleaned: dict[str, Any] = super().clean() or {}
@@ -110,27 +130,56 @@ class ProjectForm(forms.ModelForm[Project]):
 
 
 @admin.register(Project)
-class ProjectPage(TeamAdmin):
+class ProjectPage(TableList):
     team_path = "team"
     add_action = change_action = delete_action = Action.MANAGE
+    actions = None  # each is deleted by itself, its name typed
     form = ProjectForm
-    fields = (
-        *("team", "name", "time_zone", "default_grace", "strict", "monthly_budget_usd", "prices"),
-        *("status_page", "status_address", "new_address", "public_page"),
-    )
-    readonly_fields = ("public_page",)
-    list_display = ["name", "team", "strict", "time_zone", "created_at"]
+    table_template = "teams/admin/projects_table.html"
+    list_display = ["name", "team"]  # in words; the table shows more
     list_filter = ["team"]
     list_select_related = ["team"]
     search_fields = ["name"]
+    search_help_text = "Search names"
+    # By what one comes for.
+    sections: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Name and time": ("team", "name", "time_zone"),
+        "Agents": ("strict", "default_grace"),
+        "Money": ("monthly_budget_usd", "prices"),
+        "Public status page": ("status_page", "status_address", "new_address", "public_page"),
+    }
+    destroys = ("agents", "channels", "api_keys")
+    explains_deletion = "Their history and incidents go with them, and the keys stop at once. This cannot be undone."
+    types_name = True
+    empty = Empty(
+        "No project yet",
+        "A project holds the agents, keys and channels of one thing you run, with a time zone and a budget of its own.",
+        "Make a project",
+        "An admin or an owner of the team makes projects.",
+    )
 
-    def get_fields(self, request: HttpRequest, obj: Project | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Project | None = None) -> Any:
         """A secret address can be renewed where there is one."""
-        is_secret = obj is not None and obj.status_page == Project.StatusPage.SECRET
-        return [name for name in self.fields if is_secret or name != "new_address"]
+        if obj is None:
+            return [(None, {"fields": self.sections["Name and time"]})]
+        hidden = () if obj.status_page == Project.StatusPage.SECRET else ("new_address",)
+        shown = {title: [one for one in fields if one not in hidden] for title, fields in self.sections.items()}
+        return [(title, {"fields": fields}) for title, fields in shown.items()]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
-        return ["team", "public_page"] if obj else ["public_page"]
+        return ["team", "public_page"] if obj else []
+
+    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(found.result_list)
+        counted(rows, "agents", "channels", "api_keys")
+        return {"rows": rows}
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        project: Project | None = kwargs.get("obj")
+        if project is not None:
+            counted([project], "agents", "channels", "api_keys")
+            context |= {"project": project, "title": project.name}
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="Its page")
     def public_page(self, project: Project) -> str:
@@ -154,12 +203,8 @@ class ProjectPage(TeamAdmin):
         obj.save(force_update=True)
         if change and form.changed_data:
             data = {"fields": list(form.changed_data)}
-            services.audit(team=obj.team, actor=actor(request), action="project.changed", target=obj.name, data=data)
+            told = {"action": "project.changed", "target": obj.name, "of": obj, "data": data}
+            services.audit(team=obj.team, actor=actor(request), **told)
 
     def delete_model(self, request: HttpRequest, obj: Project) -> None:
-        services.audit(team=obj.team, actor=actor(request), action="project.deleted", target=obj.name)
-        obj.delete()
-
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for project in queryset:
-            self.delete_model(request, project)
+        services.end_project(project=obj, actor=actor(request), now=timezone.now())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from agents.models import Agent
 from alerts import outbox
 from alerts.models import Channel, Delivery
-from teams.models import Project, User
+from teams.models import AuditEntry, Project, User
 from tests.alerts.receiver import Receiver, says
 
 Browser = Callable[[User], Client]
 ADD = "/admin/alerts/channel/add/"
-INLINE = {"deliveries-TOTAL_FORMS": "0", "deliveries-INITIAL_FORMS": "0"}
 
 
 def page(channel: Channel, rest: str = "change/") -> str:
@@ -29,7 +31,7 @@ def address_of_test(channel: Channel) -> str:
 
 
 def entered(project: Project, kind: str, **settings: str) -> dict[str, Any]:
-    return {"project": project.pk, "kind": kind, "name": "new", **settings, **INLINE}
+    return {"project": project.pk, "kind": kind, "name": "new", **settings}
 
 
 def test_a_member_adds_an_email_channel(member: User, project: Project, client_of: Browser) -> None:
@@ -39,13 +41,13 @@ def test_a_member_adds_an_email_channel(member: User, project: Project, client_o
 
 
 def test_a_channel_is_routed_in_its_form(member: User, project: Project, client_of: Browser) -> None:
-    route = {"severity": "critical", "labels": '{"env": "prod"}'}
+    route = {"severity": "critical", "labels": "env=prod"}
     browser = client_of(member)
     assert browser.post(ADD, entered(project, "email", email_to="a@example.com", **route)).status_code == 302
     channel = Channel.objects.get()
     assert (channel.severity, channel.labels) == ("critical", {"env": "prod"})
-    answer = browser.post(page(channel), entered(project, "email", email_to="a@example.com", labels='["env"]'))
-    assert "Names and values" in answer.content.decode()
+    answer = browser.post(page(channel), entered(project, "email", email_to="a@example.com", labels="env"))
+    assert "Line 1: write it as name=value" in answer.content.decode()
 
 
 def test_a_webhooks_secret_is_shown_once(member: User, project: Project, client_of: Browser) -> None:
@@ -90,19 +92,19 @@ def test_an_empty_field_keeps_a_secret_address(member: User, project: Project, c
     shown = browser.get(page(channel)).content.decode()
     assert "abcdWXYZ" not in shown
     assert "https://hooks.slack.com/…WXYZ" in shown
-    browser.post(page(channel), {"name": "renamed", "enabled": "on", "slack_url": "", **INLINE})
+    browser.post(page(channel), {"name": "renamed", "slack_url": ""})
     channel.refresh_from_db()
-    assert (channel.name, channel.config, channel.enabled) == ("renamed", {"url": url}, True)
-    browser.post(page(channel), {"name": "renamed", "slack_url": "https://example.com/new", **INLINE})
+    assert (channel.name, channel.config) == ("renamed", {"url": url})
+    browser.post(page(channel), {"name": "renamed", "slack_url": "https://example.com/new"})
     channel.refresh_from_db()
-    assert (channel.config, channel.enabled) == ({"url": "https://example.com/new"}, False)
+    assert channel.config == {"url": "https://example.com/new"}
 
 
 def test_neither_project_nor_kind_can_be_changed(
     member: User, email: Channel, stranger: User, client_of: Browser
 ) -> None:
     theirs = Project.objects.get(team__members=stranger)
-    body = {"project": theirs.pk, "kind": "slack", "name": "x", "email_to": "a@example.com", **INLINE}
+    body = {"project": theirs.pk, "kind": "slack", "name": "x", "email_to": "a@example.com"}
     client_of(member).post(page(email), body)
     before = (email.project_id, email.kind)
     email.refresh_from_db()
@@ -149,7 +151,7 @@ def test_a_viewer_looks_and_does_nothing(viewer: User, email: Channel, project: 
     assert browser.get("/admin/alerts/channel/").status_code == 200
     assert browser.get(ADD).status_code == 403
     assert browser.post(ADD, entered(project, "email", email_to="a@example.com")).status_code == 403
-    assert browser.post(page(email), {"name": "x", **INLINE}).status_code == 403
+    assert browser.post(page(email), {"name": "x"}).status_code == 403
     assert browser.post(page(email, "delete/"), {"post": "yes"}).status_code == 403
     assert browser.post(address_of_test(email)).status_code == 403
     browser.post("/admin/alerts/channel/", {"action": "test_selected", "_selected_action": [email.pk]})
@@ -192,3 +194,118 @@ def test_lists_cost_the_same_few_statements_however_long(
     for address in ("/admin/alerts/delivery/", "/admin/alerts/channel/", page(email)):
         with django_assert_max_num_queries(20):
             assert browser.get(address).status_code == 200
+
+
+def test_the_test_button_says_in_place_how_it_went(
+    member: User, webhook: Channel, receiver: Receiver, client_of: Browser
+) -> None:
+    browser = client_of(member)
+    answer = browser.post(address_of_test(webhook), headers={"HX-Request": "true"})
+    assert 'id="channel-now"' in answer.content.decode()
+    assert "accepted there" in answer.content.decode()
+    receiver.answer = says("500 Oops")
+    assert "The receiver answered 500." in browser.post(address_of_test(webhook), headers={"HX-Request": "true"}).text
+
+
+def press(browser: Client, channel: Channel, **sent: str) -> str:
+    answer = browser.post(page(channel, "switch/"), sent, follow=True)
+    channel.refresh_from_db()
+    return answer.content.decode()
+
+
+def test_a_channel_is_switched_off_and_on_by_a_button_and_says_by_whom(
+    member: User, email: Channel, happened: Any, client_of: Browser
+) -> None:
+    browser = client_of(member)
+    for _ in range(2):  # a second press changes nothing
+        assert f"Switched off by {member.email}" in press(browser, email, to="off")
+    assert not email.enabled
+    outbox.enqueue(happened("opened"))
+    assert not Delivery.objects.exists()
+    assert "Switched off" not in press(browser, email, to="on")
+    assert (email.enabled, email.disabled_reason) == (True, "")
+    actions = list(AuditEntry.objects.filter(action__startswith="channel").values_list("action", flat=True))
+    assert actions == ["channel.switched_on", "channel.switched_off"]
+
+
+def test_what_the_receiver_said_stands_on_a_channel_that_it_switched_off(
+    viewer: User, email: Channel, client_of: Browser
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(enabled=False, disabled_reason="The receiver answered 410.")
+    shown = client_of(viewer).get(page(email)).content.decode()
+    assert "Switched off by the watchdog: The receiver answered 410." in shown
+    assert "Members of the team and above can switch it on." in shown
+    assert "Send a test" not in shown
+
+
+def test_a_webhooks_secret_can_be_changed_and_is_shown_once(
+    member: User, webhook: Channel, email: Channel, receiver: Receiver, client_of: Browser
+) -> None:
+    browser, before = client_of(member), webhook.config["secret"]
+    assert browser.get(page(webhook, "new_secret/")).status_code == 200
+    shown = browser.post(page(webhook, "new_secret/")).content.decode()
+    webhook.refresh_from_db()
+    assert webhook.config["secret"] != before
+    assert webhook.config["secret"] in shown
+    assert webhook.config["secret"] not in browser.get(page(webhook)).content.decode()
+    assert "has no secret" in browser.post(page(email, "new_secret/"), follow=True).content.decode()
+
+
+def test_the_list_says_what_a_channel_hears_of_and_how_its_day_was(
+    viewer: User, email: Channel, happened: Any, client_of: Browser
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(severity="critical", labels={"env": "prod"})
+    for number, state in enumerate(["sent", "failed", "failed"]):
+        Delivery.objects.create(channel=email, message_id=str(number), state=state)
+    old = timezone.now() - timedelta(hours=25)
+    Delivery.objects.create(channel=email, message_id="old", state="failed", created_at=old)
+    shown = " ".join(client_of(viewer).get("/admin/alerts/channel/").content.decode().split())
+    assert "only what is critical, of agents with env=prod" in shown
+    assert '2 failed</strong> <span class="w-soft">1 sent' in shown
+
+
+def test_an_empty_list_teaches_who_may_and_who_may_not(
+    member: User, viewer: User, project: Project, client_of: Browser
+) -> None:
+    for path in ("/admin/alerts/channel/", "/admin/alerts/channel/routes/"):
+        assert "Add a channel" in client_of(member).get(path).content.decode()
+        shown = client_of(viewer).get(path).content.decode()
+        assert "Add a channel" not in shown
+        assert "Members of the team and above add channels." in shown
+
+
+ROUTES = "/admin/alerts/channel/routes/"
+
+
+def test_one_page_says_who_hears_what_and_where_nobody_does(
+    viewer: User, project: Project, agent: Agent, email: Channel, client_of: Browser
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(severity="critical", labels={"env": "prod"})
+    Agent.objects.filter(pk=agent.pk).update(labels={"env": "prod"})
+    shown = " ".join(client_of(viewer).get(ROUTES).content.decode().split())
+    heard, new = shown.index("1 agent with env=prod"), shown.index("New agents without labels")
+    assert new < heard  # gaps first
+    assert shown.count("nobody</span>") == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "says_what"),
+    [
+        ({"agent": "bot-1", "severity": "critical"}, "told</span> mail"),
+        ({"agent": "bot-1", "severity": "warning"}, "not told</span> mail hears only what is critical"),
+        ({"agent": "bot-9", "severity": "warning"}, "has no agent named “bot-9”"),
+    ],
+)
+def test_a_route_can_be_tried(
+    asked: dict[str, str], says_what: str, viewer: User, agent: Agent, email: Channel, client_of: Browser
+) -> None:
+    Channel.objects.filter(pk=email.pk).update(severity="critical")
+    assert says_what in " ".join(client_of(viewer).get(ROUTES, asked).content.decode().split())
+
+
+def test_the_routes_of_another_team_are_not_there(
+    stranger: User, project: Project, email: Channel, client_of: Browser
+) -> None:
+    browser = client_of(stranger)
+    assert browser.get(ROUTES, {"project": project.pk}).status_code == 404
+    assert "ops@example.com" not in browser.get(ROUTES).content.decode()

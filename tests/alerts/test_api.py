@@ -55,7 +55,8 @@ def test_a_channel_is_made_shown_changed_and_deleted(api: Any, project: Project)
     assert api("delete", f"channels/{made['id']}") == (204, None)
     assert api("get", f"channels/{made['id']}")[0] == 404
     actions = AuditEntry.objects.filter(action__startswith="channel.").order_by("pk").values_list("action", flat=True)
-    assert list(actions) == ["channel.created", "channel.changed", "channel.changed", "channel.deleted"]
+    verbs = [action.removeprefix("channel.") for action in actions]
+    assert verbs == ["created", "switched_off", "changed", "changed", "deleted"]
 
 
 def test_a_webhooks_secret_is_shown_once_and_signs(api: Any, receiver: Receiver, open_door: None) -> None:
@@ -202,7 +203,7 @@ def test_a_new_name_leaves_the_rest_alone(email: Channel, happened: Any) -> None
 
 def test_a_change_that_changes_nothing_is_not_audited(email: Channel) -> None:
     change(email, name="mail", enabled=True, config={"to": ["ops@example.com"]})
-    assert not AuditEntry.objects.filter(action="channel.changed").exists()
+    assert not AuditEntry.objects.filter(action__startswith="channel.").exists()
 
 
 def test_the_audit_log_holds_no_secret(project: Project) -> None:

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from alerts.routing import Listener, is_told, not_before
+from alerts.audience import audiences
+from alerts.routing import Listener, in_words, is_told, not_before, why_not
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 FRESH = Listener(1)
@@ -78,3 +79,39 @@ def test_a_route_takes_severity_and_labels(
 )
 def test_the_recovery_of_what_came_back_before_waits(event: str, reopened: int, minutes: int) -> None:
     assert not_before(event, reopened, NOW) == NOW + timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("route", "severity", "labels", "why"),
+    [
+        ({}, "warning", {}, ""),
+        (CRITICAL_ONLY, "warning", {}, "hears only what is critical"),
+        (CRITICAL_ONLY | PRODUCTION, "critical", {"env": "prod"}, "hears only of agents with env=prod and team=a"),
+        (PRODUCTION, "warning", {"env": "prod", "team": "a"}, ""),
+    ],
+)
+def test_why_somebody_is_not_told(route: dict[str, Any], severity: str, labels: dict[str, str], why: str) -> None:
+    listener = Listener(1, **route)
+    assert why_not(listener, severity, labels) == why
+    assert is_told("opened", listener, severity, [labels]) is (why == "")
+
+
+def test_a_route_in_words() -> None:
+    assert in_words("warning", {}) == "everything, of all agents"
+    assert in_words("critical", {"env": "prod"}) == "only what is critical, of agents with env=prod"
+
+
+def test_agents_are_told_apart_by_who_hears_of_them() -> None:
+    pager, chat = Listener(1, severity="critical", labels={"env": "prod"}), Listener(2, labels={"env": "prod"})
+    agents = [("a", {"env": "prod", "x": "1"}), ("b", {"env": "prod", "x": "2"}), ("c", {}), ("d", {"env": "test"})]
+    gap, heard = audiences([pager, chat], agents)
+    assert (gap.agents, gap.newcomers, gap.unheard) == (["c", "d"], True, ["critical", "warning"])
+    assert (heard.agents, heard.newcomers, heard.unheard) == (["a", "b"], False, [])
+    assert heard.common == {"env": "prod"}
+    assert heard.channels == {"critical": (1, 2), "warning": (2,)}
+
+
+def test_without_channels_nobody_hears_of_anything() -> None:
+    [everybody] = audiences([], [("a", {"env": "prod"})])
+    assert everybody.newcomers
+    assert everybody.unheard == ["critical", "warning"]

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from alerts.models import Channel
 from teams import services
-from teams.models import Project, User
+from teams.models import ApiKey, Membership, Project, User
 from tests.browser.conftest import Open
 from tests.browser.test_live_pages import make_fleet
 
@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SIZES = [(1280, "light"), (390, "dark")]
 LISTS = [
     "", "agents/agent/", "agents/incident/", "agents/command/", "agents/maintenance/", "first-steps/",
-    "alerts/channel/", "alerts/channel/add/", "alerts/delivery/", "teams/team/", "teams/project/", "teams/apikey/",
+    "alerts/channel/", "alerts/channel/add/", "alerts/channel/routes/", "alerts/delivery/",
+    "teams/team/", "teams/project/", "teams/apikey/",
     "teams/apikey/add/", "teams/membership/", "teams/invitation/", "teams/invitation/add/",
     "billing/subscription/", "teams/auditentry/", "installation/", "teams/user/",
 ]  # fmt: skip
@@ -33,6 +34,11 @@ def test_no_page_keeps_anybody_out(
         f"agents/incident/{incident.pk}/change/",
         f"alerts/channel/{Channel.objects.all()[0].pk}/change/",
         f"teams/project/{project.pk}/change/",
+        f"teams/team/{project.team_id}/change/",
+        f"teams/team/{project.team_id}/delete/",
+        f"teams/apikey/{ApiKey.objects.all()[0].pk}/change/",
+        f"teams/apikey/{ApiKey.objects.all()[0].pk}/revoke/",
+        f"teams/membership/{Membership.objects.all()[0].pk}/change/",
     ]
     tab = open_tab(operator, width, scheme)
     found: dict[str, list[str]] = {}

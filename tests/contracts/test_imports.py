@@ -25,7 +25,8 @@ PURE = [
             "redact.py",
         )
     ),
-    *(ROOT / "alerts" / name for name in ("routing.py", "retry.py")),
+    *(ROOT / "teams" / name for name in ("labels.py", "times.py")),
+    *(ROOT / "alerts" / name for name in ("audience.py", "routing.py", "retry.py")),
     *(ROOT / "agents" / name for name in ("advice.py", "availability.py", "ways.py")),
     *(ROOT / "agents" / name for name in ("advice.py", "recent.py", "series.py", "timeline.py")),
     *sorted((ROOT / "agents" / "rules").glob("*.py")),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.admin.models import LogEntry
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from teams import auth, services
 from teams.errors import ApiError
 from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User
 from teams.roles import Role
+from tests.agents.admin.conftest import make_agent
 
 Browser = Callable[[User], Client]
 PAGES = ["team", "membership", "invitation", "project", "apikey", "auditentry"]
@@ -285,9 +290,12 @@ def test_a_projects_grace_is_five_seconds_at_least(
 def test_a_project_and_what_hangs_on_it_can_be_deleted(key: ApiKey, owner: User, client_of: Browser) -> None:
     page = address("project", f"{key.project_id}/delete/")
     browser = client_of(owner)
-    assert "API keys: 1" in " ".join(browser.get(page).content.decode().split())
-    browser.post(page, {"post": "yes"})
-    assert not Project.objects.exists()
+    assert "<strong>1</strong> API key<" in browser.get(page).content.decode()
+    for typed in ("", "Productio"):
+        answer = browser.post(page, {"post": "yes", "typed": typed}, follow=True)
+        assert "the name that was typed is not “Production”" in answer.content.decode()
+    browser.post(page, {"post": "yes", "typed": "Production"})
+    assert browser.get(address("project", f"{key.project_id}/change/")).status_code == 404
     assert AuditEntry.objects.filter(action="project.deleted").exists()
 
 
@@ -346,3 +354,128 @@ def test_no_page_may_load_anything_from_elsewhere(path: str, owner: User, team: 
     assert "default-src 'self'" in policy
     assert "http" not in policy
     assert ("unsafe" in policy) == path.startswith("/admin/")
+
+
+def test_lists_say_times_as_people_do_and_exactly_on_top(key: ApiKey, owner: User, client_of: Browser) -> None:
+    made = timezone.now() - timedelta(minutes=12)
+    ApiKey.objects.filter(pk=key.pk).update(created_at=made, last_used_at=None)
+    shown = client_of(owner).get("/admin/teams/apikey/").content.decode()
+    assert re.search(r'<time datetime="[^"]+" title="[^"]+ UTC">12 min ago</time>', shown)
+    assert "never" in shown
+
+
+def test_a_key_names_the_agents_that_a_revocation_would_cut_off(
+    key: ApiKey, project: Project, owner: User, client_of: Browser
+) -> None:
+    make_agent(project, "reports", source=f"{key.pk}/10.0.0.1")
+    make_agent(project, "reported", beat=3_700, source=f"{key.pk}/10.0.0.1")
+    make_agent(project, "by-another", source=f"{key.pk}1/10.0.0.1")
+    for page in ("revoke/", "change/"):
+        shown = " ".join(client_of(owner).get(address("apikey", f"{key.pk}/{page}")).content.decode().split())
+        assert '1 agent <span class="w-soft">reports</span>' in shown
+
+
+def test_the_only_project_there_is_is_chosen(project: Project, owner: User, client_of: Browser) -> None:
+    page = "/admin/teams/apikey/add/"
+    browser = client_of(owner)
+    assert f'<option value="{project.pk}" selected' in browser.get(page).content.decode()
+    services.create_project(team=project.team, name="Second", actor=owner.email)
+    assert f'<option value="{project.pk}" selected' not in browser.get(page).content.decode()
+
+
+def test_a_form_has_one_button_and_stays_where_it_is(project: Project, owner: User, client_of: Browser) -> None:
+    page, browser = address("project", f"{project.pk}/change/"), client_of(owner)
+    shown = browser.get(page).content.decode()
+    for noise in ("_addanother", "_continue", "related-widget-wrapper", "deletelink"):
+        assert noise not in shown
+    assert "Delete this project…" in shown
+    assert browser.post(page, {"name": "Renamed", "time_zone": "UTC"}).headers["Location"] == page
+
+
+def test_a_delete_page_says_what_goes_and_wants_the_teams_name(
+    key: ApiKey, team: Team, owner: User, client_of: Browser
+) -> None:
+    make_agent(key.project)
+    browser, page = client_of(owner), address("team", f"{team.pk}/delete/")
+    shown = browser.get(page).content.decode()
+    for goes in ("<strong>1</strong> project<", "<strong>1</strong> agent<", "<strong>1</strong> API key<"):
+        assert goes in shown
+    browser.post(page, {"post": "yes"})
+    assert "Research" in browser.get("/admin/teams/team/").content.decode()
+    browser.post(page, {"post": "yes", "typed": "Research"})
+    assert not Team.objects.lasting().exists()
+
+
+def test_an_invitation_is_sent_again_with_a_new_link(team: Team, owner: User, member: User, client_of: Browser) -> None:
+    now = timezone.now()
+    old, token = services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=now)
+    browser, page = client_of(owner), address("invitation", f"{old.pk}/send_again/")
+    assert "stops working" in browser.get(page).content.decode()
+    shown = browser.post(page).content.decode()  # the plan is full: it has its place already
+    assert 'id="invitation-link"' in shown
+    assert len(mail.outbox) == 1
+    assert (Invitation.objects.get().role, Invitation.objects.count()) == ("viewer", 1)
+    with pytest.raises(ApiError):
+        services.find_invitation(token=token, now=now)
+
+
+def test_an_expired_invitation_takes_a_place_when_it_is_sent_again(
+    team: Team, owner: User, member: User, viewer: User, client_of: Browser
+) -> None:
+    then = timezone.now() - timedelta(days=8)
+    old, _ = services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=then)
+    answer = client_of(owner).post(address("invitation", f"{old.pk}/send_again/"), follow=True)
+    assert "Free plan allows 3 members" in answer.content.decode()
+    assert mail.outbox == []
+
+
+def test_members_are_shown_with_what_roles_may_and_who_is_invited(
+    team: Team, owner: User, member: User, client_of: Browser
+) -> None:
+    services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=timezone.now())
+    Authenticator.objects.create(user=member, type=Authenticator.Type.TOTP, data={})
+    shown = " ".join(client_of(owner).get("/admin/teams/membership/").content.decode().split())
+    assert "new@example.com</a> as viewer" in shown
+    assert "sees everything and changes nothing" in shown
+    assert (shown.count("</span>on</span>"), shown.count("</span>off</span>")) == (1, 1)
+    seen = client_of(member).get("/admin/teams/membership/").content.decode()
+    assert "Second factor" not in seen
+    assert "An admin or an owner of the team invites people." in seen
+
+
+def test_the_audit_log_says_it_in_words_and_leads_to_what_is_still_there(
+    key: ApiKey, project: Project, team: Team, owner: User, client_of: Browser
+) -> None:
+    services.audit(team=team, actor=owner.email, action="member.changed", target="x", data={"from": "a", "to": "b"})
+    data = {"successor": "cv_1", "until": "2026-11-28T07:58:11.347+00:00", "fields": ["name", "prices"]}
+    services.audit(team=team, actor=owner.email, action="key.rotated", target="x", data=data)
+    gone = services.issue_key(project=project, name="gone", actor=owner.email)[0]
+    gone.delete()
+    browser = client_of(owner)
+    shown = " ".join(browser.get("/admin/teams/auditentry/").content.decode().split())
+    assert f'made the key <a class="w-link" href="{address("apikey", f"{key.pk}/change/")}">{key}</a>' in shown
+    assert f"made the key <strong>{gone}</strong>" in shown
+    assert "from a to b" in shown
+    assert "successor: cv_1; until: 28 Nov 2026, 07:58:11 UTC; fields: name, prices" in shown
+    assert "key.created" not in shown
+
+
+def test_a_row_leads_to_its_own_history_which_the_list_does_not_remember(
+    key: ApiKey, owner: User, client_of: Browser
+) -> None:
+    browser = client_of(owner)
+    of = f"/admin/teams/auditentry/?of=teams.apikey:{key.pk}"
+    assert of in browser.get(address("apikey", f"{key.pk}/change/")).content.decode()
+    shown = browser.get(of).content.decode()
+    assert "made the key" in shown
+    assert "made the team" not in shown
+    assert "made the team" in browser.get("/admin/teams/auditentry/", follow=True).content.decode()
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_lists_cost_few_statements(kind: str, rows: dict[str, int], owner: User, client_of: Browser) -> None:
+    browser = client_of(owner)
+    browser.get(address(kind))
+    with CaptureQueriesContext(connection) as few:
+        browser.get(address(kind))
+    assert len(few) <= 20, [one["sql"] for one in few]

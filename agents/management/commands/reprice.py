@@ -50,7 +50,14 @@ class Command(BaseCommand):
             self.stdout.write(f"{project}: nothing was written (--dry-run)")
         else:
             data = {"since": since.isoformat(), "agents": {found.agent.name: _as_data(found) for found in changed}}
-            audit(team=project.team, actor="manage.py", action="project.repriced", target=project.name, data=data)
+            audit(
+                team=project.team,
+                actor="manage.py",
+                action="project.repriced",
+                target=project.name,
+                of=project,
+                data=data,
+            )
 
 
 def _day(text: str) -> date:

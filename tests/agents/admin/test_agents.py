@@ -189,7 +189,7 @@ def test_the_live_parts_are_fragments(part: str, bot: Agent, viewer: User, clien
 FORM = {
     "interval": "", "grace": "", "progress_timeout": "", "daily_budget_usd": "",
     "restart_policy": "manual", "restart_type": "", "restart_target": "", "aliases": "", "kind": "agent",
-    "labels": "{}",
+    "labels": "",
 }  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def test_settings_are_saved_through_the_service(bot: Agent, member: User, client
         "run_budget_usd": "2",
         "daily_token_limit": "5000",
         "unsafe_to_repeat": "on",
-        "labels": '{"env": "prod"}',
+        "labels": "env=prod",
         "aliases": "bot.service\n bot2 ",
     }
     assert save(client_of(member), bot, **given).status_code == 302
@@ -231,7 +231,7 @@ def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client
         ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"run_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"daily_token_limit": "-1"}, "greater than or equal to 0"),
-        ({"labels": '{"env": ["a"]}'}, "Not a valid string"),
+        ({"labels": "production"}, "Line 1: write it as name=value"),
         ({"rule__loop__repeats": "many"}, "Enter a whole number"),
         ({"rule__loop__repeats": "1"}, "greater than or equal to 2"),
         ({"rule__loop__switch": "maybe"}, "Select a valid choice"),

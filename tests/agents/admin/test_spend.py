@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from django.utils import timezone
 from agents.models import Agent, AgentState
 from agents.rules import burn
 from agents.rules.base import BeatSeen
+from teams import prices
 from teams.models import AuditEntry, Project, User
 from tests.agents.admin.conftest import Browse
 from tests.agents.admin.test_agents import page_of
@@ -42,7 +42,7 @@ def test_an_owner_sets_a_monthly_budget_and_own_prices(
     project: Project, owner: User, client_of: Browse, django_capture_on_commit_callbacks: Any, spent: AgentState
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        answer = save(client_of(owner), project, monthly_budget_usd="250.50", prices=json.dumps(OWN))
+        answer = save(client_of(owner), project, monthly_budget_usd="250.50", prices=prices.lines(OWN))
     assert answer.status_code == 302
     project.refresh_from_db()
     assert (float(project.monthly_budget_usd or 0), project.prices) == (250.5, OWN)
@@ -56,10 +56,8 @@ def test_an_owner_sets_a_monthly_budget_and_own_prices(
     ("given", "says"),
     [
         ({"monthly_budget_usd": "-1"}, "A budget is 0 or more"),
-        ({"prices": '[{"model": "x"}]'}, "1: needs"),
-        ({"prices": '[{"model": "x", "input": 1, "output": -1}]'}, "“output” must be dollars"),
-        ({"prices": '{"model": "x"}'}, "A list is needed"),
-        ({"prices": "[}"}, "Enter a valid JSON"),
+        ({"prices": "x"}, "Line 1: give a model, input and output"),
+        ({"prices": "x input 1 output -1"}, "“output” must be dollars"),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -55,7 +55,7 @@ def form(project: Project, **more: str) -> dict[str, str]:
     start, end = timezone.now() + timedelta(hours=1), timezone.now() + timedelta(hours=3)
     times = {f"{name}_{part}": at.strftime(how) for name, at in (("starts_at", start), ("ends_at", end))
              for part, how in (("0", "%Y-%m-%d"), ("1", "%H:%M:%S"))}  # fmt: skip
-    return {"project": str(project.pk), "reason": "new disks", "labels": "{}", **times, **more}
+    return {"project": str(project.pk), "reason": "new disks", "labels": "", **times, **more}
 
 
 @pytest.mark.parametrize(("who", "status"), [("member", 302), ("viewer", 403)])

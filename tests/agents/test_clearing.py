@@ -1,0 +1,84 @@
+"""Deleted teams and projects are gone at once, and cleared away in pieces."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from agents import clearing
+from agents.models import Agent, Heartbeat, Incident, Rollup
+from alerts.models import Channel
+from billing.limits import usage_of
+from teams import auth, services
+from teams.errors import ApiError
+from teams.models import AuditEntry, Project, Team, User
+from teams.scoping import teams_of
+from tests.agents.admin.conftest import make_agent, make_incident
+
+
+@pytest.fixture
+def filled(project: Project) -> Agent:
+    """An agent with a past, and a channel."""
+    agent, now = make_agent(project), timezone.now()
+    make_incident(agent)
+    Heartbeat.objects.bulk_create(
+        Heartbeat(agent=agent, day=(now - timedelta(days=n % 2)).date(), received_at=now, status="ok") for n in range(9)
+    )
+    Rollup.objects.create(agent=agent, span="d", start=now, beats=9)
+    Channel.objects.create(project=project, kind="email", name="mail", config={"to": ["a@example.com"]})
+    return agent
+
+
+def test_a_deleted_project_is_gone_for_everybody_at_once(
+    filled: Agent, project: Project, team: Team, api_key: str, owner: User, operator: User, client_of: Any
+) -> None:
+    Project.objects.filter(pk=project.pk).update(status_page="named", status_address="our-agents")
+    assert Client().get("/status/our-agents/").status_code == 200
+    services.end_project(project=project, actor=owner.email, now=timezone.now())
+    with pytest.raises(ApiError):
+        auth.authenticate_key(api_key)
+    assert Client().get("/status/our-agents/").status_code == 404
+    assert not Channel.objects.filter(enabled=True).exists()
+    for person in (owner, operator):
+        assert client_of(person).get(f"/admin/teams/project/{project.pk}/change/").status_code == 404
+        assert client_of(person).get(f"/admin/agents/agent/{filled.pk}/change/").status_code == 404
+        assert list(teams_of(person)) == [team]
+    assert usage_of(team.pk).agents == 0
+    assert AuditEntry.objects.get(action="project.deleted").team == team
+    again = services.create_project(team=team, name=project.name, actor=owner.email)
+    assert list(team.projects.all()) == [again]
+
+
+def test_a_deleted_team_has_nobody_in_it(filled: Agent, team: Team, owner: User, operator: User) -> None:
+    services.end_team(team=team, actor=owner.email, now=timezone.now())
+    assert list(teams_of(owner)) == list(teams_of(operator)) == []
+    assert not team.memberships.exists()
+
+
+@pytest.fixture
+def ended(filled: Agent, project: Project, owner: User) -> Agent:
+    services.end_project(project=project, actor=owner.email, now=timezone.now())
+    return filled
+
+
+def test_what_was_deleted_is_cleared_away_and_nothing_else(ended: Agent, team: Team, stranger: User) -> None:
+    other = make_agent(Project.objects.get(team__members=stranger), "other")
+    assert clearing.clear_away()
+    for model in (Heartbeat, Rollup, Incident, Channel):
+        assert not model._default_manager.exists(), model
+    assert list(Agent.objects.all()) == [other]
+    assert set(Team.objects.all()) == {team, *stranger.teams.all()}
+
+
+def test_a_run_ends_in_time_and_the_next_goes_on(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clearing, "PIECE", 2)
+    left = []
+    while not clearing.clear_away(seconds=0):
+        left.append(Heartbeat.objects.count())
+    # At most two of one day at a time: five are of one, four of the other.
+    assert left[:5] == [7, 5, 3, 1, 0]
+    assert not Agent.objects.exists()

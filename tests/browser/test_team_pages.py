@@ -1,0 +1,42 @@
+"""A team's pages in a browser: a channel's test in place, what cannot be read, a name typed before all is gone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from alerts.models import Channel, Delivery
+from teams.models import Project, Team, User
+from tests.browser.conftest import Open
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_a_channel_is_tested_routed_and_deleted_with_its_team(open_tab: Open, owner: User, project: Project) -> None:
+    channel = Channel.objects.create(project=project, kind="email", name="On call", config={"to": ["a@example.com"]})
+    tab = open_tab(owner, 390, "dark")
+    page = tab.go(f"/admin/alerts/channel/{channel.pk}/change/")
+    page.get_by_role("button", name="Send a test").click()
+    tab.sees("accepted there. Look whether it arrived.")
+    assert page.url.endswith(f"/{channel.pk}/change/")
+    with page.expect_response(lambda answer: "/live/now/" in answer.url):  # the result outlives a poll
+        pass
+    expect(page.locator(".w-tested")).to_contain_text("The last test")
+    tab.picture("channel-tested")
+
+    page.get_by_label("Agents with").fill("production")
+    page.get_by_role("button", name="Save").click()
+    tab.sees("Line 1: write it as name=value")
+    page.get_by_label("Agents with").fill("env=production")
+    page.get_by_role("button", name="Save").click()
+    tab.sees("of agents with env=production")
+    tab.go("/admin/alerts/channel/routes/")
+    expect(page.locator(".w-badge", has_text="nobody")).to_have_count(2)
+
+    tab.go(f"/admin/teams/team/{project.team_id}/delete/")
+    tab.sees("Type Research to go on")
+    page.get_by_label("Type Research to go on").fill("Research")
+    page.get_by_role("button", name="Delete Research").click()
+    page.wait_for_url("**/accounts/teams/")
+    assert not Team.objects.lasting().exists()
+    assert Delivery.objects.filter(event=None, state="sent").count() == 1

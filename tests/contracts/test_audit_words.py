@@ -1,0 +1,47 @@
+"""Everything that is noted in the audit log has words there: read from the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from agents.models import Command
+from teams.admin.audit import WORDS
+
+ROOT = Path(__file__).parents[2]
+APPS = ("teams", "billing", "agents", "alerts", "watchdog_project")
+NOUNS = {action.partition(".")[0] for action in WORDS}
+ACTION = re.compile(rf"({'|'.join(NOUNS)})\.[a-z_]+")
+
+
+def written() -> Iterator[str]:
+    """Every text of the code that is an action; the steps of a command are put together."""
+    for app in APPS:
+        for path in (ROOT / app).rglob("*.py"):
+            if "migrations" in path.parts or path.name == "audit.py":
+                continue
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            for call in calls:
+                if getattr(call.func, "attr", getattr(call.func, "id", "")) in ("audit", "_note", "_tell"):
+                    yield from _texts(call)
+
+
+def _texts(call: ast.Call) -> Iterator[str]:
+    inner = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant)]
+    for text in inner:
+        if isinstance(text, str) and ACTION.fullmatch(text):
+            yield text
+
+
+def test_every_action_has_words() -> None:
+    found = set(written())
+    assert len(found) > 25
+    assert found <= set(WORDS)
+
+
+def test_every_step_of_a_command_has_words() -> None:
+    steps = re.findall(r'_tell\(command, "(\w+)"', (ROOT / "agents/commands.py").read_text())
+    results = [state for state in Command.State.values if state in ("completed", "failed")]
+    assert {f"command.{step}" for step in (*steps, *results)} <= set(WORDS)
