@@ -158,7 +158,7 @@ class ProjectPage(TableList):
         "An admin or an owner of the team makes projects.",
     )
 
-    def get_fieldsets(self, request: HttpRequest, obj: Project | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """A secret address can be renewed where there is one."""
         if obj is None:
             return [(None, {"fields": self.sections["Name and time"]})]

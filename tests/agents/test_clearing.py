@@ -47,7 +47,7 @@ def test_a_deleted_project_is_gone_for_everybody_at_once(
         assert client_of(person).get(f"/admin/teams/project/{project.pk}/change/").status_code == 404
         assert client_of(person).get(f"/admin/agents/agent/{filled.pk}/change/").status_code == 404
         assert list(teams_of(person)) == [team]
-    assert usage_of(team.pk).agents == 0
+    assert {share.what: share.used for share in usage_of([team.pk])[team.pk].shares}["agents"] == 0
     assert AuditEntry.objects.get(action="project.deleted").team == team
     again = services.create_project(team=team, name=project.name, actor=owner.email)
     assert list(team.projects.all()) == [again]
