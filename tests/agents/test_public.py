@@ -121,7 +121,7 @@ def test_of_many_agents_the_worst_are_shown_and_all_are_counted(shown: World, mo
     assert "The worst 1 of 2 agents." in text
 
 
-FORM = {"name": "Production", "time_zone": "UTC", "default_grace": "", "monthly_budget_usd": "", "prices": "[]"}
+FORM = {"name": "Production", "time_zone": "UTC", "default_grace": "", "monthly_budget_usd": "", "prices": ""}
 
 
 def publish(browser: Any, project: Project, page: str, address: str = "") -> Any:

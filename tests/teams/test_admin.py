@@ -425,7 +425,7 @@ def test_an_expired_invitation_takes_a_place_when_it_is_sent_again(
     then = timezone.now() - timedelta(days=8)
     old, _ = services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=then)
     answer = client_of(owner).post(address("invitation", f"{old.pk}/send_again/"), follow=True)
-    assert "Free plan allows 3 members" in answer.content.decode()
+    assert "All 3 places for members of the Free plan are taken" in answer.content.decode()
     assert mail.outbox == []
 
 
