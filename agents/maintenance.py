@@ -6,14 +6,14 @@ closes, its agents are judged as if they had reported at that moment. Who resume
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from agents.models import Agent, AgentState, Maintenance
+from agents.models import Agent, AgentName, AgentState, Maintenance
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit
@@ -33,18 +33,20 @@ def plan(
     labels: Mapping[str, str],
     actor: str,
     now: datetime,
+    agents: Iterable[str] = (),
 ) -> Maintenance:
-    """A window for the project's agents, or for those with all of these labels.
+    """A window for the project's agents: all, those with all of these labels, those of these names or aliases.
 
     Raises ApiError 422 with the field for a window that ends before it begins or is over, is longer than 30 days, or
-    begins in more than a year.
+    begins in more than a year, and for a name that no agent of the project has.
     """
     wrong = problem(starts_at, ends_at, now)
     if wrong is not None:
         raise ApiError(422, "invalid", f"{wrong[0]}: {wrong[1]}", fields={wrong[0]: wrong[1]})
     times = {"starts_at": starts_at, "ends_at": ends_at}
+    whom = {"labels": dict(labels), "agent_names": _own_names(project, agents)}
     window = Maintenance.objects.create(
-        project=project, reason=reason, labels=dict(labels), created_by=actor, created_at=now, **times
+        project=project, reason=reason, created_by=actor, created_at=now, **whom, **times
     )
     audit(
         team=project.team, actor=actor, action="maintenance.planned", target=str(window), of=window, data=_said(window)
@@ -61,6 +63,32 @@ def problem(starts_at: datetime, ends_at: datetime, now: datetime) -> tuple[str,
     if ends_at - starts_at > LONGEST:
         return "ends_at", "a window may last 30 days at most; to leave agents alone for longer, pause them"
     return ("starts_at", "is more than a year ahead") if starts_at - now > AHEAD else None
+
+
+@transaction.atomic
+def plan_for(
+    *, agents: Iterable[Agent], reason: str, starts_at: datetime, ends_at: datetime, actor: str, now: datetime
+) -> list[Maintenance]:
+    """A window for exactly these agents: one in each of their projects, or none at all. Raises as `plan` does."""
+    chosen: dict[Project, list[str]] = {}
+    for agent in agents:
+        chosen.setdefault(agent.project, []).append(agent.name)
+    times = {"starts_at": starts_at, "ends_at": ends_at}
+    return [
+        plan(project=project, reason=reason, labels={}, agents=names, actor=actor, now=now, **times)
+        for project, names in chosen.items()
+    ]
+
+
+def _own_names(project: Project, asked: Iterable[str]) -> list[str]:
+    """Each agent's own name once, for its names and aliases."""
+    wanted = set(asked)
+    known = dict(AgentName.objects.filter(project=project, name__in=wanted).values_list("name", "agent__name"))
+    unknown = sorted(wanted - known.keys())
+    if unknown:
+        why = f"{project} has no agent “{unknown[0]}”"
+        raise ApiError(422, "invalid", f"agents: {why}", fields={"agents": why})
+    return sorted(set(known.values()))
 
 
 @transaction.atomic
@@ -109,9 +137,11 @@ def _take(window: Maintenance, agent_ids: list[int], now: datetime) -> None:
 
 
 def _agents_of(window: Maintenance) -> list[int]:
-    wanted = window.labels.items()
-    agents = Agent.objects.filter(project=window.project_id).values_list("pk", "labels")
-    return [pk for pk, labels in agents if wanted <= labels.items()]
+    wanted, agents = window.labels.items(), Agent.objects.filter(project=window.project_id)
+    if window.agent_names:
+        named = AgentName.objects.filter(project=window.project_id, name__in=window.agent_names)
+        agents = agents.filter(pk__in=named.values("agent"))
+    return [pk for pk, labels in agents.values_list("pk", "labels") if wanted <= labels.items()]
 
 
 def _look_again(agent_ids: list[int], now: datetime) -> None:
@@ -128,4 +158,4 @@ def upcoming(windows: QuerySet[Maintenance], now: datetime) -> QuerySet[Maintena
 
 def _said(window: Maintenance) -> dict[str, object]:
     times = {"starts_at": window.starts_at.isoformat(), "ends_at": window.ends_at.isoformat()}
-    return {**times, "labels": window.labels, "reason": window.reason}
+    return {**times, "labels": window.labels, "agents": window.agent_names, "reason": window.reason}

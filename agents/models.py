@@ -134,6 +134,10 @@ class Maintenance(models.Model):
         blank=True,
         help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all of the project.',
     )
+    # By name, for then one that is deleted leaves no list that is empty and so means all.
+    agent_names = models.JSONField(
+        "agents", default=list, blank=True, help_text="Only these. Empty: all of the project."
+    )
     created_by = models.CharField(max_length=255, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     opened_at = models.DateTimeField(null=True, editable=False)
@@ -250,6 +254,16 @@ class AgentState(models.Model):
 
     def __str__(self) -> str:
         return f"state of agent {self.agent_id}"
+
+    @property
+    def knows_tokens(self) -> bool:
+        """Whether it ever reported any. If not, they are not 0 but unknown."""
+        return self.tokens_total > 0
+
+    @property
+    def knows_cost(self) -> bool:
+        """Whether it ever reported a cost, or tokens of a known price."""
+        return self.cost_total > 0 or self.tokens_total > self.unpriced_total
 
 
 class AgentMemory(models.Model):

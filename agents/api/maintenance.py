@@ -20,6 +20,7 @@ from agents.representation import moment
 from teams.models import Project
 
 _LABELS_HELP = "Only agents that have all of these. Empty: all of the project."
+_AGENTS_HELP = "Only these, by name or alias. Empty: all of the project."
 
 
 class NewWindow(serializers.Serializer[Any]):
@@ -27,6 +28,9 @@ class NewWindow(serializers.Serializer[Any]):
     starts_at = serializers.DateTimeField(required=False, help_text="Now, where it is left out.")
     ends_at = serializers.DateTimeField()
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False, help_text=_LABELS_HELP)
+    agents = serializers.ListField(
+        child=serializers.CharField(max_length=200), max_length=10_000, required=False, help_text=_AGENTS_HELP
+    )
 
 
 class Window(serializers.Serializer[Any]):
@@ -35,6 +39,7 @@ class Window(serializers.Serializer[Any]):
     starts_at = serializers.DateTimeField()
     ends_at = serializers.DateTimeField()
     labels = serializers.DictField(child=serializers.CharField(), help_text=_LABELS_HELP)
+    agents = serializers.ListField(child=serializers.CharField(), help_text="Their names. Empty: all of the project.")
     created_by = serializers.CharField()
     opened_at = serializers.DateTimeField(allow_null=True, help_text="When it began; null: not yet.")
     closed_at = serializers.DateTimeField(allow_null=True, help_text="When it was over; null: not yet.")
@@ -46,6 +51,7 @@ _WINDOW = {
     "starts_at": "2026-11-28T01:00:00Z",
     "ends_at": "2026-11-28T03:00:00Z",
     "labels": {"host": "worker-3"},
+    "agents": [],
     "created_by": "key:cv_x4Tq8Lm2",
     "opened_at": None,
     "closed_at": None,
@@ -70,6 +76,7 @@ def window_dict(window: Maintenance) -> dict[str, Any]:
         "starts_at": moment(window.starts_at),
         "ends_at": moment(window.ends_at),
         "labels": window.labels,
+        "agents": window.agent_names,
         "created_by": window.created_by,
         "opened_at": moment(window.opened_at),
         "closed_at": moment(window.closed_at),

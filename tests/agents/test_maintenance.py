@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from agents import maintenance, services
-from agents.models import Agent, Maintenance
+from agents.models import Agent, AgentName, Maintenance
+from agents.registration import create_agent
 from teams.errors import ApiError
 from teams.models import AuditEntry
+from teams.services import create_project
 from tests.agents.conftest import T0, World
 
 HOUR = 3_600.0
 
 
-def plan(world: World, start: float, end: float, at: float = 0, **labels: str) -> Maintenance:
-    times = {"starts_at": T0 + timedelta(seconds=start), "ends_at": T0 + timedelta(seconds=end)}
+WHY: dict[str, Any] = {"reason": "new disks", "actor": "owner@example.com"}
+
+
+def times(start: float, end: float) -> dict[str, Any]:
+    return {"starts_at": T0 + timedelta(seconds=start), "ends_at": T0 + timedelta(seconds=end)}
+
+
+def plan(
+    world: World, start: float, end: float, at: float = 0, agents: Sequence[str] = (), **labels: str
+) -> Maintenance:
     with world.clock(at) as now:
         return maintenance.plan(
-            project=world.project, reason="new disks", labels=labels, actor="owner@example.com", now=now, **times
+            project=world.project, labels=labels, agents=agents, now=now, **WHY, **times(start, end)
         )
+
+
+def paused(world: World) -> set[str]:
+    return set(Agent.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
 
 
 def pass_by(world: World, at: float) -> None:
@@ -72,6 +87,63 @@ def test_it_is_for_agents_with_its_labels(watched: World) -> None:
         "bot": False,
         "other": True,
     }
+
+
+def test_it_is_for_chosen_agents_by_name_or_alias(watched: World) -> None:
+    for name in ("other", "third"):
+        watched.beat(0, name)
+    with watched.clock(0) as now:
+        services.add_alias(agent=watched.agent("third"), name="3rd", actor="owner@example.com", now=now)
+    window = plan(watched, 10, HOUR, agents=["3rd", "third", "other"])
+    assert window.agent_names == ["other", "third"]
+    pass_by(watched, 10)
+    assert paused(watched) == {"other", "third"}
+    pass_by(watched, HOUR)
+    assert paused(watched) == set()
+    assert AuditEntry.objects.get(action="maintenance.planned").data["agents"] == ["other", "third"]
+
+
+def test_a_window_whose_agents_are_deleted_is_for_nobody(watched: World) -> None:
+    watched.beat(0, "other")
+    plan(watched, 10, HOUR, agents=["other"])
+    with watched.clock(5) as now:
+        services.delete_agent(agent=watched.agent("other"), actor="owner@example.com", now=now)
+    pass_by(watched, 10)
+    assert paused(watched) == set()
+
+
+def test_one_that_is_deleted_meanwhile_is_no_hindrance(watched: World) -> None:
+    watched.beat(0, "other")
+    plan(watched, 10, HOUR, agents=["other", "bot"])
+    pass_by(watched, 10)
+    with watched.clock(20) as now:
+        services.delete_agent(agent=watched.agent("other"), actor="owner@example.com", now=now)
+    pass_by(watched, HOUR)
+    assert watched.agent().paused_at is None
+
+
+def test_a_name_that_nobody_has_is_refused(watched: World) -> None:
+    with pytest.raises(ApiError) as refused:
+        plan(watched, 10, HOUR, agents=["bot", "bott"])
+    assert refused.value.fields == {"agents": f"{watched.project} has no agent “bott”"}
+
+
+def test_agents_of_several_projects_get_a_window_each_or_none(watched: World) -> None:
+    other = create_project(team=watched.project.team, name="Staging", actor="owner@example.com")
+    watched.beat(0, "apart")
+    chosen = [watched.agent(), create_agent(project=other, name="bot", now=T0)]
+    with watched.clock(0) as now:
+        maintenance.plan_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
+        assert {one.project: one.agent_names for one in Maintenance.objects.all()} == {
+            watched.project: ["bot"],
+            other: ["bot"],
+        }
+        AgentName.objects.filter(project=other).delete()  # as one that is gone since
+        with pytest.raises(ApiError):
+            maintenance.plan_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
+    assert Maintenance.objects.count() == 2
+    pass_by(watched, 10)
+    assert not watched.agent("apart").paused_at
 
 
 def test_who_was_paused_by_a_person_stays_so(watched: World) -> None:

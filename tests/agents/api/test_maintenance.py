@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agents.models import Maintenance
 from teams.models import Project, User
-from tests.agents.admin.conftest import Browse
+from tests.agents.admin.conftest import Browse, make_agent
 from tests.agents.api.conftest import Call
 
 LIST = "/admin/agents/maintenance/"
@@ -30,6 +30,15 @@ def test_a_window_is_planned_shown_and_called_off(as_full: Call) -> None:
     assert as_full("DELETE", f"maintenance/{shown['id']}").status_code == 204
     (over,) = as_full("GET", "maintenance").json()["results"]
     assert over["closed_at"]
+
+
+def test_it_is_planned_for_agents_by_their_names(as_full: Call, project: Project) -> None:
+    make_agent(project, "bot"), make_agent(project, "crawler")
+    given = {"reason": "new disks", "ends_at": in_hours(1), "agents": ["crawler", "bot"]}
+    made = as_full("POST", "maintenance", given).json()
+    assert made["agents"] == ["bot", "crawler"]
+    refused = as_full("POST", "maintenance", {**given, "agents": ["nobody"]})
+    assert (refused.status_code, list(refused.json()["error"]["fields"])) == (422, ["agents"])
 
 
 def test_without_a_start_it_begins_now(as_full: Call) -> None:
