@@ -10,12 +10,12 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from agents import standing
-from agents.admin import filters
+from agents.admin import choosing, filters
 from agents.models import Agent, Incident, Status
 from billing import refusals
 from teams.listing import Bar
@@ -68,7 +68,7 @@ def _agents(request: HttpRequest) -> QuerySet[Agent]:
 
 def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
     agents = _agents(request)
-    counts = _counts(agents, now)
+    counts, rows = _counts(agents, now), _worst(agents, now)
     total = sum(counts.values(), Counter[str]())
     incidents = Incident.objects.open().filter(project__team__in=teams_of(request.user))
     return {
@@ -78,18 +78,20 @@ def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "total": total.total(),
         "bad": sum(total[told] for told in standing.TOLD_BAD),
         "calm": not any(total[told] for told in (*standing.TOLD_BAD, Status.LATE)),
-        "groups": _groups(_worst(agents, now), counts),
+        "shown": len(rows),
+        "choosing": choosing.choosing(request, rows, total.total(), reverse("admin:index")),
+        "groups": _groups(rows, counts),
         "incidents": incidents.select_related("project", "agent")[:INCIDENTS_SHOWN],
         "incident_count": incidents.count(),
     }
 
 
-def _counts(agents: QuerySet[Agent], now: datetime) -> dict[int, Counter[str]]:
+def _counts(agents: QuerySet[Agent], now: datetime) -> dict[Place, Counter[str]]:
     """By project: how many agents are how."""
-    counted = agents.annotate(told=standing.told(now)).order_by().values_list("project_id", "told")
-    counts: dict[int, Counter[str]] = {}
-    for project_id, told, n in counted.annotate(n=Count("pk")):
-        counts.setdefault(project_id, Counter())[told] = n
+    counted = agents.annotate(told=standing.told(now)).order_by().values_list("project_id", "project__name", "told")
+    counts: dict[Place, Counter[str]] = {}
+    for pk, name, told, n in counted.annotate(n=Count("pk")):
+        counts.setdefault(Place(pk, name), Counter())[told] = n
     return counts
 
 
@@ -102,22 +104,35 @@ def _worst(agents: QuerySet[Agent], now: datetime) -> list[standing.Standing]:
     return standing.with_strips(standing.of(found, now), now)
 
 
+class Place(NamedTuple):
+    """A project, as far as the fleet names it."""
+
+    pk: int
+    name: str
+
+
 class Group(NamedTuple):
     """The rows of one project, and how many of its agents are how. No project: there is only one."""
 
-    project: Project | None
+    project: Place | None
     counts: list[tuple[str, str, int]]
     rows: list[standing.Standing]
 
+    @property
+    def unshown(self) -> int:
+        return sum(n for _, _, n in self.counts) - len(self.rows)
 
-def _groups(rows: list[standing.Standing], counts: dict[int, Counter[str]]) -> list[Group]:
-    """Projects in the order of their worst agents."""
+
+def _groups(rows: list[standing.Standing], counts: dict[Place, Counter[str]]) -> list[Group]:
+    """Projects in the order of their worst agents; then those none of whose agents is among the worst."""
     if len(counts) < 2:
         return [Group(None, [], rows)]
-    found: dict[Project, list[standing.Standing]] = {}
+    found: dict[Place, list[standing.Standing]] = {}
     for row in rows:
-        found.setdefault(row.agent.project, []).append(row)
+        found.setdefault(Place(row.agent.project_id, row.agent.project.name), []).append(row)
+    rest = sorted(counts.keys() - found.keys(), key=lambda place: (place.name, place.pk))
+    found |= {place: [] for place in rest[:PROJECTS_SHOWN]}
     return [
-        Group(project, [one for one in _told(counts.get(project.pk, Counter())) if one[2]], own)
-        for project, own in found.items()
+        Group(place, [one for one in _told(counts.get(place, Counter())) if one[2]], own)
+        for place, own in found.items()
     ]

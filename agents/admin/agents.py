@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
 
 from agents import commands, services, standing
+from agents.admin import choosing, maintenance
 from agents.admin import history as looks
-from agents.admin.buttons import Button, WithButtons
+from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
@@ -23,7 +23,9 @@ from agents.admin.trying import Trying
 from agents.models import Agent, Heartbeat
 from agents.rules import burn, cost, version
 from teams.admin.projects import actor
+from teams.errors import ApiError
 from teams.roles import Action
+from teams.scoping import there
 
 BEATS_SHOWN = INCIDENTS_SHOWN = COMMANDS_SHOWN = 20
 
@@ -71,6 +73,7 @@ def resume(agent: Agent, by: str, reason: str, now: datetime) -> str:
 @admin.register(Agent)
 class AgentPage(WithButtons):
     form = AgentForm
+    change_list_template = "agents/agents.html"
     table_template = "agents/agents_table.html"
     live_parts = {
         "now": "agents/agent_now.html",
@@ -85,7 +88,7 @@ class AgentPage(WithButtons):
     search_fields = ["name", "names__name", "host"]
     search_help_text = SEARCH_HINT
     list_per_page = 50  # what is drawn each two seconds
-    actions = ["pause_selected", "resume_selected"]
+    actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [
         ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
         ("Limits", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
@@ -105,6 +108,9 @@ class AgentPage(WithButtons):
         Button("resume", "Resume", "play_circle", resume, hidden=lambda a: a.paused_at is None),
     )
 
+    class Media:
+        js = ("agents/choosing.js",)
+
     def get_urls(self) -> list[URLPattern]:
         return [Trying(self).url, *super().get_urls()]
 
@@ -115,7 +121,14 @@ class AgentPage(WithButtons):
         return with_host(standing.fetched(super().get_queryset(request)))
 
     def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        return {"rows": standing.with_strips(standing.of(list(found.result_list), now), now)}
+        rows = standing.with_strips(standing.of(found.result_list, now), now)
+        acts, here = (*choosing.OPERATING, choosing.DELETING), request.get_full_path()
+        return {"rows": rows, "choosing": choosing.choosing(request, rows, found.result_count, here, acts)}
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Agent], *args: Any) -> HttpResponse | None:
+        """Who was chosen by hand is meant, whether or not the filter still finds it."""
+        is_by_hand = request.POST.get("select_across", "0") == "0"
+        return super().response_action(request, self.get_queryset(request) if is_by_hand else queryset)
 
     # The page
 
@@ -187,15 +200,27 @@ class AgentPage(WithButtons):
             self.delete_model(request, agent)
 
     @admin.action(description="Pause the selected agents", permissions=[Action.OPERATE.value])
-    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
-        self._each(request, queryset, pause, "paused")
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
+        return self._each(request, queryset, pause, "paused")
 
     @admin.action(description="Resume the selected agents", permissions=[Action.OPERATE.value])
-    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
-        self._each(request, queryset, resume, "watched again")
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
+        return self._each(request, queryset, resume, "watched again")
 
-    def _each(self, request: HttpRequest, agents: Sequence[Agent] | QuerySet[Agent], run: Any, done: str) -> None:
-        rows, now = list(agents), timezone.now()
+    @admin.action(description="Plan maintenance for the selected agents", permissions=[Action.OPERATE.value])
+    def maintenance_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
+        return maintenance.ask(request, there(list(queryset) or None))
+
+    def _each(self, request: HttpRequest, agents: QuerySet[Agent], run: Run, done: str) -> HttpResponse:
+        """What cannot be done to one of them is said, and done to the others."""
+        refused: dict[str, int] = {}
+        rows, now = list(agents.order_by("pk")), timezone.now()
         for agent in rows:
-            run(agent, actor(request), "", now)
-        self.message_user(request, f"{len(rows)} {done}.")
+            try:
+                run(agent, actor(request), "", now)
+            except ApiError as refusal:
+                refused[refusal.message] = refused.get(refusal.message, 0) + 1
+        self.message_user(request, f"{len(rows) - sum(refused.values())} {done}.")
+        for why, count in refused.items():
+            self.message_user(request, f"{count} not: {why}", messages.WARNING)
+        return HttpResponseRedirect(choosing.back(request))

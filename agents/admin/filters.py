@@ -17,6 +17,7 @@ from teams.listing import Bar, Choice
 
 PROJECT = "project__id__exact"
 SEARCH_HINT = "Search names, aliases and hosts"
+LABELS_OFFERED = 200
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -33,9 +34,10 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class LabelFilter(admin.SimpleListFilter):
-    """By a label, as `name=value`. They are compared here, for JSON paths differ between databases."""
+    """By a label: `name=value`, or `name` for any value. Compared here, for JSON paths differ between databases."""
 
     title = parameter_name = "label"
+    free = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Not of a poll, which leaves the form alone."""
@@ -47,8 +49,12 @@ class LabelFilter(admin.SimpleListFilter):
         return bool(self.lookup_choices) or self.value() is not None
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
-        wanted = self.value()
-        return queryset.filter(pk__in=[pk for pk, has in self.labelled if wanted in has]) if wanted else queryset
+        wanted = (self.value() or "").strip()
+        return queryset.filter(pk__in=[pk for pk, has in self.labelled if _has(has, wanted)]) if wanted else queryset
+
+
+def _has(labels: list[str], wanted: str) -> bool:
+    return wanted in labels or wanted in (label.partition("=")[0] for label in labels)
 
 
 def labelled(agents: QuerySet[Agent]) -> list[tuple[int, list[str]]]:
@@ -58,7 +64,7 @@ def labelled(agents: QuerySet[Agent]) -> list[tuple[int, list[str]]]:
 
 
 def label_options(rows: Iterable[tuple[int, list[str]]]) -> list[tuple[str, str]]:
-    return [(text, text) for text in sorted({text for _, has in rows for text in has})]
+    return [(text, text) for text in sorted({text for _, has in rows for text in has})[:LABELS_OFFERED]]
 
 
 def with_host(agents: QuerySet[Agent]) -> QuerySet[Agent]:
@@ -71,6 +77,6 @@ def fleet_bar(agents: QuerySet[Agent], projects: list[tuple[str, str]]) -> Bar:
     choices = [
         Choice(PROJECT, "project", projects if len(projects) > 1 else []),
         Choice("status", "status", standing.TOLD),
-        Choice("label", "label", label_options(labelled(agents))),
+        Choice("label", "label", label_options(labelled(agents)), free=True),
     ]
     return Bar(SEARCH_HINT, choices)

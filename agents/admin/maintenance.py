@@ -1,26 +1,36 @@
-"""Maintenance windows: planned in a form, seen on a calendar, ended with a button."""
+"""Maintenance windows: planned in a form, or for agents that were chosen; seen on a calendar, ended with a button."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from itertools import groupby
 from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
-from agents import maintenance
-from agents.models import Maintenance
+from agents import maintenance, wording
+from agents.admin import choosing
+from agents.models import Agent, Maintenance
 from teams.admin.projects import actor
 from teams.forms import LabelsField
 from teams.listing import Empty, TableList
 from teams.roles import Action
-from teams.scoping import teams_of
+from teams.scoping import teams_of, there
 
 WEEKS: Final = 5
 USUAL: Final = timedelta(hours=1)
+MORNING: Final = time(9)
+SHORT: Final = {"30m": timedelta(minutes=30), "1h": timedelta(hours=1), "4h": timedelta(hours=4)}
+TOMORROW, OWN = "tomorrow", "own"
+LABELS: Final = {"30m": "30 minutes", "1h": "1 hour", "4h": "4 hours", TOMORROW: "Until tomorrow"}
 
 
 class MaintenanceForm(forms.ModelForm[Maintenance]):
@@ -48,6 +58,73 @@ class MaintenanceForm(forms.ModelForm[Maintenance]):
         return cleaned
 
 
+def lasts_until(lasts: str, now: datetime) -> datetime:
+    """The end of a window that begins now; tomorrow is that of `now`'s own zone."""
+    if lasts in SHORT:
+        return now + SHORT[lasts]
+    return datetime.combine(now.date() + timedelta(days=1), MORNING, now.tzinfo)
+
+
+class _Moment(forms.DateTimeInput):
+    """A field with a calendar of the browser's own."""
+
+    def __init__(self) -> None:
+        super().__init__({"type": "datetime-local"}, "%Y-%m-%dT%H:%M")
+
+
+class ForChosenForm(forms.Form):
+    """How long, and why, for agents that were chosen already. Checked, it has `starts_at` and `ends_at`."""
+
+    lasts = forms.ChoiceField(label="How long", widget=forms.RadioSelect, initial="1h")
+    starts_at = forms.DateTimeField(label="From", required=False, widget=_Moment)
+    ends_at = forms.DateTimeField(label="Until", required=False, widget=_Moment)
+    reason = forms.CharField(label="Why", max_length=200, help_text="People read it on the agents’ pages.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.now = timezone.localtime()
+        self.initial = {"starts_at": self.now, "ends_at": self.now + USUAL, **self.initial}
+        lasts: Any = self.fields["lasts"]
+        lasts.choices = [*((key, self._said(key)) for key in LABELS), (OWN, "Own times")]
+
+    def _said(self, lasts: str) -> str:
+        end = lasts_until(lasts, self.now)
+        when = f"{end:%H:%M}" if end.date() == self.now.date() else f"{end.day} {end:%b, %H:%M}"
+        return f"{LABELS[lasts]}, {when}" if lasts == TOMORROW else f"{LABELS[lasts]}, until {when}"
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("lasts") in LABELS:
+            return {**cleaned, "starts_at": self.now, "ends_at": lasts_until(cleaned["lasts"], self.now)}
+        if cleaned.get("lasts") == OWN and not self.errors:
+            self._check_own(cleaned)
+        return cleaned
+
+    def _check_own(self, cleaned: dict[str, Any]) -> None:
+        missing = [name for name in ("starts_at", "ends_at") if not cleaned.get(name)]
+        for name in missing:
+            self.add_error(name, "Give both times.")
+        wrong = None if missing else maintenance.problem(cleaned["starts_at"], cleaned["ends_at"], self.now)
+        if wrong is not None:
+            self.add_error(wrong[0], f"{wrong[1][0].upper()}{wrong[1][1:]}.")
+
+
+def ask(request: HttpRequest, agents: Iterable[Agent], form: ForChosenForm | None = None) -> TemplateResponse:
+    """The page that asks how long, and why, and names these agents."""
+    rows = sorted(agents, key=lambda agent: (agent.project.name, agent.project_id, agent.name))
+    context = {
+        **admin.site.each_context(request),
+        "title": "Plan maintenance",
+        "opts": Maintenance._meta,
+        "form": form or ForChosenForm(),
+        "agents": rows,
+        "projects": [(project, list(own)) for project, own in groupby(rows, key=lambda agent: agent.project)],
+        "ids": ",".join(str(agent.pk) for agent in rows),
+        "back": choosing.back(request),
+    }
+    return TemplateResponse(request, "agents/maintenance_for.html", context)
+
+
 @admin.register(Maintenance)
 class MaintenancePage(TableList):
     form = MaintenanceForm
@@ -68,11 +145,39 @@ class MaintenancePage(TableList):
         "Members of the team and above plan maintenance.",
     )
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.plan)
+        return [path("plan/", view, name="agents_maintenance_plan"), *super().get_urls()]
+
+    @admin.action(permissions=[Action.OPERATE.value])
+    def plan(self, request: HttpRequest) -> HttpResponse:
+        """For the agents named in `agents`, by their ids: those of them that the person may leave alone."""
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        given = request.POST if request.method == "POST" else request.GET
+        if not given.get("agents"):
+            messages.info(request, "Tick the agents first.")
+            return HttpResponseRedirect(choosing.back(request))
+        agents = _asked_for(request, given["agents"])
+        form = ForChosenForm(request.POST) if request.method == "POST" else None
+        if form is None or not form.is_valid():
+            return ask(request, agents, form)
+        times = {name: form.cleaned_data[name] for name in ("starts_at", "ends_at")}
+        maintenance.plan_for(
+            agents=agents, reason=form.cleaned_data["reason"], actor=actor(request), now=timezone.now(), **times
+        )
+        messages.success(request, _planned(len(agents), times["ends_at"]))
+        return HttpResponseRedirect(choosing.back(request))
+
     def get_readonly_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[str]:
-        return ["created_by", "opened_at", "closed_at"] if obj else []
+        return ["agents", "created_by", "opened_at", "closed_at"] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[Any]:
         return [*self.fields, *self.get_readonly_fields(request, obj)]
+
+    @admin.display(description="Agents")
+    def agents(self, obj: Maintenance) -> str:
+        return ", ".join(obj.agent_names) or "all of the project"
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """An hour from now on: it is changed more easily than found out."""
@@ -100,6 +205,19 @@ class MaintenancePage(TableList):
             "today": timezone.localdate(),
         }
         return super().changelist_view(request, context)
+
+
+def _asked_for(request: HttpRequest, ids: str) -> list[Agent]:
+    """404 where the person may operate none of them."""
+    wanted = [int(pk) for pk in ids.split(",") if pk.isascii() and pk.isdigit() and len(pk) < 19]
+    own = Agent.objects.filter(project__team__in=teams_of(request.user, Action.OPERATE))
+    found: list[Agent] = there(list(own.filter(pk__in=wanted).select_related("project__team")) or None)
+    return found
+
+
+def _planned(count: int, until: datetime) -> str:
+    who = "1 agent is" if count == 1 else f"{count} agents are"
+    return f"{who} left alone until {wording.exact(until, timezone.get_current_timezone())}."
 
 
 def calendar(windows: QuerySet[Maintenance], now: datetime) -> list[list[dict[str, Any]]]:

@@ -140,17 +140,6 @@ def test_the_list_refreshes_and_keeps_selection_and_focus(open_tab: Open, owner:
     assert box.evaluate("box => box === document.activeElement")
 
 
-def test_agents_are_paused_together_from_the_list(open_tab: Open, owner: User, project: Project) -> None:
-    make_agent(project, "first"), make_agent(project, "second")
-    tab = open_tab(owner)
-    page = tab.go("/admin/agents/agent/")
-    page.get_by_label("Select all agents on this page").check()
-    page.locator("select[name=action]").select_option("pause_selected")
-    page.get_by_role("button", name="Run").click()
-    tab.sees("2 paused.")
-    assert Agent.objects.filter(paused_at__isnull=False).count() == 2
-
-
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_pages_have_a_good_face(
     open_tab: Open, owner: User, project: Project, api_key: str, width: int, scheme: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -23,7 +24,7 @@ def test_windows_are_seen_on_a_calendar_and_on_their_agents(
     agent, now = make_agent(project, "crawler"), timezone.now()
     for start, hours, reason in ((0, 3, "new disks"), (30, 2, "database upgrade"), (200, 50, "moving house")):
         begin = now + timedelta(hours=start)
-        times = {"starts_at": begin, "ends_at": begin + timedelta(hours=hours)}
+        times: Any = {"starts_at": begin, "ends_at": begin + timedelta(hours=hours)}
         maintenance.plan(project=project, reason=reason, labels={}, actor=owner.email, now=now, **times)
     maintenance.turn(now)
     tab = open_tab(owner, width, scheme)

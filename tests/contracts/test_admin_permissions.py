@@ -229,6 +229,8 @@ def body_for(address: Address, row: Model | None) -> dict[str, Any]:
     actions = getattr(address.page, "actions", None) or ()
     if address.name.endswith("_changelist"):
         sent |= {"action": actions[0] if actions else "delete_selected", "index": "0"}
+    if address.name == "agents_maintenance_plan" and isinstance(row, Maintenance):
+        sent |= {"agents": str(row.project.agents.get().pk), "lasts": "1h"}
     project = getattr(row, "project_id", None)
     return sent | ({"project": project} if project else {})
 

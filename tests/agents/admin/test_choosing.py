@@ -1,0 +1,203 @@
+"""Agents that are chosen on the fleet or in the list, and what is done to all of them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.utils import timezone
+
+from agents.models import Agent, AgentName, AgentState, Maintenance
+from teams import services
+from teams.models import AuditEntry, Project, Team, User
+from tests.agents.admin.conftest import Browse, make_agent
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/agents/agent/"
+PLAN = "/admin/agents/maintenance/plan/"
+
+
+def boxes(body: str) -> list[int]:
+    return [int(pk) for pk in re.findall(r'name="_selected_action" value="(\d+)"', body)]
+
+
+def paused() -> set[str]:
+    return set(Agent.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
+
+
+def send(browser: Any, action: str, *agents: Agent, **more: str) -> Any:
+    return browser.post(f"{LIST}{more.pop('query', '')}", {"action": action, "index": "0", "_selected_action": [
+        agent.pk for agent in agents], **more}, follow=True)  # fmt: skip
+
+
+@pytest.fixture
+def theirs(project: Project, stranger: User, member: User) -> Agent:
+    """An agent of a team in which the member may only look."""
+    team = Team.objects.get(name="Elsewhere")
+    services.add_member(team=team, user=member, role="viewer", actor="test")
+    return make_agent(Project.objects.get(name="Theirs"), "theirs")
+
+
+@pytest.mark.parametrize("page", ["/admin/", LIST])
+def test_only_those_are_chosen_whom_the_person_may_operate(
+    page: str, project: Project, theirs: Agent, member: User, viewer: User, client_of: Browse
+) -> None:
+    mine = make_agent(project, "mine")
+    body = client_of(member).get(page).content.decode()
+    assert "theirs</a>" in body
+    assert boxes(body) == [mine.pk]
+    assert 'id="choosing"' in body
+    body = client_of(viewer).get(page).content.decode()
+    assert boxes(body) == []
+    assert 'id="choosing"' not in body
+
+
+def test_whoever_may_only_look_at_some_changes_the_others(
+    project: Project, theirs: Agent, member: User, client_of: Browse
+) -> None:
+    mine = make_agent(project, "mine")
+    answer = send(client_of(member), "pause_selected", mine, theirs)
+    assert paused() == {"mine"}
+    assert "1 paused." in answer.content.decode()
+
+
+def test_who_was_chosen_by_hand_is_meant_whatever_the_filter_finds_now(
+    project: Project, member: User, client_of: Browse
+) -> None:
+    recovered = make_agent(project, "recovered")
+    make_agent(project, "down", status="down")
+    send(client_of(member), "pause_selected", recovered, query="?status=down")
+    assert paused() == {"recovered"}
+
+
+def test_all_that_match_are_chosen_beyond_the_page(project: Project, member: User, client_of: Browse) -> None:
+    make_agent(project, "good")
+    downs = [make_agent(project, f"down-{n}", status="down") for n in range(60)]
+    answer = send(client_of(member), "pause_selected", downs[0], query="?status=down", select_across="1")
+    assert len(paused()) == 60
+    assert "60 paused." in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("back", "leads"),
+    [("/admin/", "/admin/"), ("https://evil.example/", LIST), ("//evil.example/", LIST), ("javascript:x", LIST)],
+)
+def test_people_come_back_to_where_they_chose(
+    back: str, leads: str, project: Project, member: User, client_of: Browse
+) -> None:
+    answer = send(client_of(member), "pause_selected", make_agent(project), back=back)
+    assert answer.redirect_chain == [(leads, 302)]
+
+
+def test_what_cannot_be_done_to_one_is_done_to_the_others(project: Project, member: User, client_of: Browse) -> None:
+    agents = [make_agent(project, name) for name in ("one", "two")]
+    Agent.objects.update(paused_at=timezone.now())
+    Agent.objects.filter(name="one").update(over_plan_at=timezone.now())
+    body = send(client_of(member), "resume_selected", *agents).content.decode()
+    assert paused() == {"one"}
+    assert "1 watched again." in body
+    assert "1 not: " in body
+
+
+# Maintenance
+
+
+def planned(browser: Any, *agents: Agent, **given: str) -> Any:
+    ids = ",".join(str(agent.pk) for agent in agents)
+    return browser.post(PLAN, {"agents": ids, "lasts": "1h", "reason": "new disks", **given}, follow=True)
+
+
+def test_the_page_names_the_chosen_by_their_projects(project: Project, member: User, client_of: Browse) -> None:
+    other = services.create_project(team=project.team, name="Staging", actor="test")
+    chosen = [make_agent(project, "bot"), make_agent(other, "crawler")]
+    make_agent(project, "apart")
+    body = send(client_of(member), "maintenance_selected", *chosen, back="/admin/").content.decode()
+    assert re.findall(r"<li>([\w-]+)</li>", body) == ["bot", "crawler"]
+    assert "Leave 2 agents alone?" in body
+    assert 'name="back" value="/admin/"' in body
+    answer = planned(client_of(member), *chosen, back="/admin/")
+    assert answer.redirect_chain == [("/admin/", 302)]
+    assert "2 agents are left alone until" in answer.content.decode()
+    assert {one.project.name: one.agent_names for one in Maintenance.objects.all()} == {
+        "Production": ["bot"],
+        "Staging": ["crawler"],
+    }
+    assert set(AuditEntry.objects.filter(action="maintenance.planned").values_list("actor", flat=True)) == {
+        member.email
+    }
+    assert "1 agent</span>" in client_of(member).get("/admin/agents/maintenance/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("lasts", "ends"),
+    [
+        ("30m", "2026-11-23T20:30:00+00:00"),
+        ("4h", "2026-11-24T00:00:00+00:00"),
+        ("tomorrow", "2026-11-25T00:00:00+00:00"),
+    ],
+)
+def test_it_lasts_as_chosen_in_the_persons_own_zone(
+    lasts: str, ends: str, project: Project, member: User, client_of: Browse
+) -> None:
+    """At 20:00 UTC it is the 24th in Tokyo, where 9:00 of the 25th is midnight UTC."""
+    User.objects.filter(pk=member.pk).update(time_zone="Asia/Tokyo")
+    with time_machine.travel(datetime(2026, 11, 23, 20, tzinfo=UTC), tick=False):
+        planned(client_of(member), make_agent(project), lasts=lasts)
+    assert Maintenance.objects.get().ends_at == datetime.fromisoformat(ends)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"reason": ""}, "This field is required"),
+        ({"lasts": "forever"}, "Select a valid choice"),
+        ({"lasts": "own"}, "Give both times."),
+        ({"lasts": "own", "starts_at": "2030-01-01T10:00", "ends_at": "2030-01-01T09:00"}, "Must be after the start."),
+        ({"lasts": "own", "starts_at": "soon", "ends_at": "2030-01-01T09:00"}, "Enter a valid date/time"),
+    ],
+)
+def test_what_makes_no_sense_is_said_beside_its_field(
+    given: dict[str, str], says: str, project: Project, member: User, client_of: Browse
+) -> None:
+    answer = planned(client_of(member), make_agent(project), **given)
+    assert (answer.status_code, answer.redirect_chain) == (200, [])
+    assert says in answer.content.decode()
+    assert not Maintenance.objects.exists()
+
+
+def test_own_times_are_taken(project: Project, member: User, client_of: Browse) -> None:
+    start = (timezone.now() + timedelta(days=1)).replace(second=0, microsecond=0)
+    own = {"starts_at": f"{start:%Y-%m-%dT%H:%M}", "ends_at": f"{start + timedelta(hours=2):%Y-%m-%dT%H:%M}"}
+    planned(client_of(member), make_agent(project), lasts="own", **own)
+    assert Maintenance.objects.get().starts_at == start
+
+
+def test_agents_one_may_not_operate_are_not_there(
+    project: Project, theirs: Agent, member: User, viewer: User, stranger: User, client_of: Browse
+) -> None:
+    mine = make_agent(project, "mine")
+    for person, asked in ((member, theirs), (stranger, mine)):
+        assert planned(client_of(person), asked).status_code == 404
+        assert client_of(person).get(f"{PLAN}?agents={asked.pk}").status_code == 404
+    assert planned(client_of(viewer), mine).status_code == 403
+    assert send(client_of(member), "maintenance_selected", theirs).status_code == 404
+    assert not Maintenance.objects.exists()
+    planned(client_of(member), mine, theirs)
+    assert Maintenance.objects.get().agent_names == ["mine"]
+
+
+@pytest.mark.parametrize("ids", ["x", "9" * 30, "²", "-1"])
+def test_nonsense_is_not_there(ids: str, project: Project, member: User, client_of: Browse) -> None:
+    assert client_of(member).get(PLAN, {"agents": ids}).status_code == 404
+
+
+def test_a_thousand_are_left_alone_together(project: Project, member: User, client_of: Browse) -> None:
+    """More than a form may have fields."""
+    agents = Agent.objects.bulk_create(Agent(project=project, name=f"agent-{n:04}") for n in range(1_200))
+    AgentState.objects.bulk_create(AgentState(agent=agent) for agent in agents)
+    AgentName.objects.bulk_create(AgentName(project=project, agent=agent, name=agent.name) for agent in agents)
+    assert "1200 agents are left alone" in planned(client_of(member), *agents).content.decode()
+    assert len(Maintenance.objects.get().agent_names) == 1_200

@@ -1,0 +1,77 @@
+"""Agents are chosen on a page that lives, and something is done to all of them, with the keyboard alone."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+
+from agents.models import Agent, AgentState, Maintenance
+from teams.models import Project, User
+from tests.agents.admin.conftest import make_agent
+from tests.browser.conftest import Open
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def paused() -> int:
+    return Agent.objects.filter(paused_at__isnull=False).count()
+
+
+def test_who_is_chosen_stays_chosen_and_is_left_alone(open_tab: Open, owner: User, project: Project) -> None:
+    for n in range(27):
+        make_agent(project, f"down-{n:02}", status="down")
+    tab = open_tab(owner)
+    page = tab.go("/admin/")
+    bar = page.locator("#choosing")
+    assert bar.get_by_role("button", name="Pause").is_disabled()
+    for name in ("down-00", "down-03"):
+        page.get_by_label(f"Select {name}").focus()
+        page.keyboard.press("Space")
+    AgentState.objects.filter(agent__name="down-00").update(status="ok")
+    tab.sees("2 selected, 1 of them not in the table now")
+    AgentState.objects.filter(agent__name="down-00").update(status="down")
+    bar.get_by_text("2 selected", exact=True).wait_for(timeout=5000)
+    assert page.get_by_label("Select down-00").is_checked()
+    assert page.get_by_label("Select down-03").evaluate("box => box === document.activeElement")
+    bottom = bar.bounding_box()
+    assert bottom is not None
+    assert bottom["y"] + bottom["height"] <= 800
+    assert tab.barriers() == []
+    AgentState.objects.filter(agent__name="down-00").update(status="ok")
+    tab.sees("2 selected, 1 of them not in the table now")
+    for key in ("Enter", "Tab", "Tab", "Enter"):
+        page.keyboard.press(key)
+    tab.sees("Leave 2 agents alone?")
+    assert page.locator(".w-whom li").all_inner_texts() == ["down-00", "down-03"]
+    assert tab.barriers() == []
+    page.get_by_role("radio", name="1 hour").focus()
+    page.keyboard.press("ArrowUp")
+    page.get_by_label("Why").fill("new disks")
+    page.keyboard.press("Enter")
+    tab.sees("2 agents are left alone until")
+    assert page.url == f"{tab.base}/admin/"
+    window = Maintenance.objects.get()
+    assert window.agent_names == ["down-00", "down-03"]
+    assert 28 * 60 < (window.ends_at - timezone.now()).total_seconds() <= 30 * 60
+
+
+def test_all_are_chosen_on_a_phone_and_others_from_the_list(open_tab: Open, owner: User, project: Project) -> None:
+    for n in range(27):
+        make_agent(project, f"down-{n:02}", status="down")
+    tab = open_tab(owner, 390, "dark")
+    page = tab.go("/admin/")
+    page.get_by_role("button", name="Select these 25").click()
+    tab.sees("25 selected")
+    page.get_by_role("button", name="Select all 27").click()
+    tab.sees("All 27 selected")
+    tab.picture("choosing-390-dark", full_page=False)
+    page.get_by_role("button", name="Pause", exact=True).click()
+    tab.sees("27 paused.")
+    assert paused() == 27
+    tab.go("/admin/agents/agent/?q=down")
+    for name in ("down-01", "down-04"):
+        page.get_by_label(f"Select {name}").check()
+    page.get_by_role("button", name="Resume", exact=True).click()
+    tab.sees("2 watched again.")
+    assert page.url.endswith("?q=down")
+    assert paused() == 25
