@@ -18,7 +18,7 @@ from agents.admin import history as looks
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
-from agents.admin.rules import READ_ONLY, fieldsets, in_words, with_rules
+from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
 from agents.admin.trying import Trying
 from agents.models import Agent, Heartbeat
 from agents.rules import burn, cost, version
@@ -27,7 +27,7 @@ from teams.errors import ApiError
 from teams.roles import Action
 from teams.scoping import there
 
-BEATS_SHOWN = INCIDENTS_SHOWN = COMMANDS_SHOWN = 20
+BEATS_SHOWN, INCIDENTS_SHOWN, COMMANDS_SHOWN = 20, 8, 8
 
 
 def target_text(agent: Agent) -> str:
@@ -136,7 +136,7 @@ class AgentPage(WithButtons):
         if obj is None:
             return [(None, {"fields": ["project", "name", "kind"]})]
         may_set = self.has_change_permission(request, obj)
-        return [*super().get_fieldsets(request, obj), *(fieldsets(obj) if may_set else [READ_ONLY])]
+        return [*super().get_fieldsets(request, obj), *(fieldsets() if may_set else [READ_ONLY])]
 
     def get_form(self, request: HttpRequest, obj: Agent | None = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs["form"] = NewAgentForm if obj is None else with_rules(AgentForm)
@@ -155,7 +155,8 @@ class AgentPage(WithButtons):
         if agent is not None:
             for part in self.live_parts:
                 context |= self.live_context(request, agent, part)
-            context |= {"title": agent.name, "subtitle": None, "show_save_and_add_another": False}
+            context |= {"title": agent.name, "subtitle": None, "try": "admin:agents_agent_try"}
+            context |= {"sections": form_sections(context["adminform"], agent)}
             context["media"] += looks.MEDIA
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -11,7 +11,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 from agents import public, services, spending, wording
-from agents.admin.rules import READ_ONLY, RulesForm, fieldsets, in_words, with_rules
+from agents.admin.rules import READ_ONLY, RulesForm, fieldsets, form_sections, in_words, with_rules
 from agents.admin.trying import Trying
 from teams.admin.projects import ProjectForm, ProjectPage, actor
 from teams.models import Project
@@ -36,13 +36,15 @@ class ProjectRulesPage(ProjectPage):
         base = list(super().get_fieldsets(request, obj))
         if obj is None:
             return base
-        return base + (fieldsets(obj) if self.has_change_permission(request, obj) else [READ_ONLY])
+        return base + (fieldsets() if self.has_change_permission(request, obj) else [READ_ONLY])
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         project = context["original"]
         # As it is, not as it was just typed.
         stored = Project.objects.filter(pk=project.pk).first() if project else None
         context["badges"] = public.badges(stored) if stored else []
+        if stored:
+            context |= {"sections": form_sections(context["adminform"], stored), "try": "admin:teams_project_try"}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Project | None = None, change: bool = False, **kwargs: Any) -> Any:

@@ -7,10 +7,10 @@ beside it, with the sentence that explains the default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django import forms
-from django.utils.html import escape
+from django.contrib.admin.utils import flatten
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -18,7 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from agents import rules
+from agents import replay, rules
 from agents.models import Agent
 from agents.rules import settings
 from agents.rules.base import Threshold
@@ -62,21 +62,49 @@ def field_of(one: Threshold) -> forms.Field:
     return forms.FloatField(widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}), **bounds)
 
 
-def fieldsets(row: Row | None) -> list[tuple[str, dict[str, Any]]]:
-    """A section for each rule, which says in its heading how it stands."""
-    return [(_heading(rule, row), _section(rule)) for rule in rules.every().values()]
-
-
-def _heading(rule: rules.Rule, row: Row | None) -> str:
-    state = "on" if rules.in_force(rule, *levels(row)).on else "off"
-    own = " · set here" if row is not None and row.rules.get(rule.KIND) else ""
-    return f"Rule: {rule.LABEL.lower()} · {state}{own}"
+def fieldsets() -> list[tuple[str, dict[str, Any]]]:
+    """A section for each rule."""
+    return [(rule.LABEL, _section(rule)) for rule in rules.every().values()]
 
 
 def _section(rule: rules.Rule) -> dict[str, Any]:
     names = [field_name(rule.KIND, SWITCH)]
     names += [field_name(rule.KIND, one.name) for one in rule.THRESHOLDS if shown(one)]
-    return {"classes": ["collapse"], "fields": names, "description": escape(sentence(rule))}
+    return {"classes": ["collapse"], "fields": names}
+
+
+class Head(NamedTuple):
+    """How a rule stands for an agent or a project, in the line of its section. `is_own`: it is set there itself."""
+
+    kind: str
+    label: str
+    sentence: str
+    is_on: bool
+    is_own: bool
+    is_tried: bool
+
+
+class Section(NamedTuple):
+    """A fieldset of Django's; of a rule with its head, and open where something is wrong in it."""
+
+    fieldset: Any
+    head: Head | None
+    is_open: bool
+
+
+def form_sections(form: Iterable[Any], row: Row) -> list[Section]:
+    heads = {rule.LABEL: _head(rule, row) for rule in rules.every().values()}
+    return [Section(one, heads.get(one.name), _is_wrong(one)) for one in form]
+
+
+def _is_wrong(fieldset: Any) -> bool:
+    """Django does not look at fields that share a line."""
+    return any(name in fieldset.form.errors for name in flatten(fieldset.fields))
+
+
+def _head(rule: rules.Rule, row: Row) -> Head:
+    is_on, is_own = rules.in_force(rule, *levels(row)).on, bool(row.rules.get(rule.KIND))
+    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, replay.is_tried(rule))
 
 
 def sentence(rule: rules.Rule) -> str:

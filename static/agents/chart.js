@@ -20,7 +20,14 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // A series that lies on another one is drawn as the sum of both, behind it.
   const CHARTS = [
-    { title: "Tokens", say: count.format, series: [{ label: "Tokens", of: ["tokens"] }] },
+    {
+      title: "Tokens",
+      say: count.format,
+      series: [
+        { label: "All", of: ["tokens"] },
+        { label: "Without a known price", of: ["unpriced"], color: "--chart-2" },
+      ],
+    },
     {
       title: "Spend",
       say: money,

@@ -82,7 +82,7 @@ def test_a_projects_page_has_a_good_face(
 def test_the_rules_of_an_agent_have_a_good_face(open_tab: Open, owner: User, looped: Agent, width: int) -> None:
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
-    page.get_by_text("Rule: loop · on").click()
+    page.locator("#rule-loop > summary").click()
     page.get_by_label("repeats").wait_for()
     tab.picture(f"rules-{width}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

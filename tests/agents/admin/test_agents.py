@@ -117,6 +117,7 @@ def test_a_search_finds_aliases_once(bot: Agent, viewer: User, client_of: Browse
 
 def test_the_row_says_what_a_person_needs(project: Project, viewer: User, client_of: Browse) -> None:
     today: Any = {"day": timezone.now().date(), "cost_today": 9_100_000, "tokens_today": 120_400}
+    today |= {"cost_total": 9_100_000, "tokens_total": 120_400}
     agent = make_agent(project, cost_limit=10_000_000, last_progress_at=timezone.now() - timedelta(hours=2), **today)
     incident = make_incident(agent)
     body = client_of(viewer).get(LIST).content.decode()
@@ -127,7 +128,7 @@ def test_the_row_says_what_a_person_needs(project: Project, viewer: User, client
 
 def test_yesterdays_spend_is_not_todays(project: Project, viewer: User, client_of: Browse) -> None:
     yesterday = timezone.now().date() - timedelta(days=1)
-    make_agent(project, day=yesterday, cost_today=9_100_000, tokens_today=5)
+    make_agent(project, day=yesterday, cost_today=9_100_000, tokens_today=5, cost_total=9_100_000, tokens_total=5)
     body = client_of(viewer).get(LIST).content.decode()
     assert "$9.10" not in body
     assert "0 tokens" in body
@@ -326,6 +327,53 @@ def test_a_stopped_agent_says_whether_it_is_held(
 ) -> None:
     AgentState.objects.filter(agent=bot).update(status="stopped", reported="shutdown", held=held)
     assert said in client_of(viewer).get(page_of(bot)).content.decode()
+
+
+def test_the_page_leads_to_its_parts_and_ends_with_its_settings(
+    bot: Agent, member: User, viewer: User, client_of: Browse
+) -> None:
+    Agent.objects.update(name="bot-1")
+    body = client_of(member).get(page_of(bot)).content.decode()
+    [nav] = re.findall(r'aria-label="On this page">(.*?)</nav>', body)
+    parts = re.findall(r'href="#([\w-]+)"', nav)
+    places = [body.index(f'id="{part}"') for part in parts]
+    assert len(parts) == 7
+    assert places == sorted(places)
+    assert places[-1] < body.index('name="_continue"') < body.index("Delete bot-1…")
+    assert "Delete bot-1" not in client_of(viewer).get(page_of(bot)).content.decode()
+    answer = save(client_of(member), bot, interval="0.5").content.decode()
+    assert "The settings were not saved." in answer
+    assert '<details id="clocks" open>' in answer
+
+
+def test_a_name_stands_as_it_is_above_its_page(bot: Agent, owner: User, client_of: Browse) -> None:
+    Agent.objects.update(name="bot-1")
+    Project.objects.update(name="production")
+    for page, name in ((page_of(bot), "bot-1"), (f"/admin/teams/project/{bot.project_id}/change/", "production")):
+        [title] = re.findall(r"<h1[^>]*>(.*?)</h1>", client_of(owner).get(page).content.decode(), re.DOTALL)
+        assert re.search(rf">\s*{name}\s*</a>", title)
+        assert re.search(r">\s*(Agents|Projects)\s*</a>", title)
+
+
+def test_the_page_leads_to_all_incidents_and_commands_of_its_agent(bot: Agent, viewer: User, client_of: Browse) -> None:
+    other = make_agent(bot.project, "bot-2")
+    for agent in (bot, other):
+        make_incident(agent, reason=f"{agent.name} is stuck")
+        make_command(agent, by=f"{agent.name}@example.com")
+    browser = client_of(viewer)
+    body = browser.get(page_of(bot)).content.decode()
+    links = re.findall(r'href="([^"]+agent__id__exact[^"]+)"', body)
+    assert len(links) == 2
+    for link in links:
+        shown = browser.get(link).content.decode()
+        assert "bot-2" not in shown
+        assert "bot is stuck" in shown or "bot@example.com" in shown
+
+
+def test_maintenance_is_planned_from_the_page(bot: Agent, member: User, viewer: User, client_of: Browse) -> None:
+    link = f"/admin/agents/maintenance/plan/?agents={bot.pk}"
+    assert link in client_of(member).get(page_of(bot)).content.decode()
+    assert link not in client_of(viewer).get(page_of(bot)).content.decode()
 
 
 def test_without_a_target_there_is_no_restart_button(bot: Agent, member: User, client_of: Browse) -> None:

@@ -106,6 +106,20 @@ def test_several_projects_are_grouped_the_worst_first(
     assert names_in(body) == ["stuck", "late", "good"]
 
 
+def test_projects_without_one_among_the_worst_are_named(
+    project: Project, owner: User, viewer: User, client_of: Browse
+) -> None:
+    other = services.create_project(team=project.team, name="Staging", actor=owner.email)
+    make_agent(other, "good")
+    for n in range(30):
+        make_agent(project, f"down-{n:02}", status="down")
+    body = client_of(viewer).get("/admin/fleet/").content.decode()
+    heads = re.findall(r'scope="rowgroup"><a [^>]*>([^<]+)</a> <span class="w-soft">([^<]*)<', body)
+    assert heads == [("Production", "30 down · 5 more not shown here"), ("Staging", "1 ok · none among the worst")]
+    assert "25 of 31 agents, the worst." in body
+    assert "See all 31" in body
+
+
 def test_a_single_project_needs_no_heading(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project)
     assert "rowgroup" not in client_of(viewer).get("/admin/fleet/").content.decode()
@@ -121,8 +135,9 @@ def test_the_list_is_filtered_by_a_label(project: Project, viewer: User, client_
     browser = client_of(viewer)
     assert found(browser, "label=env%3Dprod") == ["bot-0"]
     assert found(browser, "label=1%3Da%3Db") == ["bot-0"]
-    assert found(browser, "label=env") == []
-    assert '<option value="env=test">env=test</option>' in browser.get(f"{LIST}?clear", follow=True).content.decode()
+    assert found(browser, "label=env") == ["bot-0", "bot-1"]
+    assert found(browser, "label=en") == []
+    assert '<option value="env=test"></option>' in browser.get(f"{LIST}?clear", follow=True).content.decode()
 
 
 def test_labels_and_projects_of_others_are_not_offered(project: Project, stranger: User, client_of: Browse) -> None:
@@ -170,17 +185,43 @@ def test_a_search_finds_hosts_and_no_keys(project: Project, viewer: User, client
 def test_spend_is_a_bar_against_its_budget(
     cost: int, limit: int, tone: str, width: int, project: Project, viewer: User, client_of: Browse
 ) -> None:
-    make_agent(project, day=timezone.now().date(), cost_today=cost, cost_limit=limit)
+    make_agent(project, day=timezone.now().date(), cost_today=cost, cost_total=cost, cost_limit=limit)
     body = client_of(viewer).get(LIST).content.decode()
     assert f'aria-label="{100 * cost // limit} % of today’s budget"' in body
     assert re.search(rf'w-bar w-tone-{tone}".*?w-fill" width="{width}"', body)
 
 
 def test_tokens_without_a_price_are_marked(project: Project, viewer: User, client_of: Browse) -> None:
-    make_agent(project, day=timezone.now().date(), tokens_today=900, unpriced={"own-model": 300})
+    today: Any = {"day": timezone.now().date(), "tokens_today": 900, "unpriced": {"own-model": 300}}
+    make_agent(project, tokens_total=900, unpriced_total=300, **today)
     body = client_of(viewer).get(LIST).content.decode()
     assert "300 unpriced" in body
     assert "own-model" in body
+
+
+@pytest.mark.parametrize(
+    ("totals", "said"),
+    [
+        ({}, ["–"]),
+        ({"cost_limit": 2_000_000}, ["none reported", "of $2.00"]),
+        ({"tokens_total": 900, "unpriced_total": 900}, ["no known price", "0 tokens"]),
+        ({"cost_total": 5}, ["$0.00"]),
+        ({"tokens_total": 900}, ["$0.00", "0 tokens"]),
+    ],
+)
+def test_what_was_never_reported_is_not_nothing(
+    totals: dict[str, Any], said: list[str], project: Project, viewer: User, client_of: Browse
+) -> None:
+    agent = make_agent(project, **totals)
+    browser = client_of(viewer)
+    [cell] = re.findall(
+        r'data-label="Today" class="w-number">(.*?)</td>', browser.get(LIST).content.decode(), re.DOTALL
+    )
+    for text in ("–", "none reported", "of $2.00", "no known price", "$0.00", "0 tokens"):
+        assert (text in re.sub(r"<[^>]+>", "", cell)) is (text in said), text
+    page = browser.get(f"{LIST}{agent.pk}/change/").content.decode()
+    assert ("None reported" in page) is (not any(name.endswith("total") for name in totals))
+    assert ("its budget is not watched" in page) is ("cost_limit" in totals)
 
 
 # Remembered

@@ -33,10 +33,17 @@ def field_of(body: str, name: str) -> str:
     return found.group(0)
 
 
+def line_of(body: str, kind: str) -> str:
+    """What the line of a rule's section says, closed."""
+    [found] = re.findall(rf'<details id="rule-{kind}">\s*<summary>(.*?)</summary>', body, re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", found).split())
+
+
 def test_every_rule_has_its_section_with_its_sentence(bot: Agent, member: User, client_of: Browse) -> None:
     body = client_of(member).get(page_of(bot)).content.decode()
     for kind, rule in rules.every().items():
-        assert f"Rule: {rule.LABEL.lower()} · {'on' if rule in rules.ALL else 'off'}" in body
+        assert line_of(body, kind).startswith(f"Rule {rule.LABEL} {'on' if rule in rules.ALL else 'off'} ")
+        assert (f'/try/?rule={kind}"' in body) is (kind != "restart_failed")
         field_of(body, f"rule__{kind}__switch")
         for one in rule.THRESHOLDS:
             assert one.column or one.why.replace("`", "").partition(";")[0].partition("'")[0] in body
@@ -54,7 +61,7 @@ def test_an_agents_rules_are_saved_and_audited(bot: Agent, member: User, client_
     body = client_of(member).get(page_of(bot)).content.decode()
     assert 'value="20"' in field_of(body, "rule__call_rate__calls")
     assert "get_job = 30\nls = 5" in body
-    assert "call rate · on · set here" in body
+    assert re.match(r"Rule Call rate on .* Set here\.$", line_of(body, "call_rate"))
 
 
 def test_what_is_left_empty_is_inherited_again(bot: Agent, member: User, client_of: Browse) -> None:
@@ -69,7 +76,7 @@ def test_the_agents_page_says_what_its_project_sets(bot: Agent, member: User, cl
     body = client_of(member).get(page_of(bot)).content.decode()
     assert "Empty: 33 calls, set for the project." in body
     assert "Inherited: ls = 5." in body
-    assert "Rule: loop · off" in body
+    assert line_of(body, "loop").startswith("Rule Loop off")
     assert 'value="33"' not in body
 
 
