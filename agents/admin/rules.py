@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from django import forms
 from django.contrib.admin.utils import flatten
+from django.urls import reverse
+from django.utils.html import escape
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -21,7 +23,8 @@ from unfold.widgets import (
 from agents import replay, rules
 from agents.models import Agent
 from agents.rules import settings
-from agents.rules.base import Threshold
+from agents.rules.base import Setting, Threshold
+from agents.wording import plain
 from teams.models import Project
 
 PREFIX: Final = "rule__"
@@ -33,6 +36,15 @@ Row = Agent | Project
 
 def field_name(kind: str, threshold: str) -> str:
     return f"{PREFIX}{kind}__{threshold.partition(':')[0]}"
+
+
+def address(agent: Agent, kind: str, setting: Setting) -> str:
+    """Where a setting of the rule of this KIND is made: the field on the page of the agent, or of its project."""
+    if setting.of_project:
+        return f"{reverse('admin:teams_project_change', args=[agent.project_id])}#id_{setting.threshold}"
+    column = any(one.name == setting.threshold and one.column for one in rules.every()[kind].THRESHOLDS)
+    field = setting.threshold if column else field_name(kind, setting.threshold or SWITCH)
+    return f"{reverse('admin:agents_agent_change', args=[agent.pk])}#id_{field}"
 
 
 def shown(threshold: Threshold) -> bool:
@@ -110,11 +122,6 @@ def _head(rule: rules.Rule, row: Row) -> Head:
 def sentence(rule: rules.Rule) -> str:
     """What the rule says of itself, in its first line."""
     return plain((rule.__doc__ or "").strip().partition("\n")[0])
-
-
-def plain(text: str) -> str:
-    """A sentence of the code, on a page."""
-    return text.replace("`", "")
 
 
 def inherited(row: Row | None) -> list[settings.Given]:

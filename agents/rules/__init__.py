@@ -22,7 +22,7 @@ from agents.rules import (
     token_spike,
     version,
 )
-from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding, Thresholds
+from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding, Setting, Thresholds, Words
 
 
 class Rule(Protocol):
@@ -42,6 +42,20 @@ class Reader(Protocol):
     def read(self, memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]: ...
 
 
+@runtime_checkable
+class Explaining(Protocol):
+    """A rule with words for its evidence."""
+
+    EVIDENCE: Words
+
+
+@runtime_checkable
+class Allowing(Protocol):
+    """A rule that knows what to set if what it found may be so. Evidence is its own."""
+
+    def allow(self, evidence: Mapping[str, Any]) -> Setting | None: ...
+
+
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
@@ -52,6 +66,22 @@ FOR_ALL: Final = {outside.KIND: outside.read, rhythm.KIND: rhythm.read, version.
 def every() -> dict[str, Rule]:
     """All rules by their KIND, those that are off by default last."""
     return {rule.KIND: rule for rule in (*ALL, *HABITS)}
+
+
+def behind(kind: str, evidence: Mapping[str, Any]) -> Rule | None:
+    """The rule that found something of this kind: it has words for all of the evidence; the kind's own comes first."""
+    own = sorted(every().values(), key=lambda rule: kind != rule.KIND)
+    return next((rule for rule in own if evidence and evidence.keys() <= words(rule).keys()), None)
+
+
+def words(rule: Rule | None) -> Words:
+    """What people read for the names in its evidence; none where it leaves that to the names themselves."""
+    return rule.EVIDENCE if isinstance(rule, Explaining) else {}
+
+
+def allow(rule: Rule | None, evidence: Mapping[str, Any]) -> Setting | None:
+    """What to set if that may be so; None where nothing is to be set, or where the rule does not say."""
+    return rule.allow(evidence) if isinstance(rule, Allowing) else None
 
 
 def in_force(rule: Rule, *levels: settings.Given) -> settings.InForce:

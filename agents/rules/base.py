@@ -1,5 +1,7 @@
 """What every rule sees and says. A rule is a module with KIND, LABEL, THRESHOLDS and `check(facts)`.
 
+It may have EVIDENCE, the words for what its findings stand on, and `allow(evidence)`, what to set if it may be so.
+
 It never sees a model. `facts.thresholds` holds what is in force, defaults included (see `settings.py`).
 
 A rule that needs more than the last beat also has `read(memory, beats)`, which folds new heartbeats into the JSON
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from agents.budgets import Month
 from agents.clocks import Clock
@@ -47,6 +49,38 @@ class Threshold:
 
 
 Thresholds = tuple[Threshold, ...]
+
+# Where a page says it: beside the reason, behind a disclosure, as a text of its own to be copied, or nowhere, for the
+# reason says it already.
+OPEN, DETAIL, TEXT, NOWHERE = "open", "detail", "text", "nowhere"
+# The unit of a duration.
+SECONDS: Final = "s"
+
+
+class Word(NamedTuple):
+    """What people read for a name of a finding's evidence.
+
+    `unit` stands behind a number; `values` are the words for values of which there are few; `is_code` is for names
+    that programs gave.
+    """
+
+    label: str
+    place: str = OPEN
+    unit: str = ""
+    values: Mapping[Any, str] = {}
+    is_code: bool = False
+
+
+Words = Mapping[str, Word]
+
+
+class Setting(NamedTuple):
+    """What a person sets if something may be as it is: a sentence, and the threshold that it speaks of; of the
+    project where it is no threshold of the rule. Empty: the rule's switch."""
+
+    text: str
+    threshold: str = ""
+    of_project: bool = False
 
 
 class Seen(Protocol):

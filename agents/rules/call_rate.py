@@ -7,7 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
+from agents.rules.base import (
+    DETAIL,
+    NOWHERE,
+    WARNING,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+)
 
 KIND = "call_rate"
 LABEL = "Call rate"
@@ -18,6 +30,19 @@ KEPT = 120
 THRESHOLDS: Thresholds = (
     Threshold("calls", int, CALLS, "calls", 1, KEPT, "The retired service's default; 12 % of good runs are as busy."),
 )
+
+EVIDENCE: Words = {
+    "pattern": Word("Pattern", NOWHERE),
+    "tool": Word("Tool", NOWHERE),
+    "count": Word("Calls", NOWHERE),
+    "allowed": Word("Allowed", NOWHERE),
+    "first_at": Word("First of them", DETAIL),
+}
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """So many calls."""
+    return Setting("If it may be as busy as that, allow it more calls a minute.", "calls")
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

@@ -15,7 +15,19 @@ from typing import Any, Final
 from agents import budgets
 from agents.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, WARNING, Budget, Limits, Month
 from agents.rules import burn
-from agents.rules.base import BeatSeen, Facts, Finding, Threshold, Thresholds, o_clock
+from agents.rules.base import (
+    DETAIL,
+    NOWHERE,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+    o_clock,
+)
 
 KIND = "cost"
 LABEL = "Cost"
@@ -27,6 +39,43 @@ THRESHOLDS: Thresholds = (
 )
 MODELS_NAMED: Final = 2
 PACE: Final = "pace"
+OF_WHAT: Final = {
+    DAY: "of a day",
+    TOKENS: "tokens a day",
+    RUN: "of a run",
+    MONTH: "of all agents of the project, a month",
+    PACE: "none: it spends faster than usual",
+}
+EVIDENCE: Words = {
+    "last_hour_usd": Word("Spent in the last hour"),
+    "usual_hour_usd": Word("An hour usually costs"),
+    "ends_at": Word("The budget begins anew"),
+    "budget": Word("Which budget", DETAIL, values=OF_WHAT),
+    "period": Word("For", DETAIL),
+    "budget_usd": Word("Budget", DETAIL),
+    "tokens": Word("Used", DETAIL, "tokens"),
+    "token_limit": Word("Allowed", DETAIL, "tokens"),
+    "spent_usd": Word("Spent in that time", DETAIL),
+    "priced_usd": Word("Of that priced by the server", DETAIL),
+    "reported_usd": Word("Of that as reported", DETAIL),
+    "unpriced_tokens": Word("Without a known price", DETAIL, "tokens"),
+    "unpriced_models": Word("Models without a known price", DETAIL),
+    "reached_at": Word("Used up at this pace", DETAIL),
+    "times_usual": Word("The last hour", DETAIL, "times the usual"),
+    "pace": Word("Told from", DETAIL, "times the usual"),
+    "budgets": Word("Budgets", NOWHERE),
+}
+TO_RAISE: Final = {
+    DAY: Setting("A higher budget ends it; so does resolving this incident, for today.", "daily_budget_usd"),
+    TOKENS: Setting("A higher limit ends it; so does resolving this incident, for today.", "daily_token_limit"),
+    RUN: Setting("A higher budget ends it; so does resolving this incident, for this run.", "run_budget_usd"),
+    MONTH: Setting(
+        "A higher budget of the project ends it; so does resolving this incident, for the rest of the month.",
+        "monthly_budget_usd",
+        of_project=True,
+    ),
+    PACE: Setting("If it may spend as fast as that, say from how many times the usual hour on it is told.", PACE),
+}
 # Nobody is told of cents: micro-dollars of the last hour, a choice of ours.
 PACE_LEAST: Final = 100_000
 # A month's pace is not told before so much of it has gone.
@@ -38,6 +87,11 @@ FAST: Final = 2.0
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
     """Keep how much was spent when, and what a person let pass."""
     return burn.read(memory, beats)
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting | None:
+    """More money."""
+    return TO_RAISE.get(evidence.get("budget", ""))
 
 
 def check(facts: Facts) -> Finding | None:

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from agents.redact import redacted, traceback_of
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Thresholds, is_over
+from agents.rules.base import CRITICAL, NOWHERE, TEXT, BeatSeen, Facts, Finding, Thresholds, Word, Words, is_over
 
 KIND = "crash"
 LABEL = "Crash"
 THRESHOLDS: Thresholds = ()
 TRACEBACK_KEPT = 3_000
+EVIDENCE: Words = {"message": Word("Message", NOWHERE), "traceback": Word("Traceback", TEXT)}
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

@@ -9,12 +9,31 @@ from typing import Any
 from agents.fold import EXPECTED
 from agents.redact import redacted, traceback_of
 from agents.rules import outside
-from agents.rules.base import CRITICAL, WARNING, BeatSeen, Facts, Finding, Thresholds, is_over
+from agents.rules.base import (
+    CRITICAL,
+    DETAIL,
+    NOWHERE,
+    TEXT,
+    WARNING,
+    BeatSeen,
+    Facts,
+    Finding,
+    Thresholds,
+    Word,
+    Words,
+    is_over,
+)
 
 KIND = "error"
 LABEL = "Error"
 THRESHOLDS: Thresholds = ()
 TRACEBACK_KEPT = 3_000
+EVIDENCE: Words = {
+    "message": Word("Message", NOWHERE),
+    "by_runner": Word("Told by", DETAIL, values={True: "its runner: what it watches is not running", False: ""}),
+    "traceback": Word("Traceback", TEXT),
+    **outside.EVIDENCE,
+}
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

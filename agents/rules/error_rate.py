@@ -15,7 +15,7 @@ from math import sqrt
 from typing import Any, Final
 
 from agents.fold import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
+from agents.rules.base import NOWHERE, WARNING, BeatSeen, Facts, Finding, Setting, Threshold, Thresholds, Word, Words
 
 KIND = "error_rate"
 LABEL = "Many errors"
@@ -31,6 +31,11 @@ THRESHOLDS: Thresholds = (
         "What is unusual for the agent: 7 where 1 in 200 is usual, 10 where nothing is known yet.",
     ),
 )
+EVIDENCE: Words = {
+    "errors": Word("Errors", NOWHERE),
+    "heartbeats": Word("Heartbeats", NOWHERE),
+    "last_error": Word("Last error"),
+}
 LEAST: Final = 5
 DEVIATIONS: Final = 5.0
 MORE: Final = 4.0
@@ -48,6 +53,11 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
         if beat.status != "shutdown" and not _is_runners(beat):
             _count(state, beat)
     return state
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """That many errors."""
+    return Setting("If that many errors are ordinary, say from how many on it is to be told.", "errors")
 
 
 def check(facts: Facts) -> Finding | None:

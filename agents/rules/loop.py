@@ -15,7 +15,22 @@ from agents.loops import patterns, reading, verdict
 from agents.loops.state import Shown, State
 from agents.loops.symbols import RESULT, SAID
 from agents.loops.verdict import INFO, Verdict
-from agents.rules.base import BeatSeen, Facts, Finding, Threshold, Thresholds, since, spoken
+from agents.rules.base import (
+    DETAIL,
+    NOWHERE,
+    SECONDS,
+    TEXT,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+    since,
+    spoken,
+)
 from agents.rules.cost import dollars
 
 KIND = "loop"
@@ -25,6 +40,33 @@ THRESHOLDS: Thresholds = (
     Threshold("budget:TOOL", int, None, "laps", 2, 10_000, "None: a tool has the same limit as the others."),
     Threshold("poller:TOOL", bool, None, "", 0, 1, "Known by the tool's name: `get_status`, `wait` and the like poll."),
 )
+WHAT_REPEATS: Final = {
+    patterns.CYCLE: "the same calls in turn",
+    patterns.OFTEN: "one call, with others between",
+    patterns.STUBBORN: "one call, whatever it returns",
+    patterns.STALE: "calls that were all made before",
+    patterns.THRASH: "one tool that fails",
+    "words": "what it says",
+    "polling": "asking whether something is done",
+}
+EVIDENCE: Words = {
+    "last_at": Word("Last of them"),
+    "lap_gap": Word("Once every"),
+    "same_result": Word("Results", values={True: "the same each time", False: "not always the same"}),
+    "tokens": Word("Used by it", unit="tokens"),
+    "cost_usd": Word("Cost of it"),
+    "args": Word("Arguments of the last call", TEXT),
+    "pattern": Word("What repeats", DETAIL, values=WHAT_REPEATS),
+    "tools": Word("Tools", DETAIL, is_code=True),
+    "exact": Word("Arguments", DETAIL, values={True: "exactly the same", False: "nearly the same"}),
+    "period": Word("Calls in a lap", DETAIL),
+    "laps": Word("Repeated", DETAIL, "times"),
+    "count": Word("Calls that count", DETAIL),
+    "needed": Word("Told from", DETAIL, "times"),
+    "first_at": Word("First of them", DETAIL),
+    "seconds": Word("Going on for", DETAIL, SECONDS),
+    "silence": Word("What would silence it", NOWHERE),
+}
 # Nothing of it came for so long, seconds and laps: it is over although nothing else came either.
 QUIET: Final = 600.0
 QUIET_LAPS: Final = 3
@@ -34,6 +76,18 @@ CALL_LONGEST: Final = 200
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
     """Take new heartbeats in. A new process, another run or task and a person's turn begin anew."""
     return reading.read(State.of(memory), beats).as_json()
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """Going round like that."""
+    tools, twice = evidence.get("tools") or (), 2 * evidence.get("laps", 0)
+    if not tools:
+        return Setting(f"If it may repeat itself, allow it more: set `repeats` to {twice}, say.", "repeats")
+    if evidence.get("pattern") == "polling":
+        text = f"If it may ask for that long, give `{tools[-1]}` a budget of its own: {twice} laps, say."
+        return Setting(text, "budget:TOOL")
+    text = f"If asking the same again is what `{tools[-1]}` is for, say that it polls, or give it a budget of its own."
+    return Setting(text, "poller:TOOL")
 
 
 def check(facts: Facts) -> Finding | None:

@@ -22,13 +22,33 @@ from statistics import median
 from typing import Any, Final
 
 from agents.fold import STARTED
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds, o_clock, spoken
+from agents.rules.base import (
+    DETAIL,
+    WARNING,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+    o_clock,
+    spoken,
+)
 
 KIND = "memory"
 LABEL = "Memory grows"
 THRESHOLDS: Thresholds = (
     Threshold("limit_mb", float, None, "MB", 1, 1_000_000_000, "What host or container allows; unknown until set."),
 )
+EVIDENCE: Words = {
+    "memory_mb": Word("Holds", DETAIL, "MB"),
+    "mb_an_hour": Word("Grows an hour by", DETAIL, "MB"),
+    "grows_since_at": Word("Has grown since"),
+    "limit_mb": Word("Limit", DETAIL, "MB"),
+    "limit_reached_at": Word("Reaches its limit"),
+}
 SLOT: Final = 600
 HOUR: Final = 3_600 // SLOT
 # In slots; the longest is what is kept, and the shortest tells too little without a limit.
@@ -55,6 +75,13 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
         if beat.memory_mb is not None:
             _read(state, beat.memory_mb, int(beat.received_at.timestamp() // SLOT))
     return state
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """Growth like that."""
+    if "limit_mb" in evidence:
+        return Setting("If it may hold more, raise its limit.", "limit_mb")
+    return Setting("If it grows like that when all is well, switch the rule off for it.")
 
 
 def check(facts: Facts) -> Finding | None:

@@ -1,7 +1,22 @@
 """Silence: no heartbeat past the alive clock's deadline."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from agents.rules import outside
-from agents.rules.base import CRITICAL, Facts, Finding, Threshold, Thresholds, since, spoken
+from agents.rules.base import (
+    CRITICAL,
+    DETAIL,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+    since,
+    spoken,
+)
 
 KIND = "missed_heartbeat"
 LABEL = "Missed heartbeat"
@@ -12,6 +27,18 @@ THRESHOLDS: Thresholds = (
     ),
     Threshold("grace", float, None, "seconds", 5, YEAR, "The project's, else one interval, at least 5.", column=True),
 )
+
+EVIDENCE: Words = {
+    "last_heartbeat_at": Word("Last heartbeat"),
+    "interval": Word("Expected every", DETAIL),
+    "deadline": Word("Counts as down since", DETAIL),
+    **outside.EVIDENCE,
+}
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """Silence that long."""
+    return Setting("If it may be silent that long, give it a longer interval or grace.", "interval")
 
 
 def check(facts: Facts) -> Finding | None:

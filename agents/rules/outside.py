@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.fold import BLIND
-from agents.rules.base import BeatSeen, Facts, Outside
+from agents.rules.base import DETAIL, BeatSeen, Facts, Outside, Word, Words
 
 KIND = "outside"
 # What is worth saying, under the names that systemd and Docker have for it, and when it is nothing special.
 RESULT, HEALTH, MEMORY = "Result", "Health", "OOMKilled"
 CODES = ("ExecMainStatus", "ExitCode")
 RESTARTS = ("NRestarts", "RestartCount")
+# For the rules whose evidence it joins; what is in it is known by the names that the runner's own world has.
+EVIDENCE: Words = {"runner": Word("What its runner sees", DETAIL)}
 WELL = ("success", "healthy", "starting", "none", "")
 
 

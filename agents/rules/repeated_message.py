@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
+from agents.rules.base import NOWHERE, WARNING, BeatSeen, Facts, Finding, Setting, Threshold, Thresholds, Word, Words
 
 KIND = "repeated_message"
 LABEL = "Repeated message"
@@ -14,6 +14,19 @@ LABEL = "Repeated message"
 TIMES = 5
 LEAST = 2
 THRESHOLDS: Thresholds = (Threshold("times", int, TIMES, "times", LEAST, 10_000, "The retired service's default."),)
+
+EVIDENCE: Words = {
+    "pattern": Word("Pattern", NOWHERE),
+    "message": Word("Message", NOWHERE),
+    "count": Word("Times", NOWHERE),
+    "first_at": Word("First said"),
+    "last_at": Word("Last said"),
+}
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """So many times."""
+    return Setting("If it may say so again and again, allow it more times.", "times")
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

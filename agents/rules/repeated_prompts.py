@@ -7,7 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
+from agents.rules.base import (
+    DETAIL,
+    NOWHERE,
+    WARNING,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+)
 
 KIND = "repeated_prompts"
 LABEL = "Repeated prompts"
@@ -17,6 +29,19 @@ LEAST = 2
 THRESHOLDS: Thresholds = (
     Threshold("times", int, TIMES, "times", LEAST, 20, "All of the five prompts that the published client sends."),
 )
+
+EVIDENCE: Words = {
+    "pattern": Word("Pattern", NOWHERE),
+    "prompt": Word("Hash of the prompt", DETAIL, is_code=True),
+    "count": Word("Times", NOWHERE),
+    "of": Word("Among", NOWHERE),
+    "at": Word("Last asked", DETAIL),
+}
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """So many times."""
+    return Setting("If it may ask the same again and again, allow it more times.", "times")
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """All restarts that the budget allows were made, and it still does not work: given up, until it recovers."""
 
 from agents import restart
-from agents.rules.base import CRITICAL, Facts, Finding, Thresholds, since, spoken
+from agents.rules.base import CRITICAL, NOWHERE, Facts, Finding, Thresholds, Word, Words, since, spoken
 
 KIND = restart.FAILED
 LABEL = "Restart failed"
 THRESHOLDS: Thresholds = ()
+EVIDENCE: Words = {
+    "restarts": Word("Restarts", NOWHERE),
+    "first_at": Word("First restart"),
+    "last_at": Word("Last restart"),
+}
 
 
 def check(facts: Facts) -> Finding | None:

@@ -7,7 +7,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agents.rules import outside
-from agents.rules.base import CRITICAL, BeatSeen, Facts, Finding, Threshold, Thresholds, o_clock, since, spoken
+from agents.rules.base import (
+    CRITICAL,
+    DETAIL,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+    o_clock,
+    since,
+    spoken,
+)
 
 KIND = "stalled"
 LABEL = "Stalled"
@@ -23,6 +37,16 @@ THRESHOLDS: Thresholds = (
         column=True,
     ),
 )
+EVIDENCE: Words = {
+    "last_progress_at": Word("Last progress"),
+    "usual_gap": Word("Usually moves every"),
+    "longest_gap": Word("Longest pause of an ordinary day"),
+    "timeout": Word("Counts as stalled after"),
+    "deadline": Word("Counts as stalled since", DETAIL),
+    "last_call": Word("Last tool call", is_code=True),
+    "last_call_at": Word("That call began"),
+    **outside.EVIDENCE,
+}
 # What our client says it waits for while a tool runs that was given a time.
 TOOL = "tool "
 
@@ -40,6 +64,12 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
         if beat.doing:
             last = {"call": beat.doing["tool"], "at": beat.doing["since"], "runs": last.get("runs", "")}
     return last
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """A pause that long."""
+    text = "If it may pause that long, give it a longer progress timeout, or let it say what it is waiting for."
+    return Setting(text, "progress_timeout")
 
 
 def check(facts: Facts) -> Finding | None:

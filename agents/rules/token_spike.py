@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import WARNING, BeatSeen, Facts, Finding, Threshold, Thresholds
+from agents.rules.base import (
+    DETAIL,
+    NOWHERE,
+    WARNING,
+    BeatSeen,
+    Facts,
+    Finding,
+    Setting,
+    Threshold,
+    Thresholds,
+    Word,
+    Words,
+)
 
 KIND = "token_spike"
 LABEL = "Token spike"
@@ -18,6 +30,18 @@ KNOWN = 10
 THRESHOLDS: Thresholds = (
     Threshold("factor", float, FACTOR, "times the average", 1, 1_000, "The retired service's default."),
 )
+
+EVIDENCE: Words = {
+    "pattern": Word("Pattern", NOWHERE),
+    "tokens": Word("Tokens", NOWHERE),
+    "usual": Word("Usual", NOWHERE),
+    "factor": Word("Told from", DETAIL, "times the average"),
+}
+
+
+def allow(evidence: Mapping[str, Any]) -> Setting:
+    """Bursts like that."""
+    return Setting("If such bursts are ordinary, say from how many times the average on they are told.", "factor")
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

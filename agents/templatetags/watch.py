@@ -7,17 +7,19 @@ from typing import Any, Final
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from agents import standing, wording
-from agents.models import Incident, Status
+from agents.models import Incident, Signal, Status
+from agents.rules.base import Finding
 from teams import times
 
 register = template.Library()
 register.filter("money", lambda micros: wording.money(micros or 0))
 register.filter("number", lambda number: wording.count(number or 0))
 register.filter("short", wording.short)
+register.filter("plain", wording.plain)
 # For drawings, whose numbers have a point everywhere.
 register.filter("unlocalized", lambda number: str(number))
 
@@ -39,11 +41,24 @@ ICONS: Final[dict[str, str]] = {
 }
 
 
+@register.filter
+def code(text: str) -> SafeString:
+    """A sentence whose `code` is shown as such; whatever else it holds is text."""
+    shown = (format_html("<code>{}</code>", part) if is_code else part for part, is_code in wording.pieces(str(text)))
+    return format_html_join("", "{}", ((part,) for part in shown))
+
+
 @register.simple_tag
 def badge(state: str, label: str = "") -> SafeString:
     """A status in words, with its icon and colour."""
     icon = '<span class="w-icon material-symbols-outlined" aria-hidden="true">{}</span>'
     return format_html('<span class="w-badge w-is-{}">' + icon + "{}</span>", state, ICONS[state], label or state)
+
+
+@register.filter
+def exactly(at: datetime) -> str:
+    """A time to the second, where there is only text."""
+    return times.exact(at, timezone.get_current_timezone())
 
 
 @register.simple_tag(takes_context=True)
@@ -52,7 +67,7 @@ def between(context: Any, start: datetime, end: datetime | None) -> str:
     return times.duration(((end or context["now"]) - start).total_seconds())
 
 
-@register.simple_tag
-def evidence(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a signal stands on, as label and text."""
-    return wording.rows(facts, timezone.get_current_timezone())
+@register.filter
+def explained(found: Signal | Finding) -> wording.Explained:
+    """What it stands on, in words."""
+    return wording.explained(found.kind, found.evidence, timezone.get_current_timezone())

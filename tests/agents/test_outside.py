@@ -57,7 +57,8 @@ def test_a_stall_says_what_the_runner_sees(world: World) -> None:
         world.look(at + 2)
     (incident,) = world.incidents()
     assert incident.reason == "No progress for 2 minutes; systemd: result watchdog, restarted 3 times"
-    shown = dict(wording.rows(incident.signals.get().evidence, UTC))
+    details = wording.explained("stalled", incident.signals.get().evidence, UTC).details
+    shown = {fact.label: fact.text for fact in details}
     assert (shown["Result"], shown["NRestarts"]) == ("watchdog", "3")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from agents import wording
+from agents import rules, wording
+from agents.rules import cost
 
 NOW = datetime(2026, 11, 23, 20, 25, 57, tzinfo=UTC)
 
@@ -36,7 +39,11 @@ def test_counts(number: int, text: str) -> None:
     assert wording.count(number) == text
 
 
-def test_evidence_is_said_by_its_names() -> None:
+def said(facts: Sequence[wording.Fact]) -> list[tuple[str, str]]:
+    return [(fact.label, fact.text) for fact in facts]
+
+
+def test_evidence_without_words_is_said_by_its_names() -> None:
     facts = {
         "last_heartbeat_at": NOW.isoformat(),
         "deadline": "soon",
@@ -45,10 +52,12 @@ def test_evidence_is_said_by_its_names() -> None:
         "spent_usd": 4.25,
         "count": 1_220,
         "same_result": True,
+        "tools": ["search", "edit"],
         "args": "",
         "traceback": None,
+        "runner": {"NRestarts": 3, "Result": "watchdog", "OOMKilled": False},
     }
-    assert wording.rows(facts, UTC) == [
+    assert said(wording.facts(facts, {}, UTC)) == [
         ("Last heartbeat", "23 Nov 2026, 20:25:57 UTC"),
         ("Deadline", "soon"),
         ("Interval", "1 min"),
@@ -56,11 +65,129 @@ def test_evidence_is_said_by_its_names() -> None:
         ("Spent", "$4.25"),
         ("Count", "1,220"),
         ("Same result", "yes"),
-    ]
-
-
-def test_lists_in_evidence_are_said_as_such() -> None:
-    assert wording.rows({"tools": ["search", "edit"], "lap_gap": 8.0}, UTC) == [
         ("Tools", "search, edit"),
-        ("Lap gap", "8 s"),
+        ("NRestarts", "3"),
+        ("Result", "watchdog"),
     ]
+
+
+LOOP = {
+    "pattern": "cycle", "tools": ["search_docs"], "args": "query=release notes", "period": 1, "laps": 24, "count": 24,
+    "exact": True, "same_result": True, "first_at": NOW.isoformat(), "last_at": NOW.isoformat(), "seconds": 53.3,
+    "lap_gap": 2.31, "tokens": 94_070, "cost_usd": 0.20056, "needed": 4, "silence": "…",
+}  # fmt: skip
+DAY = {
+    "budget": "day", "period": "2026-11-23", "budget_usd": 2.0, "spent_usd": 2.1375, "priced_usd": 2.1375,
+    "reported_usd": 0.0, "unpriced_tokens": 0, "unpriced_models": [], "last_hour_usd": 2.1375, "usual_hour_usd": None,
+    "reached_at": None, "ends_at": NOW.isoformat(), "budgets": [["day", "2026-11-23", 2_000_000, "critical"]],
+}  # fmt: skip
+STALL = {
+    "last_progress_at": NOW.isoformat(), "usual_gap": 2.4, "longest_gap": None, "timeout": 300.0,
+    "deadline": NOW.isoformat(), "last_call": "fetch_page", "last_call_at": NOW.isoformat(),
+    "runner": {"Result": "watchdog"},
+}  # fmt: skip
+EXACT = "23 Nov 2026, 20:25:57 UTC"
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "shown", "details"),
+    [
+        (
+            "loop", LOOP,
+            [("Last of them", EXACT), ("Once every", "2.3 s"), ("Results", "the same each time"),
+             ("Used by it", "94,070 tokens"), ("Cost of it", "$0.20")],
+            {"What repeats": "the same calls in turn", "Tools": "`search_docs`", "Arguments": "exactly the same",
+             "Calls in a lap": "1", "Repeated": "24 times", "Calls that count": "24", "Told from": "4 times",
+             "First of them": EXACT, "Going on for": "53 s"},
+        ),
+        ("loop", {"pattern": "call_rate", "tool": "get", "count": 12, "allowed": 10, "first_at": NOW.isoformat()}, [],
+         {"First of them": EXACT}),
+        ("loop", {"pattern": "repeated_message", "message": "hm", "count": 5, "first_at": NOW.isoformat(),
+                  "last_at": NOW.isoformat()}, [("First said", EXACT), ("Last said", EXACT)], {}),
+        ("loop", {"pattern": "repeated_prompts", "prompt": "ab12", "count": 5, "of": 5, "at": NOW.isoformat()}, [],
+         {"Hash of the prompt": "`ab12`", "Last asked": EXACT}),
+        (
+            "cost", DAY, [("Spent in the last hour", "$2.14"), ("The budget begins anew", EXACT)],
+            {"Which budget": "of a day", "For": "2026-11-23", "Budget": "$2.00", "Spent in that time": "$2.14",
+             "Of that priced by the server": "$2.14"},
+        ),
+        ("cost", {"pattern": "token_spike", "tokens": 9_000, "usual": 100, "factor": 3.0}, [],
+         {"Told from": "3.0 times the average"}),
+        (
+            "stalled", STALL,
+            [("Last progress", EXACT), ("Usually moves every", "2.4 s"), ("Counts as stalled after", "5 min"),
+             ("Last tool call", "`fetch_page`"), ("That call began", EXACT)],
+            {"Counts as stalled since": EXACT, "Result": "watchdog"},
+        ),
+        ("missed_heartbeat", {"last_heartbeat_at": NOW.isoformat(), "interval": 30.0, "deadline": NOW.isoformat()},
+         [("Last heartbeat", EXACT)], {"Expected every": "30 s", "Counts as down since": EXACT}),
+        ("error", {"message": "boom", "by_runner": True}, [],
+         {"Told by": "its runner: what it watches is not running"}),
+        ("error", {"errors": 12, "heartbeats": 40, "last_error": "no page"}, [("Last error", "no page")], {}),
+        ("restart_failed", {"restarts": 3, "first_at": NOW.isoformat(), "last_at": NOW.isoformat()},
+         [("First restart", EXACT), ("Last restart", EXACT)], {}),
+        ("memory", {"memory_mb": 3100.5, "mb_an_hour": 120.0, "grows_since_at": NOW.isoformat()},
+         [("Has grown since", EXACT)], {"Holds": "3,100.5 MB", "Grows an hour by": "120.0 MB"}),
+    ],
+)  # fmt: skip
+def test_each_rule_has_words_for_its_evidence(
+    kind: str, evidence: dict[str, Any], shown: list[tuple[str, str]], details: dict[str, str]
+) -> None:
+    told = wording.explained(kind, evidence, UTC)
+    assert told.rule
+    assert (said(told.shown), dict(said(told.details))) == (shown, details)
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "text"),
+    [
+        ("loop", {"args": "query=release notes", "tools": ["search_docs"]}, "query=release notes"),
+        ("crash", {"message": "KeyError: 'x'", "traceback": "Traceback\n  File\nKeyError: 'x'"},
+         "Traceback\n  File\nKeyError: 'x'"),
+    ],
+)  # fmt: skip
+def test_what_is_copied_stands_by_itself(kind: str, evidence: dict[str, Any], text: str) -> None:
+    assert [fact.text for fact in wording.explained(kind, evidence, UTC).texts] == [text]
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "threshold", "words"),
+    [
+        ("loop", LOOP, "poller:TOOL", "what `search_docs` is for"),
+        ("loop", {**LOOP, "pattern": "polling"}, "budget:TOOL", "`search_docs` a budget of its own: 48 laps"),
+        ("loop", {**LOOP, "pattern": "words", "tools": []}, "repeats", "set `repeats` to 48"),
+        ("cost", DAY, "daily_budget_usd", "A higher budget ends it"),
+        ("cost", {**DAY, "budget": "month"}, "monthly_budget_usd", "of the project"),
+        ("stalled", STALL, "progress_timeout", "a longer progress timeout"),
+        ("memory", {"limit_mb": 4_000}, "limit_mb", "raise its limit"),
+        ("error", {"errors": 12, "heartbeats": 40, "last_error": "no page"}, "errors", "from how many on"),
+        ("crash", {"message": "x", "traceback": ""}, None, ""),
+    ],
+)
+def test_what_to_set_if_it_may_be_so(kind: str, evidence: dict[str, Any], threshold: str | None, words: str) -> None:
+    setting = wording.explained(kind, evidence, UTC).setting
+    assert (setting.threshold if setting else None) == threshold
+    assert words in (setting.text if setting else "")
+
+
+@pytest.mark.parametrize("rule", rules.every().values(), ids=lambda rule: rule.KIND)
+def test_what_to_set_is_a_threshold_that_there_is(rule: rules.Rule) -> None:
+    known = {one.name for one in rule.THRESHOLDS} | {""}
+    loops = [LOOP, {**LOOP, "pattern": "polling"}, {**LOOP, "tools": []}]
+    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.OF_WHAT]
+    for evidence in (*loops, *budgets):
+        setting = rules.allow(rule, evidence)
+        assert setting is None or setting.of_project or setting.threshold in known
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "pieces"),
+    [
+        ("`a(b)` called twice; last: `c`", "a(b) called twice; last: c",
+         [("a(b)", True), (" called twice; last: ", False), ("c", True)]),
+        ("one ` alone", "one ` alone", [("one ` alone", False)]),
+        ("", "", []),
+    ],
+)  # fmt: skip
+def test_code_in_sentences(text: str, plain: str, pieces: list[tuple[str, bool]]) -> None:
+    assert (wording.plain(text), wording.pieces(text)) == (plain, pieces)
