@@ -126,6 +126,18 @@ def _is_unproven(incident: Incident, state: AgentState) -> bool:
     return state.last_progress_at <= at
 
 
+def outlook(incident: Incident, kinds: Collection[str], now: datetime) -> restart.Verdict | None:
+    """Whether the watchdog restarts the agent next, for what is wrong now, and if not, why and until when.
+
+    None where it is over, or is nothing that a restart could cure or would buy again.
+    """
+    agent, state = incident.agent, incident.agent.state
+    told_of = restart.cures(kinds, runner_down=state.runner_down) | (set(kinds) & restart.BOUGHT_AGAIN)
+    if incident.resolved_at or not told_of:
+        return None
+    return restart.may_restart(case(agent, state, restart.WATCHDOG, now, incident=incident, kinds=kinds), delays())
+
+
 def delays() -> Sequence[float]:
     """Seconds between restarts: `RESTART_DELAYS`."""
     return tuple(settings.RESTART_DELAYS)

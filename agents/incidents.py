@@ -137,12 +137,15 @@ def _add_signal(incident: Incident, agent: Agent, finding: Finding, now: datetim
     )
 
 
-def _extend_incident(incident: Incident, signal: Signal, state: AgentState, now: datetime) -> None:
+def _extend_incident(
+    incident: Incident, signal: Signal, state: AgentState, now: datetime, *, rose: bool = False
+) -> None:
     if signal.severity == Severity.CRITICAL:
         incident.severity = Severity.CRITICAL
     incident.count_spend(state)
     incident.save(update_fields=["severity", *Incident.SPEND])
-    record(incident=incident, kind=IncidentEvent.Kind.UPDATED, text=signal.reason, now=now)
+    data = {"signal": signal.kind, "rose": rose}
+    record(incident=incident, kind=IncidentEvent.Kind.UPDATED, text=signal.reason, data=data, now=now)
 
 
 def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) -> Signal:
@@ -157,7 +160,7 @@ def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) 
     same = Incident.objects.filter(pk=signal.incident_id, agent=signal.agent_id, kind=signal.kind, together=False)
     same.update(reason=signal.reason)
     if rose and not _is_known(signal.incident):
-        _extend_incident(signal.incident, signal, state, now)
+        _extend_incident(signal.incident, signal, state, now, rose=True)
     return signal
 
 

@@ -482,6 +482,11 @@ class Incident(models.Model):
             setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
 
     @property
+    def noticed_after(self) -> int:
+        """Seconds from when it became wrong until somebody knew."""
+        return int((self.opened_at - self.started_at).total_seconds())
+
+    @property
     def time_to_recovery(self) -> float | None:
         """Seconds from when it became wrong to its end; None while it lasts."""
         return (self.resolved_at - self.started_at).total_seconds() if self.resolved_at else None
@@ -536,6 +541,13 @@ class IncidentEvent(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def headline(self) -> str:
+        """What happened, in a word or two: of what was added, whether it is new or the same, and worse."""
+        if self.kind != self.Kind.UPDATED or "signal" not in self.data:
+            return self.get_kind_display()
+        return "critical now" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"
 
 
 class Runner(models.Model):

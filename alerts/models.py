@@ -119,3 +119,8 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel}: {self.state}"
+
+    @property
+    def not_before(self) -> datetime:
+        """When it is tried next, which is not while its channel rests. Reads `channel`: fetch it ahead."""
+        return max(filter(None, (self.next_try_at, self.channel.retry_at)), default=self.created_at)

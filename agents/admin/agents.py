@@ -37,16 +37,16 @@ def target_text(agent: Agent) -> str:
 
 def explain_restart(agent: Agent) -> str:
     return (
-        f"The runner is asked to restart {target_text(agent)}. It is asked once, and not at all if it does not come "
-        "for it within five minutes, or if the agent works again by then. Work that the agent has in hand is lost "
-        "unless it saves it itself."
+        f"The runner is asked to restart {target_text(agent)}, once, unless {agent} works again by then or the runner "
+        "does not come for it within five minutes. Work that it has in hand and has not saved is lost."
     )
 
 
 def explain_stop(agent: Agent) -> str:
     return (
-        f"The runner is asked to stop {target_text(agent)}, once, within five minutes. {agent} then counts as stopped: "
-        "its silence is no alarm, and nothing starts it again by itself. Its next heartbeat says that it is back."
+        f"The runner is asked to stop {target_text(agent)}, once, within five minutes; work that it has in hand and "
+        f"has not saved is lost. {agent} then counts as stopped: its silence is no alarm, and nothing but a person "
+        "starts it again."
     )
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Q, QuerySet, Value, When
+from django.forms import Media
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from agents import incidents, neighbours
+from agents import attempts, incidents, neighbours, restart, wording
 from agents.admin import agents
 from agents.admin.buttons import Button, WithButtons
-from agents.models import Incident
+from agents.admin.rules import address
+from agents.models import Command, Incident, Signal, Status
+from agents.representation import incident_url
 from agents.rules import version
 from agents.rules.version import FRESH
 from teams.scoping import allowed_operator
@@ -49,6 +54,37 @@ def no_target(incident: Incident) -> bool:
     return over(incident) or not agents.target_text(incident.agent)
 
 
+def asks_for_restart(incident: Incident) -> bool:
+    """Whether a restart is what helps: it is silent, stuck or gone, not turning in a circle or too dear."""
+    state = incident.agent.state
+    cured = restart.cures([incident.kind], runner_down=state.runner_down)
+    return bool(cured) or state.status in (Status.DOWN, Status.STALLED)
+
+
+def _tried(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:
+    """What was tried, what is under way, and what the watchdog does next."""
+    commands = list(incident.commands.all())
+    live = next((command for command in commands if command.state in Command.LIVE), None)
+    wrong = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
+    outlook = None if live or no_target(incident) else attempts.outlook(incident, wrong, now)
+    done = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
+    proven_by = next(done, None) if incident.recovered_in is not None else None
+    return {"commands": commands, "live": live, "outlook": outlook, "proven_by": proven_by}
+
+
+class Known(NamedTuple):
+    """A signal, what it stands on in words, and where to set that it may be so."""
+
+    signal: Signal
+    told: wording.Explained
+    address: str
+
+
+def _known(signal: Signal) -> Known:
+    told = wording.explained(signal.kind, signal.evidence, timezone.get_current_timezone())
+    return Known(signal, told, address(signal.agent, told.rule, told.setting) if told.setting else "")
+
+
 def _versions(incident: Incident) -> dict[str, Any]:
     """What ran when it began, and what was deployed while it lasted; one query."""
     memory = incident.agent.memory.rules.get(version.KIND, {})
@@ -56,6 +92,13 @@ def _versions(incident: Incident) -> dict[str, Any]:
     later = [one for one in version.deploys(memory) if incident.started_at < one.since <= until]
     ran = version.running(memory, incident.started_at)
     return {"ran": ran, "is_fresh": ran and incident.started_at - ran.since < FRESH, "deployed": later}
+
+
+MEDIA: Final = Media(js=["agents/print.js"])
+# Buttons that a phone keeps at its lower edge.
+AT_HAND: Final = 2
+# Where a restart is what helps.
+TONES: Final = {"restart": "primary", "acknowledge": "plain"}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -107,6 +150,15 @@ class IncidentPage(WithButtons):
         Button("note", "Note", "edit_note", note, apart=True),
     )  # fmt: skip
 
+    def buttons_for(self, request: HttpRequest, row: Incident) -> list[Button]:
+        """What helps most comes first: it is what is at hand on a phone."""
+        found = super().buttons_for(request, row)
+        names = [button.name for button in found]
+        if "restart" not in names or not asks_for_restart(row):
+            return found
+        found.sort(key=lambda button: button.name != "restart")
+        return [replace(one, tone=TONES.get(one.name, one.tone)) for one in found]
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return allowed_operator(request)
 
@@ -125,8 +177,8 @@ class IncidentPage(WithButtons):
         context = {
             **self.admin_site.each_context(request),
             **self.live_context(request, incident, "now"),
-            "title": f"Incident {incident.pk}",
-            "media": self.media,
+            "title": f"{incident.agent}: {wording.plain(incident.reason)}",
+            "media": self.media + MEDIA,
             "may_delete": self.has_delete_permission(request, incident),
             "may_note": self.has_operate_permission(request, incident),
             "neighbours": neighbours.at_the_same_time(incident),
@@ -135,13 +187,18 @@ class IncidentPage(WithButtons):
         return TemplateResponse(request, "agents/incident.html", context)
 
     def live_context(self, request: HttpRequest, row: Incident, part: str) -> dict[str, Any]:
+        now, buttons = timezone.now(), self.buttons_for(request, row)
+        signals = list(row.signals.select_related("agent__project"))
         return {
-            "now": timezone.now(),
+            "now": now,
             "original": row,
             "opts": self.opts,
-            "buttons": self.buttons_for(request, row),
-            "signals": row.signals.select_related("agent"),
+            "at_hand": buttons[:AT_HAND],
+            "buttons": buttons[AT_HAND:],
+            "may_configure": self.has_configure_permission(request, row),
+            "known": [_known(signal) for signal in sorted(signals, key=lambda one: one.cleared_at is not None)],
             "events": row.events.prefetch_related("deliveries__channel"),
-            "commands": row.commands.all(),
+            "url": incident_url(row.pk),
+            **_tried(row, signals, now),
             **_versions(row),
         }

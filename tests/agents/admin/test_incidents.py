@@ -10,13 +10,15 @@ import pytest
 from django.utils import timezone
 
 from agents import incidents
-from agents.models import Agent, Command, Incident, IncidentEvent
+from agents.models import Agent, AgentState, Command, Incident, IncidentEvent
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
-from tests.agents.admin.conftest import Browse, deployed, make_agent, make_incident, make_runner
+from tests.agents.admin.conftest import Browse, deployed, make_agent, make_command, make_incident, make_runner
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
+# Of the part that is asked for each two seconds, session and person included.
+QUERIES_MOST = 14
 
 
 def page_of(incident: Incident) -> str:
@@ -30,6 +32,11 @@ def press(browser: Any, incident: Incident, name: str) -> str:
 
 def reasons_in(body: str) -> list[str]:
     return re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', body)
+
+
+def text_in(body: str) -> str:
+    """What a page says, in one line."""
+    return " ".join(re.sub(r'<span class="w-icon[^>]*>[^<]*</span>|<[^>]+>', "", body).split())
 
 
 def test_open_ones_come_first_then_the_newest(project: Project, viewer: User, client_of: Browse) -> None:
@@ -61,8 +68,11 @@ def test_the_page_says_it_all_in_the_persons_time_zone(incident: Incident, viewe
     [
         ({"restarts": 0}, None),
         ({"restarts": 1, "restarted_at": timezone.now()}, "no progress since"),
-        ({"restarts": 2, "recovered_in": 14.2, "resolved_at": timezone.now()}, "progress came 14 s after the last"),
-        ({"restarts": 1}, ""),
+        (
+            {"restarts": 2, "recovered_in": 14.2, "resolved_at": timezone.now()},
+            "Restarted 2 times; progress came 14 s after the last.",
+        ),
+        ({"restarts": 1}, "Restarted once; the last one failed."),
     ],
 )
 def test_the_page_counts_restarts_and_says_what_they_proved(
@@ -70,20 +80,144 @@ def test_the_page_counts_restarts_and_says_what_they_proved(
 ) -> None:
     Incident.objects.filter(pk=incident.pk).update(**facts)
     body = client_of(viewer).get(page_of(incident)).content.decode()
-    assert (f"<dt>Restarts</dt><dd>{facts['restarts']} " in body) == (said is not None)
+    assert ("What was tried" in body) == (said is not None)
     assert (said or "Timeline") in body
 
 
-def test_the_timeline_says_who_was_told(incident: Incident, viewer: User, client_of: Browse) -> None:
-    event = IncidentEvent.objects.get()
-    for name, state, error in (("On call", "sent", "an old error"), ("Chat", "failed", "410 Gone")):
-        channel = Channel.objects.create(project=incident.project, kind="email", name=name)
-        Delivery.objects.create(event=event, channel=channel, state=state, message_id=name, last_error=error)
-    body = client_of(viewer).get(page_of(incident)).content.decode()
-    assert "On call: sent" in body
-    assert "Chat: failed" in body
-    assert "410 Gone" in body
+def test_the_timeline_says_who_was_told_and_how_it_arrived(incident: Incident, viewer: User, client_of: Browse) -> None:
+    now = timezone.now()
+    for name, kind, said in (
+        ("On call", "email", {"state": "sent", "attempts": 2, "sent_at": now, "last_error": "an old error"}),
+        ("Chat", "slack", {"state": "failed", "attempts": 1, "last_error": "410 Gone"}),
+        ("Hook", "webhook", {"attempts": 3, "next_try_at": now, "last_error": "503"}),
+        ("Later", "email", {}),
+    ):
+        channel = Channel.objects.create(project=incident.project, kind=kind, name=name)
+        Delivery.objects.create(event=IncidentEvent.objects.get(), channel=channel, message_id=name, **said)
+    Channel.objects.filter(name="Hook").update(retry_at=now + timedelta(minutes=5, seconds=30))
+    body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
+    assert "On call (E-mail): sent, and accepted by its server just now, at attempt 2" in body
+    assert "Chat (Slack): failed 410 Gone" in body
+    assert "Hook (Webhook): tried 3 times; the next try is in 5 min 503" in body
+    assert "Later (E-mail): waiting to be sent" in body
     assert "an old error" not in body
+    assert "Nobody was told" not in body
+
+
+@pytest.mark.parametrize(("who", "hint"), [("member", "Add one"), ("viewer", "Ask a member of Research to add one.")])
+def test_that_nobody_was_told_is_said_and_why(
+    who: str, hint: str, incident: Incident, client_of: Browse, request: pytest.FixtureRequest
+) -> None:
+    body = text_in(client_of(request.getfixturevalue(who)).get(page_of(incident)).content.decode())
+    assert f"Nobody was told: Production has no channel. {hint}" in body
+
+
+def test_code_in_a_reason_is_shown_as_code(bot: Agent, viewer: User, client_of: Browse) -> None:
+    incident = make_incident(bot, reason="`search(query=<b>)` called 14 times")
+    browser = client_of(viewer)
+    for page in (page_of(incident), LIST, "/admin/", f"/admin/agents/agent/{bot.pk}/change/"):
+        body = browser.get(page).content.decode()
+        assert "<code>search(query=&lt;b&gt;)</code> called 14 times" in body, page
+        assert "`" not in body.partition("<title>")[2].partition("</title>")[0]
+
+
+def test_what_may_be_so_is_set_at_the_field_that_sets_it(
+    incident: Incident, member: User, viewer: User, client_of: Browse
+) -> None:
+    evidence = {"last_progress_at": incident.started_at.isoformat(), "timeout": 300.0}
+    incident.signals.update(evidence=evidence)
+    body = client_of(member).get(page_of(incident)).content.decode()
+    address = f"/admin/agents/agent/{incident.agent_id}/change/"
+    assert f'href="{address}#id_progress_timeout">Open the setting' in body
+    assert 'id="id_progress_timeout"' in client_of(member).get(address).content.decode()
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "give it a longer progress timeout" in body
+    assert "Open the setting" not in body
+
+
+@pytest.mark.parametrize(
+    ("kind", "runner", "first"),
+    [("stalled", True, "restart"), ("loop", True, "acknowledge"), ("stalled", False, "acknowledge")],
+)
+def test_what_helps_most_comes_first(
+    kind: str, runner: bool, first: str, bot: Agent, member: User, client_of: Browse
+) -> None:
+    incident = make_incident(bot, kind=kind)
+    AgentState.objects.update(status="stalled" if kind == "stalled" else "warning")
+    if runner:
+        make_runner(bot)
+    body = client_of(member).get(page_of(incident)).content.decode()
+    assert re.findall(r'w-button w-(\w+)" data-key="(\w+)"|data-key="(\w+)" action', body)[0][1:] == (
+        ("restart", "") if first == "restart" else ("", "acknowledge")
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "tried", "said"),
+    [
+        ("auto", "stalled", None, "The watchdog restarts it by itself, as soon as its runner asks."),
+        ("auto", "stalled", 30, "is given time to work. The watchdog looks again in"),
+        ("manual", "stalled", None, "Only a person or its runner restarts this agent"),
+        ("off", "stalled", None, "Restarts are off for this agent"),
+        ("auto", "loop", None, "a restart would buy the same again"),
+        ("auto", "memory", None, None),
+    ],
+)
+def test_the_page_says_what_the_watchdog_does_next(
+    policy: str, kind: str, tried: float | None, said: str | None, bot: Agent, viewer: User, client_of: Browse
+) -> None:
+    incident = make_incident(bot, kind=kind)
+    make_runner(bot)
+    Agent.objects.update(restart_policy=policy)
+    if tried is not None:
+        command = make_command(bot)
+        Command.objects.filter(pk=command.pk).update(leased_at=timezone.now() - timedelta(seconds=tried))
+    body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
+    assert ("What was tried" in body) == (said is not None)
+    assert said is None or said in body
+
+
+def test_a_rise_and_a_new_signal_are_told_apart(incident: Incident, viewer: User, client_of: Browse) -> None:
+    for rose, text in ((True, "worse"), (False, "more")):
+        data = {"signal": "loop", "rose": rose}
+        IncidentEvent.objects.create(incident=incident, kind="updated", text=text, data=data)
+    body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
+    assert "critical now worse" in body
+    assert "new signal: loop more" in body
+
+
+def test_the_facts_can_be_copied_as_text(incident: Incident, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    text = body.partition('id="as-text"')[2].partition(">")[2].partition("</pre>")[0]
+    assert text.startswith("bot: No progress for 47 minutes\n")
+    said = (f"incident {incident.pk}, critical, open", "UTC, for 47 min; spent since $4.25", "opened: No progress")
+    for fact in (*said, page_of(incident)):
+        assert fact in text
+
+
+def test_a_page_of_many_events_takes_no_more_queries(
+    incident: Incident, viewer: User, client_of: Browse, django_assert_max_num_queries: Any
+) -> None:
+    make_runner(incident.agent)
+    for number in range(20):
+        event = IncidentEvent.objects.create(incident=incident, kind="updated", text=f"text {number}")
+        channel = Channel.objects.create(project=incident.project, kind="email", name=f"channel {number}")
+        Delivery.objects.create(event=event, channel=channel, message_id=str(number))
+    browser = client_of(viewer)
+    with django_assert_max_num_queries(QUERIES_MOST):
+        assert browser.get(f"{LIST}{incident.pk}/live/now/").status_code == 200
+
+
+def test_an_empty_list_teaches(project: Project, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(LIST).content.decode()
+    assert "No incident yet." in body
+    assert 'href="/admin/alerts/channel/"' in body
+    assert 'href="/admin/first-steps/"' in body
+
+
+def test_the_list_says_who_looks_after_it(incident: Incident, viewer: User, client_of: Browse) -> None:
+    incidents.acknowledge(incident=incident, actor="night@example.com", now=timezone.now())
+    assert "night@example.com" in client_of(viewer).get(LIST).content.decode()
 
 
 def test_what_an_agent_said_is_shown_and_not_run(bot: Agent, viewer: User, client_of: Browse) -> None:
@@ -135,7 +269,7 @@ def test_nothing_is_edited_added_or_deleted_by_members(incident: Incident, owner
 
 
 def test_the_operator_may_delete_one(incident: Incident, operator: User, client_of: Browse) -> None:
-    assert "Delete this incident" in client_of(operator).get(page_of(incident)).content.decode()
+    assert "the record of who was told go with it" in client_of(operator).get(page_of(incident)).content.decode()
     client_of(operator).post(f"{LIST}{incident.pk}/delete/", {"post": "yes"})
     assert not Incident.objects.exists()
 

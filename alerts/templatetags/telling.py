@@ -1,0 +1,18 @@
+"""Who was told, on the page of an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django import template
+
+from agents.models import Incident, IncidentEvent
+from alerts import telling
+
+register = template.Library()
+
+
+@register.simple_tag
+def untold(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str]]:
+    """The timeline: each event, and why nobody was told of it."""
+    return telling.untold(incident, events)
