@@ -1,5 +1,6 @@
 """An incident's event in words: what is wrong with which agent, since when, why, what it cost, what was tried."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.urls import reverse
 
+from agents import wording
 from agents.models import Agent, Incident, IncidentEvent, Severity, SignalKind
 from agents.representation import agent_ref, dollars, incident_dict, incident_url
 from agents.rules import version
@@ -14,6 +16,8 @@ from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
 from teams.models import Project
 
+# Of a traceback.
+LINES_MOST: Final = 12
 _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.OPENED: "incident.opened",
     IncidentEvent.Kind.REOPENED: "incident.opened",
@@ -60,6 +64,7 @@ def of_event(event: IncidentEvent, incident: Incident, message_id: str) -> Messa
         project=incident.project.name,
         payload={"incident": incident_dict(incident), "agent": _agent(incident.agent), **_owners(incident.project)},
         thread=f"incident-{incident.pk}",
+        facts=() if over else tuple(_facts(incident)),
     )
 
 
@@ -95,13 +100,13 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
             title = f"{name}: {event.text[:1].lower()}{event.text[1:]}"
         case IncidentEvent.Kind.REOPENED:
             title = f"{name} {_wrong(incident)} again"
-        case IncidentEvent.Kind.UPDATED if _is_worse(event, incident):
+        case IncidentEvent.Kind.UPDATED if _is_worse(event, incident) or _became_many(event, incident):
             title = f"{name} {_wrong(incident)}"
         case IncidentEvent.Kind.UPDATED:
             title = f"{name}: {_newest(event, incident)}"
         case _:
             title = f"{name} {_wrong(incident)}"
-    return _clean(title)
+    return _clean(wording.plain(title))
 
 
 def _subject(incident: Incident) -> str:
@@ -127,6 +132,11 @@ def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
     return any(signal.opened_at < event.at and signal.reason == event.text for signal in of_its_kind)
 
 
+def _became_many(event: IncidentEvent, incident: Incident) -> bool:
+    """Whether it is told because one agent's silence turned out to be a whole host's."""
+    return incident.together and incident.kind != SignalKind.COST and "signal" not in event.data
+
+
 def _newest(event: IncidentEvent, incident: Incident) -> str:
     signals = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
     if signals and signals[-1].kind == SignalKind.RESTART_FAILED:
@@ -137,7 +147,7 @@ def _newest(event: IncidentEvent, incident: Incident) -> str:
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     over = event.kind == IncidentEvent.Kind.RESOLVED
     lines = [f"It was: {incident.reason}" if over else incident.reason]
-    if event.kind in (IncidentEvent.Kind.UPDATED, IncidentEvent.Kind.REOPENED) and event.text != incident.reason:
+    if event.kind == IncidentEvent.Kind.UPDATED and event.text != incident.reason:
         lines.append(event.text)
     lines.append(_since(incident, event.at, over))
     lines += [
@@ -154,6 +164,21 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     if incident.acknowledged_by and not over:
         lines.append(f"Acknowledged by {incident.acknowledged_by}")
     return lines
+
+
+def _facts(incident: Incident) -> Iterator[tuple[str, str]]:
+    """What the worst of it stands on: that is what it is named for, or else what came last."""
+    standing = [signal for signal in incident.signals.all() if not signal.cleared_at]
+    named = [signal for signal in standing if signal.kind == incident.kind and signal.agent_id == incident.agent_id]
+    for signal in (named or standing)[-1:]:
+        told = wording.explained(signal.kind, signal.evidence, _zone(incident.project))
+        yield from ((fact.label, _clean(fact.text)) for fact in told.shown)
+        yield from ((fact.label, _tail(fact.text)) for fact in told.texts)
+
+
+def _tail(text: str) -> str:
+    """The last lines of a text, where the cause stands."""
+    return "\n".join(_printable(line) for line in text.splitlines()[-LINES_MOST:])
 
 
 def _deploy(incident: Incident) -> list[str]:
@@ -206,4 +231,8 @@ def _money(micro: int) -> str:
 
 def _clean(text: str) -> str:
     """One printable line: names and reasons come from anywhere."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return " ".join(_printable(text).split())
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -16,7 +16,8 @@ class Message:
 
     `id` is the same on every attempt. `type` is the webhook's (`incident.opened` …, `channel.test`), `payload` its
     `data`. `severity` is `warning`, `critical` or `ok`. `lines` are short facts, most important first. `thread` is the
-    same for all messages of one incident.
+    same for all messages of one incident. Code in lines and facts stands in backticks. `facts` are what it stands on,
+    label and text, for kinds that have room for it; texts of several lines are such as tracebacks.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Message:
     project: str
     payload: dict[str, Any]
     thread: str
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 class ChannelError(Exception):

@@ -15,6 +15,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.validators import validate_email
 from django.template.loader import render_to_string
 
+from agents.wording import plain
 from alerts.channels.base import ChannelError, ConfigError, Message
 
 KIND: Final = "email"
@@ -87,9 +88,7 @@ def compose(config: Config, message: Message) -> EmailMultiAlternatives:
     thread = f"<{message.thread}@{domain}>"
     mail = EmailMultiAlternatives(
         subject=_one_line(message.title)[:200],
-        body="\n".join(
-            [_one_line(message.title), "", *map(_one_line, message.lines), "", message.url, "", _origin(message)]
-        ),
+        body=_text(message),
         to=config.to,
         headers={
             "Message-ID": f"<{message.id}@{domain}>",
@@ -100,6 +99,12 @@ def compose(config: Config, message: Message) -> EmailMultiAlternatives:
     )
     mail.attach_alternative(render_to_string("alerts/message.html", {"message": message}), "text/html")
     return mail
+
+
+def _text(message: Message) -> str:
+    told = [plain(_one_line(line)) for line in (message.title, "", *message.lines)]
+    facts = [f"{label}:\n{text}" if "\n" in text else f"{label}: {plain(text)}" for label, text in message.facts]
+    return "\n".join([*told, "", message.url, "", *facts, *([""] if facts else []), _origin(message)])
 
 
 def _origin(message: Message) -> str:

@@ -134,6 +134,43 @@ def test_the_lines_say_why_since_when_what_it_cost_and_what_was_tried(happened: 
     )
 
 
+def test_what_it_stands_on_comes_with_it_in_words(happened: Happened, incident: Incident) -> None:
+    signal = add_signal(incident, "missed_heartbeat", "No heartbeat for 2 min")
+    signal.evidence = {"last_heartbeat_at": NOW.isoformat(), "interval": 30.0, "deadline": NOW.isoformat()}
+    signal.save()
+    assert of(happened("opened")).facts == (("Last heartbeat", "23 Nov 2026, 20:25:57 UTC"),)
+    assert of(happened("resolved")).facts == ()
+
+
+def test_of_a_traceback_the_end_comes_with_it(happened: Happened, incident: Incident) -> None:
+    Incident.objects.update(kind="crash")
+    signal = add_signal(incident, "crash", "Crashed: KeyError")
+    signal.evidence = {"message": "KeyError", "traceback": "\n".join(f"line\t{n}" for n in range(40))}
+    signal.save()
+    (label, text) = of(happened("opened")).facts[0]
+    assert (label, text.splitlines()) == ("Traceback", [f"line {n}" for n in range(28, 40)])
+
+
+def test_code_is_plain_in_the_title_and_marked_in_the_lines(happened: Happened, incident: Incident) -> None:
+    Incident.objects.update(reason="`search` called 4 times")
+    told = of(happened("resolved", text="Over: `search` was switched off"))
+    assert told.title == "bot-1: over: search was switched off"
+    assert told.lines[0] == "It was: `search` called 4 times"
+
+
+def test_what_came_back_is_said_once(happened: Happened, incident: Incident) -> None:
+    told = of(happened("reopened", text="Again: No heartbeat for 2 min"))
+    assert told.lines == ("No heartbeat for 2 min", "Since 23 Nov 2026, 20:25:57 UTC, for 0 s")
+
+
+def test_a_silence_that_turned_out_to_be_a_hosts_is_said_so(happened: Happened, incident: Incident) -> None:
+    add_signal(incident, "missed_heartbeat", "No heartbeat")
+    add_signal(incident, "missed_heartbeat", "No heartbeat", Agent.objects.create(project=incident.project, name="b"))
+    Incident.objects.update(together=True)
+    later = NOW + timedelta(minutes=1)
+    assert of(happened("updated", at=later)).title == "2 agents of Production fell silent together"
+
+
 def test_times_are_in_the_projects_zone(happened: Happened, incident: Incident) -> None:
     incident.project.time_zone = "Europe/Vienna"
     incident.project.save()

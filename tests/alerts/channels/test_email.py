@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from email import message_from_string
@@ -122,6 +123,20 @@ class TestEmail(ChannelCases):
             assert fact in html.get_content()
         assert mail["Subject"] == "bot-1 is down"
         assert mail["To"] == "ops@example.com, night@example.com"
+
+    def test_code_is_set_as_such_and_evidence_comes_below_the_link(self, peer: Peer) -> None:
+        facts = (("Last tool call", "`fetch`"), ("Traceback", "one\n  <two>"))
+        self.send(peer, message(lines=("`search` called 4 times",), facts=facts))
+        mail = self.only(peer)
+        text, html = mail.get_body(("plain",)), mail.get_body(("html",))
+        assert text is not None
+        assert html is not None
+        said, shown = text.get_content().replace("\r\n", "\n"), html.get_content()
+        assert "search called 4 times" in said
+        assert said.index("/incident/7/") < said.index("Last tool call: fetch\nTraceback:\none\n  <two>\n")
+        assert "<code>search</code> called 4 times" in shown
+        assert ">Open the incident</a>" in shown
+        assert re.search(r"<pre [^>]*>one\s+  &lt;two&gt;</pre>", shown)
 
     def test_names_are_escaped_in_html(self, peer: Peer) -> None:
         self.send(peer, message(title="<b>bot</b>", lines=("<script>",), team="<i>"))
