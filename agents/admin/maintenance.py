@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from agents import maintenance, wording
+from agents import maintenance
 from agents.admin import choosing
 from agents.models import Agent, Maintenance
 from teams.admin.projects import actor
@@ -24,6 +24,7 @@ from teams.forms import LabelsField
 from teams.listing import Empty, TableList
 from teams.roles import Action
 from teams.scoping import teams_of, there
+from teams.times import exact
 
 WEEKS: Final = 5
 USUAL: Final = timedelta(hours=1)
@@ -217,7 +218,7 @@ def _asked_for(request: HttpRequest, ids: str) -> list[Agent]:
 
 def _planned(count: int, until: datetime) -> str:
     who = "1 agent is" if count == 1 else f"{count} agents are"
-    return f"{who} left alone until {wording.exact(until, timezone.get_current_timezone())}."
+    return f"{who} left alone until {exact(until, timezone.get_current_timezone())}."
 
 
 def calendar(windows: QuerySet[Maintenance], now: datetime) -> list[list[dict[str, Any]]]:

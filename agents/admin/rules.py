@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from django import forms
 from django.contrib.admin.utils import flatten
 from django.urls import reverse
-from django.utils.html import escape
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
