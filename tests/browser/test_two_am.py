@@ -104,7 +104,7 @@ def test_from_the_mail_to_the_restart(
     hand.click(link, "No heartbeat for" if signed_in else "Sign in")
     if not signed_in:
         with hand.timed("signing in"):
-            page.get_by_label("Email").fill(member.email)
+            page.get_by_label("E-mail").fill(member.email)
             page.get_by_label("Password").fill("correct horse battery")
             page.keyboard.press("Enter")
             tab.sees("No heartbeat for")

@@ -112,6 +112,20 @@ def test_that_nobody_was_told_is_said_and_why(
     assert f"Nobody was told: Production has no channel. {hint}" in body
 
 
+def test_where_routes_take_something_else_the_way_to_them_is_shown(
+    incident: Incident, viewer: User, client_of: Browse
+) -> None:
+    before = incident.opened_at - timedelta(days=1)
+    Channel.objects.create(
+        project=incident.project, kind="email", name="On call", labels={"env": "production"}, created_at=before
+    )
+    browser = client_of(viewer)
+    body = browser.get(page_of(incident)).content.decode()
+    found = re.search(r'href="([^"]+)">See who hears what', body)
+    assert found
+    assert "hears only of agents with env=production" in browser.get(found[1].replace("&amp;", "&")).content.decode()
+
+
 def test_code_in_a_reason_is_shown_as_code(bot: Agent, viewer: User, client_of: Browse) -> None:
     incident = make_incident(bot, reason="`search(query=<b>)` called 14 times")
     browser = client_of(viewer)
