@@ -49,7 +49,9 @@ def pause_after(quick_deaths: int) -> float:
 class Child:
     """One process. `is_well` says whether it works: None means that nobody can tell now.
 
-    It is killed and started again when `is_well` has not said so for `patience` seconds.
+    It is killed and started again when `is_well` has not said so for `patience` seconds; until it was well for the
+    first time after a start, for `starts_within` seconds: a busy machine may need long to start it, and a child that is
+    killed each time would never come up.
     `before_start` is told how often in a row it died at once. `env` is added to the environment.
     """
 
@@ -57,11 +59,13 @@ class Child:
     argv: list[str]
     is_well: Callable[[], bool | None] | None = None
     patience: float = 15.0
+    starts_within: float = 90.0
     before_start: Callable[[int], None] | None = None
     env: dict[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     well_at: float = 0.0
+    was_well: bool = False
     start_at: float = 0.0
     quick_deaths: int = 0
 
@@ -83,6 +87,13 @@ class Child:
             preexec_fn=die_with_parent if _libc else None,
         )
         self.started_at = self.well_at = now
+        self.was_well = False
+
+    def has_hung(self, now: float) -> float:
+        """For how many seconds it has not been well; 0 while that is not too long."""
+        patience = self.patience if self.was_well else max(self.patience, self.starts_within)
+        silent = now - self.well_at
+        return silent if self.is_well is not None and silent > patience else 0.0
 
     def send(self, number: int) -> None:
         if self.process and self.process.poll() is None:
@@ -148,7 +159,8 @@ class Supervisor:
     def run(self) -> None:
         """Look after the children until told to stop."""
         threading.Thread(target=self._probe, daemon=True).start()
-        self._looked_at = time.monotonic()
+        # Nobody has asked those that were started earlier until now, however long the rest took.
+        self._excuse(time.monotonic())
         while not self.stopping:
             self._wake.wait(0.25)
             self._wake.clear()
@@ -157,12 +169,16 @@ class Supervisor:
     def look(self, now: float) -> None:
         """One round: whoever is dead or has not been well for too long is started again when its time has come."""
         if now - self._looked_at > 5:  # we were suspended ourselves: what we know of the others is old
-            for child in self.children:
-                child.well_at = now
+            self._excuse(now)
         self._looked_at = now
         for child in self.children:
             if not self.stopping and child.process is not None:
                 self._look_at(child, now)
+
+    def _excuse(self, now: float) -> None:
+        self._looked_at = now
+        for child in self.children:
+            child.well_at = now
 
     def _look_at(self, child: Child, now: float) -> None:
         process = child.process
@@ -173,8 +189,8 @@ class Supervisor:
                 self._start(child, now)
         elif process.poll() is not None:
             self._ended(child, f"{child.name} ended ({_how(process.returncode)})", now)
-        elif child.is_well and now - child.well_at > child.patience:
-            self._ended(child, f"{child.name} has not answered for {child.patience:.0f} s", now)
+        elif silent := child.has_hung(now):
+            self._ended(child, f"{child.name} has not answered for {silent:.0f} s", now)
 
     def _ended(self, child: Child, what: str, now: float) -> None:
         child.kill()  # what it started must not stay behind
@@ -185,8 +201,9 @@ class Supervisor:
     def _probe(self) -> None:
         while not self.stopping:
             for child in self.children:
-                if child.is_well and child.is_well() is not False:
-                    child.well_at = time.monotonic()
+                said = child.is_well() if child.is_well else None
+                if said is not False:
+                    child.well_at, child.was_well = time.monotonic(), child.was_well or said is True
             time.sleep(self.probe_every)
 
     def stop(self, order: Iterable[tuple[Iterable[str], float]]) -> None:

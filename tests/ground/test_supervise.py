@@ -104,6 +104,36 @@ def test_a_child_that_is_not_well_is_started_again(keep: type[Kept]) -> None:
     assert kept.said[0].startswith("web has not answered for 1 s; starting it again")
 
 
+def test_a_child_has_longer_to_start_than_to_answer() -> None:
+    child = Child("web", SLEEP, is_well=lambda: False, patience=15, starts_within=90)
+    child.started_at = child.well_at = 1_000.0
+    assert (child.has_hung(1_089), child.has_hung(1_091)) == (0, 91), "not well yet"
+    child.was_well = True
+    assert (child.has_hung(1_014), child.has_hung(1_016)) == (0, 16)
+
+
+def test_nobody_is_blamed_for_the_time_before_they_were_asked() -> None:
+    """As when preparing the database took longer than a child's patience."""
+    asked: list[float] = []
+    said: list[str] = []
+
+    def is_well() -> bool:
+        asked.append(time.monotonic())
+        return False
+
+    child = Child("broker", SLEEP, is_well=is_well, patience=15, starts_within=15)
+    supervisor = Supervisor([child], said.append, probe_every=0.05)
+    supervisor.start(["broker"])
+    child.well_at -= 60
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    wait_until(lambda: len(asked) > 20, 10, "looked at it several times")
+    supervisor.stopping = True
+    thread.join()
+    supervisor.stop([(["broker"], 3)])
+    assert said == []
+
+
 def test_nobody_is_killed_for_what_cannot_be_told(keep: type[Kept]) -> None:
     child = Child("worker", SLEEP, is_well=lambda: None, patience=0.5)
     kept = keep(child)
