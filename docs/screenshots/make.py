@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.tab import Tab, launch
+from tests.browser.tab import SHORT, TALL, Tab, launch
 from tests.flows.installation import Installation
 from tests.flows.mailbox import Mailbox
 from tests.live import create_project
@@ -58,7 +58,7 @@ ROWS = {
     "channel": ("/admin/alerts/channel/", "On call", "On call"),
     "project": ("/admin/teams/project/", "Production", "Production"),
 }
-PHONE = ("fleet", "agent", "incident", "first-steps", "sign-up")
+PHONE = ("fleet", "agent", "incident", "first-steps", "channels")
 
 
 @dataclass
@@ -89,6 +89,11 @@ def stands_still(n: int) -> Fields:
     return {"interval": 2, "progress": n < 5, "progress_timeout": 20, "message": "reading page 12", "cost_usd": 0.03}
 
 
+def is_up(n: int) -> Fields:
+    """What a runner says of it, so that it can be restarted."""
+    return {"interval": 30, "restart_type": "systemd", "restart_target": "research-agent.service"}
+
+
 def loops(n: int) -> Fields:
     call = {"name": "search_orders", "args": '{"customer": "C-1042"}'}
     return {"interval": 5, "tokens_used": 2_150, "cost_usd": 0.06, "tool_call_log": [call]}
@@ -105,6 +110,7 @@ def cast() -> list[Actor]:
         Actor("ticket-triage", 5, works(5, 1_840, 0.021)),
         Actor("summarizer", 3, works(3, 3_420, 0.012)),
         Actor("research-agent", 2, stands_still),
+        Actor("research-agent", 30, is_up),
         Actor("invoice-reader", 5, works(5, 960, 0.008), last=SECONDS / 2),
         Actor("web-crawler", 6, lambda n: works(6, 41_000, 1.74)(n) | {"cost_limit_usd": 25}),
         Actor("order-support", 5, loops),
@@ -165,37 +171,49 @@ def on_stage(installation: Installation, key: str) -> Iterator[None]:
 
 
 @contextmanager
-def visitor(installation: Installation, sign_in_url: str) -> Iterator[Tab]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
-        page.goto(sign_in_url)
-        page.get_by_role("button", name="Sign in").click()
-        yield Tab(page, installation.url)
-        browser.close()
+def tab_of(
+    browser: Browser, installation: Installation, scheme: Any, width: int = 1280, state: Any = None
+) -> Iterator[Tab]:
+    size: Any = {"width": width, "height": SHORT if width > 600 else TALL}
+    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce", storage_state=state)
+    yield Tab(context.new_page(), installation.url)
+    context.close()
 
 
-def take_pictures(tab: Tab) -> None:
-    """Every page in light, under its name, and in dark."""
-    schemes: tuple[tuple[Any, str], ...] = (("light", ""), ("dark", "-dark"))
-    for scheme, ending in schemes:
-        tab.page.emulate_media(color_scheme=scheme)
-        for name, path in PAGES.items():
-            tab.go(path)
-            _shoot(tab, name + ending)
-        tab.go("/admin/")
-        tab.page.get_by_role("link", name="research-agent", exact=True).first.click()
-        tab.sees("Doing now")
-        _shoot(tab, f"agent{ending}")
-        tab.go("/admin/")
-        tab.page.get_by_role("link", name="order-support:").click()
-        tab.sees("Timeline")
-        _shoot(tab, f"incident{ending}")
+def sign_in(tab: Tab, url: str) -> Any:
+    """What a browser keeps of a person who is signed in."""
+    tab.page.goto(url)
+    tab.page.get_by_role("button", name="Sign in").click()
+    tab.page.wait_for_url("**/admin/**")
+    return tab.page.context.storage_state()
 
 
-def _shoot(tab: Tab, name: str) -> None:
-    tab.page.wait_for_timeout(700)  # charts are drawn, fonts are there
-    tab.page.screenshot(path=FOLDER / f"{name}.png")
+def take_pictures(browser: Browser, installation: Installation, state: Any) -> None:
+    """Every page in light, under its name, and in dark; some on a phone."""
+    for scheme, ending in (("light", ""), ("dark", "-dark")):
+        with tab_of(browser, installation, scheme) as stranger:
+            for name, path in OPEN_PAGES.items():
+                _shoot(stranger.go(path), name + ending)
+        with tab_of(browser, installation, scheme, state=state) as tab:
+            for name in (*PAGES, *ROWS):
+                _shoot(_open(tab, name), name + ending)
+        with tab_of(browser, installation, scheme, width=390, state=state) as phone:
+            for name in PHONE:
+                _shoot(_open(phone, name), f"{name}-phone{ending}")
+
+
+def _open(tab: Tab, name: str) -> Page:
+    if name in PAGES:
+        return tab.go(PAGES[name])
+    path, link, shows = ROWS[name]
+    tab.go(path).get_by_role("link", name=link).first.click()
+    tab.sees(shows)
+    return tab.page
+
+
+def _shoot(page: Page, name: str) -> None:
+    page.wait_for_timeout(700)  # charts are drawn, fonts are there
+    page.screenshot(path=FOLDER / f"{name}.png")
 
 
 def main() -> None:
@@ -206,10 +224,14 @@ def main() -> None:
             add_channel(installation, full["api_key"])
             with on_stage(installation, full["api_key"]):
                 time.sleep(SECONDS)
-                with visitor(installation, full["sign_in_url"]) as tab:
-                    publish(tab)
-                    plan_maintenance(installation, full["api_key"])
-                    take_pictures(tab)
+                plan_maintenance(installation, full["api_key"])
+                with sync_playwright() as playwright:
+                    browser = launch(playwright)
+                    with tab_of(browser, installation, "light") as tab:
+                        state = sign_in(tab, full["sign_in_url"])
+                        publish(tab)
+                    take_pictures(browser, installation, state)
+                    browser.close()
         finally:
             installation.stop()
 
