@@ -224,7 +224,7 @@ def test_a_stop_asked_for_in_the_admin_is_carried_out_and_its_result_shown(runne
 
 
 def test_a_stop_is_audited_from_the_request_to_the_result(runner_story: RunnerStory) -> None:
-    for step in ("command.requested", "command.handed_out", "command.completed"):
+    for step in ("asked for a command for", "took a command for", "finished a command for"):
         assert step in runner_story.seen["audit"]
     assert OWNER in runner_story.seen["audit"]
 
