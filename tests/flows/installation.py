@@ -103,8 +103,12 @@ class Installation:
             text=True,
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
-        wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, seconds, "\n".join(self.lines))
-        assert self.process.poll() is None, "\n".join(self.lines)
+        try:
+            wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, seconds, "it runs")
+            assert self.process.poll() is None
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError("\n".join(self.lines)) from error
         self.took = time.monotonic() - began
         return self
 
