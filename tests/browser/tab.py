@@ -16,6 +16,8 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SHORT, TALL = 800, 844
+# Each width and each scheme, once: the other two pairs take as long again and show what these do.
+SIZES = [(1280, "light"), (390, "dark")]
 
 
 def launch(playwright: Playwright) -> Browser:

@@ -14,10 +14,9 @@ from agents.models import Agent, AgentState, Heartbeat, Outage, Rollup
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_command, make_incident, make_runner
 from tests.browser.conftest import Open
-from tests.browser.tab import ARTIFACTS
+from tests.browser.tab import ARTIFACTS, SIZES
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
 def sums(number: int) -> dict[str, int]:

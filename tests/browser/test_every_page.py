@@ -9,10 +9,10 @@ from alerts.models import Channel
 from teams import services
 from teams.models import ApiKey, Membership, Project, User
 from tests.browser.conftest import Open
+from tests.browser.tab import SIZES
 from tests.browser.test_live_pages import make_fleet
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-SIZES = [(1280, "light"), (390, "dark")]
 LISTS = [
     "", "agents/agent/", "agents/incident/", "agents/command/", "agents/maintenance/", "first-steps/",
     "alerts/channel/", "alerts/channel/add/", "alerts/channel/routes/", "alerts/delivery/",

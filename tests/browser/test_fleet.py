@@ -12,7 +12,8 @@ from teams import services
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_incident
 from tests.browser.conftest import Open
-from tests.browser.test_live_pages import SIZES, make_fleet
+from tests.browser.tab import SIZES
+from tests.browser.test_live_pages import make_fleet
 
 LIST = "/admin/agents/agent/"
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -15,9 +15,9 @@ from alerts.models import Channel, Delivery
 from teams.models import ApiKey, Project, User
 from tests.agents.admin.conftest import make_agent, make_beat, make_command, make_incident, make_runner
 from tests.browser.conftest import Open, send_beat
+from tests.browser.tab import SIZES
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
 def make_fleet(project: Project) -> Incident:

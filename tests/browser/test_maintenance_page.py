@@ -12,7 +12,7 @@ from agents import maintenance
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent
 from tests.browser.conftest import Open
-from tests.browser.test_live_pages import SIZES
+from tests.browser.tab import SIZES
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -11,7 +11,8 @@ from agents.models import Agent, AgentState, Outage, Rollup
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.browser.conftest import Open
-from tests.browser.test_live_pages import SIZES, make_fleet
+from tests.browser.tab import SIZES
+from tests.browser.test_live_pages import make_fleet
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

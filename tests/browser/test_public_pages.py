@@ -13,8 +13,8 @@ from playwright.sync_api import Browser
 from agents.models import Agent, Signal
 from teams.models import Project, User
 from tests.browser.conftest import Open
-from tests.browser.tab import SHORT, TALL, Tab
-from tests.browser.test_live_pages import SIZES, make_fleet
+from tests.browser.tab import SHORT, SIZES, TALL, Tab
+from tests.browser.test_live_pages import make_fleet
 
 SCHEME = "matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -10,9 +10,9 @@ from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_incident
 from tests.agents.admin.test_trying import make_loop, try_page
 from tests.browser.conftest import Open
+from tests.browser.tab import SIZES
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
 @pytest.fixture
