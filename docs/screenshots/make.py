@@ -50,9 +50,9 @@ PAGES = {
 }
 # What nobody has to sign in for.
 OPEN_PAGES = {"landing": "/", "sign-up": "/accounts/signup/", "sign-in": "/accounts/login/"}
-# What leads to a row's page: where its link stands, how it is named, and what the page shows.
+# What leads to a row's page: the list, what the row says, and what its page shows.
 ROWS = {
-    "agent": ("/admin/", "research-agent", "Doing now"),
+    "agent": ("/admin/agents/agent/", "research-agent", "Doing now"),
     "incident": ("/admin/agents/incident/", "research-agent", "Timeline"),
     "incident-loop": ("/admin/agents/incident/", "order-support", "Timeline"),
     "channel": ("/admin/alerts/channel/", "On call", "On call"),
@@ -147,7 +147,7 @@ def publish(tab: Tab) -> None:
     page.locator("select[name=status_page]").select_option("named")
     page.locator("input[name=status_address]").fill("production")
     page.get_by_role("button", name="Save", exact=True).click()
-    page.wait_for_url("**/teams/project/")
+    tab.sees("changed successfully")
 
 
 @contextmanager
@@ -205,8 +205,9 @@ def take_pictures(browser: Browser, installation: Installation, state: Any) -> N
 def _open(tab: Tab, name: str) -> Page:
     if name in PAGES:
         return tab.go(PAGES[name])
-    path, link, shows = ROWS[name]
-    tab.go(path).get_by_role("link", name=link).first.click()
+    path, says, shows = ROWS[name]
+    row = tab.go(path).get_by_role("row").filter(has_text=says).first
+    row.locator(f"a[href^='{path}'][href$='/change/']").first.click()
     tab.sees(shows)
     return tab.page
 
