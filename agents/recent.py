@@ -52,13 +52,14 @@ class Doing:
 
 
 class Calls(NamedTuple):
-    """All calls of one tool; durations are seconds, None where none was told."""
+    """All calls of one tool; durations are seconds, None where none was told; `share` percent of the most called."""
 
     name: str
     times: int
     failed: int
     usual: float | None
     longest: float | None
+    share: int = 100
 
 
 def doing(told: Sequence[Told]) -> Doing:
@@ -81,8 +82,8 @@ def calls_by_name(told: Sequence[Told]) -> list[Calls]:
     named: dict[str, list[Call]] = {}
     for call in _calls(told):
         named.setdefault(call.name, []).append(call)
-    found = [_sum(name, calls) for name, calls in named.items()]
-    return sorted(found, key=lambda one: (-one.times, one.name))[:NAMES_SHOWN]
+    found = sorted((_sum(*one) for one in named.items()), key=lambda one: (-one.times, one.name))[:NAMES_SHOWN]
+    return [one._replace(share=max(1, 100 * one.times // found[0].times)) for one in found]
 
 
 def _sum(name: str, calls: Sequence[Call]) -> Calls:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import Request
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -34,25 +35,33 @@ PAGES = {
     "incidents": "/admin/agents/incident/",
     "commands": "/admin/agents/command/",
     "maintenance": "/admin/agents/maintenance/",
+    "maintenance-new": "/admin/agents/maintenance/add/",
     "first-steps": "/admin/first-steps/",
     "channels": "/admin/alerts/channel/",
+    "channel-new": "/admin/alerts/channel/add/",
+    "who-hears-what": "/admin/alerts/channel/routes/",
     "deliveries": "/admin/alerts/delivery/",
     "teams": "/admin/teams/team/",
     "projects": "/admin/teams/project/",
     "keys": "/admin/teams/apikey/",
+    "key-new": "/admin/teams/apikey/add/",
     "members": "/admin/teams/membership/",
     "invitations": "/admin/teams/invitation/",
+    "invitation-new": "/admin/teams/invitation/add/",
     "plan": "/admin/billing/subscription/",
     "audit-log": "/admin/teams/auditentry/",
     "status": "/status/production/",
     "profile": "/accounts/profile/",
     "two-factor": "/accounts/2fa/",
 }
+# What only the operator sees.
+OPERATORS_PAGES = {"installation": "/admin/installation/", "people": "/admin/teams/user/"}
 # What nobody has to sign in for.
 OPEN_PAGES = {"landing": "/", "sign-up": "/accounts/signup/", "sign-in": "/accounts/login/"}
 # What leads to a row's page: the list, what the row says, and what its page shows.
 ROWS = {
     "agent": ("/admin/agents/agent/", "research-agent", "Doing now"),
+    "try-a-rule": ("/admin/agents/agent/", "order-support", "Doing now"),
     "incident": ("/admin/agents/incident/", "research-agent", "Timeline"),
     "incident-loop": ("/admin/agents/incident/", "order-support", "Timeline"),
     "channel": ("/admin/alerts/channel/", "On call", "On call"),
@@ -188,7 +197,7 @@ def sign_in(tab: Tab, url: str) -> Any:
     return tab.page.context.storage_state()
 
 
-def take_pictures(browser: Browser, installation: Installation, state: Any) -> None:
+def take_pictures(browser: Browser, installation: Installation, state: Any, operator: Any) -> None:
     """Every page in light, under its name, and in dark; some on a phone."""
     for scheme, ending in (("light", ""), ("dark", "-dark")):
         with tab_of(browser, installation, scheme) as stranger:
@@ -197,6 +206,9 @@ def take_pictures(browser: Browser, installation: Installation, state: Any) -> N
         with tab_of(browser, installation, scheme, state=state) as tab:
             for name in (*PAGES, *ROWS):
                 _shoot(_open(tab, name), name + ending)
+        with tab_of(browser, installation, scheme, state=operator) as tab:
+            for name, path in OPERATORS_PAGES.items():
+                _shoot(tab.go(path), name + ending)
         with tab_of(browser, installation, scheme, width=390, state=state) as phone:
             for name in PHONE:
                 _shoot(_open(phone, name), f"{name}-phone{ending}")
@@ -209,6 +221,8 @@ def _open(tab: Tab, name: str) -> Page:
     row = tab.go(path).get_by_role("row").filter(has_text=says).first
     row.locator(f"a[href^='{path}'][href$='/change/']").first.click()
     tab.sees(shows)
+    if name == "try-a-rule":
+        tab.go(urlsplit(tab.page.url).path.replace("/change/", "/try/"))
     return tab.page
 
 
@@ -231,7 +245,9 @@ def main() -> None:
                     with tab_of(browser, installation, "light") as tab:
                         state = sign_in(tab, full["sign_in_url"])
                         publish(tab)
-                    take_pictures(browser, installation, state)
+                    with tab_of(browser, installation, "light") as tab:
+                        operator = sign_in(tab, installation.sign_in_url)
+                    take_pictures(browser, installation, state, operator)
                     browser.close()
         finally:
             installation.stop()

@@ -138,3 +138,13 @@ def test_a_start_is_told_once() -> None:
     beats = [told(9, note="started")]
     assert len(recent.entries(beats, at(9.01), None, NOW)) == 1
     assert len(recent.entries(beats, at(90), None, NOW)) == 2
+
+
+def test_calls_by_name_are_drawn_against_the_most_called() -> None:
+    beats = [told(n, calls=[{"name": "search"}, {"name": "search"}, {"name": "fetch"}]) for n in range(3)]
+    beats.append(told(4, calls=[{"name": "ask"}]))
+    assert [(one.name, one.times, one.share) for one in recent.calls_by_name(beats)] == [
+        ("search", 6, 100),
+        ("fetch", 3, 50),
+        ("ask", 1, 16),
+    ]

@@ -129,7 +129,8 @@ def test_tools_are_counted_by_name(bot: Agent, viewer: User, client_of: Browse) 
     body = client_of(viewer).get(part_of(bot)).content.decode()
     row = re.search(r'<tr data-key="fetch_page">(.*?)</tr>', body)
     assert row
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", row[1]) == ["60", "6", "340 ms", "340 ms"]
+    assert re.findall(r"<td[^>]*>([^<]*)<", row[1]) == ["60", "6", "340 ms", "340 ms"]
+    assert 'class="w-fill w-neutral" width="100"' in row[1]
 
 
 def test_an_agent_without_history_is_told_how_to_begin(project: Project, viewer: User, client_of: Browse) -> None:
