@@ -23,7 +23,8 @@ import pytest
 from tests.alerts.receiver import Receiver
 from tests.flows.installation import PARTS, ROOT, Installation, children_of, environment, wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.sqlite]
+# One installation is killed, not one in each of the workers: several at once starve each other.
+pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("kill")]
 KILLS = 50
 PAUSE = (0.8, 2.4)  # seconds between two of them, so that they meet starts as well as work
 STEADY = 8  # agents with 2.5 beats a second each
