@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from allauth.mfa.totp.internal import auth
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.authenticator import code_of
 from tests.browser.tab import SHORT, TALL, Tab, launch
 from tests.flows import agent
 from tests.flows.installation import Installation, clean_copy
@@ -233,11 +233,6 @@ class Newcomer:
                 assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
                 self.picture(f"incident-{width}-{scheme}", tab)
                 window.close()
-
-
-def code_of(secret: str) -> str:
-    """What an authenticator app shows now."""
-    return str(auth.format_hotp_value(auth.hotp_value(secret, next(iter(auth.yield_hotp_counters_from_time())))))
 
 
 @pytest.fixture
