@@ -1,0 +1,35 @@
+"""What happened and what it means: agents, their hot state, heartbeats, incidents, commands.
+
+Money is kept in whole micro-dollars, times in UTC from the server's clock, durations in seconds.
+"""
+
+from agents.models.agent import Agent, AgentName, RestartType, Status
+from agents.models.command import Command, Runner
+from agents.models.heartbeat import Heartbeat, MonthSpend, Rollup
+from agents.models.incident import Incident, IncidentEvent, IncidentQuerySet, Severity, Signal, SignalKind
+from agents.models.maintenance import Maintenance
+from agents.models.outage import Outage, Pulse
+from agents.models.state import AgentMemory, AgentState
+
+__all__ = [
+    "Agent",
+    "AgentMemory",
+    "AgentName",
+    "AgentState",
+    "Command",
+    "Heartbeat",
+    "Incident",
+    "IncidentEvent",
+    "IncidentQuerySet",
+    "Maintenance",
+    "MonthSpend",
+    "Outage",
+    "Pulse",
+    "RestartType",
+    "Rollup",
+    "Runner",
+    "Severity",
+    "Signal",
+    "SignalKind",
+    "Status",
+]

@@ -1,0 +1,114 @@
+"""What is watched: an agent as people set it, and the names it reports under."""
+
+from __future__ import annotations
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+from agents import clocks
+from teams.models import Project
+
+
+class Status(models.TextChoices):
+    """What is shown of an agent, worst first. `LATE` is never stored: it follows from the clock."""
+
+    DOWN = "down", "down"
+    STALLED = "stalled", "stalled"
+    WARNING = "warning", "warning"
+    LATE = "late", "late"
+    WAITING = "waiting", "waiting"
+    OK = "ok", "ok"
+    NEW = "new", "new"
+    STOPPED = "stopped", "stopped"
+    PAUSED = "paused", "paused"
+
+
+class RestartType(models.TextChoices):
+    DOCKER = "docker", "Docker"
+    SYSTEMD = "systemd", "systemd"
+    LAUNCHD = "launchd", "launchd"
+    PROCESS = "process", "process"
+    K8S = "k8s", "Kubernetes"
+
+
+class Agent(models.Model):
+    """One monitored thing, made by its first heartbeat. What a person set; what is happening is in `AgentState`."""
+
+    class Kind(models.TextChoices):
+        AGENT = "agent", "agent: runs until stopped"
+        JOB = "job", "job: ends by itself"
+
+    class RestartPolicy(models.TextChoices):
+        OFF = "off", "off: never"
+        MANUAL = "manual", "manual: when a person asks"
+        AUTO = "auto", "auto: by itself, within the budget"
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="agents")
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.AGENT)
+    agent_type = models.CharField(max_length=50, blank=True, help_text="What the client said it is: openai, claude, …")
+    labels = models.JSONField(default=dict, blank=True)
+    interval = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Seconds between heartbeats. Empty: declared by the client, else learned, else 60.",
+    )
+    grace = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(5)],
+        help_text="Seconds past the interval before the agent counts as down. Empty: the project's, else one interval.",
+    )
+    progress_timeout = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(5)],
+        help_text="Seconds without progress before the agent counts as stalled. Empty: declared, else learned.",
+    )
+    daily_budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    daily_token_limit = models.PositiveBigIntegerField(null=True, blank=True)
+    run_budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    restart_policy = models.CharField(max_length=10, choices=RestartPolicy.choices, default=RestartPolicy.MANUAL)
+    restart_type = models.CharField(max_length=10, choices=RestartType.choices, blank=True)
+    restart_target = models.CharField(max_length=300, blank=True)
+    unsafe_to_repeat = models.BooleanField(
+        default=False, help_text="Its work must not be done twice, as with payments: only a person restarts it."
+    )
+    rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
+    paused_at = models.DateTimeField(null=True, editable=False)
+    maintenance = models.ForeignKey(
+        "Maintenance", models.SET_NULL, null=True, editable=False, related_name="agents", db_index=False
+    )
+    over_plan_at = models.DateTimeField(null=True, editable=False, help_text="Since then the plan has no place for it.")
+    resumed_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["project", "name"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="agent_name_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def clock_settings(self) -> clocks.Settings:
+        """What people set of its clocks, its project's default included."""
+        grace = self.grace if self.grace is not None else self.project.default_grace
+        return clocks.Settings(self.interval, grace, self.progress_timeout, self.resumed_at)
+
+
+class AgentName(models.Model):
+    """Every name an agent reports under: its own and its aliases. One row is one name, so a name means one agent."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=200)
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="names")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="name_means_one_agent")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,78 @@
+"""What is asked of a runner, and the runners that ask for it."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from agents import restart
+from agents.models.agent import Agent, RestartType
+from agents.models.incident import Incident
+from teams.models import Project
+
+
+class Runner(models.Model):
+    """A local program that asks for commands, told by its source (see `sources.py`)."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="runners")
+    source = models.CharField(max_length=80)
+    polled_at = models.DateTimeField(help_text="When it last asked, to within half a minute.")
+
+    class Meta:
+        ordering = ["project", "source"]
+        constraints = [models.UniqueConstraint(fields=["project", "source"], name="runner_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.source
+
+
+class Command(models.Model):
+    """Restart or stop, for a runner: handed out once, void after a few minutes."""
+
+    class Action(models.TextChoices):
+        RESTART = "restart", "restart"
+        STOP = "stop", "stop"
+
+    class State(models.TextChoices):
+        PENDING = "pending", "waiting for the runner"
+        LEASED = "leased", "handed to the runner"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        REJECTED = "rejected", "rejected"
+        EXPIRED = "expired", "expired"
+
+    class Origin(models.TextChoices):
+        PERSON = restart.PERSON, "a person"
+        RUNNER = restart.RUNNER, "the runner by itself"
+        WATCHDOG = restart.WATCHDOG, "the watchdog by itself"
+
+    LIVE = (State.PENDING, State.LEASED)
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="commands")
+    incident = models.ForeignKey(Incident, models.SET_NULL, null=True, related_name="commands")
+    action = models.CharField(max_length=10, choices=Action.choices)
+    type = models.CharField(max_length=10, choices=RestartType.choices)
+    target = models.CharField(max_length=300)
+    runner = models.CharField(max_length=80, blank=True, help_text="Which runner last reported the target.")
+    refused_by = models.JSONField(default=list, help_text="Runners that said that the target is not theirs.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.PERSON)
+    requested_by = models.CharField(max_length=255)
+    reason = models.CharField(max_length=300, default="", blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    evidence_at = models.DateTimeField(null=True, help_text="When the agent was seen to be in need of it.")
+    expires_at = models.DateTimeField()
+    leased_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    result = models.CharField(max_length=500, default="", blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent"], name="one_live_command_an_agent", condition=models.Q(state__in=["pending", "leased"])
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.type}:{self.target}"

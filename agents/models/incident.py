@@ -1,0 +1,190 @@
+"""What went wrong: an episode, the signals it is made of, and its timeline."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from agents.models.agent import Agent
+from agents.models.state import AgentState
+from teams.models import Project
+
+
+class SignalKind(models.TextChoices):
+    """One thing that is wrong."""
+
+    MISSED_HEARTBEAT = "missed_heartbeat", "missed heartbeat"
+    STALLED = "stalled", "stalled"
+    LOOP = "loop", "loop"
+    COST = "cost", "cost"
+    ERROR = "error", "error"
+    CRASH = "crash", "crash"
+    MEMORY = "memory", "memory"
+    RESTART_FAILED = "restart_failed", "restart failed"
+
+
+class Severity(models.TextChoices):
+    WARNING = "warning", "warning"
+    CRITICAL = "critical", "critical"
+
+
+class IncidentQuerySet(models.QuerySet["Incident"]):
+    def open(self) -> IncidentQuerySet:
+        return self.filter(resolved_at__isnull=True)
+
+
+class Incident(models.Model):
+    """One episode, usually of one agent; when a host falls silent, its other agents join with signals of their own."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "open"
+        ACKNOWLEDGED = "acknowledged", "acknowledged"
+        RESOLVED = "resolved", "resolved"
+
+    SPEND = ("cost", "priced", "unpriced")
+    SPEND_BEFORE = ("cost_before", "priced_before", "unpriced_before")
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="incidents")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="incidents")
+    kind = models.CharField(max_length=20, choices=SignalKind.choices)
+    severity = models.CharField(max_length=10, choices=Severity.choices)
+    reason = models.CharField(max_length=500)
+    together = models.BooleanField(default=False, help_text="A host, a runner or the network, not one agent.")
+    started_at = models.DateTimeField(help_text="When it became wrong, e.g. when the beat was due.")
+    opened_at = models.DateTimeField(help_text="When it was noticed.")
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=255, default="", blank=True)
+    resolved_at = models.DateTimeField(null=True)
+    muted_at = models.DateTimeField(null=True)
+    resolved_by = models.CharField(max_length=255, default="", blank=True)
+    reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
+    # The agent's spend ever when it began, and what was spent during it: see `AgentState`.
+    cost_before = models.BigIntegerField(default=0)
+    priced_before = models.BigIntegerField(default=0)
+    unpriced_before = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0)
+    priced = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
+    restarts = models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")
+    restarted_at = models.DateTimeField(null=True, help_text="When the last one was, unless it failed.")
+    recovered_in = models.FloatField(null=True, help_text="Seconds from then to the progress that proved it.")
+
+    objects = IncidentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-opened_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent"], name="one_open_incident_an_agent", condition=models.Q(resolved_at__isnull=True)
+            )
+        ]
+        indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest_first")]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.agent}: {self.get_kind_display()}"
+
+    @property
+    def state(self) -> str:
+        if self.resolved_at:
+            return self.State.RESOLVED
+        return self.State.ACKNOWLEDGED if self.acknowledged_at else self.State.OPEN
+
+    @property
+    def spent(self) -> int:
+        """Micro-dollars spent during it, up to now while it lasts. Reads `agent.state`: fetch it ahead."""
+        return self._during("cost")
+
+    @property
+    def spent_priced(self) -> int:
+        """The part of `spent` that the server priced; the rest was claimed."""
+        return self._during("priced")
+
+    @property
+    def spent_unpriced(self) -> int:
+        """Tokens used during it that nobody knows the price of."""
+        return self._during("unpriced")
+
+    def _during(self, what: str) -> int:
+        known: int = getattr(self, what)
+        if self.resolved_at:
+            return known
+        so_far: int = getattr(self.agent.state, f"{what}_total") - getattr(self, f"{what}_before")
+        return max(known, so_far)
+
+    def begin_spend(self, state: AgentState) -> None:
+        """From here on its money is counted."""
+        for what in self.SPEND:
+            setattr(self, f"{what}_before", getattr(state, f"{what}_total"))
+
+    def count_spend(self, state: AgentState) -> None:
+        """Note what was spent during it until now."""
+        for what in self.SPEND:
+            setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
+
+    @property
+    def noticed_after(self) -> int:
+        """Seconds from when it became wrong until somebody knew."""
+        return int((self.opened_at - self.started_at).total_seconds())
+
+    @property
+    def time_to_recovery(self) -> float | None:
+        """Seconds from when it became wrong to its end; None while it lasts."""
+        return (self.resolved_at - self.started_at).total_seconds() if self.resolved_at else None
+
+
+class Signal(models.Model):
+    """One thing that is wrong with one agent, with its evidence, within an incident."""
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="signals")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="signals")
+    kind = models.CharField(max_length=20, choices=SignalKind.choices)
+    severity = models.CharField(max_length=10, choices=Severity.choices)
+    reason = models.CharField(max_length=500)
+    evidence = models.JSONField(default=dict)
+    started_at = models.DateTimeField()
+    opened_at = models.DateTimeField()
+    cleared_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent", "kind"], name="one_open_signal_a_kind", condition=models.Q(cleared_at__isnull=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.reason}"
+
+
+class IncidentEvent(models.Model):
+    """One line of an incident's timeline, written with the change itself. Deliveries hang on it."""
+
+    class Kind(models.TextChoices):
+        OPENED = "opened", "opened"
+        UPDATED = "updated", "new signal"
+        REOPENED = "reopened", "came back"
+        ACKNOWLEDGED = "acknowledged", "acknowledged"
+        RESOLVED = "resolved", "resolved"
+        COMMAND = "command", "command"
+        NOTE = "note", "note"
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=15, choices=Kind.choices)
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=255, default="watchdog")
+    text = models.CharField(max_length=500)
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def headline(self) -> str:
+        """What happened, in a word or two: of what was added, whether it is new or the same, and worse."""
+        if self.kind != self.Kind.UPDATED or "signal" not in self.data:
+            return self.get_kind_display()
+        return "critical now" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"

@@ -1,0 +1,38 @@
+"""Times in which agents are left alone, as people planned them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from teams.models import Project
+
+
+class Maintenance(models.Model):
+    """A time in which a project's agents are left alone, as people planned it; see `agents/maintenance.py`."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="maintenances")
+    reason = models.CharField(max_length=200, help_text="What is done: people read it on the agents' pages.")
+    starts_at = models.DateTimeField("from")
+    ends_at = models.DateTimeField("until")
+    labels = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all of the project.',
+    )
+    # By name, for then one that is deleted leaves no list that is empty and so means all.
+    agent_names = models.JSONField(
+        "agents", default=list, blank=True, help_text="Only these. Empty: all of the project."
+    )
+    created_by = models.CharField(max_length=255, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    opened_at = models.DateTimeField(null=True, editable=False)
+    closed_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-starts_at", "-id"]
+        verbose_name = "maintenance window"
+        indexes = [models.Index(fields=["starts_at"], name="maintenance_due", condition=models.Q(closed_at=None))]
+
+    def __str__(self) -> str:
+        return f"{self.project}: {self.reason}"

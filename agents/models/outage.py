@@ -1,0 +1,30 @@
+"""When the watchdog itself ran, and when it did not."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Pulse(models.Model):
+    """When a part of the watchdog last ran: `detector`, `rollup`, or `edge` for the web processes."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    at = models.DateTimeField()
+    read_to = models.BigIntegerField(default=0, help_text="Of `rollup`: all heartbeats up to this id are rolled up.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Outage(models.Model):
+    """A time in which the watchdog itself did not watch. Deadlines are moved by it; nobody is blamed for it."""
+
+    part = models.CharField(max_length=20)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-ended_at"]
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.started_at} – {self.ended_at}"
