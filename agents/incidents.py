@@ -1,22 +1,21 @@
-"""Opens, extends and resolves incidents. Each change writes its event, and who must be told, in one transaction."""
+"""Opens, extends and ends incidents as the review finds. Each change writes its event, and who must be told, in one
+transaction. What people do with an incident is in `handling.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils.module_loading import import_string
 
-from agents import budgets, rules, spending
+from agents import budgets
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
-from agents.rules import cost, loop
+from agents.rules import cost
 from agents.rules.base import Finding, spoken
-from teams.errors import ApiError
 from teams.services import audit
 
 WATCHDOG: Final = "watchdog"
@@ -26,8 +25,6 @@ FLAP: Final = timedelta(minutes=5)
 ADOPTED_WITHIN: Final = timedelta(minutes=2)
 # A budget that was raised is exceeded no more, though nearly used up it may be; exceeded again, it is told again.
 EASED_BY_A_PERSON: Final = frozenset({cost.KIND})
-# Kinds that nothing but a new heartbeat can end: resolved by hand, the agent counts as stopped until it reports again.
-ENDED_BY_A_BEAT: Final = frozenset({"missed_heartbeat", "crash", "error"})
 
 
 def open_signals(agent_ids: Iterable[int]) -> dict[int, list[Signal]]:
@@ -177,7 +174,7 @@ def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
     for incident in _held().filter(pk__in={signal.incident_id for signal in signals}).order_by("pk"):
         if not incident.signals.filter(cleared_at__isnull=True).exists():
             incident.recovered_in = _recovered_in(state, incident)
-            _resolve(incident, state, WATCHDOG, _recovery(state, incident, now), now)
+            close(incident, state, WATCHDOG, _recovery(state, incident, now), now)
             _note_proof(incident)
 
 
@@ -219,7 +216,8 @@ def _thanks_to(incident: Incident) -> str:
     return f", {spoken(incident.recovered_in)} after {which}"
 
 
-def _resolve(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
+def close(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
+    """It is over, as `text` says. `state` is its agent's hot row, for what was spent during it, if it is at hand."""
     if state is not None and state.agent_id == incident.agent_id:
         incident.count_spend(state)
     incident.resolved_at, incident.resolved_by = now, by
@@ -277,119 +275,6 @@ def _opened_together(members: Sequence[tuple[Agent, AgentState, Finding]], title
     agent, state, finding = members[0]
     started = min(one.started_at for _, _, one in members)
     return _opened(agent, Finding(finding.kind, finding.severity, title, started, {}), state, now)
-
-
-@transaction.atomic
-def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
-    """Someone looks after it. Acknowledging twice, or after it was resolved, changes nothing."""
-    incident = Incident.objects.select_for_update().get(pk=incident.pk)
-    if incident.acknowledged_at or incident.resolved_at:
-        return incident
-    incident.acknowledged_at, incident.acknowledged_by = now, actor
-    incident.save(update_fields=["acknowledged_at", "acknowledged_by"])
-    record(
-        incident=incident, kind=IncidentEvent.Kind.ACKNOWLEDGED, text=f"Acknowledged by {actor}", actor=actor, now=now
-    )
-    audit(team=incident.project.team, actor=actor, action="incident.acknowledge", target=str(incident), of=incident)
-    return incident
-
-
-@transaction.atomic
-def note(*, incident: Incident, actor: str, text: str, now: datetime) -> None:
-    """A person's line on the timeline, for the others and for the next time. Raises ApiError 422 when it is empty."""
-    if not text:
-        raise ApiError(422, "invalid", "Write something first.")
-    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, actor=actor, now=now)
-    audit(team=incident.project.team, actor=actor, action="incident.note", target=str(incident), of=incident)
-
-
-@transaction.atomic
-def mute(*, incident: Incident, actor: str, now: datetime) -> None:
-    """Tell nobody anything more of it, not even its end. A second time, or after it is over, changes nothing."""
-    if not Incident.objects.open().filter(pk=incident.pk, muted_at=None).update(muted_at=now):
-        return
-    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=f"Muted by {actor}", actor=actor, now=now)
-    audit(team=incident.project.team, actor=actor, action="incident.mute", target=str(incident), of=incident)
-
-
-@transaction.atomic
-def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
-    """End it by hand: its signals are cleared and what they stood on is not held against the agents again.
-
-    Raises ApiError 409 when another agent joined at this very moment: whoever resolves it should have seen that.
-    """
-    standing = Signal.objects.filter(incident=incident, cleared_at__isnull=True)
-    by_agent = _locked([incident.agent_id, *standing.values_list("agent_id", flat=True)])
-    incident = Incident.objects.select_for_update().get(pk=incident.pk)
-    if incident.resolved_at:
-        return incident
-    signals = list(standing.all())
-    if any(signal.agent_id not in by_agent for signal in signals):
-        raise ApiError(
-            409, "incident_changed", "Another agent has just joined this incident. Look again, then resolve it."
-        )
-    for signal in signals:
-        _dismiss(signal, by_agent[signal.agent_id], now)
-    _resolve(incident, by_agent.get(incident.agent_id), actor, f"Resolved by {actor}", now)
-    audit(team=incident.project.team, actor=actor, action="incident.resolve", target=str(incident), of=incident)
-    return incident
-
-
-def _locked(agent_ids: Iterable[int]) -> dict[int, AgentState]:
-    """The hot rows, and then the months, held like a review holds them: who changes an incident takes these first."""
-    states = AgentState.objects.select_for_update(of=("self",)).filter(agent_id__in=list(agent_ids))
-    found = {state.agent_id: state for state in states.order_by("agent_id").select_related("agent")}
-    spending.lock({state.agent.project_id for state in found.values()})
-    return found
-
-
-def leave(*, agent: Agent, actor: str, now: datetime) -> None:
-    """Take an agent that is about to be deleted out of the incidents it shares: those of a host or a network.
-
-    One that bears its name goes on under the name of another that is still silent; one in which it was the last is
-    over. What only it was in goes with it. Call it in the transaction that deletes the agent, before anything else.
-    """
-    mine = Incident.objects.open().filter(Q(agent=agent) | Q(signals__agent=agent))
-    standing = Signal.objects.filter(incident__in=mine, cleared_at__isnull=True)
-    states = _locked([agent.pk, *standing.values_list("agent_id", flat=True)])
-    for incident in Incident.objects.filter(pk__in=mine).order_by("pk").select_for_update():
-        others = incident.signals.filter(cleared_at__isnull=True).exclude(agent=agent)
-        if incident.agent_id == agent.pk:
-            _hand_on(incident, others, states)
-        elif not others.exists():
-            _resolve(incident, None, actor, f"Over: {agent} was deleted by {actor}", now)
-
-
-def _hand_on(incident: Incident, others: QuerySet[Signal], states: Mapping[int, AgentState]) -> None:
-    taken = Incident.objects.open().filter(agent=OuterRef("agent"))
-    heir = others.filter(~Exists(taken), agent__in=states).first()
-    if heir is not None:
-        incident.agent_id = heir.agent_id
-        incident.begin_spend(states[heir.agent_id])
-        incident.save(update_fields=["agent", *Incident.SPEND_BEFORE])
-
-
-def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
-    signal.cleared_at = now
-    signal.save(update_fields=["cleared_at"])
-    memory = state.agent.memory
-    if signal.kind in ENDED_BY_A_BEAT:
-        state.reported, state.crashed = "shutdown", False
-        memory.read_to = state.agent.heartbeats.aggregate(last=Max("id"))["last"] or 0
-    elif signal.kind == "stalled":
-        state.last_progress_at = now
-    elif signal.kind == "loop":
-        memory.rules["loop"] = loop.dismissed(memory.rules.get("loop", {}))
-    elif signal.kind == "cost":
-        memory.rules["cost"] = cost.lifted(memory.rules.get("cost", {}), signal.evidence)
-        state.lifted = memory.rules["cost"]["lifted"]
-        if signal.incident.together:
-            spending.let_pass(state.agent, signal.evidence)
-    for habit in rules.HABITS:
-        memory.rules.pop(habit.KIND, None)
-    memory.save(update_fields=["rules", "read_to"])
-    state.check_at = now
-    state.save(update_fields=["reported", "crashed", "last_progress_at", "check_at", "lifted"])
 
 
 def record(

@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Q, QuerySet
 
-from agents import clocks, fold, incidents, review, rules, stored, watch
+from agents import clocks, fold, incidents, review, rules, stored, verdict, watch
+from agents.case import case_of
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Outage, Signal
 from agents.pricing import MICRO
 from agents.rules import restart_failed, settings
@@ -312,15 +313,15 @@ class _Run:
     def _look(self, now: datetime) -> None:
         self._now = now
         outages = [clocks.Span(span.start, min(span.end, now)) for span in self.outages if span.start < now]
-        case = review.case_of(self._state, outages)
-        case.beats = [review.beat_seen(row) for row in self._unread]
+        case = case_of(self._state, outages)
+        case.beats = [stored.seen(row) for row in self._unread]
         self._unread = []
         review.ask(case, outages, now, {self.rule.KIND: self.rule})
         self._note(case.findings[0] if case.findings else None, now)
-        self._state.status = review.status_of(case, now)
+        self._state.status = verdict.status_of(case, now)
         # What only grows older needs no new words every minute.
-        case.findings = [one for one in case.findings if one.kind not in review.GROWS_OLDER]
-        self._state.check_at = review.look_again(case, now)
+        case.findings = [one for one in case.findings if one.kind not in verdict.GROWS_OLDER]
+        self._state.check_at = verdict.look_again(case, now)
 
     def _note(self, finding: Finding | None, now: datetime) -> None:
         standing = self._standing()
@@ -336,7 +337,7 @@ class _Run:
 
     def _standing_grows(self) -> bool:
         standing = self._standing()
-        return standing is not None and standing.finding.kind in review.GROWS_OLDER
+        return standing is not None and standing.finding.kind in verdict.GROWS_OLDER
 
 
 def _set(agent: Agent) -> fold.Set:

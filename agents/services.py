@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
-from agents import incidents, places, spending
+from agents import handling, places, spending
 from agents.models import Agent, AgentName, AgentState
 from agents.registration import create_agent, without_place
 from billing import limits
@@ -186,7 +186,7 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     if frees_a_place:
         places.hold(team_id)
     # First, for it locks the hot row: a heartbeat that came in meanwhile would be left over.
-    incidents.leave(agent=agent, actor=actor, now=now)
+    handling.leave(agent=agent, actor=actor, now=now)
     spending.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     agent.delete()

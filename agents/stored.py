@@ -1,9 +1,10 @@
-"""A stored heartbeat as it came in: what `fold.py` takes, made again of what the store keeps of it."""
+"""A stored heartbeat read again: as it came in, which is what `fold.py` takes, and as the rules see it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,6 +13,12 @@ from agents import fold, pricing
 from agents.beat import Beat, ToolCall, Waiting
 from agents.models import AgentState, Heartbeat
 from agents.pricing import MICRO, Spent
+from agents.rules import version
+from agents.rules.base import BeatSeen
+
+GOES_ON_MOST: Final = timedelta(days=366)
+# Labels that name what an agent is at: another value is another piece of work.
+RUN_LABELS: Final = ("run", "run_id", "task", "task_id", "session_id", "conversation_id", "thread_id")
 
 
 def begins_a_process(row: Heartbeat) -> bool:
@@ -80,3 +87,48 @@ def _waiting(content: Mapping[str, Any]) -> Any:
         return None
     found = content.get("waiting")
     return msgspec.convert(found, Waiting) if found else msgspec.UNSET
+
+
+def seen(beat: Heartbeat) -> BeatSeen:
+    """A stored heartbeat, as rules see it."""
+    content = beat.content or {}
+    calls = content.get("calls") or []
+    return BeatSeen(
+        beat.received_at,
+        beat.status,
+        content.get("message") or "",
+        content.get("custom") or "",
+        calls,
+        beat.tokens,
+        beat.cost,
+        content.get("note") or "",
+        content.get("evidence") or {},
+        progress=beat.progress,
+        waiting=(content.get("waiting") or {}).get("for", ""),
+        memory_mb=beat.memory_mb,
+        counter=content.get("counter") if calls else beat.tool_calls or None,
+        iteration=beat.iteration,
+        run=_run(content.get("labels") or {}),
+        version=version.named(content.get("labels") or {}),
+        prompts=content.get("prompts") or (),
+        spent_at=beat.spent_at,
+        doing=_doing(content, beat.received_at),
+    )
+
+
+def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
+    """The tool call that goes on; since when by our clock, where the client says what its own shows.
+
+    Whatever that is, it did not begin after it was told, nor more than a year before.
+    """
+    doing, sent = content.get("doing"), content.get("sent_at")
+    if not doing:
+        return {}
+    sent_at = datetime.fromisoformat(sent) if sent else received_at
+    went_on = (sent_at if sent_at.tzinfo else received_at) - datetime.fromisoformat(doing["since"])
+    return {**doing, "since": (received_at - min(max(went_on, timedelta(0)), GOES_ON_MOST)).isoformat()}
+
+
+def _run(labels: dict[str, str]) -> str:
+    """Which run, task or talk an agent says it is at."""
+    return " ".join(f"{name}={labels[name]}" for name in RUN_LABELS if name in labels)

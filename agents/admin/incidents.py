@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from agents import attempts, incidents, neighbours, restart, wording
+from agents import attempts, handling, neighbours, restart, wording
 from agents.admin import agents
 from agents.admin.buttons import Button, WithButtons
 from agents.admin.rules import address
@@ -27,22 +27,22 @@ from teams.scoping import allowed_operator
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    incidents.acknowledge(incident=incident, actor=by, now=now)
+    handling.acknowledge(incident=incident, actor=by, now=now)
     return "Acknowledged: the others see that you look after it."
 
 
 def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    incidents.resolve(incident=incident, actor=by, now=now)
+    handling.resolve(incident=incident, actor=by, now=now)
     return "Resolved. If the same goes wrong again, that is a new incident."
 
 
 def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    incidents.mute(incident=incident, actor=by, now=now)
+    handling.mute(incident=incident, actor=by, now=now)
     return "Muted: nobody is told more of this incident, not even its end."
 
 
 def note(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    incidents.note(incident=incident, actor=by, text=reason, now=now)
+    handling.note(incident=incident, actor=by, text=reason, now=now)
     return "Noted on the timeline."
 
 

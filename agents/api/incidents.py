@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import incidents
+from agents import handling
 from agents.api import examples, shapes
 from agents.api.project import ProjectView
 from agents.api.valid import invalid
@@ -94,7 +94,7 @@ class AcknowledgeView(IncidentView):
     )
     def post(self, request: Request, pk: int) -> Response:
         incident = self.found(self.incidents(), pk)
-        incidents.acknowledge(incident=incident, actor=self.caller.actor, now=timezone.now())
+        handling.acknowledge(incident=incident, actor=self.caller.actor, now=timezone.now())
         return Response(incident_dict(self.found(self.incidents(), pk)))
 
 
@@ -111,5 +111,5 @@ class ResolveView(IncidentView):
     )
     def post(self, request: Request, pk: int) -> Response:
         incident = self.found(self.incidents(), pk)
-        incidents.resolve(incident=incident, actor=self.caller.actor, now=timezone.now())
+        handling.resolve(incident=incident, actor=self.caller.actor, now=timezone.now())
         return Response(incident_dict(self.found(self.incidents(), pk)))

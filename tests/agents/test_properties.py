@@ -13,7 +13,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from agents import commands, incidents, services
+from agents import commands, handling, services
 from agents.fold import Answer
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Incident, IncidentEvent, Rollup, Signal
 from agents.rollups import roll_up
@@ -112,8 +112,8 @@ def _restart(agent: Agent, now: datetime) -> None:
 
 
 PEOPLE = [
-    by_person(_on_its_incident(incidents.acknowledge)),
-    by_person(_on_its_incident(incidents.resolve)),
+    by_person(_on_its_incident(handling.acknowledge)),
+    by_person(_on_its_incident(handling.resolve)),
     by_person(lambda agent, now: services.pause(agent=agent, actor=PERSON, now=now)),
     by_person(lambda agent, now: services.resume(agent=agent, actor=PERSON, now=now)),
     by_person(_arm),

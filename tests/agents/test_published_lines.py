@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents import incidents, ingest, rate, watch
+from agents import handling, ingest, rate, watch
 from agents.beat import decode
 from agents.models import Command, Heartbeat, Outage, Signal, Status
 from tests.agents.api.conftest import caller
@@ -319,7 +319,7 @@ def test_the_silence_after_a_shutdown_teaches_no_rhythm(world: World) -> None:
 def test_a_finite_job_is_closed_by_hand_in_one_step_until_it_runs_again(world: World) -> None:
     world.beat(0)
     world.watch(1, 130)
-    incidents.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=131))
+    handling.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=131))
     world.watch(132, 900)
     assert (len(world.incidents()), world.state().status) == (1, Status.STOPPED)
     world.beat(901)

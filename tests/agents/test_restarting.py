@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from agents import commands, incidents, services
+from agents import commands, handling, services
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams.errors import ApiError
 from teams.models import AuditEntry
@@ -498,6 +498,6 @@ def test_without_its_runner_it_is_asked_for_again_later(armed: Unit) -> None:
 def test_resolving_by_hand_ends_it(armed: Unit) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
-    incidents.resolve(incident=the_incident(), actor="x", now=T0 + timedelta(seconds=32))
+    handling.resolve(incident=the_incident(), actor="x", now=T0 + timedelta(seconds=32))
     armed.world.watch(33, 120)
     assert Command.objects.count() == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import incidents, rules
+from agents import handling, rules
 from agents.models import Agent
 from agents.rules import call_rate, repeated_message, repeated_prompts, token_spike
 from agents.rules.base import BeatSeen, Facts, Finding
@@ -91,7 +91,7 @@ def test_one_that_was_dismissed_stays_so(world: World) -> None:
         world.beat(at, message="waiting")
     world.look(7)
     assert world.kinds() == ["loop"]
-    incidents.resolve(incident=world.incidents()[0], actor="x", now=WORLD_T0 + timedelta(seconds=8))
+    handling.resolve(incident=world.incidents()[0], actor="x", now=WORLD_T0 + timedelta(seconds=8))
     world.beat(9, message="waiting")
     world.look(10)
     assert world.kinds() == []
