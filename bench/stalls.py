@@ -34,16 +34,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import multiprocessing
 import random
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,10 +52,8 @@ from agents import clocks
 from agents.fold import STARTED
 from agents.rules import rhythm, stalled
 from agents.rules.base import BeatSeen, Facts
+from bench.simulated import DAY, EPOCH, HOUR, KINDS, MINUTE, UNCOUNTED, Event
 
-MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
-# A Monday, midnight.
-EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
 BEAT = 60.0
 FALSE_MOST, FOUND_LEAST = 1.0, 95.0
 INJECTED = 40
@@ -64,187 +61,6 @@ INJECTED = 40
 ONCE_IN_1000 = 3.09
 # Not tuned on.
 SEEDS = (2_026, 77_003)
-
-
-class Event(NamedTuple):
-    """`work` is progress, `start` a new process, `wait` a declared one until `until`. `resumes`: after a rest."""
-
-    at: float
-    what: str = "work"
-    until: float = 0.0
-    resumes: bool = False
-
-
-Gap = Callable[[], float]
-Rng = random.Random
-
-
-# -- kinds of agents: each yields its events, seconds from EPOCH
-
-
-def steady(rng: Rng, end: float) -> Iterator[Event]:
-    """A timer: every 1 to 24 minutes, a quarter more or less."""
-    every = _between(rng, MINUTE, 24 * MINUTE)
-    return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
-
-
-def hours_apart(rng: Rng, end: float) -> Iterator[Event]:
-    """A timer of half an hour to half a day."""
-    every = _between(rng, HOUR / 2, 12 * HOUR)
-    return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
-
-
-def bursty(rng: Rng, end: float) -> Iterator[Event]:
-    """Work arrives by chance, every 1 to 10 minutes, and is done in bursts of up to 12 quick steps."""
-    pause, quick = _between(rng, 1 * MINUTE, 10 * MINUTE), rng.uniform(1, 5)
-    left = 0
-
-    def gap() -> float:
-        nonlocal left
-        left = left - 1 if left else rng.randrange(12)
-        return rng.expovariate(1 / quick) if left else rng.expovariate(1 / pause)
-
-    return _steps(gap, rng.uniform(0, DAY), end)
-
-
-def heavy_tailed(rng: Rng, end: float) -> Iterator[Event]:
-    """Model calls: log-normal with a long tail, cut by the client's timeout of 10 minutes, three times at most."""
-    middle, spread = _between(rng, 20, 120), rng.uniform(0.8, 1.3)
-
-    def gap() -> float:
-        seconds = 0.0
-        for _ in range(3):
-            tried = rng.lognormvariate(math.log(middle), spread)
-            seconds += min(tried, 10 * MINUTE)
-            if tried < 10 * MINUTE:
-                break
-        return seconds
-
-    return _steps(gap, rng.uniform(0, DAY), end)
-
-
-def unbounded(rng: Rng, end: float) -> Iterator[Event]:
-    """The same without any timeout: whatever was the longest gap so far, one twice as long comes."""
-    middle, spread = _between(rng, 10, 120), rng.uniform(0.9, 1.4)
-    return _steps(lambda: rng.lognormvariate(math.log(middle), spread), rng.uniform(0, DAY), end)
-
-
-def nightly_batch(rng: Rng, end: float) -> Iterator[Event]:
-    """Once a day at the same hour, 3 to 8 hours, give or take 1 %, a step every half to 5 minutes."""
-    return _batches(rng, end, 0.01)
-
-
-def ragged_ends(rng: Rng, end: float) -> Iterator[Event]:
-    """The same, but it ends when it is done, 20 % earlier or later."""
-    return _batches(rng, end, 0.2)
-
-
-def office_hours(rng: Rng, end: float) -> Iterator[Event]:
-    """Every day from about 8 to about 18, as people ask for something."""
-    return _sessions(_asked(rng), _offices(rng, range(_days(end))), end)
-
-
-def weekends_off(rng: Rng, end: float) -> Iterator[Event]:
-    """The same from Monday to Friday, from any weekday on."""
-    first = rng.randrange(7)
-    days = [day for day in range(first, first + _days(end)) if day % 7 < 5]
-    return _sessions(_asked(rng), _offices(rng, days), end + first * DAY)
-
-
-def slow_start(rng: Rng, end: float) -> Iterator[Event]:
-    """Restarted every day or two, and 5 to 40 minutes of loading each time before the first step."""
-    load, every = rng.uniform(5, 40) * MINUTE, _between(rng, 30, 5 * MINUTE)
-    at = rng.uniform(0, DAY)
-    while at < end:
-        yield Event(at, "start")
-        at += load * rng.uniform(0.7, 1.3)
-        over = at + rng.uniform(0.5, 2) * DAY
-        resumes = True
-        while at < min(over, end):
-            yield Event(at, resumes=resumes)
-            resumes = False
-            at += every * rng.lognormvariate(0, 0.3)
-
-
-def long_tools(rng: Rng, end: float) -> Iterator[Event]:
-    """A step every half to 3 minutes; each quarter to whole hour a tool takes 3 to 30 minutes without a word."""
-    every, long, often = _between(rng, 30, 3 * MINUTE), rng.uniform(5, 20) * MINUTE, rng.uniform(24, 96)
-
-    def gap() -> float:
-        slow = rng.random() < often * every / DAY
-        return long * rng.uniform(0.5, 1.5) if slow else every * rng.lognormvariate(0, 0.4)
-
-    return _steps(gap, rng.uniform(0, DAY), end)
-
-
-def waits(rng: Rng, end: float) -> Iterator[Event]:
-    """A step every half to 10 minutes, and some times a day an approval is awaited, as declared, for up to 8 hours."""
-    every, often, at = _between(rng, 30, 10 * MINUTE), rng.uniform(2, 8), rng.uniform(0, DAY)
-    resumes = False
-    while at < end:
-        yield Event(at, resumes=resumes)
-        resumes = rng.random() < often * every / DAY
-        if resumes:
-            yield Event(at, "wait", at + 8 * HOUR)
-            at += rng.uniform(0.05, 7.9) * HOUR
-        at += every * rng.lognormvariate(0, 0.4)
-
-
-KINDS: dict[str, Callable[[Rng, float], Iterator[Event]]] = {
-    kind.__name__.replace("_", " "): kind
-    for kind in (
-        steady,
-        bursty,
-        heavy_tailed,
-        nightly_batch,
-        office_hours,
-        weekends_off,
-        slow_start,
-        long_tools,
-        waits,
-        unbounded,
-        ragged_ends,
-        hours_apart,
-    )
-}
-UNCOUNTED = ("unbounded", "ragged ends", "hours apart")
-
-
-def _between(rng: Rng, least: float, most: float) -> float:
-    """Any size as likely as any other."""
-    return math.exp(rng.uniform(math.log(least), math.log(most)))
-
-
-def _days(end: float) -> int:
-    return int(end // DAY) + 1
-
-
-def _steps(gap: Gap, at: float, end: float) -> Iterator[Event]:
-    while at < end:
-        yield Event(at)
-        at += gap()
-
-
-def _sessions(gap: Gap, sessions: Sequence[tuple[float, float]], end: float) -> Iterator[Event]:
-    for begin, length in sessions:
-        for place, event in enumerate(_steps(gap, max(0.0, begin), min(end, begin + length))):
-            yield event._replace(resumes=not place)
-
-
-def _batches(rng: Rng, end: float, spread: float) -> Iterator[Event]:
-    begin, length, every = rng.uniform(0, 16) * HOUR, rng.uniform(3, 8) * HOUR, _between(rng, 30, 5 * MINUTE)
-    starts = [day * DAY + begin + rng.uniform(0, 2) * MINUTE for day in range(_days(end))]
-    days = [(start, length * rng.gauss(1, spread)) for start in starts]
-    return _sessions(lambda: every * rng.lognormvariate(0, 0.4), days, end)
-
-
-def _asked(rng: Rng) -> Gap:
-    every = _between(rng, 30, 10 * MINUTE)
-    return lambda: every * rng.lognormvariate(0, 0.5)
-
-
-def _offices(rng: Rng, days: Sequence[int]) -> list[tuple[float, float]]:
-    return [(day * DAY + rng.gauss(8, 0.03) * HOUR, rng.gauss(10, 0.05) * HOUR) for day in days]
 
 
 # -- the server's side of one agent

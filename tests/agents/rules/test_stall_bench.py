@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench import stalls
+from bench import simulated, stalls
 
-KINDS = [kind for kind in stalls.KINDS if kind not in stalls.UNCOUNTED]
+KINDS = [kind for kind in simulated.KINDS if kind not in simulated.UNCOUNTED]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -20,6 +20,6 @@ def test_honest_gaps_are_no_stalls_and_stalls_are_found(kind: str) -> None:
 def test_an_agent_that_is_never_told_would_show() -> None:
     watched = stalls.Watched()
     for minute in range(900):
-        watched.take(stalls.Event(60.0 * minute))
+        watched.take(simulated.Event(60.0 * minute))
     assert watched.says_stalled(stalls.moment(54_000 + 600))
     assert not watched.says_stalled(stalls.moment(54_000 + 200))
