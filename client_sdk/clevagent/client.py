@@ -12,6 +12,7 @@ from typing import Any
 
 from clevagent import progress, systemd
 from clevagent.crash import Hooks
+from clevagent.interrupt import stop_program
 from clevagent.ledger import Ledger, Wait
 from clevagent.log import log, once
 from clevagent.options import NAME_LONGEST, Options
@@ -20,7 +21,7 @@ from clevagent.reporter import Asks, Reporter
 from clevagent.sealing import ARGS_LONGEST, custom_text
 from clevagent.tally import COUNTS, number
 from clevagent.transport import Transport
-from clevagent.verdict import Verdicts, stop_program
+from clevagent.verdict import Verdicts
 from clevagent.worker import Worker
 
 # Within so many seconds the program ends, whatever the server does.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -90,27 +87,3 @@ def _takes_one(reaction: Callable[..., Any]) -> bool:
         return False
     except ValueError:  # a callable that does not tell what it takes
         return False
-
-
-def stop_program(why: str, force_after: float | None) -> None:
-    """End the program as Ctrl-C does: KeyboardInterrupt in its main thread, so that `finally` blocks run.
-
-    With `force_after`, in seconds, it is ended hard when it is still there by then.
-    """
-    log.error("stopping the program: %s", why)
-    if force_after is not None:
-        timer = threading.Timer(force_after, os._exit, (1,))
-        timer.daemon = True
-        timer.start()
-    main = threading.main_thread()
-    if main.ident is None:
-        return
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL, None):
-        # Started in the background of a shell Ctrl-C is ignored: raise what it would have raised.
-        import ctypes
-
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main.ident), ctypes.py_object(KeyboardInterrupt))
-    elif hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(main.ident, signal.SIGINT)  # a real signal ends a sleep, too
-    else:
-        signal.raise_signal(signal.SIGINT)

@@ -217,12 +217,54 @@ def test_stop_ends_the_program_as_ctrl_c_would_also_out_of_a_sleep(
     assert "stopping: the same search 14 times" in [beat.get("message") for beat in server.beats]
 
 
+STOPS = {"warning": "loop_detected", "reason": "the same search 14 times", "incident": {"id": 1}}
+
+
+def test_a_signal_that_came_just_before_a_sleep_is_sent_again(program: Program, server: FakeServer) -> None:
+    """Python notes such a one and sleeps on: here by a first signal that never comes."""
+    server.on_beat = lambda beat: STOPS if beat.get("message") == "ready" else None
+    code = """
+        import signal, time, clevagent
+        sent, send = [], signal.pthread_kill
+        def lost(*one):
+            sent.append(one)
+            if len(sent) > 1:
+                send(*one)
+        signal.pthread_kill = lost
+        clevagent.init(on_loop="stop")
+        try:
+            clevagent.ping(message="ready")
+            time.sleep(30)
+        except KeyboardInterrupt:
+            assert len(sent) > 1
+            print("fine")
+    """
+    assert run(program, code) == FINE
+
+
+def test_a_program_that_was_interrupted_may_clean_up_undisturbed(program: Program, server: FakeServer) -> None:
+    server.on_beat = lambda beat: STOPS if beat.get("message") == "ready" else None
+    code = """
+        import time, clevagent
+        clevagent.init(on_loop="stop")
+        try:
+            clevagent.ping(message="ready")
+            time.sleep(30)
+        except KeyboardInterrupt:
+            for _ in range(20):
+                time.sleep(0.05)
+            time.sleep(1)
+            print("fine")
+    """
+    assert run(program, code) == FINE
+
+
 def test_force_stop_waits_for_the_grace_and_then_ends_it_hard(program: Program, server: FakeServer) -> None:
     verdict = {"warning": "cost_exceeded", "reason": "$30 of $25", "incident": {"id": 1}}
     server.on_beat = lambda beat: verdict if beat.get("message") == "ready" else None
     code = """
         import time, clevagent
-        clevagent.init(on_cost_exceeded="force_stop", stop_grace=0.5)
+        clevagent.init(on_cost_exceeded="force_stop", stop_grace=2)
         while True:
             try:
                 clevagent.ping(message="ready")

@@ -99,7 +99,9 @@ def test_a_unit_that_nobody_made_is_missing(manager: UserManager, unit: str) -> 
 
 
 def test_a_stop_that_takes_too_long_is_not_waited_for(manager: UserManager, unit: str) -> None:
-    manager.start(unit, ExecStart="/bin/sh -c 'trap : TERM; while :; do sleep 0.1; done'", TimeoutStopSec="3")
+    deaf = "trap : TERM; touch %t/deaf; while :; do sleep 0.1; done"
+    manager.start(unit, ExecStart=f"/bin/sh -c '{deaf}'", TimeoutStopSec="3")
+    wait_until((manager.folder / "run/deaf").exists, 20, "it does not hear SIGTERM any more")
     done = systemd.stop(target(unit), 0.5)
     assert (done.ok, "did not answer within 0.5 s" in done.message) == (False, True)
     assert systemd.check(target(unit), 5).state is State.UNKNOWN
