@@ -105,6 +105,7 @@ def seen(beat: Heartbeat) -> BeatSeen:
         content.get("evidence") or {},
         progress=beat.progress,
         waiting=(content.get("waiting") or {}).get("for", ""),
+        wait_over=bool(content.get("wait_over")),
         memory_mb=beat.memory_mb,
         counter=content.get("counter") if calls else beat.tool_calls or None,
         iteration=beat.iteration,

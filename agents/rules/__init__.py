@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from agents.rules import (
     call_rate,
     cost,
+    course,
     crash,
     error,
     error_rate,
@@ -60,7 +61,7 @@ ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_r
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # What these remember is no rule's own.
-FOR_ALL: Final = {outside.KIND: outside.read, rhythm.KIND: rhythm.read, version.KIND: version.read}
+FOR_ALL: Final = {module.KIND: module.read for module in (outside, rhythm, version, course)}
 
 
 def every() -> dict[str, Rule]:

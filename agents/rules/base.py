@@ -112,9 +112,10 @@ class BeatSeen:
 
     `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
     `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw, `waiting` what
-    the agent said it waits for from then on. `counter` is the client's own count of new calls, None where it sent
-    none; `run` is the run or task that its labels name, `version` the version. `doing` is the tool call that went on,
-    with `tool` and `since`. `spent_at` is when its money was spent, None for just then.
+    the agent said it waits for from then on, `wait_over` that it waits no more. `counter` is the client's own count of
+    new calls, None where it sent none; `run` is the run or task that its labels name, `version` the version.
+    `doing` is the tool call that went on, with `tool` and `since`. `spent_at` is when its money was spent, None
+    for just then.
     """
 
     received_at: datetime
@@ -128,6 +129,7 @@ class BeatSeen:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     progress: bool = False
     waiting: str = ""
+    wait_over: bool = False
     memory_mb: float | None = None
     counter: int | None = None
     iteration: int | None = None

@@ -86,8 +86,9 @@ def test_the_page_counts_restarts_and_says_what_they_proved(
 
 def test_the_timeline_says_who_was_told_and_how_it_arrived(incident: Incident, viewer: User, client_of: Browse) -> None:
     now = timezone.now()
+    early = now - timedelta(minutes=12, seconds=30)
     for name, kind, said in (
-        ("On call", "email", {"state": "sent", "attempts": 2, "sent_at": now, "last_error": "an old error"}),
+        ("On call", "email", {"state": "sent", "attempts": 2, "sent_at": early, "last_error": "an old error"}),
         ("Chat", "slack", {"state": "failed", "attempts": 1, "last_error": "410 Gone"}),
         ("Hook", "webhook", {"attempts": 3, "next_try_at": now, "last_error": "503"}),
         ("Later", "email", {}),
@@ -96,7 +97,7 @@ def test_the_timeline_says_who_was_told_and_how_it_arrived(incident: Incident, v
         Delivery.objects.create(event=IncidentEvent.objects.get(), channel=channel, message_id=name, **said)
     Channel.objects.filter(name="Hook").update(retry_at=now + timedelta(minutes=5, seconds=30))
     body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
-    assert "On call (E-mail): sent, and accepted by its server just now, at attempt 2" in body
+    assert "On call (E-mail): sent, and accepted by its server 12 min ago, at attempt 2" in body
     assert "Chat (Slack): failed 410 Gone" in body
     assert "Hook (Webhook): tried 3 times; the next try is in 5 min 503" in body
     assert "Later (E-mail): waiting to be sent" in body

@@ -1,0 +1,73 @@
+"""Starts and waits of an agent, for its timeline."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from agents.fold import STARTED
+from agents.rules import course
+from agents.rules.base import BeatSeen
+from tests.agents.conftest import T0, World
+
+
+def at(minutes: float) -> datetime:
+    return T0 + timedelta(minutes=minutes)
+
+
+def beat(minutes: float, **said: Any) -> BeatSeen:
+    return BeatSeen(at(minutes), said.pop("status", "ok"), **said)
+
+
+def waits(*beats: BeatSeen, until: datetime | None = None) -> list[Any]:
+    """As they are known after each beat was read by itself, which is as reviews come."""
+    memory: dict[str, Any] = {}
+    for one in beats:
+        memory = json.loads(json.dumps(course.read(memory, [one])))
+    assert memory == course.read({}, beats)
+    return [tuple(one) for one in course.waits(memory, until, at(60))]
+
+
+def test_a_wait_lasts_from_its_first_word_to_the_next_progress() -> None:
+    beats = beat(1, waiting="approval"), beat(2, waiting="approval"), beat(3), beat(4, progress=True), beat(5)
+    assert waits(*beats) == [("approval", at(1), at(4))]
+
+
+def test_another_wait_ends_the_first() -> None:
+    found = waits(beat(1, waiting="approval"), beat(5, waiting="a budget"))
+    assert found == [("approval", at(1), at(5)), ("a budget", at(5), None)]
+
+
+def test_the_agent_says_that_it_is_over() -> None:
+    assert waits(beat(1, waiting="approval"), beat(3, wait_over=True)) == [("approval", at(1), at(3))]
+    assert waits(beat(1, waiting="approval"), beat(3, status="shutdown")) == [("approval", at(1), at(3))]
+
+
+def test_a_wait_that_ran_out_is_over() -> None:
+    assert waits(beat(1, waiting="approval"), beat(9), until=at(6)) == [("approval", at(1), at(6))]
+    assert waits(beat(1, waiting="approval"), until=at(90)) == [("approval", at(1), None)]
+
+
+def test_a_start_is_known_once() -> None:
+    memory = course.read({}, [beat(1, note=STARTED), beat(2), beat(3, note=STARTED)])
+    assert course.starts(memory, at(3.01)) == [at(1), at(3)]
+    assert course.starts(memory, at(30)) == [at(1), at(3), at(30)]
+    assert course.starts({}, None) == []
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    beats = [beat(n, note=STARTED, waiting=f"{n} {'x' * 500}") for n in range(500)]
+    memory = course.read({}, beats)
+    assert course.starts(memory, None)[0] == at(500 - course.KEPT)
+    assert len(json.dumps(memory)) < 5_000
+
+
+def test_a_restart_of_the_client_and_a_wait_are_remembered_by_the_review(world: World) -> None:
+    world.beat(0, instance="a", seq=1)
+    world.beat(60, instance="a", seq=2, waiting={"for": "approval", "max_seconds": 600})
+    world.beat(120, instance="b", seq=1, progress=True)
+    world.look(121)
+    memory = world.agent().memory.rules[course.KIND]
+    assert course.starts(memory, None)[-1] == T0 + timedelta(seconds=120)
+    assert [one.what for one in course.waits(memory, None, at(3))] == ["approval"]
