@@ -26,6 +26,11 @@ class Choice:
     value: str = ""
     free: bool = False
 
+    @property
+    def said(self) -> str:
+        """`status over budget`, as the form shows it."""
+        return f"{self.title} {dict(self.options).get(self.value, self.value)}"
+
 
 def choices_of(found: ChangeList) -> list[Choice]:
     """The filters of a list as choices. Django leaves out those that would choose nothing."""
@@ -58,6 +63,12 @@ class Bar:
     n: int = 0
     total: int = 0
     search: str = SEARCH_VAR
+
+    @property
+    def said(self) -> str:
+        """What it narrows down by, in words: `“web-1”, project Production`."""
+        words = [f"“{self.query}”"] if self.query else []
+        return ", ".join(words + [choice.said for choice in self.choices if choice.value])
 
 
 def bar_of(found: ChangeList) -> Bar:

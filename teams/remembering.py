@@ -29,24 +29,25 @@ class Remembering(_Base):
     passing: ClassVar[Sequence[str]] = ()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        elsewhere = self._elsewhere(request) if request.method == "GET" else None
-        return elsewhere or super().changelist_view(request, extra_context)
+        kept = f"filter {self.opts.label_lower}"
+        found = elsewhere(request, kept, self.passing) if request.method == "GET" else None
+        return found or super().changelist_view(request, extra_context)
 
-    def _elsewhere(self, request: HttpRequest) -> HttpResponse | None:
-        """Where the list is that the person means, if not here; notes what they chose."""
-        if "HX-Request" in request.headers or IS_POPUP_VAR in request.GET:
-            return None  # a page that keeps itself up to date, or a choice for a form
-        key = f"filter {self.opts.label_lower}"
-        kept, chosen = request.session.get(key, ""), _chosen(request.GET)
-        if any(name in request.GET for name in self.passing):
-            return None
-        if not request.GET and kept and not _left(request):
-            return HttpResponseRedirect(f"{request.path}?{kept}")
-        if kept != chosen:
-            request.session[key] = chosen
-        if CLEAR in request.GET or "" in request.GET.values():
-            return HttpResponseRedirect(f"{request.path}?{chosen}" if chosen else request.path)
+
+def elsewhere(request: HttpRequest, key: str, passing: Sequence[str] = ()) -> HttpResponse | None:
+    """Where the list is that the person means, if not here; notes under `key` in the session what they chose."""
+    if "HX-Request" in request.headers or IS_POPUP_VAR in request.GET:
+        return None  # a page that keeps itself up to date, or a choice for a form
+    kept, chosen = request.session.get(key, ""), _chosen(request.GET)
+    if any(name in request.GET for name in passing):
         return None
+    if not request.GET and kept and not _left(request):
+        return HttpResponseRedirect(f"{request.path}?{kept}")
+    if kept != chosen:
+        request.session[key] = chosen
+    if CLEAR in request.GET or "" in request.GET.values():
+        return HttpResponseRedirect(f"{request.path}?{chosen}" if chosen else request.path)
+    return None
 
 
 def _chosen(asked: QueryDict) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import get_fields_from_path, unquote
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
@@ -246,10 +247,23 @@ class ScopedRelatedFilter(admin.RelatedFieldListFilter):
     """Django's own shows every team's rows."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        """Not of a poll, which leaves the form alone."""
         other = model_admin.admin_site._registry.get(field.remote_field.model)
-        if not isinstance(other, TeamScoped):
+        is_needed = self.lookup_val or not getattr(request, "htmx", False)
+        if not (is_needed and isinstance(other, TeamScoped)):
             return []
         return [(row.pk, str(row)) for row in other.get_queryset(request).order_by(*other.get_ordering(request))]
+
+    def has_output(self) -> bool:
+        """Who has one row only need not choose; what was chosen counts all the same."""
+        return bool(self.lookup_val) or super().has_output()
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+        """What can be nobody's id matches nothing, as that of another team does."""
+        try:
+            return super().queryset(request, queryset)
+        except IncorrectLookupParameters:
+            return queryset.none()
 
 
 class TeamAdmin(Remembering, TeamScoped, Forming, ModelAdmin):  # type: ignore[misc]

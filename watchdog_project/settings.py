@@ -249,7 +249,6 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
     "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js"],
-    "DASHBOARD_CALLBACK": "agents.pages.dashboard",
     "SIDEBAR": {"show_search": False, "navigation": "watchdog_project.navigation.groups"},
     "ACCOUNT": {"navigation": "watchdog_project.navigation.account_links"},
     "COLORS": {

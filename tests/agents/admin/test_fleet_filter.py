@@ -1,0 +1,237 @@
+"""The fleet, narrowed down in place by the filters of the list of agents."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from agents.models import Agent
+from teams import services
+from teams.models import Project, User
+from tests.agents.admin.conftest import Browse, make_agent, make_incident
+from tests.agents.admin.test_agents import names_in
+from tests.agents.admin.test_pages import tiles
+
+pytestmark = pytest.mark.django_db
+FLEET, LIVE, LIST = "/admin/", "/admin/fleet/", "/admin/agents/agent/"
+POLL = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def staging(project: Project, owner: User) -> Project:
+    """Two projects: two down and two well, an `indexer` and a `crawler` in each."""
+    other = services.create_project(team=project.team, name="Staging", actor=owner.email)
+    make_agent(project, "crawler", status="down", source="1/10.0.0.5/web-1"), make_agent(project, "indexer")
+    make_incident(make_agent(other, "crawler")), make_agent(other, "indexer")
+    Agent.objects.filter(project=other).update(labels={"env": "test"})
+    return other
+
+
+def text(browser: Client, address: str, **more: Any) -> str:
+    return html.unescape(browser.get(address, **more).content.decode())
+
+
+def narrowed(body: str) -> str:
+    """What is said of the filter, without its marks; empty where there is none."""
+    said = re.findall(r'<p class="w-narrowed".*?</p>', body)
+    return " ".join(re.sub(r"<span class=\"w-icon.*?</span>|<[^>]+>", "", said[0]).split()) if said else ""
+
+
+@pytest.mark.parametrize("page", [FLEET, LIVE])
+@pytest.mark.parametrize(
+    ("asked", "names", "said"),
+    [
+        ("q=web-1", ["crawler"], "“web-1”: 1 of 4 agents. 1 of them needs attention. 1 that needs attention is not"),
+        ("q=crawl", ["crawler", "crawler"], "“crawl”: 2 of 4 agents. 2 of them need attention. Show all"),
+        ("project__id__exact={}", ["crawler", "indexer"], "project Staging: 2 of 4 agents. 1 of them needs attention."),
+        ("label=env", ["crawler", "indexer"], "label env: 2 of 4 agents. 1 of them needs attention. 1 that needs"),
+        ("status=down", ["crawler"], "status down: 1 of 4 agents. 1 of them needs attention. 1 that needs"),
+        ("status=ok", ["indexer", "indexer"], "ok: 2 of 4 agents. None of them needs attention. 2 that need attention are"),
+        ("q=crawler&label=env%3Dtest&status=ok", [], "“crawler”, label env=test, status ok: 0 of 4 agents. 2 that need"),
+    ],
+)  # fmt: skip
+def test_the_filter_narrows_the_fleet_itself(
+    page: str, asked: str, names: list[str], said: str, staging: Project, viewer: User, client_of: Browse
+) -> None:
+    body = text(client_of(viewer), f"{page}?{asked.format(staging.pk)}")
+    assert names_in(body) == names
+    assert said in narrowed(body)
+    assert "All is well" not in body
+
+
+def test_without_a_filter_nothing_is_said_of_it(staging: Project, viewer: User, client_of: Browse) -> None:
+    body = text(client_of(viewer), FLEET)
+    assert narrowed(body) == ""
+    assert "2 of 4 agents need attention" in body
+    assert f'hx-get="{LIVE}"' in body
+
+
+def test_a_filter_may_hide_none_of_a_fleet_that_is_well(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "good")
+    body = text(client_of(viewer), f"{FLEET}?status=down")
+    assert "All is well" in body
+    assert "No agent matches status down." in body
+    assert "not shown" not in body
+
+
+# Counts
+
+
+def test_counts_follow_all_but_the_status_and_lead_from_one_to_the_other(
+    staging: Project, viewer: User, client_of: Browse
+) -> None:
+    body = text(client_of(viewer), f"{FLEET}?project__id__exact={staging.pk}&status=ok")
+    here = f"{FLEET}?project__id__exact={staging.pk}"
+    assert re.findall(r'aria-current="true" href="([^"]+)"><strong>(\d+)<', body) == [(here, "1")]
+    assert f'href="{here}&status=stalled"><strong>1<' in body
+    assert f'href="{here}&status=down"><strong>0<' in body
+
+
+def test_a_count_pressed_again_lifts_the_last_filter_for_good(
+    project: Project, viewer: User, client_of: Browse
+) -> None:
+    make_agent(project), make_agent(project, "bad", status="down")
+    body = text(client_of(viewer), f"{FLEET}?status=down")
+    assert re.findall(r'aria-current="true" href="([^"]+)"', body) == [f"{FLEET}?clear"]
+    assert tiles(body)["ok"] == 1
+
+
+def test_groups_count_those_that_match_and_lead_to_them(staging: Project, viewer: User, client_of: Browse) -> None:
+    body = text(client_of(viewer), f"{LIVE}?status=ok")
+    heads = re.findall(r'scope="rowgroup"><a [^>]*href="([^"]+)">([^<]+)</a> <span class="w-soft">([^<]*)<', body)
+    assert [(name, counts) for _, name, counts in heads] == [("Production", "1 ok"), ("Staging", "1 ok")]
+    assert heads[1][0] == f"{LIST}?status=ok&project__id__exact={staging.pk}"
+    assert "rowgroup" not in text(client_of(viewer), f"{LIVE}?status=down")
+
+
+def test_open_incidents_are_of_the_agents_that_match_whatever_their_status(
+    project: Project, staging: Project, viewer: User, client_of: Browse
+) -> None:
+    browser = client_of(viewer)
+    for asked, n in {
+        f"project__id__exact={staging.pk}": 1,
+        f"project__id__exact={project.pk}": 0,
+        "q=indexer": 0,
+    }.items():
+        assert ("Open incidents (1)" in text(browser, f"{LIVE}?{asked}&status=ok")) == bool(n), asked
+    assert "Open incidents (1)" in text(browser, f"{LIVE}?status=ok")
+    body = text(browser, f"{LIVE}?project__id__exact={staging.pk}&q=x")
+    assert f'href="/admin/agents/incident/?project__id__exact={staging.pk}"' in body
+
+
+# The live part, the list, and what is chosen
+
+
+def test_the_live_part_and_the_list_carry_the_filter(project: Project, viewer: User, client_of: Browse) -> None:
+    for n in range(30):
+        make_agent(project, f"down-{n}", status="down")
+    make_agent(project, "good")
+    body = text(client_of(viewer), f"{FLEET}?status=down&q=down&utm_source=mail")
+    assert f'hx-get="{LIVE}?q=down&status=down"' in body
+    assert "25 of 30 agents that match, the worst." in body
+    assert f'href="{LIST}?q=down&status=down">See all 30<' in body
+
+
+def test_all_that_match_are_chosen_and_no_others(
+    project: Project, staging: Project, member: User, client_of: Browse
+) -> None:
+    asked = f"?project__id__exact={project.pk}&status=ok"
+    browser = client_of(member)
+    for page in (FLEET, LIVE):
+        body = text(browser, f"{page}{asked}")
+        assert f'action="{LIST}{asked}"' in body
+        assert f'name="back" value="{FLEET}{asked}"' in body
+        assert 'data-total="1"' in body
+    box = Agent.objects.get(project=staging, name="crawler").pk
+    sent = {
+        "action": "pause_selected",
+        "index": "0",
+        "select_across": "1",
+        "_selected_action": box,
+        "back": FLEET + asked,
+    }
+    assert browser.post(f"{LIST}{asked}", sent)["Location"] == FLEET + asked
+    paused = Agent.objects.filter(paused_at__isnull=False).values_list("name", "project__name")
+    assert list(paused) == [("indexer", "Production")]
+
+
+# Remembered
+
+
+def test_the_fleet_remembers_its_filter_and_says_so(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project), make_agent(project, "bad", status="down")
+    browser = client_of(viewer)
+    assert browser.get(f"{FLEET}?q=&status=ok&label=")["Location"] == f"{FLEET}?status=ok"
+    browser.get(f"{FLEET}?status=ok"), browser.get(LIVE, headers=POLL), browser.get(LIST)
+    answer = browser.get(FLEET, follow=True)
+    assert answer.redirect_chain == [(f"{FLEET}?status=ok", 302)]
+    assert "1 that needs attention is not shown." in narrowed(html.unescape(answer.content.decode()))
+    assert browser.get(f"{FLEET}?clear")["Location"] == FLEET
+    assert browser.get(FLEET).status_code == 200
+
+
+def test_the_fleet_and_the_list_remember_apart(project: Project, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    browser.get(f"{LIST}?status=down")
+    assert browser.get(FLEET).status_code == 200
+    browser.get(f"{FLEET}?status=late")
+    assert browser.get(LIST)["Location"] == f"{LIST}?status=down"
+
+
+# Nonsense
+
+
+NONSENSE = [
+    *(
+        "project__id__exact=abc",
+        "project__id__exact={theirs}",
+        "project__id__exact=99999999999999999999999",
+        "status=fine",
+    ),
+    *(
+        "project__id__exact=%00",
+        "project__id__exact=%C2%B2",
+        "status=%00",
+        "label=%00",
+        "label=" + "x" * 3000,
+        "q=zz%25_",
+    ),
+    "q=" + "a+" * 1500 + "zz",
+]
+
+
+@pytest.mark.parametrize("page", [FLEET, LIVE, LIST])
+@pytest.mark.parametrize("asked", NONSENSE)
+@pytest.mark.parametrize("projects", [1, 2])
+def test_what_names_nothing_matches_nothing(
+    projects: int, asked: str, page: str, project: Project, stranger: User, viewer: User, client_of: Browse
+) -> None:
+    make_agent(project, "own"), make_agent(Project.objects.get(name="Theirs"), "secret")
+    if projects == 2:
+        services.create_project(team=project.team, name="Staging", actor="test")
+    answer = client_of(viewer).get(f"{page}?{asked.format(theirs=Project.objects.get(name='Theirs').pk)}")
+    body = answer.content.decode()
+    assert (answer.status_code, names_in(body)) == (200, [])
+    assert "No agent matches" in body
+    assert "Theirs" not in body
+
+
+@pytest.mark.parametrize(
+    "asked", ["project=abc", "e=1", "p=x", "nonsense=1", "project__team__name__startswith=E", "q=%00"]
+)
+def test_what_is_no_filter_counts_for_nothing(asked: str, project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "own")
+    for page in (FLEET, LIVE):
+        answer = client_of(viewer).get(f"{page}?{asked}")
+        assert (answer.status_code, names_in(answer.content.decode())) == (200, ["own"])
+        assert narrowed(answer.content.decode()) == ""
+
+
+def test_a_filter_shows_as_text_whatever_is_in_it(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "own")
+    body = client_of(viewer).get(FLEET, {"q": "<b>", "label": "<i>", "status": '"><u>'}).content.decode()
+    assert not {"<b>", "<i>", "<u>"} & set(re.findall(r"<[biu]>", body))
