@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -59,8 +60,9 @@ def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project
     with_history(project)
     tab = open_tab(owner, width, scheme)
     with_staging(project)
-    filtered = f"{LIST}?status=warning&label=env%3Dprod"
-    for name, path in {"fleet": "/admin/", "agents": LIST, "agents-filtered": filtered}.items():
+    asked = "?status=warning&label=env%3Dprod"
+    paths = {"fleet": "/admin/", "fleet-filtered": f"/admin/{asked}", "agents": LIST, "agents-filtered": LIST + asked}
+    for name, path in paths.items():
         page = tab.go(path)
         page.locator(".w-filter").wait_for()
         tab.picture(f"{name}-{width}-{scheme}")
@@ -80,14 +82,60 @@ def test_a_heartbeat_shows_in_the_strip_by_itself(open_tab: Open, owner: User, p
     page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(timeout=4000, state="attached")
 
 
-def test_a_filter_is_chosen_kept_and_cleared(open_tab: Open, owner: User, project: Project) -> None:
-    make_agent(project, "good"), make_agent(project, "bad", status="down")
+def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "good"), make_agent(project, "bad", status="down"), make_agent(project, "better")
     tab = open_tab(owner)
     page = tab.go("/admin/")
-    page.get_by_role("combobox", name="Status").select_option("down")
+    rows = page.locator("#result_list tbody th a")
+    page.get_by_role("combobox", name="Status").select_option("ok")
     page.get_by_role("button", name="Show").click()
-    tab.sees("1 of 2 agents")
-    assert page.url.endswith(f"{LIST}?status=down")
+    tab.sees("1 that needs attention is not shown.")
+    assert page.url == f"{tab.base}/admin/?status=ok"
+    assert rows.all_inner_texts() == ["better", "good"]
+    AgentState.objects.filter(agent__name="better").update(status="down")
+    tab.sees("2 that need attention are not shown.")
+    assert rows.all_inner_texts() == ["good"]
+    tab.go("/admin/agents/agent/")
+    page.get_by_role("link", name="Overview").click()
+    tab.sees("Filtered by status ok")
+    page.locator("#fleet").get_by_role("link", name="Show all", exact=True).click()
+    page.get_by_role("link", name="bad", exact=True).wait_for()
+    assert page.url == f"{tab.base}/admin/"
+
+
+def test_a_count_is_a_switch_for_the_keyboard(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "good"), make_agent(project, "bad", status="down")
+    tab = open_tab(owner, 390, "dark")
+    page = tab.go("/admin/?q=a")
+    for name, url in (("0 stalled", "?q=a&status=stalled"), ("1 down", "?q=a&status=down"), ("1 down", "?q=a")):
+        page.locator(".w-tiles a", has_text=re.compile(name.replace(" ", ".*"), re.DOTALL)).focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{tab.base}/admin/{url}")
+        if name == "0 stalled":
+            tab.sees("No agent matches “a”, status stalled.")
+            tab.picture("fleet-empty-390-dark")
+        assert page.locator("#fleet [aria-current]").count() == url.count("status")
+    assert tab.barriers() == []
+
+
+def test_all_that_match_are_paused_and_the_filter_stays(open_tab: Open, owner: User, project: Project) -> None:
+    for n in range(27):
+        make_agent(project, f"down-{n:02}", status="down")
+    make_agent(project, "good")
+    tab = open_tab(owner)
+    page = tab.go("/admin/?status=down")
+    page.get_by_role("button", name="Select these 25").click()
+    page.get_by_role("button", name="Select all 27").click()
+    page.get_by_role("button", name="Pause", exact=True).click()
+    tab.sees("27 paused.")
+    assert page.url.endswith("/admin/?status=down")
+    assert [agent.name for agent in Agent.objects.filter(paused_at=None)] == ["good"]
+
+
+def test_the_list_keeps_a_filter_until_it_is_cleared(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project, "good"), make_agent(project, "bad", status="down")
+    tab = open_tab(owner)
+    page = tab.go(f"{LIST}?status=down")
     tab.go("/admin/")
     page.locator("nav, aside").get_by_role("link", name="Agents").first.click()
     tab.sees("1 of 2 agents")
