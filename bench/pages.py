@@ -220,6 +220,7 @@ FULL_BEATS = """
 def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
     poll, listed = {"HX-Request": "true"}, "/admin/agents/agent/"
     page = f"{listed}{agent.pk}/"
+    asked = f"?project__id__exact={agent.project_id}&label=env%3Dprod&status=down"
     found = [
         ("plan and usage", "/admin/billing/subscription/", {}),
         ("installation", "/admin/installation/", {}),
@@ -228,6 +229,10 @@ def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
         ("badge", f"/badge/status/agent/{agent.name}.svg", {}),
         ("fleet", "/admin/", {}),
         ("fleet, its live part", "/admin/fleet/", poll),
+        ("fleet, filtered", f"/admin/{asked}", {}),
+        ("fleet, filtered, live", f"/admin/fleet/{asked}", poll),
+        ("fleet, searched, live", "/admin/fleet/?q=web-4", poll),
+        ("fleet, all fields, live", f"/admin/fleet/{asked}&q=agent", poll),
         ("agents", listed, {}),
         ("agents, poll", listed, poll),
         ("agents, filtered", f"{listed}?status=down&label=env%3Dprod", {}),

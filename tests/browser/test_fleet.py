@@ -61,7 +61,8 @@ def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project
     tab = open_tab(owner, width, scheme)
     with_staging(project)
     asked = "?status=warning&label=env%3Dprod"
-    paths = {"fleet": "/admin/", "fleet-filtered": f"/admin/{asked}", "agents": LIST, "agents-filtered": LIST + asked}
+    over = "/admin/?label=env&status=over_budget"
+    paths = {"fleet": "/admin/", "fleet-filtered": over, "agents": LIST, "agents-filtered": LIST + asked}
     for name, path in paths.items():
         page = tab.go(path)
         page.locator(".w-filter").wait_for()
