@@ -6,16 +6,15 @@ Every step is a conditional update, so that with several web processes each comm
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from math import ceil
 from typing import Any, Final
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from agents import attempts, incidents, restart
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
-from agents.rules.base import spoken
+from agents.wish import Wish
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.services import audit
@@ -25,8 +24,6 @@ log = structlog.get_logger(__name__)
 LIFETIME: Final = timedelta(minutes=5)
 # How long the runner that reported the target has a command to itself.
 HEAD_START: Final = timedelta(seconds=30)
-# A runner asks every 10 s; after this long it is not there.
-LISTENING: Final = timedelta(minutes=2)
 FORGOTTEN: Final = timedelta(hours=1)
 POLL_NOTED_EVERY: Final = timedelta(seconds=30)
 # Runners of one machine or behind one proxy look alike: when the wrong one asked first, the right one asks soon.
@@ -36,14 +33,6 @@ WORD_WITHIN: Final = timedelta(seconds=1)
 NOT_MINE: Final = "not registered"
 RESULTS: Final = (Command.State.COMPLETED, Command.State.FAILED, Command.State.REJECTED)
 TEXT_LONGEST: Final = 500
-
-
-def target_of(agent: Agent) -> tuple[str, str] | None:
-    """What a runner would restart: as a person set it, else as it was last reported. None when neither is known."""
-    if agent.restart_type and agent.restart_target:
-        return agent.restart_type, agent.restart_target
-    state = agent.state
-    return (state.restart_type, state.restart_target) if state.restart_type and state.restart_target else None
 
 
 @transaction.atomic
@@ -59,20 +48,21 @@ def request(
 ) -> Command:
     """Ask for a restart or a stop, on behalf of the incident that stands. Void five minutes after `now`.
 
-    Raises ApiError 409 with what to do: `no_target`, `no_runner`, `runner_silent`, `command_live`, and for a restart
-    the codes of `restart.py`, with a time to try again where that is all.
+    A person's takes the place of what the watchdog wants and no runner has taken. Of those two the lock decides which
+    came first: what a runner was handed stays. A restart by a person is not taken for the watchdog's own: that one is
+    void for reasons that hold no person back, does not lift a stop, and would stand under another's name.
+    Raises ApiError 409 as `Wish.require` does.
     """
-    state, kinds = _locked(agent), attempts.standing_kinds(agent)
-    _require_none_live(agent, now)
-    incident = incident or Incident.objects.open().filter(pk=state.incident_id or 0).first()
-    if action == Command.Action.RESTART:
-        _require_leave(attempts.case(agent, state, origin, now, incident=incident, kinds=kinds))
-    target = _require_possible(agent, now)
-    needed = restart.cures(kinds, runner_down=state.runner_down) and not kinds & restart.BOUGHT_AGAIN
+    state = _locked(agent)
+    wish = Wish(agent, state, origin, now, incident=incident)
+    target = wish.require(action)
+    if wish.superseded is not None:
+        _supersede(wish.superseded, action, actor, now)
+    needed = restart.cures(wish.kinds, runner_down=state.runner_down) and not wish.kinds & restart.BOUGHT_AGAIN
     facts: dict[str, Any] = {"requested_by": actor, "reason": reason[:300], "runner": state.runner}
     if action == Command.Action.RESTART and needed:
         facts["evidence_at"] = now
-    command = _made(agent, incident, action, target, now, origin=origin, **facts)
+    command = _made(agent, wish.incident, action, target, now, origin=origin, **facts)
     _tell(command, "requested", f"{action} of {target[1]} requested", actor, now, reason=command.reason)
     return command
 
@@ -88,15 +78,14 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent of that name.")
-    state, kinds = _locked(agent), attempts.standing_kinds(agent) | ({cause} & restart.BOUGHT_AGAIN)
-    _require_none_live(agent, now)
-    incident = Incident.objects.open().filter(pk=state.incident_id or 0).first()
-    _require_leave(attempts.case(agent, state, restart.RUNNER, now, incident=incident, kinds=kinds))
+    wish = Wish(agent, _locked(agent), restart.RUNNER, now, seen={cause} & restart.BOUGHT_AGAIN)
+    wish.require_free()
+    wish.require_leave()
     by = f"runner:{runner}"
     facts = {"origin": restart.RUNNER, "requested_by": by, "reason": f"runner: {cause}"[:300], "runner": runner}
     taken = {"state": Command.State.LEASED, "leased_at": now, "evidence_at": now}
-    command = _made(agent, incident, Command.Action.RESTART, target, now, **facts, **taken)
-    incidents.count_restart(incident, now)
+    command = _made(agent, wish.incident, Command.Action.RESTART, target, now, **facts, **taken)
+    incidents.count_restart(wish.incident, now)
     _tell(command, "granted", f"restart of {target[1]} by the runner itself", by, now, reason=command.reason)
     return command
 
@@ -106,56 +95,11 @@ def _locked(agent: Agent) -> AgentState:
     return AgentState.objects.select_for_update().get(agent=agent)
 
 
-def _require_none_live(agent: Agent, now: datetime) -> None:
-    live = agent.commands.filter(state__in=Command.LIVE).first()
-    if live is not None:
-        raise _live(agent, live.expires_at, now)
-
-
-def _require_leave(case: restart.Case) -> None:
-    verdict = restart.may_restart(case, attempts.delays())
-    if verdict.allowed:
-        return
-    wait = None if verdict.at is None else max(1, ceil((verdict.at - case.now).total_seconds()))
-    # Programs read the header, and notice a new refusal by its words.
-    again = f" It can be restarted in {spoken(wait)}." if wait and case.origin == restart.PERSON else ""
-    raise ApiError(409, verdict.code, verdict.reason + again, retry_after=wait)
-
-
 def _made(
     agent: Agent, incident: Incident | None, action: str, target: tuple[str, str], now: datetime, **facts: Any
 ) -> Command:
     made = {"agent": agent, "incident": incident, "action": action, "type": target[0], "target": target[1], **facts}
-    try:
-        with transaction.atomic():
-            return Command.objects.create(created_at=now, expires_at=now + LIFETIME, **made)
-    except IntegrityError:
-        raise _live(agent, now + LIFETIME, now) from None
-
-
-def _require_possible(agent: Agent, now: datetime) -> tuple[str, str]:
-    target = target_of(agent)
-    if target is None:
-        message = (
-            "No restart target is known: watch the agent with clevagent-runner, or set restart_type and restart_target."
-        )
-        raise ApiError(409, "no_target", message)
-    runner = agent.state.runner
-    if not runner:
-        message = (
-            f"No runner has reported this agent. Start one: clevagent-runner start --watch {target[0]}:{target[1]}"
-        )
-        raise ApiError(409, "no_runner", message)
-    if not Runner.objects.filter(project=agent.project_id, source=runner, polled_at__gt=now - LISTENING).exists():
-        raise ApiError(
-            409, "runner_silent", "The runner that watches this agent has not asked for commands for 2 minutes."
-        )
-    return target
-
-
-def _live(agent: Agent, until: datetime, now: datetime) -> ApiError:
-    message = f"A command for {agent.name} is already on its way; wait for its result, at most 5 minutes."
-    return ApiError(409, "command_live", message, retry_after=max(1, ceil((until - now).total_seconds())))
+    return Command.objects.create(created_at=now, expires_at=now + LIFETIME, **made)
 
 
 def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
@@ -307,8 +251,16 @@ def _end(command: Command, why: str, now: datetime) -> bool:
     live = Command.objects.filter(pk=command.pk, state=command.state)
     if not live.update(state=Command.State.EXPIRED, result=why, finished_at=now):
         return False
-    _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", "watchdog", now)
+    _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", incidents.WATCHDOG, now)
     return True
+
+
+def _supersede(command: Command, action: str, actor: str, now: datetime) -> None:
+    """No runner took it, as the lock of the agent's row says; that it may have expired meanwhile is all the same."""
+    waiting = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
+    why = f"superseded: {action} asked for by {actor}"
+    if waiting.update(state=Command.State.EXPIRED, result=why, finished_at=now):
+        _tell(command, "superseded", f"{command.action} of {command.target} {why}", actor, now)
 
 
 def forget_runners(now: datetime) -> None:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
 
-from agents import commands, services, standing
+from agents import commands, services, standing, wish
 from agents.admin import choosing, maintenance
 from agents.admin import history as looks
 from agents.admin.buttons import Button, Run, WithButtons
@@ -32,7 +32,7 @@ BEATS_SHOWN, INCIDENTS_SHOWN, COMMANDS_SHOWN = 20, 8, 8
 
 def target_text(agent: Agent) -> str:
     """`systemd:research-agent.service`; empty when a runner could not know what to restart."""
-    return ":".join(commands.target_of(agent) or ())
+    return ":".join(wish.target_of(agent) or ())
 
 
 def explain_restart(agent: Agent) -> str:

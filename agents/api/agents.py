@@ -157,7 +157,11 @@ class RestartView(OrderView):
     @extend_schema(
         operation_id="restart_agent",
         summary="Restart an agent through its runner",
-        description="409 says what is missing, or `restart_budget`: at most 3 within an hour and 10 within a day.",
+        description=(
+            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is missing, "
+            "`command_live` while another command is on its way, or `restart_budget`: at most 3 within an hour and 10 "
+            "within a day."
+        ),
         tags=["agents"],
         request=shapes.CommandReason,
         responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),
@@ -173,6 +177,10 @@ class StopView(OrderView):
     @extend_schema(
         operation_id="stop_agent",
         summary="Stop an agent through its runner",
+        description=(
+            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is missing, "
+            "or `command_live` while another command is on its way."
+        ),
         tags=["agents"],
         request=shapes.CommandReason,
         responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),

@@ -43,6 +43,7 @@ WORDS: Final = {
     "command.handed_out": "took a command for",
     "command.refused": "refused a command for",
     "command.requested": "asked for a command for",
+    "command.superseded": "replaced a command for",
     "incident.acknowledge": "acknowledged the incident of",
     "incident.mute": "muted the incident of",
     "incident.note": "noted on the incident of",

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents import commands
+from agents import commands, wish
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from agents.registration import create_agent
 from teams import services
@@ -112,7 +112,7 @@ def test_of_many_processes_that_ask_at_once_one_gets_the_command(agent: Agent, c
 
 def test_what_a_person_set_goes_before_what_was_reported(agent: Agent) -> None:
     agent.restart_type, agent.restart_target = "docker", "research"
-    assert commands.target_of(agent) == ("docker", "research")
+    assert wish.target_of(agent) == ("docker", "research")
 
 
 def test_without_a_target_nothing_can_be_asked_for(agent: Agent) -> None:
@@ -137,10 +137,24 @@ def test_a_second_command_waits_for_the_first_one(agent: Agent, caller: Caller) 
     assert ask(agent, "stop", NOW + timedelta(seconds=9)).action == "stop"
 
 
-def test_two_that_ask_at_once_get_one_command(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask(agent)
-    monkeypatch.setattr(commands, "_require_possible", lambda *_: ("systemd", "research-agent.service"))
-    assert refusal(agent, now=NOW + timedelta(seconds=1)) == "command_live"
+@pytest.mark.django_db(transaction=True)
+def test_of_several_that_ask_at_once_one_gets_a_command(agent: Agent) -> None:
+    start, said = threading.Barrier(4), []
+
+    def wanting() -> None:
+        start.wait()
+        try:
+            said.append(ask(Agent.objects.get(pk=agent.pk), "stop").action)
+        except ApiError as refused:
+            said.append(refused.code)
+        connection.close()
+
+    threads = [threading.Thread(target=wanting) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["command_live"] * 3 + ["stop"]
 
 
 def test_a_policy_of_off_refuses_a_restart_and_not_a_stop(agent: Agent) -> None:

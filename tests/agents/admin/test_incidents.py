@@ -259,7 +259,7 @@ def test_the_agents_commands_are_at_hand(incident: Incident, member: User, clien
     assert "its silence is no alarm" in asked
     assert "The runner is asked to stop bot." in press(client_of(member), incident, "stop")
     assert Command.objects.get().incident == incident
-    assert "already on its way" in press(client_of(member), incident, "restart")
+    assert "waits for its runner" in press(client_of(member), incident, "restart")
     press(client_of(member), incident, "pause")
     assert Agent.objects.get().paused_at is not None
 

@@ -1,0 +1,214 @@
+"""A person's stop or restart takes the place of the watchdog's own, as long as no runner has taken that."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agents import commands
+from agents.models import AgentState, Command, IncidentEvent
+from teams.errors import ApiError
+from teams.models import AuditEntry
+from tests.agents.conftest import T0, World
+from tests.agents.test_ingest import in_threads, live_world
+from tests.agents.test_restarting import DOWN, HERE, Unit
+
+__all__ = ["live_world"]
+ROUNDS = 12
+
+
+def waiting(world: World) -> Unit:
+    """Its restart by the watchdog waits for the runner, from 31 s on."""
+    unit = Unit(world, policy="auto")
+    world.beat(30, **DOWN)
+    world.look(31)
+    assert Command.objects.get().origin == "watchdog"
+    return unit
+
+
+@pytest.fixture
+def unit(world: World) -> Unit:
+    return waiting(world)
+
+
+def outcomes() -> list[tuple[str, str, str]]:
+    return list(Command.objects.order_by("pk").values_list("origin", "action", "state"))
+
+
+def refusal(unit: Unit, at: float, action: str) -> ApiError:
+    with pytest.raises(ApiError) as refused:
+        unit.order(at, action)
+    assert (refused.value.http_status, refused.value.code) == (409, "command_live")
+    return refused.value
+
+
+@pytest.mark.parametrize("action", ["stop", "restart"])
+def test_a_persons_takes_the_place_of_what_no_runner_took(unit: Unit, action: str) -> None:
+    command = unit.order(33, action)
+    assert outcomes() == [("watchdog", "restart", "expired"), ("person", action, "pending")]
+    first = Command.objects.earliest("pk")
+    assert first.result == f"superseded: {action} asked for by owner@example.com"
+    assert (first.finished_at, first.leased_at) == (T0 + timedelta(seconds=33), None)
+    assert unit.poll(34) == [command]
+    said = [event.text for event in IncidentEvent.objects.filter(kind="command").order_by("pk")]
+    assert said[1:3] == [
+        f"restart of bot.service superseded: {action} asked for by owner@example.com",
+        f"{action} of bot.service requested",
+    ]
+    entry = AuditEntry.objects.get(action="command.superseded")
+    assert (entry.actor, entry.target) == ("owner@example.com", "bot")
+
+
+def test_a_stop_that_took_its_place_holds(unit: Unit) -> None:
+    stop = unit.order(33, "stop")
+    unit.poll(34)
+    unit.done(35, stop)
+    unit.world.watch(36, 400)
+    assert AgentState.objects.get().held
+    assert len(outcomes()) == 2
+
+
+def test_while_a_persons_stop_waits_nothing_automatic_comes_in_its_place(unit: Unit) -> None:
+    unit.order(33, "stop")
+    assert unit.refused(34)[0] == "command_live"
+    unit.world.watch(35, 200)
+    assert len(outcomes()) == 2
+
+
+def test_a_persons_restart_is_not_void_for_what_holds_the_watchdog_back(unit: Unit) -> None:
+    """Taken for the same as the watchdog's, it would be lost to a hold that it is to lift."""
+    AgentState.objects.update(held=True)
+    command = unit.order(33)
+    assert unit.poll(34) == [command]
+    assert not AgentState.objects.get().held
+
+
+def test_what_was_replaced_costs_no_budget(unit: Unit) -> None:
+    unit.order(33)
+    unit.poll(34)
+    assert Command.objects.filter(leased_at__isnull=False).count() == 1
+
+
+def test_what_a_runner_has_stays_and_the_person_is_told(unit: Unit) -> None:
+    [taken] = unit.poll(32)
+    refused = refusal(unit, 33, "stop")
+    assert refused.message.startswith(
+        "A restart of bot, asked for by the watchdog, was handed to the runner already and cannot be called back."
+    )
+    assert refused.retry_after == 298
+    assert outcomes() == [("watchdog", "restart", "leased")]
+    unit.done(35, taken)
+    assert unit.order(36, "stop").state == "pending"
+
+
+def test_what_a_runner_gave_back_waits_again_and_is_replaced(unit: Unit) -> None:
+    [taken] = unit.poll(32)
+    with unit.world.clock(33) as now:
+        facts: dict[str, Any] = {"caller": unit.world.caller, "runner": HERE, "message": "not registered"}
+        commands.report(command_id=taken.pk, status="rejected", now=now, **facts)
+    unit.order(34, "stop")
+    assert outcomes() == [("watchdog", "restart", "expired"), ("person", "stop", "pending")]
+
+
+def test_a_persons_own_command_is_not_replaced(unit: Unit) -> None:
+    unit.order(33)
+    assert "A restart of bot, asked for by owner@example.com, waits" in refusal(unit, 34, "stop").message
+
+
+def test_a_wish_that_is_refused_replaces_nothing(unit: Unit) -> None:
+    with pytest.raises(ApiError, match="has not asked for commands"):
+        unit.order(200, "stop")
+    assert outcomes() == [("watchdog", "restart", "pending")]
+
+
+# The runner asks at the same moment
+
+
+def stop(unit: Unit) -> str:
+    try:
+        unit.order(33, "stop")
+    except ApiError as refused:
+        return refused.code
+    return "asked"
+
+
+@pytest.mark.postgres
+def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
+    live_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner has read the restart as waiting when the stop, not yet committed, takes its place."""
+    unit = waiting(live_world)
+    replaced, polls, lease, supersede = threading.Event(), threading.Event(), commands._lease, commands._supersede
+    got: list[Command] = []
+
+    def superseding(*facts: Any) -> None:
+        supersede(*facts)
+        replaced.set()
+        assert polls.wait(5)
+        runner.join(0.3)
+        assert runner.is_alive()  # it waits for the lock
+
+    def leasing(*facts: Any) -> bool:
+        polls.set()
+        assert replaced.wait(5)
+        return lease(*facts)
+
+    monkeypatch.setattr(commands, "_supersede", superseding)
+    monkeypatch.setattr(commands, "_lease", leasing)
+    runner = threading.Thread(target=lambda: got.extend(in_threads(1, lambda _: unit.poll(33))[0]))
+    runner.start()
+    assert polls.wait(5)
+    assert stop(unit) == "asked"
+    runner.join(5)
+    assert got == []
+    assert outcomes() == [("watchdog", "restart", "expired"), ("person", "stop", "pending")]
+    assert [command.action for command in unit.poll(34)] == ["stop"]
+
+
+@pytest.mark.postgres
+def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner's lease is not yet committed when the stop is asked for."""
+    unit = waiting(live_world)
+    tell, said = commands._tell, []
+    person = threading.Thread(target=lambda: said.extend(in_threads(1, lambda _: stop(unit))))
+
+    def telling(command: Command, step: str, *facts: Any, **data: Any) -> None:
+        tell(command, step, *facts, **data)
+        if step == "handed_out":
+            person.start()
+            person.join(0.3)
+            assert person.is_alive()  # it waits for the lock
+
+    monkeypatch.setattr(commands, "_tell", telling)
+    [taken] = unit.poll(33)
+    person.join(5)
+    assert said == ["command_live"]
+    assert taken.origin == "watchdog"
+    assert outcomes() == [("watchdog", "restart", "leased")]
+
+
+def test_whoever_comes_first_there_is_one_command_for_the_runner(live_world: World) -> None:
+    unit = waiting(live_world)
+    for number in range(ROUNDS):
+        Command.objects.all().delete()
+        Command.objects.create(
+            agent=live_world.agent(), action="restart", type="systemd", target="bot.service", runner=HERE,
+            origin="watchdog", created_at=T0, expires_at=T0 + timedelta(seconds=300),
+        )  # fmt: skip
+        barrier = threading.Barrier(2)
+
+        def work(which: int, barrier: threading.Barrier = barrier) -> Any:
+            barrier.wait(5)
+            return stop(unit) if which else [command.action for command in unit.poll(33)]
+
+        polled, said = in_threads(2, work)
+        ended = (polled, said, outcomes())
+        assert ended in (
+            (["restart"], "command_live", [("watchdog", "restart", "leased")]),
+            ([], "asked", [("watchdog", "restart", "expired"), ("person", "stop", "pending")]),
+            # The runner came after the stop was there.
+            (["stop"], "asked", [("watchdog", "restart", "expired"), ("person", "stop", "leased")]),
+        ), number
