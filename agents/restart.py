@@ -74,6 +74,11 @@ def may_restart(case: Case, delays: Sequence[float] = DELAYS) -> Verdict:
     return _refused(case) or _not_yet(case, delays) or ALLOWED
 
 
+def caution(case: Case, delays: Sequence[float] = DELAYS) -> Verdict | None:
+    """What speaks against a restart and does not keep a person from it; None: nothing."""
+    return _refused(case) or _not_yet(case, delays)
+
+
 def cures(kinds: Collection[str], *, runner_down: bool) -> set[str]:
     """Those of these kinds of signals for which a restart may be made."""
     return {kind for kind in kinds if kind in CURED or (kind == "error" and runner_down)}
@@ -132,7 +137,7 @@ def _budget(case: Case) -> Verdict:
 def _refused(case: Case) -> Verdict | None:
     """Why nothing automatic may touch it, whatever the time; None: nothing speaks against it."""
     if case.paused:
-        return _no("paused", "The agent is paused: nothing restarts it until it is resumed.")
+        return _no("paused", "The agent is paused: nothing restarts it by itself until it is resumed.")
     if case.held:
         return _no("held", "A person stopped the agent: only a person restarts it.")
     if case.unsafe:

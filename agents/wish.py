@@ -1,7 +1,7 @@
 """A restart or a stop that somebody wants at this moment, and what speaks against it.
 
-The service asks here under the lock of the agent's row, before it writes; pages ask before they offer a button. It is the
-same code, so they do not disagree. Reads, never writes.
+The service asks here under the lock of the agent's row, before it writes; pages ask before they offer a button. It is
+the same code, so they do not disagree. Reads, never writes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def target_of(agent: Agent) -> tuple[str, str] | None:
 class Wish:
     """By `origin` (one of `restart.py`), at `now`. Rows are read when they are needed, and once.
 
-    `incident` is what it is wanted for, else the one that stands; `seen` are kinds of signals that the asker sees itself.
+    `incident` is what it is wanted for, else the one that stands; `seen` are kinds of signals that the asker sees.
     """
 
     def __init__(
@@ -64,11 +64,25 @@ class Wish:
         waits = live is not None and live.state == Command.State.PENDING and live.origin == Command.Origin.WATCHDOG
         return live if waits and self.origin == restart.PERSON else None
 
+    def refusal(self, action: str) -> ApiError | None:
+        """What `require` would raise; None: nothing."""
+        try:
+            self.require(action)
+        except ApiError as refused:
+            return refused
+        return None
+
+    @cached_property
+    def caution(self) -> str:
+        """What would keep anything automatic from a restart, for a person to consider; empty: nothing."""
+        verdict = restart.caution(self._case, attempts.delays())
+        return verdict.reason if verdict else ""
+
     def require(self, action: str) -> tuple[str, str]:
         """The target, if it may be asked for.
 
-        Raises ApiError 409 with what to do: `no_target`, `no_runner`, `runner_silent`, `command_live`, and for a restart
-        the codes of `restart.py`, with a time to try again where that is all.
+        Raises ApiError 409 with what to do: `no_target`, `no_runner`, `runner_silent`, `command_live`, and for a
+        restart the codes of `restart.py`, with a time to try again where that is all.
         """
         self.require_free()
         if action == Command.Action.RESTART:
@@ -96,8 +110,8 @@ class Wish:
 
     @cached_property
     def _case(self) -> restart.Case:
-        known = {"incident": self.incident, "kinds": self.kinds}
-        return attempts.case(self.agent, self.state, self.origin, self.now, **known)
+        incident, kinds = self.incident, self.kinds
+        return attempts.case(self.agent, self.state, self.origin, self.now, incident=incident, kinds=kinds)
 
     def _require_runner(self) -> tuple[str, str]:
         target, runner = target_of(self.agent), self.state.runner
@@ -109,12 +123,12 @@ class Wish:
             raise ApiError(409, "no_target", message)
         if not runner:
             start = f"clevagent-runner start --watch {target[0]}:{target[1]}"
-            raise ApiError(409, "no_runner", f"No runner has reported this agent. Start one: {start}")
+            raise ApiError(409, "no_runner", f"No runner has reported this agent. Start one: `{start}`")
         listening = Runner.objects.filter(polled_at__gt=self.now - LISTENING)
         if not listening.filter(project=self.agent.project_id, source=runner).exists():
             message = (
-                "The runner that watches this agent has not asked for commands for 2 minutes: see on its host whether it "
-                "runs (clevagent-runner status), or do it there by hand."
+                "The runner that watches this agent has not asked for commands for 2 minutes: see on its host whether "
+                "it runs (`clevagent-runner status`), or do it there by hand."
             )
             raise ApiError(409, "runner_silent", message)
         return target

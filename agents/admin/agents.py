@@ -20,7 +20,7 @@ from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_ho
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
 from agents.admin.trying import Trying
-from agents.models import Agent, Heartbeat
+from agents.models import Agent, Command, Heartbeat
 from agents.rules import burn, cost, version
 from teams.admin.projects import actor
 from teams.errors import ApiError
@@ -102,11 +102,17 @@ class AgentPage(WithButtons):
         ("Names", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels"]}),
     ]
     buttons = (
-        Button("restart", "Restart", "restart_alt", restart, explain_restart, lambda a: not target_text(a)),
-        Button("stop", "Stop", "stop_circle", stop, explain_stop, lambda a: not target_text(a), tone="danger"),
+        Button(
+            "restart", "Restart", "restart_alt", restart, explain_restart,
+            lambda a: not target_text(a), command=Command.Action.RESTART,
+        ),
+        Button(
+            "stop", "Stop", "stop_circle", stop, explain_stop,
+            lambda a: not target_text(a), tone="danger", command=Command.Action.STOP,
+        ),
         Button("pause", "Pause", "pause_circle", pause, hidden=lambda a: a.paused_at is not None),
         Button("resume", "Resume", "play_circle", resume, hidden=lambda a: a.paused_at is None),
-    )
+    )  # fmt: skip
 
     class Media:
         js = ("agents/choosing.js",)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
@@ -16,17 +16,28 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from agents import restart, wording
 from agents.admin.live import LivePage
+from agents.models import Agent, Command
+from agents.wish import Wish
 from teams.admin.projects import actor
 from teams.errors import ApiError
 
 Run = Callable[[Any, str, str, datetime], str]
+# Where on the agent's page is what helps against a refusal: what the link says, and the place.
+INSTEAD: Final = {
+    "restart_off": ("Its settings for restarting", "restarting"),
+    "restart_budget": ("What happened before", "history"),
+    "no_target": ("How a runner watches it", "better"),
+    "no_runner": ("How a runner watches it", "better"),
+    "command_live": ("Its commands", "commands"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Button:
     """`run(row, actor, reason, now)` does it and says so in a sentence. `explains` is what will happen; None: no need
-    to ask. `hidden` says of a row that there is nothing to press."""
+    to ask. `hidden` says of a row that there is nothing to press. `command` is what it asks of the agent's runner."""
 
     name: str
     label: str
@@ -35,6 +46,9 @@ class Button:
     explains: Callable[[Any], str] | None = None
     hidden: Callable[[Any], bool] = lambda _row: False
     tone: str = "plain"
+    command: str = ""
+    # As it stands with a row: why it would be refused now.
+    why_not: str = ""
     # It stands in a form of its own, elsewhere on the page.
     apart: bool = False
 
@@ -56,7 +70,8 @@ class WithButtons(LivePage):
     def buttons_for(self, request: HttpRequest, row: Any) -> list[Button]:
         if not self.has_operate_permission(request, row):
             return []
-        return [button for button in self.buttons if not (button.apart or button.hidden(row))]
+        shown = [button for button in self.buttons if not (button.apart or button.hidden(row))]
+        return _forewarned(row, shown)
 
     def press_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
@@ -72,17 +87,48 @@ class WithButtons(LivePage):
             done = button.run(row, actor(request), request.POST.get("reason", "").strip(), timezone.now())
             messages.success(request, done)
         except ApiError as refusal:
-            messages.error(request, refusal.message)
+            messages.error(request, wording.plain(refusal.message))
         return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", row.pk)
 
     def _ask(self, request: HttpRequest, row: Any, button: Button) -> TemplateResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": f"{button.label}: {row}",
-            "whom": getattr(row, "agent", row),
+            "whom": _agent_of(row),
             "opts": self.opts,
             "original": row,
             "button": button,
             "explanation": button.explains(row) if button.explains else "",
+            **(_foreseen(row, button.command) if button.command else {}),
         }
         return TemplateResponse(request, "agents/ask.html", context)
+
+
+def _agent_of(row: Any) -> Agent:
+    agent: Agent = getattr(row, "agent", row)
+    return agent
+
+
+def _wish(row: Any) -> Wish:
+    """Of the person who looks at the row, at this moment."""
+    agent = _agent_of(row)
+    return Wish(agent, agent.state, restart.PERSON, timezone.now())
+
+
+def _forewarned(row: Any, buttons: list[Button]) -> list[Button]:
+    """Those that ask something of the runner know whether that would be refused."""
+    wish = _wish(row)
+    refusals = {button.name: wish.refusal(button.command) for button in buttons if button.command}
+    return [replace(one, why_not=why.message) if (why := refusals.get(one.name)) else one for one in buttons]
+
+
+def _foreseen(row: Any, action: str) -> dict[str, Any]:
+    """For the page that asks: whether it would be refused, what to do instead, and what is to be considered."""
+    wish = _wish(row)
+    refused = wish.refusal(action)
+    return {
+        "refused": refused,
+        "instead": INSTEAD.get(refused.code) if refused else None,
+        "replaced": wish.superseded,
+        "caution": wish.caution if action == Command.Action.RESTART and not refused else "",
+    }

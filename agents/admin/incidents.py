@@ -136,11 +136,11 @@ class IncidentPage(WithButtons):
         Button("resolve", "Resolve", "check_circle", resolve, hidden=over),
         Button(
             "restart", "Restart", "restart_alt", lambda i, *rest: agents.restart(i.agent, *rest),
-            lambda i: agents.explain_restart(i.agent), no_target,
+            lambda i: agents.explain_restart(i.agent), no_target, command=Command.Action.RESTART,
         ),
         Button(
             "stop", "Stop", "stop_circle", lambda i, *rest: agents.stop(i.agent, *rest),
-            lambda i: agents.explain_stop(i.agent), no_target, "danger",
+            lambda i: agents.explain_stop(i.agent), no_target, "danger", Command.Action.STOP,
         ),
         Button(
             "pause", "Pause", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
@@ -151,10 +151,10 @@ class IncidentPage(WithButtons):
     )  # fmt: skip
 
     def buttons_for(self, request: HttpRequest, row: Incident) -> list[Button]:
-        """What helps most comes first: it is what is at hand on a phone."""
-        found = super().buttons_for(request, row)
-        names = [button.name for button in found]
-        if "restart" not in names or not asks_for_restart(row):
+        """What helps most comes first: it is what is at hand on a phone. What would be refused comes last."""
+        found = sorted(super().buttons_for(request, row), key=lambda button: bool(button.why_not))
+        may = [button.name for button in found if not button.why_not]
+        if "restart" not in may or not asks_for_restart(row):
             return found
         found.sort(key=lambda button: button.name != "restart")
         return [replace(one, tone=TONES.get(one.name, one.tone)) for one in found]
@@ -188,13 +188,14 @@ class IncidentPage(WithButtons):
 
     def live_context(self, request: HttpRequest, row: Incident, part: str) -> dict[str, Any]:
         now, buttons = timezone.now(), self.buttons_for(request, row)
+        at_hand = [button for button in buttons if not button.why_not][:AT_HAND]
         signals = list(row.signals.select_related("agent__project"))
         return {
             "now": now,
             "original": row,
             "opts": self.opts,
-            "at_hand": buttons[:AT_HAND],
-            "buttons": buttons[AT_HAND:],
+            "at_hand": at_hand,
+            "buttons": buttons[len(at_hand) :],
             "may_configure": self.has_configure_permission(request, row),
             "known": [_known(signal) for signal in sorted(signals, key=lambda one: one.cleared_at is not None)],
             "events": row.events.prefetch_related("deliveries__channel"),

@@ -158,9 +158,9 @@ class RestartView(OrderView):
         operation_id="restart_agent",
         summary="Restart an agent through its runner",
         description=(
-            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is missing, "
-            "`command_live` while another command is on its way, or `restart_budget`: at most 3 within an hour and 10 "
-            "within a day."
+            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is "
+            "missing, `command_live` while another command is on its way, or `restart_budget`: at most 3 within an "
+            "hour and 10 within a day."
         ),
         tags=["agents"],
         request=shapes.CommandReason,
@@ -178,8 +178,8 @@ class StopView(OrderView):
         operation_id="stop_agent",
         summary="Stop an agent through its runner",
         description=(
-            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is missing, "
-            "or `command_live` while another command is on its way."
+            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is "
+            "missing, or `command_live` while another command is on its way."
         ),
         tags=["agents"],
         request=shapes.CommandReason,

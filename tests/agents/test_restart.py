@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.restart import PERSON, RUNNER, WATCHDOG, Case, cures, delayed_until, has_failed, may_restart
+from agents.restart import PERSON, RUNNER, WATCHDOG, Case, caution, cures, delayed_until, has_failed, may_restart
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MIN = 60.0
@@ -148,3 +148,24 @@ def test_what_a_restart_cures() -> None:
 def test_every_refusal_says_what_to_do() -> None:
     for facts in ({"held": True}, {"attempts": before(1, 2, 3)}, {"kinds": {"loop"}}):
         assert len(may_restart(Case("auto", RUNNER, NOW, **facts)).reason) > 20
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, ""),
+        ({"paused": True}, "paused"),
+        ({"held": True}, "held"),
+        ({"unsafe": True}, "unsafe_to_repeat"),
+        ({"kinds": {"loop"}}, "needs_a_person"),
+        ({"together": True}, "together"),
+        ({"waiting_until": after(5)}, "waiting"),
+        ({"attempts": before(0.5)}, "restart_delay"),
+        ({"kinds": {"restart_failed"}}, "gave_up"),
+    ],
+)
+def test_a_person_is_told_what_would_keep_anything_automatic_from_it(facts: dict[str, Any], said: str) -> None:
+    case = Case("manual", PERSON, NOW, **facts)
+    found = caution(case)
+    assert (found.code if found else "") == said
+    assert may_restart(case).allowed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents import standing
-from agents.models import Agent, AgentMemory, AgentName, AgentState, Command, Status
+from agents import commands, standing
+from agents.models import Agent, AgentMemory, AgentName, AgentState, Command, Runner, Status
 from billing.services import set_plan
+from teams.errors import ApiError
 from teams.models import AuditEntry, Project, User
 from tests.agents.admin.conftest import Browse, make_agent, make_beat, make_command, make_incident, make_runner
 
@@ -312,6 +314,86 @@ def test_a_restart_is_asked_for_before_it_is_done(bot: Agent, member: User, clie
     assert "The runner is asked to restart bot." in answer
     command = Command.objects.get()
     assert (command.action, command.reason, command.requested_by) == ("restart", "stuck", member.email)
+
+
+def refuse(agent: Agent, why: str) -> None:
+    """Whatever makes the service refuse it to a person."""
+    if why == "restart_off":
+        Agent.objects.update(restart_policy="off")
+    elif why == "runner_silent":
+        Runner.objects.all().delete()
+    elif why == "no_runner":
+        AgentState.objects.update(runner="")
+    elif why == "no_target":
+        AgentState.objects.update(restart_type="", restart_target="")
+    for minutes in range(1, 4) if why == "restart_budget" else ():
+        command = make_command(agent)
+        Command.objects.filter(pk=command.pk).update(leased_at=timezone.now() - timedelta(minutes=minutes))
+    if why == "command_live":
+        live = {"state": "leased", "expires_at": timezone.now() + timedelta(minutes=5)}
+        Command.objects.filter(pk=make_command(agent).pk).update(**live)
+
+
+def refused(agent: Agent, action: str) -> ApiError | None:
+    """What the service says to a person."""
+    try:
+        commands.request(agent=agent, action=action, actor="member@example.com", reason="", now=timezone.now())
+    except ApiError as refusal:
+        return refusal
+    return None
+
+
+REASONS = ["", "restart_off", "restart_budget", "runner_silent", "no_runner", "no_target", "command_live"]
+OF_RESTARTS = ("", "restart_off", "restart_budget")
+
+
+@pytest.mark.parametrize("why", REASONS)
+@pytest.mark.parametrize("action", ["restart", "stop"])
+def test_the_page_that_asks_and_the_service_agree(
+    bot: Agent, member: User, client_of: Browse, action: str, why: str
+) -> None:
+    make_runner(bot)
+    refuse(bot, why)
+    answer = client_of(member).get(f"{LIST}{bot.pk}/press/{action}/").content.decode()
+    page = html.unescape(answer.partition("w-ask")[2])
+    refusal = refused(Agent.objects.get(), action)
+    if refusal is None:
+        assert why in (OF_RESTARTS if action == "stop" else "")
+        assert ("It would be refused" in page, 'name="reason"' in page) == (False, True)
+        return
+    sentence, _, _ = refusal.message.partition(" It can be restarted in")
+    assert refusal.code == why
+    assert re.sub(r"`([^`]+)`", r"<code>\1</code>", sentence) in page
+    assert ("It would be refused" in page, 'name="reason"' in page) == (True, False)
+    assert re.search(rf'<button type="button" class="w-button" disabled .*{action.capitalize()} bot</button>', page)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"unsafe_to_repeat": True}, "Its work must not be done twice"),
+        ({"paused_at": datetime(2026, 5, 4, tzinfo=UTC)}, "The agent is paused"),
+    ],
+)
+def test_what_keeps_only_the_watchdog_back_is_to_be_considered(
+    bot: Agent, member: User, client_of: Browse, facts: dict[str, Any], said: str
+) -> None:
+    make_runner(bot)
+    Agent.objects.update(**facts)
+    page = client_of(member).get(f"{LIST}{bot.pk}/press/restart/").content.decode()
+    assert "Nothing automatic would restart it now." in page
+    assert said in page
+    assert 'name="reason"' in page
+    assert "Nothing automatic" not in client_of(member).get(f"{LIST}{bot.pk}/press/stop/").content.decode()
+
+
+def test_the_page_says_what_it_takes_the_place_of(bot: Agent, member: User, client_of: Browse) -> None:
+    make_runner(bot)
+    waiting = {"state": "pending", "origin": "watchdog", "expires_at": timezone.now() + timedelta(minutes=5)}
+    Command.objects.filter(pk=make_command(bot).pk).update(**waiting)
+    page = client_of(member).get(f"{LIST}{bot.pk}/press/stop/").content.decode()
+    assert "The watchdog wants a restart itself, and no runner has come for it yet: this takes its place." in page
+    assert "The runner is asked to stop bot." in press(client_of(member), bot, "stop").content.decode()
 
 
 def test_a_refused_command_is_said_in_a_sentence(bot: Agent, member: User, client_of: Browse) -> None:

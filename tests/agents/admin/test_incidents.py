@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from agents import handling
-from agents.models import Agent, AgentState, Command, Incident, IncidentEvent
+from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.agents.admin.conftest import Browse, deployed, make_agent, make_command, make_incident, make_runner
@@ -19,6 +19,8 @@ pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
 # Of the part that is asked for each two seconds, session and person included.
 QUERIES_MOST = 14
+# For those who may press: the command that is live, what stands, what is wrong, earlier restarts, the runner.
+QUERIES_OF_BUTTONS = 5
 
 
 def page_of(incident: Incident) -> str:
@@ -223,6 +225,15 @@ def test_a_page_of_many_events_takes_no_more_queries(
         assert browser.get(f"{LIST}{incident.pk}/live/now/").status_code == 200
 
 
+def test_what_the_buttons_know_takes_few_queries(
+    incident: Incident, member: User, client_of: Browse, django_assert_max_num_queries: Any
+) -> None:
+    make_runner(incident.agent)
+    browser = client_of(member)
+    with django_assert_max_num_queries(QUERIES_MOST + QUERIES_OF_BUTTONS):
+        assert browser.get(f"{LIST}{incident.pk}/live/now/").status_code == 200
+
+
 def test_an_empty_list_teaches(project: Project, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(LIST).content.decode()
     assert "No incident yet." in body
@@ -262,6 +273,24 @@ def test_the_agents_commands_are_at_hand(incident: Incident, member: User, clien
     assert "waits for its runner" in press(client_of(member), incident, "restart")
     press(client_of(member), incident, "pause")
     assert Agent.objects.get().paused_at is not None
+
+
+def test_a_button_that_would_be_refused_says_so_and_is_not_at_hand(
+    incident: Incident, member: User, client_of: Browse
+) -> None:
+    make_runner(incident.agent)
+    Agent.objects.update(restart_policy="off")
+    body = client_of(member).get(page_of(incident)).content.decode()
+    at_hand, _, others = body.partition("w-at-hand")[2].partition('<div class="w-buttons">')
+    assert "press/restart/" not in at_hand
+    assert 'press/restart/" aria-describedby="why-not-restart"' in others
+    assert "Restart, not now: Restarts are off for this agent" in text_in(others)
+    assert "why-not-stop" not in body
+    Runner.objects.all().delete()
+    Agent.objects.update(restart_policy="manual")
+    body = text_in(client_of(member).get(page_of(incident)).content.decode())
+    assert "Restart, not now: The runner that watches this agent has not asked" in body
+    assert "Stop, not now: for the same reason." in body
 
 
 def test_a_viewer_sees_it_all_and_presses_nothing(incident: Incident, viewer: User, client_of: Browse) -> None:
