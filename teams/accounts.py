@@ -1,6 +1,7 @@
 """What signing up and signing in mean here, in allauth's terms."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
@@ -50,14 +51,20 @@ class AccountAdapter(DefaultAccountAdapter):
         return settings.SIGNUP_OPEN or invitation_kept(request) is not None
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Mails speak of the product, which few know by the name of its host."""
+        """Mails speak of the product, which few know by the name of its host, and lead to where it is."""
         site = {"name": "ClevAgent Watchdog", "domain": settings.BASE_URL}
+        links = {name: _here(str(value)) for name, value in context.items() if name.endswith("_url")}
         super().send_mail(
-            template_prefix, email, {**context, "current_site": site, "signup_open": settings.SIGNUP_OPEN}
+            template_prefix, email, {**context, **links, "current_site": site, "signup_open": settings.SIGNUP_OPEN}
         )
 
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return FIRST_STEPS
+
+
+def _here(url: str) -> str:
+    """The same place at our own address: allauth takes the host that the request named, and anybody may send one."""
+    return settings.BASE_URL + urlsplit(url)._replace(scheme="", netloc="").geturl()
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):

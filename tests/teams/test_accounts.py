@@ -366,6 +366,26 @@ def test_mails_say_what_they_are_and_from_where(
     assert "ello from" not in told.body
 
 
+@pytest.mark.parametrize(
+    ("path", "email"),
+    [
+        ("password/reset/", "owner@example.com"),
+        ("password/reset/", "new@example.com"),
+        ("signup/", "owner@example.com"),
+    ],
+)
+def test_mails_lead_to_the_servers_own_address_whatever_host_was_asked(
+    owner: User, settings: Settings, path: str, email: str
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.BASE_URL = "https://watchdog.example.com"
+    Client(HTTP_HOST="elsewhere.example.net").post(f"/accounts/{path}", {"email": email, "password1": PASSWORD})
+    [told] = mail.outbox
+    addresses = re.findall(r"https?://\S+", str(told.body))
+    assert len(addresses) >= 2
+    assert {address.partition("/accounts/")[0] for address in addresses} == {"https://watchdog.example.com"}
+
+
 @pytest.mark.parametrize(("host", "possible"), [("127.0.0.1:8000", False), ("localhost:8000", True)])
 def test_passkeys_are_offered_where_browsers_make_them_and_explained_elsewhere(
     host: str, possible: bool, owner: User, team: Team, client_of: Browser, settings: Settings
