@@ -1,4 +1,4 @@
-"""What a person may do about an agent or an incident with one button, and the page that asks before it is done."""
+"""What a person may do about a row with one button, and the page that asks before it is done."""
 
 from __future__ import annotations
 
@@ -117,8 +117,11 @@ def _wish(row: Any) -> Wish:
 
 def _forewarned(row: Any, buttons: list[Button]) -> list[Button]:
     """Those that ask something of the runner know whether that would be refused."""
+    ordering = [button for button in buttons if button.command]
+    if not ordering:
+        return buttons
     wish = _wish(row)
-    refusals = {button.name: wish.refusal(button.command) for button in buttons if button.command}
+    refusals = {button.name: wish.refusal(button.command) for button in ordering}
     return [replace(one, why_not=why.message) if (why := refusals.get(one.name)) else one for one in buttons]
 
 

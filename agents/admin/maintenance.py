@@ -18,10 +18,11 @@ from django.utils import timezone
 
 from agents import maintenance
 from agents.admin import choosing
+from agents.admin.buttons import Button, WithButtons
 from agents.models import Agent, Maintenance
 from teams.admin.projects import actor
 from teams.forms import LabelsField
-from teams.listing import Empty, TableList
+from teams.listing import Empty
 from teams.roles import Action
 from teams.scoping import teams_of, there
 from teams.times import exact
@@ -126,18 +127,32 @@ def ask(request: HttpRequest, agents: Iterable[Agent], form: ForChosenForm | Non
     return TemplateResponse(request, "agents/maintenance_for.html", context)
 
 
+def end(window: Maintenance, by: str, reason: str, now: datetime) -> str:
+    """It may have begun, or be over, since the page was shown: what is said is what was the case."""
+    if window.closed_at is not None:
+        return "It was over already."
+    maintenance.end(window=window, actor=by, now=now)
+    return "Ended: its agents are watched again." if window.opened_at else "Cancelled: it does not begin."
+
+
 @admin.register(Maintenance)
-class MaintenancePage(TableList):
+class MaintenancePage(WithButtons):
     form = MaintenanceForm
     add_action = Action.OPERATE
     change_action = delete_action = None
     change_list_template = "agents/maintenance.html"
+    change_form_template = "agents/maintenance_page.html"
+    live_parts = {"now": "agents/maintenance_now.html"}
     table_template = "agents/maintenance_table.html"
     list_display = ["reason", "project"]  # in words; the table shows more
     list_filter = ["project"]
     list_select_related = ["project__team"]
     fields = ["project", "reason", "starts_at", "ends_at", "labels"]
     actions = ["end_selected"]
+    buttons = (
+        Button("end", "End now", "event_available", end, hidden=lambda one: one.closed_at or not one.opened_at),
+        Button("cancel", "Cancel the window", "event_busy", end, hidden=lambda one: one.closed_at or one.opened_at),
+    )
     empty = Empty(
         "No maintenance planned",
         "In a maintenance window agents are left alone: nobody is told of them, and nothing restarts them. Plan one "
@@ -184,6 +199,15 @@ class MaintenancePage(TableList):
         """An hour from now on: it is changed more easily than found out."""
         now = timezone.now().replace(second=0, microsecond=0)
         return {"starts_at": now, "ends_at": now + USUAL, **super().get_changeform_initial_data(request)}
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        window: Maintenance | None = kwargs.get("obj")
+        if window is not None:
+            context |= {**self.live_context(request, window, "now"), "title": str(window)}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def live_context(self, request: HttpRequest, row: Maintenance, part: str) -> dict[str, Any]:
+        return {"now": timezone.now(), "original": row, "row": row, "buttons": self.buttons_for(request, row)}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         given = {name: form.cleaned_data[name] for name in ("reason", "starts_at", "ends_at", "labels")}
