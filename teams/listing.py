@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -13,7 +13,12 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams.scoping import TeamAdmin, allowed_operator, roles_of
+from teams.scoping import OperatorAdmin, TeamAdmin, allowed_operator, roles_of
+
+if TYPE_CHECKING:
+    _Base = admin.ModelAdmin[Any]
+else:
+    _Base = object
 
 # Letters of a search; no name is longer.
 LONGEST_SEARCH = 200
@@ -93,14 +98,13 @@ class Empty:
     others: str = ""
 
 
-class TableList(TeamAdmin):
-    """A list with a table of its own, `table_template`."""
+class Table(_Base):
+    """For ModelAdmins, before Django's own: a list with a table of its own, `table_template`."""
 
     table_template: ClassVar[str]
     empty: ClassVar[Empty]
     change_list_template = "teams/admin/list.html"
     sortable_by = ()
-    actions_detail: Any = ()
     list_per_page = 100
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -123,6 +127,16 @@ class TableList(TeamAdmin):
     def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
         """What the table shows of this page of the list."""
         return {"rows": list(found.result_list)}
+
+
+class TableList(Table, TeamAdmin):  # type: ignore[misc]
+    """Such a list, of rows of the person's teams."""
+
+    actions_detail: Any = ()
+
+
+class OperatorList(Table, OperatorAdmin):  # type: ignore[misc]
+    """Such a list, the operator's alone."""
 
 
 def counted(rows: Sequence[Any], *relations: str) -> None:

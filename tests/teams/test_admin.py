@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
+from axes.models import AccessAttempt
 from django.contrib.admin.models import LogEntry
 from django.core import mail
 from django.db import connection
@@ -99,6 +100,28 @@ def test_people_and_failed_sign_ins_are_the_operators_alone(
     for page in ("/admin/teams/user/", "/admin/axes/accessattempt/"):
         assert client_of(request.getfixturevalue(who)).get(page).status_code == 403
         assert client_of(operator).get(page).status_code == 200
+
+
+def test_the_operator_finds_people_by_their_accounts(
+    viewer: User, owner: User, operator: User, client_of: Browser
+) -> None:
+    User.objects.filter(pk=viewer.pk).update(is_active=False)
+    browser = client_of(operator)
+    for asked, found in {"on": {owner, operator}, "off": {viewer}, "operator": {operator}}.items():
+        body = browser.get(f"/admin/teams/user/?account={asked}").content.decode()
+        assert {one for one in (viewer, owner, operator) if f'user/{one.pk}/change/">' in body} == found
+    assert "Nothing here matches." in browser.get("/admin/teams/user/?q=nobody").content.decode()
+
+
+def test_whose_sign_in_failed_may_try_again_when_the_row_is_deleted(operator: User, client_of: Browser) -> None:
+    browser, page = client_of(operator), "/admin/axes/accessattempt/"
+    assert "No failed sign-in" in browser.get(page).content.decode()
+    row = AccessAttempt.objects.create(username="ada@example.com", ip_address="10.0.0.9", failures_since_start=10)
+    body = browser.get(page).content.decode()
+    assert 'aria-label="Select ada@example.com from 10.0.0.9"' in body
+    assert "After 10 wrong passwords for one account from one host, that host waits 15 minutes." in body
+    browser.post(page, {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"})
+    assert not AccessAttempt.objects.exists()
 
 
 def test_the_operator_sees_a_person_and_their_teams(viewer: User, operator: User, client_of: Browser) -> None:
