@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.db import models
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[Any]
@@ -66,6 +67,14 @@ class Forming(_Base):
                 return HttpResponseRedirect(request.get_full_path())
         told = {name: getattr(self, name) for name in ("types_name", "explains_deletion", "deleting")}
         return super().delete_view(request, object_id, {**told, **(extra_context or {})})
+
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
+        """Keys come one a field, as lists send them, or many in one: a request may have a thousand fields at most."""
+        given = request.POST.copy()
+        keys = [key for field in given.getlist(ACTION_CHECKBOX_NAME) for key in field.split(",")]
+        given.setlist(ACTION_CHECKBOX_NAME, keys)
+        request.POST = given  # type: ignore[assignment]
+        return super().response_action(request, queryset, *args)
 
     def get_deleted_objects(
         self, objs: Iterable[models.Model], request: HttpRequest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -28,6 +29,8 @@ from teams.roles import Action
 from teams.scoping import there
 
 BEATS_SHOWN, INCIDENTS_SHOWN, COMMANDS_SHOWN = 20, 8, 8
+# Seconds; proxies wait for a minute.
+DELETING: Final = 30.0
 
 
 def target_text(agent: Agent) -> str:
@@ -203,7 +206,13 @@ class AgentPage(WithButtons):
         services.delete_agent(agent=obj, actor=actor(request), now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
-        for agent in queryset:
+        """For as long as a request may take: each takes a moment, and there may be thousands."""
+        until, rows = monotonic() + DELETING, list(queryset)
+        for done, agent in enumerate(rows):
+            if monotonic() >= until:
+                raise ApiError(
+                    409, "partly", f"{done} of {len(rows)} are deleted. Select the others and delete them, too."
+                )
             self.delete_model(request, agent)
 
     @admin.action(description="Pause the selected agents", permissions=[Action.OPERATE.value])

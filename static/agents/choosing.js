@@ -88,11 +88,12 @@
     const button = bar().querySelector("[name=action]:enabled");
     if (button) button.focus();
   });
-  // Of those that are not in the table there is no box to send.
+  // Of those that are not in the table there is no box to send. They go in one field, since a request may have a
+  // thousand at most.
   document.addEventListener("formdata", ({ target, formData }) => {
     if (!target.contains(bar())) return;
-    const there = new Set(formData.getAll("_selected_action"));
-    for (const id of chosen) if (!there.has(id)) formData.append("_selected_action", id);
+    const ids = new Set([...formData.getAll("_selected_action"), ...chosen]);
+    if (ids.size) formData.set("_selected_action", [...ids].join(","));
   });
   document.addEventListener("htmx:afterSwap", show);
   // Whoever comes back to the page finds the boxes as the browser remembers them.

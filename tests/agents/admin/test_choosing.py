@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.utils import timezone
+from pytest_django import Settings
 
 from agents.models import Agent, AgentName, AgentState, Maintenance
 from teams import services
@@ -79,6 +80,63 @@ def test_all_that_match_are_chosen_beyond_the_page(project: Project, member: Use
     answer = send(client_of(member), "pause_selected", downs[0], query="?status=down", select_across="1")
     assert len(paused()) == 60
     assert "60 paused." in answer.content.decode()
+
+
+def many(project: Project, count: int) -> list[Agent]:
+    agents = Agent.objects.bulk_create(Agent(project=project, name=f"agent-{n:04}") for n in range(count))
+    AgentState.objects.bulk_create(AgentState(agent=agent) for agent in agents)
+    AgentName.objects.bulk_create(AgentName(project=project, agent=agent, name=agent.name) for agent in agents)
+    return agents
+
+
+@pytest.fixture
+def few_fields(settings: Settings) -> None:
+    """As a thousand are to some thousand agents."""
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 20
+
+
+@pytest.mark.usefixtures("few_fields")
+def test_any_number_is_chosen_by_hand_in_one_field(project: Project, member: User, client_of: Browse) -> None:
+    agents = many(project, 60)
+    ids = ",".join(str(agent.pk) for agent in agents[1:])
+    data = {"action": "pause_selected", "index": "0", "_selected_action": ids}
+    assert "59 paused." in client_of(member).post(LIST, data, follow=True).content.decode()
+    assert "agent-0000" not in paused()
+
+
+def fields_of(page: str) -> dict[str, list[str]]:
+    """What its form would send."""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.partition("w-narrow")[2]):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.usefixtures("few_fields")
+def test_any_number_that_match_is_deleted_after_a_page_that_asks(
+    project: Project, member: User, client_of: Browse
+) -> None:
+    doomed = many(project, 60)
+    kept = make_agent(project, "kept")
+    browser = client_of(member)
+    asked = send(browser, "delete_selected", doomed[0], query="?q=agent-", select_across="1").content.decode()
+    assert "Delete 60 agents?" in asked
+    late = make_agent(project, "agent-late")  # nobody was asked about this one
+    answer = browser.post(f"{LIST}?q=agent-", fields_of(asked), follow=True)
+    assert answer.status_code == 200
+    assert "Successfully deleted 60 agents" in answer.content.decode()
+    assert list(Agent.objects.order_by("pk")) == [kept, late]
+
+
+def test_what_a_request_has_no_time_for_is_left_and_said(
+    project: Project, member: User, client_of: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 1000, 10))
+    monkeypatch.setattr("agents.admin.agents.monotonic", lambda: next(times))
+    answer = send(client_of(member), "delete_selected", *many(project, 5), post="yes").content.decode()
+    assert "2 of 5 are deleted. Select the others and delete them, too." in answer
+    assert "Successfully" not in answer
+    assert Agent.objects.count() == 3
 
 
 @pytest.mark.parametrize(
@@ -195,9 +253,6 @@ def test_nonsense_is_not_there(ids: str, project: Project, member: User, client_
 
 
 def test_a_thousand_are_left_alone_together(project: Project, member: User, client_of: Browse) -> None:
-    """More than a form may have fields."""
-    agents = Agent.objects.bulk_create(Agent(project=project, name=f"agent-{n:04}") for n in range(1_200))
-    AgentState.objects.bulk_create(AgentState(agent=agent) for agent in agents)
-    AgentName.objects.bulk_create(AgentName(project=project, agent=agent, name=agent.name) for agent in agents)
+    agents = many(project, 1_200)
     assert "1200 agents are left alone" in planned(client_of(member), *agents).content.decode()
     assert len(Maintenance.objects.get().agent_names) == 1_200
