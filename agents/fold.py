@@ -142,7 +142,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see below."""
+    """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see below.
+
+    `gap` is how many seconds before it the last one came in; None where that says nothing: see `_mark_alive`.
+    """
 
     spent: Spent
     progress: bool
@@ -150,6 +153,7 @@ class Folded:
     reason: str | None
     note: str | None
     hold: bool
+    gap: float | None = None
 
 
 WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
@@ -174,8 +178,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source:
     _remember_body(hot, beat, moment, resent=resent)
     progress = not resent and _is_progress(hot, beat)
     hot.beats += 1
-    if note != DYING:
-        _mark_alive(hot, moment.received_at)
+    gap = None if note == DYING else _mark_alive(hot, moment.received_at)
     _mark_progress(hot, beat, moment.received_at, progress=progress)
     looks_now = _needs_review(hot, beat, given)
     _remember(hot, beat, source, note)
@@ -183,7 +186,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source:
     looks_now = looks_now or _nears_a_budget(found, spent, given)
     _bring_forward(hot, given, moment, now_please=looks_now)
     warning, reason = _warn(hot, beat)
-    return Folded(spent, progress, warning, reason, note, on_hold(hot, found, given))
+    return Folded(spent, progress, warning, reason, note, on_hold(hot, found, given), gap)
 
 
 def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
@@ -310,16 +313,16 @@ def _hash_calls(beat: Beat) -> int:
     return hash_of(msgspec.json.encode(beat.tool_call_log))
 
 
-def _mark_alive(hot: Hot, at: datetime) -> None:
-    if hot.last_beat_at is None or at < hot.last_beat_at - CLOCK_BACK:
-        hot.last_beat_at = at
-        return
-    if at <= hot.last_beat_at:
-        return
-    if hot.reported != "shutdown":
-        gap = (at - hot.last_beat_at).total_seconds()
+def _mark_alive(hot: Hot, at: datetime) -> float | None:
+    """The seconds since the last beat; None for the first one, after a goodbye, and where our clock did not go on."""
+    before, gap = hot.last_beat_at, None
+    if before is not None and before - CLOCK_BACK <= at <= before:
+        return None
+    if before is not None and at > before and hot.reported != "shutdown":
+        gap = (at - before).total_seconds()
         hot.usual_gap = clocks.learn(hot.usual_gap, gap, clocks.LEARNED_SMALLEST)
     hot.last_beat_at = at
+    return gap
 
 
 def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> None:

@@ -1,11 +1,11 @@
-"""Reads what happened to an agent, for its page: roll-ups, and of heartbeats themselves only so many of the last.
+"""Reads what happened to an agent, for its page: roll-ups, and of the last day's heartbeats only so many.
 
 The number of queries is always the same, and so is the most that they read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,12 +14,10 @@ from agents.clocks import Span
 from agents.models import Command, Heartbeat, Outage, Rollup, Signal
 from agents.recent import Told
 from agents.rules import version
-from agents.series import SUMS, Heard, Row, Series, Zoom, summed
+from agents.series import SUMS, Row, Series, Zoom, summed
 from agents.stored import sent_by_runner
 from agents.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, Entry
 
-# Of the heartbeats in the time shown, for gaps and memory, which roll-ups do not have.
-HEARD_MOST: Final = 1_000
 # Of the last day, with what they say.
 TOLD_MOST: Final = 400
 TOLD_FROM: Final = timedelta(days=1)
@@ -28,18 +26,15 @@ _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warn
 
 
 def series(agent_id: int, zoom: Zoom, now: datetime) -> Series:
-    """Two queries."""
+    """One query."""
     since = now - zoom.length - timedelta(seconds=zoom.step)
     rollups = Rollup.objects.filter(agent_id=agent_id, span=zoom.rollup, start__gte=since, start__lte=now)
-    rows = [Row(start, sums) for start, *sums in rollups.values_list("start", *SUMS)]
-    return summed(zoom, now, rows, _heard(agent_id, since))
+    return summed(zoom, now, map(_row, rollups.values_list("start", *SUMS, "memory_mb", "gap", "tools")))
 
 
-def _heard(agent_id: int, since: datetime) -> list[Heard]:
-    """Oldest first."""
-    beats = Heartbeat.objects.filter(agent_id=agent_id, day__gte=since.date(), received_at__gte=since)
-    found = beats.order_by("-id").values_list("received_at", "memory_mb")[:HEARD_MOST]
-    return sorted(Heard(*row) for row in found)
+def _row(found: Sequence[Any]) -> Row:
+    start, *sums, memory_mb, gap, tools = found
+    return Row(start, sums, memory_mb, gap, tools)
 
 
 def told(agent_id: int, now: datetime, most: int = TOLD_MOST) -> list[Told]:

@@ -346,6 +346,7 @@ def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: date
         "tool_calls": beat.calls,
         "iteration": beat.iteration_count,
         "memory_mb": beat.memory_mb,
+        "gap": folded.gap,
         "content": _content(one, folded),
         "answer": {"warning": answer.warning, "reason": answer.reason} if answer.warning else None,
     }

@@ -52,14 +52,13 @@ class Doing:
 
 
 class Calls(NamedTuple):
-    """All calls of one tool; durations are seconds, None where none was told; `share` percent of the most called."""
+    """All calls of one tool; durations are seconds, None where none was told."""
 
     name: str
     times: int
     failed: int
     usual: float | None
     longest: float | None
-    share: int = 100
 
 
 def doing(told: Sequence[Told]) -> Doing:
@@ -82,8 +81,7 @@ def calls_by_name(told: Sequence[Told]) -> list[Calls]:
     named: dict[str, list[Call]] = {}
     for call in _calls(told):
         named.setdefault(call.name, []).append(call)
-    found = sorted((_sum(*one) for one in named.items()), key=lambda one: (-one.times, one.name))[:NAMES_SHOWN]
-    return [one._replace(share=max(1, 100 * one.times // found[0].times)) for one in found]
+    return sorted((_sum(*one) for one in named.items()), key=lambda one: (-one.times, one.name))[:NAMES_SHOWN]
 
 
 def _sum(name: str, calls: Sequence[Call]) -> Calls:

@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models import Aggregate, Count, F, Func, JSONField, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
+from agents import tools
 from agents.models import Agent, Heartbeat, Pulse, Rollup
 from billing import limits, plans
 from teams.models import Team
@@ -25,6 +26,33 @@ LATE: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
 _NUMBERS: Final = ("tokens", "cost", "priced", "unpriced", "tool_calls")
 _SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
+_MOST: Final = ("memory_mb", "gap")
+
+
+class Logged(Func):
+    """Of the calls that a heartbeat's content tells: how many it counts, and the names in its log."""
+
+    output_field = JSONField()
+
+    def as_postgresql(self, *given: Any, **extra: Any) -> Any:
+        names = "jsonb_path_query_array(%(expressions)s, '$.calls[*].name')"
+        return self.as_sql(*given, template=f"jsonb_build_array(%(expressions)s -> 'counter', {names})", **extra)
+
+    def as_sqlite(self, *given: Any, **extra: Any) -> Any:
+        names = "SELECT json_group_array(value ->> 'name') FROM json_each(%(expressions)s, '$.calls')"
+        return self.as_sql(*given, template=f"json_array(%(expressions)s ->> 'counter', json(({names})))", **extra)
+
+
+class Gathered(Aggregate):
+    """All values of a JSON column, as one list; None where there are none."""
+
+    output_field = JSONField()
+
+    def as_postgresql(self, *given: Any, **extra: Any) -> Any:
+        return self.as_sql(*given, function="jsonb_agg", **extra)
+
+    def as_sqlite(self, *given: Any, **extra: Any) -> Any:
+        return self.as_sql(*given, function="json_group_array", template="%(function)s(json(%(expressions)s))", **extra)
 
 
 @transaction.atomic
@@ -88,27 +116,38 @@ def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]
         beats.annotate(start=truncate("spent_at"))
         .values("agent_id", "start")
         .annotate(
-            beats=Count("id"),
-            errors=Count("id", filter=Q(status="error")),
-            progressed=Count("id", filter=Q(progress=True)),
-            **{f"sum_{name}": Sum(name) for name in _NUMBERS},
+            of_beats=Count("id"),
+            of_errors=Count("id", filter=Q(status="error")),
+            of_progress=Count("id", filter=Q(progress=True)),
+            **{f"of_{name}": Sum(name) for name in _NUMBERS},
+            **{f"of_{name}": Max(name) for name in _MOST},
+            # What has no calls is not even looked into: contents may be large.
+            logs=Gathered(Logged("content"), filter=Q(tool_calls__gt=0)),
         )
         .order_by("agent_id", "start")
     )
     for row in map(dict, sums):
-        numbers = {name: row[f"sum_{name}"] for name in _NUMBERS}
-        counts = {"beats": row["beats"], "errors": row["errors"], "progress": row["progressed"]}
-        yield {"agent_id": row["agent_id"], "start": row["start"], **counts, **numbers}
+        yield {**_numbers(row), "start": row["start"], "tools": tools.counted(row["logs"] or ())}
 
 
 def _coarser(finer: QuerySet[Rollup], truncate: Any) -> Iterable[dict[str, Any]]:
     sums = (
         finer.annotate(begin=truncate("start"))
         .values("agent_id", "begin")
-        .annotate(**{f"sum_{name}": Sum(name) for name in _SUMS})
+        .annotate(
+            **{f"of_{name}": Sum(name) for name in _SUMS},
+            **{f"of_{name}": Max(name) for name in _MOST},
+            known=Gathered("tools", filter=Q(tools__isnull=False)),
+        )
+        .order_by("agent_id", "begin")
     )
-    for row in map(dict, sums.order_by("agent_id", "begin")):
-        yield {"agent_id": row["agent_id"], "start": row["begin"], **{name: row[f"sum_{name}"] for name in _SUMS}}
+    for row in map(dict, sums):
+        known = row["known"]
+        yield {**_numbers(row), "start": row["begin"], "tools": tools.added(known) if known else None}
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+    return {"agent_id": row["agent_id"], **{name: row[f"of_{name}"] for name in (*_SUMS, *_MOST)}}
 
 
 def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -116,7 +155,7 @@ def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
         [Rollup(span=span, **row) for row in rows],
         update_conflicts=True,
         unique_fields=["agent", "span", "start"],
-        update_fields=list(_SUMS),
+        update_fields=[*_SUMS, *_MOST, "tools"],
         batch_size=1_000,
     )
 

@@ -5,11 +5,12 @@ Money is whole micro-dollars, times are aware; a step begins at a whole multiple
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Final, NamedTuple
+
+from agents import tools
 
 SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "priced", "unpriced", "tool_calls")
 
@@ -54,7 +55,7 @@ def chosen(key: str | None, kept_days: int) -> Zoom:
 
 
 class Step(NamedTuple):
-    """Sums of one step. `memory_mb` and `gap`, the most of each, are None where no heartbeat was read for them."""
+    """Sums of one step. `memory_mb` and `gap`, in seconds, are the most of each; None where no roll-up knows them."""
 
     start: datetime
     beats: int = 0
@@ -74,29 +75,32 @@ class Step(NamedTuple):
         return self.cost - self.priced
 
 
-class Heard(NamedTuple):
-    """When one heartbeat came in, and the memory that it told."""
-
-    at: datetime
-    memory_mb: float | None
-
-
 class Row(NamedTuple):
-    """One roll-up: its start and the numbers of `SUMS`, in order."""
+    """One roll-up: its start, the numbers of `SUMS`, in order, the most of memory and gap, and calls by tool.
+
+    `tools` is None in those that were made before names, memory and gaps were kept.
+    """
 
     start: datetime
     sums: Sequence[int]
+    memory_mb: float | None = None
+    gap: float | None = None
+    tools: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Steps without holes from `since` to `until`; `heard_from` is when the first heartbeat read for gaps came."""
+    """Steps without holes from `since` to `until`, and the calls by tool in all of it.
+
+    Memory, gaps and tools are known from `known_from` on; None where that is all of the time.
+    """
 
     zoom: Zoom
     since: datetime
     until: datetime
     steps: list[Step]
-    heard_from: datetime | None = None
+    tools: Mapping[str, int]
+    known_from: datetime | None = None
 
     @property
     def total(self) -> Step:
@@ -114,45 +118,41 @@ class Series:
 
 def _together(start: datetime, steps: Sequence[Step]) -> Step:
     sums = [sum(getattr(step, name) for step in steps) for name in SUMS]
-    memory = max((step.memory_mb for step in steps if step.memory_mb is not None), default=None)
-    gap = max((step.gap for step in steps if step.gap is not None), default=None)
-    return Step._make((start, *sums, memory, gap))
+    return Step._make((start, *sums, _most(step.memory_mb for step in steps), _most(step.gap for step in steps)))
+
+
+def _most(numbers: Iterable[float | None]) -> float | None:
+    return max((number for number in numbers if number is not None), default=None)
+
+
+def summed(zoom: Zoom, now: datetime, rows: Iterable[Row]) -> Series:
+    """Roll-ups in steps up to `now`."""
+    first = begin(now - zoom.length, zoom.step)
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(begin(row.start, zoom.step), []).append(row)
+    steps = [_step(at, found.get(at, ())) for at in range(first, int(now.timestamp()) + 1, zoom.step)]
+    within = [row for at, some in found.items() if at >= first for row in some]
+    counts = tools.added(row.tools for row in within if row.tools)
+    return Series(zoom, steps[0].start, now, steps, counts, _known_from(within, now))
+
+
+def _step(at: int, rows: Sequence[Row]) -> Step:
+    start = datetime.fromtimestamp(at, UTC)
+    if not rows:
+        return Step(start)
+    sums = map(sum, zip(*(row.sums for row in rows), strict=True))
+    return Step._make((start, *sums, _most(row.memory_mb for row in rows), _most(row.gap for row in rows)))
+
+
+def _known_from(rows: Sequence[Row], now: datetime) -> datetime | None:
+    """The start of the first roll-up after the last that knows nothing of it."""
+    unknown = max((row.start for row in rows if row.tools is None), default=None)
+    if unknown is None:
+        return None
+    return min((row.start for row in rows if row.start > unknown), default=now)
 
 
 def begin(at: datetime, step: int) -> int:
     """Of the step that a time lies in, in seconds since 1970."""
     return int(at.timestamp() // step * step)
-
-
-def summed(zoom: Zoom, now: datetime, rows: Iterable[Row], heard: Sequence[Heard] = ()) -> Series:
-    """Roll-ups and heartbeats (oldest first) in steps up to `now`."""
-    sums: dict[int, list[int]] = {}
-    for row in rows:
-        known = sums.setdefault(begin(row.start, zoom.step), [0] * len(SUMS))
-        for place, number in enumerate(row.sums):
-            known[place] += number
-    memory, gaps = _memory(heard, zoom.step), _gaps(heard, zoom.step)
-    first, nothing = begin(now - zoom.length, zoom.step), [0] * len(SUMS)
-    steps = [
-        Step._make((datetime.fromtimestamp(at, UTC), *sums.get(at, nothing), memory.get(at), gaps.get(at)))
-        for at in range(first, int(now.timestamp()) + 1, zoom.step)
-    ]
-    return Series(zoom, steps[0].start, now, steps, heard[0].at if heard else None)
-
-
-def _memory(heard: Sequence[Heard], step: int) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for beat in heard:
-        if beat.memory_mb is not None:
-            start = begin(beat.at, step)
-            found[start] = max(beat.memory_mb, found.get(start, 0.0))
-    return found
-
-
-def _gaps(heard: Sequence[Heard], step: int) -> dict[int, float]:
-    """The longest that ended in each step."""
-    found: dict[int, float] = {}
-    for before, beat in pairwise(heard):
-        start = begin(beat.at, step)
-        found[start] = max((beat.at - before.at).total_seconds(), found.get(start, 0.0))
-    return found

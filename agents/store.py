@@ -102,6 +102,7 @@ _BEAT_TYPES: Final[dict[str, str]] = {
     "tool_calls": "int",
     "iteration": "bigint",
     "memory_mb": "float8",
+    "gap": "float8",
     "content": "jsonb",
     "answer": "jsonb",
 }

@@ -10,7 +10,7 @@ from django.forms import Media
 from django.http import HttpRequest
 from django.utils import timezone
 
-from agents import advice, history, recent, series, timeline
+from agents import advice, history, recent, series, timeline, tools
 from agents.models import Agent, Status
 from agents.rules import rhythm
 from agents.rules.base import Learned
@@ -67,7 +67,9 @@ def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime)
         "listed": drawn.entries[:LISTED],
         "unlisted": max(0, len(drawn.entries) - LISTED),
         "told_from": told[-1].at if told else None,
-        "called": recent.calls_by_name(told),
+        "called": tools.shown(seen.tools),
+        "unnamed": max(0, seen.total.tool_calls - sum(seen.tools.values())),
+        "last_calls": recent.calls_by_name(told),
         "advice": advice.advice(reports(agent, told, target)),
     }
 

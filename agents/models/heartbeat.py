@@ -30,6 +30,7 @@ class Heartbeat(models.Model):
     tool_calls = models.IntegerField(default=0)
     iteration = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
+    gap = models.FloatField(null=True, help_text="Seconds since the one that came in before it, where that is a gap.")
     content: models.JSONField[Any, Any] = models.JSONField(null=True)
     answer: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="What was answered, when not plain ok.")
 
@@ -47,7 +48,10 @@ class Heartbeat(models.Model):
 
 
 class Rollup(models.Model):
-    """Sums of an agent's heartbeats over a minute, an hour or a day (UTC) in which they were sent, for charts."""
+    """Sums of an agent's heartbeats over a minute, an hour or a day (UTC) in which they were sent, for charts.
+
+    `tools` is null in what was summed up before names were kept; then the gap, and as a rule the memory, are, too.
+    """
 
     class Span(models.TextChoices):
         MINUTE = "m", "minute"
@@ -65,6 +69,9 @@ class Rollup(models.Model):
     priced = models.BigIntegerField(default=0, help_text="micro-dollars of them that the server priced")
     unpriced = models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")
     tool_calls = models.IntegerField(default=0)
+    memory_mb = models.FloatField(null=True, help_text="the most")
+    gap = models.FloatField(null=True, help_text="the longest, in seconds")
+    tools: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="Calls by name: see `agents/tools.py`.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["agent", "span", "start"], name="one_rollup_a_span")]
