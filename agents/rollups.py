@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 from django.db.models import Aggregate, Count, F, Func, JSONField, Max, Min, Q, QuerySet, Sum
-from django.db.models.functions import TruncDay, TruncHour, TruncMinute
+from django.db.models.functions import JSONArray, TruncDay, TruncHour, TruncMinute
 
 from agents import tools
 from agents.models import Agent, Heartbeat, Pulse, Rollup
@@ -29,30 +29,30 @@ _SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
 _MOST: Final = ("memory_mb", "gap")
 
 
-class Logged(Func):
-    """Of the calls that a heartbeat's content tells: how many it counts, and the names in its log."""
+class Names(Func):
+    """The names in the log of calls of a heartbeat's content, oldest first, as a JSON list."""
 
     output_field = JSONField()
 
     def as_postgresql(self, *given: Any, **extra: Any) -> Any:
-        names = "jsonb_path_query_array(%(expressions)s, '$.calls[*].name')"
-        return self.as_sql(*given, template=f"jsonb_build_array(%(expressions)s -> 'counter', {names})", **extra)
+        return self.as_sql(*given, template="jsonb_path_query_array(%(expressions)s, '$.calls[*].name')", **extra)
 
     def as_sqlite(self, *given: Any, **extra: Any) -> Any:
         names = "SELECT json_group_array(value ->> 'name') FROM json_each(%(expressions)s, '$.calls')"
-        return self.as_sql(*given, template=f"json_array(%(expressions)s ->> 'counter', json(({names})))", **extra)
+        return self.as_sql(*given, template=f"json(({names}))", **extra)
 
 
 class Gathered(Aggregate):
-    """All values of a JSON column, as one list; None where there are none."""
+    """All values of a JSON column, as one list; None or empty where there are none."""
 
     output_field = JSONField()
+    template = "%(function)s(%(read)s(%(expressions)s))"
 
     def as_postgresql(self, *given: Any, **extra: Any) -> Any:
-        return self.as_sql(*given, function="jsonb_agg", **extra)
+        return self.as_sql(*given, function="jsonb_agg", read="", **extra)
 
     def as_sqlite(self, *given: Any, **extra: Any) -> Any:
-        return self.as_sql(*given, function="json_group_array", template="%(function)s(json(%(expressions)s))", **extra)
+        return self.as_sql(*given, function="json_group_array", read="json", **extra)
 
 
 @transaction.atomic
@@ -122,7 +122,7 @@ def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]
             **{f"of_{name}": Sum(name) for name in _NUMBERS},
             **{f"of_{name}": Max(name) for name in _MOST},
             # What has no calls is not even looked into: contents may be large.
-            logs=Gathered(Logged("content"), filter=Q(tool_calls__gt=0)),
+            logs=Gathered(JSONArray("tool_calls", Names("content")), filter=Q(tool_calls__gt=0)),
         )
         .order_by("agent_id", "start")
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 NAMES_MOST: Final = 30
 OTHERS: Final = ""
@@ -22,14 +22,14 @@ class Called(NamedTuple):
     share: int
 
 
-def counted(logs: Iterable[Sequence[Any]]) -> dict[str, int]:
-    """Calls by name, of heartbeats: how many calls each counts, where it does, and the names in its log, oldest first.
+def counted(logs: Iterable[tuple[int, Sequence[str] | None]]) -> dict[str, int]:
+    """Calls by name, of heartbeats: how many calls each tells, and the names in its log, oldest first.
 
-    A log may go further back than the heartbeat before; what is counted is the end of it.
+    A log may go back further than to the heartbeat before; then the end of it counts.
     """
     names: Counter[str] = Counter()
     for count, log in logs:
-        names.update((log or ())[-int(count or 0) :])
+        names.update((log or ())[-count:])
     return capped(names)
 
 
