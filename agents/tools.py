@@ -15,7 +15,7 @@ SHOWN: Final = 12
 
 
 class Called(NamedTuple):
-    """One tool, or all `OTHERS`; `share` is percent of the most called."""
+    """One tool, or all `OTHERS` as if they were one; `share` is percent of the most called."""
 
     name: str
     times: int

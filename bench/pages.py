@@ -20,6 +20,7 @@ median is above it.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -36,6 +37,8 @@ TARGET_MS = 100
 STATUSES = ("ok", "ok", "ok", "ok", "ok", "down", "stalled", "warning", "waiting", "stopped")
 KINDS = {"down": "missed_heartbeat", "stalled": "stalled", "warning": "loop"}
 CHUNK = 5_000
+# In each sum: as many names as are kept.
+TOOLS = {f"tool_number_{n}": 30 - n for n in range(30)}
 
 
 def prepare(folder: str) -> None:
@@ -147,6 +150,7 @@ def make_rollups(agents: list[Any], now: datetime) -> None:
     from agents.models import Rollup
 
     hour, sums = now.replace(minute=0, second=0, microsecond=0), {"tokens": 900, "cost": 31_000, "tool_calls": 3}
+    sums |= {"memory_mb": 300.5, "gap": 30.2, "tools": TOOLS}
     minute, day = now.replace(second=0, microsecond=0), hour.replace(hour=0)
     spans = [(agents, "m", minute, timedelta(minutes=1), 120), (agents[::10], "h", hour, timedelta(hours=1), 90 * 24)]
     for whose, span, newest, step, count in [*spans, (agents[::10], "d", day, timedelta(days=1), 90)]:
@@ -167,7 +171,9 @@ def make_beats(agents: list[Any], count: int, now: datetime) -> None:
     whens = [now - timedelta(seconds=30 * back) for back in range(rounds, 0, -1)]
     rollups.make_partitions(now.date())
     rows = (
-        Heartbeat(agent=agent, day=at.date(), received_at=at, spent_at=at, status="ok", progress=True, tokens=40)
+        Heartbeat(
+            agent=agent, day=at.date(), received_at=at, spent_at=at, status="ok", progress=True, tokens=40, gap=30.0
+        )
         for at in whens
         for agent in agents
     )
@@ -195,7 +201,7 @@ def make_full(rounds: int, now: datetime) -> None:
     spans = [("d", day, timedelta(days=1), 89, 2_880), ("h", hour, timedelta(hours=1), 90 * 24, 120)]
     with connection.cursor() as cursor:
         for span, newest, step, count, beats in [*spans, ("m", minute, timedelta(minutes=1), 2 * 24 * 60, 2)]:
-            cursor.execute(FULL_SUMS, [span, beats, newest - count * step, newest, step])
+            cursor.execute(FULL_SUMS, [span, beats, json.dumps(TOOLS), newest - count * step, newest, step])
         cursor.execute(FULL_BEATS, [begin, now, timedelta(seconds=30)])
         cursor.execute("SELECT max(id) FROM agents_heartbeat")
         last = cursor.fetchone()[0]
@@ -205,14 +211,17 @@ def make_full(rounds: int, now: datetime) -> None:
 
 FULL_SUMS = """
     INSERT INTO agents_rollup
-        (agent_id, span, start, beats, errors, progress, tokens, cost, priced, unpriced, tool_calls)
-    SELECT a.id, %s, t, %s, 0, 1, 900, 31000, 31000, 0, 3
+        (agent_id, span, start, beats, errors, progress, tokens, cost, priced, unpriced, tool_calls, memory_mb, gap,
+         tools)
+    SELECT a.id, %s, t, %s, 0, 1, 900, 31000, 31000, 0, 3, 300.5, 30.2, %s
     FROM generate_series(%s::timestamptz, %s, %s) t CROSS JOIN agents_agent a ORDER BY t
 """
 FULL_BEATS = """
     INSERT INTO agents_heartbeat
-        (agent_id, day, received_at, spent_at, status, progress, tokens, cost, priced, unpriced, tool_calls, content)
-    SELECT a.id, (t AT TIME ZONE 'UTC')::date, t, t, 'ok', true, 40, 2000, 2000, 0, 1, '{"message": "The next page"}'
+        (agent_id, day, received_at, spent_at, status, progress, tokens, cost, priced, unpriced, tool_calls, memory_mb,
+         gap, content)
+    SELECT a.id, (t AT TIME ZONE 'UTC')::date, t, t, 'ok', true, 40, 2000, 2000, 0, 1, 300.5, 30,
+        '{"message": "The next page", "calls": [{"name": "tool_number_1"}]}'
     FROM generate_series(%s::timestamptz, %s, %s) t CROSS JOIN agents_agent a ORDER BY t
 """
 
@@ -238,7 +247,7 @@ def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
         ("agents, filtered", f"{listed}?status=down&label=env%3Dprod", {}),
         ("agents, searched", f"{listed}?q=web-4", {}),
         ("incidents", "/admin/agents/incident/", {}),
-        ("an agent", f"{page}change/", {}),
+        *[(f"an agent, {span}", f"{page}change/?span={span}", {}) for span in ("24h", "7d", "90d")],
     ]
     from django.contrib import admin
 

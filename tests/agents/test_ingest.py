@@ -52,6 +52,33 @@ def test_a_beat_id_is_remembered_over_midnight(world: World) -> None:
     assert Heartbeat.objects.count() == 1
 
 
+def gaps(world: World) -> list[float | None]:
+    return list(Heartbeat.objects.filter(agent=world.agent()).order_by("id").values_list("gap", flat=True))
+
+
+def test_a_beat_knows_how_long_after_the_last_one_it_came(world: World) -> None:
+    for at in (0, 30, 31.5, 31.5, 4_000):
+        world.beat(at)
+    assert gaps(world) == [None, 30.0, 1.5, None, 3_968.5]
+
+
+def test_no_gap_is_told_after_a_goodbye_nor_when_our_clock_was_set_back(world: World) -> None:
+    world.beat(0)
+    world.beat(10, status="shutdown")
+    world.beat(9_000)
+    world.beat(30)
+    world.beat(50)
+    assert gaps(world) == [None, 10.0, None, None, 20.0]
+
+
+def test_what_a_crashed_process_still_sends_is_no_sign_of_life_and_ends_no_gap(world: World) -> None:
+    world.beat(0)
+    world.beat(10, status="error", message="CRASH: KeyError: 'title'")
+    world.beat(11)
+    world.beat(40)
+    assert gaps(world) == [None, 10.0, None, 30.0]
+
+
 def test_two_agents_may_use_the_same_beat_id(world: World) -> None:
     world.beat(0, agent="a", beat_id="1")
     world.beat(0, agent="b", beat_id="1")

@@ -183,8 +183,24 @@ def states_are_small() -> None:
 
 
 def days_add_up() -> None:
-    days = Rollup.objects.filter(span=Rollup.Span.DAY)
-    assert sum(day.cost for day in days) == sum(Heartbeat.objects.values_list("cost", flat=True))
+    """Hours are made of minutes, or of heartbeats where those came late; days of hours."""
+    for agent in Agent.objects.all():
+        beats = list(Heartbeat.objects.filter(agent=agent))
+        names = Counter(name for one in beats for name in _names(one))
+        for span in (Rollup.Span.HOUR, Rollup.Span.DAY):
+            sums = list(Rollup.objects.filter(agent=agent, span=span))
+            assert sum(one.cost for one in sums) == sum(one.cost for one in beats)
+            assert sum((Counter(one.tools) for one in sums), Counter()) == names
+            for name in ("memory_mb", "gap"):
+                assert _most(sums, name) == _most(beats, name)
+
+
+def _names(beat: Heartbeat) -> list[str]:
+    return [call["name"] for call in (beat.content or {}).get("calls", ())][-beat.tool_calls :]
+
+
+def _most(rows: list[Any], name: str) -> float | None:
+    return max((value for row in rows if (value := getattr(row, name)) is not None), default=None)
 
 
 def test_a_story_can_be_told_at_all(world: World) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
 
-from agents import rollups
+from agents import rollups, tools
 from agents.models import Heartbeat, Rollup
 from tests.agents.conftest import T0, World
 
@@ -24,6 +25,81 @@ def test_beats_are_summed_by_minute_hour_and_day(world: World) -> None:
     assert sums("m") == [(0, 2, 20, 1_000_000), (60, 1, 10, 500_000), (3960, 1, 10, 500_000)]
     assert sums("h") == [(0, 3, 30, 1_500_000), (3600, 1, 10, 500_000)]
     assert sums("d") == [(-43200, 4, 40, 2_000_000)]
+
+
+def most(span: str) -> list[tuple[int, float | None, float | None]]:
+    rows = Rollup.objects.filter(span=span).order_by("start")
+    return [(int((row.start - T0).total_seconds()), row.memory_mb, row.gap) for row in rows]
+
+
+def tools_of(span: str) -> list[Any]:
+    return list(Rollup.objects.filter(span=span).order_by("start").values_list("tools", flat=True))
+
+
+def log(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "args": "query=planning"} for name in names]
+
+
+def test_of_memory_and_gaps_the_most_is_kept(world: World) -> None:
+    for at, memory in ((0, 200.5), (30, None), (90, 300), (3700, 50), (3710, 40)):
+        world.beat(at, memory_mb=memory)
+    rollups.roll_up(T0 + timedelta(seconds=3720))
+    assert most("m") == [(0, 200.5, 30.0), (60, 300.0, 60.0), (3660, 50.0, 3610.0)]
+    assert most("h") == [(0, 300.0, 60.0), (3600, 50.0, 3610.0)]
+    assert most("d") == [(-43200, 300.0, 3610.0)]
+
+
+def test_calls_are_counted_by_name(world: World) -> None:
+    world.beat(0, tool_call_log=log("search", "search", "fetch"))
+    world.beat(10, tool_call_log=log("search"), tool_calls=1, memory_mb=1)
+    world.beat(70, tool_call_log=log("ask"))
+    world.beat(3700)
+    rollups.roll_up(T0 + timedelta(seconds=3710))
+    assert tools_of("m") == [{"search": 3, "fetch": 1}, {"ask": 1}, {}]
+    assert tools_of("h") == [{"search": 3, "fetch": 1, "ask": 1}, {}]
+    assert tools_of("d") == [{"search": 3, "fetch": 1, "ask": 1}]
+
+
+def test_of_a_log_that_goes_further_back_only_what_is_new_counts(world: World) -> None:
+    world.beat(0, tool_call_log=log("search", "fetch"), tool_calls=2)
+    world.beat(10, tool_call_log=log("search", "fetch", "ask"), tool_calls=1)
+    world.beat(20, tool_calls=7)
+    rollups.roll_up(T0 + timedelta(seconds=30))
+    assert tools_of("m") == [{"search": 1, "fetch": 1, "ask": 1}]
+
+
+def test_only_the_most_called_keep_their_names_and_none_is_lost(world: World) -> None:
+    for minute in range(4):
+        world.beat(60 * minute, tool_call_log=log("search", *(f"tool-{minute}-{n}" for n in range(49))))
+    rollups.roll_up(T0 + timedelta(seconds=240))
+    for span in ("m", "h", "d"):
+        for names in tools_of(span):
+            assert len(names) == tools.NAMES_MOST + 1
+            assert "search" in names
+        assert sum(sum(names.values()) for names in tools_of(span)) == 200
+
+
+def test_a_spool_counts_to_the_minutes_and_days_it_was_sent_in(world: World) -> None:
+    world.beat(0, memory_mb=100, tool_call_log=log("search"))
+    rollups.roll_up(T0 + timedelta(seconds=10))
+    sent_at = (T0 + timedelta(seconds=65)).isoformat()
+    world.beat(4 * 3600, memory_mb=900, tool_call_log=log("search", "fetch"), sent_at=sent_at)
+    for later in (10, 70):
+        rollups.roll_up(T0 + timedelta(hours=4, seconds=later))
+        assert most("h") == [(0, 900.0, 4 * 3600.0)]
+        assert tools_of("m") == [{"search": 1}, {"search": 1, "fetch": 1}]
+        assert tools_of("h") == tools_of("d") == [{"search": 2, "fetch": 1}]
+
+
+def test_what_was_summed_up_before_stays_unknown(world: World) -> None:
+    world.beat(0, tool_call_log=log("search"))
+    hour: Any = {"agent": world.agent(), "span": "h", "beats": 9, "tool_calls": 9}
+    for hours in (-2, -1):
+        Rollup.objects.create(start=T0 + timedelta(hours=hours), **hour)
+    rollups.roll_up(T0 + timedelta(seconds=10))
+    assert most("h")[:2] == [(-7200, None, None), (-3600, None, None)]
+    assert tools_of("h") == [None, None, {"search": 1}]
+    assert tools_of("d") == [{"search": 1}]
 
 
 def test_rolling_up_again_and_again_counts_each_beat_once(world: World) -> None:

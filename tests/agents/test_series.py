@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agents import recent, series, timeline
-from agents.series import Heard, Row
+from agents import recent, series, timeline, tools
+from agents.series import Row
 from agents.timeline import Entry
 
 NOW = datetime(2026, 11, 24, 2, 7, 30, tzinfo=UTC)
@@ -41,17 +41,37 @@ def test_rollups_add_up_in_their_step() -> None:
     assert found.total.beats == 9
 
 
-def test_a_gap_counts_where_it_ends_and_memory_is_the_most() -> None:
-    found = series.summed(HOUR, NOW, [], [Heard(at(9), 50.0), Heard(at(2.2), 70.0), Heard(at(2.1), 60.0)])
-    [step] = [step for step in found.steps if step.gap is not None]
-    assert (step.start, step.memory_mb) == (at(2.5), 70.0)
-    assert step.gap == pytest.approx(6.8 * 60)
+def kept(minutes: float, memory_mb: float | None = None, gap: float | None = None, **tools: int) -> Row:
+    """A roll-up that knows memory, gaps and names."""
+    return row(minutes)._replace(memory_mb=memory_mb, gap=gap, tools=tools)
+
+
+def test_of_memory_and_gaps_a_step_has_the_most() -> None:
+    found = series.summed(SIX, NOW, [kept(9, 50.0, 60.0), kept(8, 70.0), kept(1, 20.0, 9.5)])
+    told = [(step.memory_mb, step.gap) for step in found.steps if step.beats]
+    assert told == [(70.0, 60.0), (20.0, 9.5)]
+    assert (found.total.memory_mb, found.total.gap) == (70.0, 60.0)
+
+
+def test_what_no_roll_up_knows_is_a_hole_and_no_zero() -> None:
+    found = series.summed(HOUR, NOW, [row(9), kept(2, 50.0, 60.0, search=2)])
+    assert [(step.memory_mb, step.gap) for step in found.steps if step.beats] == [(None, None), (50.0, 60.0)]
+    assert (found.known_from, found.tools) == (at(2), {"search": 2})
+
+
+def test_all_is_known_where_no_roll_up_is_from_before() -> None:
+    assert series.summed(HOUR, NOW, [kept(9), kept(2)]).known_from is None
+    assert series.summed(HOUR, NOW, [kept(9), row(2)]).known_from == NOW
+
+
+def test_tools_are_those_of_the_time_shown() -> None:
+    found = series.summed(HOUR, NOW, [kept(90, fetch=9), kept(9, search=2, ask=1), kept(2, search=3)])
+    assert found.tools == {"search": 5, "ask": 1}
 
 
 def test_rows_of_the_table_are_sums_of_steps_newest_first() -> None:
-    heard = [Heard(at(9), 50.0), Heard(at(8), 70.0)]
-    found = series.summed(HOUR, NOW, [row(9, 2), row(8, 3), row(1, 4)], heard)
-    assert [(one.beats, one.memory_mb, one.gap) for one in found.rows] == [(4, None, None), (5, 70.0, 60.0)]
+    found = series.summed(HOUR, NOW, [kept(9, 50.0, 60.0), kept(8, 70.0), row(1, 4)])
+    assert [(one.beats, one.memory_mb, one.gap) for one in found.rows] == [(4, None, None), (2, 70.0, 60.0)]
     assert sum(one.beats for one in found.rows) == found.total.beats
 
 
@@ -140,11 +160,19 @@ def test_a_start_is_told_once() -> None:
     assert len(recent.entries(beats, at(90), None, NOW)) == 2
 
 
-def test_calls_by_name_are_drawn_against_the_most_called() -> None:
+def test_the_most_called_come_first() -> None:
     beats = [told(n, calls=[{"name": "search"}, {"name": "search"}, {"name": "fetch"}]) for n in range(3)]
-    beats.append(told(4, calls=[{"name": "ask"}]))
-    assert [(one.name, one.times, one.share) for one in recent.calls_by_name(beats)] == [
-        ("search", 6, 100),
-        ("fetch", 3, 50),
-        ("ask", 1, 16),
+    beats.append(told(4, calls=[{"name": "ask", "ms": 340.0, "ok": False}]))
+    assert [(one.name, one.times, one.failed, one.usual) for one in recent.calls_by_name(beats)] == [
+        ("search", 6, 0, None),
+        ("fetch", 3, 0, None),
+        ("ask", 1, 1, 0.34),
     ]
+
+
+def test_tools_are_drawn_against_the_most_called_and_the_others_together() -> None:
+    names = {f"tool-{n:02}": 100 - n for n in range(14)}
+    found = tools.shown({**names, tools.OTHERS: 5})
+    assert len(found) == tools.SHOWN + 1
+    assert found[0] == ("tool-00", 100, 55)
+    assert found[-1] == (tools.OTHERS, 88 + 87 + 5, 100)

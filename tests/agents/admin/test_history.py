@@ -36,7 +36,10 @@ def make_history(agent: Agent, minutes: int = 60) -> datetime:
     begin = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minutes)
     times = [begin + timedelta(minutes=n) for n in range(minutes)]
     sums: Any = {"beats": 1, "progress": 1, "tokens": 100, "cost": 30_000, "priced": 20_000, "tool_calls": 1}
-    Rollup.objects.bulk_create(Rollup(agent=agent, span="m", start=at, **sums) for at in times)
+    sums |= {"gap": 60.0, "tools": {"fetch_page": 1}}
+    Rollup.objects.bulk_create(
+        Rollup(agent=agent, span="m", start=at, memory_mb=200.0 + n, **sums) for n, at in enumerate(times)
+    )
     Heartbeat.objects.bulk_create(_beat(agent, at, n) for n, at in enumerate(times))
     return begin
 
@@ -124,13 +127,68 @@ def test_what_ended_before_the_time_shown_is_left_out(bot: Agent, viewer: User, 
     assert "Restart asked for" in browser.get(part_of(bot, "6h")).content.decode()
 
 
-def test_tools_are_counted_by_name(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_the_last_calls_are_told_with_failures_and_durations(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot)
     body = client_of(viewer).get(part_of(bot)).content.decode()
-    row = re.search(r'<tr data-key="fetch_page">(.*?)</tr>', body)
-    assert row
-    assert re.findall(r"<td[^>]*>([^<]*)<", row[1]) == ["60", "6", "340 ms", "340 ms"]
-    assert 'class="w-fill w-neutral" width="100"' in row[1]
+    assert cells_of("fetch_page", body.split("How its last calls went")[1]) == ["60", "6", "340 ms", "340 ms"]
+
+
+def cells_of(tool: str, body: str) -> list[str]:
+    row = re.search(rf'<tr data-key="{tool}">(.*?)</tr>', body)
+    assert row, tool
+    return re.findall(r"<td[^>]*>([^<]*)<", row[1])
+
+
+def make_long_history(agent: Agent, days: int) -> None:
+    """Hours and days with 20 calls of search, 10 of fetch and 5 that came without a name, in each."""
+    now = timezone.now()
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    sums: Any = {"agent": agent, "beats": 60, "tool_calls": 35, "tools": {"search": 20, "fetch": 10}}
+    starts = [("h", now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=n)) for n in range(24 * days)]
+    starts += [("d", today - timedelta(days=n)) for n in range(days)]
+    Rollup.objects.bulk_create(
+        Rollup(span=span, start=at, memory_mb=300.0 + n, gap=61.0, **sums) for n, (span, at) in enumerate(starts)
+    )
+
+
+@pytest.mark.parametrize(
+    ("span", "rollups", "said"), [("7d", 24 * 7, "7 days"), ("30d", 24 * 30, "30 days"), ("90d", 60, "90 days")]
+)
+def test_memory_gaps_and_tools_are_those_of_the_time_shown(
+    bot: Agent, viewer: User, client_of: Browse, span: str, rollups: int, said: str
+) -> None:
+    set_plan(team=bot.project.team, plan="pro", actor="test")
+    make_long_history(bot, 60)
+    body = client_of(viewer).get(part_of(bot, span)).content.decode()
+    data = data_in(body)
+    known = sum(value is not None for value in data["memory_mb"])
+    assert known == sum(value is not None for value in data["gap"]) == sum(count > 0 for count in data["beats"])
+    assert sum(data["beats"]) >= 60 * rollups
+    assert cells_of("search", body) == [f"{sum(data['beats']) // 3:,}"]
+    assert f"In the last {said}." in body
+    assert re.search(r"[\d,]+ more calls came without a name\.", body)
+
+
+def test_what_was_summed_up_before_names_were_kept_is_said_to_be_unknown(
+    bot: Agent, viewer: User, client_of: Browse
+) -> None:
+    make_long_history(bot, 3)
+    since = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=9)
+    Rollup.objects.filter(start__lt=since).update(memory_mb=None, gap=None, tools=None)
+    body = client_of(viewer).get(part_of(bot, "7d")).content.decode()
+    data = data_in(body)
+    assert [sum(value is not None for value in data[name]) for name in ("memory_mb", "gap")] == [10, 10]
+    assert 0 not in data["memory_mb"]
+    assert body.count(f'known from <time datetime="{since.isoformat()}"') == 2
+    assert cells_of("search", body) == ["200"]
+
+
+def test_an_agent_that_names_no_calls_has_no_bars(bot: Agent, viewer: User, client_of: Browse) -> None:
+    now = timezone.now().replace(second=0, microsecond=0)
+    Rollup.objects.create(agent=bot, span="m", start=now - timedelta(minutes=5), beats=2, tool_calls=3, tools={})
+    body = client_of(viewer).get(part_of(bot)).content.decode()
+    assert "It named none in the last 24 hours." in body
+    assert "How its last calls went" not in body
 
 
 def test_an_agent_without_history_is_told_how_to_begin(project: Project, viewer: User, client_of: Browse) -> None:
@@ -233,7 +291,7 @@ def test_a_long_history_takes_no_more_queries_than_none(bot: Agent, viewer: User
     make_command(bot)
     counts.append(_queries(browser, page_of(bot)))
     assert counts[1] <= counts[0] + 2  # the open incident and its link
-    assert _queries(browser, part_of(bot)) <= 14
+    assert _queries(browser, part_of(bot)) <= 13
 
 
 def _queries(browser: Any, path: str) -> int:
