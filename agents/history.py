@@ -5,18 +5,18 @@ The number of queries is always the same, and so is the most that they read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from agents import watch
 from agents.clocks import Span
-from agents.models import Command, Heartbeat, Outage, Rollup, Signal
+from agents.models import Agent, Command, Heartbeat, Outage, Rollup, Signal
 from agents.recent import Told
-from agents.rules import version
+from agents.rules import course, version
 from agents.series import SUMS, Row, Series, Zoom, summed
 from agents.stored import sent_by_runner
-from agents.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, Entry
+from agents.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
 
 # Of the last day, with what they say.
 TOLD_MOST: Final = 400
@@ -51,10 +51,29 @@ def entries(agent_id: int, known_since: datetime, since: datetime, now: datetime
     return [*_signals(agent_id, since), *_commands(agent_id, since), *_outages(max(since, known_since), now)]
 
 
-def deploys(memory: Mapping[str, Any]) -> list[Entry]:
-    """From what the rules remember of the agent; no query."""
-    found = version.deploys(memory.get(version.KIND, {}))
-    return [Entry(DEPLOYS, "deploy", f"Version {one.name} after {one.before}.", one.since, one.since) for one in found]
+def remembered(agent: Agent, now: datetime) -> list[Entry]:
+    """Deploys, starts and waits, as far as the rules' memory of them goes; no query."""
+    memory, state = agent.memory.rules, agent.state
+    own = memory.get(course.KIND, {})
+    return [
+        *map(_deploy, version.deploys(memory.get(version.KIND, {}))),
+        *map(_start, course.starts(own, state.run_at)),
+        *map(_wait, course.waits(own, state.waiting_until, now)),
+    ]
+
+
+def _deploy(one: version.Version) -> Entry:
+    return Entry(DEPLOYS, "deploy", f"Version {one.name} after {one.before}.", one.since, one.since)
+
+
+def _start(at: datetime) -> Entry:
+    return Entry(RUNS, "calm", "The agent was started.", at, at)
+
+
+def _wait(one: course.Wait) -> Entry:
+    return Entry(
+        WAITS, "waits", f"Waited for {one.what}." if one.ended else f"Waits for {one.what}.", one.began, one.ended
+    )
 
 
 def _signals(agent_id: int, since: datetime) -> list[Entry]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from agents import timeline
-from agents.fold import STARTED
 from agents.redact import redacted
 
 CALLS_SHOWN: Final = 6
 NAMES_SHOWN: Final = 12
-SAME_START: Final = timedelta(seconds=5)
 
 
 class Told(NamedTuple):
@@ -97,44 +94,6 @@ def _calls(told: Iterable[Told]) -> list[Call]:
         for one in told
         for call in reversed(one.content.get("calls") or ())
     ]
-
-
-def entries(
-    told: Sequence[Told], run_at: datetime | None, waits_until: datetime | None, now: datetime
-) -> list[timeline.Entry]:
-    """Starts of the agent's process, and the times in which it said that it waits; heartbeats newest first.
-
-    `run_at` is when it was last started, `waits_until` when its last wait ends or ended.
-    """
-    starts = [one.at for one in told if one.content.get("note") == STARTED]
-    if run_at and all(abs(run_at - at) > SAME_START for at in starts):
-        starts.append(run_at)
-    ended = waits_until if waits_until and waits_until <= now else None
-    return [*map(_start, starts), *_waits(list(reversed(told)), ended)]
-
-
-def _start(at: datetime) -> timeline.Entry:
-    return timeline.Entry(timeline.RUNS, "calm", "The agent was started.", at, at)
-
-
-def _waits(told: Sequence[Told], last_ended: datetime | None) -> list[timeline.Entry]:
-    found: list[timeline.Entry] = []
-    what, began = "", None
-    for one in told:
-        waiting = one.content.get("waiting") or {}
-        over = waiting or one.progress or one.content.get("wait_over") or one.status == "shutdown"
-        if began is not None and over and waiting.get("for") != what:
-            found.append(_wait(what, began, one.at))
-            began = None
-        if waiting and began is None:
-            what, began = waiting["for"], one.at
-    return found if began is None else [*found, _wait(what, began, last_ended and max(began, last_ended))]
-
-
-def _wait(what: str, began: datetime, ended: datetime | None) -> timeline.Entry:
-    return timeline.Entry(
-        timeline.WAITS, "waits", f"Waited for {what}." if ended else f"Waits for {what}.", began, ended
-    )
 
 
 def _moment(text: str | None) -> datetime | None:

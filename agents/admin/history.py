@@ -55,8 +55,7 @@ def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime)
     seen = history.series(agent.pk, zoom, now)
     told = history.told(agent.pk, now)
     happened = history.entries(agent.pk, agent.created_at, seen.since, now)
-    own = recent.entries(told, agent.state.run_at, agent.state.waiting_until, now)
-    drawn = timeline.drawn(seen, [*happened, *history.deploys(agent.memory.rules), *own])
+    drawn = timeline.drawn(seen, [*happened, *history.remembered(agent, now)])
     return {
         "plan": plan,
         "zoom": zoom,

@@ -132,34 +132,6 @@ def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.To
     return recent.Told(at(minutes), "ok", progress, content)
 
 
-def waits(*beats: recent.Told, until: datetime | None = None) -> list[tuple[str, datetime, datetime | None]]:
-    newest_first = sorted(beats, key=lambda one: one.at, reverse=True)
-    return [(one.text, one.began, one.ended) for one in recent.entries(newest_first, None, until, NOW)]
-
-
-APPROVAL = {"for": "approval"}
-
-
-def test_a_wait_lasts_from_its_first_word_to_the_next_progress() -> None:
-    beats = told(9, waiting=APPROVAL), told(8, waiting=APPROVAL), told(7), told(6, progress=True), told(5)
-    assert waits(*beats) == [("Waited for approval.", at(9), at(6))]
-
-
-def test_another_wait_ends_the_first() -> None:
-    found = waits(told(9, waiting=APPROVAL), told(5, waiting={"for": "a budget"}))
-    assert found == [("Waited for approval.", at(9), at(5)), ("Waits for a budget.", at(5), None)]
-
-
-def test_a_wait_that_ran_out_is_over() -> None:
-    assert waits(told(9, waiting=APPROVAL), told(1), until=at(4)) == [("Waited for approval.", at(9), at(4))]
-
-
-def test_a_start_is_told_once() -> None:
-    beats = [told(9, note="started")]
-    assert len(recent.entries(beats, at(9.01), None, NOW)) == 1
-    assert len(recent.entries(beats, at(90), None, NOW)) == 2
-
-
 def test_the_most_called_come_first() -> None:
     beats = [told(n, calls=[{"name": "search"}, {"name": "search"}, {"name": "fetch"}]) for n in range(3)]
     beats.append(told(4, calls=[{"name": "ask", "ms": 340.0, "ok": False}]))

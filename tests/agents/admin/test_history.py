@@ -12,8 +12,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.models import Agent, AgentState, Command, Heartbeat, Outage, Rollup
-from agents.rules import rhythm
+from agents.fold import STARTED
+from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Outage, Rollup
+from agents.rules import course, rhythm
 from agents.rules.base import BeatSeen
 from billing.services import set_plan
 from teams.models import Project, User
@@ -101,6 +102,20 @@ def test_an_unknown_span_is_a_day(bot: Agent, viewer: User, client_of: Browse) -
     assert "The last 24 hours" in client_of(viewer).get(page_of(bot, "soon")).content.decode()
 
 
+def test_starts_and_waits_of_days_ago_are_on_the_timeline(bot: Agent, viewer: User, client_of: Browse) -> None:
+    then = timezone.now() - timedelta(days=5)
+    said = [("", STARTED), ("approval", ""), ("", "")]
+    beats = [
+        BeatSeen(then + timedelta(hours=hour), "ok", waiting=waiting, note=note, progress=hour == 2)
+        for hour, (waiting, note) in enumerate(said)
+    ]
+    AgentMemory.objects.filter(agent=bot).update(rules={course.KIND: course.read({}, beats)})
+    week = client_of(viewer).get(part_of(bot, "7d")).content.decode()
+    day = client_of(viewer).get(part_of(bot, "24h")).content.decode()
+    for text in ("The agent was started.", "Waited for approval."):
+        assert (text in week, text in day) == (True, False)
+
+
 def test_the_timeline_tells_incidents_restarts_starts_and_our_own_outages(
     bot: Agent, viewer: User, client_of: Browse
 ) -> None:
@@ -108,8 +123,7 @@ def test_the_timeline_tells_incidents_restarts_starts_and_our_own_outages(
     incident, now = make_incident(bot), timezone.now()
     make_command(bot)
     Outage.objects.create(part="detector", started_at=now - timedelta(minutes=9), ended_at=now - timedelta(minutes=8))
-    first = Heartbeat.objects.filter(agent=bot).order_by("id")[0]
-    Heartbeat.objects.filter(pk=first.pk).update(content={"note": "started"}, received_at=now - timedelta(minutes=59))
+    AgentState.objects.filter(agent=bot).update(run_at=now - timedelta(minutes=59))
     body = client_of(viewer).get(part_of(bot, "1h")).content.decode()
     for text in ("Stalled: No progress for 47 minutes", "Restart asked for by member@example.com: completed"):
         assert text in body, text
