@@ -34,7 +34,8 @@ from agents import pricing, registration, spending, store
 from agents.beat import Beat
 from agents.budgets import Month
 from agents.clocks import Settings
-from agents.fold import Answer, Folded, Hot, Moment, Set, budgets_of, fold, on_hold, spent_in
+from agents.fold import budgets_of, fold, on_hold, spent_in
+from agents.hot import Answer, Folded, Hot, Moment, Set
 from teams.auth import Caller
 from teams.errors import ApiError
 

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Q, QuerySet
 
-from agents import clocks, fold, incidents, review, rules, stored, verdict, watch
+from agents import clocks, fold, hot, incidents, review, rules, stored, verdict, watch
 from agents.case import case_of
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Outage, Signal
 from agents.pricing import MICRO
@@ -303,9 +303,9 @@ class _Run:
         zone = ZoneInfo(self.agent.project.time_zone)
         self._processes += stored.begins_a_process(row)
         beat, spent = stored.beat_of(row, self._state, self._processes), stored.spent_of(row, zone)
-        moment = fold.Moment(self._now, self._now, self._now.astimezone(zone).date())
+        moment = hot.Moment(self._now, self._now, self._now.astimezone(zone).date())
         # The row has the columns of the one that heartbeats are folded into.
-        fold.fold(cast("fold.Hot", self._state), beat, spent, _set(self.agent), moment, "")
+        fold.fold(cast("hot.Hot", self._state), beat, spent, _set(self.agent), moment, "")
         self._unread.append(row)
         if self._state.check_at is not None and self._state.check_at <= self._now:
             self._look(self._now)
@@ -340,9 +340,9 @@ class _Run:
         return standing is not None and standing.finding.kind in verdict.GROWS_OLDER
 
 
-def _set(agent: Agent) -> fold.Set:
+def _set(agent: Agent) -> hot.Set:
     def micros(usd: Decimal | None) -> int | None:
         return None if usd is None else int(usd * MICRO)
 
     day, run = micros(agent.daily_budget_usd), micros(agent.run_budget_usd)
-    return fold.Set(agent.clock_settings, day, run, agent.daily_token_limit, False)
+    return hot.Set(agent.clock_settings, day, run, agent.daily_token_limit, False)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from django.db import connection
 
-from agents.fold import Hot
+from agents.hot import Hot
 
 # Written by a heartbeat: column -> PostgreSQL type. Order as in `Hot`.
 _TYPES: Final[dict[str, str]] = {

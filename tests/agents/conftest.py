@@ -13,7 +13,7 @@ import time_machine
 
 from agents import ingest, review, watch
 from agents.beat import decode
-from agents.fold import Answer
+from agents.hot import Answer
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
 from teams.auth import Caller, authenticate_key
 from teams.models import Project

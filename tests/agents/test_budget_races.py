@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from agents import ingest, review, services
 from agents.beat import decode
-from agents.fold import Answer
+from agents.hot import Answer
 from agents.models import AgentState, Heartbeat, Incident, IncidentEvent, MonthSpend, Rollup, Signal
 from agents.rollups import roll_up
 from teams.models import Project

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agents import handling, ingest, services
 from agents.beat import decode
-from agents.fold import Answer
+from agents.hot import Answer
 from agents.models import MonthSpend, Signal, Status
 from teams.models import Project
 from tests.agents.conftest import T0, World

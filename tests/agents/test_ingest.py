@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from agents import ingest, store
 from agents.beat import Beat, decode
-from agents.fold import Answer, fold
+from agents.fold import fold
+from agents.hot import Answer
 from agents.models import Agent, AgentName, AgentState, Heartbeat
 from teams.auth import Caller, authenticate_key
 from teams.errors import ApiError

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from agents import commands, handling, services
-from agents.fold import Answer
+from agents.hot import Answer
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Incident, IncidentEvent, Rollup, Signal
 from agents.rollups import roll_up
 from teams.errors import ApiError

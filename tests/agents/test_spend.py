@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from agents import ingest, pricing, rollups
 from agents.beat import Beat, Usage, decode
 from agents.clocks import Settings
-from agents.fold import Hot, Moment, Set, fold
+from agents.fold import fold
+from agents.hot import Hot, Moment, Set
 from agents.models import AgentState, Heartbeat, Rollup
 from agents.store import _hot_columns
 from teams import auth, prices
