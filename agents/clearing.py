@@ -7,13 +7,17 @@ transaction of its own, and what a run does not get to is left to the next.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Final
+from typing import Any, Final
+
+from django.db.models import QuerySet
 
 from agents.models import Agent, Heartbeat
 from teams.models import Project, Team
 
-# Of one agent and day, in one statement.
+# Heartbeats of one agent and day, or its sums, in one statement.
 PIECE: Final = 2_000
+# Its incidents, each with its signals, its timeline and who was told.
+FEW: Final = 100
 # Seconds a run may take; well within a task's limit.
 RUN: Final = 20.0
 
@@ -35,11 +39,19 @@ def clear_away(seconds: float = RUN) -> bool:
 
 
 def _a_piece_of(agent: Agent) -> bool:
-    """Delete some heartbeats of the agent; whether there were any. By day, which is how they lie on PostgreSQL."""
+    """Delete some of what the agent has; whether there was any."""
+    return _beats_of(agent) or _some(agent.rollups.order_by("pk"), PIECE) or _some(agent.incidents.order_by("pk"), FEW)
+
+
+def _some(rows: QuerySet[Any], most: int) -> bool:
+    ids = list(rows.values_list("pk", flat=True)[:most])
+    rows.filter(pk__in=ids).delete()
+    return bool(ids)
+
+
+def _beats_of(agent: Agent) -> bool:
+    """By day, which is how they lie on PostgreSQL."""
     oldest = Heartbeat.objects.filter(agent=agent).order_by("id").values_list("day", flat=True).first()
     if oldest is None:
         return False
-    of_day = Heartbeat.objects.filter(agent=agent, day=oldest)
-    ids = list(of_day.order_by("id").values_list("pk", flat=True)[:PIECE])
-    of_day.filter(pk__in=ids).delete()
-    return True
+    return _some(Heartbeat.objects.filter(agent=agent, day=oldest).order_by("id"), PIECE)

@@ -65,14 +65,16 @@ def roll_up(now: datetime) -> None:
     make_partitions(now.date())
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
     since = _minute(pulse.at - OPEN_FOR)
-    # A heartbeat that came in while its project was being deleted may be left over; it has nowhere to go.
-    beats = Heartbeat.objects.filter(id__gt=pulse.read_to, agent__in=Agent.objects.values("pk"))
+    # A heartbeat that came in while its project was being deleted may be left over. It has nowhere to go, and what
+    # `clearing.py` takes away meanwhile would make the sums of all fail.
+    lasting = Agent.objects.filter(project__team__ended_at=None)
+    beats = Heartbeat.objects.filter(id__gt=pulse.read_to, agent__in=lasting.values("pk"))
     late = beats.filter(spent_at__lt=since).filter(spent_at__lt=F("received_at") - LATE)
     first = late.aggregate(first=Min("spent_at"))["first"]
     if first is not None:
         sum_up(late.values_list("agent_id", flat=True).distinct(), first, since, now)
     _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute))
-    every = Rollup.objects.all()
+    every = Rollup.objects.filter(agent__project__team__ended_at=None)
     _write(Rollup.Span.HOUR, _coarser(every.filter(span=Rollup.Span.MINUTE, start__gte=_hour(since)), TruncHour))
     _write(Rollup.Span.DAY, _coarser(every.filter(span=Rollup.Span.HOUR, start__gte=_day(since)), TruncDay))
     pulse.at, pulse.read_to = now, _closed_to(beats, now) or pulse.read_to

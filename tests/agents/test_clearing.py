@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from agents import clearing
+from agents import clearing, incidents, rollups
 from agents.models import Agent, Heartbeat, Incident, Rollup
 from alerts.models import Channel
 from billing.limits import usage_of
@@ -82,3 +82,31 @@ def test_a_run_ends_in_time_and_the_next_goes_on(ended: Agent, monkeypatch: pyte
     # At most two of one day at a time: five are of one, four of the other.
     assert left[:5] == [7, 5, 3, 1, 0]
     assert not Agent.objects.exists()
+
+
+def test_sums_and_incidents_go_in_pieces_too(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = timezone.now()
+    Heartbeat.objects.all().delete()
+    Rollup.objects.bulk_create(Rollup(agent=ended, span="m", start=now + timedelta(minutes=n)) for n in range(4))
+    for _ in range(2):
+        incidents.resolve(incident=Incident.objects.open().get(), actor="test", now=now)
+        make_incident(ended)
+    monkeypatch.setattr(clearing, "PIECE", 2)
+    monkeypatch.setattr(clearing, "FEW", 1)
+    left = []
+    while not clearing.clear_away(seconds=0):
+        left.append((Rollup.objects.count(), Incident.objects.count(), Agent.objects.count()))
+    assert left == [(3, 3, 1), (1, 3, 1), (0, 3, 1), (0, 2, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0)]
+
+
+def test_nothing_of_it_is_summed_up_any_more(project: Project, owner: User, stranger: User) -> None:
+    """What is taken away meanwhile would make the sums of everybody fail."""
+    now = timezone.now()
+    other = make_agent(Project.objects.get(team__members=stranger), "other")
+    for agent in (make_agent(project), other):
+        Heartbeat.objects.create(agent=agent, day=now.date(), received_at=now, status="ok")
+        Rollup.objects.create(agent=agent, span="m", start=now.replace(second=0, microsecond=0), beats=1)
+    services.end_project(project=project, actor=owner.email, now=now)
+    rollups.roll_up(now)
+    assert set(Rollup.objects.exclude(span="m").values_list("agent", flat=True)) == {other.pk}
+    assert Rollup.objects.get(agent=other, span="h").beats == 1

@@ -104,6 +104,14 @@ def test_any_number_is_chosen_by_hand_in_one_field(project: Project, member: Use
     assert "agent-0000" not in paused()
 
 
+@pytest.mark.usefixtures("few_fields")
+def test_more_fields_than_may_be_are_refused_in_a_sentence(project: Project, member: User, client_of: Browse) -> None:
+    answer = send(client_of(member), "pause_selected", *many(project, 60))
+    assert answer.status_code == 400
+    assert "choose fewer" in answer.content.decode()
+    assert not paused()
+
+
 def fields_of(page: str) -> dict[str, list[str]]:
     """What its form would send."""
     found: dict[str, list[str]] = {}
