@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from agents import maintenance
+from agents.models import Maintenance
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent
 from tests.browser.conftest import Open
@@ -35,6 +36,19 @@ def test_windows_are_seen_on_a_calendar_and_on_their_agents(
     assert tab.barriers() == []
     tab.go(f"/admin/agents/agent/{agent.pk}/change/")
     tab.sees("Maintenance until")
+    window = Maintenance.objects.get(reason="new disks")
+    page = tab.go(f"/admin/agents/maintenance/{window.pk}/change/")
+    tab.picture(f"maintenance-open-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
+    page.get_by_role("button", name="End now").click()
+    tab.sees("Ended: its agents are watched again.")
+    assert page.get_by_role("button", name="End now").count() == 0
+    planned = Maintenance.objects.get(reason="database upgrade")
+    page = tab.go(f"/admin/agents/maintenance/{planned.pk}/change/")
+    page.get_by_role("button", name="Cancel the window").wait_for()
+    Maintenance.objects.filter(pk=planned.pk).update(opened_at=now)
+    page.get_by_role("button", name="End now").wait_for(timeout=5_000)
     tab.go("/admin/agents/maintenance/add/")
     tab.picture(f"maintenance-add-{width}-{scheme}")
     assert tab.barriers() == []

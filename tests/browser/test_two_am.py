@@ -18,12 +18,12 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page
 
 from agents import review
-from agents.models import AgentState, Incident
+from agents.models import Agent, AgentState, Incident
 from alerts import sending
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.browser.conftest import Open, send_beat
-from tests.browser.tab import Tab
+from tests.browser.tab import SIZES, Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERVICE = {"restart_type": "systemd", "restart_target": "night-shift.service"}
@@ -126,6 +126,37 @@ def test_from_the_mail_to_the_restart(
     tab.sees("Restarted once; no progress since the last.")
     tab.picture("two-am-5-done")
     print(f"From the mail to the result: {time.monotonic() - hand.began:.1f} s, {hand.clicks} clicks")
+    assert tab.barriers() == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_what_would_be_refused_is_foretold(
+    open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives, width: int, scheme: str
+) -> None:
+    incident, tab = Incident.objects.get(), open_tab(member, width, scheme)
+    Agent.objects.update(restart_policy="off")
+    page = tab.go(f"/admin/agents/incident/{incident.pk}/change/")
+    tab.sees("Restarts are off for this agent")
+    tab.picture(f"refused-incident-{width}-{scheme}", full_page=False)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.barriers() == []
+    page.get_by_role("link", name="Restart…").click()
+    tab.sees("It would be refused.")
+    tab.picture(f"refused-ask-{width}-{scheme}")
+    assert tab.barriers() == []
+    assert page.get_by_role("button", name="Restart night-shift").is_disabled()
+    Agent.objects.update(restart_policy="manual", unsafe_to_repeat=True)
+    page.get_by_role("link", name="Look again").click()
+    tab.sees("Its work must not be done twice")
+    tab.picture(f"caution-ask-{width}-{scheme}")
+    assert tab.barriers() == []
+    page.get_by_role("button", name="Restart night-shift").click()
+    tab.sees("asked for: waiting for the runner")
+    tab.sees("for the same reason.")
+    tab.picture(f"live-incident-{width}-{scheme}", full_page=False)
+    tab.go(f"/admin/agents/agent/{incident.agent_id}/change/")
+    tab.sees("for the same reason.")
+    tab.picture(f"live-agent-{width}-{scheme}", full_page=False)
     assert tab.barriers() == []
 
 
