@@ -34,12 +34,14 @@ class Names(Func):
 
     output_field = JSONField()
 
-    def as_postgresql(self, *given: Any, **extra: Any) -> Any:
-        return self.as_sql(*given, template="jsonb_path_query_array(%(expressions)s, '$.calls[*].name')", **extra)
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="jsonb_path_query_array(%(expressions)s, '$.calls[*].name')", **extra
+        )
 
-    def as_sqlite(self, *given: Any, **extra: Any) -> Any:
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         names = "SELECT json_group_array(value ->> 'name') FROM json_each(%(expressions)s, '$.calls')"
-        return self.as_sql(*given, template=f"json(({names}))", **extra)
+        return self.as_sql(compiler, connection, template=f"json(({names}))", **extra)
 
 
 class Gathered(Aggregate):
@@ -128,7 +130,8 @@ def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]
         )
         .order_by("agent_id", "start")
     )
-    for row in map(dict, sums):
+    rows: Iterable[dict[str, Any]] = map(dict, sums)
+    for row in rows:
         yield {**_numbers(row), "start": row["start"], "tools": tools.counted(row["logs"] or ())}
 
 
@@ -143,7 +146,8 @@ def _coarser(finer: QuerySet[Rollup], truncate: Any) -> Iterable[dict[str, Any]]
         )
         .order_by("agent_id", "begin")
     )
-    for row in map(dict, sums):
+    rows: Iterable[dict[str, Any]] = map(dict, sums)
+    for row in rows:
         known = row["known"]
         yield {**_numbers(row), "start": row["begin"], "tools": tools.added(known) if known else None}
 

@@ -26,7 +26,7 @@ class Forming(_Base):
     number says. `types_name`: whoever deletes types the row's name first.
     """
 
-    change_form_outer_after_template = "teams/admin/delete_link.html"
+    change_form_outer_after_template: Any = "teams/admin/delete_link.html"
     destroys: ClassVar[Sequence[str]] = ()
     explains_deletion: ClassVar[str] = "This cannot be undone."
     types_name: ClassVar[bool] = False

@@ -49,7 +49,7 @@ _GROUPS = (
         (
             ("Installation", "monitor_heart", OPERATORS_OWN),
             ("People", "manage_accounts", "teams.user"),
-            ("Failed sign-ins", "gpp_bad", "axes.accessattempt"),
+            ("Failed sign-ins", "gpp_bad", "teams.failedsignin"),
         ),
     ),
 )

@@ -84,6 +84,7 @@ class AgentPage(WithButtons):
         "past": "agents/agent_past.html",
     }
     change_form_template = "agents/agent.html"
+    change_form_outer_after_template = None  # its own template has that link
     list_display = ["name", "project"]  # in words; the table shows more
     sortable_by = ()
     list_filter = ["project", StatusFilter, LabelFilter]

@@ -196,6 +196,7 @@ class IncidentPage(WithButtons):
             "opts": self.opts,
             "at_hand": at_hand,
             "buttons": buttons[len(at_hand) :],
+            "out_of_reach": not over(row) and asks_for_restart(row) and no_target(row),
             "may_configure": self.has_configure_permission(request, row),
             "known": [_known(signal) for signal in sorted(signals, key=lambda one: one.cleared_at is not None)],
             "events": row.events.prefetch_related("deliveries__channel"),

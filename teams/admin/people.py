@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -11,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from teams.listing import Empty, OperatorList, counted
-from teams.models import Membership, User
+from teams.models import FailedSignIn, Membership, User
 from teams.scoping import TeamTabularInline
 
 LOCKING = (
@@ -71,7 +70,7 @@ class PersonPage(OperatorList):
         return False
 
 
-@admin.register(AccessAttempt)
+@admin.register(FailedSignIn)
 class FailedSignInPage(OperatorList):
     """Deleting a row lets that person try again at once."""
 

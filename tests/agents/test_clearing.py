@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from agents import clearing, incidents, rollups
+from agents import clearing, handling, rollups
 from agents.models import Agent, Heartbeat, Incident, Rollup
 from alerts.models import Channel
 from billing.limits import usage_of
@@ -89,7 +89,7 @@ def test_sums_and_incidents_go_in_pieces_too(ended: Agent, monkeypatch: pytest.M
     Heartbeat.objects.all().delete()
     Rollup.objects.bulk_create(Rollup(agent=ended, span="m", start=now + timedelta(minutes=n)) for n in range(4))
     for _ in range(2):
-        incidents.resolve(incident=Incident.objects.open().get(), actor="test", now=now)
+        handling.resolve(incident=Incident.objects.open().get(), actor="test", now=now)
         make_incident(ended)
     monkeypatch.setattr(clearing, "PIECE", 2)
     monkeypatch.setattr(clearing, "FEW", 1)

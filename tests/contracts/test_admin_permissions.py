@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import ModelAdmin
@@ -30,7 +29,7 @@ from agents.registration import create_agent
 from alerts.models import Channel, Delivery
 from billing.models import Subscription
 from teams import services
-from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User
+from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membership, Project, Team, User
 from teams.roles import Action, Role, may
 from teams.scoping import OperatorAdmin, TeamScoped
 
@@ -138,7 +137,7 @@ def seed(team: Team, mark: str) -> dict[type[Model], Model]:
         Subscription.objects.update_or_create(team=team, defaults={"plan": "pro"})[0],
         team.memberships.get(role=Role.OWNER),
         owner,
-        AccessAttempt.objects.create(username=f"{mark}@example.com", failures_since_start=1),
+        FailedSignIn.objects.create(username=f"{mark}@example.com", failures_since_start=1),
     ]  # fmt: skip
     for row in rows:
         kind = ContentType.objects.get_for_model(row)

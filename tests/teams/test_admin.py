@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
-from axes.models import AccessAttempt
 from django.contrib.admin.models import LogEntry
 from django.core import mail
 from django.db import connection
@@ -18,7 +17,7 @@ from django.utils import timezone
 
 from teams import auth, services
 from teams.errors import ApiError
-from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User
+from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membership, Project, Team, User
 from teams.roles import Role
 from tests.agents.admin.conftest import make_agent
 
@@ -97,7 +96,7 @@ def test_who_may_not_manage_changes_nothing(
 def test_people_and_failed_sign_ins_are_the_operators_alone(
     who: str, team: Team, client_of: Browser, operator: User, request: pytest.FixtureRequest
 ) -> None:
-    for page in ("/admin/teams/user/", "/admin/axes/accessattempt/"):
+    for page in ("/admin/teams/user/", "/admin/teams/failedsignin/"):
         assert client_of(request.getfixturevalue(who)).get(page).status_code == 403
         assert client_of(operator).get(page).status_code == 200
 
@@ -114,14 +113,14 @@ def test_the_operator_finds_people_by_their_accounts(
 
 
 def test_whose_sign_in_failed_may_try_again_when_the_row_is_deleted(operator: User, client_of: Browser) -> None:
-    browser, page = client_of(operator), "/admin/axes/accessattempt/"
+    browser, page = client_of(operator), "/admin/teams/failedsignin/"
     assert "No failed sign-in" in browser.get(page).content.decode()
-    row = AccessAttempt.objects.create(username="ada@example.com", ip_address="10.0.0.9", failures_since_start=10)
+    row = FailedSignIn.objects.create(username="ada@example.com", ip_address="10.0.0.9", failures_since_start=10)
     body = browser.get(page).content.decode()
     assert 'aria-label="Select ada@example.com from 10.0.0.9"' in body
     assert "After 10 wrong passwords for one account from one host, that host waits 15 minutes." in body
     browser.post(page, {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"})
-    assert not AccessAttempt.objects.exists()
+    assert not FailedSignIn.objects.exists()
 
 
 def test_the_operator_sees_a_person_and_their_teams(viewer: User, operator: User, client_of: Browser) -> None:

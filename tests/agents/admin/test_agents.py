@@ -422,6 +422,7 @@ def test_the_page_leads_to_its_parts_and_ends_with_its_settings(
     assert len(parts) == 7
     assert places == sorted(places)
     assert places[-1] < body.index('name="_continue"') < body.index("Delete bot-1…")
+    assert "Delete this" not in body
     assert "Delete bot-1" not in client_of(viewer).get(page_of(bot)).content.decode()
     answer = save(client_of(member), bot, interval="0.5").content.decode()
     assert "The settings were not saved." in answer

@@ -107,6 +107,15 @@ def test_the_timeline_says_who_was_told_and_how_it_arrived(incident: Incident, v
     assert "Nobody was told" not in body
 
 
+@pytest.mark.parametrize("target", ["", "bot.service"])
+def test_where_no_runner_watches_the_page_says_why_there_is_no_restart(
+    target: str, incident: Incident, member: User, client_of: Browse
+) -> None:
+    Agent.objects.filter(pk=incident.agent_id).update(restart_type="systemd", restart_target=target)
+    body = text_in(client_of(member).get(page_of(incident)).content.decode())
+    assert ("It cannot be restarted from here, for no runner watches it." in body) == (not target)
+
+
 @pytest.mark.parametrize(("who", "hint"), [("member", "Add one"), ("viewer", "Ask a member of Research to add one.")])
 def test_that_nobody_was_told_is_said_and_why(
     who: str, hint: str, incident: Incident, client_of: Browse, request: pytest.FixtureRequest
