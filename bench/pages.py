@@ -37,8 +37,9 @@ TARGET_MS = 100
 STATUSES = ("ok", "ok", "ok", "ok", "ok", "down", "stalled", "warning", "waiting", "stopped")
 KINDS = {"down": "missed_heartbeat", "stalled": "stalled", "warning": "loop"}
 CHUNK = 5_000
-# In each sum: as many names as are kept.
-TOOLS = {f"tool_number_{n}": 30 - n for n in range(30)}
+# Calls by name in a sum: of a dozen tools, of three in a minute.
+TOOLS = {f"tool_number_{n}": 12 - n for n in range(12)}
+FEW_TOOLS = {f"tool_number_{n}": 1 for n in range(3)}
 
 
 def prepare(folder: str) -> None:
@@ -150,7 +151,7 @@ def make_rollups(agents: list[Any], now: datetime) -> None:
     from agents.models import Rollup
 
     hour, sums = now.replace(minute=0, second=0, microsecond=0), {"tokens": 900, "cost": 31_000, "tool_calls": 3}
-    sums |= {"memory_mb": 300.5, "gap": 30.2, "tools": TOOLS}
+    sums |= {"memory_mb": 300.5, "gap": 30.2, "tools": FEW_TOOLS}
     minute, day = now.replace(second=0, microsecond=0), hour.replace(hour=0)
     spans = [(agents, "m", minute, timedelta(minutes=1), 120), (agents[::10], "h", hour, timedelta(hours=1), 90 * 24)]
     for whose, span, newest, step, count in [*spans, (agents[::10], "d", day, timedelta(days=1), 90)]:
@@ -201,7 +202,8 @@ def make_full(rounds: int, now: datetime) -> None:
     spans = [("d", day, timedelta(days=1), 89, 2_880), ("h", hour, timedelta(hours=1), 90 * 24, 120)]
     with connection.cursor() as cursor:
         for span, newest, step, count, beats in [*spans, ("m", minute, timedelta(minutes=1), 2 * 24 * 60, 2)]:
-            cursor.execute(FULL_SUMS, [span, beats, json.dumps(TOOLS), newest - count * step, newest, step])
+            tools = json.dumps(FEW_TOOLS if span == "m" else TOOLS)
+            cursor.execute(FULL_SUMS, [span, beats, tools, newest - count * step, newest, step])
         cursor.execute(FULL_BEATS, [begin, now, timedelta(seconds=30)])
         cursor.execute("SELECT max(id) FROM agents_heartbeat")
         last = cursor.fetchone()[0]
