@@ -48,16 +48,17 @@ def request(
 ) -> Command:
     """Ask for a restart or a stop, on behalf of the incident that stands. Void five minutes after `now`.
 
-    A person's takes the place of what the watchdog wants and no runner has taken. Of those two the lock decides which
-    came first: what a runner was handed stays. A restart by a person is not taken for the watchdog's own: that one is
-    void for reasons that hold no person back, does not lift a stop, and would stand under another's name.
+    A person's takes the place of what the watchdog wants and no runner has taken, and a person's stop that of any such
+    restart. The lock decides which came first: what a runner was handed stays. A restart by a person is not taken for
+    the watchdog's own: that one is void for reasons that hold no person back, does not lift a stop, and would stand
+    under another's name.
     Raises ApiError 409 as `Wish.require` does.
     """
     state = _locked(agent)
     wish = Wish(agent, state, origin, now, incident=incident)
     target = wish.require(action)
-    if wish.superseded is not None:
-        _supersede(wish.superseded, action, actor, now)
+    if (live := wish.superseded(action)) is not None:
+        _supersede(live, action, actor, now)
     needed = restart.cures(wish.kinds, runner_down=state.runner_down) and not wish.kinds & restart.BOUGHT_AGAIN
     facts: dict[str, Any] = {"requested_by": actor, "reason": reason[:300], "runner": state.runner}
     if action == Command.Action.RESTART and needed:
@@ -79,7 +80,7 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent of that name.")
     wish = Wish(agent, _locked(agent), restart.RUNNER, now, seen={cause} & restart.BOUGHT_AGAIN)
-    wish.require_free()
+    wish.require_free(Command.Action.RESTART)
     wish.require_leave()
     by = f"runner:{runner}"
     facts = {"origin": restart.RUNNER, "requested_by": by, "reason": f"runner: {cause}"[:300], "runner": runner}

@@ -57,12 +57,13 @@ class Wish:
         """What is wrong with the agent."""
         return self._seen | attempts.standing_kinds(self.agent)
 
-    @cached_property
-    def superseded(self) -> Command | None:
-        """What gives way to it: a person's word goes before what the watchdog wants and no runner has taken."""
+    def superseded(self, action: str) -> Command | None:
+        """What gives way to a person's word as no runner took it: what the watchdog wants; to a stop, any restart."""
         live = self._live
-        waits = live is not None and live.state == Command.State.PENDING and live.origin == Command.Origin.WATCHDOG
-        return live if waits and self.origin == restart.PERSON else None
+        if live is None or live.state != Command.State.PENDING or self.origin != restart.PERSON:
+            return None
+        stops = (live.action, action) == (Command.Action.RESTART, Command.Action.STOP)
+        return live if stops or live.origin == Command.Origin.WATCHDOG else None
 
     def refusal(self, action: str) -> ApiError | None:
         """What `require` would raise; None: nothing."""
@@ -84,14 +85,14 @@ class Wish:
         Raises ApiError 409 with what to do: `no_target`, `no_runner`, `runner_silent`, `command_live`, and for a
         restart the codes of `restart.py`, with a time to try again where that is all.
         """
-        self.require_free()
+        self.require_free(action)
         if action == Command.Action.RESTART:
             self.require_leave()
         return self._require_runner()
 
-    def require_free(self) -> None:
+    def require_free(self, action: str) -> None:
         """Raises ApiError 409 while another command is on its way, unless that gives way."""
-        if self._live is not None and self.superseded is None:
+        if self._live is not None and self.superseded(action) is None:
             raise in_the_way(self._live, self.now)
 
     def require_leave(self) -> None:

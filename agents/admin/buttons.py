@@ -132,6 +132,6 @@ def _foreseen(row: Any, action: str) -> dict[str, Any]:
     return {
         "refused": refused,
         "instead": INSTEAD.get(refused.code) if refused else None,
-        "replaced": wish.superseded,
+        "replaced": wish.superseded(action),
         "caution": wish.caution if action == Command.Action.RESTART and not refused else "",
     }

@@ -178,8 +178,8 @@ class StopView(OrderView):
         operation_id="stop_agent",
         summary="Stop an agent through its runner",
         description=(
-            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is "
-            "missing, or `command_live` while another command is on its way."
+            "Takes the place of a restart that no runner has taken, whoever asked for it. 409 says what is missing, or "
+            "`command_live` while another command is on its way."
         ),
         tags=["agents"],
         request=shapes.CommandReason,

@@ -131,8 +131,9 @@ def test_a_runner_that_does_not_ask_is_not_waited_for(agent: Agent) -> None:
 
 def test_a_second_command_waits_for_the_first_one(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
-    assert refusal(agent, "stop", NOW + timedelta(seconds=1)) == "command_live"
+    assert refusal(agent, "restart", NOW + timedelta(seconds=1)) == "command_live"
     handed(caller)
+    assert refusal(agent, "stop", NOW + timedelta(seconds=1)) == "command_live"
     report(caller, command, "completed")
     assert ask(agent, "stop", NOW + timedelta(seconds=9)).action == "stop"
 
@@ -155,6 +156,14 @@ def test_of_several_that_ask_at_once_one_gets_a_command(agent: Agent) -> None:
     for thread in threads:
         thread.join()
     assert sorted(said) == ["command_live"] * 3 + ["stop"]
+
+
+def test_a_stop_takes_the_place_of_a_restart_that_no_runner_took_and_not_the_other_way(agent: Agent) -> None:
+    first = ask(agent)
+    stop = ask(agent, "stop", NOW + timedelta(seconds=1))
+    first.refresh_from_db()
+    assert (first.state, first.result) == ("expired", f"superseded: stop asked for by {stop.requested_by}")
+    assert refusal(agent, "restart", NOW + timedelta(seconds=2)) == "command_live"
 
 
 def test_a_policy_of_off_refuses_a_restart_and_not_a_stop(agent: Agent) -> None:

@@ -113,9 +113,12 @@ def test_what_a_runner_gave_back_waits_again_and_is_replaced(unit: Unit) -> None
     assert outcomes() == [("watchdog", "restart", "expired"), ("person", "stop", "pending")]
 
 
-def test_a_persons_own_command_is_not_replaced(unit: Unit) -> None:
+def test_a_persons_own_restart_gives_way_to_a_stop_alone(unit: Unit) -> None:
     unit.order(33)
-    assert "A restart of bot, asked for by owner@example.com, waits" in refusal(unit, 34, "stop").message
+    assert "A restart of bot, asked for by owner@example.com, waits" in refusal(unit, 34, "restart").message
+    unit.order(35, "stop")
+    assert "A stop of bot, asked for by owner@example.com, waits" in refusal(unit, 36, "restart").message
+    assert [state for _, _, state in outcomes()] == ["expired", "expired", "pending"]
 
 
 def test_a_wish_that_is_refused_replaces_nothing(unit: Unit) -> None:
