@@ -11,6 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Browser
 
 from agents.models import Agent, AgentState, Heartbeat, Outage, Rollup
+from billing.services import set_plan
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_command, make_incident, make_runner
 from tests.browser.conftest import Open
@@ -19,14 +20,19 @@ from tests.browser.tab import ARTIFACTS, SIZES
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def sums(number: int) -> dict[str, int]:
+NAMES = ("search_papers", "fetch_page", "write_note", "mcp__library__find_the_newest_edition_of_a_book")
+
+
+def sums(number: int) -> dict[str, Any]:
     """What an agent reports that is busier at times, and fails at times."""
     busy = max(0, int(6 + 5 * sin(number / 5)))
     priced, errors = busy * 21_000, 2 if number % 37 == 0 else 0
     cost = priced + (busy * 9_000 if number % 50 > 25 else 0)
+    tools = {name: busy * (4 - place) for place, name in enumerate(NAMES) if busy > 4 - place}
     return {
         "beats": busy + errors, "errors": errors, "progress": busy, "tokens": busy * 1_900, "cost": cost,
-        "priced": priced, "unpriced": busy * 10 if number % 50 > 40 else 0, "tool_calls": busy * 2,
+        "priced": priced, "unpriced": busy * 10 if number % 50 > 40 else 0, "tool_calls": busy * 9,
+        "memory_mb": 300 + number % 400 / 2, "gap": 60.0 + 240 * (number % 90 == 0), "tools": tools,
     }  # fmt: skip
 
 
@@ -42,6 +48,10 @@ def busy(project: Project) -> Agent:
     agent = make_agent(project, "research-agent", last_progress_at=now - timedelta(minutes=47), tokens_total=9)
     make_past(agent, "m", timedelta(minutes=1), 1_200)
     make_past(agent, "h", timedelta(hours=1), 24 * 7)
+    make_past(agent, "d", timedelta(days=1), 90)
+    # Before that day nobody kept names, memory and gaps.
+    unknown = Rollup.objects.filter(agent=agent, start__lt=now - timedelta(days=70))
+    unknown.update(tools=None, memory_mb=None, gap=None)
     make_history_beats(agent, now)
     make_runner(agent)
     make_command(agent)
@@ -54,18 +64,15 @@ def busy(project: Project) -> Agent:
 
 
 def make_history_beats(agent: Agent, now: datetime) -> None:
-    names = ("search_papers", "fetch_page", "write_note")
     times = [now - timedelta(minutes=2 * (300 - n)) for n in range(300)]
     Heartbeat.objects.bulk_create(
-        Heartbeat(
-            agent=agent, day=at.date(), received_at=at, status="ok", memory_mb=300 + n / 2, content=said(n, names)
-        )
+        Heartbeat(agent=agent, day=at.date(), received_at=at, status="ok", content=said(n))
         for n, at in enumerate(times)
     )
 
 
-def said(number: int, names: tuple[str, ...]) -> dict[str, Any]:
-    name = names[number % len(names)]
+def said(number: int) -> dict[str, Any]:
+    name = NAMES[number % len(NAMES)]
     calls = [{"name": name, "args": f"topic=planning, page={number}", "ms": 300.0 + number, "ok": number % 17 != 0}]
     found: dict[str, Any] = {"message": f"Read paper {number} on planning", "calls": calls, "sdk": "clevagent 1.0"}
     if number in (20, 150):
@@ -85,7 +92,24 @@ def test_the_history_has_a_good_face(open_tab: Open, owner: User, busy: Agent, w
     assert page.locator("h1").count() == 1
     page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{width}-{scheme}.png")
     page.get_by_text("The numbers as a table").click()
+    page.get_by_text("How its last calls went").click()
     assert tab.barriers() == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [*SIZES, (1280, "dark"), (390, "light")])
+def test_all_charts_and_the_tools_are_there_however_far_back_one_looks(
+    open_tab: Open, owner: User, busy: Agent, width: int, scheme: str
+) -> None:
+    set_plan(team=busy.project.team, plan="pro", actor="test")
+    tab = open_tab(owner, width, scheme)
+    for span, label in (("7d", "7 days"), ("90d", "90 days")):
+        page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span={span}")
+        page.locator("#agent-charts canvas").nth(5).wait_for()
+        tools = page.get_by_role("region", name="Tools it called")
+        assert tools.get_by_text("search_papers").first.is_visible()
+        assert tools.get_by_text(f"In the last {label}").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{span}-{width}-{scheme}.png")
 
 
 def test_a_longer_time_is_shown_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
