@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -24,6 +26,9 @@ DAYS_AHEAD: Final = 7
 # Sent so long before it came in, a beat may belong to a minute that was closed already.
 LATE: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
+WRITTEN_AT_ONCE: Final = 500
+# Who waits to write on SQLite looks again so often, in seconds, and would find another piece under way each time.
+LET_OTHERS: Final = 0.11
 _NUMBERS: Final = ("tokens", "cost", "priced", "unpriced", "tool_calls")
 _SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
 _MOST: Final = ("memory_mb", "gap")
@@ -57,14 +62,19 @@ class Gathered(Aggregate):
         return self.as_sql(*given, function="json_group_array", read="json", **extra)
 
 
-@transaction.atomic
 def roll_up(now: datetime) -> None:
     """Bring minutes, hours and days up to date. Idempotent: every span still open is summed up afresh.
 
     A heartbeat counts to the minute it was sent in. One that came much later than that, as from a spool, has the spans
-    of its agent summed up afresh from there on.
+    of its agent summed up afresh from there on. What is interrupted is done again by the next one.
     """
     make_partitions(now.date())
+    # One transaction keeps two of them apart. SQLite has one writer: there heartbeats would wait for all of the sums.
+    with transaction.atomic() if connection.features.has_select_for_update else nullcontext():
+        _bring_up_to_date(now)
+
+
+def _bring_up_to_date(now: datetime) -> None:
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
     since = _minute(pulse.at - OPEN_FOR)
     # A heartbeat that came in while its project was being deleted may be left over. It has nowhere to go, and what
@@ -157,13 +167,17 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
-    Rollup.objects.bulk_create(
-        [Rollup(span=span, **row) for row in rows],
-        update_conflicts=True,
-        unique_fields=["agent", "span", "start"],
-        update_fields=[*_SUMS, *_MOST, "tools"],
-        batch_size=1_000,
-    )
+    """All are read before any is written, which is done in pieces."""
+    found = [Rollup(span=span, **row) for row in rows]
+    for first in range(0, len(found), WRITTEN_AT_ONCE):
+        if first and not connection.features.has_select_for_update:
+            time.sleep(LET_OTHERS)
+        Rollup.objects.bulk_create(
+            found[first : first + WRITTEN_AT_ONCE],
+            update_conflicts=True,
+            unique_fields=["agent", "span", "start"],
+            update_fields=[*_SUMS, *_MOST, "tools"],
+        )
 
 
 def make_partitions(today: date) -> None:

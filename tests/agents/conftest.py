@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
+from django.db import connections
 
 from agents import ingest, review, watch
 from agents.beat import decode
@@ -84,3 +86,22 @@ class World:
 @pytest.fixture
 def world(project: Project, api_key: str) -> World:
     return World(project, authenticate_key(api_key))
+
+
+@pytest.fixture
+def live_world(transactional_db: None, request: pytest.FixtureRequest) -> World:
+    """One whose commits other connections see."""
+    return World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
+
+
+def in_threads(count: int, work: Any) -> list[Any]:
+    """What `work` returns for each number, all at once, each with a connection of its own."""
+
+    def closing(number: int) -> Any:
+        try:
+            return work(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(closing, range(count)))

@@ -19,10 +19,7 @@ from agents.hot import Answer
 from agents.models import AgentState, Heartbeat, Incident, IncidentEvent, MonthSpend, Rollup, Signal
 from agents.rollups import roll_up
 from teams.models import Project
-from tests.agents.conftest import T0, World
-from tests.agents.test_ingest import in_threads, live_world
-
-__all__ = ["live_world"]
+from tests.agents.conftest import T0, World, in_threads
 
 CENT = 10_000
 SENDERS, EACH = 4, 30

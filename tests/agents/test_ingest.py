@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from agents import ingest, store
@@ -16,9 +15,9 @@ from agents.beat import Beat, decode
 from agents.fold import fold
 from agents.hot import Answer
 from agents.models import Agent, AgentName, AgentState, Heartbeat
-from teams.auth import Caller, authenticate_key
+from teams.auth import Caller
 from teams.errors import ApiError
-from tests.agents.conftest import T0, World
+from tests.agents.conftest import T0, World, in_threads
 
 
 def statements(captured: CaptureQueriesContext) -> tuple[int, int]:
@@ -203,22 +202,6 @@ def test_without_detail_sums_are_kept_and_contents_are_not(world: World) -> None
 
 
 # Several threads, each with a connection of its own
-
-
-@pytest.fixture
-def live_world(transactional_db: None, request: pytest.FixtureRequest) -> World:
-    return World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
-
-
-def in_threads(count: int, work: Any) -> list[Any]:
-    def closing(number: int) -> Any:
-        try:
-            return work(number)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(closing, range(count)))
 
 
 def test_beats_at_the_same_moment_share_commits_and_lose_nothing(

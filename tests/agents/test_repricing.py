@@ -18,10 +18,7 @@ from agents.beat import decode
 from agents.models import Heartbeat, Rollup
 from teams import prices
 from teams.models import AuditEntry, Project
-from tests.agents.conftest import T0, World
-from tests.agents.test_ingest import in_threads, live_world
-
-__all__ = ["live_world"]
+from tests.agents.conftest import T0, World, in_threads
 
 HOUSE = {"model": "house", "input_tokens": 10_000, "output_tokens": 1_000}
 LISTED = {"model": "gpt-4o", "provider": "openai", "input_tokens": 10_000, "output_tokens": 1_000}

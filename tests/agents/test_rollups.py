@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.db import connection
 
 from agents import rollups, tools
 from agents.models import Heartbeat, Rollup
-from tests.agents.conftest import T0, World
+from tests.agents.conftest import T0, World, in_threads
 
 
 def sums(span: str) -> list[tuple[int, int, int, int]]:
@@ -25,6 +26,20 @@ def test_beats_are_summed_by_minute_hour_and_day(world: World) -> None:
     assert sums("m") == [(0, 2, 20, 1_000_000), (60, 1, 10, 500_000), (3960, 1, 10, 500_000)]
     assert sums("h") == [(0, 3, 30, 1_500_000), (3600, 1, 10, 500_000)]
     assert sums("d") == [(-43200, 4, 40, 2_000_000)]
+
+
+def test_heartbeats_come_in_while_sums_are_written(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite has one writer, who pauses between two pieces so that others get their turn."""
+    for at in (0, 60, 120):
+        live_world.beat(at)
+    stored: list[Any] = []
+    monkeypatch.setattr(rollups, "WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(time, "sleep", lambda _: stored.extend(in_threads(1, lambda _: live_world.beat(130))))
+    rollups.roll_up(T0 + timedelta(seconds=140))
+    assert len(stored) == (0 if connection.features.has_select_for_update else 2)
+    monkeypatch.undo()
+    rollups.roll_up(T0 + timedelta(seconds=200))
+    assert [beats for _, beats, _, _ in sums("m")] == [1, 1, 1 + len(stored)]
 
 
 def most(span: str) -> list[tuple[int, float | None, float | None]]:

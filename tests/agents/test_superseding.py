@@ -12,11 +12,9 @@ from agents import commands
 from agents.models import AgentState, Command, IncidentEvent
 from teams.errors import ApiError
 from teams.models import AuditEntry
-from tests.agents.conftest import T0, World
-from tests.agents.test_ingest import in_threads, live_world
+from tests.agents.conftest import T0, World, in_threads
 from tests.agents.test_restarting import DOWN, HERE, Unit
 
-__all__ = ["live_world"]
 ROUNDS = 12
 
 

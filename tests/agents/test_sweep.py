@@ -12,10 +12,7 @@ from django.db import connection, connections, transaction
 from agents import review, services, watch
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
 from billing.models import Subscription
-from tests.agents.conftest import T0, World
-from tests.agents.test_ingest import in_threads, live_world
-
-__all__ = ["live_world"]
+from tests.agents.conftest import T0, World, in_threads
 
 
 def many(world: World, count: int, *, source: str) -> None:
