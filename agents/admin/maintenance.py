@@ -186,10 +186,14 @@ class MaintenancePage(WithButtons):
         return HttpResponseRedirect(choosing.back(request))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[str]:
-        return ["agents", "created_by", "opened_at", "closed_at"] if obj else []
+        return ["labelled", "agents", "created_by", "opened_at", "closed_at"] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[Any]:
-        return [*self.fields, *self.get_readonly_fields(request, obj)]
+        return [*(self.fields[:-1] if obj else self.fields), *self.get_readonly_fields(request, obj)]
+
+    @admin.display(description="With the labels")
+    def labelled(self, obj: Maintenance) -> str:
+        return ", ".join(f"{name}={value}" for name, value in obj.labels.items()) or "any"
 
     @admin.display(description="Agents")
     def agents(self, obj: Maintenance) -> str:

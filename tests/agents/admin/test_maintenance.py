@@ -55,6 +55,18 @@ def test_it_is_ended_from_its_own_page(
     assert entry.actor == member.email
 
 
+@pytest.mark.parametrize(("labels", "said"), [({}, "any"), ({"host": "w-3", "env": "live"}, "host=w-3, env=live")])
+def test_labels_are_told_in_words(
+    project: Project, viewer: User, client_of: Browse, labels: dict[str, str], said: str
+) -> None:
+    now = timezone.now()
+    times: Any = {"starts_at": now, "ends_at": now + timedelta(hours=2)}
+    window = maintenance.plan(project=project, reason="new disks", labels=labels, actor="x", now=now, **times)
+    body = client_of(viewer).get(f"{LIST}{window.pk}/change/").content.decode()
+    assert said in body
+    assert "{}" not in body.partition("With the labels")[2][:400]
+
+
 def test_a_strangers_window_is_not_found(project: Project, stranger: User, client_of: Browse) -> None:
     now = timezone.now()
     times: Any = {"starts_at": now, "ends_at": now + timedelta(hours=2)}
