@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 from clevagent.log import log
 
-# A signal that comes just before a sleep or a wait begins does not end it: CPython only looks again when that is over.
-# So it is sent again, so often and so far apart in seconds, until the main thread has looked.
-AGAIN_MOST = 40
-AGAIN_AFTER = 0.05
+# So often, and so many seconds apart, a signal is sent again that the main thread slept through.
+AGAIN_MOST = 10
+AGAIN_AFTER = 0.1
 
 # What CPython may still call must not be collected.
 _kept: list[Any] = []
@@ -37,35 +38,49 @@ def stop_program(why: str, force_after: float | None) -> None:
 
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main.ident), ctypes.py_object(KeyboardInterrupt))
     elif hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(main.ident, signal.SIGINT)  # a real signal ends a sleep, too
-        threading.Thread(target=_until_noticed, args=(main.ident,), daemon=True).start()
+        _interrupt(main.ident)
     else:
         signal.raise_signal(signal.SIGINT)
 
 
-def _until_noticed(ident: int) -> None:
-    """Until the main thread has looked, the same signal again changes nothing: it is noted once."""
-    noticed = _noticed()
+def _interrupt(ident: int) -> None:
+    """A real signal ends a sleep, too, unless it comes just before: CPython notes it then, and sleeps on."""
+    before, looked = _place(ident), _looked()
+    signal.pthread_kill(ident, signal.SIGINT)
+    if looked is not None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        threading.Thread(target=_again, args=(ident, before, looked), daemon=True).start()
+
+
+def _again(ident: int, before: tuple[FrameType | None, int], looked: threading.Event) -> None:
+    """Send it again to who has not looked: the default handler always raises, so nobody is where they were after that,
+    unless they went on, and then the pending call was made. A program's own handler may take a second one for haste.
+    """
     for _ in range(AGAIN_MOST):
-        if noticed is None or noticed.wait(AGAIN_AFTER):
+        if looked.wait(AGAIN_AFTER) or _place(ident) != before:
             return
         signal.pthread_kill(ident, signal.SIGINT)
 
 
-def _noticed() -> threading.Event | None:
-    """Set as soon as the main thread looks for signals, which is when it makes pending calls; None: not to be known."""
+def _place(ident: int) -> tuple[FrameType | None, int]:
+    """What a thread is at: a frame, which is another object for each call, and the instruction in it."""
+    frame = sys._current_frames().get(ident)
+    return frame, frame.f_lasti if frame else 0
+
+
+def _looked() -> threading.Event | None:
+    """Set as soon as the main thread makes its pending calls, before which it looks for signals; None: not CPython."""
     event = threading.Event()
 
-    def looked(_: Any) -> int:
+    def called(_: Any) -> int:
         event.set()
         return 0
 
     try:
         import ctypes
 
-        call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(looked)
+        call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(called)
         _kept.append(call)
         added = ctypes.pythonapi.Py_AddPendingCall(call, None) == 0
-    except (ImportError, AttributeError):  # not CPython, or without ctypes
+    except (ImportError, AttributeError):
         return None
     return event if added else None

@@ -30,7 +30,8 @@ SECONDS = 90
 OWNER, WORK = "owner@example.com", {"team": "Research", "project": "Production"}
 Fields = dict[str, Any]
 PAGES = {
-    "fleet": "/admin/",
+    "fleet": "/admin/?clear",
+    "fleet-narrowed": "/admin/?status=ok",
     "agents": "/admin/agents/agent/",
     "incidents": "/admin/agents/incident/",
     "commands": "/admin/agents/command/",
@@ -55,7 +56,11 @@ PAGES = {
     "two-factor": "/accounts/2fa/",
 }
 # What only the operator sees.
-OPERATORS_PAGES = {"installation": "/admin/installation/", "people": "/admin/teams/user/"}
+OPERATORS_PAGES = {
+    "installation": "/admin/installation/",
+    "people": "/admin/teams/user/",
+    "failed-sign-ins": "/admin/teams/failedsignin/",
+}
 # What nobody has to sign in for.
 OPEN_PAGES = {"landing": "/", "sign-up": "/accounts/signup/", "sign-in": "/accounts/login/"}
 # What leads to a row's page: the list, what the row says, and what its page shows.
@@ -64,9 +69,13 @@ ROWS = {
     "try-a-rule": ("/admin/agents/agent/", "order-support", "Doing now"),
     "incident": ("/admin/agents/incident/", "research-agent", "Timeline"),
     "incident-loop": ("/admin/agents/incident/", "order-support", "Timeline"),
+    "restart": ("/admin/agents/incident/", "research-agent", "Timeline"),
+    "maintenance-window": ("/admin/agents/maintenance/", "database upgrade", "It begins"),
     "channel": ("/admin/alerts/channel/", "On call", "On call"),
     "project": ("/admin/teams/project/", "Production", "Production"),
 }
+# Pages behind a row's page.
+BEHIND = {"try-a-rule": "/try/", "restart": "/press/restart/"}
 PHONE = ("fleet", "agent", "incident", "first-steps", "channels")
 
 
@@ -221,8 +230,8 @@ def _open(tab: Tab, name: str) -> Page:
     row = tab.go(path).get_by_role("row").filter(has_text=says).first
     row.locator(f"a[href^='{path}'][href$='/change/']").first.click()
     tab.sees(shows)
-    if name == "try-a-rule":
-        tab.go(urlsplit(tab.page.url).path.replace("/change/", "/try/"))
+    if name in BEHIND:
+        tab.go(urlsplit(tab.page.url).path.replace("/change/", BEHIND[name]))
     return tab.page
 
 

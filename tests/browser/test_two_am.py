@@ -152,10 +152,11 @@ def test_what_would_be_refused_is_foretold(
     assert tab.barriers() == []
     page.get_by_role("button", name="Restart night-shift").click()
     tab.sees("asked for: waiting for the runner")
-    tab.sees("for the same reason.")
+    tab.sees("Restart, not now: A restart of night-shift")
+    assert "w-not-now" not in str(page.get_by_role("link", name="Stop…").get_attribute("class"))
     tab.picture(f"live-incident-{width}-{scheme}", full_page=False)
     tab.go(f"/admin/agents/agent/{incident.agent_id}/change/")
-    tab.sees("for the same reason.")
+    tab.sees("Restart, not now: A restart of night-shift")
     tab.picture(f"live-agent-{width}-{scheme}", full_page=False)
     assert tab.barriers() == []
 

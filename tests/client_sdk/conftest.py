@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,9 @@ class Program:
         }
 
     def start(self, code: str, *, env: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
+        """As a person starts it, whatever started the tests: what runs in the background of a script ignores Ctrl-C."""
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         file = self._folder / "agent.py"
         file.write_text(textwrap.dedent(code))
         pipe = subprocess.PIPE

@@ -251,8 +251,6 @@ def test_a_program_that_was_interrupted_may_clean_up_undisturbed(program: Progra
             clevagent.ping(message="ready")
             time.sleep(30)
         except KeyboardInterrupt:
-            for _ in range(20):
-                time.sleep(0.05)
             time.sleep(1)
             print("fine")
     """
