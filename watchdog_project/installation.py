@@ -112,11 +112,11 @@ def loads(now: datetime) -> Loads:
 @contextmanager
 def _by_index() -> Iterator[None]:
     """PostgreSQL expects more rows than there are: it would rather read all sums that are kept than find these few by
-    their index, and would compile these queries for longer than they run."""
+    their index."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL jit = off; SET LOCAL enable_seqscan = off")
+                cursor.execute("SET LOCAL enable_seqscan = off")
         yield
 
 

@@ -146,6 +146,8 @@ if EMBEDDED:
 else:
     DATABASES = {"default": env.db("DATABASE_URL")}
     DATABASES["default"]["OPTIONS"] = {
+        # Compiling a query of a page takes longer than running it. Given in DATABASE_URL, `options` are left alone.
+        "options": "-c jit=off",
         **DATABASES["default"].get("OPTIONS", {}),
         # More than a worker has threads: one that waits for a dead channel must not keep the sweep from its connection.
         "pool": {"min_size": 1, "max_size": 20, "timeout": 15},

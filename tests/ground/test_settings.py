@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from watchdog_project.settings import _kept_secret, broker_socket
 
@@ -44,6 +45,14 @@ def test_each_folder_has_a_socket_of_its_own() -> None:
     assert broker_socket(Path(long)) != broker_socket(Path(long + "2"))
     assert broker_socket(Path(long)) == broker_socket(Path(long))
     assert broker_socket(Path("/data")) == Path("/data/broker.sock")
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_postgresql_runs_queries_without_compiling_them() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW jit")
+        assert cursor.fetchone() == ("off",)
 
 
 def shown_address(folder: Path, **environment: str) -> str:
