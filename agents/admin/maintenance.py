@@ -193,7 +193,7 @@ class MaintenancePage(WithButtons):
 
     @admin.display(description="With the labels")
     def labelled(self, obj: Maintenance) -> str:
-        return ", ".join(f"{name}={value}" for name, value in obj.labels.items()) or "any"
+        return ", ".join(f"{name}={value}" for name, value in sorted(obj.labels.items())) or "any"
 
     @admin.display(description="Agents")
     def agents(self, obj: Maintenance) -> str:

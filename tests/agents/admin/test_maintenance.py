@@ -55,7 +55,7 @@ def test_it_is_ended_from_its_own_page(
     assert entry.actor == member.email
 
 
-@pytest.mark.parametrize(("labels", "said"), [({}, "any"), ({"host": "w-3", "env": "live"}, "host=w-3, env=live")])
+@pytest.mark.parametrize(("labels", "said"), [({}, "any"), ({"host": "w-3", "env": "live"}, "env=live, host=w-3")])
 def test_labels_are_told_in_words(
     project: Project, viewer: User, client_of: Browse, labels: dict[str, str], said: str
 ) -> None:
