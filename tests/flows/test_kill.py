@@ -67,7 +67,8 @@ class Crowd:
     def go_on(self, agent: str) -> None:
         number = 0
         while not self.over.wait(0.4):
-            self.beat(agent, number := number + 1, interval=30, message=f"step {number}")
+            # So long that nobody misses them while the last deliveries are made, when they have gone home.
+            self.beat(agent, number := number + 1, interval=300, message=f"step {number}")
 
     def fall_one_by_one(self) -> None:
         for agent in (f"falls-{n}" for n in range(FALLING)):
