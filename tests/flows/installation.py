@@ -141,7 +141,10 @@ class Installation:
     def pid(self, part: str) -> int | None:
         """The process id of one of PARTS, or None while there is none."""
         for child in children_of(self.process.pid):
-            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has ended since
+                continue
             if f"parts {part}" in command or (part == "broker" and "broker.sock" in command):
                 return child
         return None
