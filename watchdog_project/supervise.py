@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -126,18 +127,19 @@ class Supervisor:
     hear: Callable[[str, str], None] | None = None
     probe_every: float = 2.0
     stopping: bool = False
-    _wake: threading.Event = field(default_factory=threading.Event)
+    # Its put() may be called by a signal's handler that interrupts another; an Event's set() would wait for itself.
+    _wakes: queue.SimpleQueue[bool] = field(default_factory=queue.SimpleQueue)
     _looked_at: float = 0.0
 
     def catch_signals(self) -> None:
         """From here on SIGTERM and SIGINT end `run`, and the death of a child is noticed at once."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGCHLD, lambda *_: self._wake.set())
+        signal.signal(signal.SIGCHLD, lambda *_: self._wakes.put(True))
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
-        self._wake.set()
+        self._wakes.put(True)
 
     def start(self, names: Iterable[str]) -> None:
         wanted = set(names)
@@ -162,8 +164,8 @@ class Supervisor:
         # Nobody has asked those that were started earlier until now, however long the rest took.
         self._excuse(time.monotonic())
         while not self.stopping:
-            self._wake.wait(0.25)
-            self._wake.clear()
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=0.25)
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".test-artifacts"
 FLAGS = [
@@ -16,11 +16,14 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SHORT, TALL = 800, 844
+# Seconds until something must be there: generous, for the machine may be busy.
+PATIENCE = 20.0
 # Each width and each scheme, once: the other two pairs take as long again and show what these do.
 SIZES = [(1280, "light"), (390, "dark")]
 
 
 def launch(playwright: Playwright) -> Browser:
+    expect.set_options(timeout=PATIENCE * 1000)
     path = which("chromium") or which("chromium-browser")
     return playwright.chromium.launch(executable_path=path, args=FLAGS)
 
@@ -54,7 +57,7 @@ class Tab:
         self.page.goto(self.base + path)
         return self.page
 
-    def sees(self, text: str, *, within: float = 5) -> None:
+    def sees(self, text: str, *, within: float = PATIENCE) -> None:
         self.page.get_by_text(text).first.wait_for(timeout=within * 1000)
 
     def barriers(self) -> list[str]:

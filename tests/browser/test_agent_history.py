@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from agents.models import Agent, AgentState, Heartbeat, Outage, Rollup
 from billing.services import set_plan
@@ -106,8 +106,8 @@ def test_all_charts_and_the_tools_are_there_however_far_back_one_looks(
         page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span={span}")
         page.locator("#agent-charts canvas").nth(5).wait_for()
         tools = page.get_by_role("region", name="Tools it called")
-        assert tools.get_by_text("search_papers").first.is_visible()
-        assert tools.get_by_text(f"In the last {label}").is_visible()
+        expect(tools.get_by_text("search_papers").first).to_be_visible()
+        expect(tools.get_by_text(f"In the last {label}")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{span}-{width}-{scheme}.png")
 
@@ -118,7 +118,7 @@ def test_a_longer_time_is_shown_by_keyboard(open_tab: Open, owner: User, busy: A
     page.get_by_role("link", name="7 days").focus()
     page.keyboard.press("Enter")
     tab.sees("The last 7 days")
-    assert page.locator("[aria-current=page]", has_text="7 days").count() == 1
+    expect(page.locator("[aria-current=page]", has_text="7 days")).to_have_count(1)
     page.locator("#agent-charts canvas").first.wait_for()
     tab.picture("agent-history-7d")
 
@@ -134,9 +134,9 @@ def test_charts_follow_new_numbers_and_a_closer_look_stays(open_tab: Open, owner
     over = page.locator("#agent-charts .u-over").first
     over.scroll_into_view_if_needed()
     over.drag_to(over, source_position={"x": 60, "y": 30}, target_position={"x": 160, "y": 30})
+    page.wait_for_function(f"whole => Math.max(...{WIDTHS}) < whole", arg=min(whole))
     closer = page.evaluate(WIDTHS)
     assert len(closer) == 6
-    assert max(closer) < min(whole)
     Rollup.objects.filter(agent=busy).update(tokens=123_456)
     page.evaluate("htmx.trigger('#agent-history', 'refresh')")
     page.wait_for_function(f"{PLOTS}[0].plot.data[1].some((tokens) => tokens > 100000)")
@@ -152,10 +152,10 @@ def test_without_scripts_there_are_lanes_numbers_and_links(
     page = context.new_page()
     page.goto(f"{tab.base}/admin/agents/agent/{busy.pk}/change/")
     page.get_by_role("link", name="6 hours").click()
-    assert page.get_by_role("heading", name="The last 6 hours").is_visible()
+    expect(page.get_by_role("heading", name="The last 6 hours")).to_be_visible()
     assert page.locator("path.w-on-beats").bounding_box()["width"] > 300  # type: ignore[index]
     page.get_by_text("The numbers as a table").click()
-    assert page.get_by_role("columnheader", name="Unpriced tokens").is_visible()
+    expect(page.get_by_role("columnheader", name="Unpriced tokens")).to_be_visible()
     context.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from agents.models import Agent, AgentState, Maintenance
 from teams.models import Project, User
@@ -30,7 +31,7 @@ def test_who_is_chosen_stays_chosen_and_is_left_alone(open_tab: Open, owner: Use
     AgentState.objects.filter(agent__name="down-00").update(status="ok")
     tab.sees("2 selected, 1 of them not in the table now")
     AgentState.objects.filter(agent__name="down-00").update(status="down")
-    bar.get_by_text("2 selected", exact=True).wait_for(timeout=5000)
+    bar.get_by_text("2 selected", exact=True).wait_for()
     assert page.get_by_label("Select down-00").is_checked()
     assert page.get_by_label("Select down-03").evaluate("box => box === document.activeElement")
     bottom = bar.bounding_box()
@@ -42,7 +43,7 @@ def test_who_is_chosen_stays_chosen_and_is_left_alone(open_tab: Open, owner: Use
     for key in ("Enter", "Tab", "Tab", "Enter"):
         page.keyboard.press(key)
     tab.sees("Leave 2 agents alone?")
-    assert page.locator(".w-whom li").all_inner_texts() == ["down-00", "down-03"]
+    expect(page.locator(".w-whom li")).to_have_text(["down-00", "down-03"])
     assert tab.barriers() == []
     page.get_by_role("radio", name="1 hour").focus()
     page.keyboard.press("ArrowUp")

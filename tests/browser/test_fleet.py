@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from agents.models import Agent, AgentState, Heartbeat, Rollup
 from teams import services
@@ -80,7 +81,7 @@ def test_a_heartbeat_shows_in_the_strip_by_itself(open_tab: Open, owner: User, p
     assert "nothing yet" not in (drawing.get_attribute("aria-label") or "")
     now, crawler = timezone.now(), Agent.objects.get(name="crawler")
     Heartbeat.objects.create(agent=crawler, day=now.date(), received_at=now, spent_at=now, status="error")
-    page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(timeout=4000, state="attached")
+    page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(state="attached")
 
 
 def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owner: User, project: Project) -> None:
@@ -92,10 +93,10 @@ def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owne
     page.get_by_role("button", name="Show").click()
     tab.sees("1 that needs attention is not shown.")
     assert page.url == f"{tab.base}/admin/?status=ok"
-    assert rows.all_inner_texts() == ["better", "good"]
+    expect(rows).to_have_text(["better", "good"])
     AgentState.objects.filter(agent__name="better").update(status="down")
     tab.sees("2 that need attention are not shown.")
-    assert rows.all_inner_texts() == ["good"]
+    expect(rows).to_have_text(["good"])
     tab.go("/admin/agents/agent/")
     page.get_by_role("link", name="Overview").click()
     tab.sees("Filtered by status ok")
@@ -115,7 +116,7 @@ def test_a_count_is_a_switch_for_the_keyboard(open_tab: Open, owner: User, proje
         if name == "0 stalled":
             tab.sees("No agent matches “a”, status stalled.")
             tab.picture("fleet-empty-390-dark")
-        assert page.locator("#fleet [aria-current]").count() == url.count("status")
+        expect(page.locator("#fleet [aria-current]")).to_have_count(url.count("status"))
     assert tab.barriers() == []
 
 
@@ -153,7 +154,7 @@ def test_the_list_is_searched_with_the_keyboard_alone(open_tab: Open, owner: Use
     page.keyboard.type("10.0.0.7")
     page.keyboard.press("Enter")
     tab.sees("1 of 2 agents")
-    assert page.locator("#result_list tbody th a").all_inner_texts() == ["bad"]
+    expect(page.locator("#result_list tbody th a")).to_have_text(["bad"])
 
 
 def test_a_choice_in_progress_survives_the_polls(open_tab: Open, owner: User, project: Project) -> None:

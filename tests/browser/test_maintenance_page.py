@@ -48,7 +48,7 @@ def test_windows_are_seen_on_a_calendar_and_on_their_agents(
     page = tab.go(f"/admin/agents/maintenance/{planned.pk}/change/")
     page.get_by_role("button", name="Cancel the window").wait_for()
     Maintenance.objects.filter(pk=planned.pk).update(opened_at=now)
-    page.get_by_role("button", name="End now").wait_for(timeout=5_000)
+    page.get_by_role("button", name="End now").wait_for()
     tab.go("/admin/agents/maintenance/add/")
     tab.picture(f"maintenance-add-{width}-{scheme}")
     assert tab.barriers() == []

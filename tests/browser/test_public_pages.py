@@ -100,6 +100,6 @@ def test_a_badges_lines_are_copied_from_the_projects_page(open_tab: Open, owner:
     badge.locator("summary").click()
     badge.get_by_label("Copy the Markdown").click()
     tab.sees("Copied")
-    assert badge.locator("img").evaluate("img => img.naturalWidth") > 50
+    assert badge.locator("img").evaluate("img => img.decode().then(() => img.naturalWidth)") > 50
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []

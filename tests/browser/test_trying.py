@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from agents.models import Agent
 from teams.models import Project, User
@@ -48,8 +48,9 @@ def test_it_works_without_scripts(open_tab: Open, chromium: Browser, owner: User
     page.get_by_role("link", name="Stalled").click()
     page.get_by_label("progress_timeout").fill("60")
     page.get_by_role("button", name="Try", exact=True).click()
-    assert page.get_by_role("heading", name="have fired", level=2).count() == 1
+    expect(page.get_by_role("heading", name="have fired", level=2)).to_have_count(1)
     page.get_by_role("button", name="Use these thresholds").click()
+    expect(page.get_by_text("uses these thresholds of the rule stalled from now on")).to_be_visible()
     looped.refresh_from_db()
     assert looped.progress_timeout == 60
     context.close()

@@ -18,6 +18,13 @@ from watchdog_project.supervise import Child, Supervisor, pause_after
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+STORM = """
+import os, signal, sys, time
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    os.kill(int(sys.argv[1]), signal.SIGCHLD)
+os.kill(int(sys.argv[1]), signal.SIGTERM)
+"""
 SLOW_TO_END = [sys.executable, "-c", "import signal, time; signal.signal(15, lambda *_: None); time.sleep(600)"]
 
 
@@ -176,6 +183,19 @@ def test_what_a_killed_child_had_started_goes_with_it(keep: type[Kept], tmp_path
     (grandchild,) = wait_until(lambda: children_of(first), 5, "it has a child")
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not is_alive(grandchild), 2, "the grandchild is gone")
+
+
+def test_it_ends_when_told_though_signals_interrupt_the_handlers_of_others() -> None:
+    """As when many children end at once: the handler of one SIGCHLD meets the next."""
+    code = f"""
+import os, subprocess, sys
+from watchdog_project.supervise import Supervisor
+supervisor = Supervisor([], print)
+supervisor.catch_signals()
+with subprocess.Popen([sys.executable, "-c", {STORM!r}, str(os.getpid())]):
+    supervisor.run()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
 
 
 def test_children_do_not_outlive_a_killed_parent() -> None:

@@ -101,7 +101,7 @@ def _start(given: argparse.Namespace) -> int:
         return check.dry_run(settings)
     supervisor = Supervisor(settings, open_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.ended.set())
+        signal.signal(number, lambda *_: supervisor.ask_to_end())
     try:
         supervisor.begin()
         supervisor.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -36,11 +37,13 @@ STUCK_EXTRA = 300.0
 
 
 class Supervisor:
-    """The running runner. `begin` starts everything, `wait` stays until `end`."""
+    """The running runner. `begin` starts everything, `wait` stays until `ask_to_end`, `end` ends everything."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings, self.store = settings, store
         self.ended = threading.Event()
+        # Its put() may be called from a signal's handler; set() of an Event there could wait for itself.
+        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.server = Server(settings.endpoint, settings.api_key, settings.name)
         self.watches: dict[tuple[str, str], Watch] = {}
         self.desk = Desk(self.server, store, self._targets, self.ended, self._wake)
@@ -65,11 +68,15 @@ class Supervisor:
     def wait(self) -> None:
         """Stay until the end; tell systemd, if it started us, that we are well."""
         _notify(READY=1, STATUS=f"Watching {self._words()}")
-        while not self.ended.wait(TICK):
+        while not self._is_asked_to_end(TICK):
             self.store.flush()
             if self.is_well(time.monotonic()):
                 _notify(WATCHDOG=1)
         _notify(STOPPING=1)
+
+    def ask_to_end(self) -> None:
+        """Let `wait` return. Safe in a signal's handler."""
+        self._asked.put(True)
 
     def end(self) -> None:
         """Let every thread come to its end, and restarts that are under way for a few seconds."""
@@ -83,6 +90,12 @@ class Supervisor:
         patience = self.settings.interval * STUCK_INTERVALS + STUCK_EXTRA
         stuck = [watch for watch in list(self.watches.values()) if now - watch.turned_at > patience]
         return not stuck and all(thread.is_alive() for thread in self._threads)
+
+    def _is_asked_to_end(self, seconds: float) -> bool:
+        try:
+            return self._asked.get(timeout=seconds)
+        except queue.Empty:
+            return False
 
     def _targets(self) -> Mapping[tuple[str, str], Target]:
         return {key: watch.target for key, watch in list(self.watches.items())}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import time
+from pathlib import Path
 from typing import Any
 
+import clevagent
 import pytest
 from clevagent.runner.supervise import STUCK_EXTRA
 from clevagent.testing import FakeServer
@@ -42,6 +48,25 @@ def test_a_restart_that_is_under_way_may_finish_before_the_end(
     server.wait_for(lambda: systemctl.called("restart"))
     runners.end()
     assert runner.store.kept.orders["7"].status == "completed"
+
+
+def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None:
+    code = """
+        import signal
+        from clevagent.runner.config import Settings
+        from clevagent.runner.state import Store
+        from clevagent.runner.supervise import Supervisor
+        runner = Supervisor(Settings(targets=(), api_key="k", endpoint="http://127.0.0.1:9", name="test"), Store(None))
+        signal.signal(signal.SIGALRM, lambda *_: runner.ask_to_end())
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
+        for _ in range(100_000):
+            runner.ask_to_end()
+            runner.wait()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(clevagent.__file__).parents[1])}
+    program = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(program, env=environment, timeout=60).returncode == 0
 
 
 def test_targets_are_first_looked_at_side_by_side(runners: Runners, systemctl: Scripted) -> None:
