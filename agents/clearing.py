@@ -1,4 +1,4 @@
-"""Teams and projects that people deleted are cleared away here, in pieces that each take a moment.
+"""Teams, projects and agents that people deleted are cleared away here, in pieces that each take a moment.
 
 Their heartbeats may be millions, and on SQLite whoever deletes keeps everybody from writing. So each piece is a
 transaction of its own, and what a run does not get to is left to the next.

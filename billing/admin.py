@@ -123,7 +123,7 @@ class PlanPage(TeamAdmin):
         return ["team", "since"] if obj else []
 
     def _choices(self, db_field: Any, request: HttpRequest, rows: Any) -> Any:
-        return Team.objects.all() if allowed_operator(request) else Team.objects.none()
+        return Team.objects.lasting() if allowed_operator(request) else Team.objects.none()
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return super().formfield_for_choice_field(db_field, request, help_text=CHANGES, **kwargs)

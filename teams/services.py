@@ -105,6 +105,12 @@ def end_project(*, project: Project, actor: str, now: datetime) -> None:
     _silence(project.team, now)
 
 
+def ended_project(*, like: Project, now: datetime) -> Project:
+    """Where what was deleted of a project waits to be cleared away: a project of a team that has ended."""
+    team = Team.objects.create(name=like.team.name, ended_at=now)
+    return Project.objects.create(team=team, name=like.name)
+
+
 def _silence(team: Team, now: datetime) -> None:
     """No key of it works, nothing of it is public, and (`settings.TEAM_END_SINKS`) nobody is told of it."""
     Team.objects.filter(pk=team.pk).update(ended_at=now)

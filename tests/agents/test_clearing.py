@@ -1,4 +1,4 @@
-"""Deleted teams and projects are gone at once, and cleared away in pieces."""
+"""Deleted teams, projects and agents are gone at once, and cleared away in pieces."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents import clearing, handling, rollups
-from agents.models import Agent, Heartbeat, Incident, Rollup
+from agents import services as agent_services
+from agents.models import Agent, AgentMemory, AgentName, AgentState, Heartbeat, Incident, Rollup, Signal
 from alerts.models import Channel
 from billing.limits import usage_of
 from teams import auth, services
@@ -72,6 +75,31 @@ def test_what_was_deleted_is_cleared_away_and_nothing_else(ended: Agent, team: T
         assert not model._default_manager.exists(), model
     assert list(Agent.objects.all()) == [other]
     assert set(Team.objects.all()) == {team, *stranger.teams.all()}
+
+
+def test_a_deleted_agent_is_gone_at_once_and_its_heartbeats_bit_by_bit(
+    filled: Agent, team: Team, api_key: str, owner: User, operator: User, client_of: Any
+) -> None:
+    before = Heartbeat.objects.count()
+    with CaptureQueriesContext(connection) as spent:
+        agent_services.delete_agent(agent=filled, actor=owner.email, now=timezone.now())
+    assert not [
+        query["sql"] for query in spent if "agents_heartbeat" in query["sql"] or "agents_rollup" in query["sql"]
+    ]
+    for person in (owner, operator):
+        assert client_of(person).get(f"/admin/agents/agent/{filled.pk}/change/").status_code == 404
+        assert list(teams_of(person)) == [team]
+    for model in (AgentName, AgentState, AgentMemory, Incident, Signal):
+        assert not model._default_manager.exists(), model
+    again = Client().post(
+        "/api/v1/heartbeat", {"agent": filled.name}, "application/json", headers={"X-API-Key": api_key}
+    )
+    assert again.status_code == 200
+    assert again.json()["agent_id"] != filled.pk
+    assert Heartbeat.objects.count() == before + 1
+    assert clearing.clear_away()
+    assert [beat.agent.name for beat in Heartbeat.objects.all()] == [filled.name]
+    assert list(Agent.objects.all()) == list(Agent.objects.filter(pk=again.json()["agent_id"]))
 
 
 def test_a_run_ends_in_time_and_the_next_goes_on(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

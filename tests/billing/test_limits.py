@@ -111,6 +111,9 @@ def test_only_the_operator_changes_a_plan(team: Team, owner: User, operator: Use
 
 
 def test_the_operator_gives_a_team_its_first_plan(team: Team, operator: User, client_of: Any) -> None:
+    gone = Team.objects.create(name="Gone", ended_at=timezone.now())
     data = {"team": team.pk, "plan": "pro"}
+    assert "Gone" not in client_of(operator).get("/admin/billing/subscription/add/").content.decode()
+    assert client_of(operator).post("/admin/billing/subscription/add/", {**data, "team": gone.pk}).status_code == 200
     assert client_of(operator).post("/admin/billing/subscription/add/", data).status_code == 302
     assert limits.plan_of(team.pk).key == "pro"

@@ -294,7 +294,7 @@ def test_the_plan_limits_what_is_made_by_hand(project: Project, member: User, cl
 
 def test_deleting_is_audited(bot: Agent, member: User, client_of: Browse) -> None:
     client_of(member).post(f"{LIST}{bot.pk}/delete/", {"post": "yes"})
-    assert not Agent.objects.exists()
+    assert not bot.project.agents.exists()
     assert AuditEntry.objects.get(action="agent.deleted").target == "bot"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from agents.clearing import clear_away
 from agents.models import Agent, AgentName, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Runner
 from agents.registration import create_agent
 from teams.models import AuditEntry, Project
@@ -255,6 +256,7 @@ def test_an_agent_with_everything_on_it_can_be_deleted(as_full: Call, agent: Age
     Heartbeat.objects.create(agent=agent, day=now.date(), received_at=now, status="ok")
     IncidentEvent.objects.create(incident=incident, kind="opened", text="x")
     assert as_full("DELETE", f"agents/{agent.pk}").status_code == 204
+    assert clear_away()
     left = [model.objects.count() for model in (Agent, AgentState, AgentName, Heartbeat, Incident, IncidentEvent)]
     assert left == [0] * 6
 
