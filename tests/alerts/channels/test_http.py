@@ -193,14 +193,14 @@ def test_a_server_that_drips_its_head_is_given_up_in_time(receiver: Receiver, op
     receiver.answer = dripping_head(receiver.over)
     started = time.monotonic()
     assert "in time" in str(refused(receiver.url(), seconds=0.5))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_a_server_that_says_yes_and_drips_its_body_has_said_yes(receiver: Receiver, open_door: None) -> None:
     receiver.answer = lambda peer: _drip(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", receiver.over)
     started = time.monotonic()
     assert http.post(receiver.url(), b"{}", {}, seconds=0.5).status == 200
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_a_server_that_never_answers_is_given_up_in_time(receiver: Receiver, open_door: None) -> None:
@@ -248,10 +248,10 @@ def test_a_name_that_does_not_exist_is_named() -> None:
 
 def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(http, "resolve", lambda host, port: [over.wait(5)])
+    monkeypatch.setattr(http, "resolve", lambda host, port: [over.wait(30)])
     started = time.monotonic()
     assert "in time" in str(refused("https://slow.example.com/", seconds=0.2))
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     over.set()
 
 

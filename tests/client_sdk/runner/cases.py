@@ -10,8 +10,8 @@ from clevagent.runner.backends.base import Backend, State
 from clevagent.runner.target import Target, parse
 
 TIMEOUT = 0.5
-# A look or a try may take its time, and a little to end what it started.
-LATEST = TIMEOUT + 2.0
+# A look or a try may take its time, and a little to end what it started; what hangs does so for 30 s at least.
+LATEST = TIMEOUT + 8.0
 
 
 class World(Protocol):

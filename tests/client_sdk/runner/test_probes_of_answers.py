@@ -76,10 +76,10 @@ def test_an_address_nobody_listens_at_tells_nothing(web: FakeApi) -> None:
 
 def test_an_address_that_hangs_tells_nothing_in_time(web: FakeApi) -> None:
     watched = probe(http=answers(web, b""), timeout=0.2)
-    web.hang = 5
+    web.hang = 30
     began = time.monotonic()
     assert trouble(watched) == "no answer within 0.2 s"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def test_the_query_of_an_address_is_not_shown(web: FakeApi) -> None:

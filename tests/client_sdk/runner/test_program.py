@@ -13,7 +13,7 @@ from clevagent.runner.program import run
 def test_one_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     begun = time.monotonic()
     ran = run(["sh", "-c", f"sleep 61 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/own; wait"], 0.3)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
     assert (ran.code, ran.why) == (None, "sh did not answer within 0.3 s")
     for name in ("own", "child"):
         pid, end = int((tmp_path / name).read_text()), time.monotonic() + 5
