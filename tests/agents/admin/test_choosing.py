@@ -133,7 +133,7 @@ def test_any_number_that_match_is_deleted_after_a_page_that_asks(
     answer = browser.post(f"{LIST}?q=agent-", fields_of(asked), follow=True)
     assert answer.status_code == 200
     assert "Successfully deleted 60 agents" in answer.content.decode()
-    assert list(Agent.objects.order_by("pk")) == [kept, late]
+    assert list(project.agents.order_by("pk")) == [kept, late]
 
 
 def test_what_a_request_has_no_time_for_is_left_and_said(
@@ -144,7 +144,7 @@ def test_what_a_request_has_no_time_for_is_left_and_said(
     answer = send(client_of(member), "delete_selected", *many(project, 5), post="yes").content.decode()
     assert "2 of 5 are deleted. Select the others and delete them, too." in answer
     assert "Successfully" not in answer
-    assert Agent.objects.count() == 3
+    assert project.agents.count() == 3
 
 
 @pytest.mark.parametrize(
