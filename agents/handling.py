@@ -107,7 +107,7 @@ def _hand_on(incident: Incident, others: QuerySet[Signal], states: Mapping[int, 
     if heir is not None:
         incident.agent_id = heir.agent_id
         incident.begin_spend(states[heir.agent_id])
-        incident.save(update_fields=["agent", *Incident.SPEND_BEFORE])
+        incident.save(update_fields=["agent", *Incident.SPEND, *Incident.SPEND_BEFORE])
 
 
 def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:

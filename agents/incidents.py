@@ -218,7 +218,7 @@ def _thanks_to(incident: Incident) -> str:
 
 def close(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
     """It is over, as `text` says. `state` is its agent's hot row, for what was spent during it, if it is at hand."""
-    if state is not None and state.agent_id == incident.agent_id:
+    if state is not None:
         incident.count_spend(state)
     incident.resolved_at, incident.resolved_by = now, by
     incident.save(update_fields=["resolved_at", "resolved_by", "recovered_in", *Incident.SPEND])

@@ -112,12 +112,15 @@ class Incident(models.Model):
         return max(known, so_far)
 
     def begin_spend(self, state: AgentState) -> None:
-        """From here on its money is counted."""
+        """From here on the money of this agent, which is its own, is counted."""
         for what in self.SPEND:
             setattr(self, f"{what}_before", getattr(state, f"{what}_total"))
+            setattr(self, what, 0)
 
     def count_spend(self, state: AgentState) -> None:
-        """Note what was spent during it until now."""
+        """Note what its agent spent during it until now; the hot row of another that shares it says nothing of that."""
+        if state.agent_id != self.agent_id:
+            return
         for what in self.SPEND:
             setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
 

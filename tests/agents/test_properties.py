@@ -118,6 +118,7 @@ PEOPLE = [
     by_person(lambda agent, now: services.resume(agent=agent, actor=PERSON, now=now)),
     by_person(_arm),
     by_person(_restart),
+    by_person(lambda agent, now: services.delete_agent(agent=agent, actor=PERSON, now=now)),
 ]
 DEEDS = some.one_of(
     BEATS.map(beat),
@@ -184,7 +185,7 @@ def states_are_small() -> None:
 
 def days_add_up() -> None:
     """Hours are made of minutes, or of heartbeats where those came late; days of hours."""
-    for agent in Agent.objects.all():
+    for agent in Agent.objects.filter(project__team__ended_at=None):
         beats = list(Heartbeat.objects.filter(agent=agent))
         names = Counter(name for one in beats for name in _names(one))
         for span in (Rollup.Span.HOUR, Rollup.Span.DAY):

@@ -525,10 +525,26 @@ def test_an_incident_of_many_outlives_the_agent_that_lent_its_name(world: World)
     services.delete_agent(agent=incident.agent, actor="x", now=T0 + timedelta(seconds=22))
     world.look(23)
     assert [(one.pk, one.state) for one in world.incidents()] == [(incident.pk, "open")]
-    for agent in Agent.objects.all():
+    for agent in Agent.objects.filter(project=world.project):
         world.beat(24, agent.name)
     world.look(25)
     assert world.events() == ["opened", "resolved"]
+
+
+def test_an_incident_of_many_counts_the_money_of_the_agent_whose_name_it_bears(world: World) -> None:
+    for name, cost in (("thrifty", 0.01), ("rich", 500)):
+        world.beat(0, name, interval=10, cost_usd=cost)
+    world.look(21)
+    [incident] = world.incidents()
+    assert incident.agent.name == "thrifty"
+    world.beat(22, "rich", status="error", message="no")
+    world.look(23)
+    assert world.events() == ["opened", "updated"]
+    assert [one.spent for one in world.incidents()] == [0]
+    services.delete_agent(agent=incident.agent, actor="x", now=T0 + timedelta(seconds=24))
+    world.beat(25, "rich", status="error", message="no", cost_usd=2)
+    world.look(26)
+    assert [(one.agent.name, one.spent) for one in world.incidents()] == [("rich", 2_000_000)]
 
 
 def test_an_incident_of_many_is_over_when_the_last_one_is_deleted(world: World) -> None:
