@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from agents.series import Series
@@ -14,6 +14,8 @@ WIDTH: Final = 1000.0
 NARROWEST: Final = 4.0
 HEIGHT: Final = 24.0
 LOWEST: Final = 4.0
+# So much of its step a column takes; the rest keeps it from the next.
+FILLED: Final = 0.85
 TICKS: Final = 5
 
 INCIDENTS, COMMANDS, DEPLOYS, RUNS, WAITS, OUTAGES = "incidents", "commands", "deploys", "runs", "waits", "outages"
@@ -101,11 +103,14 @@ def _beats(series: Series) -> Lane:
     """How densely heartbeats came, and before them, lower, how many of them were errors: two shapes of many columns."""
     shapes = (("beats", [step.beats for step in series.steps]), ("critical", [step.errors for step in series.steps]))
     most = max(shapes[0][1], default=0) or 1
-    return Lane("beats", "Heartbeats", [], [(tone, _columns(counts, most)) for tone, counts in shapes if any(counts)])
+    shown = [(tone, "".join(_columns(series, counts, most))) for tone, counts in shapes if any(counts)]
+    return Lane("beats", "Heartbeats", [], shown)
 
 
-def _columns(counts: Sequence[int], most: int) -> str:
-    """As a path of SVG."""
-    width = WIDTH / len(counts)
-    heights = [(number * width, max(LOWEST, HEIGHT * count / most)) for number, count in enumerate(counts) if count]
-    return "".join(f"M{x:.1f} {HEIGHT:g}v-{height:.1f}h{width * 0.85:.1f}v{height:.1f}z" for x, height in heights)
+def _columns(series: Series, counts: Sequence[int], most: int) -> Iterator[str]:
+    """As parts of a path of SVG. The last step is not over: its column is as narrow as what there is of it."""
+    length = timedelta(seconds=series.zoom.step)
+    for step, count in zip(series.steps, counts, strict=True):
+        if count:
+            bar, height = _bar(series, step.start, step.start + length, "", ""), max(LOWEST, HEIGHT * count / most)
+            yield f"M{bar.x:.1f} {HEIGHT:g}v-{height:.1f}h{bar.width * FILLED:.1f}v{height:.1f}z"

@@ -1,10 +1,11 @@
-"""Makes the pictures of the pages, in light and dark: `python -m docs.screenshots.make`.
+"""Makes the pictures of the pages, in light and dark: `python -m docs.screenshots.make [--seconds 900]`.
 
-A real installation gets real heartbeats of agents in every state, for a minute and a half, and Chromium looks at it.
+A real installation gets real heartbeats of agents in every state, for a quarter of an hour, and Chromium looks at it.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import tempfile
@@ -27,7 +28,8 @@ from tests.flows.mailbox import Mailbox
 from tests.live import create_project
 
 FOLDER = Path(__file__).parent
-SECONDS = 90
+# What ends badly begins so many seconds before the pictures.
+TROUBLE = 120.0
 OWNER, WORK = "owner@example.com", {"team": "Research", "project": "Production"}
 Fields = dict[str, Any]
 PAGES = {
@@ -67,6 +69,8 @@ OPEN_PAGES = {"landing": "/", "sign-up": "/accounts/signup/", "sign-in": "/accou
 # What leads to a row's page: the list, what the row says, and what its page shows.
 ROWS = {
     "agent": ("/admin/agents/agent/", "research-agent", "Doing now"),
+    "agent-history": ("/admin/agents/agent/", "research-agent", "Doing now"),
+    "agent-spend": ("/admin/agents/agent/", "web-crawler", "Doing now"),
     "try-a-rule": ("/admin/agents/agent/", "order-support", "Doing now"),
     "incident": ("/admin/agents/incident/", "research-agent", "Timeline"),
     "incident-loop": ("/admin/agents/incident/", "order-support", "Timeline"),
@@ -76,7 +80,12 @@ ROWS = {
     "project": ("/admin/teams/project/", "Production", "Production"),
 }
 # Pages behind a row's page.
-BEHIND = {"try-a-rule": "/try/", "restart": "/press/restart/"}
+BEHIND = {
+    "agent-history": "/change/?span=1h#history",
+    "agent-spend": "/change/?span=1h#agent-charts",
+    "try-a-rule": "/try/?rule=loop&hours=6&repeats=5#found",
+    "restart": "/press/restart/",
+}
 PHONE = ("fleet", "agent", "incident", "first-steps", "channels")
 
 
@@ -88,7 +97,7 @@ class Actor:
     every: float
     says: Callable[[int], Fields]
     first: float = 0
-    last: float = 10 * SECONDS
+    last: float = float("inf")
     told: int = 0
 
     def is_due(self, second: float) -> bool:
@@ -103,9 +112,17 @@ def works(every: float, tokens: int, dollars: float) -> Callable[[int], Fields]:
     return lambda n: {"interval": every, "iteration_count": n, "tokens_used": tokens, "cost_usd": dollars}
 
 
-def stands_still(n: int) -> Fields:
-    """Alive, and the same page over and over."""
-    return {"interval": 2, "progress": n < 5, "progress_timeout": 20, "message": "reading page 12", "cost_usd": 0.03}
+def stands_still(after: float) -> Callable[[int], Fields]:
+    """Alive, and from some moment on the same page over and over."""
+
+    def says(n: int) -> Fields:
+        moves = 2 * n < after
+        spent = {"tokens_used": 900, "cost_usd": 0.004, "memory_mb": 180 + n % 9}
+        call = [{"name": "fetch_page", "args": f"page={n}", "ms": 400 + n % 7 * 30, "ok": n % 40 != 0}] if moves else []
+        page = {"message": f"reading page {n if moves else int(after / 2)}", "tool_call_log": call}
+        return {"interval": 2, "progress": moves, "progress_timeout": 20, **spent, **page}
+
+    return says
 
 
 def is_up(n: int) -> Fields:
@@ -113,9 +130,18 @@ def is_up(n: int) -> Fields:
     return {"interval": 30, "restart_type": "systemd", "restart_target": "research-agent.service"}
 
 
-def loops(n: int) -> Fields:
-    call = {"name": "search_orders", "args": '{"customer": "C-1042"}'}
-    return {"interval": 5, "tokens_used": 2_150, "cost_usd": 0.06, "tool_call_log": [call]}
+def loops(after: float) -> Callable[[int], Fields]:
+    def says(n: int) -> Fields:
+        call = {"name": "search_orders", "args": f'{{"customer": "C-{1042 + n if 5 * n < after else 1042}"}}'}
+        return {"interval": 5, "tokens_used": 2_150, "cost_usd": 0.006, "tool_call_log": [call]}
+
+    return says
+
+
+def overspends(seconds: float) -> Callable[[int], Fields]:
+    """Its budget is reached when nine tenths of the time are over."""
+    cost = round(25 / (0.9 * seconds / 6), 3)
+    return lambda n: {**works(6, 8_200, cost)(n), "cost_limit_usd": 25, "memory_mb": 240 + n % 30}
 
 
 def waits(n: int) -> Fields:
@@ -123,17 +149,18 @@ def waits(n: int) -> Fields:
     return {"interval": 10, "progress": n == 1, "waiting": {"for": "approval", "until": until}, "cost_usd": 0.04}
 
 
-def cast() -> list[Actor]:
+def cast(seconds: float) -> list[Actor]:
     """One agent of each fate, and two that simply work."""
+    until = seconds - TROUBLE
     return [
         Actor("ticket-triage", 5, works(5, 1_840, 0.021)),
         Actor("summarizer", 3, works(3, 3_420, 0.012)),
-        Actor("research-agent", 2, stands_still),
+        Actor("research-agent", 2, stands_still(until)),
         Actor("research-agent", 30, is_up),
-        Actor("invoice-reader", 5, works(5, 960, 0.008), last=SECONDS / 2),
-        Actor("web-crawler", 6, lambda n: works(6, 41_000, 1.74)(n) | {"cost_limit_usd": 25}),
-        Actor("order-support", 5, loops),
-        Actor("mail-sorter", 30, works(30, 640, 0.004), first=SECONDS - 63, last=SECONDS - 30),
+        Actor("invoice-reader", 5, works(5, 960, 0.008), last=until),
+        Actor("web-crawler", 6, overspends(seconds)),
+        Actor("order-support", 5, loops(until)),
+        Actor("mail-sorter", 30, works(30, 640, 0.004), first=(seconds - 5) % 30, last=seconds),
         Actor("publisher", 10, waits),
         Actor("nightly-report", 10, lambda n: works(10, 5_300, 0.09)(n) | {"status": "shutdown"}, last=1),
     ]
@@ -176,9 +203,9 @@ def ask_for_commands(installation: Installation, key: str) -> None:
 
 
 @contextmanager
-def on_stage(installation: Installation, key: str) -> Iterator[None]:
+def on_stage(installation: Installation, key: str, seconds: float) -> Iterator[None]:
     """The agents work from here on, and still do while the pictures are taken."""
-    began, actors, over = time.monotonic(), cast(), threading.Event()
+    began, actors, over = time.monotonic(), cast(seconds), threading.Event()
 
     def play() -> None:
         for turn in itertools.count():
@@ -251,14 +278,14 @@ def _shoot(page: Page, name: str) -> None:
     page.screenshot(path=FOLDER / f"{name}.png")
 
 
-def main() -> None:
+def main(seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder, Mailbox() as mailbox:
         installation = Installation(Path(folder) / "data", EMAIL_URL=mailbox.url).start(90)
         try:
             full = create_project(installation, OWNER, "full", **WORK)
             add_channel(installation, full["api_key"])
-            with on_stage(installation, full["api_key"]):
-                time.sleep(SECONDS)
+            with on_stage(installation, full["api_key"], seconds):
+                time.sleep(seconds)
                 plan_maintenance(installation, full["api_key"])
                 with sync_playwright() as playwright:
                     browser = launch(playwright)
@@ -274,4 +301,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=900, help="how long the agents work before the pictures")
+    main(parser.parse_args().seconds)

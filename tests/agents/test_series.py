@@ -128,6 +128,19 @@ def test_the_lane_of_heartbeats_is_as_high_as_there_are_many() -> None:
     }
 
 
+@pytest.mark.parametrize("zoom", series.ZOOMS)
+def test_heartbeats_stand_where_their_time_is(zoom: series.Zoom) -> None:
+    """On one scale with all else that happened, though the last step is not over."""
+    begun = datetime.fromtimestamp(series.begin(NOW - zoom.length / 2, zoom.step), UTC)
+    rows = [row(minutes=(NOW - begun).total_seconds() / 60), row(0)]
+    found = timeline.drawn(series.summed(zoom, NOW, rows), [Entry(timeline.RUNS, "calm", "Started", begun, begun)])
+    columns = re.findall(r"M([\d.]+) 24v-[\d.]+h([\d.]+)v", found.lanes[0].shapes[0][1])
+    middle, last = [(float(x), float(width)) for x, width in columns]
+    assert middle[0] == bars(found, timeline.RUNS)[0].x
+    assert timeline.NARROWEST * timeline.FILLED <= round(last[1], 1)
+    assert sum(last) <= timeline.WIDTH
+
+
 def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.Told:
     return recent.Told(at(minutes), "ok", progress, content)
 
