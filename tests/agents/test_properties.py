@@ -174,7 +174,8 @@ def money_adds_up() -> None:
         assert 0 <= state.priced_today <= state.cost_today <= state.cost_total
         assert state.cost_month <= state.cost_total
     for incident in Incident.objects.select_related("agent__state"):
-        assert 0 <= incident.spent <= incident.agent.state.cost_total
+        since = Heartbeat.objects.filter(agent=incident.agent, received_at__gte=incident.opened_at)
+        assert 0 <= incident.spent <= sum(one.cost for one in since)
 
 
 def states_are_small() -> None:
