@@ -137,7 +137,7 @@ def test_heartbeats_stand_where_their_time_is(zoom: series.Zoom) -> None:
     columns = re.findall(r"M([\d.]+) 24v-[\d.]+h([\d.]+)v", found.lanes[0].shapes[0][1])
     middle, last = [(float(x), float(width)) for x, width in columns]
     assert middle[0] == bars(found, timeline.RUNS)[0].x
-    assert timeline.NARROWEST * timeline.FILLED <= round(last[1], 1)
+    assert round(last[1], 1) >= timeline.NARROWEST * timeline.FILLED
     assert sum(last) <= timeline.WIDTH
 
 
