@@ -186,7 +186,7 @@ def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
     site.browser.post(f"{page}/press/stop/", reason="enough")
     # Each runner asks every 10 s; the other one may be handed the command first.
     seen["exit"] = target.process.wait(25)
-    wait_until(lambda: "Stopped process:" in site.browser.get(f"{page}/change/"), 5, "the result is on the page")
+    wait_until(lambda: "Stopped process:" in site.browser.get(f"{page}/change/"), 20, "the result is on the page")
     beats = len(site.beats(name))
     wait_until(lambda: len(site.beats(name)) >= beats + 3, 10, "the runner goes on to say that it is down")
     seen["after"] = site.status(name)
@@ -272,13 +272,13 @@ def sdk_story(site: Site, channels: None, tmp_path_factory: pytest.TempPathFacto
 def work_and_loop(site: Site, story: SdkStory, program: Program) -> None:
     program.tell("iteration 1", "prompt Find the release notes", "cost 500 0.25", "ping page 1 done")
     program.tell("iteration 2", "cost 7 0.05", "ping page 2 done")
-    wait_until(lambda: site.agent(SDK_AGENT)["tokens_today"] == 507, 5, "both pings arrived")
+    wait_until(lambda: site.agent(SDK_AGENT)["tokens_today"] == 507, 20, "both pings arrived")
     count = len(site.beats(SDK_AGENT))
     wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, 10, "background beats")
     story.seen["worked"], story.seen["beats"] = site.agent(SDK_AGENT), site.beats(SDK_AGENT)
     program.tell(*["tool search_docs query=release notes"] * 6, "ping searching")
     story.seen["loop"] = site.until_told(SDK_AGENT, "incident.opened")
-    wait_until(lambda: program.lines("loop_detected"), 5, "the warning reached it")
+    wait_until(lambda: program.lines("loop_detected"), 20, "the warning reached it")
     count = len(site.beats(SDK_AGENT))
     wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, 10, "more beats")
     program.tell(*[f"tool write_report part={number}" for number in range(8)], "ping report written")
@@ -290,9 +290,14 @@ def stop_quietly(site: Site, story: SdkStory) -> None:
     program.process.send_signal(signal.SIGTERM)
     site.until_status(SDK_AGENT, "stopped")
     story.seen["swallowed"] = program.is_running
-    program.process.send_signal(signal.SIGTERM)
-    program.process.wait(5)
+    wait_until(lambda: ends(program), 20, "a second one ends it")
     story.seen["quiet"] = (site.kinds(SDK_AGENT), site.inbox.types_of(SDK_AGENT))
+
+
+def ends(program: Program) -> bool:
+    """Whether SIGTERM ended it: it may come while the handler of the first still waits for the thread."""
+    program.process.send_signal(signal.SIGTERM)
+    return not program.is_running
 
 
 def crash_and_return(site: Site, story: SdkStory, start: Any) -> None:

@@ -87,7 +87,7 @@ def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: In
         process.send_signal(signal.SIGTERM)  # its own handler lets it finish its sleep of 15 s
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
-    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", 5, "it said goodbye")
+    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", 20, "it said goodbye")
     seen = status(installation, AGENT)
     assert (seen["tokens_today"], float(seen["cost_today_usd"]), seen["open_incident"]) == (834, 0.0124, None)
 

@@ -31,11 +31,12 @@ def start(server: Receiver, tmp_path: Path) -> Iterator[Start]:
     started: list[Program] = []
 
     def start(*options: str) -> Program:
-        """The program with its first beat sent; the next ones of its thread come in a minute."""
+        """The program with its first beat sent and its handlers in; the next beats of its thread come in a minute."""
         fixed = ["--endpoint", server.url(""), "--api-key", "cv_key", "--agent", "bot"]
         argv = [sys.executable, str(ROOT / "tests" / "published_sdk.py"), *fixed, *options]
         started.append(Program(tmp_path / "log", *argv))
         came(server, 1)
+        wait_until(lambda: started[-1].lines("Initialized"), 20, "init() is over")
         return started[-1]
 
     yield start
@@ -45,7 +46,7 @@ def start(server: Receiver, tmp_path: Path) -> Iterator[Start]:
 
 def came(server: Receiver, count: int) -> list[bytes]:
     """The bodies, once so many have come."""
-    wait_until(lambda: len(server.requests) >= count, 5, f"{count} requests: {server.requests}")
+    wait_until(lambda: len(server.requests) >= count, 20, f"{count} requests: {server.requests}")
     return [request.body for request in server.requests]
 
 
@@ -112,9 +113,9 @@ def test_the_first_sigterm_is_swallowed_after_a_goodbye(server: Receiver, start:
     program = start("--interval", "0.2")
     program.process.send_signal(signal.SIGTERM)
     goodbye = {"agent": "bot", "status": "shutdown", "message": "Agent shutting down gracefully"}
-    wait_until(lambda: json.loads(server.requests[-1].body) == goodbye, 5, "goodbye")
+    wait_until(lambda: json.loads(server.requests[-1].body) == goodbye, 20, "goodbye")
     assert program.is_running
-    wait_until(lambda: not threads_beat(server), 3, "no beats any more")
+    wait_until(lambda: not threads_beat(server), 20, "no beats any more")
     program.process.send_signal(signal.SIGTERM)
     assert program.process.wait(5) == -signal.SIGTERM
 
@@ -170,5 +171,5 @@ def test_a_warning_is_only_printed_otherwise_at_every_answer(server: Receiver, s
     program = start()
     server.answer = warns("loop_detected")
     program.tell("ping", "ping")
-    wait_until(lambda: len(program.lines("loop_detected: why")) == 2, 5, "printed twice")
+    wait_until(lambda: len(program.lines("loop_detected: why")) == 2, 20, "printed twice")
     assert program.is_running

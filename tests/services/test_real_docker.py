@@ -32,7 +32,7 @@ def target(docker: Engine, name: str) -> Target:
 def seen(docker: Engine, name: str, state: State) -> Observation:
     """What the backend sees, once that is `state`."""
     backend, watched = Docker(), target(docker, name)
-    wait_until(lambda: backend.check(watched, 5).state is state, 5, f"{name} is {state}")
+    wait_until(lambda: backend.check(watched, 5).state is state, 20, f"{name} is {state}")
     return backend.check(watched, 5)
 
 
@@ -66,7 +66,7 @@ def test_one_that_was_started_again_after_a_stop_can_fail(docker: Engine, name: 
 
 def test_a_health_check_that_fails_is_seen(docker: Engine, name: str) -> None:
     docker.run(name, WORKS, "--health-cmd", "false", "--health-interval", "200ms", "--health-retries", "1")
-    wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", 5, "it is unhealthy")
+    wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", 20, "it is unhealthy")
     assert seen(docker, name, State.RUNNING).why == "its health check fails"
 
 
