@@ -92,6 +92,11 @@ class AgentPage(WithButtons):
     search_fields = ["name", "names__name", "host"]
     search_help_text = SEARCH_HINT
     list_per_page = 50  # what is drawn each two seconds
+    destroys = ("incidents", "commands")
+    explains_deletion = (
+        "All its heartbeats and sums go, too. The next heartbeat under its name makes a new agent, so stop it first. "
+        "This cannot be undone."
+    )
     actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [
         ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),

@@ -293,6 +293,10 @@ def test_the_plan_limits_what_is_made_by_hand(project: Project, member: User, cl
 
 
 def test_deleting_is_audited(bot: Agent, member: User, client_of: Browse) -> None:
+    make_incident(bot)
+    asked = client_of(member).get(f"{LIST}{bot.pk}/delete/").content.decode()
+    assert "<strong>1</strong> incident<" in asked
+    assert "All its heartbeats and sums go, too." in asked
     client_of(member).post(f"{LIST}{bot.pk}/delete/", {"post": "yes"})
     assert not bot.project.agents.exists()
     assert AuditEntry.objects.get(action="agent.deleted").target == "bot"
