@@ -184,6 +184,7 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     """Remove the agent with its names, history and incidents. Its next heartbeat would make a new one.
 
     Its heartbeats may be millions: they are nobody's from now on, and `clearing.py` deletes them bit by bit.
+    Raises ApiError 404 `not_found` when somebody else deleted it at the same moment.
     """
     team_id = agent.project.team_id
     frees_a_place = places.are_short(team_id)
@@ -191,6 +192,8 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
         places.hold(team_id)
     # First, for it locks the hot row: a heartbeat that came in meanwhile would be left over.
     handling.leave(agent=agent, actor=actor, now=now)
+    if not AgentState.objects.filter(agent=agent).exists():
+        raise ApiError(404, "not_found", f"The agent {agent} is deleted already.")
     spending.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     _set_aside(agent, now)

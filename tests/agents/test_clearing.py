@@ -102,6 +102,15 @@ def test_a_deleted_agent_is_gone_at_once_and_its_heartbeats_bit_by_bit(
     assert list(Agent.objects.all()) == list(Agent.objects.filter(pk=again.json()["agent_id"]))
 
 
+def test_of_two_who_delete_an_agent_at_once_the_second_is_told(filled: Agent, owner: User) -> None:
+    seen_by_the_other = Agent.objects.get(pk=filled.pk)
+    agent_services.delete_agent(agent=filled, actor=owner.email, now=timezone.now())
+    with pytest.raises(ApiError) as refusal:
+        agent_services.delete_agent(agent=seen_by_the_other, actor=owner.email, now=timezone.now())
+    assert refusal.value.http_status == 404
+    assert AuditEntry.objects.filter(action="agent.deleted").count() == 1
+
+
 def test_a_run_ends_in_time_and_the_next_goes_on(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clearing, "PIECE", 2)
     left = []
