@@ -3,7 +3,10 @@
 from celery import shared_task
 from django.utils import timezone
 
-from agents import clearing, commands, maintenance, places, review, rollups
+from agents.commands import dispatch
+from agents.fleet import maintenance, quota
+from agents.review import review
+from agents.storage import purge, rollups
 
 
 @shared_task(name="agents.sweep")
@@ -11,7 +14,7 @@ def sweep() -> None:
     now = timezone.now()
     maintenance.turn(now)
     review.sweep(now)
-    commands.expire(now)
+    dispatch.expire(now)
 
 
 @shared_task(name="agents.rollup")
@@ -22,11 +25,11 @@ def rollup() -> None:
 @shared_task(name="agents.retention")
 def retention() -> None:
     now = timezone.now()
-    commands.forget_runners(now)
-    places.settle_all(now)
+    dispatch.forget_runners(now)
+    quota.settle_all(now)
     rollups.forget_old(now)
 
 
 @shared_task(name="agents.clear_away")
 def clear_away() -> None:
-    clearing.clear_away()
+    purge.clear_away()

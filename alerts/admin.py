@@ -19,16 +19,16 @@ from django.views.decorators.http import require_safe
 
 from agents.admin.live import LiveList, LivePage
 from agents.models import Agent
-from alerts import audience, channels, first_alert, routing, services
+from alerts import channels, coverage, first_alert, routing, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
 from alerts.routing import Listener
 from teams.admin.projects import actor
-from teams.listing import Empty
+from teams.changelists import Empty
 from teams.models import Project
 from teams.roles import Action
-from teams.scoping import action, allowed, says_why, teams_of
 from teams.site import Site
+from teams.tenant_admin import action, allowed, says_why, teams_of
 
 LATEST: Final = 20
 DAY: Final = timedelta(hours=24)
@@ -258,8 +258,8 @@ def _routes_of(project: Project, asked: Any) -> dict[str, Any]:
     agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels"))
     by_id = {one.pk: one for one in found}
     groups = [
-        {"of": one, **{name: [by_id[pk] for pk in one.channels[name]] for name in audience.SEVERITIES}}
-        for one in audience.audiences(listeners, agents)
+        {"of": one, **{name: [by_id[pk] for pk in one.channels[name]] for name in coverage.SEVERITIES}}
+        for one in coverage.audiences(listeners, agents)
     ]
     name, severity = asked.get("agent", ""), asked.get("severity", "critical")
     labels = next((labels for agent, labels in agents if agent == name), None)
@@ -268,7 +268,7 @@ def _routes_of(project: Project, asked: Any) -> dict[str, Any]:
         "channels": found,
         "groups": groups,
         "agents": [agent for agent, _ in agents],
-        "severities": audience.SEVERITIES,
+        "severities": coverage.SEVERITIES,
         "asked": {"agent": name, "severity": severity, "known": labels is not None, "labels": labels},
         "answers": answers,
     }

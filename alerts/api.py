@@ -16,7 +16,7 @@ from agents.api import shapes
 from agents.api.project import ProjectView
 from agents.api.valid import valid
 from agents.models import Severity
-from agents.representation import moment
+from agents.reporting.payloads import moment
 from alerts import channels, services
 from alerts.models import Channel, Delivery
 from teams.models import Project

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from agents import first_steps
+from agents.admin import first_steps
 from alerts import channels, services
 from alerts.channels import email
 from alerts.forms import BaseChannelForm, ChannelForm, field_name, settings_of
@@ -23,7 +23,7 @@ from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.models import Project
 from teams.roles import Action
-from teams.scoping import allowed
+from teams.tenant_admin import allowed
 
 
 class Offer(NamedTuple):

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.urls import reverse
 
-from agents import wording
 from agents.models import Agent, Incident, IncidentEvent, Severity, SignalKind
-from agents.representation import agent_ref, dollars, incident_dict, incident_url
-from agents.rules import version
+from agents.reporting import formatting
+from agents.reporting.payloads import agent_ref, dollars, incident_dict, incident_url
+from agents.rules.observers import version
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
 from teams.models import Project
@@ -106,7 +106,7 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
             title = f"{name}: {_newest(event, incident)}"
         case _:
             title = f"{name} {_wrong(incident)}"
-    return _clean(wording.plain(title))
+    return _clean(formatting.plain(title))
 
 
 def _subject(incident: Incident) -> str:
@@ -171,7 +171,7 @@ def _facts(incident: Incident) -> Iterator[tuple[str, str]]:
     standing = [signal for signal in incident.signals.all() if not signal.cleared_at]
     named = [signal for signal in standing if signal.kind == incident.kind and signal.agent_id == incident.agent_id]
     for signal in (named or standing)[-1:]:
-        told = wording.explained(signal.kind, signal.evidence, _zone(incident.project))
+        told = formatting.explained(signal.kind, signal.evidence, _zone(incident.project))
         yield from ((fact.label, _clean(fact.text)) for fact in told.shown)
         yield from ((fact.label, _tail(fact.text)) for fact in told.texts)
 

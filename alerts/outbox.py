@@ -14,10 +14,10 @@ from django.db.models import Min
 
 from agents.models import Agent, Incident, IncidentEvent
 from alerts import channels, routing
-from alerts.knock import knock
 from alerts.models import Channel, Delivery
 from alerts.retry import LIFETIME
 from alerts.routing import Listener
+from alerts.wakeup import knock
 
 # How many channels one run of the relay wakes workers for; the next run is seconds away.
 MOST_KNOCKS: Final = 500

@@ -13,10 +13,10 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import F
 
-from alerts import channels, message, owners, retry
+from alerts import channels, message, owner_mail, retry
 from alerts.channels.base import ChannelError, ConfigError
-from alerts.knock import knock
 from alerts.models import Channel, Delivery
+from alerts.wakeup import knock
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def settle(delivery: Delivery, error: ChannelError | None, now: datetime) -> Non
         else:
             _missed(delivery, channel, error, now)
     if error and error.disable and channel.enabled:
-        owners.tell_switched_off(channel, str(error))
+        owner_mail.tell_switched_off(channel, str(error))
 
 
 def _lock(channel_id: int) -> Channel | None:

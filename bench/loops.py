@@ -31,9 +31,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
 
-from agents import beat as wire  # noqa: E402
+from agents.domain import heartbeat as wire  # noqa: E402
 from agents.rules import loop  # noqa: E402
-from agents.rules.base import BeatSeen  # noqa: E402
+from agents.rules.facts import BeatSeen  # noqa: E402
 
 OURS = "bench.loops:detector"
 KNOWN = ("repeat3", "repeat5", "openhands", "cycle4/3", "win5of20", "rate10", "message5")

@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.rules import memory
-from agents.rules.base import BeatSeen, Facts
+from agents.rules.facts import BeatSeen, Facts
 
 EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
 MINUTES_A_DAY = 1_440

@@ -165,8 +165,8 @@ def make_rollups(agents: list[Any], now: datetime) -> None:
 
 def make_beats(agents: list[Any], count: int, now: datetime) -> None:
     """Two a minute of each agent until now; what is older than ten minutes is rolled up for good."""
-    from agents import rollups
     from agents.models import Heartbeat
+    from agents.storage import rollups
 
     rounds = max(1, count // len(agents))
     whens = [now - timedelta(seconds=30 * back) for back in range(rounds, 0, -1)]
@@ -193,7 +193,7 @@ def make_full(rounds: int, now: datetime) -> None:
     """The same and all that is kept, made by PostgreSQL itself, oldest first, as it comes in."""
     from django.db import connection
 
-    from agents import rollups
+    from agents.storage import rollups
 
     begin, hour = now - timedelta(seconds=30 * rounds), now.replace(minute=0, second=0, microsecond=0)
     minute, day = now.replace(second=0, microsecond=0), hour.replace(hour=0)

@@ -48,10 +48,11 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents import clocks
-from agents.fold import STARTED
-from agents.rules import rhythm, stalled
-from agents.rules.base import BeatSeen, Facts
+from agents.domain import clocks
+from agents.domain.notes import STARTED
+from agents.rules import stalled
+from agents.rules.facts import BeatSeen, Facts
+from agents.rules.observers import rhythm
 from bench.simulated import DAY, EPOCH, HOUR, KINDS, MINUTE, UNCOUNTED, Event
 
 BEAT = 60.0

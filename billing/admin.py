@@ -21,7 +21,7 @@ from billing.models import Refusal, Subscription
 from billing.services import set_plan
 from teams.admin.projects import actor
 from teams.models import Team
-from teams.scoping import TeamAdmin, allowed_operator, teams_of
+from teams.tenant_admin import TeamAdmin, allowed_operator, teams_of
 
 TEAMS_A_PAGE: Final = 10
 REFUSED_SHOWN: Final = 20

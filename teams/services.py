@@ -89,7 +89,7 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
 def end_team(*, team: Team, actor: str, now: datetime) -> None:
     """Delete a team. Nobody sees or reaches anything of it from now on; its rows are cleared away bit by bit.
 
-    A team may hold millions of heartbeats, and no request lasts that long. See `agents/clearing.py`.
+    A team may hold millions of heartbeats, and no request lasts that long. See `agents/storage/purge.py`.
     """
     team.memberships.all().delete()
     team.invitations.all().delete()

@@ -10,7 +10,7 @@ from django.urls import URLPattern, reverse
 from unfold.sites import UnfoldAdminSite
 
 from teams.models import User
-from teams.scoping import roles_of
+from teams.tenant_admin import roles_of
 
 
 class Site(UnfoldAdminSite):

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from teams import accounts, links, room, services
+from teams import accounts, plan_gate, services, sign_in_links
 from teams.errors import ApiError
 from teams.forms import ProfileForm, TeamForm
 from teams.models import Membership, User
@@ -105,7 +105,7 @@ def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
     user = _person(request)
     with transaction.atomic():
         if not Membership.objects.filter(team_id=team_id, user=user).exists():
-            room.require_room(team_id=team_id, what="members")
+            plan_gate.require_room(team_id=team_id, what="members")
         membership = services.accept_invitation(token=token, user=user, now=timezone.now())
     messages.success(request, f"Welcome to {membership.team}.")
     return redirect("admin:index")
@@ -117,7 +117,7 @@ def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
 def sign_in(request: HttpRequest, token: str) -> HttpResponse:
     """A GET only shows a button, so that a mail scanner does not use the link up; POST signs in, past MFA if set."""
     if request.method == "GET":
-        return render(request, "teams/sign_in.html", {"person": links.person_behind(token)})
-    user = links.use(token, now=timezone.now())
+        return render(request, "teams/sign_in.html", {"person": sign_in_links.person_behind(token)})
+    user = sign_in_links.use(token, now=timezone.now())
     answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=reverse("admin:index")))
     return answer

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from watchdog_project.supervise import Child, die_with_parent
+from watchdog_project.process_supervisor import Child, die_with_parent
 
 TEAM, PROJECT = "Demo", "Demo agents"
 CLIENT: Final = Path(__file__).resolve().parent.parent / "client_sdk"

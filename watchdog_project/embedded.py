@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from watchdog_project import demo
-from watchdog_project.supervise import Child, Supervisor
+from watchdog_project.process_supervisor import Child, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOM_NEEDED = 50 * 1024 * 1024
@@ -200,7 +200,7 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
     from watchdog_project.settings import broker_socket
 
     path, folder = broker_socket(options.data_dir), options.data_dir / "broker"
-    part = [sys.executable, "-m", "watchdog_project.parts"]
+    part = [sys.executable, "-m", "watchdog_project.processes"]
     all_four = [
         Child(
             "broker",
@@ -219,7 +219,7 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
 def prepare(first: bool, with_demo: bool, supervisor: Supervisor) -> dict[str, Any]:
     """Migrate, and get the sign-in link (and the key, at the first start), in a process of its own."""
     asked = [*(["--new-key"] if first else []), *(["--demo"] if with_demo else [])]
-    argv = [sys.executable, "-m", "watchdog_project.parts", "prepare", *asked]
+    argv = [sys.executable, "-m", "watchdog_project.processes", "prepare", *asked]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not supervisor.stopping:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -14,8 +14,8 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from agents import watch
 from agents.models import Pulse
+from agents.storage import outage_log
 from watchdog_project.celery import app as celery
 
 DETECTOR_SILENCE = 10.0
@@ -63,7 +63,7 @@ def _database() -> str:
 
 def _detector() -> str:
     try:
-        at = Pulse.objects.filter(name=watch.DETECTOR).values_list("at", flat=True).first()
+        at = Pulse.objects.filter(name=outage_log.DETECTOR).values_list("at", flat=True).first()
     except DatabaseError as error:
         return f"unknown ({type(error).__name__})"
     if at is None:
@@ -114,4 +114,4 @@ def _beat_forever() -> None:
 
 def note_edge() -> None:
     """Say that this web process takes heartbeats."""
-    watch.tick(watch.EDGE, timezone.now())
+    outage_log.tick(outage_log.EDGE, timezone.now())

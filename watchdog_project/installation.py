@@ -1,4 +1,4 @@
-"""The operator's page: how the installation is (`facts.py`), which teams load it, what failed."""
+"""The operator's page: how the installation is (`metrics.py`), which teams load it, what failed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from agents.models import Agent, Outage, Rollup
 from alerts.models import Delivery
 from billing import plans
 from teams.models import Team
-from teams.scoping import allowed_operator
-from watchdog_project import facts
+from teams.tenant_admin import allowed_operator
+from watchdog_project import metrics
 
 SHOWN: Final = 5
 TEAMS_SHOWN: Final = 10
@@ -73,7 +73,7 @@ def installation(request: HttpRequest) -> HttpResponse:
 
 def _now(now: datetime) -> dict[str, Any]:
     outages = Outage.objects.filter(ended_at__gt=now - WEEK)[:SHOWN]
-    return {"groups": facts.groups(now), "failed": _failed(now), "outages": outages}
+    return {"groups": metrics.groups(now), "failed": _failed(now), "outages": outages}
 
 
 def _loads(now: datetime) -> dict[str, Any]:
@@ -86,13 +86,13 @@ PARTS: Final = {"now": _now, "loads": _loads}
 def loads(now: datetime) -> Loads:
     """The teams that sent most in the last 24 hours, the heaviest first."""
     with _by_index():
-        hours = Rollup.objects.filter(span=Rollup.Span.HOUR, start__gt=now - facts.RECENT)
+        hours = Rollup.objects.filter(span=Rollup.Span.HOUR, start__gt=now - metrics.RECENT)
         beats = _by_team(hours, Sum("beats"))
         heaviest = sorted(beats, key=lambda pk: -beats[pk])[:TEAMS_SHOWN]
         days = Rollup.objects.filter(span=Rollup.Span.DAY, agent__project__team__in=heaviest)
         kept = _by_team(days, Sum("beats"))
     agents = _agents(heaviest)
-    of_one, total = facts.database_bytes() / (facts.heartbeats_kept() or 1), sum(beats.values())
+    of_one, total = metrics.database_bytes() / (metrics.heartbeats_kept() or 1), sum(beats.values())
     teams = Team.objects.select_related("subscription").in_bulk(heaviest)
     rows = [
         Load(
@@ -102,11 +102,11 @@ def loads(now: datetime) -> Loads:
             beats=beats[pk],
             share=round(100 * beats[pk] / total),
             kept=kept.get(pk, 0),
-            size=facts.megabytes(of_one * kept.get(pk, 0)),
+            size=metrics.megabytes(of_one * kept.get(pk, 0)),
         )
         for pk in heaviest
     ]
-    return Loads(rows, total, facts.megabytes(of_one * total))
+    return Loads(rows, total, metrics.megabytes(of_one * total))
 
 
 @contextmanager
@@ -136,6 +136,6 @@ def _plan(team: Team) -> str:
 
 def _failed(now: datetime) -> Any:
     """Channels that could not be reached in the last day, the worst first."""
-    failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - facts.RECENT)
+    failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - metrics.RECENT)
     rows = failed.values("channel", "channel__name", "channel__project__name", "channel__project__team__name")
     return rows.annotate(n=Count("pk"), last=Max("created_at")).order_by("-n")[:SHOWN]

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-from teams.scoping import allowed_operator
+from teams.tenant_admin import allowed_operator
 
 OPERATORS_OWN = "/admin/installation/"
 # Below the channels' address, and no channel.

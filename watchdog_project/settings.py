@@ -95,12 +95,12 @@ MIDDLEWARE = [
     "watchdog_project.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "watchdog_project.policy.PolicyMiddleware",
+    "watchdog_project.csp_middleware.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "teams.zone.TimeZoneMiddleware",
+    "teams.timezone_middleware.TimeZoneMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -282,13 +282,13 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.auth.HasScope"],
-    "DEFAULT_THROTTLE_CLASSES": ["agents.rate.PlanThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["agents.ingest.rate_limit.PlanThrottle"],
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["teams.rest.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["teams.drf.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "teams.rest.Pages",
-    "EXCEPTION_HANDLER": "teams.rest.handle",
+    "DEFAULT_PAGINATION_CLASS": "teams.drf.Pages",
+    "EXCEPTION_HANDLER": "teams.drf.handle",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -364,7 +364,7 @@ CELERY_BEAT_SCHEDULE = {
 INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 
 # What follows from another plan, in the same transaction.
-PLAN_SINKS = ["agents.places.settle", "agents.intervals.lengthen"]
+PLAN_SINKS = ["agents.fleet.quota.settle", "agents.ingest.minimum_interval.lengthen"]
 # What follows from a team's end, in the same transaction.
 TEAM_END_SINKS = ["alerts.services.silence"]
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"

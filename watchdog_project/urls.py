@@ -10,19 +10,19 @@ api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api_schema")
 )
 
-handler404 = "watchdog_project.answers.not_found"
-handler500 = "watchdog_project.answers.server_error"
+handler404 = "watchdog_project.error_views.not_found"
+handler500 = "watchdog_project.error_views.server_error"
 
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first, for heartbeats are most of what comes
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
-    path("", include("agents.public")),
+    path("", include("agents.reporting.status_page")),
     path("accounts/", include("allauth.urls")),
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),
     path("api/v1/", include("alerts.api")),
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
-    path("simple/", include("watchdog_project.index")),
+    path("simple/", include("watchdog_project.package_index")),
 ]

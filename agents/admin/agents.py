@@ -13,20 +13,23 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
 
-from agents import commands, services, standing, wish
-from agents.admin import choosing, maintenance
 from agents.admin import history as looks
+from agents.admin import maintenance, selection
+from agents.admin.backtests import Trying
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
-from agents.admin.trying import Trying
+from agents.commands import dispatch, preflight
+from agents.fleet import services
 from agents.models import Agent, Command, Heartbeat
-from agents.rules import burn, cost, version
+from agents.reporting import agent_status
+from agents.rules import cost
+from agents.rules.observers import burn_rate, version
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.roles import Action
-from teams.scoping import there
+from teams.tenant_admin import there
 
 BEATS_SHOWN, INCIDENTS_SHOWN, COMMANDS_SHOWN = 20, 8, 8
 # Seconds; proxies wait for a minute.
@@ -35,7 +38,7 @@ DELETING: Final = 30.0
 
 def target_text(agent: Agent) -> str:
     """`systemd:research-agent.service`; empty when a runner could not know what to restart."""
-    return ":".join(wish.target_of(agent) or ())
+    return ":".join(preflight.target_of(agent) or ())
 
 
 def explain_restart(agent: Agent) -> str:
@@ -54,12 +57,12 @@ def explain_stop(agent: Agent) -> str:
 
 
 def restart(agent: Agent, by: str, reason: str, now: datetime) -> str:
-    commands.request(agent=agent, action="restart", actor=by, reason=reason, now=now)
+    dispatch.request(agent=agent, action="restart", actor=by, reason=reason, now=now)
     return f"The runner is asked to restart {agent}."
 
 
 def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
-    commands.request(agent=agent, action="stop", actor=by, reason=reason, now=now)
+    dispatch.request(agent=agent, action="stop", actor=by, reason=reason, now=now)
     return f"The runner is asked to stop {agent}."
 
 
@@ -130,15 +133,15 @@ class AgentPage(WithButtons):
         return [Trying(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        return [standing.rank(timezone.now()).asc(), "project__name", "name", "pk"]
+        return [agent_status.rank(timezone.now()).asc(), "project__name", "name", "pk"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return with_host(standing.fetched(super().get_queryset(request)))
+        return with_host(agent_status.fetched(super().get_queryset(request)))
 
     def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        rows = standing.with_strips(standing.of(found.result_list, now), now)
-        acts, here = (*choosing.OPERATING, choosing.DELETING), request.get_full_path()
-        return {"rows": rows, "choosing": choosing.choosing(request, rows, found.result_count, here, acts)}
+        rows = agent_status.with_strips(agent_status.of(found.result_list, now), now)
+        acts, here = (*selection.OPERATING, selection.DELETING), request.get_full_path()
+        return {"rows": rows, "choosing": selection.choosing(request, rows, found.result_count, here, acts)}
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Agent], *args: Any) -> HttpResponse | None:
         """Who was chosen by hand is meant, whether or not the filter still finds it."""
@@ -179,10 +182,10 @@ class AgentPage(WithButtons):
         now = timezone.now()
         shared = {"now": now, "original": row, "opts": self.opts}
         if part == "now":
-            [stands] = standing.of([row], now)
+            [stands] = agent_status.of([row], now)
             signals = row.signals.filter(cleared_at__isnull=True)
             buttons = self.buttons_for(request, row)
-            pace = burn.pace(row.memory.rules.get(cost.KIND, {}), now)
+            pace = burn_rate.pace(row.memory.rules.get(cost.KIND, {}), now)
             about: dict[str, Any] = {"aliases": services.aliases_of(row), "target": target_text(row), "pace": pace}
             about |= {"runs": version.running(row.memory.rules.get(version.KIND, {}), now)}
             about |= {"row": stands, "signals": signals, "buttons": buttons}
@@ -245,4 +248,4 @@ class AgentPage(WithButtons):
         self.message_user(request, f"{len(rows) - sum(refused.values())} {done}.")
         for why, count in refused.items():
             self.message_user(request, f"{count} not: {why}", messages.WARNING)
-        return HttpResponseRedirect(choosing.back(request))
+        return HttpResponseRedirect(selection.back(request))

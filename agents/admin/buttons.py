@@ -16,10 +16,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from agents import restart, wording
 from agents.admin.live import LivePage
+from agents.commands.preflight import Wish
+from agents.domain import restart_policy
 from agents.models import Agent, Command
-from agents.wish import Wish
+from agents.reporting import formatting
 from teams.admin.projects import actor
 from teams.errors import ApiError
 
@@ -87,7 +88,7 @@ class WithButtons(LivePage):
             done = button.run(row, actor(request), request.POST.get("reason", "").strip(), timezone.now())
             messages.success(request, done)
         except ApiError as refusal:
-            messages.error(request, wording.plain(refusal.message))
+            messages.error(request, formatting.plain(refusal.message))
         return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", row.pk)
 
     def _ask(self, request: HttpRequest, row: Any, button: Button) -> TemplateResponse:
@@ -112,7 +113,7 @@ def _agent_of(row: Any) -> Agent:
 def _wish(row: Any) -> Wish:
     """Of the person who looks at the row, at this moment."""
     agent = _agent_of(row)
-    return Wish(agent, agent.state, restart.PERSON, timezone.now())
+    return Wish(agent, agent.state, restart_policy.PERSON, timezone.now())
 
 
 def _forewarned(row: Any, buttons: list[Button]) -> list[Button]:

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from agents.admin.live import LiveList
 from agents.models import Command
-from teams.listing import Empty
+from teams.changelists import Empty
 
 
 @admin.register(Command)

@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from unfold.views import ChangeList
 
-from agents import standing
 from agents.models import Agent
-from teams.remembering import CLEAR
+from agents.reporting import agent_status
+from teams.filter_persistence import CLEAR
 
 PROJECT, LABEL, STATUS = "project__id__exact", "label", "status"
 NAMES = (SEARCH_VAR, PROJECT, LABEL, STATUS)
@@ -30,7 +30,7 @@ class StatusFilter(admin.SimpleListFilter):
     title = parameter_name = STATUS
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return standing.TOLD
+        return agent_status.TOLD
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
         return of_status(queryset, self.value())
@@ -38,9 +38,9 @@ class StatusFilter(admin.SimpleListFilter):
 
 def of_status(agents: QuerySet[Agent], told: str | None) -> QuerySet[Agent]:
     """Those that are shown with this one of `TOLD`; all for none, nobody for what is no status."""
-    if told and told not in dict(standing.TOLD):
+    if told and told not in dict(agent_status.TOLD):
         return agents.none()
-    return agents.alias(told=standing.told(timezone.now())).filter(told=told) if told else agents
+    return agents.alias(told=agent_status.told(timezone.now())).filter(told=told) if told else agents
 
 
 class LabelFilter(admin.SimpleListFilter):

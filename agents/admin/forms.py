@@ -9,8 +9,8 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from agents.admin.rules import RulesForm
 from agents.api.changes import AgentChanges
+from agents.fleet.services import SETTABLE, aliases_of
 from agents.models import Agent, AgentName
-from agents.services import SETTABLE, aliases_of
 from billing import limits
 from teams.forms import LabelsField
 

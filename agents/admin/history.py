@@ -10,11 +10,12 @@ from django.forms import Media
 from django.http import HttpRequest
 from django.utils import timezone
 
-from agents import advice, history, recent, series, timeline, tools
+from agents.domain import tool_counts
 from agents.models import Agent, Status
-from agents.rules import rhythm
-from agents.rules.base import Learned
-from agents.standing import Standing
+from agents.reporting import advice, history, recent, series, timeline
+from agents.reporting.agent_status import Standing
+from agents.rules.facts import Learned
+from agents.rules.observers import rhythm
 from billing.limits import plan_of
 
 MEDIA: Final = Media(
@@ -66,7 +67,7 @@ def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime)
         "listed": drawn.entries[:LISTED],
         "unlisted": max(0, len(drawn.entries) - LISTED),
         "told_from": told[-1].at if told else None,
-        "called": tools.shown(seen.tools),
+        "called": tool_counts.shown(seen.tools),
         "unnamed": max(0, seen.total.tool_calls - sum(seen.tools.values())),
         "last_calls": recent.calls_by_name(told),
         "advice": advice.advice(reports(agent, told, target)),

@@ -15,34 +15,37 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from agents import attempts, handling, neighbours, restart, wording
 from agents.admin import agents
 from agents.admin.buttons import Button, WithButtons
 from agents.admin.rules import address
+from agents.commands import restart_context
+from agents.domain import restart_policy
+from agents.incidents import actions, related
 from agents.models import Command, Incident, Signal, Status
-from agents.representation import incident_url
-from agents.rules import version
-from agents.rules.version import FRESH
-from teams.scoping import allowed_operator
+from agents.reporting import formatting
+from agents.reporting.payloads import incident_url
+from agents.rules.observers import version
+from agents.rules.observers.version import FRESH
+from teams.tenant_admin import allowed_operator
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    handling.acknowledge(incident=incident, actor=by, now=now)
+    actions.acknowledge(incident=incident, actor=by, now=now)
     return "Acknowledged: the others see that you look after it."
 
 
 def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    handling.resolve(incident=incident, actor=by, now=now)
+    actions.resolve(incident=incident, actor=by, now=now)
     return "Resolved. If the same goes wrong again, that is a new incident."
 
 
 def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    handling.mute(incident=incident, actor=by, now=now)
+    actions.mute(incident=incident, actor=by, now=now)
     return "Muted: nobody is told more of this incident, not even its end."
 
 
 def note(incident: Incident, by: str, reason: str, now: datetime) -> str:
-    handling.note(incident=incident, actor=by, text=reason, now=now)
+    actions.note(incident=incident, actor=by, text=reason, now=now)
     return "Noted on the timeline."
 
 
@@ -57,7 +60,7 @@ def no_target(incident: Incident) -> bool:
 def asks_for_restart(incident: Incident) -> bool:
     """Whether a restart is what helps: it is silent, stuck or gone, not turning in a circle or too dear."""
     state = incident.agent.state
-    cured = restart.cures([incident.kind], runner_down=state.runner_down)
+    cured = restart_policy.cures([incident.kind], runner_down=state.runner_down)
     return bool(cured) or state.status in (Status.DOWN, Status.STALLED)
 
 
@@ -66,7 +69,7 @@ def _tried(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict
     commands = list(incident.commands.all())
     live = next((command for command in commands if command.state in Command.LIVE), None)
     wrong = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
-    outlook = None if live or no_target(incident) else attempts.outlook(incident, wrong, now)
+    outlook = None if live or no_target(incident) else restart_context.outlook(incident, wrong, now)
     done = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     proven_by = next(done, None) if incident.recovered_in is not None else None
     return {"commands": commands, "live": live, "outlook": outlook, "proven_by": proven_by}
@@ -76,12 +79,12 @@ class Known(NamedTuple):
     """A signal, what it stands on in words, and where to set that it may be so."""
 
     signal: Signal
-    told: wording.Explained
+    told: formatting.Explained
     address: str
 
 
 def _known(signal: Signal) -> Known:
-    told = wording.explained(signal.kind, signal.evidence, timezone.get_current_timezone())
+    told = formatting.explained(signal.kind, signal.evidence, timezone.get_current_timezone())
     return Known(signal, told, address(signal.agent, told.rule, told.setting) if told.setting else "")
 
 
@@ -177,12 +180,12 @@ class IncidentPage(WithButtons):
         context = {
             **self.admin_site.each_context(request),
             **self.live_context(request, incident, "now"),
-            "title": f"{incident.agent}: {wording.plain(incident.reason)}",
+            "title": f"{incident.agent}: {formatting.plain(incident.reason)}",
             "media": self.media + MEDIA,
             "may_delete": self.has_delete_permission(request, incident),
             "may_note": self.has_operate_permission(request, incident),
-            "neighbours": neighbours.at_the_same_time(incident),
-            "earlier": neighbours.earlier(incident),
+            "neighbours": related.at_the_same_time(incident),
+            "earlier": related.earlier(incident),
         }
         return TemplateResponse(request, "agents/incident.html", context)
 

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from teams.listing import TableList
+from teams.changelists import TableList
 
 MEDIA = Media(js=["agents/live.js"])
 

@@ -16,15 +16,15 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from agents import maintenance
-from agents.admin import choosing
+from agents.admin import selection
 from agents.admin.buttons import Button, WithButtons
+from agents.fleet import maintenance
 from agents.models import Agent, Maintenance
 from teams.admin.projects import actor
+from teams.changelists import Empty
 from teams.forms import LabelsField
-from teams.listing import Empty
 from teams.roles import Action
-from teams.scoping import teams_of, there
+from teams.tenant_admin import teams_of, there
 from teams.times import exact
 
 WEEKS: Final = 5
@@ -122,7 +122,7 @@ def ask(request: HttpRequest, agents: Iterable[Agent], form: ForChosenForm | Non
         "agents": rows,
         "projects": [(project, list(own)) for project, own in groupby(rows, key=lambda agent: agent.project)],
         "ids": ",".join(str(agent.pk) for agent in rows),
-        "back": choosing.back(request),
+        "back": selection.back(request),
     }
     return TemplateResponse(request, "agents/maintenance_for.html", context)
 
@@ -173,7 +173,7 @@ class MaintenancePage(WithButtons):
         given = request.POST if request.method == "POST" else request.GET
         if not given.get("agents"):
             messages.info(request, "Tick the agents first.")
-            return HttpResponseRedirect(choosing.back(request))
+            return HttpResponseRedirect(selection.back(request))
         agents = _asked_for(request, given["agents"])
         form = ForChosenForm(request.POST) if request.method == "POST" else None
         if form is None or not form.is_valid():
@@ -183,7 +183,7 @@ class MaintenancePage(WithButtons):
             agents=agents, reason=form.cleaned_data["reason"], actor=actor(request), now=timezone.now(), **times
         )
         messages.success(request, _planned(len(agents), times["ends_at"]))
-        return HttpResponseRedirect(choosing.back(request))
+        return HttpResponseRedirect(selection.back(request))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[str]:
         return ["labelled", "agents", "created_by", "opened_at", "closed_at"] if obj else []

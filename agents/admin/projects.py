@@ -10,9 +10,11 @@ from django.http import HttpRequest
 from django.urls import URLPattern
 from django.utils import timezone
 
-from agents import public, services, spending, wording
+from agents.admin.backtests import Trying
 from agents.admin.rules import READ_ONLY, RulesForm, fieldsets, form_sections, in_words, with_rules
-from agents.admin.trying import Trying
+from agents.fleet import services
+from agents.reporting import formatting, status_page
+from agents.storage import monthly_spend
 from teams.admin.projects import ProjectForm, ProjectPage, actor
 from teams.models import Project
 
@@ -42,7 +44,7 @@ class ProjectRulesPage(ProjectPage):
         project = context["original"]
         # As it is, not as it was just typed.
         stored = Project.objects.filter(pk=project.pk).first() if project else None
-        context["badges"] = public.badges(stored) if stored else []
+        context["badges"] = status_page.badges(stored) if stored else []
         if stored:
             context |= {"sections": form_sections(context["adminform"], stored), "try": "admin:teams_project_try"}
         return super().render_change_form(request, context, *args, **kwargs)
@@ -59,7 +61,7 @@ class ProjectRulesPage(ProjectPage):
         return in_words(obj)
 
     def spent_this_month(self, obj: Project) -> str:
-        return wording.spend(spending.of_month(obj, timezone.now()), obj.monthly_budget_usd)
+        return formatting.spend(monthly_spend.of_month(obj, timezone.now()), obj.monthly_budget_usd)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -67,7 +69,7 @@ class ProjectRulesPage(ProjectPage):
             given, now = form.cleaned_data["rules"], timezone.now()
             services.change_project_rules(project=obj, given=given, actor=actor(request), now=now)
             # Its budget, its zone or its grace may be another: what hangs on them is concluded at once.
-            transaction.on_commit(lambda: spending.look([obj.pk], now))
+            transaction.on_commit(lambda: monthly_spend.look([obj.pk], now))
 
 
 admin.site.unregister(Project)

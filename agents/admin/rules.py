@@ -19,11 +19,13 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from agents import replay, rules
+from agents import rules
 from agents.models import Agent
+from agents.reporting.formatting import plain
+from agents.review import backtest
 from agents.rules import settings
-from agents.rules.base import Setting, Threshold
-from agents.wording import plain
+from agents.rules.evidence import Setting
+from agents.rules.thresholds import Threshold
 from teams.models import Project
 
 PREFIX: Final = "rule__"
@@ -115,7 +117,7 @@ def _is_wrong(fieldset: Any) -> bool:
 
 def _head(rule: rules.Rule, row: Row) -> Head:
     is_on, is_own = rules.in_force(rule, *levels(row)).on, bool(row.rules.get(rule.KIND))
-    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, replay.is_tried(rule))
+    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, backtest.is_tried(rule))
 
 
 def sentence(rule: rules.Rule) -> str:

@@ -10,16 +10,18 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import commands, services, standing
 from agents.api import examples, shapes
 from agents.api.changes import AgentChanges, NewAgent
 from agents.api.commands import command_dict
 from agents.api.project import ProjectView
 from agents.api.status import agents_of, status_dict
 from agents.api.valid import valid
+from agents.commands import dispatch
+from agents.fleet import services
 from agents.models import Agent, Command
-from agents.representation import agent_url, moment, spend_dict
-from agents.standing import Standing
+from agents.reporting import agent_status
+from agents.reporting.agent_status import Standing
+from agents.reporting.payloads import agent_url, moment, spend_dict
 from teams.models import Project
 
 
@@ -147,7 +149,7 @@ class OrderView(AgentView):
     def order(self, request: Request, pk: int) -> Response:
         reason = valid(shapes.CommandReason, request.data or {}).get("reason", "")
         agent, actor = self.agent(pk), self.caller.actor
-        command = commands.request(agent=agent, action=self.action, actor=actor, reason=reason, now=timezone.now())
+        command = dispatch.request(agent=agent, action=self.action, actor=actor, reason=reason, now=timezone.now())
         return Response(command_dict(command), status=202)
 
 
@@ -192,7 +194,7 @@ class StopView(OrderView):
 
 def agent_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
     """Agents in full: status and what is set. Reads `names`, too: fetch them ahead for a list."""
-    found = standing.of(agents, timezone.now())
+    found = agent_status.of(agents, timezone.now())
     return [{**status_dict(one), "spend": _spend(one), **_settings(one.agent)} for one in found]
 
 

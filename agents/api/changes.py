@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents import rules
-from agents.beat import NAME_LONGEST
+from agents.domain.heartbeat import NAME_LONGEST
 from agents.models import Agent, RestartType
 
 YEAR: Final = 366 * 86_400

@@ -13,14 +13,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import commands
 from agents.api import examples, shapes
 from agents.api.project import ProjectView
 from agents.api.valid import valid
+from agents.commands import dispatch
+from agents.ingest.rate_limit import count_beats
+from agents.ingest.reporter import source_of
 from agents.models import Command, RestartType
-from agents.rate import count_beats
-from agents.representation import agent_ref, moment
-from agents.sources import source_of
+from agents.reporting.payloads import agent_ref, moment
 from teams.models import Scope
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ class CommandsView(ProjectView):
     )
     def post(self, request: Request) -> Response:
         wish, now = valid(Wish, request.data), timezone.now()
-        command = commands.grant(
+        command = dispatch.grant(
             caller=self.caller,
             runner=source_of(request._request, self.caller),
             name=wish["agent"],
@@ -96,8 +96,8 @@ class CommandsView(ProjectView):
 
     def hand_out(self, runner: str) -> list[Command]:
         for _ in range(WAITS_MOST):
-            handed = commands.hand_out(caller=self.caller, runner=runner, now=timezone.now())
-            if handed or not commands.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
+            handed = dispatch.hand_out(caller=self.caller, runner=runner, now=timezone.now())
+            if handed or not dispatch.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
                 return handed
             sleep(WAIT)
         return []
@@ -115,7 +115,7 @@ class CommandsView(ProjectView):
 
 
 class Result(serializers.Serializer[Any]):
-    status = serializers.ChoiceField([state.value for state in commands.RESULTS])
+    status = serializers.ChoiceField([state.value for state in dispatch.RESULTS])
     message = Words(required=False, allow_blank=True, allow_null=True)
 
 
@@ -139,7 +139,7 @@ class ResultView(ProjectView):
         now = timezone.now()
         count_beats(self.caller, 1, now)
         result = valid(Result, request.data)
-        command = commands.report(
+        command = dispatch.report(
             command_id=pk,
             caller=self.caller,
             runner=source_of(request._request, self.caller),

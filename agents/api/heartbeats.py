@@ -17,12 +17,13 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from agents import ingest, intervals, pricing
 from agents.api import examples, shapes
-from agents.beat import Beat, decode, decode_batch
-from agents.ingest import Outcome, Received
-from agents.rate import count_beats, plan_for
-from agents.sources import source_of
+from agents.domain import pricing
+from agents.domain.heartbeat import Beat, decode, decode_batch
+from agents.ingest import committer, minimum_interval
+from agents.ingest.rate_limit import count_beats, plan_for
+from agents.ingest.reporter import source_of
+from agents.ingest.write import Outcome, Received
 from teams.api import caller_of
 from teams.auth import ApiKeyAuthentication
 from teams.errors import ApiError
@@ -100,10 +101,10 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     caller = caller_of(request)
     now = timezone.now()
     detail = count_beats(caller, len(beats), now)
-    intervals.bound(beats, plan_for(caller, now))
+    minimum_interval.bound(beats, plan_for(caller, now))
     source = source_of(request._request, caller)
     ahead = pricing.ahead(beats, now)
-    return ingest.submit([Received(caller, beat, now, source, detail, ahead) for beat in beats])
+    return committer.submit([Received(caller, beat, now, source, detail, ahead) for beat in beats])
 
 
 def _require_some_room(results: list[Outcome]) -> None:

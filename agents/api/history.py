@@ -12,14 +12,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import watch
 from agents.api import examples, shapes
 from agents.api.agents import AgentView
-from agents.budgets import Spend
+from agents.domain.budgets import Spend
 from agents.models import Agent, Heartbeat, IncidentEvent, Outage
-from agents.representation import moment, spend_dict
+from agents.reporting.payloads import moment, spend_dict
+from agents.storage import outage_log
 from billing import limits
-from teams.rest import Pages
+from teams.drf import Pages
 
 
 class HeartbeatsView(AgentView):
@@ -101,6 +101,6 @@ def event_entry(event: IncidentEvent) -> dict[str, Any]:
 
 def outage_entry(outage: Outage) -> dict[str, Any]:
     text = f"The watchdog's {outage.part} did not watch from {moment(outage.started_at)} to {moment(outage.ended_at)}."
-    if outage.part == watch.EDGE:
+    if outage.part == outage_log.EDGE:
         text += " Spend of that time may be missing: clients of old drop what they could not send twice."
     return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": "watchdog", "incident": None}

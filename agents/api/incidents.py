@@ -8,12 +8,12 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import handling
 from agents.api import examples, shapes
 from agents.api.project import ProjectView
 from agents.api.valid import invalid
+from agents.incidents import actions
 from agents.models import Incident, Signal, SignalKind
-from agents.representation import incident_dict
+from agents.reporting.payloads import incident_dict
 
 IN_STATE = {
     Incident.State.OPEN.value: Q(resolved_at__isnull=True, acknowledged_at__isnull=True),
@@ -94,7 +94,7 @@ class AcknowledgeView(IncidentView):
     )
     def post(self, request: Request, pk: int) -> Response:
         incident = self.found(self.incidents(), pk)
-        handling.acknowledge(incident=incident, actor=self.caller.actor, now=timezone.now())
+        actions.acknowledge(incident=incident, actor=self.caller.actor, now=timezone.now())
         return Response(incident_dict(self.found(self.incidents(), pk)))
 
 
@@ -111,5 +111,5 @@ class ResolveView(IncidentView):
     )
     def post(self, request: Request, pk: int) -> Response:
         incident = self.found(self.incidents(), pk)
-        handling.resolve(incident=incident, actor=self.caller.actor, now=timezone.now())
+        actions.resolve(incident=incident, actor=self.caller.actor, now=timezone.now())
         return Response(incident_dict(self.found(self.incidents(), pk)))

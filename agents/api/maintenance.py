@@ -11,12 +11,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import maintenance
 from agents.api import shapes
 from agents.api.project import ProjectView
 from agents.api.valid import valid
+from agents.fleet import maintenance
 from agents.models import Maintenance
-from agents.representation import moment
+from agents.reporting.payloads import moment
 from teams.models import Project
 
 _LABELS_HELP = "Only agents that have all of these. Empty: all of the project."

@@ -13,8 +13,8 @@ from rest_framework.views import APIView
 from agents.api.valid import invalid
 from teams.api import caller_of
 from teams.auth import Caller
+from teams.drf import Pages
 from teams.errors import ApiError
-from teams.rest import Pages
 
 M = TypeVar("M", bound=Model)
 

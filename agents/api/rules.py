@@ -11,14 +11,16 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import replay, rules, services
+from agents import rules
 from agents.api import examples, shapes
 from agents.api.changes import RulesField
 from agents.api.project import ProjectView
 from agents.api.valid import invalid, valid
+from agents.fleet import services
 from agents.models import Agent, AgentName, SignalKind
-from agents.replay import Episode, Trial
-from agents.representation import agent_ref, incident_url, moment
+from agents.reporting.payloads import agent_ref, incident_url, moment
+from agents.review import backtest
+from agents.review.backtest import Episode, Trial
 from agents.rules import settings
 from teams.errors import ApiError
 from teams.models import Project
@@ -98,7 +100,7 @@ class TryView(ProjectView):
     @extend_schema(
         operation_id="try_rule",
         summary="When a rule would have fired on stored heartbeats",
-        description=f"At most {replay.BEATS_MOST:,} heartbeats are read; the agents of a project share them.",
+        description=f"At most {backtest.BEATS_MOST:,} heartbeats are read; the agents of a project share them.",
         tags=["rules"],
         request=Trying,
         responses=shapes.answers(200, shapes.Tried, 400, 404, 415, 422, 503),
@@ -106,13 +108,13 @@ class TryView(ProjectView):
     )
     def post(self, request: Request) -> Response:
         given, until = valid(Trying, request.data), timezone.now()
-        rule, thresholds = replay.wanted(given["rule"], given.get("thresholds", {}))
+        rule, thresholds = backtest.wanted(given["rule"], given.get("thresholds", {}))
         since = _since(given, until)
         if given.get("agent") is None:
             project = Project.objects.get(pk=self.caller.project_id)
-            found, left_out = replay.of_project(project, rule, thresholds, since, until)
+            found, left_out = backtest.of_project(project, rule, thresholds, since, until)
         else:
-            found, left_out = [replay.of_agent(self._agent(given["agent"]), rule, thresholds, since, until)], 0
+            found, left_out = [backtest.of_agent(self._agent(given["agent"]), rule, thresholds, since, until)], 0
         times = {"since": moment(since), "until": moment(until)}
         return Response({"rule": rule.KIND, **times, "agents": list(map(trial_dict, found)), "left_out": left_out})
 

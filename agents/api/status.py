@@ -10,17 +10,17 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import standing
 from agents.api import examples, shapes
 from agents.api.project import ProjectView
 from agents.models import Agent, Incident
-from agents.representation import dollars, incident_url, moment
-from agents.standing import Standing
+from agents.reporting import agent_status
+from agents.reporting.agent_status import Standing
+from agents.reporting.payloads import dollars, incident_url, moment
 
 
 def agents_of(project_id: int) -> QuerySet[Agent]:
     """A project's agents with all that their status reads, by name."""
-    return standing.fetched(Agent.objects.filter(project=project_id)).order_by("name", "pk")
+    return agent_status.fetched(Agent.objects.filter(project=project_id)).order_by("name", "pk")
 
 
 class StatusView(ProjectView):
@@ -41,7 +41,7 @@ class StatusView(ProjectView):
 
 def status_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
     """Agents as `/status` shows them."""
-    return [status_dict(one) for one in standing.of(agents, timezone.now())]
+    return [status_dict(one) for one in agent_status.of(agents, timezone.now())]
 
 
 def status_dict(one: Standing) -> dict[str, Any]:

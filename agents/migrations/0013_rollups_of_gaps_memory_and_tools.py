@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="rollup",
             name="tools",
-            field=models.JSONField(help_text="Calls by name: see `agents/tools.py`.", null=True),
+            field=models.JSONField(help_text="Calls by name: see `agents/domain/tool_counts.py`.", null=True),
         ),
         migrations.RunPython(on_postgresql, migrations.RunPython.noop),
     ]

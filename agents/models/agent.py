@@ -6,7 +6,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
-from agents import clocks
+from agents.domain import clocks
 from teams.models import Project
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from agents import restart
+from agents.domain import restart_policy
 from agents.models.agent import Agent, RestartType
 from agents.models.incident import Incident
 from teams.models import Project
 
 
 class Runner(models.Model):
-    """A local program that asks for commands, told by its source (see `sources.py`)."""
+    """A local program that asks for commands, told by its source (see `reporter.py`)."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="runners")
     source = models.CharField(max_length=80)
@@ -42,9 +42,9 @@ class Command(models.Model):
         EXPIRED = "expired", "expired"
 
     class Origin(models.TextChoices):
-        PERSON = restart.PERSON, "a person"
-        RUNNER = restart.RUNNER, "the runner by itself"
-        WATCHDOG = restart.WATCHDOG, "the watchdog by itself"
+        PERSON = restart_policy.PERSON, "a person"
+        RUNNER = restart_policy.RUNNER, "the runner by itself"
+        WATCHDOG = restart_policy.WATCHDOG, "the watchdog by itself"
 
     LIVE = (State.PENDING, State.LEASED)
 

@@ -9,7 +9,7 @@ from teams.models import Project
 
 
 class Maintenance(models.Model):
-    """A time in which a project's agents are left alone, as people planned it; see `agents/maintenance.py`."""
+    """A time in which a project's agents are left alone, as people planned it; see `agents/fleet/maintenance.py`."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="maintenances")
     reason = models.CharField(max_length=200, help_text="What is done: people read it on the agents' pages.")

@@ -6,24 +6,23 @@ from typing import Any, Final, Protocol, runtime_checkable
 from agents.rules import (
     call_rate,
     cost,
-    course,
     crash,
     error,
     error_rate,
     loop,
     memory,
     missed_heartbeat,
-    outside,
     repeated_message,
     repeated_prompts,
     restart_failed,
-    rhythm,
     settings,
     stalled,
     token_spike,
-    version,
 )
-from agents.rules.base import SEVERITIES, BeatSeen, Facts, Finding, Setting, Thresholds, Words
+from agents.rules.evidence import Setting, Words
+from agents.rules.facts import SEVERITIES, BeatSeen, Facts, Finding
+from agents.rules.observers import history, rhythm, runner_view, version
+from agents.rules.thresholds import Thresholds
 
 
 class Rule(Protocol):
@@ -61,7 +60,7 @@ ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_r
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # What these remember is no rule's own.
-FOR_ALL: Final = {module.KIND: module.read for module in (outside, rhythm, version, course)}
+FOR_ALL: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history)}
 
 
 def every() -> dict[str, Rule]:

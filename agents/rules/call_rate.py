@@ -7,19 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.rules.base import (
-    DETAIL,
-    NOWHERE,
-    WARNING,
-    BeatSeen,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-)
+from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "call_rate"
 LABEL = "Call rate"

@@ -3,7 +3,7 @@
 The day's budget is what a person set, else the `cost_limit_usd` that the client declared, in dollars; the tokens' and
 the run's are what a person set for the agent, the month's what one set for the project. A warning at 80 %, critical
 (`cost_exceeded`, and on hold) at 100 %, both the product's rule. Days and months begin at the project's midnight, a run
-with a start of the client. Forecasts go by the last hour's pace (`burn.py`), that of a month by the month so far.
+with a start of the client. Forecasts go by the last hour's pace (`burn_rate.py`), that of a month by the month so far.
 """
 
 from __future__ import annotations
@@ -12,22 +12,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from agents import budgets
-from agents.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, WARNING, Budget, Limits, Month
-from agents.rules import burn
-from agents.rules.base import (
-    DETAIL,
-    NOWHERE,
-    BeatSeen,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-    o_clock,
-)
+from agents.domain import budgets
+from agents.domain.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, WARNING, Budget, Limits, Month
+from agents.domain.durations import o_clock
+from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.observers import burn_rate
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "cost"
 LABEL = "Cost"
@@ -86,7 +77,7 @@ FAST: Final = 2.0
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
     """Keep how much was spent when, and what a person let pass."""
-    return burn.read(memory, beats)
+    return burn_rate.read(memory, beats)
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting | None:
@@ -250,8 +241,8 @@ def _is_this_month(facts: Facts) -> bool:
 # When
 
 
-def _pace_of(facts: Facts) -> burn.Pace:
-    return burn.pace(facts.memory, facts.now)
+def _pace_of(facts: Facts) -> burn_rate.Pace:
+    return burn_rate.pace(facts.memory, facts.now)
 
 
 def reached_at(budget: Budget, facts: Facts) -> datetime | None:

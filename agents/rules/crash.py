@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.redact import redacted, traceback_of
-from agents.rules.base import CRITICAL, NOWHERE, TEXT, BeatSeen, Facts, Finding, Thresholds, Word, Words, is_over
+from agents.domain.redaction import redacted, traceback_of
+from agents.rules.evidence import NOWHERE, TEXT, Word, Words
+from agents.rules.facts import CRITICAL, BeatSeen, Facts, Finding, is_over
+from agents.rules.thresholds import Thresholds
 
 KIND = "crash"
 LABEL = "Crash"

@@ -6,23 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.fold import EXPECTED
-from agents.redact import redacted, traceback_of
-from agents.rules import outside
-from agents.rules.base import (
-    CRITICAL,
-    DETAIL,
-    NOWHERE,
-    TEXT,
-    WARNING,
-    BeatSeen,
-    Facts,
-    Finding,
-    Thresholds,
-    Word,
-    Words,
-    is_over,
-)
+from agents.domain.notes import EXPECTED
+from agents.domain.redaction import redacted, traceback_of
+from agents.rules.evidence import DETAIL, NOWHERE, TEXT, Word, Words
+from agents.rules.facts import CRITICAL, WARNING, BeatSeen, Facts, Finding, is_over
+from agents.rules.observers import runner_view
+from agents.rules.thresholds import Thresholds
 
 KIND = "error"
 LABEL = "Error"
@@ -32,7 +21,7 @@ EVIDENCE: Words = {
     "message": Word("Message", NOWHERE),
     "by_runner": Word("Told by", DETAIL, values={True: "its runner: what it watches is not running", False: ""}),
     "traceback": Word("Traceback", TEXT),
-    **outside.EVIDENCE,
+    **runner_view.EVIDENCE,
 }
 
 
@@ -57,7 +46,7 @@ def check(facts: Facts) -> Finding | None:
         return None
     reason, at = facts.memory["message"], datetime.fromisoformat(facts.memory["at"])
     severity = CRITICAL if facts.seen.runner_down else WARNING
-    evidence = {"message": reason, "by_runner": facts.seen.runner_down, **outside.evidence(facts)}
+    evidence = {"message": reason, "by_runner": facts.seen.runner_down, **runner_view.evidence(facts)}
     if facts.memory.get("traceback"):
         evidence["traceback"] = facts.memory["traceback"]
     return Finding(KIND, severity, reason[:500], at, evidence)

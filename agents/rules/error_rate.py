@@ -14,8 +14,10 @@ from datetime import datetime
 from math import sqrt
 from typing import Any, Final
 
-from agents.fold import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
-from agents.rules.base import NOWHERE, WARNING, BeatSeen, Facts, Finding, Setting, Threshold, Thresholds, Word, Words
+from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
+from agents.rules.evidence import NOWHERE, Setting, Word, Words
+from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "error_rate"
 LABEL = "Many errors"

@@ -1,7 +1,7 @@
 """The same again and again: calls, cycles of calls, failures or words that bring nothing new.
 
 `agents/loops/` holds the detector: keys, symbols, what repeats, and what that means. Its numbers stand in
-`agents/loops/verdict.py` with their sources. Thresholds: `repeats`, equal laps from which on it is a loop;
+`agents/rules/loops/classification.py` with their sources. Thresholds: `repeats`, equal laps from which on it is a loop;
 `budget:TOOL`, the same for one tool; `poller:TOOL`, true or false: whether asking the same again is what it is for.
 """
 
@@ -11,27 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from agents.loops import patterns, reading, verdict
-from agents.loops.state import Shown, State
-from agents.loops.symbols import RESULT, SAID
-from agents.loops.verdict import INFO, Verdict
-from agents.rules.base import (
-    DETAIL,
-    NOWHERE,
-    SECONDS,
-    TEXT,
-    BeatSeen,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-    since,
-    spoken,
-)
+from agents.domain.durations import spoken
 from agents.rules.cost import dollars
+from agents.rules.evidence import DETAIL, NOWHERE, SECONDS, TEXT, Setting, Word, Words
+from agents.rules.facts import BeatSeen, Facts, Finding, since
+from agents.rules.loops import classification, patterns, reading
+from agents.rules.loops.classification import INFO, Verdict
+from agents.rules.loops.state import Shown, State
+from agents.rules.loops.symbols import RESULT, SAID
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "loop"
 LABEL = "Loop"
@@ -102,7 +90,7 @@ def check(facts: Facts) -> Finding | None:
 
 def standing(memory: Mapping[str, Any], thresholds: Mapping[str, Any]) -> Finding | None:
     """What repeats just now, also what is no alarm (severity `info`): polling, schedules, back-off."""
-    found = verdict.worst(State.of(memory), thresholds)
+    found = classification.worst(State.of(memory), thresholds)
     return _finding(found) if found else None
 
 
@@ -112,7 +100,9 @@ def step(
     """One heartbeat: what is remembered after it, and what goes on in it. For replays of recorded runs."""
     before = State.of(memory).now
     state = reading.read(State.of(memory), [beat])
-    judged = [verdict.judge(one, state, thresholds or {}) for one in state.found.values() if one.last.at > before.at]
+    judged = [
+        classification.judge(one, state, thresholds or {}) for one in state.found.values() if one.last.at > before.at
+    ]
     return state.as_json(), [_finding(one) for one in judged if one is not None]
 
 
@@ -182,9 +172,9 @@ def _what(found: Verdict) -> str:
 
 def _thrashing(found: Verdict, call: Shown) -> str:
     pattern = found.pattern
-    if pattern.exact >= verdict.ERRORS_NEEDED:
+    if pattern.exact >= classification.ERRORS_NEEDED:
         return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
-    if pattern.laps >= verdict.FAILS_NEEDED:
+    if pattern.laps >= classification.FAILS_NEEDED:
         return f"`{call.name}` failed {pattern.laps} times in a row"
     return f"`{call.name}` called {pattern.count} times in a row, while the agent speaks of trouble,"
 

@@ -21,21 +21,11 @@ from itertools import combinations, pairwise
 from statistics import median
 from typing import Any, Final
 
-from agents.fold import STARTED
-from agents.rules.base import (
-    DETAIL,
-    WARNING,
-    BeatSeen,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-    o_clock,
-    spoken,
-)
+from agents.domain.durations import o_clock, spoken
+from agents.domain.notes import STARTED
+from agents.rules.evidence import DETAIL, Setting, Word, Words
+from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "memory"
 LABEL = "Memory grows"

@@ -3,20 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agents.rules import outside
-from agents.rules.base import (
-    CRITICAL,
-    DETAIL,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-    since,
-    spoken,
-)
+from agents.domain.durations import spoken
+from agents.rules.evidence import DETAIL, Setting, Word, Words
+from agents.rules.facts import CRITICAL, Facts, Finding, since
+from agents.rules.observers import runner_view
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "missed_heartbeat"
 LABEL = "Missed heartbeat"
@@ -32,7 +23,7 @@ EVIDENCE: Words = {
     "last_heartbeat_at": Word("Last heartbeat"),
     "interval": Word("Expected every", DETAIL),
     "deadline": Word("Counts as down since", DETAIL),
-    **outside.EVIDENCE,
+    **runner_view.EVIDENCE,
 }
 
 
@@ -50,11 +41,11 @@ def check(facts: Facts) -> Finding | None:
     if not facts.is_silent or facts.is_crash_told or facts.alive is None or last is None:
         return None
     reason = f"No heartbeat for {spoken(since(last, facts.now))}; expected every {spoken(facts.interval)}"
-    reason += outside.said(facts)
+    reason += runner_view.said(facts)
     evidence = {
         "last_heartbeat_at": last.isoformat(),
         "interval": round(facts.interval, 3),
         "deadline": facts.alive.deadline.isoformat(),
-        **outside.evidence(facts),
+        **runner_view.evidence(facts),
     }
     return Finding(KIND, CRITICAL, reason, facts.alive.due_at, evidence)

@@ -1,9 +1,12 @@
 """All restarts that the budget allows were made, and it still does not work: given up, until it recovers."""
 
-from agents import restart
-from agents.rules.base import CRITICAL, NOWHERE, Facts, Finding, Thresholds, Word, Words, since, spoken
+from agents.domain import restart_policy
+from agents.domain.durations import spoken
+from agents.rules.evidence import NOWHERE, Word, Words
+from agents.rules.facts import CRITICAL, Facts, Finding, since
+from agents.rules.thresholds import Thresholds
 
-KIND = restart.FAILED
+KIND = restart_policy.FAILED
 LABEL = "Restart failed"
 THRESHOLDS: Thresholds = ()
 EVIDENCE: Words = {
@@ -20,9 +23,9 @@ def check(facts: Facts) -> Finding | None:
         return None
     if done.given_up is not None:
         return done.given_up
-    if not restart.has_failed(done.made, facts.now, done.patience, done.delays):
+    if not restart_policy.has_failed(done.made, facts.now, done.patience, done.delays):
         return None
-    made = restart.counted(done.made, facts.now)
+    made = restart_policy.counted(done.made, facts.now)
     reason = f"Gave up: {len(made)} restarts within {spoken(since(made[0], facts.now))} did not help"
     evidence = {"restarts": len(made), "first_at": made[0].isoformat(), "last_at": made[-1].isoformat()}
     return Finding(KIND, CRITICAL, reason, facts.now, evidence)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from agents.rules.base import PER_TOOL, Threshold, Thresholds
+from agents.rules.thresholds import PER_TOOL, Threshold, Thresholds
 
 Given = Mapping[str, Mapping[str, Any]]
 ON, OFF = "on", "off"

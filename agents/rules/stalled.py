@@ -6,22 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.rules import outside
-from agents.rules.base import (
-    CRITICAL,
-    DETAIL,
-    BeatSeen,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-    o_clock,
-    since,
-    spoken,
-)
+from agents.domain.durations import o_clock, spoken
+from agents.rules.evidence import DETAIL, Setting, Word, Words
+from agents.rules.facts import CRITICAL, BeatSeen, Facts, Finding, since
+from agents.rules.observers import runner_view
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "stalled"
 LABEL = "Stalled"
@@ -45,7 +34,7 @@ EVIDENCE: Words = {
     "deadline": Word("Counts as stalled since", DETAIL),
     "last_call": Word("Last tool call", is_code=True),
     "last_call_at": Word("That call began"),
-    **outside.EVIDENCE,
+    **runner_view.EVIDENCE,
 }
 # What our client says it waits for while a tool runs that was given a time.
 TOOL = "tool "
@@ -79,7 +68,9 @@ def check(facts: Facts) -> Finding | None:
         return None
     if facts.is_silent or facts.is_waiting or facts.is_held or facts.seen.crashed:
         return None
-    reason = f"No progress for {spoken(since(last, facts.now))}{_usually(facts)}{_doing(facts)}{outside.said(facts)}"
+    reason = (
+        f"No progress for {spoken(since(last, facts.now))}{_usually(facts)}{_doing(facts)}{runner_view.said(facts)}"
+    )
     evidence = {
         "last_progress_at": last.isoformat(),
         "usual_gap": facts.rhythm.usual,
@@ -87,7 +78,7 @@ def check(facts: Facts) -> Finding | None:
         "timeout": round((facts.progress.deadline - last).total_seconds(), 3),
         "deadline": facts.progress.deadline.isoformat(),
         **_last_call(facts),
-        **outside.evidence(facts),
+        **runner_view.evidence(facts),
     }
     return Finding(KIND, CRITICAL, reason, facts.progress.due_at, evidence)
 

@@ -6,19 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.base import (
-    DETAIL,
-    NOWHERE,
-    WARNING,
-    BeatSeen,
-    Facts,
-    Finding,
-    Setting,
-    Threshold,
-    Thresholds,
-    Word,
-    Words,
-)
+from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
+from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "token_spike"
 LABEL = "Token spike"

@@ -10,16 +10,16 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from agents import standing, wording
 from agents.models import Incident, Signal, Status
-from agents.rules.base import Finding
+from agents.reporting import agent_status, formatting
+from agents.rules.facts import Finding
 from teams import times
 
 register = template.Library()
-register.filter("money", lambda micros: wording.money(micros or 0))
-register.filter("number", lambda number: wording.count(number or 0))
-register.filter("short", wording.short)
-register.filter("plain", wording.plain)
+register.filter("money", lambda micros: formatting.money(micros or 0))
+register.filter("number", lambda number: formatting.count(number or 0))
+register.filter("short", formatting.short)
+register.filter("plain", formatting.plain)
 # For drawings, whose numbers have a point everywhere.
 register.filter("unlocalized", lambda number: str(number))
 
@@ -27,8 +27,8 @@ ICONS: Final[dict[str, str]] = {
     Status.DOWN: "error",
     Status.STALLED: "hourglass_disabled",
     Status.WARNING: "warning",
-    standing.LOOPING: "autorenew",
-    standing.OVER_BUDGET: "payments",
+    agent_status.LOOPING: "autorenew",
+    agent_status.OVER_BUDGET: "payments",
     Status.LATE: "schedule",
     Status.WAITING: "hourglass_top",
     Status.OK: "check_circle",
@@ -44,7 +44,9 @@ ICONS: Final[dict[str, str]] = {
 @register.filter
 def code(text: str) -> SafeString:
     """A sentence whose `code` is shown as such; whatever else it holds is text."""
-    shown = (format_html("<code>{}</code>", part) if is_code else part for part, is_code in wording.pieces(str(text)))
+    shown = (
+        format_html("<code>{}</code>", part) if is_code else part for part, is_code in formatting.pieces(str(text))
+    )
     return format_html_join("", "{}", ((part,) for part in shown))
 
 
@@ -68,6 +70,6 @@ def between(context: Any, start: datetime, end: datetime | None) -> str:
 
 
 @register.filter
-def explained(found: Signal | Finding) -> wording.Explained:
+def explained(found: Signal | Finding) -> formatting.Explained:
     """What it stands on, in words."""
-    return wording.explained(found.kind, found.evidence, timezone.get_current_timezone())
+    return formatting.explained(found.kind, found.evidence, timezone.get_current_timezone())

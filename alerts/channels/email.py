@@ -15,7 +15,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.validators import validate_email
 from django.template.loader import render_to_string
 
-from agents.wording import plain
+from agents.reporting.formatting import plain
 from alerts.channels.base import ChannelError, ConfigError, Message
 
 KIND: Final = "email"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from django import template
 
 from agents.models import Incident, IncidentEvent
-from alerts import telling
+from alerts import undelivered_reasons
 
 register = template.Library()
 
@@ -15,4 +15,4 @@ register = template.Library()
 @register.simple_tag
 def untold(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str]]:
     """The timeline: each event, and why nobody was told of it."""
-    return telling.untold(incident, events)
+    return undelivered_reasons.untold(incident, events)

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from teams import times
-from teams.listing import Empty, TableList
+from teams.changelists import Empty, TableList
 from teams.models import AuditEntry
 
 MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT")

@@ -14,10 +14,10 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from teams import services
 from teams.admin.projects import actor
-from teams.listing import Empty, TableList
+from teams.changelists import Empty, TableList
 from teams.models import ApiKey, Scope
 from teams.roles import Action
-from teams.scoping import action, says_why
+from teams.tenant_admin import action, says_why
 
 OVERLAPS = [("0", "Stop it now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
 # Who reported by a key so lately would be cut off with it.

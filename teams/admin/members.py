@@ -14,12 +14,12 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
-from teams import mail, room, services
+from teams import mail, plan_gate, services
 from teams.admin.projects import actor
-from teams.listing import Empty, TableList
+from teams.changelists import Empty, TableList
 from teams.models import Invitation, Membership, User
 from teams.roles import EXPLAINED, Action, Role, may_assign
-from teams.scoping import action, allowed, roles_of, says_why, teams_of
+from teams.tenant_admin import action, allowed, roles_of, says_why, teams_of
 
 
 def roles_to_give(request: HttpRequest, team_id: int | None = None) -> list[Role]:
@@ -169,7 +169,7 @@ class InvitationPage(TableList):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        room.require_room(team_id=obj.team_id, what="invitations")
+        plan_gate.require_room(team_id=obj.team_id, what="invitations")
         made = self._invite(request, obj)
         obj.pk = made[0].pk
         request._invited = made  # type: ignore[attr-defined]
@@ -193,7 +193,7 @@ class InvitationPage(TableList):
             context = {**self.admin_site.each_context(request), **shown, "now": now}
             return TemplateResponse(request, "teams/admin/invite_again.html", context)
         if invitation.accepted_at or invitation.expires_at <= now:  # else it has its place already
-            room.require_room(team_id=invitation.team_id, what="invitations")
+            plan_gate.require_room(team_id=invitation.team_id, what="invitations")
         return self._show(request, *self._invite(request, invitation))
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

@@ -9,9 +9,9 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from teams.listing import Empty, OperatorList, counted
+from teams.changelists import Empty, OperatorList, counted
 from teams.models import FailedSignIn, Membership, User
-from teams.scoping import TeamTabularInline
+from teams.tenant_admin import TeamTabularInline
 
 LOCKING = (
     f"After {settings.AXES_FAILURE_LIMIT} wrong passwords for one account from one host, that host waits "

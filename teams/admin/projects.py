@@ -16,13 +16,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
-from teams import room, services
+from teams import plan_gate, services
+from teams.changelists import Empty, TableList, counted
 from teams.forms import TIME_ZONES, PricesField
-from teams.listing import Empty, TableList, counted
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
-from teams.scoping import roles_of
+from teams.tenant_admin import roles_of
 
 GRACE_LEAST = 5
 # A name that people chose; 144 random bits are no such thing, for they have large letters or are longer.
@@ -198,7 +198,7 @@ class ProjectPage(TableList):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
-            room.require_room(team_id=obj.team_id, what="projects")
+            plan_gate.require_room(team_id=obj.team_id, what="projects")
             obj.pk = services.create_project(team=obj.team, name=obj.name, actor=actor(request)).pk
         obj.save(force_update=True)
         if change and form.changed_data:

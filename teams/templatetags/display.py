@@ -1,4 +1,4 @@
-"""What every page shows alike: times, in the person's zone, which `teams.zone` has set, and states.
+"""What every page shows alike: times, in the person's zone, which `teams.timezone_middleware` has set, and states.
 
 `now` is in the context of each page that says how long ago something was.
 """

@@ -13,10 +13,13 @@ import pytest
 import time_machine
 from django.db import connections
 
-from agents import ingest, review, watch
-from agents.beat import decode
-from agents.hot import Answer
+from agents.domain.heartbeat import decode
+from agents.domain.hot_row import Answer
+from agents.ingest import committer
+from agents.ingest.write import Received
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
+from agents.review import review
+from agents.storage import outage_log
 from teams.auth import Caller, authenticate_key
 from teams.models import Project
 
@@ -41,8 +44,8 @@ class World:
         """Send one beat; the outcome, refused or not. `waited`: seconds between receiving and storing it."""
         body = json.dumps({"agent": agent, "status": "ok", **fields}).encode()
         with self.clock(at + waited) as now:
-            received = ingest.Received(self.caller, decode(body), now - timedelta(seconds=waited), source)
-            return ingest.submit([received])[0]
+            received = Received(self.caller, decode(body), now - timedelta(seconds=waited), source)
+            return committer.submit([received])[0]
 
     def beat(self, at: float = 0, agent: str = "bot", **fields: Any) -> Answer:
         outcome = self.offer(at, agent, **fields)
@@ -53,7 +56,7 @@ class World:
         """One sweep of the detector, which has been running until then unless it was our outage."""
         with self.clock(at) as now:
             if not after_outage:
-                Pulse.objects.filter(name=watch.DETECTOR).update(at=now - timedelta(seconds=1))
+                Pulse.objects.filter(name=outage_log.DETECTOR).update(at=now - timedelta(seconds=1))
             review.sweep(now)
 
     def watch(self, start: float, end: float) -> None:

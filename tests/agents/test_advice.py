@@ -11,7 +11,7 @@ import clevagent
 import pytest
 from clevagent.runner import cli
 
-from agents.advice import Advice, Reports, advice
+from agents.reporting.advice import Advice, Reports, advice
 
 NAMES = ["bot", "my agent", 'say "hi"', "Zürich's bot", "a\\b"]
 

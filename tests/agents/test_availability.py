@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agents.availability import Trouble, days, lines, share
+from agents.reporting.availability import Trouble, days, lines, share
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=400)

@@ -13,11 +13,14 @@ from urllib.request import Request, urlopen
 import pytest
 from django.utils import timezone
 
-from agents import ingest, review, services
-from agents.beat import decode
-from agents.hot import Answer
+from agents.domain.heartbeat import decode
+from agents.domain.hot_row import Answer
+from agents.fleet import services
+from agents.ingest.committer import Committer
+from agents.ingest.write import Received
 from agents.models import AgentState, Heartbeat, Incident, IncidentEvent, MonthSpend, Rollup, Signal
-from agents.rollups import roll_up
+from agents.review import review
+from agents.storage.rollups import roll_up
 from teams.models import Project
 from tests.agents.conftest import T0, World, in_threads
 
@@ -25,10 +28,10 @@ CENT = 10_000
 SENDERS, EACH = 4, 30
 
 
-def told(committer: ingest.Committer, world: World, agent: str = "bot", **fields: Any) -> Answer:
+def told(process: Committer, world: World, agent: str = "bot", **fields: Any) -> Answer:
     """What one heartbeat is answered by one of several web processes, each of which has a committer of its own."""
     body = json.dumps({"agent": agent, **fields}).encode()
-    outcome = committer.submit([ingest.Received(world.caller, decode(body), T0, "1/10.0.0.1")])[0]
+    outcome = process.submit([Received(world.caller, decode(body), T0, "1/10.0.0.1")])[0]
     assert isinstance(outcome, Answer), outcome.message
     return outcome
 
@@ -43,9 +46,9 @@ def send_while_two_review(world: World, agents: list[str], **fields: Any) -> lis
             while not done.is_set():
                 review.sweep(T0 + timedelta(seconds=1))
             return
-        committer = ingest.Committer()
+        process = Committer()
         for _ in range(EACH):
-            answers.append(told(committer, world, agents[number % len(agents)], cost_usd=0.01, **fields))
+            answers.append(told(process, world, agents[number % len(agents)], cost_usd=0.01, **fields))
             if len(answers) == SENDERS * EACH:
                 done.set()
 
@@ -115,12 +118,12 @@ def test_a_spool_sent_thrice_by_different_ways_counts_once_and_to_its_hours(live
     ]
 
     def work(number: int) -> None:
-        committer, order = ingest.Committer(), list(spool)
+        process, order = Committer(), list(spool)
         random.Random(number).shuffle(order)
         for fields in order:
             body = json.dumps({"agent": "bot", **fields}).encode()
-            received = ingest.Received(live_world.caller, decode(body), T0 + timedelta(hours=3), "1/10.0.0.1")
-            assert isinstance(committer.submit([received])[0], Answer)
+            received = Received(live_world.caller, decode(body), T0 + timedelta(hours=3), "1/10.0.0.1")
+            assert isinstance(process.submit([received])[0], Answer)
 
     with live_world.clock(3 * 3600):
         live_world.beat(3 * 3600)

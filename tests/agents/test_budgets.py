@@ -11,9 +11,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents import handling, ingest, services
-from agents.beat import decode
-from agents.hot import Answer
+from agents.domain.heartbeat import decode
+from agents.domain.hot_row import Answer
+from agents.fleet import services
+from agents.incidents import actions
+from agents.ingest import committer
+from agents.ingest.write import Received
 from agents.models import MonthSpend, Signal, Status
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -73,7 +76,7 @@ def test_an_agent_that_stopped_as_it_was_told_is_not_stuck(world: World) -> None
     world.look(1)
     stopping(world, 60, HOUR)
     assert (world.kinds(), held(world)) == (["cost"], [True])
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=HOUR))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=HOUR))
     stopping(world, HOUR + 1, HOUR + 240)
     assert world.kinds() == []
     stopping(world, HOUR + 240, HOUR + 600)
@@ -108,7 +111,7 @@ def test_a_raised_budget_lifts_the_hold_and_exceeded_again_it_is_told_again(worl
 def test_a_person_who_ends_it_lifts_the_hold_for_the_day(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2, interval=HOUR)
     world.look(1)
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
     world.look(3)
     assert [world.beat(4).hold, world.beat(5, cost_usd=7).hold, held(world)] == [False, False, [False]]
     world.beat(DAY, cost_usd=2, interval=HOUR)
@@ -196,8 +199,8 @@ def test_within_one_batch_too(world: World) -> None:
     world.beat(0, "one")
     bodies = [{"agent": name, "cost_usd": 0.3} for name in ("one", "two", "one", "two", "one")]
     with world.clock(1) as now:
-        beats = [ingest.Received(world.caller, decode(json.dumps(body).encode()), now, "1/10.0.0.1") for body in bodies]
-        held = [isinstance(one, Answer) and one.hold for one in ingest.submit(beats)]
+        beats = [Received(world.caller, decode(json.dumps(body).encode()), now, "1/10.0.0.1") for body in bodies]
+        held = [isinstance(one, Answer) and one.hold for one in committer.submit(beats)]
     assert held == [False, False, False, True, True]
 
 
@@ -205,7 +208,7 @@ def test_a_month_that_a_person_let_pass_holds_no_heartbeat(world: World) -> None
     set_monthly(world, 10)
     world.beat(0, cost_usd=10)
     world.look(1)
-    handling.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=2))
+    actions.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=2))
     world.look(3)
     assert [world.beat(4, name, cost_usd=1).hold for name in ("bot", "new")] == [False, False]
 
@@ -299,7 +302,7 @@ def test_a_person_who_ends_it_lifts_the_hold_of_all(world: World) -> None:
     world.beat(0, "one", cost_usd=10)
     world.beat(0, "two")
     world.look(1)
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
     world.look(3)
     world.beat(4, "two", cost_usd=1)
     world.look(5)
@@ -311,7 +314,7 @@ def test_who_comes_after_a_person_let_the_month_pass_is_not_held_either(world: W
     world.beat(0, "gone", status="shutdown")
     world.beat(0, "one", cost_usd=10)
     world.look(1)
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
     world.beat(3, "gone", cost_usd=1)
     world.beat(3, "new", cost_usd=1)
     world.look(4)

@@ -11,15 +11,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents import clearing, handling, rollups
-from agents import services as agent_services
+from agents.fleet import services as agent_services
+from agents.incidents import actions
 from agents.models import Agent, AgentMemory, AgentName, AgentState, Heartbeat, Incident, Rollup, Signal
+from agents.storage import purge, rollups
 from alerts.models import Channel
 from billing.limits import usage_of
 from teams import auth, services
 from teams.errors import ApiError
 from teams.models import AuditEntry, Project, Team, User
-from teams.scoping import teams_of
+from teams.tenant_admin import teams_of
 from tests.agents.admin.conftest import make_agent, make_incident
 
 
@@ -70,7 +71,7 @@ def ended(filled: Agent, project: Project, owner: User) -> Agent:
 
 def test_what_was_deleted_is_cleared_away_and_nothing_else(ended: Agent, team: Team, stranger: User) -> None:
     other = make_agent(Project.objects.get(team__members=stranger), "other")
-    assert clearing.clear_away()
+    assert purge.clear_away()
     for model in (Heartbeat, Rollup, Incident, Channel):
         assert not model._default_manager.exists(), model
     assert list(Agent.objects.all()) == [other]
@@ -97,7 +98,7 @@ def test_a_deleted_agent_is_gone_at_once_and_its_heartbeats_bit_by_bit(
     assert again.status_code == 200
     assert again.json()["agent_id"] != filled.pk
     assert Heartbeat.objects.count() == before + 1
-    assert clearing.clear_away()
+    assert purge.clear_away()
     assert [beat.agent.name for beat in Heartbeat.objects.all()] == [filled.name]
     assert list(Agent.objects.all()) == list(Agent.objects.filter(pk=again.json()["agent_id"]))
 
@@ -112,9 +113,9 @@ def test_of_two_who_delete_an_agent_at_once_the_second_is_told(filled: Agent, ow
 
 
 def test_a_run_ends_in_time_and_the_next_goes_on(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clearing, "PIECE", 2)
+    monkeypatch.setattr(purge, "PIECE", 2)
     left = []
-    while not clearing.clear_away(seconds=0):
+    while not purge.clear_away(seconds=0):
         left.append(Heartbeat.objects.count())
     # At most two of one day at a time: five are of one, four of the other.
     assert left[:5] == [7, 5, 3, 1, 0]
@@ -126,12 +127,12 @@ def test_sums_and_incidents_go_in_pieces_too(ended: Agent, monkeypatch: pytest.M
     Heartbeat.objects.all().delete()
     Rollup.objects.bulk_create(Rollup(agent=ended, span="m", start=now + timedelta(minutes=n)) for n in range(4))
     for _ in range(2):
-        handling.resolve(incident=Incident.objects.open().get(), actor="test", now=now)
+        actions.resolve(incident=Incident.objects.open().get(), actor="test", now=now)
         make_incident(ended)
-    monkeypatch.setattr(clearing, "PIECE", 2)
-    monkeypatch.setattr(clearing, "FEW", 1)
+    monkeypatch.setattr(purge, "PIECE", 2)
+    monkeypatch.setattr(purge, "FEW", 1)
     left = []
-    while not clearing.clear_away(seconds=0):
+    while not purge.clear_away(seconds=0):
         left.append((Rollup.objects.count(), Incident.objects.count(), Agent.objects.count()))
     assert left == [(3, 3, 1), (1, 3, 1), (0, 3, 1), (0, 2, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0)]
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents import clocks
-from agents.clocks import Settings, Span
-from agents.watch import merged
+from agents.domain import clocks
+from agents.domain.clocks import Settings, Span
+from agents.storage.outage_log import merged
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents import commands, wish
+from agents.commands import dispatch, preflight
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
-from agents.registration import create_agent
 from teams import services
 from teams.auth import Caller, authenticate_key
 from teams.errors import ApiError
@@ -42,7 +42,7 @@ def agent(project: Project) -> Agent:
 
 
 def ask(agent: Agent, action: str = "restart", now: datetime = NOW) -> Command:
-    return commands.request(agent=agent, action=action, actor="owner@example.com", reason="stuck", now=now)
+    return dispatch.request(agent=agent, action=action, actor="owner@example.com", reason="stuck", now=now)
 
 
 def refusal(agent: Agent, action: str = "restart", now: datetime = NOW) -> str:
@@ -54,14 +54,14 @@ def refusal(agent: Agent, action: str = "restart", now: datetime = NOW) -> str:
 
 
 def handed(caller: Caller, runner: str = MINE, after: int = 0) -> list[int]:
-    return [c.pk for c in commands.hand_out(caller=caller, runner=runner, now=NOW + timedelta(seconds=after))]
+    return [c.pk for c in dispatch.hand_out(caller=caller, runner=runner, now=NOW + timedelta(seconds=after))]
 
 
 def report(
     caller: Caller, command: Command, status: str, message: str = "", runner: str = MINE, after: int = 5
 ) -> Command:
     now = NOW + timedelta(seconds=after)
-    return commands.report(command_id=command.pk, caller=caller, runner=runner, status=status, message=message, now=now)
+    return dispatch.report(command_id=command.pk, caller=caller, runner=runner, status=status, message=message, now=now)
 
 
 def told() -> list[str]:
@@ -88,7 +88,7 @@ def test_a_command_is_handed_out_once(agent: Agent, caller: Caller) -> None:
 def test_two_processes_that_saw_the_same_command_hand_it_out_once(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     both = [Command.objects.select_related("agent__project__team").get(pk=command.pk) for _ in range(2)]
-    assert [commands._lease(seen, MINE, NOW) for seen in both] == [True, False]
+    assert [dispatch._lease(seen, MINE, NOW) for seen in both] == [True, False]
     assert AuditEntry.objects.filter(action="command.handed_out").count() == 1
 
 
@@ -112,7 +112,7 @@ def test_of_many_processes_that_ask_at_once_one_gets_the_command(agent: Agent, c
 
 def test_what_a_person_set_goes_before_what_was_reported(agent: Agent) -> None:
     agent.restart_type, agent.restart_target = "docker", "research"
-    assert wish.target_of(agent) == ("docker", "research")
+    assert preflight.target_of(agent) == ("docker", "research")
 
 
 def test_without_a_target_nothing_can_be_asked_for(agent: Agent) -> None:
@@ -196,12 +196,12 @@ def test_another_refusal_is_final(agent: Agent, caller: Caller) -> None:
 
 def test_what_nobody_takes_expires(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
-    assert commands.expire(NOW + timedelta(minutes=4, seconds=59)) == 0
+    assert dispatch.expire(NOW + timedelta(minutes=4, seconds=59)) == 0
     assert handed(caller, after=300) == []
-    assert commands.expire(NOW + timedelta(minutes=5)) == 1
+    assert dispatch.expire(NOW + timedelta(minutes=5)) == 1
     command.refresh_from_db()
     assert (command.state, command.result) == ("expired", "no runner asked for it")
-    assert commands.expire(NOW + timedelta(minutes=6)) == 0
+    assert dispatch.expire(NOW + timedelta(minutes=6)) == 0
 
 
 def test_a_command_that_cannot_be_told_of_does_not_keep_others_alive(
@@ -210,24 +210,24 @@ def test_a_command_that_cannot_be_told_of_does_not_keep_others_alive(
     poisoned = ask(agent)
     other = create_agent(project=project, name="other", now=NOW)
     fine = Command.objects.create(agent=other, action="stop", type="docker", target="x", expires_at=NOW)
-    tell = commands._tell
+    tell = dispatch._tell
 
     def fail(command: Command, *args: Any, **facts: Any) -> None:
         if command == poisoned:
             raise ValueError("poisoned")
         tell(command, *args, **facts)
 
-    monkeypatch.setattr(commands, "_tell", fail)
-    assert commands.expire(NOW + timedelta(minutes=5)) == 1
+    monkeypatch.setattr(dispatch, "_tell", fail)
+    assert dispatch.expire(NOW + timedelta(minutes=5)) == 1
     fine.refresh_from_db()
     poisoned.refresh_from_db()
     assert (fine.state, poisoned.state) == ("expired", "pending")
 
 
 def test_runners_that_are_long_gone_are_forgotten(agent: Agent) -> None:
-    commands.forget_runners(NOW + timedelta(minutes=59))
+    dispatch.forget_runners(NOW + timedelta(minutes=59))
     assert Runner.objects.count() == 1
-    commands.forget_runners(NOW + timedelta(hours=1))
+    dispatch.forget_runners(NOW + timedelta(hours=1))
     assert not Runner.objects.exists()
 
 
@@ -235,7 +235,7 @@ def test_what_every_runner_refused_expires_and_says_so(agent: Agent, caller: Cal
     command = ask(agent)
     handed(caller)
     report(caller, command, "rejected", "not registered")
-    commands.expire(NOW + timedelta(minutes=5))
+    dispatch.expire(NOW + timedelta(minutes=5))
     command.refresh_from_db()
     assert "not registered" in command.result
 
@@ -243,7 +243,7 @@ def test_what_every_runner_refused_expires_and_says_so(agent: Agent, caller: Cal
 def test_a_lost_result_expires_and_nothing_is_sent_again(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     handed(caller)
-    commands.expire(NOW + timedelta(minutes=5))
+    dispatch.expire(NOW + timedelta(minutes=5))
     assert handed(caller, after=301) == []
     assert report(caller, command, "completed", "at last", after=302).state == "completed"
 

@@ -10,17 +10,19 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from agents import ingest, store
-from agents.beat import Beat, decode
-from agents.fold import fold
-from agents.hot import Answer
+from agents.domain.heartbeat import Beat, decode
+from agents.domain.hot_row import Answer
+from agents.ingest import committer, write
+from agents.ingest.fold import fold
+from agents.ingest.write import Received
 from agents.models import Agent, AgentName, AgentState, Heartbeat
+from agents.storage import statements
 from teams.auth import Caller
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World, in_threads
 
 
-def statements(captured: CaptureQueriesContext) -> tuple[int, int]:
+def count_statements(captured: CaptureQueriesContext) -> tuple[int, int]:
     """How many statements that do work, and how many commits (savepoints in a test's own transaction)."""
     texts = [query["sql"].strip() for query in captured.captured_queries]
     framing = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
@@ -33,7 +35,7 @@ def test_one_known_agents_beat_is_three_statements_and_one_commit(world: World, 
     world.beat(0)
     with CaptureQueriesContext(connection) as captured:
         world.beat(1, **fields)
-    assert statements(captured) == (3, 1)
+    assert count_statements(captured) == (3, 1)
 
 
 def test_the_same_beat_id_again_changes_nothing_and_gets_the_same_answer(world: World) -> None:
@@ -85,49 +87,49 @@ def test_two_agents_may_use_the_same_beat_id(world: World) -> None:
     assert Heartbeat.objects.count() == 2
 
 
-def received(world: World, *agents: str, **fields: Any) -> list[ingest.Received]:
+def received(world: World, *agents: str, **fields: Any) -> list[Received]:
     bodies = [Beat(agent=name, status="ok", **fields) for name in agents]
-    return [ingest.Received(world.caller, beat, T0 + timedelta(seconds=1), "s") for beat in bodies]
+    return [Received(world.caller, beat, T0 + timedelta(seconds=1), "s") for beat in bodies]
 
 
 def test_several_beats_of_one_agent_in_a_batch_add_up_in_order(world: World) -> None:
-    outcomes = ingest.submit(received(world, "a", "a", "b", "a", tokens_used=10))
+    outcomes = committer.submit(received(world, "a", "a", "b", "a", tokens_used=10))
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
     assert (world.state("a").beats, world.state("a").tokens_today) == (3, 30)
 
 
 def test_a_beat_id_twice_in_one_batch_counts_once(world: World) -> None:
-    outcomes = ingest.submit(received(world, "a", "a", beat_id="1", tokens_used=10))
+    outcomes = committer.submit(received(world, "a", "a", beat_id="1", tokens_used=10))
     assert outcomes[0] == outcomes[1]
     assert (Heartbeat.objects.count(), world.state("a").tokens_today) == (1, 10)
 
 
 def test_a_poisoned_beat_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    ingest.submit(received(world, "a", "b"))
-    insert = store.insert
+    committer.submit(received(world, "a", "b"))
+    insert = statements.insert
 
     def refuse_b(rows: list[dict[str, Any]]) -> None:
         if any(row["tokens"] == 13 for row in rows):
             raise IntegrityError("poisoned")
         insert(rows)
 
-    monkeypatch.setattr(store, "insert", refuse_b)
+    monkeypatch.setattr(statements, "insert", refuse_b)
     poisoned = received(world, "b", tokens_used=13)
-    outcomes = ingest.submit([*received(world, "a", tokens_used=7), *poisoned])
+    outcomes = committer.submit([*received(world, "a", tokens_used=7), *poisoned])
     assert isinstance(outcomes[0], Answer)
     assert isinstance(outcomes[1], ApiError)
     assert (world.state("a").tokens_today, world.state("b").tokens_today) == (7, 0)
 
 
 def test_a_beat_that_our_own_code_breaks_on_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    ingest.submit(received(world, "a", "b"))
+    committer.submit(received(world, "a", "b"))
 
     def broken(hot: Any, beat: Beat, *rest: Any) -> Any:
         return 1 / 0 if beat.message == "poison" else fold(hot, beat, *rest)
 
-    monkeypatch.setattr("agents.ingest.fold", broken)
+    monkeypatch.setattr("agents.ingest.write.fold", broken)
     poisoned = received(world, "b", message="poison")
-    outcomes = ingest.submit([*received(world, "a", tokens_used=7), *poisoned])
+    outcomes = committer.submit([*received(world, "a", tokens_used=7), *poisoned])
     assert isinstance(outcomes[0], Answer)
     assert isinstance(outcomes[1], ApiError)
     assert (world.state("a").tokens_today, world.state("b").beats) == (7, 1)
@@ -135,14 +137,14 @@ def test_a_beat_that_our_own_code_breaks_on_fails_alone(world: World, monkeypatc
 
 def test_a_copy_that_loses_the_race_is_answered_like_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, beat_id="b-1", tokens_used=5)
-    lock, blind = store.lock, [True]
+    lock, blind = statements.lock, [True]
 
     def too_early(*args: Any) -> Any:
         """The first look happens before the other copy was committed."""
         found = lock(*args)
         return {i: one._replace(stored_before=False) for i, one in found.items()} if blind and blind.pop() else found
 
-    monkeypatch.setattr(store, "lock", too_early)
+    monkeypatch.setattr(statements, "lock", too_early)
     assert isinstance(world.offer(0, beat_id="b-1", tokens_used=5), Answer)
     assert (Heartbeat.objects.count(), world.state().tokens_today) == (1, 5)
 
@@ -155,7 +157,7 @@ def test_a_database_that_is_away_is_said_so_and_nothing_is_half_stored(
     def away(rows: list[dict[str, Any]]) -> None:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr(store, "insert", away)
+    monkeypatch.setattr(statements, "insert", away)
     outcome = world.offer(1, tokens_used=5)
     assert (outcome.http_status, outcome.code, outcome.retry_after) == (503, "busy", 2)
     assert (world.state().beats, world.state().tokens_today) == (1, 0)
@@ -193,10 +195,8 @@ def _fields(caller: Caller) -> dict[str, Any]:
 
 
 def test_without_detail_sums_are_kept_and_contents_are_not(world: World) -> None:
-    one = ingest.Received(
-        world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", False
-    )
-    ingest.submit([one])
+    one = Received(world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", False)
+    committer.submit([one])
     beat = Heartbeat.objects.get()
     assert (beat.tokens, beat.content) == (3, None)
 
@@ -210,16 +210,16 @@ def test_beats_at_the_same_moment_share_commits_and_lose_nothing(
     live_world.beat(0)
     commits: list[int] = []
     gate = threading.Event()
-    commit = ingest.commit
+    commit = write.commit
 
     def slow(received: Any) -> Any:
         commits.append(len(received))
         gate.wait(5)
         return commit(received)
 
-    monkeypatch.setattr(ingest, "commit", slow)
+    monkeypatch.setattr(committer, "commit", slow)
     threading.Timer(0.5, gate.set).start()
-    outcomes = in_threads(16, lambda number: ingest.submit(received(live_world, "bot", tokens_used=1))[0])
+    outcomes = in_threads(16, lambda number: committer.submit(received(live_world, "bot", tokens_used=1))[0])
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
     assert (Heartbeat.objects.count(), live_world.state().tokens_today) == (17, 16)
     assert len(commits) == 2
@@ -231,9 +231,9 @@ def test_two_processes_count_a_budget_right(live_world: World) -> None:
     live_world.beat(0)
 
     def work(number: int) -> None:
-        committer = ingest.Committer()
+        process = committer.Committer()
         for _ in range(10):
-            committer.submit(received(live_world, "bot", cost_usd=0.01))
+            process.submit(received(live_world, "bot", cost_usd=0.01))
 
     in_threads(4, work)
     state = live_world.state()
@@ -241,40 +241,40 @@ def test_two_processes_count_a_budget_right(live_world: World) -> None:
 
 
 def test_first_beats_at_once_never_exceed_the_plan(live_world: World) -> None:
-    outcomes = in_threads(6, lambda number: ingest.Committer().submit(received(live_world, f"bot-{number}"))[0])
+    outcomes = in_threads(6, lambda number: committer.Committer().submit(received(live_world, f"bot-{number}"))[0])
     assert Agent.objects.count() == 3
     assert sum(isinstance(outcome, ApiError) for outcome in outcomes) == 3
 
 
 def test_the_same_new_name_at_once_is_one_agent(live_world: World) -> None:
-    outcomes = in_threads(6, lambda number: ingest.Committer().submit(received(live_world, "bot"))[0])
+    outcomes = in_threads(6, lambda number: committer.Committer().submit(received(live_world, "bot"))[0])
     assert {outcome.agent_id for outcome in outcomes} == {live_world.agent().pk}
     assert AgentState.objects.get().beats == 6
 
 
 def test_copies_of_one_beat_at_once_count_once(live_world: World) -> None:
     live_world.beat(0)
-    in_threads(6, lambda number: ingest.Committer().submit(received(live_world, "bot", beat_id="x", tokens_used=5)))
+    in_threads(6, lambda number: committer.Committer().submit(received(live_world, "bot", beat_id="x", tokens_used=5)))
     assert (Heartbeat.objects.count(), live_world.state().tokens_today) == (2, 5)
 
 
 def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
-    monkeypatch.setattr(ingest, "QUEUE_MOST", 1)
-    committer, inside, go_on = ingest.Committer(), threading.Event(), threading.Event()
-    commit = ingest.commit
+    monkeypatch.setattr(committer, "QUEUE_MOST", 1)
+    process, inside, go_on = committer.Committer(), threading.Event(), threading.Event()
+    commit = write.commit
 
     def slow(received: Any) -> Any:
         inside.set()
         go_on.wait(5)
         return commit(received)
 
-    monkeypatch.setattr(ingest, "commit", slow)
+    monkeypatch.setattr(committer, "commit", slow)
 
     def work(number: int) -> Any:
         if number:
             inside.wait(5)
-        outcome = committer.submit(received(live_world, "bot"))[0]
+        outcome = process.submit(received(live_world, "bot"))[0]
         if number:
             go_on.set()
         return outcome
@@ -282,7 +282,7 @@ def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monke
     first, second = in_threads(2, work)
     assert isinstance(first, Answer)
     assert (second.http_status, second.retry_after) == (503, 2)
-    assert isinstance(committer.submit(received(live_world, "bot"))[0], Answer)
+    assert isinstance(process.submit(received(live_world, "bot"))[0], Answer)
 
 
 @pytest.mark.postgres
@@ -323,11 +323,11 @@ def test_who_waits_for_the_leader_keeps_no_connection_from_it(
 ) -> None:
     live_world.beat(0)
     held: list[bool] = []
-    monkeypatch.setattr(ingest._committer, "submit", lambda received: held.append(connection.connection is None))
+    monkeypatch.setattr(committer._committer, "submit", lambda received: held.append(connection.connection is None))
 
     def work(number: int) -> None:
         Agent.objects.count()  # as looking up a key does
-        ingest.submit(received(live_world, "bot"))
+        committer.submit(received(live_world, "bot"))
 
     in_threads(1, work)
     assert held == [True]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import services
+from agents.fleet import services
 from agents.models import Agent
 from billing import plans
 from billing.services import set_plan

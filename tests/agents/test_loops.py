@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import handling
+from agents.incidents import actions
 from agents.models import Agent, AgentMemory
 from agents.rules import loop
 from tests.agents.conftest import T0, World
@@ -107,7 +107,7 @@ def test_noise_between_keeps_one_incident(world: World) -> None:
 def test_a_dismissed_loop_comes_back_only_when_it_is_repeated_anew(world: World) -> None:
     call_often(world, SEARCH, 6)
     world.look(7)
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=8))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=8))
     call_often(world, SEARCH, 3, 9)
     world.look(13)
     assert world.kinds() == []

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agents import maintenance, services
+from agents.fleet import maintenance, services
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentName, Maintenance
-from agents.registration import create_agent
 from teams.errors import ApiError
 from teams.models import AuditEntry
 from teams.services import create_project

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agents import wording
-from agents.beat import decode
+from agents.domain.heartbeat import decode
 from agents.models import Heartbeat, Status
-from agents.rules import outside
-from agents.rules.base import BeatSeen, Facts, Outside
+from agents.reporting import formatting
+from agents.rules.facts import BeatSeen, Facts, Outside
+from agents.rules.observers import runner_view
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
 
@@ -57,7 +57,7 @@ def test_a_stall_says_what_the_runner_sees(world: World) -> None:
         world.look(at + 2)
     (incident,) = world.incidents()
     assert incident.reason == "No progress for 2 minutes; systemd: result watchdog, restarted 3 times"
-    details = wording.explained("stalled", incident.signals.get().evidence, UTC).details
+    details = formatting.explained("stalled", incident.signals.get().evidence, UTC).details
     shown = {fact.label: fact.text for fact in details}
     assert (shown["Result"], shown["NRestarts"]) == ("watchdog", "3")
 
@@ -89,7 +89,7 @@ def test_without_evidence_nothing_is_added(world: World) -> None:
 )
 def test_only_what_is_worth_it_is_said(facts: Facts, evidence: dict[str, Any], said: str) -> None:
     object.__setattr__(facts, "outside", Outside(evidence))
-    assert outside.said(facts) == (f"; docker: {said}" if said else "")
+    assert runner_view.said(facts) == (f"; docker: {said}" if said else "")
 
 
 @pytest.fixture
@@ -189,5 +189,5 @@ def test_a_stall_found_meanwhile_says_that_nobody_could_look(world: World) -> No
 
 def test_the_words_are_gone_when_it_can_look_again() -> None:
     beats = [BeatSeen(T0, "warning", "no socket", note="blind"), BeatSeen(T0, "ok", evidence={"Result": "success"})]
-    assert outside.read({}, beats[:1]) == {"blind": "no socket"}
-    assert outside.read({}, beats) == {"evidence": {"Result": "success"}}
+    assert runner_view.read({}, beats[:1]) == {"blind": "no socket"}
+    assert runner_view.read({}, beats) == {"evidence": {"Result": "success"}}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents import places, services
+from agents.fleet import quota, services
 from agents.models import Agent
 from billing import refusals
 from billing.models import Refusal
@@ -92,7 +92,7 @@ def test_a_deleted_project_leaves_its_places(full: World) -> None:
         other = Project.objects.create(team=full.project.team, name="Other")
         Agent.objects.filter(name__in=["one", "two"]).update(project=other)
         other.delete()
-        places.settle_all(now)
+        quota.settle_all(now)
     assert not Agent.objects.filter(over_plan_at__isnull=False).exists()
 
 

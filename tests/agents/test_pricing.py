@@ -10,8 +10,8 @@ import pytest
 from genai_prices import Usage as Counts
 from genai_prices import calc_price
 
-from agents import pricing
-from agents.beat import Beat, Usage
+from agents.domain import pricing
+from agents.domain.heartbeat import Beat, Usage
 from teams import prices
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)

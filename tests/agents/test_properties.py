@@ -13,10 +13,12 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from agents import commands, handling, services
-from agents.hot import Answer
+from agents.commands import dispatch
+from agents.domain.hot_row import Answer
+from agents.fleet import services
+from agents.incidents import actions
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Incident, IncidentEvent, Rollup, Signal
-from agents.rollups import roll_up
+from agents.storage.rollups import roll_up
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
 
@@ -108,12 +110,12 @@ def _arm(agent: Agent, now: datetime) -> None:
 
 
 def _restart(agent: Agent, now: datetime) -> None:
-    commands.request(agent=agent, incident=None, reason="", now=now, action="restart", actor=PERSON, origin="person")
+    dispatch.request(agent=agent, incident=None, reason="", now=now, action="restart", actor=PERSON, origin="person")
 
 
 PEOPLE = [
-    by_person(_on_its_incident(handling.acknowledge)),
-    by_person(_on_its_incident(handling.resolve)),
+    by_person(_on_its_incident(actions.acknowledge)),
+    by_person(_on_its_incident(actions.resolve)),
     by_person(lambda agent, now: services.pause(agent=agent, actor=PERSON, now=now)),
     by_person(lambda agent, now: services.resume(agent=agent, actor=PERSON, now=now)),
     by_person(_arm),

@@ -10,8 +10,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from agents import public
 from agents.models import Agent
+from agents.reporting import status_page
 from billing.services import set_plan
 from teams.models import AuditEntry, Project, User
 from tests.agents.conftest import World
@@ -95,7 +95,7 @@ def test_a_name_is_no_markup(shown: World) -> None:
 
 def test_who_embeds_a_badge_finds_its_lines(shown: World, owner: User, client_of: Any) -> None:
     shown.beat(2, 'a "[b]"')
-    badges = public.badges(Project.objects.get(pk=shown.project.pk))
+    badges = status_page.badges(Project.objects.get(pk=shown.project.pk))
     assert [badge.of for badge in badges] == ['a "[b]"', "bad", "good", "a b: x/y", "env: prod"]
     assert badges[0].html.endswith('alt="a &quot;[b]&quot;"></a>')
     page, url = "http://127.0.0.1:8000/status/research/", f"http://127.0.0.1:8000{badges[0].path}"
@@ -108,12 +108,12 @@ def test_who_embeds_a_badge_finds_its_lines(shown: World, owner: User, client_of
 
 
 def test_without_a_page_there_is_nothing_to_embed(project: Project, owner: User, client_of: Any) -> None:
-    assert public.badges(project) == []
+    assert status_page.badges(project) == []
     assert "Badges" not in client_of(owner).get(f"/admin/teams/project/{project.pk}/change/").content.decode()
 
 
 def test_of_many_agents_the_worst_are_shown_and_all_are_counted(shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(public, "AGENTS_MOST", 1)
+    monkeypatch.setattr(status_page, "AGENTS_MOST", 1)
     text = get(PAGE).content.decode()
     assert "1 of 2 agents is in trouble" in text
     assert "<h2>bad</h2>" in text

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from agents import handling, ingest, rate, watch
-from agents.beat import decode
+from agents.domain.heartbeat import decode
+from agents.incidents import actions
+from agents.ingest import committer, rate_limit
+from agents.ingest.write import Received
 from agents.models import Command, Heartbeat, Outage, Signal, Status
+from agents.storage import outage_log
 from tests.agents.api.conftest import caller
 from tests.agents.conftest import T0, World
 
@@ -118,26 +121,26 @@ def test_the_second_copy_after_a_late_first_answer_is_counted_once(world: World)
 def test_two_copies_that_waited_in_the_same_jam_are_counted_once(world: World) -> None:
     with world.clock(9) as now:
         copies = [_received(world, now - timedelta(seconds=waited)) for waited in (9, 4)]
-        ingest.submit(copies)
+        committer.submit(copies)
     assert sums(world) == (500, 250_000)
 
 
-def _received(world: World, at: Any, **fields: Any) -> ingest.Received:
+def _received(world: World, at: Any, **fields: Any) -> Received:
     body = json.dumps({"agent": "bot", "status": "ok", **(fields or SPENT)}).encode()
-    return ingest.Received(world.caller, decode(body), at, SOURCE)
+    return Received(world.caller, decode(body), at, SOURCE)
 
 
 def test_a_background_beat_between_the_two_copies_changes_nothing(world: World) -> None:
     with world.clock(9) as now:
         first, between, second = (now - timedelta(seconds=waited) for waited in (9, 6, 4))
-        ingest.submit([_received(world, first), _received(world, between, iteration_count=3)])
-        ingest.submit([_received(world, second)])
+        committer.submit([_received(world, first), _received(world, between, iteration_count=3)])
+        committer.submit([_received(world, second)])
     assert sums(world) == (500, 250_000)
 
 
 def test_of_two_equal_beats_that_were_each_sent_twice_both_are_counted(world: World) -> None:
     with world.clock(21) as now:
-        ingest.submit([_received(world, now - timedelta(seconds=waited)) for waited in (20, 15, 10, 5)])
+        committer.submit([_received(world, now - timedelta(seconds=waited)) for waited in (20, 15, 10, 5)])
     assert sums(world) == (1000, 500_000)
 
 
@@ -166,7 +169,7 @@ def test_the_second_copy_still_shows_that_the_agent_is_alive(world: World) -> No
 
 def test_a_time_in_which_we_took_no_beats_stands_on_the_timeline(world: World, full_key: str) -> None:
     world.beat(0)
-    for part, end in ((watch.EDGE, 50), (watch.DETECTOR, 40)):
+    for part, end in ((outage_log.EDGE, 50), (outage_log.DETECTOR, 40)):
         Outage.objects.create(part=part, started_at=T0 + timedelta(seconds=20), ended_at=T0 + timedelta(seconds=end))
     with world.clock(60):
         timeline = caller(full_key)("GET", f"agents/{world.agent().pk}/timeline").json()["results"]
@@ -180,7 +183,7 @@ def test_a_known_agent_over_the_rate_is_answered_and_its_sums_are_kept(world: Wo
     call = caller(api_key)
     with world.clock(0) as now:
         call("POST", "heartbeat", {"agent": "bot", "status": "ok"})
-        rate.count_beats(world.caller, 200, now)
+        rate_limit.count_beats(world.caller, 200, now)
         answer = call("POST", "heartbeat", {"agent": "bot", "status": "ok", "message": "hello", **SPENT})
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
     assert sums(world) == (500, 250_000)
@@ -190,7 +193,7 @@ def test_a_known_agent_over_the_rate_is_answered_and_its_sums_are_kept(world: Wo
 def test_an_error_over_the_rate_is_still_an_incident(world: World) -> None:
     body = json.dumps({"agent": "bot", "status": "error", "message": "CRASH: OSError: no"}).encode()
     with world.clock(0) as now:
-        ingest.submit([ingest.Received(world.caller, decode(body), now, SOURCE, detail=False)])
+        committer.submit([Received(world.caller, decode(body), now, SOURCE, detail=False)])
     world.look(1)
     assert [incident.kind for incident in world.incidents()] == ["crash"]
 
@@ -319,7 +322,7 @@ def test_the_silence_after_a_shutdown_teaches_no_rhythm(world: World) -> None:
 def test_a_finite_job_is_closed_by_hand_in_one_step_until_it_runs_again(world: World) -> None:
     world.beat(0)
     world.watch(1, 130)
-    handling.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=131))
+    actions.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=131))
     world.watch(132, 900)
     assert (len(world.incidents()), world.state().status) == (1, Status.STOPPED)
     world.beat(901)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from agents import commands, rate
 from agents.api import commands as api
+from agents.commands import dispatch
+from agents.fleet.services import add_alias
+from agents.ingest import rate_limit
 from agents.models import Agent, AgentState, Command, Signal, Status
-from agents.services import add_alias
 from teams.errors import ApiError
 from tests.agents.api.conftest import Call, caller
 from tests.agents.conftest import T0, World
@@ -38,7 +39,7 @@ def test_without_a_known_key_the_commands_are_an_empty_list(db: None, key: str |
 
 def test_over_the_rate_the_commands_are_an_empty_list(world: World, as_runner: Call) -> None:
     with world.clock(0) as now:
-        rate.count_call(world.caller, now)
+        rate_limit.count_call(world.caller, now)
         answers = [as_runner("GET", "commands") for _ in range(200)]
     assert [answers[0].json(), answers[-1].json()] == [[], []]
     assert answers[-1].status_code == 429
@@ -50,7 +51,7 @@ def test_when_we_fail_ourselves_the_commands_are_an_empty_list(
     def fail(**_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(commands, "hand_out", fail)
+    monkeypatch.setattr(dispatch, "hand_out", fail)
     answer = as_runner("GET", "commands")
     assert (answer.status_code, answer.json()) == (500, [])
 
@@ -93,7 +94,7 @@ class Runners:
 
     def ask(self, at: float, action: str = "stop") -> Command:
         with self.world.clock(at) as now:
-            return commands.request(agent=self.agent(), action=action, actor="owner@example.com", reason="", now=now)
+            return dispatch.request(agent=self.agent(), action=action, actor="owner@example.com", reason="", now=now)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_command_whose_result_was_lost_expires_and_is_never_handed_out_again(r
     command = runners.ask(5)
     runners.poll(10)
     with runners.world.clock(310) as now:
-        assert commands.expire(now) == 1
+        assert dispatch.expire(now) == 1
     assert (runners.poll(311), runners.poll(320, THERE)) == ([], [])
     command.refresh_from_db()
     assert (command.state, command.result) == ("expired", "the runner took it and sent no result")
@@ -187,7 +188,7 @@ def test_a_runner_that_always_says_not_registered_is_not_asked_for_ever(runners:
             runners.say(at, command.pk, "rejected", NOT_REGISTERED)
     assert 1 < handed <= 5
     with runners.world.clock(306) as now:
-        commands.expire(now)
+        dispatch.expire(now)
     command.refresh_from_db()
     assert command.state == "expired"
 

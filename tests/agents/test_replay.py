@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from agents import replay, rules
+from agents import rules
 from agents.models import Agent, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Signal
+from agents.review import backtest
 from billing.services import set_plan
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
@@ -54,10 +55,10 @@ def _look_if_due(world: World, moment: float) -> None:
         world.look(moment)
 
 
-def tried(world: World, kind: str, until: float, since: float = 0, **given: Any) -> replay.Trial:
-    rule, thresholds = replay.wanted(kind, given)
+def tried(world: World, kind: str, until: float, since: float = 0, **given: Any) -> backtest.Trial:
+    rule, thresholds = backtest.wanted(kind, given)
     agent = Agent.objects.select_related("project", "state").get()
-    return replay.of_agent(agent, rule, thresholds, at(since), at(until))
+    return backtest.of_agent(agent, rule, thresholds, at(since), at(until))
 
 
 def every(start: float, end: float, step: float, **beat: Any) -> Story:
@@ -127,7 +128,7 @@ def _words(signal: Signal) -> dict[str, Any]:
     return {"reason": signal.reason, "severity": signal.severity, "evidence": signal.evidence, **times}
 
 
-def _words_of(one: replay.Episode) -> dict[str, Any]:
+def _words_of(one: backtest.Episode) -> dict[str, Any]:
     found = one.finding
     times = {"started": found.started_at, "fired": one.fired_at, "over": one.over_at}
     return {"reason": found.reason, "severity": found.severity, "evidence": found.evidence, **times}
@@ -237,7 +238,7 @@ def test_what_came_before_is_learned_from_and_not_told(world: World) -> None:
 def test_how_far_it_goes_back_is_said(world: World, since: float, most: int, covered: float, why: str) -> None:
     live(world, every(0, 600, 30), 600)
     agent = Agent.objects.select_related("project", "state").get()
-    found = replay.of_agent(agent, *replay.wanted("loop", {}), at(since), at(600), most=most)
+    found = backtest.of_agent(agent, *backtest.wanted("loop", {}), at(since), at(600), most=most)
     assert (found.covered_from, found.why) == (at(covered), why)
 
 
@@ -272,17 +273,17 @@ def test_our_own_outage_is_nobodys_failure_in_a_replay_either(world: World) -> N
 )
 def test_what_cannot_be_tried_is_refused(kind: Any, given: Any, field: str) -> None:
     with pytest.raises(ApiError) as refusal:
-        replay.wanted(kind, given)
+        backtest.wanted(kind, given)
     assert refusal.value.http_status == 422
     assert list(refusal.value.fields or {}) == [field]
 
 
 def test_a_project_is_tried_agent_by_agent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "AGENTS_MOST", 2)
+    monkeypatch.setattr(backtest, "AGENTS_MOST", 2)
     for number, name in enumerate(("old", "bot", "new")):
         for moment, beat in every(100 * number, 100 * number + 50, 10, **CALL):
             world.beat(moment, agent=name, **beat)
-    found, left_out = replay.of_project(world.project, *replay.wanted("loop", {}), at(0), at(400))
+    found, left_out = backtest.of_project(world.project, *backtest.wanted("loop", {}), at(0), at(400))
     assert ([one.agent.name for one in found], left_out) == (["new", "bot"], 1)
     assert all(len(one.episodes) == 1 for one in found)
 

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from agents import ingest, pricing, repricing, rollups
-from agents.beat import decode
+from agents.domain import pricing
+from agents.domain.heartbeat import decode
+from agents.ingest.committer import Committer, submit
+from agents.ingest.write import Received
 from agents.models import Heartbeat, Rollup
+from agents.storage import repricing, rollups
 from teams import prices
 from teams.models import AuditEntry, Project
 from tests.agents.conftest import T0, World, in_threads
@@ -169,7 +172,7 @@ def test_a_price_list_that_changed_reprices_what_it_lists(world: World, monkeypa
     world.beat(0, usage=[LISTED])
     assert world.state().cost_total == LIST_PRICE
     listed: Any = pricing._list_price
-    monkeypatch.setattr("agents.pricing._list_price", lambda use, at: 2 * listed(use, at))
+    monkeypatch.setattr("agents.domain.pricing._list_price", lambda use, at: 2 * listed(use, at))
     reprice(world, 60)
     assert world.state().cost_total == 2 * LIST_PRICE
 
@@ -177,7 +180,7 @@ def test_a_price_list_that_changed_reprices_what_it_lists(world: World, monkeypa
 def test_usage_that_is_kept_without_detail_is_priced_again_too(world: World) -> None:
     body = b'{"agent": "bot", "usage": [{"model": "house", "input_tokens": 10000, "output_tokens": 1000}]}'
     with world.clock(0):
-        ingest.submit([ingest.Received(world.caller, decode(body), T0, "1/x", detail=False)])
+        submit([Received(world.caller, decode(body), T0, "1/x", detail=False)])
     reprice(world, 60, own=OWN)
     assert world.state().cost_total == 20_000
 
@@ -210,7 +213,7 @@ def test_priced_again_is_as_if_it_had_been_priced_so_at_once(world: World, seed:
         for name, caller in (("before", world.caller), ("after", known)):
             body = json.dumps({"agent": name, **{key: value for key, value in beat.items() if key != "at"}}).encode()
             with world.clock(beat["at"]) as now:
-                ingest.submit([ingest.Received(caller, decode(body), now, "1/x")])
+                submit([Received(caller, decode(body), now, "1/x")])
     rollups.roll_up(T0 + timedelta(days=14))
     reprice(world, 14 * 86_400, own=OWN)
     left, right = world.state("before"), world.state("after")
@@ -232,10 +235,10 @@ def test_pricing_again_beside_heartbeats_loses_no_cent(live_world: World) -> Non
     sent = threading.Event()
 
     def work(number: int) -> None:
-        committer = ingest.Committer()
+        process = Committer()
         for turn in range(20 if number else 0):
             body = json.dumps({"agent": "bot", "usage": [HOUSE, LISTED], "beat_id": f"{number}-{turn}"}).encode()
-            committer.submit([ingest.Received(live_world.caller, decode(body), T0, "1/x")])
+            process.submit([Received(live_world.caller, decode(body), T0, "1/x")])
         while not number and not sent.is_set():
             for own in (OWN, []):
                 live_world.project.prices = own

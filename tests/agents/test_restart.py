@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from agents.restart import PERSON, RUNNER, WATCHDOG, Case, caution, cures, delayed_until, has_failed, may_restart
+from agents.domain.restart_policy import (
+    PERSON,
+    RUNNER,
+    WATCHDOG,
+    Case,
+    caution,
+    cures,
+    delayed_until,
+    has_failed,
+    may_restart,
+)
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MIN = 60.0

@@ -12,7 +12,9 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from agents import commands, restart, services
+from agents.commands import dispatch
+from agents.domain import restart_policy
+from agents.fleet import services
 from agents.models import AgentState, Command, Incident
 from teams.errors import ApiError
 from tests.agents.conftest import World
@@ -59,7 +61,7 @@ def answer(status: str, message: str) -> Deed:
         if command is not None:
             about: dict[str, Any] = {"caller": unit.world.caller, "runner": command.runner, "status": status}
             with unit.world.clock(at) as now:
-                commands.report(command_id=command.pk, message=message, now=now, **about)
+                dispatch.report(command_id=command.pk, message=message, now=now, **about)
 
     return do
 
@@ -87,7 +89,7 @@ def by_itself(unit: Unit, at: float) -> None:
 
 def expire(unit: Unit, at: float) -> None:
     with unit.world.clock(at) as now:
-        commands.expire(now)
+        dispatch.expire(now)
 
 
 ROUNDS: list[Deed] = [ordered("restart"), ordered("stop"), by_itself, Unit.restart]
@@ -109,7 +111,7 @@ STEPS: list[Deed] = [
     expire,
     answer("completed", "active again"),
     answer("failed", "exit code 1"),
-    answer("rejected", commands.NOT_MINE),
+    answer("rejected", dispatch.NOT_MINE),
 ]
 # Most of what happens are restarts, so that budgets are used up.
 DEEDS: list[Deed] = [*6 * ROUNDS, *PEOPLE, *STEPS, *map(beat, BEATS)]
@@ -144,14 +146,14 @@ def handed_out() -> list[Command]:
 def may_be_made(made: Command, before: AgentState) -> None:
     agent = before.agent
     assert agent.restart_policy != "off"
-    if made.origin != restart.PERSON:
+    if made.origin != restart_policy.PERSON:
         assert (agent.paused_at, before.held, agent.unsafe_to_repeat) == (None, False, False)
-    if made.origin == restart.WATCHDOG:
+    if made.origin == restart_policy.WATCHDOG:
         assert agent.restart_policy == "auto"
 
 
 def budgets_are_kept(times: list[datetime]) -> None:
-    for within, most in restart.BUDGET:
+    for within, most in restart_policy.BUDGET:
         for n in range(len(times) - most):
             assert times[n + most] - times[n] >= within, times
 
@@ -162,7 +164,7 @@ def delays_are_kept(made: list[Command]) -> None:
         assert earlier.leased_at is not None
         assert later.leased_at is not None
         apart = (later.leased_at - earlier.leased_at).total_seconds()
-        assert later.origin == restart.PERSON or apart >= restart.DELAYS[0]
+        assert later.origin == restart_policy.PERSON or apart >= restart_policy.DELAYS[0]
 
 
 def incidents_count_theirs() -> None:
@@ -176,5 +178,5 @@ def test_a_story_can_end_in_a_restart(world: World) -> None:
     unit.world.beat(31, **DOWN)
     unit.world.look(32)
     [command] = unit.poll(33)
-    assert command.origin == restart.WATCHDOG
+    assert command.origin == restart_policy.WATCHDOG
     assert handed_out() == [command]

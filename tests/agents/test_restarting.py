@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from agents import commands, handling, services
+from agents.commands import dispatch
+from agents.fleet import services
+from agents.incidents import actions
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams.errors import ApiError
 from teams.models import AuditEntry
@@ -34,7 +36,7 @@ class Unit:
         target = ("systemd", "bot.service")
         with self.world.clock(at) as now:
             caller = self.world.caller
-            return commands.grant(caller=caller, runner=HERE, name="bot", target=target, cause=cause, now=now)
+            return dispatch.grant(caller=caller, runner=HERE, name="bot", target=target, cause=cause, now=now)
 
     def refused(self, at: float, cause: str = "down") -> tuple[str, int | None]:
         with pytest.raises(ApiError) as refusal:
@@ -45,16 +47,16 @@ class Unit:
         """A person asks."""
         agent = self.world.agent()
         with self.world.clock(at) as now:
-            return commands.request(agent=agent, action=action, actor="owner@example.com", reason="", now=now)
+            return dispatch.request(agent=agent, action=action, actor="owner@example.com", reason="", now=now)
 
     def poll(self, at: float) -> list[Command]:
         with self.world.clock(at) as now:
-            return commands.hand_out(caller=self.world.caller, runner=HERE, now=now)
+            return dispatch.hand_out(caller=self.world.caller, runner=HERE, now=now)
 
     def done(self, at: float, command: Command, status: str = "completed") -> None:
         facts: dict[str, Any] = {"caller": self.world.caller, "runner": HERE, "status": status, "message": ""}
         with self.world.clock(at) as now:
-            commands.report(command_id=command.pk, now=now, **facts)
+            dispatch.report(command_id=command.pk, now=now, **facts)
 
     def restart(self, at: float) -> None:
         """Down at `at`, granted and done within a second."""
@@ -108,7 +110,7 @@ def test_it_shares_the_budget_and_is_told_when_to_ask_again(unit: Unit) -> None:
     unit.restart(30)
     assert unit.refused(40) == ("restart_delay", 51)
     with pytest.raises(ApiError, match="no agent"):
-        commands.grant(
+        dispatch.grant(
             caller=unit.world.caller, runner=HERE, name="nobody", target=("systemd", "x"), cause="down", now=T0
         )
 
@@ -121,7 +123,7 @@ def test_of_runners_that_ask_at_once_one_is_granted(unit: Unit) -> None:
     def ask() -> None:
         start.wait()
         try:
-            commands.grant(caller=unit.world.caller, runner=HERE, name="bot", target=target, cause="down", now=T0)
+            dispatch.grant(caller=unit.world.caller, runner=HERE, name="bot", target=target, cause="down", now=T0)
             said.append("granted")
         except ApiError as refusal:
             said.append(refusal.code)
@@ -498,6 +500,6 @@ def test_without_its_runner_it_is_asked_for_again_later(armed: Unit) -> None:
 def test_resolving_by_hand_ends_it(armed: Unit) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
-    handling.resolve(incident=the_incident(), actor="x", now=T0 + timedelta(seconds=32))
+    actions.resolve(incident=the_incident(), actor="x", now=T0 + timedelta(seconds=32))
     armed.world.watch(33, 120)
     assert Command.objects.count() == 1

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from agents import handling, review, services, stored, watch
+from agents.fleet import services
+from agents.incidents import actions
 from agents.models import Agent, AgentState, Heartbeat, Incident, Outage, Pulse, Signal, Status
+from agents.review import review
+from agents.storage import decoding, outage_log
 from teams.errors import ApiError
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -475,10 +478,10 @@ def test_a_clock_set_forward_by_mistake_and_back_loses_no_detection(world: World
 
 def test_a_dead_edge_is_our_outage_while_it_lasts(world: World) -> None:
     world.beat(0)
-    Pulse.objects.create(name=watch.EDGE, at=T0 + timedelta(seconds=20))
+    Pulse.objects.create(name=outage_log.EDGE, at=T0 + timedelta(seconds=20))
     world.watch(1, 600)
     assert world.incidents() == []
-    watch.tick(watch.EDGE, T0 + timedelta(seconds=601))
+    outage_log.tick(outage_log.EDGE, T0 + timedelta(seconds=601))
     world.watch(602, 640)
     assert world.incidents() == []
 
@@ -611,8 +614,8 @@ def test_acknowledging_and_resolving_by_hand(world: World) -> None:
     world.beat(0)
     world.watch(1, 125)
     (incident,) = world.incidents()
-    handling.acknowledge(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=130))
-    handling.resolve(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=140))
+    actions.acknowledge(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=130))
+    actions.resolve(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=140))
     incident.refresh_from_db()
     assert incident.state == Incident.State.RESOLVED
     assert world.events() == ["opened", "acknowledged", "resolved"]
@@ -627,9 +630,9 @@ def test_an_incident_that_another_agent_joins_at_that_moment_is_not_resolved(
     world.beat(0)
     world.watch(1, 125)
     (incident,) = world.incidents()
-    monkeypatch.setattr(handling, "_locked", lambda agent_ids: {})
+    monkeypatch.setattr(actions, "_locked", lambda agent_ids: {})
     with pytest.raises(ApiError, match="just joined"):
-        handling.resolve(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=130))
+        actions.resolve(incident=incident, actor="owner@example.com", now=T0 + timedelta(seconds=130))
     assert world.kinds() == ["missed_heartbeat"]
 
 
@@ -638,7 +641,7 @@ def test_each_kind_resolved_by_hand_stays_resolved(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2, tool_calls=6, tool_call_log=[call] * 6, interval=600)
     world.look(1)
     assert world.kinds() == ["cost", "loop"]
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
     world.watch(3, 20)
     world.beat(21, cost_usd=0.1, interval=600)
     world.look(22)
@@ -651,7 +654,7 @@ def test_an_error_that_came_just_before_it_was_resolved_by_hand_is_not_held_agai
     world.beat(1, status="error", message="disk full")
     world.look(2)
     world.beat(3, status="error", message="disk still full")
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=3))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=3))
     world.watch(4, 20)
     assert world.events() == ["opened", "resolved"]
     assert world.state().status == Status.STOPPED
@@ -661,7 +664,7 @@ def test_an_error_that_came_just_before_it_was_resolved_by_hand_is_not_held_agai
 def test_a_budget_dismissed_when_near_is_told_when_exceeded(world: World, changed: dict[str, Any]) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=0.9)
     world.look(1)
-    handling.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
     world.look(3)
     assert world.kinds() == []
     world.beat(4, cost_usd=0.9, **changed)
@@ -698,12 +701,12 @@ def test_a_heartbeat_that_cannot_be_read_stops_nobody_elses_review(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor that of its own agent for longer than a minute: it is left out."""
-    seen = stored.seen
+    seen = decoding.seen
 
     def poisoned(beat: Heartbeat) -> Any:
         return 1 / 0 if (beat.content or {}).get("message") == "poison" else seen(beat)
 
-    monkeypatch.setattr(stored, "seen", poisoned)
+    monkeypatch.setattr(decoding, "seen", poisoned)
     world.beat(0, "bad", interval=60)
     world.beat(0, "good", interval=10)
     world.look(1)

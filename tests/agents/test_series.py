@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from agents import recent, series, timeline, tools
-from agents.series import Row
-from agents.timeline import Entry
+from agents.domain import tool_counts
+from agents.reporting import recent, series, timeline
+from agents.reporting.series import Row
+from agents.reporting.timeline import Entry
 
 NOW = datetime(2026, 11, 24, 2, 7, 30, tzinfo=UTC)
 HOUR, SIX, DAY, WEEK, MONTH, QUARTER = series.ZOOMS
@@ -157,7 +158,7 @@ def test_the_most_called_come_first() -> None:
 
 def test_tools_are_drawn_against_the_most_called_and_the_others_together() -> None:
     names = {f"tool-{n:02}": 100 - n for n in range(14)}
-    found = tools.shown({**names, tools.OTHERS: 5})
-    assert len(found) == tools.SHOWN + 1
+    found = tool_counts.shown({**names, tool_counts.OTHERS: 5})
+    assert len(found) == tool_counts.SHOWN + 1
     assert found[0] == ("tool-00", 100, 55)
-    assert found[-1] == (tools.OTHERS, 88 + 87 + 5, 100)
+    assert found[-1] == (tool_counts.OTHERS, 88 + 87 + 5, 100)

@@ -12,13 +12,16 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents import ingest, pricing, rollups
-from agents.beat import Beat, Usage, decode
-from agents.clocks import Settings
-from agents.fold import fold
-from agents.hot import Hot, Moment, Set
+from agents.domain import pricing
+from agents.domain.clocks import Settings
+from agents.domain.heartbeat import Beat, Usage, decode
+from agents.domain.hot_row import Hot, Moment, Set
+from agents.ingest import committer
+from agents.ingest.fold import fold
+from agents.ingest.write import Received
 from agents.models import AgentState, Heartbeat, Rollup
-from agents.store import _hot_columns
+from agents.storage import rollups
+from agents.storage.statements import _hot_columns
 from teams import auth, prices
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -62,7 +65,7 @@ def test_a_key_brings_its_projects_prices(project: Project, api_key: str) -> Non
 
 def test_usage_is_kept_where_detail_is_not(world: World) -> None:
     body = json.dumps({"agent": "bot", "message": "secret", "usage": [USE]}).encode()
-    ingest.submit([ingest.Received(world.caller, decode(body), timezone.now(), "1/x", detail=False)])
+    committer.submit([Received(world.caller, decode(body), timezone.now(), "1/x", detail=False)])
     content = Heartbeat.objects.get().content
     assert (content["usage"][0]["model"], content["prices"], "message" in content) == ("gpt-4o", [PRICE], False)
 

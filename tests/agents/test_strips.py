@@ -8,10 +8,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents import rollups, strips
+from agents.ingest.registration import create_agent
 from agents.models import Agent, Heartbeat
-from agents.registration import create_agent
-from agents.strips import ALIVE, ERROR, NOTHING, PROGRESS, SILENT, Strip
+from agents.reporting import strips
+from agents.reporting.strips import ALIVE, ERROR, NOTHING, PROGRESS, SILENT, Strip
+from agents.storage import rollups
 from teams.models import Project
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents import commands
+from agents.commands import dispatch
 from agents.models import AgentState, Command, IncidentEvent
 from teams.errors import ApiError
 from teams.models import AuditEntry
@@ -106,7 +106,7 @@ def test_what_a_runner_gave_back_waits_again_and_is_replaced(unit: Unit) -> None
     [taken] = unit.poll(32)
     with unit.world.clock(33) as now:
         facts: dict[str, Any] = {"caller": unit.world.caller, "runner": HERE, "message": "not registered"}
-        commands.report(command_id=taken.pk, status="rejected", now=now, **facts)
+        dispatch.report(command_id=taken.pk, status="rejected", now=now, **facts)
     unit.order(34, "stop")
     assert outcomes() == [("watchdog", "restart", "expired"), ("person", "stop", "pending")]
 
@@ -142,7 +142,7 @@ def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
 ) -> None:
     """The runner has read the restart as waiting when the stop, not yet committed, takes its place."""
     unit = waiting(live_world)
-    replaced, polls, lease, supersede = threading.Event(), threading.Event(), commands._lease, commands._supersede
+    replaced, polls, lease, supersede = threading.Event(), threading.Event(), dispatch._lease, dispatch._supersede
     got: list[Command] = []
 
     def superseding(*facts: Any) -> None:
@@ -157,8 +157,8 @@ def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
         assert replaced.wait(5)
         return lease(*facts)
 
-    monkeypatch.setattr(commands, "_supersede", superseding)
-    monkeypatch.setattr(commands, "_lease", leasing)
+    monkeypatch.setattr(dispatch, "_supersede", superseding)
+    monkeypatch.setattr(dispatch, "_lease", leasing)
     runner = threading.Thread(target=lambda: got.extend(in_threads(1, lambda _: unit.poll(33))[0]))
     runner.start()
     assert polls.wait(5)
@@ -173,7 +173,7 @@ def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
 def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner's lease is not yet committed when the stop is asked for."""
     unit = waiting(live_world)
-    tell, said = commands._tell, []
+    tell, said = dispatch._tell, []
     person = threading.Thread(target=lambda: said.extend(in_threads(1, lambda _: stop(unit))))
 
     def telling(command: Command, step: str, *facts: Any, **data: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatc
             person.join(0.3)
             assert person.is_alive()  # it waits for the lock
 
-    monkeypatch.setattr(commands, "_tell", telling)
+    monkeypatch.setattr(dispatch, "_tell", telling)
     [taken] = unit.poll(33)
     person.join(5)
     assert said == ["command_live"]

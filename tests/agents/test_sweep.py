@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from agents import review, services, watch
+from agents.fleet import services
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
+from agents.review import review
+from agents.storage import outage_log
 from billing.models import Subscription
 from tests.agents.conftest import T0, World, in_threads
 
@@ -19,7 +21,7 @@ def many(world: World, count: int, *, source: str) -> None:
     Subscription.objects.create(team=world.project.team, plan="enterprise")
     for number in range(count):
         assert world.offer(0, agent=f"bot-{number}", source=source.format(number), interval=10)
-    Pulse.objects.update_or_create(name=watch.DETECTOR, defaults={"at": T0 + timedelta(seconds=24)})
+    Pulse.objects.update_or_create(name=outage_log.DETECTOR, defaults={"at": T0 + timedelta(seconds=24)})
 
 
 @pytest.mark.parametrize("chunk", [1000, 3])
@@ -27,7 +29,7 @@ def test_each_silent_agent_has_one_incident_however_many_look(
     live_world: World, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(review, "CHUNK", chunk)
-    monkeypatch.setattr("agents.rules.together.PROJECT_LEAST", 1000)
+    monkeypatch.setattr("agents.domain.silent_groups.PROJECT_LEAST", 1000)
     many(live_world, 20, source="{}/10.0.0.1")
     in_threads(4, lambda number: review.sweep(T0 + timedelta(seconds=25)))
     assert Incident.objects.count() == 20
@@ -45,9 +47,9 @@ def test_one_silent_host_is_one_incident_however_many_look(live_world: World, mo
 
 
 def test_a_gap_seen_by_many_is_one_outage(live_world: World) -> None:
-    Pulse.objects.create(name=watch.DETECTOR, at=T0)
-    in_threads(4, lambda number: watch.tick(watch.DETECTOR, T0 + timedelta(seconds=60)))
-    assert len(watch.outages(T0 + timedelta(seconds=60))) == 1
+    Pulse.objects.create(name=outage_log.DETECTOR, at=T0)
+    in_threads(4, lambda number: outage_log.tick(outage_log.DETECTOR, T0 + timedelta(seconds=60)))
+    assert len(outage_log.outages(T0 + timedelta(seconds=60))) == 1
 
 
 @pytest.mark.postgres

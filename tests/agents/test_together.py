@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.rules.together import Group, Peer, groups, is_source_quiet
+from agents.domain.silent_groups import Group, Peer, groups, is_source_quiet
 from tests.agents.test_clocks import at
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.ways import Block, ways
+from agents.admin.quickstart import Block, ways
 
 CLIENT = Path(__file__).resolve().parents[2] / "client_sdk"
 SHOWN = ways("cv_key", "https://watchdog.example.com", "my-agent")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents import rules, wording
+from agents import rules
+from agents.reporting import formatting
 from agents.rules import cost
 
 NOW = datetime(2026, 11, 23, 20, 25, 57, tzinfo=UTC)
@@ -18,12 +19,12 @@ NOW = datetime(2026, 11, 23, 20, 25, 57, tzinfo=UTC)
     ("seconds", "text"), [(0.34, "340 ms"), (2.46, "2.5 s"), (34, "34 s"), (120, "2 min"), (-1, "0 ms")]
 )
 def test_short_durations_are_said_more_exactly(seconds: float, text: str) -> None:
-    assert wording.short(seconds) == text
+    assert formatting.short(seconds) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(34, "due in 34 s"), (0, "due in 0 s"), (-720, "12 min overdue")])
 def test_deadlines(seconds: float, text: str) -> None:
-    assert wording.due(NOW + timedelta(seconds=seconds), NOW) == text
+    assert formatting.due(NOW + timedelta(seconds=seconds), NOW) == text
 
 
 @pytest.mark.parametrize(
@@ -31,15 +32,15 @@ def test_deadlines(seconds: float, text: str) -> None:
     [(0, "$0.00"), (3_100_000, "$3.10"), (1_234_500_000, "$1,234.50"), (10_000, "$0.01"), (120, "$0.00012")],
 )
 def test_money(micros: int, text: str) -> None:
-    assert wording.money(micros) == text
+    assert formatting.money(micros) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(950, "950"), (12_400, "12,400"), (1_240_000, "1.2 M")])
 def test_counts(number: int, text: str) -> None:
-    assert wording.count(number) == text
+    assert formatting.count(number) == text
 
 
-def said(facts: Sequence[wording.Fact]) -> list[tuple[str, str]]:
+def said(facts: Sequence[formatting.Fact]) -> list[tuple[str, str]]:
     return [(fact.label, fact.text) for fact in facts]
 
 
@@ -57,7 +58,7 @@ def test_evidence_without_words_is_said_by_its_names() -> None:
         "traceback": None,
         "runner": {"NRestarts": 3, "Result": "watchdog", "OOMKilled": False},
     }
-    assert said(wording.facts(facts, {}, UTC)) == [
+    assert said(formatting.facts(facts, {}, UTC)) == [
         ("Last heartbeat", "23 Nov 2026, 20:25:57 UTC"),
         ("Deadline", "soon"),
         ("Interval", "1 min"),
@@ -133,7 +134,7 @@ EXACT = "23 Nov 2026, 20:25:57 UTC"
 def test_each_rule_has_words_for_its_evidence(
     kind: str, evidence: dict[str, Any], shown: list[tuple[str, str]], details: dict[str, str]
 ) -> None:
-    told = wording.explained(kind, evidence, UTC)
+    told = formatting.explained(kind, evidence, UTC)
     assert told.rule
     assert (said(told.shown), dict(said(told.details))) == (shown, details)
 
@@ -147,7 +148,7 @@ def test_each_rule_has_words_for_its_evidence(
     ],
 )  # fmt: skip
 def test_what_is_copied_stands_by_itself(kind: str, evidence: dict[str, Any], text: str) -> None:
-    assert [fact.text for fact in wording.explained(kind, evidence, UTC).texts] == [text]
+    assert [fact.text for fact in formatting.explained(kind, evidence, UTC).texts] == [text]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_what_is_copied_stands_by_itself(kind: str, evidence: dict[str, Any], te
     ],
 )
 def test_what_to_set_if_it_may_be_so(kind: str, evidence: dict[str, Any], threshold: str | None, words: str) -> None:
-    setting = wording.explained(kind, evidence, UTC).setting
+    setting = formatting.explained(kind, evidence, UTC).setting
     assert (setting.threshold if setting else None) == threshold
     assert words in (setting.text if setting else "")
 
@@ -190,4 +191,4 @@ def test_what_to_set_is_a_threshold_that_there_is(rule: rules.Rule) -> None:
     ],
 )  # fmt: skip
 def test_code_in_sentences(text: str, plain: str, pieces: list[tuple[str, bool]]) -> None:
-    assert (wording.plain(text), wording.pieces(text)) == (plain, pieces)
+    assert (formatting.plain(text), formatting.pieces(text)) == (plain, pieces)

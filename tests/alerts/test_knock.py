@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from celery import current_app
 
-from alerts import knock as door
-from alerts.knock import knock
+from alerts import wakeup as door
+from alerts.wakeup import knock
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def seconds(work: object) -> float:
 def test_a_dead_broker_is_noted_and_swallowed(broker_at: object, caplog: pytest.LogCaptureFixture) -> None:
     broker_at("redis://127.0.0.1:1/0")  # type: ignore[operator]
     assert seconds(lambda: knock([1, 2, 3])) < 2
-    assert len([record for record in caplog.records if record.name == "alerts.knock"]) == 1
+    assert len([record for record in caplog.records if record.name == "alerts.wakeup"]) == 1
 
 
 def test_a_broker_that_never_answers_holds_up_for_less_than_two_seconds(broker_at: object) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from alerts.audience import audiences
+from alerts.coverage import audiences
 from alerts.routing import Listener, in_words, is_told, not_before, why_not
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.models import Incident, IncidentEvent
-from alerts import telling
+from alerts import undelivered_reasons
 from alerts.models import Channel, Delivery
 from tests.alerts.conftest import NOW
 
@@ -20,11 +20,11 @@ BEFORE, AFTER = NOW - timedelta(days=1), NOW + timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("channels", "why"),
     [
-        ([], telling.NO_CHANNEL),
-        ([{"created_at": AFTER}], telling.NONE_YET),
-        ([{"enabled": False}, {"created_at": AFTER}], telling.ALL_OFF),
-        ([{"severity": "critical"}, {"labels": {"env": "production"}}, {"enabled": False}], telling.ROUTED),
-        ([{}], telling.CHANGED),
+        ([], undelivered_reasons.NO_CHANNEL),
+        ([{"created_at": AFTER}], undelivered_reasons.NONE_YET),
+        ([{"enabled": False}, {"created_at": AFTER}], undelivered_reasons.ALL_OFF),
+        ([{"severity": "critical"}, {"labels": {"env": "production"}}, {"enabled": False}], undelivered_reasons.ROUTED),
+        ([{}], undelivered_reasons.CHANGED),
     ],
 )
 def test_the_reason_is_read_from_the_channels(
@@ -34,18 +34,27 @@ def test_the_reason_is_read_from_the_channels(
         made = {"project": incident.project, "kind": "email", "name": f"channel {number}"}
         Channel.objects.create(**made, **{"created_at": BEFORE, **one})
     event = happened("opened")
-    assert telling.untold(incident, [event]) == [(event, why)]
+    assert undelivered_reasons.untold(incident, [event]) == [(event, why)]
 
 
 def test_what_was_muted_was_told_nobody_for_that(incident: Incident, happened: Happened) -> None:
     incident.muted_at = NOW
     early, late = happened("opened", at=BEFORE), happened("updated", at=AFTER)
-    assert telling.untold(incident, [early, late]) == [(early, telling.NO_CHANNEL), (late, telling.MUTED)]
+    assert undelivered_reasons.untold(incident, [early, late]) == [
+        (early, undelivered_reasons.NO_CHANNEL),
+        (late, undelivered_reasons.MUTED),
+    ]
 
 
 def test_it_is_said_once_and_of_failures_only(incident: Incident, happened: Happened) -> None:
     events = [happened(kind) for kind in ("opened", "note", "updated", "command", "resolved")]
-    assert [why for _, why in telling.untold(incident, events)] == ["", "", telling.NO_CHANNEL, "", ""]
+    assert [why for _, why in undelivered_reasons.untold(incident, events)] == [
+        "",
+        "",
+        undelivered_reasons.NO_CHANNEL,
+        "",
+        "",
+    ]
 
 
 def test_what_came_back_before_anybody_heard_that_it_was_over_is_not_told_again(
@@ -53,13 +62,13 @@ def test_what_came_back_before_anybody_heard_that_it_was_over_is_not_told_again(
 ) -> None:
     over, again = happened("resolved"), happened("reopened")
     Delivery.objects.create(event=over, channel=email, message_id="msg_1", state=Delivery.State.SKIPPED)
-    assert telling.untold(incident, [over, again]) == [(over, ""), (again, telling.ONGOING)]
+    assert undelivered_reasons.untold(incident, [over, again]) == [(over, ""), (again, undelivered_reasons.ONGOING)]
 
 
 def test_who_was_told_needs_no_reason(incident: Incident, happened: Happened, email: Channel) -> None:
     event = happened("opened")
     Delivery.objects.create(event=event, channel=email, message_id="msg_1")
-    assert telling.untold(incident, [event]) == [(event, "")]
+    assert undelivered_reasons.untold(incident, [event]) == [(event, "")]
 
 
 def test_a_delivery_waits_for_its_channel_to_rest(email: Channel) -> None:

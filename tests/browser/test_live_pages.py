@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from agents import review
 from agents.models import Agent, AgentState, Incident, IncidentEvent
+from agents.review import review
 from alerts.models import Channel, Delivery
 from teams.models import ApiKey, Project, User
 from tests.agents.admin.conftest import make_agent, make_beat, make_command, make_incident, make_runner

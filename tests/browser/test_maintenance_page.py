@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents import maintenance
+from agents.fleet import maintenance
 from agents.models import Maintenance
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent

@@ -17,8 +17,8 @@ from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 from playwright.sync_api import Locator, Page
 
-from agents import review
 from agents.models import Agent, AgentState, Incident
+from agents.review import review
 from alerts import sending
 from alerts.models import Channel, Delivery
 from teams.models import Project, User

@@ -23,15 +23,15 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from agents import services as agent_services
+from agents.fleet import services as agent_services
+from agents.ingest.registration import create_agent
 from agents.models import Agent, Command, Heartbeat, Incident, IncidentEvent, Maintenance, Signal
-from agents.registration import create_agent
 from alerts.models import Channel, Delivery
 from billing.models import Subscription
 from teams import services
 from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membership, Project, Team, User
 from teams.roles import Action, Role, may
-from teams.scoping import OperatorAdmin, TeamScoped
+from teams.tenant_admin import OperatorAdmin, TeamScoped
 
 pytestmark = pytest.mark.django_db
 # In every text of a team's rows; the tail can be searched for without naming the team.

@@ -12,8 +12,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from agents.ingest.registration import create_agent
 from agents.models import AgentState, Command, Incident, Maintenance, Runner, Signal
-from agents.registration import create_agent
 from alerts.models import Channel
 from teams import services
 from teams.auth import authenticate_key

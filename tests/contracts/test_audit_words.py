@@ -42,6 +42,6 @@ def test_every_action_has_words() -> None:
 
 
 def test_every_step_of_a_command_has_words() -> None:
-    steps = re.findall(r'_tell\(command, "(\w+)"', (ROOT / "agents/commands.py").read_text())
+    steps = re.findall(r'_tell\(command, "(\w+)"', (ROOT / "agents/commands/dispatch.py").read_text())
     results = [state for state in Command.State.values if state in ("completed", "failed")]
     assert {f"command.{step}" for step in (*steps, *results)} <= set(WORDS)

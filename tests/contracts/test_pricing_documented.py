@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from agents import budgets, pricing, wording
 from agents.api.changes import AgentChanges
 from agents.api.shapes import Spend
-from agents.beat import decode
-from agents.representation import spend_dict
-from agents.services import SETTABLE
+from agents.domain import budgets, pricing
+from agents.domain.heartbeat import decode
+from agents.fleet.services import SETTABLE
+from agents.reporting import formatting
+from agents.reporting.payloads import spend_dict
 from teams import prices
 from teams.models import Project
 
@@ -35,7 +36,7 @@ def spent(overrides: Any = ()) -> pricing.Spent:
 def test_the_heartbeat_costs_what_the_text_says() -> None:
     found = spent()
     assert spend_dict(budgets.Spend(found.cost, found.priced, found.unpriced_tokens)) == SPEND
-    assert (wording.money(found.cost), wording.money(found.priced)) == ("$0.07", "$0.03")
+    assert (formatting.money(found.cost), formatting.money(found.priced)) == ("$0.07", "$0.03")
     assert dict(found.unpriced) == {"house-model": 12_300}
 
 

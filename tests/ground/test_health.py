@@ -11,14 +11,14 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from agents import watch
 from agents.models import Outage, Pulse
+from agents.storage import outage_log
 from watchdog_project import celery_app, health
 
 
 def detector_ran(seconds_ago: float) -> None:
     at = timezone.now() - timedelta(seconds=seconds_ago)
-    Pulse.objects.update_or_create(name=watch.DETECTOR, defaults={"at": at})
+    Pulse.objects.update_or_create(name=outage_log.DETECTOR, defaults={"at": at})
 
 
 def ready(client: Client) -> tuple[int, dict[str, str]]:
@@ -93,10 +93,10 @@ def test_not_ready_without_a_database(db: None, broker: str, client: Client, mon
 def test_the_web_notes_that_it_is_there_and_its_gaps(db: None) -> None:
     health.note_edge()
     assert Outage.objects.count() == 0
-    Pulse.objects.filter(name=watch.EDGE).update(at=timezone.now() - timedelta(seconds=60))
+    Pulse.objects.filter(name=outage_log.EDGE).update(at=timezone.now() - timedelta(seconds=60))
     health.note_edge()
-    assert timezone.now() - Pulse.objects.get(name=watch.EDGE).at < timedelta(seconds=5)
-    assert Outage.objects.get().part == watch.EDGE
+    assert timezone.now() - Pulse.objects.get(name=outage_log.EDGE).at < timedelta(seconds=5)
+    assert Outage.objects.get().part == outage_log.EDGE
 
 
 def test_the_sign_of_life_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from watchdog_project import index
+from watchdog_project import package_index
 
-PIP = f"{index.JSON}, {index.HTML}; q=0.1, text/html; q=0.01"
+PIP = f"{package_index.JSON}, {package_index.HTML}; q=0.1, text/html; q=0.01"
 
 
 def get(client: Client, path: str = "/simple/clevagent/", accept: str | None = None) -> Any:
@@ -27,7 +27,7 @@ def get(client: Client, path: str = "/simple/clevagent/", accept: str | None = N
 def test_pip_is_answered_in_json(client: Client) -> None:
     answer = get(client, accept=PIP)
     [file] = answer.json()["files"]
-    assert (answer.headers["Content-Type"], answer.json()["name"]) == (index.JSON, "clevagent")
+    assert (answer.headers["Content-Type"], answer.json()["name"]) == (package_index.JSON, "clevagent")
     assert (file["filename"], file["requires-python"]) == ("clevagent-1.0.0-py3-none-any.whl", ">=3.9")
     wheel = client.get(f"/simple/clevagent/{file['url']}")
     assert hashlib.sha256(wheel.content).hexdigest() == file["hashes"]["sha256"]
@@ -35,7 +35,7 @@ def test_pip_is_answered_in_json(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accept", "kind"), [(None, "text/html"), ("text/html", "text/html"), (index.HTML, index.HTML)]
+    ("accept", "kind"), [(None, "text/html"), ("text/html", "text/html"), (package_index.HTML, package_index.HTML)]
 )
 def test_others_are_answered_with_links(client: Client, accept: str | None, kind: str) -> None:
     answer = get(client, accept=accept)
@@ -82,7 +82,7 @@ def test_a_form_that_is_not_offered_is_refused(client: Client) -> None:
 
 
 def test_the_wheel_holds_the_package_and_its_command() -> None:
-    with zipfile.ZipFile(io.BytesIO(index.wheel().content)) as wheel:
+    with zipfile.ZipFile(io.BytesIO(package_index.wheel().content)) as wheel:
         names = wheel.namelist()
         commands = wheel.read("clevagent-1.0.0.dist-info/entry_points.txt").decode()
     assert {"clevagent/__init__.py", "clevagent/py.typed"} < set(names)
@@ -95,8 +95,8 @@ def test_another_copy_of_the_sources_makes_the_same_wheel(tmp_path: Path, monkey
     for path in tmp_path.rglob("*"):
         os.utime(path, (1, 1))
     monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
-    made, before = index.wheel.__wrapped__(), set(tmp_path.rglob("*"))
-    assert made == index.wheel.__wrapped__()
+    made, before = package_index.wheel.__wrapped__(), set(tmp_path.rglob("*"))
+    assert made == package_index.wheel.__wrapped__()
     assert set(tmp_path.rglob("*")) == before
     monkeypatch.undo()
-    assert made == index.wheel.__wrapped__()
+    assert made == package_index.wheel.__wrapped__()

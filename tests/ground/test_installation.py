@@ -14,7 +14,7 @@ from alerts.models import Channel, Delivery
 from billing.services import set_plan
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent
-from watchdog_project import facts, health, installation
+from watchdog_project import health, installation, metrics
 
 PAGE = "/admin/installation/"
 
@@ -27,7 +27,7 @@ def answering_broker(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told() -> dict[str, tuple[str, str]]:
-    found = [fact for _, group in facts.groups(timezone.now()) for fact in group]
+    found = [fact for _, group in metrics.groups(timezone.now()) for fact in group]
     return {fact.label: (fact.text, fact.level) for fact in found}
 
 
@@ -146,8 +146,8 @@ def test_the_database_has_a_size() -> None:
 
 @pytest.mark.parametrize(("size", "text"), [(420_000, "0.4 MB"), (12_000_000, "12 MB"), (12_440_000_000, "12.4 GB")])
 def test_a_size_is_readable(size: int, text: str) -> None:
-    assert facts.megabytes(size) == text
+    assert metrics.megabytes(size) == text
 
 
 def test_the_version_is_that_of_the_project() -> None:
-    assert f'version = "{facts.version().split(",")[0]}"' in (settings.BASE_DIR / "pyproject.toml").read_text()
+    assert f'version = "{metrics.version().split(",")[0]}"' in (settings.BASE_DIR / "pyproject.toml").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.installation import children_of, is_alive, wait_until
-from watchdog_project.supervise import Child, Supervisor, pause_after
+from watchdog_project.process_supervisor import Child, Supervisor, pause_after
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -194,7 +194,7 @@ def test_it_ends_when_told_though_signals_interrupt_the_handlers_of_others() -> 
     """As when many children end at once: the handler of one SIGCHLD meets the next."""
     code = f"""
 import os, subprocess, sys
-from watchdog_project.supervise import Supervisor
+from watchdog_project.process_supervisor import Supervisor
 supervisor = Supervisor([], print)
 supervisor.catch_signals()
 with subprocess.Popen([sys.executable, "-c", {STORM!r}, str(os.getpid())]):
@@ -206,7 +206,7 @@ with subprocess.Popen([sys.executable, "-c", {STORM!r}, str(os.getpid())]):
 def test_children_do_not_outlive_a_killed_parent() -> None:
     code = f"""
 import time
-from watchdog_project.supervise import Child, Supervisor
+from watchdog_project.process_supervisor import Child, Supervisor
 supervisor = Supervisor([Child("a", {SLEEP!r}), Child("b", {SLOW_TO_END!r})], print)
 supervisor.start(["a", "b"])
 time.sleep(600)

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from teams import links, services
+from teams import services, sign_in_links
 from teams.models import Membership, Project, Team, User
 from teams.roles import Role
 from tests.authenticator import code_of
@@ -195,7 +195,7 @@ def test_a_team_that_is_full_says_so(
 
 
 def path_of(user: User) -> str:
-    return links.sign_in_url(user).removeprefix("http://127.0.0.1:8000")
+    return sign_in_links.sign_in_url(user).removeprefix("http://127.0.0.1:8000")
 
 
 def test_a_sign_in_link_works_once_and_a_look_at_it_does_not_count(owner: User, team: Team) -> None:

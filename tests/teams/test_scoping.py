@@ -1,4 +1,4 @@
-"""What `teams.scoping` does for any admin: choices, filters, autocomplete, permissions."""
+"""What `teams.tenant_admin` does for any admin: choices, filters, autocomplete, permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from teams import services
 from teams.models import ApiKey, Membership, Project, Team, User
 from teams.roles import Action, Role
-from teams.scoping import ScopedRelatedFilter, TeamAdmin, TeamScoped, TeamTabularInline, teams_of
+from teams.tenant_admin import ScopedRelatedFilter, TeamAdmin, TeamScoped, TeamTabularInline, teams_of
 
 Browser = Callable[[User], Client]
 

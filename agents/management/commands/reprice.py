@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from agents import repricing, rollups
-from agents.repricing import Changed
 from agents.rules.cost import dollars
+from agents.storage import repricing, rollups
+from agents.storage.repricing import Changed
 from teams.models import Project
 from teams.services import audit
 

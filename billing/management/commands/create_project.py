@@ -11,7 +11,7 @@ from django.db import transaction
 
 from billing import plans
 from billing import services as billing
-from teams import links, services
+from teams import services, sign_in_links
 from teams.models import Project, Scope, Team, User
 from teams.roles import Role
 
@@ -50,7 +50,7 @@ def _create(*, team: str, project: str, owner: str, scope: str, **options: Any) 
         "project": place.name,
         "project_id": place.pk,
         "api_key": raw,
-        "sign_in_url": links.sign_in_url(person),
+        "sign_in_url": sign_in_links.sign_in_url(person),
     }
 
 

@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Incident, IncidentEvent, Runner, Signal
-from agents.registration import create_agent
 from teams.models import Project, User
 
 Browse = Callable[[User], Client]

@@ -12,10 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.fold import STARTED
+from agents.domain.notes import STARTED
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Outage, Rollup
-from agents.rules import course, rhythm
-from agents.rules.base import BeatSeen
+from agents.rules.facts import BeatSeen
+from agents.rules.observers import history, rhythm
 from billing.services import set_plan
 from teams.models import Project, User
 from tests.agents.admin.conftest import Browse, deployed, make_agent, make_command, make_incident
@@ -109,7 +109,7 @@ def test_starts_and_waits_of_days_ago_are_on_the_timeline(bot: Agent, viewer: Us
         BeatSeen(then + timedelta(hours=hour), "ok", waiting=waiting, note=note, progress=hour == 2)
         for hour, (waiting, note) in enumerate(said)
     ]
-    AgentMemory.objects.filter(agent=bot).update(rules={course.KIND: course.read({}, beats)})
+    AgentMemory.objects.filter(agent=bot).update(rules={history.KIND: history.read({}, beats)})
     week = client_of(viewer).get(part_of(bot, "7d")).content.decode()
     day = client_of(viewer).get(part_of(bot, "24h")).content.decode()
     for text in ("The agent was started.", "Waited for approval."):

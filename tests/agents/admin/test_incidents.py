@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents import handling
+from agents.incidents import actions
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
@@ -43,7 +43,7 @@ def text_in(body: str) -> str:
 
 def test_open_ones_come_first_then_the_newest(project: Project, viewer: User, client_of: Browse) -> None:
     made = [make_incident(make_agent(project, f"bot-{n}"), reason=f"reason {n}") for n in range(3)]
-    handling.resolve(incident=made[2], actor="test", now=timezone.now())
+    actions.resolve(incident=made[2], actor="test", now=timezone.now())
     assert reasons_in(client_of(viewer).get(LIST).content.decode()) == ["reason 1", "reason 0", "reason 2"]
 
 
@@ -52,8 +52,8 @@ def test_the_list_is_filtered_by_state(
     state: str, found: int, project: Project, viewer: User, client_of: Browse
 ) -> None:
     made = [make_incident(make_agent(project, f"bot-{n}"), reason=f"reason {n}") for n in range(3)]
-    handling.acknowledge(incident=made[1], actor="test", now=timezone.now())
-    handling.resolve(incident=made[2], actor="test", now=timezone.now())
+    actions.acknowledge(incident=made[1], actor="test", now=timezone.now())
+    actions.resolve(incident=made[2], actor="test", now=timezone.now())
     body = client_of(viewer).get(f"{LIST}?state={state}").content.decode()
     assert reasons_in(body) == [f"reason {found}"]
 
@@ -251,7 +251,7 @@ def test_an_empty_list_teaches(project: Project, viewer: User, client_of: Browse
 
 
 def test_the_list_says_who_looks_after_it(incident: Incident, viewer: User, client_of: Browse) -> None:
-    handling.acknowledge(incident=incident, actor="night@example.com", now=timezone.now())
+    actions.acknowledge(incident=incident, actor="night@example.com", now=timezone.now())
     assert "night@example.com" in client_of(viewer).get(LIST).content.decode()
 
 
@@ -370,7 +370,7 @@ def test_earlier_ones_like_it_show_how_they_ended_and_what_was_noted(
     begun(incident, 60 * 24)
     browser = client_of(member)
     browser.post(f"{LIST}{incident.pk}/press/note/", {"reason": "the proxy was full"})
-    handling.resolve(incident=incident, actor=member.email, now=timezone.now())
+    actions.resolve(incident=incident, actor=member.email, now=timezone.now())
     again = make_incident(bot, reason="stuck again")
     body = browser.get(page_of(again)).content.decode()
     assert "“the proxy was full” member@example.com" in body
@@ -397,7 +397,7 @@ def test_nobody_is_told_more_of_a_muted_incident(incident: Incident, member: Use
     channel = Channel.objects.create(project=incident.project, kind="email", name="On call")
     assert "Muted: nobody is told more" in press(client_of(member), incident, "mute")
     incident.refresh_from_db()
-    handling.resolve(incident=incident, actor=member.email, now=timezone.now())
+    actions.resolve(incident=incident, actor=member.email, now=timezone.now())
     assert not Delivery.objects.filter(channel=channel).exists()
     assert IncidentEvent.objects.filter(text=f"Muted by {member.email}").count() == 1
 

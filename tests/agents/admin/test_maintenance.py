@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from agents import maintenance
+from agents.fleet import maintenance
 from agents.models import Maintenance
 from teams.models import AuditEntry, Project, User
 from tests.agents.admin.conftest import Browse, make_agent

@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from agents.models import Agent, AgentState
-from agents.rules import burn
-from agents.rules.base import BeatSeen
+from agents.rules.facts import BeatSeen
+from agents.rules.observers import burn_rate
 from teams import prices
 from teams.models import AuditEntry, Project, User
 from tests.agents.admin.conftest import Browse
@@ -90,7 +90,7 @@ def test_an_agents_page_keeps_the_three_apart(bot: Agent, member: User, client_o
 def test_an_agents_page_says_how_fast_it_spends(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
     now = timezone.now()
     beats = [BeatSeen(now - timedelta(days=day, minutes=1), "ok", cost=300_000 * (1 + day)) for day in (3, 2, 1, 0)]
-    bot.memory.rules = {"cost": burn.read({}, beats)}
+    bot.memory.rules = {"cost": burn_rate.read({}, beats)}
     bot.memory.save()
     assert "$0.30 in the last hour; $0.90 an hour is usual." in client_of(member).get(page_of(bot)).content.decode()
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents import replay, rules
-from agents.admin import trying
+from agents import rules
+from agents.admin import backtests
 from agents.models import Agent, Heartbeat, Incident
+from agents.review import backtest
 from teams.models import AuditEntry, Project, User
 from tests.agents.admin.conftest import Browse, make_agent, make_incident
 from tests.agents.admin.test_agents import page_of
@@ -102,7 +103,7 @@ def test_too_little_history_is_said(bot: Agent, member: User, client_of: Browse)
     assert "No heartbeat of this time is stored" in body
 
 
-@pytest.mark.parametrize("kind", [rule.KIND for rule in trying.can_be_tried()])
+@pytest.mark.parametrize("kind", [rule.KIND for rule in backtests.can_be_tried()])
 def test_each_rule_has_its_form_and_can_be_tried(kind: str, looped: Agent, member: User, client_of: Browse) -> None:
     body = client_of(member).get(try_page(looped, f"?rule={kind}&hours=6")).content.decode()
     for one in rules.every()[kind].THRESHOLDS:
@@ -168,7 +169,7 @@ def test_trying_opens_nothing(looped: Agent, member: User, client_of: Browse) ->
 def test_it_says_when_others_are_at_it(
     looped: Agent, member: User, client_of: Browse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "_turns", threading.Semaphore(0))
+    monkeypatch.setattr(backtest, "_turns", threading.Semaphore(0))
     body = client_of(member).get(try_page(looped, "?hours=24")).content.decode()
     assert "Other rules are being tried just now" in body
     assert "ould have fired" not in body
@@ -177,11 +178,11 @@ def test_it_says_when_others_are_at_it(
 def test_what_lasted_a_moment_is_still_drawn(looped: Agent) -> None:
     rule, now = rules.every()["loop"], timezone.now()
     agent = Agent.objects.select_related("project", "state").get()
-    trial = replay.of_agent(agent, rule, {}, now - timedelta(days=30), now)
-    drawing = trying.drawn(trial)
+    trial = backtest.of_agent(agent, rule, {}, now - timedelta(days=30), now)
+    drawing = backtests.drawn(trial)
     (bar,) = drawing.fired
-    assert bar.width == trying.NARROWEST
-    assert 0 < bar.x <= trying.WIDTH - trying.NARROWEST
+    assert bar.width == backtests.NARROWEST
+    assert 0 < bar.x <= backtests.WIDTH - backtests.NARROWEST
     assert (drawing.ticks[0], drawing.ticks[-1], len(drawing.ticks)) == (trial.since, trial.until, 5)
     assert 990 < drawing.covered < 1000
 

@@ -11,8 +11,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentState, Incident, Signal
-from agents.registration import create_agent
 from teams import services
 from teams.models import Project, User
 

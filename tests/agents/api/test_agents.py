@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents.clearing import clear_away
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentName, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Runner
-from agents.registration import create_agent
+from agents.storage.purge import clear_away
 from teams.models import AuditEntry, Project
 from tests.agents.api.conftest import Call
 

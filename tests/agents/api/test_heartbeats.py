@@ -12,8 +12,8 @@ from django.test import RequestFactory
 from django.utils import timezone
 
 from agents.api.heartbeats import BODY_MOST, HeartbeatView
+from agents.ingest.rate_limit import Meter, count_beats
 from agents.models import Agent, AgentState, Heartbeat
-from agents.rate import Meter, count_beats
 from teams import services
 from teams.auth import authenticate_key
 from teams.errors import ApiError

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from agents.ingest.registration import create_agent
 from agents.models import Agent, Incident, Signal
-from agents.registration import create_agent
 from teams.models import Project
 from tests.agents.api.conftest import Call
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents import replay, rules
+from agents import rules
 from agents.models import Agent, AgentState, Heartbeat, Incident
+from agents.review import backtest
 from teams.models import AuditEntry, Project
 from tests.agents.api.conftest import Call
 
@@ -142,7 +143,7 @@ def test_what_is_no_rule_is_refused(as_full: Call, project: Project, body: dict[
 
 def test_few_are_tried_at_once(as_reader: Call, history: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(replay, "_turns", turns)
+    monkeypatch.setattr(backtest, "_turns", turns)
     with turns:
         answer = as_reader("POST", "rules/try", {"rule": "loop", "agent": history.pk})
         assert (answer.status_code, answer["Retry-After"]) == (503, "5")

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agents.budgets import ALL_LIFTED, Month
-from agents.rules import burn, cost
-from agents.rules.base import BeatSeen, Facts, Finding
+from agents.domain.budgets import ALL_LIFTED, Month
+from agents.rules import cost
+from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.observers import burn_rate
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 DOLLAR = 1_000_000
@@ -50,7 +51,7 @@ def found(seen: Seen, *args: Any, **given: Any) -> Finding:
 def spending(each: int, minutes: int = 60, every: int = 5, tokens: int = 0) -> dict[str, Any]:
     """What is remembered of an agent that spent so much every few minutes until noon."""
     times = [NOON - timedelta(minutes=before) for before in range(minutes, 0, -every)]
-    return burn.read({}, [BeatSeen(at, "ok", cost=each, tokens=tokens) for at in times])
+    return burn_rate.read({}, [BeatSeen(at, "ok", cost=each, tokens=tokens) for at in times])
 
 
 def test_a_budget_is_told_from_80_percent_on_and_exceeded_at_100() -> None:
@@ -99,8 +100,9 @@ def test_what_is_faster_than_usual_is_said_to_be() -> None:
     days = [
         BeatSeen(NOON - timedelta(days=day, hours=hour), "ok", cost=300_000) for day in (4, 3, 2, 1) for hour in (0, 1)
     ]
-    memory = burn.read(
-        burn.read({}, days), [BeatSeen(NOON - timedelta(minutes=at), "ok", cost=100_000) for at in range(120, 0, -5)]
+    memory = burn_rate.read(
+        burn_rate.read({}, days),
+        [BeatSeen(NOON - timedelta(minutes=at), "ok", cost=100_000) for at in range(120, 0, -5)],
     )
     one = found(Seen(cost_today=44_400_000), memory=memory, budget=50 * DOLLAR)
     assert one.evidence["usual_hour_usd"] == 0.3
@@ -197,12 +199,12 @@ def test_letting_one_budget_pass_lets_no_other_pass() -> None:
 
 def before_today(each: int = 300_000) -> dict[str, Any]:
     days = [BeatSeen(NOON - timedelta(days=day), "ok", cost=each) for day in (3, 2, 1)]
-    return burn.read({}, days)
+    return burn_rate.read({}, days)
 
 
 def an_hour(memory: dict[str, Any], each: int) -> dict[str, Any]:
     beats = [BeatSeen(NOON - timedelta(minutes=at), "ok", cost=each) for at in range(60, 0, -5)]
-    return burn.read(memory, beats)
+    return burn_rate.read(memory, beats)
 
 
 def test_a_pace_above_the_usual_is_a_warning_where_it_is_set() -> None:
@@ -230,30 +232,30 @@ def test_a_pace_that_a_person_let_pass_is_let_pass_for_the_day() -> None:
 
 def test_the_pace_is_that_of_the_last_hour() -> None:
     memory = spending(100_000, minutes=180)
-    assert burn.pace(memory, NOON).cost_an_hour == 1_200_000
-    assert burn.pace(memory, NOON + timedelta(hours=2)).cost_an_hour == 0
+    assert burn_rate.pace(memory, NOON).cost_an_hour == 1_200_000
+    assert burn_rate.pace(memory, NOON + timedelta(hours=2)).cost_an_hour == 0
 
 
 def test_a_spool_counts_to_when_it_was_spent() -> None:
     late = BeatSeen(NOON, "ok", cost=DOLLAR, spent_at=NOON - timedelta(minutes=90))
-    assert burn.pace(burn.read(spending(100_000, minutes=120), [late]), NOON).cost == 1_200_000
+    assert burn_rate.pace(burn_rate.read(spending(100_000, minutes=120), [late]), NOON).cost == 1_200_000
 
 
 def test_an_agent_that_just_began_is_judged_by_what_it_did_since() -> None:
-    assert burn.pace(spending(100_000, minutes=20), NOON).cost_an_hour == pytest.approx(1_200_000)
+    assert burn_rate.pace(spending(100_000, minutes=20), NOON).cost_an_hour == pytest.approx(1_200_000)
 
 
 def test_nights_do_not_make_a_day_look_fast() -> None:
     days = [
         BeatSeen(NOON - timedelta(days=day, hours=hour), "ok", cost=500_000) for day in (3, 2, 1) for hour in (0, 5)
     ]
-    assert burn.pace(burn.read({}, days), NOON).usual == 500_000
-    assert burn.pace(burn.read({}, days[2:]), NOON).usual is None
+    assert burn_rate.pace(burn_rate.read({}, days), NOON).usual == 500_000
+    assert burn_rate.pace(burn_rate.read({}, days[2:]), NOON).usual is None
 
 
 def test_the_memory_stays_small() -> None:
     memory: dict[str, Any] = {}
     for minute in range(0, 40 * 1440, 4):
         beat = BeatSeen(NOON + timedelta(minutes=minute), "ok", cost=987_654_321, tokens=123_456_789)
-        memory = burn.read(memory, [beat])
+        memory = burn_rate.read(memory, [beat])
     assert len(json.dumps(memory)) < 1_500

@@ -6,9 +6,9 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.fold import STARTED
-from agents.rules import course
-from agents.rules.base import BeatSeen
+from agents.domain.notes import STARTED
+from agents.rules.facts import BeatSeen
+from agents.rules.observers import history
 from tests.agents.conftest import T0, World
 
 
@@ -24,9 +24,9 @@ def waits(*beats: BeatSeen, until: datetime | None = None) -> list[Any]:
     """As they are known after each beat was read by itself, which is as reviews come."""
     memory: dict[str, Any] = {}
     for one in beats:
-        memory = json.loads(json.dumps(course.read(memory, [one])))
-    assert memory == course.read({}, beats)
-    return [tuple(one) for one in course.waits(memory, until, at(60))]
+        memory = json.loads(json.dumps(history.read(memory, [one])))
+    assert memory == history.read({}, beats)
+    return [tuple(one) for one in history.waits(memory, until, at(60))]
 
 
 def test_a_wait_lasts_from_its_first_word_to_the_next_progress() -> None:
@@ -50,16 +50,16 @@ def test_a_wait_that_ran_out_is_over() -> None:
 
 
 def test_a_start_is_known_once() -> None:
-    memory = course.read({}, [beat(1, note=STARTED), beat(2), beat(3, note=STARTED)])
-    assert course.starts(memory, at(3.01)) == [at(1), at(3)]
-    assert course.starts(memory, at(30)) == [at(1), at(3), at(30)]
-    assert course.starts({}, None) == []
+    memory = history.read({}, [beat(1, note=STARTED), beat(2), beat(3, note=STARTED)])
+    assert history.starts(memory, at(3.01)) == [at(1), at(3)]
+    assert history.starts(memory, at(30)) == [at(1), at(3), at(30)]
+    assert history.starts({}, None) == []
 
 
 def test_what_is_remembered_is_bounded() -> None:
     beats = [beat(n, note=STARTED, waiting=f"{n} {'x' * 500}") for n in range(500)]
-    memory = course.read({}, beats)
-    assert course.starts(memory, None)[0] == at(500 - course.KEPT)
+    memory = history.read({}, beats)
+    assert history.starts(memory, None)[0] == at(500 - history.KEPT)
     assert len(json.dumps(memory)) < 5_000
 
 
@@ -68,6 +68,6 @@ def test_a_restart_of_the_client_and_a_wait_are_remembered_by_the_review(world: 
     world.beat(60, instance="a", seq=2, waiting={"for": "approval", "max_seconds": 600})
     world.beat(120, instance="b", seq=1, progress=True)
     world.look(121)
-    memory = world.agent().memory.rules[course.KIND]
-    assert course.starts(memory, None)[-1] == T0 + timedelta(seconds=120)
-    assert [one.what for one in course.waits(memory, None, at(3))] == ["approval"]
+    memory = world.agent().memory.rules[history.KIND]
+    assert history.starts(memory, None)[-1] == T0 + timedelta(seconds=120)
+    assert [one.what for one in history.waits(memory, None, at(3))] == ["approval"]

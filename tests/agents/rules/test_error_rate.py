@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agents.fold import DYING, EXPECTED
+from agents.domain.notes import DYING, EXPECTED
 from agents.rules import error_rate
-from agents.rules.base import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Facts, Finding
 from tests.agents.conftest import World
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

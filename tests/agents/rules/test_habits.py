@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from agents import handling, rules
+from agents import rules
+from agents.incidents import actions
 from agents.models import Agent
 from agents.rules import call_rate, repeated_message, repeated_prompts, token_spike
-from agents.rules.base import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Facts, Finding
 from tests.agents.conftest import T0 as WORLD_T0
 from tests.agents.conftest import World
 
@@ -91,7 +92,7 @@ def test_one_that_was_dismissed_stays_so(world: World) -> None:
         world.beat(at, message="waiting")
     world.look(7)
     assert world.kinds() == ["loop"]
-    handling.resolve(incident=world.incidents()[0], actor="x", now=WORLD_T0 + timedelta(seconds=8))
+    actions.resolve(incident=world.incidents()[0], actor="x", now=WORLD_T0 + timedelta(seconds=8))
     world.beat(9, message="waiting")
     world.look(10)
     assert world.kinds() == []

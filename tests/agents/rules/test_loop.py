@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.loops.state import RING
 from agents.rules import loop
-from agents.rules.base import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.loops.state import RING
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 Call = dict[str, Any]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agents.fold import STARTED
+from agents.domain.notes import STARTED
 from agents.rules import memory
-from agents.rules.base import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Facts, Finding
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR, DAY = 60, 1_440

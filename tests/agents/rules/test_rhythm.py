@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agents.fold import STARTED
-from agents.rules import rhythm
-from agents.rules.base import BeatSeen, Learned
+from agents.domain.notes import STARTED
+from agents.rules.facts import BeatSeen, Learned
+from agents.rules.observers import rhythm
 
 # A Monday, midnight.
 T0 = datetime(2026, 6, 1, tzinfo=UTC)

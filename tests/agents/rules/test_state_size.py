@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agents import rules
-from agents.rules.base import BeatSeen
+from agents.rules.facts import BeatSeen
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 

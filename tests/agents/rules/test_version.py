@@ -7,8 +7,8 @@ from itertools import cycle
 
 import pytest
 
-from agents.rules import version
-from agents.rules.base import BeatSeen
+from agents.rules.facts import BeatSeen
+from agents.rules.observers import version
 from alerts import message
 from tests.agents.conftest import T0, World
 

@@ -1,0 +1,167 @@
+"""The first steps of a project: its names, a key, the lines to paste, the first heartbeat.
+
+The last one, a test alert, is a page of `alerts`; the template knows its address.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Max, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from agents.admin.fleet import PROJECTS_SHOWN, projects
+from agents.admin.quickstart import ways
+from agents.models import Agent
+from agents.reporting import agent_status
+from teams import services
+from teams.admin.projects import actor
+from teams.errors import ApiError
+from teams.forms import NamesForm
+from teams.models import Project
+from teams.roles import Action
+from teams.tenant_admin import allowed
+
+AGENT = "my-agent"
+# htmx: take this answer, and stop asking.
+STOP_POLLING = 286
+
+
+def urls() -> list[URLPattern]:
+    """Addresses under `/admin/`."""
+    view = admin.site.admin_view
+    return [
+        path("first-steps/", view(first_steps), name="first_steps"),
+        path("first-steps/names/", view(rename), name="first_steps_names"),
+        path("first-steps/key/", view(make_key), name="first_steps_key"),
+        path("first-steps/beat/", view(first_beat), name="first_steps_beat"),
+    ]
+
+
+def project_of(request: HttpRequest, wanted: str | None) -> Project | None:
+    """The project that was asked for, else the newest; 404 for those of others."""
+    if wanted is None:
+        return projects(request).first()
+    found = projects(request).filter(pk=number(wanted)).first()
+    if found is None:
+        raise Http404("There is no such project.")
+    return found
+
+
+def number(text: str) -> int:
+    """Zero, of which there is no row, for what is no number."""
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
+
+
+@require_safe
+def first_steps(request: HttpRequest) -> HttpResponse:
+    """From a new project to its first heartbeat, in under a minute."""
+    project = project_of(request, request.GET.get("project"))
+    return TemplateResponse(request, "agents/first_steps.html", _steps(request, project))
+
+
+@require_POST
+def rename(request: HttpRequest) -> HttpResponse:
+    """Call the project, and by an owner the team, something else."""
+    project = _managed(request)
+    form = _names(request, project, request.POST)
+    if form.is_valid() and _renamed(project, form, actor(request)):
+        return redirect(f"{reverse('admin:first_steps')}?project={project.pk}")
+    return TemplateResponse(request, "agents/first_steps.html", {**_steps(request, project), "names": form})
+
+
+def _names(request: HttpRequest, project: Project, data: Any = None) -> NamesForm:
+    form = NamesForm(data, initial={"team_name": project.team.name, "project_name": project.name})
+    if not allowed(request, Action.OWN, project.team_id):
+        del form.fields["team_name"]
+    return form
+
+
+def _renamed(project: Project, form: NamesForm, by: str) -> bool:
+    try:
+        services.rename_project(project=project, name=form.cleaned_data["project_name"], actor=by)
+    except ApiError as error:
+        form.add_error("project_name", error.message)
+        return False
+    if "team_name" in form.fields:
+        services.rename_team(team=project.team, name=form.cleaned_data["team_name"], actor=by)
+    return True
+
+
+@require_POST
+def make_key(request: HttpRequest) -> HttpResponse:
+    """Make a key and show it, in this answer and nowhere else. With `first`, only for a project that has none."""
+    project = _managed(request)
+    raw = "" if "first" in request.POST and project.api_keys.exists() else _new_key(project, actor(request))
+    template = "agents/first_steps_setup.html" if getattr(request, "htmx", False) else "agents/first_steps.html"
+    return TemplateResponse(request, template, _steps(request, project, raw))
+
+
+def _managed(request: HttpRequest) -> Project:
+    project = project_of(request, request.POST.get("project"))
+    if project is None or not allowed(request, Action.MANAGE, project.team_id):
+        raise PermissionDenied
+    return project
+
+
+def _new_key(project: Project, by: str) -> str:
+    return services.issue_key(project=project, name="first steps", scope="agent", actor=by)[1]
+
+
+@require_safe
+def first_beat(request: HttpRequest) -> HttpResponse:
+    """Whether a heartbeat has come yet, of an agent that is newer than the one with the number `beyond`."""
+    project = project_of(request, request.GET.get("project"))
+    context = _beat(project, timezone.now(), number(request.GET.get("beyond", "0")))
+    return TemplateResponse(
+        request, "agents/first_steps_beat.html", context, status=STOP_POLLING if context["agent"] else 200
+    )
+
+
+def _steps(request: HttpRequest, project: Project | None, raw: str = "") -> dict[str, Any]:
+    shared = {
+        **admin.site.each_context(request),
+        "title": "First steps",
+        "projects": projects(request)[:PROJECTS_SHOWN],
+        "raw": raw,
+    }
+    if project is None:
+        return shared
+    reporting = _reporting(project)
+    may = allowed(request, Action.MANAGE, project.team_id)
+    return {
+        **shared,
+        **_beat(project, timezone.now(), reporting.aggregate(newest=Max("pk"))["newest"] or 0),
+        "reported": reporting.count(),
+        "keys": project.api_keys.filter(revoked_at__isnull=True).count(),
+        "names": _names(request, project) if may else None,
+        "may_make_keys": may,
+        "ways": ways(raw or "YOUR_KEY", settings.BASE_URL, _free_name(project)),
+    }
+
+
+def _free_name(project: Project) -> str:
+    """What the lines to paste call the agent: a name that none has yet."""
+    taken = set(Agent.objects.filter(project=project, name__startswith=AGENT).values_list("name", flat=True))
+    names = (AGENT if n == 1 else f"{AGENT}-{n}" for n in count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _reporting(project: Project | None) -> QuerySet[Agent]:
+    return Agent.objects.filter(project=project, state__last_beat_at__isnull=False)
+
+
+def _beat(project: Project | None, now: datetime, beyond: int) -> dict[str, Any]:
+    """Of the agents beyond that number, the one that reported last, if any did."""
+    newer = agent_status.fetched(_reporting(project).filter(pk__gt=beyond))
+    return {"now": now, "project": project, "beyond": beyond, "agent": newer.order_by("-state__last_beat_at").first()}

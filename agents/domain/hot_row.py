@@ -1,0 +1,137 @@
+"""What one heartbeat is folded into, and what comes of it: the hot row, what people set, the answer. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from agents.domain import budgets, clocks
+from agents.domain.pricing import Spent
+
+
+class Hot(msgspec.Struct):
+    """The hot row, column for column; see `agents.models.AgentState`. Times are aware, money is in micro-dollars."""
+
+    agent_id: int
+    check_at: datetime | None
+    beats: int
+    last_beat_at: datetime | None
+    last_progress_at: datetime | None
+    usual_gap: float | None
+    quiet_until: datetime | None
+    declared_interval: float | None
+    declared_progress_timeout: float | None
+    waiting_for: str
+    waiting_until: datetime | None
+    reported: str
+    crashed: bool
+    iteration: int | None
+    message_hash: int | None
+    prompts_hash: int | None
+    calls_hash: int | None
+    memory_mb: float | None
+    instance: str
+    body_hash: int | None
+    body_at: datetime | None
+    stored_after: float
+    day: date | None
+    tokens_today: int
+    cost_today: int
+    priced_today: int
+    unpriced: dict[str, int] | None
+    cost_limit: int | None
+    month: date | None
+    tokens_month: int
+    cost_month: int
+    priced_month: int
+    unpriced_month: int
+    tokens_total: int
+    cost_total: int
+    priced_total: int
+    unpriced_total: int
+    run_at: datetime | None
+    run_cost: int
+    run_priced: int
+    run_unpriced: int
+    source: str
+    runner: str
+    runner_down: bool
+    held: bool
+    restart_type: str
+    restart_target: str
+    warned: str
+    # Read only here: the review writes them.
+    learned_progress_timeout: float | None
+    status: str
+    incident_id: int | None
+    incident_kind: str
+    warnings: list[tuple[str, str]] | None
+    hold: bool
+    lifted: dict[str, list[Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """What a person set that bears on a beat."""
+
+    clocks: clocks.Settings
+    daily_budget: int | None  # micro-dollars
+    run_budget: int | None  # micro-dollars
+    daily_tokens: int | None
+    paused: bool
+    monthly: bool = False  # whether the project has a budget of its own
+    others: budgets.Month | None = None  # what its other agents spent of it
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a beat came in, when it is stored, and which day that is for its project."""
+
+    received_at: datetime
+    stored_at: datetime
+    today: date
+
+    @property
+    def waited(self) -> float:
+        return (self.stored_at - self.received_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client is told. `warning` is given once per incident, evidence and client start."""
+
+    agent_id: int
+    warning: str | None = None
+    reason: str | None = None
+    incident: dict[str, Any] | None = None
+    hold: bool = False
+    status: str = "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "agent_id": self.agent_id,
+            "status": self.status,
+            "warning": self.warning,
+            "reason": self.reason,
+            "incident": self.incident,
+            "hold": self.hold,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see `fold.py`.
+
+    `gap` is how many seconds before it the last one came in; None where that says nothing.
+    """
+
+    spent: Spent
+    progress: bool
+    warning: str | None
+    reason: str | None
+    note: str | None
+    hold: bool
+    gap: float | None = None

@@ -1,0 +1,133 @@
+"""Group commit: heartbeats that wait at the same moment share one transaction.
+
+Whichever request finds nobody committing leads: it takes everything that waits, has it written (`write.py`), and wakes
+the others. There is no timer, so a lone heartbeat waits for nobody; each request is answered after its own commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import connection
+
+from agents.ingest.write import Outcome, Received, busy, commit
+
+BATCH_MOST: Final = 500
+QUEUE_MOST: Final = 5_000
+WAIT_LONGEST: Final = 30.0
+
+
+def submit(received: Sequence[Received]) -> list[Outcome]:
+    """Store beats and answer each, in order; returns when they are durable.
+
+    An outcome is an ApiError where a beat was refused: 403 for an agent over the plan or unknown in strict mode,
+    503 with Retry-After when the database cannot take it now (nothing of that beat is stored then).
+    """
+    if not received:
+        return []
+    if connection.connection is not None and not connection.in_atomic_block:
+        # Whoever waits must not keep a connection of the pool, or the leader may find none.
+        connection.close_if_unusable_or_obsolete()
+    return _committer.submit(received)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request's beats and, later, their outcomes. `turn` is held until it is done or is to lead."""
+
+    received: Sequence[Received]
+    turn: threading.Lock
+    leads: bool = False
+    outcomes: list[Outcome] | None = None
+
+
+class Committer:
+    """Group commit for one process. `lanes` is how many transactions may run at once."""
+
+    def __init__(self, lanes: int = 1) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._queued = 0
+        self._free = lanes
+
+    def submit(self, received: Sequence[Received]) -> list[Outcome]:
+        job = _Job(received, threading.Lock())
+        if not self._enter(job):
+            return [busy() for _ in received]
+        if job.outcomes is None:
+            self._lead()
+        assert job.outcomes is not None  # noqa: S101 - the leader, this thread or another, has just set it
+        return job.outcomes
+
+    def _enter(self, job: _Job) -> bool:
+        """Queue up. Returns once the job is done or it is this thread's turn to lead; False when too many wait."""
+        with self._guard:
+            if self._queued >= QUEUE_MOST:
+                return False
+            self._queued += len(job.received)
+            self._waiting.append(job)
+            if self._free:
+                self._free -= 1
+                return True
+            job.turn.acquire()
+        if not job.turn.acquire(timeout=WAIT_LONGEST):
+            return self._gave_up(job)
+        return True
+
+    def _gave_up(self, job: _Job) -> bool:
+        """Leave the queue, unless the job was taken meanwhile or has the lead: then its turn is near."""
+        with self._guard:
+            if job in self._waiting and not job.leads:
+                self._waiting.remove(job)
+                self._queued -= len(job.received)
+                return False
+        job.turn.acquire()
+        return True
+
+    def _lead(self) -> None:
+        """Commit what waits, wake who waited, and hand the lead to whoever came meanwhile."""
+        jobs = self._take()
+        try:
+            _commit_jobs(jobs)
+        finally:
+            self._hand_over(jobs)
+
+    def _take(self) -> list[_Job]:
+        with self._guard:
+            jobs: list[_Job] = []
+            size = 0
+            while self._waiting and (not jobs or size + len(self._waiting[0].received) <= BATCH_MOST):
+                job = self._waiting.popleft()
+                size += len(job.received)
+                jobs.append(job)
+            return jobs
+
+    def _hand_over(self, jobs: list[_Job]) -> None:
+        for job in jobs:
+            if job.outcomes is None:
+                job.outcomes = [busy() for _ in job.received]
+            if job.turn.locked():
+                job.turn.release()
+        with self._guard:
+            self._queued -= sum(len(job.received) for job in jobs)
+            if self._waiting:
+                self._waiting[0].leads = True
+                self._waiting[0].turn.release()
+            else:
+                self._free += 1
+
+
+_committer = Committer()
+
+
+def _commit_jobs(jobs: list[_Job]) -> None:
+    outcomes = commit([received for job in jobs for received in job.received])
+    start = 0
+    for job in jobs:
+        end = start + len(job.received)
+        job.outcomes = outcomes[start:end]
+        start = end

@@ -1,0 +1,183 @@
+"""What a project shows to everybody, if it was asked to: a status page, and badges of its agents.
+
+Names and statuses only: no reason, no money, no link into the admin. An address that is not there and a page that is
+switched off are the same 404.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.template.loader import render_to_string
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import escape
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+
+from agents.models import Agent, Signal, Status
+from agents.reporting import agent_status, availability
+from agents.reporting.agent_status import Standing
+from teams.models import Project
+
+AGENTS_MOST: Final = 100
+# Of those whose lines the project's page offers.
+BADGES_MOST: Final = 10
+# What badges say, in the words of shields.io for colours.
+COLOURS: Final[dict[str, str]] = {
+    Status.DOWN: "red",
+    Status.STALLED: "red",
+    Status.WARNING: "orange",
+    Status.LATE: "yellow",
+    Status.WAITING: "blue",
+    Status.OK: "brightgreen",
+}
+HEX: Final = {
+    "red": "#b42318",
+    "orange": "#a34700",
+    "yellow": "#7a5b00",
+    "blue": "#175a8f",
+    "brightgreen": "#17663a",
+    "lightgrey": "#4b5563",
+}
+# Of a badge's text, at 11 px: about what a letter takes, and the space around it.
+LETTER, AROUND = 6.6, 12
+for_everybody = cache_control(public=True, max_age=10)
+
+
+@require_safe
+@for_everybody
+def status_page(request: HttpRequest, address: str) -> HttpResponse:
+    """Every agent of the project, worst first, and its last 90 days."""
+    project, now = _project(address), timezone.now()
+    agents = Agent.objects.filter(project=project)
+    shown = _shown(agents, now)
+    counts = _counts(agents, shown)
+    context = {"project": project, "rows": _rows(project, shown, now), **counts, "now": now}
+    return render(request, "agents/status_page.html", context)
+
+
+@require_safe
+@for_everybody
+def agent_badge(request: HttpRequest, address: str, name: str, form: str) -> HttpResponse:
+    """One agent's status, by any of its names."""
+    return _badge(name, _shown(Agent.objects.filter(project=_project(address), names__name=name), timezone.now()), form)
+
+
+@require_safe
+@for_everybody
+def label_badge(request: HttpRequest, address: str, label: str, value: str, form: str) -> HttpResponse:
+    """The worst status among the agents with a label."""
+    agents = Agent.objects.filter(project=_project(address))
+    labelled = [pk for pk, labels in agents.values_list("pk", "labels") if labels.get(label) == value]
+    return _badge(f"{label}: {value}", _shown(agents.filter(pk__in=labelled), timezone.now()), form)
+
+
+def _project(address: str) -> Project:
+    return get_object_or_404(Project.objects.exclude(status_page=Project.StatusPage.OFF), status_address=address)
+
+
+def _shown(agents: QuerySet[Agent], now: datetime) -> list[Standing]:
+    """Worst first. Who is paused or was never heard of is shown as such, and counts for nothing."""
+    return agent_status.of(agent_status.fetched(agents).order_by(agent_status.rank(now), "name")[:AGENTS_MOST], now)
+
+
+def _counts(agents: QuerySet[Agent], shown: list[Standing]) -> dict[str, int]:
+    """How many are in trouble, and how many there are; not all may be shown."""
+    if len(shown) < AGENTS_MOST:
+        return {"bad": sum(one.status in agent_status.BAD for one in shown), "total": len(shown)}
+    return agents.aggregate(bad=Count("pk", filter=Q(state__status__in=agent_status.BAD)), total=Count("pk"))
+
+
+def _rows(project: Project, shown: list[Standing], now: datetime) -> list[dict[str, Any]]:
+    zone, since = ZoneInfo(project.time_zone), now - timedelta(days=availability.DAYS)
+    troubles = _troubles([one.agent.pk for one in shown], since)
+    rows = []
+    for one in shown:
+        born = max(one.agent.created_at, since)
+        days = availability.days(troubles.get(one.agent.pk, ()), one.agent.created_at, now, zone)
+        known = sum(day.state != availability.UNKNOWN for day in days)
+        amiss = [(place, day) for place, day in enumerate(days) if day.state in availability.AMISS]
+        drawn = {"lines": availability.lines(days), "amiss": amiss, "width": len(days)}
+        rows.append({"one": one, "known": known, "share": availability.share(days, born, now), **drawn})
+    return rows
+
+
+def _troubles(agent_ids: Iterable[int], since: datetime) -> dict[int, list[availability.Trouble]]:
+    signals = Signal.objects.filter(agent__in=list(agent_ids)).filter(Q(cleared_at=None) | Q(cleared_at__gt=since))
+    found: dict[int, list[availability.Trouble]] = {}
+    for agent_id, kind, severity, began, ended in signals.values_list(
+        "agent_id", "kind", "severity", "started_at", "cleared_at"
+    ):
+        found.setdefault(agent_id, []).append(availability.Trouble(kind, severity == "critical", began, ended))
+    return found
+
+
+def _badge(label: str, shown: list[Standing], form: str) -> HttpResponse:
+    if not shown or form not in FORMS:
+        raise Http404
+    status = shown[0].status
+    return FORMS[form](label, str(Status(status).label), COLOURS.get(status, "lightgrey"))
+
+
+class Badge(NamedTuple):
+    """A badge and the lines that show it elsewhere; what is clicked leads to the status page."""
+
+    of: str
+    path: str
+    url: str
+    markdown: str
+    html: str
+
+
+def badges(project: Project) -> list[Badge]:
+    """One for each of the first agents and of their labels; none while the page is switched off."""
+    if project.status_page == Project.StatusPage.OFF or not project.status_address:
+        return []
+    agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels")[:BADGES_MOST])
+    labels = sorted({(name, str(value)) for _, found in agents for name, value in found.items()})[:BADGES_MOST]
+    of_agents = [(name, reverse("public:agent", args=[project.status_address, name, "svg"])) for name, _ in agents]
+    of_labels = [
+        (f"{name}: {value}", reverse("public:label", args=[project.status_address, name, value, "svg"]))
+        for name, value in labels
+        if name and "/" not in name and value
+    ]
+    page = settings.BASE_URL + reverse("public:status", args=[project.status_address])
+    return [_as_badge(of, path, page) for of, path in (*of_agents, *of_labels)]
+
+
+def _as_badge(of: str, path: str, page: str) -> Badge:
+    url = settings.BASE_URL + path
+    alt = re.sub(r"([\\\[\]])", r"\\\1", of)
+    html = f'<a href="{page}"><img src="{url}" alt="{escape(of)}"></a>'
+    return Badge(of, path, url, f"[![{alt}]({url})]({page})", html)
+
+
+def _json(label: str, message: str, colour: str) -> HttpResponse:
+    """As shields.io reads it."""
+    return JsonResponse({"schemaVersion": 1, "label": label, "message": message, "color": colour})
+
+
+def _svg(label: str, message: str, colour: str) -> HttpResponse:
+    left, right = (round(len(text) * LETTER) + AROUND for text in (label, message))
+    context = {"label": label, "message": message, "colour": HEX[colour], "left": left, "right": right}
+    places = {"whole": left + right, "middle": left / 2, "second": left + right / 2}
+    return HttpResponse(render_to_string("agents/badge.svg", context | places), content_type="image/svg+xml")
+
+
+FORMS: Final[dict[str, Callable[[str, str, str], HttpResponse]]] = {"json": _json, "svg": _svg}
+
+app_name = "public"
+urlpatterns = [
+    path("status/<str:address>/", status_page, name="status"),
+    path("badge/<str:address>/agent/<path:name>.<str:form>", agent_badge, name="agent"),
+    path("badge/<str:address>/label/<str:label>/<path:value>.<str:form>", label_badge, name="label"),
+]

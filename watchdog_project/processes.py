@@ -1,0 +1,142 @@
+"""The processes of the embedded installation, each `python -m watchdog_project.processes NAME …`; see `embedded`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import warnings
+from typing import Any
+
+from celery.exceptions import SecurityWarning
+from django.core.exceptions import ImproperlyConfigured
+
+from watchdog_project import demo
+from watchdog_project.process_supervisor import die_with_parent
+
+OWNER = "owner@localhost"
+WEB_THREADS = 64
+WORKER_THREADS = 16
+
+
+def web(host: str, port: int) -> None:
+    """Serve HTTP: granian's own parent and one worker with threads, for SQLite has one writer."""
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces
+    from granian.log import LogLevels
+
+    Granian(
+        "watchdog_project.wsgi:application",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        blocking_threads=WEB_THREADS,
+        workers_kill_timeout=6,
+        log_level=LogLevels.error,
+    ).serve(target_loader=_load_application, wrap_loader=False)
+
+
+def _load_application() -> Any:
+    die_with_parent()
+    from watchdog_project.wsgi import application
+
+    return application
+
+
+def worker() -> None:
+    """Run tasks from every queue."""
+    # Started by the administrator or not: what it runs comes from our own database only, never pickled.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    _celery("worker", "-P", "threads", "-c", str(WORKER_THREADS), "-Q", "celery,alerts", *quiet)
+
+
+def beat() -> None:
+    """Send what is due every few seconds, minutes, hours."""
+    _celery("beat", "--pidfile=")
+
+
+def _celery(*arguments: str) -> None:
+    from watchdog_project.celery import app
+
+    app.start(argv=["--quiet", *arguments])
+
+
+def prepare(*, new_key: bool, with_demo: bool) -> None:
+    """Bring the database up to date; print, as JSON, the operator's sign-in link and, if asked for, new keys.
+
+    Where there is no operator yet, there is a first team with a project and a key afterwards.
+    """
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    from watchdog_project.checks import refuse_unsafe_start
+
+    try:
+        refuse_unsafe_start()
+    except ImproperlyConfigured as refusal:
+        sys.exit(f"it would be unsafe. {refusal}")
+    call_command("migrate", interactive=False, verbosity=0)
+    from teams import sign_in_links
+    from teams.models import User
+
+    operator = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    if operator is None or new_key:
+        owner = operator.email if operator else OWNER
+        account = _create_project(team="My team", project="Production", owner=owner, operator=True)
+    else:
+        owner, account = operator.email, {"sign_in_url": sign_in_links.sign_in_url(operator)}
+    if with_demo:
+        account["demo_key"] = _demo_key(owner)
+    sys.stdout.write(json.dumps(account))
+
+
+def _create_project(**options: Any) -> dict[str, Any]:
+    from django.core.management import call_command
+
+    said = io.StringIO()
+    call_command("create_project", json=True, stdout=said, **options)
+    made: dict[str, Any] = json.loads(said.getvalue())
+    return made
+
+
+def _demo_key(owner: str) -> str:
+    """A key for the demo's agents, which have a team of their own. Those of earlier demos end."""
+    from django.utils import timezone
+
+    from teams import keys, services
+    from teams.models import ApiKey
+
+    made = _create_project(team=demo.TEAM, project=demo.PROJECT, owner=owner, plan="enterprise")
+    key: str = made["api_key"]
+    earlier = ApiKey.objects.filter(project=made["project_id"], revoked_at=None).exclude(prefix=keys.prefix_of(key))
+    for one in earlier:
+        services.revoke_key(key=one, actor=owner, now=timezone.now())
+    return key
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["web", "worker", "beat", "prepare"])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--new-key", action="store_true")
+    parser.add_argument("--demo", action="store_true")
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
+    die_with_parent()
+    if options.part == "web":
+        web(options.host, options.port)
+    elif options.part == "prepare":
+        prepare(new_key=options.new_key, with_demo=options.demo)
+    else:
+        {"worker": worker, "beat": beat}[options.part]()
+
+
+if __name__ == "__main__":
+    main()
