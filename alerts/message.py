@@ -17,7 +17,7 @@ from alerts.models import Channel, Delivery
 from teams.models import Project
 
 # Of a traceback.
-LINES_MOST: Final = 12
+MAX_LINES: Final = 12
 _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.OPENED: "incident.opened",
     IncidentEvent.Kind.REOPENED: "incident.opened",
@@ -178,7 +178,7 @@ def _facts(incident: Incident) -> Iterator[tuple[str, str]]:
 
 def _tail(text: str) -> str:
     """The last lines of a text, where the cause stands."""
-    return "\n".join(_printable(line) for line in text.splitlines()[-LINES_MOST:])
+    return "\n".join(_printable(line) for line in text.splitlines()[-MAX_LINES:])
 
 
 def _deploy(incident: Incident) -> list[str]:

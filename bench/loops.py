@@ -60,7 +60,7 @@ def seen(heartbeat: dict[str, Any]) -> BeatSeen:
         datetime.fromtimestamp(heartbeat["ts"], UTC),
         beat.status,
         beat.message or "",
-        calls=[{**call, "args": (call.get("args") or "")[: wire.ARGS_LONGEST]} for call in content],
+        calls=[{**call, "args": (call.get("args") or "")[: wire.MAX_ARGS_LENGTH]} for call in content],
         tokens=beat.tokens,
         cost=beat.cost,
         counter=None if beat.tool_calls is None else int(beat.tool_calls),

@@ -56,7 +56,7 @@ from agents.rules.observers import rhythm
 from bench.simulated import DAY, EPOCH, HOUR, KINDS, MINUTE, UNCOUNTED, Event
 
 BEAT = 60.0
-FALSE_MOST, FOUND_LEAST = 1.0, 95.0
+MAX_FALSE, MIN_FOUND = 1.0, 95.0
 INJECTED = 40
 # Standard deviations.
 ONCE_IN_1000 = 3.09
@@ -174,7 +174,7 @@ def month(kind: str, seed: str, days: float) -> Month:
 def _is_late(watched: Watched, at: datetime) -> bool:
     """Whether a stall was told before this progress."""
     last = watched.row.last_progress_at
-    if last is None or at - last <= timedelta(seconds=clocks.PROGRESS_SMALLEST):
+    if last is None or at - last <= timedelta(seconds=clocks.MIN_PROGRESS):
         return False
     return at > watched.deadline() and watched.says_stalled(at)
 
@@ -238,7 +238,7 @@ class Line(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        return self.false <= FALSE_MOST and self.found >= FOUND_LEAST
+        return self.false <= MAX_FALSE and self.found >= MIN_FOUND
 
 
 def line(months: Sequence[Month]) -> Line:

@@ -17,7 +17,7 @@ from teams.models import Team
 
 # A client that is refused goes on; it is noted so often.
 NOTED_EVERY: Final = timedelta(seconds=30)
-NAMES_MOST: Final = 100
+MAX_NAMES: Final = 100
 KEPT: Final = timedelta(days=30)
 TOLD_EVERY: Final = timedelta(days=1)
 # What was refused so lately is still there.
@@ -40,7 +40,7 @@ def note(*, team_id: int, project_id: int, name: str, now: datetime) -> None:
         return
     if known.update(last_at=now, times=F("times") + 1):
         return
-    if Refusal.objects.filter(team_id=team_id).count() < NAMES_MOST:
+    if Refusal.objects.filter(team_id=team_id).count() < MAX_NAMES:
         Refusal.objects.create(team_id=team_id, project_id=project_id, name=name, first_at=now, last_at=now)
 
 

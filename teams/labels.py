@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 MOST: Final = 50
-NAME_LONGEST: Final = 50
-VALUE_LONGEST: Final = 200
+MAX_NAME_LENGTH: Final = 50
+MAX_VALUE_LENGTH: Final = 200
 
 
 def written(labels: Mapping[str, str]) -> str:
@@ -39,8 +39,8 @@ def _label(number: int, line: str) -> tuple[str, str]:
     name, separator, value = (part.strip() for part in line.partition("="))
     if not separator or not name:
         raise ValueError(f"Line {number}: write it as name=value, e.g. env=production.")
-    if len(name) > NAME_LONGEST or not name.isprintable():
-        raise ValueError(f"Line {number}: a name has 1 to {NAME_LONGEST} printable characters.")
-    if len(value) > VALUE_LONGEST:
-        raise ValueError(f"Line {number}: a value has at most {VALUE_LONGEST} characters.")
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise ValueError(f"Line {number}: a name has 1 to {MAX_NAME_LENGTH} printable characters.")
+    if len(value) > MAX_VALUE_LENGTH:
+        raise ValueError(f"Line {number}: a value has at most {MAX_VALUE_LENGTH} characters.")
     return name, value

@@ -16,10 +16,10 @@ from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-OVERRIDES_MOST: Final = 100
-PATTERN_LONGEST: Final = 200
+MAX_OVERRIDES: Final = 100
+MAX_PATTERN_LENGTH: Final = 200
 # Above this a price is a mistake: a million dollars for a million tokens.
-PRICE_MOST: Final = Decimal(1_000_000)
+MAX_PRICE: Final = Decimal(1_000_000)
 PRICES: Final = ("input", "output", "cache_read", "cache_write")
 EXAMPLE: Final = "llama-* input 0.20 output 0.60"
 _WORDS: Final = ("provider", *PRICES)
@@ -64,8 +64,8 @@ def problem(written: Any) -> str | None:
     """What is wrong with overrides as a person wrote them, in words for that person; None when they are valid."""
     if not isinstance(written, Sequence) or isinstance(written, str):
         return 'A list is needed, e.g. [{"model": "llama-*", "input": 0.2, "output": 0.6}].'
-    if len(written) > OVERRIDES_MOST:
-        return f"At most {OVERRIDES_MOST} prices."
+    if len(written) > MAX_OVERRIDES:
+        return f"At most {MAX_OVERRIDES} prices."
     return next((f"{number}: {why}" for number, one in enumerate(written, 1) if (why := _problem_of(one))), None)
 
 
@@ -77,17 +77,17 @@ def _problem_of(one: Any) -> str | None:
         return f"does not know “{min(unknown)}”."
     for name in ("model", "provider"):
         text = one.get(name, "*")
-        if not isinstance(text, str) or not 1 <= len(text) <= PATTERN_LONGEST:
-            return f"“{name}” must be a text of 1 to {PATTERN_LONGEST} characters."
+        if not isinstance(text, str) or not 1 <= len(text) <= MAX_PATTERN_LENGTH:
+            return f"“{name}” must be a text of 1 to {MAX_PATTERN_LENGTH} characters."
     wrong = [name for name in PRICES if name in one and not _is_price(one[name])]
-    return f"“{wrong[0]}” must be dollars a million tokens, from 0 to {PRICE_MOST:,}." if wrong else None
+    return f"“{wrong[0]}” must be dollars a million tokens, from 0 to {MAX_PRICE:,}." if wrong else None
 
 
 def _is_price(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
     try:
-        return 0 <= Decimal(str(value)) <= PRICE_MOST
+        return 0 <= Decimal(str(value)) <= MAX_PRICE
     except InvalidOperation:
         return False
 
@@ -106,7 +106,7 @@ def read(text: str) -> list[dict[str, Any]]:
     found = [_read_line(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     why = problem(found)
     if why is not None:
-        raise ValueError(why if len(found) > OVERRIDES_MOST else f"Price {why}")
+        raise ValueError(why if len(found) > MAX_OVERRIDES else f"Price {why}")
     return found
 
 

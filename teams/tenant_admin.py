@@ -75,7 +75,7 @@ def _team_id(obj: models.Model, path: str) -> int | None:
     return found
 
 
-def there(found: Any) -> Any:
+def or_404(found: Any) -> Any:
     """Django would go to the index with a message; an address with nothing behind it is a 404."""
     if found is None:
         raise Http404("Nothing here by that address.")
@@ -187,7 +187,7 @@ class TeamScoped(Scoped):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """What is not there for this person is not there: 404, for another team's as for nobody's."""
-        return there(super().get_object(request, object_id, from_field))  # type: ignore[misc]
+        return or_404(super().get_object(request, object_id, from_field))  # type: ignore[misc]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         """Relations always get a filter that names only the person's own rows."""
@@ -301,7 +301,7 @@ class OperatorAdmin(Remembering, Forming, ModelAdmin):  # type: ignore[misc]
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        return there(super().get_object(request, object_id, from_field))
+        return or_404(super().get_object(request, object_id, from_field))
 
 
 def allowed_operator(request: HttpRequest) -> bool:

@@ -29,7 +29,7 @@ from agents.rules.observers import burn_rate, version
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.roles import Action
-from teams.tenant_admin import there
+from teams.tenant_admin import or_404
 
 BEATS_SHOWN, INCIDENTS_SHOWN, COMMANDS_SHOWN = 20, 8, 8
 # Seconds; proxies wait for a minute.
@@ -234,7 +234,7 @@ class AgentPage(WithButtons):
 
     @admin.action(description="Plan maintenance for the selected agents", permissions=[Action.OPERATE.value])
     def maintenance_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
-        return maintenance.ask(request, there(list(queryset) or None))
+        return maintenance.ask(request, or_404(list(queryset) or None))
 
     def _each(self, request: HttpRequest, agents: QuerySet[Agent], run: Run, done: str) -> HttpResponse:
         """What cannot be done to one of them is said, and done to the others."""

@@ -17,7 +17,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from agents.admin.live import LivePage
-from agents.commands.preflight import Wish
+from agents.commands.preflight import Preflight
 from agents.domain import restart_policy
 from agents.models import Agent, Command
 from agents.reporting import formatting
@@ -110,10 +110,10 @@ def _agent_of(row: Any) -> Agent:
     return agent
 
 
-def _wish(row: Any) -> Wish:
+def _wish(row: Any) -> Preflight:
     """Of the person who looks at the row, at this moment."""
     agent = _agent_of(row)
-    return Wish(agent, agent.state, restart_policy.PERSON, timezone.now())
+    return Preflight(agent, agent.state, restart_policy.PERSON, timezone.now())
 
 
 def _forewarned(row: Any, buttons: list[Button]) -> list[Button]:

@@ -85,7 +85,7 @@ def as_data(seen: series.Series) -> dict[str, Any]:
 CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory_mb", "gap")
 
 
-def reports(agent: Agent, told: list[recent.Told], target: str) -> advice.Reports:
+def reports(agent: Agent, told: list[recent.ReportedBeat], target: str) -> advice.Reports:
     state = agent.state
     return advice.Reports(
         name=agent.name,

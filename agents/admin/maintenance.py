@@ -24,7 +24,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty
 from teams.forms import LabelsField
 from teams.roles import Action
-from teams.tenant_admin import teams_of, there
+from teams.tenant_admin import or_404, teams_of
 from teams.times import exact
 
 WEEKS: Final = 5
@@ -240,7 +240,7 @@ def _asked_for(request: HttpRequest, ids: str) -> list[Agent]:
     """404 where the person may operate none of them."""
     wanted = [int(pk) for pk in ids.split(",") if pk.isascii() and pk.isdigit() and len(pk) < 19]
     own = Agent.objects.filter(project__team__in=teams_of(request.user, Action.OPERATE))
-    found: list[Agent] = there(list(own.filter(pk__in=wanted).select_related("project__team")) or None)
+    found: list[Agent] = or_404(list(own.filter(pk__in=wanted).select_related("project__team")) or None)
     return found
 
 

@@ -8,13 +8,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents import rules
-from agents.domain.heartbeat import NAME_LONGEST
+from agents.domain.heartbeat import MAX_NAME_LENGTH
 from agents.models import Agent, RestartType
 
 YEAR: Final = 366 * 86_400
-LABELS_MOST: Final = 50
-ALIASES_MOST: Final = 20
-TOKENS_MOST: Final = 10**15
+MAX_LABELS: Final = 50
+MAX_ALIASES: Final = 20
+MAX_TOKENS: Final = 10**15
 
 
 class Seconds(serializers.FloatField):
@@ -40,7 +40,7 @@ class Dollars(serializers.DecimalField):
 
 class Name(serializers.CharField):
     def __init__(self) -> None:
-        super().__init__(max_length=NAME_LONGEST)
+        super().__init__(max_length=MAX_NAME_LENGTH)
 
     def to_internal_value(self, data: Any) -> str:
         name: str = super().to_internal_value(data)
@@ -76,10 +76,10 @@ class AgentChanges(serializers.Serializer[Any]):
     progress_timeout = Seconds(5)
     daily_budget_usd = Dollars()
     run_budget_usd = Dollars()
-    daily_token_limit = serializers.IntegerField(min_value=0, max_value=TOKENS_MOST, allow_null=True, required=False)
+    daily_token_limit = serializers.IntegerField(min_value=0, max_value=MAX_TOKENS, allow_null=True, required=False)
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
     kind = serializers.ChoiceField(Agent.Kind.choices, required=False)
-    aliases = serializers.ListField(child=Name(), max_length=ALIASES_MOST, required=False)
+    aliases = serializers.ListField(child=Name(), max_length=MAX_ALIASES, required=False)
     restart_policy = serializers.ChoiceField(Agent.RestartPolicy.choices, required=False)
     restart_type = serializers.ChoiceField(RestartType.choices, allow_blank=True, required=False)
     restart_target = serializers.CharField(max_length=300, allow_blank=True, required=False)
@@ -87,6 +87,6 @@ class AgentChanges(serializers.Serializer[Any]):
     rules = RulesField(required=False)
 
     def validate_labels(self, labels: dict[str, str]) -> dict[str, str]:
-        if len(labels) > LABELS_MOST or any(not 1 <= len(name) <= 50 or not name.isprintable() for name in labels):
-            raise serializers.ValidationError(f"at most {LABELS_MOST}, with names of 1 to 50 printable characters")
+        if len(labels) > MAX_LABELS or any(not 1 <= len(name) <= 50 or not name.isprintable() for name in labels):
+            raise serializers.ValidationError(f"at most {MAX_LABELS}, with names of 1 to 50 printable characters")
         return labels

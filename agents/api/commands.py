@@ -26,22 +26,22 @@ from teams.models import Scope
 log = structlog.get_logger(__name__)
 
 # How often, and for how many seconds, a runner waits for the word of one that looks like it.
-WAITS_MOST: Final = 5
+MAX_WAITS: Final = 5
 WAIT: Final = 0.1
 
 
-class Words(serializers.CharField):
+class EvidenceLabels(serializers.CharField):
     """Whatever a runner says: refusing its report over the wording would lose it."""
 
     def to_internal_value(self, data: Any) -> str:
         return str(data).replace("\0", "")
 
 
-class Wish(serializers.Serializer[Any]):
+class Preflight(serializers.Serializer[Any]):
     agent = serializers.CharField(max_length=200)
     type = serializers.ChoiceField(RestartType.choices)
     target = serializers.CharField(max_length=300)
-    cause = Words(help_text="What the runner saw.")
+    cause = EvidenceLabels(help_text="What the runner saw.")
 
 
 class CommandsView(ProjectView):
@@ -78,12 +78,12 @@ class CommandsView(ProjectView):
             "time."
         ),
         tags=["commands"],
-        request=Wish,
+        request=Preflight,
         responses=shapes.answers(201, shapes.WaitingCommand, 400, 404, 409, 415, 422),
         examples=[examples.WISH, examples.GRANTED],
     )
     def post(self, request: Request) -> Response:
-        wish, now = valid(Wish, request.data), timezone.now()
+        wish, now = valid(Preflight, request.data), timezone.now()
         command = dispatch.grant(
             caller=self.caller,
             runner=source_of(request._request, self.caller),
@@ -95,7 +95,7 @@ class CommandsView(ProjectView):
         return Response(waiting_dict(command, now), status=201)
 
     def hand_out(self, runner: str) -> list[Command]:
-        for _ in range(WAITS_MOST):
+        for _ in range(MAX_WAITS):
             handed = dispatch.hand_out(caller=self.caller, runner=runner, now=timezone.now())
             if handed or not dispatch.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
                 return handed
@@ -116,7 +116,7 @@ class CommandsView(ProjectView):
 
 class Result(serializers.Serializer[Any]):
     status = serializers.ChoiceField([state.value for state in dispatch.RESULTS])
-    message = Words(required=False, allow_blank=True, allow_null=True)
+    message = EvidenceLabels(required=False, allow_blank=True, allow_null=True)
 
 
 class ResultView(ProjectView):

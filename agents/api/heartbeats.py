@@ -28,8 +28,8 @@ from teams.api import caller_of
 from teams.auth import ApiKeyAuthentication
 from teams.errors import ApiError
 
-BODY_MOST: Final = 256 * 1024
-BATCH_BODY_MOST: Final = 1024 * 1024
+MAX_BODY: Final = 256 * 1024
+MAX_BATCH_BODY: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,7 +72,7 @@ class HeartbeatView(BeatView):
         examples=[examples.BEAT, examples.ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
-        beat = decode(body_of(request._request, BODY_MOST))
+        beat = decode(body_of(request._request, MAX_BODY))
         outcome = _submit(request, [beat])[0]
         if isinstance(outcome, ApiError):
             raise outcome
@@ -90,7 +90,7 @@ class BatchView(BeatView):
         examples=[examples.BATCH, examples.BATCH_ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
-        items = decode_batch(body_of(request._request, BATCH_BODY_MOST))
+        items = decode_batch(body_of(request._request, MAX_BATCH_BODY))
         outcomes = iter(_submit(request, [item for item in items if isinstance(item, Beat)]))
         results = [next(outcomes) if isinstance(item, Beat) else item for item in items]
         _require_some_room(results)

@@ -26,7 +26,7 @@ from teams.errors import ApiError
 from teams.models import Project
 
 HOURS: Final = 24.0
-HOURS_MOST: Final = 366 * 24
+MAX_HOURS: Final = 366 * 24
 
 
 class RulesChanges(serializers.Serializer[Any]):
@@ -49,7 +49,7 @@ class Trying(serializers.Serializer[Any]):
     rule = serializers.CharField()
     agent = AgentGiven(required=False, allow_null=True)
     thresholds = serializers.DictField(required=False)
-    hours = serializers.FloatField(required=False, min_value=0.01, max_value=HOURS_MOST)
+    hours = serializers.FloatField(required=False, min_value=0.01, max_value=MAX_HOURS)
     since = serializers.DateTimeField(required=False)
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class TryView(ProjectView):
     @extend_schema(
         operation_id="try_rule",
         summary="When a rule would have fired on stored heartbeats",
-        description=f"At most {backtest.BEATS_MOST:,} heartbeats are read; the agents of a project share them.",
+        description=f"At most {backtest.MAX_BEATS:,} heartbeats are read; the agents of a project share them.",
         tags=["rules"],
         request=Trying,
         responses=shapes.answers(200, shapes.Tried, 400, 404, 415, 422, 503),
@@ -138,7 +138,7 @@ def _since(given: dict[str, Any], now: datetime) -> datetime:
     since: datetime = given["since"]
     if since >= now:
         raise invalid("since", "must be in the past")
-    return max(since, now - timedelta(hours=HOURS_MOST))
+    return max(since, now - timedelta(hours=MAX_HOURS))
 
 
 def trial_dict(trial: Trial) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from agents.commands import restart_context
-from agents.commands.preflight import Wish
+from agents.commands.preflight import Preflight
 from agents.domain import restart_policy
 from agents.incidents import lifecycle
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
@@ -34,7 +34,7 @@ TRIES_PER_ADDRESS: Final = 5
 WORD_WITHIN: Final = timedelta(seconds=1)
 NOT_MINE: Final = "not registered"
 RESULTS: Final = (Command.State.COMPLETED, Command.State.FAILED, Command.State.REJECTED)
-TEXT_LONGEST: Final = 500
+MAX_TEXT_LENGTH: Final = 500
 
 
 @transaction.atomic
@@ -57,7 +57,7 @@ def request(
     Raises ApiError 409 as `Wish.require` does.
     """
     state = _locked(agent)
-    wish = Wish(agent, state, origin, now, incident=incident)
+    wish = Preflight(agent, state, origin, now, incident=incident)
     target = wish.require(action)
     if (live := wish.superseded(action)) is not None:
         _supersede(live, action, actor, now)
@@ -83,7 +83,7 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent of that name.")
-    wish = Wish(agent, _locked(agent), restart_policy.RUNNER, now, seen={cause} & restart_policy.BOUGHT_AGAIN)
+    wish = Preflight(agent, _locked(agent), restart_policy.RUNNER, now, seen={cause} & restart_policy.BOUGHT_AGAIN)
     wish.require_free(Command.Action.RESTART)
     wish.require_leave()
     by = f"runner:{runner}"
@@ -201,7 +201,7 @@ def report(*, command_id: int, caller: Caller, runner: str, status: str, message
     if status == Command.State.REJECTED and NOT_MINE in message.lower():
         _refuse(command, runner, now)
     else:
-        _finish(command, runner, status, message[:TEXT_LONGEST], now)
+        _finish(command, runner, status, message[:MAX_TEXT_LENGTH], now)
     command.refresh_from_db()
     return command
 

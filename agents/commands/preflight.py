@@ -30,7 +30,7 @@ def target_of(agent: Agent) -> tuple[str, str] | None:
     return (state.restart_type, state.restart_target) if state.restart_type and state.restart_target else None
 
 
-class Wish:
+class Preflight:
     """By `origin` (one of `restart_policy.py`), at `now`. Rows are read when they are needed, and once.
 
     `incident` is what it is wanted for, else the one that stands; `seen` are kinds of signals that the asker sees.
@@ -111,7 +111,7 @@ class Wish:
         return self.agent.commands.filter(state__in=Command.LIVE).first()
 
     @cached_property
-    def _case(self) -> restart_policy.Case:
+    def _case(self) -> restart_policy.RestartContext:
         incident, kinds = self.incident, self.kinds
         return restart_context.case(self.agent, self.state, self.origin, self.now, incident=incident, kinds=kinds)
 

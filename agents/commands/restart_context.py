@@ -15,7 +15,7 @@ from agents.rules.facts import Finding
 from agents.storage import outage_log
 
 # After an outage of ours nothing is restarted before agents had their time to report.
-SETTLE: Final = timedelta(seconds=clocks.SETTLE_LONGEST + clocks.SETTLE_EXTRA)
+SETTLE: Final = timedelta(seconds=clocks.MAX_SETTLE + clocks.SETTLE_EXTRA)
 
 
 def handed_out(agent_ids: Iterable[int], now: datetime) -> dict[int, list[datetime]]:
@@ -37,10 +37,10 @@ def standing_kinds(agent: Agent) -> set[str]:
 
 def case(
     agent: Agent, state: AgentState, origin: str, now: datetime, *, incident: Incident | None, kinds: Iterable[str]
-) -> restart_policy.Case:
+) -> restart_policy.RestartContext:
     """All that bears on a restart of this agent at this moment."""
     automatic = origin != restart_policy.PERSON
-    return restart_policy.Case(
+    return restart_policy.RestartContext(
         policy=agent.restart_policy,
         origin=origin,
         now=now,
@@ -126,7 +126,7 @@ def _is_unproven(incident: Incident, state: AgentState) -> bool:
     return state.last_progress_at <= at
 
 
-def outlook(incident: Incident, kinds: Collection[str], now: datetime) -> restart_policy.Verdict | None:
+def outlook(incident: Incident, kinds: Collection[str], now: datetime) -> restart_policy.Decision | None:
     """Whether the watchdog restarts the agent next, for what is wrong now, and if not, why and until when.
 
     None where it is over, or is nothing that a restart could cure or would buy again.

@@ -14,13 +14,13 @@ from typing import Final, Protocol
 DEFAULT_INTERVAL: Final = 60.0
 SMALLEST_GRACE: Final = 5.0
 # A learned rhythm is not trusted below this: a burst of pings must not make a long model call look like death.
-LEARNED_SMALLEST: Final = 30.0
+MIN_LEARNED: Final = 30.0
 # Beats needed before a learned rhythm may be shorter than the default.
 LEARNED_AFTER: Final = 6
-PROGRESS_SMALLEST: Final = 300.0
+MIN_PROGRESS: Final = 300.0
 PROGRESS_UNLEARNED: Final = 1800.0
 # After an outage of ours a client gets this long to report again, or one interval if that is shorter.
-SETTLE_LONGEST: Final = 60.0
+MAX_SETTLE: Final = 60.0
 SETTLE_EXTRA: Final = 5.0
 # How far one gap may raise what is usual: a night's outage is no rhythm, but two long gaps in a row are.
 RAISE_FACTOR: Final = 4.0
@@ -67,7 +67,7 @@ def interval(settings: Settings, rhythm: Rhythm) -> float:
 def _learned(rhythm: Rhythm) -> float:
     if rhythm.usual_gap is None:
         return DEFAULT_INTERVAL
-    smallest = LEARNED_SMALLEST if rhythm.beats >= LEARNED_AFTER else DEFAULT_INTERVAL
+    smallest = MIN_LEARNED if rhythm.beats >= LEARNED_AFTER else DEFAULT_INTERVAL
     return max(smallest, rhythm.usual_gap)
 
 
@@ -131,7 +131,7 @@ def _latest(first: datetime, *others: datetime | None) -> datetime:
 
 def _moved(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:
     """Move a deadline by what our own outages (in order, apart) took of it; let clients settle after the last one."""
-    settle = timedelta(seconds=min(every, SETTLE_LONGEST) + SETTLE_EXTRA)
+    settle = timedelta(seconds=min(every, MAX_SETTLE) + SETTLE_EXTRA)
     deadline = due + timedelta(seconds=allowed)
     for outage in outages:
         if outage.end > since and outage.start < deadline:

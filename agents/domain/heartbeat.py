@@ -16,26 +16,26 @@ import msgspec
 
 from teams.errors import ApiError
 
-BATCH_MOST: Final = 500
-NAME_LONGEST: Final = 200
-MESSAGE_LONGEST: Final = 2_000
-CUSTOM_LONGEST: Final = 32_000
-ARGS_LONGEST: Final = 200
-CALLS_MOST: Final = 50
-PROMPTS_MOST: Final = 20
-LABELS_MOST: Final = 20
-USAGE_MOST: Final = 200
-EVIDENCE_MOST: Final = 20
-EVIDENCE_LONGEST: Final = 300
+MAX_BATCH: Final = 500
+MAX_NAME_LENGTH: Final = 200
+MAX_MESSAGE_LENGTH: Final = 2_000
+MAX_CUSTOM_LENGTH: Final = 32_000
+MAX_ARGS_LENGTH: Final = 200
+MAX_CALLS: Final = 50
+MAX_PROMPTS: Final = 20
+MAX_LABELS: Final = 20
+MAX_USAGE: Final = 200
+MAX_EVIDENCE: Final = 20
+MAX_EVIDENCE_LENGTH: Final = 300
 # Above these a number is a mistake: a billion tokens, a million dollars or a terabyte of memory between two beats.
-TOKENS_MOST: Final = 1_000_000_000
-COST_MOST: Final = 1_000_000.0
-CALLS_COUNT_MOST: Final = 1_000_000
-MEMORY_MOST: Final = 1_000_000_000.0
-COUNTER_MOST: Final = 2**63 - 1
+MAX_TOKENS: Final = 1_000_000_000
+MAX_COST: Final = 1_000_000.0
+MAX_CALLS_COUNT: Final = 1_000_000
+MAX_MEMORY: Final = 1_000_000_000.0
+MAX_COUNTER: Final = 2**63 - 1
 WEEK: Final = 7 * 86_400.0
 # A year: what a tool call can take.
-MS_MOST: Final = 52 * WEEK * 1_000
+MAX_MS: Final = 52 * WEEK * 1_000
 
 T = TypeVar("T")
 _SURROUNDING = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
@@ -191,8 +191,8 @@ def decode_batch(body: bytes) -> list[Beat | ApiError]:
     Raises ApiError for the batch as a whole: 400 not JSON, 422 without `heartbeats` or with more than 500.
     """
     batch = _decoded(_batch_decoder, body)
-    if len(batch.heartbeats) > BATCH_MOST:
-        message = f"heartbeats: at most {BATCH_MOST} in one batch; send the rest in another."
+    if len(batch.heartbeats) > MAX_BATCH:
+        message = f"heartbeats: at most {MAX_BATCH} in one batch; send the rest in another."
         raise ApiError(422, "invalid", message, fields={"heartbeats": message})
     return [_decoded_or_error(bytes(raw)) for raw in batch.heartbeats]
 
@@ -233,28 +233,28 @@ def _invalid(reason: str) -> ApiError:
 
 def _cut(beat: Beat) -> None:
     beat.agent = beat.agent.strip()
-    beat.message = beat.message[:MESSAGE_LONGEST] if beat.message else None
-    beat.custom_data = beat.custom_data[:CUSTOM_LONGEST] if beat.custom_data else None
+    beat.message = beat.message[:MAX_MESSAGE_LENGTH] if beat.message else None
+    beat.custom_data = beat.custom_data[:MAX_CUSTOM_LENGTH] if beat.custom_data else None
     beat.agent_type = beat.agent_type[:50] if beat.agent_type else None
     beat.instance = beat.instance[:64] if beat.instance else None
     beat.sdk = beat.sdk[:50] if beat.sdk else None
-    beat.tool_call_log = beat.tool_call_log[-CALLS_MOST:] if beat.tool_call_log else None
-    beat.prompt_hashes = [text[:64] for text in beat.prompt_hashes[-PROMPTS_MOST:]] if beat.prompt_hashes else None
+    beat.tool_call_log = beat.tool_call_log[-MAX_CALLS:] if beat.tool_call_log else None
+    beat.prompt_hashes = [text[:64] for text in beat.prompt_hashes[-MAX_PROMPTS:]] if beat.prompt_hashes else None
     beat.evidence = _short_evidence(beat.evidence) if beat.evidence else None
     if beat.doing:
-        beat.doing.tool = beat.doing.tool[:NAME_LONGEST]
+        beat.doing.tool = beat.doing.tool[:MAX_NAME_LENGTH]
     for call in beat.tool_call_log or ():
-        call.name = call.name[:ARGS_LONGEST]
-        call.args = call.args[:ARGS_LONGEST] if call.args is not None else None
+        call.name = call.name[:MAX_ARGS_LENGTH]
+        call.args = call.args[:MAX_ARGS_LENGTH] if call.args is not None else None
         call.args_hash = call.args_hash[:64] if call.args_hash else None
         call.result_hash = call.result_hash[:64] if call.result_hash else None
-        call.ms = call.ms if call.ms is not None and 0 <= call.ms <= MS_MOST else None
+        call.ms = call.ms if call.ms is not None and 0 <= call.ms <= MAX_MS else None
 
 
 def _short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
     """The first of them, each cut to what a page can show."""
-    kept = list(evidence.items())[:EVIDENCE_MOST]
-    return {name[:50]: value[:EVIDENCE_LONGEST] if isinstance(value, str) else value for name, value in kept}
+    kept = list(evidence.items())[:MAX_EVIDENCE]
+    return {name[:50]: value[:MAX_EVIDENCE_LENGTH] if isinstance(value, str) else value for name, value in kept}
 
 
 def _refuse_nul(beat: Beat) -> None:
@@ -275,16 +275,16 @@ def _holds_nul(value: Any) -> bool:
 
 # field -> (least, most)
 _RANGES: Final[dict[str, tuple[float, float]]] = {
-    "tokens_used": (0, TOKENS_MOST),
-    "cost_usd": (0, COST_MOST),
-    "tool_calls": (0, CALLS_COUNT_MOST),
-    "iteration_count": (0, COUNTER_MOST),
-    "memory_mb": (0, MEMORY_MOST),
-    "seq": (0, COUNTER_MOST),
+    "tokens_used": (0, MAX_TOKENS),
+    "cost_usd": (0, MAX_COST),
+    "tool_calls": (0, MAX_CALLS_COUNT),
+    "iteration_count": (0, MAX_COUNTER),
+    "memory_mb": (0, MAX_MEMORY),
+    "seq": (0, MAX_COUNTER),
     "interval": (1, WEEK),
     "progress_age": (0, 52 * WEEK),
     "progress_timeout": (5, WEEK),
-    "cost_limit_usd": (0, COST_MOST),
+    "cost_limit_usd": (0, MAX_COST),
 }
 _WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count")
 _USAGE_TOKENS: Final = (
@@ -308,7 +308,7 @@ def _check(beat: Beat) -> None:
             wrong.setdefault(name, "must be a whole number")
     if beat.usage and not _usage_is_sane(beat.usage):
         wrong["usage"] = (
-            f"at most {USAGE_MOST} entries, counts from 0 to {TOKENS_MOST:,}, costs from 0 to {COST_MOST:,.0f}"
+            f"at most {MAX_USAGE} entries, counts from 0 to {MAX_TOKENS:,}, costs from 0 to {MAX_COST:,.0f}"
         )
     if wrong:
         raise ApiError(422, "invalid", "; ".join(f"{name}: {why}" for name, why in wrong.items()), fields=wrong)
@@ -316,8 +316,8 @@ def _check(beat: Beat) -> None:
 
 def _wrong_texts(beat: Beat) -> dict[str, str]:
     wrong: dict[str, str] = {}
-    if not beat.agent or len(beat.agent) > NAME_LONGEST or not beat.agent.isprintable():
-        wrong["agent"] = f"must be a name of 1 to {NAME_LONGEST} printable characters"
+    if not beat.agent or len(beat.agent) > MAX_NAME_LENGTH or not beat.agent.isprintable():
+        wrong["agent"] = f"must be a name of 1 to {MAX_NAME_LENGTH} printable characters"
     if beat.beat_id is not None and not 1 <= len(beat.beat_id) <= 64:
         wrong["beat_id"] = "must have 1 to 64 characters"
     if beat.restart_target is not None and not 1 <= len(beat.restart_target) <= 300:
@@ -325,9 +325,9 @@ def _wrong_texts(beat: Beat) -> dict[str, str]:
     if beat.container_id is not None and not 1 <= len(beat.container_id) <= 300:
         wrong["container_id"] = "must have 1 to 300 characters"
     if beat.labels and (
-        len(beat.labels) > LABELS_MOST or any(len(k) > 50 or len(v) > 200 for k, v in beat.labels.items())
+        len(beat.labels) > MAX_LABELS or any(len(k) > 50 or len(v) > 200 for k, v in beat.labels.items())
     ):
-        wrong["labels"] = f"at most {LABELS_MOST}, names up to 50 and values up to 200 characters"
+        wrong["labels"] = f"at most {MAX_LABELS}, names up to 50 and values up to 200 characters"
     waiting = beat.waiting
     if isinstance(waiting, Waiting) and (not waiting.for_ or (waiting.until and waiting.until.tzinfo is None)):
         wrong["waiting"] = "needs `for`, a text, and `until`, a time with its zone, or null"
@@ -337,11 +337,11 @@ def _wrong_texts(beat: Beat) -> dict[str, str]:
 
 
 def _usage_is_sane(usage: list[Usage]) -> bool:
-    if len(usage) > USAGE_MOST:
+    if len(usage) > MAX_USAGE:
         return False
     return all(
         len(use.model) <= 200
-        and all(0 <= getattr(use, name) <= TOKENS_MOST for name in _USAGE_TOKENS)
-        and 0 <= (use.cost_usd or 0) <= COST_MOST
+        and all(0 <= getattr(use, name) <= MAX_TOKENS for name in _USAGE_TOKENS)
+        and 0 <= (use.cost_usd or 0) <= MAX_COST
         for use in usage
     )

@@ -74,7 +74,7 @@ class Hot(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class AgentLimits:
     """What a person set that bears on a beat."""
 
     clocks: clocks.Settings
@@ -87,7 +87,7 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class IngestTime:
     """When a beat came in, when it is stored, and which day that is for its project."""
 
     received_at: datetime
@@ -122,7 +122,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldResult:
     """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see `fold.py`.
 
     `gap` is how many seconds before it the last one came in; None where that says nothing.

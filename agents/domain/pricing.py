@@ -30,8 +30,8 @@ OLDEST: Final = timedelta(days=7)
 UNNAMED: Final = "unnamed model"
 OTHERS: Final = "other models"
 # Names of unpriced models kept apart a day, and how long a name may be.
-MODELS_MOST: Final = 8
-MODEL_LONGEST: Final = 80
+MAX_MODELS: Final = 8
+MAX_MODEL_LENGTH: Final = 80
 # Names that clients and conventions use and the price list does not know.
 ALIASES: Final = {
     "azure.ai.inference": "azure",
@@ -142,7 +142,7 @@ def merged(known: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     """Tokens by model, added; names beyond the first few share one entry."""
     total = dict(known)
     for name, tokens in more.items():
-        key = name if name in total or len(total) < MODELS_MOST else OTHERS
+        key = name if name in total or len(total) < MAX_MODELS else OTHERS
         total[key] = total.get(key, 0) + tokens
     return total
 
@@ -152,7 +152,7 @@ def _without_price(uses: Sequence[Usage], prices: Sequence[int | None]) -> dict[
     found: dict[str, int] = {}
     for use, price in zip(uses, prices, strict=True):
         if price is None and (tokens := use.input_tokens + use.output_tokens):
-            found = merged(found, {use.model[:MODEL_LONGEST] or UNNAMED: tokens})
+            found = merged(found, {use.model[:MAX_MODEL_LENGTH] or UNNAMED: tokens})
     return found
 
 

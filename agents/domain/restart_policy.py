@@ -27,7 +27,7 @@ FAILED: Final = "restart_failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class RestartContext:
     """What bears on a restart. Times are aware, `patience` is seconds.
 
     `attempts`: when restarts were handed to a runner in the last day. `kinds`: what is wrong with the agent now.
@@ -53,7 +53,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """`reason` says what to do when it is not allowed, `at` when it may be, if that is only a matter of time."""
 
     allowed: bool
@@ -62,10 +62,10 @@ class Verdict:
     at: datetime | None = None
 
 
-ALLOWED: Final = Verdict(True)
+ALLOWED: Final = Decision(True)
 
 
-def may_restart(case: Case, delays: Sequence[float] = DELAYS) -> Verdict:
+def may_restart(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision:
     """Whether it may be restarted now: a person's wish asks less, what nobody asked for asks everything."""
     if case.policy == "off":
         return _no("restart_off", "Restarts are off for this agent: set restart_policy to manual or auto first.")
@@ -74,7 +74,7 @@ def may_restart(case: Case, delays: Sequence[float] = DELAYS) -> Verdict:
     return _refused(case) or _not_yet(case, delays) or ALLOWED
 
 
-def caution(case: Case, delays: Sequence[float] = DELAYS) -> Verdict | None:
+def caution(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision | None:
     """What speaks against a restart and does not keep a person from it; None: nothing."""
     return _refused(case) or _not_yet(case, delays)
 
@@ -123,18 +123,18 @@ def has_failed(
     return free_at(attempts, now) is not None and delayed_until(attempts, now, patience, delays) is None
 
 
-def _no(code: str, reason: str, at: datetime | None = None) -> Verdict:
-    return Verdict(False, code, reason, at)
+def _no(code: str, reason: str, at: datetime | None = None) -> Decision:
+    return Decision(False, code, reason, at)
 
 
-def _budget(case: Case) -> Verdict:
+def _budget(case: RestartContext) -> Decision:
     at = free_at(case.attempts, case.now)
     if at is None:
         return ALLOWED
     return _no("restart_budget", "It was restarted 3 times within an hour or 10 times within a day: find out why.", at)
 
 
-def _refused(case: Case) -> Verdict | None:
+def _refused(case: RestartContext) -> Decision | None:
     """Why nothing automatic may touch it, whatever the time; None: nothing speaks against it."""
     if case.paused:
         return _no("paused", "The agent is paused: nothing restarts it by itself until it is resumed.")
@@ -155,7 +155,7 @@ def _refused(case: Case) -> Verdict | None:
     return None
 
 
-def _not_yet(case: Case, delays: Sequence[float]) -> Verdict | None:
+def _not_yet(case: RestartContext, delays: Sequence[float]) -> Decision | None:
     """What time alone changes; and the end of the budget, after which only a person goes on."""
     now = case.now
     if case.origin == WATCHDOG and case.blind_until and case.blind_until > now:
@@ -168,5 +168,5 @@ def _not_yet(case: Case, delays: Sequence[float]) -> Verdict | None:
     return _gave_up() if free_at(case.attempts, now) else None
 
 
-def _gave_up() -> Verdict:
+def _gave_up() -> Decision:
     return _no("gave_up", "Restarting it again and again did not help: a person has to look, then restart it.")

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 # Silent agents of one source make a group from so many on; of a whole project, from so many and more than half.
-SOURCE_LEAST: Final = 2
-PROJECT_LEAST: Final = 3
+MIN_SOURCE: Final = 2
+MIN_PROJECT: Final = 3
 # Last beats lie apart by up to an interval, since each agent beats at its own moment, and a little more.
 SLACK: Final = timedelta(seconds=5)
 
@@ -54,12 +54,12 @@ def is_source_quiet(peer: Peer, others: Iterable[Peer]) -> bool:
     others, due = list(others), peer.due_at
     if due is None or any(one.last_beat_at > due for one in others):
         return False
-    return any(_silent([peer, one], SOURCE_LEAST) for one in others)
+    return any(_silent([peer, one], MIN_SOURCE) for one in others)
 
 
 def _all_silent(peers: Sequence[Peer]) -> tuple[int, ...]:
     """The silent ones of a source, unless one beside them goes on: then the source is well and they are not."""
-    silent = _silent(peers, SOURCE_LEAST)
+    silent = _silent(peers, MIN_SOURCE)
     last_due = max((peer.due_at for peer in peers if peer.due_at is not None), default=None)
     goes_on = any(peer.due_at is None and last_due is not None and peer.last_beat_at > last_due for peer in peers)
     return () if goes_on else silent
@@ -67,7 +67,7 @@ def _all_silent(peers: Sequence[Peer]) -> tuple[int, ...]:
 
 def _mostly_silent(peers: Sequence[Peer]) -> tuple[int, ...]:
     """The silent ones of a project, if they are more than half of it."""
-    silent = _silent(peers, PROJECT_LEAST)
+    silent = _silent(peers, MIN_PROJECT)
     return silent if 2 * len(silent) > len(peers) else ()
 
 

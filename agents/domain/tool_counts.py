@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-NAMES_MOST: Final = 30
+MAX_NAMES: Final = 30
 OTHERS: Final = ""
 SHOWN: Final = 12
 
@@ -42,7 +42,7 @@ def added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return capped(names)
 
 
-def capped(names: Mapping[str, int], most: int = NAMES_MOST) -> dict[str, int]:
+def capped(names: Mapping[str, int], most: int = MAX_NAMES) -> dict[str, int]:
     """The most called first, the others last."""
     named = sorted(((name, times) for name, times in names.items() if name != OTHERS), key=_most_called)
     others = names.get(OTHERS, 0) + sum(times for _, times in named[most:])

@@ -127,7 +127,7 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
         state.lifted = memory.rules["cost"]["lifted"]
         if signal.incident.together:
             monthly_spend.let_pass(state.agent, signal.evidence)
-    for habit in rules.HABITS:
+    for habit in rules.OPT_IN_RULES:
         memory.rules.pop(habit.KIND, None)
     memory.save(update_fields=["rules", "read_to"])
     state.check_at = now

@@ -16,9 +16,9 @@ from django.db import connection
 
 from agents.ingest.write import Outcome, Received, busy, commit
 
-BATCH_MOST: Final = 500
-QUEUE_MOST: Final = 5_000
-WAIT_LONGEST: Final = 30.0
+MAX_BATCH: Final = 500
+MAX_QUEUE: Final = 5_000
+MAX_WAIT: Final = 30.0
 
 
 def submit(received: Sequence[Received]) -> list[Outcome]:
@@ -66,7 +66,7 @@ class Committer:
     def _enter(self, job: _Job) -> bool:
         """Queue up. Returns once the job is done or it is this thread's turn to lead; False when too many wait."""
         with self._guard:
-            if self._queued >= QUEUE_MOST:
+            if self._queued >= MAX_QUEUE:
                 return False
             self._queued += len(job.received)
             self._waiting.append(job)
@@ -74,7 +74,7 @@ class Committer:
                 self._free -= 1
                 return True
             job.turn.acquire()
-        if not job.turn.acquire(timeout=WAIT_LONGEST):
+        if not job.turn.acquire(timeout=MAX_WAIT):
             return self._gave_up(job)
         return True
 
@@ -100,7 +100,7 @@ class Committer:
         with self._guard:
             jobs: list[_Job] = []
             size = 0
-            while self._waiting and (not jobs or size + len(self._waiting[0].received) <= BATCH_MOST):
+            while self._waiting and (not jobs or size + len(self._waiting[0].received) <= MAX_BATCH):
                 job = self._waiting.popleft()
                 size += len(job.received)
                 jobs.append(job)

@@ -14,7 +14,7 @@ import msgspec
 
 from agents.domain import budgets, clocks
 from agents.domain.heartbeat import Beat, Waiting, hash_of
-from agents.domain.hot_row import Folded, Hot, Moment, Set
+from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN, STARTED
 from agents.domain.pricing import Spent, merged
 
@@ -26,8 +26,8 @@ JAM: Final = 0.25
 LATE: Final = 4.0
 # Beats of one moment may be stored out of order; one that is older than this says that our clock was set back.
 CLOCK_BACK: Final = timedelta(seconds=5)
-WAIT_LONGEST: Final = timedelta(hours=24)
-TOLD_MOST: Final = 5
+MAX_WAIT: Final = timedelta(hours=24)
+MAX_WARNED: Final = 5
 # What a runner that cannot look does not change: it knows nothing better.
 LASTING: Final = ("error", "shutdown")
 WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
@@ -35,7 +35,7 @@ WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
 LAST_BREATH: Final = timedelta(seconds=1.25)
 
 
-def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source: str) -> Folded:
+def fold(hot: Hot, beat: Beat, spent: Spent, given: AgentLimits, moment: IngestTime, source: str) -> FoldResult:
     """Change the hot row by one beat and what it spent, and say what to store and answer of it."""
     resent = _is_resent(hot, beat, moment)
     spent = Spent(spent.at, spent.day) if resent else spent
@@ -54,10 +54,10 @@ def fold(hot: Hot, beat: Beat, spent: Spent, given: Set, moment: Moment, source:
     looks_now = looks_now or _nears_a_budget(found, spent, given)
     _bring_forward(hot, given, moment, now_please=looks_now)
     warning, reason = _warn(hot, beat)
-    return Folded(spent, progress, warning, reason, note, on_hold(hot, found, given), gap)
+    return FoldResult(spent, progress, warning, reason, note, on_hold(hot, found, given), gap)
 
 
-def _is_resent(hot: Hot, beat: Beat, moment: Moment) -> bool:
+def _is_resent(hot: Hot, beat: Beat, moment: IngestTime) -> bool:
     """The second copy of an old client's beat; ours send a `beat_id` and are told apart by it."""
     if beat.beat_id or hot.body_hash != beat.body_hash or not (beat.tokens or beat.cost) or hot.body_at is None:
         return False
@@ -100,7 +100,7 @@ def _forget_told(hot: Hot, beat: Beat, note: str | None) -> None:
     A loop of its own is another signal, and told.
     """
     if note == STARTED:
-        hot.warned = " ".join([key for key, _ in hot.warnings or () if _is_loop(key)][-TOLD_MOST:])
+        hot.warned = " ".join([key for key, _ in hot.warnings or () if _is_loop(key)][-MAX_WARNED:])
     elif _is_another(hot, beat):
         hot.warned = " ".join(filter(_is_loop, hot.warned.split()))
 
@@ -145,7 +145,7 @@ def _count_run(hot: Hot, spent: Spent, *, started: bool) -> None:
         hot.run_unpriced += spent.unpriced_tokens
 
 
-def _remember_body(hot: Hot, beat: Beat, moment: Moment, *, resent: bool) -> None:
+def _remember_body(hot: Hot, beat: Beat, moment: IngestTime, *, resent: bool) -> None:
     """Beats without sums may come between the two copies; after the second one an equal body is a new beat."""
     if resent:
         hot.body_hash = None
@@ -188,7 +188,7 @@ def _mark_alive(hot: Hot, at: datetime) -> float | None:
         return None
     if before is not None and at > before and hot.reported != "shutdown":
         gap = (at - before).total_seconds()
-        hot.usual_gap = clocks.learn(hot.usual_gap, gap, clocks.LEARNED_SMALLEST)
+        hot.usual_gap = clocks.learn(hot.usual_gap, gap, clocks.MIN_LEARNED)
     hot.last_beat_at = at
     return gap
 
@@ -203,7 +203,7 @@ def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> Non
     hot.last_progress_at = then if known is None or at < known - CLOCK_BACK else max(then, known)
 
 
-def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
+def _needs_review(hot: Hot, beat: Beat, given: AgentLimits) -> bool:
     """Whether the beat brings something to conclude, besides time."""
     return (
         beat.status != hot.reported
@@ -215,14 +215,14 @@ def _needs_review(hot: Hot, beat: Beat, given: Set) -> bool:
     )
 
 
-def _nears_a_budget(found: Sequence[budgets.Budget], spent: Spent, given: Set) -> bool:
+def _nears_a_budget(found: Sequence[budgets.Budget], spent: Spent, given: AgentLimits) -> bool:
     """Whether it spent of a budget that is nearly used up, or of one that only a look at all agents can tell of."""
     if not (spent.cost or spent.tokens):
         return False
     return (given.monthly and spent.cost > 0) or any(one.severity for one in found)
 
 
-def budgets_of(hot: Hot, given: Set, today: date) -> list[budgets.Budget]:
+def budgets_of(hot: Hot, given: AgentLimits, today: date) -> list[budgets.Budget]:
     """The agent's own, as they stand, and its project's."""
     limit = given.daily_budget if given.daily_budget is not None else hot.cost_limit
     own = budgets.of(hot, budgets.Limits(limit, given.run_budget, given.daily_tokens), today)
@@ -237,7 +237,7 @@ def spent_in(hot: Hot, first: date) -> int:
     return hot.cost_month if hot.month == first else 0
 
 
-def on_hold(hot: Hot, found: Sequence[budgets.Budget], given: Set) -> bool:
+def on_hold(hot: Hot, found: Sequence[budgets.Budget], given: AgentLimits) -> bool:
     """Whether the agent is to stop and ask: the review says so, or this very heartbeat exceeded a budget."""
     if hot.hold or given.paused:
         return hot.hold
@@ -287,8 +287,8 @@ def _remember_wait(hot: Hot, beat: Beat) -> None:
     if isinstance(beat.waiting, Waiting):
         what = beat.waiting.for_[:100]
         begun = hot.waiting_until if what == hot.waiting_for else None
-        until = beat.waiting.until or begun or at + WAIT_LONGEST
-        hot.waiting_for, hot.waiting_until = what, max(at - WAIT_LONGEST, min(until, at + WAIT_LONGEST))
+        until = beat.waiting.until or begun or at + MAX_WAIT
+        hot.waiting_for, hot.waiting_until = what, max(at - MAX_WAIT, min(until, at + MAX_WAIT))
     elif beat.waiting is None or (beat.progress and not beat.by_runner) or beat.status == "shutdown":
         hot.waiting_for, hot.waiting_until = "", min(hot.waiting_until, at) if hot.waiting_until else None
 
@@ -311,7 +311,7 @@ def says_down(hot: Hot, beat: Beat) -> bool:
     return first or (beat.by_runner and message.startswith(RUNNER_SAYS_DOWN))
 
 
-def _bring_forward(hot: Hot, given: Set, moment: Moment, *, now_please: bool) -> None:
+def _bring_forward(hot: Hot, given: AgentLimits, moment: IngestTime, *, now_please: bool) -> None:
     """Earlier only: a row met too early costs one look, an index changed at every beat costs every beat."""
     if given.paused:
         return
@@ -320,7 +320,7 @@ def _bring_forward(hot: Hot, given: Set, moment: Moment, *, now_please: bool) ->
         hot.check_at = look
 
 
-def _deadline(hot: Hot, given: Set) -> datetime | None:
+def _deadline(hot: Hot, given: AgentLimits) -> datetime | None:
     found = [clock.deadline for clock in (clocks.alive(given.clocks, hot), clocks.progress(given.clocks, hot)) if clock]
     return min(found, default=None)
 
@@ -332,6 +332,6 @@ def _warn(hot: Hot, beat: Beat) -> tuple[str | None, str | None]:
     told = hot.warned.split()
     for key, reason in hot.warnings:
         if key not in told:
-            hot.warned = " ".join([*told[-TOLD_MOST:], key])
+            hot.warned = " ".join([*told[-MAX_WARNED:], key])
             return WARNINGS.get(key.split(":")[1]), reason
     return None, None

@@ -22,7 +22,7 @@ from agents.domain import pricing
 from agents.domain.budgets import Month
 from agents.domain.clocks import Settings
 from agents.domain.heartbeat import Beat
-from agents.domain.hot_row import Answer, Folded, Hot, Moment, Set
+from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTime
 from agents.ingest import registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
 from agents.storage import monthly_spend, statements
@@ -174,7 +174,7 @@ class _Writing:
     def _fold(self, one: Received, found: statements.Found) -> Answer:
         hot = self.hot.setdefault(found.hot.agent_id, found.hot)
         zone, at = _zone(one.caller.time_zone), one.spent_at
-        moment = Moment(one.received_at, self.now, self.now.astimezone(zone).date())
+        moment = IngestTime(one.received_at, self.now, self.now.astimezone(zone).date())
         # Without a time of its own it is of the day on which it is stored.
         day = moment.today if one.beat.sent_at is None else at.astimezone(zone).date()
         spent = pricing.spent(one.beat, at, day, one.caller.prices)
@@ -198,14 +198,14 @@ class _Writing:
         return _answer(hot, on_hold(hot, budgets_of(hot, given, today), given), **(found.answer_before or {}))
 
 
-def _set(found: statements.Found, caller: Caller, others: Month | None) -> Set:
+def _set(found: statements.Found, caller: Caller, others: Month | None) -> AgentLimits:
     grace = found.grace if found.grace is not None else caller.default_grace
     clocks = Settings(found.interval, grace, found.progress_timeout)
     own = (found.daily_budget, found.run_budget, found.daily_tokens)
-    return Set(clocks, *own, found.paused, caller.monthly, others)
+    return AgentLimits(clocks, *own, found.paused, caller.monthly, others)
 
 
-def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: datetime) -> dict[str, Any]:
+def _row(agent_id: int, one: Received, folded: FoldResult, answer: Answer, now: datetime) -> dict[str, Any]:
     beat, spent = one.beat, folded.spent
     return {
         "agent_id": agent_id,
@@ -228,7 +228,7 @@ def _row(agent_id: int, one: Received, folded: Folded, answer: Answer, now: date
     }
 
 
-def _content(one: Received, folded: Folded) -> dict[str, Any] | None:
+def _content(one: Received, folded: FoldResult) -> dict[str, Any] | None:
     # What went wrong is kept at any rate, and so is what was used: prices change, tokens do not.
     kept = one.beat.content() if one.detail or one.beat.status == "error" else None
     used = {"usage": one.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}

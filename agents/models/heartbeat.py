@@ -71,7 +71,9 @@ class Rollup(models.Model):
     tool_calls = models.IntegerField(default=0)
     memory_mb = models.FloatField(null=True, help_text="the most")
     gap = models.FloatField(null=True, help_text="the longest, in seconds")
-    tools: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="Calls by name: see `agents/domain/tool_counts.py`.")
+    tools: models.JSONField[Any, Any] = models.JSONField(
+        null=True, help_text="Calls by name: see `agents/domain/tool_counts.py`."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["agent", "span", "start"], name="one_rollup_a_span")]

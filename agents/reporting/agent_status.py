@@ -240,7 +240,7 @@ def is_late(now: datetime) -> Q:
     learned = Greatest(
         F("state__usual_gap"),
         Case(
-            When(state__beats__gte=clocks.LEARNED_AFTER, then=Value(clocks.LEARNED_SMALLEST)),
+            When(state__beats__gte=clocks.LEARNED_AFTER, then=Value(clocks.MIN_LEARNED)),
             default=Value(clocks.DEFAULT_INTERVAL),
             output_field=FloatField(),
         ),

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from agents import rules
 from agents.domain.budgets import Spend
-from agents.rules.evidence import DETAIL, NOWHERE, OPEN, SECONDS, TEXT, Setting, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, OPEN, SECONDS, TEXT, EvidenceLabel, EvidenceLabels, Setting
 from teams.times import duration, exact
 
 # Shorter than this many seconds, tenths are told.
@@ -100,24 +100,24 @@ class Explained(NamedTuple):
 
 def explained(kind: str, evidence: Mapping[str, Any], zone: tzinfo) -> Explained:
     """What a signal of this kind stands on, in the words of the rule that found it."""
-    rule = rules.behind(kind, evidence)
+    rule = rules.rule_for(kind, evidence)
     found = facts(evidence, rules.words(rule), zone)
     shown, details, texts = ([one for one in found if one.place == place] for place in (OPEN, DETAIL, TEXT))
     return Explained(shown, details, texts, rules.allow(rule, evidence), rule.KIND if rule else "")
 
 
-def facts(evidence: Mapping[str, Any], words: Words, zone: tzinfo) -> list[Fact]:
+def facts(evidence: Mapping[str, Any], words: EvidenceLabels, zone: tzinfo) -> list[Fact]:
     """Evidence in the order of the words, and what has none after it; what is empty is left out."""
     names = [*(name for name in words if name in evidence), *(name for name in evidence if name not in words)]
     found = [_fact(name, evidence[name], words.get(name), zone) for name in names if name not in ("runner", "budgets")]
     seen = evidence.get("runner") or {}
     place = words["runner"].place if "runner" in words else OPEN
-    found += [_fact(name, value, Word(label(name), place), zone) for name, value in seen.items()]
+    found += [_fact(name, value, EvidenceLabel(label(name), place), zone) for name, value in seen.items()]
     return [fact for fact in found if fact.place != NOWHERE and (fact.text or fact.at)]
 
 
-def _fact(name: str, value: Any, word: Word | None, zone: tzinfo) -> Fact:
-    word = word or Word(label(name))
+def _fact(name: str, value: Any, word: EvidenceLabel | None, zone: tzinfo) -> Fact:
+    word = word or EvidenceLabel(label(name))
     at = _moment(value) if name.endswith("_at") or name in _TIMES else None
     return Fact(name, word.label, exact(at, zone) if at else _said(name, value, word), at, word.place)
 
@@ -129,7 +129,7 @@ def label(name: str) -> str:
     return plain_name.capitalize() if plain_name.islower() else plain_name
 
 
-def _said(name: str, value: Any, word: Word) -> str:
+def _said(name: str, value: Any, word: EvidenceLabel) -> str:
     """One value; without words its name tells whether it is money (`_usd`) or seconds (`_gap`)."""
     if value in (None, "", [], {}):
         return ""
@@ -144,11 +144,11 @@ def _said(name: str, value: Any, word: Word) -> str:
     return _number(name, value, word) if value or word.place == OPEN else ""
 
 
-def _named(text: str, word: Word) -> str:
+def _named(text: str, word: EvidenceLabel) -> str:
     return f"`{text}`" if word.is_code else text
 
 
-def _number(name: str, value: float, word: Word) -> str:
+def _number(name: str, value: float, word: EvidenceLabel) -> str:
     if name.endswith("_usd"):
         return money(round(value * _MICRO))
     if word.unit == SECONDS or name in _DURATIONS or name.endswith("_gap"):

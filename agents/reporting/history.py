@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from agents.domain.clocks import Span
 from agents.models import Agent, Command, Heartbeat, Outage, Rollup, Signal
-from agents.reporting.recent import Told
+from agents.reporting.recent import ReportedBeat
 from agents.reporting.series import SUMS, Row, Series, Zoom, summed
 from agents.reporting.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
 from agents.rules.observers import history, version
@@ -19,9 +19,9 @@ from agents.storage import outage_log
 from agents.storage.decoding import sent_by_runner
 
 # Of the last day, with what they say.
-TOLD_MOST: Final = 400
+MAX_WARNED: Final = 400
 TOLD_FROM: Final = timedelta(days=1)
-ENTRIES_MOST: Final = 100
+MAX_ENTRIES: Final = 100
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
 
 
@@ -37,12 +37,12 @@ def _row(found: Sequence[Any]) -> Row:
     return Row(start, sums, memory_mb, gap, tools)
 
 
-def told(agent_id: int, now: datetime, most: int = TOLD_MOST) -> list[Told]:
+def told(agent_id: int, now: datetime, most: int = MAX_WARNED) -> list[ReportedBeat]:
     """What the agent itself said within a day, newest first."""
     since = now - TOLD_FROM
     beats = Heartbeat.objects.filter(agent_id=agent_id, day__gte=since.date(), received_at__gte=since)
     found = beats.order_by("-id").values_list("received_at", "status", "progress", "content")[:most]
-    rows = (Told(at, status, progress, content or {}) for at, status, progress, content in found)
+    rows = (ReportedBeat(at, status, progress, content or {}) for at, status, progress, content in found)
     return [row for row in rows if not sent_by_runner(row.content, row.status)]
 
 
@@ -77,7 +77,7 @@ def _wait(one: history.Wait) -> Entry:
 
 
 def _signals(agent_id: int, since: datetime) -> list[Entry]:
-    signals = Signal.objects.filter(agent_id=agent_id).exclude(cleared_at__lt=since).order_by("-id")[:ENTRIES_MOST]
+    signals = Signal.objects.filter(agent_id=agent_id).exclude(cleared_at__lt=since).order_by("-id")[:MAX_ENTRIES]
     return [
         Entry(
             INCIDENTS,
@@ -92,7 +92,7 @@ def _signals(agent_id: int, since: datetime) -> list[Entry]:
 
 
 def _commands(agent_id: int, since: datetime) -> list[Entry]:
-    found = Command.objects.filter(agent_id=agent_id, created_at__gte=since).order_by("-id")[:ENTRIES_MOST]
+    found = Command.objects.filter(agent_id=agent_id, created_at__gte=since).order_by("-id")[:MAX_ENTRIES]
     return [_command(one) for one in found]
 
 
@@ -104,7 +104,7 @@ def _command(one: Command) -> Entry:
 
 
 def _outages(since: datetime, now: datetime) -> list[Entry]:
-    found: Any = Outage.objects.filter(ended_at__gte=since, ended_at__lte=now + outage_log.AHEAD_MOST)
-    spans = [Span(start, end) for start, end in found.values_list("started_at", "ended_at")[:ENTRIES_MOST]]
+    found: Any = Outage.objects.filter(ended_at__gte=since, ended_at__lte=now + outage_log.MAX_AHEAD)
+    spans = [Span(start, end) for start, end in found.values_list("started_at", "ended_at")[:MAX_ENTRIES]]
     text = "The watchdog itself did not watch; no agent is blamed for that time."
     return [Entry(OUTAGES, "away", text, span.start, span.end) for span in outage_log.merged(spans)]

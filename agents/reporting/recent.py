@@ -14,7 +14,7 @@ CALLS_SHOWN: Final = 6
 NAMES_SHOWN: Final = 12
 
 
-class Told(NamedTuple):
+class ReportedBeat(NamedTuple):
     """One heartbeat of the agent's own, not of its runner."""
 
     at: datetime
@@ -58,7 +58,7 @@ class Calls(NamedTuple):
     longest: float | None
 
 
-def doing(told: Sequence[Told]) -> Doing:
+def doing(told: Sequence[ReportedBeat]) -> Doing:
     """From heartbeats, newest first."""
     last = told[0].content.get("doing") or {} if told else {}
     # What it said when it crashed is no doing; the page tells that elsewhere.
@@ -69,11 +69,11 @@ def doing(told: Sequence[Told]) -> Doing:
     return Doing(last.get("tool", ""), since, message, said.at if said else None, calls)
 
 
-def _is_crash(one: Told) -> bool:
+def _is_crash(one: ReportedBeat) -> bool:
     return one.status == "error" and str(one.content["message"]).startswith("CRASH:")
 
 
-def calls_by_name(told: Sequence[Told]) -> list[Calls]:
+def calls_by_name(told: Sequence[ReportedBeat]) -> list[Calls]:
     """The most called first."""
     named: dict[str, list[Call]] = {}
     for call in _calls(told):
@@ -87,7 +87,7 @@ def _sum(name: str, calls: Sequence[Call]) -> Calls:
     return Calls(name, len(calls), failed, median(took) if took else None, max(took, default=None))
 
 
-def _calls(told: Iterable[Told]) -> list[Call]:
+def _calls(told: Iterable[ReportedBeat]) -> list[Call]:
     """Newest first."""
     return [
         Call(one.at, call["name"], call.get("args") or "", call.get("ms"), call.get("ok"))

@@ -28,9 +28,9 @@ from agents.reporting import agent_status, availability
 from agents.reporting.agent_status import Standing
 from teams.models import Project
 
-AGENTS_MOST: Final = 100
+MAX_AGENTS: Final = 100
 # Of those whose lines the project's page offers.
-BADGES_MOST: Final = 10
+MAX_BADGES: Final = 10
 # What badges say, in the words of shields.io for colours.
 COLOURS: Final[dict[str, str]] = {
     Status.DOWN: "red",
@@ -87,12 +87,12 @@ def _project(address: str) -> Project:
 
 def _shown(agents: QuerySet[Agent], now: datetime) -> list[Standing]:
     """Worst first. Who is paused or was never heard of is shown as such, and counts for nothing."""
-    return agent_status.of(agent_status.fetched(agents).order_by(agent_status.rank(now), "name")[:AGENTS_MOST], now)
+    return agent_status.of(agent_status.fetched(agents).order_by(agent_status.rank(now), "name")[:MAX_AGENTS], now)
 
 
 def _counts(agents: QuerySet[Agent], shown: list[Standing]) -> dict[str, int]:
     """How many are in trouble, and how many there are; not all may be shown."""
-    if len(shown) < AGENTS_MOST:
+    if len(shown) < MAX_AGENTS:
         return {"bad": sum(one.status in agent_status.BAD for one in shown), "total": len(shown)}
     return agents.aggregate(bad=Count("pk", filter=Q(state__status__in=agent_status.BAD)), total=Count("pk"))
 
@@ -142,8 +142,8 @@ def badges(project: Project) -> list[Badge]:
     """One for each of the first agents and of their labels; none while the page is switched off."""
     if project.status_page == Project.StatusPage.OFF or not project.status_address:
         return []
-    agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels")[:BADGES_MOST])
-    labels = sorted({(name, str(value)) for _, found in agents for name, value in found.items()})[:BADGES_MOST]
+    agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels")[:MAX_BADGES])
+    labels = sorted({(name, str(value)) for _, found in agents for name, value in found.items()})[:MAX_BADGES]
     of_agents = [(name, reverse("public:agent", args=[project.status_address, name, "svg"])) for name, _ in agents]
     of_labels = [
         (f"{name}: {value}", reverse("public:label", args=[project.status_address, name, value, "svg"]))

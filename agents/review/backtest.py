@@ -35,13 +35,13 @@ from teams.errors import ApiError
 from teams.models import Project
 
 # A heartbeat costs a quarter of a millisecond, one with tool calls two or three: so many are a few seconds at most.
-BEATS_MOST: Final = 5_000
+MAX_BEATS: Final = 5_000
 # Of a whole project the agents that reported last, which share them.
-AGENTS_MOST: Final = 20
+MAX_AGENTS: Final = 20
 # What came before the time asked for teaches what is usual.
 LEARNED_FROM: Final = timedelta(days=14)
 # Fewer say little, whatever is found in them.
-BEATS_LEAST: Final = 10
+MIN_BEATS: Final = 10
 CHUNK: Final = 500
 # Replays at once in a process.
 TURNS: Final = 2
@@ -130,8 +130,8 @@ def _of_project(
     project: Project, rule: rules.Rule, given: Mapping[str, Any], since: datetime, until: datetime
 ) -> tuple[list[Trial], int]:
     reported = project.agents.filter(state__last_beat_at__isnull=False).order_by("-state__last_beat_at", "pk")
-    agents = list(reported.select_related("state")[:AGENTS_MOST])
-    most = BEATS_MOST // max(1, len(agents))
+    agents = list(reported.select_related("state")[:MAX_AGENTS])
+    most = MAX_BEATS // max(1, len(agents))
     for agent in agents:
         agent.project = project
     found = [_of_agent(agent, rule, given, since, until, most=most) for agent in agents]
@@ -145,7 +145,7 @@ def of_agent(
     since: datetime,
     until: datetime,
     *,
-    most: int = BEATS_MOST,
+    most: int = MAX_BEATS,
     alone: bool = False,
 ) -> Trial:
     """Replay an agent's heartbeats of a time with these thresholds, whether the rule is switched on or not.
@@ -175,7 +175,7 @@ def _of_agent(
     since: datetime,
     until: datetime,
     *,
-    most: int = BEATS_MOST,
+    most: int = MAX_BEATS,
     alone: bool = False,
 ) -> Trial:
     kept = limits.kept(agent.project.team_id)
@@ -223,7 +223,7 @@ def _note(heartbeats: int) -> str:
     if not heartbeats:
         return "No heartbeat of this time is stored, so there is nothing to try it on."
     few = "one heartbeat" if heartbeats == 1 else f"{heartbeats} heartbeats"
-    return f"Only {few} of this time: what is found in so little says little." if heartbeats < BEATS_LEAST else ""
+    return f"Only {few} of this time: what is found in so little says little." if heartbeats < MIN_BEATS else ""
 
 
 def _real(agent: Agent, since: datetime, until: datetime) -> list[Signal]:
@@ -308,7 +308,7 @@ class _Run:
         zone = ZoneInfo(self.agent.project.time_zone)
         self._processes += decoding.begins_a_process(row)
         beat, spent = decoding.beat_of(row, self._state, self._processes), decoding.spent_of(row, zone)
-        moment = hot_row.Moment(self._now, self._now, self._now.astimezone(zone).date())
+        moment = hot_row.IngestTime(self._now, self._now, self._now.astimezone(zone).date())
         # The row has the columns of the one that heartbeats are folded into.
         fold.fold(cast("hot_row.Hot", self._state), beat, spent, _set(self.agent), moment, "")
         self._unread.append(row)
@@ -345,9 +345,9 @@ class _Run:
         return standing is not None and standing.finding.kind in outcome.GROWS_OLDER
 
 
-def _set(agent: Agent) -> hot_row.Set:
+def _set(agent: Agent) -> hot_row.AgentLimits:
     def micros(usd: Decimal | None) -> int | None:
         return None if usd is None else int(usd * MICRO)
 
     day, run = micros(agent.daily_budget_usd), micros(agent.run_budget_usd)
-    return hot_row.Set(agent.clock_settings, day, run, agent.daily_token_limit, False)
+    return hot_row.AgentLimits(agent.clock_settings, day, run, agent.daily_token_limit, False)

@@ -142,7 +142,7 @@ def ask(
         finding = rule.check(_facts(case, rule.KIND, armed.thresholds, now)) if armed.on else None
         if finding is not None:
             case.findings.append(finding)
-    case.findings = rules.one_of_each(case.findings)
+    case.findings = rules.worst_per_kind(case.findings)
     if not (stopped or case.agent.paused_at):
         found = {finding.kind for finding in case.findings}
         case.unproven = restart_context.unproven(case.standing, found, case.state)

@@ -19,7 +19,7 @@ from agents.rules import (
     stalled,
     token_spike,
 )
-from agents.rules.evidence import Setting, Words
+from agents.rules.evidence import EvidenceLabels, Setting
 from agents.rules.facts import SEVERITIES, BeatSeen, Facts, Finding
 from agents.rules.observers import history, rhythm, runner_view, version
 from agents.rules.thresholds import Thresholds
@@ -46,7 +46,7 @@ class Reader(Protocol):
 class Explaining(Protocol):
     """A rule with words for its evidence."""
 
-    EVIDENCE: Words
+    EVIDENCE: EvidenceLabels
 
 
 @runtime_checkable
@@ -58,23 +58,23 @@ class Allowing(Protocol):
 
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
-HABITS: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
+OPT_IN_RULES: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # What these remember is no rule's own.
-FOR_ALL: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history)}
+OBSERVERS: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history)}
 
 
 def every() -> dict[str, Rule]:
     """All rules by their KIND, those that are off by default last."""
-    return {rule.KIND: rule for rule in (*ALL, *HABITS)}
+    return {rule.KIND: rule for rule in (*ALL, *OPT_IN_RULES)}
 
 
-def behind(kind: str, evidence: Mapping[str, Any]) -> Rule | None:
+def rule_for(kind: str, evidence: Mapping[str, Any]) -> Rule | None:
     """The rule that found something of this kind: it has words for all of the evidence; the kind's own comes first."""
     own = sorted(every().values(), key=lambda rule: kind != rule.KIND)
     return next((rule for rule in own if evidence and evidence.keys() <= words(rule).keys()), None)
 
 
-def words(rule: Rule | None) -> Words:
+def words(rule: Rule | None) -> EvidenceLabels:
     """What people read for the names in its evidence; none where it leaves that to the names themselves."""
     return rule.EVIDENCE if isinstance(rule, Explaining) else {}
 
@@ -97,10 +97,10 @@ def wrong(given: Mapping[str, Any]) -> dict[str, str]:
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[str, Rule]) -> dict[str, Any]:
     """What the rules that are asked remember of an agent, after some more heartbeats; and what is no rule's own."""
     own = {kind: rule.read for kind, rule in asked.items() if isinstance(rule, Reader)}
-    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in {**FOR_ALL, **own}.items()}}
+    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in {**OBSERVERS, **own}.items()}}
 
 
-def one_of_each(findings: Sequence[Finding]) -> list[Finding]:
+def worst_per_kind(findings: Sequence[Finding]) -> list[Finding]:
     """Of findings of one kind the worst, of equals the first: an agent has one signal of a kind."""
     worst: dict[str, Finding] = {}
     for finding in findings:

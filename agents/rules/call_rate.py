@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -21,12 +21,12 @@ THRESHOLDS: Thresholds = (
     Threshold("calls", int, CALLS, "calls", 1, KEPT, "The retired service's default; 12 % of good runs are as busy."),
 )
 
-EVIDENCE: Words = {
-    "pattern": Word("Pattern", NOWHERE),
-    "tool": Word("Tool", NOWHERE),
-    "count": Word("Calls", NOWHERE),
-    "allowed": Word("Allowed", NOWHERE),
-    "first_at": Word("First of them", DETAIL),
+EVIDENCE: EvidenceLabels = {
+    "pattern": EvidenceLabel("Pattern", NOWHERE),
+    "tool": EvidenceLabel("Tool", NOWHERE),
+    "count": EvidenceLabel("Calls", NOWHERE),
+    "allowed": EvidenceLabel("Allowed", NOWHERE),
+    "first_at": EvidenceLabel("First of them", DETAIL),
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from agents.domain import budgets
 from agents.domain.budgets import CRITICAL, DAY, MONTH, RUN, TOKENS, WARNING, Budget, Limits, Month
 from agents.domain.durations import o_clock
-from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import BeatSeen, Facts, Finding
 from agents.rules.observers import burn_rate
 from agents.rules.thresholds import Threshold, Thresholds
@@ -37,24 +37,24 @@ OF_WHAT: Final = {
     MONTH: "of all agents of the project, a month",
     PACE: "none: it spends faster than usual",
 }
-EVIDENCE: Words = {
-    "last_hour_usd": Word("Spent in the last hour"),
-    "usual_hour_usd": Word("An hour usually costs"),
-    "ends_at": Word("The budget begins anew"),
-    "budget": Word("Which budget", DETAIL, values=OF_WHAT),
-    "period": Word("For", DETAIL),
-    "budget_usd": Word("Budget", DETAIL),
-    "tokens": Word("Used", DETAIL, "tokens"),
-    "token_limit": Word("Allowed", DETAIL, "tokens"),
-    "spent_usd": Word("Spent in that time", DETAIL),
-    "priced_usd": Word("Of that priced by the server", DETAIL),
-    "reported_usd": Word("Of that as reported", DETAIL),
-    "unpriced_tokens": Word("Without a known price", DETAIL, "tokens"),
-    "unpriced_models": Word("Models without a known price", DETAIL),
-    "reached_at": Word("Used up at this pace", DETAIL),
-    "times_usual": Word("The last hour", DETAIL, "times the usual"),
-    "pace": Word("Told from", DETAIL, "times the usual"),
-    "budgets": Word("Budgets", NOWHERE),
+EVIDENCE: EvidenceLabels = {
+    "last_hour_usd": EvidenceLabel("Spent in the last hour"),
+    "usual_hour_usd": EvidenceLabel("An hour usually costs"),
+    "ends_at": EvidenceLabel("The budget begins anew"),
+    "budget": EvidenceLabel("Which budget", DETAIL, values=OF_WHAT),
+    "period": EvidenceLabel("For", DETAIL),
+    "budget_usd": EvidenceLabel("Budget", DETAIL),
+    "tokens": EvidenceLabel("Used", DETAIL, "tokens"),
+    "token_limit": EvidenceLabel("Allowed", DETAIL, "tokens"),
+    "spent_usd": EvidenceLabel("Spent in that time", DETAIL),
+    "priced_usd": EvidenceLabel("Of that priced by the server", DETAIL),
+    "reported_usd": EvidenceLabel("Of that as reported", DETAIL),
+    "unpriced_tokens": EvidenceLabel("Without a known price", DETAIL, "tokens"),
+    "unpriced_models": EvidenceLabel("Models without a known price", DETAIL),
+    "reached_at": EvidenceLabel("Used up at this pace", DETAIL),
+    "times_usual": EvidenceLabel("The last hour", DETAIL, "times the usual"),
+    "pace": EvidenceLabel("Told from", DETAIL, "times the usual"),
+    "budgets": EvidenceLabel("Budgets", NOWHERE),
 }
 TO_RAISE: Final = {
     DAY: Setting("A higher budget ends it; so does resolving this incident, for today.", "daily_budget_usd"),
@@ -68,7 +68,7 @@ TO_RAISE: Final = {
     PACE: Setting("If it may spend as fast as that, say from how many times the usual hour on it is told.", PACE),
 }
 # Nobody is told of cents: micro-dollars of the last hour, a choice of ours.
-PACE_LEAST: Final = 100_000
+MIN_PACE: Final = 100_000
 # A month's pace is not told before so much of it has gone.
 MONTH_BEGUN: Final = timedelta(days=1)
 # So many times its usual pace is worth a word.
@@ -118,7 +118,7 @@ def _too_fast(facts: Facts) -> Finding | None:
     """A warning while the last hour cost so many times the usual; off unless `pace` is set."""
     most, pace = facts.thresholds.get(PACE), _pace_of(facts)
     standing = [PACE, facts.today.isoformat(), most, WARNING]
-    if most is None or pace.times_usual is None or pace.times_usual < most or pace.cost < PACE_LEAST:
+    if most is None or pace.times_usual is None or pace.times_usual < most or pace.cost < MIN_PACE:
         return None
     if (facts.memory.get("lifted") or {}).get(PACE) == standing[1:]:
         return None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agents.domain.redaction import redacted, traceback_of
-from agents.rules.evidence import NOWHERE, TEXT, Word, Words
+from agents.rules.evidence import NOWHERE, TEXT, EvidenceLabel, EvidenceLabels
 from agents.rules.facts import CRITICAL, BeatSeen, Facts, Finding, is_over
 from agents.rules.thresholds import Thresholds
 
@@ -15,7 +15,7 @@ KIND = "crash"
 LABEL = "Crash"
 THRESHOLDS: Thresholds = ()
 TRACEBACK_KEPT = 3_000
-EVIDENCE: Words = {"message": Word("Message", NOWHERE), "traceback": Word("Traceback", TEXT)}
+EVIDENCE: EvidenceLabels = {"message": EvidenceLabel("Message", NOWHERE), "traceback": EvidenceLabel("Traceback", TEXT)}
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

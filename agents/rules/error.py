@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.domain.notes import EXPECTED
 from agents.domain.redaction import redacted, traceback_of
-from agents.rules.evidence import DETAIL, NOWHERE, TEXT, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, TEXT, EvidenceLabel, EvidenceLabels
 from agents.rules.facts import CRITICAL, WARNING, BeatSeen, Facts, Finding, is_over
 from agents.rules.observers import runner_view
 from agents.rules.thresholds import Thresholds
@@ -17,10 +17,12 @@ KIND = "error"
 LABEL = "Error"
 THRESHOLDS: Thresholds = ()
 TRACEBACK_KEPT = 3_000
-EVIDENCE: Words = {
-    "message": Word("Message", NOWHERE),
-    "by_runner": Word("Told by", DETAIL, values={True: "its runner: what it watches is not running", False: ""}),
-    "traceback": Word("Traceback", TEXT),
+EVIDENCE: EvidenceLabels = {
+    "message": EvidenceLabel("Message", NOWHERE),
+    "by_runner": EvidenceLabel(
+        "Told by", DETAIL, values={True: "its runner: what it watches is not running", False: ""}
+    ),
+    "traceback": EvidenceLabel("Traceback", TEXT),
     **runner_view.EVIDENCE,
 }
 

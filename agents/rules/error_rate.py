@@ -15,7 +15,7 @@ from math import sqrt
 from typing import Any, Final
 
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
-from agents.rules.evidence import NOWHERE, Setting, Word, Words
+from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -33,10 +33,10 @@ THRESHOLDS: Thresholds = (
         "What is unusual for the agent: 7 where 1 in 200 is usual, 10 where nothing is known yet.",
     ),
 )
-EVIDENCE: Words = {
-    "errors": Word("Errors", NOWHERE),
-    "heartbeats": Word("Heartbeats", NOWHERE),
-    "last_error": Word("Last error"),
+EVIDENCE: EvidenceLabels = {
+    "errors": EvidenceLabel("Errors", NOWHERE),
+    "heartbeats": EvidenceLabel("Heartbeats", NOWHERE),
+    "last_error": EvidenceLabel("Last error"),
 }
 LEAST: Final = 5
 DEVIATIONS: Final = 5.0

@@ -12,7 +12,7 @@ OPEN, DETAIL, TEXT, NOWHERE = "open", "detail", "text", "nowhere"
 SECONDS: Final = "s"
 
 
-class Word(NamedTuple):
+class EvidenceLabel(NamedTuple):
     """What people read for a name of a finding's evidence.
 
     `unit` stands behind a number; `values` are the words for values of which there are few; `is_code` is for names
@@ -26,7 +26,7 @@ class Word(NamedTuple):
     is_code: bool = False
 
 
-Words = Mapping[str, Word]
+EvidenceLabels = Mapping[str, EvidenceLabel]
 
 
 class Setting(NamedTuple):

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from agents.domain.durations import spoken
 from agents.rules.cost import dollars
-from agents.rules.evidence import DETAIL, NOWHERE, SECONDS, TEXT, Setting, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, SECONDS, TEXT, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import BeatSeen, Facts, Finding, since
 from agents.rules.loops import classification, patterns, reading
-from agents.rules.loops.classification import INFO, Verdict
+from agents.rules.loops.classification import INFO, Classification
 from agents.rules.loops.state import Shown, State
 from agents.rules.loops.symbols import RESULT, SAID
 from agents.rules.thresholds import Threshold, Thresholds
@@ -37,28 +37,28 @@ WHAT_REPEATS: Final = {
     "words": "what it says",
     "polling": "asking whether something is done",
 }
-EVIDENCE: Words = {
-    "last_at": Word("Last of them"),
-    "lap_gap": Word("Once every"),
-    "same_result": Word("Results", values={True: "the same each time", False: "not always the same"}),
-    "tokens": Word("Used by it", unit="tokens"),
-    "cost_usd": Word("Cost of it"),
-    "args": Word("Arguments of the last call", TEXT),
-    "pattern": Word("What repeats", DETAIL, values=WHAT_REPEATS),
-    "tools": Word("Tools", DETAIL, is_code=True),
-    "exact": Word("Arguments", DETAIL, values={True: "exactly the same", False: "nearly the same"}),
-    "period": Word("Calls in a lap", DETAIL),
-    "laps": Word("Repeated", DETAIL, "times"),
-    "count": Word("Calls that count", DETAIL),
-    "needed": Word("Told from", DETAIL, "times"),
-    "first_at": Word("First of them", DETAIL),
-    "seconds": Word("Going on for", DETAIL, SECONDS),
-    "silence": Word("What would silence it", NOWHERE),
+EVIDENCE: EvidenceLabels = {
+    "last_at": EvidenceLabel("Last of them"),
+    "lap_gap": EvidenceLabel("Once every"),
+    "same_result": EvidenceLabel("Results", values={True: "the same each time", False: "not always the same"}),
+    "tokens": EvidenceLabel("Used by it", unit="tokens"),
+    "cost_usd": EvidenceLabel("Cost of it"),
+    "args": EvidenceLabel("Arguments of the last call", TEXT),
+    "pattern": EvidenceLabel("What repeats", DETAIL, values=WHAT_REPEATS),
+    "tools": EvidenceLabel("Tools", DETAIL, is_code=True),
+    "exact": EvidenceLabel("Arguments", DETAIL, values={True: "exactly the same", False: "nearly the same"}),
+    "period": EvidenceLabel("Calls in a lap", DETAIL),
+    "laps": EvidenceLabel("Repeated", DETAIL, "times"),
+    "count": EvidenceLabel("Calls that count", DETAIL),
+    "needed": EvidenceLabel("Told from", DETAIL, "times"),
+    "first_at": EvidenceLabel("First of them", DETAIL),
+    "seconds": EvidenceLabel("Going on for", DETAIL, SECONDS),
+    "silence": EvidenceLabel("What would silence it", NOWHERE),
 }
 # Nothing of it came for so long, seconds and laps: it is over although nothing else came either.
 QUIET: Final = 600.0
 QUIET_LAPS: Final = 3
-CALL_LONGEST: Final = 200
+MAX_CALL_LENGTH: Final = 200
 
 
 def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def dismissed(memory: Mapping[str, Any]) -> dict[str, Any]:
     return State.of(memory).fresh().as_json()
 
 
-def _finding(found: Verdict) -> Finding:
+def _finding(found: Classification) -> Finding:
     pattern = found.pattern
     started = datetime.fromtimestamp(pattern.start.at, UTC)
     evidence = {
@@ -135,20 +135,20 @@ def _finding(found: Verdict) -> Finding:
     return Finding(KIND, found.severity, _reason(found), started, evidence)
 
 
-def _name_of(found: Verdict) -> str:
+def _name_of(found: Classification) -> str:
     if found.pattern.every & SAID:
         return "words"
     return found.waits or found.pattern.kind
 
 
-def _same_result(found: Verdict) -> bool | None:
+def _same_result(found: Classification) -> bool | None:
     """None where results are not reported."""
     if not found.pattern.every & RESULT:
         return None
     return found.pattern.kind != patterns.STUBBORN
 
 
-def _reason(found: Verdict) -> str:
+def _reason(found: Classification) -> str:
     pattern = found.pattern
     spent = dollars(pattern.cost) if pattern.cost else f"{pattern.tokens:,} tokens" if pattern.tokens else ""
     money = f", {spent} so far" if spent else ""
@@ -156,10 +156,10 @@ def _reason(found: Verdict) -> str:
     return f"{_what(found)} in {spoken(pattern.seconds)}{money}{note}"
 
 
-def _what(found: Verdict) -> str:
+def _what(found: Classification) -> str:
     pattern, call = found.pattern, found.pattern.calls[-1]
     if pattern.every & SAID:
-        return f"Said {pattern.laps} times without doing anything: “{call.args[:CALL_LONGEST]}”"
+        return f"Said {pattern.laps} times without doing anything: “{call.args[:MAX_CALL_LENGTH]}”"
     if pattern.kind == patterns.THRASH:
         return _thrashing(found, call)
     if pattern.kind == patterns.STALE:
@@ -170,7 +170,7 @@ def _what(found: Verdict) -> str:
     return f"{_said(call)} called {pattern.count} times{_alike(found) or row}"
 
 
-def _thrashing(found: Verdict, call: Shown) -> str:
+def _thrashing(found: Classification, call: Shown) -> str:
     pattern = found.pattern
     if pattern.exact >= classification.ERRORS_NEEDED:
         return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
@@ -179,7 +179,7 @@ def _thrashing(found: Verdict, call: Shown) -> str:
     return f"`{call.name}` called {pattern.count} times in a row, while the agent speaks of trouble,"
 
 
-def _alike(found: Verdict) -> str:
+def _alike(found: Classification) -> str:
     """What is the same about the calls, as far as that is worth saying."""
     if found.pattern.kind == patterns.STUBBORN:
         return ", whatever it returned,"
@@ -188,14 +188,14 @@ def _alike(found: Verdict) -> str:
 
 
 def _said(call: Shown) -> str:
-    return f"`{call.name}({call.args})`"[:CALL_LONGEST] if call.args else f"`{call.name}`"
+    return f"`{call.name}({call.args})`"[:MAX_CALL_LENGTH] if call.args else f"`{call.name}`"
 
 
 def _steps(calls: Sequence[Shown]) -> str:
     return " → ".join(f"`{call.name}`" if call.name else "words" for call in calls)
 
 
-def _silence(found: Verdict) -> str:
+def _silence(found: Classification) -> str:
     """What a person sets if it is meant to be like this."""
     names = [call.name for call in found.pattern.calls if call.name]
     if not names:

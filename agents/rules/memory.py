@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from agents.domain.durations import o_clock, spoken
 from agents.domain.notes import STARTED
-from agents.rules.evidence import DETAIL, Setting, Word, Words
+from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -32,12 +32,12 @@ LABEL = "Memory grows"
 THRESHOLDS: Thresholds = (
     Threshold("limit_mb", float, None, "MB", 1, 1_000_000_000, "What host or container allows; unknown until set."),
 )
-EVIDENCE: Words = {
-    "memory_mb": Word("Holds", DETAIL, "MB"),
-    "mb_an_hour": Word("Grows an hour by", DETAIL, "MB"),
-    "grows_since_at": Word("Has grown since"),
-    "limit_mb": Word("Limit", DETAIL, "MB"),
-    "limit_reached_at": Word("Reaches its limit"),
+EVIDENCE: EvidenceLabels = {
+    "memory_mb": EvidenceLabel("Holds", DETAIL, "MB"),
+    "mb_an_hour": EvidenceLabel("Grows an hour by", DETAIL, "MB"),
+    "grows_since_at": EvidenceLabel("Has grown since"),
+    "limit_mb": EvidenceLabel("Limit", DETAIL, "MB"),
+    "limit_reached_at": EvidenceLabel("Reaches its limit"),
 }
 SLOT: Final = 600
 HOUR: Final = 3_600 // SLOT
@@ -49,7 +49,7 @@ KNOWN_AFTER: Final = 24 * HOUR
 PARTS: Final = 6
 STEADY: Final = 0.4
 HIGHER: Final = 1.5
-GROWN_LEAST: Final = 100.0
+MIN_GROWN: Final = 100.0
 # What a limit makes worth telling: how near, how much of it, and how much more than it held before.
 NEAR: Final = timedelta(hours=12)
 NEAR_SHARE: Final = 0.75
@@ -111,7 +111,7 @@ def _growth(state: Mapping[str, Any]) -> dict[str, Any] | None:
         slope = _steady_slope(window) if len(window) == size else None
         if slope is not None and window[-1] >= NEAR_HIGHER * before:
             known = state["age"] >= KNOWN_AFTER and size > WINDOWS[-1]
-            higher = window[-1] >= max(HIGHER * max(before, window[0]), GROWN_LEAST + before)
+            higher = window[-1] >= max(HIGHER * max(before, window[0]), MIN_GROWN + before)
             found = {"now": window[-1], "an_hour": round(slope * HOUR, 1), "by_half": known and higher}
             return {**found, "since": state["slot"] - size, "until": state["slot"] - 1}
     return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.domain.durations import spoken
-from agents.rules.evidence import DETAIL, Setting, Word, Words
+from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import CRITICAL, Facts, Finding, since
 from agents.rules.observers import runner_view
 from agents.rules.thresholds import Threshold, Thresholds
@@ -19,10 +19,10 @@ THRESHOLDS: Thresholds = (
     Threshold("grace", float, None, "seconds", 5, YEAR, "The project's, else one interval, at least 5.", column=True),
 )
 
-EVIDENCE: Words = {
-    "last_heartbeat_at": Word("Last heartbeat"),
-    "interval": Word("Expected every", DETAIL),
-    "deadline": Word("Counts as down since", DETAIL),
+EVIDENCE: EvidenceLabels = {
+    "last_heartbeat_at": EvidenceLabel("Last heartbeat"),
+    "interval": EvidenceLabel("Expected every", DETAIL),
+    "deadline": EvidenceLabel("Counts as down since", DETAIL),
     **runner_view.EVIDENCE,
 }
 

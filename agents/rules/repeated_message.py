@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.evidence import NOWHERE, Setting, Word, Words
+from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -17,12 +17,12 @@ TIMES = 5
 LEAST = 2
 THRESHOLDS: Thresholds = (Threshold("times", int, TIMES, "times", LEAST, 10_000, "The retired service's default."),)
 
-EVIDENCE: Words = {
-    "pattern": Word("Pattern", NOWHERE),
-    "message": Word("Message", NOWHERE),
-    "count": Word("Times", NOWHERE),
-    "first_at": Word("First said"),
-    "last_at": Word("Last said"),
+EVIDENCE: EvidenceLabels = {
+    "pattern": EvidenceLabel("Pattern", NOWHERE),
+    "message": EvidenceLabel("Message", NOWHERE),
+    "count": EvidenceLabel("Times", NOWHERE),
+    "first_at": EvidenceLabel("First said"),
+    "last_at": EvidenceLabel("Last said"),
 }
 
 

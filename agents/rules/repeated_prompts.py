@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -20,12 +20,12 @@ THRESHOLDS: Thresholds = (
     Threshold("times", int, TIMES, "times", LEAST, 20, "All of the five prompts that the published client sends."),
 )
 
-EVIDENCE: Words = {
-    "pattern": Word("Pattern", NOWHERE),
-    "prompt": Word("Hash of the prompt", DETAIL, is_code=True),
-    "count": Word("Times", NOWHERE),
-    "of": Word("Among", NOWHERE),
-    "at": Word("Last asked", DETAIL),
+EVIDENCE: EvidenceLabels = {
+    "pattern": EvidenceLabel("Pattern", NOWHERE),
+    "prompt": EvidenceLabel("Hash of the prompt", DETAIL, is_code=True),
+    "count": EvidenceLabel("Times", NOWHERE),
+    "of": EvidenceLabel("Among", NOWHERE),
+    "at": EvidenceLabel("Last asked", DETAIL),
 }
 
 

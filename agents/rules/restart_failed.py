@@ -2,17 +2,17 @@
 
 from agents.domain import restart_policy
 from agents.domain.durations import spoken
-from agents.rules.evidence import NOWHERE, Word, Words
+from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels
 from agents.rules.facts import CRITICAL, Facts, Finding, since
 from agents.rules.thresholds import Thresholds
 
 KIND = restart_policy.FAILED
 LABEL = "Restart failed"
 THRESHOLDS: Thresholds = ()
-EVIDENCE: Words = {
-    "restarts": Word("Restarts", NOWHERE),
-    "first_at": Word("First restart"),
-    "last_at": Word("Last restart"),
+EVIDENCE: EvidenceLabels = {
+    "restarts": EvidenceLabel("Restarts", NOWHERE),
+    "first_at": EvidenceLabel("First restart"),
+    "last_at": EvidenceLabel("Last restart"),
 }
 
 

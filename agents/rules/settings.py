@@ -15,8 +15,8 @@ from agents.rules.thresholds import PER_TOOL, Threshold, Thresholds
 Given = Mapping[str, Mapping[str, Any]]
 ON, OFF = "on", "off"
 # One agent's tools are known by name to somebody; more than this nobody has typed.
-TOOLS_MOST: Final = 50
-TOOL_LONGEST: Final = 50
+MAX_TOOLS: Final = 50
+MAX_TOOL_LENGTH: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def wrong(given: Mapping[str, Any], declared: Mapping[str, Thresholds]) -> dict[
     found: dict[str, str] = {}
     for kind, values in given.items():
         if kind not in declared:
-            found[str(kind)[:TOOL_LONGEST]] = f"is no rule; there are {', '.join(declared)}"
+            found[str(kind)[:MAX_TOOL_LENGTH]] = f"is no rule; there are {', '.join(declared)}"
         elif not isinstance(values, Mapping):
             found[kind] = 'must be an object, e.g. {"off": true}'
         else:
@@ -71,8 +71,8 @@ def wrong(given: Mapping[str, Any], declared: Mapping[str, Thresholds]) -> dict[
 
 
 def _wrong_of(kind: str, values: Mapping[str, Any], declared: Thresholds) -> dict[str, str]:
-    if len(values) > TOOLS_MOST:
-        return {kind: f"at most {TOOLS_MOST} entries"}
+    if len(values) > MAX_TOOLS:
+        return {kind: f"at most {MAX_TOOLS} entries"}
     if ON in values and OFF in values:
         return {kind: "either `on` or `off`"}
     reasons = {f"{kind}.{name}"[:100]: _wrong_value(declared, name, value) for name, value in values.items()}
@@ -85,7 +85,7 @@ def wrong_values(declared: Thresholds, given: Mapping[str, Any]) -> dict[str, st
     for name, value in given.items():
         threshold = named(declared, str(name))
         why = out_of_range(threshold, value) if threshold else _no_such(declared, also_columns=True)
-        found |= {str(name)[:TOOL_LONGEST]: why} if why else {}
+        found |= {str(name)[:MAX_TOOL_LENGTH]: why} if why else {}
     return found
 
 
@@ -108,7 +108,7 @@ def _wrong_value(declared: Thresholds, name: str, value: Any) -> str:
 def named(declared: Thresholds, name: str) -> Threshold | None:
     """The threshold of that name; of `budget:search` it is `budget:TOOL`."""
     stem, colon, tool = name.partition(":")
-    wanted = stem + PER_TOOL if colon and 0 < len(tool) <= TOOL_LONGEST and tool.isprintable() else name
+    wanted = stem + PER_TOOL if colon and 0 < len(tool) <= MAX_TOOL_LENGTH and tool.isprintable() else name
     return next((one for one in declared if one.name == wanted and one.per_tool == bool(colon)), None)
 
 

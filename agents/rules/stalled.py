@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agents.domain.durations import o_clock, spoken
-from agents.rules.evidence import DETAIL, Setting, Word, Words
+from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import CRITICAL, BeatSeen, Facts, Finding, since
 from agents.rules.observers import runner_view
 from agents.rules.thresholds import Threshold, Thresholds
@@ -26,14 +26,14 @@ THRESHOLDS: Thresholds = (
         column=True,
     ),
 )
-EVIDENCE: Words = {
-    "last_progress_at": Word("Last progress"),
-    "usual_gap": Word("Usually moves every"),
-    "longest_gap": Word("Longest pause of an ordinary day"),
-    "timeout": Word("Counts as stalled after"),
-    "deadline": Word("Counts as stalled since", DETAIL),
-    "last_call": Word("Last tool call", is_code=True),
-    "last_call_at": Word("That call began"),
+EVIDENCE: EvidenceLabels = {
+    "last_progress_at": EvidenceLabel("Last progress"),
+    "usual_gap": EvidenceLabel("Usually moves every"),
+    "longest_gap": EvidenceLabel("Longest pause of an ordinary day"),
+    "timeout": EvidenceLabel("Counts as stalled after"),
+    "deadline": EvidenceLabel("Counts as stalled since", DETAIL),
+    "last_call": EvidenceLabel("Last tool call", is_code=True),
+    "last_call_at": EvidenceLabel("That call began"),
     **runner_view.EVIDENCE,
 }
 # What our client says it waits for while a tool runs that was given a time.

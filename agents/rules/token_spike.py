@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.rules.evidence import DETAIL, NOWHERE, Setting, Word, Words
+from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -21,11 +21,11 @@ THRESHOLDS: Thresholds = (
     Threshold("factor", float, FACTOR, "times the average", 1, 1_000, "The retired service's default."),
 )
 
-EVIDENCE: Words = {
-    "pattern": Word("Pattern", NOWHERE),
-    "tokens": Word("Tokens", NOWHERE),
-    "usual": Word("Usual", NOWHERE),
-    "factor": Word("Told from", DETAIL, "times the average"),
+EVIDENCE: EvidenceLabels = {
+    "pattern": EvidenceLabel("Pattern", NOWHERE),
+    "tokens": EvidenceLabel("Tokens", NOWHERE),
+    "usual": EvidenceLabel("Usual", NOWHERE),
+    "factor": EvidenceLabel("Told from", DETAIL, "times the average"),
 }
 
 

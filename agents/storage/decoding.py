@@ -16,7 +16,7 @@ from agents.models import AgentState, Heartbeat
 from agents.rules.facts import BeatSeen
 from agents.rules.observers import version
 
-GOES_ON_MOST: Final = timedelta(days=366)
+MAX_CONTINUED: Final = timedelta(days=366)
 # Labels that name what an agent is at: another value is another piece of work.
 RUN_LABELS: Final = ("run", "run_id", "task", "task_id", "session_id", "conversation_id", "thread_id")
 
@@ -69,7 +69,7 @@ def _unpriced(row: Heartbeat) -> dict[str, int]:
     for use, price in zip(content.get("usage") or (), content.get("prices") or (), strict=False):
         tokens = use.get("input_tokens", 0) + use.get("output_tokens", 0)
         if price is None and tokens:
-            found = pricing.merged(found, {use["model"][: pricing.MODEL_LONGEST] or pricing.UNNAMED: tokens})
+            found = pricing.merged(found, {use["model"][: pricing.MAX_MODEL_LENGTH] or pricing.UNNAMED: tokens})
     loose = row.unpriced - sum(found.values())
     return pricing.merged(found, {pricing.UNNAMED: loose}) if loose > 0 else found
 
@@ -127,7 +127,7 @@ def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
         return {}
     sent_at = datetime.fromisoformat(sent) if sent else received_at
     went_on = (sent_at if sent_at.tzinfo else received_at) - datetime.fromisoformat(doing["since"])
-    return {**doing, "since": (received_at - min(max(went_on, timedelta(0)), GOES_ON_MOST)).isoformat()}
+    return {**doing, "since": (received_at - min(max(went_on, timedelta(0)), MAX_CONTINUED)).isoformat()}
 
 
 def _run(labels: dict[str, str]) -> str:

@@ -24,7 +24,7 @@ OUTAGE_AFTER: Final = {EDGE: timedelta(seconds=5), DETECTOR: timedelta(seconds=1
 # No deadline lies further back than the longest interval.
 REMEMBERED: Final = timedelta(days=8)
 # An outage that ends in the future was a clock set forward and is set back; others may tick a moment after we look.
-AHEAD_MOST: Final = timedelta(minutes=1)
+MAX_AHEAD: Final = timedelta(minutes=1)
 
 
 def tick(part: str, now: datetime) -> None:
@@ -41,7 +41,7 @@ def tick(part: str, now: datetime) -> None:
 
 def outages(now: datetime) -> list[Span]:
     """The times in which we did not watch, oldest first, without overlaps; one of the edge may still go on."""
-    known = Outage.objects.filter(ended_at__gt=now - REMEMBERED, ended_at__lte=now + AHEAD_MOST)
+    known = Outage.objects.filter(ended_at__gt=now - REMEMBERED, ended_at__lte=now + MAX_AHEAD)
     spans = [Span(start, end) for start, end in known.values_list("started_at", "ended_at")]
     edge = Pulse.objects.filter(name=EDGE, at__lt=now - OUTAGE_AFTER[EDGE]).first()
     if edge is not None:

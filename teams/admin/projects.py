@@ -24,7 +24,7 @@ from teams.prices import EXAMPLE
 from teams.roles import Action
 from teams.tenant_admin import roles_of
 
-GRACE_LEAST = 5
+MIN_GRACE = 5
 # A name that people chose; 144 random bits are no such thing, for they have large letters or are longer.
 NAMED = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,48})[a-z0-9]")
 SECRET_BYTES = 18
@@ -104,8 +104,8 @@ class ProjectForm(forms.ModelForm[Project]):
 
     def clean_default_grace(self) -> int | None:
         grace: int | None = self.cleaned_data["default_grace"]
-        if grace is not None and grace < GRACE_LEAST:
-            raise forms.ValidationError(f"At least {GRACE_LEAST} seconds: a heartbeat may be that late on its way.")
+        if grace is not None and grace < MIN_GRACE:
+            raise forms.ValidationError(f"At least {MIN_GRACE} seconds: a heartbeat may be that late on its way.")
         return grace
 
     def clean_monthly_budget_usd(self) -> Decimal | None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 from agents.models import Agent
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_incident
-from tests.agents.admin.test_trying import make_loop, try_page
+from tests.agents.admin.test_backtests import make_loop, try_page
 from tests.browser.conftest import Open
 from tests.browser.tab import SIZES
 

@@ -27,7 +27,7 @@ from tests.browser.tab import SIZES, Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERVICE = {"restart_type": "systemd", "restart_target": "night-shift.service"}
-CLICKS_MOST = 3
+MAX_CLICKS = 3
 
 
 @dataclass
@@ -115,7 +115,7 @@ def test_from_the_mail_to_the_restart(
     assert tab.barriers() == []
     tab.picture("two-am-3-ask", full_page=False)
     hand.click(page.get_by_role("button", name="Restart night-shift"), "asked for: waiting for the runner")
-    assert hand.clicks <= CLICKS_MOST
+    assert hand.clicks <= MAX_CLICKS
     tab.picture("two-am-4-asked", full_page=False)
 
     with hand.timed("from the runner's question to the page that says so"):

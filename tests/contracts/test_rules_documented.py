@@ -66,7 +66,7 @@ def missing(rule: rules.Rule, text: str) -> list[str]:
 
 
 def test_headings_are_the_rules_worst_first() -> None:
-    kinds = [*(rule.KIND for rule in rules.ALL), *(rule.KIND for rule in rules.HABITS), "Adding a rule"]
+    kinds = [*(rule.KIND for rule in rules.ALL), *(rule.KIND for rule in rules.OPT_IN_RULES), "Adding a rule"]
     assert list(sections(TEXT)) == kinds
 
 
@@ -145,7 +145,7 @@ def test_the_example_is_on_the_pages_and_in_the_api(
     assert 'name="rule__slow_tool__seconds"' in body
     assert "Empty: 600 seconds, the default. What libraries of model vendors wait for by default." in body
     known = Client(headers={"X-API-Key": full_key}).get("/api/v1/rules").json()["known"]
-    assert known[-len(rules.HABITS) - 1]["thresholds"][0]["default"] == 600
+    assert known[-len(rules.OPT_IN_RULES) - 1]["thresholds"][0]["default"] == 600
 
 
 def test_the_example_would_be_missed_in_the_docs(example: Any) -> None:

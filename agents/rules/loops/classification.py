@@ -50,7 +50,7 @@ SEVERITIES: Final = (INFO, WARNING, CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """`needed` laps were asked for; `waits` says `polling`, `backing off` or `scheduled` where it is that."""
 
     pattern: Pattern
@@ -60,18 +60,18 @@ class Verdict:
     waits: str = ""
 
 
-def worst(state: State, thresholds: Mapping[str, Any]) -> Verdict | None:
+def worst(state: State, thresholds: Mapping[str, Any]) -> Classification | None:
     """What is to be told of all that repeats."""
     found = [verdict for pattern in state.found.values() if (verdict := judge(pattern, state, thresholds))]
     return max(found, key=_rank, default=None)
 
 
-def _rank(verdict: Verdict) -> tuple[int, int]:
+def _rank(verdict: Classification) -> tuple[int, int]:
     kind = verdict.pattern.kind
     return SEVERITIES.index(verdict.severity), -(ORDER.index(kind) if kind in ORDER else len(ORDER))
 
 
-def judge(pattern: Pattern, state: State, thresholds: Mapping[str, Any]) -> Verdict | None:
+def judge(pattern: Pattern, state: State, thresholds: Mapping[str, Any]) -> Classification | None:
     """None as long as it is too little to speak of."""
     budget = _budget(pattern, thresholds)
     waits = "" if budget else _waits(pattern, thresholds)
@@ -82,7 +82,7 @@ def judge(pattern: Pattern, state: State, thresholds: Mapping[str, Any]) -> Verd
         return None
     much = pattern.tokens >= CRITICAL_TOKENS or pattern.cost >= CRITICAL_COST
     severity = CRITICAL if much and _size(pattern) >= 2 * needed else WARNING
-    return Verdict(pattern, severity, needed, exact)
+    return Classification(pattern, severity, needed, exact)
 
 
 def _size(pattern: Pattern) -> int:
@@ -172,7 +172,7 @@ def _paced(pattern: Pattern) -> str:
     return "scheduled" if pattern.lap >= SCHEDULE_LAP and pattern.burn < SCHEDULE_BURN else ""
 
 
-def _judge_waiting(pattern: Pattern, waits: str) -> Verdict | None:
+def _judge_waiting(pattern: Pattern, waits: str) -> Classification | None:
     """Told on pages only, unless a poller goes on for very long or hears the same again and again."""
     if pattern.laps < ONE:
         return None
@@ -180,7 +180,7 @@ def _judge_waiting(pattern: Pattern, waits: str) -> Verdict | None:
     endless = pattern.laps >= POLLS and pattern.seconds >= POLL_SECONDS
     told = waits == "polling" and (unchanged or endless)
     needed = POLLS_UNCHANGED if unchanged else POLLS
-    return Verdict(pattern, WARNING if told else INFO, needed, pattern.exact >= pattern.laps, waits)
+    return Classification(pattern, WARNING if told else INFO, needed, pattern.exact >= pattern.laps, waits)
 
 
 def _is_unchanged(pattern: Pattern) -> bool:

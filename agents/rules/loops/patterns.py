@@ -29,18 +29,18 @@ from agents.rules.loops.symbols import FAILED, RESULT, SAID, TROUBLED, UNKNOWN, 
 
 CYCLE, OFTEN, STUBBORN, STALE, THRASH = "cycle", "irregular", "stubborn", "nothing_new", "thrash"
 # From here on a repetition is remembered; `verdict.py` asks for more.
-OFTEN_LEAST, STALE_LEAST, TRIES_LEAST, FAILS_LEAST, TOOL_LEAST = 8, 8, 4, 4, 8
+MIN_FREQUENT, MIN_STALE, MIN_TRIES, MIN_FAILS, MIN_TOOL = 8, 8, 4, 4, 8
 WINDOW: Final = 20
 OFTEN_SHARE: Final = 0.6
 RECENT: Final = 8
 NAMES_SHOWN: Final = 4
 # Of the last 8 texts: so many say that it failed again, or that something is wrong.
-TROUBLES_LEAST, TROUBLES_SOME = 6, 4
+MIN_TROUBLES, TROUBLES_SOME = 6, 4
 # A pattern is over after so many symbols that are none of it.
 MISSES: Final = 8
 # A gap this much longer than the one before, twice in a row, is a back-off.
 GROWTH: Final = 1.4
-DISTINCT_MOST: Final = 12
+MAX_DISTINCT: Final = 12
 # Where no tokens are reported, money stands in for them, at $3 a million.
 MICROS_A_TOKEN: Final = 3
 
@@ -125,7 +125,7 @@ def _often(state: State, sample: Shown) -> Pattern | None:
         if row.soft == symbol.soft:
             rows.append(row)
             most = len(rows) if len(rows) >= OFTEN_SHARE * size else most
-    if most < OFTEN_LEAST:
+    if most < MIN_FREQUENT:
         return None
     rows = rows[:most]
     pattern = _pattern(OFTEN, [symbol], [sample], most, rows[-1].mark)
@@ -136,7 +136,7 @@ def _often(state: State, sample: Shown) -> Pattern | None:
 
 def _stubborn(state: State, sample: Shown) -> Pattern | None:
     """The same call in a row, whatever it returns."""
-    if state.tries < TRIES_LEAST or not state.ring[-1].flags & RESULT:
+    if state.tries < MIN_TRIES or not state.ring[-1].flags & RESULT:
         return None
     start = state.ring[-min(state.tries, len(state.ring))].mark
     pattern = _pattern(STUBBORN, state.ring[-1:], [sample], state.tries, start)
@@ -148,11 +148,11 @@ def _stubborn(state: State, sample: Shown) -> Pattern | None:
 
 def _stale(state: State, sample: Shown) -> Pattern | None:
     """Symbols in a row that all were there before. `laps` is how often each was done since, on average."""
-    if state.stale < STALE_LEAST:
+    if state.stale < MIN_STALE:
         return None
     rows = state.ring[-min(state.stale, len(state.ring)) :]
     distinct = len({row.exact for row in rows})
-    if distinct > DISTINCT_MOST:
+    if distinct > MAX_DISTINCT:
         return None
     shown = list({call.name: call for call in state.recent}.values())[-NAMES_SHOWN:]
     pattern = _pattern(STALE, rows, shown, state.stale // distinct + 1, rows[0].mark)
@@ -168,8 +168,8 @@ def _thrash(state: State, sample: Shown) -> Pattern | None:
     tool, symbol = state.tool, state.ring[-1]
     if symbol.flags & SAID:
         return None
-    in_trouble = tool.calls >= TOOL_LEAST and state.texts.count("2") >= TROUBLES_LEAST
-    if not in_trouble and tool.fails < FAILS_LEAST:
+    in_trouble = tool.calls >= MIN_TOOL and state.texts.count("2") >= MIN_TROUBLES
+    if not in_trouble and tool.fails < MIN_FAILS:
         return None
     pattern = _pattern(THRASH, state.ring[-1:], [sample], tool.fails, tool.start)
     pattern.exact, pattern.count = tool.errors, tool.calls

@@ -25,8 +25,8 @@ TROUBLED: Final = 256  # of a pattern: most texts of late say that something wen
 HIDDEN: Final = 512  # steps without a call lie around it, of which nothing is known
 UNKNOWN: Final = 128  # neither arguments nor result were reported, so equal names need not be the same
 
-WORDS_LEAST: Final = 5
-LOG_MOST: Final = 20
+MIN_WORDS: Final = 5
+MAX_LOG: Final = 20
 # fmt: off
 _WAITING: Final = frozenset((
     "poll", "polls", "polling", "wait", "waits", "sleep", "status", "progress", "watch", "health", "heartbeat", "alive",
@@ -73,7 +73,7 @@ def new_calls(beat: BeatSeen, known: Sequence[str], *, counts: bool, moved: bool
 
 def log_marks(calls: Sequence[Mapping[str, Any]]) -> list[str]:
     """The last calls of a log, to be known again."""
-    return [keys.digest(*keys.of_call(call)) for call in calls[-LOG_MOST:]]
+    return [keys.digest(*keys.of_call(call)) for call in calls[-MAX_LOG:]]
 
 
 def _overlap(known: Sequence[str], marks: Sequence[str]) -> int:
@@ -110,7 +110,7 @@ def of_text(text: str) -> tuple[str, int]:
 
 
 def is_speech(text: str) -> bool:
-    return len(text.split(maxsplit=WORDS_LEAST)) >= WORDS_LEAST
+    return len(text.split(maxsplit=MIN_WORDS)) >= MIN_WORDS
 
 
 @lru_cache(maxsize=1_024)

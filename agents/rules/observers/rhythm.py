@@ -29,7 +29,7 @@ from math import log, sqrt
 from statistics import median
 from typing import Any, Final
 
-from agents.domain.clocks import PROGRESS_SMALLEST, PROGRESS_UNLEARNED
+from agents.domain.clocks import MIN_PROGRESS, PROGRESS_UNLEARNED
 from agents.domain.notes import STARTED
 from agents.rules.facts import BeatSeen, Learned
 
@@ -42,21 +42,21 @@ STARTS_KEPT: Final = 5
 RESTS_KEPT: Final = 21
 # The longest gaps of so many equal times; when there are more, each two become one of double length, up to a third of
 # a day: the last 14 to 19 days in the end.
-BLOCKS_MOST: Final = 56
+MAX_BLOCKS: Final = 56
 BLOCK_FIRST: Final = 900
-BLOCK_LONGEST: Final = DAY // 3
+MAX_BLOCK_LENGTH: Final = DAY // 3
 # Fewer than this are trusted less, by one standard error; and blocks of this length mean that four days are known.
 BLOCKS_NEEDED: Final = 10
 BLOCK_KNOWN: Final = DAY // 6
 USUAL_FACTOR: Final = 2.65
 NEW_FACTOR: Final = 2.4
 # What one gap past its timeout may teach: a real stall is no rhythm, but two long gaps in a row are.
-TEACHES_MOST: Final = 2.0
+MAX_TEACHES: Final = 2.0
 # The first gaps of a new process: it loads, and may say so in between.
 START_GAPS: Final = 3
 START_FACTOR: Final = 2.0
 # What is at least so long, and so many usual gaps, is a rest. Those of the first days are believed as they are.
-REST_LEAST: Final = 3 * 3_600
+MIN_REST: Final = 3 * 3_600
 REST_FACTOR: Final = 4.0
 RESTS_NEW: Final = 2 * DAY
 RESTS_LAST: Final = 3 * WEEK
@@ -145,16 +145,16 @@ def _learn_start(state: dict[str, Any], gap: float) -> None:
 
 def _learn(state: dict[str, Any], gap: float, last: float) -> None:
     gaps = state.get("gaps", [])
-    if len(gaps) == 1 and gaps[0] >= max(REST_LEAST, REST_FACTOR * gap):
+    if len(gaps) == 1 and gaps[0] >= max(MIN_REST, REST_FACTOR * gap):
         # The first gap of all was a rest, as the second one shows.
         state["rests"] = [[int((last - gaps[0]) // MINUTE), int(gaps[0] // MINUTE)]]
         gaps, state["blocks"] = [], []
-    if gap >= REST_LEAST and gaps and gap >= REST_FACTOR * median(gaps):
+    if gap >= MIN_REST and gaps and gap >= REST_FACTOR * median(gaps):
         rest = [int(last // MINUTE), int(gap // MINUTE)]
         state["rests"] = [*state.get("rests", [])[1 - RESTS_KEPT :], rest]
         return
-    if gap > PROGRESS_SMALLEST:
-        gap = min(gap, TEACHES_MOST * (_timeout(state) or gap))
+    if gap > MIN_PROGRESS:
+        gap = min(gap, MAX_TEACHES * (_timeout(state) or gap))
     gap = max(0.1, round(gap, 1))
     state["gaps"] = [*gaps[1 - GAPS_KEPT :], gap]
     _block(state, gap, last + gap)
@@ -169,10 +169,10 @@ def _block(state: dict[str, Any], gap: float, at: float) -> None:
     elif passed <= 0:
         blocks = [*blocks[:-1], max(gap, blocks[-1])]
     else:
-        blocks = [*blocks, *[0.0] * (min(passed, BLOCKS_MOST) - 1), gap]
-    while len(blocks) > BLOCKS_MOST and size < BLOCK_LONGEST:
+        blocks = [*blocks, *[0.0] * (min(passed, MAX_BLOCKS) - 1), gap]
+    while len(blocks) > MAX_BLOCKS and size < MAX_BLOCK_LENGTH:
         blocks, size = _halved(blocks), 2 * size
-    state["blocks"], state["size"], state["block"] = blocks[-BLOCKS_MOST:], size, int(at // size)
+    state["blocks"], state["size"], state["block"] = blocks[-MAX_BLOCKS:], size, int(at // size)
 
 
 def _halved(blocks: list[float]) -> list[float]:
@@ -208,7 +208,7 @@ def _timeout(memory: Mapping[str, Any]) -> float | None:
         return None
     young = len(memory["blocks"]) < BLOCKS_NEEDED
     factor = USUAL_FACTOR if memory["size"] >= BLOCK_KNOWN else NEW_FACTOR
-    return max(PROGRESS_UNLEARNED if young else PROGRESS_SMALLEST, factor * longest)
+    return max(PROGRESS_UNLEARNED if young else MIN_PROGRESS, factor * longest)
 
 
 def _due(memory: Mapping[str, Any], last: float) -> float:
@@ -266,7 +266,7 @@ def _believed(memory: Mapping[str, Any], last: float) -> list[tuple[int, int]]:
 def _spread(rests: Sequence[tuple[int, int]]) -> float:
     """How much earlier than ever it may rest: half of what its beginnings lie apart, more while few are known."""
     apart = [(begin - rests[-1][0] + DAY / 2) % DAY for begin, _ in rests]
-    near = [one for one in apart if abs(one - DAY / 2) < REST_LEAST]
+    near = [one for one in apart if abs(one - DAY / 2) < MIN_REST]
     return (max(near) - min(near)) / 2 + REST_EARLIER / (len(near) + 1)
 
 

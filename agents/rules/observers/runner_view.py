@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.domain.notes import BLIND
-from agents.rules.evidence import DETAIL, Word, Words
+from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels
 from agents.rules.facts import BeatSeen, Facts, Outside
 
 KIND = "outside"
@@ -15,7 +15,7 @@ RESULT, HEALTH, MEMORY = "Result", "Health", "OOMKilled"
 CODES = ("ExecMainStatus", "ExitCode")
 RESTARTS = ("NRestarts", "RestartCount")
 # For the rules whose evidence it joins; what is in it is known by the names that the runner's own world has.
-EVIDENCE: Words = {"runner": Word("What its runner sees", DETAIL)}
+EVIDENCE: EvidenceLabels = {"runner": EvidenceLabel("What its runner sees", DETAIL)}
 WELL = ("success", "healthy", "starting", "none", "")
 
 

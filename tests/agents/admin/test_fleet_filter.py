@@ -14,7 +14,7 @@ from teams import services
 from teams.models import Project, User
 from tests.agents.admin.conftest import Browse, make_agent, make_incident
 from tests.agents.admin.test_agents import names_in
-from tests.agents.admin.test_pages import tiles
+from tests.agents.admin.test_fleet_tiles import tiles
 
 pytestmark = pytest.mark.django_db
 FLEET, LIVE, LIST = "/admin/", "/admin/fleet/", "/admin/agents/agent/"

@@ -18,7 +18,7 @@ from tests.agents.admin.conftest import Browse, deployed, make_agent, make_comma
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
 # Of the part that is asked for each two seconds, session and person included.
-QUERIES_MOST = 14
+MAX_QUERIES = 14
 # For those who may press: the command that is live, what stands, what is wrong, earlier restarts, the runner.
 QUERIES_OF_BUTTONS = 5
 
@@ -230,7 +230,7 @@ def test_a_page_of_many_events_takes_no_more_queries(
         channel = Channel.objects.create(project=incident.project, kind="email", name=f"channel {number}")
         Delivery.objects.create(event=event, channel=channel, message_id=str(number))
     browser = client_of(viewer)
-    with django_assert_max_num_queries(QUERIES_MOST):
+    with django_assert_max_num_queries(MAX_QUERIES):
         assert browser.get(f"{LIST}{incident.pk}/live/now/").status_code == 200
 
 
@@ -239,7 +239,7 @@ def test_what_the_buttons_know_takes_few_queries(
 ) -> None:
     make_runner(incident.agent)
     browser = client_of(member)
-    with django_assert_max_num_queries(QUERIES_MOST + QUERIES_OF_BUTTONS):
+    with django_assert_max_num_queries(MAX_QUERIES + QUERIES_OF_BUTTONS):
         assert browser.get(f"{LIST}{incident.pk}/live/now/").status_code == 200
 
 

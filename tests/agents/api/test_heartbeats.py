@@ -11,7 +11,7 @@ import pytest
 from django.test import RequestFactory
 from django.utils import timezone
 
-from agents.api.heartbeats import BODY_MOST, HeartbeatView
+from agents.api.heartbeats import MAX_BODY, HeartbeatView
 from agents.ingest.rate_limit import Meter, count_beats
 from agents.models import Agent, AgentState, Heartbeat
 from teams import services
@@ -75,7 +75,7 @@ BAD_BODIES: dict[str, tuple[bytes, int]] = {
     "absurd iteration": (b'{"agent": "a", "status": "ok", "iteration_count": %s}' % (b"9" * 400), 422),
     "interval of zero": (b'{"agent": "a", "status": "ok", "interval": 0}', 422),
     "tool log of numbers": (b'{"agent": "a", "status": "ok", "tool_call_log": [1]}', 422),
-    "too large": (b'{"agent": "a", "status": "ok", "message": "' + b"m" * BODY_MOST + b'"}', 413),
+    "too large": (b'{"agent": "a", "status": "ok", "message": "' + b"m" * MAX_BODY + b'"}', 413),
     "10 MB": (b" " * 10_000_000, 413),
 }
 
@@ -151,7 +151,7 @@ def test_a_chunked_body_is_read(api_key: str) -> None:
     assert Heartbeat.objects.count() == 1
 
 
-@pytest.mark.parametrize("size", [BODY_MOST + 1, 10_000_000])
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
 def test_a_chunked_body_that_is_too_large_is_refused(api_key: str, size: int) -> None:
     assert chunked(api_key, b" " * size).status_code == 413
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agents.domain import pricing
 from agents.domain.clocks import Settings
 from agents.domain.heartbeat import Beat, Usage, decode
-from agents.domain.hot_row import Hot, Moment, Set
+from agents.domain.hot_row import AgentLimits, Hot, IngestTime
 from agents.ingest import committer
 from agents.ingest.fold import fold
 from agents.ingest.write import Received
@@ -181,11 +181,13 @@ ZONES = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kir
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str) -> None:
     hot, zone, now = fresh(), ZoneInfo(zone_name), T0
-    none_set = Set(Settings(), None, None, None, paused=False)
+    none_set = AgentLimits(Settings(), None, None, None, paused=False)
     kept: list[pricing.Spent] = []
     for beat, step, waited in steps:
         now += timedelta(seconds=step)
-        moment = Moment(now, now + timedelta(seconds=waited), (now + timedelta(seconds=waited)).astimezone(zone).date())
+        moment = IngestTime(
+            now, now + timedelta(seconds=waited), (now + timedelta(seconds=waited)).astimezone(zone).date()
+        )
         when = pricing.spent_at(beat, now)
         spent = pricing.spent(beat, when, when.astimezone(zone).date())
         kept.append(fold(hot, beat, spent, none_set, moment, "1/x").spent)
@@ -203,7 +205,7 @@ def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str) -> None:
     zone, end = ZoneInfo(zone_name), T0 + timedelta(days=3)
-    none_set = Set(Settings(), None, None, None, paused=False)
+    none_set = AgentLimits(Settings(), None, None, None, paused=False)
     results = []
     for order in (steps, steps[::-1]):
         hot = fresh()
@@ -211,6 +213,6 @@ def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str
             beat.beat_id = "its own"
             when = pricing.spent_at(beat, end)
             spent = pricing.spent(beat, when, when.astimezone(zone).date())
-            fold(hot, beat, spent, none_set, Moment(end, end, end.astimezone(zone).date()), "1/x")
+            fold(hot, beat, spent, none_set, IngestTime(end, end, end.astimezone(zone).date()), "1/x")
         results.append((hot.tokens_today, hot.cost_today, hot.cost_month, hot.unpriced_month, hot.cost_total))
     assert results[0] == results[1]

@@ -279,7 +279,7 @@ def test_what_cannot_be_tried_is_refused(kind: Any, given: Any, field: str) -> N
 
 
 def test_a_project_is_tried_agent_by_agent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backtest, "AGENTS_MOST", 2)
+    monkeypatch.setattr(backtest, "MAX_AGENTS", 2)
     for number, name in enumerate(("old", "bot", "new")):
         for moment, beat in every(100 * number, 100 * number + 50, 10, **CALL):
             world.beat(moment, agent=name, **beat)

@@ -260,7 +260,7 @@ def test_copies_of_one_beat_at_once_count_once(live_world: World) -> None:
 
 def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
-    monkeypatch.setattr(committer, "QUEUE_MOST", 1)
+    monkeypatch.setattr(committer, "MAX_QUEUE", 1)
     process, inside, go_on = committer.Committer(), threading.Event(), threading.Event()
     commit = write.commit
 

@@ -9,7 +9,7 @@ import pytest
 
 from agents.admin.quickstart import Block, ways
 
-CLIENT = Path(__file__).resolve().parents[2] / "client_sdk"
+CLIENT = Path(__file__).resolve().parents[3] / "client_sdk"
 SHOWN = ways("cv_key", "https://watchdog.example.com", "my-agent")
 PYTHON = [block for way in SHOWN for block in way.blocks if block.text.startswith("import clevagent")]
 

@@ -126,7 +126,7 @@ def test_dollars_are_taken_as_they_were_written(usd: float) -> None:
 
 def test_many_unknown_models_share_an_entry() -> None:
     found = spent(*(use(f"house-{number}") for number in range(30)))
-    assert len(found.unpriced) == pricing.MODELS_MOST + 1
+    assert len(found.unpriced) == pricing.MAX_MODELS + 1
     assert found.unpriced_tokens == 30 * 11_000
 
 

@@ -90,7 +90,7 @@ def test_only_the_most_called_keep_their_names_and_none_is_lost(world: World) ->
     rollups.roll_up(T0 + timedelta(seconds=240))
     for span in ("m", "h", "d"):
         for names in tools_of(span):
-            assert len(names) == tool_counts.NAMES_MOST + 1
+            assert len(names) == tool_counts.MAX_NAMES + 1
             assert "search" in names
         assert sum(sum(names.values()) for names in tools_of(span)) == 200
 

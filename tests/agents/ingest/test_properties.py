@@ -25,7 +25,7 @@ from tests.agents.conftest import T0, World
 AGENTS = ("alpha", "beta")
 STATUSES = ("ok", "ok", "ok", "warning", "error", "shutdown")
 PERSON = "owner@example.com"
-STATE_LARGEST = 6 * 1024
+MAX_STATE = 6 * 1024
 DELIMITED = some.text("ab √/=?", max_size=12)
 MONEY = some.one_of(some.just(0.0), some.floats(0, 3, allow_nan=False), some.just(0.0000004), some.just(19.99))
 USES = some.fixed_dictionaries(
@@ -183,7 +183,7 @@ def money_adds_up() -> None:
 def states_are_small() -> None:
     for memory in AgentMemory.objects.all():
         sizes = {kind: len(json.dumps(kept, separators=(",", ":"))) for kind, kept in memory.rules.items()}
-        assert max(sizes.values(), default=0) <= STATE_LARGEST, sizes
+        assert max(sizes.values(), default=0) <= MAX_STATE, sizes
 
 
 def days_add_up() -> None:

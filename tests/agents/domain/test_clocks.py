@@ -112,7 +112,7 @@ def test_our_own_outages_move_deadlines(outages: list[Span], due: float, deadlin
     ],
 )
 def test_what_is_usual_rises_at_once_and_falls_slowly(usual: float | None, gap: float, now_usual: float) -> None:
-    assert clocks.learn(usual, gap, clocks.LEARNED_SMALLEST) == pytest.approx(now_usual)
+    assert clocks.learn(usual, gap, clocks.MIN_LEARNED) == pytest.approx(now_usual)
 
 
 def test_overlapping_outages_count_once() -> None:

@@ -29,7 +29,7 @@ def test_each_silent_agent_has_one_incident_however_many_look(
     live_world: World, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(review, "CHUNK", chunk)
-    monkeypatch.setattr("agents.domain.silent_groups.PROJECT_LEAST", 1000)
+    monkeypatch.setattr("agents.domain.silent_groups.MIN_PROJECT", 1000)
     many(live_world, 20, source="{}/10.0.0.1")
     in_threads(4, lambda number: review.sweep(T0 + timedelta(seconds=25)))
     assert Incident.objects.count() == 20

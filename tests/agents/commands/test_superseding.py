@@ -12,8 +12,8 @@ from agents.commands import dispatch
 from agents.models import AgentState, Command, IncidentEvent
 from teams.errors import ApiError
 from teams.models import AuditEntry
+from tests.agents.commands.test_restarting import DOWN, HERE, Unit
 from tests.agents.conftest import T0, World, in_threads
-from tests.agents.test_restarting import DOWN, HERE, Unit
 
 ROUNDS = 12
 

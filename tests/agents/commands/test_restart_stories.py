@@ -17,8 +17,8 @@ from agents.domain import restart_policy
 from agents.fleet import services
 from agents.models import AgentState, Command, Incident
 from teams.errors import ApiError
+from tests.agents.commands.test_restarting import DOWN, WATCHED, Unit
 from tests.agents.conftest import World
-from tests.agents.test_restarting import DOWN, WATCHED, Unit
 
 PERSON = "owner@example.com"
 OWN: dict[str, Any] = {"interval": 30}

@@ -113,7 +113,7 @@ def test_without_a_page_there_is_nothing_to_embed(project: Project, owner: User,
 
 
 def test_of_many_agents_the_worst_are_shown_and_all_are_counted(shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_page, "AGENTS_MOST", 1)
+    monkeypatch.setattr(status_page, "MAX_AGENTS", 1)
     text = get(PAGE).content.decode()
     assert "1 of 2 agents is in trouble" in text
     assert "<h2>bad</h2>" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.domain.silent_groups import Group, Peer, groups, is_source_quiet
-from tests.agents.test_clocks import at
+from tests.agents.domain.test_clocks import at
 
 
 def silent(agent_id: int, source: str, last: float = 0, interval: float = 10) -> Peer:

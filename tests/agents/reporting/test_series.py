@@ -142,8 +142,8 @@ def test_heartbeats_stand_where_their_time_is(zoom: series.Zoom) -> None:
     assert sum(last) <= timeline.WIDTH
 
 
-def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.Told:
-    return recent.Told(at(minutes), "ok", progress, content)
+def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.ReportedBeat:
+    return recent.ReportedBeat(at(minutes), "ok", progress, content)
 
 
 def test_the_most_called_come_first() -> None:

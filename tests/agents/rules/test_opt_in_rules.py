@@ -20,7 +20,7 @@ BUSY = [BeatSeen(T0 + timedelta(seconds=4 * n), "ok", calls=[{"name": "f", "args
 IDLE = [BeatSeen(T0 + timedelta(seconds=n), "ok", "waiting") for n in range(5)]
 ASKING = [BeatSeen(T0, "ok", tokens=5, prompts=["a"] * 5)]
 BURST = [BeatSeen(T0 + timedelta(seconds=n), "ok", tokens=100) for n in range(10)] + [BeatSeen(T0, "ok", tokens=301)]
-HABITS: list[tuple[Any, list[BeatSeen], str]] = [
+OPT_IN_RULES: list[tuple[Any, list[BeatSeen], str]] = [
     (call_rate, BUSY, "`f` called 11 times within a minute; 10 are allowed"),
     (repeated_message, IDLE, "Said 5 times without other progress: “waiting”"),
     (repeated_prompts, ASKING, "The model was asked the same 5 times among the last 5 prompts"),
@@ -41,14 +41,14 @@ def judged(
     return found
 
 
-@pytest.mark.parametrize(("rule", "beats", "words"), HABITS)
+@pytest.mark.parametrize(("rule", "beats", "words"), OPT_IN_RULES)
 def test_each_is_told_where_it_is_switched_on(rule: Any, beats: list[BeatSeen], words: str) -> None:
     found = judged(rule, beats)
     assert found is not None
     assert (found.reason, found.severity, found.evidence["pattern"]) == (words, "warning", rule.KIND)
 
 
-@pytest.mark.parametrize(("rule", "beats", "words"), HABITS)
+@pytest.mark.parametrize(("rule", "beats", "words"), OPT_IN_RULES)
 def test_none_is_in_force_by_default(rule: Any, beats: list[BeatSeen], words: str) -> None:
     assert not rules.in_force(rule).on
 
