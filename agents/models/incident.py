@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from django.db import models
 from django.utils import timezone
 
 from agents.models.agent import Agent
-from agents.models.state import AgentState
 from teams.models import Project
+
+
+class SpendTotals(Protocol):
+    """An agent's spend so far, in micro-dollars, and its tokens without a known price; `AgentState` has them."""
+
+    agent_id: int
+    cost_total: int
+    priced_total: int
+    unpriced_total: int
 
 
 class SignalKind(models.TextChoices):
@@ -111,13 +121,13 @@ class Incident(models.Model):
         so_far: int = getattr(self.agent.state, f"{what}_total") - getattr(self, f"{what}_before")
         return max(known, so_far)
 
-    def begin_spend(self, state: AgentState) -> None:
+    def begin_spend(self, state: SpendTotals) -> None:
         """From here on the money of this agent, which is its own, is counted."""
         for what in self.SPEND:
             setattr(self, f"{what}_before", getattr(state, f"{what}_total"))
             setattr(self, what, 0)
 
-    def count_spend(self, state: AgentState) -> None:
+    def count_spend(self, state: SpendTotals) -> None:
         """Note what its agent spent during it until now; the hot row of another that shares it says nothing of that."""
         if state.agent_id != self.agent_id:
             return

@@ -1,28 +1,36 @@
-"""Imports go one way, and what is called pure is: no Django, no clock, nothing outside."""
+"""Imports go one way between apps and between the rooms of `agents/`, no two files import each other in a circle,
+and files that are called pure are: no Django, no clock, no I/O."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ["teams", "billing", "agents", "alerts", "watchdog_project"]
-PURE_BY_APP = {
+# Low to high: a room imports from itself and from the rooms before it.
+ROOMS = [
+    *("domain", "models", "rules", "storage", "ingest", "incidents", "commands", "review", "fleet", "reporting"),
+    *("api", "admin"),
+]
+MAX_FILES_PER_ROOM = 18
+PURE_FILES = {
     "teams": ("errors", "keys", "labels", "prices", "roles", "times"),
     "billing": ("plans",),
     "agents": (
-        *("advice", "availability", "beat", "budgets", "clocks", "fold", "hot", "pricing", "recent", "redact"),
-        *("restart", "series", "timeline", "tools", "ways", "wording"),
+        *("ingest/fold", "admin/quickstart"),
+        *(f"reporting/{name}" for name in ("advice", "availability", "formatting", "recent", "series", "timeline")),
     ),
-    "alerts": ("audience", "retry", "routing"),
+    "alerts": ("coverage", "retry", "routing"),
 }
 PURE = [
-    *(ROOT / app / f"{name}.py" for app, names in PURE_BY_APP.items() for name in names),
-    *sorted((ROOT / "agents" / "rules").glob("*.py")),
-    *sorted((ROOT / "agents" / "loops").glob("*.py")),
+    *(ROOT / app / f"{name}.py" for app, names in PURE_FILES.items() for name in names),
+    *sorted((ROOT / "agents" / "domain").rglob("*.py")),
+    *sorted((ROOT / "agents" / "rules").rglob("*.py")),
 ]
 IMPURE_IMPORTS = {
     "django",
@@ -63,11 +71,71 @@ def sources(package: str) -> list[Path]:
     return sorted(path for path in (ROOT / package).rglob("*.py") if ".venv" not in path.parts)
 
 
+def room_of(module: str) -> str | None:
+    """The room of `agents/` that a dotted module name belongs to, if any."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "agents" and len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def upward(room: str, source: str) -> list[str]:
+    """Imports from a higher room."""
+    higher = ROOMS[ROOMS.index(room) + 1 :]
+    return sorted({name for name in imports(source) if room_of(name) in higher})
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_files(source: str, known: set[str]) -> Iterator[str]:
+    """The modules that a source needs: of `from package import module` the module, not the package around it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                yield name if name in known else str(node.module)
+
+
+def import_graph(paths: list[Path]) -> dict[str, set[str]]:
+    """Which file imports which other one; a package stands for its `__init__.py`."""
+    known = {module_name(path) for path in paths}
+    return {module_name(path): known & set(imported_files(path.read_text(), known)) for path in paths}
+
+
 @pytest.mark.parametrize("package", LAYERS)
 def test_imports_go_one_way(package: str) -> None:
     found = {str(path.relative_to(ROOT)): wrong_way(package, path.read_text()) for path in sources(package)}
     assert found
     assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_downwards(room: str) -> None:
+    folder = ROOT / "agents" / room
+    findings = {str(path.relative_to(ROOT)): upward(room, path.read_text()) for path in sorted(folder.rglob("*.py"))}
+    assert findings
+    assert {path: names for path, names in findings.items() if names} == {}
+
+
+def test_every_folder_of_agents_is_a_room() -> None:
+    framework = {"management", "migrations", "templatetags"}
+    folders = {path.parent.name for path in (ROOT / "agents").glob("*/__init__.py")}
+    assert folders - framework == set(ROOMS)
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in (ROOT / "agents").rglob("*.py")}), ids=str)
+def test_no_room_is_crowded(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= MAX_FILES_PER_ROOM
+
+
+@pytest.mark.parametrize("package", [*LAYERS, "client_sdk/clevagent"])
+def test_no_import_circles(package: str) -> None:
+    paths = [path for path in sources(package) if "migrations" not in path.parts]
+    try:
+        TopologicalSorter(import_graph(paths)).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))
 
 
 def test_the_sdk_imports_nothing_of_the_server() -> None:

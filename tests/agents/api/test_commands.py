@@ -31,7 +31,7 @@ def test_with_nothing_to_do_the_answer_is_an_empty_list(as_agent: Call) -> None:
 def test_errors_are_empty_lists_too(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = caller("cv_" + "a" * 40)("GET", "commands")
     assert (unknown.status_code, unknown.json()) == (401, [])
-    monkeypatch.setattr("agents.api.commands.commands.hand_out", lambda **_: 1 / 0)
+    monkeypatch.setattr("agents.api.commands.dispatch.hand_out", lambda **_: 1 / 0)
     broken = as_agent("GET", "commands")
     assert (broken.status_code, broken.json()) == (500, [])
 

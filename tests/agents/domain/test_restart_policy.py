@@ -11,7 +11,7 @@ from agents.domain.restart_policy import (
     PERSON,
     RUNNER,
     WATCHDOG,
-    Case,
+    RestartContext,
     caution,
     cures,
     delayed_until,
@@ -33,7 +33,7 @@ def after(minutes: float) -> datetime:
 
 
 def code(origin: str = WATCHDOG, **facts: Any) -> str:
-    return may_restart(Case(facts.pop("policy", "auto"), origin, NOW, **facts)).code
+    return may_restart(RestartContext(facts.pop("policy", "auto"), origin, NOW, **facts)).code
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_delays_between_restarts(ago: list[float], at: float | None) -> None:
 
 @pytest.mark.parametrize("origin", [RUNNER, WATCHDOG])
 def test_what_nobody_asked_for_waits_its_time(origin: str) -> None:
-    verdict = may_restart(Case("auto", origin, NOW, before(9, 4)))
+    verdict = may_restart(RestartContext("auto", origin, NOW, before(9, 4)))
     assert (verdict.allowed, verdict.code, verdict.at) == (False, "restart_delay", after(1))
 
 
 def test_a_person_waits_for_no_delay() -> None:
-    assert may_restart(Case("manual", PERSON, NOW, before(0.1))).allowed
+    assert may_restart(RestartContext("manual", PERSON, NOW, before(0.1))).allowed
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_person_waits_for_no_delay() -> None:
     ],
 )
 def test_the_budget_binds_a_person_too(ago: list[float], at: float | None) -> None:
-    verdict = may_restart(Case("manual", PERSON, NOW, before(*ago)))
+    verdict = may_restart(RestartContext("manual", PERSON, NOW, before(*ago)))
     assert (verdict.code, verdict.at) == (("", None) if at is None else ("restart_budget", after(at)))
 
 
@@ -108,11 +108,11 @@ def test_then_it_is_given_up(origin: str, ago: list[float], said: str) -> None:
 
 def test_a_clock_that_was_set_back_makes_no_endless_wait() -> None:
     assert delayed_until([after(600)], NOW) == after(1)
-    assert may_restart(Case("auto", RUNNER, NOW, [after(600), after(700), after(800)])).at == after(15)
+    assert may_restart(RestartContext("auto", RUNNER, NOW, [after(600), after(700), after(800)])).at == after(15)
 
 
 def test_a_slow_agent_gets_its_time_to_prove_itself() -> None:
-    slow = Case("auto", WATCHDOG, NOW, before(2), patience=10 * MIN)
+    slow = RestartContext("auto", WATCHDOG, NOW, before(2), patience=10 * MIN)
     assert may_restart(slow).at == after(8)
 
 
@@ -157,7 +157,7 @@ def test_what_a_restart_cures() -> None:
 
 def test_every_refusal_says_what_to_do() -> None:
     for facts in ({"held": True}, {"attempts": before(1, 2, 3)}, {"kinds": {"loop"}}):
-        assert len(may_restart(Case("auto", RUNNER, NOW, **facts)).reason) > 20
+        assert len(may_restart(RestartContext("auto", RUNNER, NOW, **facts)).reason) > 20
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_every_refusal_says_what_to_do() -> None:
     ],
 )
 def test_a_person_is_told_what_would_keep_anything_automatic_from_it(facts: dict[str, Any], said: str) -> None:
-    case = Case("manual", PERSON, NOW, **facts)
+    case = RestartContext("manual", PERSON, NOW, **facts)
     found = caution(case)
     assert (found.code if found else "") == said
     assert may_restart(case).allowed
