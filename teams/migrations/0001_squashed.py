@@ -6,9 +6,10 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     initial = True
-    # Stands for the migrations of all earlier versions, whose files are gone. Naming only the last of them is what keeps
-    # an upgrade safe: a database that recorded it has the whole schema, and one that stopped halfway is refused as
-    # InconsistentMigrationHistory instead of being taken for complete (finish with the previous version first).
+    # Every app has one squashed migration, and the files it replaces are gone. `replaces` lists only the last of them: a
+    # database that recorded it has the whole schema. One that stopped earlier fails with InconsistentMigrationHistory
+    # before anything changes, whereas with the full list Django would skip the squashed migration without a word.
+    # Such a database has to be migrated with the last version before the squash first.
     replaces = [("teams", "0006_people_and_failed_sign_ins")]
 
     dependencies = [

@@ -45,7 +45,7 @@ POSTGRESQL_SCHEMA = {
 def fetch(database: BaseDatabaseWrapper, query: str) -> list[Any]:
     with database.cursor() as cursor:
         cursor.execute(query)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def split_definitions(sql: str) -> list[str]:
@@ -88,6 +88,11 @@ def load_fixture(database: BaseDatabaseWrapper) -> None:
     database.close()  # the dump's PRAGMA holds for its connection only
 
 
+def execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
 @contextlib.contextmanager
 def empty_database(folder: Path) -> Iterator[BaseDatabaseWrapper]:
     alias = f"migrations_{uuid.uuid4().hex[:12]}"
@@ -102,11 +107,6 @@ def empty_database(folder: Path) -> Iterator[BaseDatabaseWrapper]:
         del connections[alias], connections.settings[alias]
         if connection.vendor == "postgresql":
             execute(f"DROP DATABASE {name}")
-
-
-def execute(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
 
 
 @pytest.fixture

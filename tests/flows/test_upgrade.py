@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.contracts.test_migrations import FIXTURES
-from tests.flows.installation import Installation
+from tests.flows.installation import ROOT, Installation
 from tests.live import Browser, database
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("upgrade")]
@@ -51,7 +51,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]
     (folder / "welcomed").touch()  # the old version has greeted its operator
     with database() as env:
         load_fixture(folder, env)
-        installation = Installation(folder, **env)
+        installation = Installation(folder, port=None, root=ROOT, **env)
         try:
             yield installation.start()
         finally:
