@@ -25,4 +25,5 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.index")),
+    path("docs/", include("watchdog_project.documentation_views")),
 ]
