@@ -19,11 +19,11 @@ urlpatterns = [
     path("", include("teams.urls")),
     path("", include("agents.public")),
     path("accounts/", include("allauth.urls")),
+    path("docs/", include("watchdog_project.documentation_views")),
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),
     path("api/v1/", include("alerts.api")),
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.index")),
-    path("docs/", include("watchdog_project.documentation_views")),
 ]
