@@ -17,13 +17,13 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 INDEX: Final = "README.md"
-# Side bar: group -> pages in reading order. Pages in sub-folders are reachable by link and by search only.
+# Side bar: group -> pages in reading order. Single decisions are reachable by link and by search only.
 CONTENTS: Final = (
     ("Get started", ("", "run-with-systemd", "run-in-docker-compose", "run-with-launchd", "run-bare-python")),
     ("Monitor agents", ("sdk", "capture", "integrations", "runner")),
     ("Alerting", ("rules", "channels")),
     ("Operating", ("deployment", "pricing", "plans")),
-    ("Reference", ("glossary", "architecture")),
+    ("Reference", ("glossary", "architecture", "decisions")),
 )
 # The glossary's column for writers: it lists words the product no longer uses, so readers never see it.
 WRITERS_COLUMN: Final = "instead of"
@@ -318,7 +318,9 @@ def _table_close(renderer: Any, tokens: Sequence[Token], index: int, options: An
 
 
 def _fence(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    return f'<pre tabindex="0"><code>{escape(tokens[index].content)}</code></pre>\n'
+    code, name = escape(tokens[index].content), f"code-{index}"
+    button = f'<button class="link" type="button" data-copy="{name}" aria-label="Copy this code">Copy</button>'
+    return f'<div class="code"><pre tabindex="0"><code id="{name}">{code}</code></pre>{button}</div>\n'
 
 
 def _heading_close(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -362,8 +364,11 @@ def _snippet(words: Sequence[str], text: str) -> list[str]:
     """The text around the first match. Odd positions are matches."""
     lowered = text.casefold()
     first = min((at for at in (lowered.find(word) for word in words) if at >= 0), default=0)
-    start, end = max(first - SNIPPET_RADIUS, 0), first + SNIPPET_RADIUS
-    shown = ("… " if start else "") + text[start:end].strip() + (" …" if end < len(text.rstrip()) else "")
+    # Whole words: up to the last space before, and to the first one after.
+    start = text.find(" ", first - SNIPPET_RADIUS) + 1 if first > SNIPPET_RADIUS else 0
+    end = text.find(" ", first + SNIPPET_RADIUS)
+    shown = ("… " if start else "") + text[start : end if end >= 0 else None].strip()
+    shown += " …" if 0 <= end < len(text.rstrip()) else ""
     return re.split(f"({'|'.join(map(re.escape, words))})", shown, flags=re.IGNORECASE)
 
 
