@@ -160,7 +160,7 @@ def test_images_are_served(client: Client) -> None:
     name = sorted(images())[0]
     answer = client.get(f"/docs/{name}")
     assert (answer.status_code, answer["Content-Type"]) == (200, "image/png")
-    assert b"".join(answer) == (FOLDER / name).read_bytes()  # type: ignore[arg-type]
+    assert b"".join(answer) == (FOLDER / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,11 @@ def test_search_page(client: Client, db: None) -> None:
     assert 'value="grace period"' in body
     body = client.get("/docs/", {"q": "<b>zzz"}).content.decode()
     assert "No results for “&lt;b&gt;zzz”" in body
+
+
+def test_the_image_contains_the_documentation() -> None:
+    ignored = (settings.BASE_DIR / ".dockerignore").read_text().split()
+    assert [line for line in ignored if "docs" in line or line in ("*", "*.md", "**/*.md")] == []
 
 
 def test_only_reading_is_allowed(client: Client, db: None) -> None:
