@@ -13,7 +13,7 @@ from clevagent.transport import Answer, Transport, Unreachable
 from clevagent.version import AGENT
 
 # The server tells whole seconds; more than this apart, times in heartbeats are misleading.
-SKEW_MOST = 5.0
+MAX_SKEW = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,9 +62,9 @@ def _check_key(answer: Answer) -> int:
 def _check_clock(answer: Answer, wall: float) -> int:
     served_at = answer.served_at
     skew = 0.0 if served_at is None else wall - served_at
-    if abs(skew) > SKEW_MOST:
+    if abs(skew) > MAX_SKEW:
         return _bad(f"This machine's clock is {skew:+.0f} s off the server's. Let both be set by NTP.")
-    _good(f"the clocks agree to {SKEW_MOST:.0f} s")
+    _good(f"the clocks agree to {MAX_SKEW:.0f} s")
     return 0
 
 

@@ -11,15 +11,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from clevagent import progress, systemd
+from clevagent.counters import COUNTS, number
 from clevagent.crash import Hooks
 from clevagent.interrupt import stop_program
-from clevagent.ledger import Ledger, Wait
 from clevagent.log import log, once
-from clevagent.options import NAME_LONGEST, Options
+from clevagent.options import MAX_NAME_LENGTH, Options
+from clevagent.recorder import Recorder, Wait
 from clevagent.redact import clean, redacted, traceback_of, without_values
 from clevagent.reporter import Asks, Reporter
-from clevagent.sealing import ARGS_LONGEST, custom_text
-from clevagent.tally import COUNTS, number
+from clevagent.serialization import MAX_ARGS_LENGTH, custom_text
 from clevagent.transport import Transport
 from clevagent.verdict import Verdicts
 from clevagent.worker import Worker
@@ -48,11 +48,11 @@ class Client:
         self.has_crashed = False
         self._clock = clock
         self._transport = transport or Transport(options.endpoint, options.api_key)
-        self.ledger = Ledger(clock, self._wake)
+        self.recorder = Recorder(clock, self._wake)
         self.verdicts = Verdicts(options, self._stop)
         self.pid = os.getpid()
         self._parent: int | None = None
-        self.reporter = Reporter(options, self.ledger, self._transport, self.verdicts.heard, is_main=self._is_main)
+        self.reporter = Reporter(options, self.recorder, self._transport, self.verdicts.heard, is_main=self._is_main)
         self._worker = Worker(self.reporter, clock)
         self._hooks = Hooks(self.crashed) if report_crashes else None
         self._watchdog = systemd.watchdog_seconds()
@@ -79,9 +79,9 @@ class Client:
         custom: Any = None,
     ) -> None:
         if tokens_used or cost_usd:
-            self.ledger.spend(tokens_used, cost_usd)
+            self.recorder.spend(tokens_used, cost_usd)
         if tool_calls:
-            self.ledger.count_calls(int(number("tool_calls", tool_calls)))
+            self.recorder.count_calls(int(number("tool_calls", tool_calls)))
         if iteration_count is not None:
             self.log_iteration(iteration_count)
         if status not in STATUSES:
@@ -92,10 +92,10 @@ class Client:
             self._progressed(message)
         words = None if message is None else str(message)
         data = None if custom is None else custom_text(custom)
-        self.ledger.say(status, message=words, memory_mb=memory, custom_data=data)
+        self.recorder.say(status, message=words, memory_mb=memory, custom_data=data)
 
     def log_cost(self, tokens: Any = 0, cost_usd: Any = 0, model: str | None = None) -> None:
-        self.ledger.spend(tokens, cost_usd)
+        self.recorder.spend(tokens, cost_usd)
 
     def log_usage(
         self,
@@ -108,12 +108,12 @@ class Client:
     ) -> None:
         entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
         entry = {name: count for name, count in entry.items() if count}
-        entry["model"] = clean(model, NAME_LONGEST)
+        entry["model"] = clean(model, MAX_NAME_LENGTH)
         if provider:
-            entry["provider"] = clean(provider, NAME_LONGEST)
+            entry["provider"] = clean(provider, MAX_NAME_LENGTH)
         if cost_usd is not None:
             entry["cost_usd"] = number("cost_usd", cost_usd)
-        self.ledger.use(entry, call_id)
+        self.recorder.use(entry, call_id)
 
     def log_tool_call(
         self,
@@ -128,7 +128,7 @@ class Client:
         entry: dict[str, Any] = {"name": str(name)}
         summary = args_summary or (progress.summary_of(args) if args is not UNSET else "")
         if summary and self.options.send_args:
-            entry["args"] = str(summary)[: ARGS_LONGEST * 4]
+            entry["args"] = str(summary)[: MAX_ARGS_LENGTH * 4]
         if args is not UNSET or args_summary:
             entry["args_hash"] = progress.hash_of(args if args is not UNSET else args_summary)
         if result is not UNSET:
@@ -137,43 +137,43 @@ class Client:
             entry["ms"] = round(number("ms", ms), 3)
         if ok is not None:
             entry["ok"] = bool(ok)
-        self.ledger.call(entry)
+        self.recorder.call(entry)
         self._progressed(None)
 
     def log_iteration(self, count: Any) -> None:
         found = int(number("iteration_count", count))
-        changed = found != self.ledger.iteration
-        self.ledger.iterate(found)
+        changed = found != self.recorder.iteration
+        self.recorder.iterate(found)
         if changed:
             self._progressed(None)
 
     def log_prompt(self, text: str) -> None:
-        self.ledger.prompt(hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
+        self.recorder.prompt(hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
 
     # -- progress and waits
 
     def iteration(self) -> progress.Iteration:
-        return progress.Iteration(self.ledger.iterate, self._iterated)
+        return progress.Iteration(self.recorder.iterate, self._iterated)
 
     def _iterated(self, ms: float, error: BaseException | None) -> None:
-        self.ledger.iteration_ms = round(ms, 1)
+        self.recorder.iteration_ms = round(ms, 1)
         if error is None:
             self._progressed(None)
 
     def failed(self, name: str, error: BaseException) -> None:
         """A monitored function ended with an error."""
         if not isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            self.ledger.say("error", message=f"{name} failed: {type(error).__name__}: {error}")
+            self.recorder.say("error", message=f"{name} failed: {type(error).__name__}: {error}")
 
     def tool(self, name: str, args: Any = None, timeout: float | None = None) -> progress.ToolCall:
         def began(call: progress.ToolCall) -> None:
-            self.ledger.begin(id(call), call.name)
+            self.recorder.begin(id(call), call.name)
             self._progressed(None)
             if timeout is not None:
                 self.waiting(f"tool {call.name}", timeout)
 
         def ended(call: progress.ToolCall) -> None:
-            self.ledger.end(id(call))
+            self.recorder.end(id(call))
             result = call.result if call.has_result else UNSET
             given = UNSET if call.args is None else call.args
             self.log_tool_call(call.name, args=given, result=result, ms=call.ms, ok=call.ok)
@@ -182,16 +182,16 @@ class Client:
 
     def waiting(self, for_: str, until: Any = None) -> progress.Waiting:
         wait = Wait(str(for_)[:100] or "something", progress.moment_of(until, datetime.now(timezone.utc)))
-        self.ledger.wait_for(wait)
+        self.recorder.wait_for(wait)
 
         def over() -> None:
-            if self.ledger.wait is wait:
+            if self.recorder.wait is wait:
                 self._progressed(None)
 
         return progress.Waiting(over)
 
     def _progressed(self, message: str | None) -> None:
-        self.ledger.progressed()
+        self.recorder.progressed()
         now = self._clock()
         every = min(STATUS_EVERY, self._watchdog / 4) if self._watchdog else STATUS_EVERY
         if now - self._notified_at >= every and "NOTIFY_SOCKET" in os.environ:
@@ -211,7 +211,7 @@ class Client:
         text = f"CRASH: {type(error).__name__}: {error}" + (f" ({where})" if where else "")
         trace = traceback_of(type(error), error, error.__traceback__)
         custom = custom_text({"traceback": trace, "crash": True})
-        self.ledger.say("error", stands=not where, message=redacted(without_values(text)), custom_data=custom)
+        self.recorder.say("error", stands=not where, message=redacted(without_values(text)), custom_data=custom)
 
     def flush(self, timeout: float = EXIT_WITHIN) -> bool:
         return self._worker.flush(timeout)
@@ -222,7 +222,7 @@ class Client:
             return
         self.is_open = False
         if say_so and self._is_main() and not self.has_crashed:
-            self.ledger.say("shutdown", stands=True)
+            self.recorder.say("shutdown", stands=True)
             systemd.notify(STOPPING=1)
         if not self._worker.end(EXIT_WITHIN):
             log.warning("the server did not take everything in time: %s", self.reporter.unsent())
@@ -230,7 +230,7 @@ class Client:
             self._hooks.restore()
 
     def _stop(self, why: str, force_after: float | None) -> None:
-        self.ledger.say("warning", message=f"stopping: {why}")
+        self.recorder.say("warning", message=f"stopping: {why}")
         stop_program(why, force_after)
 
     def _wake(self) -> None:
@@ -247,7 +247,7 @@ class Client:
     def begin_anew(self) -> None:
         """In a forked child: threads, locks and connections are the parent's, and so is what waits."""
         self._parent = self.pid
-        self.ledger.forget()
+        self.recorder.forget()
         if isinstance(self._transport, Transport):
             self._transport.forget()
         self.reporter.begin_anew()

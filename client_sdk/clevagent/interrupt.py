@@ -12,7 +12,7 @@ from typing import Any
 from clevagent.log import log
 
 # So often, and so many seconds apart, a signal is sent again that the main thread slept through.
-AGAIN_MOST = 10
+MAX_REPEATS = 10
 AGAIN_AFTER = 0.1
 
 # What CPython may still call must not be collected.
@@ -55,7 +55,7 @@ def _again(ident: int, before: tuple[FrameType | None, int], looked: threading.E
     """Send it again to who has not looked: the default handler always raises, so nobody is where they were after that,
     unless they went on, and then the pending call was made. A program's own handler may take a second one for haste.
     """
-    for _ in range(AGAIN_MOST):
+    for _ in range(MAX_REPEATS):
         if looked.wait(AGAIN_AFTER) or _place(ident) != before:
             return
         signal.pthread_kill(ident, signal.SIGINT)

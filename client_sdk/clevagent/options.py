@@ -16,9 +16,9 @@ from clevagent.transport import base_of
 
 ENDPOINT = "http://127.0.0.1:8000"
 # The contract's smallest interval and progress timeout, in seconds; a week is the largest the server takes.
-INTERVAL_SMALLEST, PROGRESS_SMALLEST, LONGEST = 1.0, 5.0, 7 * 86_400.0
+MIN_INTERVAL, MIN_PROGRESS_TIMEOUT, MAX_DURATION = 1.0, 5.0, 7 * 86_400.0
 # What the server takes as a name, in characters.
-NAME_LONGEST = 200
+MAX_NAME_LENGTH = 200
 NAMED_REACTIONS = ("alert_only", "flag", "stop", "force_stop")
 Reaction = Union[str, Callable[..., Any]]
 
@@ -69,14 +69,14 @@ def read(
     kept = spool or os.environ.get("CLEVAGENT_SPOOL")
     return Options(
         api_key=key,
-        agent=clean(agent or os.environ.get("CLEVAGENT_AGENT") or default_agent(), NAME_LONGEST),
+        agent=clean(agent or os.environ.get("CLEVAGENT_AGENT") or default_agent(), MAX_NAME_LENGTH),
         endpoint=address,
-        interval=_seconds("interval", interval, INTERVAL_SMALLEST) or 60.0,
+        interval=_seconds("interval", interval, MIN_INTERVAL) or 60.0,
         cost_limit_usd=_dollars(cost_limit_usd),
-        progress_timeout=_seconds("progress_timeout", progress_timeout, PROGRESS_SMALLEST),
+        progress_timeout=_seconds("progress_timeout", progress_timeout, MIN_PROGRESS_TIMEOUT),
         on_loop=_reaction("on_loop", on_loop),
         on_cost_exceeded=_reaction("on_cost_exceeded", on_cost_exceeded),
-        labels={clean(name, 50): clean(value, NAME_LONGEST) for name, value in (labels or {}).items()},
+        labels={clean(name, 50): clean(value, MAX_NAME_LENGTH) for name, value in (labels or {}).items()},
         spool=kept or None,
         **plain,
     )
@@ -99,7 +99,7 @@ def _seconds(name: str, value: Any, smallest: float) -> float | None:
     if value is None:
         return None
     try:
-        return min(max(float(value), smallest), LONGEST)
+        return min(max(float(value), smallest), MAX_DURATION)
     except (TypeError, ValueError):
         warn(f"clevagent: {name}={value!r} is not a number of seconds; the default is used.")
         return None

@@ -10,15 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from clevagent.tally import merged, sums_of
+from clevagent.counters import merged, sums_of
 from clevagent.transport import encode
 
 # Heartbeats kept apart while the server is away. Beyond it, neighbours are put together: their sums stay.
-KEPT_MOST = 240
+MAX_KEPT = 240
 # The server takes 500 in one request of at most 1 MiB; the largest heartbeat of ours is some 90 KiB.
-TOGETHER_MOST, TOGETHER_BYTES = 100, 700_000
+MAX_BATCH, TOGETHER_BYTES = 100, 700_000
 # Waits between tries, in seconds: doubled from the first up to the last, each between a half and the whole of it.
-WAIT_FIRST, WAIT_LONGEST = 1.0, 60.0
+WAIT_FIRST, MAX_WAIT = 1.0, 60.0
 
 
 class Sealed:
@@ -49,7 +49,7 @@ class Sealed:
 class Outbox:
     """`jitter` answers a random share from 0 to 1."""
 
-    def __init__(self, most: int = KEPT_MOST, jitter: Callable[[], float] = lambda: os.urandom(1)[0] / 255) -> None:
+    def __init__(self, most: int = MAX_KEPT, jitter: Callable[[], float] = lambda: os.urandom(1)[0] / 255) -> None:
         self._waiting: deque[Sealed] = deque()
         self._most = most
         self._jitter = jitter
@@ -88,7 +88,7 @@ class Outbox:
         size = 0
         for beat in self._waiting:
             size += beat.size
-            if len(taken) == TOGETHER_MOST or (taken and size > TOGETHER_BYTES):
+            if len(taken) == MAX_BATCH or (taken and size > TOGETHER_BYTES):
                 break
             taken.append(beat)
         return taken
@@ -113,6 +113,6 @@ class Outbox:
 
     def failed(self, now: float, retry_after: float | None = None) -> None:
         """No answer, or one for later: wait, longer each time, and at least as long as the server asks for."""
-        wait = min(WAIT_LONGEST, WAIT_FIRST * 2 ** min(self._failures, 10))
+        wait = min(MAX_WAIT, WAIT_FIRST * 2 ** min(self._failures, 10))
         self._failures += 1
         self.next_try_at = now + max(wait * (0.5 + self._jitter() / 2), retry_after or 0.0)

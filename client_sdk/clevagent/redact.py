@@ -22,8 +22,8 @@ _NAMED = re.compile(
     r"""(?i)((?:api[_-]?key|secret|token|passw(?:or)?d|authorization)["']?\s*[=:]\s*["']?)(?!\[hidden\])[^\s"',;)}&]{4,}"""
 )
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
-VALUE_SHORTEST = 8
-TRACEBACK_LONGEST = 16_000
+MIN_SECRET_LENGTH = 8
+MAX_TRACEBACK_LENGTH = 16_000
 
 
 def redacted(text: str) -> str:
@@ -41,7 +41,7 @@ def clean(text: Any, longest: int) -> str:
 def without_values(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """The text without the values of environment variables whose names say that they are secret."""
     secrets = {
-        value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= VALUE_SHORTEST
+        value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= MIN_SECRET_LENGTH
     }
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
@@ -51,4 +51,4 @@ def without_values(text: str, environment: Mapping[str, str] = os.environ) -> st
 def traceback_of(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> str:
     """The traceback as Python prints it, redacted; of a long one the end, where the cause stands."""
     text = "".join(traceback.format_exception(kind, error, trace))
-    return redacted(without_values(text))[-TRACEBACK_LONGEST:]
+    return redacted(without_values(text))[-MAX_TRACEBACK_LENGTH:]

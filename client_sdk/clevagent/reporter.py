@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clevagent.ledger import Ledger, Page
 from clevagent.log import log, once
 from clevagent.options import Options
 from clevagent.outbox import Outbox, Sealed
-from clevagent.sealing import Sealer, wire
+from clevagent.recorder import Page, Recorder
+from clevagent.serialization import Sealer, wire
 from clevagent.transport import Answer, Unreachable
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Reporter:
     def __init__(
         self,
         options: Options,
-        ledger: Ledger,
+        recorder: Recorder,
         transport: Asks,
         heard: Callable[[Any], None],
         *,
         is_main: Callable[[], bool] = lambda: True,
         outbox: Outbox | None = None,
     ) -> None:
-        self._options, self._ledger, self._transport, self._heard = options, ledger, transport, heard
+        self._options, self._recorder, self._transport, self._heard = options, recorder, transport, heard
         self._is_main = is_main
         self._sealer = Sealer(options)
         self.outbox = outbox or Outbox()
@@ -70,24 +70,24 @@ class Reporter:
     @property
     def is_idle(self) -> bool:
         """Whether all that was counted has been accepted."""
-        return not self.outbox and not self._ledger.closed and self._ledger.is_quiet
+        return not self.outbox and not self._recorder.closed and self._recorder.is_quiet
 
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and answer when to look again unless woken before."""
         self._adopt(now, wall)
-        if self._ledger.closed and now >= self._urgent_at:
-            self._seal(self._ledger.take_closed(), now, wall)
+        if self._recorder.closed and now >= self._urgent_at:
+            self._seal(self._recorder.take_closed(), now, wall)
             self._urgent_at = now + SPACING
         elif self._is_due(now):
-            self._seal(self._ledger.take(), now, wall)
+            self._seal(self._recorder.take(), now, wall)
         self._send(now)
         return self._next_look(now)
 
     def finish(self, now: float, wall: float) -> None:
         """Seal and send all there is now, whatever wait was going on."""
-        self._seal(self._ledger.take_closed(), now, wall)
-        if not self._ledger.is_quiet:
-            self._seal(self._ledger.take(), now, wall)
+        self._seal(self._recorder.take_closed(), now, wall)
+        if not self._recorder.is_quiet:
+            self._seal(self._recorder.take(), now, wall)
         self.outbox.next_try_at = 0.0
         while self.outbox and self._send(now):
             pass
@@ -121,16 +121,16 @@ class Reporter:
             self.outbox.add(Sealed(fields, now, wall, tried=True))
 
     def _is_due(self, now: float) -> bool:
-        return now >= self._due_at() or (self._ledger.has_news and now >= self._news_at())
+        return now >= self._due_at() or (self._recorder.has_news and now >= self._news_at())
 
     def _due_at(self) -> float:
         """When the next heartbeat is due though nothing happened; a child that did nothing has nothing to say."""
         if self._sealed_at is None:
-            return 0.0 if self._is_main() or not self._ledger.tally.is_empty else float("inf")
+            return 0.0 if self._is_main() or not self._recorder.counters.is_empty else float("inf")
         every = self._options.interval
-        if self.spool is not None and not self._ledger.tally.is_empty:
+        if self.spool is not None and not self._recorder.counters.is_empty:
             every = min(every, SPOOL_EVERY)
-        if not self._is_main() and self._ledger.tally.is_empty:
+        if not self._is_main() and self._recorder.counters.is_empty:
             return float("inf")
         return self._sealed_at + every
 
@@ -142,9 +142,9 @@ class Reporter:
 
     def _next_look(self, now: float) -> float:
         looks = [self._due_at()]
-        if self._ledger.closed:
+        if self._recorder.closed:
             looks.append(self._urgent_at)
-        if self._ledger.has_news:
+        if self._recorder.has_news:
             looks.append(self._news_at())
         if self.outbox:
             looks.append(self.outbox.next_try_at)
@@ -153,7 +153,7 @@ class Reporter:
 
     def _seal(self, pages: list[Page], now: float, wall: float) -> None:
         for page in pages:
-            beat = self._sealer.seal(page, self._ledger, now, wall)
+            beat = self._sealer.seal(page, self._recorder, now, wall)
             self.outbox.add(beat)
             self._sealed_at = now
             if self.spool:
@@ -167,7 +167,7 @@ class Reporter:
         before = len(self.outbox)
         for beat in beats:
             beat.tried = True
-        bodies = [wire(beat, self._ledger.last_progress, now) for beat in beats]
+        bodies = [wire(beat, self._recorder.last_progress, now) for beat in beats]
         try:
             self._settle(beats, self._ask(bodies), now)
         except Unreachable as error:

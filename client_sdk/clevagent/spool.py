@@ -22,7 +22,7 @@ except ImportError:  # not on Windows: there a file belongs to whoever finds it 
     fcntl = None  # type: ignore[assignment]
 
 # Rewritten when so many lines are no longer needed.
-STALE_MOST = 500
+MAX_STALE = 500
 
 
 class Spool:
@@ -63,7 +63,7 @@ class Spool:
         """Some were accepted: from time to time only what still waits is kept."""
         left = list(waiting)
         self._stale += 1
-        if self._file is None or (left and self._stale < STALE_MOST):
+        if self._file is None or (left and self._stale < MAX_STALE):
             return
         try:
             self._file = self._rewritten(self._file, left)

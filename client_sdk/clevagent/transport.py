@@ -23,9 +23,9 @@ codecs.lookup("idna")
 
 API = "/api/v1"
 # A stranger's page instead of an answer must not fill the agent's memory; an answer of ours is far smaller.
-ANSWER_LARGEST = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
 # The contract's smallest and a client's largest patience with a `Retry-After`, in seconds.
-RETRY_AFTER_LONGEST = 3600.0
+MAX_RETRY_AFTER = 3600.0
 
 
 class Unreachable(OSError):  # noqa: N818 - a state of the server, not a fault of the program
@@ -148,10 +148,10 @@ class Transport:
         self._connection.sock.sendall(self._head(method, path, data) + (data or b""))
         response = http.client.HTTPResponse(self._connection.sock, method=method)
         response.begin()
-        text = response.read(ANSWER_LARGEST + 1)
-        if response.length and len(text) <= ANSWER_LARGEST:
+        text = response.read(MAX_ANSWER_BYTES + 1)
+        if response.length and len(text) <= MAX_ANSWER_BYTES:
             raise http.client.IncompleteRead(text, response.length)
-        if response.will_close or len(text) > ANSWER_LARGEST:
+        if response.will_close or len(text) > MAX_ANSWER_BYTES:
             self.close()
         waits, date = response.getheader("Retry-After"), response.getheader("Date")
         return Answer(response.status, decoded(text), seconds_of(waits), date)
@@ -223,7 +223,7 @@ def decoded(text: bytes) -> Any:
 def seconds_of(retry_after: str | None) -> float | None:
     """`Retry-After` in seconds, at most an hour; an HTTP date is not read, since clocks differ."""
     try:
-        return min(max(0.0, float(retry_after or "")), RETRY_AFTER_LONGEST)
+        return min(max(0.0, float(retry_after or "")), MAX_RETRY_AFTER)
     except ValueError:
         return None
 

@@ -10,7 +10,7 @@ from clevagent.options import Options, Reaction
 
 Key = tuple[Any, Any]
 KINDS = {"loop_detected": "loop", "cost_exceeded": "cost"}
-TOLD_MOST = 1000
+MAX_TOLD = 1000
 
 
 class Reason(NamedTuple):
@@ -56,7 +56,7 @@ class Verdicts:
             # Told once, an incident stands until the answers no longer name it.
             self._flagged = self._flagged if self._flagged and self._flagged[0] == incident.get("id") else None
         elif key not in self._told:
-            self._told = [*self._told[-TOLD_MOST:], key]
+            self._told = [*self._told[-MAX_TOLD:], key]
             self._react(key, Reason(kind, str(answer.get("reason") or kind), incident.get("id"), incident.get("url")))
 
     def _react(self, key: Key, reason: Reason) -> None:

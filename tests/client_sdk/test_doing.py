@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from clevagent.tally import merged
+from clevagent.counters import merged
 
 from tests.client_sdk.test_reporter import EPOCH, Agent, Server
 

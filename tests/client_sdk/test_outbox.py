@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from clevagent.outbox import TOGETHER_MOST, WAIT_LONGEST, Outbox, Sealed
+from clevagent.outbox import MAX_BATCH, MAX_WAIT, Outbox, Sealed
 
 
 def beat(place: int, *, wall: float | None = None, **fields: Any) -> Sealed:
@@ -69,7 +69,7 @@ def test_spend_stays_in_its_hour_while_that_is_possible() -> None:
 
 
 def test_one_request_holds_a_hundred_at_most_and_not_too_many_bytes() -> None:
-    assert len(filled(150, 200).next_ones(0)) == TOGETHER_MOST
+    assert len(filled(150, 200).next_ones(0)) == MAX_BATCH
     outbox = filled(5, 10)
     for found in outbox:
         found.fields["message"] = "x" * 400_000
@@ -81,7 +81,7 @@ def test_a_failure_waits_longer_each_time_and_an_answer_ends_that() -> None:
     for _ in range(9):
         outbox.failed(0)
         waits.append(outbox.next_try_at)
-    assert waits == [1, 2, 4, 8, 16, 32, WAIT_LONGEST, WAIT_LONGEST, WAIT_LONGEST]
+    assert waits == [1, 2, 4, 8, 16, 32, MAX_WAIT, MAX_WAIT, MAX_WAIT]
     assert outbox.next_ones(59.9) == []
     assert len(outbox.next_ones(60)) == 1
     outbox.answered()

@@ -278,7 +278,7 @@ def test_the_end_sends_all_there_is_whatever_wait_was_going_on(server: Server) -
     agent.client.log_cost(1, 0.5)
     agent.let_pass(100)
     server.away = False
-    agent.client.ledger.say("shutdown", stands=True)
+    agent.client.recorder.say("shutdown", stands=True)
     agent.reporter.finish(agent.now, EPOCH + agent.now)
     assert statuses(server)[-1] == "shutdown"
     assert server.cost() == Decimal("0.5")

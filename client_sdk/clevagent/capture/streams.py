@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from clevagent.log import log
 
-MOST = 1000
+MAX_OPEN = 1000
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -45,7 +45,7 @@ def keep(key: Hashable, usage: dict[str, Any], tell: Tell, is_over: Callable[[],
         stream = _open.setdefault(key, _Stream(tell, is_over))
         stream.is_over = is_over
         stream.usage.update({name: value for name, value in usage.items() if value is not None})
-        oldest = next(iter(_open)) if len(_open) > MOST else None
+        oldest = next(iter(_open)) if len(_open) > MAX_OPEN else None
     if oldest is not None:
         _tell(oldest)
 

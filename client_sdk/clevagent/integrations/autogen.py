@@ -16,7 +16,7 @@ from clevagent.integrations import report
 from clevagent.integrations.report import Calls, quiet
 
 # Tool calls remembered by their id, so that one which several agents are told of is reported once.
-TOLD_MOST = 1000
+MAX_TOLD = 1000
 # What AutoGen makes of a tool that raised, or that there is none of.
 FAILURE = "Error: "
 # AutoGen's name for the moment at which an agent sends its reply.
@@ -100,7 +100,7 @@ def _end(response: Any, messages: list[Any]) -> None:
         if key in _told:
             return
         _told[key] = None
-        if len(_told) > TOLD_MOST:
+        if len(_told) > MAX_TOLD:
             _told.popitem(last=False)
     ok = not str(result).startswith(FAILURE)
     if not _calls.end(key, result, ok=ok):

@@ -17,7 +17,7 @@ try:
 except ImportError:  # The name stays importable without CrewAI, as it was when it was published.
     events = None
 
-STEP_MOST = 160
+MAX_STEP = 160
 _failed: deque[Any] = deque(maxlen=100)
 
 
@@ -25,7 +25,7 @@ _failed: deque[Any] = deque(maxlen=100)
 def clevagent_step_callback(step_output: Any) -> None:
     """A step of an agent is done; the text is what the step came to, unless contents are to stay here."""
     tells = step_output and report.may_tell_contents()
-    report.step(str(_text_of(step_output))[:STEP_MOST] if tells else "step completed")
+    report.step(str(_text_of(step_output))[:MAX_STEP] if tells else "step completed")
 
 
 def _text_of(step: Any) -> Any:

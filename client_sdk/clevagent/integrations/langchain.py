@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clevagent.integrations import report
-from clevagent.integrations.report import OPEN_MOST, Calls, Pace, quiet
+from clevagent.integrations.report import MAX_OPEN, Calls, Pace, quiet
 
 if TYPE_CHECKING:
     Handler = object
@@ -97,7 +97,7 @@ class ClevAgentCallbackHandler(Handler):
 
 
 def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(known) >= OPEN_MOST:
+    if len(known) >= MAX_OPEN:
         known.pop(next(iter(known)), None)
     known[key] = value
 

@@ -16,7 +16,7 @@ from clevagent.log import once
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Of calls whose end never came, so many are kept, and of a message so many characters.
-OPEN_MOST, MESSAGE_MOST = 1000, 200
+MAX_OPEN, MAX_MESSAGE_LENGTH = 1000, 200
 # Streams move many times a second; saying so this often, in seconds, is enough for every progress timeout.
 STREAM_PACE = 2.0
 
@@ -68,7 +68,7 @@ def may_tell_contents() -> bool:
 @quiet
 def error(text: str, problem: object) -> None:
     """Something failed that the framework did not get over by itself, as far as can be seen."""
-    clevagent.ping(status="error", message=f"{text}: {problem}"[:MESSAGE_MOST])
+    clevagent.ping(status="error", message=f"{text}: {problem}"[:MAX_MESSAGE_LENGTH])
 
 
 @quiet
@@ -120,7 +120,7 @@ class Calls:
     def begin(self, key: Any, name: str, args: Any) -> None:
         call = clevagent.tool(name, args)
         with self._lock:
-            if len(self._open) >= OPEN_MOST:
+            if len(self._open) >= MAX_OPEN:
                 del self._open[next(iter(self._open))]
             self._open[key] = call
         call.begin()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 HOUR = 3600.0
 DAY = 86_400.0
-HOUR_MOST = 3
-DAY_MOST = 10
+MAX_PER_HOUR = 3
+MAX_PER_DAY = 10
 DELAYS = (60.0, 300.0, 900.0)
 
 
@@ -37,14 +37,14 @@ def decide(restarts: Sequence[float], now: float) -> Verdict:
     made = sorted(min(at, now) for at in restarts)
     hour = sum(at > now - HOUR for at in made)
     day = sum(at > now - DAY for at in made)
-    wait = made[-1] + DELAYS[min(hour, HOUR_MOST) - 1] - now if hour else 0.0
+    wait = made[-1] + DELAYS[min(hour, MAX_PER_HOUR) - 1] - now if hour else 0.0
     if wait > 0:
         return Verdict(wait, why=f"restart {hour} within the hour is given time")
-    if hour >= HOUR_MOST:
+    if hour >= MAX_PER_HOUR:
         return Verdict(gave_up=True, why=f"gave up: restarted {hour} times within an hour")
-    if day >= DAY_MOST:
+    if day >= MAX_PER_DAY:
         return Verdict(gave_up=True, why=f"gave up: restarted {day} times within a day")
-    return Verdict(why=f"restart {hour + 1} of {HOUR_MOST} within an hour")
+    return Verdict(why=f"restart {hour + 1} of {MAX_PER_HOUR} within an hour")
 
 
 def kept(restarts: Sequence[float], now: float) -> list[float]:

@@ -13,15 +13,15 @@ from clevagent.transport import API, base_of, connect
 
 from . import backends
 from .backends.base import Observation, Permitting, State
-from .claim import claim
 from .config import Settings
 from .server import PATIENCE
+from .status_report import claim
 from .supervise import find, look, probe_of, selects
 from .target import Target
 from .terminal import say
 
 # The server reads no client times by which to judge, so only what would confuse people is too much: seconds.
-SKEW_MOST = 30.0
+MAX_SKEW = 30.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _clock(date: str | None) -> list[Line]:
         skew = time.time() - parsedate_to_datetime(date or "").timestamp()
     except (TypeError, ValueError):
         return [Line(None, "clock", "the server did not say its time")]
-    if abs(skew) <= SKEW_MOST:
+    if abs(skew) <= MAX_SKEW:
         return [Line(True, "clock", "agrees with the server's")]
     way = "ahead of" if skew > 0 else "behind"
     return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; let NTP set both")]

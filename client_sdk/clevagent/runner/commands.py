@@ -18,7 +18,7 @@ from clevagent.transport import Answer
 
 from . import backends, budget
 from .backends.base import Outcome
-from .pace import Pace
+from .scheduling import Pace
 from .server import Server
 from .state import Memory, Order, Store
 from .target import Target
@@ -26,9 +26,9 @@ from .target import Target
 log = logging.getLogger(__name__)
 
 POLL_EVERY = 10.0
-POLL_LONGEST = 60.0
+MAX_POLL_DELAY = 60.0
 REPORT_AGAIN = 2.0
-REPORT_LONGEST = 300.0
+MAX_REPORT_DELAY = 300.0
 # Seconds a restart or stop may take: systemd waits 90 s for a unit to stop, and then starts it.
 ACT_WITHIN = 120.0
 PAUSE = 0.05
@@ -63,7 +63,7 @@ class Desk:
 
     def poll_forever(self) -> None:
         """Ask for commands until the runner ends."""
-        pace = Pace(POLL_EVERY, POLL_LONGEST)
+        pace = Pace(POLL_EVERY, MAX_POLL_DELAY)
         said = ""
         while not self._ended.is_set():
             answer = self._server.ask("GET", "/commands")
@@ -99,7 +99,7 @@ class Desk:
 
     def report_forever(self) -> None:
         """Report results until the runner ends."""
-        pace = Pace(REPORT_AGAIN, REPORT_LONGEST)
+        pace = Pace(REPORT_AGAIN, MAX_REPORT_DELAY)
         while not self._ended.is_set():
             self._has_results.clear()
             retry_after, well = self.report()

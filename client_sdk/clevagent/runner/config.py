@@ -23,9 +23,9 @@ from .target import Target, made
 ENDPOINT = "http://127.0.0.1:8000"
 # The published runner's default; the server's smallest interval.
 INTERVAL = 30.0
-INTERVAL_LEAST = 1.0
-INTERVAL_MOST = 3600.0
-PROGRESS_TIMEOUT_LEAST = 5.0
+MIN_INTERVAL = 1.0
+MAX_INTERVAL = 3600.0
+MIN_PROGRESS_TIMEOUT = 5.0
 KEYS = ("endpoint", "api_key_file", "interval", "name", "state", "log_level", "restart_on_down", "targets")
 TARGET_KEYS = ("type", "target", "agent", "labels", "restart_on_down", "progress_timeout", "probe")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -112,8 +112,8 @@ def endpoint_checked(endpoint: str) -> str:
 
 def interval_checked(seconds: float) -> float:
     """Raises Wrong for an interval that the server would refuse."""
-    if not math.isfinite(seconds) or not INTERVAL_LEAST <= seconds <= INTERVAL_MOST:
-        least, most = INTERVAL_LEAST, INTERVAL_MOST
+    if not math.isfinite(seconds) or not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
+        least, most = MIN_INTERVAL, MAX_INTERVAL
         raise Wrong(f"The interval {seconds:g} must be from {least:g} to {most:g} seconds")
     return seconds
 
@@ -182,8 +182,8 @@ def _labels(found: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def _progress_timeout(seconds: float | None, where: str) -> float | None:
-    if seconds is not None and not seconds >= PROGRESS_TIMEOUT_LEAST:
-        raise Wrong(f"{where}progress_timeout = {seconds} must be {PROGRESS_TIMEOUT_LEAST:g} seconds or more")
+    if seconds is not None and not seconds >= MIN_PROGRESS_TIMEOUT:
+        raise Wrong(f"{where}progress_timeout = {seconds} must be {MIN_PROGRESS_TIMEOUT:g} seconds or more")
     return seconds
 
 

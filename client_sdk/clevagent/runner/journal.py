@@ -17,7 +17,7 @@ SOCKET = Path("/run/systemd/journal/socket")
 IDENTIFIER = "clevagent-runner"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 # Well below what a datagram carries by default; a longer text is cut.
-TEXT_LONGEST = 32_768
+MAX_TEXT_LENGTH = 32_768
 # syslog's priorities.
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 ROOT = "clevagent"
@@ -60,7 +60,7 @@ class Journal(logging.Handler):
 def entry(record: logging.LogRecord, text: str) -> bytes:
     """A record in journald's protocol; what goes on over several lines is written with its length."""
     fields = {
-        "MESSAGE": text[:TEXT_LONGEST],
+        "MESSAGE": text[:MAX_TEXT_LENGTH],
         "PRIORITY": str(PRIORITIES.get(record.levelno, 6)),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         "CLEVAGENT_TARGET": _text(record, "target"),

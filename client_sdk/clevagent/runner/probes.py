@@ -34,11 +34,11 @@ from .program import run
 from .target import Target
 
 TIMEOUT = 3.0
-TIMEOUT_LONGEST = 10.0
-VALUE_LONGEST = 100
-TROUBLE_LONGEST = 200
+MAX_TIMEOUT = 10.0
+MAX_VALUE_LENGTH = 100
+MAX_TROUBLE_LENGTH = 200
 # A pattern that matches more than a folder of logs would make each look slow.
-FILES_MOST = 200
+MAX_FILES = 200
 # What is added to a probe's own limit before it is left to itself.
 LEAVE_AFTER = 0.5
 DIRECTIONS = ("any", "up", "down")
@@ -82,12 +82,12 @@ class Watcher:
         reading = self._measured()
         if isinstance(reading, str):
             return None, {**shown, "probe_error": reading}
-        shown["probe_value"] = reading.shown[:VALUE_LONGEST]
+        shown["probe_value"] = reading.shown[:MAX_VALUE_LENGTH]
         before, self._before = self._before, reading
         try:
             moved = None if before is None else self._source.moved(before.mark, reading.mark)
         except Unseen as trouble:
-            return None, {**shown, "probe_error": str(trouble)[:TROUBLE_LONGEST]}
+            return None, {**shown, "probe_error": str(trouble)[:MAX_TROUBLE_LENGTH]}
         if moved is False:
             return False, {**shown, "probe_still_for": round(now - self._moved_at)}
         self._moved_at = now
@@ -107,9 +107,9 @@ class Watcher:
         try:
             return self._source.measure(self._timeout)
         except Unseen as trouble:
-            return str(trouble)[:TROUBLE_LONGEST]
+            return str(trouble)[:MAX_TROUBLE_LENGTH]
         except Exception as error:
-            return f"{type(error).__name__}: {error}"[:TROUBLE_LONGEST]
+            return f"{type(error).__name__}: {error}"[:MAX_TROUBLE_LENGTH]
 
 
 def make(settings: Mapping[str, Any], target: Target) -> Probe:
@@ -122,8 +122,8 @@ def make(settings: Mapping[str, Any], target: Target) -> Probe:
     if unknown:
         raise Wrong(f"{target}: probe.{unknown[0]} is not known; a {kind} probe has {', '.join(known)}")
     timeout = settings.get("timeout", TIMEOUT)
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= TIMEOUT_LONGEST:
-        raise Wrong(f"{target}: probe.timeout is a number of seconds up to {TIMEOUT_LONGEST:g}")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= MAX_TIMEOUT:
+        raise Wrong(f"{target}: probe.timeout is a number of seconds up to {MAX_TIMEOUT:g}")
     try:
         return Watcher(KINDS[kind](settings, target), timeout)
     except Wrong as wrong:
@@ -141,7 +141,7 @@ def _sizes(path: str) -> Reading:
     """The size of each file by its identity: a renamed one is the same, one under an old name is new."""
     sizes = {}
     # glob, since a path's own pattern cannot be absolute.
-    for name in glob.glob(path)[:FILES_MOST]:  # noqa: PTH207
+    for name in glob.glob(path)[:MAX_FILES]:  # noqa: PTH207
         with contextlib.suppress(FileNotFoundError):
             found = Path(name).stat()
             if stat.S_ISREG(found.st_mode):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 # A killed program that the kernel does not let go (a dead disk) is left to it after so many seconds.
 LET_GO_AFTER = 1.0
-TEXT_LONGEST = 300
+MAX_TEXT_LENGTH = 300
 # Messages are matched and shown, so they come in one language and without colours.
 PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "PAGER": "cat"}
 
@@ -31,7 +31,7 @@ class Ran:
     @property
     def why(self) -> str:
         """The program's own words about what went wrong, on one line."""
-        said = " ".join((self.error or self.output).split())[:TEXT_LONGEST]
+        said = " ".join((self.error or self.output).split())[:MAX_TEXT_LENGTH]
         return said or f"exit code {self.code}"
 
 

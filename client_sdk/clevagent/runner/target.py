@@ -9,8 +9,8 @@ from typing import Any
 from .errors import Wrong
 
 # The server keeps names up to these lengths and refuses longer ones.
-AGENT_LONGEST = 200
-NAME_LONGEST = 300
+MAX_AGENT_LENGTH = 200
+MAX_NAME_LENGTH = 300
 # The published runner shortens `com.example.crypto.bot` to `crypto.bot`, and leaves `research-agent.service` alone.
 DOTS_KEPT = 1
 # What begins so selects several targets, which name their agents themselves; its `=` belongs to the label.
@@ -61,11 +61,11 @@ def made(kind: str, name: str, agent: str | None = None, **settings: Any) -> Tar
     """A target whose names have been checked; without `agent` it is named after the target. Raises Wrong."""
     if not name:
         raise Wrong(f"{kind}: the target is empty; write {kind}:NAME")
-    if len(name) > NAME_LONGEST or not name.isprintable():
-        raise Wrong(f"{kind}:{name!r}: a target has at most {NAME_LONGEST} printable characters")
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise Wrong(f"{kind}:{name!r}: a target has at most {MAX_NAME_LENGTH} printable characters")
     agent = agent or agent_of(name)
-    if len(agent) > AGENT_LONGEST or not agent.isprintable():
-        raise Wrong(f"{kind}:{name}: an agent's name has 1 to {AGENT_LONGEST} printable characters; add =NAME")
+    if len(agent) > MAX_AGENT_LENGTH or not agent.isprintable():
+        raise Wrong(f"{kind}:{name}: an agent's name has 1 to {MAX_AGENT_LENGTH} printable characters; add =NAME")
     return Target(kind, name, agent, **settings)
 
 

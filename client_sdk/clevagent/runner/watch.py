@@ -14,17 +14,17 @@ from clevagent.version import AGENT
 
 from . import backends, budget
 from .backends.base import Evidence, Observation, Probe, State
-from .claim import Claim, claim
 from .commands import Desk
 from .server import Server
 from .state import Memory, Store
+from .status_report import StatusReport, claim
 from .target import Target
 
 log = logging.getLogger(__name__)
 
 # Seconds for one look: within the interval, so that the report comes in time, and time enough to start a program.
 CHECK_WITHIN = 10.0
-CHECK_LEAST = 2.0
+MIN_CHECK = 2.0
 # A stopped target may still be shown as running for a moment; after so many seconds somebody has started it.
 HOLD_SETTLES = 120.0
 # While the server cannot be told, it is tried again after so many seconds, or one interval if that is shorter.
@@ -102,7 +102,7 @@ class Watch:
             log.exception("The %s backend failed", self.target.type, extra={"target": self.target})
             return Observation(State.UNKNOWN, why=f"the runner's own fault: {type(error).__name__}: {error}")
 
-    def beat(self, seen: Observation, said: Claim, now: float) -> dict[str, Any]:
+    def beat(self, seen: Observation, said: StatusReport, now: float) -> dict[str, Any]:
         """The heartbeat that tells of it."""
         self.seq += 1
         moved, shown = self._moved(seen, now)
@@ -155,12 +155,12 @@ class Watch:
             log.warning("%s runs again, so its stop holds no longer", self.target, extra={"target": self.target})
             memory.held_at = None
 
-    def _log(self, said: Claim) -> None:
-        if said != Claim(self.memory.status, self.memory.message):
+    def _log(self, said: StatusReport) -> None:
+        if said != StatusReport(self.memory.status, self.memory.message):
             text = said.message or "running"
             log.log(LEVELS[said.status], "%s: %s", self.target, text, extra={"target": self.target})
 
-    def _tell(self, beat: dict[str, Any], said: Claim, now: float) -> bool:
+    def _tell(self, beat: dict[str, Any], said: StatusReport, now: float) -> bool:
         """Send it, unless the server has asked not to be told for a while. The next one says all that this one did."""
         with self.store.changing(durable=False):
             self.memory.status, self.memory.message = said.status, said.message
@@ -231,4 +231,4 @@ class Watch:
 
 
 def _patience(interval: float) -> float:
-    return max(CHECK_LEAST, min(CHECK_WITHIN, interval))
+    return max(MIN_CHECK, min(CHECK_WITHIN, interval))

@@ -60,7 +60,7 @@ def test_open_streams_are_told_at_the_end_of_the_program(told: list[Any]) -> Non
 
 
 def test_streams_that_never_end_are_bounded(told: list[Any]) -> None:
-    responses = [Response() for _ in range(streams.MOST + 3)]
+    responses = [Response() for _ in range(streams.MAX_OPEN + 3)]
     for number, response in enumerate(responses):
         streams.hold(response, {"input": number}, told.append)
     assert told == [{"input": 0}, {"input": 1}, {"input": 2}]

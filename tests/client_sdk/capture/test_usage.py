@@ -8,7 +8,7 @@ from typing import Any
 import clevagent
 import pytest
 from clevagent.capture.usage import anthropic_counts, google_counts, openai_counts, report
-from clevagent.ledger import Ledger
+from clevagent.recorder import Recorder
 
 CASES: list[tuple[Callable[[Any], dict[str, int]], dict[str, Any], tuple[int, int, int, int, int]]] = [
     (openai_counts, {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, 0, 0, 0)),
@@ -71,7 +71,7 @@ def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
     ],
 )
 def test_a_call_that_two_observers_see_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
-    ledger = Ledger(lambda: 0.0)
+    recorder = Recorder(lambda: 0.0)
     for size in sizes:
-        ledger.use({"model": "m", "input_tokens": size}, call_id)
-    assert [use["input_tokens"] for use in ledger.tally.usage] == counted
+        recorder.use({"model": "m", "input_tokens": size}, call_id)
+    assert [use["input_tokens"] for use in recorder.counters.usage] == counted

@@ -176,12 +176,12 @@ def test_what_ends_the_program_is_not_kept_from_it() -> None:
 
 def test_calls_whose_end_never_comes_are_bounded(server: FakeServer) -> None:
     calls = report.Calls()
-    for number in range(report.OPEN_MOST + 1):
+    for number in range(report.MAX_OPEN + 1):
         calls.begin(number, "search", {"page": number})
     assert not calls.end(0, "forgotten")
-    assert calls.end(report.OPEN_MOST, "found")
+    assert calls.end(report.MAX_OPEN, "found")
     sent(server)
-    assert [call["args"] for call in server.calls()] == [f"page={report.OPEN_MOST}"]
+    assert [call["args"] for call in server.calls()] == [f"page={report.MAX_OPEN}"]
 
 
 def test_a_stream_says_now_and_then_that_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:

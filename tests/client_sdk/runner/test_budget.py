@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from clevagent.runner import budget
 from clevagent.runner.backends.base import Observation, State
-from clevagent.runner.claim import Claim, claim
-from clevagent.runner.pace import Pace
+from clevagent.runner.scheduling import Pace
+from clevagent.runner.status_report import StatusReport, claim
 
 NOW = 1_000_000.0
 MINUTE = 60.0
@@ -54,18 +54,18 @@ RUNS = Observation(State.RUNNING)
 @pytest.mark.parametrize(
     ("seen", "held", "acting", "said"),
     [
-        (RUNS, False, "", Claim("ok")),
-        (RUNS, False, "restart", Claim("ok")),
-        (FAILED, False, "", Claim("error", "Not responding: systemd says failed (watchdog)")),
-        (FAILED, False, "restart", Claim("warning", "State not known: a restart is under way")),
-        (FAILED, True, "", Claim("shutdown", "Stopped on request")),
-        (BLIND, True, "", Claim("shutdown", "Stopped on request")),
-        (BLIND, False, "", Claim("warning", "State not known: systemctl did not answer within 10 s")),
-        (Observation(State.UNKNOWN), False, "", Claim("warning", "State not known: it could not be looked at")),
-        (Observation(State.STOPPED), False, "", Claim("error", "Not responding: it does not run")),
+        (RUNS, False, "", StatusReport("ok")),
+        (RUNS, False, "restart", StatusReport("ok")),
+        (FAILED, False, "", StatusReport("error", "Not responding: systemd says failed (watchdog)")),
+        (FAILED, False, "restart", StatusReport("warning", "State not known: a restart is under way")),
+        (FAILED, True, "", StatusReport("shutdown", "Stopped on request")),
+        (BLIND, True, "", StatusReport("shutdown", "Stopped on request")),
+        (BLIND, False, "", StatusReport("warning", "State not known: systemctl did not answer within 10 s")),
+        (Observation(State.UNKNOWN), False, "", StatusReport("warning", "State not known: it could not be looked at")),
+        (Observation(State.STOPPED), False, "", StatusReport("error", "Not responding: it does not run")),
     ],
 )
-def test_what_is_claimed(seen: Observation, held: bool, acting: str, said: Claim) -> None:
+def test_what_is_claimed(seen: Observation, held: bool, acting: str, said: StatusReport) -> None:
     assert claim(seen, held=held, acting=acting) == said
 
 

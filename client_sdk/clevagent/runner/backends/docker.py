@@ -27,7 +27,7 @@ from urllib.parse import quote, urlencode
 
 from ..target import Target, agent_of
 from .base import Evidence, Observation, Outcome, State
-from .rest import TEXT_LONGEST, Reply, ask
+from .rest import MAX_TEXT_LENGTH, Reply, ask
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LABEL = "label:"
@@ -188,7 +188,7 @@ class Container:
             "ExitCode": self.exit_code,
             "RestartCount": self._found.get("RestartCount"),
             "StartedAt": self._state.get("StartedAt"),
-            "Error": str(self._state.get("Error") or "")[:TEXT_LONGEST],
+            "Error": str(self._state.get("Error") or "")[:MAX_TEXT_LENGTH],
             **ends,
         }
         return {name: fact for name, fact in facts.items() if fact is not None and not _is_nothing(fact)}

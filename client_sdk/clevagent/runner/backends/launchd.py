@@ -25,7 +25,7 @@ EVIDENCE = {"state": "state", "pid": "pid", "last exit code": "last_exit_code", 
 # Where jobs are kept, by launchd.plist(5).
 FOLDERS = ("~/Library/LaunchAgents", "/Library/LaunchAgents", "/Library/LaunchDaemons")
 LOOK_WITHIN = 5.0
-TEXT_LONGEST = 200
+MAX_TEXT_LENGTH = 200
 
 
 def complaint(target: Target) -> str:
@@ -43,7 +43,7 @@ def check(target: Target, timeout: float) -> Observation:
         return _not_loaded(target)
     if not ran.ok:
         return Observation(State.UNKNOWN, why=_said(ran))
-    found = {name: text.strip()[:TEXT_LONGEST] for name, text in reversed(LINE.findall(ran.output))}
+    found = {name: text.strip()[:MAX_TEXT_LENGTH] for name, text in reversed(LINE.findall(ran.output))}
     evidence: Evidence = {EVIDENCE[name]: _plain(found[name]) for name in EVIDENCE if name in found}
     state = found.get("state", "")
     if state == "running":

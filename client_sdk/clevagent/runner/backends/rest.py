@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Nobody's inspection is as long; what is longer must not fill the memory.
-ANSWER_LARGEST = 16 * 1024 * 1024
-TEXT_LONGEST = 200
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_TEXT_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def ask(
     try:
         connection.request(method, path, data, dict(headers or {}))
         response = connection.getresponse()
-        text = response.read(ANSWER_LARGEST)
+        text = response.read(MAX_ANSWER_BYTES)
     except socket.timeout:
         return Reply(0, trouble=f"no answer within {connection.timeout:g} s")
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -65,5 +65,5 @@ def _reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
     except ValueError:
         return Reply(status, None, f"HTTP status {status} without JSON", text, headers)
     said = body.get("message") if isinstance(body, dict) else None
-    words = " ".join(str(said).split())[:TEXT_LONGEST] if said else f"HTTP status {status}"
+    words = " ".join(str(said).split())[:MAX_TEXT_LENGTH] if said else f"HTTP status {status}"
     return Reply(status, body, words, text, headers)

@@ -35,7 +35,7 @@ PROPERTIES = (
 EVIDENCE = PROPERTIES[1:]
 NUMBERS = ("NRestarts", "ExecMainStatus", "MainPID")
 NOTHING = ("", "0", "infinity", "[not set]")
-TEXT_LONGEST = 200
+MAX_TEXT_LENGTH = 200
 STATES = {"active": State.RUNNING, "reloading": State.RUNNING, "inactive": State.STOPPED, "failed": State.STOPPED}
 REFUSED = ("authentication required", "access denied", "not authorized", "permission denied")
 # Of the time a restart is given, what is kept for looking at what came of it.
@@ -112,7 +112,7 @@ def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> Ran:
 def _evidence(found: dict[str, str]) -> Evidence:
     kept: Evidence = {}
     for name in EVIDENCE:
-        text = found.get(name, "")[:TEXT_LONGEST]
+        text = found.get(name, "")[:MAX_TEXT_LENGTH]
         if text not in NOTHING or (name == "NRestarts" and text):
             kept[name] = int(text) if name in NUMBERS and text.isdigit() else text
     return kept

@@ -8,26 +8,26 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from clevagent.tally import LOUDNESS, PROMPTS_MOST, Tally
+from clevagent.counters import LOUDNESS, MAX_PROMPTS, Counters
 
 # Model calls remembered by their id, so that one which two observers see is counted once: they see it in seconds.
-IDS_MOST = 2_000
+MAX_IDS = 2_000
 # Errors and warnings kept apart until the sender takes them; what comes on top is added to the last one.
-CLOSED_MOST = 20
+MAX_CLOSED = 20
 # Shorter ids repeat: Ollama has 999 of them.
-ID_SHORTEST = 16
+MIN_ID_LENGTH = 16
 
 
 class Page(NamedTuple):
     """One heartbeat in the making: what was counted and said up to `at`, on the clock that only goes forward."""
 
-    tally: Tally
+    counters: Counters
     at: float
     status: str = "ok"
 
-    def with_more(self, tally: Tally, status: str) -> Page:
+    def with_more(self, counters: Counters, status: str) -> Page:
         """This page and what came on top of it; the louder status stays."""
-        self.tally.add(tally)
+        self.counters.add(counters)
         return self._replace(status=max(self.status, status, key=LOUDNESS.index))
 
 
@@ -45,18 +45,18 @@ class Doing(NamedTuple):
     since: float
 
 
-class Ledger:
+class Recorder:
     """The numbers of one process. `wake` tells the sender that there is something to say."""
 
     def __init__(self, clock: Callable[[], float], wake: Callable[[], None] = lambda: None) -> None:
         self.clock, self.wake = clock, wake
         # Re-entrant: a signal's handler may report while the main thread does.
         self.lock = threading.RLock()
-        self.tally = Tally()
+        self.counters = Counters()
         self.closed: list[Page] = []
         self.iteration: int | None = None
         self.iteration_ms: float | None = None
-        self.prompts: deque[str] = deque(maxlen=PROMPTS_MOST)
+        self.prompts: deque[str] = deque(maxlen=MAX_PROMPTS)
         self.prompts_changed = False
         self.wait: Wait | None = None
         self.wait_changed = False
@@ -69,13 +69,13 @@ class Ledger:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing was counted or said since the last page."""
-        return self.tally.is_empty and not self.has_news
+        return self.counters.is_empty and not self.has_news
 
     def progressed(self) -> None:
         """Work moved: the wait is over, and the next heartbeat says so."""
         with self.lock:
             self.last_progress = self.clock()
-            self.tally.progress = True
+            self.counters.progress = True
             if self.wait is not None:
                 self.wait, self.wait_changed = None, True
             self._tell()
@@ -86,41 +86,41 @@ class Ledger:
         What `stands` is the process's last word: a heartbeat that still comes after it says the same.
         """
         with self.lock:
-            self.tally.said.update((name, value) for name, value in said.items() if value is not None)
+            self.counters.said.update((name, value) for name, value in said.items() if value is not None)
             if stands:
                 self.last_word = (status, said.get("message"))
             if status == "ok":
                 self._tell()
                 return
-            if len(self.closed) < CLOSED_MOST:
-                self.closed.append(Page(self.tally, self.clock(), status))
+            if len(self.closed) < MAX_CLOSED:
+                self.closed.append(Page(self.counters, self.clock(), status))
             else:
-                self.closed[-1] = self.closed[-1].with_more(self.tally, status)
-            self.tally, self.has_news = Tally(), False
+                self.closed[-1] = self.closed[-1].with_more(self.counters, status)
+            self.counters, self.has_news = Counters(), False
             self.wake()
 
     def spend(self, tokens: Any, cost_usd: Any) -> None:
         with self.lock:
-            self.tally.spend(tokens, cost_usd)
+            self.counters.spend(tokens, cost_usd)
 
     def use(self, entry: dict[str, Any], call_id: str | None) -> None:
         """One model call; a second report of the same id is the same call."""
         with self.lock:
             if call_id is not None and not self._is_first(_unique(str(call_id), entry)):
                 return
-            self.tally.use(entry)
+            self.counters.use(entry)
 
     def _is_first(self, call_id: str) -> bool:
         if call_id in self.counted:
             return False
         self.counted[call_id] = None
-        if len(self.counted) > IDS_MOST:
+        if len(self.counted) > MAX_IDS:
             self.counted.popitem(last=False)
         return True
 
     def call(self, entry: dict[str, Any]) -> None:
         with self.lock:
-            self.tally.call(entry)
+            self.counters.call(entry)
 
     def begin(self, key: int, tool: str) -> None:
         """A tool call begins; `key` is its own until it ends."""
@@ -139,7 +139,7 @@ class Ledger:
 
     def count_calls(self, number: int) -> None:
         with self.lock:
-            self.tally.tool_calls += number
+            self.counters.tool_calls += number
 
     def iterate(self, count: int | None = None) -> None:
         """Set the agent's own counter, or add one to it."""
@@ -164,9 +164,9 @@ class Ledger:
                 return self.take_closed()
             status, message = self.last_word
             if message:
-                self.tally.said.setdefault("message", message)
-            page = Page(self.tally, self.clock(), status)
-            self.tally, self.has_news = Tally(), False
+                self.counters.said.setdefault("message", message)
+            page = Page(self.counters, self.clock(), status)
+            self.counters, self.has_news = Counters(), False
             return [page]
 
     def take_closed(self) -> list[Page]:
@@ -175,10 +175,10 @@ class Ledger:
             pages, self.closed = self.closed, []
             return pages
 
-    def give_back(self, tally: Tally) -> None:
+    def give_back(self, counters: Counters) -> None:
         """What was too small to be reported counts on."""
         with self.lock:
-            self.tally.cost += tally.spare
+            self.counters.cost += counters.spare
 
     def _tell(self) -> None:
         if not self.has_news:
@@ -188,13 +188,13 @@ class Ledger:
     def forget(self) -> None:
         """In a forked child: what was counted so far is the parent's to report, its lock may be held for ever."""
         self.lock = threading.RLock()
-        self.tally, self.closed, self.has_news = Tally(), [], False
+        self.counters, self.closed, self.has_news = Counters(), [], False
         self.wait, self.wait_changed, self.prompts_changed = None, False, False
         self.running = {}
 
 
 def _unique(call_id: str, entry: dict[str, Any]) -> str:
     """The id, or, where it may be another call's too, what both observers of one call agree on besides."""
-    if len(call_id) >= ID_SHORTEST:
+    if len(call_id) >= MIN_ID_LENGTH:
         return call_id
     return f"{call_id} {entry.get('input_tokens')} {entry.get('output_tokens')}"

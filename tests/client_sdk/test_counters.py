@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from clevagent.tally import CALLS_MOST, USAGE_MOST, Tally, decimal, merged, number, sums_of
+from clevagent.counters import MAX_CALLS, MAX_USAGE, Counters, decimal, merged, number, sums_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,52 +14,52 @@ CALL = {"model": "gpt-5", "provider": "openai", "input_tokens": 3, "output_token
 
 
 def test_an_empty_tally_has_nothing_to_send() -> None:
-    assert Tally().is_empty
-    assert Tally().seal() == {}
+    assert Counters().is_empty
+    assert Counters().seal() == {}
 
 
 def test_thousands_of_tiny_amounts_add_up_exactly() -> None:
-    tally = Tally()
+    counters = Counters()
     for _ in range(10_000):
-        tally.spend(1, 0.1)
-    assert tally.seal() == {"tokens_used": 10_000, "cost_usd": 1000.0}
+        counters.spend(1, 0.1)
+    assert counters.seal() == {"tokens_used": 10_000, "cost_usd": 1000.0}
 
 
 def test_what_is_below_a_micro_dollar_waits_and_is_not_lost() -> None:
-    tally, sent = Tally(), Decimal(0)
+    counters, sent = Counters(), Decimal(0)
     for _ in range(25):
-        tally.spend(0, 0.0000004)
-        sent += Decimal(str(tally.seal().get("cost_usd", 0)))
-        tally = Tally(tally.spare)
+        counters.spend(0, 0.0000004)
+        sent += Decimal(str(counters.seal().get("cost_usd", 0)))
+        counters = Counters(counters.spare)
     assert sent == Decimal("0.00001")
-    assert tally.cost == 0
+    assert counters.cost == 0
 
 
 def test_calls_beyond_the_most_lose_their_detail_and_are_counted() -> None:
-    tally = Tally()
-    for number_ in range(CALLS_MOST + 7):
-        tally.call({"name": f"tool{number_}"})
-    sealed = tally.seal()
-    assert sealed["tool_calls"] == CALLS_MOST + 7
-    assert [call["name"] for call in sealed["tool_call_log"]] == [f"tool{n}" for n in range(7, CALLS_MOST + 7)]
+    counters = Counters()
+    for number_ in range(MAX_CALLS + 7):
+        counters.call({"name": f"tool{number_}"})
+    sealed = counters.seal()
+    assert sealed["tool_calls"] == MAX_CALLS + 7
+    assert [call["name"] for call in sealed["tool_call_log"]] == [f"tool{n}" for n in range(7, MAX_CALLS + 7)]
 
 
 def test_each_model_call_stays_apart_until_there_are_too_many() -> None:
-    tally = Tally()
-    for _ in range(USAGE_MOST + 5):
-        tally.use(dict(CALL))
-    sealed = tally.seal()["usage"]
-    assert len(sealed) == USAGE_MOST
+    counters = Counters()
+    for _ in range(MAX_USAGE + 5):
+        counters.use(dict(CALL))
+    sealed = counters.seal()["usage"]
+    assert len(sealed) == MAX_USAGE
     assert sealed[0] == CALL
-    assert sum(use["input_tokens"] for use in sealed) == 3 * (USAGE_MOST + 5)
+    assert sum(use["input_tokens"] for use in sealed) == 3 * (MAX_USAGE + 5)
 
 
 def test_too_many_models_are_still_all_counted() -> None:
-    tally = Tally()
-    for place in range(USAGE_MOST + 1):
-        tally.use({**CALL, "model": f"m{place}", "cost_usd": 0.1})
-    sealed = tally.seal()["usage"]
-    assert len(sealed) == USAGE_MOST
+    counters = Counters()
+    for place in range(MAX_USAGE + 1):
+        counters.use({**CALL, "model": f"m{place}", "cost_usd": 0.1})
+    sealed = counters.seal()["usage"]
+    assert len(sealed) == MAX_USAGE
     assert sealed[-1]["cost_usd"] == 0.2
 
 
@@ -75,7 +75,7 @@ BEATS = st.fixed_dictionaries(
         "tokens_used": st.integers(1, 10**9),
         "tool_calls": st.integers(1, 1000),
         "cost_usd": st.decimals("0.000001", "1000", places=6).map(float),
-        "usage": st.lists(st.just(CALL), min_size=1, max_size=USAGE_MOST).map(lambda uses: [dict(use) for use in uses]),
+        "usage": st.lists(st.just(CALL), min_size=1, max_size=MAX_USAGE).map(lambda uses: [dict(use) for use in uses]),
         "message": st.text(max_size=5),
         "status": st.sampled_from(["ok", "warning", "error", "shutdown"]),
     },
@@ -89,7 +89,7 @@ def test_two_heartbeats_as_one_have_the_sums_of_both(older: dict[str, Any], newe
         assert both.get(name, 0) == older.get(name, 0) + newer.get(name, 0)
     assert cost(both) == cost(older) + cost(newer)
     assert used(both) == used(older) + used(newer)
-    assert len(both.get("usage", [])) <= USAGE_MOST
+    assert len(both.get("usage", [])) <= MAX_USAGE
 
 
 def cost(beat: dict[str, Any]) -> Decimal:

@@ -10,20 +10,20 @@ from typing import Any
 from clevagent.log import once
 
 # The server keeps so many of each at most; what is beyond them is dropped here, its sums are not.
-CALLS_MOST, USAGE_MOST, PROMPTS_MOST = 50, 200, 5
+MAX_CALLS, MAX_USAGE, MAX_PROMPTS = 50, 200, 5
 MICRO = Decimal("0.000001")
 LOUDNESS = ("ok", "shutdown", "warning", "error")
 COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
-class Tally:
+class Counters:
     """Money is in US dollars as exact decimals; what is below a micro-dollar waits for the next heartbeat."""
 
     def __init__(self, spare: Decimal = Decimal(0)) -> None:
         self.tokens = 0
         self.cost = spare
         self.tool_calls = 0
-        self.calls: deque[dict[str, Any]] = deque(maxlen=CALLS_MOST)
+        self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_CALLS)
         self.usage: list[dict[str, Any]] = []
         self.said: dict[str, Any] = {}
         self.progress = False
@@ -41,7 +41,7 @@ class Tally:
 
     def use(self, entry: dict[str, Any]) -> None:
         """Add one model call: each stays apart, since prices depend on its size, until there are too many."""
-        if len(self.usage) < USAGE_MOST:
+        if len(self.usage) < MAX_USAGE:
             self.usage.append(entry)
         else:
             add_usage(self.usage, entry)
@@ -50,8 +50,8 @@ class Tally:
         self.tool_calls += 1
         self.calls.append(entry)
 
-    def add(self, other: Tally) -> None:
-        """Add what another tally counted; what it said replaces what was said here."""
+    def add(self, other: Counters) -> None:
+        """Add what another counters counted; what it said replaces what was said here."""
         self.tokens += other.tokens
         self.cost += other.cost
         self.tool_calls += other.tool_calls
@@ -107,7 +107,7 @@ def merged(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     if "cost_usd" in both:
         both["cost_usd"] = float(sum(Decimal(str(beat.get("cost_usd", 0))) for beat in (older, newer)))
     if "tool_call_log" in both:
-        both["tool_call_log"] = [*older.get("tool_call_log", ()), *newer.get("tool_call_log", ())][-CALLS_MOST:]
+        both["tool_call_log"] = [*older.get("tool_call_log", ()), *newer.get("tool_call_log", ())][-MAX_CALLS:]
     if "usage" in both:
         both["usage"] = _usage_of(older, newer)
     return both
@@ -121,7 +121,7 @@ def _status(beat: dict[str, Any]) -> str:
 def _usage_of(older: dict[str, Any], newer: dict[str, Any]) -> list[dict[str, Any]]:
     kept = [dict(entry) for entry in older.get("usage", ())]
     for entry in newer.get("usage", ()):
-        if len(kept) < USAGE_MOST:
+        if len(kept) < MAX_USAGE:
             kept.append(entry)
         else:
             add_usage(kept, entry)

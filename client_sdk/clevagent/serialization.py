@@ -8,15 +8,15 @@ import socket
 from datetime import datetime, timezone
 from typing import Any
 
-from clevagent.ledger import Ledger, Page, Wait
 from clevagent.log import once
-from clevagent.options import NAME_LONGEST, Options
+from clevagent.options import MAX_NAME_LENGTH, Options
 from clevagent.outbox import Sealed
+from clevagent.recorder import Page, Recorder, Wait
 from clevagent.redact import clean
 from clevagent.version import AGENT
 
 # What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
-ARGS_LONGEST, MESSAGE_LONGEST, CUSTOM_LONGEST = 200, 2_000, 32_000
+MAX_ARGS_LENGTH, MAX_MESSAGE_LENGTH, MAX_CUSTOM_LENGTH = 200, 2_000, 32_000
 # Seconds. Memory does not leak faster, and asking the kernel at every heartbeat is felt in `bench/sdk.py`.
 MEMORY_EVERY = 10.0
 # Progress older than this, in seconds, is told by its age: it did not happen as the heartbeat comes in.
@@ -36,15 +36,15 @@ class Sealer:
         self.instance = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(3).hex()}"
         self._seq = 0
 
-    def seal(self, page: Page, ledger: Ledger, now: float, wall: float) -> Sealed:
+    def seal(self, page: Page, recorder: Recorder, now: float, wall: float) -> Sealed:
         """A heartbeat of a page that is ended. What was counted but is too small to send counts on."""
-        counted = page.tally.seal()
-        ledger.give_back(page.tally)
+        counted = page.counters.seal()
+        recorder.give_back(page.counters)
         self._seq += 1
         made = wall - (now - page.at)
-        fields = {**self._who(page.status, made), **self._state(ledger, now, wall), **_cut(counted)}
+        fields = {**self._who(page.status, made), **self._state(recorder, now, wall), **_cut(counted)}
         sealed = Sealed({name: value for name, value in fields.items() if value is not None}, page.at, made)
-        sealed.progress = page.tally.progress
+        sealed.progress = page.counters.progress
         if "waiting" in fields:  # a null says that the wait is over
             sealed.fields["waiting"] = fields["waiting"]
         return sealed
@@ -67,18 +67,18 @@ class Sealer:
             **first,
         }
 
-    def _state(self, ledger: Ledger, now: float, wall: float) -> dict[str, Any]:
+    def _state(self, recorder: Recorder, now: float, wall: float) -> dict[str, Any]:
         if now - self._memory[0] >= MEMORY_EVERY:
             self._memory = now, memory_mb()
-        state: dict[str, Any] = {"iteration_count": ledger.iteration, "memory_mb": self._memory[1]}
-        state["iteration_ms"], ledger.iteration_ms = ledger.iteration_ms, None
-        if ledger.prompts_changed:
-            state["prompt_hashes"], ledger.prompts_changed = list(ledger.prompts), False
-        if ledger.wait is not None or ledger.wait_changed:
-            state["waiting"], ledger.wait_changed = _waiting(ledger.wait), False
-        doing = ledger.doing
+        state: dict[str, Any] = {"iteration_count": recorder.iteration, "memory_mb": self._memory[1]}
+        state["iteration_ms"], recorder.iteration_ms = recorder.iteration_ms, None
+        if recorder.prompts_changed:
+            state["prompt_hashes"], recorder.prompts_changed = list(recorder.prompts), False
+        if recorder.wait is not None or recorder.wait_changed:
+            state["waiting"], recorder.wait_changed = _waiting(recorder.wait), False
+        doing = recorder.doing
         if doing is not None:
-            state["doing"] = {"tool": clean(doing.tool, NAME_LONGEST), "since": _moment(wall - (now - doing.since))}
+            state["doing"] = {"tool": clean(doing.tool, MAX_NAME_LENGTH), "since": _moment(wall - (now - doing.since))}
         return state
 
 
@@ -114,13 +114,13 @@ def _moment(wall: float) -> str:
 def _cut(counted: dict[str, Any]) -> dict[str, Any]:
     """Texts as long as the server keeps them, without secrets; what it could not store is left out."""
     if "message" in counted:
-        counted["message"] = clean(counted["message"], MESSAGE_LONGEST)
+        counted["message"] = clean(counted["message"], MAX_MESSAGE_LENGTH)
     if "custom_data" in counted:
-        counted["custom_data"] = clean(counted["custom_data"], CUSTOM_LONGEST)
+        counted["custom_data"] = clean(counted["custom_data"], MAX_CUSTOM_LENGTH)
     for call in counted.get("tool_call_log", ()):
-        call["name"] = clean(call["name"], NAME_LONGEST)
+        call["name"] = clean(call["name"], MAX_NAME_LENGTH)
         if call.get("args"):
-            call["args"] = clean(call["args"], ARGS_LONGEST)
+            call["args"] = clean(call["args"], MAX_ARGS_LENGTH)
     return counted
 
 
@@ -131,7 +131,7 @@ def custom_text(data: Any) -> str | None:
     except (TypeError, ValueError, RecursionError) as error:
         once(f"clevagent: custom data that is no JSON was left out ({error})")
         return None
-    if len(text) > CUSTOM_LONGEST:
-        once(f"clevagent: custom data of more than {CUSTOM_LONGEST:,} characters was left out")
+    if len(text) > MAX_CUSTOM_LENGTH:
+        once(f"clevagent: custom data of more than {MAX_CUSTOM_LENGTH:,} characters was left out")
         return None
     return text

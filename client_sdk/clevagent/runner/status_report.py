@@ -14,27 +14,27 @@ from .backends.base import Observation, State
 DOWN = "Not responding: "
 UNSURE = "State not known: "
 HELD = "Stopped on request"
-SAID_LONGEST = 500
+MAX_SAID_LENGTH = 500
 
 
 @dataclass(frozen=True)
-class Claim:
+class StatusReport:
     """The `status` and `message` of a heartbeat."""
 
     status: str
     message: str = ""
 
 
-def claim(seen: Observation, *, held: bool = False, acting: str = "") -> Claim:
+def claim(seen: Observation, *, held: bool = False, acting: str = "") -> StatusReport:
     """What to say now; `acting` is the restart or stop that is under way, if one is.
 
     Who cannot look says neither that it runs nor that it does not.
     """
     if held:
-        return Claim("shutdown", HELD)
+        return StatusReport("shutdown", HELD)
     if seen.state is State.RUNNING:
-        return Claim("ok")
+        return StatusReport("ok")
     if seen.state is State.STOPPED and not acting:
-        return Claim("error", (DOWN + (seen.why or "it does not run"))[:SAID_LONGEST])
+        return StatusReport("error", (DOWN + (seen.why or "it does not run"))[:MAX_SAID_LENGTH])
     why = f"a {acting} is under way" if acting else seen.why or "it could not be looked at"
-    return Claim("warning", (UNSURE + why)[:SAID_LONGEST])
+    return StatusReport("warning", (UNSURE + why)[:MAX_SAID_LENGTH])
