@@ -25,7 +25,7 @@ from clevagent.client import EXIT_WITHIN, UNSET, Client
 from clevagent.log import log as _log
 from clevagent.options import Reaction, read, warn
 from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, around
-from clevagent.signals import Chain
+from clevagent.signals import SignalHandlers
 from clevagent.verdict import Reason
 
 __version__ = _version.VERSION
@@ -49,7 +49,9 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 _client: Client | None = None
-_signals: Chain | None = None
+# A client whose shutdown() has begun but not finished: a signal may interrupt it.
+_closing: Client | None = None
+_signals: SignalHandlers | None = None
 
 
 def init(
@@ -110,12 +112,14 @@ def init(
     )
     if options is None:
         return
-    _client = Client(options, report_crashes=report_crashes)
     if auto_cost:
         _watch_models()
-    # Not before: a handler that runs in the middle of an import meets half a module.
-    _signals = Chain(_goodbye) if handle_signals else None
-    _client.start()
+    client = Client(options, report_crashes=report_crashes)
+    # After the imports above, because a handler that interrupts an import sees half a module. Before the client can be
+    # reached, because once a heartbeat may have been sent, every end of the process must be reported as well.
+    _signals = SignalHandlers(_goodbye, _run_when_safe) if handle_signals else None
+    _client = client
+    client.start()
 
 
 def _watch_models() -> None:
@@ -329,31 +333,45 @@ def flush(timeout: float = EXIT_WITHIN) -> bool:
 
 
 def shutdown() -> None:
-    """Report what there is, say that the agent stops on purpose, and end reporting: within 2 seconds."""
+    """Send what is left, report an intentional stop and end reporting, within 2 seconds."""
     global _client, _signals
-    _count_streams(everything=True)
-    client, _client = _client, None
+    _goodbye()
+    _client = None
+    # Last, so that a signal during the goodbye still waits for it.
     if _signals is not None:
         _signals.restore()
         _signals = None
-    if client is not None:
-        try:
-            client.close()
-        except Exception:
-            _log.exception("the end could not be reported")
 
 
 def _goodbye() -> None:
+    """Close the client, or finish closing it if an earlier attempt was interrupted."""
+    global _client, _closing
     _count_streams(everything=True)
-    if _client is not None:
-        _client.close()
+    _closing, _client = _client or _closing, None
+    if _closing is None:
+        return
+    try:
+        _closing.recorder.lock.run_when_free(_closing.close)
+    except Exception:
+        _log.exception("could not report the shutdown")
+    _closing = None
+
+
+def _run_when_safe(work: Callable[[], None]) -> None:
+    """Run a signal handler's work once the code it interrupted is done recording."""
+    client = _client or _closing
+    if client is None:
+        work()
+    else:
+        client.recorder.lock.run_when_free(work)
 
 
 def _count_streams(everything: bool = False) -> None:
-    """Model calls whose streams were left before their end."""
-    capture = sys.modules.get("clevagent.capture")
-    if _client is not None and capture is not None:
-        capture.settle(everything)
+    """Count model calls whose streams were left before their end."""
+    # A signal may interrupt the import of the module: then it has no `settle` yet.
+    settle = getattr(sys.modules.get("clevagent.capture"), "settle", None)
+    if _client is not None and settle is not None:
+        settle(everything)
 
 
 def _before_fork() -> None:
@@ -363,6 +381,8 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
+    global _closing
+    _closing = None  # the parent says its own goodbye
     if _client is not None:
         _client.begin_anew()
 

@@ -76,6 +76,8 @@ def _check_beat(transport: Transport, agent: str) -> int:
     answer = transport.request("POST", "/heartbeat", beat)
     if not answer.accepted:
         return _bad(f"the server refused the heartbeat of {agent}: {answer.why}")
+    # Without a goodbye, the server would wait for the next heartbeat and then report the agent as down.
+    transport.request("POST", "/heartbeat", {**beat, "status": "shutdown"})
     _good(f"the server has seen a heartbeat of {agent}")
     return 0
 

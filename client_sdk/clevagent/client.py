@@ -12,7 +12,7 @@ from typing import Any
 
 from clevagent import progress, systemd
 from clevagent.counters import COUNTS, number
-from clevagent.crash import Hooks
+from clevagent.crash import CrashHooks
 from clevagent.interrupt import stop_program
 from clevagent.log import log, once
 from clevagent.options import MAX_NAME_LENGTH, Options
@@ -44,7 +44,8 @@ class Client:
         report_crashes: bool = True,
     ) -> None:
         self.options = options
-        self.is_open = True
+        self.is_closed = False
+        self._close_by: float | None = None
         self.has_crashed = False
         self._clock = clock
         self._transport = transport or Transport(options.endpoint, options.api_key)
@@ -54,12 +55,15 @@ class Client:
         self._parent: int | None = None
         self.reporter = Reporter(options, self.recorder, self._transport, self.verdicts.heard, is_main=self._is_main)
         self._worker = Worker(self.reporter, clock)
-        self._hooks = Hooks(self.crashed) if report_crashes else None
+        self._report_crashes = report_crashes
+        self._hooks: CrashHooks | None = None
         self._watchdog = systemd.watchdog_seconds()
         self._notified_at = float("-inf")
 
     def start(self) -> None:
         """Say that the agent is there: the first heartbeat goes out at once."""
+        if self._report_crashes:
+            self._hooks = CrashHooks(self.crashed)
         systemd.notify(READY=1)
         if _is_worker_process():
             _flush_at_its_end(self)
@@ -216,18 +220,23 @@ class Client:
     def flush(self, timeout: float = EXIT_WITHIN) -> bool:
         return self._worker.flush(timeout)
 
-    def close(self, *, say_so: bool = True) -> None:
-        """Report what there is, say that the agent stops, and end: within 2 seconds."""
-        if not self.is_open:
+    def close(self) -> None:
+        """Send what is left and a `shutdown` heartbeat, within 2 seconds.
+
+        A call that interrupts or follows an unfinished one waits for the rest of the same 2 seconds.
+        """
+        if self.is_closed:
             return
-        self.is_open = False
-        if say_so and self._is_main() and not self.has_crashed:
-            self.recorder.say("shutdown", stands=True)
-            systemd.notify(STOPPING=1)
-        if not self._worker.end(EXIT_WITHIN):
-            log.warning("the server did not take everything in time: %s", self.reporter.unsent())
+        if self._close_by is None:
+            self._close_by = self._clock() + EXIT_WITHIN
+            if self._is_main() and not self.has_crashed:
+                self.recorder.say("shutdown", stands=True)
+                systemd.notify(STOPPING=1)
+        if not self._worker.end(max(0.0, self._close_by - self._clock())):
+            log.warning("the server did not accept everything in time: %s", self.reporter.unsent())
         if self._hooks:
             self._hooks.restore()
+        self.is_closed = True
 
     def _stop(self, why: str, force_after: float | None) -> None:
         self.recorder.say("warning", message=f"stopping: {why}")
@@ -251,7 +260,7 @@ class Client:
         if isinstance(self._transport, Transport):
             self._transport.forget()
         self.reporter.begin_anew()
-        self._worker.forget()
+        self._worker.reset()
         self._watchdog = None
         processes = sys.modules.get("multiprocessing.util")
         if processes is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from clevagent.counters import LOUDNESS, MAX_PROMPTS, Counters
+from clevagent.locks import DeferringLock
 
 # Model calls remembered by their id, so that one which two observers see is counted once: they see it in seconds.
 MAX_IDS = 2_000
@@ -50,8 +50,8 @@ class Recorder:
 
     def __init__(self, clock: Callable[[], float], wake: Callable[[], None] = lambda: None) -> None:
         self.clock, self.wake = clock, wake
-        # Re-entrant: a signal's handler may report while the main thread does.
-        self.lock = threading.RLock()
+        # Re-entrant, because a signal handler may report while the main thread does.
+        self.lock = DeferringLock()
         self.counters = Counters()
         self.closed: list[Page] = []
         self.iteration: int | None = None
@@ -187,7 +187,7 @@ class Recorder:
 
     def forget(self) -> None:
         """In a forked child: what was counted so far is the parent's to report, its lock may be held for ever."""
-        self.lock = threading.RLock()
+        self.lock = DeferringLock()
         self.counters, self.closed, self.has_news = Counters(), [], False
         self.wait, self.wait_changed, self.prompts_changed = None, False, False
         self.running = {}

@@ -32,6 +32,7 @@ class Asks(Protocol):
     """What the reporter needs of a transport."""
 
     def request(self, method: str, path: str, body: Any | None = None) -> Answer: ...
+    def limit(self, seconds: float) -> None: ...
     def close(self) -> None: ...
 
 
@@ -92,8 +93,12 @@ class Reporter:
         while self.outbox and self._send(now):
             pass
 
+    def limit_requests(self, seconds: float) -> None:
+        """Let no request from now on take longer than this."""
+        self._transport.limit(seconds)
+
     def close(self) -> None:
-        """Nothing more will be sent by this process."""
+        """End sending from this process."""
         self._transport.close()
         if self.spool:
             self.spool.close(self.outbox)

@@ -114,6 +114,12 @@ class Transport:
             self.close()
             raise Unreachable(_why(error)) from error
 
+    def limit(self, seconds: float) -> None:
+        """Let no request from now on take longer than this: connecting, sending and reading get a third each."""
+        self._timeout = min(self._timeout, seconds / 3)
+        if self._connection is not None and self._connection.sock is not None:
+            self._connection.sock.settimeout(self._timeout)
+
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         connection, self._connection = self._connection, None

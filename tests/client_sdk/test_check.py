@@ -28,7 +28,7 @@ def test_when_all_is_well_it_says_what_it_saw(program: Program, server: FakeServ
         "ok   the clocks agree to 5 s",
         "ok   the server has seen a heartbeat of bot",
     ]
-    assert [beat["agent"] for beat in server.beats] == ["bot"]
+    assert [(beat["agent"], beat["status"]) for beat in server.beats] == [("bot", "ok"), ("bot", "shutdown")]
 
 
 def test_without_a_name_it_makes_no_agent(program: Program, server: FakeServer) -> None:

@@ -120,11 +120,22 @@ class Desk:
         return retry_after, well
 
     def finish(self, seconds: float) -> None:
-        """The runner ends: let `report_forever` see it, and wait so long for what is under way."""
+        """Wait up to `seconds` for running commands and for their results to reach the server."""
         self._has_results.set()
         end = time.monotonic() + seconds
         while self._acts and time.monotonic() < end:
             time.sleep(PAUSE)
+        # report_forever() may have returned before the last command was done.
+        if self._unreported():
+            last = threading.Thread(target=self._report_last, name="last results", daemon=True)
+            last.start()
+            last.join(max(0.0, end - time.monotonic()))
+
+    def _report_last(self) -> None:
+        try:
+            self.report()
+        finally:
+            self._server.close()
 
     def _unreported(self) -> list[Order]:
         orders = list(self._store.kept.orders.values()) + list(self._refusals.values())
