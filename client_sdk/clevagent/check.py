@@ -1,4 +1,4 @@
-"""`python -m clevagent check`: can this machine report, and does the server see it?"""
+"""`python -m clevagent check`: can this machine report, and does the server receive it?"""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import time
 from collections.abc import Sequence
 
 from clevagent.options import ENDPOINT
-from clevagent.transport import Answer, Transport, Unreachable
+from clevagent.transport import Answer, Transport, UnreachableError
 from clevagent.version import AGENT
 
-# The server tells whole seconds; more than this apart, times in heartbeats are misleading.
+# Seconds. The Date header is in whole seconds; beyond this, times in heartbeats are misleading.
 MAX_SKEW = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Exit code 0 when everything is well, 1 when something is not, 2 for wrong arguments."""
+    """Run the command. Exit code 0: no problems, 1: a problem, 2: invalid arguments."""
     parser = argparse.ArgumentParser(prog="python -m clevagent", description="Reporting to a ClevAgent Watchdog.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="reachable? key valid? clocks together? first beat seen?")
@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
-    """Print one line for each thing that was looked at, and what to do about what is wrong.
+    """Print one line per check, with a fix for each problem. Return 0 if there is none.
 
-    `wall` is this machine's time, in seconds since 1970. Answers 0 when all is well.
+    `wall` is this machine's time, in seconds since 1970.
     """
     if not key:
         return _bad("No API key. Set CLEVAGENT_API_KEY to one of the project's keys; it begins with cv_.")
@@ -44,7 +44,7 @@ def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
         answer = transport.request("GET", "/status?limit=1")
         _good(f"{transport.address} is reachable")
         return _check_key(answer) or _check_clock(answer, wall) or _check_beat(transport, agent)
-    except Unreachable as error:
+    except UnreachableError as error:
         return _bad(f"{endpoint} gives no answer: {error}. Is the server running, and is CLEVAGENT_ENDPOINT right?")
     finally:
         transport.close()

@@ -26,7 +26,7 @@ class CrashHooks:
         self._previous_main = sys.excepthook
         self._previous_thread = threading.excepthook
         self._previous_loop: Callable[..., Any] | None = None
-        # Kept as attributes because every access to a bound method creates a new object.
+        # RunnerState as attributes because every access to a bound method creates a new object.
         self._main: Callable[..., Any] = self._on_main
         self._thread: Callable[..., Any] = self._on_thread
         self._loop: Callable[..., Any] = self._loop_handler()

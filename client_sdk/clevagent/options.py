@@ -1,4 +1,4 @@
-"""What `init()` was told, read once: arguments first, then the environment, then defaults."""
+"""Settings of `init()`: arguments first, then the environment, then defaults."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, NamedTuple, Union
 
 from clevagent.log import log
 from clevagent.redact import clean
-from clevagent.transport import base_of
+from clevagent.transport import parse_endpoint
 
 ENDPOINT = "http://127.0.0.1:8000"
-# The contract's smallest interval and progress timeout, in seconds; a week is the largest the server takes.
+# Seconds. Minimum interval and progress timeout of the public API, and the server's maximum: one week.
 MIN_INTERVAL, MIN_PROGRESS_TIMEOUT, MAX_DURATION = 1.0, 5.0, 7 * 86_400.0
-# What the server takes as a name, in characters.
+# Maximum characters of a name on the server.
 MAX_NAME_LENGTH = 200
 NAMED_REACTIONS = ("alert_only", "flag", "stop", "force_stop")
 Reaction = Union[str, Callable[..., Any]]
 
 
 class Options(NamedTuple):
-    """Durations are in seconds. See `clevagent.init` for what each one does."""
+    """Durations are in seconds. See `clevagent.init` for the meaning of each option."""
 
     api_key: str
     agent: str
@@ -41,7 +41,7 @@ class Options(NamedTuple):
     spool: str | os.PathLike[str] | None = None
 
 
-def read(
+def read_options(
     *,
     api_key: str | None,
     agent: str | None,
@@ -55,14 +55,14 @@ def read(
     spool: str | os.PathLike[str] | None,
     **plain: Any,
 ) -> Options | None:
-    """The options, with what is wrong warned about and replaced; None when nothing could be reported with them."""
+    """Return the options, with invalid values replaced and warned about, or None if reporting is impossible."""
     key = api_key or os.environ.get("CLEVAGENT_API_KEY", "")
     if not key:
         warn("clevagent reports nothing: no API key. Pass api_key=… to init(), or set CLEVAGENT_API_KEY.")
         return None
     address = endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT
     try:
-        base_of(address)
+        parse_endpoint(address)
     except ValueError as error:
         warn(f"clevagent reports nothing: {error}")
         return None
@@ -83,13 +83,13 @@ def read(
 
 
 def default_agent() -> str:
-    """A name for an agent that was given none: the program's, at this host."""
+    """Return the default name, program@host."""
     program = os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] or "python"  # noqa: PTH119, PTH122
     return f"{program}@{socket.gethostname()}"
 
 
 def warn(message: str) -> None:
-    """Tell the programmer. Never raises, not even where warnings are errors."""
+    """Warn the programmer. Never raises, even where warnings are errors."""
     log.warning(message)
     with contextlib.suppress(Warning):
         warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""From what was counted to a heartbeat as the server reads it."""
+"""Converts recorded counts into heartbeats as the server reads them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import socket
 from datetime import datetime, timezone
 from typing import Any
 
-from clevagent.log import once
+from clevagent.log import warn_once
 from clevagent.options import MAX_NAME_LENGTH, Options
-from clevagent.outbox import Sealed
-from clevagent.recorder import Page, Recorder, Wait
+from clevagent.outbox import Heartbeat
+from clevagent.recorder import PendingHeartbeat, Recorder, Wait
 from clevagent.redact import clean
 from clevagent.version import AGENT
 
-# What the server keeps of each; longer ones are cut here, so that they are not sent for nothing.
+# Maximum characters the server stores; the SDK cuts longer texts instead of sending them for nothing.
 MAX_ARGS_LENGTH, MAX_MESSAGE_LENGTH, MAX_CUSTOM_LENGTH = 200, 2_000, 32_000
-# Seconds. Memory does not leak faster, and asking the kernel at every heartbeat is felt in `bench/sdk.py`.
+# Seconds. Leaks are slower than this, and reading /proc for every heartbeat shows up in `bench/sdk.py`.
 MEMORY_EVERY = 10.0
-# Progress older than this, in seconds, is told by its age: it did not happen as the heartbeat comes in.
+# Seconds. Older progress is reported by its age, because it did not happen when the heartbeat arrives.
 FRESH = 2.0
 
 
-class Sealer:
-    """Numbers the heartbeats of one process. `instance` tells it from the agent's other and earlier processes."""
+class HeartbeatBuilder:
+    """Builds and numbers one process's heartbeats. `instance` distinguishes it from the agent's other processes."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -32,20 +32,20 @@ class Sealer:
         self.renew()
 
     def renew(self) -> None:
-        """A new process begins."""
+        """Start over with a new instance id."""
         self.instance = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(3).hex()}"
         self._seq = 0
 
-    def seal(self, page: Page, recorder: Recorder, now: float, wall: float) -> Sealed:
-        """A heartbeat of a page that is ended. What was counted but is too small to send counts on."""
-        counted = page.counters.seal()
-        recorder.give_back(page.counters)
+    def build(self, page: PendingHeartbeat, recorder: Recorder, now: float, wall: float) -> Heartbeat:
+        """Convert a pending heartbeat. Amounts too small to report are carried over."""
+        counted = page.counters.to_fields()
+        recorder.carry_over(page.counters)
         self._seq += 1
         made = wall - (now - page.at)
         fields = {**self._who(page.status, made), **self._state(recorder, now, wall), **_cut(counted)}
-        sealed = Sealed({name: value for name, value in fields.items() if value is not None}, page.at, made)
+        sealed = Heartbeat({name: value for name, value in fields.items() if value is not None}, page.at, made)
         sealed.progress = page.counters.progress
-        if "waiting" in fields:  # a null says that the wait is over
+        if "waiting" in fields:  # null means the wait is over
             sealed.fields["waiting"] = fields["waiting"]
         return sealed
 
@@ -82,8 +82,8 @@ class Sealer:
         return state
 
 
-def wire(beat: Sealed, last_progress: float | None, now: float) -> dict[str, Any]:
-    """The heartbeat as it is sent now. An agent that never said when it progresses leaves that to the server."""
+def to_wire(beat: Heartbeat, last_progress: float | None, now: float) -> dict[str, Any]:
+    """Return the heartbeat's fields for sending now. Without declared progress, the server judges progress itself."""
     if last_progress is None or beat.reduced:
         return beat.fields
     if beat.progress and now - beat.at < FRESH:
@@ -92,9 +92,9 @@ def wire(beat: Sealed, last_progress: float | None, now: float) -> dict[str, Any
 
 
 def memory_mb() -> float | None:
-    """What this process holds in memory, in MiB; None where /proc does not tell."""
+    """Return this process's resident memory in MiB, or None without /proc."""
     try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - half the time of a Path, at every heartbeat
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - half the time of a Path, for every heartbeat
             pages = int(file.read().split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576, 1)
     except (OSError, ValueError, IndexError, AttributeError):
@@ -112,7 +112,7 @@ def _moment(wall: float) -> str:
 
 
 def _cut(counted: dict[str, Any]) -> dict[str, Any]:
-    """Texts as long as the server keeps them, without secrets; what it could not store is left out."""
+    """Cut texts to the server's limits, and remove secrets and characters it cannot store."""
     if "message" in counted:
         counted["message"] = clean(counted["message"], MAX_MESSAGE_LENGTH)
     if "custom_data" in counted:
@@ -125,13 +125,13 @@ def _cut(counted: dict[str, Any]) -> dict[str, Any]:
 
 
 def custom_text(data: Any) -> str | None:
-    """Custom data as the JSON that is sent; None for what is none, or too much."""
+    """Return custom data as JSON, or None if it is invalid or too long."""
     try:
         text = data if isinstance(data, str) else json.dumps(data, default=str, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        once(f"clevagent: custom data that is no JSON was left out ({error})")
+        warn_once(f"clevagent: custom data that is no JSON was left out ({error})")
         return None
     if len(text) > MAX_CUSTOM_LENGTH:
-        once(f"clevagent: custom data of more than {MAX_CUSTOM_LENGTH:,} characters was left out")
+        warn_once(f"clevagent: custom data of more than {MAX_CUSTOM_LENGTH:,} characters was left out")
         return None
     return text

@@ -15,21 +15,21 @@ CALL = {"model": "gpt-5", "provider": "openai", "input_tokens": 3, "output_token
 
 def test_an_empty_tally_has_nothing_to_send() -> None:
     assert Counters().is_empty
-    assert Counters().seal() == {}
+    assert Counters().to_fields() == {}
 
 
 def test_thousands_of_tiny_amounts_add_up_exactly() -> None:
     counters = Counters()
     for _ in range(10_000):
         counters.spend(1, 0.1)
-    assert counters.seal() == {"tokens_used": 10_000, "cost_usd": 1000.0}
+    assert counters.to_fields() == {"tokens_used": 10_000, "cost_usd": 1000.0}
 
 
 def test_what_is_below_a_micro_dollar_waits_and_is_not_lost() -> None:
     counters, sent = Counters(), Decimal(0)
     for _ in range(25):
         counters.spend(0, 0.0000004)
-        sent += Decimal(str(counters.seal().get("cost_usd", 0)))
+        sent += Decimal(str(counters.to_fields().get("cost_usd", 0)))
         counters = Counters(counters.spare)
     assert sent == Decimal("0.00001")
     assert counters.cost == 0
@@ -38,8 +38,8 @@ def test_what_is_below_a_micro_dollar_waits_and_is_not_lost() -> None:
 def test_calls_beyond_the_most_lose_their_detail_and_are_counted() -> None:
     counters = Counters()
     for number_ in range(MAX_CALLS + 7):
-        counters.call({"name": f"tool{number_}"})
-    sealed = counters.seal()
+        counters.add_call({"name": f"tool{number_}"})
+    sealed = counters.to_fields()
     assert sealed["tool_calls"] == MAX_CALLS + 7
     assert [call["name"] for call in sealed["tool_call_log"]] == [f"tool{n}" for n in range(7, MAX_CALLS + 7)]
 
@@ -47,8 +47,8 @@ def test_calls_beyond_the_most_lose_their_detail_and_are_counted() -> None:
 def test_each_model_call_stays_apart_until_there_are_too_many() -> None:
     counters = Counters()
     for _ in range(MAX_USAGE + 5):
-        counters.use(dict(CALL))
-    sealed = counters.seal()["usage"]
+        counters.add_usage(dict(CALL))
+    sealed = counters.to_fields()["usage"]
     assert len(sealed) == MAX_USAGE
     assert sealed[0] == CALL
     assert sum(use["input_tokens"] for use in sealed) == 3 * (MAX_USAGE + 5)
@@ -57,8 +57,8 @@ def test_each_model_call_stays_apart_until_there_are_too_many() -> None:
 def test_too_many_models_are_still_all_counted() -> None:
     counters = Counters()
     for place in range(MAX_USAGE + 1):
-        counters.use({**CALL, "model": f"m{place}", "cost_usd": 0.1})
-    sealed = counters.seal()["usage"]
+        counters.add_usage({**CALL, "model": f"m{place}", "cost_usd": 0.1})
+    sealed = counters.to_fields()["usage"]
     assert len(sealed) == MAX_USAGE
     assert sealed[-1]["cost_usd"] == 0.2
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from clevagent.outbox import MAX_BATCH, MAX_WAIT, Outbox, Sealed
+from clevagent.outbox import MAX_BATCH, MAX_WAIT, Heartbeat, Outbox
 
 
-def beat(place: int, *, wall: float | None = None, **fields: Any) -> Sealed:
+def beat(place: int, *, wall: float | None = None, **fields: Any) -> Heartbeat:
     made = float(place) if wall is None else wall
-    return Sealed({"beat_id": str(place), "tokens_used": 1, **fields}, float(place), made)
+    return Heartbeat({"beat_id": str(place), "tokens_used": 1, **fields}, float(place), made)
 
 
 def filled(count: int, most: int, **fields: Any) -> Outbox:
@@ -29,7 +29,7 @@ def tokens(outbox: Outbox) -> int:
 
 
 def test_the_oldest_goes_first() -> None:
-    assert [found.fields["beat_id"] for found in filled(3, 10).next_ones(0)] == ["0", "1", "2"]
+    assert [found.fields["beat_id"] for found in filled(3, 10).next_batch(0)] == ["0", "1", "2"]
 
 
 def test_beyond_the_most_neighbours_are_put_together_and_their_sums_stay() -> None:
@@ -46,7 +46,7 @@ def test_an_endless_stream_of_errors_is_bounded_too() -> None:
 
 def test_what_was_tried_may_be_stored_so_it_is_never_put_together() -> None:
     outbox = filled(5, 5)
-    for found in outbox.next_ones(0)[:4]:
+    for found in outbox.next_batch(0)[:4]:
         found.tried = True
     outbox.add(beat(5))
     outbox.add(beat(6))
@@ -69,11 +69,11 @@ def test_spend_stays_in_its_hour_while_that_is_possible() -> None:
 
 
 def test_one_request_holds_a_hundred_at_most_and_not_too_many_bytes() -> None:
-    assert len(filled(150, 200).next_ones(0)) == MAX_BATCH
+    assert len(filled(150, 200).next_batch(0)) == MAX_BATCH
     outbox = filled(5, 10)
     for found in outbox:
         found.fields["message"] = "x" * 400_000
-    assert len(outbox.next_ones(0)) == 1
+    assert len(outbox.next_batch(0)) == 1
 
 
 def test_a_failure_waits_longer_each_time_and_an_answer_ends_that() -> None:
@@ -82,8 +82,8 @@ def test_a_failure_waits_longer_each_time_and_an_answer_ends_that() -> None:
         outbox.failed(0)
         waits.append(outbox.next_try_at)
     assert waits == [1, 2, 4, 8, 16, 32, MAX_WAIT, MAX_WAIT, MAX_WAIT]
-    assert outbox.next_ones(59.9) == []
-    assert len(outbox.next_ones(60)) == 1
+    assert outbox.next_batch(59.9) == []
+    assert len(outbox.next_batch(60)) == 1
     outbox.answered()
     outbox.failed(0)
     assert outbox.next_try_at == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from clevagent.client import Client
 from clevagent.options import Options
-from clevagent.transport import Answer, Unreachable
+from clevagent.transport import Answer, UnreachableError
 
 EPOCH = 1_750_000_000.0
 
@@ -31,10 +31,10 @@ class Server:
     def request(self, method: str, path: str, body: Any = None) -> Answer:
         self.requests += 1
         if self.away:
-            raise Unreachable("refused")
+            raise UnreachableError("refused")
         found = [self._one(beat) for beat in body.get("heartbeats", [body])]
         if self.loses_answers:
-            raise Unreachable("timed out")
+            raise UnreachableError("timed out")
         if path.endswith("/batch"):
             return Answer(200, {"results": [answer.body for answer in found]})
         return found[0]
@@ -281,7 +281,7 @@ def test_the_end_sends_all_there_is_whatever_wait_was_going_on(server: Server) -
     agent.client.log_cost(1, 0.5)
     agent.let_pass(100)
     server.away = False
-    agent.client.recorder.say("shutdown", stands=True)
+    agent.client.recorder.report("shutdown", is_final=True)
     agent.reporter.finish(agent.now, EPOCH + agent.now)
     assert statuses(server)[-1] == "shutdown"
     assert server.cost() == Decimal("0.5")
@@ -325,7 +325,7 @@ class TestChild:
     def test_it_says_nothing_while_it_does_nothing(self, server: Server) -> None:
         agent = Agent(server)
         agent.client.log_cost(1, 0.5)  # the parent's to report
-        agent.client.begin_anew()
+        agent.client.reset_after_fork()
         agent.client._is_main = lambda: False  # type: ignore[method-assign]
         agent.reporter._is_main = lambda: False
         agent.let_pass(300)
@@ -333,7 +333,7 @@ class TestChild:
 
     def test_it_reports_what_it_did_itself(self, server: Server) -> None:
         agent = Agent(server)
-        agent.client.begin_anew()
+        agent.client.reset_after_fork()
         agent.reporter._is_main = lambda: False
         agent.client.log_cost(1, 0.25)
         agent.let_pass(300)
@@ -342,7 +342,7 @@ class TestChild:
     def test_it_speaks_for_the_agent_when_its_parent_is_gone(self, server: Server) -> None:
         agent = Agent(server)
         agent.client.pid = -1
-        agent.client.begin_anew()
+        agent.client.reset_after_fork()
         assert agent.client._is_main()
         agent.let_pass(65)
         assert [beat["seq"] for beat in server.order] == [1, 2, 3]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from clevagent.testing import FakeServer
-from clevagent.transport import Answer, Transport, Unreachable, base_of, host_of, seconds_of
+from clevagent.transport import Answer, Transport, UnreachableError, host_header, parse_endpoint, parse_retry_after
 
 
 @pytest.mark.parametrize(
@@ -26,25 +26,25 @@ from clevagent.transport import Answer, Transport, Unreachable, base_of, host_of
     ],
 )
 def test_an_endpoint_is_taken_as_people_write_it(endpoint: str, base: str) -> None:
-    assert base_of(endpoint).geturl() == base
+    assert parse_endpoint(endpoint).geturl() == base
 
 
 @pytest.mark.parametrize("endpoint", ["", "host:8000", "ftp://host", "http://", "http://host:port"])
 def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        base_of(endpoint)
+        parse_endpoint(endpoint)
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("99999", 3600.0), ("soon", None), (None, None)]
 )
 def test_retry_after_is_seconds_and_no_more_than_an_hour(header: str | None, seconds: float | None) -> None:
-    assert seconds_of(header) == seconds
+    assert parse_retry_after(header) == seconds
 
 
 @pytest.mark.parametrize("key", ["cv_a\r\nX-Other: 1", "cv_\N{SNOWMAN}"])
 def test_a_key_that_no_header_can_carry_is_no_answer_and_nothing_is_sent(server: FakeServer, key: str) -> None:
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         Transport(server.url, key).request("POST", "/heartbeat", {"agent": "a"})
     assert server.beats == []
 
@@ -58,7 +58,7 @@ def test_a_key_that_no_header_can_carry_is_no_answer_and_nothing_is_sent(server:
     ],
 )
 def test_the_server_is_named_as_dns_and_http_have_it(endpoint: str, host: str) -> None:
-    assert host_of(base_of(endpoint)) == host
+    assert host_header(parse_endpoint(endpoint)) == host
 
 
 def test_the_connection_is_kept(server: FakeServer) -> None:
@@ -134,7 +134,7 @@ def hangs(connection: socket.socket) -> None:
 def test_whatever_is_no_answer_is_unreachable(trouble: Callable[[socket.socket], None]) -> None:
     with listening(trouble) as url:
         transport = Transport(url, "k", timeout=0.2)
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             transport.request("POST", "/heartbeat", {})
 
 
@@ -156,10 +156,10 @@ def test_https_goes_through_the_environments_proxy_unless_excepted(monkeypatch: 
 
     with listening(proxy) as url:
         monkeypatch.setenv("HTTPS_PROXY", url.replace("http://", "http://me:word@"))
-        with pytest.raises(Unreachable, match="403"):
+        with pytest.raises(UnreachableError, match="403"):
             Transport("https://watchdog.example.com", "k").request("GET", "/status")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             Transport("https://127.0.0.1:9", "k").request("GET", "/status")
     assert len(asked) == 1
     assert asked[0].startswith(b"CONNECT watchdog.example.com:443 HTTP/1.")
@@ -167,6 +167,6 @@ def test_https_goes_through_the_environments_proxy_unless_excepted(monkeypatch: 
 
 
 def test_a_server_without_a_trusted_certificate_is_not_spoken_to(tmp_path: object) -> None:
-    with listening(garbage) as url, pytest.raises(Unreachable) as caught:
+    with listening(garbage) as url, pytest.raises(UnreachableError) as caught:
         Transport(url.replace("http://", "https://"), "k", timeout=2).request("GET", "/status")
     assert isinstance(caught.value.__cause__, (ssl.SSLError, OSError))

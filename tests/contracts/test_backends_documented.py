@@ -37,7 +37,7 @@ def test_a_backend_is_a_file_of_its_name_with_a_test_of_its_name(backend: Backen
 @each_backend
 def test_a_backend_answers_the_protocol(backend: Backend) -> None:
     assert isinstance(backend, Backend)
-    assert isinstance(backend.complaint(made(backend.KIND, "a b")), str)
+    assert isinstance(backend.validation_error(made(backend.KIND, "a b")), str)
 
 
 @each_backend
@@ -62,7 +62,7 @@ def test_every_key_of_the_file_is_documented() -> None:
 def test_the_file_that_is_shown_is_read(tmp_path: Path) -> None:
     [shown] = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     (tmp_path / "runner.toml").write_text(shown)
-    targets = config.checked(config.targets_of(config.read(tmp_path / "runner.toml")))
+    targets = config.checked_targets(config.read_targets(config.read(tmp_path / "runner.toml")))
     assert [str(target) for target in targets] == ["systemd:research-agent.service", "process:poller"]
     assert tomllib.loads(shown)["interval"] == config.INTERVAL
 
@@ -74,4 +74,4 @@ def test_the_commands_that_are_shown_are_understood(monkeypatch: pytest.MonkeyPa
     lines = [line.split()[1:] for line in shown.splitlines() if line.startswith("clevagent-runner")]
     assert [words[0] for words in lines] == ["check", "start", "install"]
     for words in lines:
-        assert cli.settings_of(cli.parser().parse_args(words)).targets[0].agent == "research"
+        assert cli.read_settings(cli.parser().parse_args(words)).targets[0].agent == "research"

@@ -1,4 +1,4 @@
-"""`clevagent-runner`: reads the arguments, and nothing else."""
+"""`clevagent-runner`: the command line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 from clevagent.version import VERSION
 
 from . import backends, check, config, install, journal, status, target
-from .errors import Wrong
+from .errors import ConfigError
 from .supervise import Supervisor, open_store
-from .terminal import complain
+from .terminal import print_error
 
 WATCH = (
     "what to watch, as often as needed: systemd:NAME.service, systemd:user/NAME.service, docker:NAME, launchd:LABEL, "
@@ -25,12 +25,12 @@ WATCH = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 found something wrong, 2 was told something wrong."""
+    """Run a command. Exit code 0: success, 1: a problem was found, 2: invalid arguments or settings."""
     given = parser().parse_args(arguments)
     try:
         code: int = given.work(given)
-    except Wrong as wrong:
-        complain(str(wrong))
+    except ConfigError as wrong:
+        print_error(str(wrong))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+    """Build the parser for all commands."""
     whole = argparse.ArgumentParser(prog="clevagent-runner", description="Watches, and restarts when told.")
     whole.add_argument("--version", action="version", version=f"clevagent-runner {VERSION}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help="`COMMAND --help` says more")
@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def settings_of(given: argparse.Namespace) -> config.Settings:
-    """The options over the environment over the file. Raises Wrong."""
+def read_settings(given: argparse.Namespace) -> config.Settings:
+    """Combine options, environment and file, in that order. Raises ConfigError."""
     found = config.read(Path(given.config)) if given.config else {}
     named = [target.parse(text) for text in given.watch]
     if given.restart_on_down:
@@ -59,49 +59,49 @@ def settings_of(given: argparse.Namespace) -> config.Settings:
     interval = given.heartbeat_interval or config.value(found, "interval", float, config.INTERVAL)
     endpoint = given.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(found, "endpoint", str, "")
     state = Path(given.state or config.value(found, "state", str, "") or config.default_state(name))
-    backends.keep_in(state.parent)
+    backends.set_state_folder(state.parent)
     return config.Settings(
-        targets=config.checked([*named, *_from_file(found, given)]),
+        targets=config.checked_targets([*named, *_from_file(found, given)]),
         api_key=_key(given, found),
-        endpoint=config.endpoint_checked(endpoint or config.ENDPOINT),
-        interval=config.interval_checked(interval),
+        endpoint=config.checked_endpoint(endpoint or config.ENDPOINT),
+        interval=config.checked_interval(interval),
         name=name or config.default_name(),
         state=str(state),
-        log_level=config.level_checked(given.log_level or config.value(found, "log_level", str, "INFO")),
+        log_level=config.checked_level(given.log_level or config.value(found, "log_level", str, "INFO")),
     )
 
 
 def _from_file(found: dict[str, Any], given: argparse.Namespace) -> list[target.Target]:
-    targets = config.targets_of(found)
+    targets = config.read_targets(found)
     return [replace(each, restart_on_down=True) for each in targets] if given.restart_on_down else targets
 
 
 def _key(given: argparse.Namespace, found: dict[str, Any]) -> str:
     if given.api_key:
-        complain(
+        print_error(
             "a key on the command line can be read by everybody on this machine; "
             "use CLEVAGENT_API_KEY or --api-key-file"
         )
         return str(given.api_key)
     path = given.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
     if path:
-        return config.key_from(Path(path))
+        return config.read_key(Path(path))
     key = os.environ.get("CLEVAGENT_API_KEY")
     if key:
         return key
     if found.get("api_key_file"):
-        return config.key_from(Path(config.value(found, "api_key_file", str, "")))
-    raise Wrong("The API key is missing: set CLEVAGENT_API_KEY, or name a file that holds it with --api-key-file")
+        return config.read_key(Path(config.value(found, "api_key_file", str, "")))
+    raise ConfigError("The API key is missing: set CLEVAGENT_API_KEY, or name a file that holds it with --api-key-file")
 
 
 def _start(given: argparse.Namespace) -> int:
-    settings = settings_of(given)
+    settings = read_settings(given)
     journal.begin(settings.log_level, settings.api_key)
     if given.dry_run:
         return check.dry_run(settings)
     supervisor = Supervisor(settings, open_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.ask_to_end())
+        signal.signal(number, lambda *_: supervisor.request_end())
     try:
         supervisor.begin()
         supervisor.wait()
@@ -112,7 +112,7 @@ def _start(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    settings = settings_of(given)
+    settings = read_settings(given)
     journal.begin("ERROR", settings.api_key)
     return check.check(settings)
 
@@ -124,7 +124,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _install(given: argparse.Namespace) -> int:
-    settings = settings_of(given)
+    settings = read_settings(given)
     return install.install(settings, given)
 
 

@@ -1,9 +1,10 @@
-"""Commands: taken once, carried out at most once, their result reported until the server has it.
+"""Commands: executed at most once, and their results reported until the server confirms them.
 
-1. A command is checked against what this runner watches; anything else is answered "not registered".
-2. Its id is written to the state file, so that neither a repeated answer nor a restart of the runner acts again.
-3. It is carried out in a thread of its own. 4. The result is written, then reported until it is acknowledged.
-A command that was taken and not finished when the runner ended is reported as failed: what became of it is not known.
+1. A command for a target this runner does not watch is rejected as "not registered". 2. Its id is written to the state
+file first, so neither a repeated answer nor a runner restart executes it again. 3. It runs in its own thread. 4. Its
+result is written to the state file, then reported until the server confirms it.
+
+A command that was running when the runner ended is reported as failed, because its outcome is unknown.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ from clevagent.transport import Answer
 
 from . import backends, budget
 from .backends.base import Outcome
-from .scheduling import Pace
+from .scheduling import RetryDelay
 from .server import Server
-from .state import Memory, Order, Store
+from .state import CommandRecord, Store, TargetRecord
 from .target import Target
 
 log = logging.getLogger(__name__)
 
-POLL_EVERY = 10.0
+POLL_INTERVAL = 10.0
 MAX_POLL_DELAY = 60.0
-REPORT_AGAIN = 2.0
+FIRST_REPORT_DELAY = 2.0
 MAX_REPORT_DELAY = 300.0
-# Seconds a restart or stop may take: systemd waits 90 s for a unit to stop, and then starts it.
-ACT_WITHIN = 120.0
-PAUSE = 0.05
-# The server's answers after which a result is no longer its business: unknown, already there, never to be accepted.
+# Seconds for a restart or stop. systemd alone waits 90 s for a unit to stop before it starts it again.
+MAX_ACTION = 120.0
+POLL_PAUSE = 0.05
+# Statuses that settle a result: command unknown, result already known, or never acceptable.
 FINAL = (404, 409, 410, 422)
 ACTIONS = ("restart", "stop")
 
 
-class Desk:
-    """Takes commands, has them carried out, and reports. `targets` is the allow-list, by type and name."""
+class CommandExecutor:
+    """Accepts, executes and reports commands. `targets` is the allow-list, by type and name."""
 
     def __init__(
         self,
@@ -53,33 +54,33 @@ class Desk:
         self._acts: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._has_results = threading.Event()
-        # Refusals are not remembered as taken: the server may offer the same command again, to find its runner.
-        self._refusals: dict[str, Order] = {}
+        # Rejections are not stored: the server may offer the command again to find the right runner.
+        self._refusals: dict[str, CommandRecord] = {}
         self._close_unfinished()
 
     def acting(self, target: Target) -> str:
-        """What is being done to this target now, `restart` or `stop`; "" when nothing is."""
+        """Return the action running on this target, `restart` or `stop`, or ""."""
         return self._acts.get(target.key, "")
 
     def poll_forever(self) -> None:
-        """Ask for commands until the runner ends."""
-        pace = Pace(POLL_EVERY, MAX_POLL_DELAY)
+        """Poll for commands until the runner ends."""
+        delay = RetryDelay(POLL_INTERVAL, MAX_POLL_DELAY)
         said = ""
         while not self._ended.is_set():
             answer = self._server.ask("GET", "/commands")
-            said = _say_once(said, _trouble(answer, self._server.trouble))
+            said = _say_once(said, _problem(answer, self._server.problem))
             for item in answer.body if answer and answer.accepted and isinstance(answer.body, list) else []:
                 self.take(item)
             well = answer is not None and answer.accepted
-            self._ended.wait(pace.after(well, answer.retry_after if answer else None))
+            self._ended.wait(delay.next(well, answer.retry_after if answer else None))
 
     def take(self, item: Any) -> None:
-        """One command as the server sent it. One that cannot be read is logged and left."""
+        """Accept one command as sent by the server. Malformed ones are logged and skipped."""
         order = _order(item)
         if order is None:
             log.warning("A command that cannot be read was left: %.200r", item)
             return
-        if str(order.id) in self._store.kept.orders:
+        if str(order.id) in self._store.kept.commands:
             log.info("Command %s was taken before; it is not carried out again", order.id)
             return
         refusal = self._refusal(order, item)
@@ -88,8 +89,8 @@ class Desk:
         else:
             self._begin(order, self._targets()[order.type, order.target], str(item.get("reason") or ""))
 
-    def restart_by_itself(self, target: Target, why: str) -> bool:
-        """A restart that nobody asked for, because the server cannot be asked. False when one is under way."""
+    def restart_without_command(self, target: Target, why: str) -> bool:
+        """Restart without a command, because the server is unreachable. Return False if another action is running."""
         if not self._claim(target, "restart"):
             return False
         self._remember_restart(target)
@@ -99,15 +100,15 @@ class Desk:
 
     def report_forever(self) -> None:
         """Report results until the runner ends."""
-        pace = Pace(REPORT_AGAIN, MAX_REPORT_DELAY)
+        delay = RetryDelay(FIRST_REPORT_DELAY, MAX_REPORT_DELAY)
         while not self._ended.is_set():
             self._has_results.clear()
             retry_after, well = self.report()
-            wait = pace.after(well, retry_after)
+            wait = delay.next(well, retry_after)
             self._has_results.wait(None if well else wait) if well else self._ended.wait(wait)
 
     def report(self) -> tuple[float | None, bool]:
-        """Try every result that the server does not have yet. Answers its `Retry-After` and whether all are settled."""
+        """Report every unconfirmed result. Return the server's `Retry-After` and whether all are settled."""
         retry_after, well = None, True
         for order in self._unreported():
             body = {"status": order.status, "message": order.message}
@@ -124,7 +125,7 @@ class Desk:
         self._has_results.set()
         end = time.monotonic() + seconds
         while self._acts and time.monotonic() < end:
-            time.sleep(PAUSE)
+            time.sleep(POLL_PAUSE)
         # report_forever() may have returned before the last command was done.
         if self._unreported():
             last = threading.Thread(target=self._report_last, name="last results", daemon=True)
@@ -137,11 +138,11 @@ class Desk:
         finally:
             self._server.close()
 
-    def _unreported(self) -> list[Order]:
-        orders = list(self._store.kept.orders.values()) + list(self._refusals.values())
+    def _unreported(self) -> list[CommandRecord]:
+        orders = list(self._store.kept.commands.values()) + list(self._refusals.values())
         return [order for order in orders if order.status and not order.done]
 
-    def _settle(self, order: Order, answer: Answer) -> None:
+    def _settle(self, order: CommandRecord, answer: Answer) -> None:
         if not answer.accepted:
             log.warning("The server does not want the result of command %s: %s", order.id, answer.why)
         self._refusals.pop(str(order.id), None)
@@ -150,13 +151,13 @@ class Desk:
 
     def _close_unfinished(self) -> None:
         with self._store.changing() as kept:
-            for order in kept.orders.values():
+            for order in kept.commands.values():
                 if not order.status:
                     order.status = "failed"
                     order.message = f"The runner was ended during the {order.action}; whether it was done is not known"
         self._has_results.set()
 
-    def _refusal(self, order: Order, item: Mapping[str, Any]) -> str:
+    def _refusal(self, order: CommandRecord, item: Mapping[str, Any]) -> str:
         if (order.type, order.target) not in self._targets():
             return f"{order.type}:{order.target} is not registered with this runner"
         if order.action not in ACTIONS:
@@ -166,19 +167,19 @@ class Desk:
             return "The command came after its expiry"
         return ""
 
-    def _refuse(self, order: Order, why: str) -> None:
+    def _refuse(self, order: CommandRecord, why: str) -> None:
         log.warning("Command %s (%s %s:%s) is rejected: %s", order.id, order.action, order.type, order.target, why)
         order.status, order.message = "rejected", why
         self._refusals[str(order.id)] = order
         self._has_results.set()
 
-    def _begin(self, order: Order, target: Target, reason: str) -> None:
+    def _begin(self, order: CommandRecord, target: Target, reason: str) -> None:
         free = self._claim(target, order.action)
         with self._store.changing() as kept:
             if not free:
                 order.status = "failed"
                 order.message = "Another restart or stop of it is under way in this runner"
-            kept.orders[str(order.id)] = order
+            kept.commands[str(order.id)] = order
         if not free:
             self._has_results.set()
             return
@@ -199,13 +200,13 @@ class Desk:
         now = time.time()
         memory = self._store.target(str(target))
         with self._store.changing():
-            memory.restarts = [*budget.kept(memory.restarts, now), now]
+            memory.restarts = [*budget.recent(memory.restarts, now), now]
 
-    def _start(self, target: Target, action: str, order: Order | None) -> None:
+    def _start(self, target: Target, action: str, order: CommandRecord | None) -> None:
         name = f"{action} {target}"
         threading.Thread(target=self._act, args=(target, action, order), name=name, daemon=True).start()
 
-    def _act(self, target: Target, action: str, order: Order | None) -> None:
+    def _act(self, target: Target, action: str, order: CommandRecord | None) -> None:
         outcome = _do(target, action)
         level = logging.WARNING if outcome.ok else logging.ERROR
         log.log(level, "%s of %s: %s", action, target, outcome.message, extra={"target": target})
@@ -224,32 +225,32 @@ class Desk:
 def _do(target: Target, action: str) -> Outcome:
     try:
         backend = backends.of(target.type)
-        return (backend.stop if action == "stop" else backend.restart)(target, ACT_WITHIN)
+        return (backend.stop if action == "stop" else backend.restart)(target, MAX_ACTION)
     except Exception as error:
-        # A fault in a backend is this command's failure; it must not leave the target taken for ever.
+        # A bug in a backend fails this command, but must not block the target forever.
         log.exception("%s of %s failed", action, target)
         return Outcome(False, f"The runner's own fault: {type(error).__name__}: {error}")
 
 
-def _hold(memory: Memory, action: str, outcome: Outcome, now: float) -> None:
-    """A stop holds until the target runs again by a person or by a restart."""
+def _hold(memory: TargetRecord, action: str, outcome: Outcome, now: float) -> None:
+    """A stop lasts until a person or a restart command starts the target again."""
     if action == "stop" and outcome.ok:
         memory.held_at, memory.held_seen = now, False
     elif action == "restart":
         memory.held_at = None
 
 
-def _order(item: Any) -> Order | None:
+def _order(item: Any) -> CommandRecord | None:
     if not isinstance(item, dict):
         return None
     number, texts = item.get("id"), [item.get(name) for name in ("action", "type", "target")]
     if not isinstance(number, int) or not all(isinstance(text, str) and text for text in texts):
         return None
     action, kind, target = (str(text) for text in texts)
-    return Order(number, action, kind, target, time.time())
+    return CommandRecord(number, action, kind, target, time.time())
 
 
-def _trouble(answer: Answer | None, unreachable: str) -> str:
+def _problem(answer: Answer | None, unreachable: str) -> str:
     if answer is None:
         return f"The server cannot be reached: {unreachable}. Watching goes on."
     if not answer.accepted:
@@ -260,7 +261,7 @@ def _trouble(answer: Answer | None, unreachable: str) -> str:
 
 
 def _say_once(before: str, now: str) -> str:
-    """Log what changed, not every try."""
+    """Log changes only, not every attempt."""
     if now and now != before:
         log.warning("%s", now)
     elif before and not now:

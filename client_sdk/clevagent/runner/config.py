@@ -1,6 +1,6 @@
-"""What a runner is told: the command line over the environment over the TOML file.
+"""Settings: command line first, then environment, then the TOML file.
 
-The file's keys are those of `KEYS` and, in each `[[targets]]`, those of `TARGET_KEYS` and of the target's backend.
+The file's keys are listed in `KEYS`; those of each `[[targets]]` table in `TARGET_KEYS` and the backend's OPTIONS.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clevagent.transport import base_of
+from clevagent.transport import parse_endpoint
 
 from . import backends
-from .errors import Wrong
+from .errors import ConfigError
 from .target import Target, made
 
 ENDPOINT = "http://127.0.0.1:8000"
-# The published runner's default; the server's smallest interval.
+# Seconds: the published runner's default, and the limits of the server.
 INTERVAL = 30.0
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 3600.0
@@ -34,7 +34,7 @@ KINDS: dict[type, str] = {str: "a text", bool: "true or false", float: "a number
 
 @dataclass(frozen=True)
 class Settings:
-    """All of it, checked. `interval` is in seconds; `state` is the path of the state file."""
+    """Validated settings. `interval` is in seconds; `state` is the path of the state file."""
 
     targets: tuple[Target, ...]
     api_key: str
@@ -46,92 +46,92 @@ class Settings:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The TOML file. Raises Wrong with the line of what cannot be read, and for a key that is not known."""
+    """Read the TOML file. Raises ConfigError for a syntax error, with its line, and for an unknown key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Wrong(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         found: dict[str, Any] = _toml().loads(text)
     except ValueError as error:
-        raise Wrong(f"--config {path}: is not valid TOML: {error}") from None
+        raise ConfigError(f"--config {path}: is not valid TOML: {error}") from None
     _refuse_key(found, path)
     unknown = [key for key in found if key not in KEYS]
     if unknown:
-        raise Wrong(f"--config {path}: {unknown[0]!r} is not known; write one of {', '.join(KEYS)}")
+        raise ConfigError(f"--config {path}: {unknown[0]!r} is not known; write one of {', '.join(KEYS)}")
     return found
 
 
-def targets_of(found: Mapping[str, Any]) -> list[Target]:
-    """The targets of a TOML file. Raises Wrong."""
+def read_targets(found: Mapping[str, Any]) -> list[Target]:
+    """Return the file's targets. Raises ConfigError."""
     tables = found.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise Wrong("targets: write one [[targets]] table for each target")
+        raise ConfigError("targets: write one [[targets]] table for each target")
     everywhere = value(found, "restart_on_down", bool, False)
     return [_target(table, everywhere) for table in tables]
 
 
-def checked(targets: Sequence[Target]) -> tuple[Target, ...]:
-    """The targets, each of a known type, with a name its backend can use, and no two the same. Raises Wrong."""
+def checked_targets(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Return the targets if all are valid and distinct. Raises ConfigError."""
     if not targets:
-        raise Wrong("Nothing to watch: add --watch TYPE:TARGET, or [[targets]] in the file of --config")
+        raise ConfigError("Nothing to watch: add --watch TYPE:TARGET, or [[targets]] in the file of --config")
     keys: set[tuple[str, str]] = set()
     agents: dict[str, Target] = {}
     for target in targets:
-        complaint = backends.of(target.type).complaint(target)
-        if complaint:
-            raise Wrong(complaint)
+        validation_error = backends.of(target.type).validation_error(target)
+        if validation_error:
+            raise ConfigError(validation_error)
         if target.key in keys:
-            raise Wrong(f"{target} is to be watched twice; name it once")
+            raise ConfigError(f"{target} is to be watched twice; name it once")
         if target.agent in agents:
             first = agents[target.agent]
-            raise Wrong(f"{first} and {target} would both report as {target.agent!r}; name one with =AGENT")
+            raise ConfigError(f"{first} and {target} would both report as {target.agent!r}; name one with =AGENT")
         keys.add(target.key)
         agents[target.agent] = target
     return tuple(targets)
 
 
-def key_from(path: Path) -> str:
-    """The API key in a file: alone on a line, or as `CLEVAGENT_API_KEY=…`. Raises Wrong."""
+def read_key(path: Path) -> str:
+    """Read a file that contains the API key alone or as `CLEVAGENT_API_KEY=…`. Raises ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise Wrong(f"The key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"The key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(lines) != 1:
-        raise Wrong(f"The key file {path} must hold the key and nothing else")
+        raise ConfigError(f"The key file {path} must hold the key and nothing else")
     return lines[0].rpartition("=")[2].strip("\"'")
 
 
-def endpoint_checked(endpoint: str) -> str:
-    """The address without the API's path. Raises Wrong."""
+def checked_endpoint(endpoint: str) -> str:
+    """Return the address without the API path. Raises ConfigError."""
     try:
-        return base_of(endpoint).geturl()
+        return parse_endpoint(endpoint).geturl()
     except ValueError as error:
-        raise Wrong(str(error)) from None
+        raise ConfigError(str(error)) from None
 
 
-def interval_checked(seconds: float) -> float:
-    """Raises Wrong for an interval that the server would refuse."""
+def checked_interval(seconds: float) -> float:
+    """Raises ConfigError for an interval that the server would refuse."""
     if not math.isfinite(seconds) or not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
         least, most = MIN_INTERVAL, MAX_INTERVAL
-        raise Wrong(f"The interval {seconds:g} must be from {least:g} to {most:g} seconds")
+        raise ConfigError(f"The interval {seconds:g} must be from {least:g} to {most:g} seconds")
     return seconds
 
 
-def level_checked(level: str) -> str:
-    """Raises Wrong for a level that does not exist."""
+def checked_level(level: str) -> str:
+    """Raises ConfigError for an unknown log level."""
     if level.upper() not in LEVELS:
-        raise Wrong(f"The log level {level!r} must be one of {', '.join(LEVELS)}")
+        raise ConfigError(f"The log level {level!r} must be one of {', '.join(LEVELS)}")
     return level.upper()
 
 
 def default_name() -> str:
-    """This machine's name, by which the server tells this runner from others."""
+    """The host's name, which distinguishes this runner from others on the server."""
     return socket.gethostname() or "runner"
 
 
 def default_state(name: str | None) -> Path:
-    """Where the state is kept: systemd's folder, root's, or the user's; in a file of the runner's own name."""
+    """Return the state file's path in the folder of systemd, root or the user, with the runner's name in it."""
     file = f"runner-{_plain(name)}.json" if name else "runner.json"
     return state_folder() / file
 
@@ -145,24 +145,24 @@ def state_folder() -> Path:
 
 
 def value(table: Mapping[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
-    """One value of a table, of its kind. Raises Wrong."""
+    """Return a value of the table, or the default. Raises ConfigError if its type is wrong."""
     found = table.get(key, default)
     wanted: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if found is default or (isinstance(found, wanted) and (kind is bool or not isinstance(found, bool))):
         return found
-    raise Wrong(f"{where}{key} = {found!r} must be {KINDS[kind]}")
+    raise ConfigError(f"{where}{key} = {found!r} must be {KINDS[kind]}")
 
 
 def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
     where = f"[[targets]] {table.get('target') or table.get('agent') or ''}: "
     kind, name = value(table, "type", str, "", where), value(table, "target", str, "", where)
     if not kind:
-        raise Wrong(f"{where}type is missing; write one of {', '.join(backends.BY_KIND)}")
+        raise ConfigError(f"{where}type is missing; write one of {', '.join(backends.BY_KIND)}")
     options = {key: each for key, each in table.items() if key not in TARGET_KEYS}
     known = getattr(backends.of(kind), "OPTIONS", ())
     unknown = [key for key in options if key not in known]
     if unknown:
-        raise Wrong(f"{where}{unknown[0]!r} is not known; write one of {', '.join((*TARGET_KEYS, *known))}")
+        raise ConfigError(f"{where}{unknown[0]!r} is not known; write one of {', '.join((*TARGET_KEYS, *known))}")
     return made(
         kind,
         name,
@@ -177,19 +177,19 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
 
 def _labels(found: Mapping[str, Any], where: str) -> dict[str, str]:
     if not all(isinstance(text, str) for text in found.values()):
-        raise Wrong(f'{where}labels must be texts, as in labels = {{ team = "research" }}')
+        raise ConfigError(f'{where}labels must be texts, as in labels = {{ team = "research" }}')
     return dict(found)
 
 
 def _progress_timeout(seconds: float | None, where: str) -> float | None:
     if seconds is not None and not seconds >= MIN_PROGRESS_TIMEOUT:
-        raise Wrong(f"{where}progress_timeout = {seconds} must be {MIN_PROGRESS_TIMEOUT:g} seconds or more")
+        raise ConfigError(f"{where}progress_timeout = {seconds} must be {MIN_PROGRESS_TIMEOUT:g} seconds or more")
     return seconds
 
 
 def _refuse_key(found: Mapping[str, Any], path: Path) -> None:
     if "api_key" in found:
-        raise Wrong(f"--config {path}: keep the key out of it, in a file of mode 0600 that api_key_file names")
+        raise ConfigError(f"--config {path}: keep the key out of it, in a file of mode 0600 that api_key_file names")
 
 
 def _toml() -> Any:
@@ -198,7 +198,9 @@ def _toml() -> Any:
             return importlib.import_module(module)
         except ImportError:
             continue
-    raise Wrong("--config needs Python 3.11, or the package tomli: pip install tomli. Or name targets with --watch.")
+    raise ConfigError(
+        "--config needs Python 3.11, or the package tomli: pip install tomli. Or name targets with --watch."
+    )
 
 
 def _plain(name: str) -> str:

@@ -1,6 +1,6 @@
-"""`install`: a service of this machine that starts the runner at boot, by systemd or launchd.
+"""`install`: set up a service that starts the runner at boot, under systemd or launchd.
 
-The key goes into a file of mode 0600 that the service reads; it stands in no unit, no plist and no command line.
+The service reads the key from a file with mode 0600. It appears in no unit, plist or command line.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Settings
-from .errors import Wrong
+from .errors import ConfigError
 from .program import run
 from .terminal import say
 
 LABEL = "com.clevagent.runner"
 SERVICE = "clevagent-runner"
-# systemctl waits until the runner says that it is ready, which is after its first look at every target.
-ENABLE_WITHIN = 120.0
+# Seconds. systemctl waits for the runner's READY=1, sent after the first check of every target.
+ENABLE_TIMEOUT = 120.0
 NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
-# A user's service keeps its state where the user's own commands look for it, which systemd's folder is not.
+# Not for user services: their state must be where the user's own commands look for it.
 STATE = "StateDirectory=clevagent\nStateDirectoryMode=0700\n"
-# What of a name may stand in a file's name.
+# Characters not allowed in a file name.
 OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to write. What is `secret` is not shown."""
+    """A file to write. Dry runs do not print `secret` files."""
 
     path: Path
     text: str
@@ -47,7 +47,7 @@ class File:
 
 @dataclass(frozen=True)
 class Plan:
-    """What installing does: the files, then the programs in order; one that is `optional` may fail."""
+    """The files to write and the programs to run, in order. `optional` programs may fail."""
 
     files: tuple[File, ...]
     programs: tuple[tuple[str, ...], ...]
@@ -56,7 +56,7 @@ class Plan:
 
 
 def install(settings: Settings, given: argparse.Namespace) -> int:
-    """Carry out the plan for this machine, or only say it. 0 when the service runs. Raises Wrong."""
+    """Carry out the plan for this machine, or print it. Return 0 once the service runs. Raises ConfigError."""
     command = _command(settings, given)
     plan = _launchd(settings, given, command) if sys.platform == "darwin" else _systemd(settings, given, command)
     if given.dry_run:
@@ -73,13 +73,13 @@ def install(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def described(plan: Plan) -> str:
-    """The plan in words, without the key."""
+    """Return the plan as text, without the key."""
     files = [f"# {file.path} (mode {file.mode:04o})\n{file.shown}" for file in plan.files]
     return "\n".join([*files, *("$ " + " ".join(program) for program in plan.programs)])
 
 
 def _command(settings: Settings, given: argparse.Namespace) -> list[str]:
-    """The service's command line: everything that was given, but for the key."""
+    """Build the service's command line from all given options except the key."""
     words = [sys.executable, "-m", "clevagent.runner", "start"]
     for text in given.watch:
         words += ["--watch", text]
@@ -137,7 +137,7 @@ WantedBy={"default.target" if user else "multi-user.target"}
 
 
 def quoted(word: str) -> str:
-    """One argument as systemd reads it: `%` and `$` stand for themselves."""
+    """Quote an argument for systemd, with `%` and `$` taken literally."""
     plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{plain}"' if re.search(r"[\s\"';]", word) or not word else plain
 
@@ -180,11 +180,13 @@ def _linger() -> str:
 
 def _require_allowed(user: bool) -> None:
     if not user and os.geteuid() != 0:
-        raise Wrong("A service of the system is installed by root: use sudo, or --user for a service of this user")
+        raise ConfigError(
+            "A service of the system is installed by root: use sudo, or --user for a service of this user"
+        )
 
 
 def _write(file: File) -> None:
-    """A secret is never readable for others, not even for a moment."""
+    """Write a file. A secret is never readable by others, not even briefly."""
     try:
         file.path.parent.mkdir(mode=0o700 if file.secret else 0o755, parents=True, exist_ok=True)
         beside = file.path.with_name(file.path.name + ".new")
@@ -193,12 +195,12 @@ def _write(file: File) -> None:
             open_file.write(file.text)
         beside.replace(file.path)
     except OSError as error:
-        raise Wrong(f"{file.path} cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{file.path} cannot be written: {error.strerror}") from None
 
 
 def _run(program: tuple[str, ...], *, needed: bool) -> None:
     if shutil.which(program[0]) is None:
-        raise Wrong(f"{program[0]} is not installed, so the service cannot be enabled; its files are written")
-    ran = run(program, ENABLE_WITHIN)
+        raise ConfigError(f"{program[0]} is not installed, so the service cannot be enabled; its files are written")
+    ran = run(program, ENABLE_TIMEOUT)
     if needed and not ran.ok:
-        raise Wrong(f"{' '.join(program)}: {ran.why}")
+        raise ConfigError(f"{' '.join(program)}: {ran.why}")

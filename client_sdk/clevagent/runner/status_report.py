@@ -1,8 +1,7 @@
-"""What is said to the server of a target, from what was seen of it. Pure: no clock, no I/O.
+"""Translates an observation into the status reported to the server. Pure: no clock, no I/O.
 
-The server takes a runner's `error` that begins with "Not responding" as "the target is down", its `warning` as "the
-runner cannot look", which opens, changes and resolves nothing, and `shutdown` as "stopped on purpose"; each of them
-keeps the alarm for silence away.
+The server reads an `error` that starts with "Not responding" as "the target is down", a `warning` as "the runner cannot
+tell", which changes nothing, and `shutdown` as "stopped on purpose". Each of them counts as a heartbeat.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ class StatusReport:
     message: str = ""
 
 
-def claim(seen: Observation, *, held: bool = False, acting: str = "") -> StatusReport:
-    """What to say now; `acting` is the restart or stop that is under way, if one is.
+def status_report(seen: Observation, *, held: bool = False, acting: str = "") -> StatusReport:
+    """Return the status to report; `acting` is the restart or stop in progress, if any.
 
-    Who cannot look says neither that it runs nor that it does not.
+    If the runner cannot see the target, it reports neither up nor down.
     """
     if held:
         return StatusReport("shutdown", HELD)

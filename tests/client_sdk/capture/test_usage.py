@@ -73,5 +73,5 @@ def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
 def test_a_call_that_two_observers_see_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
     recorder = Recorder(lambda: 0.0)
     for size in sizes:
-        recorder.use({"model": "m", "input_tokens": size}, call_id)
+        recorder.add_usage({"model": "m", "input_tokens": size}, call_id)
     assert [use["input_tokens"] for use in recorder.counters.usage] == counted

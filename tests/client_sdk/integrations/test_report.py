@@ -175,7 +175,7 @@ def test_what_ends_the_program_is_not_kept_from_it() -> None:
 
 
 def test_calls_whose_end_never_comes_are_bounded(server: FakeServer) -> None:
-    calls = report.Calls()
+    calls = report.OpenCalls()
     for number in range(report.MAX_OPEN + 1):
         calls.begin(number, "search", {"page": number})
     assert not calls.end(0, "forgotten")
@@ -187,10 +187,10 @@ def test_calls_whose_end_never_comes_are_bounded(server: FakeServer) -> None:
 def test_a_stream_says_now_and_then_that_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = [0.0], []
     monkeypatch.setattr(clevagent, "ping", lambda: said.append(now[0]))
-    pace = report.Pace(lambda: now[0])
+    stream = report.StreamProgress(lambda: now[0])
     for tenth in range(50):
         now[0] = tenth / 10
-        pace.moves()
+        stream.report()
     assert said == [0.0, 2.0, 4.0]
 
 
@@ -209,5 +209,5 @@ def test_a_call_without_an_id_is_left_to_the_sdk_s_capture(
 
 def test_before_init_nothing_happens() -> None:
     report.step("nobody listens")
-    report.Calls().begin("1", "search", {})
+    report.OpenCalls().begin("1", "search", {})
     report.usage(model="m", input_tokens=5)

@@ -91,8 +91,10 @@ class BackendCases:
         assert len(outcome.message) > 30
 
     def test_a_good_name_is_not_complained_about(self, world: World) -> None:
-        assert world.backend.complaint(world.target) == ""
+        assert world.backend.validation_error(world.target) == ""
 
     def test_a_bad_name_is_complained_about_with_what_to_write(self, world: World) -> None:
         for name in self.bad_names:
-            assert f"{world.backend.KIND}:" in world.backend.complaint(parse(f"{world.backend.KIND}:{name}")), name
+            assert f"{world.backend.KIND}:" in world.backend.validation_error(parse(f"{world.backend.KIND}:{name}")), (
+                name
+            )

@@ -58,10 +58,10 @@ class Runners:
 def runners(
     server: FakeServer, systemctl: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Runners]:
-    monkeypatch.setattr(commands, "POLL_EVERY", 0.05)
+    monkeypatch.setattr(commands, "POLL_INTERVAL", 0.05)
     monkeypatch.setattr(commands, "MAX_POLL_DELAY", 0.2)
-    monkeypatch.setattr(commands, "REPORT_AGAIN", 0.05)
-    monkeypatch.setattr(watch, "TELL_AGAIN", 0.05)
+    monkeypatch.setattr(commands, "FIRST_REPORT_DELAY", 0.05)
+    monkeypatch.setattr(watch, "RESEND_DELAY", 0.05)
     made = Runners(server, tmp_path)
     yield made
     made.end()

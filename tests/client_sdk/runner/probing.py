@@ -18,7 +18,7 @@ def probe(**settings: Any) -> Probe:
     return found
 
 
-def trouble(found: Probe, now: float = 1010) -> str:
+def problem(found: Probe, now: float = 1010) -> str:
     """What keeps it from looking; then nothing is said of progress."""
     moved, shown = found.look(now)
     assert moved is None

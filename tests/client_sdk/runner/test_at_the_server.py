@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from clevagent.runner.backends import systemd
 from clevagent.runner.backends.base import Observation, State
-from clevagent.runner.commands import Desk
+from clevagent.runner.commands import CommandExecutor
 from clevagent.runner.state import Store
 from clevagent.runner.target import Target, parse
 from clevagent.runner.watch import Watch
@@ -25,7 +25,7 @@ BLIND = Observation(State.UNKNOWN, why="systemctl did not answer within 10 s")
 class Line:
     """The runner's `Server`, which ends in a World."""
 
-    trouble = ""
+    problem = ""
 
     def __init__(self, server: World) -> None:
         self._world, self.at = server, 0.0
@@ -42,7 +42,7 @@ class Watched:
     def __init__(self, server: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self._line, self._patch = server, Line(server), monkeypatch
         self.store, ended = Store(None), threading.Event()
-        desk = Desk(self._line, self.store, dict, ended, lambda target: None)  # type: ignore[arg-type]
+        desk = CommandExecutor(self._line, self.store, dict, ended, lambda target: None)  # type: ignore[arg-type]
         target = parse("systemd:bot.service=bot")
         self.watch = Watch(target, self._line, self.store, desk, 30.0, ended)  # type: ignore[arg-type]
         self.at = 0.0
@@ -54,7 +54,7 @@ class Watched:
         self._patch.setattr(systemd, "check", check)
         for _ in range(times):
             self._line.at = self.at
-            assert self.watch.turn(1e9 + self.at)
+            assert self.watch.check_once(1e9 + self.at)
             self.world.watch(self.at + 1, self.at + 29)
             self.at += 30
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from clevagent.runner import budget
 from clevagent.runner.backends.base import Observation, State
-from clevagent.runner.scheduling import Pace
-from clevagent.runner.status_report import StatusReport, claim
+from clevagent.runner.scheduling import RetryDelay
+from clevagent.runner.status_report import StatusReport, status_report
 
 NOW = 1_000_000.0
 MINUTE = 60.0
@@ -43,7 +43,7 @@ def test_a_clock_that_was_set_back_allows_no_more() -> None:
 
 
 def test_what_no_longer_counts_is_forgotten() -> None:
-    assert budget.kept([NOW - 25 * HOUR, NOW - HOUR], NOW) == [NOW - HOUR]
+    assert budget.recent([NOW - 25 * HOUR, NOW - HOUR], NOW) == [NOW - HOUR]
 
 
 FAILED = Observation(State.STOPPED, why="systemd says failed (watchdog)")
@@ -66,21 +66,21 @@ RUNS = Observation(State.RUNNING)
     ],
 )
 def test_what_is_claimed(seen: Observation, held: bool, acting: str, said: StatusReport) -> None:
-    assert claim(seen, held=held, acting=acting) == said
+    assert status_report(seen, held=held, acting=acting) == said
 
 
 def test_the_pace_doubles_up_to_its_most_and_recovers() -> None:
-    pace = Pace(usual=10, most=60)
-    waits = [pace.after(False) for _ in range(5)]
+    delay = RetryDelay(normal=10, maximum=60)
+    waits = [delay.next(False) for _ in range(5)]
     for wait, about in zip(waits, (10, 20, 40, 60, 60), strict=True):
         assert about * 0.8 <= wait <= about * 1.2
-    assert pace.after(True) == 10
-    assert pace.after(False) <= 12
+    assert delay.next(True) == 10
+    assert delay.next(False) <= 12
 
 
 def test_the_pace_never_undercuts_what_the_server_asked_for() -> None:
-    assert Pace(usual=10, most=60).after(False, retry_after=300) == 300
+    assert RetryDelay(normal=10, maximum=60).next(False, retry_after=300) == 300
 
 
 def test_a_failure_that_lasts_for_years_is_still_counted() -> None:
-    assert Pace(usual=10, most=60, failures=100_000).after(False) <= 72
+    assert RetryDelay(normal=10, maximum=60, failures=100_000).next(False) <= 72

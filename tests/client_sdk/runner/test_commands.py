@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 import pytest
-from clevagent.runner.commands import Desk
-from clevagent.runner.state import Order, Store
+from clevagent.runner.commands import CommandExecutor
+from clevagent.runner.state import CommandRecord, Store
 from clevagent.runner.target import parse
 from clevagent.testing import FakeServer
 from clevagent.transport import Answer
@@ -202,7 +202,7 @@ class TestStop:
 class Scribe:
     """A server whose answers are given in advance."""
 
-    trouble = ""
+    problem = ""
 
     def __init__(self, *answers: Answer | None) -> None:
         self.answers, self.asked = list(answers), 0
@@ -212,12 +212,12 @@ class Scribe:
         return self.answers.pop(0)
 
 
-def desk(*answers: Answer | None) -> tuple[Desk, Scribe, Store]:
+def desk(*answers: Answer | None) -> tuple[CommandExecutor, Scribe, Store]:
     store, scribe = Store(None), Scribe(*answers)
     with store.changing() as kept:
-        kept.orders["7"] = Order(7, "restart", "systemd", "a.service", 2e9, "completed", "done")
+        kept.commands["7"] = CommandRecord(7, "restart", "systemd", "a.service", 2e9, "completed", "done")
     target = parse(A)
-    made = Desk(scribe, store, lambda: {target.key: target}, threading.Event(), lambda target: None)  # type: ignore[arg-type]
+    made = CommandExecutor(scribe, store, lambda: {target.key: target}, threading.Event(), lambda target: None)  # type: ignore[arg-type]
     return made, scribe, store
 
 
@@ -226,7 +226,7 @@ class TestResults:
     def test_one_that_the_server_has_or_will_never_have_is_settled(self, status: int) -> None:
         made, scribe, store = desk(Answer(status))
         assert made.report() == (None, True)
-        assert store.kept.orders["7"].done
+        assert store.kept.commands["7"].done
         assert made.report() == (None, True)
         assert scribe.asked == 1
 
@@ -234,7 +234,7 @@ class TestResults:
     def test_every_other_one_is_reported_again(self, answer: Answer | None) -> None:
         made, _, store = desk(answer, Answer(200))
         assert made.report() == (None, False)
-        assert not store.kept.orders["7"].done
+        assert not store.kept.commands["7"].done
         assert made.report() == (None, True)
 
     def test_the_servers_time_is_waited_for(self) -> None:
@@ -267,7 +267,7 @@ class TestResults:
         runner = runners.start(A)
         server.wait_for(lambda: systemctl.called("restart"))
         server.status = 503
-        server.wait_for(lambda: runner.store.kept.orders["7"].status)
+        server.wait_for(lambda: runner.store.kept.commands["7"].status)
         server.status = 200
         server.wait_for(lambda: server.results)
         polled(server)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clevagent.runner import cli, config
-from clevagent.runner.errors import Wrong
+from clevagent.runner.errors import ConfigError
 
 WHOLE = """
 endpoint = "http://127.0.0.1:9000/api/v1"
@@ -42,7 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def settings(*words: str) -> config.Settings:
-    return cli.settings_of(cli.parser().parse_args(["start", *words]))
+    return cli.read_settings(cli.parser().parse_args(["start", *words]))
 
 
 def toml(tmp_path: Path, text: str) -> str:
@@ -120,7 +120,7 @@ def test_a_key_file_holds_the_key_alone_or_as_systemd_reads_it(tmp_path: Path, t
     ],
 )
 def test_wrong_options_say_what_to_do(words: tuple[str, ...], says: str) -> None:
-    with pytest.raises(Wrong, match=says):
+    with pytest.raises(ConfigError, match=says):
         settings(*words)
 
 
@@ -145,7 +145,7 @@ def test_wrong_options_say_what_to_do(words: tuple[str, ...], says: str) -> None
 )
 def test_wrong_files_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
     monkeypatch.setenv("CLEVAGENT_API_KEY", "cv_1")
-    with pytest.raises(Wrong, match=says):
+    with pytest.raises(ConfigError, match=says):
         settings("--config", toml(tmp_path, text))
 
 
@@ -154,7 +154,7 @@ def test_a_python_without_toml_says_what_to_install(tmp_path: Path, monkeypatch:
         raise ImportError(name)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(Wrong, match="pip install tomli"):
+    with pytest.raises(ConfigError, match="pip install tomli"):
         settings("--config", toml(tmp_path, "interval = 1\n"))
 
 

@@ -184,7 +184,7 @@ def test_an_engine_that_is_not_there_is_unknown(tmp_path: Path) -> None:
 
 def test_a_socket_that_may_not_be_used_says_what_to_do() -> None:
     engine = Engine(made("docker", "bot", options={"socket": "/d.sock"}), 1)
-    said = engine.trouble(Reply(0, trouble="Permission denied"))
+    said = engine.problem(Reply(0, problem="Permission denied"))
     assert said == "Docker cannot be asked at /d.sock: Permission denied; put the runner's user into the socket's group"
 
 
@@ -196,17 +196,17 @@ def test_the_environment_names_the_socket(engine: FakeApi, monkeypatch: pytest.M
 
 def test_a_network_address_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
-    assert "set DOCKER_HOST=unix:///PATH" in Docker().complaint(made("docker", "bot"))
+    assert "set DOCKER_HOST=unix:///PATH" in Docker().validation_error(made("docker", "bot"))
 
 
 @pytest.mark.parametrize("name", ["bot", "stack_bot.1", FIRST, "label:team", "label:team=research"])
 def test_names_ids_and_labels_are_taken(name: str) -> None:
-    assert Docker().complaint(made("docker", name)) == ""
+    assert Docker().validation_error(made("docker", name)) == ""
 
 
 @pytest.mark.parametrize("grace", [-1, 601, "soon"])
 def test_an_impossible_grace_is_refused(grace: Any) -> None:
-    assert "grace is a number" in Docker().complaint(made("docker", "bot", options={"grace": grace}))
+    assert "grace is a number" in Docker().validation_error(made("docker", "bot", options={"grace": grace}))
 
 
 def test_a_restart_acts_on_the_container_that_was_seen(engine: FakeApi, bot: Target) -> None:

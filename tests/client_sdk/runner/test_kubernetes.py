@@ -280,10 +280,10 @@ def test_a_statefulset_is_asked_for_as_one(cluster: FakeApi, bot: Target) -> Non
 
 def test_outside_a_pod_the_cluster_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert "this is no pod; name the cluster by api" in Kubernetes().complaint(made("k8s", NAME))
+    assert "this is no pod; name the cluster by api" in Kubernetes().validation_error(made("k8s", NAME))
     monkeypatch.setenv("CLEVAGENT_KUBERNETES_API", "http://127.0.0.1:8001")
-    assert Kubernetes().complaint(made("k8s", NAME)) == ""
-    assert "is no address" in Kubernetes().complaint(made("k8s", NAME, options={"api": "localhost"}))
+    assert Kubernetes().validation_error(made("k8s", NAME)) == ""
+    assert "is no address" in Kubernetes().validation_error(made("k8s", NAME, options={"api": "localhost"}))
 
 
 # In a pod
@@ -332,7 +332,7 @@ def inside(authority: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi
 def test_a_pod_asks_with_its_token_in_its_own_namespace(inside: FakeApi, account: Path) -> None:
     holds(inside, ready=1)
     kubernetes, target = Kubernetes(account), made("k8s", "deployment/bot")
-    assert kubernetes.complaint(target) == ""
+    assert kubernetes.validation_error(target) == ""
     assert kubernetes.check(target, 2).state is State.RUNNING
     assert {asked.headers["Authorization"] for asked in inside.asked} == {"Bearer first"}
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from clevagent.runner import probes
 from clevagent.runner.backends.base import Evidence, Probe
-from clevagent.runner.errors import Wrong
+from clevagent.runner.errors import ConfigError
 from clevagent.runner.target import made
 
 from tests.client_sdk.runner.fake_api import FakeApi
-from tests.client_sdk.runner.probing import BOT, probe, trouble
+from tests.client_sdk.runner.probing import BOT, probe, problem
 
 # A log's growth
 
@@ -83,7 +83,7 @@ def test_a_log_that_was_cut_and_written_between_two_looks_is_progress(log: Path)
 def test_a_log_that_is_not_there_tells_nothing_and_its_return_does(log: Path) -> None:
     watched = probe(log=str(log))
     log.rename(log.with_suffix(".1"))
-    assert trouble(watched) == f"there is no file {log}, or it may not be seen"
+    assert problem(watched) == f"there is no file {log}, or it may not be seen"
     log.write_text("new\n" * 5)
     assert watched.look(1020)[0] is True
 
@@ -96,7 +96,7 @@ def test_a_pattern_stands_for_every_file(log: Path) -> None:
 
 
 def test_a_folder_is_no_log(tmp_path: Path) -> None:
-    assert trouble(probes.make({"log": str(tmp_path)}, BOT))
+    assert problem(probes.make({"log": str(tmp_path)}, BOT))
 
 
 # A container's output
@@ -139,7 +139,7 @@ def test_the_first_line_ever_is_progress(engine: FakeApi) -> None:
 def test_an_output_that_docker_does_not_keep_tells_nothing(engine: FakeApi) -> None:
     said = "configured logging driver does not support reading"
     engine.answers["GET", "/containers/bot/logs"] = (501, {"message": said})
-    assert trouble(container(engine)) == f"Docker answered: {said}"
+    assert problem(container(engine)) == f"Docker answered: {said}"
 
 
 # The journal
@@ -189,13 +189,13 @@ def test_the_first_entry_ever_is_progress(journal: Path) -> None:
 
 def test_a_journal_that_may_not_be_read_is_not_silent(journal: Path) -> None:
     (journal / "error").write_text("Hint: You are currently not seeing messages from other users and the system.\n")
-    assert "group systemd-journal" in trouble(probes.make({"journal": "bot"}, BOT))
+    assert "group systemd-journal" in problem(probes.make({"journal": "bot"}, BOT))
 
 
 def test_a_journal_that_fails_tells_nothing(journal: Path) -> None:
     (journal / "error").write_text("Failed to open the journal\n")
     (journal / "code").write_text("1")
-    assert trouble(probes.make({"journal": "bot"}, BOT)) == "Failed to open the journal"
+    assert problem(probes.make({"journal": "bot"}, BOT)) == "Failed to open the journal"
 
 
 # All of them
@@ -205,8 +205,8 @@ def test_a_look_that_never_returns_does_not_hold_the_target(monkeypatch: pytest.
     over = threading.Event()
     source = probes.Source("disk", lambda timeout: probes.Reading(over.wait(30), ""), lambda before, now: False)
     watched = probes.Watcher(source, timeout=0.1)
-    assert trouble(watched) == "no answer within 0.1 s"
-    assert trouble(watched) == "the look before has not returned yet"
+    assert problem(watched) == "no answer within 0.1 s"
+    assert problem(watched) == "the look before has not returned yet"
     over.set()
 
 
@@ -215,7 +215,7 @@ def test_its_own_fault_is_an_answer(log: Path) -> None:
         raise RuntimeError("out of ideas")
 
     watched = probes.Watcher(probes.Source("x", fails, lambda before, now: False), timeout=1)
-    assert trouble(watched) == "RuntimeError: out of ideas"
+    assert problem(watched) == "RuntimeError: out of ideas"
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_its_own_fault_is_an_answer(log: Path) -> None:
     ],
 )
 def test_what_makes_no_probe_is_refused_with_what_to_write(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(Wrong, match=words) as refused:
+    with pytest.raises(ConfigError, match=words) as refused:
         probes.make(settings, BOT)
     assert str(refused.value).startswith("systemd:bot.service: ")
 

@@ -13,7 +13,7 @@ import pytest
 from clevagent.runner import probes
 
 from tests.client_sdk.runner.fake_api import FakeApi
-from tests.client_sdk.runner.probing import BOT, probe, trouble
+from tests.client_sdk.runner.probing import BOT, probe, problem
 
 # What an address answers
 
@@ -48,7 +48,7 @@ def test_only_the_named_field_counts(web: FakeApi) -> None:
 def test_an_answer_without_the_field_tells_nothing(web: FakeApi) -> None:
     watched = probe(http=answers(web, {"done": 7}), field="done")
     answers(web, {"error": "starting"})
-    assert trouble(watched) == "its answer has no field done"
+    assert problem(watched) == "its answer has no field done"
 
 
 def test_an_etag_tells_without_the_body(web: FakeApi) -> None:
@@ -64,21 +64,21 @@ def test_an_etag_tells_without_the_body(web: FakeApi) -> None:
 def test_what_is_no_success_tells_nothing(web: FakeApi, status: int) -> None:
     watched = probe(http=answers(web, b"3 done"))
     answers(web, b"", status)
-    assert trouble(watched) == f"HTTP status {status}"
+    assert problem(watched) == f"HTTP status {status}"
 
 
 def test_an_address_nobody_listens_at_tells_nothing(web: FakeApi) -> None:
     address = answers(web, b"")
     watched = probe(http=address)
     web.__exit__()
-    assert trouble(watched) == "Connection refused"
+    assert problem(watched) == "Connection refused"
 
 
 def test_an_address_that_hangs_tells_nothing_in_time(web: FakeApi) -> None:
     watched = probe(http=answers(web, b""), timeout=0.2)
     web.hang = 30
     began = time.monotonic()
-    assert trouble(watched) == "no answer within 0.2 s"
+    assert problem(watched) == "no answer within 0.2 s"
     assert time.monotonic() - began < 15
 
 
@@ -131,27 +131,27 @@ def test_an_empty_queue_is_not_stuck(tmp_path: Path) -> None:
 
 def test_a_text_has_no_direction(tmp_path: Path) -> None:
     watched = probe(command=printing(tmp_path / "depth", "none"), direction="down")
-    assert trouble(watched) == "'none' and 'none' cannot be compared as numbers"
+    assert problem(watched) == "'none' and 'none' cannot be compared as numbers"
 
 
 def test_a_command_that_fails_tells_nothing(tmp_path: Path) -> None:
     depth = tmp_path / "depth"
     watched = probe(command=printing(depth, "17"))
     depth.unlink()
-    assert "No such file" in trouble(watched)
+    assert "No such file" in problem(watched)
     printing(depth, "17")
     assert watched.look(1020)[0] is False
 
 
 def test_a_command_that_is_not_there_tells_nothing() -> None:
-    assert "no-such-program could not be started" in trouble(probes.make({"command": ["no-such-program"]}, BOT))
+    assert "no-such-program could not be started" in problem(probes.make({"command": ["no-such-program"]}, BOT))
 
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     watched = probes.make({"command": [sys.executable, "-c", code], "timeout": 1}, BOT)
-    assert "did not answer within 1 s" in trouble(watched)
+    assert "did not answer within 1 s" in problem(watched)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 

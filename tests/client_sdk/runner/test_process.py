@@ -30,7 +30,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
-    monkeypatch.setattr(process, "SETTLES", 0.3)
+    monkeypatch.setattr(process, "SETTLE_TIME", 0.3)
     made = Processes()
     made.folder = tmp_path / "state"
     yield made
@@ -80,8 +80,8 @@ class TestProcess:
         ],
     )
     def test_bad_options_are_complained_about(self, backend: Processes, options: dict[str, Any]) -> None:
-        assert backend.complaint(made("process", "agent", options=options))
-        assert backend.complaint(own(cwd="/", env={"A": "1"}, stop_within=3)) == ""
+        assert backend.validation_error(made("process", "agent", options=options))
+        assert backend.validation_error(own(cwd="/", env={"A": "1"}, stop_within=3)) == ""
 
 
 class TestPidFile:
@@ -156,7 +156,7 @@ class TestOwnProcess:
     ) -> None:
         script = f"trap '' TERM; sleep 4712 & echo $! > {tmp_path}/child; while :; do sleep 0.1; done"
         target = own(command=["sh", "-c", script], stop_within=0.2)
-        backend.begin(target)
+        backend.start_if_needed(target)
         outcome = backend.stop(target, 10)
         assert (outcome.ok, "SIGKILL" in outcome.message) == (True, True)
         assert backend.check(target, 5).state is State.STOPPED

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from clevagent.runner import state
-from clevagent.runner.errors import Wrong
-from clevagent.runner.state import Order, Store
+from clevagent.runner.errors import ConfigError
+from clevagent.runner.state import CommandRecord, Store
 
 NOW = time.time()
 
@@ -23,11 +23,11 @@ def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
     memory = store.target("systemd:a.service")
     with store.changing() as kept:
         memory.held_at, memory.restarts, memory.evidence = NOW, [NOW - 1], {"NRestarts": 3}
-        kept.orders["7"] = Order(7, "restart", "systemd", "a.service", NOW, "completed", "done")
+        kept.commands["7"] = CommandRecord(7, "restart", "systemd", "a.service", NOW, "completed", "done")
     store.close()
     again = Store(path)
     assert again.target("systemd:a.service") == memory
-    assert again.kept.orders["7"].message == "done"
+    assert again.kept.commands["7"].message == "done"
     assert again.kept.pid == os.getpid()
     again.close()
 
@@ -78,7 +78,7 @@ def test_fields_of_a_newer_runner_are_passed_over(tmp_path: Path) -> None:
 def test_two_runners_do_not_share_one(tmp_path: Path) -> None:
     store = Store(tmp_path / "runner.json")
     assert state.is_held(tmp_path / "runner.json")
-    with pytest.raises(Wrong, match="--name"):
+    with pytest.raises(ConfigError, match="--name"):
         Store(tmp_path / "runner.json")
     store.close()
     assert not state.is_held(tmp_path / "runner.json")
@@ -98,7 +98,7 @@ def test_a_killed_runner_lets_go_of_it(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_an_error_at_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Wrong, match="--state"):
+    with pytest.raises(ConfigError, match="--state"):
         Store(tmp_path / "file/runner.json")
 
 
@@ -112,9 +112,9 @@ def test_a_full_disk_is_said_and_stops_nothing(
 
     monkeypatch.setattr(state, "_replace", full)
     with store.changing() as kept:
-        kept.orders["7"] = Order(7, "restart", "systemd", "a", NOW)
+        kept.commands["7"] = CommandRecord(7, "restart", "systemd", "a", NOW)
     assert "No space left" in caplog.text
-    assert "7" in store.kept.orders
+    assert "7" in store.kept.commands
     store.close()
 
 
@@ -122,8 +122,10 @@ def test_reported_commands_are_forgotten_after_an_hour_and_others_are_not(tmp_pa
     store = Store(tmp_path / "runner.json")
     with store.changing() as kept:
         for number, done in ((1, True), (2, False)):
-            kept.orders[str(number)] = Order(number, "stop", "systemd", "a", NOW - 3_700, "completed", "", done)
-    assert list(store.kept.orders) == ["2"]
+            kept.commands[str(number)] = CommandRecord(
+                number, "stop", "systemd", "a", NOW - 3_700, "completed", "", done
+            )
+    assert list(store.kept.commands) == ["2"]
     store.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import clevagent
 import pytest
-from clevagent.runner.supervise import STUCK_EXTRA
+from clevagent.runner.supervise import STUCK_MARGIN
 from clevagent.testing import FakeServer
 
 from tests.client_sdk.runner.conftest import Runners, command
@@ -23,8 +23,8 @@ from tests.client_sdk.runner.test_watch import A
 def test_it_is_well_while_every_watch_comes_round(runners: Runners, server: FakeServer) -> None:
     runner = runners.start(A, "systemd:b.service")
     server.wait_for(2)
-    assert runner.is_well(time.monotonic())
-    assert not runner.is_well(time.monotonic() + STUCK_EXTRA + 10)
+    assert runner.is_healthy(time.monotonic())
+    assert not runner.is_healthy(time.monotonic() + STUCK_MARGIN + 10)
 
 
 def test_it_is_not_well_when_a_thread_of_its_own_has_died(
@@ -33,10 +33,10 @@ def test_it_is_not_well_when_a_thread_of_its_own_has_died(
     def nothing(*_: Any) -> None:
         """Ends at once."""
 
-    monkeypatch.setattr("clevagent.runner.commands.Desk.poll_forever", nothing)
+    monkeypatch.setattr("clevagent.runner.commands.CommandExecutor.poll_forever", nothing)
     runner = runners.start(A)
     server.wait_for(1)
-    assert not runner.is_well(time.monotonic())
+    assert not runner.is_healthy(time.monotonic())
 
 
 def test_a_restart_that_is_under_way_may_finish_before_the_end(
@@ -47,7 +47,7 @@ def test_a_restart_that_is_under_way_may_finish_before_the_end(
     runner = runners.start(A)
     server.wait_for(lambda: systemctl.called("restart"))
     runners.end()
-    assert runner.store.kept.orders["7"].status == "completed"
+    assert runner.store.kept.commands["7"].status == "completed"
 
 
 def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None:
@@ -57,10 +57,10 @@ def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None
         from clevagent.runner.state import Store
         from clevagent.runner.supervise import Supervisor
         runner = Supervisor(Settings(targets=(), api_key="k", endpoint="http://127.0.0.1:9", name="test"), Store(None))
-        signal.signal(signal.SIGALRM, lambda *_: runner.ask_to_end())
+        signal.signal(signal.SIGALRM, lambda *_: runner.request_end())
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
         for _ in range(100_000):
-            runner.ask_to_end()
+            runner.request_end()
             runner.wait()
         signal.setitimer(signal.ITIMER_REAL, 0)
     """

@@ -179,15 +179,15 @@ def test_a_machine_without_systemctl_is_unknown(tmp_path: Path, monkeypatch: pyt
 
 def test_root_and_the_units_own_user_may_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert systemd.permission(UNIT, 5) == ""
+    assert systemd.missing_permission(UNIT, 5) == ""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert systemd.permission(parse("systemd:user/a.service"), 5) == ""
+    assert systemd.missing_permission(parse("systemd:user/a.service"), 5) == ""
 
 
 def test_polkit_is_asked_for_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     pkcheck = Scripted(tmp_path / "bin", "pkcheck").on_path(monkeypatch)
-    assert systemd.permission(UNIT, 5) == ""
+    assert systemd.missing_permission(UNIT, 5) == ""
     assert "--detail unit research-agent.service --detail verb restart" in pkcheck.calls[0]
     pkcheck.path.write_text("#!/bin/sh\nexit 1\n")
-    assert "polkit does not let user 1000" in systemd.permission(UNIT, 5)
+    assert "polkit does not let user 1000" in systemd.missing_permission(UNIT, 5)

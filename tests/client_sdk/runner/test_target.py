@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from clevagent.runner.errors import Wrong
+from clevagent.runner.errors import ConfigError
 from clevagent.runner.target import agent_of, parse
 
 
@@ -41,7 +41,7 @@ def test_parts(text: str, kind: str, name: str, agent: str) -> None:
     ],
 )
 def test_what_is_wrong_says_what_to_write(text: str, says: str) -> None:
-    with pytest.raises(Wrong, match=says):
+    with pytest.raises(ConfigError, match=says):
         parse(text)
 
 

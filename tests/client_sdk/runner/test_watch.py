@@ -11,7 +11,7 @@ import pytest
 from clevagent.runner import backends, budget
 from clevagent.runner.backends import systemd
 from clevagent.runner.backends.base import Observation
-from clevagent.runner.errors import Wrong
+from clevagent.runner.errors import ConfigError
 from clevagent.runner.target import Target, parse
 from clevagent.testing import FakeServer
 
@@ -133,7 +133,7 @@ class TestReports:
 
     def test_a_target_that_does_not_exist_is_an_error_at_start(self, runners: Runners, systemctl: Scripted) -> None:
         systemctl.answers("show", shown("inactive", LoadState="not-found"))
-        with pytest.raises(Wrong, match=r"systemd knows no unit a\.service"):
+        with pytest.raises(ConfigError, match=r"systemd knows no unit a\.service"):
             runners.start(A)
 
     def test_a_target_that_disappears_later_is_unknown(
@@ -184,7 +184,7 @@ class TestWithoutServer:
         server.status = status
         runner = runners.start(A)
         server.wait_for(lambda: len(server.requests) > 6)
-        assert runner.is_well(time.monotonic())
+        assert runner.is_healthy(time.monotonic())
         server.status = 200
         server.wait_for(1)
 
@@ -201,7 +201,7 @@ class TestWithoutServer:
 class TestRestartOnDown:
     @pytest.fixture(autouse=True)
     def failed(self, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_AFTER", 0.1)
+        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_DELAY", 0.1)
         systemctl.answers("show", FAILED)
 
     def test_it_is_off_by_default(self, runners: Runners, server: FakeServer, systemctl: Scripted) -> None:
@@ -269,7 +269,7 @@ class TestRestartOnDown:
     def test_what_is_down_for_a_moment_is_looked_at_once_more_first(
         self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_AFTER", 1.0)
+        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_DELAY", 1.0)
         server.may_restart = (201, command(31))
         runners.start(ON_DOWN, interval=60.0)
         says(server, "error")
@@ -288,7 +288,7 @@ class TestRestartOnDown:
         hold: bool,
         retry_after: float | None,
     ) -> None:
-        monkeypatch.setattr("clevagent.runner.watch.ASK_AGAIN", 0.1)
+        monkeypatch.setattr("clevagent.runner.watch.REFUSAL_DELAY", 0.1)
         server.answer, server.retry_after = {"hold": hold}, retry_after
         server.may_restart = (409, {"error": {"code": "held", "message": "A person stopped it."}})
         runners.start(ON_DOWN)
@@ -327,7 +327,7 @@ class TestSelections:
     ) -> None:
         class Finding:
             KIND = "systemd"
-            complaint = staticmethod(systemd.complaint)
+            validation_error = staticmethod(systemd.validation_error)
             check = staticmethod(systemd.check)
             restart = staticmethod(systemd.restart)
             stop = staticmethod(systemd.stop)
@@ -341,7 +341,7 @@ class TestSelections:
 
         finding = Finding()
         monkeypatch.setitem(backends.BY_KIND, "systemd", finding)
-        monkeypatch.setattr("clevagent.runner.supervise.FIND_EVERY", 0.05)
+        monkeypatch.setattr("clevagent.runner.supervise.FIND_INTERVAL", 0.05)
         runners.start("systemd:label:x=1")
         server.wait_for(lambda: server.beats_of("a.service"))
         finding.names.append("b.service")

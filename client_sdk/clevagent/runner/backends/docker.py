@@ -1,12 +1,12 @@
-"""Docker containers, over the Engine's API: `NAME`, or `label:KEY=VALUE` for every container that carries the label.
+"""Docker containers over the Engine API: `NAME`, or `label:KEY=VALUE` for every container with the label.
 
-A name can be given to another container at any time, an id cannot: a restart or stop acts on the container that the
-last look found under the name, and on no other. A new one is looked at, and so reported, first.
+A name can move to another container, an id cannot. So a restart or stop acts on the container that the last check found
+under the name, and on no other. A new container is checked and reported first.
 
-Options: `socket` (a path; without it DOCKER_HOST, else /var/run/docker.sock), `grace` (seconds from SIGTERM to SIGKILL;
-without it what the container was made with, else 10). Podman and rootless Docker speak the same API. Whoever may write
-to the socket is root on that machine; a proxy that lets through GET /containers and /events, and POST of restart and
-stop, is enough for the runner.
+Options: `socket` (a path; default DOCKER_HOST, then /var/run/docker.sock) and `grace` (seconds from SIGTERM to SIGKILL;
+default: the container's own, then 10). Podman and rootless Docker have the same API. Write access to the socket means
+root on that machine; the runner only needs GET /containers and /events, and POST of restart and stop, which a proxy can
+enforce.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from .rest import MAX_TEXT_LENGTH, Reply, ask
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LABEL = "label:"
-# The agent of a container that carries this label is named by it.
+# A container's label that names its agent.
 AGENT_LABEL = "clevagent.agent"
 SOCKET = "/var/run/docker.sock"
 STATES = {"running": State.RUNNING, "exited": State.STOPPED, "dead": State.STOPPED, "created": State.STOPPED}
-# Neither running nor stopped: a person paused it, or Docker is at it.
-BETWEEN = {"paused": "; docker unpause lets it go on", "restarting": " it by its own policy"}
-# Finished, or ended by SIGINT or SIGTERM, which systemd takes for a clean end, too.
+# Neither running nor stopped.
+TRANSITIONS = {"paused": "; docker unpause lets it go on", "restarting": " it by its own policy"}
+# Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, 130, 143)
-# Docker's own, in seconds.
+# Docker's default, in seconds.
 GRACE = 10
-# Of the time that a restart is given, what is kept for Docker's work around it.
-ROOM = 5
+# Seconds of an action's timeout reserved for Docker's own work.
+ACTION_MARGIN = 5
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
-# Times that never were.
-NEVER = "0001-01-01"
+# How Docker writes "never".
+ZERO_TIME = "0001-01-01"
 
 
 class Docker:
-    """Remembers which container the last look found under each name."""
+    """Remembers which container the last check found under each name."""
 
     KIND = "docker"
     OPTIONS = ("socket", "grace")
@@ -57,7 +57,7 @@ class Docker:
     def __init__(self) -> None:
         self._seen: dict[str, Container] = {}
 
-    def complaint(self, target: Target) -> str:
+    def validation_error(self, target: Target) -> str:
         grace = target.options.get("grace", GRACE)
         if not _socket(target):
             wrong = "only a unix socket can be asked: set DOCKER_HOST=unix:///PATH, or the option socket"
@@ -77,7 +77,7 @@ class Docker:
             self._seen.pop(target.name, None)
             return Observation(State.UNKNOWN, why=f"Docker knows no container {target.name}", missing=True)
         if not reply.accepted or not container.id:
-            return Observation(State.UNKNOWN, why=engine.trouble(reply))
+            return Observation(State.UNKNOWN, why=engine.problem(reply))
         self._seen[target.name] = container
         ended = container.state is State.STOPPED and (container.exit_code in CLEAN or engine.was_stopped(container))
         return Observation(container.state, container.evidence(), container.why(ended=ended), ended=ended)
@@ -86,7 +86,7 @@ class Docker:
         done = self._act("restart", target, timeout)
         if not done.ok:
             return done
-        seen = self.check(target, ROOM)
+        seen = self.check(target, ACTION_MARGIN)
         if seen.state is State.STOPPED:
             return Outcome(False, f"restarted {target.name}, and it does not run: {seen.why}")
         return done
@@ -113,7 +113,7 @@ class Docker:
         if seen is None:
             return Outcome(False, f"no container {target.name} has been seen, so none was touched")
         grace = target.options.get("grace", seen.grace)
-        seconds = max(0, min(int(grace), int(timeout) - ROOM))
+        seconds = max(0, min(int(grace), int(timeout) - ACTION_MARGIN))
         engine = Engine(target, timeout)
         reply = engine.ask("POST", f"/containers/{seen.id}/{action}", {"t": seconds})
         if reply.status == 404:
@@ -121,11 +121,11 @@ class Docker:
         if reply.accepted or reply.status == 304:
             done = {"restart": "restarted", "stop": "stopped"}[action]
             return Outcome(True, f"Docker {done} {target.name} ({seen.short_id})")
-        return Outcome(False, engine.trouble(reply))
+        return Outcome(False, engine.problem(reply))
 
 
 class Container:
-    """What an inspection says, read with nothing taken for granted."""
+    """The result of an inspection. Any field may be missing."""
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         self._found = found
@@ -158,7 +158,7 @@ class Container:
 
     @property
     def started(self) -> str:
-        """In Unix seconds, to the last digit: a stop and the start after it can be within one second."""
+        """Unix seconds in full precision, because a stop and the next start can be within one second."""
         found = TIME.fullmatch(str(self._state.get("StartedAt")))
         if not found:
             return "0"
@@ -171,7 +171,7 @@ class Container:
         return int(self._config.get("StopTimeout") or GRACE)
 
     def carries(self, label: str | None) -> bool:
-        """Whether it has this KEY or KEY=VALUE; without one to ask for it does."""
+        """Whether it has the label, written as KEY or KEY=VALUE."""
         if not label:
             return True
         key, equals, value = label.partition("=")
@@ -194,10 +194,10 @@ class Container:
         return {name: fact for name, fact in facts.items() if fact is not None and not _is_nothing(fact)}
 
     def why(self, *, ended: bool) -> str:
-        """One sentence part: "Docker says exited (code 137, out of memory), restarted 3 times"."""
+        """Return a phrase such as "Docker says exited (code 137, out of memory), restarted 3 times"."""
         if self.state is State.RUNNING:
             return "its health check fails" if self.health == "unhealthy" else ""
-        said = f"Docker says {self.status or 'nothing of its state'}{BETWEEN.get(self.status, '')}"
+        said = f"Docker says {self.status or 'nothing of its state'}{TRANSITIONS.get(self.status, '')}"
         details = [] if self.exit_code is None else [f"code {self.exit_code}"]
         details += ["out of memory"] if self._state.get("OOMKilled") else []
         said += f" ({', '.join(details)})" if details else ""
@@ -207,7 +207,7 @@ class Container:
 
 
 class Engine:
-    """The Engine's API, asked without a version: then it answers in its newest."""
+    """The Engine API, without a version in the path, so that it answers in its newest."""
 
     def __init__(self, target: Target, timeout: float) -> None:
         self._path, self._timeout = _socket(target), timeout
@@ -216,24 +216,24 @@ class Engine:
         return ask(_Unix(self._path, self._timeout), method, f"{path}?{urlencode(query or {})}")
 
     def was_stopped(self, container: Container) -> bool:
-        """Whether somebody had it stopped since its start, as far as Docker knows: it keeps its last 256 events."""
+        """Whether someone stopped it since its start. Docker keeps only the last 256 events."""
         filters = {"container": [container.id], "event": ["stop"]}
         query = {"since": container.started, "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
         reply = self.ask("GET", "/events", query)
         return reply.accepted and bool(reply.text.strip())
 
-    def trouble(self, reply: Reply) -> str:
-        """What went wrong, and what to do where that is known."""
+    def problem(self, reply: Reply) -> str:
+        """Return what went wrong and, if known, how to fix it."""
         if reply.status == 403:
-            return f"Docker refuses: {reply.trouble}; let what is in front of its socket pass this request"
+            return f"Docker refuses: {reply.problem}; let what is in front of its socket pass this request"
         if reply.status:
-            return f"Docker answered: {reply.trouble}"
-        remedy = "; put the runner's user into the socket's group" if reply.trouble == os.strerror(errno.EACCES) else ""
-        return f"Docker cannot be asked at {self._path}: {reply.trouble}{remedy}"
+            return f"Docker answered: {reply.problem}"
+        remedy = "; put the runner's user into the socket's group" if reply.problem == os.strerror(errno.EACCES) else ""
+        return f"Docker cannot be asked at {self._path}: {reply.problem}{remedy}"
 
 
 class _Unix(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP over a Unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -246,7 +246,7 @@ class _Unix(http.client.HTTPConnection):
 
 
 def _socket(target: Target) -> str:
-    """The path to ask at; "" when only a network address is named."""
+    """Return the socket's path, or "" if only a network address is configured."""
     named = str(target.options.get("socket") or os.environ.get("DOCKER_HOST") or SOCKET)
     path = named[len("unix://") :] if named.startswith("unix://") else named
     return path if path.startswith("/") else ""
@@ -257,13 +257,13 @@ def _label(target: Target) -> str:
 
 
 def _name(item: Any) -> str:
-    """A container's own name in a list; the others are its aliases in networks."""
+    """Return a listed container's own name; its other names are network aliases."""
     names = item.get("Names") or [] if isinstance(item, dict) else []
     return next((str(name)[1:] for name in names if str(name).count("/") == 1), "")
 
 
 def _agents(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """The agent of each container: its label's, unless others carry the same one; then their own names tell."""
+    """Return each container's agent: from its label, or if several share that label value, from its own name."""
     asked = Counter(found.get(AGENT_LABEL) for found in labels.values())
     only = {name: found.get(AGENT_LABEL, "") for name, found in labels.items() if asked[found.get(AGENT_LABEL)] == 1}
     return {name: only.get(name) or agent_of(name) for name in labels}
@@ -275,7 +275,7 @@ def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _is_nothing(fact: Any) -> bool:
-    return fact == "" or str(fact).startswith(NEVER)
+    return fact == "" or str(fact).startswith(ZERO_TIME)
 
 
 BACKEND = Docker()

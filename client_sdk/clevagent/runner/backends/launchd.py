@@ -1,7 +1,7 @@
 """launchd jobs: `gui/UID/LABEL`, `user/UID/LABEL`, `system/LABEL`, or the bare LABEL.
 
-A bare label is the system's when the runner is root, else one of the user's session. `launchctl print` is made for
-people, so only the four lines that have long been there are read from it, and whatever else it says is "unknown".
+For root a bare label means the system's job, otherwise one of the user's session. The output of `launchctl print` is
+for people, so only the few lines that have long been stable are read; anything else is "unknown".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from ..program import Ran, run
+from ..program import ProgramResult, run
 from ..target import Target
 from .base import Evidence, Observation, Outcome, State
 
@@ -22,14 +22,14 @@ LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 NOT_FOUND = 113
 LINE = re.compile(r"^\t(state|pid|last exit code|runs|path) = (.*)$", re.MULTILINE)
 EVIDENCE = {"state": "state", "pid": "pid", "last exit code": "last_exit_code", "runs": "runs"}
-# Where jobs are kept, by launchd.plist(5).
+# Where plists are kept; see launchd.plist(5).
 FOLDERS = ("~/Library/LaunchAgents", "/Library/LaunchAgents", "/Library/LaunchDaemons")
-LOOK_WITHIN = 5.0
+CHECK_TIMEOUT = 5.0
 MAX_TEXT_LENGTH = 200
 
 
-def complaint(target: Target) -> str:
-    """What is wrong with the label."""
+def validation_error(target: Target) -> str:
+    """Return what is wrong with the label, or ""."""
     found = DOMAIN.fullmatch(_service(target))
     if found is None or not LABEL.fullmatch(found.group(2)):
         return f"{target}: write launchd:LABEL, launchd:gui/UID/LABEL or launchd:system/LABEL"
@@ -37,7 +37,7 @@ def complaint(target: Target) -> str:
 
 
 def check(target: Target, timeout: float) -> Observation:
-    """What `launchctl print` says of the job."""
+    """Interpret `launchctl print`."""
     ran = run(("launchctl", "print", _service(target)), timeout)
     if ran.code == NOT_FOUND:
         return _not_loaded(target)
@@ -56,9 +56,9 @@ def check(target: Target, timeout: float) -> Observation:
 
 
 def restart(target: Target, timeout: float) -> Outcome:
-    """Kill and start it; load it first when it is not loaded, as after a stop."""
+    """Kill and start the job. Load it first if it is not loaded, as after a stop."""
     service = _service(target)
-    if run(("launchctl", "print", service), min(LOOK_WITHIN, timeout)).code == NOT_FOUND:
+    if run(("launchctl", "print", service), min(CHECK_TIMEOUT, timeout)).code == NOT_FOUND:
         plist = _plist(target)
         if plist is None:
             return Outcome(
@@ -72,7 +72,7 @@ def restart(target: Target, timeout: float) -> Outcome:
 
 
 def stop(target: Target, timeout: float) -> Outcome:
-    """Unload it: a job that is only killed is started again by its KeepAlive."""
+    """Unload the job. If it were only killed, its KeepAlive would start it again."""
     service = _service(target)
     if _plist(target) is None:
         message = f"{service} is not stopped, because its plist is not known and it could not be loaded again"
@@ -106,5 +106,5 @@ def _plain(text: str) -> str | int:
     return int(text) if text.isdigit() else text
 
 
-def _said(ran: Ran) -> str:
+def _said(ran: ProgramResult) -> str:
     return ran.why if ran.code is None else f"launchctl: {ran.why}"

@@ -1,7 +1,7 @@
-"""systemd units: `NAME.service` of the system, `user/NAME.service` of the user's own manager.
+"""systemd units: `NAME.service` of the system, `user/NAME.service` of the user's manager.
 
-`systemctl show` is asked for named properties, whose output is stable. The environment is handed on, since
-`systemctl --user` finds its manager by `XDG_RUNTIME_DIR`.
+`systemctl show` with named properties has stable output. The environment is passed on, because `systemctl --user` finds
+its manager through `XDG_RUNTIME_DIR`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import re
 import shutil
 
-from ..program import Ran, run
+from ..program import ProgramResult, run
 from ..target import Target
 from .base import Evidence, Observation, Outcome, State
 
 KIND = "systemd"
 USER = "user/"
-# What a unit's name may hold; a leading dash would read as an option.
+# Characters of a unit's name. A leading dash would be read as an option.
 UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*")
 ENDINGS = (".service", ".socket", ".timer", ".mount", ".target", ".path", ".slice", ".scope", ".device", ".swap")
 PROPERTIES = (
@@ -38,11 +38,11 @@ NOTHING = ("", "0", "infinity", "[not set]")
 MAX_TEXT_LENGTH = 200
 STATES = {"active": State.RUNNING, "reloading": State.RUNNING, "inactive": State.STOPPED, "failed": State.STOPPED}
 REFUSED = ("authentication required", "access denied", "not authorized", "permission denied")
-# Of the time a restart is given, what is kept for looking at what came of it.
-LOOK_WITHIN = 5.0
+# Seconds reserved for checking the result of a restart.
+CHECK_TIMEOUT = 5.0
 
 
-def complaint(target: Target) -> str:
+def validation_error(target: Target) -> str:
     unit = _unit(target)
     if not UNIT.fullmatch(unit):
         return f"{target}: {unit!r} is no unit name; write systemd:NAME.service or systemd:user/NAME.service"
@@ -54,7 +54,7 @@ def complaint(target: Target) -> str:
 def check(target: Target, timeout: float) -> Observation:
     ran = _ask(target, ("show", "--no-pager", "-p", ",".join(PROPERTIES)), timeout)
     if not ran.ok:
-        return Observation(State.UNKNOWN, why=_trouble(target, ran))
+        return Observation(State.UNKNOWN, why=_problem(target, ran))
     found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
     load, active = found.get("LoadState", ""), found.get("ActiveState", "")
     if not active:
@@ -70,13 +70,13 @@ def check(target: Target, timeout: float) -> Observation:
 
 
 def restart(target: Target, timeout: float) -> Outcome:
-    # A unit at its start limit refuses every start until its failures are forgotten; its Result is its last failure's.
-    if check(target, min(LOOK_WITHIN, timeout)).evidence.get("ActiveState") == "failed":
-        _ask(target, ("reset-failed",), LOOK_WITHIN)
+    # A unit at its start limit refuses to start until its failures are reset.
+    if check(target, min(CHECK_TIMEOUT, timeout)).evidence.get("ActiveState") == "failed":
+        _ask(target, ("reset-failed",), CHECK_TIMEOUT)
     ran = _ask(target, ("--no-ask-password", "restart"), timeout)
     if not ran.ok:
-        return Outcome(False, _trouble(target, ran))
-    seen = check(target, LOOK_WITHIN)
+        return Outcome(False, _problem(target, ran))
+    seen = check(target, CHECK_TIMEOUT)
     if seen.state is State.STOPPED:
         return Outcome(False, f"restarted {_unit(target)}, and it does not run: {seen.why}")
     return Outcome(True, f"systemctl restarted {_unit(target)}")
@@ -84,11 +84,11 @@ def restart(target: Target, timeout: float) -> Outcome:
 
 def stop(target: Target, timeout: float) -> Outcome:
     ran = _ask(target, ("--no-ask-password", "stop"), timeout)
-    return Outcome(True, f"systemctl stopped {_unit(target)}") if ran.ok else Outcome(False, _trouble(target, ran))
+    return Outcome(True, f"systemctl stopped {_unit(target)}") if ran.ok else Outcome(False, _problem(target, ran))
 
 
-def permission(target: Target, timeout: float) -> str:
-    """What keeps this runner from restarting the unit; "" when nothing does, as far as can be told without trying."""
+def missing_permission(target: Target, timeout: float) -> str:
+    """Return what prevents this runner from restarting the unit, as far as can be told without trying, or ""."""
     if target.name.startswith(USER) or os.geteuid() == 0:
         return ""
     if not shutil.which("pkcheck"):
@@ -104,7 +104,7 @@ def _unit(target: Target) -> str:
     return name if name.endswith(ENDINGS) else f"{name}.service"
 
 
-def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> Ran:
+def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> ProgramResult:
     manager = ("--user",) if target.name.startswith(USER) else ()
     return run(("systemctl", *manager, *arguments, "--", _unit(target)), timeout)
 
@@ -119,7 +119,7 @@ def _evidence(found: dict[str, str]) -> Evidence:
 
 
 def _why(found: dict[str, str], *, ended: bool) -> str:
-    """One sentence part: "systemd says failed (watchdog), restarted 3 times"."""
+    """Return a phrase such as "systemd says failed (watchdog), restarted 3 times"."""
     active, result = found["ActiveState"], found.get("Result", "")
     if active in ("active", "reloading"):
         return ""
@@ -136,7 +136,7 @@ def _why(found: dict[str, str], *, ended: bool) -> str:
     return f"{said}, restarted {'once' if times == '1' else times + ' times'}"
 
 
-def _trouble(target: Target, ran: Ran) -> str:
+def _problem(target: Target, ran: ProgramResult) -> str:
     if any(sign in ran.why.lower() for sign in REFUSED):
         return _refused(target)
     if "Failed to connect to bus" in ran.why and target.name.startswith(USER):
