@@ -133,7 +133,7 @@ def _watch_models() -> None:
 
         capture.install()
     except Exception:
-        _log.exception("model calls are not reported by themselves")
+        _log.exception("could not start capturing model calls")
 
 
 def _safe(function: F) -> F:

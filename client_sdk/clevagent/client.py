@@ -89,7 +89,7 @@ class Client:
         if iteration_count is not None:
             self.log_iteration(iteration_count)
         if status not in STATUSES:
-            warn_once(f"clevagent: status={status!r} is not one of {', '.join(STATUSES)}; it is taken as a warning")
+            warn_once(f"clevagent: status={status!r} is not one of {', '.join(STATUSES)}; using 'warning'")
             status = "warning"
         memory = number("memory_mb", memory_mb) if memory_mb is not None else None
         if status in ("ok", "warning"):

@@ -148,7 +148,7 @@ def number(name: str, value: Any) -> float:
         found = math.nan
     if math.isfinite(found) and found >= 0:
         return found
-    warn_once(f"clevagent: {name}={value!r} is not a number from 0 up; it is not counted")
+    warn_once(f"clevagent: {name}={value!r} is not a number of at least 0; it is not counted")
     return 0
 
 

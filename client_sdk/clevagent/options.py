@@ -58,13 +58,13 @@ def read_options(
     """Return the options, with invalid values replaced and warned about, or None if reporting is impossible."""
     key = api_key or os.environ.get("CLEVAGENT_API_KEY", "")
     if not key:
-        warn("clevagent reports nothing: no API key. Pass api_key=… to init(), or set CLEVAGENT_API_KEY.")
+        warn("clevagent is not reporting: no API key. Pass api_key=… to init(), or set CLEVAGENT_API_KEY.")
         return None
     address = endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT
     try:
         parse_endpoint(address)
     except ValueError as error:
-        warn(f"clevagent reports nothing: {error}")
+        warn(f"clevagent is not reporting: {error}")
         return None
     kept = spool or os.environ.get("CLEVAGENT_SPOOL")
     return Options(
@@ -101,7 +101,7 @@ def _seconds(name: str, value: Any, smallest: float) -> float | None:
     try:
         return min(max(float(value), smallest), MAX_DURATION)
     except (TypeError, ValueError):
-        warn(f"clevagent: {name}={value!r} is not a number of seconds; the default is used.")
+        warn(f"clevagent: {name}={value!r} is not a number of seconds; using the default.")
         return None
 
 
@@ -109,12 +109,12 @@ def _dollars(value: Any) -> float | None:
     try:
         return None if value is None else max(0.0, float(value))
     except (TypeError, ValueError):
-        warn(f"clevagent: cost_limit_usd={value!r} is not a number of US dollars; no limit is set.")
+        warn(f"clevagent: cost_limit_usd={value!r} is not an amount in US dollars; no limit is set.")
         return None
 
 
 def _reaction(name: str, value: Reaction) -> Reaction:
     if callable(value) or value in NAMED_REACTIONS:
         return value
-    warn(f"clevagent: {name}={value!r} is not one of {', '.join(NAMED_REACTIONS)} or a callable; alert_only is used.")
+    warn(f"clevagent: {name}={value!r} is not one of {', '.join(NAMED_REACTIONS)} or a callable; using alert_only.")
     return "alert_only"

@@ -53,7 +53,7 @@ def _run_safely(report: Callable[[], None]) -> None:
     try:
         report()
     except Exception:
-        log.exception("work could not be reported")
+        log.exception("could not report progress")
 
 
 def wrap_calls(

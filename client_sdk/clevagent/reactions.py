@@ -74,7 +74,7 @@ def _call(reaction: Callable[..., Any], reason: Reason) -> None:
     try:
         reaction(*([reason] if _takes_one(reaction) else []))
     except Exception:
-        log.exception("the callable for %s failed", reason.kind)
+        log.exception("the %s callback failed", reason.kind)
 
 
 def _takes_one(reaction: Callable[..., Any]) -> bool:

@@ -115,7 +115,7 @@ class Reporter:
     def unsent(self) -> str:
         """Describe what the server has not accepted."""
         spent = sum(beat.fields.get("cost_usd", 0.0) for beat in self.outbox)
-        return f"{len(self.outbox)} heartbeats with ${spent:.4f} reported in them"
+        return f"{len(self.outbox)} heartbeats with ${spent:.4f} of reported cost"
 
     def _adopt(self, now: float, wall: float) -> None:
         if self._adopted or self.spool is None:
@@ -176,7 +176,7 @@ class Reporter:
         try:
             self._settle(beats, self._ask(bodies), now)
         except UnreachableError as error:
-            log.info("no answer from the server (%s); trying again later", error)
+            log.info("no answer from the server (%s); retrying later", error)
             self.outbox.failed(now)
         if self.spool and len(self.outbox) < before:
             self.spool.done(self.outbox)
@@ -209,13 +209,13 @@ class Reporter:
         if error.get("code") in PERMANENT_CODES:
             self._drop_detail(beat, str(error.get("message")))
             return False
-        warn_once(f"clevagent: the server does not take heartbeats of this agent: {error.get('message')}")
+        warn_once(f"clevagent: the server does not accept heartbeats from this agent: {error.get('message')}")
         return True
 
     def _refused(self, beats: list[Heartbeat], answer: Answer, now: float) -> None:
         if answer.status not in PERMANENT_STATUSES:
             if not answer.is_temporary:
-                warn_once(f"clevagent: the server does not take heartbeats of this agent: {answer.why}")
+                warn_once(f"clevagent: the server does not accept heartbeats from this agent: {answer.why}")
             self.outbox.failed(now, answer.retry_after)
         elif len(beats) > 1:
             self._one_by_one = True  # one of them is at fault
@@ -224,5 +224,5 @@ class Reporter:
         self._one_by_one = self._one_by_one and bool(self.outbox)
 
     def _drop_detail(self, beat: Heartbeat, why: str) -> None:
-        warn_once(f"clevagent: the server refuses a heartbeat ({why}); its detail is dropped, its sums are sent")
+        warn_once(f"clevagent: the server refused a heartbeat ({why}); sending only its totals")
         self.outbox.refused(beat)

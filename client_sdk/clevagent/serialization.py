@@ -129,9 +129,9 @@ def custom_text(data: Any) -> str | None:
     try:
         text = data if isinstance(data, str) else json.dumps(data, default=str, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        warn_once(f"clevagent: custom data that is no JSON was left out ({error})")
+        warn_once(f"clevagent: custom data is not valid JSON and was dropped ({error})")
         return None
     if len(text) > MAX_CUSTOM_LENGTH:
-        warn_once(f"clevagent: custom data of more than {MAX_CUSTOM_LENGTH:,} characters was left out")
+        warn_once(f"clevagent: custom data has more than {MAX_CUSTOM_LENGTH:,} characters and was dropped")
         return None
     return text

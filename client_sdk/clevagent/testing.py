@@ -108,7 +108,7 @@ class FakeServer:
         end = time.monotonic() + seconds
         while not (found := seen()):
             if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds} s; what came: {json.dumps(self.beats, indent=1)}")
+                raise AssertionError(f"not within {seconds} s; received: {json.dumps(self.beats, indent=1)}")
             time.sleep(0.01)
         return found
 
@@ -119,7 +119,7 @@ class FakeServer:
             if request.headers.get("X-API-Key") != self.key:
                 return 401, _error("unauthorized", "The API key is missing or unknown.")
             if self.status != 200:
-                return self.status, _error("unavailable", "Told to answer so.")
+                return self.status, _error("unavailable", "Simulated outage.")
             return self._answer(request)
 
     def _answer(self, request: Request) -> tuple[int, Any]:

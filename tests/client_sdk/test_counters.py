@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 CALL = {"model": "gpt-5", "provider": "openai", "input_tokens": 3, "output_tokens": 2}
 
 
-def test_an_empty_tally_has_nothing_to_send() -> None:
+def test_empty_counters_have_no_fields() -> None:
     assert Counters().is_empty
     assert Counters().to_fields() == {}
 
 
-def test_thousands_of_tiny_amounts_add_up_exactly() -> None:
+def test_tiny_amounts_add_up_exactly() -> None:
     counters = Counters()
     for _ in range(10_000):
         counters.spend(1, 0.1)
     assert counters.to_fields() == {"tokens_used": 10_000, "cost_usd": 1000.0}
 
 
-def test_what_is_below_a_micro_dollar_waits_and_is_not_lost() -> None:
+def test_less_than_a_micro_dollar_is_carried_over() -> None:
     counters, sent = Counters(), Decimal(0)
     for _ in range(25):
         counters.spend(0, 0.0000004)
@@ -35,7 +35,7 @@ def test_what_is_below_a_micro_dollar_waits_and_is_not_lost() -> None:
     assert counters.cost == 0
 
 
-def test_calls_beyond_the_most_lose_their_detail_and_are_counted() -> None:
+def test_excess_tool_calls_keep_their_count() -> None:
     counters = Counters()
     for number_ in range(MAX_CALLS + 7):
         counters.add_call({"name": f"tool{number_}"})
@@ -44,7 +44,7 @@ def test_calls_beyond_the_most_lose_their_detail_and_are_counted() -> None:
     assert [call["name"] for call in sealed["tool_call_log"]] == [f"tool{n}" for n in range(7, MAX_CALLS + 7)]
 
 
-def test_each_model_call_stays_apart_until_there_are_too_many() -> None:
+def test_excess_model_calls_are_merged() -> None:
     counters = Counters()
     for _ in range(MAX_USAGE + 5):
         counters.add_usage(dict(CALL))
@@ -54,7 +54,7 @@ def test_each_model_call_stays_apart_until_there_are_too_many() -> None:
     assert sum(use["input_tokens"] for use in sealed) == 3 * (MAX_USAGE + 5)
 
 
-def test_too_many_models_are_still_all_counted() -> None:
+def test_excess_models_are_still_counted() -> None:
     counters = Counters()
     for place in range(MAX_USAGE + 1):
         counters.add_usage({**CALL, "model": f"m{place}", "cost_usd": 0.1})
@@ -64,7 +64,7 @@ def test_too_many_models_are_still_all_counted() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "many", object(), [], None])
-def test_what_cannot_be_a_count_is_none(wrong: Any) -> None:
+def test_invalid_counts_become_zero(wrong: Any) -> None:
     assert number("tokens", wrong) == 0
     assert decimal("cost_usd", wrong) == 0
 
@@ -83,7 +83,7 @@ BEATS = st.fixed_dictionaries(
 
 
 @given(BEATS, BEATS)
-def test_two_heartbeats_as_one_have_the_sums_of_both(older: dict[str, Any], newer: dict[str, Any]) -> None:
+def test_merged_heartbeats_add_their_totals(older: dict[str, Any], newer: dict[str, Any]) -> None:
     both = merged(older, newer)
     for name in ("tokens_used", "tool_calls"):
         assert both.get(name, 0) == older.get(name, 0) + newer.get(name, 0)
@@ -104,12 +104,12 @@ def used(beat: dict[str, Any]) -> int:
     ("older", "newer", "message"),
     [("error", "ok", "first"), ("warning", "ok", "first"), ("ok", "error", "second"), ("ok", "ok", "second")],
 )
-def test_an_error_is_not_hidden_by_what_came_after(older: str, newer: str, message: str) -> None:
+def test_merging_keeps_an_error(older: str, newer: str, message: str) -> None:
     both = merged({"status": older, "message": "first"}, {"status": newer, "message": "second"})
     assert both["status"] == max(older, newer, key=["ok", "warning", "error"].index)
     assert both["message"] == message
 
 
-def test_of_a_refused_heartbeat_the_sums_are_kept_without_their_detail() -> None:
+def test_totals_survive_without_details() -> None:
     beat = {"cost_usd": 2.5, "tokens_used": 7, "message": "x", "custom_data": "{", "usage": [{**CALL, "odd": "\0"}]}
     assert sums_of(beat) == {"cost_usd": 2.5, "tokens_used": 7, "usage": [CALL]}

@@ -91,7 +91,7 @@ def statuses(server: Server) -> list[str]:
     return [beat["status"] for beat in server.order]
 
 
-def test_the_first_heartbeat_goes_out_at_once_and_the_next_after_the_interval(server: Server) -> None:
+def test_heartbeats_start_immediately(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     assert len(server.order) == 1
@@ -101,7 +101,7 @@ def test_the_first_heartbeat_goes_out_at_once_and_the_next_after_the_interval(se
     assert [beat["seq"] for beat in server.order] == [1, 2]
 
 
-def test_a_thousand_pings_in_a_second_are_one_heartbeat_with_all_that_was_counted(server: Server) -> None:
+def test_pings_are_coalesced(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     for _ in range(1000):
@@ -114,7 +114,7 @@ def test_a_thousand_pings_in_a_second_are_one_heartbeat_with_all_that_was_counte
     assert server.order[1]["progress"] is True
 
 
-def test_an_error_is_a_heartbeat_of_its_own_and_no_good_one_comes_right_behind_it(server: Server) -> None:
+def test_errors_get_their_own_heartbeat(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(5)
     agent.client.ping("error", "no network")
@@ -124,7 +124,7 @@ def test_an_error_is_a_heartbeat_of_its_own_and_no_good_one_comes_right_behind_i
     assert [beat.get("message") for beat in server.order[1:]] == ["no network", "still none"]
 
 
-def test_a_storm_of_errors_is_told_at_once_and_then_together(server: Server) -> None:
+def test_many_errors_are_batched(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(5)
     for number in range(3000):
@@ -138,7 +138,7 @@ def test_a_storm_of_errors_is_told_at_once_and_then_together(server: Server) -> 
     assert server.cost() == 3
 
 
-def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server) -> None:
+def test_progress_age_is_reported_while_idle(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     agent.client.ping()
@@ -147,7 +147,7 @@ def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server
     assert [beat.get("progress_age") for beat in server.order[1:]] == [None, 30.9, 60.9, 90.9]
 
 
-def test_an_agent_that_never_declares_progress_leaves_it_to_the_server(server: Server) -> None:
+def test_undeclared_progress_is_left_to_the_server(server: Server) -> None:
     agent = Agent(server)
     agent.client.log_cost(5, 0.1)
     agent.let_pass(100)
@@ -155,7 +155,7 @@ def test_an_agent_that_never_declares_progress_leaves_it_to_the_server(server: S
     assert not any("progress" in beat or "progress_age" in beat for beat in server.order)
 
 
-def test_progress_that_is_told_late_is_told_by_its_age(server: Server) -> None:
+def test_late_progress_is_reported_by_age(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(1)
     server.away = True
@@ -168,7 +168,7 @@ def test_progress_that_is_told_late_is_told_by_its_age(server: Server) -> None:
     assert moved["progress_age"] > 2900
 
 
-def test_fifty_agents_and_an_hour_without_a_server_and_not_a_cent_is_missing() -> None:
+def test_hour_long_outage_loses_no_spend() -> None:
     chance = random.Random(7)
     for number in range(50):
         server, spent, tokens = Server(), Decimal(0), 0
@@ -196,7 +196,7 @@ def used(server: Server) -> int:
     return sum(use.get("input_tokens", 0) + use["output_tokens"] for use in uses)
 
 
-def test_after_an_hour_without_a_server_the_hours_of_spend_are_told_apart(server: Server) -> None:
+def test_outage_keeps_spend_per_hour(server: Server) -> None:
     agent = Agent(server)
     server.away = True
     for _ in range(120):
@@ -209,7 +209,7 @@ def test_after_an_hour_without_a_server_the_hours_of_spend_are_told_apart(server
     assert len(hours) == 3
 
 
-def test_while_the_server_is_away_it_is_not_asked_at_every_ping(server: Server) -> None:
+def test_pings_do_not_retry_during_an_outage(server: Server) -> None:
     agent = Agent(server)
     server.away = True
     for _ in range(600):
@@ -219,7 +219,7 @@ def test_while_the_server_is_away_it_is_not_asked_at_every_ping(server: Server) 
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 500, 503])
-def test_what_may_be_mended_is_kept_and_sent_again(server: Server, status: int) -> None:
+def test_temporary_refusal_is_retried(server: Server, status: int) -> None:
     agent = Agent(server)
     server.says = lambda beat: Answer(status, {"error": {"code": "any", "message": "not now"}})
     agent.client.log_cost(1, 0.5)
@@ -229,7 +229,7 @@ def test_what_may_be_mended_is_kept_and_sent_again(server: Server, status: int) 
     assert server.cost() == Decimal("0.5")
 
 
-def test_the_server_says_when_to_come_again(server: Server) -> None:
+def test_reporter_respects_retry_after(server: Server) -> None:
     agent = Agent(server)
     server.says = lambda beat: Answer(429, {}, retry_after=40)
     agent.step()
@@ -240,7 +240,7 @@ def test_the_server_says_when_to_come_again(server: Server) -> None:
     assert server.requests == 2
 
 
-def test_a_heartbeat_refused_for_its_detail_arrives_with_its_sums(server: Server) -> None:
+def test_refused_heartbeat_sends_its_totals(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     server.says = lambda beat: (
@@ -254,7 +254,7 @@ def test_a_heartbeat_refused_for_its_detail_arrives_with_its_sums(server: Server
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_one_bad_heartbeat_in_many_takes_no_other_with_it(server: Server, whole: bool) -> None:
+def test_bad_heartbeat_does_not_block_its_batch(server: Server, whole: bool) -> None:
     """The server refuses it in its place, or the whole request for it."""
     agent = Agent(server)
     server.away = True
@@ -275,7 +275,7 @@ def test_one_bad_heartbeat_in_many_takes_no_other_with_it(server: Server, whole:
     assert server.cost() == Decimal("0.3")
 
 
-def test_the_end_sends_all_there_is_whatever_wait_was_going_on(server: Server) -> None:
+def test_finish_ignores_the_retry_delay(server: Server) -> None:
     agent = Agent(server)
     server.away = True
     agent.client.log_cost(1, 0.5)
@@ -288,7 +288,7 @@ def test_the_end_sends_all_there_is_whatever_wait_was_going_on(server: Server) -
     assert agent.reporter.is_idle
 
 
-def test_what_is_counted_after_a_crash_does_not_say_that_all_is_well_again(server: Server) -> None:
+def test_counts_after_a_crash_keep_its_status(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     agent.client.crashed(ValueError("boom"), "")
@@ -298,7 +298,7 @@ def test_what_is_counted_after_a_crash_does_not_say_that_all_is_well_again(serve
     assert server.order[-1]["message"] == "CRASH: ValueError: boom"
 
 
-def test_a_wait_is_told_at_once_repeated_and_ended_by_progress(server: Server) -> None:
+def test_wait_is_reported_until_progress(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(5)
     agent.client.waiting("approval", until=3600)
@@ -310,7 +310,7 @@ def test_a_wait_is_told_at_once_repeated_and_ended_by_progress(server: Server) -
     assert waits[3:] == [None, "not said"]
 
 
-def test_labels_are_told_once_and_settings_with_every_heartbeat(server: Server) -> None:
+def test_labels_are_sent_once_settings_always(server: Server) -> None:
     agent = Agent(server, labels={"team": "research"}, cost_limit_usd=25.0, progress_timeout=600.0, agent_type="openai")
     agent.let_pass(40)
     first, second = server.order
@@ -322,7 +322,7 @@ def test_labels_are_told_once_and_settings_with_every_heartbeat(server: Server) 
 class TestChild:
     """A forked child, which begins anew in the middle of its parent's work."""
 
-    def test_it_says_nothing_while_it_does_nothing(self, server: Server) -> None:
+    def test_idle_child_reports_nothing(self, server: Server) -> None:
         agent = Agent(server)
         agent.client.log_cost(1, 0.5)  # the parent's to report
         agent.client.reset_after_fork()
@@ -331,7 +331,7 @@ class TestChild:
         agent.let_pass(300)
         assert server.order == []
 
-    def test_it_reports_what_it_did_itself(self, server: Server) -> None:
+    def test_child_reports_its_own_work(self, server: Server) -> None:
         agent = Agent(server)
         agent.client.reset_after_fork()
         agent.reporter._is_main = lambda: False
@@ -339,7 +339,7 @@ class TestChild:
         agent.let_pass(300)
         assert [beat.get("cost_usd") for beat in server.order] == [0.25]
 
-    def test_it_speaks_for_the_agent_when_its_parent_is_gone(self, server: Server) -> None:
+    def test_orphaned_child_becomes_the_agent(self, server: Server) -> None:
         agent = Agent(server)
         agent.client.pid = -1
         agent.client.reset_after_fork()
@@ -349,7 +349,7 @@ class TestChild:
 
 
 class TestSpool:
-    def test_what_was_not_accepted_is_sent_by_the_next_process(self, server: Server, tmp_path: Path) -> None:
+    def test_next_process_sends_the_spool(self, server: Server, tmp_path: Path) -> None:
         first = Agent(server, spool=tmp_path / "spool")
         server.away = True
         first.client.log_cost(1, 0.5)
@@ -361,7 +361,7 @@ class TestSpool:
         assert server.cost() == Decimal("0.5")
         assert kept < set(server.beats)
 
-    def test_it_is_on_disk_within_seconds_not_only_at_the_next_interval(self, server: Server, tmp_path: Path) -> None:
+    def test_spend_is_spooled_within_seconds(self, server: Server, tmp_path: Path) -> None:
         agent = Agent(server, spool=tmp_path / "spool")
         agent.let_pass(1)
         server.away = True
@@ -372,14 +372,14 @@ class TestSpool:
         Agent(server, spool=tmp_path / "spool").let_pass(1)
         assert server.cost() == Decimal("0.5")
 
-    def test_nothing_is_left_when_all_was_accepted(self, server: Server, tmp_path: Path) -> None:
+    def test_accepted_heartbeats_leave_no_spool(self, server: Server, tmp_path: Path) -> None:
         agent = Agent(server, spool=tmp_path / "spool")
         agent.client.log_cost(1, 0.5)
         agent.let_pass(40)
         agent.reporter.close()
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_another_living_process_keeps_is_left_to_it(self, server: Server, tmp_path: Path) -> None:
+    def test_spool_of_a_living_process_is_left_alone(self, server: Server, tmp_path: Path) -> None:
         first, second = (Agent(server, spool=tmp_path / "spool") for _ in range(2))
         server.away = True
         first.client.log_cost(1, 0.5)
@@ -390,20 +390,20 @@ class TestSpool:
         first.let_pass(120)
         assert server.cost() == Decimal("0.5")
 
-    def test_a_line_cut_short_by_a_sudden_end_is_passed_over(self, server: Server, tmp_path: Path) -> None:
+    def test_incomplete_spool_line_is_skipped(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "spool.old").write_text('{"beat_id": "a", "agent": "bot", "cost_usd": 0.5}\n{"beat_id": "b", "ag')
         Agent(server, spool=tmp_path / "spool").let_pass(1)
         assert server.cost() == Decimal("0.5")
         assert not (tmp_path / "spool.old").exists()
 
-    def test_a_spool_that_cannot_be_written_stops_nothing(self, server: Server, tmp_path: Path) -> None:
+    def test_unwritable_spool_stops_nothing(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         agent = Agent(server, spool=tmp_path / "file" / "spool")
         agent.client.log_cost(1, 0.5)
         agent.let_pass(1)
         assert server.cost() == Decimal("0.5")
 
-    def test_it_is_for_its_owner_only(self, server: Server, tmp_path: Path) -> None:
+    def test_file_is_private_to_its_owner(self, server: Server, tmp_path: Path) -> None:
         agent = Agent(server, spool=tmp_path / "spool")
         agent.step()
         assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]

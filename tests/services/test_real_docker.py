@@ -67,7 +67,7 @@ def test_one_that_was_started_again_after_a_stop_can_fail(docker: Engine, name: 
 def test_a_health_check_that_fails_is_seen(docker: Engine, name: str) -> None:
     docker.run(name, WORKS, "--health-cmd", "false", "--health-interval", "200ms", "--health-retries", "1")
     wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", 20, "it is unhealthy")
-    assert seen(docker, name, State.RUNNING).why == "its health check fails"
+    assert seen(docker, name, State.RUNNING).why == "its health check is failing"
 
 
 def test_what_docker_restarts_by_itself_is_counted(docker: Engine, name: str) -> None:
@@ -79,7 +79,7 @@ def test_what_docker_restarts_by_itself_is_counted(docker: Engine, name: str) ->
 def test_a_paused_container_is_unknown(docker: Engine, name: str) -> None:
     docker.run(name, WORKS)
     docker.docker("pause", name)
-    assert seen(docker, name, State.UNKNOWN).why == "Docker says paused; docker unpause lets it go on"
+    assert seen(docker, name, State.UNKNOWN).why == "Docker says paused; docker unpause resumes it"
 
 
 def test_restart_and_stop(docker: Engine, name: str) -> None:

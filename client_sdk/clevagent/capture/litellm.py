@@ -76,7 +76,7 @@ class Callback:
         """Add the entry. Return False, with one warning, if this release lacks the lists."""
         lists: list[Any] = [getattr(self._module, name, None) for name in JOINED]
         if not all(isinstance(each, list) for each in lists):
-            warn_once("clevagent: litellm is not as it was; its model calls are not counted by themselves")
+            warn_once("clevagent: litellm is not as expected; its model calls are not counted automatically")
             return False
         self._logger = _logger()
         for each in lists:
@@ -108,7 +108,7 @@ def _heard(call: Mapping[str, Any], response: Any) -> None:
     try:
         _count(call, response)
     except Exception as error:
-        warn_once(f"clevagent: calls of litellm are not all counted: {error!r}")
+        warn_once(f"clevagent: some calls of litellm are not counted: {error!r}")
 
 
 def _count(call: Mapping[str, Any], response: Any) -> None:

@@ -18,8 +18,8 @@ COMPLETIONS = ("/completions",)
 RESPONSES = ("/responses", "/responses/compact")
 EMBEDDINGS = ("/embeddings",)
 HINT = (
-    "clevagent: a chat stream was not asked for its usage, so its tokens may be unknown: "
-    "pass stream_options={'include_usage': True} to have them counted"
+    "clevagent: a chat stream does not include its usage, so its tokens may be unknown: "
+    "pass stream_options={'include_usage': True} to count them"
 )
 
 # Background responses report their usage only when retrieved.

@@ -36,7 +36,7 @@ class Patch:
         before = inspect.getattr_static(self.owner, self.name, None)
         if not self._fits(before):
             whose = f"{getattr(self.owner, '__module__', '')}.{getattr(self.owner, '__qualname__', self.owner)}"
-            warn_once(f"clevagent: {whose}.{self.name} is not as it was; its model calls are not counted by themselves")
+            warn_once(f"clevagent: {whose}.{self.name} is not as expected; its calls are not counted automatically")
             return False
         self._before, self._ours = before, self._observed(before)
         setattr(self.owner, self.name, self._ours)
@@ -71,4 +71,4 @@ class Patch:
         try:
             look(owner, kwargs)
         except Exception as error:
-            warn_once(f"clevagent: model calls seen by {self.name} are not all counted: {error!r}")
+            warn_once(f"clevagent: some model calls seen by {self.name} are not counted: {error!r}")

@@ -39,7 +39,7 @@ def decide(restarts: Sequence[float], now: float) -> RestartDecision:
     day = sum(at > now - DAY for at in made)
     wait = made[-1] + DELAYS[min(hour, MAX_PER_HOUR) - 1] - now if hour else 0.0
     if wait > 0:
-        return RestartDecision(wait, why=f"restart {hour} within the hour is given time")
+        return RestartDecision(wait, why=f"waiting for the effect of restart {hour} within an hour")
     if hour >= MAX_PER_HOUR:
         return RestartDecision(gave_up=True, why=f"gave up: restarted {hour} times within an hour")
     if day >= MAX_PER_DAY:

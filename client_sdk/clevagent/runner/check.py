@@ -65,15 +65,15 @@ def _server(settings: Settings) -> list[Line]:
     try:
         status, date, body = _ask(settings)
     except (OSError, HTTPException) as error:
-        text = f"{settings.endpoint} cannot be reached ({error}): start the server, or correct --endpoint"
+        text = f"{settings.endpoint} cannot be reached ({error}); start the server or fix --endpoint"
         return [Line(False, "server", text)]
     lines = [Line(True, "server", f"{settings.endpoint} answers")]
     if 200 <= status < 300:
         lines.append(Line(True, "key", "valid"))
     elif status in (401, 403):
-        lines.append(Line(False, "key", f"refused ({status}); make a new one on the project's page"))
+        lines.append(Line(False, "key", f"refused ({status}); create a new one under Team → Keys"))
     else:
-        lines.append(Line(False, "server", f"answers with status {status}: {body[:200]}"))
+        lines.append(Line(False, "server", f"answered with status {status}: {body[:200]}"))
     return [*lines, *_clock(date)]
 
 
@@ -81,11 +81,11 @@ def _clock(date: str | None) -> list[Line]:
     try:
         skew = time.time() - parsedate_to_datetime(date or "").timestamp()
     except (TypeError, ValueError):
-        return [Line(None, "clock", "the server did not say its time")]
+        return [Line(None, "clock", "the server did not send its time")]
     if abs(skew) <= MAX_SKEW:
         return [Line(True, "clock", "agrees with the server's")]
     way = "ahead of" if skew > 0 else "behind"
-    return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; let NTP set both")]
+    return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; synchronize both with NTP")]
 
 
 def _ask(settings: Settings) -> tuple[int, str | None, str]:
@@ -110,7 +110,7 @@ def _target(target: Target) -> list[Line]:
 def _selection(target: Target) -> list[Line]:
     found = find(target)
     if found is None:
-        return [Line(False, str(target), "could not be asked what it selects")]
+        return [Line(False, str(target), "could not be listed")]
     lines = [line for each in found for line in _target(each)]
     return [Line(True if found else None, str(target), f"selects {len(found)}"), *lines]
 
@@ -133,5 +133,5 @@ def _probe(target: Target) -> list[Line]:
         return []
     probe.look(time.time())
     moved, shown = probe.look(time.time())
-    word = {True: "progress", False: "no progress since a moment ago", None: "cannot tell yet"}[moved]
+    word = {True: "progress", False: "no progress within a moment", None: "cannot tell yet"}[moved]
     return [Line(None, f"{target} probe", f"{word} {shown or ''}".rstrip())]

@@ -19,7 +19,7 @@ from .supervise import Supervisor, open_store
 from .terminal import print_error
 
 WATCH = (
-    "what to watch, as often as needed: systemd:NAME.service, systemd:user/NAME.service, docker:NAME, launchd:LABEL, "
+    "target to watch, repeatable: systemd:NAME.service, systemd:user/NAME.service, docker:NAME, launchd:LABEL, "
     "process:PIDFILE, k8s:NAMESPACE/deployment/NAME"
 )
 
@@ -39,13 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser for all commands."""
-    whole = argparse.ArgumentParser(prog="clevagent-runner", description="Watches, and restarts when told.")
+    whole = argparse.ArgumentParser(
+        prog="clevagent-runner", description="Watch agents from outside, and restart them on command."
+    )
     whole.add_argument("--version", action="version", version=f"clevagent-runner {VERSION}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help="`COMMAND --help` says more")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help="see `COMMAND --help`")
     _command(commands, "start", _start, "watch until stopped", _watching, _dry)
-    _command(commands, "check", _check, "say whether server, key, clock, targets and permissions are right", _watching)
-    _command(commands, "status", _status, "say what the running runner last saw", _keeping)
-    _command(commands, "install", _install, "set up a service that runs it from boot on", _watching, _dry, _installing)
+    _command(commands, "check", _check, "check the server, key, clock, targets and permissions", _watching)
+    _command(commands, "status", _status, "show what the running runner last saw", _keeping)
+    _command(
+        commands, "install", _install, "install a service that starts the runner at boot", _watching, _dry, _installing
+    )
     return whole
 
 
@@ -79,8 +83,7 @@ def _from_file(found: dict[str, Any], given: argparse.Namespace) -> list[target.
 def _key(given: argparse.Namespace, found: dict[str, Any]) -> str:
     if given.api_key:
         print_error(
-            "a key on the command line can be read by everybody on this machine; "
-            "use CLEVAGENT_API_KEY or --api-key-file"
+            "every user of this machine can read a key on the command line; use CLEVAGENT_API_KEY or --api-key-file"
         )
         return str(given.api_key)
     path = given.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
@@ -91,7 +94,7 @@ def _key(given: argparse.Namespace, found: dict[str, Any]) -> str:
         return key
     if found.get("api_key_file"):
         return config.read_key(Path(config.value(found, "api_key_file", str, "")))
-    raise ConfigError("The API key is missing: set CLEVAGENT_API_KEY, or name a file that holds it with --api-key-file")
+    raise ConfigError("The API key is missing: set CLEVAGENT_API_KEY or --api-key-file")
 
 
 def _start(given: argparse.Namespace) -> int:
@@ -137,27 +140,29 @@ def _command(commands: Any, name: str, work: Any, about: str, *options: Any) -> 
 
 def _keeping(made: argparse.ArgumentParser) -> None:
     made.add_argument("--config", metavar="FILE.toml", help="read settings and targets from this file")
-    made.add_argument("--state", metavar="FILE", help="the state file, instead of the usual place")
-    made.add_argument("--name", help="this runner's name; one machine can have several (default: the host's name)")
+    made.add_argument("--state", metavar="FILE", help="path of the state file")
+    made.add_argument("--name", help="name of this runner, if a machine has several (default: the host's name)")
 
 
 def _watching(made: argparse.ArgumentParser) -> None:
     made.add_argument("--watch", action="append", default=[], metavar="TYPE:TARGET[=AGENT]", help=WATCH)
-    made.add_argument("--api-key", metavar="KEY", help="better kept in CLEVAGENT_API_KEY, or in a file")
-    made.add_argument("--api-key-file", metavar="FILE", help="a file of mode 0600 that holds the key")
-    made.add_argument("--endpoint", metavar="URL", help=f"CLEVAGENT_ENDPOINT, else {config.ENDPOINT}")
+    made.add_argument("--api-key", metavar="KEY", help="prefer CLEVAGENT_API_KEY or --api-key-file")
+    made.add_argument("--api-key-file", metavar="FILE", help="file with mode 0600 that contains the key")
+    made.add_argument("--endpoint", metavar="URL", help=f"default CLEVAGENT_ENDPOINT, then {config.ENDPOINT}")
     made.add_argument("--heartbeat-interval", type=float, metavar="SECONDS", help=f"default {config.INTERVAL:g}")
     made.add_argument("--log-level", metavar="LEVEL", help="default INFO")
-    made.add_argument("--restart-on-down", action="store_true", help="restart what is down without being told to")
+    made.add_argument(
+        "--restart-on-down", action="store_true", help="restart targets that are down, without waiting for a command"
+    )
     _keeping(made)
 
 
 def _dry(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+    made.add_argument("--dry-run", action="store_true", help="show what would be done, without doing it")
 
 
 def _installing(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--user", action="store_true", help="as a service of this user, without root")
+    made.add_argument("--user", action="store_true", help="as a user service, without root")
 
 
 if __name__ == "__main__":

@@ -78,10 +78,10 @@ class CommandExecutor:
         """Accept one command as sent by the server. Malformed ones are logged and skipped."""
         order = _order(item)
         if order is None:
-            log.warning("A command that cannot be read was left: %.200r", item)
+            log.warning("Skipped a malformed command: %.200r", item)
             return
         if str(order.id) in self._store.kept.commands:
-            log.info("Command %s was taken before; it is not carried out again", order.id)
+            log.info("Command %s was accepted before and is not executed again", order.id)
             return
         refusal = self._refusal(order, item)
         if refusal:
@@ -94,7 +94,7 @@ class CommandExecutor:
         if not self._claim(target, "restart"):
             return False
         self._remember_restart(target)
-        log.warning("Restarting %s by itself: %s", target, why, extra={"target": target})
+        log.warning("Restarting %s without a command: %s", target, why, extra={"target": target})
         self._start(target, "restart", None)
         return True
 
@@ -144,7 +144,7 @@ class CommandExecutor:
 
     def _settle(self, order: CommandRecord, answer: Answer) -> None:
         if not answer.accepted:
-            log.warning("The server does not want the result of command %s: %s", order.id, answer.why)
+            log.warning("The server rejected the result of command %s: %s", order.id, answer.why)
         self._refusals.pop(str(order.id), None)
         with self._store.changing():
             order.done = True
@@ -154,21 +154,21 @@ class CommandExecutor:
             for order in kept.commands.values():
                 if not order.status:
                     order.status = "failed"
-                    order.message = f"The runner was ended during the {order.action}; whether it was done is not known"
+                    order.message = f"The runner ended during the {order.action}; its outcome is unknown"
         self._has_results.set()
 
     def _refusal(self, order: CommandRecord, item: Mapping[str, Any]) -> str:
         if (order.type, order.target) not in self._targets():
             return f"{order.type}:{order.target} is not registered with this runner"
         if order.action not in ACTIONS:
-            return f"{order.action[:50]} is nothing that this runner does; it can restart and stop"
+            return f"{order.action[:50]} is not supported; this runner can restart and stop"
         expires_in = item.get("expires_in")
         if isinstance(expires_in, (int, float)) and expires_in <= 0:
-            return "The command came after its expiry"
+            return "The command had expired"
         return ""
 
     def _refuse(self, order: CommandRecord, why: str) -> None:
-        log.warning("Command %s (%s %s:%s) is rejected: %s", order.id, order.action, order.type, order.target, why)
+        log.warning("Command %s (%s %s:%s) rejected: %s", order.id, order.action, order.type, order.target, why)
         order.status, order.message = "rejected", why
         self._refusals[str(order.id)] = order
         self._has_results.set()
@@ -178,7 +178,7 @@ class CommandExecutor:
         with self._store.changing() as kept:
             if not free:
                 order.status = "failed"
-                order.message = "Another restart or stop of it is under way in this runner"
+                order.message = "This runner is already restarting or stopping it"
             kept.commands[str(order.id)] = order
         if not free:
             self._has_results.set()
@@ -229,7 +229,7 @@ def _do(target: Target, action: str) -> Outcome:
     except Exception as error:
         # A bug in a backend fails this command, but must not block the target forever.
         log.exception("%s of %s failed", action, target)
-        return Outcome(False, f"The runner's own fault: {type(error).__name__}: {error}")
+        return Outcome(False, f"Error in the runner: {type(error).__name__}: {error}")
 
 
 def _hold(memory: TargetRecord, action: str, outcome: Outcome, now: float) -> None:
@@ -252,11 +252,11 @@ def _order(item: Any) -> CommandRecord | None:
 
 def _problem(answer: Answer | None, unreachable: str) -> str:
     if answer is None:
-        return f"The server cannot be reached: {unreachable}. Watching goes on."
+        return f"The server is unreachable: {unreachable}. Watching continues."
     if not answer.accepted:
-        return f"The server hands out no commands: {answer.why}"
+        return f"Cannot fetch commands: {answer.why}"
     if not isinstance(answer.body, list):
-        return f"The server answered with no list of commands: {answer.body!r:.200}"
+        return f"The server did not answer with a list of commands: {answer.body!r:.200}"
     return ""
 
 
@@ -265,5 +265,5 @@ def _say_once(before: str, now: str) -> str:
     if now and now != before:
         log.warning("%s", now)
     elif before and not now:
-        log.info("The server hands out commands again")
+        log.info("Fetching commands works again")
     return now

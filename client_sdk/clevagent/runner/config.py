@@ -29,7 +29,7 @@ MIN_PROGRESS_TIMEOUT = 5.0
 KEYS = ("endpoint", "api_key_file", "interval", "name", "state", "log_level", "restart_on_down", "targets")
 TARGET_KEYS = ("type", "target", "agent", "labels", "restart_on_down", "progress_timeout", "probe")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-KINDS: dict[type, str] = {str: "a text", bool: "true or false", float: "a number", dict: "a table", list: "a list"}
+KINDS: dict[type, str] = {str: "a string", bool: "true or false", float: "a number", dict: "a table", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
     _refuse_key(found, path)
     unknown = [key for key in found if key not in KEYS]
     if unknown:
-        raise ConfigError(f"--config {path}: {unknown[0]!r} is not known; write one of {', '.join(KEYS)}")
+        raise ConfigError(f"--config {path}: {unknown[0]!r} is unknown; use one of {', '.join(KEYS)}")
     return found
 
 
@@ -66,7 +66,7 @@ def read_targets(found: Mapping[str, Any]) -> list[Target]:
     """Return the file's targets. Raises ConfigError."""
     tables = found.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("targets: write one [[targets]] table for each target")
+        raise ConfigError("targets: write one [[targets]] table per target")
     everywhere = value(found, "restart_on_down", bool, False)
     return [_target(table, everywhere) for table in tables]
 
@@ -74,7 +74,7 @@ def read_targets(found: Mapping[str, Any]) -> list[Target]:
 def checked_targets(targets: Sequence[Target]) -> tuple[Target, ...]:
     """Return the targets if all are valid and distinct. Raises ConfigError."""
     if not targets:
-        raise ConfigError("Nothing to watch: add --watch TYPE:TARGET, or [[targets]] in the file of --config")
+        raise ConfigError("Nothing to watch: add --watch TYPE:TARGET, or [[targets]] to the --config file")
     keys: set[tuple[str, str]] = set()
     agents: dict[str, Target] = {}
     for target in targets:
@@ -82,10 +82,10 @@ def checked_targets(targets: Sequence[Target]) -> tuple[Target, ...]:
         if validation_error:
             raise ConfigError(validation_error)
         if target.key in keys:
-            raise ConfigError(f"{target} is to be watched twice; name it once")
+            raise ConfigError(f"{target} is listed twice")
         if target.agent in agents:
             first = agents[target.agent]
-            raise ConfigError(f"{first} and {target} would both report as {target.agent!r}; name one with =AGENT")
+            raise ConfigError(f"{first} and {target} both report as {target.agent!r}; rename one with =AGENT")
         keys.add(target.key)
         agents[target.agent] = target
     return tuple(targets)
@@ -98,7 +98,7 @@ def read_key(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(lines) != 1:
-        raise ConfigError(f"The key file {path} must hold the key and nothing else")
+        raise ConfigError(f"The key file {path} must contain the key and nothing else")
     return lines[0].rpartition("=")[2].strip("\"'")
 
 
@@ -162,7 +162,7 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
     known = getattr(backends.of(kind), "OPTIONS", ())
     unknown = [key for key in options if key not in known]
     if unknown:
-        raise ConfigError(f"{where}{unknown[0]!r} is not known; write one of {', '.join((*TARGET_KEYS, *known))}")
+        raise ConfigError(f"{where}{unknown[0]!r} is unknown; use one of {', '.join((*TARGET_KEYS, *known))}")
     return made(
         kind,
         name,
@@ -177,19 +177,19 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
 
 def _labels(found: Mapping[str, Any], where: str) -> dict[str, str]:
     if not all(isinstance(text, str) for text in found.values()):
-        raise ConfigError(f'{where}labels must be texts, as in labels = {{ team = "research" }}')
+        raise ConfigError(f'{where}labels must be strings, such as labels = {{ team = "research" }}')
     return dict(found)
 
 
 def _progress_timeout(seconds: float | None, where: str) -> float | None:
     if seconds is not None and not seconds >= MIN_PROGRESS_TIMEOUT:
-        raise ConfigError(f"{where}progress_timeout = {seconds} must be {MIN_PROGRESS_TIMEOUT:g} seconds or more")
+        raise ConfigError(f"{where}progress_timeout = {seconds} must be at least {MIN_PROGRESS_TIMEOUT:g} seconds")
     return seconds
 
 
 def _refuse_key(found: Mapping[str, Any], path: Path) -> None:
     if "api_key" in found:
-        raise ConfigError(f"--config {path}: keep the key out of it, in a file of mode 0600 that api_key_file names")
+        raise ConfigError(f"--config {path}: move the key to a file with mode 0600 and set api_key_file")
 
 
 def _toml() -> Any:
@@ -198,9 +198,7 @@ def _toml() -> Any:
             return importlib.import_module(module)
         except ImportError:
             continue
-    raise ConfigError(
-        "--config needs Python 3.11, or the package tomli: pip install tomli. Or name targets with --watch."
-    )
+    raise ConfigError("--config needs Python 3.11, or the tomli package (pip install tomli). Or use --watch instead.")
 
 
 def _plain(name: str) -> str:

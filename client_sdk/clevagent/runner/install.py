@@ -110,7 +110,7 @@ def _systemd(settings: Settings, given: argparse.Namespace, command: Sequence[st
             (*manager, "enable", f"{name}.service"),
             (*manager, "restart", f"{name}.service"),
         ),
-        after=f"{name} runs; its log: {journal} -u {name}" + (_linger() if given.user else ""),
+        after=f"{name} is running; log: {journal} -u {name}" + (_linger() if given.user else ""),
     )
 
 
@@ -128,7 +128,7 @@ EnvironmentFile={key}
 Restart=always
 RestartSec=5
 WatchdogSec=60
-# What the runner started itself goes on while the runner is restarted.
+# Processes that the runner started keep running while it restarts.
 KillMode=process
 
 [Install]
@@ -166,7 +166,7 @@ def _launchd(settings: Settings, given: argparse.Namespace, command: Sequence[st
         ),
         (unload, ("launchctl", "bootstrap", domain, str(plist))),
         optional=(unload,),
-        after=f"{label} runs; its log: {log}",
+        after=f"{label} is running; log: {log}",
     )
 
 
@@ -175,14 +175,12 @@ def _named(base: str, name: str | None, joint: str) -> str:
 
 
 def _linger() -> str:
-    return "\nIt ends when you log out, unless: loginctl enable-linger"
+    return "\nIt stops when you log out, unless you run: loginctl enable-linger"
 
 
 def _require_allowed(user: bool) -> None:
     if not user and os.geteuid() != 0:
-        raise ConfigError(
-            "A service of the system is installed by root: use sudo, or --user for a service of this user"
-        )
+        raise ConfigError("Installing a system service requires root: use sudo, or --user for a user service")
 
 
 def _write(file: File) -> None:
@@ -200,7 +198,7 @@ def _write(file: File) -> None:
 
 def _run(program: tuple[str, ...], *, needed: bool) -> None:
     if shutil.which(program[0]) is None:
-        raise ConfigError(f"{program[0]} is not installed, so the service cannot be enabled; its files are written")
+        raise ConfigError(f"{program[0]} is not installed, so the service was not enabled; its files are written")
     ran = run(program, ENABLE_TIMEOUT)
     if needed and not ran.ok:
         raise ConfigError(f"{' '.join(program)}: {ran.why}")

@@ -96,7 +96,7 @@ class Watcher:
     def _measured(self) -> Reading | str:
         """Return a reading, or why there is none. A look that hangs, as on a dead disk, is left to its thread."""
         if self._thread is not None and self._thread.is_alive():
-            return "the look before has not returned yet"
+            return "the previous look has not returned yet"
         found: list[Reading | str] = []
         self._thread = threading.Thread(target=lambda: found.append(self._run_safely()), daemon=True, name="probe")
         self._thread.start()
@@ -117,15 +117,15 @@ def make(settings: Mapping[str, Any], target: Target) -> Probe:
     kinds = [name for name in KINDS if name in settings]
     if len(kinds) != 1:
         raise ConfigError(
-            f'{target}: a probe is one of {", ".join(KINDS)}, as in probe = {{ log = "/var/log/bot.log" }}'
+            f'{target}: a probe needs exactly one of {", ".join(KINDS)}, such as probe = {{ log = "/var/log/bot.log" }}'
         )
     kind, known = kinds[0], (kinds[0], "timeout", *OPTIONS[kinds[0]])
     unknown = [name for name in settings if name not in known]
     if unknown:
-        raise ConfigError(f"{target}: probe.{unknown[0]} is not known; a {kind} probe has {', '.join(known)}")
+        raise ConfigError(f"{target}: probe.{unknown[0]} is unknown; a {kind} probe accepts {', '.join(known)}")
     timeout = settings.get("timeout", TIMEOUT)
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= MAX_TIMEOUT:
-        raise ConfigError(f"{target}: probe.timeout is a number of seconds up to {MAX_TIMEOUT:g}")
+        raise ConfigError(f"{target}: probe.timeout must be at most {MAX_TIMEOUT:g} seconds")
     try:
         return Watcher(KINDS[kind](settings, target), timeout)
     except ConfigError as wrong:
@@ -135,7 +135,7 @@ def make(settings: Mapping[str, Any], target: Target) -> Probe:
 def _log(settings: Mapping[str, Any], target: Target) -> Source:
     path = _text(settings, "log")
     if not Path(path).is_absolute():
-        raise ConfigError("is a whole path, such as /var/log/bot.log")
+        raise ConfigError("must be an absolute path, such as /var/log/bot.log")
     return Source(f"log {path}", lambda timeout: _sizes(path), _grew)
 
 
@@ -149,7 +149,7 @@ def _sizes(path: str) -> Reading:
             if stat.S_ISREG(found.st_mode):
                 sizes[found.st_dev, found.st_ino] = found.st_size
     if not sizes:
-        raise ProbeError(f"there is no file {path}, or it may not be seen")
+        raise ProbeError(f"there is no file {path}, or no permission to see it")
     return Reading(sizes, f"{sum(sizes.values())} bytes")
 
 
@@ -160,7 +160,7 @@ def _grew(before: Any, now: Any) -> bool:
 
 def _output(settings: Mapping[str, Any], target: Target) -> Source:
     if settings["output"] is not True or target.type != "docker":
-        raise ConfigError("is true, and for targets of type docker")
+        raise ConfigError("must be true, and requires a target of type docker")
     return Source(f"output of {target.name}", lambda timeout: _last_line(target, timeout), _differs)
 
 
@@ -177,7 +177,7 @@ def _last_line(target: Target, timeout: float) -> Reading:
 def _journal(settings: Mapping[str, Any], target: Target) -> Source:
     unit, user = _text(settings, "journal"), settings.get("user", False)
     if unit.startswith("-") or not isinstance(user, bool):
-        raise ConfigError('is a unit, such as "bot.service", and user is true or false')
+        raise ConfigError('must be a unit, such as "bot.service", and user must be true or false')
     unit = unit if "." in unit else f"{unit}.service"
     # Not `-u`: that includes systemd's own messages about the unit, and a restart is not work.
     match = ("--user", f"_SYSTEMD_USER_UNIT={unit}") if user else (f"_SYSTEMD_UNIT={unit}",)
@@ -191,7 +191,7 @@ def _last_entry(argv: tuple[str, ...], timeout: float) -> Reading:
     if not ran.ok and not lines:
         raise ProbeError(ran.why)
     if not lines and any(sign in ran.error for sign in UNREADABLE):
-        raise ProbeError("the journal may not be read: add the runner's user to the group systemd-journal")
+        raise ProbeError("no permission to read the journal: add the runner's user to the group systemd-journal")
     entry = json.loads(lines[-1]) if lines else {}
     return Reading(entry.get("__CURSOR"), "an entry" if entry else "no entry")
 
@@ -199,11 +199,11 @@ def _last_entry(argv: tuple[str, ...], timeout: float) -> Reading:
 def _http(settings: Mapping[str, Any], target: Target) -> Source:
     url, field = urlsplit(_text(settings, "http")), settings.get("field")
     if url.scheme not in ("http", "https") or not url.hostname or url.username:
-        raise ConfigError("is an address, such as http://127.0.0.1:9000/stats, without a name and password")
+        raise ConfigError("must be an address without user and password, such as http://127.0.0.1:9000/stats")
     if field is not None and not (isinstance(field, str) and field):
-        raise ConfigError('has a field, such as "queue.done"')
+        raise ConfigError('accepts a field such as "queue.done"')
     if field is None and ("direction" in settings or "idle" in settings):
-        raise ConfigError("needs a field for direction and idle")
+        raise ConfigError("requires a field for direction and idle")
     # The query can contain a secret.
     name = f"http {url._replace(query='', fragment='').geturl()}"
     return Source(name, lambda timeout: _answer(url, field, timeout), _comparison(settings))
@@ -232,14 +232,14 @@ def _field(reply: Reply, field: str) -> str:
         elif isinstance(found, dict) and part in found:
             found = found[part]
         else:
-            raise ProbeError(f"its answer has no field {field}")
+            raise ProbeError(f"the answer has no field {field}")
     return found if isinstance(found, str) else json.dumps(found)
 
 
 def _command(settings: Mapping[str, Any], target: Target) -> Source:
     argv = settings["command"]
     if not (isinstance(argv, list) and argv and all(isinstance(word, str) and word for word in argv)):
-        raise ConfigError('is a list of words, such as ["redis-cli", "llen", "jobs"]; no shell runs it')
+        raise ConfigError('must be a list of words, such as ["redis-cli", "llen", "jobs"]; it runs without a shell')
     return Source(f"command {Path(argv[0]).name}", lambda timeout: _printed(argv, timeout), _comparison(settings))
 
 
@@ -255,7 +255,7 @@ def _comparison(settings: Mapping[str, Any]) -> Callable[[Any, Any], bool]:
     """Return how to compare two values: any change, or a change in one direction. The idle value always counts."""
     direction, idle = settings.get("direction", "any"), settings.get("idle")
     if direction not in DIRECTIONS:
-        raise ConfigError(f"has a direction, one of {', '.join(DIRECTIONS)}")
+        raise ConfigError(f"direction must be one of {', '.join(DIRECTIONS)}")
     compare = {"any": _differs, "up": _rises, "down": _falls}[direction]
 
     def moved(before: Any, now: Any) -> bool:
@@ -283,7 +283,7 @@ def _falls(before: Any, now: Any) -> bool:
 def _text(settings: Mapping[str, Any], name: str) -> str:
     found = settings[name]
     if not isinstance(found, str) or not found or not found.isprintable():
-        raise ConfigError("is a text")
+        raise ConfigError("must be a string")
     return found
 
 

@@ -161,7 +161,7 @@ def read(path: Path, *, aside: bool = True) -> RunnerState:
 
 def _put_aside(path: Path, error: Exception) -> None:
     damaged = path.with_name(path.name + ".damaged")
-    log.error("The state file %s is damaged (%s); it is kept as %s and a new one is begun", path, error, damaged)
+    log.error("The state file %s is damaged (%s); keeping it as %s and starting a new one", path, error, damaged)
     with contextlib.suppress(OSError):
         path.replace(damaged)
 
@@ -186,7 +186,7 @@ def _made(kind: type[T], data: dict[str, Any]) -> T:
     kept = {name: value for name, value in data.items() if name in known}
     wrong = [name for name, value in kept.items() if not isinstance(value, known[name])]
     if wrong or not all(isinstance(at, (int, float)) for at in kept.get("restarts", ())):
-        raise ValueError(f"{wrong[0] if wrong else 'restarts'} is of another kind")
+        raise ValueError(f"{wrong[0] if wrong else 'restarts'} has the wrong type")
     return kind(**kept)
 
 
@@ -201,13 +201,13 @@ def _lock(path: Path) -> int:
         found = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(
-            f"The state file {path} cannot be written ({error.strerror}); name another with --state"
+            f"The state file {path} cannot be written ({error.strerror}); choose another with --state"
         ) from error
     try:
         fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(found)
-        message = f"Another runner already uses {path}; give this one a --name (or a --state file) of its own"
+        message = f"Another runner already uses {path}; give this one a different --name or --state"
         raise ConfigError(message) from error
     return found
 

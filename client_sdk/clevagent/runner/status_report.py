@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .backends.base import Observation, State
 
 DOWN = "Not responding: "
-UNSURE = "State not known: "
+UNSURE = "State unknown: "
 HELD = "Stopped on request"
 MAX_SAID_LENGTH = 500
 
@@ -34,6 +34,6 @@ def status_report(seen: Observation, *, held: bool = False, acting: str = "") ->
     if seen.state is State.RUNNING:
         return StatusReport("ok")
     if seen.state is State.STOPPED and not acting:
-        return StatusReport("error", (DOWN + (seen.why or "it does not run"))[:MAX_SAID_LENGTH])
-    why = f"a {acting} is under way" if acting else seen.why or "it could not be looked at"
+        return StatusReport("error", (DOWN + (seen.why or "it is not running"))[:MAX_SAID_LENGTH])
+    why = f"a {acting} is in progress" if acting else seen.why or "it could not be checked"
     return StatusReport("warning", (UNSURE + why)[:MAX_SAID_LENGTH])

@@ -63,7 +63,7 @@ class Supervisor:
         self._start("results", self.executor.report_forever)
         if self._finders:
             self._start("find", self._find_forever)
-        log.info("clevagent-runner %s watches %s for %s", VERSION, self._describe(), self.settings.endpoint)
+        log.info("clevagent-runner %s is watching %s for %s", VERSION, self._describe(), self.settings.endpoint)
 
     def wait(self) -> None:
         """Block until the end is requested; meanwhile tell systemd, if it started the runner, that all is well."""
@@ -111,7 +111,7 @@ class Supervisor:
             backend.start_if_needed(target)
         seen = look(target)
         if seen.missing:
-            raise ConfigError(f"{target}: {seen.why}; check its name with `clevagent-runner check`")
+            raise ConfigError(f"{target}: {seen.why}; verify its name with `clevagent-runner check`")
 
     def _add(self, target: Target) -> None:
         probe = probe_of(target)
@@ -135,14 +135,14 @@ class Supervisor:
             try:
                 self._find()
             except Exception:
-                log.exception("Targets could not be looked for")
+                log.exception("Could not look for targets")
 
     def _find(self) -> None:
         """Watch newly selected targets. Targets that disappear stay watched, because that is worth reporting."""
         for target in self._finders:
             for found in find(target) or ():
                 if found.key not in self.watches:
-                    log.info("%s was found by %s", found, target, extra={"target": found})
+                    log.info("%s was selected by %s", found, target, extra={"target": found})
                     self._add(found)
 
     def _describe(self) -> str:

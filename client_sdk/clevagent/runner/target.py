@@ -53,9 +53,7 @@ def parse(text: str) -> Target:
         raise ConfigError(f"--watch {text}: write TYPE:TARGET, for example systemd:research-agent.service")
     name, equals, agent = (rest, "", "") if "=" not in rest or rest.startswith(SELECTION) else rest.rpartition("=")
     if equals and not agent.strip():
-        raise ConfigError(
-            f"--watch {text}: the agent's name after = is empty; write {kind}:{name}=NAME, or leave out the ="
-        )
+        raise ConfigError(f"--watch {text}: the agent name after = is empty; write {kind}:{name}=NAME or remove the =")
     return made(kind.strip(), name.strip(), agent.strip() or None)
 
 
@@ -64,10 +62,10 @@ def made(kind: str, name: str, agent: str | None = None, **settings: Any) -> Tar
     if not name:
         raise ConfigError(f"{kind}: the target is empty; write {kind}:NAME")
     if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise ConfigError(f"{kind}:{name!r}: a target has at most {MAX_NAME_LENGTH} printable characters")
+        raise ConfigError(f"{kind}:{name!r}: a target must have at most {MAX_NAME_LENGTH} printable characters")
     agent = agent or agent_of(name)
     if len(agent) > MAX_AGENT_LENGTH or not agent.isprintable():
-        raise ConfigError(f"{kind}:{name}: an agent's name has 1 to {MAX_AGENT_LENGTH} printable characters; add =NAME")
+        raise ConfigError(f"{kind}:{name}: an agent name has 1 to {MAX_AGENT_LENGTH} printable characters; add =NAME")
     return Target(kind, name, agent, **settings)
 
 

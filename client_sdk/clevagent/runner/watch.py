@@ -70,7 +70,7 @@ class Watch:
             try:
                 told = self.check_once(time.time())
             except Exception:
-                log.exception("A look at %s failed", self.target, extra={"target": self.target})
+                log.exception("Checking %s failed", self.target, extra={"target": self.target})
             self.checked_at = time.monotonic()
             wait = self.interval if told else min(self.interval, RESEND_DELAY)
             if self.target.restart_on_down and self._is_just_down(time.time()):
@@ -100,7 +100,7 @@ class Watch:
             return backends.of(self.target.type).check(self.target, _patience(self.interval))
         except Exception as error:
             log.exception("The %s backend failed", self.target.type, extra={"target": self.target})
-            return Observation(State.UNKNOWN, why=f"the runner's own fault: {type(error).__name__}: {error}")
+            return Observation(State.UNKNOWN, why=f"error in the runner: {type(error).__name__}: {error}")
 
     def beat(self, seen: Observation, said: StatusReport, now: float) -> dict[str, Any]:
         """Build the heartbeat for an observation."""
@@ -152,7 +152,7 @@ class Watch:
     def _release(self, memory: TargetRecord, now: float) -> None:
         """End a stop: a held target that runs again was started by a person."""
         if memory.held_at is not None and (memory.held_seen or now - memory.held_at > HOLD_SETTLE_TIME):
-            log.warning("%s runs again, so its stop holds no longer", self.target, extra={"target": self.target})
+            log.warning("%s is running again, which ends its stop", self.target, extra={"target": self.target})
             memory.held_at = None
 
     def _log(self, said: StatusReport) -> None:
@@ -179,7 +179,7 @@ class Watch:
     def _log_failure(self, why: str) -> None:
         """Log changes only, not every attempt."""
         if why and why != self._silent:
-            log.warning("The server was not told of %s: %s", self.target, why, extra={"target": self.target})
+            log.warning("Could not report %s: %s", self.target, why, extra={"target": self.target})
         self._silent = why
 
     def _restart_if_down(self, seen: Observation, now: float) -> None:
@@ -206,7 +206,7 @@ class Watch:
         """
         self.next_request_at = now + (answer.retry_after or REFUSAL_DELAY)
         if answer.why != self._refused:
-            log.warning("%s is not restarted: %s", self.target, answer.why, extra={"target": self.target})
+            log.warning("Not restarting %s: %s", self.target, answer.why, extra={"target": self.target})
         self._refused = answer.why
         with self.store.changing():
             self.memory.refused = "" if answer.retry_after else answer.why
@@ -226,11 +226,11 @@ class Watch:
         if decision.gave_up:
             with self.store.changing():
                 memory.gave_up = True
-            text = "%s %s; start it yourself, and the runner watches on"
+            text = "%s %s; start it yourself, and the runner resumes watching"
             log.critical(text, self.target, decision.why, extra={"target": self.target})
         elif decision.allowed:
             self.executor.restart_without_command(
-                self.target, f"it is down and the server cannot be asked ({decision.why})"
+                self.target, f"it is down and the server is unreachable ({decision.why})"
             )
 
 

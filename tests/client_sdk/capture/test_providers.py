@@ -35,10 +35,10 @@ def client_of(*names: str) -> Any:
         (client_of("OpenAI"), "fakeopenrouter.ai", None),
     ],
 )
-def test_the_provider_is_who_was_asked(client: Any, host: str, expected: str | None) -> None:
+def test_provider_follows_the_request(client: Any, host: str, expected: str | None) -> None:
     assert provider_of(client, host) == expected
 
 
-def test_every_name_is_one_that_the_price_list_knows() -> None:
+def test_provider_names_are_in_the_price_list() -> None:
     known = {provider.id for provider in data_snapshot.get_snapshot().providers}
     assert {*HOSTS.values(), *CLASSES.values(), *LITELLM.values()} <= known

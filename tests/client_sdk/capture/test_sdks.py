@@ -49,7 +49,7 @@ PROVIDERS = {
 
 
 @pytest.mark.parametrize(("environment", "program", "lacks"), RELEASES)
-def test_every_way_of_calling_is_counted_once_and_in_full(environment: str, program: str, lacks: set[str]) -> None:
+def test_every_call_style_is_counted_once(environment: str, program: str, lacks: set[str]) -> None:
     with ModelServer() as models, FakeServer() as server:
         printed = run(environment, PROGRAMS / f"{program}.py", env=variables(models, server))
         # LiteLLM prints, too.

@@ -19,7 +19,7 @@ def told() -> Iterator[list[dict[str, Any]]]:
     streams.settle(everything=True)
 
 
-def test_the_last_word_counts_once(told: list[Any]) -> None:
+def test_last_usage_counts_once(told: list[Any]) -> None:
     response = Response()
     for usage in ({"input": 9, "output": 1}, {"output": 4}, {"output": 7, "input": None}):
         streams.track(response, usage, told.append)
@@ -29,14 +29,14 @@ def test_the_last_word_counts_once(told: list[Any]) -> None:
     assert told == [{"input": 9, "output": 7}]
 
 
-def test_a_stream_that_is_read_is_not_told_before_its_end(told: list[Any]) -> None:
+def test_open_stream_is_not_reported_early(told: list[Any]) -> None:
     response = Response()
     streams.track(response, {"input": 9}, told.append)
     streams.settle()
     assert told == []
 
 
-def test_a_closed_stream_is_told_with_what_it_had_said(told: list[Any]) -> None:
+def test_closed_stream_reports_its_last_usage(told: list[Any]) -> None:
     response = Response()
     streams.track(response, {"input": 9, "output": 1}, told.append)
     response.is_closed = True
@@ -44,14 +44,14 @@ def test_a_closed_stream_is_told_with_what_it_had_said(told: list[Any]) -> None:
     assert told == [{"input": 9, "output": 1}]
 
 
-def test_a_dropped_stream_is_told_by_the_next_one(told: list[Any]) -> None:
+def test_dropped_stream_is_reported_by_the_next(told: list[Any]) -> None:
     streams.track(Response(), {"input": 9}, told.append)
     gc.collect()
     streams.track(Response(), {"input": 8}, told.append)
     assert told == [{"input": 9}]
 
 
-def test_open_streams_are_told_at_the_end_of_the_program(told: list[Any]) -> None:
+def test_open_streams_are_reported_at_exit(told: list[Any]) -> None:
     response = Response()
     streams.track(response, {"input": 9}, told.append)
     streams.settle(everything=True)
@@ -59,14 +59,14 @@ def test_open_streams_are_told_at_the_end_of_the_program(told: list[Any]) -> Non
     assert told == [{"input": 9}]
 
 
-def test_streams_that_never_end_are_bounded(told: list[Any]) -> None:
+def test_endless_streams_are_bounded(told: list[Any]) -> None:
     responses = [Response() for _ in range(streams.MAX_OPEN + 3)]
     for number, response in enumerate(responses):
         streams.track(response, {"input": number}, told.append)
     assert told == [{"input": 0}, {"input": 1}, {"input": 2}]
 
 
-def test_one_that_cannot_be_counted_does_not_keep_the_others_from_it(told: list[Any]) -> None:
+def test_failing_stream_does_not_block_others(told: list[Any]) -> None:
     def fail(usage: dict[str, Any]) -> None:
         raise RuntimeError("ours")
 

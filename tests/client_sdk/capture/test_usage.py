@@ -51,12 +51,12 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("counts", [{}, {"input_tokens": 0, "output_tokens": 0}])
-def test_what_is_unknown_is_not_reported_as_zero(counts: dict[str, int], reported: list[Any]) -> None:
+def test_unknown_usage_is_not_zero(counts: dict[str, int], reported: list[Any]) -> None:
     report(model="m", provider=None, call_id="id", counts=counts)
     assert reported == []
 
 
-def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
+def test_tokens_without_a_model_are_counted(reported: list[Any]) -> None:
     report(model=None, provider="google", call_id="", counts={"input_tokens": 5})
     assert reported == [{"model": "unknown", "provider": "google", "call_id": None, "input_tokens": 5}]
 
@@ -70,7 +70,7 @@ def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
         (None, [5, 5, 6], [5, 5, 6]),
     ],
 )
-def test_a_call_that_two_observers_see_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
+def test_call_with_two_observers_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
     recorder = Recorder(lambda: 0.0)
     for size in sizes:
         recorder.add_usage({"model": "m", "input_tokens": size}, call_id)

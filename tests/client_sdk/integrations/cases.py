@@ -107,13 +107,13 @@ class Integration:
         return run_once(cls.ENVIRONMENT, PROGRAMS / f"with_{cls.NAME}.py", shared)
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_tool_calls_are_told_with_their_outcome(self, seen: Seen, agent: str) -> None:
+    def test_tool_calls_are_reported_with_outcome(self, seen: Seen, agent: str) -> None:
         calls = seen.calls(agent)
         assert [(call["name"], call["ok"]) for call in calls] == self.CALLS
         assert all(call["args_hash"] for call in calls)
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_equal_calls_with_equal_results_look_equal(self, seen: Seen, agent: str) -> None:
+    def test_equal_calls_have_equal_hashes(self, seen: Seen, agent: str) -> None:
         good = [call for call in seen.calls(agent) if call["ok"] and call["name"] == self.TOOL]
         assert len({(call["args"], call["args_hash"], call["result_hash"]) for call in good}) == bool(self.CALLS)
 
@@ -123,10 +123,10 @@ class Integration:
         assert any(beat.get("progress") for beat in seen.beats_of(agent))
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_errors_are_told(self, seen: Seen, agent: str) -> None:
+    def test_errors_are_reported(self, seen: Seen, agent: str) -> None:
         assert seen.errors(agent) == self.ERRORS
 
-    def test_the_example_in_the_docs_reports(self, tmp_path: Path) -> None:
+    def test_example_in_the_docs_reports(self, tmp_path: Path) -> None:
         program = tmp_path / "example.py"
         program.write_text(document.example(self.NAME))
         seen = run(self.ENVIRONMENT, program)
@@ -143,7 +143,7 @@ class ModelIntegration(Integration):
     # What the framework by itself knows of a model call, of its model perhaps only the name that was asked for.
     KNOWS: tuple[str, ...] = ("model", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
 
-    def test_model_calls_that_capture_sees_too_are_counted_once(self, seen: Seen) -> None:
+    def test_captured_model_calls_are_counted_once(self, seen: Seen) -> None:
         assert seen.used("captured") == seen.said[: len(seen.said) // 2]
 
     def test_model_calls_are_counted_without_capture(self, seen: Seen) -> None:

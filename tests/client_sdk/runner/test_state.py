@@ -17,7 +17,7 @@ from clevagent.runner.state import CommandRecord, Store
 NOW = time.time()
 
 
-def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
+def test_state_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "folder/runner.json"
     store = Store(path)
     memory = store.target("systemd:a.service")
@@ -32,7 +32,7 @@ def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
     again.close()
 
 
-def test_what_was_only_noted_is_written_with_the_next_flush(tmp_path: Path) -> None:
+def test_observations_are_written_on_flush(tmp_path: Path) -> None:
     path = tmp_path / "runner.json"
     store = Store(path)
     with store.changing(durable=False):
@@ -43,7 +43,7 @@ def test_what_was_only_noted_is_written_with_the_next_flush(tmp_path: Path) -> N
     store.close()
 
 
-def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_file_is_private_to_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "folder/runner.json"
     Store(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
@@ -56,7 +56,7 @@ def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
      '{"targets": {}, "orders": {"7": {"id": 7}}}', '{"targets": {"a": {"restarts": "x"}}, "orders": {}}',
      '{"targets": {"a": {"held_at": "x"}}, "orders": {}}', "\x00\x01"],
 )  # fmt: skip
-def test_a_damaged_file_is_kept_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
+def test_damaged_file_is_moved_aside_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
     path = tmp_path / "runner.json"
     path.write_text(text)
     store = Store(path)
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_kept_aside_and_said(tmp_path: Path, caplog: pytest.Lo
     store.close()
 
 
-def test_fields_of_a_newer_runner_are_passed_over(tmp_path: Path) -> None:
+def test_unknown_fields_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "runner.json"
     path.write_text('{"targets": {"a": {"agent": "b", "mood": 1}}, "orders": {}, "moon": 1}')
     store = Store(path)
@@ -75,7 +75,7 @@ def test_fields_of_a_newer_runner_are_passed_over(tmp_path: Path) -> None:
     store.close()
 
 
-def test_two_runners_do_not_share_one(tmp_path: Path) -> None:
+def test_two_runners_cannot_share_a_state_file(tmp_path: Path) -> None:
     store = Store(tmp_path / "runner.json")
     assert state.is_held(tmp_path / "runner.json")
     with pytest.raises(ConfigError, match="--name"):
@@ -84,7 +84,7 @@ def test_two_runners_do_not_share_one(tmp_path: Path) -> None:
     assert not state.is_held(tmp_path / "runner.json")
 
 
-def test_a_killed_runner_lets_go_of_it(tmp_path: Path) -> None:
+def test_killed_runner_releases_the_state_file(tmp_path: Path) -> None:
     code = "import sys, time; from pathlib import Path; from clevagent.runner.state import Store\n"
     code += "store = Store(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     path = tmp_path / "runner.json"
@@ -96,13 +96,13 @@ def test_a_killed_runner_lets_go_of_it(tmp_path: Path) -> None:
     assert not state.is_held(path)
 
 
-def test_a_place_that_cannot_be_written_is_an_error_at_start(tmp_path: Path) -> None:
+def test_unwritable_state_file_is_a_startup_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="--state"):
         Store(tmp_path / "file/runner.json")
 
 
-def test_a_full_disk_is_said_and_stops_nothing(
+def test_full_disk_is_logged_and_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path / "runner.json")
@@ -118,7 +118,7 @@ def test_a_full_disk_is_said_and_stops_nothing(
     store.close()
 
 
-def test_reported_commands_are_forgotten_after_an_hour_and_others_are_not(tmp_path: Path) -> None:
+def test_only_old_reported_commands_are_dropped(tmp_path: Path) -> None:
     store = Store(tmp_path / "runner.json")
     with store.changing() as kept:
         for number, done in ((1, True), (2, False)):

@@ -20,16 +20,14 @@ from tests.client_sdk.runner.scripted import Scripted
 from tests.client_sdk.runner.test_watch import A
 
 
-def test_it_is_well_while_every_watch_comes_round(runners: Runners, server: FakeServer) -> None:
+def test_healthy_while_every_watch_checks(runners: Runners, server: FakeServer) -> None:
     runner = runners.start(A, "systemd:b.service")
     server.wait_for(2)
     assert runner.is_healthy(time.monotonic())
     assert not runner.is_healthy(time.monotonic() + STUCK_MARGIN + 10)
 
 
-def test_it_is_not_well_when_a_thread_of_its_own_has_died(
-    runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unhealthy_when_a_thread_died(runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: Any) -> None:
         """Ends at once."""
 
@@ -39,9 +37,7 @@ def test_it_is_not_well_when_a_thread_of_its_own_has_died(
     assert not runner.is_healthy(time.monotonic())
 
 
-def test_a_restart_that_is_under_way_may_finish_before_the_end(
-    runners: Runners, server: FakeServer, systemctl: Scripted
-) -> None:
+def test_running_restart_may_finish_before_the_end(runners: Runners, server: FakeServer, systemctl: Scripted) -> None:
     systemctl.answers("restart", sleep=0.5)
     server.commands.append(command(7))
     runner = runners.start(A)
@@ -50,7 +46,7 @@ def test_a_restart_that_is_under_way_may_finish_before_the_end(
     assert runner.store.kept.commands["7"].status == "completed"
 
 
-def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None:
+def test_end_can_be_requested_while_waiting() -> None:
     code = """
         import signal
         from clevagent.runner.config import Settings
@@ -69,7 +65,7 @@ def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None
     assert subprocess.run(program, env=environment, timeout=60).returncode == 0
 
 
-def test_targets_are_first_looked_at_side_by_side(runners: Runners, systemctl: Scripted) -> None:
+def test_first_checks_run_in_parallel(runners: Runners, systemctl: Scripted) -> None:
     systemctl.answers("show", "LoadState=loaded\nActiveState=active\n", sleep=2)
     begun = time.monotonic()
     runners.start(*(f"systemd:{name}.service" for name in "abcdef"))

@@ -15,7 +15,7 @@ BY_KIND: dict[str, Backend] = {backend.KIND: backend for backend in ALL}
 def of(kind: str) -> Backend:
     """Return the backend for a type. Raises ConfigError with the known types."""
     if kind not in BY_KIND:
-        raise ConfigError(f"{kind}: is no known type of target; write one of {', '.join(BY_KIND)} before the colon")
+        raise ConfigError(f"{kind}: is not a target type; use one of {', '.join(BY_KIND)} before the colon")
     return BY_KIND[kind]
 
 

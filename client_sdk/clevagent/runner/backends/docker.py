@@ -36,7 +36,7 @@ AGENT_LABEL = "clevagent.agent"
 SOCKET = "/var/run/docker.sock"
 STATES = {"running": State.RUNNING, "exited": State.STOPPED, "dead": State.STOPPED, "created": State.STOPPED}
 # Neither running nor stopped.
-TRANSITIONS = {"paused": "; docker unpause lets it go on", "restarting": " it by its own policy"}
+TRANSITIONS = {"paused": "; docker unpause resumes it", "restarting": " it under its restart policy"}
 # Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, 130, 143)
 # Docker's default, in seconds.
@@ -60,13 +60,13 @@ class Docker:
     def validation_error(self, target: Target) -> str:
         grace = target.options.get("grace", GRACE)
         if not _socket(target):
-            wrong = "only a unix socket can be asked: set DOCKER_HOST=unix:///PATH, or the option socket"
+            wrong = "only Unix sockets are supported: set DOCKER_HOST=unix:///PATH, or the option socket"
         elif not isinstance(grace, (int, float)) or not 0 <= grace <= 600:
-            wrong = "grace is a number of seconds from 0 to 600"
+            wrong = "grace must be from 0 to 600 seconds"
         elif self.selects(target):
             wrong = "" if _label(target).partition("=")[0] else "write docker:label:KEY=VALUE"
         else:
-            wrong = "" if NAME.fullmatch(target.name) else "is no container's name; write docker:NAME"
+            wrong = "" if NAME.fullmatch(target.name) else "not a container name; write docker:NAME"
         return f"{target}: {wrong}" if wrong else ""
 
     def check(self, target: Target, timeout: float) -> Observation:
@@ -75,7 +75,7 @@ class Docker:
         container = Container(reply.fields)
         if reply.status == 404 or (reply.accepted and not container.carries(target.options.get("label"))):
             self._seen.pop(target.name, None)
-            return Observation(State.UNKNOWN, why=f"Docker knows no container {target.name}", missing=True)
+            return Observation(State.UNKNOWN, why=f"Docker has no container {target.name}", missing=True)
         if not reply.accepted or not container.id:
             return Observation(State.UNKNOWN, why=engine.problem(reply))
         self._seen[target.name] = container
@@ -88,7 +88,7 @@ class Docker:
             return done
         seen = self.check(target, ACTION_MARGIN)
         if seen.state is State.STOPPED:
-            return Outcome(False, f"restarted {target.name}, and it does not run: {seen.why}")
+            return Outcome(False, f"restarted {target.name}, but it is not running: {seen.why}")
         return done
 
     def stop(self, target: Target, timeout: float) -> Outcome:
@@ -111,13 +111,13 @@ class Docker:
     def _act(self, action: str, target: Target, timeout: float) -> Outcome:
         seen = self._seen.get(target.name)
         if seen is None:
-            return Outcome(False, f"no container {target.name} has been seen, so none was touched")
+            return Outcome(False, f"no container {target.name} has been seen yet, so nothing was done")
         grace = target.options.get("grace", seen.grace)
         seconds = max(0, min(int(grace), int(timeout) - ACTION_MARGIN))
         engine = Engine(target, timeout)
         reply = engine.ask("POST", f"/containers/{seen.id}/{action}", {"t": seconds})
         if reply.status == 404:
-            return Outcome(False, f"container {seen.short_id} is gone; what has the name {target.name} was not touched")
+            return Outcome(False, f"container {seen.short_id} is gone; the new container {target.name} was left alone")
         if reply.accepted or reply.status == 304:
             done = {"restart": "restarted", "stop": "stopped"}[action]
             return Outcome(True, f"Docker {done} {target.name} ({seen.short_id})")
@@ -196,12 +196,12 @@ class Container:
     def why(self, *, ended: bool) -> str:
         """Return a phrase such as "Docker says exited (code 137, out of memory), restarted 3 times"."""
         if self.state is State.RUNNING:
-            return "its health check fails" if self.health == "unhealthy" else ""
-        said = f"Docker says {self.status or 'nothing of its state'}{TRANSITIONS.get(self.status, '')}"
+            return "its health check is failing" if self.health == "unhealthy" else ""
+        said = f"Docker says {self.status or 'no state'}{TRANSITIONS.get(self.status, '')}"
         details = [] if self.exit_code is None else [f"code {self.exit_code}"]
         details += ["out of memory"] if self._state.get("OOMKilled") else []
         said += f" ({', '.join(details)})" if details else ""
-        said += ": it was stopped or has finished" if ended else ""
+        said += ": stopped by someone, or finished" if ended else ""
         times = self._found.get("RestartCount") or 0
         return f"{said}, restarted {'once' if times == 1 else f'{times} times'}" if times else said
 
@@ -225,11 +225,11 @@ class Engine:
     def problem(self, reply: Reply) -> str:
         """Return what went wrong and, if known, how to fix it."""
         if reply.status == 403:
-            return f"Docker refuses: {reply.problem}; let what is in front of its socket pass this request"
+            return f"Docker refuses: {reply.problem}; allow this request in the proxy in front of its socket"
         if reply.status:
             return f"Docker answered: {reply.problem}"
-        remedy = "; put the runner's user into the socket's group" if reply.problem == os.strerror(errno.EACCES) else ""
-        return f"Docker cannot be asked at {self._path}: {reply.problem}{remedy}"
+        remedy = "; add the runner's user to the socket's group" if reply.problem == os.strerror(errno.EACCES) else ""
+        return f"Docker cannot be reached at {self._path}: {reply.problem}{remedy}"
 
 
 class _Unix(http.client.HTTPConnection):

@@ -49,7 +49,7 @@ class Kubernetes:
     def validation_error(self, target: Target) -> str:
         kind, names = self._parts(target)[1], [part for part in self._parts(target) if part != ""]
         if kind not in KINDS or len(names) != 3 or not all(NAME.fullmatch(name) for name in names):
-            return f"{target}: write k8s:NAMESPACE/deployment/NAME, k8s:deployment/NAME or the same with statefulset"
+            return f"{target}: write k8s:NAMESPACE/deployment/NAME or k8s:deployment/NAME (or statefulset)"
         try:
             self._cluster(target, 1)
         except ValueError as error:
@@ -73,7 +73,7 @@ class Kubernetes:
             return Outcome(False, _problem(reply))
         workload = Workload(reply.fields)
         if workload.is_paused:
-            return Outcome(False, f"the rollout of {target.name} is paused: kubectl rollout resume it")
+            return Outcome(False, f"the rollout of {target.name} is paused; resume it with kubectl rollout resume")
         if not workload.wanted:
             return self._scale(cluster, target, workload.remembered, None)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -88,7 +88,7 @@ class Kubernetes:
             return Outcome(False, _problem(reply))
         wanted = Workload(reply.fields).wanted
         if not wanted:
-            return Outcome(True, f"{target.name} is scaled to 0 already")
+            return Outcome(True, f"{target.name} is already scaled to 0")
         return self._scale(cluster, target, 0, str(wanted))
 
     def _scale(self, cluster: Cluster, target: Target, replicas: int, remembered: str | None) -> Outcome:
@@ -127,11 +127,13 @@ class Kubernetes:
         if api:
             url = urlsplit(api)
             if url.scheme not in ("http", "https") or not url.hostname:
-                raise ValueError(f'{api} is no address; write api = "http://127.0.0.1:8001"')
+                raise ValueError(f'{api} is not an address; write api = "http://127.0.0.1:8001"')
             return Cluster(url, None, timeout)
         host = os.environ.get("KUBERNETES_SERVICE_HOST")
         if not host:
-            raise ValueError("this is no pod; name the cluster by api, such as http://127.0.0.1:8001 of kubectl proxy")
+            raise ValueError(
+                "not in a pod; set api to the cluster's address, such as kubectl proxy's http://127.0.0.1:8001"
+            )
         host = f"[{host}]" if ":" in host else host
         port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         return Cluster(urlsplit(f"https://{host}:{port}"), self._account, timeout)
@@ -265,8 +267,8 @@ def _expression(found: Mapping[str, Any]) -> str:
 
 def _problem(reply: Reply) -> str:
     if reply.status in (401, 403):
-        return f"the cluster refuses: {reply.problem}; give the service account the Role of docs/runner.md"
-    return f"the cluster answered: {reply.problem}" if reply.status else f"the cluster cannot be asked: {reply.problem}"
+        return f"the cluster refuses: {reply.problem}; grant the service account the Role in docs/runner.md"
+    return f"the cluster {'answered' if reply.status else 'cannot be reached'}: {reply.problem}"
 
 
 def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:

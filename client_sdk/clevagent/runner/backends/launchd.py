@@ -49,7 +49,7 @@ def check(target: Target, timeout: float) -> Observation:
     if state == "running":
         return Observation(State.RUNNING, evidence)
     if state not in ("not running", "waiting"):
-        return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'nothing of its state'}")
+        return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'no state'}")
     code = found.get("last exit code", "")
     why = f"launchd says {state}" + (f", last exit code {code}" if code else "")
     return Observation(State.STOPPED, evidence, why, ended=code == "0")
@@ -61,9 +61,7 @@ def restart(target: Target, timeout: float) -> Outcome:
     if run(("launchctl", "print", service), min(CHECK_TIMEOUT, timeout)).code == NOT_FOUND:
         plist = _plist(target)
         if plist is None:
-            return Outcome(
-                False, f"{service} is not loaded and its plist is not known; name it as plist in the TOML file"
-            )
+            return Outcome(False, f"{service} is not loaded and its plist is unknown; set plist in the TOML file")
         ran = run(("launchctl", "bootstrap", service.rpartition("/")[0], str(plist)), timeout)
         if not ran.ok:
             return Outcome(False, _said(ran))
@@ -75,8 +73,8 @@ def stop(target: Target, timeout: float) -> Outcome:
     """Unload the job. If it were only killed, its KeepAlive would start it again."""
     service = _service(target)
     if _plist(target) is None:
-        message = f"{service} is not stopped, because its plist is not known and it could not be loaded again"
-        return Outcome(False, f"{message}; name it as plist in the TOML file")
+        message = f"{service} was not stopped: its plist is unknown, so it could not be loaded again"
+        return Outcome(False, f"{message}; set plist in the TOML file")
     ran = run(("launchctl", "bootout", service), timeout)
     if ran.ok or ran.code == NOT_FOUND:
         return Outcome(True, f"launchctl unloaded {service}")
@@ -98,8 +96,8 @@ def _plist(target: Target) -> Path | None:
 def _not_loaded(target: Target) -> Observation:
     plist = _plist(target)
     if plist is None:
-        return Observation(State.UNKNOWN, why=f"launchd knows no {_service(target)}", missing=True)
-    return Observation(State.STOPPED, why=f"{plist} is not loaded: somebody unloaded it", ended=True)
+        return Observation(State.UNKNOWN, why=f"launchd has no {_service(target)}", missing=True)
+    return Observation(State.STOPPED, why=f"{plist} is not loaded: someone unloaded it", ended=True)
 
 
 def _plain(text: str) -> str | int:

@@ -52,12 +52,12 @@ class Processes:
         """Return what is wrong with the options, or ""."""
         command = target.options.get("command")
         if command is not None and not _is_texts(command):
-            return f'{target}: command must be a list of texts, as in command = ["python3", "agent.py"]'
+            return f'{target}: command must be a list of strings, such as command = ["python3", "agent.py"]'
         if target.options and command is None:
-            return f"{target}: {', '.join(target.options)} means nothing without command"
+            return f"{target}: {', '.join(target.options)} requires command"
         env = target.options.get("env", {})
         if not isinstance(env, dict) or not all(isinstance(text, str) for text in env.values()):
-            return f"{target}: env must be a table of texts"
+            return f"{target}: env must be a table of strings"
         wait = target.options.get("stop_within", STOP_TIMEOUT)
         if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= 600:
             return f"{target}: stop_within must be from 0 to 600 seconds"
@@ -104,7 +104,7 @@ class Processes:
             return Observation(State.RUNNING, _evidence(found))
         code = self._ended.get(str(target))
         if code is None:
-            return Observation(State.STOPPED, why="it does not run")
+            return Observation(State.STOPPED, why="it is not running")
         said = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return Observation(State.STOPPED, {"ExitCode": code}, f"it {said}", ended=code == 0)
 
@@ -129,19 +129,19 @@ class Processes:
         self._keep(target, processes.find(child.pid, CHECK_TIMEOUT))
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(SETTLE_TIME)
-            return Outcome(False, f"started, and ended at once with exit code {child.returncode}")
+            return Outcome(False, f"started, but exited immediately with code {child.returncode}")
         return Outcome(True, f"started as process {child.pid}")
 
     def _end(self, target: Target, timeout: float) -> Outcome:
         found = self._own(target)
         if found is None:
-            return Outcome(True, "it did not run")
+            return Outcome(True, "it was not running")
         patience = min(float(target.options.get("stop_within", STOP_TIMEOUT)), max(0.0, timeout - SETTLE_TIME))
         for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, SETTLE_TIME)):
             _signal(found.pid, number)
             if self._is_gone(target, seconds):
                 return Outcome(True, f"process {found.pid} ended by {number.name}")
-        return Outcome(False, f"process {found.pid} does not end, not even by SIGKILL")
+        return Outcome(False, f"process {found.pid} did not end, even after SIGKILL")
 
     def _is_gone(self, target: Target, seconds: float) -> bool:
         end = time.monotonic() + seconds
@@ -171,7 +171,7 @@ class Processes:
             beside.write_text(json.dumps({"pid": process.pid, "mark": process.mark}))
             beside.replace(self._file(target))
         except OSError as error:
-            log.error("%s: its process id cannot be kept: %s", target, error)
+            log.error("%s: its process id cannot be stored: %s", target, error)
 
 
 def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
@@ -207,12 +207,12 @@ def _check_file(path: Path, timeout: float) -> Observation:
     except FileNotFoundError:
         return Observation(State.STOPPED, why=f"there is no PID file {path}")
     if not text or not text[0].isdigit():
-        return Observation(State.UNKNOWN, why=f"{path} holds no process id")
+        return Observation(State.UNKNOWN, why=f"{path} contains no process id")
     found = processes.find(int(text[0]), timeout)
     if found is None:
         return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended")
     if found.started > written + FILE_SLACK:
-        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another one has its id now")
+        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another process has its id now")
     return Observation(State.RUNNING, _evidence(found))
 
 
@@ -240,8 +240,8 @@ def _is_texts(command: Any) -> bool:
 
 def _not_started_here(target: Target) -> str:
     return (
-        f"{target.name} was not started by this runner, so it does not know how to start it again: give its command "
-        "in the TOML file, or let systemd, launchd or Docker run it"
+        f"{target.name} was not started by this runner, which cannot know how to start it again: set its command "
+        "in the TOML file, or run it under systemd, launchd or Docker"
     )
 
 

@@ -45,9 +45,9 @@ CHECK_TIMEOUT = 5.0
 def validation_error(target: Target) -> str:
     unit = _unit(target)
     if not UNIT.fullmatch(unit):
-        return f"{target}: {unit!r} is no unit name; write systemd:NAME.service or systemd:user/NAME.service"
+        return f"{target}: {unit!r} is not a unit name; write systemd:NAME.service or systemd:user/NAME.service"
     if unit.endswith("@.service"):
-        return f"{target}: a template has to name its instance, as in {unit.replace('@.', '@1.')}"
+        return f"{target}: a template needs an instance, such as {unit.replace('@.', '@1.')}"
     return ""
 
 
@@ -61,9 +61,9 @@ def check(target: Target, timeout: float) -> Observation:
         return Observation(State.UNKNOWN, why="systemctl answered without ActiveState")
     evidence = _evidence(found)
     if load == "not-found" and active == "inactive":
-        return Observation(State.UNKNOWN, evidence, f"systemd knows no unit {_unit(target)}", missing=True)
+        return Observation(State.UNKNOWN, evidence, f"systemd has no unit {_unit(target)}", missing=True)
     if load == "masked" and active == "inactive":
-        return Observation(State.STOPPED, evidence, "the unit is masked, so nobody can start it", ended=True)
+        return Observation(State.STOPPED, evidence, "the unit is masked and cannot be started", ended=True)
     state = STATES.get(active, State.UNKNOWN)
     ended = active == "inactive" and found.get("Result", "success") == "success"
     return Observation(state, evidence, _why(found, ended=ended), ended=ended)
@@ -78,7 +78,7 @@ def restart(target: Target, timeout: float) -> Outcome:
         return Outcome(False, _problem(target, ran))
     seen = check(target, CHECK_TIMEOUT)
     if seen.state is State.STOPPED:
-        return Outcome(False, f"restarted {_unit(target)}, and it does not run: {seen.why}")
+        return Outcome(False, f"restarted {_unit(target)}, but it is not running: {seen.why}")
     return Outcome(True, f"systemctl restarted {_unit(target)}")
 
 
@@ -92,7 +92,7 @@ def missing_permission(target: Target, timeout: float) -> str:
     if target.name.startswith(USER) or os.geteuid() == 0:
         return ""
     if not shutil.which("pkcheck"):
-        return f"whether user {os.geteuid()} may restart it is not known, because pkcheck is not installed"
+        return f"cannot tell whether user {os.geteuid()} may restart it: pkcheck is not installed"
     action = ("--action-id", "org.freedesktop.systemd1.manage-units")
     details = ("--detail", "unit", _unit(target), "--detail", "verb", "restart")
     ran = run(("pkcheck", "--process", str(os.getpid()), *action, *details), timeout)
@@ -126,7 +126,7 @@ def _why(found: dict[str, str], *, ended: bool) -> str:
     if active in ("activating", "deactivating"):
         said = f"systemd says {active} ({found.get('SubState', '')})"
     elif ended:
-        said = f"systemd says {active}: it was stopped or has finished"
+        said = f"systemd says {active}: stopped by someone, or finished"
     else:
         status = found.get("ExecMainStatus", "0")
         said = f"systemd says {active} ({result}" + (f", status {status})" if status not in NOTHING else ")")
@@ -140,12 +140,12 @@ def _problem(target: Target, ran: ProgramResult) -> str:
     if any(sign in ran.why.lower() for sign in REFUSED):
         return _refused(target)
     if "Failed to connect to bus" in ran.why and target.name.startswith(USER):
-        return f"{ran.why}; run as that user with XDG_RUNTIME_DIR set, and `loginctl enable-linger USER`"
+        return f"{ran.why}; run as that user with XDG_RUNTIME_DIR set, after `loginctl enable-linger USER`"
     return ran.why if ran.code is None else f"systemctl: {ran.why}"
 
 
 def _refused(target: Target) -> str:
     return (
-        f"polkit does not let user {os.geteuid()} manage {_unit(target)}: add the rule of docs/runner.md, run the "
-        "runner as root, or make it a unit of the user"
+        f"polkit does not let user {os.geteuid()} manage {_unit(target)}: add the rule in docs/runner.md, run the "
+        "runner as root, or make it a user unit"
     )

@@ -68,13 +68,13 @@ def watched(world: World, monkeypatch: pytest.MonkeyPatch) -> Watched:  # noqa: 
     return Watched(world, monkeypatch)
 
 
-def test_a_running_target_is_ok(watched: Watched) -> None:
+def test_server_shows_a_running_target_as_ok(watched: Watched) -> None:
     watched.sees(RUNS, times=4)
     assert watched.status == Status.OK
     assert watched.world.incidents() == []
 
 
-def test_a_target_that_is_down_is_one_incident_with_what_systemd_says_and_its_recovery_closes_it(
+def test_down_target_opens_one_incident(
     watched: Watched,
 ) -> None:
     watched.sees(RUNS)
@@ -87,21 +87,21 @@ def test_a_target_that_is_down_is_one_incident_with_what_systemd_says_and_its_re
     assert [each.state for each in watched.world.incidents()] == ["resolved"]
 
 
-def test_a_runner_that_cannot_look_cries_no_wolf_about_its_target(watched: Watched) -> None:
+def test_unknown_target_opens_no_incident(watched: Watched) -> None:
     watched.sees(RUNS)
     watched.sees(BLIND, times=10)
     assert watched.world.incidents() == []
     assert watched.status == Status.WARNING
 
 
-def test_a_runner_that_cannot_look_does_not_call_a_target_that_is_down_recovered(watched: Watched) -> None:
+def test_unknown_target_keeps_its_incident_open(watched: Watched) -> None:
     watched.sees(FAILED, times=2)
     watched.sees(BLIND, times=4)
     assert watched.status == Status.DOWN
     assert [each.state for each in watched.world.incidents()] == ["open"]
 
 
-def test_a_target_that_was_stopped_on_request_is_no_alarm_for_as_long_as_it_holds(watched: Watched) -> None:
+def test_requested_stop_opens_no_incident(watched: Watched) -> None:
     watched.sees(RUNS)
     with watched.store.changing():
         watched.watch.memory.held_at = 1e9
@@ -110,7 +110,7 @@ def test_a_target_that_was_stopped_on_request_is_no_alarm_for_as_long_as_it_hold
     assert watched.world.incidents() == []
 
 
-def test_a_runner_that_is_gone_is_told(watched: Watched) -> None:
+def test_silent_runner_opens_an_incident(watched: Watched) -> None:
     watched.sees(RUNS, times=2)
     watched.world.watch(60, 160)
     assert watched.status == Status.DOWN
