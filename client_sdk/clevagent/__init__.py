@@ -18,12 +18,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from clevagent import version as _version
 from clevagent.client import EXIT_WITHIN, UNSET, Client
 from clevagent.log import log as _log
-from clevagent.options import Reaction, read_options, warn
+from clevagent.options import Options, Reaction, read_options, warn
 from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, wrap_calls
 from clevagent.reactions import Reason
 from clevagent.signals import SignalHandlers
@@ -96,7 +96,6 @@ def init(
 
     Unknown keywords and invalid values cause a warning and are ignored. A second call replaces the first client.
     """
-    global _client, _signals
     if unknown:
         warn(f"clevagent.init() does not know {', '.join(sorted(unknown))}; ignored.")
     shutdown()
@@ -115,12 +114,16 @@ def init(
         send_args=send_args,
         spool=spool,
     )
-    if options is None:
-        return
-    if auto_cost:
-        _watch_models()
+    if options is not None:
+        if auto_cost:
+            _watch_models()
+        _start(options, handle_signals=handle_signals, report_crashes=report_crashes)
+
+
+def _start(options: Options, *, handle_signals: bool, report_crashes: bool) -> None:
+    global _client, _signals
     client = Client(options, report_crashes=report_crashes)
-    # After the imports above, because a handler that interrupts an import sees half a module. Before the client becomes
+    # After all imports, because a handler that interrupts an import sees half a module. Before the client becomes
     # reachable, because once a heartbeat may have been sent, the end of the process must be reported too.
     _signals = SignalHandlers(_goodbye, _run_when_safe) if handle_signals else None
     _client = client
@@ -147,7 +150,7 @@ def _safe(function: F) -> F:
             _log.exception("clevagent.%s failed", function.__name__)
             return None
 
-    return call  # type: ignore[return-value]
+    return cast("F", call)
 
 
 @_safe
@@ -286,14 +289,17 @@ class _Monitored(Span):
             _client.failed(self._name, error)
 
 
+def _ignore(call: ToolCall) -> None:
+    """Without a client, there is no one to report to."""
+
+
 class _Tool(ToolCall):
     """A tool call that also works as a decorator."""
 
     def __init__(self, name: str, args: Any, timeout: float | None) -> None:
         self._timeout = timeout
         call = _client.tool(name, args, timeout) if _client is not None else None
-        nothing: Callable[[ToolCall], None] = lambda call: None  # noqa: E731
-        super().__init__(call._began if call else nothing, call._ended if call else nothing, name, args)
+        super().__init__(call._began if call else _ignore, call._ended if call else _ignore, name, args)
 
     def __call__(self, function: F) -> F:
         def span(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:

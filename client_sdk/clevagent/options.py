@@ -56,17 +56,10 @@ def read_options(
     **plain: Any,
 ) -> Options | None:
     """Return the options, with invalid values replaced and warned about, or None if reporting is impossible."""
-    key = api_key or os.environ.get("CLEVAGENT_API_KEY", "")
-    if not key:
-        warn("clevagent is not reporting: no API key. Pass api_key=… to init(), or set CLEVAGENT_API_KEY.")
+    key = _key(api_key)
+    address = _address(endpoint) if key else None
+    if key is None or address is None:
         return None
-    address = endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT
-    try:
-        parse_endpoint(address)
-    except ValueError as error:
-        warn(f"clevagent is not reporting: {error}")
-        return None
-    kept = spool or os.environ.get("CLEVAGENT_SPOOL")
     return Options(
         api_key=key,
         agent=clean(agent or os.environ.get("CLEVAGENT_AGENT") or default_agent(), MAX_NAME_LENGTH),
@@ -77,9 +70,27 @@ def read_options(
         on_loop=_reaction("on_loop", on_loop),
         on_cost_exceeded=_reaction("on_cost_exceeded", on_cost_exceeded),
         labels={clean(name, 50): clean(value, MAX_NAME_LENGTH) for name, value in (labels or {}).items()},
-        spool=kept or None,
+        spool=spool or os.environ.get("CLEVAGENT_SPOOL") or None,
         **plain,
     )
+
+
+def _key(api_key: str | None) -> str | None:
+    key = api_key or os.environ.get("CLEVAGENT_API_KEY")
+    if not key:
+        warn("clevagent is not reporting: no API key. Pass api_key=… to init(), or set CLEVAGENT_API_KEY.")
+        return None
+    return key
+
+
+def _address(endpoint: str | None) -> str | None:
+    address = endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT
+    try:
+        parse_endpoint(address)
+    except ValueError as error:
+        warn(f"clevagent is not reporting: {error}")
+        return None
+    return address
 
 
 def default_agent() -> str:
@@ -92,7 +103,15 @@ def warn(message: str) -> None:
     """Warn the programmer. Never raises, even where warnings are errors."""
     log.warning(message)
     with contextlib.suppress(Warning):
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warnings.warn(message, RuntimeWarning, stacklevel=_caller_level())
+
+
+def _caller_level() -> int:
+    """Return the stack level of the program's own line, seen from the function that called this one."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "clevagent":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _seconds(name: str, value: Any, smallest: float) -> float | None:

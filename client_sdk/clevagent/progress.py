@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from clevagent.log import log
 
@@ -56,46 +56,64 @@ def _run_safely(report: Callable[[], None]) -> None:
         log.exception("could not report progress")
 
 
-def wrap_calls(
-    function: F, span: Callable[[tuple[Any, ...], dict[str, Any]], Span], done: Callable[[Any, Any], None]
-) -> F:
+OpenSpan = Callable[["tuple[Any, ...]", "dict[str, Any]"], Span]
+Done = Callable[[Any, Any], None]
+
+
+def wrap_calls(function: F, span: OpenSpan, done: Done) -> F:
     """Wrap each call of the function in a span. Works with plain, async and generator functions, sync or async.
 
     `done` receives the span and the call's return value.
     """
-
     import inspect  # slow to import, and only needed for decorators
 
-    @functools.wraps(function)
-    def plain(*args: Any, **kwargs: Any) -> Any:
+    wrapper: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+        wrapper = _coroutine_wrapper(function, span, done)
+    elif inspect.isasyncgenfunction(function):
+        wrapper = _async_generator_wrapper(function, span)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _generator_wrapper(function, span)
+    else:
+        wrapper = _plain_wrapper(function, span, done)
+    return cast("F", functools.wraps(function)(wrapper))
+
+
+def _plain_wrapper(function: Callable[..., Any], span: OpenSpan, done: Done) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs) as running:
             result = function(*args, **kwargs)
             done(running, result)
             return result
 
-    @functools.wraps(function)
-    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+    return call
+
+
+def _coroutine_wrapper(function: Callable[..., Any], span: OpenSpan, done: Done) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs) as running:
             result = await function(*args, **kwargs)
             done(running, result)
             return result
 
-    @functools.wraps(function)
-    def generator(*args: Any, **kwargs: Any) -> Any:
+    return call
+
+
+def _generator_wrapper(function: Callable[..., Any], span: OpenSpan) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs):
             return (yield from function(*args, **kwargs))
 
-    @functools.wraps(function)
-    async def stream(*args: Any, **kwargs: Any) -> Any:
+    return call
+
+
+def _async_generator_wrapper(function: Callable[..., Any], span: OpenSpan) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs):
             async for item in function(*args, **kwargs):
                 yield item
 
-    if inspect.iscoroutinefunction(function):
-        return coroutine  # type: ignore[return-value]
-    if inspect.isasyncgenfunction(function):
-        return stream  # type: ignore[return-value]
-    return generator if inspect.isgeneratorfunction(function) else plain  # type: ignore[return-value]
+    return call
 
 
 class Iteration(Span):

@@ -29,8 +29,11 @@ class Spool:
     """Used by the sending thread only. If the disk fails, it logs a warning and heartbeats are sent anyway."""
 
     def __init__(self, path: str | os.PathLike[str], instance: str) -> None:
-        self._base = path = Path(path)
-        self.path = path.with_name(f"{path.name}.{instance}")
+        self._base = Path(path)
+        self._begin(instance)
+
+    def _begin(self, instance: str) -> None:
+        self.path = self._base.with_name(f"{self._base.name}.{instance}")
         self._file: int | None = None
         self._stale = 0
 
@@ -102,7 +105,7 @@ class Spool:
         if self._file is not None:
             # Closing the descriptor keeps the parent's lock, because both share it.
             os.close(self._file)
-        self.__init__(self._base, instance)  # type: ignore[misc]
+        self._begin(instance)
 
 
 def _opened(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What each call of the SDK puts into the heartbeats."""
+"""What each SDK call adds to the heartbeats."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def agent(server: FakeServer) -> FakeServer:
 
 
 def told(server: FakeServer, name: str) -> list[Any]:
-    """The field's values in the heartbeats up to now."""
+    """Return the field's values in all heartbeats so far."""
     assert clevagent.flush()
     return [beat[name] for beat in server.beats if name in beat]
 
 
-# As the published client's users wrote them.
+# As used with the published client.
 PUBLISHED = {
     "init": "api_key agent interval endpoint auto_cost on_loop on_cost_exceeded agent_type cost_limit_usd",
     "ping": "status message tokens_used cost_usd tool_calls iteration_count memory_mb custom",
@@ -225,3 +225,11 @@ def test_unstorable_texts_keep_the_totals(agent: FakeServer) -> None:
     assert beat["message"].startswith("nul  and half ? and ")
     assert len(beat["message"]) == 2000
     assert beat["cost_usd"] == 0.5
+
+
+@pytest.mark.parametrize("arguments", [{"api_key": ""}, {"api_key": "k", "endpoint": "here"}, {"no_such": 1}])
+def test_warnings_point_at_the_program(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]) -> None:
+    monkeypatch.delenv("CLEVAGENT_API_KEY", raising=False)
+    with pytest.warns(RuntimeWarning) as warned:
+        clevagent.init(**arguments)
+    assert {warning.filename for warning in warned} == {__file__}

@@ -1,4 +1,4 @@
-"""What is counted between two heartbeats: exact sums, bounded detail."""
+"""Counts between two heartbeats: exact totals, bounded details."""
 
 from __future__ import annotations
 

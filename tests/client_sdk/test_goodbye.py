@@ -1,6 +1,6 @@
-"""However early a process ends, its goodbye follows every heartbeat it may have sent.
+"""A shutdown heartbeat follows every heartbeat a process may have sent, however early it ends.
 
-Each program sends itself the signal at the critical moment, so no test depends on timing.
+Each program sends itself the signal at the critical moment, so the tests do not depend on timing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.client_sdk.conftest import Program
 
 
 def end_by_sigterm(program: Program, code: str) -> None:
-    """Run a program that sends itself SIGTERM and must end by it, without a word on stderr."""
+    """Run a program that sends itself SIGTERM. It must die of it, without output on stderr."""
     ended = program.run(code)
     assert (ended.returncode, ended.stderr) == (-signal.SIGTERM, "")
 
@@ -28,7 +28,7 @@ def last_status(server: FakeServer) -> str:
 
 
 def test_sigterm_while_the_thread_starts(program: Program, server: FakeServer) -> None:
-    server.hang = 0.2  # the first heartbeat is still on its way when the signal arrives
+    server.hang = 0.2  # the first heartbeat is still in flight when the signal arrives
     code = """
         import os, signal, threading, time, clevagent
         start = threading.Thread.start
@@ -60,7 +60,7 @@ def test_sigterm_just_before_the_thread_starts(program: Program, server: FakeSer
 
 
 def test_nothing_is_sent_before_handlers_are_in(program: Program, server: FakeServer) -> None:
-    """Model SDKs are patched first, which can take long, and other threads may report meanwhile."""
+    """Patching model SDKs comes first and can take long; other threads may report meanwhile."""
     code = """
         import os, signal, threading, clevagent
         from clevagent import capture
@@ -157,7 +157,7 @@ def test_sigterm_in_the_middle_of_a_ping(program: Program, server: FakeServer, e
 
 @pytest.mark.parametrize("module", ["clevagent.capture", "asyncio.base_events"])
 def test_sigterm_during_an_import(program: Program, server: FakeServer, module: str) -> None:
-    """A module that is still being imported is listed, but empty."""
+    """A module that is still being imported is in sys.modules, but empty."""
     code = f"""
         import os, signal, sys, types, clevagent
         clevagent.init(handle_signals=True)
@@ -174,7 +174,7 @@ def test_an_end_right_after_init(program: Program, server: FakeServer) -> None:
 
 
 class RecordingReporter:
-    """Notes which thread sends."""
+    """Records which threads send."""
 
     is_idle = False
 

@@ -1,4 +1,4 @@
-"""The client in a program of its own, which it must never hurt: each test is such a program."""
+"""The SDK must never harm its host program. Each test runs one in a separate process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clevagent.testing import FakeServer
 
 from tests.client_sdk.conftest import Program
 
-# What a program that ends well prints, and nothing else does.
+# The only output of a successful program.
 FINE = "fine\n"
 
 
 def run(program: Program, code: str, **more: Any) -> str:
-    """The output of a program that ended well and said nothing on stderr."""
+    """Return the output of a program that succeeded without output on stderr."""
     ended = program.run(code, **more)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
@@ -132,7 +132,7 @@ def test_handled_sigterm_reports_and_ends(program: Program, server: FakeServer) 
 
 
 def test_sigterm_ends_despite_reporting_errors(program: Program) -> None:
-    """As when it comes in the middle of an import, whose error handling would swallow what the handler raises."""
+    """As during an import, whose error handling would swallow an exception from the handler."""
     code = """
         import os, signal, sys, types, clevagent
         clevagent.init(handle_signals=True)
@@ -215,7 +215,7 @@ STOPS = {"warning": "loop_detected", "reason": "the same search 14 times", "inci
 
 
 def test_signal_lost_before_a_sleep_is_repeated(program: Program, server: FakeServer) -> None:
-    """Python notes such a one and sleeps on: here by a first signal that never comes."""
+    """Python notes such a signal and sleeps on; the test simulates it with a first signal that never arrives."""
     server.on_beat = lambda beat: STOPS if beat.get("message") == "ready" else None
     code = """
         import signal, time, clevagent

@@ -1,4 +1,4 @@
-"""Heartbeats that wait: in order, bounded, and none lost."""
+"""Queued heartbeats: ordered, bounded, and never lost."""
 
 from __future__ import annotations
 

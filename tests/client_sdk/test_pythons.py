@@ -1,4 +1,4 @@
-"""The SDK under every Python it is for, as far as they are installed, and under gevent."""
+"""The SDK on every supported Python that is installed, and with gevent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server's words set off."""
+"""Reactions to the server's warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets stay on the machine; what is none is left as it is."""
+"""Secrets stay on the machine, and other texts stay unchanged."""
 
 from __future__ import annotations
 

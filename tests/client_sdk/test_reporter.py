@@ -1,4 +1,4 @@
-"""The sending side, with a server and a clock that are passed in: hours go by in a moment."""
+"""The sending side, with a fake server and clock, so that hours pass in a moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EPOCH = 1_750_000_000.0
 
 
 class Server:
-    """Keeps each heartbeat once, by its id. `away` and `says` are what becomes of a request."""
+    """Keeps each heartbeat once, by its id. `away` and `says` control the answers."""
 
     def __init__(self) -> None:
         self.beats: dict[str, dict[str, Any]] = {}
@@ -40,7 +40,7 @@ class Server:
         return found[0]
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing is open."""
 
     def limit(self, seconds: float) -> None:
         """Requests take no time."""
@@ -59,7 +59,7 @@ class Server:
 
 
 class Agent:
-    """A client without a thread: its steps are taken as the clock goes on."""
+    """A client without a thread: tests run its steps with their own clock."""
 
     def __init__(self, server: Server, **options: Any) -> None:
         self.now = 1000.0
@@ -73,7 +73,7 @@ class Agent:
         self.look_at = self.reporter.step(self.now, EPOCH + self.now)
 
     def let_pass(self, seconds: float) -> None:
-        """Take the steps that are due in so many seconds."""
+        """Run the steps that are due within this many seconds."""
         end = self.now + seconds
         self.step()
         while self.look_at <= end:
@@ -175,7 +175,7 @@ def test_hour_long_outage_loses_no_spend() -> None:
         agent = Agent(server, agent=f"bot{number}")
         for minute in range(80):
             server.away = 10 <= minute < 70
-            server.loses_answers = minute in (9, 70)  # stored, and the answer lost: it is sent again
+            server.loses_answers = minute in (9, 70)  # stored, but the answer is lost: it is sent again
             for _ in range(chance.randrange(4)):
                 cost = Decimal(chance.randrange(1, 10_000_000)).scaleb(-7)
                 agent.client.log_cost(tokens=chance.randrange(5000), cost_usd=float(cost))
@@ -255,7 +255,7 @@ def test_refused_heartbeat_sends_its_totals(server: Server) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_bad_heartbeat_does_not_block_its_batch(server: Server, whole: bool) -> None:
-    """The server refuses it in its place, or the whole request for it."""
+    """Refuse one heartbeat in its result, or the whole request."""
     agent = Agent(server)
     server.away = True
     for message in ("good", "bad", "good"):
@@ -320,11 +320,11 @@ def test_labels_are_sent_once_settings_always(server: Server) -> None:
 
 
 class TestChild:
-    """A forked child, which begins anew in the middle of its parent's work."""
+    """A forked child, which resets in the middle of its parent's work."""
 
     def test_idle_child_reports_nothing(self, server: Server) -> None:
         agent = Agent(server)
-        agent.client.log_cost(1, 0.5)  # the parent's to report
+        agent.client.log_cost(1, 0.5)  # for the parent to report
         agent.client.reset_after_fork()
         agent.client._is_main = lambda: False  # type: ignore[method-assign]
         agent.reporter._is_main = lambda: False
@@ -410,7 +410,7 @@ class TestSpool:
 
 
 def end_of_process(agent: Agent) -> None:
-    """As after kill -9: the lock goes with the process, the file stays."""
+    """Like kill -9: the lock is released, the file remains."""
     spool = agent.reporter.spool
     assert spool
     assert spool._file is not None

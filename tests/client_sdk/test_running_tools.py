@@ -1,4 +1,4 @@
-"""Heartbeats name the tool call that goes on."""
+"""Heartbeats name the running tool call."""
 
 from __future__ import annotations
 

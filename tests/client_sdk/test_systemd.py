@@ -1,4 +1,4 @@
-"""systemd hears of progress, and of nothing that a timer could say."""
+"""systemd hears about progress, never from a timer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_busy_agent_notifies_at_intervals(program: Program, tmp_path: Path, mana
     """
     run(program, tmp_path, code)
     told = [text for text in manager.heard() if "WATCHDOG" in text]
-    assert 5 <= len(told) <= 11  # every 0.1 s of a limit of 0.4 s
+    assert 5 <= len(told) <= 11  # every 0.1 s with a limit of 0.4 s
 
 
 def test_forked_child_does_not_notify_systemd(program: Program, tmp_path: Path, manager: Manager) -> None:

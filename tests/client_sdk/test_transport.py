@@ -1,4 +1,4 @@
-"""One request and its answer, and all that can go wrong in between."""
+"""Requests, answers and everything that can go wrong in between."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_server_error_message_is_used(server: FakeServer) -> None:
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that does with each connection what `answer` does."""
+    """A server that handles each connection with `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

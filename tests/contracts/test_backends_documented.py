@@ -17,7 +17,7 @@ from clevagent.runner.target import made
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/runner.md").read_text()
 SECTIONS = {part.split("\n", 1)[0]: part for part in TEXT.split("\n## ")[1:]}
-# Modules whose name is not the type.
+# Modules not named after their type.
 FILES = {"k8s": "kubernetes"}
 each_backend = pytest.mark.parametrize("backend", backends.ALL, ids=lambda backend: backend.KIND)
 
@@ -94,7 +94,7 @@ def places_without(kind: str) -> list[str]:
 
 
 def known_kinds() -> dict[str, set[str]]:
-    """The places that have to list every backend, and the types each one lists today."""
+    """Return the places that must list every backend, with the types each one lists today."""
     from agents.models import RestartType
 
     decoder, decoded = heartbeat_literal()
@@ -126,7 +126,7 @@ def migrated(model: str, field: str) -> set[str]:
 
 
 def heartbeat_literal() -> tuple[str, set[str]]:
-    """The file that decodes heartbeats, and the types it accepts. Read from its source, wherever it is."""
+    """Return the file that decodes heartbeats and the types it accepts, from its source, wherever it is."""
     for path in sorted((ROOT / "agents").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "restart_type":

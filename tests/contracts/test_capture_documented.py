@@ -1,4 +1,4 @@
-"""`docs/capture.md` names the releases that are tested, and its code runs."""
+"""`docs/capture.md` names the tested releases, and its code runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every framework has its heading with an example, its program, its environment and its test, which runs both."""
+"""Every framework has a heading with an example, and a test that runs it with its program and environment."""
 
 from __future__ import annotations
 

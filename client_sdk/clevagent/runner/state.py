@@ -23,7 +23,6 @@ VERSION = 1
 # Seconds to remember commands, which expire after minutes. A new server starts its ids from 1 again.
 KEEP_COMMANDS = 3_600.0
 
-T = TypeVar("T")
 # JSON types accepted for each annotation below.
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -71,6 +70,9 @@ class CommandRecord:
     status: str = ""
     message: str = ""
     done: bool = False
+
+
+Record = TypeVar("Record", TargetRecord, CommandRecord)
 
 
 @dataclass
@@ -181,8 +183,8 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _made(kind: type[T], data: dict[str, Any]) -> T:
-    known = {each.name: TYPES[str(each.type)] for each in fields(kind)}  # type: ignore[arg-type]
+def _made(kind: type[Record], data: dict[str, Any]) -> Record:
+    known = {each.name: TYPES[str(each.type)] for each in fields(kind)}
     kept = {name: value for name, value in data.items() if name in known}
     wrong = [name for name, value in kept.items() if not isinstance(value, known[name])]
     if wrong or not all(isinstance(at, (int, float)) for at in kept.get("restarts", ())):

@@ -1,4 +1,4 @@
-"""The SDKs come first: what we cannot watch we leave alone, and what we did we undo."""
+"""The model SDKs come first: unsupported ones are left alone, and every change can be undone."""
 
 from __future__ import annotations
 

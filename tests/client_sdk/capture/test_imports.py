@@ -15,7 +15,7 @@ from clevagent.capture import imports
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """On the import path; what is imported from it is forgotten, and so is what was wanted."""
+    """A folder on the import path; its modules and callbacks are removed after the test."""
     before = set(sys.modules)
     monkeypatch.setattr(imports, "_finder", imports._Finder())
     monkeypatch.syspath_prepend(tmp_path)

@@ -28,7 +28,7 @@ def client_of(*names: str) -> Any:
         (client_of("AnthropicVertex"), "us-east5-aiplatform.googleapis.com", "google"),
         (client_of("AnthropicBedrock"), "bedrock-runtime.eu-west-1.amazonaws.com", "aws"),
         (client_of("Mine", "AnthropicBedrock"), "127.0.0.1", "aws"),
-        # A gateway of one's own, or a look-alike: who is paid is not known.
+        # A custom gateway or a look-alike: the provider is unknown.
         (client_of("OpenAI"), "gateway.example.com", None),
         (client_of("OpenAI"), "127.0.0.1", None),
         (client_of("OpenAI"), "notapi.openai.com.example.com", None),

@@ -1,4 +1,4 @@
-"""How each provider counts, and that ours is one way: input holds what was cached, output holds the reasoning."""
+"""Providers count differently; the SDK always includes cached tokens in input and reasoning in output."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_tokens_without_a_model_are_counted(reported: list[Any]) -> None:
     ("call_id", "sizes", "counted"),
     [
         ("chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", [5, 5, 6], [5]),
-        # Ollama draws its ids from 999 numbers: another size is another call.
+        # Ollama has only 999 ids, so a different size means a different call.
         ("chatcmpl-7", [5, 5, 6], [5, 6]),
         (None, [5, 5, 6], [5, 5, 6]),
     ],

@@ -1,4 +1,4 @@
-"""What every framework's test inherits: a program of the real framework, run between a model server and ours."""
+"""Shared framework tests: a program using the real framework runs between a model server and a fake watchdog server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.client_sdk.integrations.model_server import ToolServer
 Json = dict[str, Any]
 PROGRAMS = Path(__file__).with_name("programs")
 AGENTS = ("captured", "uncaptured")
-# What frameworks would otherwise send home; a proxy that is not there stops the rest.
+# Disables the frameworks' telemetry; a proxy that does not exist blocks the rest.
 SILENT = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
@@ -33,7 +33,7 @@ SILENT = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What our server was told by a program that has ended, and what its models said."""
+    """What the watchdog server received from a finished program, and what the model server reported."""
 
     beats: list[Json]
     said: list[Json]
@@ -45,7 +45,7 @@ class Seen:
         return [call for beat in self.beats_of(agent) for call in beat.get("tool_call_log", [])]
 
     def used(self, agent: str) -> list[Json]:
-        """Each model call, the first first, without who says so."""
+        """Model calls in order, without the reporting agent."""
         uses = [use for beat in self.beats_of(agent) for use in beat.get("usage", [])]
         return sorted(({**use, "provider": None} for use in uses), key=_size)
 
@@ -57,7 +57,7 @@ class Seen:
 
 
 def run(environment: str, program: Path) -> Seen:
-    """Run it to its end, in a home of its own. On its path the stand-in for Claude Code comes first."""
+    """Run it in its own home folder. A stand-in for Claude Code is first on its path."""
     with FakeServer() as server, ToolServer() as models, TemporaryDirectory() as home:
         folders = [str(PROGRAMS / "bin"), str(environments.python_of(environment).parent), os.environ["PATH"]]
         told = {
@@ -74,7 +74,7 @@ def run(environment: str, program: Path) -> Seen:
 
 
 def run_once(environment: str, program: Path, folder: Path) -> Seen:
-    """The same, by the first test of this session that asks, in whichever of its processes."""
+    """Run it once per session, in whichever test process needs it first."""
     kept = folder / f"{program.stem}.json"
     with (folder / f"{program.stem}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,17 +84,17 @@ def run_once(environment: str, program: Path, folder: Path) -> Seen:
 
 
 def _size(use: Json) -> int:
-    """No two answers of the model server are of one size, and later ones are larger."""
+    """Each answer of the model server is larger than the previous."""
     return int(use["input_tokens"])
 
 
 class Integration:
-    """A framework's cases. Its program runs twice in one process: as the agents "captured" and "uncaptured"."""
+    """Tests for one framework. Its program runs twice in one process, as the agents "captured" and "uncaptured"."""
 
     NAME: str
     ENVIRONMENT: str
     TOOL = "weather"
-    # Of each run: the tool calls and whether they succeeded, the steps, the errors that were told.
+    # Expected per run: tool calls with their success, steps and errors.
     CALLS: list[tuple[str, bool]]
     STEPS: int
     ERRORS: list[str]
@@ -138,9 +138,9 @@ class Integration:
 
 
 class ModelIntegration(Integration):
-    """The cases of a framework whose model calls go through this process."""
+    """Tests for frameworks whose model calls go through this process."""
 
-    # What the framework by itself knows of a model call, of its model perhaps only the name that was asked for.
+    # What the framework itself reports about a model call; it may only know the requested model.
     KNOWS: tuple[str, ...] = ("model", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
 
     def test_captured_model_calls_are_counted_once(self, seen: Seen) -> None:

@@ -4,7 +4,7 @@ from tests.client_sdk.integrations.cases import AGENTS, Integration, Json, Seen
 
 
 class TestClaudeAgent(Integration):
-    """The command line that the SDK starts asks no model of ours; its own word is what is counted."""
+    """The SDK's subprocess does not use the model server; its own numbers are counted."""
 
     NAME = ENVIRONMENT = "claude_agent"
     TOOL = "Bash"

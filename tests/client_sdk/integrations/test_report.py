@@ -1,4 +1,4 @@
-"""What integrations share, and the published names where no framework is installed."""
+"""Code shared by integrations, and the published names without any framework installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
 
 
 def published(name: str) -> Any:
-    """A file imported anew, as in a program without its framework."""
+    """Import a file again, as in a program without its framework."""
     module = importlib.import_module(f"clevagent.integrations.{name}")
     return importlib.reload(module)
 

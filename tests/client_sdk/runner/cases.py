@@ -1,4 +1,4 @@
-"""What every backend answers alike. A backend's test class inherits `BackendCases` and gives it a `World`."""
+"""Tests shared by all backends. A backend's test class inherits `BackendCases` and provides a `World`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from clevagent.runner.backends.base import Backend, State
 from clevagent.runner.target import Target, parse
 
 TIMEOUT = 0.5
-# A look or a try may take its time, and a little to end what it started; what hangs does so for 30 s at least.
+# Maximum seconds for a check or an action, including cleanup; whatever hangs does so for at least 30 s.
 LATEST = TIMEOUT + 8.0
 
 
 class World(Protocol):
-    """Brings about what a backend is to see of `target`; `unknown_target` is one that does not exist there."""
+    """Sets up situations for `target`; `unknown_target` does not exist."""
 
     backend: Backend
     target: Target
@@ -30,7 +30,7 @@ class World(Protocol):
 
 
 class BackendCases:
-    """`bad_names` are complained about before anything is asked."""
+    """`bad_names` must be refused before anything is contacted."""
 
     bad_names: tuple[str, ...] = ()
 
@@ -65,7 +65,7 @@ class BackendCases:
         world.hangs()
         begun = time.monotonic()
         assert not world.backend.restart(world.target, TIMEOUT).ok
-        # It may look before and after.
+        # It may check before and after.
         assert time.monotonic() - begun < LATEST + 10
 
     def test_malformed_output_is_unknown(self, world: World) -> None:

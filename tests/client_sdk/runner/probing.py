@@ -1,4 +1,4 @@
-"""Probes as tests make them."""
+"""Probes for tests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ BOT = made("systemd", "bot.service")
 
 
 def probe(**settings: Any) -> Probe:
-    """One that has had its first look."""
+    """A probe that has had its first look."""
     found = probes.make(settings, BOT)
     assert found.look(1000)[0] is None
     return found
 
 
 def problem(found: Probe, now: float = 1010) -> str:
-    """What keeps it from looking; then nothing is said of progress."""
+    """The probe's error; it then reports neither progress nor its absence."""
     moved, shown = found.look(now)
     assert moved is None
     return str(shown["probe_error"])

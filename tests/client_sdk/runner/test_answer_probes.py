@@ -1,4 +1,4 @@
-"""Progress seen in what an address answers and what a command prints: a real HTTP server, real programs."""
+"""Progress in HTTP answers and command output, with a real HTTP server and real programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clevagent.runner import probes
 from tests.client_sdk.runner.fake_api import FakeApi
 from tests.client_sdk.runner.probing import BOT, probe, problem
 
-# What an address answers
+# HTTP answers
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_query_string_is_not_shown(web: FakeApi) -> None:
     assert probe(http=f"{address}?token=secret").look(1010)[1]["probe"] == f"http {address}"
 
 
-# What a command prints
+# Command output
 
 
 def printing(path: Path, text: str) -> list[str]:

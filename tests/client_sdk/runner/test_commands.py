@@ -1,4 +1,4 @@
-"""Commands: once, only what is named, answered until the server has it, and a stop holds."""
+"""Commands: executed once, only for named targets, and reported until confirmed; a stop lasts."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class TestStop:
         server.commands.append(command(7, "stop"))
         runner = runners.start(A)
         server.wait_for(lambda: server.results)
-        # systemctl still says active, as a supervisor that is slow would.
+        # systemctl still reports active, as a slow supervisor would.
         begun = len(server.beats)
         server.wait_for(begun + 5)
         assert runner.store.target("systemd:a.service").held_at is not None
@@ -182,7 +182,7 @@ class TestStop:
 
 
 class Scribe:
-    """A server whose answers are given in advance."""
+    """A server with scripted answers."""
 
     problem = ""
 

@@ -1,4 +1,4 @@
-"""The TOML file and the options: what is read, and what is said about what is wrong."""
+"""The TOML file and the options, and the messages about invalid ones."""
 
 from __future__ import annotations
 

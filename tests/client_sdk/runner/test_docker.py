@@ -1,4 +1,4 @@
-"""Docker's backend against an Engine that answers what the test says."""
+"""The Docker backend against an Engine with scripted answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bot(engine: FakeApi) -> Target:
 
 
 def holds(engine: FakeApi, name: str = "bot", id_: str = FIRST, count: int = 0, **state: Any) -> None:
-    """Make the Engine know a container of this name in this state."""
+    """Add a container with this name and state."""
     state = {"Status": "running", "ExitCode": 0, "StartedAt": "2026-11-23T23:34:09.442198813Z", **state}
     config = {"Labels": {"team": "research"}, "StopTimeout": state.pop("StopTimeout", None)}
     found = {"Id": id_, "Name": f"/{name}", "State": state, "RestartCount": count, "Config": config}

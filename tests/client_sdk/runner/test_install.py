@@ -1,4 +1,4 @@
-"""`install`: what is written and run, and that the key is in one file only, for its owner only."""
+"""`install`: the written files, the programs run, and that only one private file contains the key."""
 
 from __future__ import annotations
 

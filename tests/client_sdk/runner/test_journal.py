@@ -1,4 +1,4 @@
-"""The log: lines on stderr, fields in the journal, the key in neither."""
+"""Logging to stderr and to fields of the journal, never with the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kubernetes' backend against an API server that answers what the test says, over TLS as in a pod and plain."""
+"""The Kubernetes backend against a scripted API server, over TLS as in a pod and over plain HTTP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PODS = "/api/v1/namespaces/work/pods"
 
 @pytest.fixture
 def cluster() -> Iterator[FakeApi]:
-    """As `kubectl proxy` shows it: plain HTTP, and nobody asks who one is."""
+    """Like `kubectl proxy`: plain HTTP without authentication."""
     with FakeApi() as api:
         yield api
 
@@ -41,7 +41,7 @@ def bot(cluster: FakeApi) -> Target:
 def holds(
     cluster: FakeApi, *pods: dict[str, Any], wanted: int = 1, ready: int = 0, late: bool = False, **metadata: Any
 ) -> None:
-    """Make the cluster have the Deployment with so many replicas, and these pods."""
+    """Set up the Deployment with this many replicas and these pods."""
     conditions = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}] if late else []
     status = {"readyReplicas": ready, "conditions": conditions} if ready or late else {}
     spec = {"replicas": wanted, "selector": {"matchLabels": {"app": "bot"}}}
@@ -290,7 +290,7 @@ def test_api_is_required_outside_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def certificate(path: Path) -> Path:
-    """Write a certificate for 127.0.0.1 that is its own authority, with its key, in one file."""
+    """Write a self-signed certificate for 127.0.0.1 and its key into one file."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "c")])
     now = datetime.datetime.now(datetime.UTC)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -311,7 +311,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def account(tmp_path: Path, authority: Path) -> Path:
-    """A service account's folder as a pod has it."""
+    """A service account's folder, as in a pod."""
     (tmp_path / "ca.crt").write_bytes(authority.read_bytes())
     (tmp_path / "token").write_text("first\n")
     (tmp_path / "namespace").write_text("work")
@@ -320,7 +320,7 @@ def account(tmp_path: Path, authority: Path) -> Path:
 
 @pytest.fixture
 def inside(authority: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    """The cluster as a pod reaches it."""
+    """The cluster as seen from a pod."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority)
     with FakeApi(wrap=lambda plain: context.wrap_socket(plain, server_side=True)) as api:

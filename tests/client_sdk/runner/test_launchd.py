@@ -1,4 +1,4 @@
-"""launchd jobs, by argument vectors and a `launchctl` that answers as told. Not run on macOS."""
+"""launchd jobs, with a scripted `launchctl`. Not run on macOS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOB = "gui/501/com.example.crypto.bot"
 
 
 def printed(state: str, *lines: str) -> str:
-    """As `launchctl print` shows a job: fields behind one tab, those of its parts behind two."""
+    """Format a job like `launchctl print`: its fields after one tab, nested sections after two."""
     nested = "\tspawn type = daemon (3)\n\tendpoints = {\n\t\tstate = active\n\t\tpid = 1\n\t}\n"
     return (
         f"{JOB} = {{\n\tactive count = 1\n{nested}\tstate = {state}\n"

@@ -1,4 +1,4 @@
-"""Progress seen in files, in a container's output and in the journal; and what all probes have in common."""
+"""Progress in files, container output and the journal, and behaviour common to all probes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clevagent.runner.target import made
 from tests.client_sdk.runner.fake_api import FakeApi
 from tests.client_sdk.runner.probing import BOT, probe, problem
 
-# A log's growth
+# Log files
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_folder_is_not_a_log(tmp_path: Path) -> None:
     assert problem(probes.make({"log": str(tmp_path)}, BOT))
 
 
-# A container's output
+# Container output
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def engine(tmp_path: Path) -> Iterator[FakeApi]:
 
 
 def writes(engine: FakeApi, second: int, text: bytes = b"done") -> None:
-    """Make the container's last line be of that second, as Docker tells it."""
+    """Give the container's last line this timestamp."""
     line = b"2026-11-24T00:00:%02d.5Z %s\n" % (second, text)
     engine.answers["GET", "/containers/bot/logs"] = (200, b"\1\0\0\0\0\0\0" + bytes([len(line)]) + line)
 
@@ -147,7 +147,7 @@ def test_unlogged_container_output_is_no_evidence(engine: FakeApi) -> None:
 
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which `journalctl` notes its arguments in `asked`, and says what `entry` and `error` hold."""
+    """A folder with a `journalctl` that writes its arguments to `asked` and prints `entry` and `error`."""
     program = tmp_path / "journalctl"
     program.write_text(
         '#!/bin/sh\ncd "$(dirname "$0")"; echo "$@" > asked; cat entry; cat error >&2; exit $(cat code)\n'
@@ -198,7 +198,7 @@ def test_failing_journal_is_no_evidence(journal: Path) -> None:
     assert problem(probes.make({"journal": "bot"}, BOT)) == "Failed to open the journal"
 
 
-# All of them
+# All probes
 
 
 def test_hanging_look_does_not_block_the_target(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Plain processes, real ones: by PID file, by command line, and started by the runner itself."""
+"""Real processes: by PID file, by command line, and started by the runner."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class TestOwnProcess:
 
 
 class TestPs:
-    """Where there is no /proc."""
+    """Simulates a system without /proc."""
 
     @pytest.fixture(autouse=True)
     def without_proc(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Programs that are run: to their end or to the end of our patience, and never by a shell."""
+"""Running programs, with a time limit and without a shell."""
 
 from __future__ import annotations
 

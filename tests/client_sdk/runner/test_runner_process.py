@@ -1,4 +1,4 @@
-"""The runner as users start it: a process, which is stopped, killed, and must not show its key."""
+"""The runner as a process: started, stopped and killed as users do, without exposing its key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A = "systemd:a.service=bot"
 
 
 class Program:
-    """Starts `clevagent-runner` with a state file of the test's own; whatever still runs at the end is killed."""
+    """Starts `clevagent-runner` with the test's own state file, and kills what is still running at the end."""
 
     def __init__(self, server: FakeServer, folder: Path) -> None:
         self._folder, self.state = folder, folder / "state/runner.json"

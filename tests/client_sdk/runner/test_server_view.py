@@ -1,4 +1,4 @@
-"""What the server makes of what the runner reports: the runner's own beats, in the server's own detector."""
+"""The runner's real heartbeats in the server's real detector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLIND = Observation(State.UNKNOWN, why="systemctl did not answer within 10 s")
 
 
 class Line:
-    """The runner's `Server`, which ends in a World."""
+    """The runner's `Server`, connected to a World."""
 
     problem = ""
 
@@ -37,7 +37,7 @@ class Line:
 
 
 class Watched:
-    """A target that is seen as a test says, every 30 s."""
+    """A target with scripted observations, every 30 s."""
 
     def __init__(self, server: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self._line, self._patch = server, Line(server), monkeypatch

@@ -1,4 +1,4 @@
-"""The state file: what outlives the runner."""
+"""The state file, which survives the runner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner's own health, and its end."""
+"""The runner's own health and shutdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_healthy_while_every_watch_checks(runners: Runners, server: FakeServer) 
 
 def test_unhealthy_when_a_thread_died(runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: Any) -> None:
-        """Ends at once."""
+        """Returns immediately."""
 
     monkeypatch.setattr("clevagent.runner.commands.CommandExecutor.poll_forever", nothing)
     runner = runners.start(A)

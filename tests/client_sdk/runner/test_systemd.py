@@ -1,4 +1,4 @@
-"""systemd units, by a `systemctl` that answers as told; a real one is in tests/services."""
+"""systemd units, with a scripted `systemctl`; tests/services has a real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`TYPE:TARGET[=AGENT]`."""
+"""Parsing `TYPE:TARGET[=AGENT]`."""
 
 from __future__ import annotations
 

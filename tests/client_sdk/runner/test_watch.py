@@ -1,4 +1,4 @@
-"""What is reported of a target, and when it is restarted without a command."""
+"""Reports about a target, and restarts without a command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def last(server: FakeServer) -> dict[str, Any]:
 
 
 def says(server: FakeServer, status: str) -> dict[str, Any]:
-    """The first beat of this status from now on."""
+    """Return the next heartbeat with this status."""
     begun = len(server.beats)
     found: dict[str, Any] = server.wait_for(
         lambda: next((beat for beat in server.beats[begun:] if beat["status"] == status), None)
@@ -37,7 +37,7 @@ def says(server: FakeServer, status: str) -> dict[str, Any]:
 
 
 def polled(server: FakeServer, times: int = 3) -> None:
-    """Wait until the runner has asked for commands so many times more."""
+    """Wait until the runner has polled for commands this many more times."""
     begun = len(server.requests)
 
     def polls() -> int:
@@ -47,7 +47,7 @@ def polled(server: FakeServer, times: int = 3) -> None:
 
 
 def asked(server: FakeServer) -> list[Any]:
-    """What the server was asked to allow."""
+    """Requests for permission to restart."""
     return [each.body for each in server.requests if each.method == "POST" and each.path.endswith("/commands")]
 
 
@@ -117,7 +117,7 @@ class TestReports:
         monkeypatch.setattr("clevagent.runner.supervise.probe_of", lambda target: Queue())
         runners.start(A)
         server.wait_for(4)
-        # The fourth look raises, which is no reason to be silent.
+        # The fourth check raises; reports must continue.
         assert [beat.get("progress") for beat in server.beats[:4]] == [None, True, False, None]
         assert server.beats[0]["evidence"]["queue"] == 47
 
