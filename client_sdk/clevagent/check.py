@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = commands.add_parser("check", help="check the connection, the API key, the clock and a first heartbeat")
     check.add_argument("--endpoint", default=os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT)
     check.add_argument("--agent", default=os.environ.get("CLEVAGENT_AGENT", ""), help="send a heartbeat as this agent")
-    given = parser.parse_args(arguments)
-    return check_server(given.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), given.agent, time.time())
+    options = parser.parse_args(arguments)
+    return check_server(options.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), options.agent, time.time())
 
 
 def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:

@@ -145,9 +145,9 @@ class Client:
         self._progressed(None)
 
     def log_iteration(self, count: Any) -> None:
-        found = int(number("iteration_count", count))
-        changed = found != self.recorder.iteration
-        self.recorder.iterate(found)
+        counter = int(number("iteration_count", count))
+        changed = counter != self.recorder.iteration
+        self.recorder.iterate(counter)
         if changed:
             self._progressed(None)
 
@@ -179,8 +179,8 @@ class Client:
         def ended(call: progress.ToolCall) -> None:
             self.recorder.end_tool(id(call))
             result = call.result if call.has_result else UNSET
-            given = UNSET if call.args is None else call.args
-            self.log_tool_call(call.name, args=given, result=result, ms=call.ms, ok=call.ok)
+            args = UNSET if call.args is None else call.args
+            self.log_tool_call(call.name, args=args, result=result, ms=call.ms, ok=call.ok)
 
         return progress.ToolCall(began, ended, name, args)
 

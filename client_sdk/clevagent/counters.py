@@ -25,13 +25,13 @@ class Counters:
         self.tool_calls = 0
         self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_CALLS)
         self.usage: list[dict[str, Any]] = []
-        self.said: dict[str, Any] = {}
+        self.reported: dict[str, Any] = {}
         self.progress = False
         self.spare = spare
 
     @property
     def is_empty(self) -> bool:
-        counted = self.tokens or self.tool_calls or self.calls or self.usage or self.said or self.progress
+        counted = self.tokens or self.tool_calls or self.calls or self.usage or self.reported or self.progress
         return not counted and self.cost < MICRO
 
     def spend(self, tokens: Any, cost_usd: Any) -> None:
@@ -58,7 +58,7 @@ class Counters:
         self.calls.extend(other.calls)
         for entry in other.usage:
             self.add_usage(entry)
-        self.said.update(other.said)
+        self.reported.update(other.reported)
         self.progress = self.progress or other.progress
 
     def to_fields(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Counters:
             "tool_calls": self.tool_calls,
             "tool_call_log": list(self.calls),
             "usage": self.usage,
-            **self.said,
+            **self.reported,
         }
         return {name: value for name, value in fields.items() if value not in (None, 0, "", [])}
 
@@ -143,11 +143,11 @@ def _only(fields: dict[str, Any], *names: str) -> dict[str, Any]:
 def number(name: str, value: Any) -> float:
     """Return a count of at least 0; anything else becomes 0, with a warning."""
     try:
-        found = float(value or 0)
+        amount = float(value or 0)
     except (TypeError, ValueError):
-        found = math.nan
-    if math.isfinite(found) and found >= 0:
-        return found
+        amount = math.nan
+    if math.isfinite(amount) and amount >= 0:
+        return amount
     warn_once(f"clevagent: {name}={value!r} is not a number of at least 0; it is not counted")
     return 0
 

@@ -35,7 +35,7 @@ class Reactions:
         self._reactions: dict[str, Reaction] = {"loop": options.on_loop, "cost": options.on_cost_exceeded}
         self._stop = stop
         self._grace = options.stop_grace
-        self._told: list[Key] = []
+        self._handled: list[Key] = []
         self._flagged: Key | None = None
         self.hold = False
 
@@ -55,8 +55,8 @@ class Reactions:
         if kind is None:
             # The server names an incident's warning once. The flag stays until answers no longer name the incident.
             self._flagged = self._flagged if self._flagged and self._flagged[0] == incident.get("id") else None
-        elif key not in self._told:
-            self._told = [*self._told[-MAX_REMEMBERED:], key]
+        elif key not in self._handled:
+            self._handled = [*self._handled[-MAX_REMEMBERED:], key]
             self._react(key, Reason(kind, str(answer.get("reason") or kind), incident.get("id"), incident.get("url")))
 
     def _react(self, key: Key, reason: Reason) -> None:

@@ -80,15 +80,15 @@ class Recorder:
                 self.wait, self.wait_changed = None, True
             self._notify()
 
-    def report(self, status: str, *, is_final: bool = False, **said: Any) -> None:
+    def report(self, status: str, *, is_final: bool = False, **fields: Any) -> None:
         """Report a status and fields. Any status except `ok` gets a heartbeat of its own, so no later status hides it.
 
         With `is_final`, any later heartbeat of the process repeats this status.
         """
         with self.lock:
-            self.counters.said.update((name, value) for name, value in said.items() if value is not None)
+            self.counters.reported.update((name, value) for name, value in fields.items() if value is not None)
             if is_final:
-                self.final_status = (status, said.get("message"))
+                self.final_status = (status, fields.get("message"))
             if status == "ok":
                 self._notify()
                 return
@@ -164,7 +164,7 @@ class Recorder:
                 return self.take_pending()
             status, message = self.final_status
             if message:
-                self.counters.said.setdefault("message", message)
+                self.counters.reported.setdefault("message", message)
             page = PendingHeartbeat(self.counters, self.clock(), status)
             self.counters, self.has_news = Counters(), False
             return [page]

@@ -40,14 +40,14 @@ class Spool:
     def adopt(self) -> list[dict[str, Any]]:
         """Take over the heartbeats of ended processes, oldest first. Their files are deleted once ours holds them."""
         left: list[dict[str, Any]] = []
-        found = []
+        adopted = []
         for path in sorted(self._base.parent.glob(f"{self._base.name}.*")):
             if path != self.path and (file := _locked(path)) is not None:
                 left += _read(path)
-                found.append((path, file))
+                adopted.append((path, file))
         for beat in left:
             self.keep(beat)
-        for path, file in found:
+        for path, file in adopted:
             if not left or self._file is not None:
                 path.unlink(missing_ok=True)
             os.close(file)
@@ -141,8 +141,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().splitlines()
     except OSError:
         return []
-    found = [_line(line) for line in lines]
-    return [beat for beat in found if beat and beat.get("beat_id")]
+    beats = [_line(line) for line in lines]
+    return [beat for beat in beats if beat and beat.get("beat_id")]
 
 
 def _line(line: bytes) -> dict[str, Any] | None:

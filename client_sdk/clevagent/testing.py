@@ -106,11 +106,11 @@ class FakeServer:
         """
         seen = (lambda: len(self.beats) >= what) if isinstance(what, int) else what
         end = time.monotonic() + seconds
-        while not (found := seen()):
+        while not (result := seen()):
             if time.monotonic() > end:
                 raise AssertionError(f"not within {seconds} s; received: {json.dumps(self.beats, indent=1)}")
             time.sleep(0.01)
-        return found
+        return result
 
     def _take(self, request: Request) -> tuple[int, Any]:
         self._ended.wait(self.hang)

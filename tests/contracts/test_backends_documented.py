@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from clevagent.runner import backends, cli, config
 from clevagent.runner.backends.base import Backend
-from clevagent.runner.target import made
+from clevagent.runner.target import make_target
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/runner.md").read_text()
@@ -38,7 +38,7 @@ def test_backend_has_a_module_and_a_test(backend: Backend) -> None:
 @each_backend
 def test_backend_implements_the_protocol(backend: Backend) -> None:
     assert isinstance(backend, Backend)
-    assert isinstance(backend.validation_error(made(backend.KIND, "a b")), str)
+    assert isinstance(backend.validation_error(make_target(backend.KIND, "a b")), str)
 
 
 @each_backend

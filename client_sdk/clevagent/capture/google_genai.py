@@ -29,15 +29,15 @@ def look(_: Any, call: dict[str, Any]) -> None:
     call_id = _either(body, "responseId", "response_id")
     model = _either(body, "modelVersion", "model_version") or _either(asked or {}, "model", "model")
 
-    def tell(sums: dict[str, Any]) -> None:
+    def report_usage(sums: dict[str, Any]) -> None:
         name = str(model or "").rpartition("/")[2]
         report(model=name, provider="google", call_id=call_id, counts=google_counts(sums))
 
     if not call_id and _is_last(body):
-        tell(dict(usage))
+        report_usage(dict(usage))
     elif call_id:
         key = f"google {call_id}"
-        streams.track_key(key, dict(usage), tell, _silent_since(time.monotonic()))
+        streams.track_key(key, dict(usage), report_usage, _silent_since(time.monotonic()))
         if _is_last(body):
             streams.finish(key)
 

@@ -74,9 +74,9 @@ def _report(key: Hashable) -> None:
         log.warning("clevagent: a model call was not counted", exc_info=True)
 
 
-def _is_over(response: weakref.ref[Any]) -> bool:
-    found = response()
-    return found is None or bool(getattr(found, "is_closed", False))
+def _is_over(reference: weakref.ref[Any]) -> bool:
+    response = reference()
+    return response is None or bool(getattr(response, "is_closed", False))
 
 
 def _after_fork() -> None:

@@ -66,5 +66,5 @@ def count(usage: Usage, *names: str) -> int:
 
 
 def _details(usage: Usage, *names: str) -> Usage:
-    found = (usage.get(name) for name in names)
-    return next((value for value in found if isinstance(value, Mapping)), {})
+    values = (usage.get(name) for name in names)
+    return next((value for value in values if isinstance(value, Mapping)), {})

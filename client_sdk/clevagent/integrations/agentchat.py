@@ -79,24 +79,24 @@ class _Usage(logging.Filter):
 
     @quiet
     def _read(self, record: logging.LogRecord) -> None:
-        told = getattr(record.msg, "kwargs", None)
-        if isinstance(told, dict) and told.get("type") in ("LLMCall", "LLMStreamEnd"):
+        event = getattr(record.msg, "kwargs", None)
+        if isinstance(event, dict) and event.get("type") in ("LLMCall", "LLMStreamEnd"):
             # The module that calls a provider is in a folder of the provider's name.
-            _report(told, PurePath(record.pathname).parent.name)
+            _report(event, PurePath(record.pathname).parent.name)
 
 
-def _report(told: dict[str, Any], sdk: str) -> None:
+def _report(event: dict[str, Any], sdk: str) -> None:
     """Report one model call. The end of a stream has no id, and only two token totals."""
-    response = told.get("response") or {}
-    said = response.get("usage") or {}
-    counts = anthropic_counts if "cache_read_input_tokens" in said else openai_counts
-    tokens = counts({**_sums_of(told), **{name: value for name, value in said.items() if value is not None}})
+    response = event.get("response") or {}
+    usage = response.get("usage") or {}
+    counts = anthropic_counts if "cache_read_input_tokens" in usage else openai_counts
+    tokens = counts({**_sums_of(event), **{name: value for name, value in usage.items() if value is not None}})
     model = response.get("model") or "unknown"
     report.usage(sdk=sdk, call_id=response.get("id"), model=model, provider=sdk, **tokens)
 
 
-def _sums_of(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: told.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
+def _sums_of(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: event.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
 
 
 def _listen() -> None:

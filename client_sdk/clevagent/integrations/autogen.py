@@ -23,7 +23,7 @@ FAILURE_PREFIX = "Error: "
 SENDS = "process_message_before_send"
 
 _calls = OpenCalls()
-_told: OrderedDict[str, None] = OrderedDict()
+_reported: OrderedDict[str, None] = OrderedDict()
 _counted: weakref.WeakKeyDictionary[Any, dict[str, tuple[int, int]]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -89,7 +89,7 @@ def _observe(recipient: Any, messages: list[Any]) -> None:
 
 
 def _begin(request: Any) -> None:
-    if request["id"] not in _told:
+    if request["id"] not in _reported:
         _calls.begin(request["id"], *_called(request))
 
 
@@ -97,11 +97,11 @@ def _end(response: Any, messages: list[Any]) -> None:
     """Report a tool's result. If only this side reports, the call is earlier in the conversation."""
     key, result = response["tool_call_id"], response.get("content")
     with _lock:
-        if key in _told:
+        if key in _reported:
             return
-        _told[key] = None
-        if len(_told) > MAX_REMEMBERED:
-            _told.popitem(last=False)
+        _reported[key] = None
+        if len(_reported) > MAX_REMEMBERED:
+            _reported.popitem(last=False)
     ok = not str(result).startswith(FAILURE_PREFIX)
     if not _calls.end(key, result, ok=ok):
         asked = (call for message in reversed(messages) for call in message.get("tool_calls") or [])

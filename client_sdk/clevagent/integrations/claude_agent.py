@@ -29,8 +29,8 @@ _totals: weakref.WeakKeyDictionary[Any, Totals] = weakref.WeakKeyDictionary()
 
 def watched_options(options: Any = None) -> Any:
     """Return a copy of the options with hooks that report every tool call and decide nothing."""
-    given = options or ClaudeAgentOptions()
-    hooks = {event: list(matchers) for event, matchers in (given.hooks or {}).items()}
+    options = options or ClaudeAgentOptions()
+    hooks = {event: list(matchers) for event, matchers in (options.hooks or {}).items()}
     reporter = _Tools()
     for event, hook in (
         ("PreToolUse", reporter.begins),
@@ -38,7 +38,7 @@ def watched_options(options: Any = None) -> Any:
         ("PostToolUseFailure", reporter.failed),
     ):
         hooks.setdefault(event, []).append(HookMatcher(hooks=[hook]))
-    return dataclasses.replace(given, hooks=hooks)
+    return dataclasses.replace(options, hooks=hooks)
 
 
 def watched(messages: AsyncIterable[Any], client: Any = None) -> AsyncIterator[Any]:
@@ -121,8 +121,8 @@ class _Watch:
             report.usage(model=self._model, provider="anthropic", **counts)
         self._has_failed = bool(result.is_error)
         if result.is_error:
-            said = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
-            report.error("Claude failed", said)
+            message = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
+            report.error("Claude failed", message)
 
     def _count(self, name: str, used: Any, call_id: str | None) -> None:
         """Report the increase since the last total. A smaller total comes from a new process and counts in full."""

@@ -24,8 +24,8 @@ _failed: deque[Any] = deque(maxlen=100)
 @quiet
 def clevagent_step_callback(step_output: Any) -> None:
     """Report a completed step, with its output as text unless `send_args` is off."""
-    tells = step_output and report.may_send_contents()
-    report.step(str(_text_of(step_output))[:MAX_STEP] if tells else "step completed")
+    has_text = step_output and report.may_send_contents()
+    report.step(str(_text_of(step_output))[:MAX_STEP] if has_text else "step completed")
 
 
 def _text_of(step: Any) -> Any:

@@ -127,8 +127,8 @@ def _usage_of(response: Any, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _id_of(message: Any) -> str | None:
     """Return the provider's id, unless LangChain replaced it with its own."""
-    found = getattr(message, "id", None)
-    return None if not found or found.startswith(("run-", "lc_run-")) else str(found)
+    message_id = getattr(message, "id", None)
+    return None if not message_id or message_id.startswith(("run-", "lc_run-")) else str(message_id)
 
 
 def _message_of(response: Any) -> Any:

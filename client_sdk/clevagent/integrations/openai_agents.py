@@ -68,8 +68,8 @@ def _decoded(arguments: Any) -> Any:
 
 def _about(response: Any) -> dict[str, Any]:
     """Return the details that chat completions attach; the Responses API has them elsewhere."""
-    told = (getattr(item, "provider_data", None) for item in response.output)
-    return next((about for about in told if isinstance(about, dict)), {})
+    data = (getattr(item, "provider_data", None) for item in response.output)
+    return next((about for about in data if isinstance(about, dict)), {})
 
 
 def _model_of(agent: Any) -> str:

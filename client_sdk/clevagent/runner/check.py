@@ -54,10 +54,10 @@ def dry_run(settings: Settings) -> int:
 
 def _report(target: Target) -> dict[str, Any]:
     seen = look(target)
-    said = status_report(seen)
-    report = {"agent": target.agent, "target": str(target), "state": seen.state.value, "status": said.status}
+    status = status_report(seen)
+    report = {"agent": target.agent, "target": str(target), "state": seen.state.value, "status": status.status}
     down = target.restart_on_down and seen.state is State.STOPPED and not seen.ended
-    more = {"message": said.message, "evidence": seen.evidence, "would_restart": down}
+    more = {"message": status.message, "evidence": seen.evidence, "would_restart": down}
     return {**report, **{name: value for name, value in more.items() if value}}
 
 
@@ -108,11 +108,11 @@ def _target(target: Target) -> list[Line]:
 
 
 def _selection(target: Target) -> list[Line]:
-    found = find(target)
-    if found is None:
+    targets = find(target)
+    if targets is None:
         return [Line(False, str(target), "could not be listed")]
-    lines = [line for each in found for line in _target(each)]
-    return [Line(True if found else None, str(target), f"selects {len(found)}"), *lines]
+    lines = [line for each in targets for line in _target(each)]
+    return [Line(True if targets else None, str(target), f"selects {len(targets)}"), *lines]
 
 
 def _seen(target: Target, seen: Observation) -> Line:

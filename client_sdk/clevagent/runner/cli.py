@@ -26,9 +26,9 @@ WATCH = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Exit code 0: success, 1: a problem was found, 2: invalid arguments or settings."""
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        code: int = given.work(given)
+        code: int = options.work(options)
     except ConfigError as wrong:
         print_error(str(wrong))
         return 2
@@ -53,54 +53,54 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def read_settings(given: argparse.Namespace) -> config.Settings:
+def read_settings(options: argparse.Namespace) -> config.Settings:
     """Combine options, environment and file, in that order. Raises ConfigError."""
-    found = config.read(Path(given.config)) if given.config else {}
-    named = [target.parse(text) for text in given.watch]
-    if given.restart_on_down:
+    file = config.read(Path(options.config)) if options.config else {}
+    named = [target.parse(text) for text in options.watch]
+    if options.restart_on_down:
         named = [replace(each, restart_on_down=True) for each in named]
-    name = given.name or config.value(found, "name", str, "")
-    interval = given.heartbeat_interval or config.value(found, "interval", float, config.INTERVAL)
-    endpoint = given.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(found, "endpoint", str, "")
-    state = Path(given.state or config.value(found, "state", str, "") or config.default_state(name))
+    name = options.name or config.value(file, "name", str, "")
+    interval = options.heartbeat_interval or config.value(file, "interval", float, config.INTERVAL)
+    endpoint = options.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(file, "endpoint", str, "")
+    state = Path(options.state or config.value(file, "state", str, "") or config.default_state(name))
     backends.set_state_folder(state.parent)
     return config.Settings(
-        targets=config.checked_targets([*named, *_from_file(found, given)]),
-        api_key=_key(given, found),
+        targets=config.checked_targets([*named, *_from_file(file, options)]),
+        api_key=_key(options, file),
         endpoint=config.checked_endpoint(endpoint or config.ENDPOINT),
         interval=config.checked_interval(interval),
         name=name or config.default_name(),
         state=str(state),
-        log_level=config.checked_level(given.log_level or config.value(found, "log_level", str, "INFO")),
+        log_level=config.checked_level(options.log_level or config.value(file, "log_level", str, "INFO")),
     )
 
 
-def _from_file(found: dict[str, Any], given: argparse.Namespace) -> list[target.Target]:
-    targets = config.read_targets(found)
-    return [replace(each, restart_on_down=True) for each in targets] if given.restart_on_down else targets
+def _from_file(file: dict[str, Any], options: argparse.Namespace) -> list[target.Target]:
+    targets = config.read_targets(file)
+    return [replace(each, restart_on_down=True) for each in targets] if options.restart_on_down else targets
 
 
-def _key(given: argparse.Namespace, found: dict[str, Any]) -> str:
-    if given.api_key:
+def _key(options: argparse.Namespace, file: dict[str, Any]) -> str:
+    if options.api_key:
         print_error(
             "every user of this machine can read a key on the command line; use CLEVAGENT_API_KEY or --api-key-file"
         )
-        return str(given.api_key)
-    path = given.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
+        return str(options.api_key)
+    path = options.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
     if path:
         return config.read_key(Path(path))
     key = os.environ.get("CLEVAGENT_API_KEY")
     if key:
         return key
-    if found.get("api_key_file"):
-        return config.read_key(Path(config.value(found, "api_key_file", str, "")))
+    if file.get("api_key_file"):
+        return config.read_key(Path(config.value(file, "api_key_file", str, "")))
     raise ConfigError("The API key is missing: set CLEVAGENT_API_KEY or --api-key-file")
 
 
-def _start(given: argparse.Namespace) -> int:
-    settings = read_settings(given)
+def _start(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
     journal.begin(settings.log_level, settings.api_key)
-    if given.dry_run:
+    if options.dry_run:
         return check.dry_run(settings)
     supervisor = Supervisor(settings, open_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,21 +114,21 @@ def _start(given: argparse.Namespace) -> int:
     return 0
 
 
-def _check(given: argparse.Namespace) -> int:
-    settings = read_settings(given)
+def _check(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
     journal.begin("ERROR", settings.api_key)
     return check.check(settings)
 
 
-def _status(given: argparse.Namespace) -> int:
-    found = config.read(Path(given.config)) if given.config else {}
-    name = given.name or config.value(found, "name", str, "")
-    return status.show(Path(given.state or found.get("state") or config.default_state(name)))
+def _status(options: argparse.Namespace) -> int:
+    file = config.read(Path(options.config)) if options.config else {}
+    name = options.name or config.value(file, "name", str, "")
+    return status.show(Path(options.state or file.get("state") or config.default_state(name)))
 
 
-def _install(given: argparse.Namespace) -> int:
-    settings = read_settings(given)
-    return install.install(settings, given)
+def _install(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
+    return install.install(settings, options)
 
 
 def _command(commands: Any, name: str, work: Any, about: str, *options: Any) -> None:

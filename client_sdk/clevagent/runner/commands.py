@@ -1,8 +1,9 @@
 """Commands: executed at most once, and their results reported until the server confirms them.
 
-1. A command for a target this runner does not watch is rejected as "not registered". 2. Its id is written to the state
-file first, so neither a repeated answer nor a runner restart executes it again. 3. It runs in its own thread. 4. Its
-result is written to the state file, then reported until the server confirms it.
+1. A command for a target this runner does not watch is rejected as "not registered".
+2. Its id is written to the state file first, so neither a repeated answer nor a runner restart executes it again.
+3. It runs in its own thread.
+4. Its result is written to the state file, then reported until the server confirms it.
 
 A command that was running when the runner ended is reported as failed, because its outcome is unknown.
 """
@@ -65,10 +66,10 @@ class CommandExecutor:
     def poll_forever(self) -> None:
         """Poll for commands until the runner ends."""
         delay = RetryDelay(POLL_INTERVAL, MAX_POLL_DELAY)
-        said = ""
+        problem = ""
         while not self._ended.is_set():
             answer = self._server.ask("GET", "/commands")
-            said = _say_once(said, _problem(answer, self._server.problem))
+            problem = _say_once(problem, _problem(answer, self._server.problem))
             for item in answer.body if answer and answer.accepted and isinstance(answer.body, list) else []:
                 self.take(item)
             well = answer is not None and answer.accepted
@@ -76,18 +77,18 @@ class CommandExecutor:
 
     def take(self, item: Any) -> None:
         """Accept one command as sent by the server. Malformed ones are logged and skipped."""
-        order = _order(item)
-        if order is None:
+        command = _parse_command(item)
+        if command is None:
             log.warning("Skipped a malformed command: %.200r", item)
             return
-        if str(order.id) in self._store.kept.commands:
-            log.info("Command %s was accepted before and is not executed again", order.id)
+        if str(command.id) in self._store.kept.commands:
+            log.info("Command %s was accepted before and is not executed again", command.id)
             return
-        refusal = self._refusal(order, item)
+        refusal = self._refusal(command, item)
         if refusal:
-            self._refuse(order, refusal)
+            self._refuse(command, refusal)
         else:
-            self._begin(order, self._targets()[order.type, order.target], str(item.get("reason") or ""))
+            self._begin(command, self._targets()[command.type, command.target], str(item.get("reason") or ""))
 
     def restart_without_command(self, target: Target, why: str) -> bool:
         """Restart without a command, because the server is unreachable. Return False if another action is running."""
@@ -110,11 +111,11 @@ class CommandExecutor:
     def report(self) -> tuple[float | None, bool]:
         """Report every unconfirmed result. Return the server's `Retry-After` and whether all are settled."""
         retry_after, well = None, True
-        for order in self._unreported():
-            body = {"status": order.status, "message": order.message}
-            answer = self._server.ask("POST", f"/commands/{order.id}/result", body)
+        for command in self._unreported():
+            body = {"status": command.status, "message": command.message}
+            answer = self._server.ask("POST", f"/commands/{command.id}/result", body)
             if answer is not None and (answer.accepted or answer.status in FINAL):
-                self._settle(order, answer)
+                self._settle(command, answer)
             else:
                 well = False
                 retry_after = answer.retry_after if answer else retry_after
@@ -139,55 +140,55 @@ class CommandExecutor:
             self._server.close()
 
     def _unreported(self) -> list[CommandRecord]:
-        orders = list(self._store.kept.commands.values()) + list(self._refusals.values())
-        return [order for order in orders if order.status and not order.done]
+        commands = list(self._store.kept.commands.values()) + list(self._refusals.values())
+        return [command for command in commands if command.status and not command.done]
 
-    def _settle(self, order: CommandRecord, answer: Answer) -> None:
+    def _settle(self, command: CommandRecord, answer: Answer) -> None:
         if not answer.accepted:
-            log.warning("The server rejected the result of command %s: %s", order.id, answer.why)
-        self._refusals.pop(str(order.id), None)
+            log.warning("The server rejected the result of command %s: %s", command.id, answer.why)
+        self._refusals.pop(str(command.id), None)
         with self._store.changing():
-            order.done = True
+            command.done = True
 
     def _close_unfinished(self) -> None:
         with self._store.changing() as kept:
-            for order in kept.commands.values():
-                if not order.status:
-                    order.status = "failed"
-                    order.message = f"The runner ended during the {order.action}; its outcome is unknown"
+            for command in kept.commands.values():
+                if not command.status:
+                    command.status = "failed"
+                    command.message = f"The runner ended during the {command.action}; its outcome is unknown"
         self._has_results.set()
 
-    def _refusal(self, order: CommandRecord, item: Mapping[str, Any]) -> str:
-        if (order.type, order.target) not in self._targets():
-            return f"{order.type}:{order.target} is not registered with this runner"
-        if order.action not in ACTIONS:
-            return f"{order.action[:50]} is not supported; this runner can restart and stop"
+    def _refusal(self, command: CommandRecord, item: Mapping[str, Any]) -> str:
+        if (command.type, command.target) not in self._targets():
+            return f"{command.type}:{command.target} is not registered with this runner"
+        if command.action not in ACTIONS:
+            return f"{command.action[:50]} is not supported; this runner can restart and stop"
         expires_in = item.get("expires_in")
         if isinstance(expires_in, (int, float)) and expires_in <= 0:
             return "The command had expired"
         return ""
 
-    def _refuse(self, order: CommandRecord, why: str) -> None:
-        log.warning("Command %s (%s %s:%s) rejected: %s", order.id, order.action, order.type, order.target, why)
-        order.status, order.message = "rejected", why
-        self._refusals[str(order.id)] = order
+    def _refuse(self, command: CommandRecord, why: str) -> None:
+        log.warning("Command %s (%s %s:%s) rejected: %s", command.id, command.action, command.type, command.target, why)
+        command.status, command.message = "rejected", why
+        self._refusals[str(command.id)] = command
         self._has_results.set()
 
-    def _begin(self, order: CommandRecord, target: Target, reason: str) -> None:
-        free = self._claim(target, order.action)
+    def _begin(self, command: CommandRecord, target: Target, reason: str) -> None:
+        free = self._claim(target, command.action)
         with self._store.changing() as kept:
             if not free:
-                order.status = "failed"
-                order.message = "This runner is already restarting or stopping it"
-            kept.commands[str(order.id)] = order
+                command.status = "failed"
+                command.message = "This runner is already restarting or stopping it"
+            kept.commands[str(command.id)] = command
         if not free:
             self._has_results.set()
             return
-        extra = {"target": target, "command": order.id}
-        log.warning("Command %s: %s %s. %s", order.id, order.action, target, reason[:200], extra=extra)
-        if order.action == "restart":
+        extra = {"target": target, "command": command.id}
+        log.warning("Command %s: %s %s. %s", command.id, command.action, target, reason[:200], extra=extra)
+        if command.action == "restart":
             self._remember_restart(target)
-        self._start(target, order.action, order)
+        self._start(target, command.action, command)
 
     def _claim(self, target: Target, action: str) -> bool:
         with self._lock:
@@ -202,20 +203,20 @@ class CommandExecutor:
         with self._store.changing():
             memory.restarts = [*budget.recent(memory.restarts, now), now]
 
-    def _start(self, target: Target, action: str, order: CommandRecord | None) -> None:
+    def _start(self, target: Target, action: str, command: CommandRecord | None) -> None:
         name = f"{action} {target}"
-        threading.Thread(target=self._act, args=(target, action, order), name=name, daemon=True).start()
+        threading.Thread(target=self._act, args=(target, action, command), name=name, daemon=True).start()
 
-    def _act(self, target: Target, action: str, order: CommandRecord | None) -> None:
+    def _act(self, target: Target, action: str, command: CommandRecord | None) -> None:
         outcome = _do(target, action)
         level = logging.WARNING if outcome.ok else logging.ERROR
         log.log(level, "%s of %s: %s", action, target, outcome.message, extra={"target": target})
         memory = self._store.target(str(target))
         with self._store.changing():
             _hold(memory, action, outcome, time.time())
-            if order is not None:
-                order.status = "completed" if outcome.ok else "failed"
-                order.message = outcome.message
+            if command is not None:
+                command.status = "completed" if outcome.ok else "failed"
+                command.message = outcome.message
         with self._lock:
             del self._acts[target.key]
         self._has_results.set()
@@ -240,7 +241,7 @@ def _hold(memory: TargetRecord, action: str, outcome: Outcome, now: float) -> No
         memory.held_at = None
 
 
-def _order(item: Any) -> CommandRecord | None:
+def _parse_command(item: Any) -> CommandRecord | None:
     if not isinstance(item, dict):
         return None
     number, texts = item.get("id"), [item.get(name) for name in ("action", "type", "target")]

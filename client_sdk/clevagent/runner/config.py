@@ -18,7 +18,7 @@ from clevagent.transport import parse_endpoint
 
 from . import backends
 from .errors import ConfigError
-from .target import Target, made
+from .target import Target, make_target
 
 ENDPOINT = "http://127.0.0.1:8000"
 # Seconds: the published runner's default, and the limits of the server.
@@ -52,22 +52,22 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        found: dict[str, Any] = _toml().loads(text)
+        data: dict[str, Any] = _toml().loads(text)
     except ValueError as error:
         raise ConfigError(f"--config {path}: is not valid TOML: {error}") from None
-    _refuse_key(found, path)
-    unknown = [key for key in found if key not in KEYS]
+    _refuse_key(data, path)
+    unknown = [key for key in data if key not in KEYS]
     if unknown:
         raise ConfigError(f"--config {path}: {unknown[0]!r} is unknown; use one of {', '.join(KEYS)}")
-    return found
+    return data
 
 
-def read_targets(found: Mapping[str, Any]) -> list[Target]:
+def read_targets(data: Mapping[str, Any]) -> list[Target]:
     """Return the file's targets. Raises ConfigError."""
-    tables = found.get("targets", [])
+    tables = data.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError("targets: write one [[targets]] table per target")
-    everywhere = value(found, "restart_on_down", bool, False)
+    everywhere = value(data, "restart_on_down", bool, False)
     return [_target(table, everywhere) for table in tables]
 
 
@@ -146,11 +146,11 @@ def state_folder() -> Path:
 
 def value(table: Mapping[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
     """Return a value of the table, or the default. Raises ConfigError if its type is wrong."""
-    found = table.get(key, default)
+    setting = table.get(key, default)
     wanted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if found is default or (isinstance(found, wanted) and (kind is bool or not isinstance(found, bool))):
-        return found
-    raise ConfigError(f"{where}{key} = {found!r} must be {KINDS[kind]}")
+    if setting is default or (isinstance(setting, wanted) and (kind is bool or not isinstance(setting, bool))):
+        return setting
+    raise ConfigError(f"{where}{key} = {setting!r} must be {KINDS[kind]}")
 
 
 def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
@@ -163,7 +163,7 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
     unknown = [key for key in options if key not in known]
     if unknown:
         raise ConfigError(f"{where}{unknown[0]!r} is unknown; use one of {', '.join((*TARGET_KEYS, *known))}")
-    return made(
+    return make_target(
         kind,
         name,
         value(table, "agent", str, None, where),
@@ -175,10 +175,10 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
     )
 
 
-def _labels(found: Mapping[str, Any], where: str) -> dict[str, str]:
-    if not all(isinstance(text, str) for text in found.values()):
+def _labels(labels: Mapping[str, Any], where: str) -> dict[str, str]:
+    if not all(isinstance(text, str) for text in labels.values()):
         raise ConfigError(f'{where}labels must be strings, such as labels = {{ team = "research" }}')
-    return dict(found)
+    return dict(labels)
 
 
 def _progress_timeout(seconds: float | None, where: str) -> float | None:
@@ -187,8 +187,8 @@ def _progress_timeout(seconds: float | None, where: str) -> float | None:
     return seconds
 
 
-def _refuse_key(found: Mapping[str, Any], path: Path) -> None:
-    if "api_key" in found:
+def _refuse_key(data: Mapping[str, Any], path: Path) -> None:
+    if "api_key" in data:
         raise ConfigError(f"--config {path}: move the key to a file with mode 0600 and set api_key_file")
 
 

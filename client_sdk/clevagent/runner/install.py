@@ -55,14 +55,14 @@ class Plan:
     after: str = ""
 
 
-def install(settings: Settings, given: argparse.Namespace) -> int:
+def install(settings: Settings, options: argparse.Namespace) -> int:
     """Carry out the plan for this machine, or print it. Return 0 once the service runs. Raises ConfigError."""
-    command = _command(settings, given)
-    plan = _launchd(settings, given, command) if sys.platform == "darwin" else _systemd(settings, given, command)
-    if given.dry_run:
+    command = _command(settings, options)
+    plan = _launchd(settings, options, command) if sys.platform == "darwin" else _systemd(settings, options, command)
+    if options.dry_run:
         say(described(plan))
         return 0
-    _require_allowed(given.user)
+    _require_allowed(options.user)
     for file in plan.files:
         _write(file)
         say(f"wrote {file.path}")
@@ -78,39 +78,39 @@ def described(plan: Plan) -> str:
     return "\n".join([*files, *("$ " + " ".join(program) for program in plan.programs)])
 
 
-def _command(settings: Settings, given: argparse.Namespace) -> list[str]:
+def _command(settings: Settings, options: argparse.Namespace) -> list[str]:
     """Build the service's command line from all given options except the key."""
     words = [sys.executable, "-m", "clevagent.runner", "start"]
-    for text in given.watch:
+    for text in options.watch:
         words += ["--watch", text]
-    if given.config:
-        words += ["--config", str(Path(given.config).resolve())]
+    if options.config:
+        words += ["--config", str(Path(options.config).resolve())]
     words += ["--endpoint", settings.endpoint, "--heartbeat-interval", f"{settings.interval:g}"]
     words += ["--log-level", settings.log_level]
-    words += ["--name", given.name] if given.name else []
-    words += ["--state", str(Path(given.state).resolve())] if given.state else []
-    return words + (["--restart-on-down"] if given.restart_on_down else [])
+    words += ["--name", options.name] if options.name else []
+    words += ["--state", str(Path(options.state).resolve())] if options.state else []
+    return words + (["--restart-on-down"] if options.restart_on_down else [])
 
 
-def _systemd(settings: Settings, given: argparse.Namespace, command: Sequence[str]) -> Plan:
-    name = _named(SERVICE, given.name, "-")
+def _systemd(settings: Settings, options: argparse.Namespace, command: Sequence[str]) -> Plan:
+    name = _named(SERVICE, options.name, "-")
     unit = f"{name}.service"
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    folder = home / "systemd/user" if given.user else Path("/etc/systemd/system")
-    key = (home if given.user else Path("/etc")) / "clevagent" / f"{name}.env"
-    manager = ("systemctl", "--user") if given.user else ("systemctl",)
-    journal = "journalctl --user" if given.user else "journalctl"
+    folder = home / "systemd/user" if options.user else Path("/etc/systemd/system")
+    key = (home if options.user else Path("/etc")) / "clevagent" / f"{name}.env"
+    manager = ("systemctl", "--user") if options.user else ("systemctl",)
+    journal = "journalctl --user" if options.user else "journalctl"
     return Plan(
         (
             File(key, f"CLEVAGENT_API_KEY={settings.api_key}\n", 0o600, secret=True),
-            File(folder / unit, _unit(command, key, user=given.user)),
+            File(folder / unit, _unit(command, key, user=options.user)),
         ),
         (
             (*manager, "daemon-reload"),
             (*manager, "enable", f"{name}.service"),
             (*manager, "restart", f"{name}.service"),
         ),
-        after=f"{name} is running; log: {journal} -u {name}" + (_linger() if given.user else ""),
+        after=f"{name} is running; log: {journal} -u {name}" + (_linger() if options.user else ""),
     )
 
 
@@ -142,14 +142,14 @@ def quoted(word: str) -> str:
     return f'"{plain}"' if re.search(r"[\s\"';]", word) or not word else plain
 
 
-def _launchd(settings: Settings, given: argparse.Namespace, command: Sequence[str]) -> Plan:
-    label = _named(LABEL, given.name, ".")
-    base = Path.home() if given.user else Path("/")
-    folder = base / ("Library/LaunchAgents" if given.user else "Library/LaunchDaemons")
+def _launchd(settings: Settings, options: argparse.Namespace, command: Sequence[str]) -> Plan:
+    label = _named(LABEL, options.name, ".")
+    base = Path.home() if options.user else Path("/")
+    folder = base / ("Library/LaunchAgents" if options.user else "Library/LaunchDaemons")
     support = base / "Library/Application Support/ClevAgent"
     log = base / "Library/Logs" / f"{label}.log"
     key, plist = support / f"{label}.key", folder / f"{label}.plist"
-    domain = f"gui/{os.getuid()}" if given.user else "system"
+    domain = f"gui/{os.getuid()}" if options.user else "system"
     content = {
         "Label": label,
         "ProgramArguments": [*command, "--api-key-file", str(key)],

@@ -92,15 +92,15 @@ def _add(root: logging.Logger, handler: logging.Handler, formatter: logging.Form
 def _stderr_is_journal() -> bool:
     """As described in sd_journal_stream(3): JOURNAL_STREAM contains the stream's device and inode."""
     try:
-        found = os.fstat(2)
+        stream = os.fstat(2)
     except OSError:
         return False
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
 
 
 def _text(record: logging.LogRecord, name: str) -> str:
-    found = getattr(record, name, None)
-    return "" if found is None else str(found)
+    value = getattr(record, name, None)
+    return "" if value is None else str(value)
 
 
 def _field(name: str, text: str) -> bytes:

@@ -97,11 +97,11 @@ class Watcher:
         """Return a reading, or why there is none. A look that hangs, as on a dead disk, is left to its thread."""
         if self._thread is not None and self._thread.is_alive():
             return "the previous look has not returned yet"
-        found: list[Reading | str] = []
-        self._thread = threading.Thread(target=lambda: found.append(self._run_safely()), daemon=True, name="probe")
+        results: list[Reading | str] = []
+        self._thread = threading.Thread(target=lambda: results.append(self._run_safely()), daemon=True, name="probe")
         self._thread.start()
         self._thread.join(self._timeout + THREAD_MARGIN)
-        return found[0] if found else f"no answer within {self._timeout:g} s"
+        return results[0] if results else f"no answer within {self._timeout:g} s"
 
     def _run_safely(self) -> Reading | str:
         try:
@@ -145,9 +145,9 @@ def _sizes(path: str) -> Reading:
     # Path.glob() does not accept absolute patterns.
     for name in glob.glob(path)[:MAX_FILES]:  # noqa: PTH207
         with contextlib.suppress(FileNotFoundError):
-            found = Path(name).stat()
-            if stat.S_ISREG(found.st_mode):
-                sizes[found.st_dev, found.st_ino] = found.st_size
+            status = Path(name).stat()
+            if stat.S_ISREG(status.st_mode):
+                sizes[status.st_dev, status.st_ino] = status.st_size
     if not sizes:
         raise ProbeError(f"there is no file {path}, or no permission to see it")
     return Reading(sizes, f"{sum(sizes.values())} bytes")
@@ -225,15 +225,15 @@ def _answer(url: SplitResult, field: str | None, timeout: float) -> Reading:
 
 
 def _field(reply: Reply, field: str) -> str:
-    found = reply.body
+    value = reply.body
     for part in field.split("."):
-        if isinstance(found, list) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
-        elif isinstance(found, dict) and part in found:
-            found = found[part]
+        if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
         else:
             raise ProbeError(f"the answer has no field {field}")
-    return found if isinstance(found, str) else json.dumps(found)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _command(settings: Mapping[str, Any], target: Target) -> Source:
@@ -281,10 +281,10 @@ def _falls(before: Any, now: Any) -> bool:
 
 
 def _text(settings: Mapping[str, Any], name: str) -> str:
-    found = settings[name]
-    if not isinstance(found, str) or not found or not found.isprintable():
+    value = settings[name]
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise ConfigError("must be a string")
-    return found
+    return value
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Target], Source]] = {

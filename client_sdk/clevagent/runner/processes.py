@@ -49,7 +49,7 @@ def every(timeout: float) -> list[Process]:
         return list(_listed(("-A",), timeout))
     boot = _boot()
     folders = [folder for folder in PROC.iterdir() if folder.name.isdigit()]
-    return [found for folder in folders for found in [_from_proc(folder, boot)] if found is not None]
+    return [process for folder in folders for process in [_from_proc(folder, boot)] if process is not None]
 
 
 def _has_proc() -> bool:

@@ -31,8 +31,8 @@ class ProgramResult:
     @property
     def why(self) -> str:
         """The program's error message, on one line."""
-        said = " ".join((self.error or self.output).split())[:MAX_TEXT_LENGTH]
-        return said or f"exit code {self.code}"
+        message = " ".join((self.error or self.output).split())[:MAX_TEXT_LENGTH]
+        return message or f"exit code {self.code}"
 
 
 def run(arguments: Sequence[str], timeout: float) -> ProgramResult:
@@ -49,11 +49,11 @@ def run(arguments: Sequence[str], timeout: float) -> ProgramResult:
     except OSError as error:
         return ProgramResult(None, "", f"{arguments[0]} could not be started: {error.strerror or error}")
     try:
-        output, said = process.communicate(timeout=timeout)
+        output, errors = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         _end(process)
         return ProgramResult(None, "", f"{arguments[0]} did not answer within {timeout:g} s")
-    return ProgramResult(process.returncode, output.decode(errors="replace"), said.decode(errors="replace"))
+    return ProgramResult(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -150,8 +150,8 @@ def read(path: Path, *, aside: bool = True) -> RunnerState:
     """Read a state file; empty if there is none. With `aside`, rename a damaged file to `….damaged`."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        targets = {key: _made(TargetRecord, each) for key, each in data["targets"].items()}
-        commands = {key: _made(CommandRecord, each) for key, each in data["orders"].items()}
+        targets = {key: _parse_record(TargetRecord, each) for key, each in data["targets"].items()}
+        commands = {key: _parse_record(CommandRecord, each) for key, each in data["orders"].items()}
         return RunnerState(targets, commands, int(data.get("pid", 0)), float(data.get("started_at", 0)))
     except FileNotFoundError:
         return RunnerState()
@@ -171,19 +171,19 @@ def _put_aside(path: Path, error: Exception) -> None:
 def is_held(path: Path) -> bool:
     """Return whether a running runner holds this file."""
     try:
-        found = os.open(_lock_path(path), os.O_RDWR)
+        lock = os.open(_lock_path(path), os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:
-        os.close(found)
+        os.close(lock)
     return False
 
 
-def _made(kind: type[Record], data: dict[str, Any]) -> Record:
+def _parse_record(kind: type[Record], data: dict[str, Any]) -> Record:
     known = {each.name: TYPES[str(each.type)] for each in fields(kind)}
     kept = {name: value for name, value in data.items() if name in known}
     wrong = [name for name, value in kept.items() if not isinstance(value, known[name])]
@@ -200,25 +200,25 @@ def _lock(path: Path) -> int:
     """Hold the file until the process ends, however it ends."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(
             f"The state file {path} cannot be written ({error.strerror}); choose another with --state"
         ) from error
     try:
-        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(found)
+        os.close(lock)
         message = f"Another runner already uses {path}; give this one a different --name or --state"
         raise ConfigError(message) from error
-    return found
+    return lock
 
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:
     """Write to a temporary file and rename it, so the file is never incomplete."""
     beside = path.with_name(path.name + ".new")
-    found = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(found, "w", encoding="utf-8") as file:
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         if durable:
@@ -229,14 +229,14 @@ def _replace(path: Path, text: str, *, durable: bool) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    found = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(found)
+        os.fsync(descriptor)
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
 def _drop_old_commands(kept: RunnerState, now: float) -> None:
-    old = [key for key, order in kept.commands.items() if order.done and order.taken_at < now - KEEP_COMMANDS]
+    old = [key for key, command in kept.commands.items() if command.done and command.taken_at < now - KEEP_COMMANDS]
     for key in old:
         del kept.commands[key]

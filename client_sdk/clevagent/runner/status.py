@@ -22,10 +22,10 @@ def show(path: Path) -> int:
     say(f"runner: {running if runs else 'not running; it last saw'}")
     for name, memory in sorted(kept.targets.items()):
         say(_line(name, memory, now))
-    for order in kept.commands.values():
-        if not order.done:
-            word = f"{order.status}, not yet reported" if order.status else "running"
-            say(f"command {order.id}: {order.action} {order.type}:{order.target}: {word}")
+    for command in kept.commands.values():
+        if not command.done:
+            word = f"{command.status}, not yet reported" if command.status else "running"
+            say(f"command {command.id}: {command.action} {command.type}:{command.target}: {word}")
     return 0 if runs else 1
 
 

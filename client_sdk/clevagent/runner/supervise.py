@@ -139,11 +139,11 @@ class Supervisor:
 
     def _find(self) -> None:
         """Watch newly selected targets. Targets that disappear stay watched, because that is worth reporting."""
-        for target in self._finders:
-            for found in find(target) or ():
-                if found.key not in self.watches:
-                    log.info("%s was selected by %s", found, target, extra={"target": found})
-                    self._add(found)
+        for selection in self._finders:
+            for target in find(selection) or ():
+                if target.key not in self.watches:
+                    log.info("%s was selected by %s", target, selection, extra={"target": target})
+                    self._add(target)
 
     def _describe(self) -> str:
         return describe(watch.target for watch in list(self.watches.values()))
@@ -158,8 +158,8 @@ def is_selection(target: Target) -> bool:
 def find(target: Target) -> list[Target] | None:
     """Return the currently selected targets, or None if they cannot be listed."""
     backend = backends.of(target.type)
-    found = backend.find(target, MAX_CHECK) if isinstance(backend, Finder) else None
-    return None if found is None else list(found)
+    targets = backend.find(target, MAX_CHECK) if isinstance(backend, Finder) else None
+    return None if targets is None else list(targets)
 
 
 def look(target: Target) -> Observation:
@@ -172,8 +172,8 @@ def probe_of(target: Target) -> Probe | None:
     if target.probe is None:
         return None
     probes = importlib.import_module("clevagent.runner.probes")
-    made: Probe = probes.make(target.probe, target)
-    return made
+    probe: Probe = probes.make(target.probe, target)
+    return probe
 
 
 def describe(targets: Iterable[Target]) -> str:

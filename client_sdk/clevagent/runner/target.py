@@ -54,10 +54,10 @@ def parse(text: str) -> Target:
     name, equals, agent = (rest, "", "") if "=" not in rest or rest.startswith(SELECTION) else rest.rpartition("=")
     if equals and not agent.strip():
         raise ConfigError(f"--watch {text}: the agent name after = is empty; write {kind}:{name}=NAME or remove the =")
-    return made(kind.strip(), name.strip(), agent.strip() or None)
+    return make_target(kind.strip(), name.strip(), agent.strip() or None)
 
 
-def made(kind: str, name: str, agent: str | None = None, **settings: Any) -> Target:
+def make_target(kind: str, name: str, agent: str | None = None, **settings: Any) -> Target:
     """Return a target with valid names; `agent` defaults to the target's name. Raises ConfigError."""
     if not name:
         raise ConfigError(f"{kind}: the target is empty; write {kind}:NAME")

@@ -66,13 +66,13 @@ class Watch:
     def run(self) -> None:
         """Check repeatedly. Errors are logged and do not end the loop."""
         while not self.ended.is_set():
-            begun, told = time.monotonic(), False
+            begun, sent = time.monotonic(), False
             try:
-                told = self.check_once(time.time())
+                sent = self.check_once(time.time())
             except Exception:
                 log.exception("Checking %s failed", self.target, extra={"target": self.target})
             self.checked_at = time.monotonic()
-            wait = self.interval if told else min(self.interval, RESEND_DELAY)
+            wait = self.interval if sent else min(self.interval, RESEND_DELAY)
             if self.target.restart_on_down and self._is_just_down(time.time()):
                 wait = min(wait, CONFIRM_DELAY)
             self.woken.wait(max(0.0, begun + wait - self.checked_at))
@@ -87,12 +87,12 @@ class Watch:
         seen = self.look()
         acting = self.executor.acting(self.target)
         self._note(seen, now)
-        said = status_report(seen, held=self.memory.held_at is not None, acting=acting)
-        self._log(said)
-        told = self._send(self.beat(seen, said, now), said, now)
+        report = status_report(seen, held=self.memory.held_at is not None, acting=acting)
+        self._log(report)
+        sent = self._send(self.beat(seen, report, now), report, now)
         if not acting:
             self._restart_if_down(seen, now)
-        return told
+        return sent
 
     def look(self) -> Observation:
         """Return what the backend sees. A bug in the backend counts as "unknown"."""
@@ -102,14 +102,14 @@ class Watch:
             log.exception("The %s backend failed", self.target.type, extra={"target": self.target})
             return Observation(State.UNKNOWN, why=f"error in the runner: {type(error).__name__}: {error}")
 
-    def beat(self, seen: Observation, said: StatusReport, now: float) -> dict[str, Any]:
+    def beat(self, seen: Observation, report: StatusReport, now: float) -> dict[str, Any]:
         """Build the heartbeat for an observation."""
         self.seq += 1
         moved, shown = self._moved(seen, now)
         beat: dict[str, Any] = {
             "agent": self.target.agent,
-            "status": said.status,
-            "message": said.message,
+            "status": report.status,
+            "message": report.message,
             "restart_type": self.target.type,
             "restart_target": self.target.name,
             "interval": self.interval,
@@ -155,26 +155,26 @@ class Watch:
             log.warning("%s is running again, which ends its stop", self.target, extra={"target": self.target})
             memory.held_at = None
 
-    def _log(self, said: StatusReport) -> None:
-        if said != StatusReport(self.memory.status, self.memory.message):
-            text = said.message or "running"
-            log.log(LEVELS[said.status], "%s: %s", self.target, text, extra={"target": self.target})
+    def _log(self, report: StatusReport) -> None:
+        if report != StatusReport(self.memory.status, self.memory.message):
+            text = report.message or "running"
+            log.log(LEVELS[report.status], "%s: %s", self.target, text, extra={"target": self.target})
 
-    def _send(self, beat: dict[str, Any], said: StatusReport, now: float) -> bool:
+    def _send(self, beat: dict[str, Any], report: StatusReport, now: float) -> bool:
         """Send the heartbeat unless the server asked for a pause. The next heartbeat repeats everything in this one."""
         with self.store.changing(durable=False):
-            self.memory.status, self.memory.message = said.status, said.message
+            self.memory.status, self.memory.message = report.status, report.message
         if now < self.quiet_until:
             return False
         answer = self.server.ask("POST", "/heartbeat", beat)
-        told = answer is not None and answer.accepted
-        self.quiet_until = now + (answer.retry_after or 0) if answer is not None and not told else 0.0
-        self._log_failure("" if told else answer.why if answer is not None else self.server.problem)
-        if told:
+        sent = answer is not None and answer.accepted
+        self.quiet_until = now + (answer.retry_after or 0) if answer is not None and not sent else 0.0
+        self._log_failure("" if sent else answer.why if answer is not None else self.server.problem)
+        if sent:
             with self.store.changing(durable=False):
                 self.memory.told_at = now
                 self.memory.hold = bool(answer and isinstance(answer.body, dict) and answer.body.get("hold"))
-        return told
+        return sent
 
     def _log_failure(self, why: str) -> None:
         """Log changes only, not every attempt."""

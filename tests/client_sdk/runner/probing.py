@@ -6,9 +6,9 @@ from typing import Any
 
 from clevagent.runner import probes
 from clevagent.runner.backends.base import Probe
-from clevagent.runner.target import made
+from clevagent.runner.target import make_target
 
-BOT = made("systemd", "bot.service")
+BOT = make_target("systemd", "bot.service")
 
 
 def probe(**settings: Any) -> Probe:

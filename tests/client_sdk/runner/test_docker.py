@@ -11,7 +11,7 @@ import pytest
 from clevagent.runner.backends.base import Backend, Finder, State
 from clevagent.runner.backends.docker import BACKEND, Docker, Engine
 from clevagent.runner.backends.rest import Reply
-from clevagent.runner.target import Target, made
+from clevagent.runner.target import Target, make_target
 
 from tests.client_sdk.runner.cases import BackendCases
 from tests.client_sdk.runner.fake_api import FakeApi
@@ -27,7 +27,7 @@ def engine(tmp_path: Path) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def bot(engine: FakeApi) -> Target:
-    return made("docker", "bot", options={"socket": str(engine.socket)})
+    return make_target("docker", "bot", options={"socket": str(engine.socket)})
 
 
 def holds(engine: FakeApi, name: str = "bot", id_: str = FIRST, count: int = 0, **state: Any) -> None:
@@ -45,8 +45,8 @@ class DockerWorld:
 
     def __init__(self, engine: FakeApi) -> None:
         self.engine, self.options = engine, {"socket": str(engine.socket)}
-        self.target = made("docker", "bot", options=self.options)
-        self.unknown_target = made("docker", "stranger", options=self.options)
+        self.target = make_target("docker", "bot", options=self.options)
+        self.unknown_target = make_target("docker", "stranger", options=self.options)
 
     def runs(self) -> None:
         holds(self.engine)
@@ -177,13 +177,13 @@ def test_hanging_engine_is_unknown_in_time(engine: FakeApi, bot: Target) -> None
 
 
 def test_unreachable_engine_is_unknown(tmp_path: Path) -> None:
-    seen = Docker().check(made("docker", "bot", options={"socket": f"{tmp_path}/none"}), 1)
+    seen = Docker().check(make_target("docker", "bot", options={"socket": f"{tmp_path}/none"}), 1)
     assert (seen.state, seen.missing) == (State.UNKNOWN, False)
     assert seen.why == f"Docker cannot be reached at {tmp_path}/none: No such file or directory"
 
 
 def test_socket_permission_error_explains_the_fix() -> None:
-    engine = Engine(made("docker", "bot", options={"socket": "/d.sock"}), 1)
+    engine = Engine(make_target("docker", "bot", options={"socket": "/d.sock"}), 1)
     said = engine.problem(Reply(0, problem="Permission denied"))
     assert said == "Docker cannot be reached at /d.sock: Permission denied; add the runner's user to the socket's group"
 
@@ -191,22 +191,22 @@ def test_socket_permission_error_explains_the_fix() -> None:
 def test_socket_comes_from_the_environment(engine: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
     holds(engine)
-    assert Docker().check(made("docker", "bot"), 2).state is State.RUNNING
+    assert Docker().check(make_target("docker", "bot"), 2).state is State.RUNNING
 
 
 def test_network_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
-    assert "set DOCKER_HOST=unix:///PATH" in Docker().validation_error(made("docker", "bot"))
+    assert "set DOCKER_HOST=unix:///PATH" in Docker().validation_error(make_target("docker", "bot"))
 
 
 @pytest.mark.parametrize("name", ["bot", "stack_bot.1", FIRST, "label:team", "label:team=research"])
 def test_names_ids_and_labels_are_valid(name: str) -> None:
-    assert Docker().validation_error(made("docker", name)) == ""
+    assert Docker().validation_error(make_target("docker", name)) == ""
 
 
 @pytest.mark.parametrize("grace", [-1, 601, "soon"])
 def test_invalid_grace_is_refused(grace: Any) -> None:
-    assert "grace must be" in Docker().validation_error(made("docker", "bot", options={"grace": grace}))
+    assert "grace must be" in Docker().validation_error(make_target("docker", "bot", options={"grace": grace}))
 
 
 def test_restart_targets_the_container_last_seen(engine: FakeApi, bot: Target) -> None:
@@ -257,7 +257,7 @@ def test_grace_leaves_docker_time_to_answer(engine: FakeApi, bot: Target) -> Non
 
 
 def test_label_selects_all_its_containers(engine: FakeApi) -> None:
-    watch = made("docker", "label:team=research", options={"socket": str(engine.socket)})
+    watch = make_target("docker", "label:team=research", options={"socket": str(engine.socket)})
     engine.answers["GET", "/containers/json"] = (
         200,
         [
@@ -275,7 +275,7 @@ def test_label_selects_all_its_containers(engine: FakeApi) -> None:
 
 
 def test_containers_sharing_an_agent_keep_their_names(engine: FakeApi) -> None:
-    watch = made("docker", "label:team", options={"socket": str(engine.socket)})
+    watch = make_target("docker", "label:team", options={"socket": str(engine.socket)})
     labels = {"clevagent.agent": "bot"}
     listed = [{"Names": [f"/bot-{number}"], "Labels": labels} for number in (1, 2)]
     engine.answers["GET", "/containers/json"] = (200, listed)
@@ -283,15 +283,15 @@ def test_containers_sharing_an_agent_keep_their_names(engine: FakeApi) -> None:
 
 
 def test_failed_selection_is_not_empty(tmp_path: Path) -> None:
-    watch = made("docker", "label:team", options={"socket": f"{tmp_path}/none"})
+    watch = make_target("docker", "label:team", options={"socket": f"{tmp_path}/none"})
     assert Docker().find(watch, 1) is None
 
 
 def test_container_without_its_label_is_missing(engine: FakeApi) -> None:
     docker = Docker()
     holds(engine)
-    ours = made("docker", "bot", options={"socket": str(engine.socket), "label": "team=research"})
-    others = made("docker", "bot", options={"socket": str(engine.socket), "label": "team=sales"})
+    ours = make_target("docker", "bot", options={"socket": str(engine.socket), "label": "team=research"})
+    others = make_target("docker", "bot", options={"socket": str(engine.socket), "label": "team=sales"})
     assert docker.check(ours, 2).state is State.RUNNING
     assert docker.check(others, 2).missing
     assert not docker.restart(others, 60).ok

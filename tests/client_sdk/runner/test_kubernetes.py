@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from clevagent.runner.backends.base import State
 from clevagent.runner.backends.kubernetes import BACKEND, MERGE, RESTARTED_AT, Kubernetes
-from clevagent.runner.target import Target, made
+from clevagent.runner.target import Target, make_target
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,7 +35,7 @@ def cluster() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def bot(cluster: FakeApi) -> Target:
-    return made("k8s", NAME, options={"api": f"http://127.0.0.1:{cluster.port}"})
+    return make_target("k8s", NAME, options={"api": f"http://127.0.0.1:{cluster.port}"})
 
 
 def holds(
@@ -63,7 +63,7 @@ class KubernetesWorld:
 
     def __init__(self, cluster: FakeApi, bot: Target) -> None:
         self.cluster, self.target = cluster, bot
-        self.unknown_target = made("k8s", "work/deployment/stranger", options=bot.options)
+        self.unknown_target = make_target("k8s", "work/deployment/stranger", options=bot.options)
 
     def runs(self) -> None:
         holds(self.cluster, pod(), ready=1)
@@ -273,17 +273,17 @@ def test_unreadable_workload_is_not_patched(cluster: FakeApi, bot: Target) -> No
 
 
 def test_statefulset_is_supported(cluster: FakeApi, bot: Target) -> None:
-    target = made("k8s", "work/statefulset/bot", options=bot.options)
+    target = make_target("k8s", "work/statefulset/bot", options=bot.options)
     Kubernetes().check(target, 2)
     assert cluster.paths("GET") == ["/apis/apps/v1/namespaces/work/statefulsets/bot"]
 
 
 def test_api_is_required_outside_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert "not in a pod; set api" in Kubernetes().validation_error(made("k8s", NAME))
+    assert "not in a pod; set api" in Kubernetes().validation_error(make_target("k8s", NAME))
     monkeypatch.setenv("CLEVAGENT_KUBERNETES_API", "http://127.0.0.1:8001")
-    assert Kubernetes().validation_error(made("k8s", NAME)) == ""
-    assert "is not an address" in Kubernetes().validation_error(made("k8s", NAME, options={"api": "localhost"}))
+    assert Kubernetes().validation_error(make_target("k8s", NAME)) == ""
+    assert "is not an address" in Kubernetes().validation_error(make_target("k8s", NAME, options={"api": "localhost"}))
 
 
 # In a pod
@@ -331,7 +331,7 @@ def inside(authority: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi
 
 def test_pod_uses_its_token_and_namespace(inside: FakeApi, account: Path) -> None:
     holds(inside, ready=1)
-    kubernetes, target = Kubernetes(account), made("k8s", "deployment/bot")
+    kubernetes, target = Kubernetes(account), make_target("k8s", "deployment/bot")
     assert kubernetes.validation_error(target) == ""
     assert kubernetes.check(target, 2).state is State.RUNNING
     assert {asked.headers["Authorization"] for asked in inside.asked} == {"Bearer first"}
@@ -339,7 +339,7 @@ def test_pod_uses_its_token_and_namespace(inside: FakeApi, account: Path) -> Non
 
 def test_rotated_token_is_used_immediately(inside: FakeApi, account: Path) -> None:
     holds(inside, ready=1)
-    kubernetes, target = Kubernetes(account), made("k8s", NAME)
+    kubernetes, target = Kubernetes(account), make_target("k8s", NAME)
     kubernetes.check(target, 2)
     (account / "token").write_text("second")
     kubernetes.check(target, 2)
@@ -348,14 +348,14 @@ def test_rotated_token_is_used_immediately(inside: FakeApi, account: Path) -> No
 
 def test_untrusted_server_gets_no_token(inside: FakeApi, account: Path) -> None:
     certificate(account / "ca.crt")
-    seen = Kubernetes(account).check(made("k8s", NAME), 2)
+    seen = Kubernetes(account).check(make_target("k8s", NAME), 2)
     assert (seen.state, inside.asked) == (State.UNKNOWN, [])
     assert "certificate verify failed" in seen.why
 
 
 def test_missing_certificate_prevents_requests(inside: FakeApi, account: Path) -> None:
     (account / "ca.crt").unlink()
-    assert "service account cannot be read" in Kubernetes(account).check(made("k8s", NAME), 2).why
+    assert "service account cannot be read" in Kubernetes(account).check(make_target("k8s", NAME), 2).why
     assert inside.asked == []
 
 
@@ -366,6 +366,6 @@ def test_configured_address_gets_no_token(cluster: FakeApi, bot: Target, account
 
 
 def test_missing_service_account_is_unknown(inside: FakeApi, tmp_path: Path) -> None:
-    seen = Kubernetes(tmp_path / "none").check(made("k8s", NAME), 2)
+    seen = Kubernetes(tmp_path / "none").check(make_target("k8s", NAME), 2)
     assert seen.state is State.UNKNOWN
     assert "service account cannot be read: No such file" in seen.why

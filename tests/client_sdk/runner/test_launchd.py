@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clevagent.runner.backends import launchd
 from clevagent.runner.backends.base import State
-from clevagent.runner.target import made, parse
+from clevagent.runner.target import make_target, parse
 
 from tests.client_sdk.runner.cases import BackendCases
 from tests.client_sdk.runner.scripted import Scripted
@@ -123,7 +123,7 @@ def test_job_without_a_plist_is_not_unloaded(world: LaunchdWorld) -> None:
 def test_plist_can_be_configured(world: LaunchdWorld, tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.plist"
     path.write_text("<plist/>")
-    target = made("launchd", JOB, options={"plist": str(path)})
+    target = make_target("launchd", JOB, options={"plist": str(path)})
     assert launchd.stop(target, 5).ok
 
 

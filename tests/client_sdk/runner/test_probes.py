@@ -14,7 +14,7 @@ import pytest
 from clevagent.runner import probes
 from clevagent.runner.backends.base import Evidence, Probe
 from clevagent.runner.errors import ConfigError
-from clevagent.runner.target import made
+from clevagent.runner.target import make_target
 
 from tests.client_sdk.runner.fake_api import FakeApi
 from tests.client_sdk.runner.probing import BOT, probe, problem
@@ -115,7 +115,7 @@ def writes(engine: FakeApi, second: int, text: bytes = b"done") -> None:
 
 
 def container(engine: FakeApi) -> Probe:
-    return probes.make({"output": True}, made("docker", "bot", options={"socket": str(engine.socket)}))
+    return probes.make({"output": True}, make_target("docker", "bot", options={"socket": str(engine.socket)}))
 
 
 def test_repeated_container_output_is_progress(engine: FakeApi) -> None:

@@ -16,7 +16,7 @@ from clevagent.runner import backends, processes
 from clevagent.runner.backends import process
 from clevagent.runner.backends.base import State
 from clevagent.runner.backends.process import Processes
-from clevagent.runner.target import Target, made, parse
+from clevagent.runner.target import Target, make_target, parse
 
 SLEEPS = ["sleep", "4711"]
 
@@ -40,7 +40,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process
 
 
 def own(**options: Any) -> Target:
-    return made("process", "agent", "agent", options={"command": SLEEPS, **options})
+    return make_target("process", "agent", "agent", options={"command": SLEEPS, **options})
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -80,7 +80,7 @@ class TestProcess:
         ],
     )
     def test_invalid_options_are_refused(self, backend: Processes, options: dict[str, Any]) -> None:
-        assert backend.validation_error(made("process", "agent", options=options))
+        assert backend.validation_error(make_target("process", "agent", options=options))
         assert backend.validation_error(own(cwd="/", env={"A": "1"}, stop_within=3)) == ""
 
 

@@ -127,10 +127,10 @@ class Docker:
 class Container:
     """The result of an inspection. Any field may be missing."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self._found = found
-        self._state = _object(found, "State")
-        self._config = _object(found, "Config")
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._found = data
+        self._state = _object(data, "State")
+        self._config = _object(data, "Config")
 
     @property
     def id(self) -> str:
@@ -159,10 +159,10 @@ class Container:
     @property
     def started(self) -> str:
         """Unix seconds in full precision, because a stop and the next start can be within one second."""
-        found = TIME.fullmatch(str(self._state.get("StartedAt")))
-        if not found:
+        match = TIME.fullmatch(str(self._state.get("StartedAt")))
+        if not match:
             return "0"
-        second, fraction, zone = found.groups()
+        second, fraction, zone = match.groups()
         whole = datetime.fromisoformat(second + ("+00:00" if zone == "Z" else zone)).timestamp()
         return f"{whole:.0f}{fraction or ''}"
 
@@ -197,13 +197,13 @@ class Container:
         """Return a phrase such as "Docker says exited (code 137, out of memory), restarted 3 times"."""
         if self.state is State.RUNNING:
             return "its health check is failing" if self.health == "unhealthy" else ""
-        said = f"Docker says {self.status or 'no state'}{TRANSITIONS.get(self.status, '')}"
+        text = f"Docker says {self.status or 'no state'}{TRANSITIONS.get(self.status, '')}"
         details = [] if self.exit_code is None else [f"code {self.exit_code}"]
         details += ["out of memory"] if self._state.get("OOMKilled") else []
-        said += f" ({', '.join(details)})" if details else ""
-        said += ": stopped by someone, or finished" if ended else ""
+        text += f" ({', '.join(details)})" if details else ""
+        text += ": stopped by someone, or finished" if ended else ""
         times = self._found.get("RestartCount") or 0
-        return f"{said}, restarted {'once' if times == 1 else f'{times} times'}" if times else said
+        return f"{text}, restarted {'once' if times == 1 else f'{times} times'}" if times else text
 
 
 class Engine:
@@ -264,13 +264,15 @@ def _name(item: Any) -> str:
 
 def _agents(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return each container's agent: from its label, or if several share that label value, from its own name."""
-    asked = Counter(found.get(AGENT_LABEL) for found in labels.values())
-    only = {name: found.get(AGENT_LABEL, "") for name, found in labels.items() if asked[found.get(AGENT_LABEL)] == 1}
+    asked = Counter(container.get(AGENT_LABEL) for container in labels.values())
+    only = {
+        name: carried.get(AGENT_LABEL, "") for name, carried in labels.items() if asked[carried.get(AGENT_LABEL)] == 1
+    }
     return {name: only.get(name) or agent_of(name) for name in labels}
 
 
-def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    inner = found.get(name)
+def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = data.get(name)
     return inner if isinstance(inner, dict) else {}
 
 

@@ -100,8 +100,8 @@ class Kubernetes:
         """Return the pods its selector matches; none if listing them is not permitted."""
         namespace = self._parts(target)[0]
         query = urlencode({"labelSelector": workload.selector})
-        found = cluster.ask("GET", f"/api/v1/namespaces/{quote(namespace)}/pods?{query}").fields.get("items")
-        pods = [pod for pod in found if isinstance(pod, dict)] if isinstance(found, list) else []
+        items = cluster.ask("GET", f"/api/v1/namespaces/{quote(namespace)}/pods?{query}").fields.get("items")
+        pods = [pod for pod in items if isinstance(pod, dict)] if isinstance(items, list) else []
         return [pod for pod in pods if "deletionTimestamp" not in _object(pod, "metadata")]
 
     def _path(self, target: Target) -> str:
@@ -171,9 +171,9 @@ class Cluster:
 class Workload:
     """A Deployment or StatefulSet. Any field may be missing."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self._annotations = _object(_object(found, "metadata"), "annotations")
-        self._spec, self._status = _object(found, "spec"), _object(found, "status")
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._annotations = _object(_object(data, "metadata"), "annotations")
+        self._spec, self._status = _object(data, "spec"), _object(data, "status")
 
     @property
     def wanted(self) -> int:
@@ -195,9 +195,9 @@ class Workload:
 
     @property
     def selector(self) -> str:
-        found = _object(self._spec, "selector")
-        labels = [f"{name}={value}" for name, value in _object(found, "matchLabels").items()]
-        return ",".join([*labels, *(_expression(each) for each in found.get("matchExpressions") or [])])
+        selector = _object(self._spec, "selector")
+        labels = [f"{name}={value}" for name, value in _object(selector, "matchLabels").items()]
+        return ",".join([*labels, *(_expression(each) for each in selector.get("matchExpressions") or [])])
 
     @property
     def is_late(self) -> bool:
@@ -236,17 +236,17 @@ def _evidence(containers: Sequence[Mapping[str, Any]]) -> Evidence:
 
 def _why(ready: int, wanted: int, evidence: Evidence) -> str:
     """Return a phrase: "0 of 1 replicas are ready: CrashLoopBackOff after OOMKilled (code 137), restarted once"."""
-    said = f"{ready} of {wanted} replicas are ready"
+    text = f"{ready} of {wanted} replicas are ready"
     waiting, last, code = (evidence.get(name) for name in ("waiting.reason", "lastState.reason", "lastState.exitCode"))
-    said += f": {waiting}" if waiting else ""
-    said += f" after {last}" + (f" (code {code})" if code is not None else "") if waiting and last else ""
+    text += f": {waiting}" if waiting else ""
+    text += f" after {last}" + (f" (code {code})" if code is not None else "") if waiting and last else ""
     times = evidence.get("restartCount")
-    return f"{said}, restarted {'once' if times == 1 else f'{times} times'}" if times else said
+    return f"{text}, restarted {'once' if times == 1 else f'{times} times'}" if times else text
 
 
 def _containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = _object(pod, "status").get("containerStatuses")
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    statuses = _object(pod, "status").get("containerStatuses")
+    return [each for each in statuses if isinstance(each, dict)] if isinstance(statuses, list) else []
 
 
 def _waits(container: Mapping[str, Any]) -> str:
@@ -257,9 +257,9 @@ def _has_failed(container: Mapping[str, Any]) -> bool:
     return "terminated" in _object(container, "state") or _waits(container) not in STARTING_REASONS
 
 
-def _expression(found: Mapping[str, Any]) -> str:
+def _expression(expression: Mapping[str, Any]) -> str:
     """Return a selector's expression as a query parameter."""
-    key, operator, values = found.get("key"), found.get("operator"), ",".join(found.get("values") or [])
+    key, operator, values = expression.get("key"), expression.get("operator"), ",".join(expression.get("values") or [])
     if operator == "Exists":
         return f"{key}"
     return f"!{key}" if operator == "DoesNotExist" else f"{key} {str(operator).lower()} ({values})"
@@ -271,13 +271,13 @@ def _problem(reply: Reply) -> str:
     return f"the cluster {'answered' if reply.status else 'cannot be reached'}: {reply.problem}"
 
 
-def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    inner = found.get(name)
+def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = data.get(name)
     return inner if isinstance(inner, dict) else {}
 
 
-def _count(found: Any, otherwise: int) -> int:
-    return found if isinstance(found, int) else otherwise
+def _count(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
 
 
 BACKEND = Kubernetes()

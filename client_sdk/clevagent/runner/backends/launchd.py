@@ -30,8 +30,8 @@ MAX_TEXT_LENGTH = 200
 
 def validation_error(target: Target) -> str:
     """Return what is wrong with the label, or ""."""
-    found = DOMAIN.fullmatch(_service(target))
-    if found is None or not LABEL.fullmatch(found.group(2)):
+    match = DOMAIN.fullmatch(_service(target))
+    if match is None or not LABEL.fullmatch(match.group(2)):
         return f"{target}: write launchd:LABEL, launchd:gui/UID/LABEL or launchd:system/LABEL"
     return "" if isinstance(target.options.get("plist", ""), str) else f"{target}: plist must be a path"
 
@@ -43,14 +43,14 @@ def check(target: Target, timeout: float) -> Observation:
         return _not_loaded(target)
     if not ran.ok:
         return Observation(State.UNKNOWN, why=_said(ran))
-    found = {name: text.strip()[:MAX_TEXT_LENGTH] for name, text in reversed(LINE.findall(ran.output))}
-    evidence: Evidence = {EVIDENCE[name]: _plain(found[name]) for name in EVIDENCE if name in found}
-    state = found.get("state", "")
+    fields = {name: text.strip()[:MAX_TEXT_LENGTH] for name, text in reversed(LINE.findall(ran.output))}
+    evidence: Evidence = {EVIDENCE[name]: _plain(fields[name]) for name in EVIDENCE if name in fields}
+    state = fields.get("state", "")
     if state == "running":
         return Observation(State.RUNNING, evidence)
     if state not in ("not running", "waiting"):
         return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'no state'}")
-    code = found.get("last exit code", "")
+    code = fields.get("last exit code", "")
     why = f"launchd says {state}" + (f", last exit code {code}" if code else "")
     return Observation(State.STOPPED, evidence, why, ended=code == "0")
 

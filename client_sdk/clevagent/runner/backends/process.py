@@ -99,14 +99,14 @@ class Processes:
         return "" if "command" in target.options else _not_started_here(target)
 
     def _check_own(self, target: Target) -> Observation:
-        found = self._own(target)
-        if found is not None:
-            return Observation(State.RUNNING, _evidence(found))
+        process = self._own(target)
+        if process is not None:
+            return Observation(State.RUNNING, _evidence(process))
         code = self._ended.get(str(target))
         if code is None:
             return Observation(State.STOPPED, why="it is not running")
-        said = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return Observation(State.STOPPED, {"ExitCode": code}, f"it {said}", ended=code == 0)
+        text = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return Observation(State.STOPPED, {"ExitCode": code}, f"it {text}", ended=code == 0)
 
     def _own(self, target: Target) -> Process | None:
         """Return the process that this runner or its predecessor started, or None if it is not running."""
@@ -133,15 +133,15 @@ class Processes:
         return Outcome(True, f"started as process {child.pid}")
 
     def _end(self, target: Target, timeout: float) -> Outcome:
-        found = self._own(target)
-        if found is None:
+        process = self._own(target)
+        if process is None:
             return Outcome(True, "it was not running")
         patience = min(float(target.options.get("stop_within", STOP_TIMEOUT)), max(0.0, timeout - SETTLE_TIME))
         for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, SETTLE_TIME)):
-            _signal(found.pid, number)
+            _signal(process.pid, number)
             if self._is_gone(target, seconds):
-                return Outcome(True, f"process {found.pid} ended by {number.name}")
-        return Outcome(False, f"process {found.pid} did not end, even after SIGKILL")
+                return Outcome(True, f"process {process.pid} ended by {number.name}")
+        return Outcome(False, f"process {process.pid} did not end, even after SIGKILL")
 
     def _is_gone(self, target: Target, seconds: float) -> bool:
         end = time.monotonic() + seconds
@@ -157,8 +157,8 @@ class Processes:
 
     def _kept(self, target: Target) -> tuple[int, str]:
         try:
-            found = json.loads(self._file(target).read_text())
-            return int(found["pid"]), str(found["mark"])
+            stored = json.loads(self._file(target).read_text())
+            return int(stored["pid"]), str(stored["mark"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0, ""
 
@@ -208,24 +208,24 @@ def _check_file(path: Path, timeout: float) -> Observation:
         return Observation(State.STOPPED, why=f"there is no PID file {path}")
     if not text or not text[0].isdigit():
         return Observation(State.UNKNOWN, why=f"{path} contains no process id")
-    found = processes.find(int(text[0]), timeout)
-    if found is None:
+    process = processes.find(int(text[0]), timeout)
+    if process is None:
         return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended")
-    if found.started > written + FILE_SLACK:
+    if process.started > written + FILE_SLACK:
         return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another process has its id now")
-    return Observation(State.RUNNING, _evidence(found))
+    return Observation(State.RUNNING, _evidence(process))
 
 
 def _check_command(command: str, timeout: float) -> Observation:
-    found = [each for each in processes.every(timeout) if each.command == command]
-    if not found:
+    matches = [each for each in processes.every(timeout) if each.command == command]
+    if not matches:
         return Observation(State.STOPPED, why="no process has this command line")
-    more: Evidence = {"processes": len(found)} if len(found) > 1 else {}
-    return Observation(State.RUNNING, {**_evidence(min(found, key=lambda each: each.started)), **more})
+    more: Evidence = {"processes": len(matches)} if len(matches) > 1 else {}
+    return Observation(State.RUNNING, {**_evidence(min(matches, key=lambda each: each.started)), **more})
 
 
-def _evidence(found: Process) -> Evidence:
-    return {"pid": found.pid, "started": datetime.fromtimestamp(found.started, timezone.utc).isoformat()}
+def _evidence(process: Process) -> Evidence:
+    return {"pid": process.pid, "started": datetime.fromtimestamp(process.started, timezone.utc).isoformat()}
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -64,6 +64,6 @@ def _reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
         body = json.loads(text) if text.strip() else None
     except ValueError:
         return Reply(status, None, f"HTTP status {status} without JSON", text, headers)
-    said = body.get("message") if isinstance(body, dict) else None
-    words = " ".join(str(said).split())[:MAX_TEXT_LENGTH] if said else f"HTTP status {status}"
+    message = body.get("message") if isinstance(body, dict) else None
+    words = " ".join(str(message).split())[:MAX_TEXT_LENGTH] if message else f"HTTP status {status}"
     return Reply(status, body, words, text, headers)

@@ -55,18 +55,18 @@ def check(target: Target, timeout: float) -> Observation:
     ran = _ask(target, ("show", "--no-pager", "-p", ",".join(PROPERTIES)), timeout)
     if not ran.ok:
         return Observation(State.UNKNOWN, why=_problem(target, ran))
-    found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
-    load, active = found.get("LoadState", ""), found.get("ActiveState", "")
+    properties = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
+    load, active = properties.get("LoadState", ""), properties.get("ActiveState", "")
     if not active:
         return Observation(State.UNKNOWN, why="systemctl answered without ActiveState")
-    evidence = _evidence(found)
+    evidence = _evidence(properties)
     if load == "not-found" and active == "inactive":
         return Observation(State.UNKNOWN, evidence, f"systemd has no unit {_unit(target)}", missing=True)
     if load == "masked" and active == "inactive":
         return Observation(State.STOPPED, evidence, "the unit is masked and cannot be started", ended=True)
     state = STATES.get(active, State.UNKNOWN)
-    ended = active == "inactive" and found.get("Result", "success") == "success"
-    return Observation(state, evidence, _why(found, ended=ended), ended=ended)
+    ended = active == "inactive" and properties.get("Result", "success") == "success"
+    return Observation(state, evidence, _why(properties, ended=ended), ended=ended)
 
 
 def restart(target: Target, timeout: float) -> Outcome:
@@ -109,31 +109,31 @@ def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> ProgramR
     return run(("systemctl", *manager, *arguments, "--", _unit(target)), timeout)
 
 
-def _evidence(found: dict[str, str]) -> Evidence:
+def _evidence(properties: dict[str, str]) -> Evidence:
     kept: Evidence = {}
     for name in EVIDENCE:
-        text = found.get(name, "")[:MAX_TEXT_LENGTH]
+        text = properties.get(name, "")[:MAX_TEXT_LENGTH]
         if text not in NOTHING or (name == "NRestarts" and text):
             kept[name] = int(text) if name in NUMBERS and text.isdigit() else text
     return kept
 
 
-def _why(found: dict[str, str], *, ended: bool) -> str:
+def _why(properties: dict[str, str], *, ended: bool) -> str:
     """Return a phrase such as "systemd says failed (watchdog), restarted 3 times"."""
-    active, result = found["ActiveState"], found.get("Result", "")
+    active, result = properties["ActiveState"], properties.get("Result", "")
     if active in ("active", "reloading"):
         return ""
     if active in ("activating", "deactivating"):
-        said = f"systemd says {active} ({found.get('SubState', '')})"
+        text = f"systemd says {active} ({properties.get('SubState', '')})"
     elif ended:
-        said = f"systemd says {active}: stopped by someone, or finished"
+        text = f"systemd says {active}: stopped by someone, or finished"
     else:
-        status = found.get("ExecMainStatus", "0")
-        said = f"systemd says {active} ({result}" + (f", status {status})" if status not in NOTHING else ")")
-    times = found.get("NRestarts", "0")
+        status = properties.get("ExecMainStatus", "0")
+        text = f"systemd says {active} ({result}" + (f", status {status})" if status not in NOTHING else ")")
+    times = properties.get("NRestarts", "0")
     if times in NOTHING:
-        return said
-    return f"{said}, restarted {'once' if times == '1' else times + ' times'}"
+        return text
+    return f"{text}, restarted {'once' if times == '1' else times + ' times'}"
 
 
 def _problem(target: Target, ran: ProgramResult) -> str:
