@@ -22,7 +22,7 @@ class Change(Protocol):
 class Patch:
     """Calls `look(first argument, keyword arguments)` before each call of `owner.name`, without changing it.
 
-    `needs` are keywords its signature must have; otherwise the function is left alone.
+    `needs` are keywords its signature must have; otherwise the function is not patched.
     """
 
     def __init__(self, owner: Any, name: str, needs: set[str], look: Look) -> None:

@@ -1,4 +1,4 @@
-"""The model SDKs come first: unsupported ones are left alone, and every change can be undone."""
+"""The model SDKs come first: unsupported ones are not touched, and every change can be undone."""
 
 from __future__ import annotations
 

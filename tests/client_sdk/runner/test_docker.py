@@ -228,7 +228,7 @@ def test_new_container_of_same_name_is_left_alone(engine: FakeApi, bot: Target) 
     engine.answers["POST", f"/containers/{SECOND}/restart"] = (204, None)
     refused = docker.restart(bot, 60)
     assert (refused.ok, engine.paths("POST")) == (False, [f"/containers/{FIRST}/restart"])
-    assert refused.message == "container 111111111111 is gone; the new container bot was left alone"
+    assert refused.message == "container 111111111111 is gone; the new container bot was not touched"
     assert docker.check(bot, 2).evidence["Id"] == "2" * 12
     assert docker.restart(bot, 60).ok
 

@@ -117,7 +117,7 @@ class Docker:
         engine = Engine(target, timeout)
         reply = engine.ask("POST", f"/containers/{seen.id}/{action}", {"t": seconds})
         if reply.status == 404:
-            return Outcome(False, f"container {seen.short_id} is gone; the new container {target.name} was left alone")
+            return Outcome(False, f"container {seen.short_id} is gone; the new container {target.name} was not touched")
         if reply.accepted or reply.status == 304:
             done = {"restart": "restarted", "stop": "stopped"}[action]
             return Outcome(True, f"Docker {done} {target.name} ({seen.short_id})")
