@@ -6,7 +6,7 @@ import pytest
 
 from alerts import channels
 from alerts.channels.base import ChannelKind
-from alerts.forms import ChannelForm, field_name, read_settings
+from alerts.forms import ChannelForm, field_name, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 each_kind = pytest.mark.parametrize("kind", channels.ALL, ids=lambda kind: kind.KIND)
@@ -26,8 +26,8 @@ def test_a_kind_is_a_module_of_its_name_with_a_test_of_its_name(kind: ChannelKin
 
 @each_kind
 def test_what_a_person_enters_is_in_the_form_with_a_label_and_help(kind: ChannelKind) -> None:
-    assert read_settings(kind)
-    for name in read_settings(kind):
+    assert settings_of(kind)
+    for name in settings_of(kind):
         field = ChannelForm.base_fields[field_name(kind.KIND, name)]
         assert field.label
         assert field.help_text
