@@ -24,7 +24,7 @@ import pytest
 INSIDE = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 UNSHARE = ["unshare", "--mount", "--cgroup", "--propagation", "private"]
 # Removing waits for the processes to be gone; this long at most, in seconds.
-REQUEST_TIMEOUT = 10.0
+PATIENCE = 10.0
 
 
 def cgroups() -> Path | None:
@@ -84,7 +84,7 @@ def service(name: str, script: Callable[[Path], str], ready: Callable[[Path], bo
         finally:
             assert keeper.stdin
             keeper.stdin.close()
-            keeper.wait(REQUEST_TIMEOUT + 5)
+            keeper.wait(PATIENCE + 5)
 
 
 def _wait(ready: Callable[[], bool], keeper: subprocess.Popen[str]) -> None:
@@ -115,7 +115,7 @@ def keep(group: Path, folder: Path, script: str) -> None:
 def remove(group: Path) -> None:
     """Kill all that runs in the cgroup, and remove it and those below it."""
     (group / "cgroup.kill").write_text("1")
-    end = time.monotonic() + REQUEST_TIMEOUT
+    end = time.monotonic() + PATIENCE
     while group.exists() and time.monotonic() < end:
         below = sorted(group.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
         for path in [*below, group]:
