@@ -1,4 +1,4 @@
-"""What tests of the client need: a server that speaks the API, and a way to run a user's program against it."""
+"""Fixtures for SDK tests: a server that speaks the API, and user programs that run against it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def quiet_end() -> Iterator[None]:
-    """No reporting outlives a test."""
+    """End reporting after each test."""
     yield
     clevagent.shutdown()
 
 
 class Program:
-    """A user's program, in a Python of its own where every warning is an error."""
+    """A user's program in its own Python process, where every warning is an error."""
 
     def __init__(self, server: FakeServer, folder: Path) -> None:
         self._server, self._folder = server, folder
@@ -45,7 +45,7 @@ class Program:
         }
 
     def start(self, code: str, *, env: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
-        """As a person starts it, whatever started the tests: what runs in the background of a script ignores Ctrl-C."""
+        """Start it as a person would. Background jobs of a script ignore SIGINT, and children inherit that."""
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         file = self._folder / "agent.py"

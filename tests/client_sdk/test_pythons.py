@@ -1,4 +1,4 @@
-"""The SDK under every Python it is for, as far as they are installed, and under gevent."""
+"""The SDK on every supported Python that is installed, and with gevent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def interpreter(version: str) -> str | None:
 
 
 @pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(9, 15)])
-def test_every_call_works(version: str, program: Program, server: FakeServer, tmp_path: Path) -> None:
+def test_every_call_works_on_this_python(version: str, program: Program, server: FakeServer, tmp_path: Path) -> None:
     python = interpreter(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed")
@@ -41,7 +41,7 @@ def test_every_call_works(version: str, program: Program, server: FakeServer, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_of_one_piece_with_gevent(program: Program, server: FakeServer) -> None:
+def test_works_with_gevent(program: Program, server: FakeServer) -> None:
     output = environments.run("gevent", PROGRAMS / "greenlets.py", env=program.environment)
     assert output == "fine\n"
     assert (server.tokens(), float(server.spent())) == (1000, 10.0)

@@ -1,4 +1,4 @@
-"""docs/sdk.md: every public name and setting is in it, and its examples run."""
+"""docs/sdk.md documents every public name and setting, and its examples run."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: In
 def test_the_commands_of_the_docs_install_it_and_see_its_first_heartbeat(
     installation: Installation, installed: tuple[Path, str]
 ) -> None:
-    assert "the server has seen a heartbeat of research-agent" in installed[1]
+    assert "the server received a heartbeat from research-agent" in installed[1]
     assert status(installation, "research-agent")["last_heartbeat_at"]
 
 

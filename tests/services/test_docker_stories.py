@@ -113,7 +113,7 @@ def test_the_incident_holds_what_docker_and_the_probe_showed(hung: Story) -> Non
 
 def test_one_that_was_found_by_its_label_is_watched_under_its_agents_name(hung: Story) -> None:
     assert hung.seen["helper"]["status"] == "ok"
-    assert "docker:helper was found by docker:label:watched=yes" in hung.seen["runner"]
+    assert "docker:helper was selected by docker:label:watched=yes" in hung.seen["runner"]
 
 
 def test_what_a_container_writes_is_its_progress(hung: Story) -> None:

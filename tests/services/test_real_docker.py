@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from clevagent.runner.backends.base import Observation, State
 from clevagent.runner.backends.docker import Docker
-from clevagent.runner.target import Target, made
+from clevagent.runner.target import Target, make_target
 
 from tests.flows.installation import wait_until
 from tests.services.docker import Engine
@@ -26,7 +26,7 @@ def name(docker: Engine) -> Iterator[str]:
 
 
 def target(docker: Engine, name: str) -> Target:
-    return made("docker", name, options={"socket": docker.socket})
+    return make_target("docker", name, options={"socket": docker.socket})
 
 
 def seen(docker: Engine, name: str, state: State) -> Observation:
@@ -67,7 +67,7 @@ def test_one_that_was_started_again_after_a_stop_can_fail(docker: Engine, name: 
 def test_a_health_check_that_fails_is_seen(docker: Engine, name: str) -> None:
     docker.run(name, WORKS, "--health-cmd", "false", "--health-interval", "200ms", "--health-retries", "1")
     wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", 20, "it is unhealthy")
-    assert seen(docker, name, State.RUNNING).why == "its health check fails"
+    assert seen(docker, name, State.RUNNING).why == "its health check is failing"
 
 
 def test_what_docker_restarts_by_itself_is_counted(docker: Engine, name: str) -> None:
@@ -79,7 +79,7 @@ def test_what_docker_restarts_by_itself_is_counted(docker: Engine, name: str) ->
 def test_a_paused_container_is_unknown(docker: Engine, name: str) -> None:
     docker.run(name, WORKS)
     docker.docker("pause", name)
-    assert seen(docker, name, State.UNKNOWN).why == "Docker says paused; docker unpause lets it go on"
+    assert seen(docker, name, State.UNKNOWN).why == "Docker says paused; docker unpause resumes it"
 
 
 def test_restart_and_stop(docker: Engine, name: str) -> None:
@@ -107,7 +107,7 @@ def test_a_new_container_with_the_old_name_is_not_touched(docker: Engine, name: 
 
 
 def test_those_that_carry_a_label_are_found_as_they_come_and_go(docker: Engine, name: str) -> None:
-    backend, label = Docker(), made("docker", f"label:here={name}", options={"socket": docker.socket})
+    backend, label = Docker(), make_target("docker", f"label:here={name}", options={"socket": docker.socket})
     assert backend.find(label, 5) == []
     docker.run(name, "exit 0", "--label", f"here={name}", "--label", "clevagent.agent=The writer")
     (found,) = backend.find(label, 5) or ()

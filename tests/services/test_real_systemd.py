@@ -12,7 +12,7 @@ import pytest
 from clevagent.runner import probes
 from clevagent.runner.backends import systemd
 from clevagent.runner.backends.base import Observation, State
-from clevagent.runner.target import Target, made
+from clevagent.runner.target import Target, make_target
 
 from tests.flows.installation import wait_until
 from tests.services.systemd import UserManager
@@ -31,7 +31,7 @@ def unit(manager: UserManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 
 def target(unit: str) -> Target:
-    return made("systemd", f"user/{unit}")
+    return make_target("systemd", f"user/{unit}")
 
 
 def seen(unit: str, state: State) -> Observation:

@@ -150,7 +150,7 @@ def test_then_it_is_given_up_in_the_same_incident(dying: Seen) -> None:
 def test_the_runner_says_why_it_restarts_no_more(dying: Seen) -> None:
     log = dying["runner"]
     assert "Not responding: systemd says failed (exit-code, status 3)" in log
-    assert log.count("dying.service is not restarted: 409: Restarting it again and again did not help") == 1
+    assert log.count("Not restarting systemd:user/dying.service: 409: Restarting it again and again did not help") == 1
 
 
 def bark(here: Site, manager: UserManager) -> Seen:

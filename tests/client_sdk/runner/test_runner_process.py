@@ -1,4 +1,4 @@
-"""The runner as users start it: a process, which is stopped, killed, and must not show its key."""
+"""The runner as a process: started, stopped and killed as users do, without exposing its key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A = "systemd:a.service=bot"
 
 
 class Program:
-    """Starts `clevagent-runner` with a state file of the test's own; whatever still runs at the end is killed."""
+    """Starts `clevagent-runner` with the test's own state file, and kills what is still running at the end."""
 
     def __init__(self, server: FakeServer, folder: Path) -> None:
         self._folder, self.state = folder, folder / "state/runner.json"
@@ -79,7 +79,7 @@ def wait_for(true: Callable[[], Any], seconds: float = 10) -> None:
 
 
 class TestKill:
-    def test_between_acting_and_reporting_it_is_acted_once_and_reported_once(
+    def test_kill_before_the_report_repeats_nothing(
         self, program: Program, server: FakeServer, systemctl: Scripted
     ) -> None:
         systemctl.answers("restart", sleep=0.5)
@@ -99,7 +99,7 @@ class TestKill:
         assert server.results == [(7, {"status": "completed", "message": "systemctl restarted a.service"})]
         assert len(systemctl.called("restart")) == 1
 
-    def test_while_acting_it_is_acted_once_and_reported_as_not_known(
+    def test_kill_during_a_command_reports_unknown(
         self, program: Program, server: FakeServer, systemctl: Scripted
     ) -> None:
         systemctl.answers("restart", sleep=3)
@@ -111,13 +111,13 @@ class TestKill:
         program.watch()
         server.wait_for(lambda: server.results)
         assert server.results[0][1]["status"] == "failed"
-        assert "whether it was done is not known" in server.results[0][1]["message"]
+        assert "its outcome is unknown" in server.results[0][1]["message"]
         assert len(systemctl.called("restart")) == 1
 
 
 class TestEnd:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_ends_it_soon_and_cleanly_though_systemctl_hangs(
+    def test_sigterm_ends_it_while_systemctl_hangs(
         self, program: Program, server: FakeServer, systemctl: Scripted, number: signal.Signals
     ) -> None:
         runner = program.watch()
@@ -130,21 +130,21 @@ class TestEnd:
         assert time.monotonic() - begun < 5
         assert (runner.returncode, "Traceback" in said) == (0, False)
 
-    def test_it_says_nothing_false_of_its_targets(self, program: Program, server: FakeServer) -> None:
+    def test_ending_reports_nothing_about_targets(self, program: Program, server: FakeServer) -> None:
         runner = program.watch()
         server.wait_for(1)
         runner.terminate()
         runner.communicate(timeout=10)
         assert {beat["status"] for beat in server.beats} == {"ok"}
 
-    def test_a_target_that_does_not_exist_ends_the_start_with_2(self, program: Program, systemctl: Scripted) -> None:
+    def test_missing_target_exits_with_2(self, program: Program, systemctl: Scripted) -> None:
         systemctl.answers("show", "LoadState=not-found\nActiveState=inactive\n")
         code, _, said = program.run("start", "--watch", A)
         assert (code, said.splitlines()[-1][:17]) == (2, "clevagent-runner:")
-        assert "systemd knows no unit a.service" in said
+        assert "systemd has no unit a.service" in said
 
 
-def test_the_key_is_in_no_argument_no_log_and_no_file(program: Program, server: FakeServer, tmp_path: Path) -> None:
+def test_key_is_in_no_argument_log_or_file(program: Program, server: FakeServer, tmp_path: Path) -> None:
     server.key = "cv_secret_of_the_test"
     server.commands.append(command(7, reason="cv_secret_of_the_test"))
     runner = program.watch("--log-level", "DEBUG", CLEVAGENT_API_KEY=server.key)
@@ -167,7 +167,7 @@ class TestSystemd:
             listening.settimeout(10)
             yield path, listening
 
-    def test_it_is_told_when_the_runner_is_ready_and_that_it_is_well(
+    def test_systemd_hears_ready_and_watchdog(
         self, program: Program, server: FakeServer, notified: tuple[str, socket.socket]
     ) -> None:
         path, listening = notified
@@ -180,7 +180,7 @@ class TestSystemd:
 
 
 class TestStatus:
-    def test_it_shows_what_the_running_runner_last_saw(
+    def test_status_shows_the_last_observations(
         self, program: Program, server: FakeServer, systemctl: Scripted
     ) -> None:
         systemctl.answers("show", "LoadState=loaded\nActiveState=failed\nResult=watchdog\nNRestarts=3\n")
@@ -189,25 +189,25 @@ class TestStatus:
         wait_for(lambda: 'told_at": 1' in program.state.read_text())
         code, out, _ = program.run("status")
         assert code == 0
-        assert f"process {runner.pid} runs" in out
+        assert f"running as process {runner.pid}" in out
         assert "systemd:a.service as bot: stopped, systemd says failed (watchdog), restarted 3 times, seen" in out
 
-    def test_of_a_runner_that_does_not_run_it_says_so(self, program: Program, server: FakeServer) -> None:
+    def test_status_reports_a_stopped_runner(self, program: Program, server: FakeServer) -> None:
         runner = program.watch()
         server.wait_for(1)
         runner.kill()
         runner.wait()
         code, out, _ = program.run("status")
-        assert (code, out.splitlines()[0]) == (1, "runner: not running; what follows is what it last saw")
+        assert (code, out.splitlines()[0]) == (1, "runner: not running; it last saw")
 
-    def test_without_a_state_file_it_says_what_to_name(self, program: Program) -> None:
+    def test_status_without_a_state_file(self, program: Program) -> None:
         code, _, said = program.run("status")
         assert code == 2
         assert "--state or --name" in said
 
 
 class TestCheck:
-    def test_all_is_well(self, program: Program) -> None:
+    def test_check_passes(self, program: Program) -> None:
         code, out, _ = program.run("check", "--watch", A)
         assert code == 0
         assert [line.split(":")[0] for line in out.splitlines()] == [
@@ -217,19 +217,19 @@ class TestCheck:
             "ok    systemd",
         ]
 
-    def test_a_wrong_key_a_missing_unit_and_a_dead_server_are_said(self, program: Program, systemctl: Scripted) -> None:
+    def test_check_reports_key_unit_and_server_problems(self, program: Program, systemctl: Scripted) -> None:
         systemctl.answers("show", "LoadState=not-found\nActiveState=inactive\n")
         code, out, _ = program.run("check", "--watch", A, CLEVAGENT_API_KEY="cv_wrong")
         assert code == 1
         assert "FAIL  key: refused (401)" in out
-        assert "FAIL  systemd:a.service: unknown, reports as bot: systemd knows no unit a.service" in out
+        assert "FAIL  systemd:a.service: unknown, reports as bot: systemd has no unit a.service" in out
         with FakeServer() as gone:
             address = gone.url
         code, out, _ = program.run("check", "--watch", A, CLEVAGENT_ENDPOINT=address)
         assert code == 1
-        assert "start the server, or correct --endpoint" in out
+        assert "start the server or fix --endpoint" in out
 
-    def test_it_changes_nothing(self, program: Program, server: FakeServer, systemctl: Scripted) -> None:
+    def test_check_changes_nothing(self, program: Program, server: FakeServer, systemctl: Scripted) -> None:
         program.run("check", "--watch", A)
         assert not program.state.exists()
         assert server.beats == []
@@ -237,9 +237,7 @@ class TestCheck:
 
 
 class TestDryRun:
-    def test_it_says_what_would_be_reported_and_sends_nothing(
-        self, program: Program, server: FakeServer, systemctl: Scripted
-    ) -> None:
+    def test_dry_run_prints_and_sends_nothing(self, program: Program, server: FakeServer, systemctl: Scripted) -> None:
         systemctl.answers("show", "LoadState=loaded\nActiveState=failed\nResult=watchdog\n")
         code, out, _ = program.run("start", "--watch", A, "--dry-run", "--restart-on-down")
         found = json.loads(out)

@@ -1,4 +1,4 @@
-"""Progress seen in what an address answers and what a command prints: a real HTTP server, real programs."""
+"""Progress in HTTP answers and command output, with a real HTTP server and real programs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from clevagent.runner import probes
 
 from tests.client_sdk.runner.fake_api import FakeApi
-from tests.client_sdk.runner.probing import BOT, probe, trouble
+from tests.client_sdk.runner.probing import BOT, probe, problem
 
-# What an address answers
+# HTTP answers
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def answers(web: FakeApi, body: Any, status: int = 200) -> str:
     return f"http://127.0.0.1:{web.port}/stats"
 
 
-def test_a_body_that_changes_is_progress(web: FakeApi) -> None:
+def test_changed_body_is_progress(web: FakeApi) -> None:
     watched = probe(http=answers(web, b"3 done"))
     assert watched.look(1010)[0] is False
     answers(web, b"4 done")
     assert watched.look(1020)[0] is True
 
 
-def test_only_the_named_field_counts(web: FakeApi) -> None:
+def test_only_the_configured_field_counts(web: FakeApi) -> None:
     watched = probe(http=answers(web, {"now": 1, "queues": [{"done": 7}]}), field="queues.0.done")
     answers(web, {"now": 2, "queues": [{"done": 7}]})
     assert watched.look(1010)[0] is False
@@ -45,13 +45,13 @@ def test_only_the_named_field_counts(web: FakeApi) -> None:
     assert (moved, shown["probe_value"]) == (True, "8")
 
 
-def test_an_answer_without_the_field_tells_nothing(web: FakeApi) -> None:
+def test_missing_field_is_no_evidence(web: FakeApi) -> None:
     watched = probe(http=answers(web, {"done": 7}), field="done")
     answers(web, {"error": "starting"})
-    assert trouble(watched) == "its answer has no field done"
+    assert problem(watched) == "the answer has no field done"
 
 
-def test_an_etag_tells_without_the_body(web: FakeApi) -> None:
+def test_etag_replaces_the_body(web: FakeApi) -> None:
     web.headers["ETag"] = '"a"'
     watched = probe(http=answers(web, b"at 10:00"))
     answers(web, b"at 10:01")
@@ -61,33 +61,33 @@ def test_an_etag_tells_without_the_body(web: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-def test_what_is_no_success_tells_nothing(web: FakeApi, status: int) -> None:
+def test_http_error_is_no_evidence(web: FakeApi, status: int) -> None:
     watched = probe(http=answers(web, b"3 done"))
     answers(web, b"", status)
-    assert trouble(watched) == f"HTTP status {status}"
+    assert problem(watched) == f"HTTP status {status}"
 
 
-def test_an_address_nobody_listens_at_tells_nothing(web: FakeApi) -> None:
+def test_refused_connection_is_no_evidence(web: FakeApi) -> None:
     address = answers(web, b"")
     watched = probe(http=address)
     web.__exit__()
-    assert trouble(watched) == "Connection refused"
+    assert problem(watched) == "Connection refused"
 
 
-def test_an_address_that_hangs_tells_nothing_in_time(web: FakeApi) -> None:
+def test_hanging_address_is_no_evidence(web: FakeApi) -> None:
     watched = probe(http=answers(web, b""), timeout=0.2)
     web.hang = 30
     began = time.monotonic()
-    assert trouble(watched) == "no answer within 0.2 s"
+    assert problem(watched) == "no answer within 0.2 s"
     assert time.monotonic() - began < 15
 
 
-def test_the_query_of_an_address_is_not_shown(web: FakeApi) -> None:
+def test_query_string_is_not_shown(web: FakeApi) -> None:
     address = answers(web, b"")
     assert probe(http=f"{address}?token=secret").look(1010)[1]["probe"] == f"http {address}"
 
 
-# What a command prints
+# Command output
 
 
 def printing(path: Path, text: str) -> list[str]:
@@ -95,7 +95,7 @@ def printing(path: Path, text: str) -> list[str]:
     return ["cat", str(path)]
 
 
-def test_output_that_changes_is_progress(tmp_path: Path) -> None:
+def test_changed_output_is_progress(tmp_path: Path) -> None:
     depth = tmp_path / "depth"
     watched = probe(command=printing(depth, "17\n"))
     assert watched.look(1010)[0] is False
@@ -103,7 +103,7 @@ def test_output_that_changes_is_progress(tmp_path: Path) -> None:
     assert watched.look(1020) == (True, {"probe": "command cat", "probe_value": "16"})
 
 
-def test_a_queue_that_only_fills_is_not_worked_off(tmp_path: Path) -> None:
+def test_filling_queue_is_not_progress(tmp_path: Path) -> None:
     depth = tmp_path / "depth"
     watched = probe(command=printing(depth, "17"), direction="down")
     printing(depth, "18")
@@ -112,7 +112,7 @@ def test_a_queue_that_only_fills_is_not_worked_off(tmp_path: Path) -> None:
     assert watched.look(1020)[0] is True
 
 
-def test_a_counter_has_to_rise(tmp_path: Path) -> None:
+def test_counter_must_rise(tmp_path: Path) -> None:
     done = tmp_path / "done"
     watched = probe(command=printing(done, "9"), direction="up")
     printing(done, "10")
@@ -121,7 +121,7 @@ def test_a_counter_has_to_rise(tmp_path: Path) -> None:
     assert watched.look(1020)[0] is False
 
 
-def test_an_empty_queue_is_not_stuck(tmp_path: Path) -> None:
+def test_empty_queue_is_not_stuck(tmp_path: Path) -> None:
     depth = tmp_path / "depth"
     watched = probe(command=printing(depth, "0"), direction="down", idle=0)
     assert watched.look(1010)[0] is True
@@ -129,39 +129,39 @@ def test_an_empty_queue_is_not_stuck(tmp_path: Path) -> None:
     assert watched.look(1020)[0] is False
 
 
-def test_a_text_has_no_direction(tmp_path: Path) -> None:
+def test_direction_requires_numbers(tmp_path: Path) -> None:
     watched = probe(command=printing(tmp_path / "depth", "none"), direction="down")
-    assert trouble(watched) == "'none' and 'none' cannot be compared as numbers"
+    assert problem(watched) == "'none' and 'none' cannot be compared as numbers"
 
 
-def test_a_command_that_fails_tells_nothing(tmp_path: Path) -> None:
+def test_failing_command_is_no_evidence(tmp_path: Path) -> None:
     depth = tmp_path / "depth"
     watched = probe(command=printing(depth, "17"))
     depth.unlink()
-    assert "No such file" in trouble(watched)
+    assert "No such file" in problem(watched)
     printing(depth, "17")
     assert watched.look(1020)[0] is False
 
 
-def test_a_command_that_is_not_there_tells_nothing() -> None:
-    assert "no-such-program could not be started" in trouble(probes.make({"command": ["no-such-program"]}, BOT))
+def test_missing_command_is_no_evidence() -> None:
+    assert "no-such-program could not be started" in problem(probes.make({"command": ["no-such-program"]}, BOT))
 
 
-def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_hanging_command_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     watched = probes.make({"command": [sys.executable, "-c", code], "timeout": 1}, BOT)
-    assert "did not answer within 1 s" in trouble(watched)
+    assert "did not answer within 1 s" in problem(watched)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
 
-def test_no_shell_reads_the_command() -> None:
+def test_command_runs_without_a_shell() -> None:
     watched = probe(command=["echo", "$HOME; date"])
     assert watched.look(1010)[1]["probe_value"] == "$HOME; date"
 
 
-def test_long_output_is_cut_but_compared_whole(tmp_path: Path) -> None:
+def test_long_output_is_compared_in_full(tmp_path: Path) -> None:
     out = tmp_path / "out"
     watched = probe(command=printing(out, "x" * 5000))
     printing(out, "x" * 4999 + "y")

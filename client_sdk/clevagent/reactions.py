@@ -1,4 +1,4 @@
-"""What the server says of the agent, and what the program wanted done about it."""
+"""Carries out the program's reactions to the server's warnings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from clevagent.options import Options, Reaction
 
 Key = tuple[Any, Any]
 KINDS = {"loop_detected": "loop", "cost_exceeded": "cost"}
-TOLD_MOST = 1000
+MAX_REMEMBERED = 1000
 
 
 class Reason(NamedTuple):
-    """Why a callable given as `on_loop` or `on_cost_exceeded` is called.
+    """Passed to a callable given as `on_loop` or `on_cost_exceeded`.
 
     `kind` is "loop" or "cost", `text` a sentence with the evidence, `url` the incident's page.
     """
@@ -28,14 +28,14 @@ class Reason(NamedTuple):
         return self.text
 
 
-class Verdicts:
-    """Hears each answer. A reaction is had once per incident, on the thread that reports."""
+class Reactions:
+    """Handles each answer. Reactions run once per incident, on the reporting thread."""
 
     def __init__(self, options: Options, stop: Callable[[str, float | None], None]) -> None:
         self._reactions: dict[str, Reaction] = {"loop": options.on_loop, "cost": options.on_cost_exceeded}
         self._stop = stop
         self._grace = options.stop_grace
-        self._told: list[Key] = []
+        self._handled: list[Key] = []
         self._flagged: Key | None = None
         self.hold = False
 
@@ -43,8 +43,8 @@ class Verdicts:
     def should_stop(self) -> bool:
         return self.hold or self._flagged is not None
 
-    def heard(self, answer: Any) -> None:
-        """Take in the answer to one heartbeat."""
+    def handle(self, answer: Any) -> None:
+        """Handle the answer to one heartbeat."""
         if not isinstance(answer, dict):
             return
         incident = answer.get("incident")
@@ -53,10 +53,10 @@ class Verdicts:
         kind = KINDS.get(str(answer.get("warning")))
         key = (incident.get("id"), kind)
         if kind is None:
-            # Told once, an incident stands until the answers no longer name it.
+            # The server names an incident's warning once. The flag stays until answers no longer name the incident.
             self._flagged = self._flagged if self._flagged and self._flagged[0] == incident.get("id") else None
-        elif key not in self._told:
-            self._told = [*self._told[-TOLD_MOST:], key]
+        elif key not in self._handled:
+            self._handled = [*self._handled[-MAX_REMEMBERED:], key]
             self._react(key, Reason(kind, str(answer.get("reason") or kind), incident.get("id"), incident.get("url")))
 
     def _react(self, key: Key, reason: Reason) -> None:
@@ -74,16 +74,16 @@ def _call(reaction: Callable[..., Any], reason: Reason) -> None:
     try:
         reaction(*([reason] if _takes_one(reaction) else []))
     except Exception:
-        log.exception("the callable for %s failed", reason.kind)
+        log.exception("the %s callback failed", reason.kind)
 
 
 def _takes_one(reaction: Callable[..., Any]) -> bool:
-    import inspect  # slow to import, and most programs need it never
+    import inspect  # slow to import, and most programs never need it
 
     try:
         inspect.signature(reaction).bind(None)
         return True
     except TypeError:
         return False
-    except ValueError:  # a callable that does not tell what it takes
+    except ValueError:  # a callable without a readable signature
         return False

@@ -1,11 +1,11 @@
-"""Heartbeats name the tool call that goes on."""
+"""Heartbeats name the running tool call."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from clevagent.tally import merged
+from clevagent.counters import merged
 
 from tests.client_sdk.test_reporter import EPOCH, Agent, Server
 
@@ -14,7 +14,7 @@ def last(server: Server) -> dict[str, Any]:
     return server.order[-1]
 
 
-def test_a_running_tool_is_named_with_its_beginning() -> None:
+def test_running_tool_is_reported_with_its_start() -> None:
     server = Server()
     agent = Agent(server)
     with agent.client.tool("fetch_page"):
@@ -25,7 +25,7 @@ def test_a_running_tool_is_named_with_its_beginning() -> None:
     assert datetime.fromisoformat(doing["since"]).timestamp() == EPOCH + began
 
 
-def test_a_tool_that_ended_is_no_longer_named() -> None:
+def test_ended_tool_is_not_reported() -> None:
     server = Server()
     agent = Agent(server)
     with agent.client.tool("fetch_page"):
@@ -34,7 +34,7 @@ def test_a_tool_that_ended_is_no_longer_named() -> None:
     assert "doing" not in last(server)
 
 
-def test_of_nested_tools_the_inner_one_is_named_and_then_the_outer_one() -> None:
+def test_innermost_running_tool_is_reported() -> None:
     server = Server()
     agent = Agent(server)
     with agent.client.tool("plan"):
@@ -45,7 +45,7 @@ def test_of_nested_tools_the_inner_one_is_named_and_then_the_outer_one() -> None
         assert last(server)["doing"]["tool"] == "plan"
 
 
-def test_an_error_ends_it_too() -> None:
+def test_exception_ends_a_running_tool() -> None:
     server = Server()
     agent = Agent(server)
     try:
@@ -56,7 +56,7 @@ def test_an_error_ends_it_too() -> None:
     assert "doing" not in last(server)
 
 
-def test_a_secret_in_a_tools_name_is_not_sent() -> None:
+def test_secret_in_a_tool_name_is_redacted() -> None:
     server = Server()
     agent = Agent(server)
     with agent.client.tool("call sk-ant-api03-" + "a" * 40):
@@ -64,7 +64,7 @@ def test_a_secret_in_a_tools_name_is_not_sent() -> None:
         assert "aaaa" not in last(server)["doing"]["tool"]
 
 
-def test_unsent_heartbeats_made_one_say_what_the_newer_one_says() -> None:
+def test_merged_heartbeats_keep_the_newer_tool() -> None:
     older = {"doing": {"tool": "a", "since": "2026-05-04T12:00:00+00:00"}}
     assert "doing" not in merged(older, {"seq": 2})
     assert merged({"seq": 1}, older)["doing"]["tool"] == "a"

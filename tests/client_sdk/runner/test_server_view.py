@@ -1,4 +1,4 @@
-"""What the server makes of what the runner reports: the runner's own beats, in the server's own detector."""
+"""The runner's real heartbeats in the server's real detector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from clevagent.runner.backends import systemd
 from clevagent.runner.backends.base import Observation, State
-from clevagent.runner.commands import Desk
+from clevagent.runner.commands import CommandExecutor
 from clevagent.runner.state import Store
 from clevagent.runner.target import Target, parse
 from clevagent.runner.watch import Watch
@@ -23,9 +23,9 @@ BLIND = Observation(State.UNKNOWN, why="systemctl did not answer within 10 s")
 
 
 class Line:
-    """The runner's `Server`, which ends in a World."""
+    """The runner's `Server`, connected to a World."""
 
-    trouble = ""
+    problem = ""
 
     def __init__(self, server: World) -> None:
         self._world, self.at = server, 0.0
@@ -37,12 +37,12 @@ class Line:
 
 
 class Watched:
-    """A target that is seen as a test says, every 30 s."""
+    """A target with scripted observations, every 30 s."""
 
     def __init__(self, server: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self._line, self._patch = server, Line(server), monkeypatch
         self.store, ended = Store(None), threading.Event()
-        desk = Desk(self._line, self.store, dict, ended, lambda target: None)  # type: ignore[arg-type]
+        desk = CommandExecutor(self._line, self.store, dict, ended, lambda target: None)  # type: ignore[arg-type]
         target = parse("systemd:bot.service=bot")
         self.watch = Watch(target, self._line, self.store, desk, 30.0, ended)  # type: ignore[arg-type]
         self.at = 0.0
@@ -54,7 +54,7 @@ class Watched:
         self._patch.setattr(systemd, "check", check)
         for _ in range(times):
             self._line.at = self.at
-            assert self.watch.turn(1e9 + self.at)
+            assert self.watch.check_once(1e9 + self.at)
             self.world.watch(self.at + 1, self.at + 29)
             self.at += 30
 
@@ -68,13 +68,13 @@ def watched(world: World, monkeypatch: pytest.MonkeyPatch) -> Watched:  # noqa: 
     return Watched(world, monkeypatch)
 
 
-def test_a_running_target_is_ok(watched: Watched) -> None:
+def test_server_shows_a_running_target_as_ok(watched: Watched) -> None:
     watched.sees(RUNS, times=4)
     assert watched.status == Status.OK
     assert watched.world.incidents() == []
 
 
-def test_a_target_that_is_down_is_one_incident_with_what_systemd_says_and_its_recovery_closes_it(
+def test_down_target_opens_one_incident(
     watched: Watched,
 ) -> None:
     watched.sees(RUNS)
@@ -87,21 +87,21 @@ def test_a_target_that_is_down_is_one_incident_with_what_systemd_says_and_its_re
     assert [each.state for each in watched.world.incidents()] == ["resolved"]
 
 
-def test_a_runner_that_cannot_look_cries_no_wolf_about_its_target(watched: Watched) -> None:
+def test_unknown_target_opens_no_incident(watched: Watched) -> None:
     watched.sees(RUNS)
     watched.sees(BLIND, times=10)
     assert watched.world.incidents() == []
     assert watched.status == Status.WARNING
 
 
-def test_a_runner_that_cannot_look_does_not_call_a_target_that_is_down_recovered(watched: Watched) -> None:
+def test_unknown_target_keeps_its_incident_open(watched: Watched) -> None:
     watched.sees(FAILED, times=2)
     watched.sees(BLIND, times=4)
     assert watched.status == Status.DOWN
     assert [each.state for each in watched.world.incidents()] == ["open"]
 
 
-def test_a_target_that_was_stopped_on_request_is_no_alarm_for_as_long_as_it_holds(watched: Watched) -> None:
+def test_requested_stop_opens_no_incident(watched: Watched) -> None:
     watched.sees(RUNS)
     with watched.store.changing():
         watched.watch.memory.held_at = 1e9
@@ -110,7 +110,7 @@ def test_a_target_that_was_stopped_on_request_is_no_alarm_for_as_long_as_it_hold
     assert watched.world.incidents() == []
 
 
-def test_a_runner_that_is_gone_is_told(watched: Watched) -> None:
+def test_silent_runner_opens_an_incident(watched: Watched) -> None:
     watched.sees(RUNS, times=2)
     watched.world.watch(60, 160)
     assert watched.status == Status.DOWN
