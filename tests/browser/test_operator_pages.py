@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_installation_has_a_good_face(
+def test_installation_page_layout(
     open_tab: Open, operator: User, project: Project, width: int, scheme: str
 ) -> None:
     make_fleet(project)

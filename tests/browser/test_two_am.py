@@ -92,7 +92,7 @@ def read(tab: Tab, letter: EmailMultiAlternatives) -> Locator:
 
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["signed-in", "signed-out"])
-def test_from_the_mail_to_the_restart(
+def test_from_mail_to_restart_in_three_clicks(
     open_tab: Open, server: str, api_key: str, member: User, letter: EmailMultiAlternatives, signed_in: bool
 ) -> None:
     tab = open_tab(member, 390, "dark")
@@ -130,7 +130,7 @@ def test_from_the_mail_to_the_restart(
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_what_would_be_refused_is_foretold(
+def test_refused_restarts_are_predicted(
     open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives, width: int, scheme: str
 ) -> None:
     incident, tab = Incident.objects.get(), open_tab(member, width, scheme)
@@ -161,7 +161,7 @@ def test_what_would_be_refused_is_foretold(
     assert tab.barriers() == []
 
 
-def test_cancel_leads_back_and_the_page_can_be_copied_and_printed(
+def test_incident_cancel_copy_and_print(
     open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives
 ) -> None:
     incident = Incident.objects.get()

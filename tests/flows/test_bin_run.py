@@ -54,7 +54,7 @@ def stored(installation: Installation) -> set[str]:
     return found
 
 
-def test_the_first_start_says_where_it_is_and_how_to_get_in(running: Installation) -> None:
+def test_first_start_prints_url_and_sign_in_link(running: Installation) -> None:
     assert running.url == f"http://127.0.0.1:{running.port}"
     assert running.sign_in_url.startswith(running.url)
     assert running.key.startswith("cv_")
@@ -63,12 +63,12 @@ def test_the_first_start_says_where_it_is_and_how_to_get_in(running: Installatio
     assert running.request(urllib.request.Request(running.sign_in_url))[0] == 200
 
 
-def test_its_data_is_for_nobody_else(running: Installation) -> None:
+def test_data_folder_is_private(running: Installation) -> None:
     for path in running.folder.iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_beat_is_accepted(running: Installation, key: str) -> None:
+def test_heartbeat_is_accepted(running: Installation, key: str) -> None:
     status, answer = running.beat(key, agent="first", beat_id="first-1")
     assert (status, answer.get("status")) == (200, "ok"), answer
     assert "first-1" in stored(running)
@@ -85,20 +85,20 @@ def post(running: Installation, key: str, body: bytes | Iterator[bytes]) -> int:
         line.close()
 
 
-def test_a_body_in_chunks_is_read(running: Installation, key: str) -> None:
+def test_chunked_body_is_read(running: Installation, key: str) -> None:
     chunks = [b'{"agent": "chunky", "status": "ok", ', b'"beat_id": "chunk', b'ed-1"}']
     assert post(running, key, iter(chunks)) == 200
     assert "chunked-1" in stored(running)
 
 
-def test_a_body_that_is_too_large_is_refused_in_chunks_and_whole(running: Installation, key: str) -> None:
+def test_oversized_body_is_rejected(running: Installation, key: str) -> None:
     large = b'{"agent": "chunky", "status": "ok", "message": "' + b"x" * 10_000_000 + b'"}'
     assert post(running, key, large) == 413
     assert post(running, key, (large[at : at + 65536] for at in range(0, len(large), 65536))) == 413
     assert post(running, key, iter([b""])) == 400
 
 
-def test_pip_installs_the_client_from_the_server(running: Installation, tmp_path: Path) -> None:
+def test_pip_installs_sdk_from_the_server(running: Installation, tmp_path: Path) -> None:
     index = [f"--index-url={running.url}/simple/", "--no-cache-dir", "--disable-pip-version-check"]
     argv = [sys.executable, "-m", "pip", "--isolated", "install", *index, f"--target={tmp_path}", "clevagent"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
@@ -108,7 +108,7 @@ def test_pip_installs_the_client_from_the_server(running: Installation, tmp_path
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_killed_part_is_started_again_and_nothing_is_lost(running: Installation, key: str, part: str) -> None:
+def test_killed_part_restarts_without_data_loss(running: Installation, key: str, part: str) -> None:
     before = running.pid(part)
     assert before
     assert running.beat(key, agent="first", beat_id=f"before-{part}")[0] == 200
@@ -120,7 +120,7 @@ def test_a_killed_part_is_started_again_and_nothing_is_lost(running: Installatio
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
 
 
-def test_the_detector_goes_on_after_the_broker_was_killed(running: Installation) -> None:
+def test_detector_survives_broker_kill(running: Installation) -> None:
     broker = running.pid("broker")
     assert broker
     os.kill(broker, signal.SIGKILL)
@@ -140,7 +140,7 @@ def detector_at(installation: Installation) -> str:
     return at
 
 
-def test_a_hung_web_process_is_started_again(running: Installation) -> None:
+def test_hung_web_process_is_restarted(running: Installation) -> None:
     hung = running.pid("web")
     assert hung
     worker = next(pid for pid in running.pids() if pid != hung and _parent(pid) == hung)
@@ -155,7 +155,7 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_a_second_start_on_the_same_folder_is_refused(running: Installation) -> None:
+def test_second_start_on_same_folder_is_rejected(running: Installation) -> None:
     code, out = refused(running.folder)
     assert code == 2
     assert out == f"ClevAgent Watchdog is already running on {running.folder} (process {running.process.pid})."
@@ -163,7 +163,7 @@ def test_a_second_start_on_the_same_folder_is_refused(running: Installation) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_ends_everything_and_a_later_start_keeps_all(other: Installation, number: int) -> None:
+def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: int) -> None:
     key = other.key
     other.beat(key, agent="kept", beat_id="kept-1")
     everything = other.pids()
@@ -181,7 +181,7 @@ def test_a_stop_ends_everything_and_a_later_start_keeps_all(other: Installation,
     assert "kept-1" in stored(other)
 
 
-def test_no_part_outlives_a_killed_parent(other: Installation) -> None:
+def test_no_part_outlives_its_killed_parent(other: Installation) -> None:
     everything = other.pids()
     other.stop(signal.SIGKILL)
     wait_until(lambda: not any(is_alive(pid) for pid in everything), 20, "all parts are gone")
@@ -189,7 +189,7 @@ def test_no_part_outlives_a_killed_parent(other: Installation) -> None:
     assert other.is_ready()
 
 
-def test_quiet_means_quiet(other: Installation) -> None:
+def test_quiet_start_prints_four_lines(other: Installation) -> None:
     assert len(other.lines) == 4
 
 
@@ -205,7 +205,7 @@ def one_sentence(text: str) -> bool:
     return "\n" not in text and text.endswith((".", "?")) and "Traceback" not in text
 
 
-def test_a_busy_port_is_refused(tmp_path: Path) -> None:
+def test_port_in_use_is_rejected(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
@@ -216,7 +216,7 @@ def test_a_busy_port_is_refused(tmp_path: Path) -> None:
     assert out == f"Port {port} on 127.0.0.1 is in use by another program. Choose another with --port."
 
 
-def test_an_unsafe_production_start_is_refused(tmp_path: Path) -> None:
+def test_unsafe_production_start_is_rejected(tmp_path: Path) -> None:
     """Before anything is asked of the database: nobody listens there."""
     environment = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "SECRET_KEY": "short"}
     code, out = refused(tmp_path, **environment)
@@ -226,28 +226,28 @@ def test_an_unsafe_production_start_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "-1", "http"])
-def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+def test_invalid_port_is_rejected(tmp_path: Path, port: str) -> None:
     code, out = refused(tmp_path, f"--port={port}")
     assert code == 2
     assert one_sentence(out)
     assert f"{port} is not a port" in out
 
 
-def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
+def test_unknown_option_is_rejected(tmp_path: Path) -> None:
     code, out = refused(tmp_path, "--prot", "1")
     assert code == 2
     assert one_sentence(out)
     assert "--prot" in out
 
 
-def test_a_host_of_another_machine_is_refused(tmp_path: Path) -> None:
+def test_foreign_host_is_rejected(tmp_path: Path) -> None:
     code, out = refused(tmp_path, "--host", "203.0.113.7")
     assert code == 2
     assert one_sentence(out)
     assert "203.0.113.7" in out
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_unwritable_folder_is_rejected(tmp_path: Path) -> None:
     taken = tmp_path / "file"
     taken.touch()
     for folder in (taken, taken / "below"):
@@ -268,7 +268,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_refused(small_disk: Path) -> None:
+def test_start_on_full_disk_is_rejected(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes(60 * 1024 * 1024))
     code, out = refused(small_disk / "data")
     assert code == 2
@@ -276,7 +276,7 @@ def test_a_full_disk_is_refused(small_disk: Path) -> None:
     assert "is full" in out
 
 
-def test_a_read_only_disk_is_refused(small_disk: Path) -> None:
+def test_read_only_disk_is_rejected(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     code, out = refused(small_disk)
     assert code == 2
@@ -289,7 +289,7 @@ def fill(path: Path) -> None:
     subprocess.run(["dd", "if=/dev/zero", f"of={path}", "bs=4k"], capture_output=True)
 
 
-def test_a_disk_that_fills_up_loses_no_acknowledged_beat(small_disk: Path) -> None:
+def test_full_disk_loses_no_acknowledged_heartbeat(small_disk: Path) -> None:
     installation = Installation(small_disk / "data", "--quiet").start()
     try:
         key, filler = installation.key, small_disk / "filler"
@@ -308,7 +308,7 @@ def test_a_disk_that_fills_up_loses_no_acknowledged_beat(small_disk: Path) -> No
         installation.stop()
 
 
-def test_an_old_python_is_refused(tmp_path: Path) -> None:
+def test_old_python_is_rejected(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "bin", tmp_path / "bin")
     tools = tmp_path / "tools"
     tools.mkdir()

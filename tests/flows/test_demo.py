@@ -75,14 +75,14 @@ def page(shown: Site) -> Iterator[Page]:
         browser.close()
 
 
-def test_every_fate_is_found_and_the_healthy_one_is_left_alone(shown: Site) -> None:
+def test_every_failure_is_detected(shown: Site) -> None:
     assert verdicts(shown) == VERDICTS
     incidents = listed(shown, "incidents")
     assert sorted(one["agent"]["name"] for one in incidents) == sorted(WORDS)
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_the_page_says_what_is_wrong_and_how_that_is_known(shown: Site, page: Page, name: str) -> None:
+def test_incident_page_shows_the_evidence(shown: Site, page: Page, name: str) -> None:
     fleet = f"{shown.url}/admin/"
     page.goto(fleet)
     page.get_by_role("link", name=f"{name}:").first.click()
@@ -91,7 +91,7 @@ def test_the_page_says_what_is_wrong_and_how_that_is_known(shown: Site, page: Pa
     assert [word for word in WORDS[name] if word not in text] == []
 
 
-def test_the_fleet_page_shows_one_agent_that_is_well_and_one_that_waits(shown: Site, page: Page) -> None:
+def test_healthy_and_waiting_agents_are_listed(shown: Site, page: Page) -> None:
     page.goto(f"{shown.url}/admin/agents/agent/?status=ok")
     assert "demo-healthy" in page.locator("body").inner_text()
     page.goto(f"{shown.url}/admin/agents/agent/?status=waiting")
@@ -100,7 +100,7 @@ def test_the_fleet_page_shows_one_agent_that_is_well_and_one_that_waits(shown: S
     assert "approval of a refund of $120" in page.locator("body").inner_text()
 
 
-def test_its_end_is_quiet_and_leaves_nobody_behind(shown: Site) -> None:
+def test_demo_stops_cleanly(shown: Site) -> None:
     """Runs last: it stops the installation."""
     everything = shown.running.pids()
     assert len(everything) >= 4 + 5

@@ -245,7 +245,7 @@ def newcomer(chromium: Browser, installation: Installation, mailbox: Mailbox) ->
     assert [url for tab in newcomer.tabs for url in tab.elsewhere] == []
 
 
-def test_from_sign_up_to_the_mail_that_it_works_again(newcomer: Newcomer, running: Running, mailbox: Mailbox) -> None:
+def test_from_sign_up_to_recovery_mail(newcomer: Newcomer, running: Running, mailbox: Mailbox) -> None:
     newcomer.sign_up()
     key = newcomer.read_key()
     running.start(key)
@@ -269,7 +269,7 @@ def test_from_sign_up_to_the_mail_that_it_works_again(newcomer: Newcomer, runnin
     mailbox.wait_for(f"{AGENT}: recovered", WITHIN)
 
 
-def test_by_phone_with_a_second_factor_and_no_barrier(
+def test_sign_up_by_phone_with_second_factor(
     chromium: Browser, installation: Installation, mailbox: Mailbox, running: Running
 ) -> None:
     newcomer = Newcomer(chromium, installation, mailbox, "by-phone@example.com", 390, looks_for_barriers=True)

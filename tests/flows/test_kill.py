@@ -175,26 +175,26 @@ def test_every_part_was_killed_under_load(aftermath: Aftermath) -> None:
     assert len(aftermath.acknowledged) > 500
 
 
-def test_every_acknowledged_beat_is_stored_once(aftermath: Aftermath) -> None:
+def test_acknowledged_heartbeats_are_stored_once(aftermath: Aftermath) -> None:
     stored = Counter(beat_id for (beat_id,) in rows(aftermath.folder, "SELECT beat_id FROM agents_heartbeat"))
     assert aftermath.acknowledged - set(stored) == set()
     assert {beat_id for beat_id, times in stored.items() if times > 1} == set()
 
 
-def test_every_silence_was_an_incident_and_nothing_else_was(aftermath: Aftermath) -> None:
+def test_only_silent_agents_have_incidents(aftermath: Aftermath) -> None:
     assert silent(aftermath.folder) == aftermath.fallen
     kinds = rows(aftermath.folder, "SELECT DISTINCT kind FROM agents_signal")
     assert kinds == [("missed_heartbeat",)]
 
 
-def test_every_incident_was_told_and_none_twice(aftermath: Aftermath) -> None:
+def test_incidents_are_notified_exactly_once(aftermath: Aftermath) -> None:
     incidents = {number for (number,) in rows(aftermath.folder, "SELECT id FROM agents_incident")}
     opened = {(message, incident) for message, kind, incident in aftermath.told if kind == "incident.opened"}
     assert len(incidents) >= FALLING / 2
     assert Counter(incident for _, incident in opened) == Counter(incidents)
 
 
-def test_every_message_is_one_delivery(aftermath: Aftermath) -> None:
+def test_each_message_is_one_delivery(aftermath: Aftermath) -> None:
     query = "SELECT message_id, state FROM alerts_delivery"
     deliveries = dict(rows(aftermath.folder, query))
     told = {message for message, _, _ in aftermath.told}

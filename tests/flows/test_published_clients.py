@@ -194,7 +194,7 @@ def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
     seen["audit"] = site.browser.get(f"{site.url}/admin/teams/auditentry/")
 
 
-def test_a_killed_target_is_told_on_both_channels_within_five_seconds(runner_story: RunnerStory, site: Site) -> None:
+def test_kill_is_notified_within_five_seconds(runner_story: RunnerStory, site: Site) -> None:
     opened, report = runner_story.seen["opened"], runner_story.seen["report"]
     took = seconds_since(report, opened)
     print(f"\nrunner: from the error beat to the webhook {took:.3f} s")
@@ -205,7 +205,7 @@ def test_a_killed_target_is_told_on_both_channels_within_five_seconds(runner_sto
     assert runner_story.seen["down"] == "down"
 
 
-def test_recovery_is_told_on_both_channels(runner_story: RunnerStory, site: Site) -> None:
+def test_recovery_from_kill_is_notified(runner_story: RunnerStory, site: Site) -> None:
     resolved = runner_story.seen["resolved"]
     took = seconds_since(runner_story.seen["back"], resolved)
     print(f"\nrunner: from the good beat to the webhook {took:.3f} s")
@@ -216,24 +216,24 @@ def test_recovery_is_told_on_both_channels(runner_story: RunnerStory, site: Site
     assert second.startswith("recovered after")
 
 
-def test_a_stop_asked_for_in_the_admin_is_carried_out_and_its_result_shown(runner_story: RunnerStory) -> None:
+def test_stop_requested_in_admin_is_carried_out(runner_story: RunnerStory) -> None:
     assert "is asked to stop" in runner_story.seen["asked"]
     assert runner_story.seen["exit"] == -signal.SIGTERM
     assert f"Stopped process:{runner_story.name}" in runner_story.seen["page"]
     assert "completed" in runner_story.seen["page"]
 
 
-def test_a_stop_is_audited_from_the_request_to_the_result(runner_story: RunnerStory) -> None:
+def test_stop_is_audited(runner_story: RunnerStory) -> None:
     for step in ("asked for a command for", "took a command for", "finished a command for"):
         assert step in runner_story.seen["audit"]
     assert OWNER in runner_story.seen["audit"]
 
 
-def test_a_stop_of_one_leaves_the_other_runner_s_target_alone(runner_story: RunnerStory) -> None:
+def test_stop_affects_only_its_own_target(runner_story: RunnerStory) -> None:
     assert runner_story.seen["other"] == (None, "ok")
 
 
-def test_a_stop_raises_no_alarm(runner_story: RunnerStory, site: Site) -> None:
+def test_stop_raises_no_alarm(runner_story: RunnerStory, site: Site) -> None:
     assert runner_story.seen["after"] == "stopped"
     assert site.kinds(runner_story.name) == ["error"]
     assert site.inbox.types_of(runner_story.name) == ["incident.opened", "incident.resolved"]
@@ -326,28 +326,28 @@ def test_spend_adds_up_and_work_is_progress(sdk_story: SdkStory) -> None:
     assert [beat["progress"] for beat in beats if (beat["content"] or {}).get("message")] == [True, True]
 
 
-def test_background_beats_with_the_old_count_and_prompts_are_no_progress(sdk_story: SdkStory) -> None:
+def test_background_beats_are_no_progress(sdk_story: SdkStory) -> None:
     background = sdk_story.seen["beats"][-3:]
     assert [beat["iteration"] for beat in background] == [2, 2, 2]
     assert [beat["progress"] for beat in background] == [False] * 3
 
 
-def test_a_loop_warning_reaches_the_program_once(sdk_story: SdkStory) -> None:
+def test_loop_warning_reaches_the_program_once(sdk_story: SdkStory) -> None:
     assert sdk_story.seen["loop"].body["data"]["incident"]["kind"] == "loop"
     (line,) = sdk_story.programs[0].lines("loop_detected")
     assert "`search_docs(query=release notes)` called 6 times in a row" in line
 
 
-def test_the_first_sigterm_is_a_quiet_stop(sdk_story: SdkStory) -> None:
+def test_first_sigterm_is_a_silent_stop(sdk_story: SdkStory) -> None:
     assert sdk_story.seen["swallowed"]
     assert sdk_story.seen["quiet"] == (["loop"], ["incident.opened", "incident.resolved"])
 
 
-def test_a_later_beat_means_that_it_is_back_without_an_alarm(sdk_story: SdkStory) -> None:
+def test_restart_after_stop_raises_no_alarm(sdk_story: SdkStory) -> None:
     assert sdk_story.seen["again"] == ["loop"]
 
 
-def test_a_crash_is_one_incident_told_on_both_channels_within_five_seconds(sdk_story: SdkStory, site: Site) -> None:
+def test_crash_is_notified_within_five_seconds(sdk_story: SdkStory, site: Site) -> None:
     took = seconds_since(sdk_story.seen["crashed"], sdk_story.seen["crash"])
     print(f"\nSDK: from the crash beat to the webhook {took:.3f} s")
     assert 0 < took < TOLD_WITHIN
@@ -356,7 +356,7 @@ def test_a_crash_is_one_incident_told_on_both_channels_within_five_seconds(sdk_s
     assert sdk_story.seen["down"] == ("down", ["loop", "crash"])
 
 
-def test_its_return_is_told_on_both_channels(sdk_story: SdkStory, site: Site) -> None:
+def test_recovery_from_crash_is_notified(sdk_story: SdkStory, site: Site) -> None:
     crash, recovered = sdk_story.seen["crash"], sdk_story.seen["recovered"]
     assert recovered.body["data"]["incident"]["id"] == crash.body["data"]["incident"]["id"]
     assert site.inbox.types_of(SDK_AGENT) == ["incident.opened", "incident.resolved"] * 2

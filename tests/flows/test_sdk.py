@@ -74,7 +74,7 @@ def status(installation: Installation, agent: str) -> dict[str, Any]:
     return found
 
 
-def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: Installation, python: Path) -> None:
+def test_example_runs_unchanged_and_stops_quietly(installation: Installation, python: Path) -> None:
     with subprocess.Popen(
         [str(python), "-W", "error", str(EXAMPLE)],
         env=environment(installation),
@@ -92,14 +92,14 @@ def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: In
     assert (seen["tokens_today"], float(seen["cost_today_usd"]), seen["open_incident"]) == (834, 0.0124, None)
 
 
-def test_the_commands_of_the_docs_install_it_and_see_its_first_heartbeat(
+def test_documented_commands_install_the_sdk(
     installation: Installation, installed: tuple[Path, str]
 ) -> None:
     assert "the server has seen a heartbeat of research-agent" in installed[1]
     assert status(installation, "research-agent")["last_heartbeat_at"]
 
 
-def test_spend_of_an_outage_arrives_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
+def test_spend_survives_an_outage_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
     """The server goes away in the middle, the agent is killed meanwhile and started again: its spool has the rest."""
     env = {**environment(installation), "CLEVAGENT_AGENT": "spender", "CLEVAGENT_SPOOL": str(tmp_path / "spool")}
     code = "import clevagent, time\nclevagent.init(interval=1)\n" + (

@@ -93,12 +93,12 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def test_all_parts_come_up_and_take_a_beat(deployment: Deployment) -> None:
+def test_all_parts_start_and_accept_a_heartbeat(deployment: Deployment) -> None:
     status, answer = deployment.site.beat(deployment.key(), agent="a", beat_id="one")
     assert (status, answer["status"]) == (200, "ok")
 
 
-def test_several_web_processes_answer_alike(deployment: Deployment) -> None:
+def test_web_processes_answer_consistently(deployment: Deployment) -> None:
     key = deployment.key()
     answers = [deployment.site.beat(key, agent="b", beat_id="the same") for _ in range(20)]
     assert {status for status, _ in answers} == {200}
@@ -110,7 +110,7 @@ def test_several_web_processes_answer_alike(deployment: Deployment) -> None:
     assert len([agent for agent in listed["results"] if agent["name"] == "b"]) == 1
 
 
-def test_their_logs_are_json(deployment: Deployment) -> None:
+def test_logs_are_json(deployment: Deployment) -> None:
     deployment.site.get("/api/v1/nothing-here")
     log = deployment.folder / "watchdog-web.log"
     line = wait_until(
@@ -119,7 +119,7 @@ def test_their_logs_are_json(deployment: Deployment) -> None:
     assert json.loads(line)["request_id"]
 
 
-def test_they_end_when_told_to(deployment: Deployment) -> None:
+def test_parts_stop_on_sigterm(deployment: Deployment) -> None:
     assert set(deployment.stop().values()) == {0}
 
 

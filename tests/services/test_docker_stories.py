@@ -91,11 +91,11 @@ def stop(here: Site, docker: Engine, seen: dict[str, Any]) -> None:
     seen["stopped"] = (docker.state("worker"), here.status("worker"), len(here.incidents("worker")))
 
 
-def test_a_hung_container_is_found_stalled_while_docker_calls_it_running(hung: Story) -> None:
+def test_hung_container_is_stalled(hung: Story) -> None:
     assert (hung.seen["hung"], hung.seen["container"]) == ("stalled", "running")
 
 
-def test_a_restart_by_command_ends_the_incident(hung: Story) -> None:
+def test_requested_restart_resolves_the_incident(hung: Story) -> None:
     (incident,) = hung.seen["incidents"]
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
     started, resolved = (datetime.fromisoformat(incident[name]) for name in ("started_at", "resolved_at"))
@@ -104,21 +104,21 @@ def test_a_restart_by_command_ends_the_incident(hung: Story) -> None:
     assert any(text.startswith("restart of worker completed: Docker restarted worker") for text in said)
 
 
-def test_the_incident_holds_what_docker_and_the_probe_showed(hung: Story) -> None:
+def test_incident_has_docker_and_probe_evidence(hung: Story) -> None:
     shown = hung.seen["incidents"][0]["evidence"]["runner"]
     assert (shown["Status"], shown["RestartCount"]) == ("running", 0)
     assert shown["probe"].startswith("log /")
     assert shown["probe_still_for"] >= 3
 
 
-def test_one_that_was_found_by_its_label_is_watched_under_its_agents_name(hung: Story) -> None:
+def test_labelled_container_uses_its_agent_name(hung: Story) -> None:
     assert hung.seen["helper"]["status"] == "ok"
     assert "docker:helper was found by docker:label:watched=yes" in hung.seen["runner"]
 
 
-def test_what_a_container_writes_is_its_progress(hung: Story) -> None:
+def test_container_output_is_progress(hung: Story) -> None:
     assert hung.seen["helper"]["last_progress_at"]
 
 
-def test_a_stop_by_command_holds_and_is_no_alarm(hung: Story) -> None:
+def test_requested_stop_holds_without_alarm(hung: Story) -> None:
     assert hung.seen["stopped"] == ("exited", "stopped", 1)

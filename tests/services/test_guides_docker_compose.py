@@ -68,6 +68,6 @@ def test_every_step_shows_what_the_page_says(after: tuple[Guide, Site]) -> None:
     assert after[0].left == {}
 
 
-def test_the_hang_is_one_incident_that_is_over(after: tuple[Guide, Site]) -> None:
+def test_hang_is_one_resolved_incident(after: tuple[Guide, Site]) -> None:
     (incident,) = after[1].incidents("research-agent")
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")

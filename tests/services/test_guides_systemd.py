@@ -102,12 +102,12 @@ def test_every_step_shows_what_the_page_says(after: tuple[Guide, Site]) -> None:
     assert after[0].left == {}
 
 
-def test_the_hang_is_one_incident_that_is_over(after: tuple[Guide, Site]) -> None:
+def test_hang_is_one_resolved_incident(after: tuple[Guide, Site]) -> None:
     (incident,) = after[1].incidents("research-agent")
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
 
 
-def test_the_key_is_where_only_its_owner_can_read_it(after: tuple[Guide, Site], manager: UserManager) -> None:
+def test_key_is_readable_only_by_its_owner(after: tuple[Guide, Site], manager: UserManager) -> None:
     page, here = after
     script = f"grep -rlZ {here.running.key} /etc ~/.config/ ~/notes-agent | xargs -0 stat -c '%a %n'"
     found = inside(manager, script).splitlines()

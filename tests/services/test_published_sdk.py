@@ -55,7 +55,7 @@ def last(server: Receiver, count: int) -> dict[str, Any]:
     return body
 
 
-def test_the_first_beat_is_a_name_and_a_status(server: Receiver, start: Start) -> None:
+def test_first_beat_is_a_name_and_a_status(server: Receiver, start: Start) -> None:
     start()
     (request,) = server.requests
     assert request.body == b'{"agent": "bot", "status": "ok"}'
@@ -64,7 +64,7 @@ def test_the_first_beat_is_a_name_and_a_status(server: Receiver, start: Start) -
     assert request.headers["content-type"] == "application/json"
 
 
-def test_a_ping_sends_what_was_counted_and_leaves_out_what_is_empty(server: Receiver, start: Start) -> None:
+def test_ping_sends_counters_without_empty_fields(server: Receiver, start: Start) -> None:
     program = start("--agent-type", "openai")
     program.tell("cost 500 0.25", "iteration 3", "tool fetch", "tool search q=x", "ping page 1 done")
     calls = '[{"name": "fetch"}, {"name": "search", "args": "q=x"}]'
@@ -75,7 +75,7 @@ def test_a_ping_sends_what_was_counted_and_leaves_out_what_is_empty(server: Rece
     assert came(server, 2)[1].decode() == expected
 
 
-def test_sums_are_sent_once_and_the_count_and_prompts_again_and_again(server: Receiver, start: Start) -> None:
+def test_sums_are_sent_once_but_counts_repeat(server: Receiver, start: Start) -> None:
     program = start()
     program.tell("cost 5 0.1", "iteration 3", *[f"prompt {number}" for number in range(6)], "ping a", "ping b")
     first, second = (json.loads(body) for body in came(server, 3)[1:])
@@ -85,20 +85,20 @@ def test_sums_are_sent_once_and_the_count_and_prompts_again_and_again(server: Re
     assert [len(text) for text in first["prompt_hashes"]] == [16] * 5
 
 
-def test_the_last_twenty_calls_are_sent_with_their_arguments_cut(server: Receiver, start: Start) -> None:
+def test_last_twenty_calls_with_truncated_arguments(server: Receiver, start: Start) -> None:
     start().tell(*[f"tool t{number} {'x' * 300}" for number in range(25)], "ping")
     calls = last(server, 2)["tool_call_log"]
     assert [call["name"] for call in calls] == [f"t{number}" for number in range(5, 25)]
     assert {len(call["args"]) for call in calls} == {200}
 
 
-def test_its_thread_beats_without_a_message(server: Receiver, start: Start) -> None:
+def test_background_beats_have_no_message(server: Receiver, start: Start) -> None:
     start("--interval", "0.2")
     assert set(came(server, 4)) == {b'{"agent": "bot", "status": "ok"}'}
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable", "401 Unauthorized"])
-def test_a_refused_beat_is_sent_once_more_at_once_and_then_lost(server: Receiver, start: Start, status: str) -> None:
+def test_rejected_beat_is_retried_once_then_lost(server: Receiver, start: Start, status: str) -> None:
     program = start()
     server.answer = says(status, b"{}", "Retry-After: 60")
     program.tell("cost 5 0.1", "ping one")
@@ -109,7 +109,7 @@ def test_a_refused_beat_is_sent_once_more_at_once_and_then_lost(server: Receiver
     assert "tokens_used" not in last(server, 4)
 
 
-def test_the_first_sigterm_is_swallowed_after_a_goodbye(server: Receiver, start: Start) -> None:
+def test_first_sigterm_only_says_goodbye(server: Receiver, start: Start) -> None:
     program = start("--interval", "0.2")
     program.process.send_signal(signal.SIGTERM)
     goodbye = {"agent": "bot", "status": "shutdown", "message": "Agent shutting down gracefully"}
@@ -130,7 +130,7 @@ def threads_beat(server: Receiver) -> bool:
     return True
 
 
-def test_a_crash_is_told_with_its_traceback_and_ends_it(server: Receiver, start: Start) -> None:
+def test_crash_reports_its_traceback(server: Receiver, start: Start) -> None:
     program = start()
     program.tell("crash no such page")
     crash = last(server, 2)
@@ -142,7 +142,7 @@ def test_a_crash_is_told_with_its_traceback_and_ends_it(server: Receiver, start:
     assert program.lines("RuntimeError: no such page")
 
 
-def test_the_end_of_the_script_says_nothing(server: Receiver, start: Start) -> None:
+def test_end_of_script_sends_nothing(server: Receiver, start: Start) -> None:
     program = start()
     assert program.process.stdin
     program.process.stdin.close()
@@ -156,7 +156,7 @@ def warns(warning: str) -> Any:
 
 @pytest.mark.parametrize(("warning", "option"), [("loop_detected", "on-loop"), ("cost_exceeded", "on-cost-exceeded")])
 @pytest.mark.parametrize("action", ["stop", "force_stop"])
-def test_a_warning_ends_the_process_at_once_where_it_was_asked_to(
+def test_warning_ends_the_process_if_configured(
     server: Receiver, start: Start, warning: str, option: str, action: str
 ) -> None:
     program = start(f"--{option}", action)
@@ -167,7 +167,7 @@ def test_a_warning_ends_the_process_at_once_where_it_was_asked_to(
     assert len(server.requests) == 2
 
 
-def test_a_warning_is_only_printed_otherwise_at_every_answer(server: Receiver, start: Start) -> None:
+def test_warning_is_printed_for_every_answer(server: Receiver, start: Start) -> None:
     program = start()
     server.answer = warns("loop_detected")
     program.tell("ping", "ping")

@@ -85,18 +85,18 @@ def hung(stories: dict[str, Future[Seen]]) -> Seen:
     return stories["hang"].result()
 
 
-def test_a_hung_unit_is_found_stalled_while_systemd_calls_it_active(hung: Seen) -> None:
+def test_hung_unit_is_stalled(hung: Seen) -> None:
     assert (hung["hung"], hung["alive"]) == ("stalled", "active")
 
 
-def test_a_restart_by_command_ends_the_incident(hung: Seen) -> None:
+def test_requested_restart_resolves_the_incident(hung: Seen) -> None:
     (incident,) = hung["incidents"]
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
     said = [event["text"] for event in incident["timeline"]]
     assert "restart of user/research.service completed: systemctl restarted research.service" in said
 
 
-def test_the_incident_has_its_time_to_recovery(hung: Seen) -> None:
+def test_incident_has_a_time_to_recovery(hung: Seen) -> None:
     (incident,) = hung["incidents"]
     started, resolved = (datetime.fromisoformat(incident[name]) for name in ("started_at", "resolved_at"))
     assert 0 < (resolved - started).total_seconds() < 40
@@ -130,12 +130,12 @@ def dying(stories: dict[str, Future[Seen]]) -> Seen:
     return stories["die"].result()
 
 
-def test_a_dying_unit_is_restarted_three_times_and_no_more(dying: Seen) -> None:
+def test_crashing_unit_is_restarted_three_times(dying: Seen) -> None:
     assert dying["starts"] == 1 + 3
     assert dying["state"] == ("failed", "down")
 
 
-def test_then_it_is_given_up_in_the_same_incident(dying: Seen) -> None:
+def test_giving_up_extends_the_same_incident(dying: Seen) -> None:
     (incident,) = dying["incidents"]
     assert (incident["kinds"], incident["state"], incident["severity"]) == (
         ["error", "restart_failed"],
@@ -147,7 +147,7 @@ def test_then_it_is_given_up_in_the_same_incident(dying: Seen) -> None:
     assert any(text.startswith("Gave up: 3 restarts within ") for text in said)
 
 
-def test_the_runner_says_why_it_restarts_no_more(dying: Seen) -> None:
+def test_runner_logs_why_it_stops_restarting(dying: Seen) -> None:
     log = dying["runner"]
     assert "Not responding: systemd says failed (exit-code, status 3)" in log
     assert log.count("dying.service is not restarted: 409: Restarting it again and again did not help") == 1
@@ -175,16 +175,16 @@ def barked(stories: dict[str, Future[Seen]]) -> Seen:
     return stories["bark"].result()
 
 
-def test_systemd_lets_an_agent_alone_that_moves(barked: Seen) -> None:
+def test_systemd_watchdog_spares_working_agent(barked: Seen) -> None:
     assert barked["working"] == (barked["pid"], "0")
 
 
-def test_systemd_itself_restarts_an_agent_that_hangs(barked: Seen) -> None:
+def test_systemd_watchdog_restarts_hung_agent(barked: Seen) -> None:
     # The unit is restarted for its watchdog, and for nothing else.
     assert barked["restarted"] not in ("0", barked["pid"])
 
 
-def test_what_the_agent_said_last_is_its_status_line(barked: Seen) -> None:
+def test_last_ping_message_is_the_status_line(barked: Seen) -> None:
     assert barked["status"].startswith("step at ")
 
 
@@ -216,11 +216,11 @@ def test_install_starts_the_runner_as_a_unit(installed: Seen) -> None:
     assert installed["state"] == ("active", "enabled")
 
 
-def test_the_runner_logs_to_the_journal_with_the_target_as_a_field(installed: Seen, manager: UserManager) -> None:
+def test_runner_logs_target_as_a_journal_field(installed: Seen, manager: UserManager) -> None:
     assert manager.journal("CLEVAGENT_TARGET=systemd:user/watched.service")
 
 
-def test_the_key_is_in_a_file_of_the_user_alone(installed: Seen, here: Site, manager: UserManager) -> None:
+def test_key_file_is_private_to_the_user(installed: Seen, here: Site, manager: UserManager) -> None:
     key = manager.folder / "config/clevagent/clevagent-runner.env"
     assert key.stat().st_mode & 0o777 == 0o600
     assert here.key in key.read_text()
