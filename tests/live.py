@@ -24,7 +24,7 @@ from aiosmtpd.controller import Controller
 from standardwebhooks import Webhook
 
 from tests.alerts.receiver import Receiver, says
-from tests.flows.installation import ROOT, Installation, environment, free_port
+from tests.flows.installation import PATIENCE, ROOT, Installation, environment, free_port
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Browser:
         return self._open(Request(url, urlencode({**fields, "csrfmiddlewaretoken": token}).encode()))
 
     def _open(self, request: Request) -> str:
-        with self.opener.open(request, timeout=10) as answer:
+        with self.opener.open(request, timeout=PATIENCE) as answer:
             page: str = answer.read().decode()
             return page
 

@@ -33,7 +33,7 @@ TIMEOUT = 5.0
 TRIES = 2
 CALLS_KEPT = 20
 PROMPTS_KEPT = 5
-ARGS_LONGEST = 200
+MAX_ARGS = 200
 Action = str | Callable[[], object]
 
 
@@ -96,7 +96,7 @@ class Client:
 
     def log_tool_call(self, name: str, args_summary: str = "") -> None:
         with self._lock:
-            self._calls.append({"name": name, **({"args": args_summary[:ARGS_LONGEST]} if args_summary else {})})
+            self._calls.append({"name": name, **({"args": args_summary[:MAX_ARGS]} if args_summary else {})})
 
     def log_iteration(self, count: int) -> None:
         self._iteration = count

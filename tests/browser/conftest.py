@@ -14,7 +14,7 @@ from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from teams.models import User
-from tests.browser.tab import SHORT, TALL, Tab, launch
+from tests.browser.tab import PATIENCE, SHORT, TALL, Tab, launch
 
 Open = Callable[..., "Tab"]
 
@@ -66,5 +66,5 @@ def send_beat(server: str, key: str, **fields: Any) -> int:
     body = json.dumps({"agent": "my-agent", "status": "ok", **fields}).encode()
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     request = urllib.request.Request(f"{server}/api/v1/heartbeat", body, headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return int(answer.status)

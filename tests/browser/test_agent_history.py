@@ -97,9 +97,7 @@ def test_history_layout(open_tab: Open, owner: User, busy: Agent, width: int, sc
 
 
 @pytest.mark.parametrize(("width", "scheme"), [*SIZES, (1280, "dark"), (390, "light")])
-def test_all_charts_and_tools_in_every_span(
-    open_tab: Open, owner: User, busy: Agent, width: int, scheme: str
-) -> None:
+def test_all_charts_and_tools_in_every_span(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
     set_plan(team=busy.project.team, plan="pro", actor="test")
     tab = open_tab(owner, width, scheme)
     for span, label in (("7d", "7 days"), ("90d", "90 days")):
@@ -143,9 +141,7 @@ def test_charts_update_and_keep_the_zoom(open_tab: Open, owner: User, busy: Agen
     assert page.evaluate(WIDTHS) == closer
 
 
-def test_history_works_without_javascript(
-    open_tab: Open, chromium: Browser, owner: User, busy: Agent
-) -> None:
+def test_history_works_without_javascript(open_tab: Open, chromium: Browser, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     context = chromium.new_context(java_script_enabled=False)
     context.add_cookies(tab.page.context.cookies())  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from alerts.models import Channel, Delivery
 from teams.models import ApiKey, Project, User
 from tests.agents.admin.conftest import make_agent, make_beat, make_command, make_incident, make_runner
 from tests.browser.conftest import Open, send_beat
-from tests.browser.tab import SIZES
+from tests.browser.tab import PATIENCE, SIZES
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -92,7 +92,7 @@ def test_quickstart_tabs_and_curl_command(open_tab: Open, owner: User, project: 
     assert key in command
     tab.go("/admin/first-steps/")
     assert shown() == ["curl"], "it is remembered"
-    done = subprocess.run(["sh", "-c", f"{command} --fail --silent"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["sh", "-c", f"{command} --fail --silent"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     tab.sees("my-agent reports")
     assert Agent.objects.get().name == "my-agent"
@@ -143,9 +143,7 @@ def test_list_refresh_keeps_selection_and_focus(open_tab: Open, owner: User, pro
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_live_page_layout(
-    open_tab: Open, owner: User, project: Project, api_key: str, width: int, scheme: str
-) -> None:
+def test_live_page_layout(open_tab: Open, owner: User, project: Project, api_key: str, width: int, scheme: str) -> None:
     incident = make_fleet(project)
     tab = open_tab(owner, width, scheme)
     pages = {

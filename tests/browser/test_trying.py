@@ -68,9 +68,7 @@ def test_backtest_layout(open_tab: Open, owner: User, looped: Agent, width: int,
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_project_backtest_layout(
-    open_tab: Open, owner: User, project: Project, looped: Agent, width: int
-) -> None:
+def test_project_backtest_layout(open_tab: Open, owner: User, project: Project, looped: Agent, width: int) -> None:
     make_loop(make_agent(project, "second-agent"))
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/teams/project/{project.pk}/try/?hours=6&repeats=5")

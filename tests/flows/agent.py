@@ -17,7 +17,7 @@ def beat(server: str, key: str, name: str, step: int) -> None:
     fields = {"agent": name, "status": "ok", "interval": 1, "message": f"step {step}"}
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     request = urllib.request.Request(f"{server}/api/v1/heartbeat", json.dumps(fields).encode(), headers)
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.urlopen(request, timeout=60):
         pass
 
 

@@ -36,14 +36,14 @@ class Mailbox:
         self.mails.append(message_from_bytes(envelope.content, policy=default))
         return "250 OK"
 
-    def wait_for(self, subject: str, seconds: float, *, to: str = "") -> EmailMessage:
+    def wait_for(self, subject: str, *, to: str = "") -> EmailMessage:
         """The first mail with these words in its subject, to that address if one is given."""
 
         def found() -> EmailMessage | None:
             mails = (mail for mail in list(self.mails) if subject in str(mail["Subject"]))
             return next((mail for mail in mails if to in str(mail["To"])), None)
 
-        mail: EmailMessage = wait_until(found, seconds, f"a mail about {subject!r} in {self.subjects()}")
+        mail: EmailMessage = wait_until(found, f"a mail about {subject!r} in {self.subjects()}")
         return mail
 
     def subjects(self) -> list[str]:

@@ -18,10 +18,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import PARTS, ROOT, Installation, environment, free_port, is_alive, wait_until
+from tests.flows.installation import (
+    PARTS,
+    PATIENCE,
+    ROOT,
+    Installation,
+    environment,
+    free_port,
+    is_alive,
+    slowdown,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
-QUICK = 5.0  # seconds for a later start, on a machine that is not busy; in proportion on one that is
+QUICK = 5.0  # seconds for a later start on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +86,7 @@ def test_heartbeat_is_accepted(running: Installation, key: str) -> None:
 
 def post(running: Installation, key: str, body: bytes | Iterator[bytes]) -> int:
     """POST a heartbeat by hand; an iterator goes out in chunks, without a length."""
-    line = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    line = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
     try:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
             line.request("POST", "/api/v1/heartbeat", body, {"X-API-Key": key, "Content-Type": "application/json"})
@@ -101,7 +111,7 @@ def test_oversized_body_is_rejected(running: Installation, key: str) -> None:
 def test_pip_installs_sdk_from_the_server(running: Installation, tmp_path: Path) -> None:
     index = [f"--index-url={running.url}/simple/", "--no-cache-dir", "--disable-pip-version-check"]
     argv = [sys.executable, "-m", "pip", "--isolated", "install", *index, f"--target={tmp_path}", "clevagent"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "clevagent" / "py.typed").is_file()
     assert (tmp_path / "bin" / "clevagent-runner").is_file()
@@ -113,8 +123,8 @@ def test_killed_part_restarts_without_data_loss(running: Installation, key: str,
     assert before
     assert running.beat(key, agent="first", beat_id=f"before-{part}")[0] == 200
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: running.pid(part) not in (None, before), 20, f"{part} is back")
-    wait_until(running.is_ready, 20, f"ready again after {part} was killed")
+    wait_until(lambda: running.pid(part) not in (None, before), f"{part} is back")
+    wait_until(running.is_ready, f"ready again after {part} was killed")
     assert running.says(f"{part} ended (signal 9); starting it again")
     assert running.beat(key, agent="first", beat_id=f"after-{part}")[0] == 200
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
@@ -124,9 +134,9 @@ def test_detector_survives_broker_kill(running: Installation) -> None:
     broker = running.pid("broker")
     assert broker
     os.kill(broker, signal.SIGKILL)
-    wait_until(lambda: running.pid("broker") not in (None, broker), 20, "the broker is back")
+    wait_until(lambda: running.pid("broker") not in (None, broker), "the broker is back")
     for _ in range(3):
-        wait_until(partial(detector_ran_since, running, detector_at(running)), 12, "the detector runs on")
+        wait_until(partial(detector_ran_since, running, detector_at(running)), "the detector runs on")
 
 
 def detector_ran_since(installation: Installation, at: str) -> bool:
@@ -145,8 +155,8 @@ def test_hung_web_process_is_restarted(running: Installation) -> None:
     assert hung
     worker = next(pid for pid in running.pids() if pid != hung and _parent(pid) == hung)
     os.kill(worker, signal.SIGSTOP)
-    wait_until(lambda: running.pid("web") not in (None, hung), 30, "web is started again")
-    wait_until(running.is_ready, 20, "ready")
+    wait_until(lambda: running.pid("web") not in (None, hung), "web is started again")
+    wait_until(running.is_ready, "ready")
     assert running.says("web has not answered for 15 s; starting it again")
     assert not is_alive(worker)
 
@@ -168,7 +178,7 @@ def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: in
     other.beat(key, agent="kept", beat_id="kept-1")
     everything = other.pids()
     assert len(everything) >= 4
-    assert other.stop(number) < 10
+    assert other.stop(number) < 10 * slowdown()
     assert other.process.returncode == 0
     assert [pid for pid in everything if is_alive(pid)] == []
     durations: list[float] = []
@@ -177,14 +187,14 @@ def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: in
         assert "API key" not in other.found("(?s).*").split("Make API keys")[0]
         assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
         other.stop()
-    assert min(durations) < QUICK * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert min(durations) < QUICK * slowdown()
     assert "kept-1" in stored(other)
 
 
 def test_no_part_outlives_its_killed_parent(other: Installation) -> None:
     everything = other.pids()
     other.stop(signal.SIGKILL)
-    wait_until(lambda: not any(is_alive(pid) for pid in everything), 20, "all parts are gone")
+    wait_until(lambda: not any(is_alive(pid) for pid in everything), "all parts are gone")
     other.start()
     assert other.is_ready()
 
@@ -196,7 +206,13 @@ def test_quiet_start_prints_four_lines(other: Installation) -> None:
 def refused(folder: Path, *options: str, **env: str) -> tuple[int, str]:
     argv = ["bin/run", "--port", str(free_port()), "--data-dir", str(folder), *options]
     done = subprocess.run(
-        argv, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+        argv,
+        cwd=ROOT,
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
     )
     return done.returncode, done.stdout.strip()
 
@@ -301,7 +317,7 @@ def test_full_disk_loses_no_acknowledged_heartbeat(small_disk: Path) -> None:
         }
         assert set(answers.values()) & {500, 503, 507}
         filler.unlink()
-        wait_until(lambda: installation.beat(key, agent="a", beat_id="after")[0] == 200, 20, "beats are taken again")
+        wait_until(lambda: installation.beat(key, agent="a", beat_id="after")[0] == 200, "beats are taken again")
         acknowledged = {name for name, status in answers.items() if status == 200}
         assert {"before", "after"} | acknowledged <= stored(installation)
     finally:
@@ -317,7 +333,7 @@ def test_old_python_is_rejected(tmp_path: Path) -> None:
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
     done = subprocess.run(
-        ["/bin/sh", "bin/run"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=20
+        ["/bin/sh", "bin/run"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 2
     assert one_sentence(done.stderr.strip())

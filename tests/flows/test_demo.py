@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.tab import SHORT, Tab, launch
-from tests.flows.installation import Installation, is_alive
+from tests.flows.installation import PATIENCE, Installation, is_alive, slowdown
 from tests.live import create_project
 from tests.services.site import Site
 from watchdog_project import demo
@@ -53,7 +53,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     installation = Installation(folder / "data", "--demo", "--quiet")
     try:
         installation.start()
-        end = time.monotonic() + WITHIN
+        end = time.monotonic() + WITHIN * slowdown()
         made = create_project(installation, OWNER, "full", demo.TEAM, demo.PROJECT)
         site = Site(installation, made["api_key"], folder)
         while verdicts(site) != VERDICTS and time.monotonic() < end:
@@ -68,7 +68,7 @@ def page(shown: Site) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = launch(playwright)
         tab = Tab(browser.new_page(viewport={"width": 1280, "height": SHORT}), shown.running.url)
-        tab.page.set_default_timeout(10_000)
+        tab.page.set_default_timeout(PATIENCE * 1000)
         tab.page.goto(shown.running.sign_in_url)
         tab.page.get_by_role("button").last.click()
         yield tab.page
@@ -104,7 +104,7 @@ def test_demo_stops_cleanly(shown: Site) -> None:
     """Runs last: it stops the installation."""
     everything = shown.running.pids()
     assert len(everything) >= 4 + 5
-    assert shown.running.stop() < 10
+    assert shown.running.stop() < 10 * slowdown()
     assert [pid for pid in everything if is_alive(pid)] == []
     shown.running.start()
     assert shown.call("status")[0] == 401, "keys of an earlier demo have ended"

@@ -21,11 +21,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.authenticator import code_of
 from tests.browser.tab import SHORT, TALL, Tab, launch
 from tests.flows import agent
-from tests.flows.installation import Installation, clean_copy
+from tests.flows.installation import PATIENCE, Installation, clean_copy, slowdown
 from tests.flows.mailbox import Mailbox, text_of
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.sqlite, pytest.mark.xdist_group("journey")]
-WITHIN = 20.0  # seconds: generous, for the machine may be busy
 DUE = 6.0  # seconds after its last beat that a silent agent with an interval of 1 s is down
 AGENT = "research-agent"
 PASSWORD = "a long walk by the sea"
@@ -46,7 +45,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox) -> 
     copy = clean_copy(folder / "copy")
     installation = Installation(folder / "data", root=copy, EMAIL_URL=mailbox.url)
     try:
-        yield installation.start(90)
+        yield installation.start()
     finally:
         installation.stop()
 
@@ -108,7 +107,7 @@ class Newcomer:
     def window(self, width: int = 1280, scheme: Any = "light", state: Any = None) -> BrowserContext:
         size: Any = {"width": width, "height": TALL if width < 600 else SHORT}
         context = self.browser.new_context(viewport=size, color_scheme=scheme, storage_state=state)
-        context.set_default_timeout(WITHIN * 1000)
+        context.set_default_timeout(PATIENCE * 1000)
         return context
 
     def open(self, path: str, context: BrowserContext | None = None) -> Tab:
@@ -130,7 +129,7 @@ class Newcomer:
         self.began += time.monotonic() - began  # a newcomer only glances
 
     def sees(self, text: str, tab: Tab | None = None) -> None:
-        (tab or self.tab).sees(text, within=WITHIN)
+        (tab or self.tab).sees(text)
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
@@ -148,7 +147,7 @@ class Newcomer:
         self.fill(E_mail=self.address, Password=PASSWORD, Team_name="Research")
         self.picture("sign-up")
         self.press("Sign up")
-        mail = text_of(self.mailbox.wait_for("Confirm", WITHIN, to=self.address))
+        mail = text_of(self.mailbox.wait_for("Confirm", to=self.address))
         code = re.search(r"^[A-Z0-9]{3,5}-?[A-Z0-9]{3,5}$", mail, re.MULTILINE)
         assert code, mail
         self.fill(Code=code.group())
@@ -174,14 +173,14 @@ class Newcomer:
         assert self.page.get_by_label("E-mail addresses").input_value().strip() == self.address
         self.press("Send a test alert")
         self.sees("The test by E-mail was accepted")
-        assert self.mailbox.wait_for("Test of E-mail", WITHIN, to=self.address)["To"] == self.address
+        assert self.mailbox.wait_for("Test of E-mail", to=self.address)["To"] == self.address
         self.took("the test alert")
         self.picture("test-alert")
 
     def took(self, what: str) -> None:
         seconds = time.monotonic() - self.began
         print(f"\nAt {self.width} px, from the landing page to {what}: {seconds:.1f} s")
-        assert seconds < A_MINUTE, what
+        assert seconds < A_MINUTE * slowdown(), what
 
     def second_factor(self) -> None:
         """Switch it on with the code of an app, and sign in with the next one."""
@@ -255,7 +254,7 @@ def test_from_sign_up_to_recovery_mail(newcomer: Newcomer, running: Running, mai
     tabs = newcomer.watch()
     running.kill()
     began = time.monotonic()
-    down = mailbox.wait_for(f"{AGENT} is down", DUE + WITHIN)
+    down = mailbox.wait_for(f"{AGENT} is down")
     print(f"From kill -9 to the mail: {time.monotonic() - began:.1f} s, of which {DUE:.0f} s are the agent's own")
     for tab, text in zip(tabs, ("No heartbeat for", "missed heartbeat", "No heartbeat for"), strict=True):
         newcomer.sees(text, tab)
@@ -266,7 +265,7 @@ def test_from_sign_up_to_recovery_mail(newcomer: Newcomer, running: Running, mai
     running.start(key)
     newcomer.sees("by itself")
     newcomer.picture("resolved")
-    mailbox.wait_for(f"{AGENT}: recovered", WITHIN)
+    mailbox.wait_for(f"{AGENT}: recovered")
 
 
 def test_sign_up_by_phone_with_second_factor(

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.alerts.receiver import Receiver
-from tests.flows.installation import PARTS, ROOT, Installation, children_of, environment, wait_until
+from tests.flows.installation import PARTS, PATIENCE, ROOT, Installation, children_of, environment, wait_until
 
 # One installation is killed, not one in each of the workers: several at once starve each other.
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("kill")]
@@ -84,7 +84,7 @@ def create(installation: Installation, scope: str) -> str:
     argv = [sys.executable, "manage.py", "create_project", "--team", "My team", "--project", "Production"]
     argv += ["--owner", "owner@localhost", "--plan", "enterprise", "--scope", scope, "--json"]
     env = environment(DATA_DIR=str(installation.folder), DJANGO_SETTINGS_MODULE="watchdog_project.settings")
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE, check=True)
     key: str = json.loads(done.stdout)["api_key"]
     return key
 
@@ -100,7 +100,7 @@ def add_webhook(installation: Installation, receiver: Receiver) -> None:
 def kill_one(installation: Installation, chance: random.Random) -> str:
     """Kill a part that is there; of the web sometimes the process that serves, sometimes its parent."""
     part = chance.choice(PARTS)
-    pid = wait_until(lambda: installation.pid(part), 20, f"there is a {part} to kill")
+    pid = wait_until(lambda: installation.pid(part), f"there is a {part} to kill")
     below = children_of(pid) if part == "web" else []
     try:
         os.kill(chance.choice([pid, *below]), signal.SIGKILL)
@@ -139,10 +139,10 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
                 while killed.total() < KILLS:
                     time.sleep(chance.uniform(*PAUSE))
                     killed[kill_one(installation, chance)] += 1
-                wait_until(installation.is_ready, 30, "ready again")
-                wait_until(lambda: len(crowd.fallen) == FALLING, 30, "all have fallen silent")
-                wait_until(lambda: silent(folder) >= crowd.fallen, 40, "all silences were noticed")
-            wait_until(lambda: not due(folder), 75, "all deliveries were made")
+                wait_until(installation.is_ready, "ready again")
+                wait_until(lambda: len(crowd.fallen) == FALLING, "all have fallen silent")
+                wait_until(lambda: silent(folder) >= crowd.fallen, "all silences were noticed")
+            wait_until(lambda: not due(folder), "all deliveries were made")
             told = [
                 (
                     request.headers["webhook-id"],

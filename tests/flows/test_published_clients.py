@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import ROOT, Installation, wait_until
+from tests.flows.installation import PATIENCE, ROOT, Installation, slowdown, wait_until
 from tests.live import Arrival, Browser, Inbox, Program, create_project, database
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("published_clients")]
 OWNER = "owner@example.com"
 RUNNER = str(Path(sys.executable).with_name("clevagent-runner"))
 SDK_AGENT = "research-agent"
-# From the report to the message; the product's promise.
-TOLD_WITHIN = 5.0
+# Seconds from the report to the message, as the product promises.
+NOTIFIED_WITHIN = 5.0
 
 
 @dataclass
@@ -70,8 +70,8 @@ class Site:
         results = self.call(f"incidents?agent={self.agent(name)['id']}")["results"]
         return [incident["kind"] for incident in results][::-1]
 
-    def until_status(self, name: str, status: str, seconds: float = 10) -> None:
-        wait_until(lambda: self.status(name) == status, seconds, f"{name} is {status}")
+    def until_status(self, name: str, status: str) -> None:
+        wait_until(lambda: self.status(name) == status, f"{name} is {status}")
 
     def until_told(self, name: str, type_: str, times: int = 1) -> Arrival:
         """Wait until it was told so often, by webhook and by mail; the last webhook."""
@@ -80,7 +80,7 @@ class Site:
             types = self.inbox.types_of(name)
             return types.count(type_) == times and len(self.inbox.mails_of(name)) == len(types)
 
-        wait_until(both, TOLD_WITHIN + 3, f"{type_} of {name}: {self.inbox.types_of(name)}")
+        wait_until(both, f"{type_} of {name}: {self.inbox.types_of(name)}")
         return [hook for hook in self.inbox.hooks_of(name) if hook.body["type"] == type_][-1]
 
 
@@ -184,11 +184,11 @@ def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
     page = f"{site.url}/admin/agents/agent/{site.agent(name)['id']}"
     seen["asked"] = site.browser.get(f"{page}/press/stop/")
     site.browser.post(f"{page}/press/stop/", reason="enough")
-    # Each runner asks every 10 s; the other one may be handed the command first.
-    seen["exit"] = target.process.wait(25)
-    wait_until(lambda: "Stopped process:" in site.browser.get(f"{page}/change/"), 20, "the result is on the page")
+    # Each runner polls every 10 s, and the other one may be handed the command first.
+    seen["exit"] = target.process.wait(PATIENCE)
+    wait_until(lambda: "Stopped process:" in site.browser.get(f"{page}/change/"), "the result is on the page")
     beats = len(site.beats(name))
-    wait_until(lambda: len(site.beats(name)) >= beats + 3, 10, "the runner goes on to say that it is down")
+    wait_until(lambda: len(site.beats(name)) >= beats + 3, "the runner goes on to say that it is down")
     seen["after"] = site.status(name)
     seen["page"] = site.browser.get(f"{page}/change/")
     seen["audit"] = site.browser.get(f"{site.url}/admin/teams/auditentry/")
@@ -198,7 +198,7 @@ def test_kill_is_notified_within_five_seconds(runner_story: RunnerStory, site: S
     opened, report = runner_story.seen["opened"], runner_story.seen["report"]
     took = seconds_since(report, opened)
     print(f"\nrunner: from the error beat to the webhook {took:.3f} s")
-    assert 0 < took < TOLD_WITHIN
+    assert 0 < took < NOTIFIED_WITHIN * slowdown()
     assert report["content"]["message"] == f"{runner_story.name} is not responding"
     incident = opened.body["data"]["incident"]
     assert (incident["kind"], incident["severity"]) == ("error", "critical")
@@ -209,7 +209,7 @@ def test_recovery_from_kill_is_notified(runner_story: RunnerStory, site: Site) -
     resolved = runner_story.seen["resolved"]
     took = seconds_since(runner_story.seen["back"], resolved)
     print(f"\nrunner: from the good beat to the webhook {took:.3f} s")
-    assert 0 < took < TOLD_WITHIN
+    assert 0 < took < NOTIFIED_WITHIN * slowdown()
     assert resolved.body["data"]["incident"]["id"] == runner_story.seen["opened"].body["data"]["incident"]["id"]
     first, second = site.inbox.mails_of(runner_story.name)
     assert first == "reports an error"
@@ -272,15 +272,15 @@ def sdk_story(site: Site, channels: None, tmp_path_factory: pytest.TempPathFacto
 def work_and_loop(site: Site, story: SdkStory, program: Program) -> None:
     program.tell("iteration 1", "prompt Find the release notes", "cost 500 0.25", "ping page 1 done")
     program.tell("iteration 2", "cost 7 0.05", "ping page 2 done")
-    wait_until(lambda: site.agent(SDK_AGENT)["tokens_today"] == 507, 20, "both pings arrived")
+    wait_until(lambda: site.agent(SDK_AGENT)["tokens_today"] == 507, "both pings arrived")
     count = len(site.beats(SDK_AGENT))
-    wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, 10, "background beats")
+    wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, "background beats")
     story.seen["worked"], story.seen["beats"] = site.agent(SDK_AGENT), site.beats(SDK_AGENT)
     program.tell(*["tool search_docs query=release notes"] * 6, "ping searching")
     story.seen["loop"] = site.until_told(SDK_AGENT, "incident.opened")
-    wait_until(lambda: program.lines("loop_detected"), 20, "the warning reached it")
+    wait_until(lambda: program.lines("loop_detected"), "the warning reached it")
     count = len(site.beats(SDK_AGENT))
-    wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, 10, "more beats")
+    wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, "more beats")
     program.tell(*[f"tool write_report part={number}" for number in range(8)], "ping report written")
     site.until_told(SDK_AGENT, "incident.resolved")
 
@@ -290,7 +290,7 @@ def stop_quietly(site: Site, story: SdkStory) -> None:
     program.process.send_signal(signal.SIGTERM)
     site.until_status(SDK_AGENT, "stopped")
     story.seen["swallowed"] = program.is_running
-    wait_until(lambda: ends(program), 20, "a second one ends it")
+    wait_until(lambda: ends(program), "a second one ends it")
     story.seen["quiet"] = (site.kinds(SDK_AGENT), site.inbox.types_of(SDK_AGENT))
 
 
@@ -305,7 +305,7 @@ def crash_and_return(site: Site, story: SdkStory, start: Any) -> None:
     story.seen["again"] = site.kinds(SDK_AGENT)
     program.tell("ping at work again", "crash no such page")
     story.seen["crash"] = site.until_told(SDK_AGENT, "incident.opened", times=2)
-    story.seen["exit"] = program.process.wait(10)
+    story.seen["exit"] = program.process.wait(PATIENCE)
     story.seen["crashed"] = next(beat for beat in site.beats(SDK_AGENT) if beat["status"] == "error")
     detector_looked_twice(site)
     story.seen["down"] = (site.status(SDK_AGENT), site.kinds(SDK_AGENT))
@@ -350,7 +350,7 @@ def test_restart_after_stop_raises_no_alarm(sdk_story: SdkStory) -> None:
 def test_crash_is_notified_within_five_seconds(sdk_story: SdkStory, site: Site) -> None:
     took = seconds_since(sdk_story.seen["crashed"], sdk_story.seen["crash"])
     print(f"\nSDK: from the crash beat to the webhook {took:.3f} s")
-    assert 0 < took < TOLD_WITHIN
+    assert 0 < took < NOTIFIED_WITHIN * slowdown()
     assert sdk_story.seen["exit"] == 1
     assert sdk_story.seen["crash"].body["data"]["incident"]["reason"] == "Crashed: RuntimeError: no such page"
     assert sdk_story.seen["down"] == ("down", ["loop", "crash"])

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import ROOT, Installation, wait_until
+from tests.flows.installation import PATIENCE, ROOT, Installation, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("sdk")]
 EXAMPLE = Path(__file__).with_name("programs") / "research_agent.py"
@@ -52,7 +52,7 @@ def installed(installation: Installation, tmp_path_factory: pytest.TempPathFacto
     assert installation.url in commands
     env = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PIP_CONFIG_FILE": os.devnull}
     commands = commands.replace("cv_…", installation.key)
-    done = subprocess.run(["sh", "-ec", commands], env=env, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(["sh", "-ec", commands], env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return folder / "bin" / "python", done.stdout
 
@@ -82,19 +82,17 @@ def test_example_runs_unchanged_and_stops_quietly(installation: Installation, py
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_until(lambda: status(installation, AGENT).get("tokens_today") == 834, 20, "its first iteration is told")
+        wait_until(lambda: status(installation, AGENT).get("tokens_today") == 834, "its first iteration is told")
         assert status(installation, AGENT)["status"] == "ok"
         process.send_signal(signal.SIGTERM)  # its own handler lets it finish its sleep of 15 s
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
-    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", 20, "it said goodbye")
+    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", "it said goodbye")
     seen = status(installation, AGENT)
     assert (seen["tokens_today"], float(seen["cost_today_usd"]), seen["open_incident"]) == (834, 0.0124, None)
 
 
-def test_documented_commands_install_the_sdk(
-    installation: Installation, installed: tuple[Path, str]
-) -> None:
+def test_documented_commands_install_the_sdk(installation: Installation, installed: tuple[Path, str]) -> None:
     assert "the server has seen a heartbeat of research-agent" in installed[1]
     assert status(installation, "research-agent")["last_heartbeat_at"]
 
@@ -111,7 +109,7 @@ def test_spend_survives_an_outage_to_the_cent(installation: Installation, python
     with subprocess.Popen([str(python), "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         said = iter(process.stdout)
-        wait_until(lambda: status(installation, "spender"), 10, "it reports")
+        wait_until(lambda: status(installation, "spender"), "it reports")
         web = installation.pid("web")
         assert web
         os.kill(web, signal.SIGSTOP)
@@ -122,7 +120,7 @@ def test_spend_survives_an_outage_to_the_cent(installation: Installation, python
         process.kill()
         spent = int([line for line in said if line.strip()][-1])
     again = "import clevagent\nclevagent.init(interval=1)\nassert clevagent.flush(10)\n"
-    subprocess.run([str(python), "-c", again], env=env, check=True, timeout=30)
+    subprocess.run([str(python), "-c", again], env=env, check=True, timeout=PATIENCE)
     seen = status(installation, "spender")
     # What was spent in the last seconds before kill -9 was not yet on disk; nothing is counted twice.
     assert spent - 120 <= seen["tokens_today"] <= spent

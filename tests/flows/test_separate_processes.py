@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.flows.installation import ROOT, environment, wait_until
+from tests.flows.installation import PATIENCE, ROOT, environment, wait_until
 from tests.flows.installation import Installation as Site
 
 pytestmark = [pytest.mark.live, pytest.mark.postgres, pytest.mark.xdist_group("separate")]
@@ -54,7 +54,7 @@ class Deployment:
     def stop(self) -> dict[str, int]:
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
-        return {name: process.wait(20) for name, process in self.processes.items()}
+        return {name: process.wait(PATIENCE) for name, process in self.processes.items()}
 
     def key(self) -> str:
         words = "create_project --team T --project P --owner owner@example.com --json"
@@ -83,7 +83,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         made = Deployment(folder, env, site)
         try:
             made.start()
-            wait_until(made.site.is_ready, 40, logs(made))
+            wait_until(made.site.is_ready, logs(made))
             yield made
         finally:
             for process in made.processes.values():
@@ -113,9 +113,7 @@ def test_web_processes_answer_consistently(deployment: Deployment) -> None:
 def test_logs_are_json(deployment: Deployment) -> None:
     deployment.site.get("/api/v1/nothing-here")
     log = deployment.folder / "watchdog-web.log"
-    line = wait_until(
-        lambda: next((line for line in log.read_text().splitlines() if "nothing-here" in line), None), 5, ""
-    )
+    line = wait_until(lambda: next((line for line in log.read_text().splitlines() if "nothing-here" in line), None), "")
     assert json.loads(line)["request_id"]
 
 

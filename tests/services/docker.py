@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.flows.installation import PATIENCE
 from tests.services.namespaces import required, service
 
 IMAGE = "busybox:here"
@@ -39,7 +40,7 @@ class Engine:
     def docker(self, *words: str, data: bytes | None = None) -> str:
         """Run the `docker` command; its output. Fails with what it said."""
         env = {**os.environ, **self.env}
-        done = subprocess.run(["docker", *words], env=env, input=data, capture_output=True, timeout=30)
+        done = subprocess.run(["docker", *words], env=env, input=data, capture_output=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()
 

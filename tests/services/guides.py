@@ -22,14 +22,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import ROOT, wait_until
+from tests.flows.installation import PATIENCE, ROOT, wait_until
 from tests.services.site import Site, site
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"(?:#|<!--) (\S+)(?: -->)?")
-# Seconds for one block of commands, of which building an image takes longest, and for what they are to show.
-ENDS_WITHIN = 90.0
-SEEN_WITHIN = 30.0
 # The reader's times are too long for a test. An agent of a guide works, and is found out, so much faster here.
 TIMES = {
     "interval=30, progress_timeout=120": "interval=1, progress_timeout=5",
@@ -90,7 +87,7 @@ class Shell:
         self._process.stdin.write(f". {script} <{said} >{output} 2>&1; touch {done}\n")
         self._process.stdin.flush()
         why = f"{commands!r} has ended"
-        wait_until(lambda: done.exists() or self._process.poll() is not None, ENDS_WITHIN, why)
+        wait_until(lambda: done.exists() or self._process.poll() is not None, why)
         assert done.exists(), f"{commands}\n{output.read_text()}"
         return output.read_text()
 
@@ -137,7 +134,7 @@ class Guide:
         self._shell.type(f"cat > {path}", self.here(block.content))
 
     def _look(self, commands: str, output: str, expected: str) -> str:
-        end = time.monotonic() + SEEN_WITHIN
+        end = time.monotonic() + PATIENCE
         while not shows(output, expected):
             assert time.monotonic() < end, f"{commands}shows\n{output}\nand not\n{expected}"
             time.sleep(0.3)

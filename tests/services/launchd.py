@@ -21,7 +21,7 @@ from typing import Any
 NOT_FOUND, FAILED = 113, 5
 # launchd's own is 10 s.
 BETWEEN_STARTS = 0.5
-STARTED_WITHIN = 10.0
+STARTED_WITHIN = 60.0
 # What the session's variables are here; the second as by `launchctl setenv`.
 INHERITED = ("HOME", "STATE_DIRECTORY")
 PROGRAM = '#!/bin/sh\nexec {python} -I {here} {folder} "$@"\n'

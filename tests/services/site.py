@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.flows.installation import ROOT, Installation, wait_until
+from tests.flows.installation import PATIENCE, ROOT, Installation, wait_until
 from tests.live import Program, create_project
-
-# The runner asks for commands every 10 s.
-CARRIED_OUT_WITHIN = 20.0
 
 
 @dataclass
@@ -54,9 +51,9 @@ class Site:
         found = self.agent(name)
         return found["status"] if found else ""
 
-    def until(self, name: str, *statuses: str, seconds: float = 15.0) -> str:
+    def until(self, name: str, *statuses: str) -> str:
         """Wait until the agent has one of these statuses; which."""
-        wait_until(lambda: self.status(name) in statuses, seconds, f"{name} is {statuses}: {self.status(name)}")
+        wait_until(lambda: self.status(name) in statuses, f"{name} is {statuses}: {self.status(name)}")
         return self.status(name)
 
     def arm(self, name: str, policy: str = "manual") -> None:
@@ -87,12 +84,12 @@ class Site:
         words = ("start", "--name", name, "--heartbeat-interval", "1", "--state", str(state), *options)
         started = Program(log, sys.executable, "-m", "clevagent.runner", *words, **{**self.env, **env})
         try:
-            wait_until(lambda: started.lines(" watches ") or not started.is_running, 15, "the runner is ready")
+            wait_until(lambda: started.lines(" watches ") or not started.is_running, "the runner is ready")
             assert started.is_running, log.read_text()
             yield started
         finally:
             started.process.terminate()
-            started.process.wait(15)
+            started.process.wait(PATIENCE)
             started.end()
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.flows.installation import PATIENCE
 from tests.services.namespaces import required, service
 
 MANAGER, JOURNALD = "/lib/systemd/systemd", "/lib/systemd/systemd-journald"
@@ -35,7 +36,9 @@ class UserManager:
 
     def systemctl(self, *words: str) -> str:
         env = {**os.environ, **self.env}
-        done = subprocess.run(["systemctl", "--user", *words], env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            ["systemctl", "--user", *words], env=env, capture_output=True, text=True, timeout=PATIENCE
+        )
         return done.stdout.strip() or done.stderr.strip()
 
     def show(self, unit: str, name: str) -> str:
@@ -50,7 +53,7 @@ class UserManager:
     def journal(self, *words: str) -> list[str]:
         """The messages that match, oldest first."""
         argv = [*self.inside, "journalctl", "--no-pager", "-q", "-o", "cat", *words]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
 
     def add(self, unit: str, **service: str) -> None:
         """Make a service with these directives, without starting it. `Unit_…` goes into [Unit]."""

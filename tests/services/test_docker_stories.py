@@ -12,7 +12,7 @@ import pytest
 
 from tests.flows.installation import wait_until
 from tests.services.docker import Engine
-from tests.services.site import CARRIED_OUT_WITHIN, Site, site
+from tests.services.site import Site, site
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("docker")]
 # It writes a line at each step until it hangs: alive, and no more than that, deaf to SIGTERM.
@@ -67,16 +67,16 @@ def hung(here: Site, docker: Engine) -> Iterator[Story]:
 def live(here: Site, docker: Engine, flag: Path, seen: dict[str, Any]) -> None:
     here.until("worker", "ok")
     here.until("Helper", "ok")
-    wait_until(lambda: here.agent("worker")["last_progress_at"], 10, "the probe has seen progress")
+    wait_until(lambda: here.agent("worker")["last_progress_at"], "the probe has seen progress")
     here.arm("worker")
     started = docker.state("worker", "StartedAt")
     flag.touch()
     seen["hung"] = here.until("worker", "stalled", "down")
     seen["container"] = docker.state("worker")
     here.command("worker", "restart")
-    wait_until(lambda: docker.state("worker", "StartedAt") != started, CARRIED_OUT_WITHIN, "restarted")
+    wait_until(lambda: docker.state("worker", "StartedAt") != started, "restarted")
     here.until("worker", "ok")
-    wait_until(lambda: here.incidents("worker")[0]["resolved_at"], 10, "the incident is closed")
+    wait_until(lambda: here.incidents("worker")[0]["resolved_at"], "the incident is closed")
     seen["incidents"], seen["beats"] = here.incidents("worker"), here.beats("worker")
     seen["helper"] = here.agent("Helper")
     stop(here, docker, seen)
@@ -84,10 +84,10 @@ def live(here: Site, docker: Engine, flag: Path, seen: dict[str, Any]) -> None:
 
 def stop(here: Site, docker: Engine, seen: dict[str, Any]) -> None:
     here.command("worker", "stop")
-    wait_until(lambda: docker.state("worker") == "exited", CARRIED_OUT_WITHIN, "stopped")
+    wait_until(lambda: docker.state("worker") == "exited", "stopped")
     here.until("worker", "stopped")
     looks = len(here.beats("worker"))
-    wait_until(lambda: len(here.beats("worker")) > looks + 1, 10, "the runner goes on to look")
+    wait_until(lambda: len(here.beats("worker")) > looks + 1, "the runner goes on to look")
     seen["stopped"] = (docker.state("worker"), here.status("worker"), len(here.incidents("worker")))
 
 

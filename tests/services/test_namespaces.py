@@ -76,7 +76,7 @@ def killed_worker() -> tuple[int, Path]:
 
 def test_killed_worker_leaves_nothing_behind(killed_worker: tuple[int, Path]) -> None:
     pid, folder = killed_worker
-    wait_until(lambda: not folder.exists() and not groups(pid), 10, "all is removed")
+    wait_until(lambda: not folder.exists() and not groups(pid), "all is removed")
     assert not folder.exists()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.alerts.receiver import Receiver, says
-from tests.flows.installation import ROOT, wait_until
+from tests.flows.installation import PATIENCE, ROOT, wait_until
 from tests.live import Program
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("published_sdk")]
@@ -36,7 +36,7 @@ def start(server: Receiver, tmp_path: Path) -> Iterator[Start]:
         argv = [sys.executable, str(ROOT / "tests" / "published_sdk.py"), *fixed, *options]
         started.append(Program(tmp_path / "log", *argv))
         came(server, 1)
-        wait_until(lambda: started[-1].lines("Initialized"), 20, "init() is over")
+        wait_until(lambda: started[-1].lines("Initialized"), "init() is over")
         return started[-1]
 
     yield start
@@ -46,7 +46,7 @@ def start(server: Receiver, tmp_path: Path) -> Iterator[Start]:
 
 def came(server: Receiver, count: int) -> list[bytes]:
     """The bodies, once so many have come."""
-    wait_until(lambda: len(server.requests) >= count, 20, f"{count} requests: {server.requests}")
+    wait_until(lambda: len(server.requests) >= count, f"{count} requests: {server.requests}")
     return [request.body for request in server.requests]
 
 
@@ -113,18 +113,18 @@ def test_first_sigterm_only_says_goodbye(server: Receiver, start: Start) -> None
     program = start("--interval", "0.2")
     program.process.send_signal(signal.SIGTERM)
     goodbye = {"agent": "bot", "status": "shutdown", "message": "Agent shutting down gracefully"}
-    wait_until(lambda: json.loads(server.requests[-1].body) == goodbye, 20, "goodbye")
+    wait_until(lambda: json.loads(server.requests[-1].body) == goodbye, "goodbye")
     assert program.is_running
-    wait_until(lambda: not threads_beat(server), 20, "no beats any more")
+    wait_until(lambda: not threads_beat(server), "no beats any more")
     program.process.send_signal(signal.SIGTERM)
-    assert program.process.wait(5) == -signal.SIGTERM
+    assert program.process.wait(PATIENCE) == -signal.SIGTERM
 
 
 def threads_beat(server: Receiver) -> bool:
     """Whether another beat comes within two of its intervals."""
     before = len(server.requests)
     try:
-        wait_until(lambda: len(server.requests) > before, 0.5, "")
+        wait_until(lambda: len(server.requests) > before, "another beat", seconds=0.5)
     except AssertionError:
         return False
     return True
@@ -138,7 +138,7 @@ def test_crash_reports_its_traceback(server: Receiver, start: Start) -> None:
     custom = json.loads(crash["custom_data"])
     assert custom["crash"] is True
     assert "in obey" in custom["traceback"]
-    assert program.process.wait(5) == 1
+    assert program.process.wait(PATIENCE) == 1
     assert program.lines("RuntimeError: no such page")
 
 
@@ -146,7 +146,7 @@ def test_end_of_script_sends_nothing(server: Receiver, start: Start) -> None:
     program = start()
     assert program.process.stdin
     program.process.stdin.close()
-    assert program.process.wait(5) == 0
+    assert program.process.wait(PATIENCE) == 0
     assert len(server.requests) == 1
 
 
@@ -162,7 +162,7 @@ def test_warning_ends_the_process_if_configured(
     program = start(f"--{option}", action)
     server.answer = warns(warning)
     program.tell("ping")
-    assert program.process.wait(5) == 1
+    assert program.process.wait(PATIENCE) == 1
     assert program.lines(f"{warning}: why")
     assert len(server.requests) == 2
 
@@ -171,5 +171,5 @@ def test_warning_is_printed_for_every_answer(server: Receiver, start: Start) -> 
     program = start()
     server.answer = warns("loop_detected")
     program.tell("ping", "ping")
-    wait_until(lambda: len(program.lines("loop_detected: why")) == 2, 20, "printed twice")
+    wait_until(lambda: len(program.lines("loop_detected: why")) == 2, "printed twice")
     assert program.is_running

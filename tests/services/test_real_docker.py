@@ -32,7 +32,7 @@ def target(docker: Engine, name: str) -> Target:
 def seen(docker: Engine, name: str, state: State) -> Observation:
     """What the backend sees, once that is `state`."""
     backend, watched = Docker(), target(docker, name)
-    wait_until(lambda: backend.check(watched, 5).state is state, 20, f"{name} is {state}")
+    wait_until(lambda: backend.check(watched, 5).state is state, f"{name} is {state}")
     return backend.check(watched, 5)
 
 
@@ -66,7 +66,7 @@ def test_container_can_fail_after_stop_and_start(docker: Engine, name: str) -> N
 
 def test_failing_health_check_is_seen(docker: Engine, name: str) -> None:
     docker.run(name, WORKS, "--health-cmd", "false", "--health-interval", "200ms", "--health-retries", "1")
-    wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", 20, "it is unhealthy")
+    wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", "it is unhealthy")
     assert seen(docker, name, State.RUNNING).why == "its health check fails"
 
 

@@ -36,7 +36,7 @@ def target(unit: str) -> Target:
 
 def seen(unit: str, state: State) -> Observation:
     """What the backend sees, once that is `state`."""
-    wait_until(lambda: systemd.check(target(unit), 5).state is state, 20, f"{unit} is {state}")
+    wait_until(lambda: systemd.check(target(unit), 5).state is state, f"{unit} is {state}")
     return systemd.check(target(unit), 5)
 
 
@@ -68,7 +68,7 @@ def test_unit_at_start_limit_can_be_restarted(manager: UserManager, unit: str) -
     limit = {"Restart": "always", "RestartSec": "0", "Unit_StartLimitBurst": "2", "Unit_StartLimitIntervalSec": "1000"}
     manager.add(unit, ExecStart="/bin/sh -c 'test -e %t/cured && exec sleep 1000; exit 3'", **limit)
     manager.systemctl("start", unit)
-    wait_until(lambda: manager.show(unit, "ActiveState") == "failed", 20, "the limit is reached")
+    wait_until(lambda: manager.show(unit, "ActiveState") == "failed", "the limit is reached")
     (manager.folder / "run/cured").touch()
     done = systemd.restart(target(unit), 20)
     assert done.ok, done.message
@@ -101,7 +101,7 @@ def test_unknown_unit_is_missing(manager: UserManager, unit: str) -> None:
 def test_slow_stop_times_out(manager: UserManager, unit: str) -> None:
     deaf = "trap : TERM; touch %t/deaf; while :; do sleep 0.1; done"
     manager.start(unit, ExecStart=f"/bin/sh -c '{deaf}'", TimeoutStopSec="3")
-    wait_until((manager.folder / "run/deaf").exists, 20, "it does not hear SIGTERM any more")
+    wait_until((manager.folder / "run/deaf").exists, "it does not hear SIGTERM any more")
     done = systemd.stop(target(unit), 0.5)
     assert (done.ok, "did not answer within 0.5 s" in done.message) == (False, True)
     assert systemd.check(target(unit), 5).state is State.UNKNOWN
@@ -119,9 +119,9 @@ def journalctl(manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_journal_output_is_progress(manager: UserManager, unit: str, journalctl: None) -> None:
     manager.start(unit, ExecStart="/bin/sh -c 'while :; do echo a step; sleep 0.1; done'")
     probe = probes.make({"journal": unit}, target(unit))
-    wait_until(lambda: probe.look(0)[0], 20, "it moves")
+    wait_until(lambda: probe.look(0)[0], "it moves")
     manager.systemctl("kill", "--signal=STOP", unit)
-    wait_until(lambda: probe.look(0)[0] is False, 20, "it stands still")
+    wait_until(lambda: probe.look(0)[0] is False, "it stands still")
     assert manager.show(unit, "ActiveState") == "active"
 
 
@@ -130,5 +130,5 @@ def test_systemd_own_messages_are_no_progress(manager: UserManager, unit: str, j
     probe = probes.make({"journal": unit}, target(unit))
     assert probe.look(0) == (None, {"probe": f"journal {unit}", "probe_value": "no entry"})
     manager.systemctl("restart", unit)
-    wait_until(lambda: any("Started" in line for line in manager.journal(f"USER_UNIT={unit}")), 20, "systemd said so")
+    wait_until(lambda: any("Started" in line for line in manager.journal(f"USER_UNIT={unit}")), "systemd said so")
     assert probe.look(0)[0] is False

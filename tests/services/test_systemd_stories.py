@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import Installation, environment, wait_until
-from tests.services.site import CARRIED_OUT_WITHIN, Site, directives, site
+from tests.flows.installation import PATIENCE, Installation, environment, wait_until
+from tests.services.site import Site, directives, site
 from tests.services.systemd import UserManager
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("systemd")]
@@ -72,9 +72,9 @@ def hang(here: Site, manager: UserManager) -> Seen:
         seen["alive"] = manager.show(unit, "ActiveState")
         seen["pid"] = manager.show(unit, "MainPID")
         here.command("research", "restart")
-        wait_until(lambda: manager.show(unit, "MainPID") != seen["pid"], CARRIED_OUT_WITHIN, "restarted")
+        wait_until(lambda: manager.show(unit, "MainPID") != seen["pid"], "restarted")
         here.until("research", "ok")
-        wait_until(lambda: here.incidents("research")[0]["resolved_at"], 10, "the incident is closed")
+        wait_until(lambda: here.incidents("research")[0]["resolved_at"], "the incident is closed")
         seen["incidents"] = here.incidents("research")
         seen["runner"] = runner.log.read_text()
     return seen
@@ -111,9 +111,9 @@ def die(here: Site, manager: UserManager) -> Seen:
     starts = here.folder / "starts"
     manager.start(unit, ExecStart=f"/bin/sh -c 'echo >> {starts}; sleep 0.5; exit 3'")
     with here.runner("dying", "--watch", f"systemd:user/{unit}=dying", "--restart-on-down", **manager.env) as runner:
-        wait_until(lambda: gave_up(here), 40, "it is given up")
+        wait_until(lambda: gave_up(here), "it is given up")
         looks = len(here.beats("dying"))
-        wait_until(lambda: len(here.beats("dying")) > looks + 1, 10, "the runner goes on to look")
+        wait_until(lambda: len(here.beats("dying")) > looks + 1, "the runner goes on to look")
         seen["runner"] = runner.log.read_text()
         seen["incidents"] = here.incidents("dying")
         seen["starts"] = len(starts.read_text().splitlines())
@@ -164,8 +164,8 @@ def bark(here: Site, manager: UserManager) -> Seen:
     seen["working"] = (manager.show(unit, "MainPID"), manager.show(unit, "NRestarts"))
     seen["status"] = manager.show(unit, "StatusText")
     flag.touch()
-    wait_until(lambda: manager.show(unit, "NRestarts") == "1", 10, "systemd restarts it")
-    wait_until(lambda: manager.show(unit, "ActiveState") == "active", 10, "it is ready again")
+    wait_until(lambda: manager.show(unit, "NRestarts") == "1", "systemd restarts it")
+    wait_until(lambda: manager.show(unit, "ActiveState") == "active", "it is ready again")
     seen["restarted"] = manager.show(unit, "MainPID")
     return seen
 
@@ -198,7 +198,7 @@ def install(here: Site, manager: UserManager) -> Seen:
     # The package is not installed here: the unit's Python is to find it all the same.
     manager.systemctl("set-environment", f"PYTHONPATH={env['PYTHONPATH']}")
     argv = [sys.executable, "-m", "clevagent.runner", *words]
-    seen["done"] = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
+    seen["done"] = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=PATIENCE)
     seen["status"] = here.until("watched", "ok")
     seen["state"] = (manager.show(unit, "ActiveState"), manager.show(unit, "UnitFileState"))
     seen["command"] = manager.show(unit, "ExecStart")
