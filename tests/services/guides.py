@@ -52,9 +52,8 @@ class Block:
         return self.text.partition("\n")[2] if self.language == "xml" else self.text
 
 
-def sections(page: str) -> dict[str, list[Block]]:
+def sections(text: str) -> dict[str, list[Block]]:
     """The blocks under each heading of the second level, in the order of the page."""
-    text = (ROOT / "docs" / page).read_text()
     _, *parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     return {title: _blocks(body) for title, body in zip(parts[::2], parts[1::2], strict=True)}
 
@@ -103,8 +102,8 @@ class Shell:
 class Guide:
     """`swaps` is what stands for the page's own words here, such as the server's address; `seen` all output so far."""
 
-    def __init__(self, page: str, shell: Shell, swaps: Mapping[str, str]) -> None:
-        self.left = sections(page)
+    def __init__(self, text: str, shell: Shell, swaps: Mapping[str, str]) -> None:
+        self.left = sections(text)
         self.seen = ""
         self._shell, self._swaps = shell, {**TIMES, **swaps}
 
@@ -178,8 +177,10 @@ def followed(
     """
     if not shutil.which("curl"):
         pytest.skip("needs curl")
+    text = (ROOT / "docs" / page).read_text()
+    assert [words for words in more if words not in text] == [], "the page has changed"
     with site(folder, RESTART_DELAYS="1,1,1") as here, _shell(folder, prefix, env) as shell:
-        guide = Guide(page, shell, {**swaps(here), **more})
+        guide = Guide(text, shell, {**swaps(here), **more})
         while guide.left:
             guide.follow(next(iter(guide.left)))
         yield guide, here
