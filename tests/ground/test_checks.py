@@ -93,7 +93,7 @@ def test_an_unsafe_production_start_is_refused(command: list[str]) -> None:
         "DJANGO_SETTINGS_MODULE": "watchdog_project.settings",
     }
     done = subprocess.run(
-        [sys.executable, *command], env={**os.environ, **unsafe}, capture_output=True, text=True, timeout=30
+        [sys.executable, *command], env={**os.environ, **unsafe}, capture_output=True, text=True, timeout=90
     )
     assert done.returncode != 0
     assert "SECRET_KEY is too weak" in done.stderr
@@ -105,6 +105,6 @@ def test_a_missing_secret_key_is_refused() -> None:
         "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
         "DJANGO_SETTINGS_MODULE": "watchdog_project.settings",
     }
-    done = subprocess.run([sys.executable, "manage.py", "check"], env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "manage.py", "check"], env=env, capture_output=True, text=True, timeout=90)
     assert done.returncode != 0
     assert "Set SECRET_KEY" in done.stderr

@@ -26,7 +26,7 @@ except ZeroDivisionError:
 def lines(form: str) -> list[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     env = {**kept, "LOG_FORMAT": form, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    done = subprocess.run([sys.executable, "-c", REQUEST], env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", REQUEST], env=env, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     return done.stderr.strip().splitlines()
 

@@ -87,8 +87,8 @@ def test_a_killed_child_is_started_again_within_a_second(keep: type[Kept]) -> No
 def test_a_child_that_dies_at_once_is_tried_more_and_more_slowly(keep: type[Kept]) -> None:
     told: list[int] = []
     kept = keep(Child("broker", [sys.executable, "-c", "raise SystemExit(3)"], before_start=told.append))
-    wait_until(lambda: len(told) == 3, "three starts")
-    assert told == [0, 1, 2]
+    wait_until(lambda: len(told) >= 3, "three starts")
+    assert told[:3] == [0, 1, 2]
     assert kept.said[:2] == [
         "broker ended (exit code 3); starting it again in 0.5 s",
         "broker ended (exit code 3); starting it again in 1.0 s",
@@ -174,7 +174,7 @@ def test_one_that_does_not_end_is_killed() -> None:
     wait_until(lambda: heard, "it ignores SIGTERM")
     began = time.monotonic()
     supervisor.stop([(["worker"], 0.5)])
-    assert 0.4 < time.monotonic() - began < 30
+    assert 0.4 < time.monotonic() - began < 60
     assert child.process is not None
     assert child.process.returncode == -signal.SIGKILL
 
@@ -200,7 +200,7 @@ supervisor.catch_signals()
 with subprocess.Popen([sys.executable, "-c", {STORM!r}, str(os.getpid())]):
     supervisor.run()
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=90).returncode == 0
 
 
 def test_children_do_not_outlive_a_killed_parent() -> None:
