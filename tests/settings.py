@@ -26,3 +26,5 @@ else:
     DATABASES["default"]["OPTIONS"].pop("pool")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EDGE_PULSE_SECONDS = 0
+# Finds static files when they are requested. Listing them all takes 35 ms for each of the tests' clients.
+WHITENOISE_AUTOREFRESH = True
