@@ -1,4 +1,4 @@
-"""Four people in every test: an owner, a member, a viewer of one team, and a stranger with a project of their own."""
+"""The people in every test: owner, member and viewer of one team, a stranger with another project, and an operator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from watchdog_project.settings import broker_socket
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what cannot run here, and begin with what takes longest."""
+    """Skip tests that cannot run here, and start with those that take longest."""
     missing = {}
     if connection.vendor == "postgresql":
-        missing["sqlite"] = pytest.mark.skip(reason="is about the embedded installation")
+        missing["sqlite"] = pytest.mark.skip(reason="tests the embedded installation")
     else:
         missing["postgres"] = pytest.mark.skip(reason="needs PostgreSQL")
     if not (shutil.which("chromium") or shutil.which("chromium-browser")):
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[str]:
-    """A running broker: Redis where REDIS_URL names it, else the embedded one. Its URL."""
+    """The URL of a running broker: Redis if REDIS_URL is set, else the embedded broker."""
     if settings.REDIS_URL:
         yield settings.REDIS_URL
         return
@@ -102,7 +102,7 @@ def operator(db: None) -> User:
 
 @pytest.fixture
 def api_key(project: Project) -> str:
-    """The plaintext of an `agent` key of `project`."""
+    """The plaintext of an API key of `project` with the scope `agent`."""
     return services.issue_key(project=project, name="test", actor="test")[1]
 
 
@@ -113,7 +113,7 @@ def full_key(project: Project) -> str:
 
 @pytest.fixture
 def client_of() -> object:
-    """`client_of(user)` is a browser in which that person is signed in."""
+    """`client_of(user)` returns a test client in which that person is signed in."""
 
     def signed_in(user: User) -> Client:
         client = Client()

@@ -14,6 +14,8 @@ from clevagent.testing import FakeServer
 from tests.client_sdk.conftest import Program
 from tests.flows.installation import PATIENCE
 
+pytestmark = pytest.mark.live
+
 
 def run(program: Program, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-W", "error", "-m", "clevagent", "check", *arguments]

@@ -12,6 +12,8 @@ from clevagent.testing import FakeServer
 from tests.client_sdk.conftest import Program
 from tests.flows.installation import PATIENCE, slowdown
 
+pytestmark = pytest.mark.live
+
 # What a program that ends well prints, and nothing else does.
 FINE = "fine\n"
 

@@ -15,6 +15,8 @@ from tests.client_sdk import environments
 from tests.client_sdk.conftest import Program
 from tests.flows.installation import PATIENCE
 
+pytestmark = pytest.mark.live
+
 PROGRAMS = Path(__file__).with_name("programs")
 
 

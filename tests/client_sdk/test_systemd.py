@@ -12,6 +12,8 @@ from clevagent.testing import FakeServer
 
 from tests.client_sdk.conftest import Program
 
+pytestmark = pytest.mark.live
+
 
 class Manager:
     def __init__(self, address: str) -> None:

@@ -1,7 +1,7 @@
-"""An agent at work, with nothing but the standard library: `agent.py SERVER NAME`, and its key on standard input.
+"""An agent that uses only the standard library: `agent.py SERVER NAME`, with the API key on standard input.
 
-It beats every second until it is killed, and looks for its key only once it runs, as a process does whose
-configuration comes later.
+It sends a heartbeat every second until it is killed. It reads the key after it has started, like a process that is
+configured later.
 """
 
 from __future__ import annotations

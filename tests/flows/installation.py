@@ -1,4 +1,4 @@
-"""A whole installation, started by `bin/run` on a free port, for tests that need the real thing."""
+"""A complete installation, started with `bin/run` on a free port."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Seconds. Only a failing test waits this long, so it is generous: a busy machine must not fail a test.
 PATIENCE = 90.0
 PARTS = ("broker", "web", "worker", "beat")
-# What belongs to the tests' own Django must not reach the installation.
+# Settings of the tests' own Django, which must not reach the installation.
 FOREIGN = re.compile(r"DATABASE_URL|REDIS_URL|CELERY_.*|.*DATA_DIR|SECRET_KEY|DJANGO_.*|BASE_URL|EMAIL_URL|PYTEST_.*")
 
 
@@ -56,9 +56,9 @@ def slowdown() -> float:
 
 
 def clean_copy(folder: Path) -> Path:
-    """The project as a clone would have it: the files under version control, and nothing else.
+    """A copy of the project as a fresh clone has it: only files under version control.
 
-    Where git does not answer, all but hidden files and data.
+    Without git, all files except hidden files and data.
     """
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout
     if not tracked:
@@ -72,16 +72,16 @@ def clean_copy(folder: Path) -> Path:
 
 
 def children_of(pid: int) -> list[int]:
-    """Its living children, by /proc."""
-    found = []
+    """The process's running children, according to /proc."""
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             after_name = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(after_name[1]) == pid and after_name[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+            children.append(int(path.parent.name))
+    return children
 
 
 def is_alive(pid: int) -> bool:
@@ -92,7 +92,7 @@ def is_alive(pid: int) -> bool:
 
 
 class Installation:
-    """`bin/run` of the project in `root`, in a data folder. `lines` is what it has printed so far."""
+    """`bin/run` of the project in `root` with a data folder. `lines` is its output so far."""
 
     def __init__(self, folder: Path, *options: str, port: int | None = None, root: Path = ROOT, **env: str) -> None:
         self.folder, self.options, self.root, self.env = folder, options, root, env
@@ -100,7 +100,7 @@ class Installation:
         self.lines: list[str] = []
 
     def start(self) -> Installation:
-        """Start it and wait until it says that it is running."""
+        """Start it and wait until it reports that it is running."""
         argv = ["bin/run", "--port", str(self.port), "--data-dir", str(self.folder), *self.options]
         began = time.monotonic()
         self.lines = []
@@ -149,18 +149,18 @@ class Installation:
         return self.found(r"cv_\w+")
 
     def pid(self, part: str) -> int | None:
-        """The process id of one of PARTS, or None while there is none."""
+        """The process id of one of PARTS; None while it is not running."""
         for child in children_of(self.process.pid):
             try:
                 command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it has ended since
+            except OSError:  # it has just ended
                 continue
             if f"parts {part}" in command or (part == "broker" and "broker.sock" in command):
                 return child
         return None
 
     def pids(self) -> list[int]:
-        """All its processes below the first."""
+        """All its processes except the parent."""
         direct = children_of(self.process.pid)
         return [*direct, *(grandchild for child in direct for grandchild in children_of(child))]
 
@@ -187,7 +187,7 @@ class Installation:
         return self.get("/readyz")[0] == 200
 
     def stop(self, number: int = signal.SIGTERM) -> float:
-        """Signal it and wait for its end; returns how many seconds that took."""
+        """Send a signal and wait until it ends; returns how many seconds that took."""
         began = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(number)

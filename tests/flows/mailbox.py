@@ -1,4 +1,4 @@
-"""A mail server on a real socket, for installations that send real mail to it."""
+"""A mail server for installations that send real mail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.flows.installation import free_port, wait_until
 
 
 class Mailbox:
-    """Takes mail for anyone; `mails` is what came."""
+    """Accepts mail for any address; `mails` holds what has arrived."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -29,7 +29,7 @@ class Mailbox:
 
     @property
     def url(self) -> str:
-        """For `EMAIL_URL`."""
+        """The value for `EMAIL_URL`."""
         return f"smtp://{self.controller.hostname}:{self.controller.port}"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
@@ -37,7 +37,7 @@ class Mailbox:
         return "250 OK"
 
     def wait_for(self, subject: str, *, to: str = "") -> EmailMessage:
-        """The first mail with these words in its subject, to that address if one is given."""
+        """Wait for the first mail with these words in its subject, to the given address if any."""
 
         def found() -> EmailMessage | None:
             mails = (mail for mail in list(self.mails) if subject in str(mail["Subject"]))

@@ -88,6 +88,7 @@ def _size(use: Json) -> int:
     return int(use["input_tokens"])
 
 
+@pytest.mark.live
 class Integration:
     """A framework's cases. Its program runs twice in one process: as the agents "captured" and "uncaptured"."""
 

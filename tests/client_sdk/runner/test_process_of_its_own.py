@@ -21,6 +21,8 @@ from tests.client_sdk.runner.conftest import command
 from tests.client_sdk.runner.scripted import Scripted
 from tests.flows.installation import PATIENCE, slowdown
 
+pytestmark = pytest.mark.live
+
 SDK = Path(clevagent.__file__).parents[1]
 A = "systemd:a.service=bot"
 
