@@ -18,9 +18,32 @@ from teams.roles import Role
 from watchdog_project import embedded
 from watchdog_project.settings import broker_socket
 
+USES_SERVERS = {"db", "transactional_db", "live_server", "broker"}
+MAY_USE_SERVERS = ("django_db", "postgres", "live")
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that cannot run here, and start with those that take longest."""
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select the tests that can run here, and start with those that take longest."""
+    if connection.vendor == "postgresql":
+        deselect_pure(config, items)
+    skip_impossible(items)
+    items.sort(key=lambda item: item.get_closest_marker("live") is None)
+
+
+def deselect_pure(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests without a database: they run on SQLite, and would only do the same again."""
+    pure = [item for item in items if not uses_servers(item)]
+    config.hook.pytest_deselected(items=pure)
+    items[:] = [item for item in items if uses_servers(item)]
+
+
+def uses_servers(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return bool(USES_SERVERS & set(fixtures)) or any(item.get_closest_marker(name) for name in MAY_USE_SERVERS)
+
+
+def skip_impossible(items: list[pytest.Item]) -> None:
+    """Skip tests that need something that is missing here, with the reason."""
     missing = {}
     if connection.vendor == "postgresql":
         missing["sqlite"] = pytest.mark.skip(reason="tests the embedded installation")
@@ -32,7 +55,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, skip in missing.items():
             if item.get_closest_marker(name):
                 item.add_marker(skip)
-    items.sort(key=lambda item: item.get_closest_marker("live") is None)
 
 
 @pytest.fixture(scope="session")
