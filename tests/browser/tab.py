@@ -1,4 +1,4 @@
-"""A page in Chromium that remembers whatever it complains about, loads from elsewhere, or gets as a server's error."""
+"""A page in Chromium that records warnings, requests to other hosts, and server errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SHORT, TALL = 800, 844
-# Each width and each scheme, once: the other two pairs take as long again and show what these do.
+# Each width and each scheme once: the other two pairs take as long again and show the same.
 SIZES = [(1280, "light"), (390, "dark")]
 
 
@@ -62,7 +62,7 @@ class Tab:
         self.page.get_by_text(text).first.wait_for()
 
     def barriers(self) -> list[str]:
-        """What axe finds on the page that keeps people out, seriously."""
+        """Serious and critical accessibility violations, according to axe."""
         found = Axe().run(self.page).response["violations"]
         return [
             f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
@@ -74,5 +74,5 @@ class Tab:
     def picture(self, name: str, *, full_page: bool = True) -> None:
         path = ARTIFACTS / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # No waiting poll: the pages never come to rest.
+        # The pages poll, so there is no idle state to wait for.
         self.page.screenshot(path=path, full_page=full_page)

@@ -1,4 +1,4 @@
-"""`bin/run` as people use it: started, killed in part and in whole, stopped, started again, and refused."""
+"""`bin/run` as people use it: start, stop, restart, killed processes, and rejected starts."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def test_heartbeat_is_accepted(running: Installation, key: str) -> None:
 
 
 def post(running: Installation, key: str, body: bytes | Iterator[bytes]) -> int:
-    """POST a heartbeat by hand; an iterator goes out in chunks, without a length."""
+    """POST a raw heartbeat; an iterator is sent in chunks, without a length."""
     line = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
     try:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # rejected before all of it was sent
             line.request("POST", "/api/v1/heartbeat", body, {"X-API-Key": key, "Content-Type": "application/json"})
         return line.getresponse().status
     finally:
@@ -233,7 +233,7 @@ def test_port_in_use_is_rejected(tmp_path: Path) -> None:
 
 
 def test_unsafe_production_start_is_rejected(tmp_path: Path) -> None:
-    """Before anything is asked of the database: nobody listens there."""
+    """Before the database is used: nothing listens there."""
     environment = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "SECRET_KEY": "short"}
     code, out = refused(tmp_path, **environment)
     assert code == 2
@@ -301,7 +301,7 @@ def test_read_only_disk_is_rejected(small_disk: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """Write until nothing more fits."""
+    """Write until the disk is full."""
     subprocess.run(["dd", "if=/dev/zero", f"of={path}", "bs=4k"], capture_output=True)
 
 

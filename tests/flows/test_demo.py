@@ -1,4 +1,4 @@
-"""`bin/run --demo`: within 90 seconds the page shows five fates with their evidence, and nothing on the healthy one."""
+"""`bin/run --demo`: within 90 seconds all failures are shown with their evidence, and the healthy agent has none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERDICTS = {
     "demo-waiting": ("waiting", []),
     "demo-healthy": ("ok", []),
 }
-# What a person reads of each.
+# What a person reads about each.
 WORDS = {
     "demo-crashed": ["KeyError", "title"],
     "demo-hung": ["No progress for", "fetch_page"],
@@ -36,7 +36,7 @@ WORDS = {
 
 
 def verdicts(site: Site) -> dict[str, tuple[str, list[str]]]:
-    """By agent: its status, and the kinds of its open incident."""
+    """Each agent's status, and the kinds of its open incident."""
     found = {incident["agent"]["name"]: incident["kinds"] for incident in listed(site, "incidents?state=open")}
     return {agent["name"]: (agent["status"], found.get(agent["name"], [])) for agent in listed(site, "status")}
 
@@ -48,7 +48,7 @@ def listed(site: Site, path: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The demo, 90 seconds after it said that it runs, or as soon as all verdicts are right."""
+    """The demo 90 seconds after its start, or as soon as all verdicts are right."""
     folder = tmp_path_factory.mktemp("demo")
     installation = Installation(folder / "data", "--demo", "--quiet")
     try:
@@ -101,12 +101,12 @@ def test_healthy_and_waiting_agents_are_listed(shown: Site, page: Page) -> None:
 
 
 def test_demo_stops_cleanly(shown: Site) -> None:
-    """Runs last: it stops the installation."""
+    """Runs last, because it stops the installation."""
     everything = shown.running.pids()
     assert len(everything) >= 4 + 5
     assert shown.running.stop() < 10 * slowdown()
     assert [pid for pid in everything if is_alive(pid)] == []
     shown.running.start()
-    assert shown.call("status")[0] == 401, "keys of an earlier demo have ended"
+    assert shown.call("status")[0] == 401, "keys of an earlier demo are revoked"
     again = create_project(shown.running, OWNER, "full", demo.TEAM, demo.PROJECT)
     Site(shown.running, again["api_key"], shown.folder).until("demo-healthy", "ok")

@@ -25,7 +25,7 @@ from tests.flows.installation import PATIENCE, Installation, clean_copy, slowdow
 from tests.flows.mailbox import Mailbox, text_of
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.sqlite, pytest.mark.xdist_group("journey")]
-DUE = 6.0  # seconds after its last beat that a silent agent with an interval of 1 s is down
+DUE = 6.0  # seconds without a heartbeat until an agent with an interval of 1 s is down
 AGENT = "research-agent"
 PASSWORD = "a long walk by the sea"
 A_MINUTE = 60.0
@@ -60,13 +60,13 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Running:
-    """A process that works as an agent."""
+    """An agent in a separate process."""
 
     server: str
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, key: str) -> None:
-        """Start it, and put the key into it."""
+        """Start it and give it the key."""
         argv = [sys.executable, str(agent.__file__), self.server, AGENT]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE)
         assert self.process.stdin
@@ -88,7 +88,7 @@ def running(installation: Installation) -> Iterator[Running]:
 
 @dataclass
 class Newcomer:
-    """A person with a browser, who takes pictures on the way."""
+    """A person with a browser, who takes screenshots on the way."""
 
     browser: Browser
     installation: Installation
@@ -156,9 +156,9 @@ class Newcomer:
         self.page.wait_for_url(SIGNED_IN)
 
     def read_key(self) -> str:
-        """The key, which the page shows only now."""
+        """The key, which the page shows only once."""
         key = self.page.locator("#new-key").inner_text()
-        assert self.page.get_by_text("My team").count() == 0, "sees the team of another person"
+        assert self.page.get_by_text("My team").count() == 0, "sees another person's team"
         self.sees("Waiting for the first heartbeat…")
         self.picture("first-steps")
         return key
@@ -169,7 +169,7 @@ class Newcomer:
         self.picture("green")
 
     def send_test_alert(self) -> None:
-        """On the same page, to the own address, which is filled in."""
+        """On the same page, to the newcomer's address, which is filled in."""
         assert self.page.get_by_label("E-mail addresses").input_value().strip() == self.address
         self.press("Send a test alert")
         self.sees("The test by E-mail was accepted")
@@ -183,7 +183,7 @@ class Newcomer:
         assert seconds < A_MINUTE * slowdown(), what
 
     def second_factor(self) -> None:
-        """Switch it on with the code of an app, and sign in with the next one."""
+        """Switch it on with a code of the app, then sign in with a code."""
         self.tab.go("/accounts/2fa/totp/activate/")
         self.fill(Password=PASSWORD)
         self.picture("is-it-you")
@@ -207,7 +207,7 @@ class Newcomer:
         self.sees(AGENT)
 
     def watch(self) -> list[Tab]:
-        """The pages on which an incident must appear by itself."""
+        """Open the pages on which an incident must appear automatically."""
         tabs = [self.open(path) for path in ("/admin/", "/admin/agents/agent/", "/admin/agents/incident/")]
         for tab, text in zip(tabs, ("All is well", AGENT, "No incident yet."), strict=True):
             self.sees(text, tab)
@@ -215,7 +215,7 @@ class Newcomer:
         return tabs
 
     def open_incident(self, mail: EmailMessage) -> None:
-        """Follow the mail's link."""
+        """Follow the link in the mail."""
         link = re.search(rf"{re.escape(self.installation.url)}(/admin/agents/incident/\d+/change/)", text_of(mail))
         assert link, text_of(mail)
         self.tab = self.open(link.group(1))

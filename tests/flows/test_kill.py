@@ -1,4 +1,4 @@
-"""`kill -9`, fifty times, at random moments and parts, under load: nothing acknowledged is lost, all is told, once."""
+"""50 times `kill -9` under load, at random: no acknowledged heartbeat is lost, every incident is notified once."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ import pytest
 from tests.alerts.receiver import Receiver
 from tests.flows.installation import PARTS, PATIENCE, ROOT, Installation, children_of, environment, wait_until
 
-# One installation is killed, not one in each of the workers: several at once starve each other.
+# One installation in one worker: several at the same time would starve each other.
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("kill")]
 KILLS = 50
-PAUSE = (0.8, 2.4)  # seconds between two of them, so that they meet starts as well as work
-STEADY = 8  # agents with 2.5 beats a second each
-FALLING = 20  # agents that fall silent, one after the other
+PAUSE = (0.8, 2.4)  # seconds between two kills, short enough to hit parts that are starting
+STEADY = 8  # agents with 2.5 heartbeats per second each
+FALLING = 20  # agents that fall silent one after the other
 
 
 @dataclass
 class Crowd:
-    """Agents at work: those that go on, and those that fall silent. What was answered with 200 is `acknowledged`."""
+    """Agents that keep working and agents that fall silent. Beats answered with 200 are `acknowledged`."""
 
     installation: Installation
     key: str
@@ -54,7 +54,7 @@ class Crowd:
             thread.join()
 
     def beat(self, agent: str, number: int, **more: Any) -> None:
-        """Like a client: the same beat again until it is acknowledged."""
+        """Like a client, repeat the same beat until it is acknowledged."""
         beat_id = f"{agent}-{number}"
         while not self.over.is_set():
             status, answer = self.installation.beat(self.key, agent=agent, beat_id=beat_id, **more)
@@ -67,7 +67,7 @@ class Crowd:
     def go_on(self, agent: str) -> None:
         number = 0
         while not self.over.wait(0.4):
-            # So long that nobody misses them while the last deliveries are made, when they have gone home.
+            # Long enough not to be missed after the crowd has stopped, while the last deliveries are made.
             self.beat(agent, number := number + 1, interval=300, message=f"step {number}")
 
     def fall_one_by_one(self) -> None:
@@ -80,7 +80,7 @@ class Crowd:
 
 
 def create(installation: Installation, scope: str) -> str:
-    """A key of that scope, made on the command line while the installation runs."""
+    """Create a key with that scope on the command line while the installation runs."""
     argv = [sys.executable, "manage.py", "create_project", "--team", "My team", "--project", "Production"]
     argv += ["--owner", "owner@localhost", "--plan", "enterprise", "--scope", scope, "--json"]
     env = environment(DATA_DIR=str(installation.folder), DJANGO_SETTINGS_MODULE="watchdog_project.settings")
@@ -98,7 +98,7 @@ def add_webhook(installation: Installation, receiver: Receiver) -> None:
 
 
 def kill_one(installation: Installation, chance: random.Random) -> str:
-    """Kill a part that is there; of the web sometimes the process that serves, sometimes its parent."""
+    """Kill a running part; of the web either a serving process or its parent."""
     part = chance.choice(PARTS)
     pid = wait_until(lambda: installation.pid(part), f"there is a {part} to kill")
     below = children_of(pid) if part == "web" else []
@@ -119,7 +119,7 @@ def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
 
 @dataclass
 class Aftermath:
-    """What the run left: the data folder, what was acknowledged and told, who fell silent."""
+    """What the run left behind: data, acknowledged beats, notifications, silent agents."""
 
     folder: Path
     acknowledged: set[str]

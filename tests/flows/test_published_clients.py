@@ -1,7 +1,7 @@
-"""The published clients against a whole installation: real processes, a real mail server, a real webhook receiver.
+"""The published clients with a complete installation: real processes, mail server and webhook receiver.
 
-`clevagent-runner` 0.1.0 runs as it is on the package index; `tests/published_sdk.py` stands in for the SDK 0.4.0, which
-is not there. Each story is lived through once; the tests look at what was seen on the way.
+`clevagent-runner` 0.1.0 comes from the package index; `tests/published_sdk.py` replaces the SDK 0.4.0, which is not
+there. Each story runs once, and the tests check what it observed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOTIFIED_WITHIN = 5.0
 
 @dataclass
 class Site:
-    """The installation as its owner has it: signed in, with a key for machines and one for everything."""
+    """The installation with its owner signed in, an agent key and a full-access key."""
 
     running: Installation
     inbox: Inbox
@@ -53,7 +53,7 @@ class Site:
         return answer
 
     def agent(self, name: str) -> Any:
-        """What `/status` says of it; None while it is unknown."""
+        """The agent in `/status`; None while it is unknown."""
         return next((agent for agent in self.call("status")["results"] if agent["name"] == name), None)
 
     def status(self, name: str) -> str | None:
@@ -61,20 +61,20 @@ class Site:
         return found["status"] if found else None
 
     def beats(self, name: str) -> list[Any]:
-        """Its heartbeats, oldest first."""
+        """The agent's heartbeats, oldest first."""
         found: list[Any] = self.call(f"agents/{self.agent(name)['id']}/heartbeats")["results"]
         return found[::-1]
 
     def kinds(self, name: str) -> list[str]:
-        """The kinds of its incidents, oldest first."""
+        """The kinds of the agent's incidents, oldest first."""
         results = self.call(f"incidents?agent={self.agent(name)['id']}")["results"]
         return [incident["kind"] for incident in results][::-1]
 
     def until_status(self, name: str, status: str) -> None:
         wait_until(lambda: self.status(name) == status, f"{name} is {status}")
 
-    def until_told(self, name: str, type_: str, times: int = 1) -> Arrival:
-        """Wait until it was told so often, by webhook and by mail; the last webhook."""
+    def until_notified(self, name: str, type_: str, times: int = 1) -> Arrival:
+        """Wait for so many notifications of this type by webhook, and as many mails; the last webhook."""
 
         def both() -> bool:
             types = self.inbox.types_of(name)
@@ -124,7 +124,7 @@ def seconds_since(report: Any, arrival: Arrival) -> float:
 
 
 class Target:
-    """A process that is known by the file with its id, as a runner watches it."""
+    """A process with a PID file, as a runner watches it."""
 
     def __init__(self, pid_file: Path) -> None:
         self.pid_file = pid_file
@@ -149,7 +149,7 @@ class RunnerStory:
 
 @pytest.fixture(scope="module")
 def runner_story(site: Site, channels: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerStory]:
-    """Two runners on one key and one machine, which look alike, each with a target of its own."""
+    """Two runners with the same key on one machine, each with its own target."""
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("target")
         other, target = Target(folder / "other.pid"), Target(folder / "agent.pid")
@@ -169,15 +169,15 @@ def start_runner(site: Site, pid_file: Path) -> Program:
 
 
 def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
-    """Seen up; killed; up again; stopped by the owner."""
+    """The target is up, killed, up again, and stopped by the owner."""
     name, seen = story.name, story.seen
     site.until_status(name, "ok")
     target.kill()
-    seen["opened"] = site.until_told(name, "incident.opened")
+    seen["opened"] = site.until_notified(name, "incident.opened")
     seen["down"] = site.status(name)
     seen["report"] = next(beat for beat in site.beats(name) if beat["status"] == "error")
     target.start()
-    seen["resolved"] = site.until_told(name, "incident.resolved")
+    seen["resolved"] = site.until_notified(name, "incident.resolved")
     good = [beat for beat in site.beats(name) if beat["id"] > seen["report"]["id"] and beat["status"] == "ok"]
     seen["back"] = good[0]
     site.until_status(name, "ok")
@@ -188,7 +188,7 @@ def live_with_runner(site: Site, story: RunnerStory, target: Target) -> None:
     seen["exit"] = target.process.wait(PATIENCE)
     wait_until(lambda: "Stopped process:" in site.browser.get(f"{page}/change/"), "the result is on the page")
     beats = len(site.beats(name))
-    wait_until(lambda: len(site.beats(name)) >= beats + 3, "the runner goes on to say that it is down")
+    wait_until(lambda: len(site.beats(name)) >= beats + 3, "the runner keeps reporting that it is down")
     seen["after"] = site.status(name)
     seen["page"] = site.browser.get(f"{page}/change/")
     seen["audit"] = site.browser.get(f"{site.url}/admin/teams/auditentry/")
@@ -277,12 +277,12 @@ def work_and_loop(site: Site, story: SdkStory, program: Program) -> None:
     wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, "background beats")
     story.seen["worked"], story.seen["beats"] = site.agent(SDK_AGENT), site.beats(SDK_AGENT)
     program.tell(*["tool search_docs query=release notes"] * 6, "ping searching")
-    story.seen["loop"] = site.until_told(SDK_AGENT, "incident.opened")
+    story.seen["loop"] = site.until_notified(SDK_AGENT, "incident.opened")
     wait_until(lambda: program.lines("loop_detected"), "the warning reached it")
     count = len(site.beats(SDK_AGENT))
     wait_until(lambda: len(site.beats(SDK_AGENT)) >= count + 3, "more beats")
     program.tell(*[f"tool write_report part={number}" for number in range(8)], "ping report written")
-    site.until_told(SDK_AGENT, "incident.resolved")
+    site.until_notified(SDK_AGENT, "incident.resolved")
 
 
 def stop_quietly(site: Site, story: SdkStory) -> None:
@@ -295,7 +295,7 @@ def stop_quietly(site: Site, story: SdkStory) -> None:
 
 
 def ends(program: Program) -> bool:
-    """Whether SIGTERM ended it: it may come while the handler of the first still waits for the thread."""
+    """Whether SIGTERM ended it; a signal may arrive while the first one's handler still waits for the thread."""
     program.process.send_signal(signal.SIGTERM)
     return not program.is_running
 
@@ -304,17 +304,17 @@ def crash_and_return(site: Site, story: SdkStory, start: Any) -> None:
     program = start()
     story.seen["again"] = site.kinds(SDK_AGENT)
     program.tell("ping at work again", "crash no such page")
-    story.seen["crash"] = site.until_told(SDK_AGENT, "incident.opened", times=2)
+    story.seen["crash"] = site.until_notified(SDK_AGENT, "incident.opened", times=2)
     story.seen["exit"] = program.process.wait(PATIENCE)
     story.seen["crashed"] = next(beat for beat in site.beats(SDK_AGENT) if beat["status"] == "error")
-    detector_looked_twice(site)
+    detector_ran_twice(site)
     story.seen["down"] = (site.status(SDK_AGENT), site.kinds(SDK_AGENT))
     start()
-    story.seen["recovered"] = site.until_told(SDK_AGENT, "incident.resolved", times=2)
+    story.seen["recovered"] = site.until_notified(SDK_AGENT, "incident.resolved", times=2)
 
 
-def detector_looked_twice(site: Site) -> None:
-    """Two beats of a bystander are judged one after the other."""
+def detector_ran_twice(site: Site) -> None:
+    """Wait until two beats of another agent were evaluated one after the other."""
     for status in ("warning", "ok"):
         site.running.beat(site.agent_key, agent="bystander", status=status)
         site.until_status("bystander", status)

@@ -1,6 +1,6 @@
-"""The SDK as a user gets it: the wheel from a running server, in an environment of its own, in the example agent.
+"""The SDK as a user gets it: the wheel from a running server, in a new environment, in the example agent.
 
-The example names no endpoint, so the installation listens where the SDK looks for it by itself: port 8000.
+The example names no endpoint, so the installation listens at the SDK's default: port 8000.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 @pytest.fixture(scope="module")
 def installed(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An empty environment after the commands of docs/sdk.md: its Python, and what the commands printed."""
+    """A new environment after the commands of docs/sdk.md: its Python, and the output of the commands."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (commands,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "sdk.md").read_text(), re.DOTALL)
@@ -63,7 +63,7 @@ def python(installed: tuple[Path, str]) -> Path:
 
 
 def environment(installation: Installation) -> dict[str, str]:
-    """A shell with nothing but the key set."""
+    """A shell in which only the key is set."""
     return {"PATH": os.environ["PATH"], "CLEVAGENT_API_KEY": installation.key}
 
 
@@ -98,7 +98,7 @@ def test_documented_commands_install_the_sdk(installation: Installation, install
 
 
 def test_spend_survives_an_outage_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
-    """The server goes away in the middle, the agent is killed meanwhile and started again: its spool has the rest."""
+    """The server hangs, then the agent is killed and restarted: its spool has the rest."""
     env = {**environment(installation), "CLEVAGENT_AGENT": "spender", "CLEVAGENT_SPOOL": str(tmp_path / "spool")}
     code = "import clevagent, time\nclevagent.init(interval=1)\n" + (
         "for number in range(10_000):\n"
@@ -114,7 +114,7 @@ def test_spend_survives_an_outage_to_the_cent(installation: Installation, python
         assert web
         os.kill(web, signal.SIGSTOP)
         try:
-            time.sleep(2)  # what it spends in these seconds is on disk only
+            time.sleep(2)  # spending of these seconds is only on disk
         finally:
             os.kill(web, signal.SIGCONT)
         process.kill()
@@ -122,7 +122,7 @@ def test_spend_survives_an_outage_to_the_cent(installation: Installation, python
     again = "import clevagent\nclevagent.init(interval=1)\nassert clevagent.flush(10)\n"
     subprocess.run([str(python), "-c", again], env=env, check=True, timeout=PATIENCE)
     seen = status(installation, "spender")
-    # What was spent in the last seconds before kill -9 was not yet on disk; nothing is counted twice.
+    # Spending of the last seconds before kill -9 was not yet on disk; nothing is counted twice.
     assert spent - 120 <= seen["tokens_today"] <= spent
     assert json.loads(str(seen["cost_today_usd"])) == pytest.approx(seen["tokens_today"] / 100)
     assert list(tmp_path.iterdir()) == []

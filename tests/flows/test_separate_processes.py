@@ -1,4 +1,4 @@
-"""On PostgreSQL and Redis each part runs by itself: started here by the very commands of the systemd units."""
+"""On PostgreSQL and Redis each part is a separate process, started here with the commands of the systemd units."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         finally:
             for process in made.processes.values():
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd ends a unit
+                    os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd stops a unit
                 process.wait()
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

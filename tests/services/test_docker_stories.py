@@ -1,4 +1,4 @@
-"""The whole product around a real Docker Engine: an agent that nobody can change hangs, and is made to work again."""
+"""The whole product with a real Docker Engine: an unmodified agent hangs and is restarted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.services.docker import Engine
 from tests.services.site import Site, site
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("docker")]
-# It writes a line at each step until it hangs: alive, and no more than that, deaf to SIGTERM.
+# Writes a line per step until it hangs: then it is only alive, and ignores SIGTERM.
 AGENT = "rm -f /w/hang; while [ ! -e /w/hang ]; do date >> /w/log; sleep 0.2; done; sleep 1000"
 TARGETS = """
 [[targets]]
@@ -43,14 +43,14 @@ def here(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @dataclass
 class Story:
-    """What was seen on the way."""
+    """What was observed on the way."""
 
     seen: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
 def hung(here: Site, docker: Engine) -> Iterator[Story]:
-    """A container that hangs, is restarted by command, and stopped by command; another one is found by its label."""
+    """A container hangs, is restarted and stopped on request; another container is discovered by its label."""
     story, work = Story(), here.folder / "work"
     work.mkdir()
     docker.run("worker", AGENT, "--volume", f"{work}:/w", "--restart", "always")

@@ -1,4 +1,4 @@
-"""docs/run-bare-python.md, followed."""
+"""Follows docs/run-bare-python.md."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def test_every_step_shows_what_the_page_says(tmp_path: Path) -> None:
 
 
 def end_agent(kept: Path) -> None:
-    """The runner leaves it running."""
+    """The runner leaves the agent running."""
     with suppress(OSError, ValueError):
         os.kill(json.loads(kept.read_text())["pid"], signal.SIGKILL)

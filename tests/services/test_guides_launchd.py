@@ -1,7 +1,7 @@
-"""docs/run-with-launchd.md, followed, with a launchd of the tests. Not run on macOS.
+"""Follows docs/run-with-launchd.md with a fake launchd. Not run on macOS.
 
-The runner's `install` takes this machine for a Mac; nothing else does. Its state is in a folder of the test's own,
-because readers who are root share one.
+Only the runner's `install` believes that this machine is a Mac. Its state is in a separate folder, because readers who
+are root share one.
 """
 
 from __future__ import annotations

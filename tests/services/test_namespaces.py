@@ -1,4 +1,4 @@
-"""What holds real services: it leaves nothing, whatever ends the test."""
+"""Services in namespaces leave nothing behind, however the test ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.flows.installation import ROOT, is_alive, wait_until
 from tests.services.namespaces import cgroups, required, service
 
 pytestmark = pytest.mark.live
-# A daemon with a child in a cgroup below, that says when it is there.
+# A daemon with a child in a nested cgroup, which reports that it runs.
 SCRIPT = """
 mkdir /sys/fs/cgroup/below
 (echo 0 > /sys/fs/cgroup/below/cgroup.procs; exec sleep 1000) &
@@ -58,7 +58,7 @@ def test_failing_test_leaves_nothing_behind() -> None:
 
 @pytest.fixture
 def killed_worker() -> tuple[int, Path]:
-    """A process that holds a service and is killed meanwhile: its id, and the service's folder."""
+    """A process that runs a service and is killed: its id, and the service's folder."""
     code = (
         "from tests.services.test_namespaces import *\n"
         "with service('trial', SCRIPT.format, started) as folder:\n"

@@ -1,4 +1,4 @@
-"""The program that stands in for the published SDK says what the SDK says, to the byte, and has its faults."""
+"""The stand-in for the published SDK sends what the SDK sends, to the byte, and has its faults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(server: Receiver, tmp_path: Path) -> Iterator[Start]:
     started: list[Program] = []
 
     def start(*options: str) -> Program:
-        """The program with its first beat sent and its handlers in; the next beats of its thread come in a minute."""
+        """The program after its first beat and with its handlers set; by default the next beat follows in a minute."""
         fixed = ["--endpoint", server.url(""), "--api-key", "cv_key", "--agent", "bot"]
         argv = [sys.executable, str(ROOT / "tests" / "published_sdk.py"), *fixed, *options]
         started.append(Program(tmp_path / "log", *argv))
@@ -45,7 +45,7 @@ def start(server: Receiver, tmp_path: Path) -> Iterator[Start]:
 
 
 def came(server: Receiver, count: int) -> list[bytes]:
-    """The bodies, once so many have come."""
+    """The bodies, once so many requests have arrived."""
     wait_until(lambda: len(server.requests) >= count, f"{count} requests: {server.requests}")
     return [request.body for request in server.requests]
 
@@ -121,7 +121,7 @@ def test_first_sigterm_only_says_goodbye(server: Receiver, start: Start) -> None
 
 
 def threads_beat(server: Receiver) -> bool:
-    """Whether another beat comes within two of its intervals."""
+    """Whether another beat arrives within two intervals."""
     before = len(server.requests)
     try:
         wait_until(lambda: len(server.requests) > before, "another beat", seconds=0.5)

@@ -1,4 +1,4 @@
-"""The whole product around a real systemd: what hangs is found, restarted and seen to work again."""
+"""The whole product with a real systemd: hung and crashing units are detected and restarted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ clevagent.init(interval=1, progress_timeout=5)
 while not flag.exists():
     clevagent.ping(message=f"step at {time.time():.1f}")
     time.sleep(0.2)
-time.sleep(1000)  # alive, and no more than that
+time.sleep(1000)  # alive, but no progress
 """
 
 
@@ -44,7 +44,7 @@ Seen = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def stories(here: Site, manager: UserManager) -> Iterator[dict[str, Future[Seen]]]:
-    """All stories, lived through at the same time, since most of each is waiting; what was seen on the way."""
+    """What all stories observed. They run at the same time, because each is mostly waiting."""
     with ThreadPoolExecutor() as pool:
         yield {story.__name__: pool.submit(story, here, manager) for story in (hang, die, bark, install)}
     for unit in ("research", "dying", "barked", "watched", "clevagent-runner"):
@@ -52,7 +52,7 @@ def stories(here: Site, manager: UserManager) -> Iterator[dict[str, Future[Seen]
 
 
 def start_agent(here: Site, manager: UserManager, name: str, **directives_: str) -> Path:
-    """A unit that runs AGENT; the file whose being there makes it hang."""
+    """Start a unit that runs AGENT; returns the file whose existence makes it hang."""
     flag = here.folder / f"{name}.hang"
     env = directives({**here.env, "CLEVAGENT_AGENT": name})
     command = f"{sys.executable} {here.folder}/agent.py {flag}"
@@ -61,7 +61,7 @@ def start_agent(here: Site, manager: UserManager, name: str, **directives_: str)
 
 
 def hang(here: Site, manager: UserManager) -> Seen:
-    """A unit that hangs, and is restarted by command."""
+    """A unit hangs and is restarted on request."""
     seen, unit = Seen(), "research.service"
     flag = start_agent(here, manager, "research")
     with here.runner("research", "--watch", f"systemd:user/{unit}=research", **manager.env) as runner:
@@ -103,9 +103,9 @@ def test_incident_has_a_time_to_recovery(hung: Seen) -> None:
 
 
 def die(here: Site, manager: UserManager) -> Seen:
-    """A unit that works for a moment and dies, again and again, with a runner that may restart it."""
+    """A unit crashes again and again, with a runner that may restart it."""
     seen, unit = Seen(), "dying.service"
-    # It is known, and may be restarted, before the runner asks for the first time.
+    # The agent exists and may be restarted before the runner's first poll.
     here.running.beat(here.key, agent="dying")
     here.arm("dying")
     starts = here.folder / "starts"
@@ -154,7 +154,7 @@ def test_runner_logs_why_it_stops_restarting(dying: Seen) -> None:
 
 
 def bark(here: Site, manager: UserManager) -> Seen:
-    """A unit with a watchdog of systemd's own hangs, and no server is there."""
+    """A unit with systemd's watchdog hangs, without a server."""
     seen, unit = Seen(), "barked.service"
     nobody = Site(Installation(here.folder), "cv_nobody", here.folder)
     watchdog = {"Type": "notify", "WatchdogSec": "2", "Restart": "on-watchdog", "RestartSec": "0"}
@@ -180,7 +180,7 @@ def test_systemd_watchdog_spares_working_agent(barked: Seen) -> None:
 
 
 def test_systemd_watchdog_restarts_hung_agent(barked: Seen) -> None:
-    # The unit is restarted for its watchdog, and for nothing else.
+    # The unit is restarted only by its watchdog.
     assert barked["restarted"] not in ("0", barked["pid"])
 
 
@@ -189,13 +189,13 @@ def test_last_ping_message_is_the_status_line(barked: Seen) -> None:
 
 
 def install(here: Site, manager: UserManager) -> Seen:
-    """The runner, set up as a service of the user, watching another unit."""
+    """The runner, installed as a user service, watches another unit."""
     seen, unit = Seen(), "clevagent-runner.service"
     manager.start("watched.service", ExecStart="/bin/sleep 1000")
     watch = ["--watch", "systemd:user/watched.service=watched", "--heartbeat-interval", "1"]
     words = ["install", "--user", *watch, "--state", str(here.folder / "installed.json")]
     env = environment(**here.env, **manager.env)
-    # The package is not installed here: the unit's Python is to find it all the same.
+    # The package is not installed here, but the unit's Python must find it.
     manager.systemctl("set-environment", f"PYTHONPATH={env['PYTHONPATH']}")
     argv = [sys.executable, "-m", "clevagent.runner", *words]
     seen["done"] = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=PATIENCE)
