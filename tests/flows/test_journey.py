@@ -1,6 +1,6 @@
-"""The newcomer's journey on the real thing: from `bin/run` in a clean copy to the mail that says it works again.
+"""A newcomer's journey through a real installation: from `bin/run` in a clean copy to the recovery mail.
 
-And a second one's, by phone: the same as far as the test alert, then a second factor, with axe on every page.
+A second newcomer uses a phone: the same up to the test alert, then a second factor, with axe on every page.
 """
 
 from __future__ import annotations
