@@ -8,9 +8,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.db import connection
+from django.template import Template
 from django.test import Client
+from django.utils import timezone
 
 from teams import services
 from teams.models import Project, Team, User
@@ -55,6 +58,19 @@ def skip_impossible(items: list[pytest.Item]) -> None:
         for name, skip in missing.items():
             if item.get_closest_marker(name):
                 item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_templates(django_test_environment: None) -> None:
+    """Render as in production: Django's test runner copies the context of every template, and no test reads it."""
+    Template._render = lambda template, context: template.nodelist.render(context)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def frozen_clock() -> Iterator[None]:
+    """Stops the wall clock, so that "5 s ago" stays true however long a request takes."""
+    with time_machine.travel(timezone.now(), tick=False):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from teams.models import User
-from tests.browser.tab import PATIENCE, SHORT, TALL, Tab, launch
+from tests.browser.tab import SHORT, TALL, Tab, launch
+from tests.flows.installation import PATIENCE
 
 Open = Callable[..., "Tab"]
 

@@ -16,7 +16,8 @@ from alerts.models import Channel, Delivery
 from teams.models import ApiKey, Project, User
 from tests.agents.admin.conftest import make_agent, make_beat, make_command, make_incident, make_runner
 from tests.browser.conftest import Open, send_beat
-from tests.browser.tab import PATIENCE, SIZES
+from tests.browser.tab import SIZES
+from tests.flows.installation import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -23,7 +23,8 @@ from alerts import sending
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.browser.conftest import Open, send_beat
-from tests.browser.tab import PATIENCE, SIZES, Tab
+from tests.browser.tab import SIZES, Tab
+from tests.flows.installation import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERVICE = {"restart_type": "systemd", "restart_target": "night-shift.service"}
