@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -17,6 +18,8 @@ from agents.models import AgentState, Command, Incident
 from teams.errors import ApiError
 from tests.agents.conftest import World
 from tests.agents.test_restarting import DOWN, WATCHED, Unit
+
+pytestmark = pytest.mark.slow
 
 PERSON = "owner@example.com"
 OWN: dict[str, Any] = {"interval": 30}
