@@ -24,7 +24,7 @@ import pytest
 INSIDE = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 UNSHARE = ["unshare", "--mount", "--cgroup", "--propagation", "private"]
 # Seconds a service may take to start, and its processes to be gone once they are killed, on a busy machine.
-STARTS_WITHIN, PATIENCE = 90.0, 60.0
+STARTS_WITHIN, PATIENCE = 180.0, 60.0
 
 
 def cgroups() -> Path | None:
