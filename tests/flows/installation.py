@@ -118,7 +118,7 @@ class Installation:
             assert self.process.poll() is None
         except AssertionError as error:
             self.stop()
-            raise AssertionError("\n".join(self.lines)) from error
+            raise AssertionError("\n".join([str(error), *self.lines])) from error
         self.took = time.monotonic() - began
         return self
 
