@@ -46,7 +46,7 @@ class Receiver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def close(self) -> None:
         """Stop listening; who calls is refused."""
@@ -91,6 +91,6 @@ def waits(receiver: Receiver) -> Answer:
     """No answer at all, until the receiver ends."""
 
     def wait(peer: socket.socket) -> None:
-        receiver.over.wait(10)
+        receiver.over.wait(60)
 
     return wait

@@ -83,7 +83,7 @@ def said(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_history_has_a_good_face(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
+def test_history_layout(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
     tab = open_tab(owner, width, scheme)
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=24h")
     page.locator("#agent-charts canvas").nth(5).wait_for()
@@ -97,9 +97,7 @@ def test_the_history_has_a_good_face(open_tab: Open, owner: User, busy: Agent, w
 
 
 @pytest.mark.parametrize(("width", "scheme"), [*SIZES, (1280, "dark"), (390, "light")])
-def test_all_charts_and_the_tools_are_there_however_far_back_one_looks(
-    open_tab: Open, owner: User, busy: Agent, width: int, scheme: str
-) -> None:
+def test_all_charts_and_tools_in_every_span(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
     set_plan(team=busy.project.team, plan="pro", actor="test")
     tab = open_tab(owner, width, scheme)
     for span, label in (("7d", "7 days"), ("90d", "90 days")):
@@ -112,7 +110,7 @@ def test_all_charts_and_the_tools_are_there_however_far_back_one_looks(
         page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{span}-{width}-{scheme}.png")
 
 
-def test_a_longer_time_is_shown_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
+def test_longer_span_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/")
     page.get_by_role("link", name="7 days").focus()
@@ -127,7 +125,7 @@ PLOTS = "document.getElementById('agent-charts').plots"
 WIDTHS = f"{PLOTS}.map(({{plot}}) => plot.scales.x.max - plot.scales.x.min)"
 
 
-def test_charts_follow_new_numbers_and_a_closer_look_stays(open_tab: Open, owner: User, busy: Agent) -> None:
+def test_charts_update_and_keep_the_zoom(open_tab: Open, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=6h")
     whole = page.evaluate(WIDTHS)
@@ -143,9 +141,7 @@ def test_charts_follow_new_numbers_and_a_closer_look_stays(open_tab: Open, owner
     assert page.evaluate(WIDTHS) == closer
 
 
-def test_without_scripts_there_are_lanes_numbers_and_links(
-    open_tab: Open, chromium: Browser, owner: User, busy: Agent
-) -> None:
+def test_history_works_without_javascript(open_tab: Open, chromium: Browser, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     context = chromium.new_context(java_script_enabled=False)
     context.add_cookies(tab.page.context.cookies())  # type: ignore[arg-type]
@@ -159,7 +155,7 @@ def test_without_scripts_there_are_lanes_numbers_and_links(
     context.close()
 
 
-def test_a_new_agent_is_taught(open_tab: Open, owner: User, project: Project) -> None:
+def test_new_agent_shows_instructions(open_tab: Open, owner: User, project: Project) -> None:
     agent = make_agent(project, "fresh", beat=None)
     AgentState.objects.filter(agent=agent).update(status="new")
     tab = open_tab(owner)

@@ -18,7 +18,7 @@ def paused() -> int:
     return Agent.objects.filter(paused_at__isnull=False).count()
 
 
-def test_who_is_chosen_stays_chosen_and_is_left_alone(open_tab: Open, owner: User, project: Project) -> None:
+def test_selection_survives_polls_and_is_paused(open_tab: Open, owner: User, project: Project) -> None:
     for n in range(27):
         make_agent(project, f"down-{n:02}", status="down")
     tab = open_tab(owner)
@@ -56,7 +56,7 @@ def test_who_is_chosen_stays_chosen_and_is_left_alone(open_tab: Open, owner: Use
     assert 28 * 60 < (window.ends_at - timezone.now()).total_seconds() <= 30 * 60
 
 
-def test_all_are_chosen_on_a_phone_and_others_from_the_list(open_tab: Open, owner: User, project: Project) -> None:
+def test_select_all_on_a_phone_and_in_the_list(open_tab: Open, owner: User, project: Project) -> None:
     for n in range(27):
         make_agent(project, f"down-{n:02}", status="down")
     tab = open_tab(owner, 390, "dark")

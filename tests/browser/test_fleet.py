@@ -57,7 +57,7 @@ def with_staging(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+def test_fleet_layout(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     with_history(project)
     tab = open_tab(owner, width, scheme)
     with_staging(project)
@@ -72,7 +72,7 @@ def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
-def test_a_heartbeat_shows_in_the_strip_by_itself(open_tab: Open, owner: User, project: Project) -> None:
+def test_heartbeat_appears_in_the_strip(open_tab: Open, owner: User, project: Project) -> None:
     with_history(project)
     Rollup.objects.all().delete()
     tab = open_tab(owner)
@@ -84,7 +84,7 @@ def test_a_heartbeat_shows_in_the_strip_by_itself(open_tab: Open, owner: User, p
     page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(state="attached")
 
 
-def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owner: User, project: Project) -> None:
+def test_fleet_filters_live_and_is_remembered(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", status="down"), make_agent(project, "better")
     tab = open_tab(owner)
     page = tab.go("/admin/")
@@ -105,7 +105,7 @@ def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owne
     assert page.url == f"{tab.base}/admin/"
 
 
-def test_a_count_is_a_switch_for_the_keyboard(open_tab: Open, owner: User, project: Project) -> None:
+def test_counts_toggle_filters_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", status="down")
     tab = open_tab(owner, 390, "dark")
     page = tab.go("/admin/?q=a")
@@ -120,7 +120,7 @@ def test_a_count_is_a_switch_for_the_keyboard(open_tab: Open, owner: User, proje
     assert tab.barriers() == []
 
 
-def test_all_that_match_are_paused_and_the_filter_stays(open_tab: Open, owner: User, project: Project) -> None:
+def test_pausing_all_matches_keeps_the_filter(open_tab: Open, owner: User, project: Project) -> None:
     for n in range(27):
         make_agent(project, f"down-{n:02}", status="down")
     make_agent(project, "good")
@@ -134,7 +134,7 @@ def test_all_that_match_are_paused_and_the_filter_stays(open_tab: Open, owner: U
     assert [agent.name for agent in Agent.objects.filter(paused_at=None)] == ["good"]
 
 
-def test_the_list_keeps_a_filter_until_it_is_cleared(open_tab: Open, owner: User, project: Project) -> None:
+def test_list_keeps_the_filter_until_cleared(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", status="down")
     tab = open_tab(owner)
     page = tab.go(f"{LIST}?status=down")
@@ -146,7 +146,7 @@ def test_the_list_keeps_a_filter_until_it_is_cleared(open_tab: Open, owner: User
     assert page.url.endswith(LIST)
 
 
-def test_the_list_is_searched_with_the_keyboard_alone(open_tab: Open, owner: User, project: Project) -> None:
+def test_list_search_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", source="1/10.0.0.7")
     tab = open_tab(owner)
     page = tab.go(LIST)
@@ -157,7 +157,7 @@ def test_the_list_is_searched_with_the_keyboard_alone(open_tab: Open, owner: Use
     expect(page.locator("#result_list tbody th a")).to_have_text(["bad"])
 
 
-def test_a_choice_in_progress_survives_the_polls(open_tab: Open, owner: User, project: Project) -> None:
+def test_open_filter_survives_polls(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "bot")
     page = open_tab(owner).go("/admin/")
     page.get_by_role("searchbox").fill("half a wo")

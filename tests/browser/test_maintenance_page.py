@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_windows_are_seen_on_a_calendar_and_on_their_agents(
+def test_maintenance_in_calendar_and_on_agents(
     open_tab: Open, owner: User, project: Project, width: int, scheme: str
 ) -> None:
     agent, now = make_agent(project, "crawler"), timezone.now()

@@ -18,9 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_installation_has_a_good_face(
-    open_tab: Open, operator: User, project: Project, width: int, scheme: str
-) -> None:
+def test_installation_page_layout(open_tab: Open, operator: User, project: Project, width: int, scheme: str) -> None:
     make_fleet(project)
     Delivery.objects.create(channel=Channel.objects.all()[0], message_id="failed", state="failed")
     ended = timezone.now() - timedelta(hours=3)

@@ -32,7 +32,7 @@ def tab(chromium: Browser, server: str, request: pytest.FixtureRequest) -> Itera
 
 
 @pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
-def test_the_status_page_is_for_everybody(tab: Tab, project: Project) -> None:
+def test_status_page_is_accessible(tab: Tab, project: Project) -> None:
     Project.objects.update(status_page="named", status_address="research")
     incident = make_fleet(project)
     Agent.objects.update(created_at=timezone.now() - timedelta(days=40))
@@ -48,7 +48,7 @@ def test_the_status_page_is_for_everybody(tab: Tab, project: Project) -> None:
 
 
 @pytest.mark.parametrize("tab", [SIZES[0]], indirect=True, ids=str)
-def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Project) -> None:
+def test_status_page_updates_live(tab: Tab, project: Project) -> None:
     Project.objects.update(status_page="named", status_address="research")
     make_fleet(project)
     page = tab.page
@@ -60,7 +60,7 @@ def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Projec
 
 
 @pytest.mark.parametrize("tab", [(1280, "light")], indirect=True, ids=str)
-def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Project) -> None:
+def test_landing_page_explains_in_one_screen(tab: Tab, project: Project) -> None:
     page = tab.go("/")
     for name in ("h1", ".lead", ".fleet", ".lines", ".points"):
         box = page.locator(f".landing {name}").bounding_box()
@@ -84,14 +84,14 @@ def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Proje
 
 @pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
 @pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/"])
-def test_the_front_door_keeps_nobody_out(tab: Tab, project: Project, path: str) -> None:
+def test_account_pages_are_accessible(tab: Tab, project: Project, path: str) -> None:
     page = tab.go(path)
     tab.picture(f"door{path.replace('/', '-')}{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
 
 
-def test_a_badges_lines_are_copied_from_the_projects_page(open_tab: Open, owner: User, project: Project) -> None:
+def test_badge_markdown_can_be_copied(open_tab: Open, owner: User, project: Project) -> None:
     Project.objects.update(status_page="secret", status_address="AbCdEfGhIjKlMnOpQrStUvWx")
     make_fleet(project)
     tab = open_tab(owner, 390)

@@ -12,7 +12,7 @@ from tests.browser.conftest import Open
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_a_channel_is_tested_routed_and_deleted_with_its_team(open_tab: Open, owner: User, project: Project) -> None:
+def test_channel_is_tested_routed_and_deleted(open_tab: Open, owner: User, project: Project) -> None:
     channel = Channel.objects.create(project=project, kind="email", name="On call", config={"to": ["a@example.com"]})
     tab = open_tab(owner, 390, "dark")
     page = tab.go(f"/admin/alerts/channel/{channel.pk}/change/")

@@ -23,7 +23,7 @@ def looped(project: Project) -> Agent:
     return agent
 
 
-def test_a_rule_is_tried_and_its_thresholds_are_taken_by_keyboard(open_tab: Open, owner: User, looped: Agent) -> None:
+def test_backtest_and_apply_by_keyboard(open_tab: Open, owner: User, looped: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
     page.get_by_role("link", name="Try rules on its history").focus()
@@ -39,7 +39,7 @@ def test_a_rule_is_tried_and_its_thresholds_are_taken_by_keyboard(open_tab: Open
     assert looped.rules == {"loop": {"repeats": 5}}
 
 
-def test_it_works_without_scripts(open_tab: Open, chromium: Browser, owner: User, looped: Agent) -> None:
+def test_backtest_works_without_javascript(open_tab: Open, chromium: Browser, owner: User, looped: Agent) -> None:
     tab = open_tab(owner)
     context = chromium.new_context(java_script_enabled=False)
     context.add_cookies(tab.page.context.cookies())  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def test_it_works_without_scripts(open_tab: Open, chromium: Browser, owner: User
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_page_has_a_good_face(open_tab: Open, owner: User, looped: Agent, width: int, scheme: str) -> None:
+def test_backtest_layout(open_tab: Open, owner: User, looped: Agent, width: int, scheme: str) -> None:
     tab = open_tab(owner, width, scheme)
     page = tab.go(try_page(looped, "?rule=loop&hours=6&repeats=5"))
     page.locator(".w-fired").first.wait_for()
@@ -68,9 +68,7 @@ def test_the_page_has_a_good_face(open_tab: Open, owner: User, looped: Agent, wi
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_projects_page_has_a_good_face(
-    open_tab: Open, owner: User, project: Project, looped: Agent, width: int
-) -> None:
+def test_project_backtest_layout(open_tab: Open, owner: User, project: Project, looped: Agent, width: int) -> None:
     make_loop(make_agent(project, "second-agent"))
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/teams/project/{project.pk}/try/?hours=6&repeats=5")
@@ -80,7 +78,7 @@ def test_a_projects_page_has_a_good_face(
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_rules_of_an_agent_have_a_good_face(open_tab: Open, owner: User, looped: Agent, width: int) -> None:
+def test_agent_rules_layout(open_tab: Open, owner: User, looped: Agent, width: int) -> None:
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
     page.locator("#rule-loop > summary").click()

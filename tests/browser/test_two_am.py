@@ -24,6 +24,7 @@ from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.browser.conftest import Open, send_beat
 from tests.browser.tab import SIZES, Tab
+from tests.flows.installation import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERVICE = {"restart_type": "systemd", "restart_target": "night-shift.service"}
@@ -61,7 +62,7 @@ def ask(server: str, key: str, path: str, body: dict[str, Any] | None = None) ->
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{server}/api/v1/{path}", data, headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.loads(answer.read())
 
 
@@ -92,7 +93,7 @@ def read(tab: Tab, letter: EmailMultiAlternatives) -> Locator:
 
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["signed-in", "signed-out"])
-def test_from_the_mail_to_the_restart(
+def test_from_mail_to_restart_in_three_clicks(
     open_tab: Open, server: str, api_key: str, member: User, letter: EmailMultiAlternatives, signed_in: bool
 ) -> None:
     tab = open_tab(member, 390, "dark")
@@ -130,7 +131,7 @@ def test_from_the_mail_to_the_restart(
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_what_would_be_refused_is_foretold(
+def test_refused_restarts_are_predicted(
     open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives, width: int, scheme: str
 ) -> None:
     incident, tab = Incident.objects.get(), open_tab(member, width, scheme)
@@ -161,7 +162,7 @@ def test_what_would_be_refused_is_foretold(
     assert tab.barriers() == []
 
 
-def test_cancel_leads_back_and_the_page_can_be_copied_and_printed(
+def test_incident_cancel_copy_and_print(
     open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives
 ) -> None:
     incident = Incident.objects.get()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,21 @@ import clevagent
 import pytest
 from clevagent.testing import FakeServer
 
+from tests.flows.installation import PATIENCE
+
 SDK = Path(__file__).resolve().parents[2] / "client_sdk"
+
+
+class PatientServer(FakeServer):
+    """Waits long enough for a machine that is busy with something else; only a failing test waits that long."""
+
+    def wait_for(self, what: int | Callable[[], Any], seconds: float = PATIENCE) -> Any:
+        return super().wait_for(what, seconds)
 
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
+    with PatientServer() as running:
         yield running
 
 
@@ -61,7 +70,7 @@ class Program:
             **more,
         )
 
-    def run(self, code: str, seconds: float = 20, **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, code: str, seconds: float = PATIENCE, **more: Any) -> subprocess.CompletedProcess[str]:
         with self.start(code, **more) as process:
             try:
                 out, err = process.communicate(timeout=seconds)

@@ -12,11 +12,14 @@ from clevagent import check
 from clevagent.testing import FakeServer
 
 from tests.client_sdk.conftest import Program
+from tests.flows.installation import PATIENCE
+
+pytestmark = pytest.mark.live
 
 
 def run(program: Program, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-W", "error", "-m", "clevagent", "check", *arguments]
-    return subprocess.run(argv, env={**program.environment, **env}, capture_output=True, text=True, timeout=20)
+    return subprocess.run(argv, env={**program.environment, **env}, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_successful_check_prints_every_step(program: Program, server: FakeServer) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.client_sdk import environments
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -13,6 +13,9 @@ from clevagent.testing import FakeServer
 
 from tests.client_sdk import environments
 from tests.client_sdk.conftest import Program
+from tests.flows.installation import PATIENCE
+
+pytestmark = pytest.mark.live
 
 PROGRAMS = Path(__file__).with_name("programs")
 
@@ -33,7 +36,7 @@ def test_every_call_works_on_this_python(version: str, program: Program, server:
     if python is None:
         pytest.skip(f"Python {version} is not installed")
     argv = [python, "-W", "error", str(PROGRAMS / "every_call.py")]
-    done = subprocess.run(argv, env=program.environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, env=program.environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
     assert (server.tokens(), float(server.spent())) == (16, 0.25)
     assert [call["name"] for call in server.calls()] == ["search", "add"]

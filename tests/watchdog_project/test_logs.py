@@ -26,11 +26,12 @@ except ZeroDivisionError:
 def lines(form: str) -> list[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     env = {**kept, "LOG_FORMAT": form, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    done = subprocess.run([sys.executable, "-c", REQUEST], env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", REQUEST], env=env, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return done.stderr.strip().splitlines()
 
 
+@pytest.mark.live
 def test_json_lines_hold_the_requests_id() -> None:
     first, second = (json.loads(line) for line in lines("json"))
     assert first["event"] == "Not Found: /static/nothing-here"
@@ -41,6 +42,7 @@ def test_json_lines_hold_the_requests_id() -> None:
     assert "ZeroDivisionError" in second["exception"]
 
 
+@pytest.mark.live
 def test_text_lines_do_too() -> None:
     first, second = lines("text")[:2]
     assert "Not Found: /static/nothing-here" in first

@@ -79,16 +79,16 @@ def test_a_killed_child_is_started_again_within_a_second(keep: type[Kept]) -> No
     assert first
     child.started_at -= 60  # it had started well
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: child.pid != first, 20, "started again")
+    wait_until(lambda: child.pid != first, "started again")
     assert kept.said == ["web ended (signal 9); starting it again"]
-    wait_until(lambda: ("web", "up") in kept.heard, 10, "what it prints is heard")
+    wait_until(lambda: ("web", "up") in kept.heard, "what it prints is heard")
 
 
 def test_a_child_that_dies_at_once_is_tried_more_and_more_slowly(keep: type[Kept]) -> None:
     told: list[int] = []
     kept = keep(Child("broker", [sys.executable, "-c", "raise SystemExit(3)"], before_start=told.append))
-    wait_until(lambda: len(told) == 3, 20, "three starts")
-    assert told == [0, 1, 2]
+    wait_until(lambda: len(told) >= 3, "three starts")
+    assert told[:3] == [0, 1, 2]
     assert kept.said[:2] == [
         "broker ended (exit code 3); starting it again in 0.5 s",
         "broker ended (exit code 3); starting it again in 1.0 s",
@@ -111,7 +111,7 @@ def test_a_child_that_is_not_well_is_started_again(keep: type[Kept]) -> None:
     time.sleep(1.5)
     assert child.pid == first
     well = False
-    wait_until(lambda: child.pid != first, 20, "started again")
+    wait_until(lambda: child.pid != first, "started again")
     assert kept.said[0].startswith("web has not answered for 1 s; starting it again")
 
 
@@ -138,7 +138,7 @@ def test_nobody_is_blamed_for_the_time_before_they_were_asked() -> None:
     child.well_at -= 60
     thread = threading.Thread(target=supervisor.run)
     thread.start()
-    wait_until(lambda: len(asked) > 20, 10, "looked at it several times")
+    wait_until(lambda: len(asked) > 20, "looked at it several times")
     supervisor.stopping = True
     thread.join()
     supervisor.stop([(["broker"], 3)])
@@ -171,10 +171,10 @@ def test_one_that_does_not_end_is_killed() -> None:
     heard: list[str] = []
     supervisor = Supervisor([child], print, lambda name, line: heard.append(line))
     supervisor.start(["worker"])
-    wait_until(lambda: heard, 20, "it ignores SIGTERM")
+    wait_until(lambda: heard, "it ignores SIGTERM")
     began = time.monotonic()
     supervisor.stop([(["worker"], 0.5)])
-    assert 0.4 < time.monotonic() - began < 30
+    assert 0.4 < time.monotonic() - began < 60
     assert child.process is not None
     assert child.process.returncode == -signal.SIGKILL
 
@@ -185,9 +185,9 @@ def test_what_a_killed_child_had_started_goes_with_it(keep: type[Kept], tmp_path
     keep(child)
     first = child.pid
     assert first
-    (grandchild,) = wait_until(lambda: children_of(first), 20, "it has a child")
+    (grandchild,) = wait_until(lambda: children_of(first), "it has a child")
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: not is_alive(grandchild), 20, "the grandchild is gone")
+    wait_until(lambda: not is_alive(grandchild), "the grandchild is gone")
 
 
 def test_it_ends_when_told_though_signals_interrupt_the_handlers_of_others() -> None:
@@ -200,7 +200,7 @@ supervisor.catch_signals()
 with subprocess.Popen([sys.executable, "-c", {STORM!r}, str(os.getpid())]):
     supervisor.run()
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=90).returncode == 0
 
 
 def test_children_do_not_outlive_a_killed_parent() -> None:
@@ -212,7 +212,7 @@ supervisor.start(["a", "b"])
 time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
-    children = wait_until(lambda: len(found := children_of(parent.pid)) == 2 and found, 10, "both run")
+    children = wait_until(lambda: len(found := children_of(parent.pid)) == 2 and found, "both run")
     parent.kill()
     parent.wait()
-    wait_until(lambda: not any(is_alive(pid) for pid in children), 20, "both are gone")
+    wait_until(lambda: not any(is_alive(pid) for pid in children), "both are gone")

@@ -64,7 +64,7 @@ def test_the_lines_of_python_make_the_page_turn_green(
     body = unescape(make_key(client_of(owner), project).content.decode())
     lines = body[body.index("import clevagent") :]
     source = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR / "client_sdk")}
-    subprocess.run([sys.executable, "-c", lines[: lines.index("</")]], env=source, check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", lines[: lines.index("</")]], env=source, check=True, timeout=180)
     assert "my-agent" in client_of(owner).get(STEPS).content.decode()
     assert Agent.objects.get(project=project).name == "my-agent"
 

@@ -9,6 +9,8 @@ from tests.client_sdk.capture.model_server import ModelServer
 from tests.client_sdk.capture.test_sdks import PROGRAMS, by_model, variables
 from tests.client_sdk.environments import run
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize(
     ("change", "said"), [("move", "is not as expected"), ("rename", "is not as expected"), ("fail", "are not counted")]

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from clevagent.testing import FakeServer
 
 from tests.client_sdk.capture.model_server import ModelServer
 from tests.client_sdk.capture.test_sdks import PROGRAMS, variables
 from tests.client_sdk.environments import run
+
+pytestmark = pytest.mark.live
 
 
 def test_usage_matches_despite_failing_calls() -> None:

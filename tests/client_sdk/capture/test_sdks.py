@@ -12,6 +12,8 @@ from clevagent.testing import FakeServer
 from tests.client_sdk.capture.model_server import ModelServer
 from tests.client_sdk.environments import run
 
+pytestmark = pytest.mark.live
+
 PROGRAMS = Path(__file__).parent / "programs"
 
 # Not supported by a release.

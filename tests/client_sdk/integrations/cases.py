@@ -88,6 +88,7 @@ def _size(use: Json) -> int:
     return int(use["input_tokens"])
 
 
+@pytest.mark.live
 class Integration:
     """Tests for one framework. Its program runs twice in one process, as the agents "captured" and "uncaptured"."""
 

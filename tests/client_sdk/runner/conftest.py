@@ -45,7 +45,7 @@ class Runners:
             supervisor = self._running.pop()
             supervisor.end()
             for thread in supervisor._threads:
-                thread.join(10)
+                thread.join(60)
                 assert not thread.is_alive(), thread.name
             supervisor.store.close()
 

@@ -51,7 +51,7 @@ class FakeApi:
         self._over.set()
         self._http.shutdown()
         self._http.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     @property
     def port(self) -> int:

@@ -18,6 +18,8 @@ from clevagent.runner.backends.base import State
 from clevagent.runner.backends.process import Processes
 from clevagent.runner.target import Target, make_target, parse
 
+from tests.flows.installation import PATIENCE
+
 SLEEPS = ["sleep", "4711"]
 
 
@@ -44,7 +46,7 @@ def own(**options: Any) -> Target:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
