@@ -103,7 +103,7 @@ def test_too_little_history_is_said(bot: Agent, member: User, client_of: Browse)
     assert "No heartbeat of this time is stored" in body
 
 
-@pytest.mark.parametrize("kind", [rule.KIND for rule in backtests.can_be_tried()])
+@pytest.mark.parametrize("kind", [rule.KIND for rule in backtests.testable_rules()])
 def test_each_rule_has_its_form_and_can_be_tried(kind: str, looped: Agent, member: User, client_of: Browse) -> None:
     body = client_of(member).get(try_page(looped, f"?rule={kind}&hours=6")).content.decode()
     for one in rules.every()[kind].THRESHOLDS:
@@ -179,10 +179,10 @@ def test_what_lasted_a_moment_is_still_drawn(looped: Agent) -> None:
     rule, now = rules.every()["loop"], timezone.now()
     agent = Agent.objects.select_related("project", "state").get()
     trial = backtest.of_agent(agent, rule, {}, now - timedelta(days=30), now)
-    drawing = backtests.drawn(trial)
+    drawing = backtests.draw(trial)
     (bar,) = drawing.fired
-    assert bar.width == backtests.NARROWEST
-    assert 0 < bar.x <= backtests.WIDTH - backtests.NARROWEST
+    assert bar.width == backtests.MIN_BAR_WIDTH
+    assert 0 < bar.x <= backtests.WIDTH - backtests.MIN_BAR_WIDTH
     assert (drawing.ticks[0], drawing.ticks[-1], len(drawing.ticks)) == (trial.since, trial.until, 5)
     assert 990 < drawing.covered < 1000
 

@@ -290,7 +290,7 @@ def test_a_button_that_would_be_refused_says_so_and_is_not_at_hand(
     make_runner(incident.agent)
     Agent.objects.update(restart_policy="off")
     body = client_of(member).get(page_of(incident)).content.decode()
-    at_hand, _, others = body.partition("w-at-hand")[2].partition('<div class="w-buttons">')
+    at_hand, _, others = body.partition("w-pinned")[2].partition('<div class="w-buttons">')
     assert "press/restart/" not in at_hand
     assert 'press/restart/" aria-describedby="why-not-restart"' in others
     assert "Restart, not now: Restarts are off for this agent" in text_in(others)

@@ -28,7 +28,7 @@ def row(minutes: float, beats: int = 1, cost: int = 0) -> Row:
 
 @pytest.mark.parametrize("zoom", series.ZOOMS)
 def test_steps_have_no_holes_and_reach_now(zoom: series.Zoom) -> None:
-    found = series.summed(zoom, NOW, [])
+    found = series.build(zoom, NOW, [])
     starts = [step.start for step in found.steps]
     assert {(later - one).total_seconds() for one, later in pairwise(starts)} == {zoom.step}
     assert starts[0] <= NOW - zoom.length
@@ -37,7 +37,7 @@ def test_steps_have_no_holes_and_reach_now(zoom: series.Zoom) -> None:
 
 
 def test_rollups_add_up_in_their_step() -> None:
-    found = series.summed(SIX, NOW, [row(1, 2), row(2, 3), row(4, 4), row(600, 9)])
+    found = series.build(SIX, NOW, [row(1, 2), row(2, 3), row(4, 4), row(600, 9)])
     assert [step.beats for step in found.steps[-2:]] == [4, 5]
     assert found.total.beats == 9
 
@@ -48,30 +48,30 @@ def kept(minutes: float, memory_mb: float | None = None, gap: float | None = Non
 
 
 def test_of_memory_and_gaps_a_step_has_the_most() -> None:
-    found = series.summed(SIX, NOW, [kept(9, 50.0, 60.0), kept(8, 70.0), kept(1, 20.0, 9.5)])
+    found = series.build(SIX, NOW, [kept(9, 50.0, 60.0), kept(8, 70.0), kept(1, 20.0, 9.5)])
     told = [(step.memory_mb, step.gap) for step in found.steps if step.beats]
     assert told == [(70.0, 60.0), (20.0, 9.5)]
     assert (found.total.memory_mb, found.total.gap) == (70.0, 60.0)
 
 
 def test_what_no_roll_up_knows_is_a_hole_and_no_zero() -> None:
-    found = series.summed(HOUR, NOW, [row(9), kept(2, 50.0, 60.0, search=2)])
+    found = series.build(HOUR, NOW, [row(9), kept(2, 50.0, 60.0, search=2)])
     assert [(step.memory_mb, step.gap) for step in found.steps if step.beats] == [(None, None), (50.0, 60.0)]
     assert (found.known_from, found.tools) == (at(2), {"search": 2})
 
 
 def test_all_is_known_where_no_roll_up_is_from_before() -> None:
-    assert series.summed(HOUR, NOW, [kept(9), kept(2)]).known_from is None
-    assert series.summed(HOUR, NOW, [kept(9), row(2)]).known_from == NOW
+    assert series.build(HOUR, NOW, [kept(9), kept(2)]).known_from is None
+    assert series.build(HOUR, NOW, [kept(9), row(2)]).known_from == NOW
 
 
 def test_tools_are_those_of_the_time_shown() -> None:
-    found = series.summed(HOUR, NOW, [kept(90, fetch=9), kept(9, search=2, ask=1), kept(2, search=3)])
+    found = series.build(HOUR, NOW, [kept(90, fetch=9), kept(9, search=2, ask=1), kept(2, search=3)])
     assert found.tools == {"search": 5, "ask": 1}
 
 
 def test_rows_of_the_table_are_sums_of_steps_newest_first() -> None:
-    found = series.summed(HOUR, NOW, [kept(9, 50.0, 60.0), kept(8, 70.0), row(1, 4)])
+    found = series.build(HOUR, NOW, [kept(9, 50.0, 60.0), kept(8, 70.0), row(1, 4)])
     assert [(one.beats, one.memory_mb, one.gap) for one in found.rows] == [(4, None, None), (2, 70.0, 60.0)]
     assert sum(one.beats for one in found.rows) == found.total.beats
 
@@ -87,11 +87,11 @@ def test_a_table_can_be_read(zoom: series.Zoom) -> None:
     [("90d", 90, "90d"), ("90d", 30, "30d"), ("30d", 7, "7d"), (None, 7, "24h"), ("soon", 7, "24h"), ("1h", 7, "1h")],
 )
 def test_a_zoom_goes_as_far_as_the_plan(asked: str | None, kept: int, shown: str) -> None:
-    assert series.chosen(asked, kept).key == shown
+    assert series.zoom_for(asked, kept).key == shown
 
 
 def drawn(*entries: Entry) -> timeline.Timeline:
-    return timeline.drawn(series.summed(HOUR, NOW, [row(5, 10), row(3, 2)]), entries)
+    return timeline.build(series.build(HOUR, NOW, [row(5, 10), row(3, 2)]), entries)
 
 
 def bars(found: timeline.Timeline, key: str) -> list[timeline.Bar]:
@@ -105,7 +105,7 @@ def test_what_lasts_reaches_the_end_and_a_moment_can_be_seen() -> None:
     [long], [short] = bars(found, timeline.INCIDENTS), bars(found, timeline.COMMANDS)
     assert long.x + long.width == pytest.approx(timeline.WIDTH)
     assert long.width == pytest.approx(timeline.WIDTH / 2, rel=0.02)
-    assert (short.width, short.x + short.width) == (timeline.NARROWEST, timeline.WIDTH)
+    assert (short.width, short.x + short.width) == (timeline.MIN_BAR_WIDTH, timeline.WIDTH)
 
 
 def test_the_worst_is_drawn_on_top_and_the_newest_listed_first() -> None:
@@ -122,7 +122,7 @@ def test_an_empty_lane_is_shown_where_nothing_is_an_answer() -> None:
 
 def test_the_lane_of_heartbeats_is_as_high_as_there_are_many() -> None:
     errors = Row(at(3), (2, 1, 0, 0, 0, 0, 0, 0))
-    lane = timeline.drawn(series.summed(HOUR, NOW, [row(5, 10), errors]), []).lanes[0]
+    lane = timeline.build(series.build(HOUR, NOW, [row(5, 10), errors]), []).lanes[0]
     assert {tone: re.findall(r"v-([\d.]+)h", shape) for tone, shape in lane.shapes} == {
         "beats": ["24.0", "4.8"],
         "critical": ["4.0"],
@@ -134,11 +134,11 @@ def test_heartbeats_stand_where_their_time_is(zoom: series.Zoom) -> None:
     """On one scale with all else that happened, though the last step is not over."""
     begun = datetime.fromtimestamp(series.begin(NOW - zoom.length / 2, zoom.step), UTC)
     rows = [row(minutes=(NOW - begun).total_seconds() / 60), row(0)]
-    found = timeline.drawn(series.summed(zoom, NOW, rows), [Entry(timeline.RUNS, "calm", "Started", begun, begun)])
+    found = timeline.build(series.build(zoom, NOW, rows), [Entry(timeline.RUNS, "calm", "Started", begun, begun)])
     columns = re.findall(r"M([\d.]+) 24v-[\d.]+h([\d.]+)v", found.lanes[0].shapes[0][1])
     middle, last = [(float(x), float(width)) for x, width in columns]
     assert middle[0] == bars(found, timeline.RUNS)[0].x
-    assert round(last[1], 1) >= timeline.NARROWEST * timeline.FILLED
+    assert round(last[1], 1) >= timeline.MIN_BAR_WIDTH * timeline.FILLED
     assert sum(last) <= timeline.WIDTH
 
 
@@ -149,7 +149,7 @@ def told(minutes: float, *, progress: bool = False, **content: Any) -> recent.Re
 def test_the_most_called_come_first() -> None:
     beats = [told(n, calls=[{"name": "search"}, {"name": "search"}, {"name": "fetch"}]) for n in range(3)]
     beats.append(told(4, calls=[{"name": "ask", "ms": 340.0, "ok": False}]))
-    assert [(one.name, one.times, one.failed, one.usual) for one in recent.calls_by_name(beats)] == [
+    assert [(one.name, one.times, one.failed, one.usual) for one in recent.tool_stats(beats)] == [
         ("search", 6, 0, None),
         ("fetch", 3, 0, None),
         ("ask", 1, 1, 0.34),

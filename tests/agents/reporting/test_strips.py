@@ -30,7 +30,7 @@ def beat(agent: Agent, ago: float, *, progress: bool = False, status: str = "ok"
 
 
 def strip_of(agent: Agent, allowed: float = 60) -> Strip:
-    return strips.of([strips.Wanted(agent.pk, allowed, agent.created_at)], NOW)[agent.pk]
+    return strips.strips_for([strips.StripRequest(agent.pk, allowed, agent.created_at)], NOW)[agent.pk]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,9 @@ def test_rolled_up_or_not_a_strip_is_the_same(allowed: float, project: Project) 
     agent = agent_of(project)
     for n in range(40):
         beat(agent, 5 + n * allowed * 0.9, progress=n % 3 == 0, status="error" if n == 7 else "ok")
-    fresh = strips.of([strips.Wanted(agent.pk, allowed, agent.created_at)], NOW) if allowed == 60 else None
+    fresh = (
+        strips.strips_for([strips.StripRequest(agent.pk, allowed, agent.created_at)], NOW) if allowed == 60 else None
+    )
     rollups.roll_up(NOW - timedelta(seconds=20))
     rolled = strip_of(agent, allowed)
     assert fresh is None or fresh[agent.pk] == rolled
@@ -105,15 +107,15 @@ def test_the_strips_of_other_agents_are_their_own(project: Project) -> None:
 
 
 def test_fifty_strips_take_two_queries(project: Project) -> None:
-    wanted = [strips.Wanted(agent_of(project, f"bot-{n}").pk, 30 * (n + 1), NOW - HOUR) for n in range(50)]
+    wanted = [strips.StripRequest(agent_of(project, f"bot-{n}").pk, 30 * (n + 1), NOW - HOUR) for n in range(50)]
     with CaptureQueriesContext(connection) as seen:
-        assert len(strips.of(wanted, NOW)) == 50
+        assert len(strips.strips_for(wanted, NOW)) == 50
     assert len(seen) == 2
 
 
 def test_no_agents_take_no_query() -> None:
     with CaptureQueriesContext(connection) as seen:
-        assert strips.of([], NOW) == {}
+        assert strips.strips_for([], NOW) == {}
     assert len(seen) == 0
 
 
