@@ -215,7 +215,7 @@ class OneChannelView(ChannelView):
         examples=[CHANNEL],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(channel_dict(self.found(self.channels(), pk)))
+        return Response(channel_dict(self.get_or_404(self.channels(), pk)))
 
     @extend_schema(
         operation_id="change_channel",
@@ -226,7 +226,7 @@ class OneChannelView(ChannelView):
         examples=[CHANGES, CHANNEL],
     )
     def patch(self, request: Request, pk: int) -> Response:
-        channel = self.found(self.channels(), pk)
+        channel = self.get_or_404(self.channels(), pk)
         given = validated(ChannelChanges, request.data)
         changed = services.change_channel(channel=channel, actor=self.caller.actor, now=timezone.now(), **given)
         return Response(channel_dict(changed))
@@ -238,7 +238,7 @@ class OneChannelView(ChannelView):
         responses=schemas.responses(204, None, 404),
     )
     def delete(self, request: Request, pk: int) -> Response:
-        services.delete_channel(channel=self.found(self.channels(), pk), actor=self.caller.actor)
+        services.delete_channel(channel=self.get_or_404(self.channels(), pk), actor=self.caller.actor)
         return Response(status=204)
 
 
@@ -255,7 +255,7 @@ class TestView(ChannelView):
         examples=[TESTED],
     )
     def post(self, request: Request, pk: int) -> Response:
-        channel = self.found(self.channels(), pk)
+        channel = self.get_or_404(self.channels(), pk)
         delivery = services.send_test(channel=channel, actor=self.caller.actor, now=timezone.now())
         return Response(delivery_dict(delivery))
 

@@ -183,11 +183,11 @@ class MaintenancePage(WithButtons):
         """For the agents with the ids in `agents`, as far as the person may operate them."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
-        given = request.POST if request.method == "POST" else request.GET
-        if not given.get("agents"):
+        data = request.POST if request.method == "POST" else request.GET
+        if not data.get("agents"):
             messages.info(request, "Select agents first.")
             return HttpResponseRedirect(selection.back(request))
-        agents = _operable(request, given["agents"])
+        agents = _operable(request, data["agents"])
         form = SelectedAgentsForm(request.POST) if request.method == "POST" else None
         if form is None or not form.is_valid():
             return ask(request, agents, form)
@@ -227,8 +227,8 @@ class MaintenancePage(WithButtons):
         return {"now": timezone.now(), "original": row, "row": row, "buttons": self.buttons_for(request, row)}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        given = {name: form.cleaned_data[name] for name in ("reason", "starts_at", "ends_at", "labels")}
-        created = maintenance.plan(project=obj.project, actor=actor(request), now=timezone.now(), **given)
+        fields = {name: form.cleaned_data[name] for name in ("reason", "starts_at", "ends_at", "labels")}
+        created = maintenance.plan(project=obj.project, actor=actor(request), now=timezone.now(), **fields)
         obj.pk = created.pk
 
     @admin.action(description="End or cancel selected maintenance", permissions=["operate"])

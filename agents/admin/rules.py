@@ -70,12 +70,12 @@ def is_rule_field(threshold: Threshold) -> bool:
 
 def fields() -> dict[str, forms.Field]:
     """Fields of all rules, to be added to a form class."""
-    found: dict[str, forms.Field] = {}
+    declared: dict[str, forms.Field] = {}
     for kind, rule in rules.every().items():
-        found[field_name(kind, SWITCH)] = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+        declared[field_name(kind, SWITCH)] = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
         thresholds = filter(is_rule_field, rule.THRESHOLDS)
-        found |= {field_name(kind, threshold.name): field_of(threshold) for threshold in thresholds}
-    return found
+        declared |= {field_name(kind, threshold.name): field_of(threshold) for threshold in thresholds}
+    return declared
 
 
 def field_of(threshold: Threshold) -> forms.Field:

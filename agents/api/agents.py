@@ -28,7 +28,7 @@ from teams.models import Project
 
 class AgentView(ProjectView):
     def agent(self, pk: int) -> Agent:
-        return self.found(agents_of(self.caller.project_id), pk)
+        return self.get_or_404(agents_of(self.caller.project_id), pk)
 
     def shown(self, pk: int, status: int = 200) -> Response:
         """The response with the agent's current state."""

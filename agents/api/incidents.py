@@ -89,7 +89,7 @@ class OneIncidentView(IncidentView):
         examples=[examples.INCIDENT],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(incident_dict(self.found(self.incidents(), pk)))
+        return Response(incident_dict(self.get_or_404(self.incidents(), pk)))
 
 
 class IncidentActionView(IncidentView):
@@ -97,8 +97,8 @@ class IncidentActionView(IncidentView):
 
     def act(self, action: Callable[..., object], pk: int) -> Response:
         """Call a service with the incident; respond with its new state."""
-        action(incident=self.found(self.incidents(), pk), actor=self.caller.actor, now=timezone.now())
-        return Response(incident_dict(self.found(self.incidents(), pk)))
+        action(incident=self.get_or_404(self.incidents(), pk), actor=self.caller.actor, now=timezone.now())
+        return Response(incident_dict(self.get_or_404(self.incidents(), pk)))
 
 
 class AcknowledgeView(IncidentActionView):

@@ -131,7 +131,7 @@ class OneWindowView(WindowView):
         examples=[ONE_EXAMPLE],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(window_dict(self.found(self.windows(), pk)))
+        return Response(window_dict(self.get_or_404(self.windows(), pk)))
 
     @extend_schema(
         operation_id="end_maintenance",
@@ -141,6 +141,6 @@ class OneWindowView(WindowView):
         responses=schemas.responses(204, None, 404),
     )
     def delete(self, request: Request, pk: int) -> Response:
-        window = self.found(self.windows(), pk)
+        window = self.get_or_404(self.windows(), pk)
         maintenance.end(window=window, actor=self.caller.actor, now=timezone.now())
         return Response(status=204)

@@ -32,7 +32,7 @@ class ProjectView(APIView):
     def caller(self) -> Caller:
         return caller_of(self.request)
 
-    def found(self, queryset: QuerySet[M], pk: int) -> M:
+    def get_or_404(self, queryset: QuerySet[M], pk: int) -> M:
         """The row with this id in a queryset of the project. Raises 404, also for rows of other projects."""
         row = queryset.filter(pk=pk).first()
         if row is None:

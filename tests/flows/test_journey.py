@@ -165,7 +165,7 @@ class Newcomer:
         return key
 
     def turn_green(self) -> None:
-        self.sees(f"{AGENT} reports")
+        self.sees(f"{AGENT} is reporting")
         self.took("green")
         self.picture("green")
 
@@ -210,7 +210,7 @@ class Newcomer:
     def watch(self) -> list[Tab]:
         """The pages on which an incident must appear by itself."""
         tabs = [self.open(path) for path in ("/admin/", "/admin/agents/agent/", "/admin/agents/incident/")]
-        for tab, text in zip(tabs, ("All is well", AGENT, "No incident yet."), strict=True):
+        for tab, text in zip(tabs, ("All agents OK", AGENT, "No incidents yet"), strict=True):
             self.sees(text, tab)
             self.picture("calm", tab)
         return tabs
@@ -264,7 +264,7 @@ def test_from_sign_up_to_the_mail_that_it_works_again(newcomer: Newcomer, runnin
     newcomer.open_incident(down)
     newcomer.acknowledge()
     running.start(key)
-    newcomer.sees("by itself")
+    newcomer.sees("recovered")
     newcomer.picture("resolved")
     mailbox.wait_for(f"{AGENT}: recovered", WITHIN)
 

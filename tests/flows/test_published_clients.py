@@ -217,7 +217,7 @@ def test_recovery_is_told_on_both_channels(runner_story: RunnerStory, site: Site
 
 
 def test_a_stop_asked_for_in_the_admin_is_carried_out_and_its_result_shown(runner_story: RunnerStory) -> None:
-    assert "is asked to stop" in runner_story.seen["asked"]
+    assert "The runner will stop" in runner_story.seen["asked"]
     assert runner_story.seen["exit"] == -signal.SIGTERM
     assert f"Stopped process:{runner_story.name}" in runner_story.seen["page"]
     assert "completed" in runner_story.seen["page"]

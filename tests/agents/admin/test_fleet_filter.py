@@ -48,7 +48,7 @@ def narrowed(body: str) -> str:
         ("q=web-1", ["crawler"], "“web-1”: 1 of 4 agents. 1 of them needs attention. 1 hidden agent needs attention"),
         ("q=crawl", ["crawler", "crawler"], "“crawl”: 2 of 4 agents. 2 of them need attention. Show all"),
         ("project__id__exact={}", ["crawler", "indexer"], "project Staging: 2 of 4 agents. 1 of them needs attention."),
-        ("label=env", ["crawler", "indexer"], "label env: 2 of 4 agents. 1 of them needs attention. 1 hidden agent needs"),
+        ("label=env", ["crawler", "indexer"], "env: 2 of 4 agents. 1 of them needs attention. 1 hidden agent needs"),
         ("status=down", ["crawler"], "status down: 1 of 4 agents. 1 of them needs attention. 1 hidden agent needs"),
         ("status=ok", ["indexer", "indexer"], "ok: 2 of 4 agents. None of them needs attention. 2 hidden agents need"),
         ("q=crawler&label=env%3Dtest&status=ok", [], "“crawler”, status ok, label env=test: 0 of 4 agents. 2 hidden"),
