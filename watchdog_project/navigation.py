@@ -19,9 +19,9 @@ _GROUPS = (
             ("Overview", "monitoring", "/admin/"),
             ("Agents", "smart_toy", "agents.agent"),
             ("Incidents", "crisis_alert", "agents.incident"),
-            ("Commands", "terminal", "agents.command"),
+            ("Restarts & stops", "terminal", "agents.command"),
             ("Maintenance", "engineering", "agents.maintenance"),
-            ("First steps", "rocket_launch", "/admin/first-steps/"),
+            ("Get started", "rocket_launch", "/admin/first-steps/"),
         ),
     ),
     (

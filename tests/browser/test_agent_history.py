@@ -91,8 +91,8 @@ def test_history_layout(open_tab: Open, owner: User, busy: Agent, width: int, sc
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("h1").count() == 1
     page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{width}-{scheme}.png")
-    page.get_by_text("The numbers as a table").click()
-    page.get_by_text("How its last calls went").click()
+    page.get_by_text("Show as table").click()
+    page.get_by_text("Recent calls: failures and duration").click()
     assert tab.barriers() == []
 
 
@@ -103,9 +103,9 @@ def test_all_charts_and_tools_in_every_span(open_tab: Open, owner: User, busy: A
     for span, label in (("7d", "7 days"), ("90d", "90 days")):
         page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span={span}")
         page.locator("#agent-charts canvas").nth(5).wait_for()
-        tools = page.get_by_role("region", name="Tools it called")
+        tools = page.get_by_role("region", name="Tool calls")
         expect(tools.get_by_text("search_papers").first).to_be_visible()
-        expect(tools.get_by_text(f"In the last {label}")).to_be_visible()
+        expect(tools.get_by_text(f"Last {label}").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{span}-{width}-{scheme}.png")
 
@@ -115,7 +115,7 @@ def test_longer_span_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> No
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/")
     page.get_by_role("link", name="7 days").focus()
     page.keyboard.press("Enter")
-    tab.sees("The last 7 days")
+    tab.sees("Last 7 days")
     expect(page.locator("[aria-current=page]", has_text="7 days")).to_have_count(1)
     page.locator("#agent-charts canvas").first.wait_for()
     tab.picture("agent-history-7d")
@@ -148,9 +148,9 @@ def test_history_works_without_javascript(open_tab: Open, chromium: Browser, own
     page = context.new_page()
     page.goto(f"{tab.base}/admin/agents/agent/{busy.pk}/change/")
     page.get_by_role("link", name="6 hours").click()
-    expect(page.get_by_role("heading", name="The last 6 hours")).to_be_visible()
+    expect(page.get_by_role("heading", name="Last 6 hours")).to_be_visible()
     assert page.locator("path.w-on-beats").bounding_box()["width"] > 300  # type: ignore[index]
-    page.get_by_text("The numbers as a table").click()
+    page.get_by_text("Show as table").click()
     expect(page.get_by_role("columnheader", name="Unpriced tokens")).to_be_visible()
     context.close()
 
@@ -160,6 +160,6 @@ def test_new_agent_shows_instructions(open_tab: Open, owner: User, project: Proj
     AgentState.objects.filter(agent=agent).update(status="new")
     tab = open_tab(owner)
     tab.go(f"/admin/agents/agent/{agent.pk}/change/")
-    tab.sees("Nothing has come yet.")
+    tab.sees("No data yet. Use the code below")
     tab.picture("agent-history-empty")
     assert tab.barriers() == []

@@ -78,7 +78,7 @@ def test_heartbeat_appears_in_the_strip(open_tab: Open, owner: User, project: Pr
     tab = open_tab(owner)
     page = tab.go("/admin/")
     drawing = page.locator("tr", has_text="crawler").locator(".w-strip svg")
-    assert "nothing yet" not in (drawing.get_attribute("aria-label") or "")
+    assert "no data yet" not in (drawing.get_attribute("aria-label") or "")
     now, crawler = timezone.now(), Agent.objects.get(name="crawler")
     Heartbeat.objects.create(agent=crawler, day=now.date(), received_at=now, spent_at=now, status="error")
     page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(state="attached")
@@ -91,11 +91,11 @@ def test_fleet_filters_live_and_is_remembered(open_tab: Open, owner: User, proje
     rows = page.locator("#result_list tbody th a")
     page.get_by_role("combobox", name="Status").select_option("ok")
     page.get_by_role("button", name="Show").click()
-    tab.sees("1 that needs attention is not shown.")
+    tab.sees("1 hidden agent needs attention.")
     assert page.url == f"{tab.base}/admin/?status=ok"
     expect(rows).to_have_text(["better", "good"])
     AgentState.objects.filter(agent__name="better").update(status="down")
-    tab.sees("2 that need attention are not shown.")
+    tab.sees("2 hidden agents need attention.")
     expect(rows).to_have_text(["good"])
     tab.go("/admin/agents/agent/")
     page.get_by_role("link", name="Overview").click()
@@ -114,7 +114,7 @@ def test_counts_toggle_filters_by_keyboard(open_tab: Open, owner: User, project:
         page.keyboard.press("Enter")
         page.wait_for_url(f"{tab.base}/admin/{url}")
         if name == "0 stalled":
-            tab.sees("No agent matches “a”, status stalled.")
+            tab.sees("No agents match “a”, status stalled.")
             tab.picture("fleet-empty-390-dark")
         expect(page.locator("#fleet [aria-current]")).to_have_count(url.count("status"))
     assert tab.barriers() == []
@@ -128,8 +128,8 @@ def test_pausing_all_matches_keeps_the_filter(open_tab: Open, owner: User, proje
     page = tab.go("/admin/?status=down")
     page.get_by_role("button", name="Select these 25").click()
     page.get_by_role("button", name="Select all 27").click()
-    page.get_by_role("button", name="Pause", exact=True).click()
-    tab.sees("27 paused.")
+    page.get_by_role("button", name="Pause monitoring", exact=True).click()
+    tab.sees("Monitoring paused for 27 agents.")
     assert page.url.endswith("/admin/?status=down")
     assert [agent.name for agent in Agent.objects.filter(paused_at=None)] == ["good"]
 

@@ -66,7 +66,7 @@ def test_first_steps_turn_green_within_a_second(open_tab: Open, server: str, own
     assert page.locator("#beat").get_attribute("hx-trigger") == "every 300ms"
     tab.picture("first-steps-waiting")
     assert send_beat(server, key) == 200
-    tab.sees("my-agent reports")
+    tab.sees("my-agent is reporting")
     tab.picture("first-steps-green")
     assert ApiKey.objects.filter(project=project).count() == 1
 
@@ -95,7 +95,7 @@ def test_quickstart_tabs_and_curl_command(open_tab: Open, owner: User, project: 
     assert shown() == ["curl"], "it is remembered"
     done = subprocess.run(["sh", "-c", f"{command} --fail --silent"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
-    tab.sees("my-agent reports")
+    tab.sees("my-agent is reporting")
     assert Agent.objects.get().name == "my-agent"
 
 
@@ -123,7 +123,7 @@ def test_incident_page_is_live_and_buttons_work(open_tab: Open, owner: User, pro
     page.get_by_role("button", name="Acknowledge").click()
     tab.sees("Acknowledged by owner@example.com")
     page.get_by_role("link", name="Restart…").click()
-    tab.sees("The runner is asked to restart systemd:research-agent.service")
+    tab.sees("The runner will restart systemd:research-agent.service")
     tab.picture("ask-390")
     page.get_by_label("Reason").fill("stuck since lunch")
     page.get_by_role("button", name="Restart").click()
@@ -205,8 +205,8 @@ def test_incident_shows_related_incidents(
     tab = open_tab(owner, width, scheme)
     page = tab.go(f"/admin/agents/incident/{incident.pk}/change/")
     page.get_by_label("Note").fill("restarting the proxy")
-    page.get_by_role("button", name="Add the note").click()
-    tab.sees("Noted on the timeline.")
+    page.get_by_role("button", name="Add note").click()
+    tab.sees("Note added to the timeline.")
     tab.sees("crawler: Spent $9.10 of $10.00 today")
     tab.sees("“the proxy was full”")
     tab.picture(f"incident-around-{width}-{scheme}")

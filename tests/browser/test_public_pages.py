@@ -41,7 +41,7 @@ def test_status_page_is_accessible(tab: Tab, project: Project) -> None:
     span = {"started_at": day, "opened_at": day, "cleared_at": day + timedelta(hours=5)}
     Signal.objects.create(incident=incident, agent=incident.agent, **crash, **span)
     page = tab.go("/status/research/")
-    tab.sees("2 of 7 agents are in trouble")
+    tab.sees("2 of 7 agents have problems")
     tab.picture(f"status-{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
@@ -56,7 +56,7 @@ def test_status_page_updates_live(tab: Tab, project: Project) -> None:
     tab.go("/status/research/")
     Agent.objects.filter(name="crawler").delete()
     page.clock.fast_forward(31_000)
-    tab.sees("1 of 6 agents is in trouble")
+    tab.sees("1 of 6 agents has problems")
 
 
 @pytest.mark.parametrize("tab", [(1280, "light")], indirect=True, ids=str)

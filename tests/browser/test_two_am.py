@@ -112,19 +112,19 @@ def test_from_mail_to_restart_in_three_clicks(
     incident = Incident.objects.get()
     assert page.url == f"{server}/admin/agents/incident/{incident.pk}/change/", "straight to the incident"
     tab.picture("two-am-2-incident", full_page=False)
-    hand.click(page.get_by_role("link", name="Restart…"), "The runner is asked to restart systemd:night-shift.service")
+    hand.click(page.get_by_role("link", name="Restart…"), "The runner will restart systemd:night-shift.service")
     assert tab.barriers() == []
     tab.picture("two-am-3-ask", full_page=False)
-    hand.click(page.get_by_role("button", name="Restart night-shift"), "asked for: waiting for the runner")
+    hand.click(page.get_by_role("button", name="Restart night-shift"), "requested: waiting for the runner")
     assert hand.clicks <= MAX_CLICKS
     tab.picture("two-am-4-asked", full_page=False)
 
     with hand.timed("from the runner's question to the page that says so"):
         (command,) = ask(server, api_key, "commands")
-        tab.sees("handed to the runner: waiting for its result")
+        tab.sees("in progress: the runner has it")
     ask(server, api_key, f"commands/{command['id']}/result", {"status": "completed", "message": "active again"})
     tab.sees("active again")
-    tab.sees("Restarted once; no progress since the last.")
+    tab.sees("Restarted once: no progress since.")
     tab.picture("two-am-5-done")
     print(f"From the mail to the result: {time.monotonic() - hand.began:.1f} s, {hand.clicks} clicks")
     assert tab.barriers() == []
@@ -142,22 +142,22 @@ def test_refused_restarts_are_predicted(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
     page.get_by_role("link", name="Restart…").click()
-    tab.sees("It would be refused.")
+    tab.sees("Can’t restart night-shift now")
     tab.picture(f"refused-ask-{width}-{scheme}")
     assert tab.barriers() == []
     assert page.get_by_role("button", name="Restart night-shift").is_disabled()
     Agent.objects.update(restart_policy="manual", unsafe_to_repeat=True)
-    page.get_by_role("link", name="Look again").click()
+    page.get_by_role("link", name="Check again").click()
     tab.sees("Its work must not be done twice")
     tab.picture(f"caution-ask-{width}-{scheme}")
     assert tab.barriers() == []
     page.get_by_role("button", name="Restart night-shift").click()
-    tab.sees("asked for: waiting for the runner")
-    tab.sees("Restart, not now: A restart of night-shift")
+    tab.sees("requested: waiting for the runner")
+    tab.sees("Restart unavailable: A restart of night-shift")
     assert "w-not-now" not in str(page.get_by_role("link", name="Stop…").get_attribute("class"))
     tab.picture(f"live-incident-{width}-{scheme}", full_page=False)
     tab.go(f"/admin/agents/agent/{incident.agent_id}/change/")
-    tab.sees("Restart, not now: A restart of night-shift")
+    tab.sees("Restart unavailable: A restart of night-shift")
     tab.picture(f"live-agent-{width}-{scheme}", full_page=False)
     assert tab.barriers() == []
 

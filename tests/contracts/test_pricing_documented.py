@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 
 from agents.api.changes import AgentChanges
-from agents.api.shapes import Spend
+from agents.api.schemas import Spend
 from agents.domain import budgets, pricing
 from agents.domain.heartbeat import decode
 from agents.fleet.services import SETTABLE

@@ -164,7 +164,7 @@ class Newcomer:
         return key
 
     def turn_green(self) -> None:
-        self.sees(f"{AGENT} reports")
+        self.sees(f"{AGENT} is reporting")
         self.took("green")
         self.picture("green")
 
@@ -209,7 +209,7 @@ class Newcomer:
     def watch(self) -> list[Tab]:
         """Open the pages on which an incident must appear automatically."""
         tabs = [self.open(path) for path in ("/admin/", "/admin/agents/agent/", "/admin/agents/incident/")]
-        for tab, text in zip(tabs, ("All is well", AGENT, "No incident yet."), strict=True):
+        for tab, text in zip(tabs, ("All agents OK", AGENT, "No incidents yet"), strict=True):
             self.sees(text, tab)
             self.picture("calm", tab)
         return tabs
@@ -263,7 +263,7 @@ def test_from_sign_up_to_recovery_mail(newcomer: Newcomer, running: Running, mai
     newcomer.open_incident(down)
     newcomer.acknowledge()
     running.start(key)
-    newcomer.sees("by itself")
+    newcomer.sees("recovered")
     newcomer.picture("resolved")
     mailbox.wait_for(f"{AGENT}: recovered")
 

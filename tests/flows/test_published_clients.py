@@ -217,7 +217,7 @@ def test_recovery_from_kill_is_notified(runner_story: RunnerStory, site: Site) -
 
 
 def test_stop_requested_in_admin_is_carried_out(runner_story: RunnerStory) -> None:
-    assert "is asked to stop" in runner_story.seen["asked"]
+    assert "The runner will stop" in runner_story.seen["asked"]
     assert runner_story.seen["exit"] == -signal.SIGTERM
     assert f"Stopped process:{runner_story.name}" in runner_story.seen["page"]
     assert "completed" in runner_story.seen["page"]

@@ -487,4 +487,4 @@ def test_times_are_shown_in_a_persons_own_zone(owner: User, team: Team, client_o
 
 
 def test_the_way_in_leads_to_the_fleet(owner: User, team: Team, client_of: Browser) -> None:
-    assert "No agent reports yet" in client_of(owner).get("/admin/").content.decode()
+    assert "No agents yet" in client_of(owner).get("/admin/").content.decode()

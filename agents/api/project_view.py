@@ -1,4 +1,4 @@
-"""What the views of one project's things have in common. The project is that of the key."""
+"""Base class of views on a project's resources. The project is the one of the API key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.api.valid import invalid
+from agents.api.validation import invalid
 from teams.api import caller_of
 from teams.auth import Caller
 from teams.drf import Pages
@@ -20,20 +20,20 @@ M = TypeVar("M", bound=Model)
 
 
 class ProjectView(APIView):
-    # No docstring, as with the other bases: the OpenAPI document would show it at every operation.
+    # No docstrings on base views: the OpenAPI document would show them at every operation.
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        wrong = [name for name, value in request.query_params.items() if "\0" in value]
-        if wrong:
-            raise invalid(wrong[0], "contains a NUL character")
+        with_nul = [name for name, value in request.query_params.items() if "\0" in value]
+        if with_nul:
+            raise invalid(with_nul[0], "contains a NUL character")
 
     @property
     def caller(self) -> Caller:
         return caller_of(self.request)
 
-    def found(self, queryset: QuerySet[M], pk: int) -> M:
-        """The row of that id in a queryset of the project. Raises 404: what belongs to others does not exist."""
+    def get_or_404(self, queryset: QuerySet[M], pk: int) -> M:
+        """The row with this id in a queryset of the project. Raises 404, also for rows of other projects."""
         row = queryset.filter(pk=pk).first()
         if row is None:
             raise ApiError(404, "not_found", f"This project has no {queryset.model._meta.verbose_name} {pk}.")
@@ -44,14 +44,14 @@ class ProjectView(APIView):
         return self.pages(queryset, lambda rows: [as_dict(row) for row in rows])
 
     def pages(self, queryset: QuerySet[M], as_dicts: Callable[[list[M]], list[dict[str, Any]]]) -> Response:
-        """The same for rows that are shown together."""
+        """Like `page`, for rows that are converted together."""
         pages = Pages()
         rows = pages.paginate_queryset(queryset, self.request, view=self) or []
         return pages.get_paginated_response(as_dicts(rows))
 
-    def choice(self, name: str, among: list[str]) -> str | None:
-        """A query parameter that is one of a few words. Raises 422 for another word."""
+    def choice(self, name: str, allowed: list[str]) -> str | None:
+        """A query parameter with a fixed set of values. Raises 422 for any other value."""
         value = self.request.query_params.get(name)
-        if value and value not in among:
-            raise invalid(name, f"must be one of {', '.join(among)}")
+        if value and value not in allowed:
+            raise invalid(name, f"must be one of {', '.join(allowed)}")
         return value or None

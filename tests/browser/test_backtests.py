@@ -1,4 +1,4 @@
-"""Trying a rule on history, as a person sees it: by keyboard, without scripts, in both schemes and sizes."""
+"""Backtests: by keyboard, without JavaScript, in both color schemes and sizes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def looped(project: Project) -> Agent:
 def test_backtest_and_apply_by_keyboard(open_tab: Open, owner: User, looped: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
-    page.get_by_role("link", name="Try rules on its history").focus()
+    page.get_by_role("link", name="Test rules on past data").focus()
     page.keyboard.press("Enter")
-    page.get_by_label("repeats").fill("5")
-    page.get_by_role("button", name="Try", exact=True).focus()
+    page.get_by_label("Repeats").fill("5")
+    page.get_by_role("button", name="Run backtest", exact=True).focus()
     page.keyboard.press("Enter")
-    tab.sees("It would have fired once")
+    tab.sees("Would have fired once")
     page.get_by_role("button", name="Use these thresholds").focus()
     page.keyboard.press("Enter")
-    tab.sees("uses these thresholds of the rule loop from now on")
+    tab.sees("now uses these thresholds for the rule loop")
     looped.refresh_from_db()
     assert looped.rules == {"loop": {"repeats": 5}}
 
@@ -46,11 +46,11 @@ def test_backtest_works_without_javascript(open_tab: Open, chromium: Browser, ow
     page = context.new_page()
     page.goto(tab.base + try_page(looped))
     page.get_by_role("link", name="Stalled").click()
-    page.get_by_label("progress_timeout").fill("60")
-    page.get_by_role("button", name="Try", exact=True).click()
+    page.get_by_label("Progress timeout").fill("60")
+    page.get_by_role("button", name="Run backtest", exact=True).click()
     expect(page.get_by_role("heading", name="have fired", level=2)).to_have_count(1)
     page.get_by_role("button", name="Use these thresholds").click()
-    expect(page.get_by_text("uses these thresholds of the rule stalled from now on")).to_be_visible()
+    expect(page.get_by_text("now uses these thresholds for the rule stalled")).to_be_visible()
     looped.refresh_from_db()
     assert looped.progress_timeout == 60
     context.close()
@@ -72,7 +72,7 @@ def test_project_backtest_layout(open_tab: Open, owner: User, project: Project, 
     make_loop(make_agent(project, "second-agent"))
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/teams/project/{project.pk}/try/?hours=6&repeats=5")
-    tab.sees("It would have fired 2 times")
+    tab.sees("Would have fired 2 times")
     tab.picture(f"try-project-{width}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -82,6 +82,6 @@ def test_agent_rules_layout(open_tab: Open, owner: User, looped: Agent, width: i
     tab = open_tab(owner, width)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
     page.locator("#rule-loop > summary").click()
-    page.get_by_label("repeats").wait_for()
+    page.get_by_label("Repeats").wait_for()
     tab.picture(f"rules-{width}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""Agents are chosen on a page that lives, and something is done to all of them, with the keyboard alone."""
+"""Selecting agents on a live page, and bulk actions, by keyboard alone."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_selection_survives_polls_and_is_paused(open_tab: Open, owner: User, pro
         make_agent(project, f"down-{n:02}", status="down")
     tab = open_tab(owner)
     page = tab.go("/admin/")
-    bar = page.locator("#choosing")
-    assert bar.get_by_role("button", name="Pause").is_disabled()
+    bar = page.locator("#selection")
+    assert bar.get_by_role("button", name="Pause monitoring").is_disabled()
     for name in ("down-00", "down-03"):
         page.get_by_label(f"Select {name}").focus()
         page.keyboard.press("Space")
     AgentState.objects.filter(agent__name="down-00").update(status="ok")
-    tab.sees("2 selected, 1 of them not in the table now")
+    tab.sees("2 selected, 1 not shown in the table")
     AgentState.objects.filter(agent__name="down-00").update(status="down")
     bar.get_by_text("2 selected", exact=True).wait_for()
     assert page.get_by_label("Select down-00").is_checked()
@@ -39,17 +39,17 @@ def test_selection_survives_polls_and_is_paused(open_tab: Open, owner: User, pro
     assert bottom["y"] + bottom["height"] <= 800
     assert tab.barriers() == []
     AgentState.objects.filter(agent__name="down-00").update(status="ok")
-    tab.sees("2 selected, 1 of them not in the table now")
+    tab.sees("2 selected, 1 not shown in the table")
     for key in ("Enter", "Tab", "Tab", "Enter"):
         page.keyboard.press(key)
-    tab.sees("Leave 2 agents alone?")
+    tab.sees("Schedule maintenance for 2 agents")
     expect(page.locator(".w-whom li")).to_have_text(["down-00", "down-03"])
     assert tab.barriers() == []
     page.get_by_role("radio", name="1 hour").focus()
     page.keyboard.press("ArrowUp")
-    page.get_by_label("Why").fill("new disks")
+    page.get_by_label("Reason").fill("new disks")
     page.keyboard.press("Enter")
-    tab.sees("2 agents are left alone until")
+    tab.sees("2 agents are in maintenance until")
     assert page.url == f"{tab.base}/admin/"
     window = Maintenance.objects.get()
     assert window.agent_names == ["down-00", "down-03"]
@@ -65,14 +65,14 @@ def test_select_all_on_a_phone_and_in_the_list(open_tab: Open, owner: User, proj
     tab.sees("25 selected")
     page.get_by_role("button", name="Select all 27").click()
     tab.sees("All 27 selected")
-    tab.picture("choosing-390-dark", full_page=False)
-    page.get_by_role("button", name="Pause", exact=True).click()
-    tab.sees("27 paused.")
+    tab.picture("selection-390-dark", full_page=False)
+    page.get_by_role("button", name="Pause monitoring", exact=True).click()
+    tab.sees("Monitoring paused for 27 agents.")
     assert paused() == 27
     tab.go("/admin/agents/agent/?q=down")
     for name in ("down-01", "down-04"):
         page.get_by_label(f"Select {name}").check()
-    page.get_by_role("button", name="Resume", exact=True).click()
-    tab.sees("2 watched again.")
+    page.get_by_role("button", name="Resume monitoring", exact=True).click()
+    tab.sees("Monitoring resumed for 2 agents.")
     assert page.url.endswith("?q=down")
     assert paused() == 25

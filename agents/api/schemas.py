@@ -1,4 +1,4 @@
-"""What goes in and comes out, for the OpenAPI document. Only `AgentChanges`, in `changes.py`, also validates."""
+"""Request and response schemas for the OpenAPI document; most are not used for validation (see `changes.py`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rest_framework import serializers
 
 from agents.models import Agent, Command, Incident, IncidentEvent, RestartType, Severity, SignalKind, Status
 
-Shape = type[serializers.Serializer[Any]]
+Schema = type[serializers.Serializer[Any]]
 
 
 class ErrorBody(serializers.Serializer[Any]):
     code = serializers.CharField()
-    message = serializers.CharField(help_text="A sentence that says what to do.")
+    message = serializers.CharField(help_text="What went wrong and what to do.")
     fields = serializers.DictField(child=serializers.CharField(), required=False)  # type: ignore[assignment]
 
 
@@ -36,7 +36,7 @@ class AgentRef(serializers.Serializer[Any]):
 
 class ToolCall(serializers.Serializer[Any]):
     name = serializers.CharField()
-    args = serializers.CharField(required=False, help_text="At most 200 characters are kept.")
+    args = serializers.CharField(required=False, help_text="Truncated to 200 characters.")
     args_hash = serializers.CharField(required=False)
     result_hash = serializers.CharField(required=False)
     ms = serializers.FloatField(required=False)
@@ -59,7 +59,7 @@ WAITING: Final = inline_serializer(
     {"for": serializers.CharField(), "until": serializers.DateTimeField(required=False, allow_null=True)},
     required=False,
     allow_null=True,
-    help_text="A declared wait; it stops the progress clock until then.",
+    help_text="A declared wait. The agent does not count as stalled until then.",
 )
 
 
@@ -67,14 +67,16 @@ DOING: Final = inline_serializer(
     "Doing",
     {"tool": serializers.CharField(), "since": serializers.DateTimeField()},
     required=False,
-    help_text="The tool call that goes on, and since when; said with a stall.",
+    help_text="The tool call in progress and when it started. Shown when the agent stalls.",
 )
 
 
 class Heartbeat(serializers.Serializer[Any]):
-    """Only `agent` is required; leave out what is empty. Unknown fields are ignored."""
+    """Only `agent` is required. Omit empty fields. Unknown fields are ignored."""
 
-    agent = serializers.CharField(max_length=200, help_text="Unique in the project; made by its first heartbeat.")
+    agent = serializers.CharField(
+        max_length=200, help_text="Unique in the project. The first heartbeat creates the agent."
+    )
     status = serializers.ChoiceField(("ok", "warning", "error", "shutdown"), default="ok")
     message = serializers.CharField(required=False)
     tokens_used = serializers.IntegerField(required=False, min_value=0, help_text="Since the last heartbeat.")
@@ -90,7 +92,9 @@ class Heartbeat(serializers.Serializer[Any]):
     restart_type = serializers.ChoiceField(RestartType.choices, required=False)
     restart_target = serializers.CharField(required=False, max_length=300)
     beat_id = serializers.CharField(
-        required=False, max_length=64, help_text="The same id again changes nothing and gets the same answer."
+        required=False,
+        max_length=64,
+        help_text="Idempotency key: a repeated id changes nothing and gets the same response.",
     )
     sent_at = serializers.DateTimeField(required=False)
     seq = serializers.IntegerField(required=False, min_value=0)
@@ -100,13 +104,15 @@ class Heartbeat(serializers.Serializer[Any]):
     evidence = serializers.DictField(
         child=serializers.JSONField(),
         required=False,
-        help_text="What a runner sees of its target: at most 20 names with a text (300 characters), number or boolean.",
+        help_text="What a runner observes: up to 20 names with a string (300 characters), number or boolean.",
     )
-    progress = serializers.BooleanField(required=False, help_text="Whether this says “I moved”, not only “I exist”.")
+    progress = serializers.BooleanField(
+        required=False, help_text="Whether work progressed; otherwise the heartbeat only shows that the agent is alive."
+    )
     progress_age = serializers.FloatField(required=False, min_value=0, help_text="Seconds since the last progress.")
     progress_timeout = serializers.FloatField(required=False, min_value=5)
     usage = ModelUsage(many=True, required=False)
-    cost_limit_usd = serializers.FloatField(required=False, min_value=0, help_text="Budget of a day.")
+    cost_limit_usd = serializers.FloatField(required=False, min_value=0, help_text="Daily budget.")
     waiting = WAITING
     doing = DOING
     labels = serializers.DictField(child=serializers.CharField(), required=False)
@@ -140,21 +146,19 @@ BATCH_ANSWER: Final[dict[str, Any]] = {
 
 
 class Spend(serializers.Serializer[Any]):
-    cost_usd = serializers.FloatField(help_text="What counts: priced and reported together.")
-    priced_usd = serializers.FloatField(help_text="The part of it that the server priced.")
-    reported_usd = serializers.FloatField(help_text="The part of it that clients claimed.")
-    unpriced_tokens = serializers.IntegerField(
-        help_text="Tokens whose price nobody knows; no money is guessed for them."
-    )
+    cost_usd = serializers.FloatField(help_text="Total: priced plus reported.")
+    priced_usd = serializers.FloatField(help_text="Priced by the server from tokens and the price list.")
+    reported_usd = serializers.FloatField(help_text="As reported by clients.")
+    unpriced_tokens = serializers.IntegerField(help_text="Tokens without a known price. Their cost is not estimated.")
 
 
 class AgentSpend(serializers.Serializer[Any]):
     today = Spend()
     month = Spend()
-    run = Spend(help_text="Since the client was last started.")
+    run = Spend(help_text="Since the client last started.")
     ever = Spend()
     unpriced_models = serializers.DictField(
-        child=serializers.IntegerField(), help_text="Today's tokens without a known price, by model."
+        child=serializers.IntegerField(), help_text="Today's tokens without a known price, per model."
     )
 
 
@@ -166,18 +170,18 @@ class AgentStatus(serializers.Serializer[Any]):
     last_progress_at = serializers.DateTimeField(allow_null=True)
     alive_deadline = serializers.DateTimeField(allow_null=True)
     progress_deadline = serializers.DateTimeField(allow_null=True)
-    interval = serializers.FloatField(help_text="Seconds, as it is in force: set, declared, learned or 60.")
+    interval = serializers.FloatField(help_text="Seconds currently in effect: set, declared, learned or 60.")
     tokens_today = serializers.IntegerField()
     cost_today_usd = serializers.FloatField()
     priced_today_usd = serializers.FloatField()
     reported_today_usd = serializers.FloatField()
     unpriced_tokens_today = serializers.IntegerField()
-    hold = serializers.BooleanField(help_text="A budget is exceeded: it is to stop and ask.")
+    hold = serializers.BooleanField(help_text="A budget is exceeded: the client must stop and ask a person.")
     open_incident = IncidentRef(allow_null=True)
 
 
 class AgentDetail(AgentStatus):
-    """What can be set is null or empty where a person set nothing; `interval` is the one in force."""
+    """Settings are null or empty if they are not set; `interval` is the one in effect."""
 
     url = serializers.URLField()
     spend = AgentSpend()
@@ -215,7 +219,7 @@ class StoredHeartbeat(Spend):
 
 class TimelineEntry(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
-    kind = serializers.CharField(help_text="An event's kind, or `outage`: the watchdog itself did not watch.")
+    kind = serializers.CharField(help_text="An event's kind, or `outage` if the watchdog itself was offline.")
     text = serializers.CharField()
     actor = serializers.CharField()
     incident = serializers.IntegerField(allow_null=True)
@@ -253,10 +257,10 @@ class IncidentDetail(Spend):
     resolved_at = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField()
     evidence = serializers.DictField()
-    restarts = serializers.IntegerField(help_text="Handed to a runner during it.")
-    time_to_recovery = serializers.FloatField(allow_null=True, help_text="Seconds from its start to its end.")
+    restarts = serializers.IntegerField(help_text="Restarts handed to a runner during the incident.")
+    time_to_recovery = serializers.FloatField(allow_null=True, help_text="Seconds from start to resolution.")
     restart_to_recovery = serializers.FloatField(
-        allow_null=True, help_text="Seconds from the last restart to the progress that proved it."
+        allow_null=True, help_text="Seconds from the last restart to the first progress after it."
     )
     signals = IncidentSignal(many=True)
     timeline = IncidentLine(many=True)
@@ -264,26 +268,28 @@ class IncidentDetail(Spend):
 
 
 class RuleThreshold(serializers.Serializer[Any]):
-    name = serializers.CharField(help_text="`budget:TOOL` is one number for each tool, as in `budget:search`.")
+    name = serializers.CharField(help_text="`budget:TOOL` is one number per tool, e.g. `budget:search`.")
     type = serializers.ChoiceField(("integer", "number", "boolean"))
-    default = serializers.FloatField(allow_null=True, help_text="None: `why` says what decides.")
+    default = serializers.FloatField(allow_null=True, help_text="Null if `why` describes the default.")
     unit = serializers.CharField()
     minimum = serializers.FloatField()
     maximum = serializers.FloatField()
     why = serializers.CharField()
-    set_on = serializers.ChoiceField(("rules", "agent"), help_text="`agent`: a setting of its own, beside `rules`.")
+    set_on = serializers.ChoiceField(
+        ("rules", "agent"), help_text="`agent`: a separate setting of the agent, outside `rules`."
+    )
 
 
 class KnownRule(serializers.Serializer[Any]):
     rule = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
-    on = serializers.BooleanField(help_text="With what the project sets.")
+    on = serializers.BooleanField(help_text="With the project's settings applied.")
     on_by_default = serializers.BooleanField()
     thresholds = RuleThreshold(many=True)
 
 
 class Rules(serializers.Serializer[Any]):
-    rules = serializers.DictField(help_text="What the project sets; an agent's own `rules` go over it.")
+    rules = serializers.DictField(help_text="The project's settings. An agent's `rules` override them.")
     known = KnownRule(many=True)
 
 
@@ -295,7 +301,7 @@ class TriedFinding(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField()
     fired_at = serializers.DateTimeField(help_text="When an incident would have opened.")
     over_at = serializers.DateTimeField(allow_null=True)
-    seconds = serializers.FloatField(help_text="From then to its end, or until now.")
+    seconds = serializers.FloatField(help_text="Seconds from `fired_at` to the end, or to now.")
 
 
 class TriedIncident(serializers.Serializer[Any]):
@@ -311,14 +317,14 @@ class TriedIncident(serializers.Serializer[Any]):
 
 class TriedAgent(serializers.Serializer[Any]):
     agent = AgentRef()
-    thresholds = serializers.DictField(help_text="Those it was tried with, the ones in force among them.")
+    thresholds = serializers.DictField(help_text="All thresholds used, including current ones.")
     covered_from = serializers.DateTimeField()
-    why = serializers.CharField(allow_null=True, help_text="Why it does not go back as far as was asked for.")
-    note = serializers.CharField(allow_null=True, help_text="That there is too little history to rely on.")
-    heartbeats = serializers.IntegerField(help_text="Read of the time asked for.")
-    learned_from = serializers.IntegerField(help_text="Read of the time before, for what is usual.")
+    why = serializers.CharField(allow_null=True, help_text="Why the data does not go back as far as requested.")
+    note = serializers.CharField(allow_null=True, help_text="A warning if there is too little data to rely on.")
+    heartbeats = serializers.IntegerField(help_text="Heartbeats read from the requested time range.")
+    learned_from = serializers.IntegerField(help_text="Earlier heartbeats read to learn typical behavior.")
     findings = TriedFinding(many=True)
-    incidents = TriedIncident(many=True, help_text="What was really found in that time, by any rule.")
+    incidents = TriedIncident(many=True, help_text="Actual incidents in the time range, from any rule.")
 
 
 class Tried(serializers.Serializer[Any]):
@@ -326,7 +332,9 @@ class Tried(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
     agents = TriedAgent(many=True)
-    left_out = serializers.IntegerField(help_text="Agents that were not tried: those that reported longest ago.")
+    left_out = serializers.IntegerField(
+        help_text="Agents skipped because of the limit: those that reported longest ago."
+    )
 
 
 class Order(serializers.Serializer[Any]):
@@ -336,13 +344,13 @@ class Order(serializers.Serializer[Any]):
     target = serializers.CharField()
     reason = serializers.CharField()
     evidence_at = serializers.DateTimeField(
-        allow_null=True, help_text="When the agent was seen to need it; progress since then makes it void."
+        allow_null=True, help_text="When the problem was observed. Progress after that cancels the command."
     )
 
 
 class WaitingCommand(Order):
     agent = serializers.CharField(help_text="The agent's name.")
-    expires_in = serializers.FloatField(help_text="Seconds; void after that.")
+    expires_in = serializers.FloatField(help_text="Seconds until the command expires.")
 
 
 class CommandDetail(Order):
@@ -363,33 +371,33 @@ class CommandReason(serializers.Serializer[Any]):
 
 LIMIT: Final = OpenApiParameter("limit", int, description="At most 1,000.", default=100)
 OFFSET: Final = OpenApiParameter("offset", int, default=0)
-_SAID: Final = {
+_ERRORS: Final = {
     400: "The body is not JSON.",
-    404: "There is no such thing in the key's project.",
-    409: "It cannot be done now; the message says why.",
+    404: "Not found in the project of the key.",
+    409: "Not possible now; the message says why.",
     413: "The body is too large.",
-    415: "The body is not declared as application/json.",
-    422: "A field is wrong; `fields` says which.",
-    503: "The server is busy with others; `Retry-After` says when to ask again.",
+    415: "The Content-Type is not application/json.",
+    422: "Invalid fields; see `fields`.",
+    503: "The server is busy. Retry after `Retry-After` seconds.",
 }
 
 
-def answers(status: int, shape: Any, *errors: int) -> dict[int, OpenApiResponse]:
-    """The responses of one operation, beside the errors that any may answer (`openapi.py`)."""
-    said = {code: OpenApiResponse(Error, _SAID[code]) for code in errors}
-    return {status: OpenApiResponse(shape, "Done."), **said}
+def responses(status: int, schema: Any, *errors: int) -> dict[int, OpenApiResponse]:
+    """The responses of one operation; `openapi.py` adds those that every operation has."""
+    described = {code: OpenApiResponse(Error, _ERRORS[code]) for code in errors}
+    return {status: OpenApiResponse(schema, "Success."), **described}
 
 
-def page_of(shape: Shape) -> Any:
-    """A page of a list."""
-    address: dict[str, Any] = {"allow_null": True, "help_text": "Where the neighbouring page is."}
+def page_of(schema: Schema) -> Any:
+    """One page of a list."""
+    url: dict[str, Any] = {"allow_null": True, "help_text": "URL of the neighbouring page."}
     fields: dict[str, Any] = {
         "count": serializers.IntegerField(),
-        "next": serializers.URLField(**address),
-        "previous": serializers.URLField(**address),
-        "results": shape(many=True),
+        "next": serializers.URLField(**url),
+        "previous": serializers.URLField(**url),
+        "results": schema(many=True),
     }
-    return inline_serializer(f"{shape.__name__}Page", fields)
+    return inline_serializer(f"{schema.__name__}Page", fields)
 
 
 EMPTY_LIST: Final = OpenApiResponse({"type": "array", "maxItems": 0, "items": {}}, "An empty list.")
