@@ -20,10 +20,10 @@ from agents.models import Agent, Incident, Status
 from agents.reporting import agent_status
 from billing import refusals
 from teams import filter_persistence
-from teams.changelists import bar_of
+from teams.access import teams_of
+from teams.changelists import filter_bar
 from teams.models import Project
 from teams.roles import Action
-from teams.tenant_admin import teams_of
 
 WORST_SHOWN = 25
 INCIDENTS_SHOWN = 8
@@ -46,7 +46,7 @@ def urls() -> list[URLPattern]:
 @require_safe
 def front(request: HttpRequest) -> HttpResponse:
     """The fleet, narrowed down as the address says; without a word there, as it was last."""
-    if (elsewhere := filter_persistence.elsewhere(request, KEPT)) is not None:
+    if (elsewhere := filter_persistence.restore_filter(request, KEPT)) is not None:
         return elsewhere
     fleet = _fleet(request, timezone.now())
     short = refusals.short_of_places(teams_of(request.user, Action.MANAGE), fleet["now"])
@@ -72,7 +72,7 @@ def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
     rows = _worst(filters.of_status(wide, found.status), now)
     return {
         "now": now,
-        "bar": bar_of(found),
+        "bar": filter_bar(found),
         "asked": found.asked,
         "numbers": numbers,
         "tiles": [tile for tile in _tiles(numbers, found) if tile.told in BIG],

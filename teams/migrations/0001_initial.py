@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                     "strict",
                     models.BooleanField(
                         default=False,
-                        help_text="Refuse heartbeats of agents that were not created beforehand.",
+                        help_text="Reject heartbeats from agents that were not created beforehand.",
                         verbose_name="strict mode",
                     ),
                 ),
@@ -31,14 +31,14 @@ class Migration(migrations.Migration):
                     "default_grace",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="Seconds past the interval before an agent counts as down. Empty: one interval.",
+                        help_text="Seconds after the interval before an agent is down. Default: one interval.",
                         null=True,
                     ),
                 ),
                 (
                     "time_zone",
                     models.CharField(
-                        default="UTC", help_text="Days of budgets and reports begin at midnight here.", max_length=50
+                        default="UTC", help_text="Budget and report days start at midnight in this zone.", max_length=50
                     ),
                 ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -144,7 +144,7 @@ class Migration(migrations.Migration):
                 (
                     "expires_at",
                     models.DateTimeField(
-                        editable=False, help_text="Set by a rotation: the old key works until then.", null=True
+                        editable=False, help_text="Set by a rotation: until when the old key works.", null=True
                     ),
                 ),
                 ("revoked_at", models.DateTimeField(editable=False, null=True)),

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             field=models.DecimalField(
                 blank=True,
                 decimal_places=2,
-                help_text="All agents together in a calendar month: a warning at 80 %, and at 100 % all are on hold.",
+                help_text="For all agents together, per calendar month. Warns at 80 %; at 100 %, all agents are on hold.",
                 max_digits=12,
                 null=True,
                 verbose_name="monthly budget ($)",

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             field=models.JSONField(
                 blank=True,
                 default=dict,
-                help_text="Per rule a switch and thresholds, for agents that set none of their own.",
+                help_text="Per rule: whether it is on, and its thresholds. Agents can override them.",
             ),
         ),
     ]

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
             name="status_address",
             field=models.CharField(
                 blank=True,
-                help_text="The page’s name: small letters, digits and hyphens. An address nobody can guess is made by itself.",
+                help_text="Name in the URL: lowercase letters, digits and hyphens. Unlisted pages get a random one.",
                 max_length=64,
                 null=True,
                 unique=True,
@@ -25,12 +25,12 @@ class Migration(migrations.Migration):
             name="status_page",
             field=models.CharField(
                 choices=[
-                    ("off", "nobody sees it"),
-                    ("secret", "for who knows its address, which nobody can guess"),
-                    ("named", "for everybody, under a name"),
+                    ("off", "Off"),
+                    ("secret", "Unlisted: anyone with the link"),
+                    ("named", "Public, under a name"),
                 ],
                 default="off",
-                help_text="Names and statuses of all agents, and badges; no reasons, no money.",
+                help_text="Shows names and statuses of all agents, and badges. No reasons, no spend.",
                 max_length=10,
             ),
         ),

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="auditentry",
             name="of",
-            field=models.CharField(default="", help_text="The row it was done to: `alerts.channel:5`.", max_length=60),
+            field=models.CharField(default="", help_text="The affected row: `alerts.channel:5`.", max_length=60),
         ),
         migrations.AddField(
             model_name="team",
@@ -24,9 +24,9 @@ class Migration(migrations.Migration):
             name="scope",
             field=models.CharField(
                 choices=[
-                    ("agent", "agent: sends heartbeats, takes commands, reads statuses"),
-                    ("read", "read: looks at everything and changes nothing"),
-                    ("full", "full: everything the API can do"),
+                    ("agent", "agent: send heartbeats, fetch commands, read statuses"),
+                    ("read", "read: read everything, change nothing"),
+                    ("full", "full: full API access"),
                 ],
                 default="agent",
                 max_length=10,
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             field=models.JSONField(
                 blank=True,
                 default=list,
-                help_text="Dollars a million tokens where the price list is wrong or silent, by model.",
+                help_text="USD per million tokens by model, overriding the price list.",
             ),
         ),
     ]

@@ -38,5 +38,5 @@ def test_a_channel_is_tested_routed_and_deleted_with_its_team(open_tab: Open, ow
     page.get_by_label("Type Research to go on").fill("Research")
     page.get_by_role("button", name="Delete Research").click()
     page.wait_for_url("**/accounts/teams/")
-    assert not Team.objects.lasting().exists()
+    assert not Team.objects.active().exists()
     assert Delivery.objects.filter(event=None, state="sent").count() == 1

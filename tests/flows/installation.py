@@ -104,7 +104,7 @@ class Installation:
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         try:
-            wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, seconds, "it runs")
+            wait_until(lambda: self.says("Ctrl-C to stop") or self.process.poll() is not None, seconds, "it runs")
             assert self.process.poll() is None
         except AssertionError as error:
             self.stop()
@@ -145,7 +145,7 @@ class Installation:
                 command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:  # it has ended since
                 continue
-            if f"parts {part}" in command or (part == "broker" and "broker.sock" in command):
+            if f"processes {part}" in command or (part == "broker" and "broker.sock" in command):
                 return child
         return None
 

@@ -115,7 +115,7 @@ def test_a_killed_part_is_started_again_and_nothing_is_lost(running: Installatio
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: running.pid(part) not in (None, before), 20, f"{part} is back")
     wait_until(running.is_ready, 20, f"ready again after {part} was killed")
-    assert running.says(f"{part} ended (signal 9); starting it again")
+    assert running.says(f"{part} exited (signal 9); restarting")
     assert running.beat(key, agent="first", beat_id=f"after-{part}")[0] == 200
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
 
@@ -147,7 +147,7 @@ def test_a_hung_web_process_is_started_again(running: Installation) -> None:
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: running.pid("web") not in (None, hung), 30, "web is started again")
     wait_until(running.is_ready, 20, "ready")
-    assert running.says("web has not answered for 15 s; starting it again")
+    assert running.says("web has not responded for 15 s; restarting")
     assert not is_alive(worker)
 
 
@@ -174,7 +174,7 @@ def test_a_stop_ends_everything_and_a_later_start_keeps_all(other: Installation,
     durations: list[float] = []
     while len(durations) < 3 and (not durations or durations[-1] >= QUICK):
         durations.append(other.start().took)
-        assert "API key" not in other.found("(?s).*").split("Make API keys")[0]
+        assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
         assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
         other.stop()
     assert min(durations) < QUICK * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -254,7 +254,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         code, out = refused(folder)
         assert code == 2
         assert one_sentence(out)
-        assert f"The data folder {folder} cannot be written" in out
+        assert f"Cannot write to the data directory {folder}" in out
 
 
 @pytest.fixture
