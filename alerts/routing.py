@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from teams.labels import said
+from teams.labels import format_phrase
 
 WARNING: Final = "warning"
 # Events that say that something is wrong. Recovery is told only to those who were told one of these.
@@ -58,14 +58,14 @@ def why_not(listener: Listener, severity: str, labels: Mapping[str, str]) -> str
     if listener.severity != WARNING and severity != listener.severity:
         return f"hears only what is {listener.severity}"
     if not listener.labels.items() <= labels.items():
-        return f"hears only of agents with {said(listener.labels)}"
+        return f"hears only of agents with {format_phrase(listener.labels)}"
     return ""
 
 
 def in_words(severity: str, labels: Mapping[str, str]) -> str:
     """A route as a person says it: `what is critical, of agents with env=prod`."""
     what = "everything" if severity == WARNING else f"only what is {severity}"
-    return f"{what}, of agents with {said(labels)}" if labels else f"{what}, of all agents"
+    return f"{what}, of agents with {format_phrase(labels)}" if labels else f"{what}, of all agents"
 
 
 def not_before(event: str, reopened: int, at: datetime) -> datetime:

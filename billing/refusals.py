@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 
 from billing import limits
 from billing.models import Refusal
-from teams.mail import tell_owners
+from teams.mail import notify_owners
 from teams.models import Team
 
 # A client that is refused goes on; it is noted so often.
@@ -51,7 +51,7 @@ def tell(now: datetime) -> None:
         names = list(_untold(team.pk).order_by("first_at").values_list("name", flat=True))
         # Of two workers at once only one finds them untold.
         if _untold(team.pk).update(told_at=now):
-            tell_owners(team, f"{team}: agents without a place in the plan", _text(team, names))
+            notify_owners(team, f"{team}: agents without a place in the plan", _text(team, names))
 
 
 def _untold(team: Any) -> QuerySet[Refusal]:

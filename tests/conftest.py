@@ -18,7 +18,7 @@ from django.utils import timezone
 from teams import services
 from teams.models import Project, Team, User
 from teams.roles import Role
-from watchdog_project import embedded
+from watchdog_project import broker as embedded_broker
 from watchdog_project.settings import broker_socket
 
 USES_SERVERS = {"db", "transactional_db", "live_server", "broker"}
@@ -80,9 +80,9 @@ def broker() -> Iterator[str]:
         yield settings.REDIS_URL
         return
     path, folder = broker_socket(settings.DATA_DIR), settings.DATA_DIR / "broker"
-    embedded.prepare_broker(path, folder, 0)
-    with subprocess.Popen(embedded.broker_argv(path, folder), stdout=subprocess.DEVNULL) as server:
-        while embedded.ask_broker(path, b"PING\r\n") is None and server.poll() is None:
+    embedded_broker.prepare_broker(path, folder, 0)
+    with subprocess.Popen(embedded_broker.broker_argv(path, folder), stdout=subprocess.DEVNULL) as server:
+        while embedded_broker.ask_broker(path, b"PING\r\n") is None and server.poll() is None:
             time.sleep(0.02)
         yield settings.CELERY_BROKER_URL
         server.terminate()

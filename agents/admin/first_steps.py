@@ -25,12 +25,12 @@ from agents.admin.quickstart import tabs
 from agents.models import Agent
 from agents.reporting import agent_status
 from teams import services
+from teams.access import allowed
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.forms import NamesForm
 from teams.models import Project
 from teams.roles import Action
-from teams.tenant_admin import allowed
 
 AGENT = "my-agent"
 # htmx swaps in this response and stops polling.

@@ -20,10 +20,10 @@ from agents.models import Agent, Incident, Status
 from agents.reporting import agent_status
 from billing import refusals
 from teams import filter_persistence
-from teams.changelists import bar_of
+from teams.access import teams_of
+from teams.changelists import filter_bar
 from teams.models import Project
 from teams.roles import Action
-from teams.tenant_admin import teams_of
 
 AGENTS_SHOWN = 25
 INCIDENTS_SHOWN = 8
@@ -46,7 +46,7 @@ def urls() -> list[URLPattern]:
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
     """The fleet with the filter in the URL, else with the last one."""
-    if (redirect := filter_persistence.elsewhere(request, FILTER_KEY)) is not None:
+    if (redirect := filter_persistence.restore_filter(request, FILTER_KEY)) is not None:
         return redirect
     fleet = _fleet(request, timezone.now())
     short = refusals.short_of_places(teams_of(request.user, Action.MANAGE), fleet["now"])
@@ -73,7 +73,7 @@ def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
     tiles, here = _tiles(counts, filtered), reverse("admin:index") + filtered.query_string
     return {
         "now": now,
-        "bar": bar_of(filtered),
+        "bar": filter_bar(filtered),
         "query_string": filtered.query_string,
         "counts": counts,
         "tiles": [tile for tile in tiles if tile.status in TILES],

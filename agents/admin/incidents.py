@@ -26,7 +26,7 @@ from agents.reporting import formatting
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
-from teams.tenant_admin import allowed_operator
+from teams.access import is_operator
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
@@ -165,7 +165,7 @@ class IncidentPage(WithButtons):
         return [replace(button, tone=TONES.get(button.name, button.tone)) for button in buttons]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return allowed_operator(request)
+        return is_operator(request)
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [Case(When(resolved_at__isnull=True, then=Value(0)), default=Value(1)).asc(), "-opened_at", "-pk"]

@@ -11,12 +11,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from teams.changelists import TableList
+from teams.changelists import TeamTableAdmin
 
 MEDIA = Media(js=["agents/live.js"])
 
 
-class LiveList(TableList):
+class LiveList(TeamTableAdmin):
     """A list whose table polls its own URL."""
 
     @property

@@ -20,11 +20,12 @@ from agents.admin import selection
 from agents.admin.buttons import Button, WithButtons
 from agents.fleet import maintenance
 from agents.models import Agent, Maintenance
+from teams.access import teams_of
 from teams.admin.projects import actor
 from teams.changelists import Empty
 from teams.forms import LabelsField
 from teams.roles import Action
-from teams.tenant_admin import or_404, teams_of
+from teams.tenant_admin import or_404
 from teams.times import exact
 
 WEEKS: Final = 5

@@ -29,7 +29,7 @@ class ProjectRulesPage(ProjectPage):
 
     form = ProjectRulesForm
     change_form_template = "agents/project.html"
-    sections = ProjectPage.sections | {"Money": (*ProjectPage.sections["Money"], "spent_this_month")}
+    sections = ProjectPage.sections | {"Spend": (*ProjectPage.sections["Spend"], "spent_this_month")}
 
     def get_urls(self) -> list[URLPattern]:
         return [BacktestPage(self).url, *super().get_urls()]

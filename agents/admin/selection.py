@@ -13,8 +13,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from agents.models import Agent
 from agents.reporting.agent_status import AgentStatus
+from teams.access import allowed
 from teams.roles import Action
-from teams.tenant_admin import allowed
 
 
 class BulkAction(NamedTuple):

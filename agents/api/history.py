@@ -19,6 +19,7 @@ from agents.models import Agent, Heartbeat, IncidentEvent, Outage
 from agents.reporting.payloads import moment, spend_dict
 from agents.storage import outage_log
 from billing import limits
+from teams.actors import WATCHDOG
 from teams.drf import Pages
 
 
@@ -103,4 +104,4 @@ def outage_entry(outage: Outage) -> dict[str, Any]:
     text = f"Watchdog ({outage.part}) was offline from {moment(outage.started_at)} to {moment(outage.ended_at)}."
     if outage.part == outage_log.EDGE:
         text += " Spend from that time may be missing: old clients drop data after two failed attempts."
-    return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": "watchdog", "incident": None}
+    return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": WATCHDOG, "incident": None}

@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from agents.models.agent import Agent
+from teams.actors import WATCHDOG
 from teams.models import Project
 
 
@@ -198,7 +199,7 @@ class IncidentEvent(models.Model):
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=15, choices=Kind.choices)
     at = models.DateTimeField(default=timezone.now)
-    actor = models.CharField(max_length=255, default="watchdog")
+    actor = models.CharField(max_length=255, default=WATCHDOG)
     text = models.CharField(max_length=500)
     data = models.JSONField(default=dict)
 

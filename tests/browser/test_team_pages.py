@@ -38,5 +38,5 @@ def test_channel_is_tested_routed_and_deleted(open_tab: Open, owner: User, proje
     page.get_by_label("Type Research to go on").fill("Research")
     page.get_by_role("button", name="Delete Research").click()
     page.wait_for_url("**/accounts/teams/")
-    assert not Team.objects.lasting().exists()
+    assert not Team.objects.active().exists()
     assert Delivery.objects.filter(event=None, state="sent").count() == 1

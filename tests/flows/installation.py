@@ -114,7 +114,7 @@ class Installation:
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         try:
-            wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, "it runs")
+            wait_until(lambda: self.says("Ctrl-C to stop") or self.process.poll() is not None, "it runs")
             assert self.process.poll() is None
         except AssertionError as error:
             self.stop()
@@ -155,7 +155,7 @@ class Installation:
                 command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:  # it has just ended
                 continue
-            if f"parts {part}" in command or (part == "broker" and "broker.sock" in command):
+            if f"processes {part}" in command or (part == "broker" and "broker.sock" in command):
                 return child
         return None
 

@@ -125,7 +125,7 @@ def test_killed_part_restarts_without_data_loss(running: Installation, key: str,
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: running.pid(part) not in (None, before), f"{part} is back")
     wait_until(running.is_ready, f"ready again after {part} was killed")
-    assert running.says(f"{part} ended (signal 9); starting it again")
+    assert running.says(f"{part} exited (signal 9); restarting")
     assert running.beat(key, agent="first", beat_id=f"after-{part}")[0] == 200
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
 
@@ -157,7 +157,7 @@ def test_hung_web_process_is_restarted(running: Installation) -> None:
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: running.pid("web") not in (None, hung), "web is started again")
     wait_until(running.is_ready, "ready")
-    assert running.says("web has not answered for 15 s; starting it again")
+    assert running.says("web has not responded for 15 s; restarting")
     assert not is_alive(worker)
 
 
@@ -184,7 +184,7 @@ def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: in
     durations: list[float] = []
     while len(durations) < 3 and (not durations or durations[-1] >= QUICK):
         durations.append(other.start().took)
-        assert "API key" not in other.found("(?s).*").split("Make API keys")[0]
+        assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
         assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
         other.stop()
     assert min(durations) < QUICK * slowdown()
@@ -270,7 +270,7 @@ def test_unwritable_folder_is_rejected(tmp_path: Path) -> None:
         code, out = refused(folder)
         assert code == 2
         assert one_sentence(out)
-        assert f"The data folder {folder} cannot be written" in out
+        assert f"Cannot write to the data directory {folder}" in out
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_owner_sets_monthly_budget_and_prices(
     project: Project, owner: User, client_of: Browse, django_capture_on_commit_callbacks: Any, spent: AgentState
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        answer = save(client_of(owner), project, monthly_budget_usd="250.50", prices=prices.lines(OWN))
+        answer = save(client_of(owner), project, monthly_budget_usd="250.50", prices=prices.format_lines(OWN))
     assert answer.status_code == 302
     project.refresh_from_db()
     assert (float(project.monthly_budget_usd or 0), project.prices) == (250.5, OWN)

@@ -60,7 +60,7 @@ def test_a_projects_own_prices_count(world: World) -> None:
 def test_a_key_brings_its_projects_prices(project: Project, api_key: str) -> None:
     project.prices = [{"model": "house", "input": 1, "output": 10}]
     project.save()
-    auth._kept.clear()
+    auth._cache.clear()
     assert [one.model for one in auth.authenticate_key(api_key).prices] == ["house"]
 
 

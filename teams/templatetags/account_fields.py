@@ -1,4 +1,4 @@
-"""allauth makes the forms of accounts; this puts them into the words of the product."""
+"""Product wording for the form fields that allauth builds."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ LABELS: Final = {
     "Remember Me": "Keep me signed in",
     "Current Password": "Current password",
     "New Password": "New password",
-    "New Password (again)": "New password, again",
-    "Password (again)": "Password, again",
-    "Authenticator code": "Code of the app",
-    "Passwordless": "Sign in with it alone, without a password",
+    "New Password (again)": "New password (again)",
+    "Password (again)": "Password (again)",
+    "Authenticator code": "Code from your app",
+    "Passwordless": "Use it to sign in without a password (passkey)",
 }
-HELP: Final = {
+HELP_TEXTS: Final = {
     "password1": "At least 10 characters, not a common word.",
-    "passwordless": "Your device then asks for its PIN, your finger or your face.",
+    "passwordless": "Your device will ask for its PIN, fingerprint or face.",
 }
 
 
 @register.filter
-def in_our_words(field: BoundField) -> BoundField:
-    """The field with our label and help, and without a placeholder that repeats them."""
+def with_product_wording(field: BoundField) -> BoundField:
+    """The field with our label and help text, and without a placeholder that repeats the label."""
     field.label = LABELS.get(str(field.label), field.label)
-    field.help_text = HELP.get(field.name, field.help_text)
+    field.help_text = HELP_TEXTS.get(field.name, field.help_text)
     field.field.widget.attrs.pop("placeholder", None)
     if field.name == "code":
         field.field.widget.attrs |= {"autofocus": True, "autocapitalize": "off", "spellcheck": "false"}
