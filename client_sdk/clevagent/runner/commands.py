@@ -54,6 +54,7 @@ class CommandExecutor:
         self._ended, self._on_done = ended, on_done
         self._acts: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
+        self._report_lock = threading.Lock()
         self._has_results = threading.Event()
         # Rejections are not stored: the server may offer the command again to find the right runner.
         self._refusals: dict[str, CommandRecord] = {}
@@ -110,16 +111,18 @@ class CommandExecutor:
 
     def report(self) -> tuple[float | None, bool]:
         """Report every unconfirmed result. Return the server's `Retry-After` and whether all are settled."""
-        retry_after, well = None, True
-        for command in self._unreported():
-            body = {"status": command.status, "message": command.message}
-            answer = self._server.ask("POST", f"/commands/{command.id}/result", body)
-            if answer is not None and (answer.accepted or answer.status in FINAL):
-                self._settle(command, answer)
-            else:
-                well = False
-                retry_after = answer.retry_after if answer else retry_after
-        return retry_after, well
+        # At the end of the runner two threads report; neither may repeat what the other is sending.
+        with self._report_lock:
+            retry_after, well = None, True
+            for command in self._unreported():
+                body = {"status": command.status, "message": command.message}
+                answer = self._server.ask("POST", f"/commands/{command.id}/result", body)
+                if answer is not None and (answer.accepted or answer.status in FINAL):
+                    self._settle(command, answer)
+                else:
+                    well = False
+                    retry_after = answer.retry_after if answer else retry_after
+            return retry_after, well
 
     def finish(self, seconds: float) -> None:
         """Wait up to `seconds` for running commands and for their results to reach the server."""
