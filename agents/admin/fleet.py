@@ -49,7 +49,7 @@ def front(request: HttpRequest) -> HttpResponse:
     if (elsewhere := filter_persistence.elsewhere(request, KEPT)) is not None:
         return elsewhere
     fleet = _fleet(request, timezone.now())
-    short = refusals.short_of_places(teams_of(request.user, Action.MANAGE), fleet["now"])
+    short = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
     return admin.site.index(request, {**fleet, "short_of_places": short, "title": "Fleet"})
 
 

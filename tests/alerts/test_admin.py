@@ -81,7 +81,7 @@ def test_the_plans_limit_is_a_sentence(member: User, project: Project, client_of
     for number in range(3):
         Channel.objects.create(project=project, kind="email", name=str(number), config={"to": ["a@example.com"]})
     answer = client_of(member).post(ADD, entered(project, "email", email_to="a@example.com"), follow=True)
-    assert "All 3 places for channels" in answer.content.decode()
+    assert "The Free plan allows 3 channels" in answer.content.decode()
     assert Channel.objects.count() == 3
 
 

@@ -85,7 +85,7 @@ def test_the_plans_limit_is_a_sentence(owner: User, project: Project, client_of:
     for number in range(3):
         Channel.objects.create(project=project, kind="email", name=str(number), config={"to": ["a@example.com"]})
     shown = send(client_of(owner), project, kind="email", email_to="owner@example.com").content.decode()
-    assert "All 3 places for channels of the Free plan are taken" in shown
+    assert "The Free plan allows 3 channels, and all are in use" in shown
 
 
 def test_a_channel_that_is_there_is_offered_first(owner: User, email: Channel, client_of: Browser) -> None:

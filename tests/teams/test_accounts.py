@@ -190,7 +190,7 @@ def test_a_team_that_is_full_says_so(
     _, token = services.invite(team=team, email=stranger.email, role="admin", invited_by=owner, now=timezone.now())
     answer = client_of(stranger).post(page_of(token))
     assert answer.status_code == 403
-    assert "All 3 places for members" in answer.content.decode()
+    assert "The Free plan allows 3 members" in answer.content.decode()
     assert not team.memberships.filter(user=stranger).exists()
 
 

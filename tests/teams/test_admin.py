@@ -280,7 +280,7 @@ def test_the_plans_members_are_counted_with_open_invitations(
         data = {"team": team.pk, "email": f"{name}@example.com", "role": "viewer"}
         answer = client_of(owner).post("/admin/teams/invitation/add/", data, follow=True)
     assert Invitation.objects.count() == 1
-    assert "All 3 places for members of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 members, and all are in use" in answer.content.decode()
 
 
 def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Browser) -> None:
@@ -288,7 +288,7 @@ def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Brow
         data = {"team": team.pk, "name": name, "time_zone": "Europe/Berlin"}
         answer = client_of(owner).post("/admin/teams/project/add/", data, follow=True)
     assert set(team.projects.values_list("name", "time_zone")) == {(name, "Europe/Berlin") for name in "abc"}
-    assert "All 3 places for projects of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 projects, and all are in use" in answer.content.decode()
 
 
 def test_a_project_stays_in_its_team(project: Project, owner: User, client_of: Browser) -> None:
@@ -447,7 +447,7 @@ def test_an_expired_invitation_takes_a_place_when_it_is_sent_again(
     then = timezone.now() - timedelta(days=8)
     old, _ = services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=then)
     answer = client_of(owner).post(address("invitation", f"{old.pk}/send_again/"), follow=True)
-    assert "All 3 places for members of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 members, and all are in use" in answer.content.decode()
     assert mail.outbox == []
 
 

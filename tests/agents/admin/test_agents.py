@@ -289,7 +289,7 @@ def test_the_plan_limits_what_is_made_by_hand(project: Project, member: User, cl
     answer = client_of(member).post(
         f"{LIST}add/", {"project": project.pk, "name": "four", "kind": "agent"}, follow=True
     )
-    assert "All 3 places for agents of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 agents, and all are in use" in answer.content.decode()
     assert Agent.objects.count() == 3
 
 
