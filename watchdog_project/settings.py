@@ -366,7 +366,7 @@ INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 # What follows from another plan, in the same transaction.
 PLAN_SINKS = ["agents.fleet.quota.settle", "agents.ingest.minimum_interval.lengthen"]
 # What follows from a team's end, in the same transaction.
-TEAM_END_SINKS = ["alerts.services.silence"]
+TEAM_END_SINKS = ["alerts.services.disable_channels"]
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"
 
 # Product

@@ -15,18 +15,18 @@ class Migration(migrations.Migration):
             field=models.JSONField(
                 blank=True,
                 default=dict,
-                help_text='Only agents that have all these labels, e.g. {"env": "production"}. Empty: all agents.',
-                verbose_name="agents with",
+                help_text='Agents must have all of these labels, e.g. {"env": "production"}. Empty: all agents.',
+                verbose_name="only agents with labels",
             ),
         ),
         migrations.AddField(
             model_name="channel",
             name="severity",
             field=models.CharField(
-                choices=[("warning", "everything"), ("critical", "only what is critical")],
+                choices=[("warning", "all alerts"), ("critical", "only critical alerts")],
                 default="warning",
                 max_length=10,
-                verbose_name="told of",
+                verbose_name="severity",
             ),
         ),
     ]
