@@ -22,6 +22,7 @@ KIND: Final = "email"
 LABEL: Final = "E-mail"
 SENDS_ACKNOWLEDGEMENTS: Final = False
 MAX_ADDRESSES: Final = 20
+_HOW_MANY: Final = f"Enter a list of 1 to {MAX_ADDRESSES} e-mail addresses."
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -35,9 +36,9 @@ def parse(data: Mapping[str, Any]) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError:
-        raise ConfigError("to", 'Enter a list of e-mail addresses, such as ["ops@example.com"].') from None
+        raise ConfigError("to", _HOW_MANY) from None
     if not 1 <= len(config.to) <= MAX_ADDRESSES:
-        raise ConfigError("to", f"Enter 1 to {MAX_ADDRESSES} e-mail addresses.")
+        raise ConfigError("to", _HOW_MANY)
     for address in config.to:
         try:
             validate_email(address)
