@@ -88,6 +88,7 @@ class ChannelCases:
         for fault in (peer.fail, peer.talk_nonsense, peer.go_away):
             fault()
             assert SECRET not in str(self.failure(peer))
+        # "mail.log" is the log of the receiving server.
         ours = [record for record in caplog.records if record.name != "mail.log"]
         assert SECRET not in str([record.getMessage() for record in ours])
 

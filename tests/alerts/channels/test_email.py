@@ -55,9 +55,8 @@ class Peer:
         return message_from_string(text, policy=default)
 
     def be_silent(self) -> None:
-        self.settings.EMAIL_PORT = (
-            self.receiver.port
-        )  # an HTTP server waits for a request while the client waits for a greeting
+        # An HTTP server waits for a request while the client waits for a greeting.
+        self.settings.EMAIL_PORT = self.receiver.port
 
     def go_away(self) -> None:
         self.settings.EMAIL_PORT = 1
