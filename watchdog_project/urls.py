@@ -19,6 +19,7 @@ urlpatterns = [
     path("", include("teams.urls")),
     path("", include("agents.reporting.status_page")),
     path("accounts/", include("allauth.urls")),
+    path("docs/", include("watchdog_project.documentation_views")),
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),
     path("api/v1/", include("alerts.api")),

@@ -1,10 +1,10 @@
-"""What only PostgreSQL has: heartbeats partitioned by day, and room in the hot row's pages for heap-only updates."""
+"""What only PostgreSQL has: heartbeats partitioned by day, and storage settings of tables with hot or wide rows."""
 
 from django.db import migrations
 
-# Rows of a day without a partition land in the default one, so a heartbeat is never refused for want of one;
-# `agents.rollups.make_partitions` makes the coming days' partitions ahead of time.
-PARTITIONED = """
+# Days without a partition go to the default one, so no heartbeat is refused for lack of a partition. The rollup task
+# creates the partitions of the coming days.
+PARTITION_HEARTBEATS = """
 CREATE TABLE agents_heartbeat_by_day (LIKE agents_heartbeat INCLUDING DEFAULTS) PARTITION BY RANGE (day);
 DROP TABLE agents_heartbeat;
 ALTER TABLE agents_heartbeat_by_day RENAME TO agents_heartbeat;
@@ -15,15 +15,21 @@ CREATE UNIQUE INDEX beat_once ON agents_heartbeat (agent_id, beat_id, day) WHERE
 CREATE INDEX beats_of_an_agent ON agents_heartbeat (agent_id, id);
 CREATE TABLE agents_heartbeat_default PARTITION OF agents_heartbeat DEFAULT;
 """
-ROOM = "ALTER TABLE agents_agentstate SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)"
+# Free space in each page keeps updates of the hot row heap-only.
+RESERVE_PAGE_SPACE = "ALTER TABLE agents_agentstate SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)"
+# Charts sum very many rollups and read no tool names: stored out of line, the names do not slow down these scans.
+STORE_TOOLS_OUT_OF_LINE = """
+ALTER TABLE agents_rollup ALTER COLUMN tools SET STORAGE EXTERNAL;
+ALTER TABLE agents_rollup SET (toast_tuple_target = 128);
+"""
 
 
 def on_postgresql(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(PARTITIONED)
-        schema_editor.execute(ROOM)
+        for statements in (PARTITION_HEARTBEATS, RESERVE_PAGE_SPACE, STORE_TOOLS_OUT_OF_LINE):
+            schema_editor.execute(statements)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("agents", "0001_initial")]
+    dependencies = [("agents", "0001_squashed")]
     operations = [migrations.RunPython(on_postgresql, migrations.RunPython.noop)]

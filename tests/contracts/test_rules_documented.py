@@ -32,7 +32,7 @@ def sections(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     heading = ""
     for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines():
-        if re.match(r"##+ ", line):
+        if re.match(r"##+ (\w+|Adding a rule)$", line):
             heading = line.lstrip("# ")
             found[heading] = ""
         elif heading:
