@@ -1,14 +1,15 @@
-"""Channels and how they do, who hears what, and what was delivered."""
+"""Channels and their health, alert routing, and the notification log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -22,7 +23,7 @@ from agents.models import Agent
 from alerts import channels, coverage, first_alert, routing, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
-from alerts.routing import Listener
+from alerts.routing import Subscriber
 from teams.access import allowed, teams_of
 from teams.admin.projects import actor
 from teams.changelists import Empty
@@ -46,35 +47,56 @@ class StateFilter(admin.SimpleListFilter):
         "works": Q(enabled=True, failing_since=None, last_sent_at__isnull=False),
         "new": Q(enabled=True, failing_since=None, last_sent_at=None),
     }
+    # The values are in people's bookmarks; the texts match the badges in the table.
+    TEXTS: Final = {"failing": "failing", "off": "disabled", "works": "OK", "new": "not used yet"}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, "not used yet" if name == "new" else name) for name in self.QUERIES]
+        return list(self.TEXTS.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Channel]) -> QuerySet[Channel]:
         return queryset.filter(self.QUERIES.get(self.value() or "", Q()))
 
 
+class ChannelRow(NamedTuple):
+    """A channel as pages show it, with its notifications of the last 24 hours."""
+
+    channel: Channel
+    sent: int
+    failed: int
+
+    @property
+    def pk(self) -> int:
+        return self.channel.pk
+
+    @property
+    def address(self) -> str:
+        """Where it sends to, without secrets."""
+        return _address(self.channel)
+
+    @property
+    def route(self) -> str:
+        return routing.describe_route(self.channel.severity, self.channel.labels)
+
+    @property
+    def subscriber(self) -> Subscriber:
+        return Subscriber(self.channel.pk, severity=self.channel.severity, labels=self.channel.labels)
+
+    def __str__(self) -> str:
+        return str(self.channel)
+
+
 def _address(channel: Channel) -> str:
-    """Where it goes, without what is secret of it."""
-    shown = channels.BY_KIND[channel.kind].public(channel.config)
-    return ", ".join(", ".join(value) if isinstance(value, list) else str(value) for value in shown.values())
+    public = channels.BY_KIND[channel.kind].public(channel.config)
+    return ", ".join(", ".join(value) if isinstance(value, list) else str(value) for value in public.values())
 
 
-def _tell_apart(found: list[Channel], now: datetime) -> list[Channel]:
-    """Note on channels what their rows do not hold: address, route in words, and the last day's deliveries."""
-    lately = Delivery.objects.filter(channel__in=found, created_at__gte=now - DAY).order_by()
-    sums = lately.values("channel").annotate(
+def _rows(found: Sequence[Channel], now: datetime) -> list[ChannelRow]:
+    recent = Delivery.objects.filter(channel__in=found, created_at__gte=now - DAY).order_by()
+    counts = recent.values("channel").annotate(
         sent=Count("pk", filter=Q(state=Delivery.State.SENT)), failed=Count("pk", filter=Q(state=Delivery.State.FAILED))
     )
-    counts = {row["channel"]: row for row in sums}
-    for channel in found:
-        told = {
-            "address": _address(channel),
-            "hears": routing.in_words(channel.severity, channel.labels),
-            "day": counts.get(channel.pk, {"sent": 0, "failed": 0}),
-        }
-        channel.told = told  # type: ignore[attr-defined]
-    return found
+    by_channel = {row["channel"]: (row["sent"], row["failed"]) for row in counts}
+    return [ChannelRow(channel, *by_channel.get(channel.pk, (0, 0))) for channel in found]
 
 
 @admin.register(Channel)
@@ -83,7 +105,7 @@ class ChannelPage(LivePage):
     table_template = "alerts/channels_table.html"
     live_parts = {"now": "alerts/channel_now.html"}
     change_form_template = "alerts/channel.html"
-    list_display = ["name", "project"]  # in words; the table shows more
+    list_display = ["name", "project"]  # for search results; the table shows more
     list_filter = ["project", "kind", StateFilter]
     search_fields = ["name"]
     search_help_text = "Search names"
@@ -92,14 +114,13 @@ class ChannelPage(LivePage):
     conditional_fields = {
         field_name(kind.KIND, name): f"kind == '{kind.KIND}'" for kind in channels.ALL for name in settings_of(kind)
     }
-    destroys = ("deliveries",)
-    explains_deletion = "Alerts no longer go there. This cannot be undone; to pause it, switch it off instead."
+    explains_deletion = "It receives no more alerts. This can't be undone; to pause it, disable it instead."
     empty = Empty(
-        "Nobody is told yet",
-        "A channel is where your team hears that an agent needs it: e-mail, Slack, or a webhook of your own. Add one, "
-        "and send a test to see it arrive.",
+        "No channels yet",
+        "A channel is where your team is notified: e-mail, Slack or a webhook. Add one and send a test to check that "
+        "it arrives.",
         "Add a channel",
-        "Members of the team and above add channels.",
+        "Only members and above can add channels.",
     )
 
     def get_urls(self) -> list[URLPattern]:
@@ -110,7 +131,7 @@ class ChannelPage(LivePage):
         return super().get_queryset(request).select_related("project__team")
 
     def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        return {"rows": _tell_apart(list(found.result_list), now)}
+        return {"rows": _rows(list(found.result_list), now)}
 
     # The page
 
@@ -119,19 +140,18 @@ class ChannelPage(LivePage):
         return _address(obj)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        own: list[str] = list(self.conditional_fields)
+        config: list[str] = list(self.conditional_fields)
         if obj is not None:
-            own = [field_name(obj.kind, name) for name in settings_of(channels.BY_KIND[obj.kind])]
+            config = [field_name(obj.kind, name) for name in settings_of(channels.BY_KIND[obj.kind])]
         if not self.has_change_permission(request, obj):
-            own = ["address"]
-        where = {"fields": ["project", "kind", "name", *own]}
-        return [("Where", where), ("What it hears of", {"fields": list(ROUTE)})]
+            config = ["address"]
+        return [("Channel", {"fields": ["project", "kind", "name", *config]}), ("Filters", {"fields": list(ROUTE)})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:
         return ["address"] if obj else []
 
     def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
-        """They are on the page itself."""
+        """None in the header: the buttons are on the page itself."""
         return []
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,11 +162,12 @@ class ChannelPage(LivePage):
 
     def live_context(self, request: HttpRequest, row: Channel, part: str) -> dict[str, Any]:
         now = timezone.now()
-        sent = row.deliveries.select_related("event__incident__agent", "channel")
+        deliveries = row.deliveries.select_related("event__incident__agent", "channel")
         return {
             "now": now,
-            "channel": _tell_apart([row], now)[0],
-            "deliveries": sent[:LATEST],
+            "channel": row,
+            "row": _rows([row], now)[0],
+            "deliveries": deliveries[:LATEST],
             "last_test": row.deliveries.filter(event=None).first(),
             "waiting": row.deliveries.pending().count(),
             "may_test": self.has_operate_permission(request, row),
@@ -157,15 +178,14 @@ class ChannelPage(LivePage):
     # Writes
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        entered, who = form.cleaned_data, actor(request)
-        given = {name: entered[name] for name in ("name", "config", *ROUTE)}
+        settings = {name: form.cleaned_data[name] for name in ("name", "config", *ROUTE)}
         if change:
-            services.change_channel(channel=obj, actor=who, now=timezone.now(), **given)
+            services.change_channel(channel=obj, actor=actor(request), now=timezone.now(), **settings)
             return
-        made, request._secret = services.create_channel(  # type: ignore[attr-defined]
-            project=obj.project, kind=obj.kind, actor=who, **given
+        created, request._secret = services.create_channel(  # type: ignore[attr-defined]
+            project=obj.project, kind=obj.kind, actor=actor(request), **settings
         )
-        obj.pk = made.pk
+        obj.pk = created.pk
 
     def delete_model(self, request: HttpRequest, obj: Channel) -> None:
         services.delete_channel(channel=obj, actor=actor(request))
@@ -174,111 +194,126 @@ class ChannelPage(LivePage):
         for channel in queryset:
             self.delete_model(request, channel)
 
+    def get_deleted_objects(
+        self, objs: Iterable[Model], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        rows = list(objs)
+        names, counts, forbidden, protected = super().get_deleted_objects(rows, request)
+        deliveries = Delivery.objects.filter(channel__in=[row.pk for row in rows]).count()
+        if deliveries:
+            counts["notification" if deliveries == 1 else "notifications"] = deliveries
+        return names, counts, forbidden, protected
+
     def response_add(self, request: HttpRequest, obj: Channel, post_url_continue: str | None = None) -> HttpResponse:
         secret = getattr(request, "_secret", None)
         if secret:
-            return self._page(request, obj, f"{obj.name} is made", "alerts/channel_made.html", secret=secret)
-        messages.success(request, f"{obj.name} is made. Send a test to see that it works.")
+            return self._page(request, obj, f"{obj.name} was created", "alerts/channel_secret.html", secret=secret)
+        messages.success(request, f"{obj.name} was created. Send a test to check that it works.")
         return redirect("admin:alerts_channel_change", obj.pk)
 
-    def _page(self, request: HttpRequest, channel: Channel, title: str, template: str, **more: Any) -> TemplateResponse:
-        shared = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "channel": channel}
-        return TemplateResponse(request, template, {**shared, **more})
+    def _page(
+        self, request: HttpRequest, channel: Channel, title: str, template: str, **extra: Any
+    ) -> TemplateResponse:
+        context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "channel": channel}
+        return TemplateResponse(request, template, {**context, **extra})
 
-    @action(description="Send a test", permissions=["operate"], icon="send")
+    @action(description="Send test", permissions=["operate"], icon="send")
     def send_test(self, request: HttpRequest, object_id: str) -> HttpResponse:
         channel: Channel = self.get_object(request, object_id)
         if request.method != "POST":
-            return self._page(request, channel, f"Send a test to {channel.name}", "alerts/channel_test.html")
+            return self._page(request, channel, f"Send a test to {channel.name}?", "alerts/channel_test.html")
         delivery = services.send_test(channel=channel, actor=actor(request), now=timezone.now())
         if getattr(request, "htmx", False):
             channel.refresh_from_db()
             return TemplateResponse(request, self.live_parts["now"], self.live_context(request, channel, "now"))
-        self._say(request, channel, delivery)
+        self._show_result(request, channel, delivery)
         return redirect("admin:alerts_channel_change", channel.pk)
 
-    @action(description="Switch on or off", permissions=["configure"], icon="power_settings_new")
+    @action(description="Enable or disable", permissions=["configure"], icon="power_settings_new")
     def switch(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """On if it was off, and the other way round; `to` says which, so that a second press changes nothing."""
+        """Enable or disable: `to` says which, so that a second press changes nothing."""
         channel: Channel = self.get_object(request, object_id)
         if request.method == "POST":
             on = request.POST.get("to") == "on"
             services.change_channel(channel=channel, actor=actor(request), now=timezone.now(), enabled=on)
-            said = "on: alerts go there from now on" if on else "off: no alerts go there until somebody switches it on"
-            messages.success(request, f"{channel.name} is {said}.")
+            result = "enabled. It receives alerts from now on" if on else "disabled. It receives no more alerts"
+            messages.success(request, f"{channel.name} is {result}.")
         return redirect("admin:alerts_channel_change", channel.pk)
 
-    @action(description="New secret", permissions=["configure"], icon="autorenew")
+    @action(description="Rotate secret", permissions=["configure"], icon="autorenew")
     def new_secret(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        answer: HttpResponse = says_why(request, self._new_secret, self.get_object(request, object_id))
-        return answer
+        response: HttpResponse = says_why(request, self._rotate_secret, self.get_object(request, object_id))
+        return response
 
-    def _new_secret(self, request: HttpRequest, channel: Channel) -> HttpResponse:
+    def _rotate_secret(self, request: HttpRequest, channel: Channel) -> HttpResponse:
         if request.method != "POST":
-            return self._page(request, channel, f"A new secret for {channel.name}", "alerts/channel_secret.html")
+            title = f"Rotate the secret of {channel.name}?"
+            return self._page(request, channel, title, "alerts/channel_rotate_secret.html")
         secret = services.rotate_secret(channel=channel, actor=actor(request))
         title = f"{channel.name} has a new secret"
-        return self._page(request, channel, title, "alerts/channel_made.html", secret=secret)
+        return self._page(request, channel, title, "alerts/channel_secret.html", secret=secret)
 
-    @admin.action(description="Send a test", permissions=["operate"])
+    @admin.action(description="Send test", permissions=["operate"])
     def test_selected(self, request: HttpRequest, queryset: Any) -> None:
         for channel in queryset.select_related("project__team"):
             delivery = services.send_test(channel=channel, actor=actor(request), now=timezone.now())
-            self._say(request, channel, delivery)
+            self._show_result(request, channel, delivery)
 
-    def _say(self, request: HttpRequest, channel: Channel, delivery: Delivery) -> None:
+    def _show_result(self, request: HttpRequest, channel: Channel, delivery: Delivery) -> None:
         if delivery.state == Delivery.State.SENT:
-            messages.success(request, f"The test to {channel.name} was sent. Look whether it arrived.")
+            messages.success(request, f"Test sent to {channel.name}. Check that it arrived.")
         else:
             messages.error(request, f"The test to {channel.name} failed. {delivery.last_error}")
 
-    # Who hears what
+    # Alert routing
 
     def routes(self, request: HttpRequest) -> HttpResponse:
-        """Of one project: its channels, its agents by who hears of them, and a question of one's own."""
+        """A project's channels, its agents by the channels that cover them, and who is notified about one agent."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        mine = Project.objects.filter(team__in=teams_of(request.user)).select_related("team").order_by("name", "pk")
-        asked = request.GET.get("project", "")
-        project = get_object_or_404(mine, pk=asked) if asked.isdecimal() else mine.first()
+        visible = Project.objects.filter(team__in=teams_of(request.user)).select_related("team").order_by("name", "pk")
+        wanted = request.GET.get("project", "")
+        project = get_object_or_404(visible, pk=wanted) if wanted.isdecimal() else visible.first()
         context = {
             **self.admin_site.each_context(request),
-            **(_routes_of(project, request.GET) if project else {}),
-            "title": "Who hears what",
+            **(_coverage_of(project, request.GET) if project else {}),
+            "title": "Alert routing",
             "now": timezone.now(),
-            "projects": mine,
+            "projects": visible,
             "project": project,
             "may_add": project is not None and allowed(request, Action.CONFIGURE, project.team_id),
         }
         return TemplateResponse(request, "alerts/routes.html", context)
 
 
-def _routes_of(project: Project, asked: Any) -> dict[str, Any]:
-    found = _tell_apart(list(project.channels.all()), timezone.now())
-    listeners = [Listener(one.pk, severity=one.severity, labels=one.labels) for one in found if one.enabled]
-    agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels"))
-    by_id = {one.pk: one for one in found}
-    groups = [
-        {"of": one, **{name: [by_id[pk] for pk in one.channels[name]] for name in coverage.SEVERITIES}}
-        for one in coverage.audiences(listeners, agents)
-    ]
-    name, severity = asked.get("agent", ""), asked.get("severity", "critical")
-    labels = next((labels for agent, labels in agents if agent == name), None)
-    answers = [] if labels is None else [(one, _why_not(one, severity, labels)) for one in found]
+def _coverage_of(project: Project, query: Mapping[str, str]) -> dict[str, Any]:
+    rows = _rows(list(project.channels.all()), timezone.now())
+    agents = dict(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels"))
+    name, severity = query.get("agent", ""), query.get("severity", "critical")
+    labels = agents.get(name)
     return {
-        "channels": found,
-        "groups": groups,
-        "agents": [agent for agent, _ in agents],
+        "rows": rows,
+        "groups": _groups(rows, agents),
+        "agents": list(agents),
         "severities": coverage.SEVERITIES,
-        "asked": {"agent": name, "severity": severity, "known": labels is not None, "labels": labels},
-        "answers": answers,
+        "query": {"agent": name, "severity": severity, "is_known": labels is not None},
+        "results": [] if labels is None else [(row.channel, _mismatch(row, severity, labels)) for row in rows],
     }
 
 
-def _why_not(channel: Channel, severity: str, labels: dict[str, str]) -> str:
-    if not channel.enabled:
-        return "is switched off"
-    return routing.why_not(Listener(channel.pk, severity=channel.severity, labels=channel.labels), severity, labels)
+def _groups(rows: Sequence[ChannelRow], agents: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    subscribers = [row.subscriber for row in rows if row.channel.enabled]
+    by_id = {row.pk: row.channel for row in rows}
+    return [
+        {"of": group, **{severity: [by_id[pk] for pk in group.channels[severity]] for severity in coverage.SEVERITIES}}
+        for group in coverage.group_by_coverage(subscribers, agents.items())
+    ]
+
+
+def _mismatch(row: ChannelRow, severity: str, labels: Mapping[str, str]) -> str:
+    if not row.channel.enabled:
+        return "is disabled"
+    return routing.explain_mismatch(row.subscriber, severity, labels)
 
 
 @admin.register(Delivery)
@@ -286,7 +321,7 @@ class DeliveryPage(LiveList):
     team_path = "channel__project__team"
     add_action = change_action = delete_action = None
     table_template = "alerts/deliveries_table.html"
-    list_display = ["what", "channel"]  # in words; the table shows more
+    list_display = ["what", "channel"]  # for search results; the table shows more
     list_filter = ["channel", "state"]
     list_select_related = ["channel", "event__incident__agent"]
     show_full_result_count = False
@@ -297,15 +332,15 @@ class DeliveryPage(LiveList):
         *("sent_at", "last_error", "message_id"),
     ]
     empty = Empty(
-        "Nothing was told yet",
-        "Each message to each channel stands here, with what became of it. The first comes with the first incident, or "
-        "with a test from a channel’s page.",
+        "No notifications yet",
+        "Every notification is listed here with its result. The first one is sent with the first incident, or when you "
+        "send a test from a channel’s page.",
     )
 
-    @admin.display(description="What")
+    @admin.display(description="Alert")
     def what(self, obj: Delivery) -> str:
         event = obj.event
         if event is None:
             return "Test"
-        there = reverse("admin:agents_incident_change", args=[event.incident_id])
-        return format_html('{}: <a class="w-link" href="{}">{}</a>', event.get_kind_display(), there, event.incident)
+        url = reverse("admin:agents_incident_change", args=[event.incident_id])
+        return format_html('{}: <a class="w-link" href="{}">{}</a>', event.get_kind_display(), url, event.incident)

@@ -1,4 +1,4 @@
-"""`/api/v1/channels` and `/api/v1/deliveries`: where the project's team is told, and what became of each message."""
+"""`/api/v1/channels` and `/api/v1/deliveries`: a project's channels and the notification log."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from alerts import channels, services
 from alerts.models import Channel, Delivery
 from teams.models import Project
 
-_CONFIG_HELP = 'By kind: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack and webhook.'
+_CONFIG_HELP = (
+    'Depends on `kind`: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack and webhook.'
+)
+_SEVERITY_HELP = "The lowest severity it receives."
+_LABELS_HELP = "It receives only alerts for agents with all of these labels."
 
 
 class Route(serializers.Serializer[Any]):
-    """What of the project a channel is told."""
+    """Which of the project's alerts a channel receives."""
 
-    severity = serializers.ChoiceField(Severity.choices, required=False, help_text="The least it is told of.")
-    labels = serializers.DictField(
-        child=serializers.CharField(max_length=200), required=False, help_text="Only agents that have all of these."
-    )
+    severity = serializers.ChoiceField(Severity.choices, required=False, help_text=_SEVERITY_HELP)
+    labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False, help_text=_LABELS_HELP)
 
 
 class NewChannel(Route):
@@ -41,7 +43,7 @@ class NewChannel(Route):
 
 class ChannelChanges(Route):
     name = serializers.CharField(max_length=100, required=False)
-    config = serializers.DictField(required=False, help_text=f"{_CONFIG_HELP} What is left out stays.")
+    config = serializers.DictField(required=False, help_text=f"{_CONFIG_HELP} Missing settings stay as they are.")
     enabled = serializers.BooleanField(required=False)
 
 
@@ -49,11 +51,11 @@ class ChannelDetail(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.ChoiceField([kind.KIND for kind in channels.ALL])
     name = serializers.CharField()
-    config = serializers.DictField(help_text="Secrets are left out or cut short.")
+    config = serializers.DictField(help_text="Secrets are omitted or shortened.")
     enabled = serializers.BooleanField()
-    severity = serializers.ChoiceField(Severity.choices, help_text="The least it is told of.")
-    labels = serializers.DictField(child=serializers.CharField(), help_text="Told only of agents with all of these.")
-    disabled_reason = serializers.CharField(help_text="Why it is off: what the receiver said, or by whom.")
+    severity = serializers.ChoiceField(Severity.choices, help_text=_SEVERITY_HELP)
+    labels = serializers.DictField(child=serializers.CharField(), help_text=_LABELS_HELP)
+    disabled_reason = serializers.CharField(help_text="Why it is disabled: the receiver's response, or by whom.")
     created_at = serializers.DateTimeField()
     last_sent_at = serializers.DateTimeField(allow_null=True)
     failing_since = serializers.DateTimeField(allow_null=True)
@@ -61,7 +63,9 @@ class ChannelDetail(serializers.Serializer[Any]):
 
 
 class CreatedChannel(ChannelDetail):
-    secret = serializers.CharField(required=False, help_text="Of a webhook: verifies signatures. Shown only here.")
+    secret = serializers.CharField(
+        required=False, help_text="Webhooks only: verifies signatures. Returned only once, here."
+    )
 
 
 class DeliveryChannel(serializers.Serializer[Any]):
@@ -72,14 +76,16 @@ class DeliveryChannel(serializers.Serializer[Any]):
 
 class DeliveryDetail(serializers.Serializer[Any]):
     id = serializers.IntegerField()
-    message_id = serializers.CharField(help_text="The receiver's `webhook-id`.")
+    message_id = serializers.CharField(help_text="Sent to webhooks as `webhook-id`.")
     channel = DeliveryChannel()
-    event = serializers.CharField(help_text="The kind of the incident's event, or `test`.")
+    event = serializers.CharField(help_text="The kind of the incident event, or `test`.")
     incident = serializers.IntegerField(allow_null=True)
     state = serializers.ChoiceField(Delivery.State.choices)
     attempts = serializers.IntegerField()
     created_at = serializers.DateTimeField()
-    next_try_at = serializers.DateTimeField(allow_null=True, help_text="While it waits: not before.")
+    next_try_at = serializers.DateTimeField(
+        allow_null=True, help_text="While `pending`: the earliest time of the next attempt."
+    )
     sent_at = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField()
 
@@ -119,21 +125,26 @@ _DELIVERY = {
     "sent_at": "2026-11-23T20:26:01Z",
     "last_error": "",
 }
-_ONE = {"count": 1, "next": None, "previous": None}
-CHANNEL = OpenApiExample("The channel", _CHANNEL, response_only=True, status_codes=["200"])
+_PAGE = {"count": 1, "next": None, "previous": None}
+CHANNEL = OpenApiExample("Channel", _CHANNEL, response_only=True, status_codes=["200"])
 CREATED = OpenApiExample(
-    "With its secret, once", {**_CHANNEL, "secret": "whsec_MfKQ9r8GKYqr"}, response_only=True, status_codes=["201"]
+    "With its secret, returned once",
+    {**_CHANNEL, "secret": "whsec_MfKQ9r8GKYqr"},
+    response_only=True,
+    status_codes=["201"],
 )
-CHANNELS = OpenApiExample("One channel", {**_ONE, "results": [_CHANNEL]}, response_only=True, status_codes=["200"])
-CHANGES = OpenApiExample("Switch it off", {"enabled": False}, request_only=True)
+CHANNELS = OpenApiExample("One channel", {**_PAGE, "results": [_CHANNEL]}, response_only=True, status_codes=["200"])
+CHANGES = OpenApiExample("Disable", {"enabled": False}, request_only=True)
 TESTED = OpenApiExample(
-    "It arrived", {**_DELIVERY, "event": "test", "incident": None}, response_only=True, status_codes=["200"]
+    "Sent", {**_DELIVERY, "event": "test", "incident": None}, response_only=True, status_codes=["200"]
 )
-DELIVERIES = OpenApiExample("One message", {**_ONE, "results": [_DELIVERY]}, response_only=True, status_codes=["200"])
+DELIVERIES = OpenApiExample(
+    "One notification", {**_PAGE, "results": [_DELIVERY]}, response_only=True, status_codes=["200"]
+)
 
 
 def channel_dict(channel: Channel) -> dict[str, Any]:
-    """A channel as anybody of its team may see it."""
+    """A channel as everyone in its team may see it."""
     return {
         "id": channel.pk,
         "kind": channel.kind,
@@ -151,9 +162,9 @@ def channel_dict(channel: Channel) -> dict[str, Any]:
 
 
 def delivery_dict(delivery: Delivery) -> dict[str, Any]:
-    """A delivery. Reads `channel` and `event`."""
+    """A delivery. Reads `channel` and `event`: select them."""
     event, channel = delivery.event, delivery.channel
-    waits = delivery.state == Delivery.State.PENDING
+    is_pending = delivery.state == Delivery.State.PENDING
     return {
         "id": delivery.pk,
         "message_id": delivery.message_id,
@@ -163,7 +174,7 @@ def delivery_dict(delivery: Delivery) -> dict[str, Any]:
         "state": delivery.state,
         "attempts": delivery.attempts,
         "created_at": moment(delivery.created_at),
-        "next_try_at": moment(delivery.next_try_at) if waits else None,
+        "next_try_at": moment(delivery.next_try_at) if is_pending else None,
         "sent_at": moment(delivery.sent_at),
         "last_error": delivery.last_error,
     }
@@ -179,7 +190,7 @@ class ChannelsView(ChannelView):
 
     @extend_schema(
         operation_id="channels",
-        summary="Where the team is told",
+        summary="List channels",
         tags=["channels"],
         parameters=[schemas.LIMIT, schemas.OFFSET],
         responses=schemas.responses(200, schemas.page_of(ChannelDetail), 422),
@@ -197,19 +208,19 @@ class ChannelsView(ChannelView):
         examples=[NEW_WEBHOOK, NEW_EMAIL, CREATED],
     )
     def post(self, request: Request) -> Response:
-        given = validated(NewChannel, request.data)
+        settings = validated(NewChannel, request.data)
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
-        channel, secret = services.create_channel(project=project, actor=self.caller.actor, **given)
-        shown = {**channel_dict(channel), **({"secret": secret} if secret else {})}
-        return Response(shown, status=201)
+        channel, secret = services.create_channel(project=project, actor=self.caller.actor, **settings)
+        body = {**channel_dict(channel), **({"secret": secret} if secret else {})}
+        return Response(body, status=201)
 
 
-class OneChannelView(ChannelView):
+class ChannelDetailView(ChannelView):
     http_method_names = ["get", "patch", "delete"]
 
     @extend_schema(
         operation_id="channel",
-        summary="One channel",
+        summary="Get a channel",
         tags=["channels"],
         responses=schemas.responses(200, ChannelDetail, 404),
         examples=[CHANNEL],
@@ -219,7 +230,7 @@ class OneChannelView(ChannelView):
 
     @extend_schema(
         operation_id="change_channel",
-        summary="Rename, redirect or switch a channel",
+        summary="Change, enable or disable a channel",
         tags=["channels"],
         request=ChannelChanges,
         responses=schemas.responses(200, ChannelDetail, 400, 404, 415, 422),
@@ -227,13 +238,13 @@ class OneChannelView(ChannelView):
     )
     def patch(self, request: Request, pk: int) -> Response:
         channel = self.get_or_404(self.channels(), pk)
-        given = validated(ChannelChanges, request.data)
-        changed = services.change_channel(channel=channel, actor=self.caller.actor, now=timezone.now(), **given)
+        changes = validated(ChannelChanges, request.data)
+        changed = services.change_channel(channel=channel, actor=self.caller.actor, now=timezone.now(), **changes)
         return Response(channel_dict(changed))
 
     @extend_schema(
         operation_id="delete_channel",
-        summary="Delete a channel with its deliveries",
+        summary="Delete a channel and its deliveries",
         tags=["channels"],
         responses=schemas.responses(204, None, 404),
     )
@@ -247,8 +258,8 @@ class TestView(ChannelView):
 
     @extend_schema(
         operation_id="test_channel",
-        summary="Send a test and say how it went",
-        description="Tried once, also on a channel that is off. `state` is `sent`, or `failed` with `last_error`.",
+        summary="Send a test and return the result",
+        description="Tries once, even if the channel is disabled. `state` is `sent`, or `failed` with `last_error`.",
         tags=["channels"],
         request=None,
         responses=schemas.responses(200, DeliveryDetail, 404),
@@ -265,20 +276,20 @@ class DeliveriesView(ProjectView):
 
     @extend_schema(
         operation_id="deliveries",
-        summary="What was told, newest first",
+        summary="Notification log, newest first",
         tags=["channels"],
         parameters=[schemas.LIMIT, schemas.OFFSET],
         responses=schemas.responses(200, schemas.page_of(DeliveryDetail), 422),
         examples=[DELIVERIES],
     )
     def get(self, request: Request) -> Response:
-        mine = Delivery.objects.filter(channel__project=self.caller.project_id).select_related("channel", "event")
-        return self.page(mine, delivery_dict)
+        deliveries = Delivery.objects.filter(channel__project=self.caller.project_id).select_related("channel", "event")
+        return self.page(deliveries, delivery_dict)
 
 
 urlpatterns = [
     path("channels", ChannelsView.as_view(), name="api_channels"),
-    path("channels/<int:pk>", OneChannelView.as_view(), name="api_channel"),
+    path("channels/<int:pk>", ChannelDetailView.as_view(), name="api_channel"),
     path("channels/<int:pk>/test", TestView.as_view(), name="api_channel_test"),
     path("deliveries", DeliveriesView.as_view(), name="api_deliveries"),
 ]

@@ -1,4 +1,4 @@
-"""The last of the first steps: a test alert, by a channel made for it here or one that is there already."""
+"""The last step of getting started: a test alert, to a new or an existing channel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from teams.roles import Action
 
 
 class Offer(NamedTuple):
-    """A kind of channel, and what it needs to know."""
+    """A kind of channel and its form fields."""
 
     kind: str
     label: str
@@ -35,7 +35,7 @@ class Offer(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a test. `secret` is what was made for the channel just now, if its kind has one."""
+    """The result of a test. `secret` is the new channel's generated secret, if its kind has one."""
 
     channel: Channel
     delivery: Delivery
@@ -43,30 +43,30 @@ class Outcome(NamedTuple):
 
 
 def urls() -> list[URLPattern]:
-    """Addresses under `/admin/`."""
+    """URLs under `/admin/`."""
     return [path("first-steps/alert/", admin.site.admin_view(first_alert), name="first_steps_alert")]
 
 
 @require_http_methods(["GET", "POST"])
 def first_alert(request: HttpRequest) -> HttpResponse:
-    """The step: a part of the first steps' page, and a page of its own for who has no script."""
+    """The step: embedded by htmx in the page "Get started", and a separate page without JavaScript."""
     project = first_steps.project_of(request, (request.POST or request.GET).get("project"))
     if project is None:
         raise Http404("There is no project yet.")
-    done = _post(request, project) if request.method == "POST" else {}
-    part = "alerts/first_alert_step.html" if getattr(request, "htmx", False) else "alerts/first_alert.html"
-    return TemplateResponse(request, part, {**_step(request, project), **done})
+    result = _post(request, project) if request.method == "POST" else {}
+    template = "alerts/first_alert_step.html" if getattr(request, "htmx", False) else "alerts/first_alert.html"
+    return TemplateResponse(request, template, {**_step(request, project), **result})
 
 
 def _step(request: HttpRequest, project: Project) -> dict[str, Any]:
     return {
         **admin.site.each_context(request),
-        "title": "A test alert",
+        "title": "Send a test alert",
         "project": project,
         "channels": project.channels.order_by("pk"),
         "offers": _offers(ChannelForm(initial={field_name(email.KIND, "to"): actor(request)})),
         "may_test": allowed(request, Action.OPERATE, project.team_id),
-        "may_make": allowed(request, Action.CONFIGURE, project.team_id),
+        "may_create": allowed(request, Action.CONFIGURE, project.team_id),
     }
 
 
@@ -78,34 +78,34 @@ def _offers(form: BaseChannelForm) -> list[Offer]:
 
 
 def _post(request: HttpRequest, project: Project) -> dict[str, Any]:
-    """Make the channel, if none is named, and send the test; what the step shows of it."""
-    wanted = request.POST.get("channel", "")
-    if not allowed(request, Action.OPERATE if wanted else Action.CONFIGURE, project.team_id):
+    """Create a channel unless one is chosen, and send the test. Returns what the step shows about it."""
+    chosen = request.POST.get("channel", "")
+    if not allowed(request, Action.OPERATE if chosen else Action.CONFIGURE, project.team_id):
         raise PermissionDenied
-    if wanted:
-        channel = get_object_or_404(project.channels, pk=first_steps.number(wanted))
-        return {"outcome": _tested(channel, actor(request))}
+    if chosen:
+        channel = get_object_or_404(project.channels, pk=first_steps.number(chosen))
+        return {"outcome": _send_test(channel, actor(request))}
     form = ChannelForm({**request.POST.dict(), "project": project.pk, "name": _name(request.POST.get("kind", ""))})
     if not form.is_valid():
-        return {"offers": _offers(form), "wrong": form.errors.get("kind")}
-    return _made(project, form.cleaned_data, actor(request))
+        return {"offers": _offers(form), "errors": form.errors.get("kind")}
+    return _create_and_test(project, form.cleaned_data, actor(request))
 
 
 def _name(kind: str) -> str:
-    """What the channel is called, until somebody says better."""
+    """The channel's name until someone renames it."""
     return channels.BY_KIND[kind].LABEL if kind in channels.BY_KIND else kind
 
 
-def _made(project: Project, entered: dict[str, Any], by: str) -> dict[str, Any]:
+def _create_and_test(project: Project, entered: dict[str, Any], sender: str) -> dict[str, Any]:
     try:
         channel, secret = services.create_channel(
-            project=project, kind=entered["kind"], name=entered["name"], config=entered["config"], actor=by
+            project=project, kind=entered["kind"], name=entered["name"], config=entered["config"], actor=sender
         )
     except ApiError as error:
-        return {"wrong": [error.message]}
-    return {"outcome": _tested(channel, by, secret)}
+        return {"errors": [error.message]}
+    return {"outcome": _send_test(channel, sender, secret)}
 
 
-def _tested(channel: Channel, by: str, secret: str | None = None) -> Outcome:
-    delivery = services.send_test(channel=channel, actor=by, now=timezone.now())
+def _send_test(channel: Channel, sender: str, secret: str | None = None) -> Outcome:
+    delivery = services.send_test(channel=channel, actor=sender, now=timezone.now())
     return Outcome(channel, delivery, secret)

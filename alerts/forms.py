@@ -1,4 +1,4 @@
-"""One form for channels of every kind: each kind's settings are fields of it, taken from the kind's own Config."""
+"""One form for all kinds of channel; the fields come from each kind's Config."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from teams.forms import LabelsField
 
 
 def field_name(kind: str, setting: str) -> str:
-    """`url` of a webhook is `webhook_url` in the form."""
+    """The form field of a setting: `webhook_url` for `url` of a webhook."""
     return f"{kind}_{setting}"
 
 
 def settings_of(kind: ChannelKind) -> dict[str, Any]:
-    """The settings that a person enters, with their annotations; what we make ourselves has none."""
+    """The settings a person enters, with their annotations. Generated settings have no annotation."""
     hints = get_type_hints(kind.Config, include_extras=True)
     return {name: hint for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
@@ -38,8 +38,8 @@ def _fields() -> dict[str, forms.Field]:
 
 class BaseChannelForm(forms.ModelForm[Channel]):
     labels = LabelsField(
-        label="Agents with",
-        help_text="Only agents that have all of these, one name=value a line, e.g. env=production. Empty: all agents.",
+        label="Only agents with labels",
+        help_text="One name=value per line, such as env=production. Agents must have all of them. Empty: all agents.",
     )
 
     class Meta:
@@ -56,7 +56,7 @@ class BaseChannelForm(forms.ModelForm[Channel]):
             self._show_settings()
 
     def _show_settings(self) -> None:
-        """What is set stands in its field, unless it is secret: then as a hint, and an empty field keeps it."""
+        """Fill in current settings. A secret is only hinted at, and kept if its field stays empty."""
         kind = channels.BY_KIND[self.instance.kind]
         shown = kind.public(self.instance.config)
         for name in settings_of(kind):
@@ -65,7 +65,7 @@ class BaseChannelForm(forms.ModelForm[Channel]):
                 self.initial[field_name(kind.KIND, name)] = "\n".join(stored) if isinstance(stored, list) else stored
             else:
                 field.widget.attrs["placeholder"] = shown.get(name, "")
-                field.help_text = f"Kept as it is while this is empty. {field.help_text}"
+                field.help_text = f"Leave empty to keep the current value. {field.help_text}"
 
     def clean_severity(self) -> str:
         severity: str = self.cleaned_data["severity"] or self.instance.severity
@@ -75,14 +75,14 @@ class BaseChannelForm(forms.ModelForm[Channel]):
         cleaned: dict[str, Any] = super().clean() or {}
         kind = channels.BY_KIND.get(self.instance.kind if self.instance.pk else cleaned.get("kind", ""))
         if kind:
-            cleaned["config"] = self._entered(kind, cleaned)
+            cleaned["config"] = self._parse_config(kind, cleaned)
             self._check(kind, cleaned["config"])
         return cleaned
 
-    def _entered(self, kind: ChannelKind, cleaned: dict[str, Any]) -> dict[str, Any]:
-        given = {name: cleaned.get(field_name(kind.KIND, name), "") for name in settings_of(kind)}
+    def _parse_config(self, kind: ChannelKind, cleaned: dict[str, Any]) -> dict[str, Any]:
+        texts = {name: cleaned.get(field_name(kind.KIND, name), "") for name in settings_of(kind)}
         lists = {name for name, hint in settings_of(kind).items() if hint.__origin__ is not str}
-        return {name: text.split() if name in lists else text for name, text in given.items() if text}
+        return {name: text.split() if name in lists else text for name, text in texts.items() if text}
 
     def _check(self, kind: ChannelKind, config: dict[str, Any]) -> None:
         try:

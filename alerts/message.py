@@ -1,4 +1,4 @@
-"""An incident's event in words: what is wrong with which agent, since when, why, what it cost, what was tried."""
+"""The message about an incident event: what is wrong with which agent, since when, why, the cost, what was tried."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -8,16 +8,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.urls import reverse
 
-from agents.models import Agent, Incident, IncidentEvent, Severity, SignalKind
+from agents.domain import budgets
+from agents.models import Agent, Command, Incident, IncidentEvent, Severity, Signal, SignalKind
 from agents.reporting import formatting
 from agents.reporting.payloads import agent_ref, dollars, incident_dict, incident_url
+from agents.rules import cost, token_spike
 from agents.rules.observers import version
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
 from teams.models import Project
 
-# Of a traceback.
-MAX_LINES: Final = 12
+MAX_TRACEBACK_LINES: Final = 12
+MAX_SIGNALS: Final = 10
 _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.OPENED: "incident.opened",
     IncidentEvent.Kind.REOPENED: "incident.opened",
@@ -29,16 +31,16 @@ _WRONG: Final[dict[str, str]] = {
     SignalKind.MISSED_HEARTBEAT: "is down",
     SignalKind.STALLED: "is stalled",
     SignalKind.LOOP: "is in a loop",
-    SignalKind.COST: "is over its budget",
-    SignalKind.ERROR: "reports an error",
+    SignalKind.COST: "exceeded its budget",
+    SignalKind.ERROR: "reported an error",
     SignalKind.CRASH: "crashed",
-    SignalKind.MEMORY: "is running out of memory",
+    SignalKind.MEMORY: "memory keeps growing",
     SignalKind.RESTART_FAILED: "could not be restarted",
 }
 
 
 def of_delivery(delivery: Delivery) -> Message:
-    """The message of a delivery, from what is known now; a delivery without an event is a test."""
+    """The message of a delivery, with the incident as it is now; a delivery without an event is a test."""
     if delivery.event is None:
         return _test(delivery.channel, delivery)
     incident = (
@@ -50,21 +52,21 @@ def of_delivery(delivery: Delivery) -> Message:
 
 
 def of_event(event: IncidentEvent, incident: Incident, message_id: str) -> Message:
-    """The message of an incident's event."""
-    over = event.kind == IncidentEvent.Kind.RESOLVED
+    """The message about an incident event."""
+    is_resolved = event.kind == IncidentEvent.Kind.RESOLVED
     return Message(
         id=message_id,
         type=_TYPES[event.kind],
         at=event.at,
         title=_title(event, incident),
         lines=tuple(_clean(line) for line in _lines(event, incident)),
-        severity="ok" if over else incident.severity,
+        severity="ok" if is_resolved else incident.severity,
         url=incident_url(incident.pk),
         team=incident.project.team.name,
         project=incident.project.name,
         payload={"incident": incident_dict(incident), "agent": _agent(incident.agent), **_owners(incident.project)},
         thread=f"incident-{incident.pk}",
-        facts=() if over else tuple(_facts(incident)),
+        facts=() if is_resolved else tuple(_facts(incident)),
     )
 
 
@@ -73,8 +75,8 @@ def _test(channel: Channel, delivery: Delivery) -> Message:
         id=delivery.message_id,
         type="channel.test",
         at=delivery.created_at,
-        title=_clean(f"Test of {channel.name}"),
-        lines=("This is a test. Alerts of this project will arrive here.",),
+        title=_clean(f"Test alert for {channel.name}"),
+        lines=("This is a test. Alerts for this project will be sent here.",),
         severity="ok",
         url=settings.BASE_URL + reverse("admin:index"),
         team=channel.project.team.name,
@@ -100,106 +102,129 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
             title = f"{name}: {event.text[:1].lower()}{event.text[1:]}"
         case IncidentEvent.Kind.REOPENED:
             title = f"{name} {_wrong(incident)} again"
-        case IncidentEvent.Kind.UPDATED if _is_worse(event, incident) or _became_many(event, incident):
-            title = f"{name} {_wrong(incident)}"
-        case IncidentEvent.Kind.UPDATED:
-            title = f"{name}: {_newest(event, incident)}"
+        case IncidentEvent.Kind.UPDATED if not (_is_worse(event, incident) or _became_shared(event, incident)):
+            title = _newest(event, incident)
         case _:
             title = f"{name} {_wrong(incident)}"
     return _clean(formatting.plain(title))
 
 
 def _subject(incident: Incident) -> str:
+    if incident.kind == SignalKind.COST and (incident.together or _budget(incident) == budgets.MONTH):
+        return incident.project.name
     if not incident.together:
         return incident.agent.name
-    if incident.kind == SignalKind.COST:
-        return incident.project.name
     agents = {signal.agent_id for signal in incident.signals.all()}
-    return f"{len(agents)} agents of {incident.project.name}"
+    return f"{len(agents)} agents in {incident.project.name}"
 
 
 def _wrong(incident: Incident) -> str:
-    if incident.kind == SignalKind.COST and incident.severity == Severity.WARNING:
-        return "is running up costs"
-    if incident.together:
-        return "is over its monthly budget" if incident.kind == SignalKind.COST else "fell silent together"
-    return _WRONG.get(incident.kind, "needs attention")
+    if incident.kind == SignalKind.COST:
+        return _wrong_cost(incident)
+    return "fell silent together" if incident.together else _WRONG.get(incident.kind, "needs attention")
+
+
+def _wrong_cost(incident: Incident) -> str:
+    budget = _budget(incident)
+    if budget == cost.PACE:
+        return "is spending faster than usual"
+    if budget == token_spike.KIND:
+        return "is using more tokens than usual"
+    monthly = incident.together or budget == budgets.MONTH
+    if incident.severity == Severity.WARNING:
+        return f"has used 80 % of its {'monthly ' if monthly else ''}budget"
+    return "exceeded its monthly budget" if monthly else _WRONG[SignalKind.COST]
+
+
+def _budget(incident: Incident) -> str:
+    """Which budget the newest cost signal is about; spikes of tokens have none and give their pattern instead."""
+    evidence = [signal.evidence for signal in incident.signals.all() if signal.kind == SignalKind.COST][-1:]
+    return next((str(each.get("budget") or each.get("pattern") or "") for each in evidence), "")
 
 
 def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
-    """Whether what the incident is about got worse, and nothing new came to it."""
+    """Whether the incident's main signal got worse, rather than a new signal joining it."""
     of_its_kind = (signal for signal in incident.signals.all() if signal.kind == incident.kind)
     return any(signal.opened_at < event.at and signal.reason == event.text for signal in of_its_kind)
 
 
-def _became_many(event: IncidentEvent, incident: Incident) -> bool:
-    """Whether it is told because one agent's silence turned out to be a whole host's."""
+def _became_shared(event: IncidentEvent, incident: Incident) -> bool:
+    """Whether one agent's silence turned out to be that of a whole host."""
     return incident.together and incident.kind != SignalKind.COST and "signal" not in event.data
 
 
 def _newest(event: IncidentEvent, incident: Incident) -> str:
     signals = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
-    if signals and signals[-1].kind == SignalKind.RESTART_FAILED:
-        return "restarts given up"
-    return f"also {signals[-1].get_kind_display() if signals else event.text}"
+    if not signals:
+        return f"{_subject(incident)}: {event.text}"
+    newest = signals[-1]
+    if newest.kind == SignalKind.RESTART_FAILED:
+        return f"{_subject(incident)} {_WRONG[SignalKind.RESTART_FAILED]}"
+    if newest.severity == Severity.CRITICAL and newest.evidence.get("budget") == budgets.MONTH:
+        return f"{incident.project.name} budget exceeded (also affects {newest.agent.name})"
+    return f"{_subject(incident)}: new signal ({newest.get_kind_display()})"
 
 
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
-    over = event.kind == IncidentEvent.Kind.RESOLVED
-    lines = [f"It was: {incident.reason}" if over else incident.reason]
+    is_resolved = event.kind == IncidentEvent.Kind.RESOLVED
+    lines = [f"Reason: {incident.reason}" if is_resolved else incident.reason]
     if event.kind == IncidentEvent.Kind.UPDATED and event.text != incident.reason:
         lines.append(event.text)
-    lines.append(_since(incident, event.at, over))
-    lines += [
-        f"{signal.agent.name}, {signal.get_kind_display()}: {signal.reason}"
-        for signal in incident.signals.all()
-        if not signal.cleared_at and signal.reason not in lines
-    ][:10]
+    lines.append(_since(incident, event.at, is_resolved))
+    lines += [_signal_line(signal) for signal in _open_signals(incident) if signal.reason not in lines][:MAX_SIGNALS]
     lines += _deploy(incident)
     if incident.spent or incident.spent_unpriced:
-        lines.append(f"Spent since it began: {_spent(incident)}")
-    lines += [
-        f"Tried: {command.action} of {command.target}: {_outcome(command)}" for command in incident.commands.all()
-    ]
-    if incident.acknowledged_by and not over:
+        lines.append(f"Cost since start: {_spent(incident)}")
+    lines += [_attempt(command) for command in incident.commands.all()]
+    if incident.acknowledged_by and not is_resolved:
         lines.append(f"Acknowledged by {incident.acknowledged_by}")
     return lines
 
 
+def _open_signals(incident: Incident) -> list[Signal]:
+    return [signal for signal in incident.signals.all() if not signal.cleared_at]
+
+
+def _signal_line(signal: Signal) -> str:
+    return f"{signal.agent.name}, {signal.get_kind_display()}: {signal.reason}"
+
+
+def _attempt(command: Command) -> str:
+    result = f", {command.result}" if command.result else ""
+    return f"{command.get_action_display().capitalize()} of {command.target}: {command.get_state_display()}{result}"
+
+
 def _facts(incident: Incident) -> Iterator[tuple[str, str]]:
-    """What the worst of it stands on: that is what it is named for, or else what came last."""
-    standing = [signal for signal in incident.signals.all() if not signal.cleared_at]
-    named = [signal for signal in standing if signal.kind == incident.kind and signal.agent_id == incident.agent_id]
-    for signal in (named or standing)[-1:]:
-        told = formatting.explained(signal.kind, signal.evidence, _zone(incident.project))
-        yield from ((fact.label, _clean(fact.text)) for fact in told.shown)
-        yield from ((fact.label, _tail(fact.text)) for fact in told.texts)
+    """The evidence of the signal that the incident is named for, or else of the newest one."""
+    signals = _open_signals(incident)
+    main = [signal for signal in signals if signal.kind == incident.kind and signal.agent_id == incident.agent_id]
+    for signal in (main or signals)[-1:]:
+        evidence = formatting.explained(signal.kind, signal.evidence, _zone(incident.project))
+        yield from ((fact.label, _clean(fact.text)) for fact in evidence.shown)
+        yield from ((fact.label, _tail(fact.text)) for fact in evidence.texts)
 
 
 def _tail(text: str) -> str:
-    """The last lines of a text, where the cause stands."""
-    return "\n".join(_printable(line) for line in text.splitlines()[-MAX_LINES:])
+    """The last lines of a traceback, where the cause is."""
+    return "\n".join(_printable(line) for line in text.splitlines()[-MAX_TRACEBACK_LINES:])
 
 
 def _deploy(incident: Incident) -> list[str]:
-    """A version that came shortly before it began."""
+    """The version that was deployed shortly before the incident, if any."""
     memory = getattr(incident.agent, "memory", None)
     ran = version.running(memory.rules.get(version.KIND, {}), incident.started_at) if memory else None
     if ran is None or not ran.before or incident.together or incident.started_at - ran.since >= version.FRESH:
         return []
-    since, before = ran.since.astimezone(_zone(incident.project)), _duration(incident.started_at - ran.since)
-    return [f"Version {ran.name} since {since:%H:%M}, {before} before; until then {ran.before}"]
+    at, before = ran.since.astimezone(_zone(incident.project)), _duration(incident.started_at - ran.since)
+    return [f"Version {ran.name} deployed at {at:%H:%M}, {before} before the incident (previously {ran.before})"]
 
 
-def _outcome(command: Any) -> str:
-    state = command.get_state_display()
-    return f"{state}, {command.result}" if command.result else state
-
-
-def _since(incident: Incident, now: datetime, over: bool) -> str:
+def _since(incident: Incident, now: datetime, is_resolved: bool) -> str:
     start = f"{incident.started_at.astimezone(_zone(incident.project)):%d %b %Y, %H:%M:%S %Z}"
-    length = _duration((incident.resolved_at or now) - incident.started_at)
-    return f"Since {start}, for {length}" if not over else f"It began on {start} and lasted {length}"
+    length = (incident.resolved_at or now) - incident.started_at
+    if is_resolved:
+        return f"Started {start}, lasted {_duration(length)}"
+    return f"Since {start}" + (f" ({_duration(length)})" if length >= timedelta(seconds=1) else "")
 
 
 def _zone(project: Project) -> ZoneInfo:
@@ -218,10 +243,10 @@ def _duration(length: timedelta) -> str:
 
 
 def _spent(incident: Incident) -> str:
-    """`$1.23`; what is unknown is said and is not nothing."""
-    unknown = f"{incident.spent_unpriced:,} tokens without a known price" if incident.spent_unpriced else ""
-    known = _money(incident.spent) if incident.spent else ""
-    return " and ".join(filter(None, (known, unknown)))
+    """`$1.23`. Tokens without a price are named: they are not free."""
+    unpriced = f"{incident.spent_unpriced:,} tokens without a known price" if incident.spent_unpriced else ""
+    priced = _money(incident.spent) if incident.spent else ""
+    return " plus ".join(filter(None, (priced, unpriced)))
 
 
 def _money(micro: int) -> str:
@@ -230,7 +255,7 @@ def _money(micro: int) -> str:
 
 
 def _clean(text: str) -> str:
-    """One printable line: names and reasons come from anywhere."""
+    """One printable line, because names and reasons come from anywhere."""
     return " ".join(_printable(text).split())
 
 

@@ -1,4 +1,4 @@
-"""Who is told: channels, and one delivery for each event and channel."""
+"""Channels, and one delivery per event and channel."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from teams.models import Project
 
 
 def kinds() -> list[tuple[str, str]]:
-    """The kinds there are. Asked for, not copied into a migration, so that a new kind needs none."""
+    """All kinds of channel. A callable, so that a new kind needs no migration."""
     return [(kind.KIND, kind.LABEL) for kind in channels.ALL]
 
 
 class Channel(models.Model):
-    """Where a project's team is told. What `config` holds is up to the kind; see `channels/`."""
+    """Where a project's team is notified. `config` depends on the kind; see `channels/`."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="channels")
     kind = models.CharField(max_length=20, choices=kinds)
@@ -28,22 +28,22 @@ class Channel(models.Model):
     config: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
     enabled = models.BooleanField(default=True)
     severity = models.CharField(
-        "told of",
+        "severity",
         max_length=10,
-        choices=[("warning", "everything"), ("critical", "only what is critical")],
+        choices=[("warning", "all alerts"), ("critical", "only critical alerts")],
         default="warning",
     )
     labels: models.JSONField[dict[str, str], dict[str, str]] = models.JSONField(
-        "agents with",
+        "only agents with labels",
         default=dict,
         blank=True,
-        help_text='Only agents that have all these labels, e.g. {"env": "production"}. Empty: all agents.',
+        help_text='Agents must have all of these labels, e.g. {"env": "production"}. Empty: all agents.',
     )
     disabled_reason = models.CharField(max_length=300, default="", blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_sent_at = models.DateTimeField(null=True, editable=False)
     failing_since = models.DateTimeField(null=True, editable=False)
-    # While it fails, all its deliveries wait together: `failures` attempts in a row, the next not before `retry_at`.
+    # While it fails, all its deliveries wait: after `failures` attempts in a row, the next not before `retry_at`.
     failures = models.PositiveIntegerField(default=0, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.CharField(max_length=300, default="", blank=True, editable=False)
@@ -60,18 +60,18 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state=Delivery.State.PENDING)
 
     def leased(self, now: datetime) -> DeliveryQuerySet:
-        """In somebody's hands at this moment."""
+        """Being sent at this moment."""
         return self.pending().filter(lease_until__gt=now)
 
     def unleased(self, now: datetime) -> DeliveryQuerySet:
         return self.pending().filter(Q(lease_until__isnull=True) | Q(lease_until__lte=now))
 
     def due(self, now: datetime) -> DeliveryQuerySet:
-        """What may be sent now: one at a time in a channel, and the events of one incident in their order."""
+        """Deliveries to send now: one at a time per channel, and the events of each incident in order."""
         of_channel = Delivery.objects.filter(channel=OuterRef("channel"))
         earlier = of_channel.pending().filter(event__incident=OuterRef("event__incident"), pk__lt=OuterRef("pk"))
         return self.pending().filter(
-            # A test runs beside: it must not hold up an alert.
+            # Tests are sent in parallel: they must not hold up an alert.
             ~Exists(of_channel.leased(now).filter(event__isnull=False)),
             ~Exists(earlier),
             Q(channel__retry_at__isnull=True) | Q(channel__retry_at__lte=now),
@@ -81,46 +81,47 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """One message of one event to one channel. Written with the event; sent by whoever holds the lease."""
+    """A notification: one event to one channel. Written with the event, sent by the worker that holds the lease."""
 
     class State(models.TextChoices):
         PENDING = "pending", "waiting"
         SENT = "sent", "sent"
         FAILED = "failed", "failed"
-        SKIPPED = "skipped", "not needed any more"
+        SKIPPED = "skipped", "cancelled"
 
-    # Ends in which the channel's readers did not get the message.
-    UNTOLD = (State.FAILED, State.SKIPPED)
+    # Final states in which the message did not reach the channel.
+    UNDELIVERED = (State.FAILED, State.SKIPPED)
 
-    # Null for "send a test".
+    # Null for a test.
     event = models.ForeignKey(IncidentEvent, models.CASCADE, null=True, related_name="deliveries")
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     message_id = models.CharField(max_length=40, unique=True, help_text="The same on every attempt.")
-    created_at = models.DateTimeField(default=timezone.now)
-    next_try_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField("created", default=timezone.now)
+    next_try_at = models.DateTimeField("next attempt", null=True)
     lease_until = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
-    sent_at = models.DateTimeField(null=True)
-    last_error = models.CharField(max_length=300, default="", blank=True)
+    sent_at = models.DateTimeField("sent", null=True)
+    last_error = models.CharField("error", max_length=300, default="", blank=True)
 
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
-        verbose_name_plural = "deliveries"
+        verbose_name = "notification"
+        verbose_name_plural = "notification log"
         constraints = [models.UniqueConstraint(fields=["event", "channel"], name="one_delivery_an_event_and_channel")]
         indexes = [
-            # For: the relay's search for what is due
+            # The relay's search for due deliveries
             models.Index(fields=["next_try_at"], name="delivery_due", condition=Q(state="pending")),
-            # For: what else waits or is being sent in the same channel
+            # The search for other waiting or leased deliveries of the same channel
             models.Index(fields=["channel", "id"], name="delivery_waiting", condition=Q(state="pending")),
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel}: {self.state}"
+        return f"{self.channel}: {self.get_state_display()}"
 
     @property
     def not_before(self) -> datetime:
-        """When it is tried next, which is not while its channel rests. Reads `channel`: fetch it ahead."""
+        """When it is tried next, considering the channel's backoff. Reads `channel`: select it."""
         return max(filter(None, (self.next_try_at, self.channel.retry_at)), default=self.created_at)

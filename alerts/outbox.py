@@ -1,7 +1,7 @@
-"""Alerts that are never lost: a delivery is a row, written with the event it tells of and sent after the commit.
+"""The outbox: deliveries are rows, written in the same transaction as their event and sent after the commit.
 
-Whoever sends holds a lease on the row. A killed worker's lease runs out and the relay hands the row to another one,
-with the same message id: at least once, never lost.
+A sender holds a lease on the row. If its worker is killed, the lease expires and the relay hands the row to another
+worker, with the same message id. Delivery is at least once.
 """
 
 import uuid
@@ -16,66 +16,68 @@ from agents.models import Agent, Incident, IncidentEvent
 from alerts import channels, routing
 from alerts.models import Channel, Delivery
 from alerts.retry import LIFETIME
-from alerts.routing import Listener
-from alerts.wakeup import knock
+from alerts.routing import Subscriber
+from alerts.wakeup import wake
 
-# How many channels one run of the relay wakes workers for; the next run is seconds away.
-MOST_KNOCKS: Final = 500
+# Channels per run of the relay; the next run is seconds away.
+MAX_WAKEUPS: Final = 500
 
 
 def new_message_id() -> str:
-    """What receivers tell repeats by."""
+    """An id by which receivers recognise repeats."""
     return f"msg_{uuid.uuid4().hex}"
 
 
 def enqueue(event: IncidentEvent) -> None:
-    """Write the deliveries of an event, inside the transaction that wrote the event; workers are woken on commit."""
-    if event.kind not in routing.TOLD or event.incident.muted_at:
+    """Write the deliveries of an event inside the event's own transaction; workers are woken on commit."""
+    if event.kind not in routing.NOTIFIED_EVENTS or event.incident.muted_at:
         return
-    unaware = _withdraw_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
-    due_at = routing.not_before(event.kind, event.incident.reopened, event.at)
-    about = _agents(event.incident)
+    missed_recovery = _cancel_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
+    send_at = routing.send_at(event.kind, event.incident.reopened, event.at)
+    agents = _agent_labels(event.incident)
     deliveries = Delivery.objects.bulk_create(
         Delivery(
             event=event,
-            channel_id=listener.channel_id,
+            channel_id=subscriber.channel_id,
             message_id=new_message_id(),
             created_at=event.at,
-            next_try_at=due_at,
+            next_try_at=send_at,
         )
-        for listener in _listeners(event.incident, unaware)
-        if routing.is_told(event.kind, listener, event.incident.severity, about)
+        for subscriber in _subscribers(event.incident, missed_recovery)
+        if routing.is_notified(event.kind, subscriber, event.incident.severity, agents)
     )
-    if deliveries and due_at <= event.at:
-        transaction.on_commit(partial(knock, [delivery.pk for delivery in deliveries]))
+    if deliveries and send_at <= event.at:
+        transaction.on_commit(partial(wake, [delivery.pk for delivery in deliveries]))
 
 
 def relay(now: datetime) -> None:
-    """Wake workers for what is due and in nobody's hands: one delivery a channel, the rest follow by themselves."""
+    """Wake workers for unleased deliveries that are due: one per channel, whose sender then wakes the next."""
     give_up(now)
     first = Delivery.objects.due(now).order_by().values("channel").annotate(first=Min("pk"))
-    knock(list(first.values_list("first", flat=True)[:MOST_KNOCKS]))
+    wake(list(first.values_list("first", flat=True)[:MAX_WAKEUPS]))
 
 
 def give_up(now: datetime) -> None:
-    """End what has waited a day for a channel that still does not work."""
+    """Fail deliveries that have waited 24 hours for a channel that still doesn't work."""
     late = Delivery.objects.unleased(now).filter(
         created_at__lte=now - LIFETIME, event__isnull=False, channel__retry_at__isnull=False
     )
-    late.update(state=Delivery.State.FAILED, lease_until=None, last_error="Given up: the channel failed for 24 hours.")
+    late.update(
+        state=Delivery.State.FAILED, lease_until=None, last_error="Gave up: the channel has been failing for 24 hours."
+    )
 
 
-def _listeners(incident: Incident, unaware: set[int]) -> list[Listener]:
-    """The enabled channels of the incident's project and what each knows of it."""
-    told = Delivery.objects.filter(event__incident=incident, event__kind__in=routing.FAILURES)
-    knowing = set(told.exclude(state__in=Delivery.UNTOLD).values_list("channel_id", flat=True))
+def _subscribers(incident: Incident, missed_recovery: set[int]) -> list[Subscriber]:
+    """The enabled channels of the incident's project, and what each knows about the incident."""
+    failures = Delivery.objects.filter(event__incident=incident, event__kind__in=routing.FAILURES)
+    notified = set(failures.exclude(state__in=Delivery.UNDELIVERED).values_list("channel_id", flat=True))
     enabled = Channel.objects.filter(project_id=incident.project_id, enabled=True).order_by("pk")
     return [
-        Listener(
+        Subscriber(
             channel_id=pk,
-            wants_acknowledged=channels.BY_KIND[kind].TELLS_ACKNOWLEDGED,
-            knows=pk in knowing,
-            unaware=pk in unaware,
+            sends_acknowledgements=channels.BY_KIND[kind].SENDS_ACKNOWLEDGEMENTS,
+            was_notified=pk in notified,
+            missed_recovery=pk in missed_recovery,
             severity=severity,
             labels=labels,
         )
@@ -83,25 +85,25 @@ def _listeners(incident: Incident, unaware: set[int]) -> list[Listener]:
     ]
 
 
-def _agents(incident: Incident) -> list[dict[str, str]]:
-    """The labels of each agent that the incident is about."""
+def _agent_labels(incident: Incident) -> list[dict[str, str]]:
+    """The labels of each affected agent."""
     if not incident.together:
         return [incident.agent.labels]
     return list(Agent.objects.filter(signals__incident=incident).distinct().values_list("labels", flat=True))
 
 
-def _withdraw_recovery(event: IncidentEvent) -> set[int]:
-    """Skip recoveries that nobody was told yet. Returns the channels that for certain were not told.
+def _cancel_recovery(event: IncidentEvent) -> set[int]:
+    """Cancel recoveries that are still waiting. Returns the channels that certainly never received one.
 
-    One whose sender died may have been told: it hears of the reopening too.
+    A channel whose sender died may have received it, so it is notified of the reopening, too.
     """
     waiting = (
         Delivery.objects.unleased(event.at)
         .filter(event__incident_id=event.incident_id, event__kind=IncidentEvent.Kind.RESOLVED)
         .select_for_update(of=("self",))
     )
-    withdrawn = list(waiting)
-    Delivery.objects.filter(pk__in=[delivery.pk for delivery in withdrawn]).update(
+    cancelled = list(waiting)
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in cancelled]).update(
         state=Delivery.State.SKIPPED, lease_until=None
     )
-    return {delivery.channel_id for delivery in withdrawn if delivery.lease_until is None}
+    return {delivery.channel_id for delivery in cancelled if delivery.lease_until is None}

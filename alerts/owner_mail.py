@@ -9,18 +9,18 @@ from alerts.models import Channel
 from teams.mail import notify_owners
 
 _TEXT: Final = """\
-The channel {channel} of the project {project} ({team}) was switched off:
+Channel {channel} in project {project} ({team}) was disabled:
 
 {reason}
 
-No alerts go there until somebody switches it on again:
+It receives no more alerts. Fix the problem, re-enable it and send a test:
 {url}
 """
 
 
-def tell_switched_off(channel: Channel, reason: str) -> None:
-    """Tell the owners that alerts no longer go to this channel. Never raises: the channel's page says the same."""
+def send_channel_disabled(channel: Channel, reason: str) -> None:
+    """Tell the owners that a channel was disabled. Never raises: the channel's page shows the same."""
     project = channel.project
     url = settings.BASE_URL + reverse("admin:alerts_channel_change", args=[channel.pk])
     text = _TEXT.format(channel=channel, project=project, team=project.team, reason=reason, url=url)
-    notify_owners(project.team, f"Alerts to {channel.name} are switched off", text)
+    notify_owners(project.team, f"Channel {channel.name} was disabled", text)

@@ -1,4 +1,4 @@
-"""Who is told what, and when. Pure: no Django, no clock."""
+"""Which channels are notified of an event, and when. Pure: no Django, no clock."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,66 +8,66 @@ from typing import Final
 from teams.labels import format_phrase
 
 WARNING: Final = "warning"
-# Events that say that something is wrong. Recovery is told only to those who were told one of these.
+# Events that report a problem. Only channels notified of one of these are notified of the recovery.
 FAILURES: Final = frozenset({"opened", "updated", "reopened"})
-TOLD: Final = FAILURES | {"acknowledged", "resolved"}
-# An incident that came back before may do so again: its recovery waits this long before it is told.
-SETTLING: Final = timedelta(minutes=5)
+NOTIFIED_EVENTS: Final = FAILURES | {"acknowledged", "resolved"}
+# A flapping incident may come back again soon, so its recovery is announced only after this long.
+FLAP_DELAY: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """A channel as routing sees it.
+class Subscriber:
+    """A channel as seen by routing.
 
-    `severity` is the least it wants to hear of, `labels` what an agent must have for it.
-    `wants_acknowledged`: whether its kind tells who takes care. `knows`: it was told that this incident is wrong.
-    `unaware`: the last recovery never reached it, so for its readers the incident never ended.
+    The route: `severity` is the lowest it receives, `labels` are required of an agent. `sends_acknowledgements` comes
+    from the kind of channel. About one incident: `was_notified` of a failure; `missed_recovery` means that its readers
+    never saw the last recovery, so for them the incident never ended.
     """
 
     channel_id: int
-    wants_acknowledged: bool = False
-    knows: bool = False
-    unaware: bool = False
+    sends_acknowledgements: bool = False
+    was_notified: bool = False
+    missed_recovery: bool = False
     severity: str = WARNING
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def is_told(event: str, listener: Listener, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
-    """Whether an event of an incident goes to this listener. `agents` are the labels of each agent that it is about.
+def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a subscriber receives an event of an incident. `agents` holds the labels of each affected agent.
 
-    Who was told of an incident hears how it goes on, whatever the route is by now.
+    A channel that was notified of an incident also receives its updates, even if its route has changed since.
     """
-    if event in FAILURES and not (listener.knows or _is_routed(listener, severity, agents)):
+    if event in FAILURES and not (subscriber.was_notified or _is_routed(subscriber, severity, agents)):
         return False
     if event == "reopened":
-        return not listener.unaware
+        return not subscriber.missed_recovery
     if event == "acknowledged":
-        return listener.knows and listener.wants_acknowledged
+        return subscriber.was_notified and subscriber.sends_acknowledgements
     if event == "resolved":
-        return listener.knows
+        return subscriber.was_notified
     return event in FAILURES
 
 
-def _is_routed(listener: Listener, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
-    # An agent without labels stands for all where the channel wants none.
-    return any(not why_not(listener, severity, labels) for labels in agents or [{}])
+def _is_routed(subscriber: Subscriber, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    # Without agents, only channels without a label filter match.
+    return any(not explain_mismatch(subscriber, severity, labels) for labels in agents or [{}])
 
 
-def why_not(listener: Listener, severity: str, labels: Mapping[str, str]) -> str:
-    """Why something that goes wrong with an agent is not told to this listener, for a person; empty when it is."""
-    if listener.severity != WARNING and severity != listener.severity:
-        return f"hears only what is {listener.severity}"
-    if not listener.labels.items() <= labels.items():
-        return f"hears only of agents with {format_phrase(listener.labels)}"
+def explain_mismatch(subscriber: Subscriber, severity: str, labels: Mapping[str, str]) -> str:
+    """Why a subscriber is not notified of a problem of an agent, as shown to people; empty if it is notified."""
+    if subscriber.severity != WARNING and severity != subscriber.severity:
+        return f"receives only {subscriber.severity} alerts"
+    if not subscriber.labels.items() <= labels.items():
+        return f"receives only alerts for agents with {format_phrase(subscriber.labels)}"
     return ""
 
 
-def in_words(severity: str, labels: Mapping[str, str]) -> str:
-    """A route as a person says it: `what is critical, of agents with env=prod`."""
-    what = "everything" if severity == WARNING else f"only what is {severity}"
-    return f"{what}, of agents with {format_phrase(labels)}" if labels else f"{what}, of all agents"
+def describe_route(severity: str, labels: Mapping[str, str]) -> str:
+    """A route as shown to people: `only critical alerts for agents with env=prod`."""
+    alerts = "all alerts" if severity == WARNING else f"only {severity} alerts"
+    return f"{alerts} for agents with {format_phrase(labels)}" if labels else f"{alerts} for all agents"
 
 
-def not_before(event: str, reopened: int, at: datetime) -> datetime:
-    """The earliest time to tell it; `reopened` is how often the incident came back so far."""
-    return at + SETTLING if event == "resolved" and reopened else at
+def send_at(event: str, reopened: int, at: datetime) -> datetime:
+    """When to send an event at the earliest; `reopened` counts how often the incident came back so far."""
+    return at + FLAP_DELAY if event == "resolved" and reopened else at

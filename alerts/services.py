@@ -1,11 +1,11 @@
-"""The writes on channels, each audited. `actor` is text: a person's e-mail or `key:PREFIX`.
+"""Changes to channels, each recorded in the audit log. `actor` is a person's e-mail address or `key:PREFIX`.
 
-What cannot be done raises `teams.errors.ApiError`: 422 with the field to mend, 403 when the plan has no room.
+What is not possible raises `teams.errors.ApiError`: 422 with the invalid field, 403 if the plan's limit is reached.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
 from django.db import transaction
@@ -18,29 +18,38 @@ from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit
 
-CHANGED: Final = ("name", "config", "enabled", "severity", "labels")
+AUDITED_FIELDS: Final = ("name", "config", "enabled", "severity", "labels")
+
+
+class Route(TypedDict, total=False):
+    severity: str
+    labels: Mapping[str, str]
+
+
+class Changes(Route, total=False):
+    name: str
+    config: Mapping[str, Any]
+    enabled: bool
 
 
 @transaction.atomic
 def create_channel(
-    *, project: Project, kind: str, name: str, config: Mapping[str, Any], actor: str, **route: Any
+    *, project: Project, kind: str, name: str, config: Mapping[str, Any], actor: str, **route: Unpack[Route]
 ) -> tuple[Channel, str | None]:
-    """Add a channel. `route` is its `severity` and `labels`, where it is not told of everything.
+    """Add a channel. `route` may hold `severity` and `labels`; without them it receives all alerts for all agents.
 
-    The second value is the secret we made for it, if its kind has one: shown now and never again.
+    The second value is the generated secret, if the kind has one: it is shown now and never again.
     """
     generated = channels.BY_KIND[kind].generate()
-    checked = _checked(kind, {**config, **generated})
+    validated = _validated(kind, {**config, **generated})
     limits.require_room(team_id=project.team_id, what="channels")
-    channel = Channel.objects.create(project=project, kind=kind, name=name, config=checked, **route)
-    audit(
-        team=project.team, actor=actor, action="channel.created", target=str(channel), of=channel, data={"kind": kind}
-    )
+    channel = Channel.objects.create(project=project, kind=kind, name=name, config=validated, **route)
+    _audit(channel, actor, "channel.created", kind=kind)
     return channel, generated.get("secret")
 
 
-def _checked(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as it is stored: what the kind knows, nothing else."""
+def _validated(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as stored: only the settings of this kind."""
     try:
         parsed: dict[str, Any] = msgspec.to_builtins(channels.BY_KIND[kind].parse(config))
     except ConfigError as error:
@@ -49,56 +58,39 @@ def _checked(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @transaction.atomic
-def change_channel(
-    *,
-    channel: Channel,
-    actor: str,
-    now: datetime,
-    name: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    enabled: bool | None = None,
-    severity: str | None = None,
-    labels: Mapping[str, str] | None = None,
-) -> Channel:
-    """Change what is given. Settings left out of `config` stay; made secrets always do.
+def change_channel(*, channel: Channel, actor: str, now: datetime, **changes: Unpack[Changes]) -> Channel:
+    """Change the given fields.
 
-    A changed address or a channel switched on starts afresh: its past failures are forgotten.
+    Settings missing from `config` stay, and so does a generated secret. A new address or re-enabling clears the
+    channel's past failures.
     """
     channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
     before = _values(channel)
-    channel.name = channel.name if name is None else name
-    if config is not None:
-        kept = channels.BY_KIND[channel.kind].generate().keys()
-        given = {key: value for key, value in config.items() if key not in kept}
-        channel.config = _checked(channel.kind, {**channel.config, **given})
-    channel.enabled = channel.enabled if enabled is None else enabled
-    channel.severity = channel.severity if severity is None else severity
-    channel.labels = channel.labels if labels is None else dict(labels)
-    changed = [word for word, old, new in zip(CHANGED, before, _values(channel), strict=True) if old != new]
+    if "config" in changes:
+        changes["config"] = _merged_config(channel, changes["config"])
+    for name, value in changes.items():
+        setattr(channel, name, value)
+    changed = [name for name, old, new in zip(AUDITED_FIELDS, before, _values(channel), strict=True) if old != new]
     if changed:
-        _apply(channel, changed, actor, now)
-        _note_change(channel, changed, actor)
+        _save_changes(channel, changed, actor, now)
+        _audit_changes(channel, changed, actor)
     return channel
 
 
-def _note_change(channel: Channel, changed: list[str], actor: str) -> None:
-    team, name = channel.project.team, str(channel)
-    if "enabled" in changed:
-        action = "channel.switched_on" if channel.enabled else "channel.switched_off"
-        audit(team=team, actor=actor, action=action, target=name, of=channel)
-    others = [word for word in changed if word != "enabled"]
-    if others:
-        audit(team=team, actor=actor, action="channel.changed", target=name, of=channel, data={"changed": others})
+def _merged_config(channel: Channel, config: Mapping[str, Any]) -> dict[str, Any]:
+    generated = channels.BY_KIND[channel.kind].generate().keys()
+    entered = {name: value for name, value in config.items() if name not in generated}
+    return _validated(channel.kind, {**channel.config, **entered})
 
 
 def _values(channel: Channel) -> list[Any]:
-    return [getattr(channel, name) for name in CHANGED]
+    return [getattr(channel, name) for name in AUDITED_FIELDS]
 
 
-def _apply(channel: Channel, changed: list[str], actor: str, now: datetime) -> None:
+def _save_changes(channel: Channel, changed: list[str], actor: str, now: datetime) -> None:
     if "enabled" in changed:
-        # In both directions: what was written just before it went off would be stale when it is on again.
-        sending.skip_waiting(channel, now)
+        # In both directions: whatever was still being sent when it was disabled is outdated by now.
+        sending.cancel_waiting(channel, now)
         channel.disabled_reason = "" if channel.enabled else f"by {actor}"
     if {"config", "enabled"} & set(changed):
         channel.failing_since = channel.retry_at = None
@@ -107,39 +99,51 @@ def _apply(channel: Channel, changed: list[str], actor: str, now: datetime) -> N
     channel.save()
 
 
+def _audit_changes(channel: Channel, changed: list[str], actor: str) -> None:
+    if "enabled" in changed:
+        _audit(channel, actor, "channel.switched_on" if channel.enabled else "channel.switched_off")
+    others = [name for name in changed if name != "enabled"]
+    if others:
+        _audit(channel, actor, "channel.changed", changed=others)
+
+
+def _audit(channel: Channel, actor: str, action: str, **data: Any) -> None:
+    audit(team=channel.project.team, actor=actor, action=action, target=str(channel), of=channel, data=data)
+
+
 @transaction.atomic
 def delete_channel(*, channel: Channel, actor: str) -> None:
-    """Remove a channel with its deliveries."""
+    """Delete a channel and its deliveries."""
     audit(team=channel.project.team, actor=actor, action="channel.deleted", target=str(channel))
     channel.delete()
 
 
-def silence(team_id: int) -> None:
-    """Let nobody hear any more of what a team has; for one that ended."""
+def disable_channels(team_id: int) -> None:
+    """Disable all channels of a team that was deleted."""
     Channel.objects.filter(project__team=team_id).update(enabled=False)
 
 
 @transaction.atomic
 def rotate_secret(*, channel: Channel, actor: str) -> str:
-    """Sign with a new secret from now on, which is shown now and never again.
+    """Generate a new secret and sign with it from now on. It is returned once and never shown again.
 
-    Until the receiver knows it, it refuses what comes; that is tried again for a day. Raises 409 `no_secret` for a
-    kind that has none.
+    Receivers reject messages until they know the new secret; those are retried for 24 hours. Raises 409 `no_secret`
+    for kinds without a secret.
     """
     generated = channels.BY_KIND[channel.kind].generate()
     if "secret" not in generated:
-        raise ApiError(409, "no_secret", f"A channel of the kind {channel.get_kind_display()} has no secret.")
+        raise ApiError(409, "no_secret", f"{channel.get_kind_display()} channels have no secret.")
     channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
-    channel.config = _checked(channel.kind, {**channel.config, **generated})
+    channel.config = _validated(channel.kind, {**channel.config, **generated})
     channel.save(update_fields=["config"])
-    audit(team=channel.project.team, actor=actor, action="channel.secret_rotated", target=str(channel), of=channel)
+    _audit(channel, actor, "channel.secret_rotated")
     return generated["secret"]
 
 
 def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
-    """Send a test at once, also to a channel that is off. It is tried once; the delivery says how it went.
+    """Send a test immediately, even if the channel is disabled. It is tried once; the delivery holds the result.
 
-    Takes as long as the channel does, at most some 10 seconds: call it outside any transaction.
+    Takes as long as the channel does, up to about 10 seconds: call it outside any transaction.
     """
     delivery = Delivery.objects.create(
         channel=channel,
@@ -149,7 +153,7 @@ def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
         lease_until=now + sending.LEASE,
         attempts=1,
     )
-    audit(team=channel.project.team, actor=actor, action="channel.tested", target=str(channel), of=channel)
+    _audit(channel, actor, "channel.tested")
     sending.send(delivery, now)
     delivery.refresh_from_db()
     return delivery

@@ -1,4 +1,4 @@
-"""The knocks on the door: each finds its work in the database and may run any number of times."""
+"""Celery tasks. Each finds its work in the database and is safe to run any number of times."""
 
 from threading import BoundedSemaphore
 from typing import Final
@@ -8,18 +8,18 @@ from django.utils import timezone
 
 from alerts import outbox, sending
 
-# A worker has 16 threads. Channels that hang must leave some to the sweep; what finds no room the relay brings again.
-ROOM: Final = BoundedSemaphore(12)
+# A worker has 16 threads, and hanging channels must leave some for the detector. The relay retries what finds no slot.
+SLOTS: Final = BoundedSemaphore(12)
 
 
 @shared_task(name="alerts.deliver")
 def deliver(delivery_id: int) -> None:
-    if not ROOM.acquire(blocking=False):
+    if not SLOTS.acquire(blocking=False):
         return
     try:
         sending.deliver(delivery_id, timezone.now())
     finally:
-        ROOM.release()
+        SLOTS.release()
 
 
 @shared_task(name="alerts.relay")

@@ -1,4 +1,4 @@
-"""Why nobody was told that something is wrong, as far as today's channels show it."""
+"""Why no one was notified of a problem, as far as the project's present channels can explain it."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from alerts.models import Channel, Delivery
 
 MUTED: Final = "muted"
 NO_CHANNEL: Final = "no_channel"
-NONE_YET: Final = "none_yet"
-ALL_OFF: Final = "all_off"
-ROUTED: Final = "routed"
-CHANGED: Final = "changed"
+NO_CHANNEL_THEN: Final = "no_channel_then"
+ALL_DISABLED: Final = "all_disabled"
+NOT_ROUTED: Final = "not_routed"
+NOT_ROUTED_THEN: Final = "not_routed_then"
+# It came back before its recovery was sent: for its readers it never ended.
 ONGOING: Final = "ongoing"
 
 
-def untold(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str]]:
-    """Each event, and why no channel was told of it; empty where one was, or where it is nothing to tell.
+def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str]]:
+    """Each event, and why no channel was notified of it; empty if one was, or if the event notifies nobody.
 
-    What goes for several is said with the last of them. Fetch `deliveries` ahead.
+    A reason that applies to several events is given at the last of them. Prefetch `deliveries`.
     """
     events = list(events)
-    silent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
-    channels = list(incident.project.channels.all()) if silent else []
-    ended = {after.pk for before, after in pairwise(events) if _is_withdrawn(before)}
-    reasons = {one.pk: ONGOING if one.pk in ended else why(incident, channels, one.at) for one in silent}
-    whys = [(event, reasons.get(event.pk, "")) for event in events]
-    last = {reason: event.pk for event, reason in whys}
-    return [(event, reason if last[reason] == event.pk else "") for event, reason in whys]
+    unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
+    channels = list(incident.project.channels.all()) if unsent else []
+    ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
+    reasons = {event.pk: ONGOING if event.pk in ongoing else reason(incident, channels, event.at) for event in unsent}
+    last_of_each = {why: pk for pk, why in reasons.items()}.values()
+    return [(event, reasons[event.pk] if event.pk in last_of_each else "") for event in events]
 
 
-def _is_withdrawn(event: IncidentEvent) -> bool:
-    """Whether it is a recovery that was not told any more, for it came back: to the readers it never ended."""
-    skipped = any(delivery.state == Delivery.State.SKIPPED for delivery in event.deliveries.all())
-    return skipped and event.kind == IncidentEvent.Kind.RESOLVED
+def _is_cancelled_recovery(event: IncidentEvent) -> bool:
+    cancelled = any(delivery.state == Delivery.State.SKIPPED for delivery in event.deliveries.all())
+    return cancelled and event.kind == IncidentEvent.Kind.RESOLVED
 
 
-def why(incident: Incident, channels: Iterable[Channel], at: datetime) -> str:
-    """Why no channel of the incident's project was told of what happened at this time: one of the words above."""
+def reason(incident: Incident, channels: Iterable[Channel], at: datetime) -> str:
+    """Why no channel of the incident's project was notified at this time: one of the constants above."""
     if incident.muted_at is not None and incident.muted_at <= at:
         return MUTED
-    there = [channel for channel in channels if channel.created_at <= at]
-    if not there:
-        return NONE_YET if channels else NO_CHANNEL
-    on = [channel for channel in there if channel.enabled]
-    if not on:
-        return ALL_OFF
-    takes_all = any(channel.severity == routing.WARNING and not channel.labels for channel in on)
-    return CHANGED if takes_all else ROUTED
+    existing = [channel for channel in channels if channel.created_at <= at]
+    if not existing:
+        return NO_CHANNEL_THEN if channels else NO_CHANNEL
+    enabled = [channel for channel in existing if channel.enabled]
+    if not enabled:
+        return ALL_DISABLED
+    takes_all = any(channel.severity == routing.WARNING and not channel.labels for channel in enabled)
+    return NOT_ROUTED_THEN if takes_all else NOT_ROUTED

@@ -1,4 +1,4 @@
-"""The plan: what each team has of it. The operator moves teams between plans."""
+"""The plan and usage page. Operators move teams between plans."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -24,16 +24,16 @@ from teams.admin.projects import actor
 from teams.models import Team
 from teams.tenant_admin import TeamAdmin
 
-TEAMS_A_PAGE: Final = 10
-REFUSED_SHOWN: Final = 20
-CHANGES: Final = (
-    "Holds at once. On a smaller plan the newest agents that find no place are paused, and history older than the plan "
-    "keeps is deleted within the hour: that cannot be undone."
+TEAMS_PER_PAGE: Final = 10
+MAX_REJECTED_SHOWN: Final = 20
+CHANGE_WARNING: Final = (
+    "Takes effect immediately. On a smaller plan, the newest agents over its limit are no longer monitored, and "
+    "history older than the plan keeps is deleted within the hour. Deleted history cannot be restored."
 )
 
 
 class Chart(NamedTuple):
-    """One thing that is counted day by day. `unit` says how to write it: a number, or money."""
+    """One daily figure. `unit` is `number` or `money`."""
 
     what: str
     unit: str
@@ -45,27 +45,27 @@ class Chart(NamedTuple):
 
     @property
     def bars(self) -> list[int]:
-        """Heights in percent; what is there is seen."""
+        """Heights in percent. Anything above zero gets a visible bar."""
         return [max(2, 100 * value // self.most) if value else 0 for value in self.values]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """All that the page says of one team."""
+class TeamUsage:
+    """Everything the page shows about one team."""
 
     team: Team
     usage: Usage
     days: list[DayOfUse]
-    without_place: list[str]
-    refused: list[Refusal]
+    over_plan: list[str]
+    rejected: list[Refusal]
     offer: Offer | None
 
     @property
     def charts(self) -> list[Chart]:
         return [
-            Chart("Heartbeats a day", "number", [day.heartbeats for day in self.days]),
+            Chart("Heartbeats per day", "number", [day.heartbeats for day in self.days]),
             Chart("Agents that reported", "number", [day.agents for day in self.days]),
-            Chart("Spend a day", "money", [day.cost for day in self.days]),
+            Chart("Spend per day", "money", [day.cost for day in self.days]),
         ]
 
     @property
@@ -78,28 +78,31 @@ class Shown:
         return sum(day.cost for day in self.days)
 
 
-def shown(teams: Iterable[Team], now: datetime) -> list[Shown]:
-    """Always the same number of queries."""
-    found = list(teams)
-    ids = [team.pk for team in found]
+def usage_by_team(teams: Iterable[Team], now: datetime) -> list[TeamUsage]:
+    """What to show for each team, in a constant number of queries."""
+    teams = list(teams)
+    ids = [team.pk for team in teams]
     usage, days = limits.usage_of(ids), history.of(ids, now)
-    left_out, refused = _by_team(limits.without_place(Team.objects.filter(pk__in=ids))), _refused(ids)
+    over_plan = _by_team(limits.agents_over_plan(Team.objects.filter(pk__in=ids)))
+    rejected = _by_team((row.team_id, row) for row in Refusal.objects.filter(team__in=ids).select_related("project"))
     return [
-        Shown(team, usage[team.pk], days[team.pk], left_out[team.pk], refused[team.pk], _offer(team, usage[team.pk]))
-        for team in found
+        TeamUsage(
+            team=team,
+            usage=usage[team.pk],
+            days=days[team.pk],
+            over_plan=over_plan[team.pk],
+            rejected=rejected[team.pk],
+            offer=_offer(team, usage[team.pk]),
+        )
+        for team in teams
     ]
 
 
 def _by_team(pairs: Iterable[tuple[int, Any]]) -> defaultdict[int, list[Any]]:
-    found: defaultdict[int, list[Any]] = defaultdict(list)
-    for team_id, one in pairs:
-        found[team_id].append(one)
-    return found
-
-
-def _refused(team_ids: list[int]) -> defaultdict[int, list[Refusal]]:
-    rows = Refusal.objects.filter(team__in=team_ids).select_related("project")
-    return _by_team((row.team_id, row) for row in rows)
+    by_team: defaultdict[int, list[Any]] = defaultdict(list)
+    for team_id, value in pairs:
+        by_team[team_id].append(value)
+    return by_team
 
 
 def _offer(team: Team, usage: Usage) -> Offer | None:
@@ -127,14 +130,14 @@ class PlanPage(TeamAdmin):
         return Team.objects.active() if is_operator(request) else Team.objects.none()
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        return super().formfield_for_choice_field(db_field, request, help_text=CHANGES, **kwargs)
+        return super().formfield_for_choice_field(db_field, request, help_text=CHANGE_WARNING, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         set_plan(team=obj.team, plan=obj.plan, actor=actor(request))
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> TemplateResponse:
-        """Not a list of rows: a team without one is on the default plan, and what people look for is what is left."""
-        page = Paginator(_teams(request), TEAMS_A_PAGE).get_page(request.GET.get("page"))
+        """A page of usage instead of a list of rows: teams on the default plan have no row."""
+        page = Paginator(_teams(request), TEAMS_PER_PAGE).get_page(request.GET.get("page"))
         now = timezone.now()
         context = {
             **self.admin_site.each_context(request),
@@ -142,16 +145,16 @@ class PlanPage(TeamAdmin):
             "opts": self.opts,
             "now": now,
             "page": page,
-            "plans": shown(page, now),
+            "teams": usage_by_team(page, now),
             "all_plans": plans.ALL,
-            "most_refused": REFUSED_SHOWN,
+            "max_rejected": MAX_REJECTED_SHOWN,
             "may_change": is_operator(request),
         }
         return TemplateResponse(request, "billing/plan.html", context)
 
 
 def _teams(request: HttpRequest) -> QuerySet[Team]:
-    """A person's, or the one of them that is asked for."""
+    """The person's teams, or the requested one of them."""
     teams = teams_of(request.user).select_related("subscription").order_by("name", "pk")
     wanted = request.GET.get("team", "")
     return teams.filter(pk=wanted) if wanted.isdecimal() and len(wanted) < 19 else teams

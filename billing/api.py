@@ -1,4 +1,4 @@
-"""`GET /api/v1/usage`: what the plan allows and what is left of it."""
+"""`GET /api/v1/usage`: the plan's limits and how much of them is used."""
 
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ from rest_framework.views import APIView
 from billing import limits
 from teams.api import caller_of
 
-# What a plan bounds without counting it.
-BOUNDS: Final = ("requests_per_minute", "history_days", "shortest_interval")
+# Plan limits that are not counted.
+UNCOUNTED_LIMITS: Final = ("requests_per_minute", "history_days", "shortest_interval")
 
 
 class ShareSerializer(serializers.Serializer[Any]):
     used = serializers.IntegerField()
-    limit = serializers.IntegerField(allow_null=True, help_text="null: without limit")
+    limit = serializers.IntegerField(allow_null=True, help_text="`null` means unlimited.")
 
 
 class UsageSerializer(serializers.Serializer[Any]):
@@ -29,7 +29,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     channels = ShareSerializer()
     requests_per_minute = serializers.IntegerField()
     history_days = serializers.IntegerField()
-    shortest_interval = serializers.FloatField(help_text="seconds")
+    shortest_interval = serializers.FloatField(help_text="In seconds.")
 
 
 USAGE = OpenApiExample(
@@ -49,17 +49,17 @@ USAGE = OpenApiExample(
 
 
 class Usage(APIView):
-    """Of the team whose key this is."""
+    """Usage of the team that owns the API key."""
 
     @extend_schema(
-        operation_id="usage_read", summary="What the plan allows", responses=UsageSerializer, examples=[USAGE]
+        operation_id="usage_read", summary="Show plan limits and usage", responses=UsageSerializer, examples=[USAGE]
     )
     def get(self, request: Request) -> Response:
         team_id = caller_of(request).team_id
         usage = limits.usage_of([team_id])[team_id]
         shares = {share.what: {"used": share.used, "limit": share.limit} for share in usage.shares}
-        bounds = {name: getattr(usage.plan, name) for name in BOUNDS}
-        return Response({"plan": usage.plan.key, **shares, **bounds})
+        uncounted = {name: getattr(usage.plan, name) for name in UNCOUNTED_LIMITS}
+        return Response({"plan": usage.plan.key, **shares, **uncounted})
 
 
 urlpatterns = [path("usage", Usage.as_view(), name="usage")]

@@ -1,8 +1,8 @@
-"""The seam for a payment provider: how a team comes to a larger plan.
+"""Where a payment provider plugs in.
 
-A provider is a module or an object with the one function of `Gateway`, named in `settings.PAYMENT_GATEWAY`. It sends
-people to its checkout; when it hears that they paid, it calls `billing.services.set_plan(team=…, plan=…, actor=…)`.
-There is none by default: the operator of the installation moves teams between plans in the admin.
+A provider is a class with the method of `Gateway`, named in `settings.PAYMENT_GATEWAY`. It sends people to its checkout
+and calls `billing.services.set_plan(team=…, plan=…, actor=…)` once they have paid. By default nothing is sold: the
+operator of the installation moves teams between plans in the admin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from teams.models import Team
 
 
 class Offer(NamedTuple):
-    """What a person reads who wants more, and where they go for it; `url` empty where nobody sells anything."""
+    """The text for somebody who wants a larger plan, and where to get it; `url` is empty if there is no checkout."""
 
     text: str
     url: str = ""
@@ -26,11 +26,11 @@ class Offer(NamedTuple):
 
 class Gateway(Protocol):
     def offer(self, team: Team, plan: Plan) -> Offer:
-        """How this team comes to this plan."""
+        """How this team can move to this plan."""
 
 
 class ByOperator:
-    """Nobody sells anything here."""
+    """No checkout: ask the operator."""
 
     def offer(self, team: Team, plan: Plan) -> Offer:
         whom = settings.SUPPORT_EMAIL
@@ -41,6 +41,6 @@ class ByOperator:
 
 
 def gateway() -> Gateway:
-    """The one that is set. Raises ImportError for a name that is none."""
-    made: Gateway = import_string(settings.PAYMENT_GATEWAY)()
-    return made
+    """The configured gateway. Raises ImportError if its name cannot be imported."""
+    configured: Gateway = import_string(settings.PAYMENT_GATEWAY)()
+    return configured

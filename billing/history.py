@@ -1,4 +1,4 @@
-"""What teams used day by day, from the daily sums of their agents."""
+"""Usage per team and day, from the daily roll-ups of the team's agents."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from django.db.models import Count, Sum
 from teams.models import Team
 
 DAYS: Final = 30
-# A span of roll-ups, as the app above this one writes it.
+# The daily span of `agents.models.Rollup`, which this app must not import.
 DAY: Final = "d"
 ROLLUPS: Final = "projects__agents__rollups"
 
 
 @dataclass(frozen=True, slots=True)
 class DayOfUse:
-    """One day (UTC). Money is micro-dollars."""
+    """One day in UTC. `cost` is in micro-dollars."""
 
     day: date
     agents: int = 0
@@ -28,11 +28,11 @@ class DayOfUse:
 
 
 def of(team_ids: Iterable[int], now: datetime) -> dict[int, list[DayOfUse]]:
-    """By team: the last 30 days, oldest first, those without a heartbeat, too. One query."""
+    """The last 30 days per team, oldest first, including days without a heartbeat. One query."""
     ids, today = list(team_ids), now.astimezone(UTC).date()
     days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
-    found = {(pk, use.day): use for pk, use in _stored(ids, now)}
-    return {pk: [found.get((pk, day), DayOfUse(day)) for day in days] for pk in ids}
+    stored = {(pk, use.day): use for pk, use in _stored(ids, now)}
+    return {pk: [stored.get((pk, day), DayOfUse(day)) for day in days] for pk in ids}
 
 
 def _stored(team_ids: list[int], now: datetime) -> Iterable[tuple[int, DayOfUse]]:

@@ -1,4 +1,4 @@
-"""What a team's plan leaves room for. Asked by every app; the numbers are in `plans.py`."""
+"""A team's plan limits and how much of them is used. Every app asks here; the numbers are in `plans.py`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from billing.models import Subscription
 from teams.errors import ApiError
 from teams.models import Team
 
-# From this share of a limit on a team is told that it is nearly reached.
+# Above this share, pages say that a limit is nearly reached.
 NEAR: Final = 0.8
 
-# What plans count, and how it hangs on a team. Agents and channels are known here by their relation only: their apps
-# stand above this one. An agent is one, however many names it reports under.
+# What plans count, as a path from the team. Agents and channels are reached by relation only, because their apps import
+# this one. An agent counts once, however many names it reports under.
 COUNTED: Final = {
     "agents": "projects__agents",
     "members": "memberships",
@@ -37,15 +37,15 @@ def plan_of(team_id: int) -> plans.Plan:
 
 
 def kept(team_id: int) -> timedelta:
-    """How long a team's history is kept."""
+    """The plan's history retention."""
     return timedelta(days=plan_of(team_id).history_days)
 
 
 def refusal(team_id: int, what: str) -> ApiError | None:
-    """The refusal of one more of `what` (see `COUNTED`, and `invitations`, open ones counting as members to be), if
-    the plan has no room for it.
+    """Why the plan does not allow one more of `what`, or None if it does.
 
-    Ask within the transaction that adds it: the team's row is locked, so that two cannot both be the last.
+    `what` is a key of `COUNTED`, or `invitations`: open invitations count as members. Call it in the transaction that
+    adds the row. It locks the team, so two concurrent requests cannot both take the last seat.
     """
     Team.objects.select_for_update(no_key=True).filter(pk=team_id).first()
     plan, counted = plan_of(team_id), "members" if what == "invitations" else what
@@ -53,33 +53,33 @@ def refusal(team_id: int, what: str) -> ApiError | None:
     used = _used(counted, [team_id])[team_id] + (_invited(team_id) if what == "invitations" else 0)
     if limit is None or used < limit:
         return None
-    message = f"All {limit} places for {counted} of the {plan.label} plan are taken. Delete one, or change the plan"
+    message = f"The {plan.label} plan allows {limit} {counted}, and all are in use. Delete one or change the plan"
     return ApiError(403, f"{counted.removesuffix('s')}_limit_reached", f"{message}: {usage_url()}")
 
 
 def require_room(*, team_id: int, what: str) -> None:
-    """Raise 403 `…_limit_reached` when the plan allows no more of `what`; see `refusal`."""
+    """Raise ApiError 403 `…_limit_reached` if the plan allows no more of `what`; see `refusal`."""
     refused = refusal(team_id, what)
     if refused is not None:
         raise refused
 
 
 def too_short(team_id: int, interval: float) -> str:
-    """Why an interval of that many seconds cannot be set; empty when it can."""
+    """Why an interval, in seconds, is too short for the plan; empty if it is allowed."""
     plan = plan_of(team_id)
     if interval >= plan.shortest_interval:
         return ""
-    return f"The shortest interval of the {plan.label} plan is {plan.shortest_interval:g} s."
+    return f"The minimum interval of the {plan.label} plan is {plan.shortest_interval:g} s."
 
 
 def usage_url() -> str:
-    """Where a person sees what the plan leaves room for."""
+    """The page that shows plan limits and usage."""
     return settings.BASE_URL + reverse("admin:billing_subscription_changelist")
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much of one thing a team has. `limit` None: without limit."""
+    """How much of one plan limit a team uses. `limit` is None where the plan has none."""
 
     what: str
     used: int
@@ -95,28 +95,28 @@ class Share:
 
     @property
     def percent(self) -> int:
-        """Of the limit, at most 100."""
+        """Percentage of the limit, capped at 100."""
         return 0 if self.limit is None else min(100, 100 * self.used // (self.limit or 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a team has of what its plan counts."""
+    """A team's plan, and how much of each limit it uses."""
 
     plan: plans.Plan
     shares: tuple[Share, ...]
 
 
 def usage_of(team_ids: Iterable[int]) -> dict[int, Usage]:
-    """By team, counted afresh: always the same number of queries."""
+    """Usage by team, counted now, in a constant number of queries."""
     ids = list(team_ids)
     keys = dict(Subscription.objects.filter(team__in=ids).values_list("team_id", "plan"))
     used = {what: _used(what, ids) for what in COUNTED}
-    found = {}
+    usage = {}
     for pk in ids:
         plan = plans.BY_KEY[keys.get(pk, settings.DEFAULT_PLAN)]
-        found[pk] = Usage(plan, tuple(Share(what, used[what][pk], getattr(plan, what)) for what in COUNTED))
-    return found
+        usage[pk] = Usage(plan, tuple(Share(what, used[what][pk], getattr(plan, what)) for what in COUNTED))
+    return usage
 
 
 def _used(what: str, team_ids: list[int]) -> dict[int, int]:
@@ -129,7 +129,7 @@ def _invited(team_id: int) -> int:
     return int(Team.objects.filter(pk=team_id).aggregate(n=Count("invitations", filter=still_open))["n"])
 
 
-def without_place(teams: QuerySet[Team]) -> list[tuple[int, str]]:
-    """Team and name of agents that their plan has no place for since it became smaller."""
-    found = teams.filter(projects__agents__over_plan_at__isnull=False).order_by("projects__agents__name")
-    return list(found.values_list("pk", "projects__agents__name"))
+def agents_over_plan(teams: QuerySet[Team]) -> list[tuple[int, str]]:
+    """Team and name of each agent that is over its plan's agent limit since a downgrade."""
+    over = teams.filter(projects__agents__over_plan_at__isnull=False).order_by("projects__agents__name")
+    return list(over.values_list("pk", "projects__agents__name"))

@@ -1,4 +1,4 @@
-"""Which plan a team is on."""
+"""Each team's plan, and agents rejected because of its limit."""
 
 from django.db import models
 from django.utils import timezone
@@ -23,7 +23,7 @@ class Subscription(models.Model):
 
 
 class Refusal(models.Model):
-    """A name that was refused because the plan had no place for it; see `refusals.py`."""
+    """An agent rejected because the plan's agent limit was reached; see `refusals.py`."""
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="refusals")
     project = models.ForeignKey(Project, models.CASCADE, related_name="+")

@@ -1,6 +1,6 @@
 """What each plan allows. Pure data: no Django, no clock.
 
-Agents, history and requests a minute are those of the published service; the rest is ours.
+Agents, history and requests per minute are those of the retired hosted service; the other limits are new.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a team may use. `None` means without limit. `shortest_interval` is in seconds, at least 1."""
+    """What a team may use. None means unlimited. `shortest_interval` is in seconds, at least 1."""
 
     key: str
     label: str
@@ -22,10 +22,10 @@ class Plan:
     shortest_interval: float
 
 
-# A short interval costs the detector a look for each interval and its grace. What loads it is how many agents there
-# are, and that every plan bounds already: Free's three, each second, are half a look a second, and their 180 requests
-# a minute fit its 200. So the shortest interval is the API's, on every plan: a dead agent is found as soon on a small
-# one. An installation that is open to everybody may ask for longer ones here.
+# The detector reviews an agent once per interval plus grace, so its load depends on the number of agents, and each plan
+# limits that already: three agents that report every second cost half a review per second on Free, and their 180
+# requests per minute fit its 200. So every plan has the API's minimum interval, and a dead agent is found as fast on a
+# small plan as on a large one. An installation with open sign-up may raise the minimum here.
 ALL: Final = (
     Plan("free", "Free", 3, 7, 200, members=3, projects=3, channels=3, shortest_interval=1),
     Plan("starter", "Starter", 20, 30, 500, members=10, projects=10, channels=20, shortest_interval=1),

@@ -1,4 +1,4 @@
-"""The writes: which plan a team is on."""
+"""Changing a team's plan."""
 
 from django.conf import settings
 from django.db import transaction
@@ -13,9 +13,9 @@ from teams.models import Team
 
 @transaction.atomic
 def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
-    """Put a team on a plan (a key of `plans.BY_KEY`, else KeyError). Limits hold from then on; nothing is removed.
+    """Put a team on a plan (a key of `plans.BY_KEY`, else KeyError). Limits apply at once; nothing is deleted.
 
-    Agents that the plan has no place for are paused, see `settings.PLAN_SINKS`.
+    Agents over the new limit are paused by the functions in `settings.PLAN_SINKS`.
     """
     label, now = plans.BY_KEY[plan].label, timezone.now()
     before = Subscription.objects.filter(team=team).values_list("plan", flat=True).first()

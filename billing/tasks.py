@@ -1,4 +1,4 @@
-"""Celery's door to refusals."""
+"""Celery task for rejected agents: notify owners, forget old records."""
 
 from celery import shared_task
 from django.utils import timezone
@@ -7,7 +7,7 @@ from billing import refusals
 
 
 @shared_task(name="billing.refusals")
-def tell_of_refusals() -> None:
+def handle_refusals() -> None:
     now = timezone.now()
-    refusals.tell(now)
-    refusals.forget(now)
+    refusals.mail_owners(now)
+    refusals.forget_old(now)

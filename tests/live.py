@@ -23,7 +23,7 @@ import psycopg
 from aiosmtpd.controller import Controller
 from standardwebhooks import Webhook
 
-from tests.alerts.receiver import Receiver, says
+from tests.alerts.receiver import Receiver, responds
 from tests.flows.installation import PATIENCE, ROOT, Installation, environment, free_port
 
 
@@ -68,7 +68,7 @@ class Inbox:
     def _take(self, peer: Any) -> None:
         request = self.receiver.requests[-1]
         self.hooks.append(Arrival(time.time(), request.body.decode(), request.headers))
-        says("204 No Content")(peer)
+        responds("204 No Content")(peer)
 
     @property
     def mail_url(self) -> str:

@@ -378,7 +378,7 @@ INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 # Run in the same transaction as the change of plan.
 PLAN_SINKS = ["agents.fleet.quota.settle", "agents.ingest.minimum_interval.lengthen"]
 # Run in the same transaction as the deletion of a team or project.
-TEAM_END_SINKS = ["alerts.services.silence"]
+TEAM_END_SINKS = ["alerts.services.disable_channels"]
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"
 PLAN_GATE = "billing.limits.require_room"
 

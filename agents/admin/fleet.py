@@ -49,7 +49,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     if (redirect := filter_persistence.restore_filter(request, FILTER_KEY)) is not None:
         return redirect
     fleet = _fleet(request, timezone.now())
-    short = refusals.short_of_places(teams_of(request.user, Action.MANAGE), fleet["now"])
+    short = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
     return admin.site.index(request, {**fleet, "short_of_places": short, "title": "Fleet"})
 
 

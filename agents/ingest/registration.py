@@ -43,7 +43,7 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
         return None
     refusal = limits.refusal(caller.team_id, "agents")
     if refusal is not None:
-        refusals.note(team_id=caller.team_id, project_id=caller.project_id, name=beat.agent, now=now)
+        refusals.record(team_id=caller.team_id, project_id=caller.project_id, name=beat.agent, now=now)
     else:
         create_agent(project=project, name=beat.agent, agent_type=beat.agent_type or "", now=now)
     return refusal
@@ -51,7 +51,7 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
 
 def turn_away(caller: Caller, name: str, now: datetime) -> ApiError:
     """Note that an agent without a place reported, and say why it is not heard."""
-    refusals.note(team_id=caller.team_id, project_id=caller.project_id, name=name, now=now)
+    refusals.record(team_id=caller.team_id, project_id=caller.project_id, name=name, now=now)
     return without_place(caller.team_id)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of channel, in the order they are offered."""
+"""All kinds of channel, in the order in which they are offered."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What every kind of channel is: a module with the names of `ChannelKind`. Kinds see a Message, never our models."""
+"""The interface of a channel: a module with the names of `ChannelKind`. Channels see a `Message`, never a model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is told, ready to be put into any channel's words.
+    """A notification, independent of the channel that sends it.
 
-    `id` is the same on every attempt. `type` is the webhook's (`incident.opened` …, `channel.test`), `payload` its
-    `data`. `severity` is `warning`, `critical` or `ok`. `lines` are short facts, most important first. `thread` is the
-    same for all messages of one incident. Code in lines and facts stands in backticks. `facts` are what it stands on,
-    label and text, for kinds that have room for it; texts of several lines are such as tracebacks.
+    - `id`: the same on every attempt.
+    - `type`: `incident.opened`, …, or `channel.test`; also the type of a webhook, whose `data` is `payload`.
+    - `severity`: `warning`, `critical` or `ok`.
+    - `lines`: short sentences, most important first; code in backticks.
+    - `thread`: the same for all messages of an incident.
+    - `facts`: the evidence as label and text, for channels with room for it. A traceback has several lines.
     """
 
     id: str
@@ -35,10 +37,10 @@ class Message:
 
 
 class ChannelError(Exception):
-    """A message did not arrive.
+    """A message could not be delivered. The text is shown to people and must not contain a secret.
 
-    `permanent`: trying again is useless. `disable`: the receiver asked for no more (HTTP 410), so the channel is
-    switched off. `retry_after`: seconds the receiver asked us to wait. The text is shown to people: no secrets in it.
+    `permanent`: retrying is useless. `disable`: the receiver wants no more messages (HTTP 410), so the channel is
+    disabled. `retry_after`: seconds the receiver asked us to wait.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class ChannelError(Exception):
 
 
 class ConfigError(ValueError):
-    """A channel's settings do not make sense. `field` is the one to mend; the text says how."""
+    """A channel's settings are invalid. `field` names the setting; the text says how to fix it."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -59,32 +61,32 @@ class ConfigError(ValueError):
 
 
 class ChannelKind(Protocol):
-    """The face of a module in this package. Its `Config` is opaque to callers: what `parse` gives, `send` takes."""
+    """What a module in this package provides. Callers treat `Config` as opaque: `parse` returns it, `send` takes it."""
 
     @property
     def KIND(self) -> str:  # noqa: N802
-        """As stored and as named in the API; also the module's name."""
+        """Its name in the database, in the API and of the module."""
 
     @property
     def LABEL(self) -> str:  # noqa: N802
-        """As shown to people."""
+        """Its name as shown to people."""
 
     @property
     def Config(self) -> type[msgspec.Struct]:  # noqa: N802
-        """Its settings. Each that a person enters has a title and a description for the form."""
+        """Its settings. Those a person enters have a title and a description, which the form shows."""
 
     @property
-    def TELLS_ACKNOWLEDGED(self) -> bool:  # noqa: N802
-        """Whether its readers want to hear that somebody takes care."""
+    def SENDS_ACKNOWLEDGEMENTS(self) -> bool:  # noqa: N802
+        """Whether it is notified when someone acknowledges an incident."""
 
     def parse(self, data: Mapping[str, Any]) -> Any:
-        """The Config in stored or entered data; unknown fields are ignored. Raises `ConfigError`."""
+        """Validate stored or entered settings; unknown ones are ignored. Raises `ConfigError`."""
 
     def generate(self) -> dict[str, str]:
-        """Settings made by us when a channel is created, e.g. a signing secret: shown once, never entered."""
+        """Settings generated when a channel is created, such as a signing secret: shown once, never entered."""
 
     def public(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The stored settings as anybody of the team may see them."""
+        """The stored settings as everyone in the team may see them: without secrets."""
 
     def send(self, config: Any, message: Message) -> None:
-        """Hand a message over. Raises `ChannelError`. Takes seconds at most: the caller holds a lease."""
+        """Send a message. Raises `ChannelError`. Must take seconds at most: the caller holds a lease."""

@@ -1,4 +1,4 @@
-"""E-mail, through the server's own mail settings."""
+"""E-mail, through the server's mail settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from alerts.channels.base import ChannelError, ConfigError, Message
 
 KIND: Final = "email"
 LABEL: Final = "E-mail"
-TELLS_ACKNOWLEDGED: Final = False
-MOST_ADDRESSES: Final = 20
+SENDS_ACKNOWLEDGEMENTS: Final = False
+MAX_ADDRESSES: Final = 20
+_HOW_MANY: Final = f"Enter a list of 1 to {MAX_ADDRESSES} e-mail addresses."
 
 
 class Config(msgspec.Struct, frozen=True):
-    to: Annotated[list[str], msgspec.Meta(title="E-mail addresses", description="One a line, at most 20.")]
+    to: Annotated[
+        list[str], msgspec.Meta(title="E-mail addresses", description=f"One per line, up to {MAX_ADDRESSES}.")
+    ]
 
 
 def parse(data: Mapping[str, Any]) -> Config:
@@ -33,14 +36,14 @@ def parse(data: Mapping[str, Any]) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError:
-        raise ConfigError("to", 'Give a list of e-mail addresses, e.g. ["ops@example.com"].') from None
-    if not 1 <= len(config.to) <= MOST_ADDRESSES:
-        raise ConfigError("to", f"Give between one and {MOST_ADDRESSES} e-mail addresses.")
+        raise ConfigError("to", _HOW_MANY) from None
+    if not 1 <= len(config.to) <= MAX_ADDRESSES:
+        raise ConfigError("to", _HOW_MANY)
     for address in config.to:
         try:
             validate_email(address)
         except ValidationError:
-            raise ConfigError("to", f"{address[:100]} is not an e-mail address.") from None
+            raise ConfigError("to", f"{address[:100]} is not a valid e-mail address.") from None
     return config
 
 
@@ -55,35 +58,35 @@ def public(data: Mapping[str, Any]) -> dict[str, Any]:
 def send(config: Config, message: Message) -> None:
     mail = compose(config, message)
     try:
-        # Django leaves the connection open when signing in fails.
+        # Django leaves the connection open if authentication fails.
         with closing(get_connection()) as server:
             server.send_messages([mail])
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         raise ChannelError(
-            f"The mail server refused every recipient ({codes[0]}).", permanent=all(code >= 500 for code in codes)
+            f"The mail server rejected all recipients ({codes[0]}).", permanent=all(code >= 500 for code in codes)
         ) from None
     except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
         raise ChannelError(
-            f"The mail server refused the message ({error.smtp_code}).", permanent=error.smtp_code >= 500
+            f"The mail server rejected the message ({error.smtp_code}).", permanent=error.smtp_code >= 500
         ) from None
     except smtplib.SMTPAuthenticationError:
-        raise ChannelError("The mail server refused this server's user name or password.") from None
+        raise ChannelError("The mail server rejected the user name or password in EMAIL_URL.") from None
     except OSError as error:
         raise ChannelError(_explain(error)) from None
 
 
 def _explain(error: OSError) -> str:
-    # smtplib reports a timeout as a broken conversation.
+    # smtplib reports a timeout as a lost connection.
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return "The mail server did not answer in time."
     if isinstance(error, smtplib.SMTPException):
-        return "The mail server broke off the conversation."
-    return "The mail server cannot be reached."
+        return "The mail server closed the connection unexpectedly."
+    return "The mail server is unreachable."
 
 
 def compose(config: Config, message: Message) -> EmailMultiAlternatives:
-    """The mail: text, the same as HTML, and the headers that keep one incident in one thread."""
+    """The mail as text and HTML, with headers that keep all mails of an incident in one thread."""
     domain = urlsplit(settings.BASE_URL).hostname or "localhost"
     thread = f"<{message.thread}@{domain}>"
     mail = EmailMultiAlternatives(
@@ -102,9 +105,9 @@ def compose(config: Config, message: Message) -> EmailMultiAlternatives:
 
 
 def _text(message: Message) -> str:
-    told = [plain(_one_line(line)) for line in (message.title, "", *message.lines)]
+    lines = [plain(_one_line(line)) for line in (message.title, "", *message.lines)]
     facts = [f"{label}:\n{text}" if "\n" in text else f"{label}: {plain(text)}" for label, text in message.facts]
-    return "\n".join([*told, "", message.url, "", *facts, *([""] if facts else []), _origin(message)])
+    return "\n".join([*lines, "", message.url, "", *facts, *([""] if facts else []), _origin(message)])
 
 
 def _origin(message: Message) -> str:
@@ -112,5 +115,5 @@ def _origin(message: Message) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A header is one line: whatever a name holds, it cannot begin another one."""
+    """Text for a header: one line, so a name can't start another header."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -1,8 +1,8 @@
-"""The one guarded way out: every channel that speaks HTTP posts through here.
+"""The only way out: every channel that speaks HTTP posts through here, so no channel can be used for SSRF.
 
-The name is resolved once, the addresses it gives are judged, and the connection goes to exactly such an address; the
-connected socket is judged again. No redirects, no proxies, a limit on time and size. Errors name the host and nothing
-else of the address, because the rest often holds a secret.
+The name is resolved once, its addresses are checked, and the connection goes to exactly such an address; the connected
+socket is checked again. No redirects, no proxies, limits on time and size. Errors name only the host, because the rest
+of a URL often contains a secret.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,27 +31,27 @@ from alerts.channels.base import ChannelError, ConfigError
 
 CONNECT_SECONDS: Final = 5.0
 TOTAL_SECONDS = 10.0
-MOST_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 USER_AGENT: Final = "ClevAgent-Watchdog/1"
 
-_CLOSED_V4: Final = tuple(
+_BLOCKED_V4: Final = tuple(
     IPv4Network(network)
     for network in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32",  # a cloud's own service, reachable from its guests only
+        "168.63.129.16/32",  # Azure's host service, reachable only from its guests
     )
 )  # fmt: skip
-# Public IPv6 is one block; mapped, NAT64, local and multicast forms all lie outside it.
-_OPEN_V6: Final = IPv6Network("2000::/3")
-_CLOSED_V6: Final = tuple(IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+# Public IPv6 is one block; mapped, NAT64, local and multicast addresses are all outside it.
+_PUBLIC_V6: Final = IPv6Network("2000::/3")
+_BLOCKED_V6: Final = tuple(IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `retry_after` is in seconds. The body is cut at 64 KiB, or where the time ran out."""
+    """A response. `retry_after` is in seconds. The body ends at 64 KiB, or when the time is up."""
 
     status: int
     body: bytes
@@ -58,24 +59,24 @@ class Reply:
 
 
 def check_url(url: str) -> SplitResult:
-    """The parts of an address that may be posted to. Raises `ConfigError`; looks nothing up."""
+    """Split a URL that may be posted to. Raises `ConfigError`. Resolves no name."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigError("url", "This is not a valid address.") from None
+        raise ConfigError("url", "This is not a valid URL.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ConfigError("url", "The address must begin with https:// or http:// and name a host.")
+        raise ConfigError("url", "The URL must start with https:// or http:// and name a host.")
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("url", "The address must not hold a user name or password.")
+        raise ConfigError("url", "The URL must not contain a user name or password.")
     if not url.isascii() or not url.isprintable() or " " in url or len(url) > 2000:
-        raise ConfigError("url", "The address must be plain ASCII without spaces, at most 2,000 characters.")
-    if not settings.ALLOW_PRIVATE_TARGETS and not _may_name(parts.hostname):
-        raise ConfigError("url", "The address must be public; this server does not post to private addresses.")
+        raise ConfigError("url", "The URL must be plain ASCII without spaces, at most 2,000 characters.")
+    if not settings.ALLOW_PRIVATE_TARGETS and not _is_public_host(parts.hostname):
+        raise ConfigError("url", "The URL must be public; this server does not post to private addresses.")
     return parts
 
 
-def _may_name(host: str) -> bool:
+def _is_public_host(host: str) -> bool:
     try:
         return is_public(host)
     except ValueError:
@@ -83,15 +84,15 @@ def _may_name(host: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the open internet. Raises ValueError for anything else than an address."""
+    """Whether an IP address is on the public internet. Raises ValueError if it is not an IP address."""
     ip = ip_address(address)
     if ip.version == 4:
-        return not any(ip in network for network in _CLOSED_V4)
-    return ip in _OPEN_V6 and not any(ip in network for network in _CLOSED_V6)
+        return not any(ip in network for network in _BLOCKED_V4)
+    return ip in _PUBLIC_V6 and not any(ip in network for network in _BLOCKED_V6)
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None) -> Reply:
-    """POST and return whatever was answered, redirects too. Raises `ChannelError` when there was no answer."""
+    """POST and return the response, whatever its status. Raises `ChannelError` if there is none."""
     try:
         parts = check_url(url)
     except ConfigError as error:
@@ -105,35 +106,35 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | 
 
 def _exchange(parts: SplitResult, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> Reply:
     host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
-    with closing(_open(host, port, parts.scheme == "https", deadline)) as raw:
+    with closing(_connect(host, port, parts.scheme == "https", deadline)) as raw:
         connection = HTTPConnection(host, port)
-        connection.default_port = _DEFAULT_PORTS[parts.scheme]  # left out of the Host header
-        connection.sock = _Timed(raw, deadline)
+        connection.default_port = _DEFAULT_PORTS[parts.scheme]  # HTTPConnection omits it from the Host header
+        connection.sock = _TimedSocket(raw, deadline)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", target, body, {"Connection": "close", **headers})
         return _read(connection.getresponse())
 
 
 def describe(reply: Reply) -> str:
-    """An answer that was not what we hoped for, in words."""
+    """The error text for an unsuccessful response."""
     if 300 <= reply.status < 400:
-        return f"The receiver answered with a redirect ({reply.status}). Enter the final address instead."
+        return f"The receiver answered with a redirect ({reply.status}). Enter the final URL instead."
     return f"The receiver answered {reply.status}."
 
 
 def _read(response: HTTPResponse) -> Reply:
-    """The status is the answer; a body that stalls or breaks off does not take it back."""
+    """Read the response. The status decides: a body that stalls or breaks off doesn't matter."""
     body = bytearray()
     try:
-        while len(body) < MOST_BYTES and (piece := response.read1(MOST_BYTES - len(body))):
-            body += piece
+        while len(body) < MAX_BODY_BYTES and (chunk := response.read1(MAX_BODY_BYTES - len(body))):
+            body += chunk
     except (OSError, HTTPException):
         pass
-    return Reply(response.status, bytes(body), seconds_of(response.getheader("Retry-After"), datetime.now(UTC)))
+    return Reply(response.status, bytes(body), parse_retry_after(response.getheader("Retry-After"), datetime.now(UTC)))
 
 
-def seconds_of(value: str | None, now: datetime) -> float | None:
-    """`Retry-After` holds seconds or a date."""
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait according to a `Retry-After` header, which holds seconds or a date."""
     if not value:
         return None
     if value.strip().isdecimal():
@@ -147,45 +148,45 @@ def seconds_of(value: str | None, now: datetime) -> float | None:
 
 def _explain(host: str, error: Exception) -> str:
     match error:
-        case _ClosedError():
-            return f"{host} leads to a private address; this server does not post to those."
+        case _BlockedAddressError():
+            return f"{host} resolves to a private address; this server does not post to those."
         case TimeoutError():
             return f"{host} did not answer in time."
         case socket.gaierror() | UnicodeError():
-            return f"The name {host} could not be found."
+            return f"The host name {host} could not be resolved."
         case ssl.SSLCertVerificationError():
             return f"The certificate of {host} is not valid: {error.verify_message}."
         case ssl.SSLError():
-            return f"No secure connection to {host} could be made."
+            return f"The TLS connection to {host} failed."
         case ConnectionRefusedError():
             return f"{host} refused the connection."
         case ConnectionError():
-            return f"{host} closed the connection without an answer."
+            return f"{host} closed the connection without responding."
         case HTTPException():
-            return f"{host} answered with something that is not HTTP."
-    return f"{host} cannot be reached."
+            return f"The response of {host} was not HTTP."
+    return f"{host} is unreachable."
 
 
-class _ClosedError(OSError):
-    """Every address the name gives is closed to us."""
+class _BlockedAddressError(OSError):
+    """The name resolves only to private addresses."""
 
 
 class Deadline:
-    """One allowance of time for all steps of a request, so that a dripping peer cannot stretch it."""
+    """A time limit for a whole request, so that a peer that sends byte by byte cannot extend it."""
 
     def __init__(self, seconds: float) -> None:
         self._at = monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds that remain. Raises TimeoutError when there are none."""
+        """The seconds that remain. Raises TimeoutError if none do."""
         remaining = self._at - monotonic()
         if remaining <= 0:
             raise TimeoutError
         return remaining
 
 
-def _open(host: str, port: int, tls: bool, deadline: Deadline) -> socket.socket:
-    raw = _dial(host, port, deadline)
+def _connect(host: str, port: int, tls: bool, deadline: Deadline) -> socket.socket:
+    raw = _connect_tcp(host, port, deadline)
     if not tls:
         return raw
     try:
@@ -196,9 +197,9 @@ def _open(host: str, port: int, tls: bool, deadline: Deadline) -> socket.socket:
         raise
 
 
-def _dial(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """Connect to the first judged address that takes the call."""
-    problem: OSError = _ClosedError()
+def _connect_tcp(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """Connect to the first public address that accepts."""
+    failure: OSError = _BlockedAddressError()
     for family, kind, protocol, _, address in lookup(host, port, deadline):
         if not _allowed(address[0]):
             continue
@@ -209,9 +210,9 @@ def _dial(host: str, port: int, deadline: Deadline) -> socket.socket:
             if _allowed(raw.getpeername()[0]):
                 return raw
         except OSError as error:
-            problem = error
+            failure = error
         raw.close()
-    raise problem
+    raise failure
 
 
 def _allowed(address: str) -> bool:
@@ -219,42 +220,38 @@ def _allowed(address: str) -> bool:
 
 
 def lookup(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """Resolve a name within the deadline; the system's resolver has a patience of its own, so it gets a thread."""
-    found: list[Any] = []
+    """Resolve a name within the deadline."""
+    addresses: Future[list[Any]] = Future()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            found.append(resolve(host, port))
+            addresses.set_result(resolve(host, port))
         except (OSError, UnicodeError) as error:
-            found.append(error)
+            addresses.set_exception(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(min(deadline.left(), CONNECT_SECONDS))
-    if not found:
-        raise TimeoutError
-    if isinstance(found[0], UnicodeError):
-        raise socket.gaierror
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return list(found[0])
+    # The system's resolver has timeouts of its own, so it runs in a thread that we can leave behind.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return addresses.result(min(deadline.left(), CONNECT_SECONDS))
+    except UnicodeError:
+        raise socket.gaierror from None
 
 
 def resolve(host: str, port: int) -> list[Any]:
-    """The addresses of a name; tests put their own resolver here."""
+    """The addresses of a name, from the system's resolver. Tests replace it."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Verifies against the system's authorities, and those certifi brings where the system has none."""
+    """Trusts the system's authorities and certifi's, because some systems come without any."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
 
 
-class _Timed(io.RawIOBase):
-    """What http.client needs of a socket; every single operation is given only what is left of the time."""
+class _TimedSocket(io.RawIOBase):
+    """The part of a socket that http.client needs. Every operation gets only the time that is left."""
 
     def __init__(self, raw: socket.socket, deadline: Deadline) -> None:
         self._raw = raw
@@ -277,4 +274,4 @@ class _Timed(io.RawIOBase):
         return io.BufferedReader(self)
 
     def close(self) -> None:
-        """Nothing: http.client closes before the answer is read. The socket ends with `_exchange`."""
+        """Does nothing: http.client closes before the response is read. `_exchange` closes the socket."""

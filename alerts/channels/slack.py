@@ -1,4 +1,4 @@
-"""Slack, by an incoming webhook's address; other chats that take Slack's format work too."""
+"""Slack, through an incoming webhook. Chats that accept Slack's format work, too."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from alerts.channels.base import ChannelError, ConfigError, Message
 
 KIND: Final = "slack"
 LABEL: Final = "Slack"
-TELLS_ACKNOWLEDGED: Final = False
+SENDS_ACKNOWLEDGEMENTS: Final = False
 
-# Slack's limits, in characters as sent
-HEADER_LENGTH: Final = 150
-SECTION_LENGTH: Final = 3000
+# Slack rejects longer texts (characters as sent)
+MAX_HEADER: Final = 150
+MAX_SECTION: Final = 3000
 _BROKEN_ESCAPE: Final = re.compile(r"&[a-z]*$")
 MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
 
@@ -27,7 +27,7 @@ class Config(msgspec.Struct, frozen=True):
     url: Annotated[
         str,
         msgspec.Meta(
-            title="Incoming webhook", description="Slack gives you this address: https://hooks.slack.com/services/…"
+            title="Webhook URL", description="From Slack’s incoming webhooks: https://hooks.slack.com/services/…"
         ),
     ]
 
@@ -37,7 +37,7 @@ def parse(data: Mapping[str, Any]) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError:
-        raise ConfigError("url", "Give the address of the incoming webhook.") from None
+        raise ConfigError("url", "Enter the URL of the incoming webhook.") from None
     http.check_url(config.url)
     return config
 
@@ -47,7 +47,7 @@ def generate() -> dict[str, str]:
 
 
 def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Whoever has the address can post, so only its host and its last four characters are shown."""
+    """Anyone who has the URL can post, so only its host and last four characters are shown."""
     url = str(data.get("url", ""))
     return {"url": f"{urlsplit(url).scheme}://{urlsplit(url).hostname}/…{url[-4:]}" if url else ""}
 
@@ -59,32 +59,32 @@ def send(config: Config, message: Message) -> None:
         return
     if reply.status in (404, 410):
         raise ChannelError(
-            f"Slack answered {reply.status}: this address is not in use any more.", permanent=True, disable=True
+            f"Slack answered {reply.status}: this webhook no longer exists.", permanent=True, disable=True
         )
     raise ChannelError(http.describe(reply), permanent=reply.status in (400, 403), retry_after=reply.retry_after)
 
 
 def compose(message: Message) -> dict[str, Any]:
-    """The body: a header, the facts, a link; `text` is what notifications show."""
+    """The body: a header, the facts, a link. `text` is shown in push notifications."""
     mark = MARKS.get(message.severity, "")
     origin = f"<{message.url}|Open in ClevAgent Watchdog> · {escape(message.team)} / {escape(message.project)}"
     return {
-        "text": _cut(escape(f"{mark} {message.title}"), SECTION_LENGTH),
+        "text": _cut(escape(f"{mark} {message.title}"), MAX_SECTION),
         "blocks": [
-            {"type": "header", "text": {"type": "plain_text", "text": _cut(f"{mark} {message.title}", HEADER_LENGTH)}},
+            {"type": "header", "text": {"type": "plain_text", "text": _cut(f"{mark} {message.title}", MAX_HEADER)}},
             _section(_facts(message)),
-            {"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(origin, SECTION_LENGTH)}]},
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(origin, MAX_SECTION)}]},
         ],
     }
 
 
 def escape(text: str) -> str:
-    """Slack's three control characters, so that a name is neither a link nor a mention."""
+    """Escape Slack's three control characters, so that a name can't become a link or a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _facts(message: Message) -> str:
-    return _cut(escape("\n".join(message.lines) or message.title), SECTION_LENGTH)
+    return _cut(escape("\n".join(message.lines) or message.title), MAX_SECTION)
 
 
 def _section(text: str) -> dict[str, Any]:
@@ -92,5 +92,5 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _cut(text: str, length: int) -> str:
-    """At most so many characters, and no half of an escape at the end."""
+    """Cut to `length` characters without leaving half an escape at the end."""
     return text if len(text) <= length else _BROKEN_ESCAPE.sub("", text[: length - 1]) + "…"

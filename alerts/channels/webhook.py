@@ -1,4 +1,4 @@
-"""A signed webhook, as Standard Webhooks describes it: every event, in full, for programs."""
+"""A webhook, signed according to Standard Webhooks: every event in full, for programs."""
 
 from __future__ import annotations
 
@@ -16,35 +16,33 @@ from alerts.channels.base import ChannelError, ConfigError, Message
 
 KIND: Final = "webhook"
 LABEL: Final = "Webhook"
-TELLS_ACKNOWLEDGED: Final = True
+SENDS_ACKNOWLEDGEMENTS: Final = True
 
 
 class Config(msgspec.Struct, frozen=True):
-    url: Annotated[
-        str, msgspec.Meta(title="Address", description="Every event is posted here as signed JSON, best to https.")
-    ]
+    url: Annotated[str, msgspec.Meta(title="URL", description="We POST signed JSON for every event. Use HTTPS.")]
     secret: str
 
 
 def parse(data: Mapping[str, Any]) -> Config:
-    """`{"url": "https://…"}`; the secret is ours."""
+    """`{"url": "https://…"}`; the secret is generated."""
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError:
-        raise ConfigError("url", "Give the address to post to.") from None
+        raise ConfigError("url", "Enter the URL to post to.") from None
     http.check_url(config.url)
     return config
 
 
 def generate() -> dict[str, str]:
-    """A secret of 32 random bytes, `whsec_…`."""
+    """A secret of 32 random bytes: `whsec_…`."""
     return {"secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
 
 
 def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The address without its query, which may hold a token."""
-    address, question, _ = str(data.get("url", "")).partition("?")
-    return {"url": address + ("?…" if question else "")}
+    """The URL without its query, which may contain a token."""
+    address, separator, _ = str(data.get("url", "")).partition("?")
+    return {"url": address + ("?…" if separator else "")}
 
 
 def send(config: Config, message: Message) -> None:
@@ -53,12 +51,12 @@ def send(config: Config, message: Message) -> None:
     if 200 <= reply.status < 300:
         return
     if reply.status == 410:
-        raise ChannelError("The receiver answered 410: it wants no more messages.", permanent=True, disable=True)
+        raise ChannelError("The receiver answered 410 (Gone): it wants no more messages.", permanent=True, disable=True)
     raise ChannelError(http.describe(reply), retry_after=reply.retry_after)
 
 
 def sign(secret: str, message: Message, now: datetime) -> tuple[bytes, dict[str, str]]:
-    """The exact bytes to send and their headers. `now` is the time of this attempt, in UTC."""
+    """The exact bytes to send, and their headers. `now` is the time of this attempt, in UTC."""
     at = message.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     body = msgspec.json.encode({"type": message.type, "timestamp": at, "data": message.payload})
     return body, {

@@ -1,4 +1,4 @@
-"""An incident to tell of, channels to tell it on, and real servers at the other end."""
+"""An incident, channels to notify, and real servers that receive."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def incident(agent: Agent) -> Incident:
 
 @pytest.fixture
 def happened(incident: Incident) -> Callable[..., IncidentEvent]:
-    """`happened("opened")` writes an event of the incident, without telling anybody."""
+    """`happened("opened")` writes an event of the incident and enqueues nothing."""
 
     def write(kind: str, at: datetime = NOW, text: str = "") -> IncidentEvent:
         return IncidentEvent.objects.create(incident=incident, kind=kind, at=at, text=text or kind)
@@ -53,13 +53,13 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def open_door(settings: Settings) -> None:
-    """Let channels reach the servers of these tests, which listen on loopback."""
+def allow_private(settings: Settings) -> None:
+    """Let channels post to the servers of these tests, which listen on loopback."""
     settings.ALLOW_PRIVATE_TARGETS = True
 
 
 @pytest.fixture
-def webhook(project: Project, receiver: Receiver, open_door: None) -> Channel:
+def webhook(project: Project, receiver: Receiver, allow_private: None) -> Channel:
     config = {"url": receiver.url("/hook"), "secret": "whsec_" + "c2VjcmV0" * 6}
     return Channel.objects.create(project=project, kind="webhook", name="hook", config=config)
 

@@ -1,4 +1,4 @@
-"""A real server on a real socket, as friendly or as hostile as a test asks for."""
+"""A real HTTP server on a real socket, as friendly or hostile as a test needs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from types import TracebackType
 Answer = Callable[[socket.socket], None]
 
 
-def says(status: str, body: bytes = b"", *headers: str) -> Answer:
-    """An orderly HTTP answer, e.g. `says("200 OK", b"ok")`."""
+def responds(status: str, body: bytes = b"", *headers: str) -> Answer:
+    """A valid HTTP response, such as `responds("200 OK", b"ok")`."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return lambda peer: peer.sendall("\r\n".join(lines).encode() + body)
 
@@ -28,9 +28,9 @@ class Request:
 
 @dataclass
 class Receiver:
-    """Listens on 127.0.0.1; `requests` is what came. `answer` may be replaced at any time."""
+    """Listens on 127.0.0.1 and records `requests`. `answer` may be replaced at any time."""
 
-    answer: Answer = field(default_factory=lambda: says("204 No Content"))
+    answer: Answer = field(default_factory=lambda: responds("204 No Content"))
     context: ssl.SSLContext | None = None
     greeting: bytes = b""
     requests: list[Request] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Receiver:
             thread.join(60)
 
     def close(self) -> None:
-        """Stop listening; who calls is refused."""
+        """Stop listening; connections are refused."""
         self.over.set()
-        with suppress(OSError):  # closing alone does not wake a thread that waits in accept()
+        with suppress(OSError):  # close() alone does not wake a thread in accept()
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -87,8 +87,8 @@ class Receiver:
                 self.answer(peer)
 
 
-def waits(receiver: Receiver) -> Answer:
-    """No answer at all, until the receiver ends."""
+def stays_silent(receiver: Receiver) -> Answer:
+    """No response at all until the receiver is closed."""
 
     def wait(peer: socket.socket) -> None:
         receiver.over.wait(60)

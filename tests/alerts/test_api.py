@@ -18,7 +18,7 @@ from billing.models import Subscription
 from teams import services as team_services
 from teams.models import AuditEntry, Project, User
 from tests.alerts.conftest import NOW
-from tests.alerts.receiver import Receiver, says
+from tests.alerts.receiver import Receiver, responds
 
 EMAIL = {"kind": "email", "name": "mail", "config": {"to": ["ops@example.com"]}}
 
@@ -40,7 +40,7 @@ def caller(key: str) -> Any:
     return call
 
 
-def test_a_channel_is_made_shown_changed_and_deleted(api: Any, project: Project) -> None:
+def test_channel_is_created_changed_and_deleted(api: Any, project: Project) -> None:
     status, made = api("post", "channels", EMAIL)
     assert status == 201
     assert "secret" not in made
@@ -59,7 +59,7 @@ def test_a_channel_is_made_shown_changed_and_deleted(api: Any, project: Project)
     assert verbs == ["created", "switched_off", "changed", "changed", "deleted"]
 
 
-def test_a_webhooks_secret_is_shown_once_and_signs(api: Any, receiver: Receiver, open_door: None) -> None:
+def test_webhook_secret_is_shown_once_and_signs(api: Any, receiver: Receiver, allow_private: None) -> None:
     _, made = api("post", "channels", {"kind": "webhook", "name": "hook", "config": {"url": receiver.url("/a")}})
     assert made["secret"].startswith("whsec_")
     shown = [api("get", "channels"), api("get", f"channels/{made['id']}"), api("patch", f"channels/{made['id']}", {})]
@@ -72,14 +72,14 @@ def test_a_webhooks_secret_is_shown_once_and_signs(api: Any, receiver: Receiver,
     assert request.headers["webhook-id"] == sent["message_id"]
 
 
-def test_a_webhooks_secret_cannot_be_chosen_and_survives_a_new_address(api: Any, open_door: None) -> None:
+def test_webhook_secret_survives_a_new_url(api: Any, allow_private: None) -> None:
     config = {"url": "https://example.com/a", "secret": "whsec_AAAA"}
     _, made = api("post", "channels", {"kind": "webhook", "name": "hook", "config": config})
     api("patch", f"channels/{made['id']}", {"config": {"url": "https://example.com/b", "secret": "whsec_AAAA"}})
     assert Channel.objects.get().config == {"url": "https://example.com/b", "secret": made["secret"]}
 
 
-def test_a_slack_address_is_shown_by_its_end(api: Any) -> None:
+def test_slack_url_is_shortened(api: Any) -> None:
     url = "https://hooks.slack.com/services/T0/B0/abcdWXYZ"
     _, made = api("post", "channels", {"kind": "slack", "name": "chat", "config": {"url": url}})
     assert made["config"] == {"url": "https://hooks.slack.com/…WXYZ"}
@@ -103,20 +103,20 @@ def test_a_slack_address_is_shown_by_its_end(api: Any) -> None:
         ({"kind": "webhook", "name": "x", "config": {"url": "http://10.0.0.1/"}}, "config.url"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_field(api: Any, body: Any, field: str) -> None:
+def test_invalid_settings_are_rejected_by_field(api: Any, body: Any, field: str) -> None:
     status, answer = api("post", "channels", body)
     assert status == 422
     assert set(answer["error"]["fields"]) == {field}
     assert Channel.objects.count() == 0
 
 
-def test_a_refused_change_changes_nothing(api: Any, email: Channel) -> None:
+def test_rejected_change_changes_nothing(api: Any, email: Channel) -> None:
     assert api("patch", f"channels/{email.pk}", {"name": "new", "config": {"to": ["nobody"]}})[0] == 422
     email.refresh_from_db()
     assert (email.name, email.config) == ("mail", {"to": ["ops@example.com"]})
 
 
-def test_the_plan_limits_channels_over_all_projects(api: Any, project: Project) -> None:
+def test_plan_limits_channels_across_projects(api: Any, project: Project) -> None:
     Subscription.objects.filter(team=project.team).delete()
     other = team_services.create_project(team=project.team, name="Staging", actor="test")
     for number in range(3):
@@ -127,7 +127,7 @@ def test_the_plan_limits_channels_over_all_projects(api: Any, project: Project) 
     assert Channel.objects.count() == 3
 
 
-def test_another_projects_channels_do_not_exist(email: Channel, stranger: User) -> None:
+def test_channels_of_another_project_are_not_found(email: Channel, stranger: User) -> None:
     theirs = Project.objects.get(team__members=stranger)
     api = caller(team_services.issue_key(project=theirs, name="x", scope="full", actor="test")[1])
     assert api("get", "channels")[1]["count"] == 0
@@ -137,8 +137,8 @@ def test_another_projects_channels_do_not_exist(email: Channel, stranger: User) 
     assert mail.outbox == []
 
 
-def test_a_test_that_fails_says_why_and_is_not_repeated(api: Any, webhook: Channel, receiver: Receiver) -> None:
-    receiver.answer = says("500 Oops")
+def test_failed_test_says_why_and_is_not_retried(api: Any, webhook: Channel, receiver: Receiver) -> None:
+    receiver.answer = responds("500 Oops")
     status, sent = api("post", f"channels/{webhook.pk}/test")
     assert (status, sent["state"], sent["last_error"]) == (200, "failed", "The receiver answered 500.")
     webhook.refresh_from_db()
@@ -147,7 +147,7 @@ def test_a_test_that_fails_says_why_and_is_not_repeated(api: Any, webhook: Chann
     assert not Delivery.objects.due(timezone.now()).exists()
 
 
-def test_a_channel_that_is_off_can_be_tested(api: Any, email: Channel) -> None:
+def test_disabled_channel_can_be_tested(api: Any, email: Channel) -> None:
     Channel.objects.update(enabled=False)
     assert api("post", f"channels/{email.pk}/test")[1]["state"] == "sent"
     assert len(mail.outbox) == 1
@@ -163,7 +163,7 @@ def test_deliveries_are_listed_newest_first(api: Any, email: Channel, happened: 
     assert api("get", "deliveries?limit=1")[1]["next"]
 
 
-def test_a_page_of_deliveries_costs_the_same_however_long(
+def test_deliveries_cost_a_constant_number_of_queries(
     api: Any, email: Channel, happened: Any, django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(20):
@@ -179,7 +179,7 @@ def change(channel: Channel, **changes: Any) -> Channel:
     return services.change_channel(channel=channel, actor="a@example.com", now=NOW, **changes)
 
 
-def test_switching_off_skips_what_waits_and_switching_on_starts_afresh(email: Channel, happened: Any) -> None:
+def test_disabling_cancels_and_enabling_starts_afresh(email: Channel, happened: Any) -> None:
     outbox.enqueue(happened("opened"))
     Channel.objects.update(failing_since=NOW, retry_at=NOW, failures=4, last_error="x", disabled_reason="y")
     change(email, enabled=False)
@@ -189,24 +189,24 @@ def test_switching_off_skips_what_waits_and_switching_on_starts_afresh(email: Ch
     assert email.deliveries.get().state == Delivery.State.SKIPPED
 
 
-def test_a_new_address_is_tried_at_once(email: Channel, happened: Any) -> None:
+def test_new_address_is_retried_immediately(email: Channel, happened: Any) -> None:
     outbox.enqueue(happened("opened"))
     email.deliveries.update(attempts=5, next_try_at=NOW + timezone.timedelta(hours=4))  # type: ignore[attr-defined]
     change(email, config={"to": ["new@example.com"]})
     assert email.deliveries.get().next_try_at == NOW
 
 
-def test_a_new_name_leaves_the_rest_alone(email: Channel, happened: Any) -> None:
+def test_renaming_changes_nothing_else(email: Channel, happened: Any) -> None:
     Channel.objects.update(failing_since=NOW)
     assert change(email, name="new").failing_since == NOW
 
 
-def test_a_change_that_changes_nothing_is_not_audited(email: Channel) -> None:
+def test_unchanged_channel_is_not_audited(email: Channel) -> None:
     change(email, name="mail", enabled=True, config={"to": ["ops@example.com"]})
     assert not AuditEntry.objects.filter(action__startswith="channel.").exists()
 
 
-def test_the_audit_log_holds_no_secret(project: Project) -> None:
+def test_audit_log_contains_no_secret(project: Project) -> None:
     config = {"url": "https://example.com/hidden?token=hidden"}
     services.create_channel(project=project, kind="slack", name="x", config=config, actor="a@example.com")
     assert "hidden" not in str(list(AuditEntry.objects.values_list("target", "data")))

@@ -1,4 +1,4 @@
-"""Deliveries are written with their event, to the right channels, and nothing else makes or loses one."""
+"""Deliveries are written with their event, for the right channels, and none is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ PENDING, SENT, FAILED, SKIPPED = (
 
 
 @pytest.fixture(autouse=True)
-def knocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Which deliveries a worker was woken for."""
-    heard: list[int] = []
-    monkeypatch.setattr(outbox, "knock", heard.extend)
-    return heard
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The deliveries for which a worker was woken."""
+    woken: list[int] = []
+    monkeypatch.setattr(outbox, "wake", woken.extend)
+    return woken
 
 
-def told(channel: Channel) -> list[tuple[str, str]]:
-    """What a channel was or will be told, oldest first."""
+def notified(channel: Channel) -> list[tuple[str, str]]:
+    """The events a channel was or will be notified of, oldest first."""
     rows = channel.deliveries.filter(event__isnull=False).order_by("pk").select_related("event")
     return [(row.event.kind, row.state) for row in rows if row.event]
 
@@ -44,76 +44,70 @@ def end(channel: Channel, state: str, **changes: Any) -> None:
     channel.deliveries.filter(state=PENDING).update(state=state, **changes)
 
 
-def test_an_opened_incident_is_told_to_every_enabled_channel_of_its_project(
+def test_opening_notifies_every_enabled_channel(
     happened: Happened, email: Channel, webhook: Channel, stranger: Any
 ) -> None:
     off = Channel.objects.create(project=email.project, kind="slack", name="off", config={}, enabled=False)
     theirs = Channel.objects.create(project=stranger.teams.get().projects.get(), kind="email", name="x", config={})
     outbox.enqueue(happened("opened"))
-    assert told(email) == told(webhook) == [("opened", PENDING)]
-    assert told(off) == told(theirs) == []
+    assert notified(email) == notified(webhook) == [("opened", PENDING)]
+    assert notified(off) == notified(theirs) == []
 
 
-def test_event_and_deliveries_share_a_transaction(incident: Incident, email: Channel, knocks: list[int]) -> None:
+def test_event_and_deliveries_share_a_transaction(incident: Incident, email: Channel, woken: list[int]) -> None:
     with transaction.atomic():
         lifecycle.record(incident=incident, kind="opened", text="down", now=NOW)
         assert Delivery.objects.count() == 1
         transaction.set_rollback(True)
     assert Delivery.objects.count() == 0
     assert IncidentEvent.objects.count() == 0
-    assert knocks == []
+    assert woken == []
 
 
-def test_a_worker_is_woken_only_after_the_commit(
-    happened: Happened, email: Channel, knocks: list[int], django_capture_on_commit_callbacks: Any
+def test_workers_are_woken_only_after_the_commit(
+    happened: Happened, email: Channel, woken: list[int], django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         outbox.enqueue(happened("opened"))
-        assert knocks == []
-    assert knocks == [email.deliveries.get().pk]
+        assert woken == []
+    assert woken == [email.deliveries.get().pk]
 
 
-def test_notes_and_commands_are_told_to_nobody(happened: Happened, webhook: Channel) -> None:
+def test_notes_and_commands_notify_nobody(happened: Happened, webhook: Channel) -> None:
     for kind in ("note", "command"):
         outbox.enqueue(happened(kind))
-    assert told(webhook) == []
+    assert notified(webhook) == []
 
 
-def test_only_programs_hear_of_acknowledgements(happened: Happened, email: Channel, webhook: Channel) -> None:
+def test_only_webhooks_receive_acknowledgements(happened: Happened, email: Channel, webhook: Channel) -> None:
     for kind in ("opened", "acknowledged"):
         outbox.enqueue(happened(kind))
-    assert told(email) == [("opened", PENDING)]
-    assert told(webhook) == [("opened", PENDING), ("acknowledged", PENDING)]
+    assert notified(email) == [("opened", PENDING)]
+    assert notified(webhook) == [("opened", PENDING), ("acknowledged", PENDING)]
 
 
 @pytest.mark.parametrize(("failure", "recovery"), [(PENDING, True), (SENT, True), (FAILED, False), (SKIPPED, False)])
-def test_recovery_is_told_only_where_the_failure_was_told(
-    happened: Happened, email: Channel, failure: str, recovery: bool
-) -> None:
+def test_recovery_follows_a_delivered_failure(happened: Happened, email: Channel, failure: str, recovery: bool) -> None:
     outbox.enqueue(happened("opened"))
     end(email, failure)
     outbox.enqueue(happened("resolved"))
-    assert [kind for kind, _ in told(email)] == (["opened", "resolved"] if recovery else ["opened"])
+    assert [kind for kind, _ in notified(email)] == (["opened", "resolved"] if recovery else ["opened"])
 
 
-def test_a_channel_added_after_the_failure_does_not_hear_of_the_recovery(
-    happened: Happened, email: Channel, project: Project
-) -> None:
+def test_late_channel_receives_no_recovery(happened: Happened, email: Channel, project: Project) -> None:
     outbox.enqueue(happened("opened"))
     late = Channel.objects.create(project=project, kind="email", name="late", config={"to": ["a@example.com"]})
     outbox.enqueue(happened("resolved"))
-    assert told(late) == []
-    assert len(told(email)) == 2
+    assert notified(late) == []
+    assert len(notified(email)) == 2
 
 
-def test_a_channel_added_after_the_failure_hears_of_a_new_signal_and_then_of_the_recovery(
-    happened: Happened, project: Project
-) -> None:
+def test_late_channel_receives_signal_and_recovery(happened: Happened, project: Project) -> None:
     outbox.enqueue(happened("opened"))
     late = Channel.objects.create(project=project, kind="email", name="late", config={"to": ["a@example.com"]})
     for kind in ("updated", "resolved"):
         outbox.enqueue(happened(kind))
-    assert [kind for kind, _ in told(late)] == ["updated", "resolved"]
+    assert [kind for kind, _ in notified(late)] == ["updated", "resolved"]
 
 
 def reopen(incident: Incident) -> None:
@@ -121,24 +115,24 @@ def reopen(incident: Incident) -> None:
     incident.save()
 
 
-def test_the_first_recovery_is_told_at_once(happened: Happened, email: Channel, incident: Incident) -> None:
+def test_first_recovery_is_sent_immediately(happened: Happened, email: Channel, incident: Incident) -> None:
     outbox.enqueue(happened("opened"))
     outbox.enqueue(happened("resolved"))
     assert email.deliveries.get(event__kind="resolved").next_try_at == NOW
 
 
-def test_the_recovery_of_what_came_back_waits_and_wakes_nobody(
-    happened: Happened, email: Channel, incident: Incident, knocks: list[int], django_capture_on_commit_callbacks: Any
+def test_recovery_after_flapping_is_delayed(
+    happened: Happened, email: Channel, incident: Incident, woken: list[int], django_capture_on_commit_callbacks: Any
 ) -> None:
     outbox.enqueue(happened("opened"))
     reopen(incident)
     with django_capture_on_commit_callbacks(execute=True):
         outbox.enqueue(happened("resolved"))
     assert email.deliveries.get(event__kind="resolved").next_try_at == NOW + timedelta(minutes=5)
-    assert knocks == []
+    assert woken == []
 
 
-# state of the recovery's delivery when it comes back; is the reopening told; what becomes of the recovery
+# The recovery's delivery when the incident comes back; whether the reopening is sent; the recovery's state afterwards
 FLAPS = [
     ({"state": PENDING}, False, SKIPPED),
     ({"state": PENDING, "attempts": 2}, False, SKIPPED),
@@ -149,9 +143,9 @@ FLAPS = [
 ]
 
 
-@pytest.mark.parametrize(("recovery", "reopening_told", "becomes"), FLAPS)
-def test_up_and_down_again_pages_nobody_who_never_heard_of_the_up(
-    happened: Happened, email: Channel, incident: Incident, recovery: Any, reopening_told: bool, becomes: str
+@pytest.mark.parametrize(("recovery", "reopening_sent", "becomes"), FLAPS)
+def test_reopening_without_sent_recovery_is_silent(
+    happened: Happened, email: Channel, incident: Incident, recovery: Any, reopening_sent: bool, becomes: str
 ) -> None:
     outbox.enqueue(happened("opened"))
     end(email, SENT)
@@ -160,12 +154,10 @@ def test_up_and_down_again_pages_nobody_who_never_heard_of_the_up(
     reopen(incident)
     outbox.enqueue(happened("reopened"))
     expected = [("opened", SENT), ("resolved", becomes)]
-    assert told(email) == ([*expected, ("reopened", PENDING)] if reopening_told else expected)
+    assert notified(email) == ([*expected, ("reopened", PENDING)] if reopening_sent else expected)
 
 
-def test_after_ten_flaps_one_failure_and_one_recovery_were_told(
-    happened: Happened, email: Channel, incident: Incident
-) -> None:
+def test_ten_flaps_send_one_failure_and_one_recovery(happened: Happened, email: Channel, incident: Incident) -> None:
     outbox.enqueue(happened("opened"))
     end(email, SENT)
     for _ in range(10):
@@ -173,10 +165,10 @@ def test_after_ten_flaps_one_failure_and_one_recovery_were_told(
         reopen(incident)
         outbox.enqueue(happened("reopened"))
     outbox.enqueue(happened("resolved"))
-    assert [row for row in told(email) if row[1] != SKIPPED] == [("opened", SENT), ("resolved", PENDING)]
+    assert [row for row in notified(email) if row[1] != SKIPPED] == [("opened", SENT), ("resolved", PENDING)]
 
 
-def test_a_channel_that_heard_of_the_recovery_hears_of_the_return_while_another_does_not(
+def test_reopening_notifies_only_recovered_channels(
     happened: Happened, email: Channel, webhook: Channel, incident: Incident
 ) -> None:
     for kind in ("opened", "resolved"):
@@ -184,13 +176,11 @@ def test_a_channel_that_heard_of_the_recovery_hears_of_the_return_while_another_
     end(email, SENT)
     reopen(incident)
     outbox.enqueue(happened("reopened"))
-    assert told(email)[-1] == ("reopened", PENDING)
-    assert told(webhook)[-1] == ("resolved", SKIPPED)
+    assert notified(email)[-1] == ("reopened", PENDING)
+    assert notified(webhook)[-1] == ("resolved", SKIPPED)
 
 
-def test_the_withdrawn_recovery_of_another_incident_is_left_alone(
-    happened: Happened, email: Channel, incident: Incident
-) -> None:
+def test_recovery_of_another_incident_is_kept(happened: Happened, email: Channel, incident: Incident) -> None:
     for kind in ("opened", "resolved"):
         outbox.enqueue(happened(kind))
     Incident.objects.filter(pk=incident.pk).update(resolved_at=NOW)
@@ -199,12 +189,10 @@ def test_the_withdrawn_recovery_of_another_incident_is_left_alone(
         started_at=NOW, opened_at=NOW,
     )  # fmt: skip
     outbox.enqueue(IncidentEvent.objects.create(incident=other, kind="reopened", at=NOW, text="again"))
-    assert told(email) == [("opened", PENDING), ("resolved", PENDING), ("reopened", PENDING)]
+    assert notified(email) == [("opened", PENDING), ("resolved", PENDING), ("reopened", PENDING)]
 
 
-def test_an_event_costs_the_same_few_statements_however_many_channels_there_are(
-    happened: Happened, project: Project, django_assert_num_queries: Any
-) -> None:
+def test_enqueue_costs_three_queries(happened: Happened, project: Project, django_assert_num_queries: Any) -> None:
     for number in range(20):
         Channel.objects.create(project=project, kind="email", name=str(number), config={"to": ["a@example.com"]})
     event = happened("opened")
@@ -222,38 +210,36 @@ def three(happened: Happened, email: Channel, webhook: Channel) -> list[Delivery
     return list(Delivery.objects.order_by("pk"))
 
 
-def test_the_relay_wakes_one_worker_a_channel(three: list[Delivery], knocks: list[int]) -> None:
+def test_relay_wakes_one_worker_per_channel(three: list[Delivery], woken: list[int]) -> None:
     outbox.relay(NOW)
-    assert sorted(knocks) == sorted(
+    assert sorted(woken) == sorted(
         delivery.pk for delivery in three if delivery.event and delivery.event.kind == "opened"
     )
 
 
-def test_the_relay_leaves_alone_what_is_being_sent_until_the_lease_runs_out(
-    happened: Happened, email: Channel, knocks: list[int]
-) -> None:
+def test_relay_waits_until_the_lease_expires(happened: Happened, email: Channel, woken: list[int]) -> None:
     outbox.enqueue(happened("opened"))
     email.deliveries.update(lease_until=NOW + timedelta(seconds=60))
     outbox.relay(NOW + timedelta(seconds=59))
-    assert knocks == []
+    assert woken == []
     outbox.relay(NOW + timedelta(seconds=60))
-    assert knocks == [email.deliveries.get().pk]
+    assert woken == [email.deliveries.get().pk]
 
 
 @pytest.mark.parametrize(
     "changes", [{"state": SENT}, {"state": FAILED}, {"state": SKIPPED}, {"next_try_at": NOW + timedelta(seconds=1)}]
 )
-def test_the_relay_wakes_nobody_for_what_is_not_due(
-    happened: Happened, email: Channel, knocks: list[int], changes: dict[str, Any]
+def test_relay_ignores_what_is_not_due(
+    happened: Happened, email: Channel, woken: list[int], changes: dict[str, Any]
 ) -> None:
     outbox.enqueue(happened("opened"))
     email.deliveries.update(**changes)
     outbox.relay(NOW)
-    assert knocks == []
+    assert woken == []
 
 
-def test_a_blocked_incident_does_not_hide_the_others_of_its_channel(
-    happened: Happened, email: Channel, incident: Incident, knocks: list[int]
+def test_blocked_incident_does_not_block_others(
+    happened: Happened, email: Channel, incident: Incident, woken: list[int]
 ) -> None:
     outbox.enqueue(happened("opened"))
     email.deliveries.update(next_try_at=NOW + timedelta(hours=4), attempts=8)
@@ -265,70 +251,62 @@ def test_a_blocked_incident_does_not_hide_the_others_of_its_channel(
     )  # fmt: skip
     outbox.enqueue(IncidentEvent.objects.create(incident=other, kind="opened", at=NOW, text="loop"))
     outbox.relay(NOW)
-    assert knocks == [email.deliveries.get(event__incident=other).pk]
+    assert woken == [email.deliveries.get(event__incident=other).pk]
 
 
-def test_one_run_of_the_relay_is_bounded(
-    happened: Happened, project: Project, knocks: list[int], monkeypatch: pytest.MonkeyPatch
+def test_relay_wakes_a_limited_number(
+    happened: Happened, project: Project, woken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "MOST_KNOCKS", 3)
+    monkeypatch.setattr(outbox, "MAX_WAKEUPS", 3)
     for number in range(5):
         Channel.objects.create(project=project, kind="email", name=str(number), config={"to": ["a@example.com"]})
     outbox.enqueue(happened("opened"))
     outbox.relay(NOW)
-    assert len(knocks) == 3
+    assert len(woken) == 3
 
 
-def test_what_waited_a_day_for_a_dead_channel_is_given_up_and_says_so(
-    happened: Happened, email: Channel, webhook: Channel
-) -> None:
+def test_dead_channel_is_given_up_after_a_day(happened: Happened, email: Channel, webhook: Channel) -> None:
     outbox.enqueue(happened("opened"))
     Channel.objects.filter(pk=email.pk).update(retry_at=NOW, failing_since=NOW)
     outbox.relay(NOW + timedelta(hours=23, minutes=59))
-    assert told(email) == [("opened", PENDING)]
+    assert notified(email) == [("opened", PENDING)]
     outbox.relay(NOW + timedelta(hours=24))
-    assert told(email) == [("opened", FAILED)]
+    assert notified(email) == [("opened", FAILED)]
     assert "24 hours" in email.deliveries.get().last_error
-    assert told(webhook) == [("opened", PENDING)]
+    assert notified(webhook) == [("opened", PENDING)]
 
 
-def test_after_two_days_without_workers_alerts_are_still_sent(
-    happened: Happened, email: Channel, knocks: list[int]
-) -> None:
+def test_alerts_survive_two_days_without_workers(happened: Happened, email: Channel, woken: list[int]) -> None:
     outbox.enqueue(happened("opened"))
     outbox.relay(NOW + timedelta(days=2))
-    assert told(email) == [("opened", PENDING)]
-    assert knocks == [email.deliveries.get().pk]
+    assert notified(email) == [("opened", PENDING)]
+    assert woken == [email.deliveries.get().pk]
 
 
-def test_a_channel_for_critical_ones_hears_of_a_rise_and_of_the_end(
+def test_critical_channel_gets_rise_and_recovery(
     happened: Happened, email: Channel, webhook: Channel, incident: Incident
 ) -> None:
     Channel.objects.filter(pk=email.pk).update(severity="critical")
     incident.severity = "warning"
     outbox.enqueue(happened("opened"))
-    assert (told(email), told(webhook)) == ([], [("opened", PENDING)])
+    assert (notified(email), notified(webhook)) == ([], [("opened", PENDING)])
     incident.severity = "critical"
     outbox.enqueue(happened("updated"))
     end(email, SENT)
     outbox.enqueue(happened("resolved"))
-    assert told(email) == [("updated", SENT), ("resolved", PENDING)]
+    assert notified(email) == [("updated", SENT), ("resolved", PENDING)]
 
 
-def test_a_channel_with_labels_hears_only_of_agents_that_have_them(
-    happened: Happened, email: Channel, incident: Incident
-) -> None:
+def test_label_filter_selects_agents(happened: Happened, email: Channel, incident: Incident) -> None:
     Channel.objects.filter(pk=email.pk).update(labels={"env": "prod"})
     outbox.enqueue(happened("opened"))
-    assert told(email) == []
+    assert notified(email) == []
     incident.agent.labels = {"env": "prod", "team": "a"}
     outbox.enqueue(happened("updated"))
-    assert told(email) == [("updated", PENDING)]
+    assert notified(email) == [("updated", PENDING)]
 
 
-def test_of_agents_that_fell_silent_together_one_with_the_labels_is_enough(
-    happened: Happened, email: Channel, incident: Incident
-) -> None:
+def test_one_matching_agent_of_a_group_is_enough(happened: Happened, email: Channel, incident: Incident) -> None:
     Channel.objects.filter(pk=email.pk).update(labels={"env": "prod"})
     other = create_agent(project=incident.project, name="other", now=NOW)
     Agent.objects.filter(pk=other.pk).update(labels={"env": "prod"})
@@ -337,4 +315,4 @@ def test_of_agents_that_fell_silent_together_one_with_the_labels_is_enough(
     )
     incident.together = True
     outbox.enqueue(happened("opened"))
-    assert told(email) == [("opened", PENDING)]
+    assert notified(email) == [("opened", PENDING)]

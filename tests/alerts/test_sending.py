@@ -1,4 +1,4 @@
-"""Claiming, sending, settling: one at a time in a channel, in order, and never lost."""
+"""Claiming, sending and recording: one at a time per channel, in order, and never lost."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from alerts.channels.base import ChannelError
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.alerts.conftest import NOW
-from tests.alerts.receiver import Receiver, says, waits
+from tests.alerts.receiver import Receiver, responds, stays_silent
 
 Happened = Callable[..., IncidentEvent]
 State = Delivery.State
 
 
 @pytest.fixture(autouse=True)
-def knocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    heard: list[int] = []
-    monkeypatch.setattr(sending, "knock", heard.extend)
-    monkeypatch.setattr(outbox, "knock", lambda ids: None)
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    woken: list[int] = []
+    monkeypatch.setattr(sending, "wake", woken.extend)
+    monkeypatch.setattr(outbox, "wake", lambda ids: None)
     monkeypatch.setattr("random.random", lambda: 0.0)
-    return heard
+    return woken
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def close_to(at: Any, expected: Any) -> bool:
     return bool(abs(at - expected) < timedelta(seconds=3))
 
 
-def test_a_delivery_is_sent_once(opened: Delivery, receiver: Receiver) -> None:
+def test_delivery_is_sent_once(opened: Delivery, receiver: Receiver) -> None:
     sending.deliver(opened.pk, NOW)
     sending.deliver(opened.pk, NOW + timedelta(hours=1))
     assert len(receiver.requests) == 1
@@ -59,12 +59,12 @@ def test_a_delivery_is_sent_once(opened: Delivery, receiver: Receiver) -> None:
     assert close_to(fresh(opened.channel).last_sent_at, NOW)
 
 
-def test_a_delivery_that_does_not_exist_any_more_is_no_trouble(db: None) -> None:
+def test_deleted_delivery_is_ignored(db: None) -> None:
     sending.deliver(4711, NOW)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_workers_that_compete_one_sends(opened: Delivery, receiver: Receiver) -> None:
+def test_only_one_of_competing_workers_sends(opened: Delivery, receiver: Receiver) -> None:
     ready = threading.Barrier(4)
 
     def work() -> None:
@@ -81,7 +81,7 @@ def test_of_two_workers_that_compete_one_sends(opened: Delivery, receiver: Recei
     assert fresh(opened).attempts == 1
 
 
-def test_a_claim_lasts_as_long_as_its_lease(opened: Delivery) -> None:
+def test_claim_lasts_as_long_as_its_lease(opened: Delivery) -> None:
     assert sending.claim(opened.pk, NOW) is not None
     assert sending.claim(opened.pk, NOW + timedelta(seconds=59)) is None
     again = sending.claim(opened.pk, NOW + timedelta(seconds=60))
@@ -90,45 +90,45 @@ def test_a_claim_lasts_as_long_as_its_lease(opened: Delivery) -> None:
     assert again.message_id == opened.message_id
 
 
-def test_a_sender_whose_lease_ran_out_does_not_overwrite_its_successor(opened: Delivery) -> None:
+def test_expired_sender_does_not_overwrite_result(opened: Delivery) -> None:
     slow = sending.claim(opened.pk, NOW)
     quick = sending.claim(opened.pk, NOW + timedelta(seconds=61))
     assert slow is not None
     assert quick is not None
-    sending.settle(quick, None, NOW + timedelta(seconds=62))
-    sending.settle(slow, ChannelError("late"), NOW + timedelta(seconds=63))
+    sending.record_outcome(quick, None, NOW + timedelta(seconds=62))
+    sending.record_outcome(slow, ChannelError("late"), NOW + timedelta(seconds=63))
     assert fresh(opened).state == State.SENT
     assert opened.last_error == ""
 
 
-def test_a_sender_whose_lease_ran_out_does_not_take_the_lease_from_its_successor(opened: Delivery) -> None:
+def test_expired_sender_does_not_release_new_lease(opened: Delivery) -> None:
     slow = sending.claim(opened.pk, NOW)
     quick = sending.claim(opened.pk, NOW + timedelta(seconds=61))
     assert slow is not None
     assert quick is not None
-    sending.settle(slow, ChannelError("late"), NOW + timedelta(seconds=62))
+    sending.record_outcome(slow, ChannelError("late"), NOW + timedelta(seconds=62))
     assert fresh(opened).lease_until == quick.lease_until
     assert opened.last_error == ""
-    sending.settle(quick, None, NOW + timedelta(seconds=63))
+    sending.record_outcome(quick, None, NOW + timedelta(seconds=63))
     assert fresh(opened).state == State.SENT
 
 
-def test_a_sender_that_comes_back_late_but_unreplaced_has_its_word(opened: Delivery) -> None:
+def test_late_sender_without_successor_records_result(opened: Delivery) -> None:
     slow = sending.claim(opened.pk, NOW)
     assert slow is not None
-    sending.settle(slow, None, NOW + timedelta(seconds=90))
+    sending.record_outcome(slow, None, NOW + timedelta(seconds=90))
     assert fresh(opened).state == State.SENT
 
 
-def test_events_of_an_incident_arrive_in_their_order(
-    happened: Happened, opened: Delivery, webhook: Channel, receiver: Receiver, knocks: list[int]
+def test_events_of_an_incident_arrive_in_order(
+    happened: Happened, opened: Delivery, webhook: Channel, receiver: Receiver, woken: list[int]
 ) -> None:
     outbox.enqueue(happened("updated"))
     second = webhook.deliveries.get(event__kind="updated")
     sending.deliver(second.pk, NOW)
     assert receiver.requests == []
     sending.deliver(opened.pk, NOW)
-    assert knocks == [second.pk]
+    assert woken == [second.pk]
     sending.deliver(second.pk, NOW)
     assert [b'"incident.opened"' in receiver.requests[0].body, b'"incident.updated"' in receiver.requests[1].body] == [
         True,
@@ -136,7 +136,7 @@ def test_events_of_an_incident_arrive_in_their_order(
     ]
 
 
-def test_a_channel_has_one_delivery_in_flight(happened: Happened, opened: Delivery, incident: Incident) -> None:
+def test_channel_has_one_delivery_in_flight(happened: Happened, opened: Delivery, incident: Incident) -> None:
     Incident.objects.filter(pk=incident.pk).update(resolved_at=NOW)
     other = Incident.objects.create(
         project=incident.project, agent=incident.agent, kind="loop", severity="warning", reason="r",
@@ -147,18 +147,18 @@ def test_a_channel_has_one_delivery_in_flight(happened: Happened, opened: Delive
     first = sending.claim(opened.pk, NOW)
     assert first is not None
     assert sending.claim(second.pk, NOW) is None
-    sending.settle(first, None, NOW)
+    sending.record_outcome(first, None, NOW)
     assert sending.claim(second.pk, NOW) is not None
 
 
-def test_a_failed_attempt_is_tried_again_later_and_then_arrives(opened: Delivery, receiver: Receiver) -> None:
-    receiver.answer = says("500 Oops")
+def test_failed_attempt_is_retried_and_arrives(opened: Delivery, receiver: Receiver) -> None:
+    receiver.answer = responds("500 Oops")
     sending.deliver(opened.pk, NOW)
     assert fresh(opened).state == State.PENDING
     assert close_to(opened.next_try_at, NOW + timedelta(seconds=5))
     assert opened.last_error == fresh(opened.channel).last_error == "The receiver answered 500."
     assert opened.channel.failing_since
-    receiver.answer = says("200 OK")
+    receiver.answer = responds("200 OK")
     sending.deliver(opened.pk, NOW + timedelta(seconds=1))
     assert len(receiver.requests) == 1
     sending.deliver(opened.pk, NOW + timedelta(seconds=10))
@@ -169,8 +169,8 @@ def test_a_failed_attempt_is_tried_again_later_and_then_arrives(opened: Delivery
     assert ids == {opened.message_id}
 
 
-def test_a_receiver_that_asks_for_patience_gets_it(opened: Delivery, receiver: Receiver) -> None:
-    receiver.answer = says("429 Slow down", b"", "Retry-After: 600")
+def test_retry_after_is_respected(opened: Delivery, receiver: Receiver) -> None:
+    receiver.answer = responds("429 Slow down", b"", "Retry-After: 600")
     sending.deliver(opened.pk, NOW)
     assert close_to(fresh(opened).next_try_at, NOW + timedelta(seconds=600))
     assert close_to(fresh(opened.channel).retry_at, NOW + timedelta(seconds=600))
@@ -188,8 +188,8 @@ def another(delivery: Delivery, kind: str = "loop") -> Delivery:
     return delivery.channel.deliveries.get(event__incident=other)
 
 
-def test_the_other_deliveries_of_a_failing_channel_wait_with_it(opened: Delivery, receiver: Receiver) -> None:
-    receiver.answer = says("500 Oops")
+def test_deliveries_of_a_failing_channel_wait(opened: Delivery, receiver: Receiver) -> None:
+    receiver.answer = responds("500 Oops")
     other = another(opened)
     sending.deliver(opened.pk, NOW)
     sending.deliver(other.pk, NOW + timedelta(seconds=1))
@@ -200,21 +200,19 @@ def test_the_other_deliveries_of_a_failing_channel_wait_with_it(opened: Delivery
     assert close_to(opened.channel.retry_at, NOW + timedelta(seconds=40))
 
 
-def test_when_a_channel_works_again_what_waited_goes_at_once(
-    opened: Delivery, receiver: Receiver, knocks: list[int]
-) -> None:
-    receiver.answer = says("500 Oops")
+def test_recovered_channel_sends_what_waited(opened: Delivery, receiver: Receiver, woken: list[int]) -> None:
+    receiver.answer = responds("500 Oops")
     other = another(opened)
     Delivery.objects.filter(pk=opened.pk).update(attempts=7)
     sending.deliver(opened.pk, NOW)
     assert fresh(opened).next_try_at > NOW + timedelta(hours=3)
-    receiver.answer = says("200 OK")
+    receiver.answer = responds("200 OK")
     sending.deliver(other.pk, NOW + timedelta(seconds=10))
     assert fresh(opened).next_try_at < NOW + timedelta(seconds=15)
-    assert knocks == [opened.pk]
+    assert woken == [opened.pk]
 
 
-def test_a_channel_that_works_again_does_not_hurry_a_recovery_that_settles(
+def test_recovered_channel_keeps_flap_delay(
     happened: Happened, opened: Delivery, incident: Incident, receiver: Receiver
 ) -> None:
     incident.reopened = 1
@@ -225,61 +223,61 @@ def test_a_channel_that_works_again_does_not_hurry_a_recovery_that_settles(
     assert opened.channel.deliveries.get(event__kind="resolved").next_try_at == NOW + timedelta(minutes=5)
 
 
-def test_one_dead_channel_delays_no_other(
+def test_dead_channel_delays_no_other(
     happened: Happened, project: Project, opened: Delivery, receiver: Receiver
 ) -> None:
     with Receiver() as second:
         config = {**opened.channel.config, "url": second.url("/hook")}
         channel = Channel.objects.create(project=project, kind="webhook", name="live", config=config)
         outbox.enqueue(happened("updated"))
-        assert sending.claim(opened.pk, NOW) is not None  # and there it hangs
+        assert sending.claim(opened.pk, NOW) is not None  # its sender hangs here
         sending.deliver(channel.deliveries.get().pk, NOW)
         assert len(second.requests) == 1
 
 
-def test_what_cannot_be_delivered_fails_at_once_and_shows_why(opened: Delivery, receiver: Receiver) -> None:
+def test_permanent_failure_shows_why(opened: Delivery, receiver: Receiver) -> None:
     Channel.objects.update(config={"url": "ftp://nowhere", "secret": "whsec_abcd"})
     sending.deliver(opened.pk, NOW)
     assert fresh(opened).state == State.FAILED
-    assert "must begin with" in opened.last_error
-    assert "must begin with" in fresh(opened.channel).last_error
+    assert "must start with" in opened.last_error
+    assert "must start with" in fresh(opened.channel).last_error
     assert opened.channel.enabled
     assert opened.channel.retry_at is None
 
 
-def test_after_a_day_it_is_given_up_and_the_channel_says_why(opened: Delivery, receiver: Receiver) -> None:
-    receiver.answer = says("500 Oops")
+def test_delivery_is_given_up_after_a_day(opened: Delivery, receiver: Receiver) -> None:
+    receiver.answer = responds("500 Oops")
     Delivery.objects.update(attempts=12)
     sending.deliver(opened.pk, NOW + timedelta(hours=23))
     assert fresh(opened).state == State.FAILED
-    assert opened.last_error == "Given up after 24 hours: The receiver answered 500."
+    assert opened.last_error == "Gave up after 24 hours: The receiver answered 500."
     assert fresh(opened.channel).failing_since
 
 
-def test_410_switches_the_channel_off_skips_what_waits_and_tells_the_owners_once(
+def test_410_disables_channel_and_notifies_owners(
     opened: Delivery, receiver: Receiver, owner: User, member: User
 ) -> None:
-    receiver.answer = says("410 Gone")
+    receiver.answer = responds("410 Gone")
     other = another(opened)
     sending.deliver(opened.pk, NOW)
     assert fresh(opened).state == State.FAILED
     assert fresh(other).state == State.SKIPPED
     assert not fresh(opened.channel).enabled
     assert "410" in opened.channel.disabled_reason
-    (told,) = mail.outbox
-    assert told.to == [owner.email]
-    assert "switched off" in told.subject
-    assert "410" in told.body
-    assert opened.channel.config["url"] not in told.body
+    (sent,) = mail.outbox
+    assert sent.to == [owner.email]
+    assert "disabled" in sent.subject
+    assert "410" in sent.body
+    assert opened.channel.config["url"] not in sent.body
 
 
-def test_a_channel_that_is_off_is_not_written_to(happened: Happened, opened: Delivery, receiver: Receiver) -> None:
+def test_disabled_channel_receives_nothing(happened: Happened, opened: Delivery, receiver: Receiver) -> None:
     Channel.objects.update(enabled=False)
     sending.deliver(opened.pk, NOW)
     assert receiver.requests == []
 
 
-def test_an_unforeseen_error_is_tried_again_and_keeps_its_words_to_itself(
+def test_unexpected_error_is_retried_without_details(
     opened: Delivery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(config: Any, message: Any) -> None:
@@ -294,7 +292,7 @@ def test_an_unforeseen_error_is_tried_again_and_keeps_its_words_to_itself(
     assert "KeyError" in caplog.text
 
 
-def test_a_withdrawn_recovery_is_not_sent(
+def test_cancelled_recovery_is_not_sent(
     happened: Happened, opened: Delivery, incident: Incident, receiver: Receiver
 ) -> None:
     sending.deliver(opened.pk, NOW)
@@ -312,7 +310,7 @@ def test_a_withdrawn_recovery_is_not_sent(
 def test_no_transaction_is_open_while_a_channel_hangs(
     opened: Delivery, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiver.answer = waits(receiver)
+    receiver.answer = stays_silent(receiver)
 
     def work() -> None:
         sending.deliver(opened.pk, NOW)
@@ -332,34 +330,34 @@ def test_no_transaction_is_open_while_a_channel_hangs(
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_many_workers_empty_many_channels_in_order_and_each_message_arrives_once(
-    project: Project, happened: Happened, open_door: None, monkeypatch: pytest.MonkeyPatch
+def test_concurrent_workers_send_in_order_and_once(
+    project: Project, happened: Happened, allow_private: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers knock at random; whatever they do to each other, nothing is doubled or overtaken.
+    """Workers claim in any order; no message is sent twice and none overtakes another.
 
-    SQLite has one writer, and lets it wait for its turn without any order: three that never pause starve each other.
+    Not on SQLite: it has one writer and no fair queue, so three workers that never pause starve each other.
     """
     sent: dict[str, list[int]] = {}
 
-    def note(config: Any, told: Any) -> None:
-        sent.setdefault(config.to[0], []).append(Delivery.objects.get(message_id=told.id).pk)
+    def record(config: Any, message: Any) -> None:
+        sent.setdefault(config.to[0], []).append(Delivery.objects.get(message_id=message.id).pk)
 
-    monkeypatch.setattr(channels.email, "send", note)
+    monkeypatch.setattr(channels.email, "send", record)
     for number in range(3):
         config = {"to": [f"a{number}@example.com"]}
         Channel.objects.create(project=project, kind="email", name=str(number), config=config)
     for _ in range(6):
         outbox.enqueue(happened("updated"))
     rows = list(Delivery.objects.values_list("pk", flat=True))
-    troubles: list[Exception] = []
+    errors: list[Exception] = []
 
     def work(order: list[int]) -> None:
         try:
-            while Delivery.objects.pending().exists() and not troubles:
+            while Delivery.objects.pending().exists() and not errors:
                 for pk in order:
                     sending.deliver(pk, NOW)
         except Exception as error:
-            troubles.append(error)
+            errors.append(error)
         finally:
             connection.close()
 
@@ -369,17 +367,17 @@ def test_many_workers_empty_many_channels_in_order_and_each_message_arrives_once
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert troubles == []
+    assert errors == []
     assert all(pks == sorted(pks) and len(pks) == 6 for pks in sent.values())
     assert len(sent) == 3
 
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_a_recovery_withdrawn_while_it_is_being_claimed_is_not_sent(
+def test_recovery_cancelled_during_claim_is_not_sent(
     opened: Delivery, happened: Happened, incident: Incident, receiver: Receiver
 ) -> None:
-    """The reopening's transaction has withdrawn the recovery but not committed yet when a worker claims it.
+    """The reopening's transaction has cancelled the recovery but not committed yet when a worker claims it.
 
     On SQLite the worker waits for the whole transaction anyway.
     """
@@ -406,7 +404,7 @@ def test_a_recovery_withdrawn_while_it_is_being_claimed_is_not_sent(
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_two_claims_in_one_channel_at_the_same_moment_give_one_lease(opened: Delivery) -> None:
+def test_simultaneous_claims_give_one_lease(opened: Delivery) -> None:
     """The first claim is not committed yet when a worker claims another delivery of the same channel."""
     other = another(opened)
     claims: list[Any] = []

@@ -1,4 +1,4 @@
-"""Why nobody was told."""
+"""Why no one was notified."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.models import Incident, IncidentEvent
-from alerts import undelivered_reasons
+from alerts import undelivered_reasons as reasons
 from alerts.models import Channel, Delivery
 from tests.alerts.conftest import NOW
 
@@ -20,58 +20,59 @@ BEFORE, AFTER = NOW - timedelta(days=1), NOW + timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("channels", "why"),
     [
-        ([], undelivered_reasons.NO_CHANNEL),
-        ([{"created_at": AFTER}], undelivered_reasons.NONE_YET),
-        ([{"enabled": False}, {"created_at": AFTER}], undelivered_reasons.ALL_OFF),
-        ([{"severity": "critical"}, {"labels": {"env": "production"}}, {"enabled": False}], undelivered_reasons.ROUTED),
-        ([{}], undelivered_reasons.CHANGED),
+        ([], reasons.NO_CHANNEL),
+        ([{"created_at": AFTER}], reasons.NO_CHANNEL_THEN),
+        ([{"enabled": False}, {"created_at": AFTER}], reasons.ALL_DISABLED),
+        (
+            [{"severity": "critical"}, {"labels": {"env": "production"}}, {"enabled": False}],
+            reasons.NOT_ROUTED,
+        ),
+        ([{}], reasons.NOT_ROUTED_THEN),
     ],
 )
-def test_the_reason_is_read_from_the_channels(
+def test_reason_follows_from_the_channels(
     incident: Incident, happened: Happened, channels: list[dict[str, Any]], why: str
 ) -> None:
-    for number, one in enumerate(channels):
-        made = {"project": incident.project, "kind": "email", "name": f"channel {number}"}
-        Channel.objects.create(**made, **{"created_at": BEFORE, **one})
+    for number, fields in enumerate(channels):
+        settings = {"project": incident.project, "kind": "email", "name": f"channel {number}", "created_at": BEFORE}
+        Channel.objects.create(**settings | fields)
     event = happened("opened")
-    assert undelivered_reasons.untold(incident, [event]) == [(event, why)]
+    assert reasons.explain(incident, [event]) == [(event, why)]
 
 
-def test_what_was_muted_was_told_nobody_for_that(incident: Incident, happened: Happened) -> None:
+def test_muted_incident_is_the_reason(incident: Incident, happened: Happened) -> None:
     incident.muted_at = NOW
     early, late = happened("opened", at=BEFORE), happened("updated", at=AFTER)
-    assert undelivered_reasons.untold(incident, [early, late]) == [
-        (early, undelivered_reasons.NO_CHANNEL),
-        (late, undelivered_reasons.MUTED),
+    assert reasons.explain(incident, [early, late]) == [
+        (early, reasons.NO_CHANNEL),
+        (late, reasons.MUTED),
     ]
 
 
-def test_it_is_said_once_and_of_failures_only(incident: Incident, happened: Happened) -> None:
+def test_reason_is_given_once_and_for_failures_only(incident: Incident, happened: Happened) -> None:
     events = [happened(kind) for kind in ("opened", "note", "updated", "command", "resolved")]
-    assert [why for _, why in undelivered_reasons.untold(incident, events)] == [
+    assert [why for _, why in reasons.explain(incident, events)] == [
         "",
         "",
-        undelivered_reasons.NO_CHANNEL,
+        reasons.NO_CHANNEL,
         "",
         "",
     ]
 
 
-def test_what_came_back_before_anybody_heard_that_it_was_over_is_not_told_again(
-    incident: Incident, happened: Happened, email: Channel
-) -> None:
+def test_reopening_before_sent_recovery_is_explained(incident: Incident, happened: Happened, email: Channel) -> None:
     over, again = happened("resolved"), happened("reopened")
     Delivery.objects.create(event=over, channel=email, message_id="msg_1", state=Delivery.State.SKIPPED)
-    assert undelivered_reasons.untold(incident, [over, again]) == [(over, ""), (again, undelivered_reasons.ONGOING)]
+    assert reasons.explain(incident, [over, again]) == [(over, ""), (again, reasons.ONGOING)]
 
 
-def test_who_was_told_needs_no_reason(incident: Incident, happened: Happened, email: Channel) -> None:
+def test_delivered_event_needs_no_reason(incident: Incident, happened: Happened, email: Channel) -> None:
     event = happened("opened")
     Delivery.objects.create(event=event, channel=email, message_id="msg_1")
-    assert undelivered_reasons.untold(incident, [event]) == [(event, "")]
+    assert reasons.explain(incident, [event]) == [(event, "")]
 
 
-def test_a_delivery_waits_for_its_channel_to_rest(email: Channel) -> None:
+def test_delivery_waits_for_its_channels_backoff(email: Channel) -> None:
     delivery = Delivery(channel=email, next_try_at=NOW)
     assert delivery.not_before == NOW
     email.retry_at = AFTER

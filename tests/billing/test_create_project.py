@@ -24,14 +24,14 @@ def create(**more: Any) -> dict[str, Any]:
     return made
 
 
-def test_it_prints_one_object_with_a_key_that_works() -> None:
+def test_json_output_has_a_working_key() -> None:
     made = create()
     assert set(made) == {"team", "project", "project_id", "api_key", "sign_in_url"}
     caller = auth.authenticate_key(made["api_key"])
     assert (caller.project_id, caller.scope) == (made["project_id"], "agent")
 
 
-def test_again_it_makes_only_a_new_key() -> None:
+def test_repeating_it_adds_only_a_new_key() -> None:
     first, second = create(), create()
     assert first["project_id"] == second["project_id"]
     assert first["api_key"] != second["api_key"]
@@ -39,7 +39,7 @@ def test_again_it_makes_only_a_new_key() -> None:
     assert counts == [1, 1, 1, 1, 1, 2]
 
 
-def test_the_owner_has_a_verified_address_no_password_and_a_link_that_signs_in() -> None:
+def test_owner_signs_in_by_link_without_a_password() -> None:
     path = create()["sign_in_url"].removeprefix("http://127.0.0.1:8000")
     person = User.objects.get()
     assert (person.email, person.has_usable_password(), person.is_superuser) == ("owner@example.com", False, False)
@@ -49,19 +49,19 @@ def test_the_owner_has_a_verified_address_no_password_and_a_link_that_signs_in()
     assert browser.get("/admin/teams/project/").status_code == 200
 
 
-def test_the_owner_can_set_up_a_second_factor_without_a_password() -> None:
+def test_owner_without_password_can_set_up_mfa() -> None:
     browser = Client()
     browser.post(create()["sign_in_url"].removeprefix("http://127.0.0.1:8000"))
     assert browser.get("/accounts/2fa/totp/activate/").status_code == 200
 
 
-def test_someone_elses_team_of_the_same_name_is_another_team() -> None:
+def test_team_names_are_per_owner() -> None:
     first, second = create(), create(owner="other@example.com")
     assert first["project_id"] != second["project_id"]
     assert Team.objects.count() == 2
 
 
-def test_plan_scope_and_operator_are_as_asked() -> None:
+def test_plan_scope_and_operator_options() -> None:
     made = create(plan="pro", scope="full", operator=True)
     caller = auth.authenticate_key(made["api_key"])
     assert (caller.scope, limits.plan_of(caller.team_id).agents) == ("full", 100)
@@ -70,13 +70,13 @@ def test_plan_scope_and_operator_are_as_asked() -> None:
     assert limits.plan_of(caller.team_id).agents == 100
 
 
-def test_a_wrong_address_makes_nothing() -> None:
+def test_invalid_address_creates_nothing() -> None:
     with pytest.raises(CommandError, match="not an e-mail"):
         create(owner="nobody")
     assert not Team.objects.exists()
 
 
-def test_without_json_it_speaks_to_people() -> None:
+def test_plain_output_is_readable() -> None:
     out = io.StringIO()
     call_command("create_project", team="T", project="P", owner="o@example.com", stdout=out)
-    assert "API key, shown only now: cv_" in out.getvalue()
+    assert "API key (you won't see it again): cv_" in out.getvalue()

@@ -16,19 +16,19 @@ from teams.errors import ApiError
 from teams.models import AuditEntry, Project, Team, User
 
 
-def test_a_team_without_a_subscription_is_on_the_default_plan(team: Team, settings: Settings) -> None:
+def test_team_without_subscription_uses_default_plan(team: Team, settings: Settings) -> None:
     assert limits.plan_of(team.pk).agents == 3
     settings.DEFAULT_PLAN = "pro"
     assert limits.plan_of(team.pk).agents == 100
 
 
-def test_an_enterprise_team_has_no_limit(team: Team) -> None:
+def test_enterprise_is_unlimited(team: Team) -> None:
     set_plan(team=team, plan="enterprise", actor="test")
     assert limits.plan_of(team.pk).agents is None
     assert limits.refusal(team.pk, "agents") is None
 
 
-def test_changing_the_plan_is_audited_once(team: Team) -> None:
+def test_plan_change_is_audited_once(team: Team) -> None:
     for _ in range(2):
         set_plan(team=team, plan="pro", actor="test")
     assert Subscription.objects.get(team=team).plan == "pro"
@@ -36,7 +36,7 @@ def test_changing_the_plan_is_audited_once(team: Team) -> None:
 
 
 @pytest.mark.parametrize(("what", "code"), [("agents", "agent"), ("projects", "project"), ("channels", "channel")])
-def test_each_thing_that_is_counted_is_refused_in_one_sentence(
+def test_every_limit_is_refused_in_the_same_words(
     project: Project, monkeypatch: pytest.MonkeyPatch, what: str, code: str
 ) -> None:
     assert limits.refusal(project.team_id, what) is None
@@ -46,11 +46,11 @@ def test_each_thing_that_is_counted_is_refused_in_one_sentence(
     refused = limits.refusal(project.team_id, what)
     assert refused is not None
     assert (refused.http_status, refused.code) == (403, f"{code}_limit_reached")
-    assert refused.message.startswith(f"All 0 places for {what} of the Free plan are taken. Delete one, or change the")
+    assert refused.message.startswith(f"The Free plan allows 0 {what}, and all are in use. Delete one or change the")
     assert refused.message.endswith("plan: http://127.0.0.1:8000/admin/billing/subscription/")
 
 
-def test_the_time_on_a_plan_begins_with_it(team: Team) -> None:
+def test_since_changes_only_with_the_plan(team: Team) -> None:
     first = set_plan(team=team, plan="pro", actor="test").since
     assert set_plan(team=team, plan="pro", actor="test").since == first
     assert set_plan(team=team, plan="free", actor="test").since > first
@@ -64,7 +64,7 @@ def test_larger_plans_allow_more(plan: plans.Plan) -> None:
     assert all(larger.shortest_interval <= plan.shortest_interval for larger in following)
 
 
-def test_expired_invitations_take_no_room(team: Team, owner: User) -> None:
+def test_expired_invitations_do_not_count(team: Team, owner: User) -> None:
     now = timezone.now()
     for name in ("a", "b"):
         services.invite(team=team, email=f"{name}@example.com", role="viewer", invited_by=owner, now=now)
@@ -76,7 +76,7 @@ def test_expired_invitations_take_no_room(team: Team, owner: User) -> None:
     limits.require_room(team_id=team.pk, what="invitations")
 
 
-def test_usage_over_the_api(project: Project, full_key: str, stranger: User) -> None:
+def test_usage_api(project: Project, full_key: str, stranger: User) -> None:
     answer: Any = Client().get("/api/v1/usage", headers={"X-API-Key": full_key})
     assert answer.json() == {
         "plan": "free",
@@ -90,18 +90,18 @@ def test_usage_over_the_api(project: Project, full_key: str, stranger: User) -> 
     }
 
 
-def test_an_agents_key_does_not_read_usage(api_key: str) -> None:
+def test_agent_key_cannot_read_usage(api_key: str) -> None:
     assert Client().get("/api/v1/usage", headers={"X-API-Key": api_key}).status_code == 403
 
 
-def test_the_plan_page_shows_ones_own_teams(team: Team, member: User, stranger: User, client_of: Any) -> None:
+def test_plan_page_shows_own_teams_only(team: Team, member: User, stranger: User, client_of: Any) -> None:
     page = client_of(member).get("/admin/billing/subscription/").content.decode()
     assert "Research: Free" in page
     assert "Elsewhere" not in page
-    assert "Change the plan" not in page
+    assert "Change plan" not in page
 
 
-def test_only_the_operator_changes_a_plan(team: Team, owner: User, operator: User, client_of: Any) -> None:
+def test_only_operators_change_plans(team: Team, owner: User, operator: User, client_of: Any) -> None:
     set_plan(team=team, plan="starter", actor="test")
     page = f"/admin/billing/subscription/{team.pk}/change/"
     assert client_of(owner).get(page).status_code == 200
@@ -110,7 +110,7 @@ def test_only_the_operator_changes_a_plan(team: Team, owner: User, operator: Use
     assert Subscription.objects.get(team=team).plan == "pro"
 
 
-def test_the_operator_gives_a_team_its_first_plan(team: Team, operator: User, client_of: Any) -> None:
+def test_operator_sets_the_first_plan(team: Team, operator: User, client_of: Any) -> None:
     gone = Team.objects.create(name="Gone", ended_at=timezone.now())
     data = {"team": team.pk, "plan": "pro"}
     assert "Gone" not in client_of(operator).get("/admin/billing/subscription/add/").content.decode()

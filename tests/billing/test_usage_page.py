@@ -35,35 +35,35 @@ def text(browser: Client) -> str:
     return browser.get(PAGE).content.decode()
 
 
-def note(project: Project, name: str) -> None:
-    refusals.note(team_id=project.team_id, project_id=project.pk, name=name, now=timezone.now())
+def reject(project: Project, name: str) -> None:
+    refusals.record(team_id=project.team_id, project_id=project.pk, name=name, now=timezone.now())
 
 
-def test_it_shows_how_full_the_plan_is(project: Project, viewer: User, client_of: Any) -> None:
+def test_page_shows_a_reached_limit(project: Project, viewer: User, client_of: Any) -> None:
     for name in ("a", "b", "c"):
         make_agent(project, name)
     page = text(client_of(viewer))
     assert "Research: Free" in page
-    assert re.search(r"3 <span[^>]*>of 3<.*?full</span>", page, re.DOTALL)
-    assert "nearly full" not in page
+    assert re.search(r"3 <span[^>]*>of 3<.*?limit reached</span>", page, re.DOTALL)
+    assert "near the limit" not in page
 
 
-def test_it_warns_from_four_fifths_on(project: Project, viewer: User, client_of: Any) -> None:
+def test_page_warns_from_80_percent(project: Project, viewer: User, client_of: Any) -> None:
     set_plan(team=project.team, plan="starter", actor="test")
     for number in range(15):
         make_agent(project, f"agent-{number}")
-    assert "nearly full" not in text(client_of(viewer))
+    assert "near the limit" not in text(client_of(viewer))
     make_agent(project, "agent-15")
-    assert "nearly full" in text(client_of(viewer))
+    assert "near the limit" in text(client_of(viewer))
 
 
-def test_it_says_what_all_plans_allow(project: Project, viewer: User, client_of: Any) -> None:
+def test_page_lists_all_plans(project: Project, viewer: User, client_of: Any) -> None:
     page = text(client_of(viewer))
     assert re.findall(r'<tr><th scope="row">(\w+)</th>', page) == ["Free", "Starter", "Pro", "Enterprise"]
     assert "10,000" in page
 
 
-def test_its_queries_do_not_grow_with_teams(project: Project, operator: User, client_of: Any) -> None:
+def test_query_count_is_constant(project: Project, operator: User, client_of: Any) -> None:
     browser, seen = client_of(operator), []
     for name in ("", "second", "third"):
         if name:
@@ -76,7 +76,7 @@ def test_its_queries_do_not_grow_with_teams(project: Project, operator: User, cl
     assert seen[0] == seen[1] == seen[2] <= 14
 
 
-def test_many_teams_have_several_pages(project: Project, operator: User, client_of: Any) -> None:
+def test_teams_are_paginated(project: Project, operator: User, client_of: Any) -> None:
     for number in range(11):
         services.create_team(owner=operator, name=f"Team {number:02}")
     browser = client_of(operator)
@@ -87,75 +87,75 @@ def test_many_teams_have_several_pages(project: Project, operator: User, client_
     assert ("Research: Free" in only, "Team 00: Free" in only) == (True, False)
 
 
-def test_the_operator_reads_what_a_smaller_plan_deletes(project: Project, operator: User, client_of: Any) -> None:
+def test_operator_is_warned_before_a_downgrade(project: Project, operator: User, client_of: Any) -> None:
     page = client_of(operator).get(f"{PAGE}add/?team={project.team_id}").content.decode()
-    assert "cannot be undone" in page
+    assert "cannot be restored" in page
 
 
 @pytest.mark.parametrize(("who", "seen"), [("owner", True), ("viewer", False), ("stranger", False)])
-def test_the_fleet_names_a_team_whose_agents_are_refused(
+def test_fleet_banner_names_teams_over_the_limit(
     project: Project, who: str, seen: bool, client_of: Any, request: pytest.FixtureRequest
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
-    note(project, "a-fourth")
-    told = "Research: an agent reports and is not watched"
-    assert (told in browser.get("/admin/").content.decode()) is seen
+    reject(project, "a-fourth")
+    banner = "Research: agents are not monitored"
+    assert (banner in browser.get("/admin/").content.decode()) is seen
     Refusal.objects.update(last_at=timezone.now() - timedelta(hours=2))
-    assert told not in browser.get("/admin/").content.decode()
+    assert banner not in browser.get("/admin/").content.decode()
 
 
-def test_owners_get_one_mail_a_day_about_new_names(project: Project, member: User, mailoutbox: Any) -> None:
+def test_owners_get_one_mail_per_day(project: Project, member: User, mailoutbox: Any) -> None:
     now = timezone.now()
-    refusals.tell(now)
-    note(project, "a-fourth")
+    refusals.mail_owners(now)
+    reject(project, "a-fourth")
     for hours in (0, 1, 30):
-        refusals.tell(now + timedelta(hours=hours))
-    note(project, "a-fifth")
-    refusals.tell(now + timedelta(hours=20))
+        refusals.mail_owners(now + timedelta(hours=hours))
+    reject(project, "a-fifth")
+    refusals.mail_owners(now + timedelta(hours=20))
     assert [mail.to for mail in mailoutbox] == [["owner@example.com"]]
-    assert "- a-fourth\n\nDelete an agent" in mailoutbox[0].body
-    refusals.tell(now + timedelta(hours=26))
+    assert "- a-fourth\n\nDelete agents" in mailoutbox[0].body
+    refusals.mail_owners(now + timedelta(hours=26))
     assert "- a-fifth\n\n" in mailoutbox[1].body
     assert "/admin/billing/subscription/" in mailoutbox[1].body
 
 
-def test_it_names_who_was_refused_and_who_is_left_out(project: Project, owner: User, client_of: Any) -> None:
+def test_page_lists_rejected_and_over_limit_agents(project: Project, owner: User, client_of: Any) -> None:
     set_plan(team=project.team, plan="starter", actor="test")
     for name in ("a", "b", "c", "late-comer"):
         make_agent(project, name)
     set_plan(team=project.team, plan="free", actor="test")
-    note(project, "a-fifth")
+    reject(project, "a-fifth")
     page = text(client_of(owner))
     assert "<li>late-comer</li>" in page
     assert "a-fifth" in page
     assert "Ask the operator of this installation to move Research to Starter." in page
 
 
-def test_a_days_heartbeats_are_drawn(project: Project, owner: User, client_of: Any) -> None:
+def test_daily_usage_is_charted(project: Project, owner: User, client_of: Any) -> None:
     agent = make_agent(project, "a")
     start = (timezone.now() - timedelta(days=2)).replace(hour=0, minute=0, second=0, microsecond=0)
     Rollup.objects.create(agent=agent, span=Rollup.Span.DAY, start=start, beats=1_440, cost=2_500_000)
     page = text(client_of(owner))
-    day = re.findall(r"<td data-label=\"\w+\">([^<]+)</td>", page[: page.index("What each plan allows")])
+    day = re.findall(r"<td data-label=\"\w+\">([^<]+)</td>", page[: page.index("Plan limits")])
     assert day == ["1,440", "1", "$2.50"]
-    assert page.count('height="100"') == 3, "one bar a chart"
+    assert page.count('height="100"') == 3, "one bar per chart"
 
 
-def test_a_payment_provider_takes_the_place_of_the_operator(
+def test_payment_gateway_replaces_the_default_offer(
     project: Project, owner: User, client_of: Any, settings: Any
 ) -> None:
     settings.PAYMENT_GATEWAY = f"{__name__}.Shop"
     assert f'href="https://shop.example/{project.team_id}/starter">Buy Starter</a>' in text(client_of(owner))
 
 
-def test_whom_to_ask_may_be_named(project: Project, owner: User, client_of: Any, settings: Any) -> None:
+def test_support_address_is_offered(project: Project, owner: User, client_of: Any, settings: Any) -> None:
     settings.SUPPORT_EMAIL = "plans@example.com"
     assert "mailto:plans@example.com?subject=Move%20Research%20to%20Starter" in text(client_of(owner))
 
 
 @pytest.mark.parametrize("word", ["Research", "secret-agent", "refused-agent"])
-def test_nobody_sees_another_teams(project: Project, stranger: User, client_of: Any, word: str) -> None:
+def test_other_teams_usage_is_hidden(project: Project, stranger: User, client_of: Any, word: str) -> None:
     make_agent(project, "secret-agent")
     Agent.objects.update(over_plan_at=timezone.now())
-    note(project, "refused-agent")
+    reject(project, "refused-agent")
     assert word not in text(client_of(stranger))

@@ -24,7 +24,7 @@ def test_plan_page_layout(open_tab: Open, owner: User, project: Project, width: 
     set_plan(team=project.team, plan="starter", actor="test")
     agents = [make_agent(project, name) for name in ("summarizer", "crawler", "research-agent", "late-comer")]
     set_plan(team=project.team, plan="free", actor="test")
-    refusals.note(team_id=project.team_id, project_id=project.pk, name="a-fifth-agent", now=timezone.now())
+    refusals.record(team_id=project.team_id, project_id=project.pk, name="a-fifth-agent", now=timezone.now())
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     for back in range(20):
         for agent in agents[: 1 + back % 3]:

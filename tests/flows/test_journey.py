@@ -171,9 +171,9 @@ class Newcomer:
     def send_test_alert(self) -> None:
         """On the same page, to the newcomer's address, which is filled in."""
         assert self.page.get_by_label("E-mail addresses").input_value().strip() == self.address
-        self.press("Send a test alert")
-        self.sees("The test by E-mail was accepted")
-        assert self.mailbox.wait_for("Test of E-mail", to=self.address)["To"] == self.address
+        self.press("Send test alert")
+        self.sees("Test sent to E-mail")
+        assert self.mailbox.wait_for("Test alert for E-mail", to=self.address)["To"] == self.address
         self.took("the test alert")
         self.picture("test-alert")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.alerts.receiver import Receiver, says
+from tests.alerts.receiver import Receiver, responds
 from tests.flows.installation import PATIENCE, ROOT, wait_until
 from tests.live import Program
 
@@ -22,7 +22,7 @@ Start = Callable[..., Program]
 
 @pytest.fixture
 def server() -> Iterator[Receiver]:
-    with Receiver(answer=says("200 OK", FINE)) as running:
+    with Receiver(answer=responds("200 OK", FINE)) as running:
         yield running
 
 
@@ -100,11 +100,11 @@ def test_background_beats_have_no_message(server: Receiver, start: Start) -> Non
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable", "401 Unauthorized"])
 def test_rejected_beat_is_retried_once_then_lost(server: Receiver, start: Start, status: str) -> None:
     program = start()
-    server.answer = says(status, b"{}", "Retry-After: 60")
+    server.answer = responds(status, b"{}", "Retry-After: 60")
     program.tell("cost 5 0.1", "ping one")
     first, second = came(server, 3)[1:]
     assert first == second
-    server.answer = says("200 OK", FINE)
+    server.answer = responds("200 OK", FINE)
     program.tell("ping two")
     assert "tokens_used" not in last(server, 4)
 
@@ -151,7 +151,7 @@ def test_end_of_script_sends_nothing(server: Receiver, start: Start) -> None:
 
 
 def warns(warning: str) -> Any:
-    return says("200 OK", json.dumps({"agent_id": 7, "status": "ok", "warning": warning, "reason": "why"}).encode())
+    return responds("200 OK", json.dumps({"agent_id": 7, "status": "ok", "warning": warning, "reason": "why"}).encode())
 
 
 @pytest.mark.parametrize(("warning", "option"), [("loop_detected", "on-loop"), ("cost_exceeded", "on-cost-exceeded")])

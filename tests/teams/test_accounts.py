@@ -186,7 +186,7 @@ def test_joining_a_full_team_is_refused(
     _, token = services.invite(team=team, email=stranger.email, role="admin", invited_by=owner, now=timezone.now())
     answer = client_of(stranger).post(page_of(token))
     assert answer.status_code == 403
-    assert "All 3 places for members" in answer.content.decode()
+    assert "The Free plan allows 3 members" in answer.content.decode()
     assert not team.memberships.filter(user=stranger).exists()
 
 

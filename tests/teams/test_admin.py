@@ -266,7 +266,7 @@ def test_member_limit_counts_invitations(team: Team, owner: User, member: User, 
         data = {"team": team.pk, "email": f"{name}@example.com", "role": "viewer"}
         answer = client_of(owner).post("/admin/teams/invitation/add/", data, follow=True)
     assert Invitation.objects.count() == 1
-    assert "All 3 places for members of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 members, and all are in use" in answer.content.decode()
 
 
 def test_project_limit(team: Team, owner: User, client_of: Browser) -> None:
@@ -274,7 +274,7 @@ def test_project_limit(team: Team, owner: User, client_of: Browser) -> None:
         data = {"team": team.pk, "name": name, "time_zone": "Europe/Berlin"}
         answer = client_of(owner).post("/admin/teams/project/add/", data, follow=True)
     assert set(team.projects.values_list("name", "time_zone")) == {(name, "Europe/Berlin") for name in "abc"}
-    assert "All 3 places for projects of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 projects, and all are in use" in answer.content.decode()
 
 
 def test_project_cannot_change_team(project: Project, owner: User, client_of: Browser) -> None:
@@ -427,7 +427,7 @@ def test_resending_expired_invitation_checks_limit(
     then = timezone.now() - timedelta(days=8)
     old, _ = services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=then)
     answer = client_of(owner).post(address("invitation", f"{old.pk}/send_again/"), follow=True)
-    assert "All 3 places for members of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 members, and all are in use" in answer.content.decode()
     assert mail.outbox == []
 
 

@@ -1,4 +1,4 @@
-"""`manage.py create_project`: a team, its owner, a project and a key in one step."""
+"""`manage.py create_project`: create a team, its owner, a project and an API key in one step."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ _ACTOR = "manage.py"
 
 
 class Command(BaseCommand):
-    help = "Make a team, its owner and a project, where they are not there yet, and a new API key."
+    help = "Create a team, its owner and a project unless they exist, and a new API key."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--team", required=True)
@@ -27,28 +27,30 @@ class Command(BaseCommand):
         parser.add_argument("--owner", required=True, metavar="EMAIL")
         parser.add_argument("--plan", choices=list(plans.BY_KEY), help="Put the team on this plan.")
         parser.add_argument("--scope", choices=Scope.values, default=Scope.AGENT.value)
-        parser.add_argument("--operator", action="store_true", help="Let the owner see the whole installation.")
+        parser.add_argument(
+            "--operator", action="store_true", help="Make the owner an operator of the whole installation."
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, **options: Any) -> None:
         with transaction.atomic():
-            made = _create(**options)
-        self.stdout.write(json.dumps(made) if options["json"] else _in_words(made))
+            account = _create(**options)
+        self.stdout.write(json.dumps(account) if options["json"] else _as_text(account))
 
 
 def _create(*, team: str, project: str, owner: str, scope: str, **options: Any) -> dict[str, Any]:
     person = _owner(owner.strip().lower(), operator=options["operator"])
-    held = _team(team, person)
+    own_team = _team(team, person)
     if options["plan"]:
-        billing.set_plan(team=held, plan=options["plan"], actor=_ACTOR)
-    place = Project.objects.filter(team=held, name=project).first() or services.create_project(
-        team=held, name=project, actor=_ACTOR
+        billing.set_plan(team=own_team, plan=options["plan"], actor=_ACTOR)
+    own_project = Project.objects.filter(team=own_team, name=project).first() or services.create_project(
+        team=own_team, name=project, actor=_ACTOR
     )
-    _key, raw = services.issue_key(project=place, name="create_project", scope=scope, actor=person.email)
+    _key, raw = services.issue_key(project=own_project, name="create_project", scope=scope, actor=person.email)
     return {
-        "team": held.name,
-        "project": place.name,
-        "project_id": place.pk,
+        "team": own_team.name,
+        "project": own_project.name,
+        "project_id": own_project.pk,
         "api_key": raw,
         "sign_in_url": sign_in_links.sign_in_url(person),
     }
@@ -70,14 +72,14 @@ def _owner(email: str, *, operator: bool) -> User:
 
 
 def _team(name: str, owner: User) -> Team:
-    """The owner's team of that name: someone else's of the same name is another team."""
+    """The owner's team with this name. Another person's team with the same name is a different one."""
     own = Team.objects.filter(name=name, memberships__user=owner, memberships__role=Role.OWNER.value)
     return own.first() or services.create_team(owner=owner, name=name)
 
 
-def _in_words(made: dict[str, Any]) -> str:
+def _as_text(account: dict[str, Any]) -> str:
     return (
-        f"Team {made['team']}, project {made['project']} (id {made['project_id']})\n"
-        f"API key, shown only now: {made['api_key']}\n"
-        f"Sign in, once, within a day: {made['sign_in_url']}"
+        f"Team {account['team']}, project {account['project']} (id {account['project_id']})\n"
+        f"API key (you won't see it again): {account['api_key']}\n"
+        f"One-time sign-in link (valid 24 h): {account['sign_in_url']}"
     )

@@ -285,7 +285,7 @@ def test_plan_limits_manually_created_agents(project: Project, member: User, cli
     answer = client_of(member).post(
         f"{LIST}add/", {"project": project.pk, "name": "four", "kind": "agent"}, follow=True
     )
-    assert "All 3 places for agents of the Free plan are taken" in answer.content.decode()
+    assert "The Free plan allows 3 agents, and all are in use" in answer.content.decode()
     assert Agent.objects.count() == 3
 
 

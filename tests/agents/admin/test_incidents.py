@@ -97,12 +97,12 @@ def test_timeline_shows_notifications(incident: Incident, viewer: User, client_o
         Delivery.objects.create(event=IncidentEvent.objects.get(), channel=channel, message_id=name, **said)
     Channel.objects.filter(name="Hook").update(retry_at=now + timedelta(minutes=5, seconds=30))
     body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
-    assert "On call (E-mail): sent, and accepted by its server 12 min ago, at attempt 2" in body
+    assert "On call (E-mail): sent 12 min ago after 2 attempts" in body
     assert "Chat (Slack): failed 410 Gone" in body
-    assert "Hook (Webhook): tried 3 times; the next try is in 5 min 503" in body
+    assert "Hook (Webhook): retrying after 3 failed attempts, next attempt in 5 min 503" in body
     assert "Later (E-mail): waiting to be sent" in body
     assert "an old error" not in body
-    assert "Nobody was told" not in body
+    assert "No one was notified" not in body
 
 
 @pytest.mark.parametrize("target", ["", "bot.service"])
@@ -112,12 +112,14 @@ def test_page_explains_missing_restart(target: str, incident: Incident, member: 
     assert ("Can’t restart: no runner manages this agent. Set one up" in body) == (not target)
 
 
-@pytest.mark.parametrize(("who", "hint"), [("member", "Add one"), ("viewer", "Ask a member of Research to add one.")])
+@pytest.mark.parametrize(
+    ("who", "hint"), [("member", "Add a channel"), ("viewer", "Ask a member of Research to add one.")]
+)
 def test_page_explains_why_nobody_was_notified(
     who: str, hint: str, incident: Incident, client_of: Browse, request: pytest.FixtureRequest
 ) -> None:
     body = text_in(client_of(request.getfixturevalue(who)).get(page_of(incident)).content.decode())
-    assert f"Nobody was told: Production has no channel. {hint}" in body
+    assert f"No one was notified: Production has no channel. {hint}" in body
 
 
 def test_page_links_to_alert_routing(incident: Incident, viewer: User, client_of: Browse) -> None:
@@ -127,9 +129,12 @@ def test_page_links_to_alert_routing(incident: Incident, viewer: User, client_of
     )
     browser = client_of(viewer)
     body = browser.get(page_of(incident)).content.decode()
-    found = re.search(r'href="([^"]+)">See who hears what', body)
+    found = re.search(r'href="([^"]+)">View alert routing', body)
     assert found
-    assert "hears only of agents with env=production" in browser.get(found[1].replace("&amp;", "&")).content.decode()
+    assert (
+        "receives only alerts for agents with env=production"
+        in browser.get(found[1].replace("&amp;", "&")).content.decode()
+    )
 
 
 def test_code_in_a_reason_is_marked_up(bot: Agent, viewer: User, client_of: Browse) -> None:

@@ -133,5 +133,5 @@ def test_a_flood_of_names_is_noted_up_to_a_hundred_and_forgotten_after_a_month(f
         full.offer(20, f"name-{number}")
     assert Refusal.objects.count() == 100
     with full.clock(31 * 86_400) as now:
-        refusals.forget(now)
+        refusals.forget_old(now)
     assert not Refusal.objects.exists()

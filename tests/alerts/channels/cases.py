@@ -1,4 +1,4 @@
-"""What every kind of channel must do. A kind's test module has a class of these cases and says how to reach it."""
+"""Shared tests for every kind of channel. A channel's test module subclasses them and provides the receiver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from alerts import channels
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ChannelKind, ConfigError, Message
-from tests.alerts.receiver import says, waits
+from tests.alerts.receiver import responds, stays_silent
 
 SECRET = "hidden-4711"
 
@@ -21,7 +21,7 @@ MESSAGE = Message(
     type="incident.opened",
     at=datetime(2026, 11, 23, 20, 25, 57, tzinfo=UTC),
     title="bot-1 is down",
-    lines=("No heartbeat for 2 min", "Since 23 Nov 2026, 20:25:57 UTC, for 2 min"),
+    lines=("No heartbeat for 2 min", "Since 23 Nov 2026, 20:25:57 UTC (2 min)"),
     severity="critical",
     url="https://watchdog.example.com/admin/agents/incident/7/change/",
     team="Research",
@@ -36,10 +36,10 @@ def message(**changes: Any) -> Message:
 
 
 class ChannelCases:
-    """Subclasses name the kind and bring a `peer` fixture: a `Peer` at the other end."""
+    """Subclasses set `kind` and `invalid` (settings to be rejected), and define a `peer` fixture: the receiver."""
 
     kind: ClassVar[ChannelKind]
-    wrong: ClassVar[list[dict[str, Any]]]
+    invalid: ClassVar[list[dict[str, Any]]]
 
     def send(self, peer: Any, what: Message = MESSAGE) -> None:
         self.kind.send(self.kind.parse(peer.config), what)
@@ -49,54 +49,55 @@ class ChannelCases:
             self.send(peer)
         return caught.value
 
-    def test_it_is_in_the_list_under_its_own_name(self) -> None:
+    def test_channel_is_registered_under_its_name(self) -> None:
         assert channels.BY_KIND[self.kind.KIND] is self.kind
         assert self.kind.LABEL
 
-    def test_a_message_arrives(self, peer: Any) -> None:
+    def test_message_arrives(self, peer: Any) -> None:
         self.send(peer)
         assert len(peer.received()) == 1
         assert "bot-1 is down" in peer.received()[0] or '"id":7' in peer.received()[0]
 
-    def test_hostile_names_arrive_as_mere_text(self, peer: Any) -> None:
+    def test_hostile_names_arrive_as_text(self, peer: Any) -> None:
         nasty = "bot\r\nBcc: x@example.com <script>alert(1)</script> <!channel> & \x00 \ud7ff 🤖" + "x" * 9000
         self.send(peer, message(title=nasty, lines=(nasty,) * 60))
         (text,) = peer.received()
         assert "\nBcc:" not in text
 
-    def test_a_silent_receiver_is_tried_again(self, peer: Any) -> None:
+    def test_silent_receiver_is_retried(self, peer: Any) -> None:
         peer.be_silent()
         error = self.failure(peer)
         assert "in time" in str(error)
         assert not error.permanent
         assert not error.disable
 
-    def test_a_receiver_that_is_not_there_is_tried_again(self, peer: Any) -> None:
+    def test_absent_receiver_is_retried(self, peer: Any) -> None:
         peer.go_away()
         assert not self.failure(peer).permanent
 
-    def test_a_receiver_in_trouble_is_tried_again(self, peer: Any) -> None:
-        peer.be_in_trouble()
+    def test_failing_receiver_is_retried(self, peer: Any) -> None:
+        peer.fail()
         assert not self.failure(peer).permanent
 
-    def test_a_receiver_that_talks_nonsense_is_tried_again(self, peer: Any) -> None:
+    def test_nonsense_response_is_retried(self, peer: Any) -> None:
         peer.talk_nonsense()
         assert not self.failure(peer).permanent
 
-    def test_no_secret_is_in_an_error_or_in_a_log(self, peer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def test_errors_and_logs_contain_no_secret(self, peer: Any, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
-        for fault in (peer.be_in_trouble, peer.talk_nonsense, peer.go_away):
+        for fault in (peer.fail, peer.talk_nonsense, peer.go_away):
             fault()
             assert SECRET not in str(self.failure(peer))
-        ours = [record for record in caplog.records if record.name != "mail.log"]  # that one is the receiving server's
+        # "mail.log" is the log of the receiving server.
+        ours = [record for record in caplog.records if record.name != "mail.log"]
         assert SECRET not in str([record.getMessage() for record in ours])
 
     def test_no_secret_is_shown(self, peer: Any) -> None:
         assert SECRET not in str(self.kind.public(peer.config))
         assert not self.kind.generate().keys() & self.kind.public(peer.config).keys()
 
-    def test_settings_that_make_no_sense_are_refused_with_a_sentence(self) -> None:
-        for data in self.wrong:
+    def test_invalid_settings_are_rejected(self) -> None:
+        for data in self.invalid:
             with pytest.raises(ConfigError) as caught:
                 self.kind.parse({**self.kind.generate(), **data})
             assert str(caught.value).endswith(".")
@@ -107,7 +108,7 @@ class ChannelCases:
 
 
 class HttpPeer:
-    """A receiver of ours for kinds that post."""
+    """The receiver of channels that speak HTTP."""
 
     def __init__(self, receiver: Any, path: str, config: dict[str, Any]) -> None:
         self.receiver = receiver
@@ -117,25 +118,25 @@ class HttpPeer:
         return [request.body.decode() for request in self.receiver.requests]
 
     def be_silent(self) -> None:
-        self.receiver.answer = waits(self.receiver)
+        self.receiver.answer = stays_silent(self.receiver)
 
     def go_away(self) -> None:
         self.receiver.close()
 
-    def be_in_trouble(self) -> None:
+    def fail(self) -> None:
         self.answers("503 Service Unavailable")
 
     def talk_nonsense(self) -> None:
         self.receiver.answer = lambda peer: peer.sendall(f"220 {SECRET} ESMTP\r\n".encode())
 
     def answers(self, status: str, *headers: str) -> None:
-        self.receiver.answer = says(status, SECRET.encode(), *headers)
+        self.receiver.answer = responds(status, SECRET.encode(), *headers)
 
 
 class HttpCases(ChannelCases):
-    """For kinds that post through the guarded door."""
+    """For channels that post through `alerts/channels/http.py`."""
 
-    wrong: ClassVar[list[dict[str, Any]]] = [
+    invalid: ClassVar[list[dict[str, Any]]] = [
         {},
         {"url": None},
         {"url": 7},
@@ -148,25 +149,25 @@ class HttpCases(ChannelCases):
     ]
 
     @pytest.fixture(autouse=True)
-    def _short_patience(self, open_door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _short_timeout(self, allow_private: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(http, "TOTAL_SECONDS", 0.4)
 
-    def test_a_private_address_is_refused_unless_allowed(self, peer: Any, settings: Any) -> None:
+    def test_private_address_is_rejected_unless_allowed(self, peer: Any, settings: Any) -> None:
         settings.ALLOW_PRIVATE_TARGETS = False
         with pytest.raises(ConfigError, match="public"):
             self.kind.parse(peer.config)
 
     @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"])
-    def test_a_redirect_is_not_followed(self, peer: Any, status: str) -> None:
+    def test_redirect_is_not_followed(self, peer: Any, status: str) -> None:
         peer.answers(status, f"Location: {peer.receiver.url('/elsewhere')}")
         assert "redirect" in str(self.failure(peer))
         assert len(peer.received()) == 1
 
-    def test_a_receiver_that_asks_for_patience_gets_it(self, peer: Any) -> None:
+    def test_retry_after_is_respected(self, peer: Any) -> None:
         peer.answers("429 Too Many Requests", "Retry-After: 77")
         assert self.failure(peer).retry_after == 77
 
-    def test_410_switches_the_channel_off(self, peer: Any) -> None:
+    def test_410_disables_the_channel(self, peer: Any) -> None:
         peer.answers("410 Gone")
         error = self.failure(peer)
         assert error.permanent

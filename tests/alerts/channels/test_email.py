@@ -21,7 +21,7 @@ from tests.alerts.receiver import Receiver
 
 
 class Sink:
-    """Takes mail; `refusal` is what it answers instead, once set: (command, reply)."""
+    """Accepts mail, unless `refusal` is set to (command, reply)."""
 
     def __init__(self) -> None:
         self.mails: list[str] = []
@@ -55,12 +55,13 @@ class Peer:
         return message_from_string(text, policy=default)
 
     def be_silent(self) -> None:
-        self.settings.EMAIL_PORT = self.receiver.port  # waits for a request's line as the client waits for a greeting
+        # An HTTP server waits for a request while the client waits for a greeting.
+        self.settings.EMAIL_PORT = self.receiver.port
 
     def go_away(self) -> None:
         self.settings.EMAIL_PORT = 1
 
-    def be_in_trouble(self) -> None:
+    def fail(self) -> None:
         self.sink.refusal = ("DATA", f"451 try later {SECRET}")
 
     def talk_nonsense(self) -> None:
@@ -92,7 +93,7 @@ def peer(sink: Sink, receiver: Receiver, settings: Settings) -> Peer:
 
 class TestEmail(ChannelCases):
     kind: ClassVar[ChannelKind] = email
-    wrong: ClassVar[list[dict[str, Any]]] = [
+    invalid: ClassVar[list[dict[str, Any]]] = [
         {},
         {"to": None},
         {"to": "ops@example.com"},
@@ -107,7 +108,7 @@ class TestEmail(ChannelCases):
         (text,) = peer.sink.mails
         return peer.mail(text)
 
-    def test_the_mail_has_text_and_html_that_say_the_same(self, peer: Peer) -> None:
+    def test_mail_has_equal_text_and_html(self, peer: Peer) -> None:
         self.send(peer)
         mail = self.only(peer)
         text, html = mail.get_body(("plain",)), mail.get_body(("html",))
@@ -124,7 +125,7 @@ class TestEmail(ChannelCases):
         assert mail["Subject"] == "bot-1 is down"
         assert mail["To"] == "ops@example.com, night@example.com"
 
-    def test_code_is_set_as_such_and_evidence_comes_below_the_link(self, peer: Peer) -> None:
+    def test_code_is_marked_and_evidence_is_below_link(self, peer: Peer) -> None:
         facts = (("Last tool call", "`fetch`"), ("Traceback", "one\n  <two>"))
         self.send(peer, message(lines=("`search` called 4 times",), facts=facts))
         mail = self.only(peer)
@@ -135,7 +136,7 @@ class TestEmail(ChannelCases):
         assert "search called 4 times" in said
         assert said.index("/incident/7/") < said.index("Last tool call: fetch\nTraceback:\none\n  <two>\n")
         assert "<code>search</code> called 4 times" in shown
-        assert ">Open the incident</a>" in shown
+        assert ">View incident</a>" in shown
         assert re.search(r"<pre [^>]*>one\s+  &lt;two&gt;</pre>", shown)
 
     def test_names_are_escaped_in_html(self, peer: Peer) -> None:
@@ -146,24 +147,24 @@ class TestEmail(ChannelCases):
         assert "<script>" not in html.get_content()
         assert "<i>" not in html.get_content()
 
-    def test_one_incident_is_one_thread_of_different_mails(self, peer: Peer) -> None:
+    def test_mails_of_an_incident_form_one_thread(self, peer: Peer) -> None:
         self.send(peer, message(id="msg_1"))
         self.send(peer, message(id="msg_2"))
         first, second = (peer.mail(text) for text in peer.sink.mails)
         assert first["Message-ID"] != second["Message-ID"]
         assert first["References"] == second["References"] == first["In-Reply-To"]
 
-    def test_a_repeat_has_the_same_message_id(self, peer: Peer) -> None:
+    def test_repeat_has_the_same_message_id(self, peer: Peer) -> None:
         self.send(peer)
         self.send(peer)
         first, second = (peer.mail(text) for text in peer.sink.mails)
         assert first["Message-ID"] == second["Message-ID"]
 
-    def test_machines_are_told_not_to_answer(self, peer: Peer) -> None:
+    def test_mail_is_marked_as_auto_generated(self, peer: Peer) -> None:
         self.send(peer)
         assert self.only(peer)["Auto-Submitted"] == "auto-generated"
 
-    def test_a_title_cannot_begin_another_header(self, peer: Peer) -> None:
+    def test_title_cannot_start_another_header(self, peer: Peer) -> None:
         self.send(peer, message(title="bot\r\nBcc: x@example.com\u2028X-A: b\x85X-B: c"))
         mail = self.only(peer)
         assert mail["Bcc"] is None
@@ -178,13 +179,13 @@ class TestEmail(ChannelCases):
             (("DATA", "451 try later"), False),
         ],
     )
-    def test_a_lasting_refusal_is_not_tried_again(self, peer: Peer, refusal: tuple[str, str], permanent: bool) -> None:
+    def test_permanent_rejection_is_not_retried(self, peer: Peer, refusal: tuple[str, str], permanent: bool) -> None:
         peer.sink.refusal = refusal
         error = self.failure(peer)
         assert error.permanent is permanent
         assert refusal[1][:3] in str(error)
 
-    def test_a_rejected_password_is_the_operators_matter_and_tried_again(self, peer: Peer, settings: Settings) -> None:
+    def test_rejected_password_is_retried(self, peer: Peer, settings: Settings) -> None:
         settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "watchdog", SECRET
         error = self.failure(peer)
         assert not error.permanent

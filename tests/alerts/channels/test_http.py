@@ -1,4 +1,4 @@
-"""The guarded door, against real servers of every temper."""
+"""The HTTP client of the channels, against real servers that misbehave in every way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_django.fixtures import Settings
 
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError
-from tests.alerts.receiver import Answer, Receiver, says, waits
+from tests.alerts.receiver import Answer, Receiver, responds, stays_silent
 
 SECRET_PATH = "/services/T0/B0/hidden?token=hidden"
 
@@ -34,7 +34,7 @@ def refused(url: str, seconds: float = 2.0) -> ChannelError:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], list[str]]:
-    """`names("host", ["1.2.3.4"])` is a resolver of ours; the list it returns is who was asked for."""
+    """`names("host", ["1.2.3.4"])` adds a name to a fake resolver. Returns the list of names it was asked for."""
     known: dict[str, list[str]] = {}
     asked: list[str] = []
 
@@ -50,7 +50,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], list[st
     return add
 
 
-CLOSED = [
+PRIVATE = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "100.100.100.200",
     "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.192",
     "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1",
@@ -59,31 +59,31 @@ CLOSED = [
     "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "2001:20::1", "2002:7f00:1::", "2002:808:808::1",
     "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "ff0e::1",
 ]  # fmt: skip
-OPEN = [
+PUBLIC = [
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1",
     "2606:4700::1111",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", CLOSED)
-def test_addresses_that_are_not_on_the_open_internet_are_closed(address: str) -> None:
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_are_not_public(address: str) -> None:
     assert not http.is_public(address)
 
 
-@pytest.mark.parametrize("address", OPEN)
-def test_public_addresses_are_open(address: str) -> None:
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_public(address: str) -> None:
     assert http.is_public(address)
 
 
 @pytest.mark.parametrize(
-    ("url", "says_what"),
+    ("url", "message"),
     [
-        ("ftp://example.com/", "begin with"),
-        ("file:///etc/passwd", "begin with"),
-        ("//example.com/", "begin with"),
-        ("https://", "begin with"),
-        ("https://:443/", "begin with"),
-        ("https://example.com:0/", "begin with"),
+        ("ftp://example.com/", "start with"),
+        ("file:///etc/passwd", "start with"),
+        ("//example.com/", "start with"),
+        ("https://", "start with"),
+        ("https://:443/", "start with"),
+        ("https://example.com:0/", "start with"),
         ("https://example.com:99999/", "not a valid"),
         ("https://[::1", "not a valid"),
         ("https://name@example.com/", "user name"),
@@ -101,19 +101,19 @@ def test_public_addresses_are_open(address: str) -> None:
         ("http://169.254.169.254/latest/meta-data/", "public"),
     ],
 )
-def test_an_address_that_may_not_be_posted_to_is_refused_before_anything_is_sent(url: str, says_what: str) -> None:
-    with pytest.raises(ConfigError, match=says_what):
+def test_invalid_url_is_rejected_before_sending(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         http.check_url(url)
     assert refused(url).permanent
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1", "0"])
-def test_odd_spellings_of_loopback_are_judged_by_what_they_resolve_to(host: str, receiver: Receiver) -> None:
+def test_odd_spellings_of_loopback_are_rejected(host: str, receiver: Receiver) -> None:
     assert "private address" in str(refused(receiver.url(host=host)))
     assert receiver.requests == []
 
 
-def test_a_name_that_leads_to_a_private_address_is_refused(names: Any, receiver: Receiver) -> None:
+def test_name_of_a_private_address_is_rejected(names: Any, receiver: Receiver) -> None:
     names("rebound.example.com", ["127.0.0.1"])
     error = refused(receiver.url(host="rebound.example.com"))
     assert "private address" in str(error)
@@ -121,17 +121,13 @@ def test_a_name_that_leads_to_a_private_address_is_refused(names: Any, receiver:
     assert receiver.requests == []
 
 
-def test_a_name_is_resolved_once_so_that_a_second_answer_cannot_lead_elsewhere(
-    names: Any, receiver: Receiver, open_door: None
-) -> None:
+def test_name_is_resolved_only_once(names: Any, receiver: Receiver, allow_private: None) -> None:
     asked = names("once.example.com", ["127.0.0.1"])
     assert http.post(receiver.url(host="once.example.com"), b"{}", {}).status == 204
     assert asked == ["once.example.com"]
 
 
-def test_of_several_addresses_only_the_public_ones_are_called(
-    names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_public_addresses_are_connected(names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     names("mixed.example.com", ["127.0.0.1", "8.8.8.8"])
     called: list[str] = []
 
@@ -145,7 +141,7 @@ def test_of_several_addresses_only_the_public_ones_are_called(
     assert called == ["8.8.8.8"]
 
 
-def test_the_connected_address_is_judged_too(names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connected_address_is_checked_again(names: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     names("moved.example.com", ["8.8.8.8"])
     connect = socket.socket.connect
     with monkeypatch.context() as patch:
@@ -154,7 +150,7 @@ def test_the_connected_address_is_judged_too(names: Any, receiver: Receiver, mon
     assert receiver.requests == []
 
 
-def test_an_operator_may_allow_private_addresses(receiver: Receiver, settings: Settings) -> None:
+def test_operator_may_allow_private_addresses(receiver: Receiver, settings: Settings) -> None:
     settings.ALLOW_PRIVATE_TARGETS = True
     reply = http.post(receiver.url("/a/b?c=d"), b'{"e": 1}', {"Content-Type": "application/json"})
     assert reply.status == 204
@@ -165,14 +161,14 @@ def test_an_operator_may_allow_private_addresses(receiver: Receiver, settings: S
     assert request.headers["content-type"] == "application/json"
 
 
-def test_redirects_are_answers_not_orders(receiver: Receiver, open_door: None) -> None:
-    receiver.answer = says("302 Found", b"", f"Location: {receiver.url('/elsewhere')}")
+def test_redirects_are_not_followed(receiver: Receiver, allow_private: None) -> None:
+    receiver.answer = responds("302 Found", b"", f"Location: {receiver.url('/elsewhere')}")
     assert http.post(receiver.url(), b"{}", {}).status == 302
     assert len(receiver.requests) == 1
 
 
-def test_proxies_of_the_environment_are_ignored(
-    receiver: Receiver, open_door: None, monkeypatch: pytest.MonkeyPatch
+def test_environment_proxies_are_ignored(
+    receiver: Receiver, allow_private: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -189,64 +185,64 @@ def _drip(peer: socket.socket, first: bytes, over: Any) -> None:
         peer.sendall(b"a")
 
 
-def test_a_server_that_drips_its_head_is_given_up_in_time(receiver: Receiver, open_door: None) -> None:
+def test_slow_headers_time_out(receiver: Receiver, allow_private: None) -> None:
     receiver.answer = dripping_head(receiver.over)
     started = time.monotonic()
     assert "in time" in str(refused(receiver.url(), seconds=0.5))
     assert time.monotonic() - started < 10
 
 
-def test_a_server_that_says_yes_and_drips_its_body_has_said_yes(receiver: Receiver, open_door: None) -> None:
+def test_slow_body_after_success_is_success(receiver: Receiver, allow_private: None) -> None:
     receiver.answer = lambda peer: _drip(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", receiver.over)
     started = time.monotonic()
     assert http.post(receiver.url(), b"{}", {}, seconds=1.5).status == 200
     assert time.monotonic() - started < 10
 
 
-def test_a_server_that_never_answers_is_given_up_in_time(receiver: Receiver, open_door: None) -> None:
-    receiver.answer = waits(receiver)
+def test_silent_server_times_out(receiver: Receiver, allow_private: None) -> None:
+    receiver.answer = stays_silent(receiver)
     assert "in time" in str(refused(receiver.url(), seconds=0.3))
 
 
-def test_a_server_that_never_reads_is_given_up_in_time(open_door: None) -> None:
+def test_server_that_never_reads_times_out(allow_private: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(ChannelError, match="in time"):
             http.post(url, b"a" * 20_000_000, {}, seconds=0.5)
 
 
-def test_no_more_than_64_kib_are_read(receiver: Receiver, open_door: None) -> None:
-    receiver.answer = says("200 OK", b"a" * 3_000_000)
+def test_at_most_64_kib_are_read(receiver: Receiver, allow_private: None) -> None:
+    receiver.answer = responds("200 OK", b"a" * 3_000_000)
     assert len(http.post(receiver.url(), b"{}", {}).body) == 64 * 1024
 
 
-def test_a_head_without_end_is_not_http(receiver: Receiver, open_door: None) -> None:
+def test_endless_headers_are_not_http(receiver: Receiver, allow_private: None) -> None:
     receiver.answer = lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 500 + b"\r\n")
     assert "not HTTP" in str(refused(receiver.url()))
 
 
 @pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00\x01\x02\x03\r\n", b"HTTP/1.1 abc\r\n\r\n"])
-def test_what_is_not_http_is_said_to_be_so(words: bytes, receiver: Receiver, open_door: None) -> None:
+def test_other_protocols_are_reported(words: bytes, receiver: Receiver, allow_private: None) -> None:
     receiver.answer = lambda peer: peer.sendall(words)
     assert "not HTTP" in str(refused(receiver.url()))
 
 
-def test_a_server_that_hangs_up_is_named(receiver: Receiver, open_door: None) -> None:
+def test_closed_connection_is_reported(receiver: Receiver, allow_private: None) -> None:
     receiver.answer = lambda peer: None
     assert "closed the connection" in str(refused(receiver.url()))
 
 
-def test_a_port_that_nobody_listens_on_refuses(open_door: None) -> None:
+def test_refused_connection_is_reported(allow_private: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert "refused the connection" in str(refused(f"http://127.0.0.1:{port}/"))
 
 
-def test_a_name_that_does_not_exist_is_named() -> None:
-    assert "could not be found" in str(refused("https://nowhere.invalid/"))
+def test_unknown_host_name_is_reported() -> None:
+    assert "could not be resolved" in str(refused("https://nowhere.invalid/"))
 
 
-def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_resolver_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(http, "resolve", lambda host, port: [over.wait(30)])
     started = time.monotonic()
@@ -260,7 +256,7 @@ def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPat
     [("120", 120.0), ("0", 0.0), ("-5", None), ("soon", None), ("9" * 40, 999_999_999.0), ("1.5", None), ("٣", 3.0)],
 )
 def test_retry_after_in_seconds(header: str, seconds: float | None) -> None:
-    assert http.seconds_of(header, dt.datetime(2026, 11, 23, tzinfo=dt.UTC)) == seconds
+    assert http.parse_retry_after(header, dt.datetime(2026, 11, 23, tzinfo=dt.UTC)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -268,11 +264,11 @@ def test_retry_after_in_seconds(header: str, seconds: float | None) -> None:
     [("Mon, 23 Nov 2026 00:02:00 GMT", 120.0), ("Sun, 22 Nov 2026 00:00:00 GMT", 0.0), ("Mon, 99 Nov", None)],
 )
 def test_retry_after_as_a_date(header: str, seconds: float | None) -> None:
-    assert http.seconds_of(header, dt.datetime(2026, 11, 23, tzinfo=dt.UTC)) == seconds
+    assert http.parse_retry_after(header, dt.datetime(2026, 11, 23, tzinfo=dt.UTC)) == seconds
 
 
-def test_errors_and_logs_name_the_host_and_nothing_else(
-    receiver: Receiver, open_door: None, caplog: pytest.LogCaptureFixture
+def test_errors_and_logs_name_only_the_host(
+    receiver: Receiver, allow_private: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     answers: list[Answer] = [lambda peer: None, lambda peer: peer.sendall(b"hidden\r\n"), dripping_head(receiver.over)]
@@ -288,7 +284,7 @@ def test_errors_and_logs_name_the_host_and_nothing_else(
 
 
 def certificate(folder: Path, name: str, ends: dt.datetime) -> ssl.SSLContext:
-    """A server's side of TLS with a certificate of its own making, kept in `folder`."""
+    """The server side of TLS, with a self-signed certificate kept in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     cert = (
@@ -317,7 +313,7 @@ LONG = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-def secure(tmp_path: Path, open_door: None) -> Iterator[Receiver]:
+def secure(tmp_path: Path, allow_private: None) -> Iterator[Receiver]:
     with Receiver(context=certificate(tmp_path, "good.example.com", LONG)) as receiver:
         yield receiver
 
@@ -328,26 +324,24 @@ def trusting(tmp_path: Path, secure: Receiver, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(http, "tls_context", lambda: context)
 
 
-def test_tls_is_verified_against_the_name_and_spoken_to_the_judged_address(
-    names: Any, secure: Receiver, trusting: None
-) -> None:
+def test_tls_verifies_name_at_the_checked_address(names: Any, secure: Receiver, trusting: None) -> None:
     names("good.example.com", ["127.0.0.1"])
     assert http.post(secure.url(host="good.example.com"), b"{}", {}).status == 204
     assert secure.requests[0].headers["host"] == f"good.example.com:{secure.port}"
 
 
-def test_a_certificate_for_another_name_is_refused(names: Any, secure: Receiver, trusting: None) -> None:
+def test_certificate_for_another_name_is_rejected(names: Any, secure: Receiver, trusting: None) -> None:
     names("other.example.com", ["127.0.0.1"])
     assert "certificate of other.example.com is not valid" in str(refused(secure.url(host="other.example.com")))
     assert secure.requests == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(names: Any, secure: Receiver) -> None:
+def test_untrusted_certificate_is_rejected(names: Any, secure: Receiver) -> None:
     names("good.example.com", ["127.0.0.1"])
     assert "certificate of good.example.com is not valid" in str(refused(secure.url(host="good.example.com")))
 
 
-def test_an_expired_certificate_is_refused(names: Any, tmp_path: Path, open_door: None, monkeypatch: Any) -> None:
+def test_expired_certificate_is_rejected(names: Any, tmp_path: Path, allow_private: None, monkeypatch: Any) -> None:
     names("good.example.com", ["127.0.0.1"])
     ended = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
     with Receiver(context=certificate(tmp_path, "good.example.com", ended)) as receiver:
@@ -356,7 +350,7 @@ def test_an_expired_certificate_is_refused(names: Any, tmp_path: Path, open_door
         assert "expired" in str(refused(receiver.url(host="good.example.com")))
 
 
-def test_tls_to_a_server_that_speaks_none_is_said_to_be_so(receiver: Receiver, open_door: None) -> None:
+def test_tls_without_an_answer_times_out(receiver: Receiver, allow_private: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
         assert "in time" in str(refused(url, seconds=0.3))

@@ -17,7 +17,7 @@ def peer(receiver: Receiver) -> HttpPeer:
 class TestSlack(HttpCases):
     kind: ClassVar[ChannelKind] = slack
 
-    def test_the_body_is_a_header_the_facts_and_a_link(self, peer: Any) -> None:
+    def test_body_has_header_facts_and_link(self, peer: Any) -> None:
         self.send(peer)
         body = json.loads(peer.received()[0])
         head, facts, origin = body["blocks"]
@@ -33,32 +33,32 @@ class TestSlack(HttpCases):
         assert body["blocks"][1]["text"]["text"] == "&lt;@U1&gt; &amp; &lt;https://x|y&gt;"
         assert "&lt;a&gt;" in body["blocks"][2]["elements"][0]["text"]
 
-    def test_limits_are_kept(self) -> None:
+    def test_slacks_limits_are_kept(self) -> None:
         long = "&" * 5000
         body = slack.compose(message(title=long, lines=(long,) * 10))
         assert len(body["blocks"][0]["text"]["text"]) <= 150
         assert len(body["blocks"][1]["text"]["text"]) <= 3000
         assert len(body["text"]) <= 3000
 
-    def test_a_cut_never_leaves_half_an_escape(self) -> None:
+    def test_truncation_never_splits_an_escape(self) -> None:
         for length in range(2990, 3010):
             text = slack.compose(message(lines=("x" * length + "&&&&",)))["blocks"][1]["text"]["text"]
             assert text.replace("&amp;", "").count("&") == 0
 
-    def test_a_message_without_facts_has_its_title_instead(self) -> None:
+    def test_message_without_lines_repeats_its_title(self) -> None:
         assert slack.compose(message(lines=()))["blocks"][1]["text"]["text"] == "bot-1 is down"
 
     @pytest.mark.parametrize("status", ["400 Bad Request", "403 Forbidden"])
-    def test_what_slack_refuses_is_not_tried_again(self, peer: Any, status: str) -> None:
+    def test_rejected_message_is_not_retried(self, peer: Any, status: str) -> None:
         peer.answers(status)
         error = self.failure(peer)
         assert error.permanent
         assert not error.disable
 
-    def test_an_address_that_slack_forgot_switches_the_channel_off(self, peer: Any) -> None:
+    def test_deleted_webhook_disables_the_channel(self, peer: Any) -> None:
         peer.answers("404 Not Found")
         assert self.failure(peer).disable
 
-    def test_only_the_host_and_the_last_four_characters_are_shown(self) -> None:
+    def test_only_host_and_last_characters_are_shown(self) -> None:
         shown = slack.public({"url": "https://hooks.slack.com/services/T000/B000/abcdWXYZ"})
         assert shown == {"url": "https://hooks.slack.com/…WXYZ"}

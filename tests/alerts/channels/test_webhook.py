@@ -20,7 +20,7 @@ def peer(receiver: Receiver) -> HttpPeer:
 class TestWebhook(HttpCases):
     kind: ClassVar[ChannelKind] = webhook
 
-    def test_the_receiver_can_verify_the_exact_bytes(self, peer: Any) -> None:
+    def test_receiver_can_verify_the_exact_bytes(self, peer: Any) -> None:
         self.send(peer)
         (request,) = peer.receiver.requests
         said = Webhook(peer.config["secret"]).verify(request.body, request.headers)
@@ -34,7 +34,7 @@ class TestWebhook(HttpCases):
         with pytest.raises(WebhookVerificationError):
             Webhook(webhook.generate()["secret"]).verify(request.body, request.headers)
 
-    def test_the_id_stays_and_the_time_moves_with_every_attempt(self) -> None:
+    def test_repeats_keep_the_id_and_update_the_time(self) -> None:
         secret = webhook.generate()["secret"]
         first = webhook.sign(secret, MESSAGE, datetime(2026, 11, 23, 20, 26, tzinfo=UTC))
         second = webhook.sign(secret, MESSAGE, datetime(2026, 11, 23, 20, 27, tzinfo=UTC))
@@ -43,7 +43,7 @@ class TestWebhook(HttpCases):
         assert int(second[1]["webhook-timestamp"]) - int(first[1]["webhook-timestamp"]) == 60
         assert first[1]["webhook-signature"] != second[1]["webhook-signature"]
 
-    def test_characters_of_all_languages_survive_signing(self, peer: Any) -> None:
+    def test_unicode_survives_signing(self, peer: Any) -> None:
         self.send(peer, message(payload={"agent": "водій 🤖 \u2028"}))
         (request,) = peer.receiver.requests
         Webhook(peer.config["secret"]).verify(request.body, request.headers)
@@ -55,20 +55,20 @@ class TestWebhook(HttpCases):
         self.send(peer)
 
     @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "404 Not Found", "500 Oops", "304 Same"])
-    def test_all_else_is_tried_again(self, peer: Any, status: str) -> None:
+    def test_other_statuses_are_retried(self, peer: Any, status: str) -> None:
         peer.answers(status)
         error = self.failure(peer)
         assert not error.permanent
         assert status[:3] in str(error)
 
-    def test_a_secret_is_32_random_bytes(self) -> None:
+    def test_secret_is_32_random_bytes(self) -> None:
         import base64
 
         first, second = webhook.generate()["secret"], webhook.generate()["secret"]
         assert first != second
         assert len(base64.b64decode(first.removeprefix("whsec_"))) == 32
 
-    def test_the_query_of_the_address_is_not_shown(self) -> None:
+    def test_query_of_the_url_is_not_shown(self) -> None:
         shown = webhook.public({"url": f"https://example.com/hook?token={SECRET}", "secret": SECRET})
         assert shown == {"url": "https://example.com/hook?…"}
         assert webhook.public({"url": "https://example.com/hook"}) == {"url": "https://example.com/hook"}

@@ -88,4 +88,6 @@ def test_a_message_names_the_version_that_came_shortly_before(world: World) -> N
     world.look(1200)
     [incident] = world.incidents()
     found = message.of_event(incident.events.get(kind="opened"), incident, "msg_1")
-    assert found.lines[2] == f"Version 1.4.3 since {T0 + timedelta(seconds=600):%H:%M}, 1 min before; until then 1.4.2"
+    assert found.lines[2] == (
+        f"Version 1.4.3 deployed at {T0 + timedelta(seconds=600):%H:%M}, 1 min before the incident (previously 1.4.2)"
+    )
