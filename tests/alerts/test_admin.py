@@ -47,7 +47,7 @@ def test_a_channel_is_routed_in_its_form(member: User, project: Project, client_
     channel = Channel.objects.get()
     assert (channel.severity, channel.labels) == ("critical", {"env": "prod"})
     answer = browser.post(page(channel), entered(project, "email", email_to="a@example.com", labels="env"))
-    assert "Line 1: write it as name=value" in answer.content.decode()
+    assert "Line 1: use name=value" in answer.content.decode()
 
 
 def test_a_webhooks_secret_is_shown_once(member: User, project: Project, client_of: Browser) -> None:

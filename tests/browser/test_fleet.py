@@ -90,7 +90,7 @@ def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owne
     page = tab.go("/admin/")
     rows = page.locator("#result_list tbody th a")
     page.get_by_role("combobox", name="Status").select_option("ok")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     tab.sees("1 that needs attention is not shown.")
     assert page.url == f"{tab.base}/admin/?status=ok"
     expect(rows).to_have_text(["better", "good"])
