@@ -90,7 +90,7 @@ def test_fleet_filters_live_and_is_remembered(open_tab: Open, owner: User, proje
     page = tab.go("/admin/")
     rows = page.locator("#result_list tbody th a")
     page.get_by_role("combobox", name="Status").select_option("ok")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     tab.sees("1 hidden agent needs attention.")
     assert page.url == f"{tab.base}/admin/?status=ok"
     expect(rows).to_have_text(["better", "good"])

@@ -70,10 +70,10 @@ def test_landing_page_explains_in_one_screen(tab: Tab, project: Project) -> None
     assert page.evaluate(moving) == 0, "nothing moves for who wants no motion"
     page.emulate_media(reduced_motion="no-preference")
     assert page.evaluate(moving) > 5
-    page.get_by_label("Hold it still").check()
+    page.get_by_label("Stop animation").check()
     assert page.evaluate(moving) == 0
     tab.go("/accounts/login/")
-    for name in ("Skip to the content", "ClevAgent Watchdog", "Sign in", "Sign up", "Sign up"):
+    for name in ("Skip to content", "ClevAgent Watchdog", "Sign in", "Sign up", "Sign up"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", name

@@ -26,7 +26,7 @@ def test_channel_is_tested_routed_and_deleted(open_tab: Open, owner: User, proje
 
     page.get_by_label("Only agents with labels").fill("production")
     page.get_by_role("button", name="Save").click()
-    tab.sees("Line 1: write it as name=value")
+    tab.sees("Line 1: use name=value")
     page.get_by_label("Only agents with labels").fill("env=production")
     page.get_by_role("button", name="Save").click()
     tab.sees("for agents with env=production")
@@ -34,8 +34,8 @@ def test_channel_is_tested_routed_and_deleted(open_tab: Open, owner: User, proje
     expect(page.locator(".w-badge", has_text="no channel")).to_have_count(2)
 
     tab.go(f"/admin/teams/team/{project.team_id}/delete/")
-    tab.sees("Type Research to go on")
-    page.get_by_label("Type Research to go on").fill("Research")
+    tab.sees("Type Research to confirm")
+    page.get_by_label("Type Research to confirm").fill("Research")
     page.get_by_role("button", name="Delete Research").click()
     page.wait_for_url("**/accounts/teams/")
     assert not Team.objects.active().exists()

@@ -191,8 +191,8 @@ class Newcomer:
         secret = self.page.locator("#secret").inner_text()
         assert self.page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         self.picture("second-factor-scan")
-        self.fill(Code_of_the_app=code_of(secret))
-        self.press("Switch it on")
+        self.fill(Code_from_your_app=code_of(secret))
+        self.press("Turn on")
         expect(self.page.locator("#codes")).to_have_text(TEN_WORDS)
         self.picture("recovery-codes")
         self.context.clear_cookies()

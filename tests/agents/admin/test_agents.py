@@ -231,7 +231,7 @@ def test_saving_without_changes_writes_nothing(bot: Agent, member: User, client_
         ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"run_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"daily_token_limit": "-1"}, "greater than or equal to 0"),
-        ({"labels": "production"}, "Line 1: write it as name=value"),
+        ({"labels": "production"}, "Line 1: use name=value"),
         ({"rule__loop__repeats": "many"}, "Enter a whole number"),
         ({"rule__loop__repeats": "1"}, "greater than or equal to 2"),
         ({"rule__loop__switch": "maybe"}, "Select a valid choice"),

@@ -57,7 +57,7 @@ def test_owner_sets_monthly_budget_and_prices(
     [
         ({"monthly_budget_usd": "-1"}, "A budget is 0 or more"),
         ({"prices": "x"}, "Line 1: give a model, input and output"),
-        ({"prices": "x input 1 output -1"}, "“output” must be dollars"),
+        ({"prices": "x input 1 output -1"}, "“output” must be USD"),
     ],
 )
 def test_invalid_budget_or_prices_are_refused(
