@@ -16,7 +16,7 @@ _GROUPS = (
     (
         "Fleet",
         (
-            ("Overview", "monitoring", "/admin/"),
+            ("Fleet overview", "monitoring", "/admin/"),
             ("Agents", "smart_toy", "agents.agent"),
             ("Incidents", "crisis_alert", "agents.incident"),
             ("Restarts & stops", "terminal", "agents.command"),

@@ -50,7 +50,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         return redirect
     fleet = _fleet(request, timezone.now())
     short = refusals.short_of_places(teams_of(request.user, Action.MANAGE), fleet["now"])
-    return admin.site.index(request, {**fleet, "short_of_places": short, "title": "Fleet"})
+    return admin.site.index(request, {**fleet, "short_of_places": short, "title": "Fleet overview"})
 
 
 @require_safe

@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "maintenance window",
+                "verbose_name_plural": "maintenance",
                 "ordering": ["-starts_at", "-id"],
             },
         ),
