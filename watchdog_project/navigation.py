@@ -17,7 +17,7 @@ _GROUPS = (
     (
         "Fleet",
         (
-            ("Overview", "monitoring", "/admin/"),
+            ("Fleet overview", "monitoring", "/admin/"),
             ("Agents", "smart_toy", "agents.agent"),
             ("Incidents", "crisis_alert", "agents.incident"),
             ("Restarts & stops", "restart_alt", "agents.command"),

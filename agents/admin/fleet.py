@@ -49,8 +49,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     if (redirect := filter_persistence.restore_filter(request, FILTER_KEY)) is not None:
         return redirect
     fleet = _fleet(request, timezone.now())
-    short = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
-    return admin.site.index(request, {**fleet, "short_of_places": short, "title": "Fleet"})
+    over_limit = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
+    return admin.site.index(request, {**fleet, "teams_over_limit": over_limit, "title": "Fleet overview"})
 
 
 @require_safe
