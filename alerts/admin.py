@@ -28,7 +28,7 @@ from teams.changelists import Empty
 from teams.models import Project
 from teams.roles import Action
 from teams.site import Site
-from teams.tenant_admin import action, allowed, says_why, teams_of
+from teams.tenant_admin import action, allowed, refusals_as_messages, teams_of
 
 LATEST: Final = 20
 DAY: Final = timedelta(hours=24)
@@ -209,7 +209,7 @@ class ChannelPage(LivePage):
 
     @action(description="New secret", permissions=["configure"], icon="autorenew")
     def new_secret(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        answer: HttpResponse = says_why(request, self._new_secret, self.get_object(request, object_id))
+        answer: HttpResponse = refusals_as_messages(request, self._new_secret, self.get_object(request, object_id))
         return answer
 
     def _new_secret(self, request: HttpRequest, channel: Channel) -> HttpResponse:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.urls import reverse
 
-from agents.models import Agent, Incident, IncidentEvent, Severity, SignalKind
+from agents.domain import signal_kinds
+from agents.models import Agent, Incident, IncidentEvent, Severity
 from agents.reporting import formatting
 from agents.reporting.payloads import agent_ref, dollars, incident_dict, incident_url
 from agents.rules.observers import version
@@ -24,16 +25,6 @@ _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.UPDATED: "incident.updated",
     IncidentEvent.Kind.ACKNOWLEDGED: "incident.acknowledged",
     IncidentEvent.Kind.RESOLVED: "incident.resolved",
-}
-_WRONG: Final[dict[str, str]] = {
-    SignalKind.MISSED_HEARTBEAT: "is down",
-    SignalKind.STALLED: "is stalled",
-    SignalKind.LOOP: "is in a loop",
-    SignalKind.COST: "is over its budget",
-    SignalKind.ERROR: "reports an error",
-    SignalKind.CRASH: "crashed",
-    SignalKind.MEMORY: "is running out of memory",
-    SignalKind.RESTART_FAILED: "could not be restarted",
 }
 
 
@@ -112,18 +103,17 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
 def _subject(incident: Incident) -> str:
     if not incident.together:
         return incident.agent.name
-    if incident.kind == SignalKind.COST:
+    if signal_kinds.traits(incident.kind).is_budget:
         return incident.project.name
     agents = {signal.agent_id for signal in incident.signals.all()}
     return f"{len(agents)} agents of {incident.project.name}"
 
 
 def _wrong(incident: Incident) -> str:
-    if incident.kind == SignalKind.COST and incident.severity == Severity.WARNING:
-        return "is running up costs"
-    if incident.together:
-        return "is over its monthly budget" if incident.kind == SignalKind.COST else "fell silent together"
-    return _WRONG.get(incident.kind, "needs attention")
+    traits = signal_kinds.traits(incident.kind)
+    if traits.warning_headline and incident.severity == Severity.WARNING:
+        return traits.warning_headline
+    return traits.shared_headline if incident.together and traits.shared_headline else traits.headline
 
 
 def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
@@ -134,14 +124,16 @@ def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
 
 def _became_many(event: IncidentEvent, incident: Incident) -> bool:
     """Whether it is told because one agent's silence turned out to be a whole host's."""
-    return incident.together and incident.kind != SignalKind.COST and "signal" not in event.data
+    is_budget = signal_kinds.traits(incident.kind).is_budget
+    return incident.together and not is_budget and "signal" not in event.data
 
 
 def _newest(event: IncidentEvent, incident: Incident) -> str:
     signals = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
-    if signals and signals[-1].kind == SignalKind.RESTART_FAILED:
-        return "restarts given up"
-    return f"also {signals[-1].get_kind_display() if signals else event.text}"
+    if not signals:
+        return f"also {event.text}"
+    newest = signals[-1]
+    return signal_kinds.traits(newest.kind).added_headline or f"also {newest.get_kind_display()}"
 
 
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:

@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold import decorators
-from unfold.admin import ModelAdmin, StackedInline, TabularInline
+from unfold.admin import ModelAdmin, TabularInline
 
 from teams.admin_forms import Forming
 from teams.errors import ApiError
@@ -82,8 +82,8 @@ def or_404(found: Any) -> Any:
     return found
 
 
-def says_why(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a page; what a service refused becomes a message on the page the person came from."""
+def refusals_as_messages(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a view; a refusal of a service becomes a message on the page the person came from."""
     try:
         return view(request, *args, **kwargs)
     except ApiError as error:
@@ -144,9 +144,6 @@ class Scoped(_Base):
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.allows(request, Action.MANAGE, obj)
 
-    def has_own_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.allows(request, Action.OWN, obj)
-
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs["queryset"] = self._choices(db_field, request, kwargs.get("queryset"))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -177,13 +174,13 @@ class TeamScoped(Scoped):
         return self.has_view_permission(request) or self.has_change_permission(request)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return says_why(request, super().changeform_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().changeform_view, *args, **kwargs)  # type: ignore[misc]
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return says_why(request, super().delete_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().delete_view, *args, **kwargs)  # type: ignore[misc]
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return says_why(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """What is not there for this person is not there: 404, for another team's as for nobody's."""
@@ -277,12 +274,6 @@ class TeamAdmin(Remembering, TeamScoped, Forming, ModelAdmin):  # type: ignore[m
 
 class TeamTabularInline(TeamScopedInline, TabularInline):  # type: ignore[misc]
     """An inline table, scoped."""
-
-    extra = 0
-
-
-class TeamStackedInline(TeamScopedInline, StackedInline):  # type: ignore[misc]
-    """An inline form, scoped."""
 
     extra = 0
 

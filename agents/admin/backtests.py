@@ -48,7 +48,7 @@ WIDTH, NARROWEST, TICKS = 1000.0, 4.0, 5
 
 
 def can_be_tried() -> list[rules.Rule]:
-    return [rule for rule in rules.every().values() if backtest.is_tried(rule)]
+    return [rule for rule in rules.every().values() if backtest.can_backtest(rule)]
 
 
 class TryForm(forms.Form):
@@ -141,7 +141,7 @@ class Trying:
             raise PermissionDenied
         data = request.POST if request.method == "POST" else request.GET
         rule = rules.every().get(data.get("rule", FIRST))
-        if rule is None or not backtest.is_tried(rule):
+        if rule is None or not backtest.can_backtest(rule):
             raise Http404("There is no such rule to try.")
         form = TryForm(rule, row, data if "hours" in data else None)
         return self._take(request, row, form) if request.method == "POST" else self._show(request, row, form)

@@ -69,7 +69,7 @@ def _tried(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict
     commands = list(incident.commands.all())
     live = next((command for command in commands if command.state in Command.LIVE), None)
     wrong = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
-    outlook = None if live or no_target(incident) else restart_context.outlook(incident, wrong, now)
+    outlook = None if live or no_target(incident) else restart_context.next_restart(incident, wrong, now)
     done = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     proven_by = next(done, None) if incident.recovered_in is not None else None
     return {"commands": commands, "live": live, "outlook": outlook, "proven_by": proven_by}

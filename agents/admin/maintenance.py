@@ -54,7 +54,7 @@ class MaintenanceForm(forms.ModelForm[Maintenance]):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if cleaned.get("starts_at") and cleaned.get("ends_at"):
-            wrong = maintenance.problem(cleaned["starts_at"], cleaned["ends_at"], timezone.now())
+            wrong = maintenance.time_error(cleaned["starts_at"], cleaned["ends_at"], timezone.now())
             if wrong is not None:
                 self.add_error(wrong[0], f"{wrong[1][0].upper()}{wrong[1][1:]}.")
         return cleaned
@@ -106,7 +106,7 @@ class ForChosenForm(forms.Form):
         missing = [name for name in ("starts_at", "ends_at") if not cleaned.get(name)]
         for name in missing:
             self.add_error(name, "Give both times.")
-        wrong = None if missing else maintenance.problem(cleaned["starts_at"], cleaned["ends_at"], self.now)
+        wrong = None if missing else maintenance.time_error(cleaned["starts_at"], cleaned["ends_at"], self.now)
         if wrong is not None:
             self.add_error(wrong[0], f"{wrong[1][0].upper()}{wrong[1][1:]}.")
 
@@ -179,7 +179,7 @@ class MaintenancePage(WithButtons):
         if form is None or not form.is_valid():
             return ask(request, agents, form)
         times = {name: form.cleaned_data[name] for name in ("starts_at", "ends_at")}
-        maintenance.plan_for(
+        maintenance.schedule_for(
             agents=agents, reason=form.cleaned_data["reason"], actor=actor(request), now=timezone.now(), **times
         )
         messages.success(request, _planned(len(agents), times["ends_at"]))
@@ -215,7 +215,7 @@ class MaintenancePage(WithButtons):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         given = {name: form.cleaned_data[name] for name in ("reason", "starts_at", "ends_at", "labels")}
-        made = maintenance.plan(project=obj.project, actor=actor(request), now=timezone.now(), **given)
+        made = maintenance.schedule(project=obj.project, actor=actor(request), now=timezone.now(), **given)
         obj.pk = made.pk
 
     @admin.action(description="End now, or call off", permissions=["operate"])

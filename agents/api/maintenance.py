@@ -114,7 +114,7 @@ class WindowsView(WindowView):
         now, given = timezone.now(), valid(NewWindow, request.data)
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
         given = {"starts_at": now, "labels": {}, **given}
-        window = maintenance.plan(project=project, actor=self.caller.actor, now=now, **given)
+        window = maintenance.schedule(project=project, actor=self.caller.actor, now=now, **given)
         return Response(window_dict(window), status=201)
 
 

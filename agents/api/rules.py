@@ -108,7 +108,7 @@ class TryView(ProjectView):
     )
     def post(self, request: Request) -> Response:
         given, until = valid(Trying, request.data), timezone.now()
-        rule, thresholds = backtest.wanted(given["rule"], given.get("thresholds", {}))
+        rule, thresholds = backtest.parse(given["rule"], given.get("thresholds", {}))
         since = _since(given, until)
         if given.get("agent") is None:
             project = Project.objects.get(pk=self.caller.project_id)

@@ -252,11 +252,6 @@ def is_late(now: datetime) -> Q:
     return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
 
 
-def shown_status(now: datetime) -> Case:
-    """For a query: the status that is shown."""
-    return Case(When(is_late(now), then=Value(Status.LATE.value)), default=F("state__status"))
-
-
 def told(now: datetime) -> Case:
     """For a query: the status that is shown, one of `TOLD`."""
     warned = Q(state__status=Status.WARNING)

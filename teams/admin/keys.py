@@ -17,7 +17,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty, TableList
 from teams.models import ApiKey, Scope
 from teams.roles import Action
-from teams.tenant_admin import action, says_why
+from teams.tenant_admin import action, refusals_as_messages
 
 OVERLAPS = [("0", "Stop it now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
 # Who reported by a key so lately would be cut off with it.
@@ -125,7 +125,7 @@ class KeyPage(TableList):
 
     @action(description="Rotate", permissions=["manage"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        answer: HttpResponse = says_why(request, self._rotate, self.get_object(request, object_id))
+        answer: HttpResponse = refusals_as_messages(request, self._rotate, self.get_object(request, object_id))
         return answer
 
     def _rotate(self, request: HttpRequest, key: ApiKey) -> HttpResponse:

@@ -19,7 +19,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty, TableList
 from teams.models import Invitation, Membership, User
 from teams.roles import EXPLAINED, Action, Role, may_assign
-from teams.tenant_admin import action, allowed, roles_of, says_why, teams_of
+from teams.tenant_admin import action, allowed, refusals_as_messages, roles_of, teams_of
 
 
 def roles_to_give(request: HttpRequest, team_id: int | None = None) -> list[Role]:
@@ -182,7 +182,7 @@ class InvitationPage(TableList):
 
     @action(description="Send again", permissions=["manage"], icon="forward_to_inbox")
     def send_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        answer: HttpResponse = says_why(request, self._send_again, self.get_object(request, object_id))
+        answer: HttpResponse = refusals_as_messages(request, self._send_again, self.get_object(request, object_id))
         return answer
 
     def _send_again(self, request: HttpRequest, invitation: Invitation) -> HttpResponse:

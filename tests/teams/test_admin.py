@@ -183,7 +183,7 @@ def test_a_key_can_only_be_made_in_a_project_one_manages(
 def test_a_viewer_here_and_owner_there_makes_keys_only_there(
     project: Project, stranger: User, team: Team, client_of: Browser
 ) -> None:
-    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    Membership.objects.create(team=team, user=stranger, role=Role.VIEWER)
     browser = client_of(stranger)
     form = browser.get("/admin/teams/apikey/add/").content.decode()
     assert "Theirs" in form
@@ -196,7 +196,7 @@ def test_an_action_leaves_the_rows_alone_where_one_is_only_a_viewer(
     key: ApiKey, stranger: User, team: Team, client_of: Browser
 ) -> None:
     own, _ = services.issue_key(project=Project.objects.get(name="Theirs"), name="own", actor="test")
-    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    Membership.objects.create(team=team, user=stranger, role=Role.VIEWER)
     data = {"action": "revoke_selected", "_selected_action": [key.pk, own.pk]}
     client_of(stranger).post("/admin/teams/apikey/", data)
     key.refresh_from_db()
@@ -267,7 +267,7 @@ def test_a_mail_server_that_is_down_does_not_lose_the_invitation(
 
 def test_an_admin_cannot_invite_an_owner(team: Team, owner: User, client_of: Browser) -> None:
     admin = User.objects.create_user("admin@example.com")
-    services.add_member(team=team, user=admin, role=Role.ADMIN, actor="test")
+    Membership.objects.create(team=team, user=admin, role=Role.ADMIN)
     data = {"team": team.pk, "email": "new@example.com", "role": "owner"}
     assert "Select a valid choice" in client_of(admin).post("/admin/teams/invitation/add/", data).content.decode()
     assert not Invitation.objects.exists()

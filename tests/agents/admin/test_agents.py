@@ -72,7 +72,7 @@ def test_the_list_is_filtered_by_the_status_that_is_shown(
 )
 def test_late_is_the_same_in_the_query_and_on_the_page(state: dict[str, Any], late: bool, project: Project) -> None:
     agent, now = make_agent(project, beat=50, **state), timezone.now()
-    shown = Agent.objects.annotate(shown=agent_status.shown_status(now)).get(pk=agent.pk)
+    shown = Agent.objects.annotate(shown=agent_status.told(now)).get(pk=agent.pk)
     [stands] = agent_status.of([agent], now)
     assert (shown.shown, stands.status) == (("late", "late") if late else ("ok", "ok"))
 
@@ -80,7 +80,7 @@ def test_late_is_the_same_in_the_query_and_on_the_page(state: dict[str, Any], la
 def test_a_set_interval_goes_before_a_declared_one(project: Project) -> None:
     agent, now = make_agent(project, beat=50, declared_interval=10.0), timezone.now()
     Agent.objects.update(interval=300)
-    shown = Agent.objects.annotate(shown=agent_status.shown_status(now)).get(pk=agent.pk)
+    shown = Agent.objects.annotate(shown=agent_status.told(now)).get(pk=agent.pk)
     assert shown.shown == "ok"
     assert agent_status.of([shown], now)[0].status == "ok"
 

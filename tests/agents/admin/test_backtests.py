@@ -169,7 +169,7 @@ def test_trying_opens_nothing(looped: Agent, member: User, client_of: Browse) ->
 def test_it_says_when_others_are_at_it(
     looped: Agent, member: User, client_of: Browse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backtest, "_turns", threading.Semaphore(0))
+    monkeypatch.setattr(backtest, "_running", threading.Semaphore(0))
     body = client_of(member).get(try_page(looped, "?hours=24")).content.decode()
     assert "Other rules are being tried just now" in body
     assert "ould have fired" not in body

@@ -143,7 +143,7 @@ def test_what_is_no_rule_is_refused(as_full: Call, project: Project, body: dict[
 
 def test_few_are_tried_at_once(as_reader: Call, history: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(backtest, "_turns", turns)
+    monkeypatch.setattr(backtest, "_running", turns)
     with turns:
         answer = as_reader("POST", "rules/try", {"rule": "loop", "agent": history.pk})
         assert (answer.status_code, answer["Retry-After"]) == (503, "5")

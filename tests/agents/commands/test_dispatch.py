@@ -210,14 +210,14 @@ def test_a_command_that_cannot_be_told_of_does_not_keep_others_alive(
     poisoned = ask(agent)
     other = create_agent(project=project, name="other", now=NOW)
     fine = Command.objects.create(agent=other, action="stop", type="docker", target="x", expires_at=NOW)
-    tell = dispatch._tell
+    tell = dispatch._record
 
     def fail(command: Command, *args: Any, **facts: Any) -> None:
         if command == poisoned:
             raise ValueError("poisoned")
         tell(command, *args, **facts)
 
-    monkeypatch.setattr(dispatch, "_tell", fail)
+    monkeypatch.setattr(dispatch, "_record", fail)
     assert dispatch.expire(NOW + timedelta(minutes=5)) == 1
     fine.refresh_from_db()
     poisoned.refresh_from_db()

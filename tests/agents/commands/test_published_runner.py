@@ -11,12 +11,11 @@ import pytest
 
 from agents.api import commands as api
 from agents.commands import dispatch
-from agents.fleet.services import add_alias
 from agents.ingest import rate_limit
-from agents.models import Agent, AgentState, Command, Signal, Status
+from agents.models import Agent, AgentName, AgentState, Command, Signal, Status
 from teams.errors import ApiError
 from tests.agents.api.conftest import Call, caller
-from tests.agents.conftest import T0, World
+from tests.agents.conftest import World
 
 SOURCE = "1/10.0.0.1"
 WATCHED: dict[str, Any] = {"restart_type": "systemd", "restart_target": "research-agent.service"}
@@ -281,7 +280,7 @@ def test_the_outcome_after_the_error_is_the_same_incident(world: World) -> None:
 
 def test_an_agent_seen_by_sdk_and_runner_is_counted_once(world: World) -> None:
     world.beat(0, agent="research-agent")
-    add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
+    AgentName.objects.create(project=world.project, agent=world.agent("research-agent"), name="research-agent.service")
     world.beat(1, **RUNNER)
     world.beat(2, agent="research-agent", tokens_used=5)
     assert Agent.objects.count() == 1
@@ -294,7 +293,7 @@ def test_an_agent_seen_by_sdk_and_runner_is_counted_once(world: World) -> None:
 
 def test_a_runner_s_ok_beats_never_hide_that_the_sdk_makes_no_progress(world: World) -> None:
     world.beat(0, agent="research-agent", iteration_count=1)
-    add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
+    AgentName.objects.create(project=world.project, agent=world.agent("research-agent"), name="research-agent.service")
     for at in range(30, 1900, 30):
         world.beat(at, agent="research-agent", iteration_count=1)
         world.beat(at + 5, message="Auto-restarted successfully" if at == 1500 else None, **RUNNER)
@@ -310,7 +309,7 @@ def test_a_name_that_arrives_cut_keeps_its_whole_target_and_joins_by_an_alias(
     world: World, target: str, name: str
 ) -> None:
     world.beat(0, agent="bot")
-    add_alias(agent=world.agent("bot"), name=name, actor="x", now=T0)
+    AgentName.objects.create(project=world.project, agent=world.agent("bot"), name=name)
     world.beat(1, agent=name, restart_type="launchd", restart_target=target)
     assert Agent.objects.count() == 1
     assert world.state("bot").restart_target == target

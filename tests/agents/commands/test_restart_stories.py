@@ -111,7 +111,7 @@ STEPS: list[Deed] = [
     expire,
     answer("completed", "active again"),
     answer("failed", "exit code 1"),
-    answer("rejected", dispatch.NOT_MINE),
+    answer("rejected", dispatch.NOT_REGISTERED),
 ]
 # Most of what happens are restarts, so that budgets are used up.
 DEEDS: list[Deed] = [*6 * ROUNDS, *PEOPLE, *STEPS, *map(beat, BEATS)]

@@ -173,7 +173,7 @@ def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
 def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner's lease is not yet committed when the stop is asked for."""
     unit = waiting(live_world)
-    tell, said = dispatch._tell, []
+    tell, said = dispatch._record, []
     person = threading.Thread(target=lambda: said.extend(in_threads(1, lambda _: stop(unit))))
 
     def telling(command: Command, step: str, *facts: Any, **data: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatc
             person.join(0.3)
             assert person.is_alive()  # it waits for the lock
 
-    monkeypatch.setattr(dispatch, "_tell", telling)
+    monkeypatch.setattr(dispatch, "_record", telling)
     [taken] = unit.poll(33)
     person.join(5)
     assert said == ["command_live"]

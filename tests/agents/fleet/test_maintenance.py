@@ -30,7 +30,7 @@ def plan(
     world: World, start: float, end: float, at: float = 0, agents: Sequence[str] = (), **labels: str
 ) -> Maintenance:
     with world.clock(at) as now:
-        return maintenance.plan(
+        return maintenance.schedule(
             project=world.project, labels=labels, agents=agents, now=now, **WHY, **times(start, end)
         )
 
@@ -42,7 +42,7 @@ def paused(world: World) -> set[str]:
 def pass_by(world: World, at: float) -> None:
     """The detector's beat."""
     with world.clock(at) as now:
-        maintenance.turn(now)
+        maintenance.apply_schedule(now)
     world.look(at)
 
 
@@ -93,7 +93,7 @@ def test_it_is_for_chosen_agents_by_name_or_alias(watched: World) -> None:
     for name in ("other", "third"):
         watched.beat(0, name)
     with watched.clock(0) as now:
-        services.add_alias(agent=watched.agent("third"), name="3rd", actor="owner@example.com", now=now)
+        AgentName.objects.create(project=watched.project, agent=watched.agent("third"), name="3rd")
     window = plan(watched, 10, HOUR, agents=["3rd", "third", "other"])
     assert window.agent_names == ["other", "third"]
     pass_by(watched, 10)
@@ -133,14 +133,14 @@ def test_agents_of_several_projects_get_a_window_each_or_none(watched: World) ->
     watched.beat(0, "apart")
     chosen = [watched.agent(), create_agent(project=other, name="bot", now=T0)]
     with watched.clock(0) as now:
-        maintenance.plan_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
+        maintenance.schedule_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
         assert {one.project: one.agent_names for one in Maintenance.objects.all()} == {
             watched.project: ["bot"],
             other: ["bot"],
         }
         AgentName.objects.filter(project=other).delete()  # as one that is gone since
         with pytest.raises(ApiError):
-            maintenance.plan_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
+            maintenance.schedule_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
     assert Maintenance.objects.count() == 2
     pass_by(watched, 10)
     assert not watched.agent("apart").paused_at
@@ -221,4 +221,4 @@ def test_nothing_is_asked_twice(watched: World, django_assert_max_num_queries: A
     plan(watched, 10, HOUR)
     pass_by(watched, 10)
     with watched.clock(20) as now, django_assert_max_num_queries(1):
-        maintenance.turn(now)
+        maintenance.apply_schedule(now)

@@ -56,7 +56,7 @@ def _look_if_due(world: World, moment: float) -> None:
 
 
 def tried(world: World, kind: str, until: float, since: float = 0, **given: Any) -> backtest.Trial:
-    rule, thresholds = backtest.wanted(kind, given)
+    rule, thresholds = backtest.parse(kind, given)
     agent = Agent.objects.select_related("project", "state").get()
     return backtest.of_agent(agent, rule, thresholds, at(since), at(until))
 
@@ -238,7 +238,7 @@ def test_what_came_before_is_learned_from_and_not_told(world: World) -> None:
 def test_how_far_it_goes_back_is_said(world: World, since: float, most: int, covered: float, why: str) -> None:
     live(world, every(0, 600, 30), 600)
     agent = Agent.objects.select_related("project", "state").get()
-    found = backtest.of_agent(agent, *backtest.wanted("loop", {}), at(since), at(600), most=most)
+    found = backtest.of_agent(agent, *backtest.parse("loop", {}), at(since), at(600), most=most)
     assert (found.covered_from, found.why) == (at(covered), why)
 
 
@@ -273,7 +273,7 @@ def test_our_own_outage_is_nobodys_failure_in_a_replay_either(world: World) -> N
 )
 def test_what_cannot_be_tried_is_refused(kind: Any, given: Any, field: str) -> None:
     with pytest.raises(ApiError) as refusal:
-        backtest.wanted(kind, given)
+        backtest.parse(kind, given)
     assert refusal.value.http_status == 422
     assert list(refusal.value.fields or {}) == [field]
 
@@ -283,7 +283,7 @@ def test_a_project_is_tried_agent_by_agent(world: World, monkeypatch: pytest.Mon
     for number, name in enumerate(("old", "bot", "new")):
         for moment, beat in every(100 * number, 100 * number + 50, 10, **CALL):
             world.beat(moment, agent=name, **beat)
-    found, left_out = backtest.of_project(world.project, *backtest.wanted("loop", {}), at(0), at(400))
+    found, left_out = backtest.of_project(world.project, *backtest.parse("loop", {}), at(0), at(400))
     assert ([one.agent.name for one in found], left_out) == (["new", "bot"], 1)
     assert all(len(one.episodes) == 1 for one in found)
 

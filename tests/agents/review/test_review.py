@@ -677,7 +677,7 @@ def test_what_one_look_could_not_read_is_read_a_second_later(world: World, monke
     world.beat(0, "quiet")
     world.beat(0, "busy")
     world.look(1)
-    monkeypatch.setattr(review, "BEATS_READ", 3)
+    monkeypatch.setattr(review, "MAX_BEATS", 3)
     for number in range(4):
         world.beat(2, "busy", tool_call_log=[{"name": f"page {number}"}])
     world.beat(3, "quiet", status="error", message="disk full")
