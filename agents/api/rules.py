@@ -20,7 +20,8 @@ from agents.fleet import services
 from agents.models import Agent, AgentName, SignalKind
 from agents.reporting.payloads import agent_ref, incident_url, moment
 from agents.review import backtest
-from agents.review.backtest import Episode, Trial
+from agents.review.backtest import Trial
+from agents.review.replay import Episode
 from agents.rules import settings
 from teams.errors import ApiError
 from teams.models import Project

@@ -113,10 +113,11 @@ def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any])
     Opt-in rules share their kinds with other rules, so a signal does not tell which of them raised it: all of them
     start over.
     """
-    kept = {name: state for name, state in memory.items() if name not in {rule.KIND for rule in OPT_IN_RULES}}
-    rule = every().get(kind)
-    if isinstance(rule, Dismissible):
-        kept[kind] = rule.dismissed(kept.get(kind, {}), evidence)
+    opt_in = {rule.KIND for rule in OPT_IN_RULES}
+    kept = {name: state for name, state in memory.items() if name not in opt_in}
+    for rule in ALL:
+        if rule.KIND == kind and isinstance(rule, Dismissible):
+            kept[kind] = rule.dismissed(kept.get(kind, {}), evidence)
     return kept
 
 

@@ -48,7 +48,7 @@ def add_signal(incident: Incident, kind: str, reason: str, agent: Agent | None =
         ("cost", "bot-1 is over its budget"),
         ("error", "bot-1 reports an error"),
         ("crash", "bot-1 crashed"),
-        ("memory", "bot-1 is running out of memory"),
+        ("memory", "bot-1 keeps using more memory"),
         ("restart_failed", "bot-1 could not be restarted"),
     ],
 )
@@ -80,7 +80,7 @@ def test_each_event_has_its_words(
 
 def test_a_budget_that_is_near_is_not_said_to_be_exceeded(happened: Happened, incident: Incident) -> None:
     Incident.objects.filter(pk=incident.pk).update(kind="cost", severity="warning")
-    assert of(happened("opened")).title == "bot-1 is running up costs"
+    assert of(happened("opened")).title == "bot-1 has a spend warning"
 
 
 def test_a_budget_that_was_near_and_is_exceeded_is_said_to_be(happened: Happened, incident: Incident) -> None:
@@ -106,7 +106,7 @@ def test_tokens_without_a_price_are_said_beside_the_money(happened: Happened, in
 def test_giving_up_is_said_first(happened: Happened, incident: Incident) -> None:
     add_signal(incident, "restart_failed", "Gave up: 3 restarts within 23 minutes did not help")
     told = of(happened("updated", text="Gave up: 3 restarts within 23 minutes did not help"))
-    assert told.title == "bot-1: restarts given up"
+    assert told.title == "bot-1: automatic restarts gave up"
     assert "Gave up: 3 restarts within 23 minutes did not help" in told.lines
 
 

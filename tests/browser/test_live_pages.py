@@ -126,7 +126,7 @@ def test_the_incident_page_is_live_and_its_buttons_act(open_tab: Open, owner: Us
     tab.picture("ask-390")
     page.get_by_label("Reason").fill("stuck since lunch")
     page.get_by_role("button", name="Restart").click()
-    tab.sees("restart of research-agent.service requested")
+    tab.sees("Restart of research-agent.service requested")
 
 
 def test_the_list_refreshes_and_keeps_selection_and_focus(open_tab: Open, owner: User, project: Project) -> None:

@@ -366,7 +366,7 @@ def test_the_page_that_asks_and_the_service_agree(
         assert why in (OF_RESTARTS if action == "stop" else "")
         assert ("It would be refused" in page, 'name="reason"' in page) == (False, True)
         return
-    sentence, _, _ = refusal.message.partition(" It can be restarted in")
+    sentence, _, _ = refusal.message.partition(" Try again in")
     assert refusal.code == why
     assert re.sub(r"`([^`]+)`", r"<code>\1</code>", sentence) in page
     assert ("It would be refused" in page, 'name="reason"' in page) == (True, False)

@@ -279,7 +279,7 @@ def test_the_agents_commands_are_at_hand(incident: Incident, member: User, clien
     assert "its silence is no alarm" in asked
     assert "The runner is asked to stop bot." in press(client_of(member), incident, "stop")
     assert Command.objects.get().incident == incident
-    assert "waits for its runner" in press(client_of(member), incident, "restart")
+    assert "waiting for the runner" in press(client_of(member), incident, "restart")
     press(client_of(member), incident, "pause")
     assert Agent.objects.get().paused_at is not None
 
@@ -389,7 +389,7 @@ def test_members_note_and_others_do_not(
 
 
 def test_an_empty_note_is_none(incident: Incident, member: User, client_of: Browse) -> None:
-    assert "Write something first." in press(client_of(member), incident, "note")
+    assert "Enter a note." in press(client_of(member), incident, "note")
     assert not IncidentEvent.objects.filter(kind="note").exists()
 
 
