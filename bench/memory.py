@@ -95,13 +95,13 @@ HONEST = {shape.__name__: shape for shape in (flat, garbage, warming, jumps, tid
 def findings(shape: Shape, base: float, minutes: int, limit: float | None) -> Iterator[tuple[int, bool]]:
     """The minute of each slot's end, and whether the rule finds something then."""
     state: dict[str, Any] = {}
-    seen: Any = None
-    given = {} if limit is None else {"limit_mb": limit}
+    row: Any = None
+    thresholds = {} if limit is None else {"limit_mb": limit}
     for minute in range(minutes):
         now = EPOCH + timedelta(minutes=minute)
         state = memory.read(state, [BeatSeen(now, "ok", memory_mb=base * shape(minute))])
         if minute % 10 == 0:
-            facts = Facts(now, seen, None, None, 60, False, None, now.date(), memory=state, thresholds=given)
+            facts = Facts(now=now, row=row, interval=60, today=now.date(), state=state, thresholds=thresholds)
             yield minute, memory.check(facts) is not None
 
 

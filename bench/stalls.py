@@ -111,7 +111,7 @@ class Watched:
         self.memory = rhythm.read(self.memory, beats)
 
     def deadline(self) -> datetime:
-        learned = rhythm.of(self.memory, self.row.last_progress_at)
+        learned = rhythm.learned(self.memory, self.row.last_progress_at)
         self.row.learned_progress_timeout, self.row.quiet_until = learned.timeout, learned.quiet_until
         clock = clocks.progress(clocks.Settings(), self.row)
         assert clock is not None
@@ -121,7 +121,7 @@ class Watched:
         """Whether the rule finds a stall at this moment, from a process that goes on sending heartbeats."""
         self.deadline()
         self.row.last_beat_at = now
-        given, learned = clocks.Settings(), rhythm.of(self.memory, self.row.last_progress_at)
+        given, learned = clocks.Settings(), rhythm.learned(self.memory, self.row.last_progress_at)
         alive, progress = clocks.alive(given, self.row), clocks.progress(given, self.row)
         seen: Any = self.row  # only what this rule reads
         facts = Facts(now, seen, alive, progress, BEAT, False, None, now.date(), rhythm=learned)

@@ -31,7 +31,7 @@ QUIET: Final = (Status.DOWN, Status.STOPPED)
 def doing(agent: Agent, row: Standing, now: datetime) -> dict[str, Any]:
     """One query."""
     memory, moved = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
-    learned = rhythm.of(memory, moved)
+    learned = rhythm.learned(memory, moved)
     return {
         "doing": recent.doing(history.told(agent.pk, now, LAST)),
         "quiet": row.status in QUIET,

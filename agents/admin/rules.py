@@ -69,7 +69,7 @@ def field_of(one: Threshold) -> forms.Field:
     if one.kind is bool:
         choices = [("", "inherited"), ("yes", "yes"), ("no", "no")]
         return forms.ChoiceField(required=False, label=label, choices=choices, widget=UnfoldAdminSelectWidget)
-    bounds: dict[str, Any] = {"required": False, "label": label, "min_value": one.least, "max_value": one.most}
+    bounds: dict[str, Any] = {"required": False, "label": label, "min_value": one.minimum, "max_value": one.maximum}
     if one.kind is int:
         return forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, **bounds)
     return forms.FloatField(widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}), **bounds)

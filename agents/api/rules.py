@@ -194,8 +194,8 @@ def _rule_dict(rule: rules.Rule, given: settings.Given) -> dict[str, Any]:
                 "type": {int: "integer", float: "number", bool: "boolean"}[one.kind],
                 "default": one.default,
                 "unit": one.unit,
-                "minimum": one.least,
-                "maximum": one.most,
+                "minimum": one.minimum,
+                "maximum": one.maximum,
                 "why": one.why,
                 "set_on": "agent" if one.column else "rules",
             }

@@ -110,7 +110,13 @@ def unproven(standing: Iterable[Signal], found: Collection[str], state: AgentSta
 
 def said_again(signal: Signal) -> Finding:
     """What stands, found once more as it was."""
-    return Finding(signal.kind, signal.severity, signal.reason, signal.started_at, signal.evidence)
+    return Finding(
+        kind=signal.kind,
+        severity=signal.severity,
+        reason=signal.reason,
+        started_at=signal.started_at,
+        evidence=signal.evidence,
+    )
 
 
 def _is_cured_by_restart(signal: Signal) -> bool:

@@ -126,7 +126,7 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
         memory.rules["cost"] = cost.lifted(memory.rules.get("cost", {}), signal.evidence)
         state.lifted = memory.rules["cost"]["lifted"]
         if signal.incident.together:
-            monthly_spend.let_pass(state.agent, signal.evidence)
+            monthly_spend.waive(state.agent, signal.evidence)
     for habit in rules.OPT_IN_RULES:
         memory.rules.pop(habit.KIND, None)
     memory.save(update_fields=["rules", "read_to"])

@@ -275,7 +275,8 @@ def _told_as(incident: Incident | None) -> str:
 def _opened_together(members: Sequence[tuple[Agent, AgentState, Finding]], title: str, now: datetime) -> Incident:
     agent, state, finding = members[0]
     started = min(one.started_at for _, _, one in members)
-    return _opened(agent, Finding(finding.kind, finding.severity, title, started, {}), state, now)
+    joined = Finding(kind=finding.kind, severity=finding.severity, reason=title, started_at=started, evidence={})
+    return _opened(agent, joined, state, now)
 
 
 def record(

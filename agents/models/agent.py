@@ -94,9 +94,13 @@ class Agent(models.Model):
 
     @property
     def clock_settings(self) -> clocks.Settings:
-        """What people set of its clocks, its project's default included."""
-        grace = self.grace if self.grace is not None else self.project.default_grace
-        return clocks.Settings(self.interval, grace, self.progress_timeout, self.resumed_at)
+        """What people set for its deadlines, including the project's default grace period."""
+        return clocks.Settings(
+            interval=self.interval,
+            grace=self.grace if self.grace is not None else self.project.default_grace,
+            progress_timeout=self.progress_timeout,
+            resumed_at=self.resumed_at,
+        )
 
 
 class AgentName(models.Model):

@@ -18,6 +18,7 @@ from django.db.models.lookups import GreaterThan
 from agents.domain import clocks
 from agents.domain.budgets import NEAR as NEARLY
 from agents.domain.budgets import Limits, Spend
+from agents.domain.client_warning import ClientWarning
 from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status
 from agents.reporting import formatting, strips
 from agents.storage import monthly_spend, outage_log
@@ -85,7 +86,11 @@ class Standing:
     @property
     def told(self) -> str:
         """As in `TOLD`; the hot row names the warnings that clients are given, and these are the same two."""
-        kinds = {key.split(":")[1] for key, _ in self.state.warnings or ()} if self.status == Status.WARNING else ()
+        kinds = (
+            {ClientWarning.decode(key).kind for key, _ in self.state.warnings or ()}
+            if self.status == Status.WARNING
+            else ()
+        )
         return LOOPING if SignalKind.LOOP in kinds else OVER_BUDGET if SignalKind.COST in kinds else self.status
 
     @property

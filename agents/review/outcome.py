@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from agents import rules
 from agents.commands import restart_context
 from agents.domain import budgets, restart_policy
+from agents.domain.client_warning import ClientWarning
 from agents.models import Signal, Status
 from agents.review.case import Case, has_ended, needed_for
 from agents.rules import cost
@@ -66,7 +67,7 @@ def _waited_until(case: Case, now: datetime) -> datetime | None:
 def _lifted(case: Case) -> dict[str, Any] | None:
     """What heartbeats must know of it, which hold by themselves: budgets that a person let pass, or all of them."""
     if not rules.in_force(cost, case.agent.project.rules, case.agent.rules).on:
-        return budgets.ALL_LIFTED
+        return budgets.ALL_WAIVED
     lifted: dict[str, Any] | None = case.memory.rules.get(cost.KIND, {}).get("lifted")
     return lifted
 
@@ -74,16 +75,16 @@ def _lifted(case: Case) -> dict[str, Any] | None:
 def _warnings(standing: Sequence[Signal]) -> list[list[str]]:
     """What clients are to be warned of: a loop, or a budget that is exceeded and not merely near."""
     return [
-        [f"{signal.incident_id}:{signal.kind}:{signal.pk}{_of_which(signal)}", signal.reason]
+        [ClientWarning(signal.incident_id, signal.kind, signal.pk, _budget_of(signal)).encode(), signal.reason]
         for signal in standing
         if signal.kind == "loop" or (signal.kind == "cost" and signal.severity == CRITICAL)
     ]
 
 
-def _of_which(signal: Signal) -> str:
-    """Of a budget that was raised and is exceeded again the client is told again."""
-    found = next(iter(signal.evidence.get("budgets", ())), None) if signal.kind == "cost" else None
-    return f":{found[0]}{found[2]}" if found else ""
+def _budget_of(signal: Signal) -> str:
+    """The exceeded budget and its limit, so that the client is warned again when a raised budget is exceeded."""
+    worst = next(iter(budgets.records_in(signal.evidence)), None) if signal.kind == "cost" else None
+    return f"{worst.name}{worst.limit}" if worst else ""
 
 
 def status_of(case: Case, now: datetime) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from agents.domain import budgets, clocks, restart_policy, silent_groups
+from agents.domain.money import dollars
 from agents.incidents import lifecycle
 from agents.models import Agent, AgentState
 from agents.review.case import Case, case_of
@@ -42,7 +43,7 @@ def conclude_months(cases: Sequence[Case], now: datetime) -> None:
         parts = [(case.agent, case.state, case.findings[0]) for case in held]
         month = held[0].month
         assert month is not None  # noqa: S101 - it was found
-        spent = f"{cost.dollars(month.cost)} of {cost.dollars(month.limit)}"
+        spent = f"{dollars(month.cost)} of {dollars(month.limit)}"
         title = f"All agents are on hold: the project has spent {spent} this month"
         signals = lifecycle.open_for_project(members=parts, project_id=project_id, title=title, now=now)
         for case, signal in zip(held, signals, strict=True):

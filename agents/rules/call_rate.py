@@ -1,11 +1,11 @@
-"""One tool called too often within a minute, whatever for. Off unless switched on: busy is not stuck."""
+"""One tool is called too often within a minute. Off by default: often a false positive, busy agents are not stuck."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
@@ -13,51 +13,70 @@ from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "call_rate"
 LABEL = "Call rate"
-# The default of the retired service. On recorded good runs 12 % of the agents are as busy as that.
-CALLS = 10
-MINUTE = timedelta(minutes=1)
-KEPT = 120
+# The retired service's default. Of recorded runs without trouble, 12 % have an agent that calls as often.
+CALLS: Final = 10
+MINUTE: Final = timedelta(minutes=1)
+KEPT: Final = 120
 THRESHOLDS: Thresholds = (
-    Threshold("calls", int, CALLS, "calls", 1, KEPT, "The retired service's default; 12 % of good runs are as busy."),
+    Threshold(
+        name="calls",
+        kind=int,
+        default=CALLS,
+        unit="calls per minute",
+        minimum=1,
+        maximum=KEPT,
+        why="12 % of good runs are as busy.",
+    ),
 )
 
 EVIDENCE: EvidenceLabels = {
     "pattern": EvidenceLabel("Pattern", NOWHERE),
     "tool": EvidenceLabel("Tool", NOWHERE),
     "count": EvidenceLabel("Calls", NOWHERE),
-    "allowed": EvidenceLabel("Allowed", NOWHERE),
-    "first_at": EvidenceLabel("First of them", DETAIL),
+    "allowed": EvidenceLabel("Limit", NOWHERE),
+    "first_at": EvidenceLabel("First call", DETAIL),
 }
 
 
+class Call(NamedTuple):
+    """A tool call as it is stored: when and which."""
+
+    at: str
+    tool: str
+
+
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """So many calls."""
-    return Setting("If it may be as busy as that, allow it more calls a minute.", "calls")
+    """More calls."""
+    return Setting("Expected? Allow more calls per minute.", "calls")
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
     """Keep the names and times of the last minute's calls, at most 120."""
-    calls = [tuple(call) for call in memory.get("calls", ())]
+    calls = [Call(*stored) for stored in state.get("calls", ())]
     for beat in beats:
         new = beat.calls if beat.counter is None else beat.calls[-beat.counter :] if beat.counter else ()
-        calls += [(beat.received_at.isoformat(), str(call.get("name", ""))[:50]) for call in new]
-    since = beats[-1].received_at - MINUTE if beats else None
-    recent = [list(call) for call in calls if since is None or datetime.fromisoformat(call[0]) > since]
+        calls += [Call(beat.received_at.isoformat(), str(call.get("name", ""))[:50]) for call in new]
+    recent = [list(call) for call in calls if not beats or _is_recent(call, beats[-1].received_at)]
     return {"calls": recent[-KEPT:]}
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning from more than `calls` calls of one tool a minute on (10; at most 120 are counted)."""
-    times = {name: at for at, name in reversed(facts.memory.get("calls", ())) if _is_recent(at, facts.now)}
-    counts = Counter(name for at, name in facts.memory.get("calls", ()) if _is_recent(at, facts.now))
+    """A warning above `calls` calls of one tool per minute (10)."""
+    calls = [call for call in (Call(*stored) for stored in facts.state.get("calls", ())) if _is_recent(call, facts.now)]
+    counts = Counter(call.tool for call in calls)
     tool, count = max(counts.items(), key=lambda pair: pair[1], default=("", 0))
-    most = max(1, int(facts.thresholds.get("calls", CALLS)))
-    if count <= most:
+    limit = max(1, int(facts.thresholds.get("calls", CALLS)))
+    if count <= limit:
         return None
-    evidence = {"pattern": KIND, "tool": tool, "count": count, "allowed": most, "first_at": times[tool]}
-    reason = f"`{tool}` called {count} times within a minute; {most} are allowed"
-    return Finding("loop", WARNING, reason, datetime.fromisoformat(times[tool]), evidence)
+    first_at = next(call.at for call in calls if call.tool == tool)
+    return Finding(
+        kind="loop",
+        severity=WARNING,
+        reason=f"`{tool}` called {count} times within a minute (limit: {limit})",
+        started_at=datetime.fromisoformat(first_at),
+        evidence={"pattern": KIND, "tool": tool, "count": count, "allowed": limit, "first_at": first_at},
+    )
 
 
-def _is_recent(at: str, now: datetime) -> bool:
-    return datetime.fromisoformat(at) > now - MINUTE
+def _is_recent(call: Call, now: datetime) -> bool:
+    return datetime.fromisoformat(call.at) > now - MINUTE

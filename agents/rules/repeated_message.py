@@ -1,10 +1,10 @@
-"""The same message again and again while nothing else moves. Off unless switched on: many agents idle in one word."""
+"""The same message repeats without other progress. Off by default: idle agents often repeat one status line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
@@ -12,37 +12,47 @@ from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "repeated_message"
 LABEL = "Repeated message"
-# The default of the retired service, which looked at the text alone: 89 % of good runs with a constant status line.
-TIMES = 5
-LEAST = 2
-THRESHOLDS: Thresholds = (Threshold("times", int, TIMES, "times", LEAST, 10_000, "The retired service's default."),)
+# The retired service's default. It compared nothing but the text, which 89 % of good runs with a fixed status line hit.
+TIMES: Final = 5
+MIN_TIMES: Final = 2
+THRESHOLDS: Thresholds = (
+    Threshold(
+        name="times",
+        kind=int,
+        default=TIMES,
+        unit="times",
+        minimum=MIN_TIMES,
+        maximum=10_000,
+        why="The default of the retired service.",
+    ),
+)
 
 EVIDENCE: EvidenceLabels = {
     "pattern": EvidenceLabel("Pattern", NOWHERE),
     "message": EvidenceLabel("Message", NOWHERE),
     "count": EvidenceLabel("Times", NOWHERE),
-    "first_at": EvidenceLabel("First said"),
-    "last_at": EvidenceLabel("Last said"),
+    "first_at": EvidenceLabel("First time"),
+    "last_at": EvidenceLabel("Last time"),
 }
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """So many times."""
-    return Setting("If it may say so again and again, allow it more times.", "times")
+    """More repetitions."""
+    return Setting("Expected? Allow more repetitions.", "times")
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Count heartbeats with one message; tokens, calls or another iteration between them begin anew."""
-    state = dict(memory)
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Count heartbeats with the same message; tokens, calls or another iteration in between reset the count."""
+    updated = dict(state)
     for beat in beats:
         moved = beat.tokens or beat.cost or beat.calls or beat.counter
-        if moved or (beat.iteration is not None and beat.iteration != state.get("iteration", beat.iteration)):
-            state = {}
+        if moved or (beat.iteration is not None and beat.iteration != updated.get("iteration", beat.iteration)):
+            updated = {}
         if beat.iteration is not None:
-            state["iteration"] = beat.iteration
+            updated["iteration"] = beat.iteration
         if beat.message:
-            state = _count(state, beat.message[:200], beat.received_at.isoformat())
-    return state
+            updated = _count(updated, beat.message[:200], beat.received_at.isoformat())
+    return updated
 
 
 def _count(state: dict[str, Any], message: str, at: str) -> dict[str, Any]:
@@ -52,10 +62,15 @@ def _count(state: dict[str, Any], message: str, at: str) -> dict[str, Any]:
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning from the same message `times` times without other progress on (5)."""
-    count = facts.memory.get("count", 0)
-    if count < max(LEAST, int(facts.thresholds.get("times", TIMES))):
+    """A warning once the same message came `times` times without other progress (5)."""
+    count = facts.state.get("count", 0)
+    if count < max(MIN_TIMES, int(facts.thresholds.get("times", TIMES))):
         return None
-    evidence = {"pattern": KIND, **{name: value for name, value in facts.memory.items() if name != "iteration"}}
-    reason = f"Said {count} times without other progress: “{facts.memory['message']}”"
-    return Finding("loop", WARNING, reason, datetime.fromisoformat(facts.memory["first_at"]), evidence)
+    counted = {name: value for name, value in facts.state.items() if name != "iteration"}
+    return Finding(
+        kind="loop",
+        severity=WARNING,
+        reason=f"Same message {count} times without other progress: “{facts.state['message']}”",
+        started_at=datetime.fromisoformat(facts.state["first_at"]),
+        evidence={"pattern": KIND, **counted},
+    )

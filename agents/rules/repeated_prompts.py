@@ -1,11 +1,11 @@
-"""The model is asked the same again and again. Off unless switched on: a schedule asks the same every time."""
+"""The model gets the same prompt again and again. Off by default: scheduled agents repeat their prompt on purpose."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
@@ -13,41 +13,53 @@ from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "repeated_prompts"
 LABEL = "Repeated prompts"
-# All of the five prompts whose hashes the published client sends.
-TIMES = 5
-LEAST = 2
+# The published client sends the hashes of five prompts: all of them.
+TIMES: Final = 5
+MIN_TIMES: Final = 2
 THRESHOLDS: Thresholds = (
-    Threshold("times", int, TIMES, "times", LEAST, 20, "All of the five prompts that the published client sends."),
+    Threshold(
+        name="times",
+        kind=int,
+        default=TIMES,
+        unit="times",
+        minimum=MIN_TIMES,
+        maximum=20,
+        why="All of the five prompts that the published client sends.",
+    ),
 )
 
 EVIDENCE: EvidenceLabels = {
     "pattern": EvidenceLabel("Pattern", NOWHERE),
-    "prompt": EvidenceLabel("Hash of the prompt", DETAIL, is_code=True),
+    "prompt": EvidenceLabel("Prompt hash", DETAIL, is_code=True),
     "count": EvidenceLabel("Times", NOWHERE),
-    "of": EvidenceLabel("Among", NOWHERE),
-    "at": EvidenceLabel("Last asked", DETAIL),
+    "of": EvidenceLabel("Of", NOWHERE),
+    "at": EvidenceLabel("Last time", DETAIL),
 }
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """So many times."""
-    return Setting("If it may ask the same again and again, allow it more times.", "times")
+    """More repetitions."""
+    return Setting("Expected? Allow more repetitions.", "times")
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep how often the most frequent prompt stands in the last window; a window without work around it is old."""
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep how often the most frequent prompt occurs in the last window of prompts."""
     last = next((beat for beat in reversed(beats) if beat.prompts), None)
     if last is None:
-        return dict(memory)
+        return dict(state)
     prompt, count = Counter(last.prompts).most_common(1)[0]
     return {"prompt": prompt[:64], "count": count, "of": len(last.prompts), "at": last.received_at.isoformat()}
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning from `times` equal prompts among the last ones on (5)."""
-    count = facts.memory.get("count", 0)
-    if count < max(LEAST, int(facts.thresholds.get("times", TIMES))):
+    """A warning once `times` of the last prompts are equal (5)."""
+    count = facts.state.get("count", 0)
+    if count < max(MIN_TIMES, int(facts.thresholds.get("times", TIMES))):
         return None
-    reason = f"The model was asked the same {count} times among the last {facts.memory['of']} prompts"
-    at = datetime.fromisoformat(facts.memory["at"])
-    return Finding("loop", WARNING, reason, at, {"pattern": KIND, **facts.memory})
+    return Finding(
+        kind="loop",
+        severity=WARNING,
+        reason=f"{count} of the last {facts.state['of']} prompts were the same",
+        started_at=datetime.fromisoformat(facts.state["at"]),
+        evidence={"pattern": KIND, **facts.state},
+    )

@@ -44,7 +44,7 @@ def row(one: Threshold) -> str:
     """The line of a threshold, as it is to stand there."""
     name = f"`{one.name}` of the agent" if one.column else f"`{one.name}`"
     default = "–" if one.default is None else f"{settings.spelled(one.default)} {one.unit}".strip()
-    bounds = f"{settings.spelled(one.least)} to {settings.spelled(one.most)}"
+    bounds = f"{settings.spelled(one.minimum)} to {settings.spelled(one.maximum)}"
     return f"| {name} | {default} | {'true or false' if one.kind is bool else bounds} | {one.why} |"
 
 
@@ -143,7 +143,7 @@ def test_the_example_is_on_the_pages_and_in_the_api(
     world.beat(0)
     body = client_of(owner).get(page_of(world.agent())).content.decode()
     assert 'name="rule__slow_tool__seconds"' in body
-    assert "Empty: 600 seconds, the default. What libraries of model vendors wait for by default." in body
+    assert "Empty: 600 seconds, the default. The default timeout of model vendors&#x27; libraries." in body
     known = Client(headers={"X-API-Key": full_key}).get("/api/v1/rules").json()["known"]
     assert known[-len(rules.OPT_IN_RULES) - 1]["thresholds"][0]["default"] == 600
 

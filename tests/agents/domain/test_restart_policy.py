@@ -68,12 +68,12 @@ def test_delays_between_restarts(ago: list[float], at: float | None) -> None:
 
 @pytest.mark.parametrize("origin", [RUNNER, WATCHDOG])
 def test_what_nobody_asked_for_waits_its_time(origin: str) -> None:
-    verdict = may_restart(RestartContext("auto", origin, NOW, before(9, 4)))
+    verdict = may_restart(RestartContext("auto", origin, NOW, attempts=before(9, 4)))
     assert (verdict.allowed, verdict.code, verdict.at) == (False, "restart_delay", after(1))
 
 
 def test_a_person_waits_for_no_delay() -> None:
-    assert may_restart(RestartContext("manual", PERSON, NOW, before(0.1))).allowed
+    assert may_restart(RestartContext("manual", PERSON, NOW, attempts=before(0.1))).allowed
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_person_waits_for_no_delay() -> None:
     ],
 )
 def test_the_budget_binds_a_person_too(ago: list[float], at: float | None) -> None:
-    verdict = may_restart(RestartContext("manual", PERSON, NOW, before(*ago)))
+    verdict = may_restart(RestartContext("manual", PERSON, NOW, attempts=before(*ago)))
     assert (verdict.code, verdict.at) == (("", None) if at is None else ("restart_budget", after(at)))
 
 
@@ -108,11 +108,13 @@ def test_then_it_is_given_up(origin: str, ago: list[float], said: str) -> None:
 
 def test_a_clock_that_was_set_back_makes_no_endless_wait() -> None:
     assert delayed_until([after(600)], NOW) == after(1)
-    assert may_restart(RestartContext("auto", RUNNER, NOW, [after(600), after(700), after(800)])).at == after(15)
+    assert may_restart(RestartContext("auto", RUNNER, NOW, attempts=[after(600), after(700), after(800)])).at == after(
+        15
+    )
 
 
 def test_a_slow_agent_gets_its_time_to_prove_itself() -> None:
-    slow = RestartContext("auto", WATCHDOG, NOW, before(2), patience=10 * MIN)
+    slow = RestartContext("auto", WATCHDOG, NOW, attempts=before(2), patience=10 * MIN)
     assert may_restart(slow).at == after(8)
 
 

@@ -195,7 +195,9 @@ def _fields(caller: Caller) -> dict[str, Any]:
 
 
 def test_without_detail_sums_are_kept_and_contents_are_not(world: World) -> None:
-    one = Received(world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", False)
+    one = Received(
+        world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", detail=False
+    )
     committer.submit([one])
     beat = Heartbeat.objects.get()
     assert (beat.tokens, beat.content) == (3, None)

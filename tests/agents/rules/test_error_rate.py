@@ -11,26 +11,25 @@ import pytest
 
 from agents.domain.notes import DYING, EXPECTED
 from agents.rules import error_rate
-from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Finding
 from tests.agents.conftest import World
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-Memory = dict[str, Any]
+State = dict[str, Any]
 
 
-def read(pattern: str, memory: Memory | None = None, **fields: Any) -> Memory:
+def read(pattern: str, state: State | None = None, **fields: Any) -> State:
     """One heartbeat a letter, `e` for an error."""
     beats = [
         BeatSeen(T0 + timedelta(minutes=n), "error" if letter == "e" else "ok", "no page", **fields)
         for n, letter in enumerate(pattern)
     ]
-    return error_rate.read(memory or {}, beats)
+    return error_rate.read(state or {}, beats)
 
 
-def judged(memory: Memory, **given: int) -> Finding | None:
-    seen: Any = None
-    facts = Facts(T0, seen, None, None, 60, False, None, T0.date(), memory=memory, thresholds=given)
-    return error_rate.check(facts)
+def judged(state: State, **given: int) -> Finding | None:
+    return error_rate.check(quiet_facts(T0, state=state, thresholds=given))
 
 
 def test_many_errors_are_told_against_what_is_usual() -> None:
@@ -55,17 +54,17 @@ def test_an_agent_that_never_erred_is_said_to() -> None:
 
 def test_an_agent_that_errs_a_third_of_the_time_is_used_to_it() -> None:
     rng = random.Random(3)
-    memory: Memory = {}
+    state: State = {}
     for _ in range(60):
-        memory = read("".join(rng.choice("e..") for _ in range(40)), memory)
-    assert judged(memory) is None
+        state = read("".join(rng.choice("e..") for _ in range(40)), state)
+    assert judged(state) is None
 
 
 def test_it_lasts_while_good_heartbeats_come_between_and_ends_when_half_are_left() -> None:
-    memory = read("." * 200 + "e." * 10)
-    assert judged(memory) is not None
-    assert judged(read("." * 20, memory)) is not None
-    assert judged(read("." * 38, memory)) is None
+    state = read("." * 200 + "e." * 10)
+    assert judged(state) is not None
+    assert judged(read("." * 20, state)) is not None
+    assert judged(read("." * 38, state)) is None
 
 
 def test_a_few_in_a_row_are_no_rate() -> None:
@@ -79,9 +78,9 @@ def test_what_is_not_its_own_word_does_not_count(note: str) -> None:
 
 
 def test_a_number_can_be_set_instead() -> None:
-    memory = read("." * 37 + "eee")
-    assert judged(memory) is None
-    assert judged(memory, errors=3) is not None
+    state = read("." * 37 + "eee")
+    assert judged(state) is None
+    assert judged(state, errors=3) is not None
     assert judged(read("e." * 12), errors=20) is None
 
 
@@ -142,9 +141,9 @@ def test_other_custom_data_is_no_traceback(world: World, custom: str) -> None:
 def test_what_is_over_is_not_remembered(world: World, message: str) -> None:
     world.beat(0, status="error", message=message, custom_data=TRACE)
     world.look(1)
-    assert len(json.dumps(world.agent().memory.rules)) > 200
+    assert len(json.dumps(world.agent().state.rules)) > 200
     world.beat(10)
     world.look(11)
-    kept = world.agent().memory.rules
+    kept = world.agent().state.rules
     assert (kept["crash"], kept["error"]) == ({}, {})
     assert world.kinds() == []

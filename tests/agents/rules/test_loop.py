@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from agents.rules import loop
 from agents.rules.facts import BeatSeen, Facts, Finding
 from agents.rules.loops.state import RING
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 Call = dict[str, Any]
@@ -41,7 +43,7 @@ def said(texts: Iterable[str], tokens: int = 3_000) -> list[BeatSeen]:
 
 
 def judged(found: list[BeatSeen], **thresholds: Any) -> Finding | None:
-    return loop.standing(loop.read({}, found), thresholds)
+    return loop.current(loop.read({}, found), thresholds)
 
 
 def alarms(found: list[BeatSeen]) -> list[int]:
@@ -228,11 +230,8 @@ def test_a_tool_that_sounds_like_a_poller_may_be_declared_none() -> None:
 # Its end
 
 
-def facts(memory: dict[str, Any], now: datetime = T0, **thresholds: Any) -> Facts:
-    class Seen:
-        reported = "ok"
-
-    return Facts(now, Seen(), None, None, 60, False, None, now.date(), memory=memory, thresholds=thresholds)  # type: ignore[arg-type]
+def facts(state: dict[str, Any], now: datetime = T0, **thresholds: Any) -> Facts:
+    return quiet_facts(now, SimpleNamespace(reported="ok"), state=state, thresholds=thresholds)
 
 
 def others(count: int) -> list[Call]:
@@ -250,9 +249,9 @@ def test_a_call_of_the_loop_that_now_returns_something_new_is_another_one() -> N
 
 
 def test_it_is_over_when_the_agent_is_quiet_for_long() -> None:
-    memory = loop.read({}, beats([SEARCH] * 6))
-    assert loop.check(facts(memory, T0 + timedelta(minutes=5))) is not None
-    assert loop.check(facts(memory, T0 + timedelta(minutes=12))) is None
+    state = loop.read({}, beats([SEARCH] * 6))
+    assert loop.check(facts(state, T0 + timedelta(minutes=5))) is not None
+    assert loop.check(facts(state, T0 + timedelta(minutes=12))) is None
 
 
 @pytest.mark.parametrize("change", [{"note": "started"}, {"run": "run=2"}, {"waiting": "approval"}])
@@ -264,10 +263,10 @@ def test_a_new_process_another_run_and_a_persons_turn_begin_anew(change: dict[st
 
 
 def test_what_a_person_dismissed_counts_no_more() -> None:
-    memory = loop.dismissed(loop.read({}, beats([SEARCH] * 6)))
-    assert loop.standing(memory, {}) is None
-    assert loop.standing(loop.read(memory, beats([SEARCH] * 3)), {}) is None
-    assert loop.standing(loop.read(memory, beats([SEARCH] * 4)), {}) is not None
+    state = loop.dismissed(loop.read({}, beats([SEARCH] * 6)))
+    assert loop.current(state, {}) is None
+    assert loop.current(loop.read(state, beats([SEARCH] * 3)), {}) is None
+    assert loop.current(loop.read(state, beats([SEARCH] * 4)), {}) is not None
 
 
 # Which calls are new
@@ -342,9 +341,9 @@ def test_no_finding_without_evidence(found: list[BeatSeen], thresholds: dict[str
         assert evidence["first_at"] <= evidence["last_at"] or evidence["seconds"] == 0
 
 
-@pytest.mark.parametrize("memory", [{}, {"key": 1}, {"version": 99}, {"version": 1, "ring": 7}])
-def test_what_an_older_version_left_is_no_obstacle(memory: dict[str, Any]) -> None:
-    assert loop.standing(loop.read(memory, beats([SEARCH] * 4)), {}) is not None
+@pytest.mark.parametrize("state", [{}, {"key": 1}, {"version": 99}, {"version": 1, "ring": 7}])
+def test_what_an_older_version_left_is_no_obstacle(state: dict[str, Any]) -> None:
+    assert loop.current(loop.read(state, beats([SEARCH] * 4)), {}) is not None
 
 
 def test_the_ring_is_bounded() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from agents.domain.notes import STARTED
 from agents.rules import memory
-from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Finding
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR, DAY = 60, 1_440
@@ -28,9 +29,7 @@ def held(shape: Shape, minutes: Iterable[int], state: dict[str, Any] | None = No
 
 
 def judged(state: dict[str, Any], minute: float, **given: float) -> Finding | None:
-    seen: Any = None
-    facts = Facts(at(minute), seen, None, None, 60, False, None, at(minute).date(), memory=state, thresholds=given)
-    return memory.check(facts)
+    return memory.check(quiet_facts(at(minute), state=state, thresholds=given))
 
 
 def leak(minute: int) -> float:
@@ -42,7 +41,7 @@ def test_a_leak_is_told_with_a_forecast() -> None:
     end = DAY + 18 * HOUR
     found = judged(held(leak, range(0, end + 1, 2)), end, limit_mb=4_096)
     assert found is not None
-    assert found.reason == "Memory has grown by 120 MB an hour for 12 hours: 3.1 GB now, 4 GB at about 3 Jun 01:48"
+    assert found.reason == "Memory has grown by 120 MB per hour for 12 hours: 3.1 GB now, 4 GB at about 3 Jun 01:48"
     assert (found.severity, found.kind) == ("warning", "memory")
     assert found.evidence["mb_an_hour"] == pytest.approx(120)
 

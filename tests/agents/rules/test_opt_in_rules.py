@@ -11,9 +11,10 @@ from agents import rules
 from agents.incidents import actions
 from agents.models import Agent
 from agents.rules import call_rate, repeated_message, repeated_prompts, token_spike
-from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Finding
 from tests.agents.conftest import T0 as WORLD_T0
 from tests.agents.conftest import World
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 BUSY = [BeatSeen(T0 + timedelta(seconds=4 * n), "ok", calls=[{"name": "f", "args": f"{n}"}]) for n in range(11)]
@@ -22,22 +23,20 @@ ASKING = [BeatSeen(T0, "ok", tokens=5, prompts=["a"] * 5)]
 BURST = [BeatSeen(T0 + timedelta(seconds=n), "ok", tokens=100) for n in range(10)] + [BeatSeen(T0, "ok", tokens=301)]
 OPT_IN_RULES: list[tuple[Any, list[BeatSeen], str]] = [
     (call_rate, BUSY, "`f` called 11 times within a minute; 10 are allowed"),
-    (repeated_message, IDLE, "Said 5 times without other progress: “waiting”"),
-    (repeated_prompts, ASKING, "The model was asked the same 5 times among the last 5 prompts"),
-    (token_spike, BURST, "301 tokens in one heartbeat; 100 are usual"),
+    (repeated_message, IDLE, "Same message 5 times without other progress: “waiting”"),
+    (repeated_prompts, ASKING, "5 of the last 5 prompts were the same"),
+    (token_spike, BURST, "301 tokens in one heartbeat; usually 100"),
 ]
 
 
 def judged(
     rule: Any, beats: list[BeatSeen], now: datetime = T0 + timedelta(seconds=41), **given: Any
 ) -> Finding | None:
-    memory: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     for beat in beats:
-        memory = rule.read(memory, [beat])
-    assert memory == rule.read({}, beats)
-    seen: Any = None
-    facts = Facts(now, seen, None, None, 60, False, None, now.date(), memory=memory, thresholds=given)
-    found: Finding | None = rule.check(facts)
+        state = rule.read(state, [beat])
+    assert state == rule.read({}, beats)
+    found: Finding | None = rule.check(quiet_facts(now, state=state, thresholds=given))
     return found
 
 

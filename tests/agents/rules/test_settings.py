@@ -48,13 +48,13 @@ def test_what_is_stored_and_wrong_is_not_in_force() -> None:
 
 
 WRONG: list[tuple[Any, str, str]] = [
-    ({"lop": {}}, "lop", "is no rule; there are crash, missed_heartbeat, "),
+    ({"lop": {}}, "lop", "is not a rule; rules are crash, missed_heartbeat, "),
     ({"loop": 5}, "loop", 'must be an object, e.g. {"off": true}'),
-    ({"loop": {"on": True, "off": True}}, "loop", "either `on` or `off`"),
+    ({"loop": {"on": True, "off": True}}, "loop", "must have either `on` or `off`, not both"),
     ({"loop": {"off": 1}}, "loop.off", "must be true or false"),
-    ({"loop": {"laps": 5}}, "loop.laps", "is no threshold of it; there are repeats, budget:TOOL, poller:TOOL"),
-    ({"crash": {"laps": 5}}, "crash.laps", "is no threshold of it; there are none"),
-    ({"call_rate": {"laps": 5}}, "call_rate.laps", "is no threshold of it; there is calls"),
+    ({"loop": {"laps": 5}}, "loop.laps", "is not a threshold of this rule; it has repeats, budget:TOOL, poller:TOOL"),
+    ({"crash": {"laps": 5}}, "crash.laps", "is not a threshold of this rule; it has none"),
+    ({"call_rate": {"laps": 5}}, "call_rate.laps", "is not a threshold of this rule; it has calls"),
     ({"loop": {"repeats": 1}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
     ({"loop": {"repeats": 2.5}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
     ({"loop": {"repeats": True}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
@@ -62,10 +62,10 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"loop": {"repeats": 10**400}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
     ({"loop": {"budget:search": 1}}, "loop.budget:search", "must be a whole number from 2 to 10,000"),
     ({"loop": {"poller:search": 1}}, "loop.poller:search", "must be true or false"),
-    ({"loop": {"budget:": 5}}, "loop.budget:", "is no threshold of it; "),
-    ({"loop": {"repeats:search": 5}}, "loop.repeats:search", "is no threshold of it; "),
+    ({"loop": {"budget:": 5}}, "loop.budget:", "is not a threshold of this rule; "),
+    ({"loop": {"repeats:search": 5}}, "loop.repeats:search", "is not a threshold of this rule; "),
     ({"token_spike": {"factor": float("nan")}}, "token_spike.factor", "must be a number from 1 to 1,000"),
-    ({"stalled": {"progress_timeout": 60}}, "stalled.progress_timeout", "is a setting of the agent itself: set its `"),
+    ({"stalled": {"progress_timeout": 60}}, "stalled.progress_timeout", "is an agent setting: set the agent's `"),
 ]
 
 

@@ -181,13 +181,12 @@ ZONES = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kir
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str) -> None:
     hot, zone, now = fresh(), ZoneInfo(zone_name), T0
-    none_set = AgentLimits(Settings(), None, None, None, paused=False)
+    none_set = AgentLimits(clocks=Settings(), daily_budget=None, run_budget=None, daily_tokens=None, paused=False)
     kept: list[pricing.Spent] = []
     for beat, step, waited in steps:
         now += timedelta(seconds=step)
-        moment = IngestTime(
-            now, now + timedelta(seconds=waited), (now + timedelta(seconds=waited)).astimezone(zone).date()
-        )
+        stored = now + timedelta(seconds=waited)
+        moment = IngestTime(received_at=now, stored_at=stored, today=stored.astimezone(zone).date())
         when = pricing.spent_at(beat, now)
         spent = pricing.spent(beat, when, when.astimezone(zone).date())
         kept.append(fold(hot, beat, spent, none_set, moment, "1/x").spent)
@@ -205,7 +204,7 @@ def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str) -> None:
     zone, end = ZoneInfo(zone_name), T0 + timedelta(days=3)
-    none_set = AgentLimits(Settings(), None, None, None, paused=False)
+    none_set = AgentLimits(clocks=Settings(), daily_budget=None, run_budget=None, daily_tokens=None, paused=False)
     results = []
     for order in (steps, steps[::-1]):
         hot = fresh()
@@ -213,6 +212,7 @@ def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str
             beat.beat_id = "its own"
             when = pricing.spent_at(beat, end)
             spent = pricing.spent(beat, when, when.astimezone(zone).date())
-            fold(hot, beat, spent, none_set, IngestTime(end, end, end.astimezone(zone).date()), "1/x")
+            moment = IngestTime(received_at=end, stored_at=end, today=end.astimezone(zone).date())
+            fold(hot, beat, spent, none_set, moment, "1/x")
         results.append((hot.tokens_today, hot.cost_today, hot.cost_month, hot.unpriced_month, hot.cost_total))
     assert results[0] == results[1]

@@ -34,7 +34,7 @@ def test_heartbeats_come_in_while_sums_are_written(live_world: World, monkeypatc
     for at in (0, 60, 120):
         live_world.beat(at)
     stored: list[Any] = []
-    monkeypatch.setattr(rollups, "WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(rollups, "WRITE_CHUNK", 1)
     monkeypatch.setattr(time, "sleep", lambda _: stored.extend(in_threads(1, lambda _: live_world.beat(130))))
     rollups.roll_up(T0 + timedelta(seconds=140))
     assert len(stored) == (0 if connection.features.has_select_for_update else 2)

@@ -43,7 +43,7 @@ def test_a_poller_opens_nothing_and_is_remembered_for_its_page(world: World) -> 
     call_often(world, STATUS, 20)
     world.look(21)
     assert world.incidents() == []
-    standing = loop.standing(AgentMemory.objects.get().rules["loop"], {})
+    standing = loop.current(AgentMemory.objects.get().rules["loop"], {})
     assert standing is not None
     assert (standing.severity, standing.evidence["pattern"]) == ("info", "polling")
 

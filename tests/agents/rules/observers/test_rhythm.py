@@ -42,7 +42,7 @@ def office(days: Iterable[int], gap: float = 5 * MIN) -> list[float]:
 
 
 def known(memory: Memory, last: float) -> Learned:
-    return rhythm.of(memory, at(last))
+    return rhythm.learned(memory, at(last))
 
 
 def quiet_for(memory: Memory, last: float) -> float:
@@ -53,7 +53,7 @@ def quiet_for(memory: Memory, last: float) -> float:
 
 def test_nothing_is_known_of_an_agent_that_never_moved() -> None:
     memory = rhythm.read({}, [BeatSeen(at(0), "ok"), BeatSeen(at(60), "ok")])
-    assert rhythm.of(memory, None) == Learned()
+    assert rhythm.learned(memory, None) == Learned()
 
 
 def test_one_progress_is_no_rhythm() -> None:
@@ -246,7 +246,7 @@ def test_the_state_stays_small_whatever_comes(seed: int) -> None:
     for beat in wild(seed):
         memory = rhythm.read(memory, [beat])
         assert len(json.dumps(memory)) <= 1_500
-    assert (rhythm.of(memory, at(0)).timeout or 300) >= 300
+    assert (rhythm.learned(memory, at(0)).timeout or 300) >= 300
 
 
 def test_replayed_from_stored_state_it_is_the_same() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from agents.domain.heartbeat import decode
 from agents.models import Heartbeat, Status
 from agents.reporting import formatting
-from agents.rules.facts import BeatSeen, Facts, Outside
+from agents.rules.facts import BeatSeen, Facts, RunnerView
 from agents.rules.observers import runner_view
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
+from tests.agents.rules.conftest import quiet_facts
 
 WATCHED: dict[str, Any] = {"restart_type": "systemd", "restart_target": "bot.service"}
 HUNG = {"ActiveState": "active", "Result": "watchdog", "NRestarts": 3}
@@ -88,16 +90,13 @@ def test_without_evidence_nothing_is_added(world: World) -> None:
     ],
 )
 def test_only_what_is_worth_it_is_said(facts: Facts, evidence: dict[str, Any], said: str) -> None:
-    object.__setattr__(facts, "outside", Outside(evidence))
-    assert runner_view.said(facts) == (f"; docker: {said}" if said else "")
+    object.__setattr__(facts, "runner_view", RunnerView(evidence=evidence))
+    assert runner_view.summary(facts) == (f"; docker: {said}" if said else "")
 
 
 @pytest.fixture
 def facts() -> Any:
-    class Seen:
-        restart_type = "docker"
-
-    return Facts(T0, Seen(), None, None, 60, False, None, T0.date())  # type: ignore[arg-type]
+    return quiet_facts(T0, SimpleNamespace(restart_type="docker"))
 
 
 # The probe

@@ -35,7 +35,7 @@ def told(found: list[version.Version]) -> list[tuple[str, str, float]]:
     ],
 )
 def test_a_version_is_named_by_the_first_of_three_labels(labels: dict[str, str], name: str) -> None:
-    assert version.named(labels) == name
+    assert version.from_labels(labels) == name
 
 
 def test_another_version_is_a_deploy_and_the_first_one_is_none() -> None:
