@@ -143,7 +143,7 @@ def test_the_example_is_on_the_pages_and_in_the_api(
     world.beat(0)
     body = client_of(owner).get(page_of(world.agent())).content.decode()
     assert 'name="rule__slow_tool__seconds"' in body
-    assert "Empty: 600 seconds, the default. The default timeout of model vendors&#x27; libraries." in body
+    assert "Empty: 600 seconds, the default. The default timeout of most model APIs." in body
     known = Client(headers={"X-API-Key": full_key}).get("/api/v1/rules").json()["known"]
     assert known[-len(rules.OPT_IN_RULES) - 1]["thresholds"][0]["default"] == 600
 

@@ -1,4 +1,4 @@
-"""Switches and thresholds: checked when they are set, put together when a rule is asked."""
+"""Switches and thresholds: validated when set, merged when a rule runs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ONE_CALL = {"name": "search_docs", "args": "release notes"}
         ([{"loop": {"on": False}}, {"cost": {"on": True}}], False),
     ],
 )
-def test_the_agents_switch_goes_over_the_projects(levels: list[dict[str, Any]], on: bool) -> None:
+def test_agent_switch_overrides_the_projects(levels: list[dict[str, Any]], on: bool) -> None:
     assert rules.in_force(loop, *levels).on is on
 
 
-def test_what_cries_wolf_is_off_until_somebody_wants_it() -> None:
+def test_opt_in_rules_are_off_by_default() -> None:
     assert not rules.in_force(call_rate, {}, {}).on
     assert rules.in_force(call_rate, {"call_rate": {"on": True}}, {}).on
 
 
-def test_thresholds_are_the_agents_else_the_projects_else_the_defaults() -> None:
+def test_threshold_precedence() -> None:
     assert rules.in_force(token_spike).thresholds == {"factor": 3.0}
     project = {"token_spike": {"factor": 5}, "loop": {"repeats": 6, "budget:search": 9}}
     assert rules.in_force(token_spike, project, {}).thresholds == {"factor": 5}
@@ -42,7 +42,7 @@ def test_thresholds_are_the_agents_else_the_projects_else_the_defaults() -> None
     assert rules.in_force(loop, project, {"loop": {"repeats": 8}}).thresholds == {"repeats": 8, "budget:search": 9}
 
 
-def test_what_is_stored_and_wrong_is_not_in_force() -> None:
+def test_invalid_stored_values_are_ignored() -> None:
     stored = {"call_rate": {"calls": 0, "factor": 3, "on": True}}
     assert rules.in_force(call_rate, stored) == settings.InForce(True, {"calls": 10})
 
@@ -70,26 +70,26 @@ WRONG: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("given", "place", "why"), WRONG, ids=lambda case: str(case)[:40])
-def test_what_is_wrong_is_said_with_its_place(given: Any, place: str, why: str) -> None:
+def test_errors_name_their_place(given: Any, place: str, why: str) -> None:
     (found,) = rules.wrong(given).items()
     assert found[0] == place
     assert found[1].startswith(why)
 
 
-def test_what_is_right_is_not() -> None:
+def test_valid_settings_have_no_errors() -> None:
     every = {"loop": {"off": True, "repeats": 8, "budget:a b": 9, "poller:get": True}, "crash": {}}
     assert rules.wrong({**every, "token_spike": {"on": True, "factor": 2.5}}) == {}
 
 
 @pytest.mark.parametrize("rule", rules.every().values(), ids=lambda rule: rule.KIND)
-def test_a_default_is_within_its_own_bounds(rule: rules.Rule) -> None:
+def test_defaults_are_within_bounds(rule: rules.Rule) -> None:
     for one in rule.THRESHOLDS:
         assert one.default is None or settings.out_of_range(one, one.default) == ""
         assert one.why.endswith(".")
         assert not one.column or hasattr(Agent, one.name)
 
 
-def test_the_project_arms_and_disarms_its_agents(world: World) -> None:
+def test_project_switch_applies_to_its_agents(world: World) -> None:
     world.beat(0)
     world.project.rules = {"loop": {"off": True}}
     world.project.save()
