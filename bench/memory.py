@@ -6,8 +6,8 @@ every ten minutes. Without a leak: flat with noise, garbage collected every few 
 and stairs, daily tides, a bounded random walk. Leaks: flat, then growth by 3 to 40 % per hour.
 
 Columns: false findings per 1,000 agent-days, without a limit and with one of four times the initial memory; the share
-of leaks found before memory has quadrupled (without a limit) and before the limit is reached. Exits with 1 above one false
-finding per 1,000 days over all kinds, or below 95 % of leaks found before the limit.
+of leaks found before memory has quadrupled (without a limit) and before the limit is reached. Exits with 1 above one
+false finding per 1,000 days over all kinds, or below 95 % of leaks found before the limit.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 from agents.rules import (
-    call_rate,
     cost,
     crash,
     error,
@@ -12,16 +11,14 @@ from agents.rules import (
     loop,
     memory,
     missed_heartbeat,
-    repeated_message,
-    repeated_prompts,
     restart_failed,
     settings,
     stalled,
-    token_spike,
 )
 from agents.rules.evidence import EvidenceLabels, Setting
 from agents.rules.facts import SEVERITIES, BeatSeen, Facts, Finding
 from agents.rules.observers import history, rhythm, runner_view, version
+from agents.rules.opt_in import call_rate, repeated_message, repeated_prompts, token_spike
 from agents.rules.thresholds import Thresholds
 
 

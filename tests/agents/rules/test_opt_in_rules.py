@@ -10,8 +10,8 @@ import pytest
 from agents import rules
 from agents.incidents import actions
 from agents.models import Agent
-from agents.rules import call_rate, repeated_message, repeated_prompts, token_spike
 from agents.rules.facts import BeatSeen, Finding
+from agents.rules.opt_in import call_rate, repeated_message, repeated_prompts, token_spike
 from tests.agents.conftest import T0 as WORLD_T0
 from tests.agents.conftest import World
 from tests.agents.rules.conftest import quiet_facts

@@ -8,7 +8,8 @@ import pytest
 
 from agents import rules
 from agents.models import Agent
-from agents.rules import call_rate, loop, settings, token_spike
+from agents.rules import loop, settings
+from agents.rules.opt_in import call_rate, token_spike
 from tests.agents.conftest import World
 
 ONE_CALL = {"name": "search_docs", "args": "release notes"}
