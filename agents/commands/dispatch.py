@@ -62,7 +62,8 @@ def request(
     if (live := wish.superseded(action)) is not None:
         _supersede(live, action, actor, now)
     needed = (
-        restart_policy.cures(wish.kinds, runner_down=state.runner_down) and not wish.kinds & restart_policy.BOUGHT_AGAIN
+        restart_policy.cures(wish.kinds, runner_down=state.runner_down)
+        and not wish.kinds & restart_policy.SURVIVES_RESTART
     )
     facts: dict[str, Any] = {"requested_by": actor, "reason": reason[:300], "runner": state.runner}
     if action == Command.Action.RESTART and needed:
@@ -83,7 +84,7 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent of that name.")
-    wish = Preflight(agent, _locked(agent), restart_policy.RUNNER, now, seen={cause} & restart_policy.BOUGHT_AGAIN)
+    wish = Preflight(agent, _locked(agent), restart_policy.RUNNER, now, seen={cause} & restart_policy.SURVIVES_RESTART)
     wish.require_free(Command.Action.RESTART)
     wish.require_leave()
     by = f"runner:{runner}"

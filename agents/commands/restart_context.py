@@ -138,7 +138,9 @@ def outlook(incident: Incident, kinds: Collection[str], now: datetime) -> restar
     None where it is over, or is nothing that a restart could cure or would buy again.
     """
     agent, state = incident.agent, incident.agent.state
-    told_of = restart_policy.cures(kinds, runner_down=state.runner_down) | (set(kinds) & restart_policy.BOUGHT_AGAIN)
+    told_of = restart_policy.cures(kinds, runner_down=state.runner_down) | (
+        set(kinds) & restart_policy.SURVIVES_RESTART
+    )
     if incident.resolved_at or not told_of:
         return None
     return restart_policy.may_restart(

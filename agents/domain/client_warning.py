@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-LOOP: Final = "loop"
+from agents.domain import signal_kinds
+
 SEPARATOR: Final = ":"
 
 
@@ -22,7 +23,7 @@ class ClientWarning(NamedTuple):
 
     @property
     def is_loop(self) -> bool:
-        return self.kind == LOOP
+        return self.kind == signal_kinds.LOOP
 
     def encode(self) -> str:
         """`INCIDENT:KIND:SIGNAL`, followed by `:BUDGET` if there is one."""

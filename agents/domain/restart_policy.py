@@ -11,6 +11,9 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from agents.domain import signal_kinds
+from agents.domain.signal_kinds import Traits
+
 # Who requests a restart: a person (or a full API key), the runner beside the agent, the watchdog.
 PERSON: Final = "person"
 RUNNER: Final = "runner"
@@ -19,11 +22,9 @@ WATCHDOG: Final = "watchdog"
 BUDGET: Final = ((timedelta(hours=1), 3), (timedelta(days=1), 10))
 DELAYS: Final = (60.0, 300.0, 900.0)
 REMEMBERED: Final = BUDGET[-1][0]
-# Signals a restart can fix; an `error` only if a runner says the target is not running.
-CURED: Final = frozenset({"missed_heartbeat", "stalled", "crash"})
 # Signals a restart would only repeat, at further cost.
-BOUGHT_AGAIN: Final = frozenset({"loop", "cost"})
-FAILED: Final = "restart_failed"
+SURVIVES_RESTART: Final = signal_kinds.where(lambda traits: traits.survives_restart)
+FAILED: Final = signal_kinds.RESTART_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,11 @@ def caution(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision 
 
 def cures(kinds: Collection[str], *, runner_down: bool) -> set[str]:
     """The kinds among these that a restart can fix."""
-    return {kind for kind in kinds if kind in CURED or (kind == "error" and runner_down)}
+    return {kind for kind in kinds if _is_curable(signal_kinds.traits(kind), runner_down=runner_down)}
+
+
+def _is_curable(traits: Traits, *, runner_down: bool) -> bool:
+    return traits.restart_cures or (traits.down_if_runner_confirms and runner_down)
 
 
 def free_at(attempts: Sequence[datetime], now: datetime) -> datetime | None:
@@ -146,7 +151,7 @@ def _refused(case: RestartContext) -> Decision | None:
         return _no("unsafe_to_repeat", "Its work is marked as not idempotent: only a person can restart it.")
     if FAILED in case.kinds:
         return _gave_up()
-    if set(case.kinds) & BOUGHT_AGAIN:
+    if set(case.kinds) & SURVIVES_RESTART:
         return _no("needs_a_person", "It is in a loop or over budget: a restart would only repeat that.")
     if case.together:
         return _no("together", "Several agents fell silent at once: check their host or the network.")

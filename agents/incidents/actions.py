@@ -121,9 +121,9 @@ def _dismiss(signal: Signal, state: AgentState, now: datetime) -> None:
     elif signal.kind == "stalled":
         state.last_progress_at = now
     elif signal.kind == "loop":
-        memory.rules["loop"] = loop.dismissed(memory.rules.get("loop", {}))
+        memory.rules["loop"] = loop.dismissed(memory.rules.get("loop", {}), signal.evidence)
     elif signal.kind == "cost":
-        memory.rules["cost"] = cost.lifted(memory.rules.get("cost", {}), signal.evidence)
+        memory.rules["cost"] = cost.dismissed(memory.rules.get("cost", {}), signal.evidence)
         state.lifted = memory.rules["cost"]["lifted"]
         if signal.incident.together:
             monthly_spend.waive(state.agent, signal.evidence)

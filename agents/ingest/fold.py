@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agents.domain import budgets, clocks
+from agents.domain import budgets, clocks, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
@@ -33,7 +33,7 @@ MAX_WARNED: Final = 5
 # Statuses that a runner which cannot inspect its target does not overwrite: it knows nothing better.
 LASTING: Final = ("error", "shutdown")
 # The contract's warning codes, by signal kind.
-WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
+WARNINGS: Final = {kind: traits.client_warning for kind, traits in signal_kinds.TRAITS.items()}
 # The published client sends its crash, waits a second for delivery, and its background heartbeats go on meanwhile.
 LAST_BREATH: Final = timedelta(seconds=1.25)
 

@@ -126,7 +126,7 @@ def _store(received: Sequence[Received]) -> list[Outcome]:
 
 def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
     """What projects with a monthly budget had spent of it before these heartbeats."""
-    callers = {one.caller.project_id: one.caller for one in received if one.caller.monthly}
+    callers = {each.caller.project_id: each.caller for each in received if each.caller.monthly}
     firsts = {pk: _date(now, caller).replace(day=1) for pk, caller in callers.items()}
     return monthly_spend.committed(firsts) if firsts else {}
 
@@ -134,12 +134,12 @@ def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
 def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, LockedAgent], dict[int, ApiError]]:
     """Lock the agents of all heartbeats by index, creating unknown ones; and the refusals by index."""
     wanted = [
-        {"i": i, "project_id": one.caller.project_id, "name": one.beat.agent, "beat_id": one.beat.beat_id}
-        for i, one in enumerate(received)
+        {"i": i, "project_id": each.caller.project_id, "name": each.beat.agent, "beat_id": each.beat.beat_id}
+        for i, each in enumerate(received)
     ]
-    oldest = min(one.spent_at for one in received).astimezone(UTC).date()
+    oldest = min(each.spent_at for each in received).astimezone(UTC).date()
     agents = statements.lock(wanted, now.date(), oldest)
-    unknown = {i: (one.caller, one.beat) for i, one in enumerate(received) if i not in agents}
+    unknown = {i: (each.caller, each.beat) for i, each in enumerate(received) if i not in agents}
     refused: dict[int, ApiError] = {}
     if unknown:
         refused = registration.register(unknown, now)

@@ -87,7 +87,7 @@ def review(agent_ids: Iterable[int], now: datetime) -> set[int]:
     for case in cases:
         _guarded(case, now, lambda case: _conclude(case, now))
         _guarded(case, now, lambda case: _restart(case, now))
-    statements.conclude([outcome.row(case, now) for case in cases])
+    statements.save_outcomes([outcome.row(case, now) for case in cases])
     read = [case.memory for case in cases if case.beats or case.set_aside]
     AgentMemory.objects.bulk_update(read, ["read_to", "rules"], batch_size=200)
     return months.crossed

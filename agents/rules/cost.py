@@ -167,8 +167,8 @@ def _check_pace(facts: Facts) -> Finding | None:
     )
 
 
-def lifted(state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """The state after a person resolved the finding: its budgets are waived, unless they get worse."""
+def dismissed(state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """The state after a person resolved it: these budgets are waived unless they get worse."""
     return {**state, "lifted": budgets.waive(state.get("lifted"), budgets.records_in(evidence))}
 
 

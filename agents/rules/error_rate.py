@@ -14,6 +14,7 @@ from datetime import datetime
 from math import sqrt
 from typing import Any, Final
 
+from agents.domain import signal_kinds
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
 from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
@@ -69,7 +70,7 @@ def check(facts: Facts) -> Finding | None:
     if not (state.get("since") if limit is None else count >= limit):
         return None
     return Finding(
-        kind="error",
+        kind=signal_kinds.ERROR,
         severity=WARNING,
         reason=f"{count} of the last {len(recent)} heartbeats were errors{_usually(state)}",
         started_at=datetime.fromisoformat(state.get("since") or state["first"]),

@@ -121,96 +121,96 @@ def step(
     after = reading.read(State.of(state), [beat])
     continued = [pattern for pattern in after.found.values() if pattern.last.at > before.at]
     classified = [classification.classify(pattern, after, thresholds or {}) for pattern in continued]
-    return after.as_json(), [_finding(one) for one in classified if one is not None]
+    return after.as_json(), [_finding(each) for each in classified if each is not None]
 
 
-def dismissed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state after a person resolved the loop: repetitions up to now no longer count."""
+def dismissed(state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """The state after a person resolved it: repetitions up to now no longer count."""
     return State.of(state).fresh().as_json()
 
 
-def _finding(found: Classification) -> Finding:
+def _finding(classified: Classification) -> Finding:
     return Finding(
         kind=KIND,
-        severity=found.severity,
-        reason=_reason(found),
-        started_at=datetime.fromtimestamp(found.pattern.start.at, UTC),
-        evidence=_evidence(found),
+        severity=classified.severity,
+        reason=_reason(classified),
+        started_at=datetime.fromtimestamp(classified.pattern.start.at, UTC),
+        evidence=_evidence(classified),
     )
 
 
-def _evidence(found: Classification) -> dict[str, Any]:
-    pattern = found.pattern
+def _evidence(classified: Classification) -> dict[str, Any]:
+    pattern = classified.pattern
     return {
-        "pattern": _pattern_name(found),
+        "pattern": _pattern_name(classified),
         "tools": [call.name for call in pattern.calls if call.name],
         "args": pattern.calls[-1].args,
         "period": pattern.period,
         "laps": pattern.laps,
         "count": pattern.count,
-        "exact": found.exact,
-        "same_result": _same_result(found),
+        "exact": classified.exact,
+        "same_result": _same_result(classified),
         "first_at": datetime.fromtimestamp(pattern.start.at, UTC).isoformat(),
         "last_at": datetime.fromtimestamp(pattern.last.at, UTC).isoformat(),
         "seconds": round(pattern.seconds, 1),
         "lap_gap": pattern.lap,
         "tokens": pattern.tokens,
         "cost_usd": pattern.cost / MICRO,
-        "needed": found.needed,
-        "silence": _silence(found),
+        "needed": classified.needed,
+        "silence": _silence(classified),
     }
 
 
-def _pattern_name(found: Classification) -> str:
-    if found.pattern.every & SAID:
+def _pattern_name(classified: Classification) -> str:
+    if classified.pattern.every & SAID:
         return "words"
-    return found.waits or found.pattern.kind
+    return classified.waits or classified.pattern.kind
 
 
-def _same_result(found: Classification) -> bool | None:
+def _same_result(classified: Classification) -> bool | None:
     """None where results are not reported."""
-    if not found.pattern.every & RESULT:
+    if not classified.pattern.every & RESULT:
         return None
-    return found.pattern.kind != patterns.STUBBORN
+    return classified.pattern.kind != patterns.STUBBORN
 
 
-def _silence(found: Classification) -> str:
+def _silence(classified: Classification) -> str:
     """The setting that would allow this loop, as JSON."""
-    names = [call.name for call in found.pattern.calls if call.name]
+    names = [call.name for call in classified.pattern.calls if call.name]
     if not names:
-        return f'{{"loop": {{"repeats": {2 * found.pattern.laps}}}}}'
-    if found.waits == "polling":
-        return f'{{"loop": {{"budget:{names[-1]}": {2 * found.pattern.laps}}}}}'
+        return f'{{"loop": {{"repeats": {2 * classified.pattern.laps}}}}}'
+    if classified.waits == "polling":
+        return f'{{"loop": {{"budget:{names[-1]}": {2 * classified.pattern.laps}}}}}'
     return f'{{"loop": {{"poller:{names[-1]}": true}}}}, or a higher "budget:{names[-1]}"'
 
 
 # The reason
 
 
-def _reason(found: Classification) -> str:
-    pattern = found.pattern
+def _reason(classified: Classification) -> str:
+    pattern = classified.pattern
     spent = dollars(pattern.cost) if pattern.cost else f"{pattern.tokens:,} tokens" if pattern.tokens else ""
     so_far = f", {spent} so far" if spent else ""
-    note = f" ({found.waits})" if found.waits else ""
-    return f"{_what(found)} in {spoken(pattern.seconds)}{so_far}{note}"
+    note = f" ({classified.waits})" if classified.waits else ""
+    return f"{_what(classified)} in {spoken(pattern.seconds)}{so_far}{note}"
 
 
-def _what(found: Classification) -> str:
-    pattern, call = found.pattern, found.pattern.calls[-1]
+def _what(classified: Classification) -> str:
+    pattern, call = classified.pattern, classified.pattern.calls[-1]
     if pattern.every & SAID:
         return f"Same message {pattern.laps} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
     if pattern.kind == patterns.THRASH:
-        return _failing(found, call)
+        return _failing(classified, call)
     if pattern.kind == patterns.STALE:
         return f"{pattern.count} calls in a row without anything new, including {_steps(pattern.calls)},"
     if pattern.kind == patterns.CYCLE and pattern.period > 1:
-        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_similarity(found)}"
+        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_similarity(classified)}"
     in_a_row = " in a row" if pattern.kind != patterns.OFTEN and pattern.count == pattern.laps else ""
-    return f"{_call(call)} called {pattern.count} times{_similarity(found) or in_a_row}"
+    return f"{_call(call)} called {pattern.count} times{_similarity(classified) or in_a_row}"
 
 
-def _failing(found: Classification, call: Shown) -> str:
-    pattern = found.pattern
+def _failing(classified: Classification, call: Shown) -> str:
+    pattern = classified.pattern
     if pattern.exact >= classification.ERRORS_NEEDED:
         return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
     if pattern.laps >= classification.FAILS_NEEDED:
@@ -218,12 +218,12 @@ def _failing(found: Classification, call: Shown) -> str:
     return f"`{call.name}` called {pattern.count} times in a row while the agent reports problems,"
 
 
-def _similarity(found: Classification) -> str:
+def _similarity(classified: Classification) -> str:
     """What the calls have in common, as far as it is worth mentioning."""
-    if found.pattern.kind == patterns.STUBBORN:
+    if classified.pattern.kind == patterns.STUBBORN:
         return ", whatever it returned,"
-    result = " with the same result" if _same_result(found) else ""
-    if found.exact:
+    result = " with the same result" if _same_result(classified) else ""
+    if classified.exact:
         return result
     return f" with nearly the same arguments{' and the same result' if result else ''}"
 

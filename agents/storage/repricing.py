@@ -84,8 +84,8 @@ def _step(
     state = AgentState.objects.select_for_update().get(agent=result.agent)
     rows = Heartbeat.objects.filter(agent=result.agent, id__gt=after, day__gte=since.astimezone(UTC).date())
     beats = list(rows.filter(spent_at__gte=since, tokens__gt=0).order_by("id").defer("answer")[:CHUNK])
-    repriced = [one for beat in beats if (one := _repriced(beat, overrides, zone)) is not None]
-    changed = [one for one in repriced if one.is_changed]
+    repriced = [change for beat in beats if (change := _repriced(beat, overrides, zone)) is not None]
+    changed = [change for change in repriced if change.is_changed]
     _count(result, repriced, changed)
     if changed and now is not None:
         _write(state, changed, now)
@@ -112,19 +112,19 @@ def _repriced(beat: Heartbeat, overrides: Sequence[Override], zone: ZoneInfo) ->
 def _count(result: Changed, repriced: Sequence[Repriced], changed: Sequence[Repriced]) -> None:
     result.read += len(repriced)
     result.changed += len(changed)
-    for one in repriced:
+    for change in repriced:
         for name in MONEY:
-            result.before[name] += getattr(one.beat, name)
-            result.after[name] += getattr(one.beat, name) + one.more[name]
+            result.before[name] += getattr(change.beat, name)
+            result.after[name] += getattr(change.beat, name) + change.more[name]
 
 
 def _write(state: AgentState, changed: Sequence[Repriced], now: datetime) -> None:
-    for one in changed:
-        _add_to_row(state, one)
+    for change in changed:
+        _add_to_row(state, change)
     # The review checks budgets against the new sums.
     state.check_at = now
     state.save(update_fields=_COLUMNS)
-    statements.price([_as_row(one) for one in changed])
+    statements.price([_as_row(change) for change in changed])
     _add_to_incidents(state, changed)
 
 
@@ -137,15 +137,15 @@ _COLUMNS: Final = [
 ]
 
 
-def _as_row(one: Repriced) -> dict[str, Any]:
-    money = {name: getattr(one.beat, name) + one.more[name] for name in MONEY}
-    content = {**(one.beat.content or {}), "prices": list(one.spent.prices)}
-    return {"id": one.beat.pk, "day": one.beat.day, **money, "content": content}
+def _as_row(change: Repriced) -> dict[str, Any]:
+    money = {name: getattr(change.beat, name) + change.more[name] for name in MONEY}
+    content = {**(change.beat.content or {}), "prices": list(change.spent.prices)}
+    return {"id": change.beat.pk, "day": change.beat.day, **money, "content": content}
 
 
-def _add_to_row(state: AgentState, one: Repriced) -> None:
+def _add_to_row(state: AgentState, change: Repriced) -> None:
     """Change each hot-row sum that includes the heartbeat, by the same conditions as in `fold.py`."""
-    day, at = one.spent.day, one.spent.at
+    day, at = change.spent.day, change.spent.at
     sums = ["{}_total"]
     if state.month == day.replace(day=1):
         sums.append("{}_month")
@@ -153,39 +153,39 @@ def _add_to_row(state: AgentState, one: Repriced) -> None:
         sums.append("run_{}")
     if state.day == day:
         sums.append("{}_today")
-        state.unpriced = _unpriced_today(state.unpriced or {}, one) or None
+        state.unpriced = _unpriced_today(state.unpriced or {}, change) or None
     for pattern in sums:
         for name in MONEY:
             column = pattern.format(name)
             if column in _COLUMNS:
-                setattr(state, column, max(0, getattr(state, column) + one.more[name]))
+                setattr(state, column, max(0, getattr(state, column) + change.more[name]))
 
 
-def _unpriced_today(known: Mapping[str, int], one: Repriced) -> dict[str, int]:
+def _unpriced_today(known: Mapping[str, int], change: Repriced) -> dict[str, int]:
     """Today's unpriced tokens by model: minus what the heartbeat had, plus what it has now."""
-    left, had = dict(known), pricing.unpriced_of(one.stored)
-    rest = one.beat.unpriced - sum(had.values())
+    left, had = dict(known), pricing.unpriced_of(change.stored)
+    rest = change.beat.unpriced - sum(had.values())
     for name, tokens in pricing.merged(had, {pricing.UNNAMED: rest} if rest else {}).items():
         model = name if name in left else pricing.OTHERS
         left[model] = left.get(model, 0) - tokens
-    return {name: tokens for name, tokens in pricing.merged(left, one.spent.unpriced).items() if tokens > 0}
+    return {name: tokens for name, tokens in pricing.merged(left, change.spent.unpriced).items() if tokens > 0}
 
 
 def _add_to_incidents(state: AgentState, changed: Sequence[Repriced]) -> None:
     """A heartbeat before an incident changes its starting point, one during it changes its cost."""
-    first = min(one.beat.received_at for one in changed)
+    first = min(change.beat.received_at for change in changed)
     touched = Q(resolved_at__isnull=True) | Q(resolved_at__gte=first)
     incidents = Incident.objects.filter(touched, agent=state.agent_id).order_by("pk")
     for incident in incidents.select_for_update(no_key=True):
         end = incident.resolved_at or datetime.max.replace(tzinfo=UTC)
-        for one in changed:
-            if one.beat.received_at <= end:
-                _add_to_incident(incident, one)
+        for change in changed:
+            if change.beat.received_at <= end:
+                _add_to_incident(incident, change)
         incident.save(update_fields=[*Incident.SPEND, *Incident.SPEND_BEFORE])
 
 
-def _add_to_incident(incident: Incident, one: Repriced) -> None:
-    pattern = "{}_before" if one.beat.received_at <= incident.opened_at else "{}"
+def _add_to_incident(incident: Incident, change: Repriced) -> None:
+    pattern = "{}_before" if change.beat.received_at <= incident.opened_at else "{}"
     for name in MONEY:
         column = pattern.format(name)
-        setattr(incident, column, max(0, getattr(incident, column) + one.more[name]))
+        setattr(incident, column, max(0, getattr(incident, column) + change.more[name]))

@@ -188,7 +188,7 @@ def update(hot_rows: Iterable[Hot]) -> None:
     _update(WRITTEN, list(hot_rows))
 
 
-def conclude(rows: list[dict[str, Any]]) -> None:
+def save_outcomes(rows: list[dict[str, Any]]) -> None:
     """Write a review's results: `agent_id` and the columns of `CONCLUDED`."""
     _update(CONCLUDED, rows)
 

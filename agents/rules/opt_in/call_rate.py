@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -70,7 +71,7 @@ def check(facts: Facts) -> Finding | None:
         return None
     first_at = next(call.at for call in calls if call.tool == tool)
     return Finding(
-        kind="loop",
+        kind=signal_kinds.LOOP,
         severity=WARNING,
         reason=f"`{tool}` called {count} times within a minute (limit: {limit})",
         started_at=datetime.fromisoformat(first_at),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -68,7 +69,7 @@ def check(facts: Facts) -> Finding | None:
         return None
     counted = {name: value for name, value in facts.state.items() if name != "iteration"}
     return Finding(
-        kind="loop",
+        kind=signal_kinds.LOOP,
         severity=WARNING,
         reason=f"Same message {count} times without other progress: “{facts.state['message']}”",
         started_at=datetime.fromisoformat(facts.state["first_at"]),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -57,7 +58,7 @@ def check(facts: Facts) -> Finding | None:
     if count < max(MIN_TIMES, int(facts.thresholds.get("times", TIMES))):
         return None
     return Finding(
-        kind="loop",
+        kind=signal_kinds.LOOP,
         severity=WARNING,
         reason=f"{count} of the last {facts.state['of']} prompts were the same",
         started_at=datetime.fromisoformat(facts.state["at"]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -62,7 +63,7 @@ def check(facts: Facts) -> Finding | None:
     if facts.state.get("known", 0) <= KNOWN or tokens <= factor * usual:
         return None
     return Finding(
-        kind="cost",
+        kind=signal_kinds.COST,
         severity=WARNING,
         reason=f"{tokens:,} tokens in one heartbeat; usually {usual:,.0f}",
         started_at=datetime.fromisoformat(facts.state["at"]),

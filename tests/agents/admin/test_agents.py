@@ -376,8 +376,8 @@ def test_the_page_that_asks_and_the_service_agree(
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"unsafe_to_repeat": True}, "Its work must not be done twice"),
-        ({"paused_at": datetime(2026, 5, 4, tzinfo=UTC)}, "The agent is paused"),
+        ({"unsafe_to_repeat": True}, "Its work is marked as not idempotent"),
+        ({"paused_at": datetime(2026, 5, 4, tzinfo=UTC)}, "Monitoring is paused"),
     ],
 )
 def test_what_keeps_only_the_watchdog_back_is_to_be_considered(

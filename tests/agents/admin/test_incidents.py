@@ -182,10 +182,10 @@ def test_what_helps_most_comes_first(
     ("policy", "kind", "tried", "said"),
     [
         ("auto", "stalled", None, "The watchdog restarts it by itself, as soon as its runner asks."),
-        ("auto", "stalled", 30, "is given time to work. The watchdog looks again in"),
-        ("manual", "stalled", None, "Only a person or its runner restarts this agent"),
+        ("auto", "stalled", 30, "still has time to recover. The watchdog looks again in"),
+        ("manual", "stalled", None, "Automatic restart is off for this agent"),
         ("off", "stalled", None, "Restarts are off for this agent"),
-        ("auto", "loop", None, "a restart would buy the same again"),
+        ("auto", "loop", None, "a restart would only repeat that"),
         ("auto", "memory", None, None),
     ],
 )

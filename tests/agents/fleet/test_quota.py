@@ -51,7 +51,7 @@ def test_the_oldest_keep_their_places(full: World) -> None:
 
 def test_who_is_turned_away_reads_why_and_where_to_change_it(full: World) -> None:
     message = full.offer(20, "five").message
-    assert "The Free plan has 3 places for agents, which the oldest have." in message
+    assert "The Free plan monitors 3 agents, the oldest first." in message
     assert message.endswith("/admin/billing/subscription/")
 
 

@@ -172,10 +172,10 @@ def test_evidence_lists_all_budgets() -> None:
 
 def test_waiver_lasts_until_worse_or_next_day() -> None:
     near = found(Row(cost_today=9 * DOLLAR), budget=10 * DOLLAR)
-    state = cost.lifted({"steps": []}, near.evidence)
+    state = cost.dismissed({"steps": []}, near.evidence)
     assert judged(Row(cost_today=9_500_000), state=state, budget=10 * DOLLAR) is None
     worse = found(Row(cost_today=10 * DOLLAR), state=state, budget=10 * DOLLAR)
-    state = cost.lifted(state, worse.evidence)
+    state = cost.dismissed(state, worse.evidence)
     assert judged(Row(cost_today=30 * DOLLAR), state=state, budget=10 * DOLLAR) is None
     assert judged(Row(cost_today=30 * DOLLAR), state=state, budget=11 * DOLLAR) is not None
     tomorrow = NOON + timedelta(days=1)
@@ -183,8 +183,8 @@ def test_waiver_lasts_until_worse_or_next_day() -> None:
 
 
 def test_waivers_are_per_budget() -> None:
-    state = cost.lifted({}, found(Row(cost_today=10 * DOLLAR), budget=10 * DOLLAR).evidence)
-    state = cost.lifted(state, found(Row(), month=month(100)).evidence)
+    state = cost.dismissed({}, found(Row(cost_today=10 * DOLLAR), budget=10 * DOLLAR).evidence)
+    state = cost.dismissed(state, found(Row(), month=month(100)).evidence)
     row = Row(cost_today=10 * DOLLAR, run_cost=DOLLAR)
     assert judged(row, state=state, budget=10 * DOLLAR, month=month(100)) is None
     assert found(row, state=state, budget=10 * DOLLAR, month=month(100), run_budget=DOLLAR).evidence["budget"] == "run"
@@ -222,7 +222,7 @@ def test_cents_and_new_agents_are_never_too_fast() -> None:
 
 def test_waived_pace_is_silent_for_the_day() -> None:
     state, row = an_hour(before_today(), 100_000), Row(cost_today=1_200_000)
-    state = cost.lifted(state, found(row, state=state, thresholds={"pace": 4}).evidence)
+    state = cost.dismissed(state, found(row, state=state, thresholds={"pace": 4}).evidence)
     assert judged(row, state=state, thresholds={"pace": 4}) is None
     assert judged(row, state=state, thresholds={"pace": 3}) is not None
 

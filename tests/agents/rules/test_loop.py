@@ -263,7 +263,7 @@ def test_new_process_run_or_persons_turn_starts_over(change: dict[str, str]) -> 
 
 
 def test_dismissed_repetitions_do_not_count() -> None:
-    state = loop.dismissed(loop.read({}, beats([SEARCH] * 6)))
+    state = loop.dismissed(loop.read({}, beats([SEARCH] * 6)), {})
     assert loop.current(state, {}) is None
     assert loop.current(loop.read(state, beats([SEARCH] * 3)), {}) is None
     assert loop.current(loop.read(state, beats([SEARCH] * 4)), {}) is not None
