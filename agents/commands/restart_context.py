@@ -116,7 +116,13 @@ def unproven_findings(signals: Iterable[Signal], found: Collection[str], state: 
 
 def as_finding(signal: Signal) -> Finding:
     """An open signal as if it were found again, unchanged."""
-    return Finding(signal.kind, signal.severity, signal.reason, signal.started_at, signal.evidence)
+    return Finding(
+        kind=signal.kind,
+        severity=signal.severity,
+        reason=signal.reason,
+        started_at=signal.started_at,
+        evidence=signal.evidence,
+    )
 
 
 def _is_cured_by_restart(signal: Signal) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from agents.domain import budgets, clocks, restart_policy, signal_kinds, silent_groups
+from agents.domain.money import dollars
 from agents.incidents import shared
 from agents.incidents.shared import Member
 from agents.models import Agent, AgentState
@@ -74,7 +75,7 @@ def _exceeded_budget(finding: Finding) -> str:
 
 def _month_title(month: budgets.Month | None) -> str:
     assert month is not None  # noqa: S101 - the finding is about it
-    spent, limit = cost.dollars(month.cost), cost.dollars(month.limit)
+    spent, limit = dollars(month.cost), dollars(month.limit)
     return f"All agents are on hold: the project has spent {spent} of its {limit} monthly budget"
 
 

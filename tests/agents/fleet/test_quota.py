@@ -51,7 +51,7 @@ def test_the_oldest_agents_stay_within_the_limit(full: World) -> None:
 
 def test_a_rejection_says_why_and_where_to_upgrade(full: World) -> None:
     message = full.offer(20, "five").message
-    assert "The Free plan has 3 places for agents, which the oldest have." in message
+    assert "The Free plan monitors 3 agents, the oldest first." in message
     assert message.endswith("/admin/billing/subscription/")
 
 
