@@ -1,4 +1,4 @@
-# One image for web, worker and beat; compose.yaml says which is which.
+# One image for web, worker and beat; compose.yaml sets the command of each.
 FROM python:3.11-slim
 WORKDIR /app
 COPY requirements.txt .

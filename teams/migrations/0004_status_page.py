@@ -15,6 +15,7 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 blank=True,
                 help_text="Name in the URL: lowercase letters, digits and hyphens. Unlisted pages get a random one.",
+                verbose_name="page name",
                 max_length=64,
                 null=True,
                 unique=True,
