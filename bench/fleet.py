@@ -242,6 +242,7 @@ def cost_rows(result: Figures) -> list[tuple[str, str]]:
         *rows,
         ("heap-only", hot),
         ("per heartbeat", f"{result.wal_per_heartbeat:,.0f} bytes of WAL, {result.commits_per_heartbeat:.2f} commits"),
+        ("deadlocks", f"{result.deadlocks:,}"),
         ("growth", grown or "none"),
     ]
 

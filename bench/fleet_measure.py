@@ -64,6 +64,7 @@ class Cost:
     updates: int
     hot_updates: int
     commits: int
+    deadlocks: int
     wal: int
     tables: dict[str, int]
 
@@ -100,15 +101,15 @@ def is_local(parts: Parts) -> bool:
     return any(host in parts.services.admin for host in ("@127.0.0.1", "@localhost"))
 
 
-def read_statistics(connection: psycopg.Connection) -> tuple[int, int, int, int]:
-    """Updates of hot rows, how many were heap-only, commits, and bytes of WAL."""
+def read_statistics(connection: psycopg.Connection) -> tuple[int, int, int, int, int]:
+    """Updates of hot rows, how many were heap-only, commits, deadlocks, and bytes of WAL."""
     table = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'agents_agentstate'"
-    commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-    sql = f"SELECT t.*, c.*, (pg_current_wal_lsn() - '0/0')::bigint FROM ({table}) t, ({commits}) c"
+    transactions = "SELECT xact_commit, deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    sql = f"SELECT t.*, c.*, (pg_current_wal_lsn() - '0/0')::bigint FROM ({table}) t, ({transactions}) c"
     row = connection.execute(sql.encode()).fetchone()
     assert row is not None
-    updates, hot, committed, wal = row
-    return updates, hot, committed, wal
+    updates, hot, committed, deadlocks, wal = row
+    return updates, hot, committed, deadlocks, wal
 
 
 def read_sizes(connection: psycopg.Connection) -> dict[str, int]:

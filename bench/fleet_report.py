@@ -69,6 +69,7 @@ class Figures:
     memory_growth_mb: dict[str, float] = field(default_factory=dict)
     hot_share: float | None = None
     commits_per_heartbeat: float = 0
+    deadlocks: int = 0
     wal_per_heartbeat: float = 0
     growth: dict[str, int] = field(default_factory=dict)
 
@@ -247,6 +248,7 @@ def measure_cost(evidence: Evidence, result: Figures) -> None:
     updates = after.updates - before.updates
     result.hot_share = (after.hot_updates - before.hot_updates) / updates if updates else None
     result.commits_per_heartbeat = (after.commits - before.commits) / beats
+    result.deadlocks = after.deadlocks
     result.wal_per_heartbeat = (after.wal - before.wal) / beats
     grown = {name: size - before.tables.get(name, 0) for name, size in after.tables.items()}
     result.growth = dict(sorted(((name, size) for name, size in grown.items() if size), key=lambda one: -one[1])[:5])
