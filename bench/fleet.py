@@ -38,6 +38,7 @@ if importlib.util.find_spec("psycopg") is None and sys.prefix == sys.base_prefix
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import fleet_faults
+from bench.fleet_create import create_agents
 from bench.fleet_load import CLIENT_TIMEOUT, KEYS_PER_PROJECT, Task
 from bench.fleet_measure import Cost, Sent, read_cost, read_sent, read_stored
 from bench.fleet_parts import Parts, create_projects, free_port, generator, receiver, running, services
@@ -132,8 +133,11 @@ def run(options: argparse.Namespace) -> tuple[Plan, Figures]:
         keys = create_projects(env, options.projects, KEYS_PER_PROJECT, url)
         say("Starting the processes")
         with running(parts, env):
+            say(f"Creating {options.agents:,} agents")
+            rate = create_agents(plan_of(options), keys, parts.port)
             plan, sent, before, after = drive(options, parts, keys, Path(folder))
-        return plan, figures(Evidence(plan, sent, read_stored(data.database), list(arrivals), before, after))
+        stored = read_stored(data.database)
+        return plan, figures(Evidence(plan, rate, sent, stored, list(arrivals), before, after))
 
 
 def drive(
@@ -145,7 +149,7 @@ def drive(
     files = [folder / f"sent-{number}" for number in range(count)]
     tasks = [Task(plan, parts.port, keys, n, count, str(files[n])).dump() for n in range(count)]
     with generator(tasks) as processes:
-        say(f"Creating {plan.agents:,} agents, for {plan.warm_up:.0f} s")
+        say(f"Warming up for {plan.warm_up:.0f} s")
         wait_until(plan.measured_from, parts.check)
         before = read_cost(parts)
         say(f"Measuring for {plan.until - plan.measured_from:.0f} s")
@@ -196,6 +200,7 @@ def load_rows(plan: Plan, result: Figures, options: argparse.Namespace) -> list[
     rows = [
         ("fleet", f"{plan.agents:,} agents on {plan.hosts} hosts, every {plan.period:g} s, {span:.0f} s measured"),
         ("processes", processes),
+        ("created", f"{result.created_per_second:,.0f} agents/s, in batches"),
         ("heartbeats", f"{result.sent:,} sent, {result.answered:,} answered 200, {result.stored:,} stored"),
         ("lost", f"{result.lost:,} acknowledged but not stored"),
         (

@@ -25,6 +25,7 @@ class Evidence:
     """All that a run left behind."""
 
     plan: Plan
+    created_per_second: float
     sent: list[Sent]
     stored: Stored
     arrivals: list[Arrival]
@@ -36,6 +37,7 @@ class Evidence:
 class Figures:
     """One run's result. Durations are seconds, latencies milliseconds, None where nothing was measured."""
 
+    created_per_second: float = 0
     sent: int = 0
     answered: int = 0
     stored: int = 0
@@ -78,7 +80,7 @@ class Figures:
 
 
 def figures(evidence: Evidence) -> Figures:
-    result = Figures()
+    result = Figures(created_per_second=evidence.created_per_second)
     count_heartbeats(evidence, result)
     measure_latency(evidence, result)
     judge_incidents(evidence, result)
@@ -92,7 +94,8 @@ def count_heartbeats(evidence: Evidence, result: Figures) -> None:
     """Over the whole run: what was acknowledged must be stored, once, and counted in its agent's sums, once."""
     copies = evidence.stored.copies
     acknowledged = [beat_id(one.agent, one.number) for one in evidence.sent if one.outcome == "200"]
-    result.sent, result.answered, result.stored = len(evidence.sent), len(acknowledged), len(copies)
+    result.sent, result.answered = len(evidence.sent), len(acknowledged)
+    result.stored = len(copies) - sum(beat_id(agent, 0) in copies for agent in range(evidence.plan.agents))
     result.lost = sum(name not in copies for name in acknowledged)
     result.stored_twice = sum(count > 1 for count in copies.values())
     result.outcomes = dict(Counter(one.outcome for one in evidence.sent).most_common())
