@@ -41,8 +41,9 @@ from bench import fleet_faults
 from bench.fleet_create import create_agents
 from bench.fleet_load import CLIENT_TIMEOUT, KEYS_PER_PROJECT, Task
 from bench.fleet_measure import Cost, Sent, read_cost, read_sent, read_stored
-from bench.fleet_parts import Parts, create_projects, free_port, generator, receiver, running, services
+from bench.fleet_parts import Parts, create_projects, free_port, generator, running, services
 from bench.fleet_plan import Plan
+from bench.fleet_receiver import receiver
 from bench.fleet_report import Evidence, Figures, Target, figures, targets
 
 # One generator process carries this many heartbeats per second with ease.
@@ -60,8 +61,8 @@ def main() -> int:
         plan, result = run(options)
     except KeyboardInterrupt:
         return 130
-    found = targets(plan, result) if options.targets else []
-    print(as_json(plan, result, found) if options.json else as_table(plan, result, found, options))
+    aims = targets(plan, result) if options.targets else []
+    print(as_json(plan, result, aims) if options.json else as_table(plan, result, aims, options))
     return 1 if result.lost or result.false_incidents else 0
 
 
@@ -182,16 +183,16 @@ def say(text: str) -> None:
 # Output
 
 
-def as_json(plan: Plan, result: Figures, found: list[Target]) -> str:
-    judged = [{**target._asdict(), "met": target.is_met} for target in found]
+def as_json(plan: Plan, result: Figures, aims: list[Target]) -> str:
+    judged = [{**target._asdict(), "met": target.is_met} for target in aims]
     return json.dumps({"plan": json.loads(plan.dump()), **result.as_dict(), "targets": judged})
 
 
-def as_table(plan: Plan, result: Figures, found: list[Target], options: argparse.Namespace) -> str:
+def as_table(plan: Plan, result: Figures, aims: list[Target], options: argparse.Namespace) -> str:
     rows = [*load_rows(plan, result, options), *incident_rows(plan, result), *cost_rows(result)]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {text}" for name, text in rows]
-    return "\n".join([*lines, *([""] if found else []), *target_lines(found)])
+    return "\n".join([*lines, *([""] if aims else []), *target_lines(aims)])
 
 
 def load_rows(plan: Plan, result: Figures, options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -260,9 +261,9 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.1f}"
 
 
-def target_lines(found: list[Target]) -> list[str]:
-    width = max((len(target.name) for target in found), default=0)
-    return [target_line(target, width) for target in found]
+def target_lines(aims: list[Target]) -> list[str]:
+    width = max((len(target.name) for target in aims), default=0)
+    return [target_line(target, width) for target in aims]
 
 
 def target_line(target: Target, width: int) -> str:

@@ -90,15 +90,13 @@ def read_sent(files: Iterable[Path]) -> list[Sent]:
 def read_cost(parts: Parts) -> Cost:
     pids = {name: parts.pids(name) for name in parts.processes}
     with psycopg.connect(parts.services.database) as connection, redis.Redis.from_url(parts.services.redis) as client:
-        pids["postgresql"] = local_server(parent_of(connection.info.backend_pid), "postgres") if is_local(parts) else []
+        pids["postgresql"] = (
+            local_server(parent_of(connection.info.backend_pid), "postgres") if parts.services.is_local else []
+        )
         pids["redis"] = local_server(client.info("server")["process_id"], "server")
         cpu = {name: cpu_seconds(some) for name, some in pids.items() if some}
         memory = {name: memory_mb(some) for name, some in pids.items() if some}
         return Cost(time.time(), cpu, memory, *read_statistics(connection), read_sizes(connection))
-
-
-def is_local(parts: Parts) -> bool:
-    return any(host in parts.services.admin for host in ("@127.0.0.1", "@localhost"))
 
 
 def read_statistics(connection: psycopg.Connection) -> tuple[int, int, int, int, int]:

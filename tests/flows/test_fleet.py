@@ -30,7 +30,8 @@ def figures() -> dict[str, Any]:
     }
     size = ["--agents", str(AGENTS), "--period", str(PERIOD), "--seconds", str(SECONDS), "--per-host", "20"]
     argv = [sys.executable, "bench/fleet.py", *size, "--silence", str(AGENTS // 10), "--json"]
-    run = subprocess.run(argv, cwd=ROOT, env=environment(**servers), capture_output=True, text=True, timeout=400)
+    limits: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 380 + SECONDS}
+    run = subprocess.run(argv, cwd=ROOT, env=environment(**servers), **limits)
     assert run.returncode in (0, 1), run.stderr
     assert run.stdout, run.stderr
     measured: dict[str, Any] = json.loads(run.stdout)
