@@ -98,7 +98,7 @@ class Incident(models.Model):
         indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest_first")]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.agent}: {self.get_kind_display()}"
+        return f"#{self.pk} {self.agent}: {self.kind_label}"
 
     @property
     def state(self) -> str:
@@ -141,7 +141,8 @@ class Incident(models.Model):
         for what in self.SPEND:
             setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
 
-    def get_kind_display(self) -> str:
+    @property
+    def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
 
     @property
@@ -177,9 +178,10 @@ class Signal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.reason}"
+        return f"{self.kind_label}: {self.reason}"
 
-    def get_kind_display(self) -> str:
+    @property
+    def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
 
 
