@@ -99,7 +99,7 @@ class Incident(models.Model):
         indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest_first")]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.agent}: {self.get_kind_display()}"
+        return f"#{self.pk} {self.agent}: {self.kind_label}"
 
     @property
     def state(self) -> str:
@@ -142,7 +142,8 @@ class Incident(models.Model):
         for name in self.SPEND:
             setattr(self, name, max(0, getattr(state, f"{name}_total") - getattr(self, f"{name}_before")))
 
-    def get_kind_display(self) -> str:  # type: ignore[no-redef] # replaces the one that Django generates
+    @property
+    def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
 
     @property
@@ -178,9 +179,10 @@ class Signal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.reason}"
+        return f"{self.kind_label}: {self.reason}"
 
-    def get_kind_display(self) -> str:  # type: ignore[no-redef] # replaces the one that Django generates
+    @property
+    def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
 
 
