@@ -24,12 +24,13 @@ from alerts import channels, coverage, first_alert, routing, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
 from alerts.routing import Subscriber
+from teams.access import allowed, teams_of
 from teams.admin.projects import actor
 from teams.changelists import Empty
 from teams.models import Project
 from teams.roles import Action
 from teams.site import Site
-from teams.tenant_admin import action, allowed, says_why, teams_of
+from teams.tenant_admin import action, says_why
 
 LATEST: Final = 20
 DAY: Final = timedelta(hours=24)

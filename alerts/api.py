@@ -12,9 +12,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import shapes
-from agents.api.project import ProjectView
-from agents.api.valid import valid
+from agents.api import schemas
+from agents.api.project_view import ProjectView
+from agents.api.validation import validated
 from agents.models import Severity
 from agents.reporting.payloads import moment
 from alerts import channels, services
@@ -192,8 +192,8 @@ class ChannelsView(ChannelView):
         operation_id="channels",
         summary="List channels",
         tags=["channels"],
-        parameters=[shapes.LIMIT, shapes.OFFSET],
-        responses=shapes.answers(200, shapes.page_of(ChannelDetail), 422),
+        parameters=[schemas.LIMIT, schemas.OFFSET],
+        responses=schemas.responses(200, schemas.page_of(ChannelDetail), 422),
         examples=[CHANNELS],
     )
     def get(self, request: Request) -> Response:
@@ -204,11 +204,11 @@ class ChannelsView(ChannelView):
         summary="Add a channel",
         tags=["channels"],
         request=NewChannel,
-        responses=shapes.answers(201, CreatedChannel, 400, 415, 422),
+        responses=schemas.responses(201, CreatedChannel, 400, 415, 422),
         examples=[NEW_WEBHOOK, NEW_EMAIL, CREATED],
     )
     def post(self, request: Request) -> Response:
-        settings = valid(NewChannel, request.data)
+        settings = validated(NewChannel, request.data)
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
         channel, secret = services.create_channel(project=project, actor=self.caller.actor, **settings)
         body = {**channel_dict(channel), **({"secret": secret} if secret else {})}
@@ -222,23 +222,23 @@ class ChannelDetailView(ChannelView):
         operation_id="channel",
         summary="Get a channel",
         tags=["channels"],
-        responses=shapes.answers(200, ChannelDetail, 404),
+        responses=schemas.responses(200, ChannelDetail, 404),
         examples=[CHANNEL],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(channel_dict(self.found(self.channels(), pk)))
+        return Response(channel_dict(self.get_or_404(self.channels(), pk)))
 
     @extend_schema(
         operation_id="change_channel",
         summary="Change, enable or disable a channel",
         tags=["channels"],
         request=ChannelChanges,
-        responses=shapes.answers(200, ChannelDetail, 400, 404, 415, 422),
+        responses=schemas.responses(200, ChannelDetail, 400, 404, 415, 422),
         examples=[CHANGES, CHANNEL],
     )
     def patch(self, request: Request, pk: int) -> Response:
-        channel = self.found(self.channels(), pk)
-        changes = valid(ChannelChanges, request.data)
+        channel = self.get_or_404(self.channels(), pk)
+        changes = validated(ChannelChanges, request.data)
         changed = services.change_channel(channel=channel, actor=self.caller.actor, now=timezone.now(), **changes)
         return Response(channel_dict(changed))
 
@@ -246,10 +246,10 @@ class ChannelDetailView(ChannelView):
         operation_id="delete_channel",
         summary="Delete a channel and its deliveries",
         tags=["channels"],
-        responses=shapes.answers(204, None, 404),
+        responses=schemas.responses(204, None, 404),
     )
     def delete(self, request: Request, pk: int) -> Response:
-        services.delete_channel(channel=self.found(self.channels(), pk), actor=self.caller.actor)
+        services.delete_channel(channel=self.get_or_404(self.channels(), pk), actor=self.caller.actor)
         return Response(status=204)
 
 
@@ -262,11 +262,11 @@ class TestView(ChannelView):
         description="Tries once, even if the channel is disabled. `state` is `sent`, or `failed` with `last_error`.",
         tags=["channels"],
         request=None,
-        responses=shapes.answers(200, DeliveryDetail, 404),
+        responses=schemas.responses(200, DeliveryDetail, 404),
         examples=[TESTED],
     )
     def post(self, request: Request, pk: int) -> Response:
-        channel = self.found(self.channels(), pk)
+        channel = self.get_or_404(self.channels(), pk)
         delivery = services.send_test(channel=channel, actor=self.caller.actor, now=timezone.now())
         return Response(delivery_dict(delivery))
 
@@ -278,8 +278,8 @@ class DeliveriesView(ProjectView):
         operation_id="deliveries",
         summary="Notification log, newest first",
         tags=["channels"],
-        parameters=[shapes.LIMIT, shapes.OFFSET],
-        responses=shapes.answers(200, shapes.page_of(DeliveryDetail), 422),
+        parameters=[schemas.LIMIT, schemas.OFFSET],
+        responses=schemas.responses(200, schemas.page_of(DeliveryDetail), 422),
         examples=[DELIVERIES],
     )
     def get(self, request: Request) -> Response:

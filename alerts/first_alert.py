@@ -19,11 +19,11 @@ from alerts import channels, services
 from alerts.channels import email
 from alerts.forms import BaseChannelForm, ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
+from teams.access import allowed
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.models import Project
 from teams.roles import Action
-from teams.tenant_admin import allowed
 
 
 class Offer(NamedTuple):

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from alerts.models import Channel
-from teams.mail import tell_owners
+from teams.mail import notify_owners
 
 _TEXT: Final = """\
 Channel {channel} in project {project} ({team}) was disabled:
@@ -23,4 +23,4 @@ def send_channel_disabled(channel: Channel, reason: str) -> None:
     project = channel.project
     url = settings.BASE_URL + reverse("admin:alerts_channel_change", args=[channel.pk])
     text = _TEXT.format(channel=channel, project=project, team=project.team, reason=reason, url=url)
-    tell_owners(project.team, f"Channel {channel.name} was disabled", text)
+    notify_owners(project.team, f"Channel {channel.name} was disabled", text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from teams.labels import said
+from teams.labels import format_phrase
 
 WARNING: Final = "warning"
 # Events that report a problem. Only channels notified of one of these are notified of the recovery.
@@ -58,14 +58,14 @@ def explain_mismatch(subscriber: Subscriber, severity: str, labels: Mapping[str,
     if subscriber.severity != WARNING and severity != subscriber.severity:
         return f"receives only {subscriber.severity} alerts"
     if not subscriber.labels.items() <= labels.items():
-        return f"receives only alerts for agents with {said(subscriber.labels)}"
+        return f"receives only alerts for agents with {format_phrase(subscriber.labels)}"
     return ""
 
 
 def describe_route(severity: str, labels: Mapping[str, str]) -> str:
     """A route as shown to people: `only critical alerts for agents with env=prod`."""
     alerts = "all alerts" if severity == WARNING else f"only {severity} alerts"
-    return f"{alerts} for agents with {said(labels)}" if labels else f"{alerts} for all agents"
+    return f"{alerts} for agents with {format_phrase(labels)}" if labels else f"{alerts} for all agents"
 
 
 def send_at(event: str, reopened: int, at: datetime) -> datetime:

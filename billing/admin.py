@@ -19,9 +19,10 @@ from billing.history import DayOfUse
 from billing.limits import Usage
 from billing.models import Refusal, Subscription
 from billing.services import set_plan
+from teams.access import is_operator, teams_of
 from teams.admin.projects import actor
 from teams.models import Team
-from teams.tenant_admin import TeamAdmin, allowed_operator, teams_of
+from teams.tenant_admin import TeamAdmin
 
 TEAMS_PER_PAGE: Final = 10
 MAX_REJECTED_SHOWN: Final = 20
@@ -118,7 +119,7 @@ class PlanPage(TeamAdmin):
         return ["team", "plan", "since"] if obj else ["team", "plan"]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return allowed_operator(request)
+        return is_operator(request)
 
     has_change_permission = has_add_permission
 
@@ -126,7 +127,7 @@ class PlanPage(TeamAdmin):
         return ["team", "since"] if obj else []
 
     def _choices(self, db_field: Any, request: HttpRequest, rows: Any) -> Any:
-        return Team.objects.lasting() if allowed_operator(request) else Team.objects.none()
+        return Team.objects.active() if is_operator(request) else Team.objects.none()
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return super().formfield_for_choice_field(db_field, request, help_text=CHANGE_WARNING, **kwargs)
@@ -147,7 +148,7 @@ class PlanPage(TeamAdmin):
             "teams": usage_by_team(page, now),
             "all_plans": plans.ALL,
             "max_rejected": MAX_REJECTED_SHOWN,
-            "may_change": allowed_operator(request),
+            "may_change": is_operator(request),
         }
         return TemplateResponse(request, "billing/plan.html", context)
 

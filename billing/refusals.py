@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 
 from billing import limits
 from billing.models import Refusal
-from teams.mail import tell_owners
+from teams.mail import notify_owners
 from teams.models import Team
 
 # A rejected client keeps sending, so its rejections are recorded at most this often.
@@ -44,14 +44,14 @@ def record(*, team_id: int, project_id: int, name: str, now: datetime) -> None:
         Refusal.objects.create(team_id=team_id, project_id=project_id, name=name, first_at=now, last_at=now)
 
 
-def notify_owners(now: datetime) -> None:
+def mail_owners(now: datetime) -> None:
     """E-mail the owners of teams with rejected agents: once per name, and at most once a day per team."""
     mailed_recently = Refusal.objects.filter(team=OuterRef("pk"), told_at__gt=now - MAILED_EVERY)
     for team in Team.objects.filter(Exists(_unmailed(OuterRef("pk"))) & ~Exists(mailed_recently)):
         names = list(_unmailed(team.pk).order_by("first_at").values_list("name", flat=True))
         # Of two concurrent workers, only one updates the rows and sends the mail.
         if _unmailed(team.pk).update(told_at=now):
-            tell_owners(
+            notify_owners(
                 team, f"{team}: agents are not monitored, the plan's agent limit is reached", _text(team, names)
             )
 

@@ -9,5 +9,5 @@ from billing import refusals
 @shared_task(name="billing.refusals")
 def handle_refusals() -> None:
     now = timezone.now()
-    refusals.notify_owners(now)
+    refusals.mail_owners(now)
     refusals.forget_old(now)

@@ -1,4 +1,4 @@
-"""Forms without what helps nobody, that stay where they are when saved, and say what deleting takes along."""
+"""Simpler admin forms, and delete pages that count what is deleted along with a row."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ else:
     _Base = object
 
 
-class Forming(_Base):
-    """For ModelAdmins, before Django's own.
+class SimpleFormsMixin(_Base):
+    """For ModelAdmins, before Django's own class.
 
-    `destroys` are the relations that a delete page counts, as lookups from the row; `explains_deletion` says what no
-    number says. `types_name`: whoever deletes types the row's name first.
+    `destroys` are the relations that a delete page counts, as lookups from the row; `explains_deletion` says what
+    deleting means. With `confirm_by_name`, the row's name must be typed to delete it.
     """
 
     change_form_outer_after_template: Any = "teams/admin/delete_link.html"
     destroys: ClassVar[Sequence[str]] = ()
     explains_deletion: ClassVar[str] = "This cannot be undone."
-    types_name: ClassVar[bool] = False
-    deleting: ClassVar[str] = "Delete"
-    # Whether the audit log knows of its rows.
+    confirm_by_name: ClassVar[bool] = False
+    delete_label: ClassVar[str] = "Delete"
+    # Whether the audit log has entries about its rows.
     has_history: ClassVar[bool] = True
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Without the buttons that change the other row from here."""
+        """Drop the buttons that add or edit the related row from here."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and isinstance(field.widget, RelatedFieldWidgetWrapper):
             field.widget = field.widget.widget
         return field
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """The only choice there is is chosen."""
+        """Preselect the only choice."""
         field: Any = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if field is not None and field.required:
-            found = list(field.queryset[:2])
-            if len(found) == 1:
-                field.initial, field.empty_label = found[0].pk, None
+            choices = list(field.queryset[:2])
+            if len(choices) == 1:
+                field.initial, field.empty_label = choices[0].pk, None
         return field
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -56,50 +56,50 @@ class Forming(_Base):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
+        """Stay on the form."""
         return HttpResponseRedirect(request.get_full_path())
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        if request.method == "POST" and self.types_name:
+        if request.method == "POST" and self.confirm_by_name:
             row = self.get_object(request, unquote(object_id))
             typed = request.POST.get("typed", "").strip()
             if row is not None and self.has_delete_permission(request, row) and typed != str(row).strip():
-                messages.error(request, f"Nothing was deleted: the name that was typed is not “{row}”.")
+                messages.error(request, f"Not deleted: the name you typed is not “{row}”.")
                 return HttpResponseRedirect(request.get_full_path())
-        told = {name: getattr(self, name) for name in ("types_name", "explains_deletion", "deleting")}
-        return super().delete_view(request, object_id, {**told, **(extra_context or {})})
+        context = {name: getattr(self, name) for name in ("confirm_by_name", "explains_deletion", "delete_label")}
+        return super().delete_view(request, object_id, {**context, **(extra_context or {})})
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
-        """Keys come one a field, as lists send them, or many in one: a request may have a thousand fields at most."""
-        given = request.POST.copy()
-        keys = [key for field in given.getlist(ACTION_CHECKBOX_NAME) for key in field.split(",")]
-        given.setlist(ACTION_CHECKBOX_NAME, keys)
-        request.POST = given  # type: ignore[assignment]
+        """Accept ids joined by commas besides one field per id: Django allows at most 1,000 fields per request."""
+        data = request.POST.copy()
+        keys = [key for field in data.getlist(ACTION_CHECKBOX_NAME) for key in field.split(",")]
+        data.setlist(ACTION_CHECKBOX_NAME, keys)
+        request.POST = data  # type: ignore[assignment]
         return super().response_action(request, queryset, *args)
 
     def get_deleted_objects(
         self, objs: Iterable[models.Model], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """The delete page: the rows, and how many others go with them.
+        """For the delete page: the rows, and how many related rows are deleted with them.
 
-        Those are counted, not listed: they may be a million heartbeats. They are the same team's, so the right to
-        delete the row is all it takes.
+        Related rows are counted, not listed, as Django would: they may be a million heartbeats. They belong to the same
+        team, so the permission to delete the row suffices.
         """
         rows = list(objs)
-        barred = {str(self.opts.verbose_name) for row in rows if not self.has_delete_permission(request, row)}
-        counts = dict(self._goes_along(rows))
-        return [str(row) for row in rows], counts, barred, []
+        forbidden = {str(self.opts.verbose_name) for row in rows if not self.has_delete_permission(request, row)}
+        return [str(row) for row in rows], dict(self._count_related(rows)), forbidden, []
 
-    def _goes_along(self, rows: list[models.Model]) -> Iterable[tuple[str, int]]:
-        """What people would miss, by name. One query a relation: joined, they would multiply."""
-        chosen = self.model._base_manager.filter(pk__in=[row.pk for row in rows]).order_by()
+    def _count_related(self, rows: list[models.Model]) -> Iterable[tuple[str, int]]:
+        """Related rows by name. One query per relation: joined in one query, the counts would multiply."""
+        selected = self.model._base_manager.filter(pk__in=[row.pk for row in rows]).order_by()
         for lookup in self.destroys:
-            n = chosen.aggregate(n=Count(lookup, distinct=True))["n"]
+            n = selected.aggregate(n=Count(lookup, distinct=True))["n"]
             if n:
-                yield _named(self.model, lookup, n), n
+                yield _related_name(self.model, lookup, n), n
 
 
-def _named(model: type[models.Model], lookup: str, n: int) -> str:
-    """`agent` or `agents`, as many as there are, of what a lookup leads to."""
+def _related_name(model: type[models.Model], lookup: str, n: int) -> str:
+    """`agent` or `agents`, depending on `n`, for the model at the end of a lookup."""
     for step in lookup.split("__"):
         model = model._meta.get_field(step).related_model  # type: ignore[assignment]
     return str(model._meta.verbose_name if n == 1 else model._meta.verbose_name_plural)

@@ -1,4 +1,4 @@
-"""`/api/v1/keys`: a project's keys, for a caller whose key has the scope for it."""
+"""`/api/v1/keys`: manage a project's API keys."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,11 +19,11 @@ from teams import services
 from teams.auth import Caller
 from teams.models import ApiKey, Project, Scope
 
-LONGEST_OVERLAP = timedelta(days=30)
+MAX_OVERLAP = timedelta(days=30)
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the OpenAPI description names the key."""
+    """Describes the API key in the OpenAPI schema."""
 
     target_class = "teams.auth.ApiKeyAuthentication"
     name = "ApiKey"
@@ -33,7 +33,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 def caller_of(request: Request) -> Caller:
-    """Who calls: every view behind `ApiKeyAuthentication` has one."""
+    """The authenticated caller of a view."""
     if not isinstance(request.auth, Caller):
         raise TypeError("a view without ApiKeyAuthentication has no caller")
     return request.auth
@@ -47,7 +47,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class NewKeySerializer(KeySerializer):
-    """With the plain text, in the one answer that makes it."""
+    """With the plain text, only in the response that creates the key."""
 
     api_key = serializers.CharField(read_only=True)
 
@@ -58,7 +58,7 @@ class NewKeySerializer(KeySerializer):
 class RotateSerializer(serializers.Serializer[Any]):
     overlap = serializers.IntegerField(
         min_value=0,
-        max_value=int(LONGEST_OVERLAP.total_seconds()),
+        max_value=int(MAX_OVERLAP.total_seconds()),
         default=24 * 3600,
         help_text="Seconds for which the old key keeps working.",
     )
@@ -75,22 +75,22 @@ _KEY = {
     "revoked_at": None,
 }
 KEY = OpenApiExample("The key", _KEY, response_only=True, status_codes=["200"])
-MADE = OpenApiExample(
-    "With its plain text, once",
+CREATED = OpenApiExample(
+    "With its plain text, only in this response",
     {**_KEY, "last_used_at": None, "api_key": "cv_x4Tq8Lm2…"},
     response_only=True,
     status_codes=["201"],
 )
-ASKED = OpenApiExample("For a fleet", {"name": "production agents", "scope": "agent"}, request_only=True)
-OVERLAP = OpenApiExample("A day to change over", {"overlap": 86_400}, request_only=True)
+CREATE = OpenApiExample("For a fleet", {"name": "production agents", "scope": "agent"}, request_only=True)
+OVERLAP = OpenApiExample("One day of overlap", {"overlap": 86_400}, request_only=True)
 
 
-def _shown(key: ApiKey, raw: str) -> dict[str, Any]:
+def _with_plain_text(key: ApiKey, raw: str) -> dict[str, Any]:
     return {**KeySerializer(key).data, "api_key": raw}
 
 
 class Keys(GenericAPIView[ApiKey]):
-    """The project's keys, newest first; POST makes one."""
+    """The project's keys, newest first; POST creates one."""
 
     serializer_class = KeySerializer
 
@@ -103,19 +103,22 @@ class Keys(GenericAPIView[ApiKey]):
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(
-        operation_id="keys_create", summary="Make a key", responses={201: NewKeySerializer}, examples=[ASKED, MADE]
+        operation_id="keys_create",
+        summary="Create a key",
+        responses={201: NewKeySerializer},
+        examples=[CREATE, CREATED],
     )
     def post(self, request: Request) -> Response:
-        asked = self.get_serializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
         caller = caller_of(request)
         key, raw = services.issue_key(
             project=Project.objects.get(pk=caller.project_id),
-            name=asked.validated_data.get("name", "default"),
-            scope=asked.validated_data.get("scope", Scope.AGENT.value),
+            name=serializer.validated_data.get("name", "default"),
+            scope=serializer.validated_data.get("scope", Scope.AGENT.value),
             actor=caller.actor,
         )
-        return Response(_shown(key, raw), status=status.HTTP_201_CREATED)
+        return Response(_with_plain_text(key, raw), status=status.HTTP_201_CREATED)
 
 
 def _key(request: Request, key_id: int) -> ApiKey:
@@ -125,7 +128,7 @@ def _key(request: Request, key_id: int) -> ApiKey:
 class Key(APIView):
     """One key; DELETE revokes it."""
 
-    @extend_schema(operation_id="keys_read", summary="One key", responses=KeySerializer, examples=[KEY])
+    @extend_schema(operation_id="keys_read", summary="Get a key", responses=KeySerializer, examples=[KEY])
     def get(self, request: Request, key_id: int) -> Response:
         return Response(KeySerializer(_key(request, key_id)).data)
 
@@ -138,25 +141,25 @@ class Key(APIView):
 
 
 class Rotate(APIView):
-    """Makes a key's successor; the old one works for `overlap` seconds longer."""
+    """Create a successor of a key; the old key keeps working for `overlap` seconds."""
 
     @extend_schema(
         operation_id="keys_rotate",
-        summary="Make its successor",
+        summary="Rotate a key",
         request=RotateSerializer,
         responses={201: NewKeySerializer},
-        examples=[OVERLAP, MADE],
+        examples=[OVERLAP, CREATED],
     )
     def post(self, request: Request, key_id: int) -> Response:
-        asked = RotateSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = RotateSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
         key, raw = services.rotate_key(
             key=_key(request, key_id),
-            overlap=timedelta(seconds=asked.validated_data["overlap"]),
+            overlap=timedelta(seconds=serializer.validated_data["overlap"]),
             actor=caller_of(request).actor,
             now=timezone.now(),
         )
-        return Response(_shown(key, raw), status=status.HTTP_201_CREATED)
+        return Response(_with_plain_text(key, raw), status=status.HTTP_201_CREATED)
 
 
 urlpatterns = [

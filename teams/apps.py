@@ -1,5 +1,5 @@
 from django.apps import AppConfig
-from django.contrib.admin import apps as django_admin  # a class imported by name would be taken for this app's own
+from django.contrib.admin import apps as django_admin  # Django would take an AppConfig imported by name for this app's
 
 
 class TeamsConfig(AppConfig):
@@ -9,7 +9,7 @@ class TeamsConfig(AppConfig):
 
 
 class AdminConfig(django_admin.AdminConfig):
-    """Django's admin with our site as the default one."""
+    """Django's admin with our site as the default site."""
 
     default = False
     default_site = "teams.site.Site"

@@ -1,7 +1,7 @@
-"""Who calls the API: a key, what it may do, and for which project.
+"""Authentication and permissions of the API: which key, which project, which scope.
 
-Authenticating is on every heartbeat's way, so an answer, good or bad, is kept per process for a second. That is
-also how long another process may still accept a key that was just revoked.
+Every heartbeat authenticates, so the result, good or bad, is cached per process for a second. Another process may
+accept a revoked key for that long.
 """
 
 import hmac
@@ -24,18 +24,19 @@ from teams.errors import ApiError
 from teams.models import ApiKey, Scope
 from teams.prices import Override
 
-if TYPE_CHECKING:  # the module itself imports this one, through DRF's settings
+if TYPE_CHECKING:  # that module imports this one, through DRF's settings
     from rest_framework.views import APIView
 
-KEPT_SECONDS: Final = 1.0
-KEPT_ANSWERS: Final = 10_000
-USE_NOTED_EVERY: Final = timedelta(minutes=1)
+CACHE_SECONDS: Final = 1.0
+MAX_CACHED: Final = 10_000
+# How exact `last_used_at` is: an update per heartbeat would cost too much.
+LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
 _clock = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What one key means."""
+    """What a key stands for."""
 
     key_id: int
     prefix: str
@@ -45,61 +46,65 @@ class Caller:
     time_zone: str
     strict: bool
     default_grace: int | None
-    # Prices that the project set itself; no part of who calls.
+    # The project's custom prices; not part of the caller's identity.
     prices: tuple[Override, ...] = field(default=(), compare=False)
-    # Whether its project has a monthly budget.
+    # Whether the project has a monthly budget.
     monthly: bool = field(default=False, compare=False)
 
     @property
     def actor(self) -> str:
-        """As the audit log names it."""
+        """Its name in the audit log."""
         return f"key:{self.prefix}"
 
 
-# Hash of the key -> until when the answer holds, and the answer.
-_kept: dict[str, tuple[float, Caller | ApiError]] = {}
+# Hash of the key -> when the cached result expires (monotonic), and the result.
+_cache: dict[str, tuple[float, Caller | ApiError]] = {}
 
 
 def authenticate_key(raw: str | None) -> Caller:
-    """What the key means. Raises 401 with what to do when it is missing, unknown, revoked or expired."""
+    """The caller behind a key. Raises 401, saying what to do, if it is missing, unknown, revoked or expired."""
     if not raw:
         raise ApiError(401, "missing_key", "Send your project's API key in the X-API-Key header.")
     if not keys.looks_like_key(raw):
-        raise ApiError(401, "invalid_key", "This is not an API key: those are cv_ and 40 letters and digits.")
-    answer = _answer(raw, keys.hash_of(raw))
-    if isinstance(answer, ApiError):
-        raise ApiError(answer.http_status, answer.code, answer.message)
-    return answer
+        raise ApiError(
+            401, "invalid_key", "This is not an API key. API keys start with cv_, followed by 40 letters and digits."
+        )
+    result = _cached_look_up(raw, keys.hash_of(raw))
+    if isinstance(result, ApiError):
+        raise ApiError(result.http_status, result.code, result.message)
+    return result
 
 
-def _answer(raw: str, digest: str) -> Caller | ApiError:
-    moment = _clock()
-    kept = _kept.get(digest)
-    if kept is not None and moment < kept[0]:
-        return kept[1]
-    answer = _look_up(raw, digest, timezone.now())
-    if len(_kept) >= KEPT_ANSWERS:
-        _kept.clear()
-    _kept[digest] = (moment + KEPT_SECONDS, answer)
-    return answer
+def _cached_look_up(raw: str, digest: str) -> Caller | ApiError:
+    now = _clock()
+    cached = _cache.get(digest)
+    if cached is not None and now < cached[0]:
+        return cached[1]
+    result = _look_up(raw, digest, timezone.now())
+    if len(_cache) >= MAX_CACHED:
+        _cache.clear()
+    _cache[digest] = (now + CACHE_SECONDS, result)
+    return result
 
 
 def forget(key: ApiKey) -> None:
-    """Look the key up afresh at its next use in this process."""
-    _kept.pop(key.hash, None)
+    """Drop the key from this process's cache."""
+    _cache.pop(key.hash, None)
 
 
 def _look_up(raw: str, digest: str, now: datetime) -> Caller | ApiError:
-    # Without an order: asking for one costs as much again as all the rest of this.
-    found = next(iter(ApiKey.objects.filter(hash=digest).order_by().select_related("project")), None)
-    if found is None or not hmac.compare_digest(found.hash, digest):
-        return ApiError(401, "invalid_key", "Unknown API key. Copy it again, or make a new one on the Keys page.")
-    if found.revoked_at:
+    # `order_by()`: the default ordering would double the cost of this function.
+    key = next(iter(ApiKey.objects.filter(hash=digest).order_by().select_related("project")), None)
+    if key is None or not hmac.compare_digest(key.hash, digest):
+        return ApiError(
+            401, "invalid_key", "Unknown API key. Copy it again, or create a new one under Team → API keys."
+        )
+    if key.revoked_at:
         return ApiError(401, "revoked_key", "This API key was revoked. Make a new one on the Keys page.")
-    if found.expires_at and found.expires_at <= now:
+    if key.expires_at and key.expires_at <= now:
         return ApiError(401, "expired_key", "This API key was rotated and has expired. Use its successor.")
-    _note_use(found, now)
-    return _caller(found)
+    _note_use(key, now)
+    return _caller(key)
 
 
 def _caller(key: ApiKey) -> Caller:
@@ -119,8 +124,8 @@ def _caller(key: ApiKey) -> Caller:
 
 
 def _note_use(key: ApiKey, now: datetime) -> None:
-    """Once a minute at most; a database too busy for that must not cost anyone a heartbeat."""
-    before = now - USE_NOTED_EVERY
+    """At most once a minute; a database too busy for this update must not fail a heartbeat."""
+    before = now - LAST_USED_RESOLUTION
     if key.last_used_at and key.last_used_at > before:
         return
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=before)
@@ -128,8 +133,8 @@ def _note_use(key: ApiKey, now: datetime) -> None:
         ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
 
 
-def key_in(headers: Mapping[str, str]) -> str | None:
-    """The key in a request's headers: `X-API-Key`, else `Authorization: Bearer`."""
+def key_from(headers: Mapping[str, str]) -> str | None:
+    """The key in the request headers: `X-API-Key`, else `Authorization: Bearer`."""
     key = headers.get("X-API-Key")
     if key:
         return key.strip()
@@ -138,17 +143,17 @@ def key_in(headers: Mapping[str, str]) -> str | None:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`request.auth` is the Caller."""
+    """Sets `request.auth` to the Caller."""
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
-        return None, authenticate_key(key_in(request.headers))
+        return None, authenticate_key(key_from(request.headers))
 
     def authenticate_header(self, request: Request) -> str:
         return "ApiKey"
 
 
 class HasScope(BasePermission):
-    """A view names the scopes it needs: `scope_for = {"POST": "agent"}`. Other methods need `read` (GET) or `full`."""
+    """A view names the scope per method: `scope_for = {"POST": "agent"}`. Default: `read` for GET, else `full`."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         named: Mapping[str, str] = getattr(view, "scope_for", {})
@@ -158,10 +163,10 @@ class HasScope(BasePermission):
         scope = caller.scope if isinstance(caller, Caller) else ""
         if scope_allows(scope, needed, reading=method in SAFE_METHODS):
             return True
-        message = f"This key's scope is {scope}, this call needs {needed}. Make another key on the Keys page."
+        message = f"This key has the scope {scope}, this call needs {needed}. Create another key under Team → API keys."
         raise ApiError(403, "scope", message)
 
 
 def scope_allows(scope: str, needed: str, *, reading: bool) -> bool:
-    """`full` may do everything, `read` every GET, `agent` what names itself so."""
+    """`full` allows everything, `read` every GET, `agent` only the calls that need it."""
     return scope in (Scope.FULL, needed) or (scope == Scope.READ and reading)

@@ -1,4 +1,4 @@
-"""Lists as people read them: one form that narrows them down, a table of their own, and what an empty one teaches."""
+"""List pages: one filter bar, a table template of their own, and an empty state that explains what goes there."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams.tenant_admin import OperatorAdmin, TeamAdmin, allowed_operator, roles_of
+from teams.access import roles_of
+from teams.tenant_admin import OperatorAdmin, TeamAdmin, is_operator
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[Any]
 else:
     _Base = object
 
-# Letters of a search; no name is longer.
-LONGEST_SEARCH = 200
+# Characters; no name is longer.
+MAX_SEARCH_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One thing to choose by. Values are as they stand in the address. What is `free` may be any text."""
+class FilterChoice:
+    """One select box of the filter bar. Values are those of the URL. `free`: any text can be entered."""
 
     name: str
     title: str
@@ -35,17 +36,17 @@ class Choice:
     free: bool = False
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """`status over budget`, as the form shows it."""
         return f"{self.title} {dict(self.options).get(self.value, self.value)}"
 
 
-def choices_of(found: ChangeList) -> list[Choice]:
-    """The filters of a list as choices. Django leaves out those that would choose nothing."""
-    return [choice for choice in map(_choice, found.filter_specs) if choice is not None]
+def filter_choices(changelist: ChangeList) -> list[FilterChoice]:
+    """The filters of a list. Django leaves out those with nothing to choose."""
+    return [choice for choice in map(_choice, changelist.filter_specs) if choice is not None]
 
 
-def _choice(spec: Any) -> Choice | None:
+def _choice(spec: Any) -> FilterChoice | None:
     value: Any
     if isinstance(spec, admin.SimpleListFilter):
         name, options, value = str(spec.parameter_name), spec.lookup_choices, spec.value()
@@ -55,17 +56,17 @@ def _choice(spec: Any) -> Choice | None:
         name, options, value = spec.lookup_kwarg, spec.field.flatchoices, spec.lookup_val
     else:
         return None
-    chosen = value[-1] if isinstance(value, list) and value else value
+    selected = value[-1] if isinstance(value, list) and value else value
     texts = [(str(option), str(text)) for option, text in options]
-    return Choice(name, str(spec.title), texts, str(chosen) if chosen else "", getattr(spec, "free", False))
+    return FilterChoice(name, str(spec.title), texts, str(selected) if selected else "", getattr(spec, "free", False))
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """For `teams/admin/filter.html`. `n` of `total` are shown when it is `filtered`."""
+class FilterBar:
+    """Context of `teams/admin/filter_bar.html`. When `filtered`, `n` of `total` rows are shown."""
 
     hint: str
-    choices: list[Choice]
+    choices: list[FilterChoice]
     query: str = ""
     filtered: bool = False
     n: int = 0
@@ -73,33 +74,39 @@ class Bar:
     search: str = SEARCH_VAR
 
     @property
-    def said(self) -> str:
-        """What it narrows down by, in words: `“web-1”, project Production`."""
+    def summary(self) -> str:
+        """The active filters in words: `“web-1”, project Production`."""
         words = [f"“{self.query}”"] if self.query else []
-        return ", ".join(words + [choice.said for choice in self.choices if choice.value])
+        return ", ".join(words + [choice.summary for choice in self.choices if choice.value])
 
 
-def bar_of(found: ChangeList) -> Bar:
-    hint = str(found.search_help_text or "Search") if found.search_fields else ""
-    filtered = bool(found.has_active_filters or found.query)
-    return Bar(hint, choices_of(found), found.query, filtered, found.result_count, found.full_result_count or 0)
+def filter_bar(changelist: ChangeList) -> FilterBar:
+    hint = str(changelist.search_help_text or "Search") if changelist.search_fields else ""
+    return FilterBar(
+        hint=hint,
+        choices=filter_choices(changelist),
+        query=changelist.query,
+        filtered=bool(changelist.has_active_filters or changelist.query),
+        n=changelist.result_count,
+        total=changelist.full_result_count or 0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """What a list says while nothing is in it: what it is for, and the next step.
+    """The empty state of a list: what it is for, and the next step.
 
-    `add` is on the button of who may add; `others` tells the rest who does.
+    `add_label` is the button for those who can add a row; everyone else reads `without_permission`.
     """
 
     title: str
     text: str
-    add: str = ""
-    others: str = ""
+    add_label: str = ""
+    without_permission: str = ""
 
 
-class Table(_Base):
-    """For ModelAdmins, before Django's own: a list with a table of its own, `table_template`."""
+class TableMixin(_Base):
+    """For ModelAdmins, before Django's own class: a list rendered by `table_template`."""
 
     table_template: ClassVar[str]
     empty: ClassVar[Empty]
@@ -108,41 +115,45 @@ class Table(_Base):
     list_per_page = 100
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """A database takes only so many words at once."""
-        found: tuple[Any, bool] = super().get_search_results(request, queryset, search_term[:LONGEST_SEARCH])
-        return found
+        """Cut the search off: a database accepts only so many terms per query."""
+        results: tuple[Any, bool] = super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
+        return results
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        answer = super().changelist_view(request, extra_context)
-        context = getattr(answer, "context_data", None) or {}
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None) or {}
         if "cl" in context:
-            now, found = timezone.now(), context["cl"]
-            # The filters are in a form of our own, on all widths; where all are not counted, nothing is said of them.
-            context["bar"], found.has_filters = bar_of(found), False
-            found.full_result_count = found.full_result_count or found.result_count
-            context |= {"now": now, **self.table(request, found, now)}
-            context["many_teams"] = allowed_operator(request) or len(roles_of(request)) > 1
-        return answer
+            self._extend(context, request, timezone.now())
+        return response
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        """What the table shows of this page of the list."""
-        return {"rows": list(found.result_list)}
+    def _extend(self, context: dict[str, Any], request: HttpRequest, now: datetime) -> None:
+        changelist = context["cl"]
+        context["bar"] = filter_bar(changelist)
+        changelist.has_filters = False  # the filter bar replaces Django's sidebar
+        # Without a total (`show_full_result_count`), the page count stands in, so that no wrong total is shown.
+        changelist.full_result_count = changelist.full_result_count or changelist.result_count
+        context |= {"now": now, **self.table(request, changelist, now)}
+        context["many_teams"] = is_operator(request) or len(roles_of(request)) > 1
+
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        """Template context for the rows of this page."""
+        return {"rows": list(changelist.result_list)}
 
 
-class TableList(Table, TeamAdmin):  # type: ignore[misc]
-    """Such a list, of rows of the person's teams."""
+class TeamTableAdmin(TableMixin, TeamAdmin):  # type: ignore[misc]
+    """A table of rows that belong to the person's teams."""
 
     actions_detail: Any = ()
 
 
-class OperatorList(Table, OperatorAdmin):  # type: ignore[misc]
-    """Such a list, the operator's alone."""
+class OperatorTableAdmin(TableMixin, OperatorAdmin):  # type: ignore[misc]
+    """A table for the operator only."""
 
 
-def counted(rows: Sequence[Any], *relations: str) -> None:
-    """Note on rows of one model how many each has of its relations, as `n_agents`; one query a relation."""
+def add_counts(rows: Sequence[Any], *relations: str) -> None:
+    """Set `n_<relation>` on each row of one model: the number of related rows. One query per relation."""
     for relation in relations if rows else ():
         all_rows = type(rows[0])._default_manager.filter(pk__in=[row.pk for row in rows])
-        found = dict(all_rows.order_by().values_list("pk").annotate(Count(relation)))
+        counts = dict(all_rows.order_by().values_list("pk").annotate(Count(relation)))
         for row in rows:
-            setattr(row, f"n_{relation}", found.get(row.pk, 0))
+            setattr(row, f"n_{relation}", counts.get(row.pk, 0))

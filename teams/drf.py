@@ -1,4 +1,4 @@
-"""What the REST framework is told in settings: strict JSON, errors in one shape, pages."""
+"""Hooks for the REST framework, named in the settings: strict JSON, one error format, pagination."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from teams.errors import ApiError
 
 
 class Pages(LimitOffsetPagination):
-    """Lists of the API: `?limit=100&offset=0`, at most 1,000."""
+    """`?limit=100&offset=0`; `limit` is at most 1,000."""
 
     default_limit = 100
     max_limit = 1000
 
 
 class StrictJSONParser(parsers.JSONParser):
-    """JSON by the standard: no NaN, no infinities, no lone surrogates, no depth that breaks us."""
+    """Standard JSON only: no NaN, no infinities, no lone surrogates, no nesting deep enough to exhaust the stack."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
@@ -46,14 +46,14 @@ _CODES = {
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler: ours and DRF's errors in the one shape; anything else is a bug and goes on up."""
+    """DRF's exception handler: one format for our errors and DRF's. Anything else is a bug and propagates."""
     if isinstance(error, ApiError):
         return Response(error.body(), status=error.http_status, headers=_headers(error))
     if isinstance(error, exceptions.ValidationError):
-        return Response(_invalid(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)
+        return Response(_validation_body(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)
     response = exception_handler(error, context)
     if response is not None:
-        message = "Nothing here by that address." if isinstance(error, Http404) else _sentence(error)
+        message = "Not found." if isinstance(error, Http404) else _message(error)
         response.data = {"error": {"code": _CODES.get(response.status_code, "error"), "message": message}}
     return response
 
@@ -63,20 +63,20 @@ def _headers(error: ApiError) -> dict[str, str]:
     return headers if error.retry_after is None else {**headers, "Retry-After": str(error.retry_after)}
 
 
-def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:
+def _validation_body(error: exceptions.ValidationError) -> dict[str, Any]:
     detail = error.detail if isinstance(error.detail, dict) else {"body": error.detail}
-    fields = {name: " ".join(_sentences(why)) for name, why in detail.items()}
-    message = "; ".join(f"{name}: {why}" for name, why in fields.items())
+    fields = {name: " ".join(_flatten(reasons)) for name, reasons in detail.items()}
+    message = "; ".join(f"{name}: {reason}" for name, reason in fields.items())
     return ApiError(422, "invalid", message, fields=fields).body()
 
 
-def _sentences(why: Any) -> list[str]:
-    """The framework nests reasons as deep as the value that was sent."""
-    parts = why.values() if isinstance(why, dict) else why if isinstance(why, list) else None
-    return [str(why)] if parts is None else [text for part in parts for text in _sentences(part)]
+def _flatten(reasons: Any) -> list[str]:
+    """DRF nests reasons as deeply as the value that was sent."""
+    parts = reasons.values() if isinstance(reasons, dict) else reasons if isinstance(reasons, list) else None
+    return [str(reasons)] if parts is None else [text for part in parts for text in _flatten(part)]
 
 
-def _sentence(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, PermissionDenied):
-        return str(error) or "You may not do this."
+        return str(error) or "You don't have permission to do this."
     return str(getattr(error, "detail", error))

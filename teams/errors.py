@@ -1,10 +1,13 @@
-"""Every error of the API has one shape: {"error": {"code", "message", "fields"?}}. Pure: no Django, no clock."""
+"""Every API error has the shape {"error": {"code", "message", "fields"?}}. Pure: no Django, no clock."""
 
 from typing import Any
 
 
 class ApiError(Exception):
-    """A refusal with its status, code and a sentence that says what to do."""
+    """A refused request: HTTP status, machine-readable code, and a message that says what to do.
+
+    `fields` maps a request field to what is wrong with it; `retry_after` is in seconds.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Lists that remember how a person last narrowed them down."""
+"""Lists remember the last filter a person used, per session."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,51 +14,56 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-# `?clear` forgets.
+# `?clear` resets the filter.
 CLEAR = "clear"
-# What is in the address and no filter; nor is what begins with an underscore.
-_PASSING = (PAGE_VAR, ERROR_FLAG, CLEAR)
+# Query parameters that are not filters; nor are those that start with an underscore.
+_NOT_FILTERS = (PAGE_VAR, ERROR_FLAG, CLEAR)
 
 
-class Remembering(_Base):
-    """The address holds the filter; the session holds the last one, for who comes back by a plain link.
+class FilterPersistenceMixin(_Base):
+    """The filter lives in the URL; a plain link to the list restores the last one from the session.
 
-    What `passing` names is of the moment, and not kept.
+    Parameters named in `unsaved_filters` are applied but not remembered.
     """
 
-    passing: ClassVar[Sequence[str]] = ()
+    unsaved_filters: ClassVar[Sequence[str]] = ()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        kept = f"filter {self.opts.label_lower}"
-        found = elsewhere(request, kept, self.passing) if request.method == "GET" else None
-        return found or super().changelist_view(request, extra_context)
+        if request.method == "GET":
+            redirect = restore_filter(request, f"filter {self.opts.label_lower}", self.unsaved_filters)
+            if redirect is not None:
+                return redirect
+        return super().changelist_view(request, extra_context)
 
 
-def elsewhere(request: HttpRequest, key: str, passing: Sequence[str] = ()) -> HttpResponse | None:
-    """Where the list is that the person means, if not here; notes under `key` in the session what they chose."""
+def restore_filter(request: HttpRequest, key: str, unsaved_filters: Sequence[str] = ()) -> HttpResponse | None:
+    """Save the filter of this request in the session under `key`; redirect to the URL with the right filter if needed.
+
+    None means that this URL already is the right one.
+    """
     if "HX-Request" in request.headers or IS_POPUP_VAR in request.GET:
-        return None  # a page that keeps itself up to date, or a choice for a form
-    kept, chosen = request.session.get(key, ""), _chosen(request.GET)
-    if any(name in request.GET for name in passing):
+        return None  # a live update, or a popup that selects a value for a form
+    saved, requested = request.session.get(key, ""), _filter_query(request.GET)
+    if any(name in request.GET for name in unsaved_filters):
         return None
-    if not request.GET and kept and not _left(request):
-        return HttpResponseRedirect(f"{request.path}?{kept}")
-    if kept != chosen:
-        request.session[key] = chosen
+    if not request.GET and saved and not _came_from_same_list(request):
+        return HttpResponseRedirect(f"{request.path}?{saved}")
+    if saved != requested:
+        request.session[key] = requested
     if CLEAR in request.GET or "" in request.GET.values():
-        return HttpResponseRedirect(f"{request.path}?{chosen}" if chosen else request.path)
+        return HttpResponseRedirect(f"{request.path}?{requested}" if requested else request.path)
     return None
 
 
-def _chosen(asked: QueryDict) -> str:
-    """The filter in an address; fields of a form that were left empty are none."""
-    if CLEAR in asked or ERROR_FLAG in asked:
+def _filter_query(parameters: QueryDict) -> str:
+    """The filters of a URL as a query string, without form fields that were left empty."""
+    if CLEAR in parameters or ERROR_FLAG in parameters:
         return ""
-    names = [name for name in asked if name not in _PASSING and not name.startswith("_")]
-    return urlencode([(name, value) for name in names for value in asked.getlist(name) if value])
+    names = [name for name in parameters if name not in _NOT_FILTERS and not name.startswith("_")]
+    return urlencode([(name, value) for name in names for value in parameters.getlist(name) if value])
 
 
-def _left(request: HttpRequest) -> bool:
-    """Whether the person comes from this very list: then a plain link means everything."""
+def _came_from_same_list(request: HttpRequest) -> bool:
+    """On the list itself, a link without parameters means "show everything", not "restore my filter"."""
     referrer = request.headers.get("Referer", "")
     return referrer.partition("?")[0] == request.build_absolute_uri(request.path)

@@ -1,4 +1,4 @@
-"""What people fill in: the forms outside the admin, and fields that several forms share."""
+"""Forms outside the admin, and form fields that several apps share."""
 
 from typing import Any
 from zoneinfo import available_timezones
@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from teams import labels, prices
 from teams.models import User
 
-# `Factory` and the like are no places; the rest is what a person would look for.
+# Lowercase names such as `posixrules` are no places.
 TIME_ZONES = [(name, name.replace("_", " ")) for name in sorted(available_timezones()) if name[0].isupper()]
 
 
@@ -18,7 +18,7 @@ class TeamForm(forms.Form):
 
 
 class NamesForm(forms.Form):
-    """What a team and one of its projects are called."""
+    """Names of a team and one of its projects."""
 
     team_name = forms.CharField(label="Team", max_length=100)
     project_name = forms.CharField(label="Project", max_length=100)
@@ -37,14 +37,14 @@ class ProfileForm(forms.ModelForm[User]):
 
 
 class LinesField(forms.CharField):
-    """A value that is stored as JSON and written in lines. `read` raises ValueError in words for the person."""
+    """A value stored as JSON and edited as lines of text. `parse` raises ValueError with a message for the user."""
 
     @staticmethod
-    def read(text: str, /) -> Any:
+    def parse(text: str, /) -> Any:
         raise NotImplementedError
 
     @staticmethod
-    def written(value: Any, /) -> str:
+    def format_lines(value: Any, /) -> str:
         raise NotImplementedError
 
     def __init__(self, *, rows: int = 3, **kwargs: Any) -> None:
@@ -52,23 +52,23 @@ class LinesField(forms.CharField):
         super().__init__(**{"widget": widget, "required": False, **kwargs})
 
     def prepare_value(self, value: Any) -> Any:
-        return value if isinstance(value, str) else self.written(value or ())
+        return value if isinstance(value, str) else self.format_lines(value or ())
 
     def to_python(self, value: Any) -> Any:
         try:
-            return self.read(value if isinstance(value, str) else self.prepare_value(value))
+            return self.parse(value if isinstance(value, str) else self.prepare_value(value))
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
 
     def run_validators(self, value: Any) -> None:
-        """`read` has checked it; CharField's own are about text."""
+        """Skip CharField's validators, which expect text; `parse` has validated the value."""
 
 
 class LabelsField(LinesField):
-    read = staticmethod(labels.read)
-    written = staticmethod(lambda value: labels.written(value or {}))
+    parse = staticmethod(labels.parse)
+    format_lines = staticmethod(lambda value: labels.format_lines(value or {}))
 
 
 class PricesField(LinesField):
-    read = staticmethod(prices.read)
-    written = staticmethod(prices.lines)
+    parse = staticmethod(prices.parse)
+    format_lines = staticmethod(prices.format_lines)

@@ -1,4 +1,4 @@
-"""Mail to people of a team: an invitation, and what its owners must know."""
+"""E-mail to people: invitations, and notices to a team's owners."""
 
 import logging
 import smtplib
@@ -19,7 +19,7 @@ def invitation_url(token: str) -> str:
 
 
 def send_invitation(invitation: Invitation, url: str) -> bool:
-    """Whether the mail went out. Not inside a transaction: a mail server may take seconds to answer."""
+    """Whether the e-mail was sent. Call outside a transaction: a mail server may take seconds to answer."""
     text = render_to_string("teams/invitation_mail.txt", {"invitation": invitation, "url": url})
     subject = f"Join {invitation.team} on ClevAgent Watchdog"
     try:
@@ -28,11 +28,11 @@ def send_invitation(invitation: Invitation, url: str) -> bool:
         return False
 
 
-def tell_owners(team: Team, subject: str, text: str) -> None:
-    """Send each owner of a team a mail; not inside a transaction. Never raises: a page must say the same."""
-    people = User.objects.filter(memberships__team=team, memberships__role=Role.OWNER, is_active=True)
-    for person in people:
+def notify_owners(team: Team, subject: str, text: str) -> None:
+    """E-mail every owner of a team. Call outside a transaction. Never raises; a page must show the same notice."""
+    owners = User.objects.filter(memberships__team=team, memberships__role=Role.OWNER, is_active=True)
+    for owner in owners:
         try:
-            send_mail(" ".join(subject.split()), text, None, [person.email])
-        except Exception as error:  # the mail server's troubles must not undo what was settled
-            log.warning("An owner of team %s got no mail: %s", team.pk, type(error).__name__)
+            send_mail(" ".join(subject.split()), text, None, [owner.email])
+        except Exception as error:  # a broken mail server must not undo what has been committed
+            log.warning("Could not e-mail an owner of team %s: %s", team.pk, type(error).__name__)

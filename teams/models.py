@@ -1,4 +1,4 @@
-"""Who owns what: people, teams, memberships, invitations, projects, keys, and the audit log."""
+"""Tenancy: people, teams, memberships, invitations, projects, API keys, and the audit log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from teams.roles import Action, Role, roles_with
 
 
 class UserManager(BaseUserManager["User"]):
-    """People are known by e-mail address; there are no user names."""
+    """People sign in with an e-mail address; there are no user names."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         user = self.model(email=self.normalize_email(email).lower(), **fields)
@@ -49,20 +49,20 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 class TeamQuerySet(models.QuerySet["Team"]):
     def allowing(self, user: User, action: Action) -> TeamQuerySet:
-        """Teams in which a person may do something."""
+        """Teams in which a person can do something."""
         return self.filter(memberships__user=user, memberships__role__in=roles_with(action))
 
-    def lasting(self) -> TeamQuerySet:
-        """All but those that wait to be cleared away."""
+    def active(self) -> TeamQuerySet:
+        """All teams but those that are deleted and wait to be purged."""
         return self.filter(ended_at=None)
 
 
 class Team(models.Model):
-    """The tenant. Everything else belongs to exactly one."""
+    """The tenant. Everything else belongs to exactly one team."""
 
     name = models.CharField(max_length=100)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # It was deleted, or holds a project that was: nobody is in it, and it is cleared away piece by piece.
+    # Set once the team, or the project that it holds, was deleted. It has no members and is purged in batches.
     ended_at = models.DateTimeField(null=True, editable=False)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
@@ -93,7 +93,7 @@ class Membership(models.Model):
 
 
 class Invitation(models.Model):
-    """A place in a team, offered to an e-mail address. The link's token is kept only as a hash."""
+    """An e-mail address invited to join a team. The token of the link is stored only as a hash."""
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="invitations")
     email = models.EmailField("e-mail")
@@ -117,22 +117,22 @@ class Project(models.Model):
     """Holds agents, API keys and channels."""
 
     class StatusPage(models.TextChoices):
-        OFF = "off", "nobody sees it"
-        SECRET = "secret", "for who knows its address, which nobody can guess"
-        NAMED = "named", "for everybody, under a name"
+        OFF = "off", "Off"
+        SECRET = "secret", "Unlisted: anyone with the link"
+        NAMED = "named", "Public, under a name"
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="projects")
     name = models.CharField(max_length=100)
     strict = models.BooleanField(
-        "strict mode", default=False, help_text="Refuse heartbeats of agents that were not created beforehand."
+        "strict mode", default=False, help_text="Reject heartbeats from agents that were not created beforehand."
     )
     default_grace = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text="Seconds past the interval before an agent counts as down. Empty: one interval.",
+        help_text="Seconds after the interval before an agent is down. Default: one interval.",
     )
     time_zone = models.CharField(
-        max_length=50, default="UTC", help_text="Days of budgets and reports begin at midnight here."
+        max_length=50, default="UTC", help_text="Budget and report days start at midnight in this zone."
     )
     monthly_budget_usd = models.DecimalField(
         "monthly budget ($)",
@@ -140,28 +140,28 @@ class Project(models.Model):
         decimal_places=2,
         null=True,
         blank=True,
-        help_text="All agents together in a calendar month: a warning at 80 %, and at 100 % all are on hold.",
+        help_text="For all agents together, per calendar month. Warns at 80 %; at 100 %, all agents are on hold.",
     )
     prices = models.JSONField(
         default=list,
         blank=True,
-        help_text="Dollars a million tokens where the price list is wrong or silent, by model.",
+        help_text="USD per million tokens by model, overriding the price list.",
     )
     rules = models.JSONField(
-        default=dict, blank=True, help_text="Per rule a switch and thresholds, for agents that set none of their own."
+        default=dict, blank=True, help_text="Per rule: whether it is on, and its thresholds. Agents can override them."
     )
     status_page = models.CharField(
         max_length=10,
         choices=StatusPage.choices,
         default=StatusPage.OFF,
-        help_text="Names and statuses of all agents, and badges; no reasons, no money.",
+        help_text="Shows names and statuses of all agents, and badges. No reasons, no spend.",
     )
     status_address = models.CharField(
         max_length=64,
         unique=True,
         null=True,
         blank=True,
-        help_text="The page’s name: small letters, digits and hyphens. An address nobody can guess is made by itself.",
+        help_text="Name in the URL: lowercase letters, digits and hyphens. Unlisted pages get a random one.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -174,15 +174,15 @@ class Project(models.Model):
 
 
 class Scope(models.TextChoices):
-    AGENT = "agent", "agent: sends heartbeats, takes commands, reads statuses"
-    READ = "read", "read: looks at everything and changes nothing"
-    FULL = "full", "full: everything the API can do"
+    AGENT = "agent", "agent: send heartbeats, fetch commands, read statuses"
+    READ = "read", "read: read everything, change nothing"
+    FULL = "full", "full: full API access"
 
 
 class ApiKey(models.Model):
-    """A project's key. Only `prefix` (to tell it by) and the SHA-256 of the whole key are stored.
+    """A project's key. Only `prefix`, which identifies it, and the SHA-256 of the whole key are stored.
 
-    The key holds 190 random bits, so a fast hash is as good as a slow one and costs a heartbeat nothing.
+    A key has 190 random bits, so a fast hash is as safe as a slow one, and heartbeats stay cheap.
     """
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="api_keys")
@@ -194,7 +194,7 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
     expires_at = models.DateTimeField(
-        null=True, editable=False, help_text="Set by a rotation: the old key works until then."
+        null=True, editable=False, help_text="Set by a rotation: until when the old key works."
     )
     revoked_at = models.DateTimeField(null=True, editable=False)
 
@@ -207,13 +207,13 @@ class ApiKey(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who did what. Written by services, never changed."""
+    """Who did what. Written by services, never updated."""
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="audit")
     actor = models.CharField(max_length=255, help_text="A person's e-mail, `key:PREFIX`, `runner:…` or `watchdog`.")
     action = models.CharField(max_length=50)
     target = models.CharField(max_length=300)
-    of = models.CharField(max_length=60, default="", help_text="The row it was done to: `alerts.channel:5`.")
+    of = models.CharField(max_length=60, default="", help_text="The affected row: `alerts.channel:5`.")
     data = models.JSONField(default=dict)
     at = models.DateTimeField(default=timezone.now)
 
@@ -228,7 +228,7 @@ class AuditEntry(models.Model):
 
 
 class FailedSignIn(AccessAttempt):
-    """Wrong passwords for one account from one host, which soon has to wait; counted by django-axes."""
+    """Failed sign-ins to one account from one IP address, counted by django-axes, which locks that address out."""
 
     class Meta:
         proxy = True

@@ -1,4 +1,4 @@
-"""Where browsers make passkeys: for a host's name, never for an IP address, and over https or on localhost. Pure."""
+"""Where browsers support passkeys: host names only (no IP addresses), over https or on localhost. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 
-class Passkeys(NamedTuple):
-    """Whether they can work on a page; if not, `instead` is the same page where they can, or empty."""
+class PasskeySupport(NamedTuple):
+    """Whether passkeys work on a page. If not, `alternative_url` is the same page where they do, or empty."""
 
-    possible: bool
-    instead: str = ""
+    available: bool
+    alternative_url: str = ""
 
 
-def at(url: str) -> Passkeys:
-    """What becomes of passkeys on the page at `url`."""
+def support_at(url: str) -> PasskeySupport:
     page = urlsplit(url)
     host = page.hostname or ""
     try:
-        loopback = ip_address(host).is_loopback
+        is_loopback = ip_address(host).is_loopback
     except ValueError:
-        local = host == "localhost" or host.endswith(".localhost")
-        return Passkeys(page.scheme == "https" or local)
+        is_localhost = host == "localhost" or host.endswith(".localhost")
+        return PasskeySupport(page.scheme == "https" or is_localhost)
     port = f":{page.port}" if page.port else ""
-    return Passkeys(False, page._replace(netloc=f"localhost{port}").geturl() if loopback else "")
+    return PasskeySupport(False, page._replace(netloc=f"localhost{port}").geturl() if is_loopback else "")

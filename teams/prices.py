@@ -1,11 +1,10 @@
-"""What a project pays for a model where the price list is wrong or silent. Pure: no Django, no clock.
+"""A project's custom prices, which override the price list. Pure: no Django, no clock.
 
-An override is written as `{"model": "llama-*", "input": 0.2, "output": 0.6}`: US dollars a million tokens, for every
-model whose name matches the pattern (`*` and `?`, case does not matter). `cache_read` and `cache_write` are for tokens
-read from and written to a prompt cache; where they are left out, those cost what other input does. `provider` narrows
-it to one provider. The first one that matches counts.
+Stored as `{"model": "llama-*", "input": 0.2, "output": 0.6}`: US dollars per million tokens, for every model whose name
+matches the pattern (`*` and `?`, case-insensitive). `cache_read` and `cache_write` are for tokens read from and written
+to a prompt cache; they default to the input price. `provider` restricts it to one provider. The first match wins.
 
-People write one a line, in the same words: `llama-* input 0.20 output 0.60`.
+People write one per line, with the same words: `llama-* input 0.20 output 0.60`.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from typing import Any, Final
 
 MAX_OVERRIDES: Final = 100
 MAX_PATTERN_LENGTH: Final = 200
-# Above this a price is a mistake: a million dollars for a million tokens.
+# A higher price is a mistake: a million dollars per million tokens.
 MAX_PRICE: Final = Decimal(1_000_000)
 PRICES: Final = ("input", "output", "cache_read", "cache_write")
 EXAMPLE: Final = "llama-* input 0.20 output 0.60"
-_WORDS: Final = ("provider", *PRICES)
+_KEYWORDS: Final = ("provider", *PRICES)
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """US dollars a million tokens."""
+    """One custom price. Amounts are US dollars per million tokens."""
 
     model: str
     provider: str
@@ -42,45 +41,45 @@ class Override:
         return fnmatchcase(model.lower(), self.model)
 
 
-def overrides(written: Iterable[Mapping[str, Any]]) -> tuple[Override, ...]:
-    """Those of a project, in their order, from its valid settings."""
-    return tuple(_override(one) for one in written)
+def overrides(stored: Iterable[Mapping[str, Any]]) -> tuple[Override, ...]:
+    """A project's custom prices in order, from its validated settings."""
+    return tuple(_override(entry) for entry in stored)
 
 
-def _override(one: Mapping[str, Any]) -> Override:
-    price = {name: Decimal(str(one[name])) for name in PRICES if name in one}
-    plain = price["input"]
+def _override(entry: Mapping[str, Any]) -> Override:
+    price = {name: Decimal(str(entry[name])) for name in PRICES if name in entry}
+    input_price = price["input"]
     return Override(
-        model=one["model"].lower(),
-        provider=(one.get("provider") or "").lower(),
-        input=plain,
+        model=entry["model"].lower(),
+        provider=(entry.get("provider") or "").lower(),
+        input=input_price,
         output=price.get("output", Decimal(0)),
-        cache_read=price.get("cache_read", plain),
-        cache_write=price.get("cache_write", plain),
+        cache_read=price.get("cache_read", input_price),
+        cache_write=price.get("cache_write", input_price),
     )
 
 
-def problem(written: Any) -> str | None:
-    """What is wrong with overrides as a person wrote them, in words for that person; None when they are valid."""
-    if not isinstance(written, Sequence) or isinstance(written, str):
-        return 'A list is needed, e.g. [{"model": "llama-*", "input": 0.2, "output": 0.6}].'
-    if len(written) > MAX_OVERRIDES:
+def problem(entries: Any) -> str | None:
+    """What is wrong with the entries, as a message for the user; None if they are valid."""
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        return 'Must be a list, e.g. [{"model": "llama-*", "input": 0.2, "output": 0.6}].'
+    if len(entries) > MAX_OVERRIDES:
         return f"At most {MAX_OVERRIDES} prices."
-    return next((f"{number}: {why}" for number, one in enumerate(written, 1) if (why := _problem_of(one))), None)
+    return next((f"{n}: {reason}" for n, entry in enumerate(entries, 1) if (reason := _entry_problem(entry))), None)
 
 
-def _problem_of(one: Any) -> str | None:
-    if not isinstance(one, Mapping) or not {"model", "input", "output"} <= one.keys():
-        return 'needs "model", "input" and "output".'
-    unknown = one.keys() - {"model", "provider", *PRICES}
+def _entry_problem(entry: Any) -> str | None:
+    if not isinstance(entry, Mapping) or not {"model", "input", "output"} <= entry.keys():
+        return '"model", "input" and "output" are required.'
+    unknown = entry.keys() - {"model", "provider", *PRICES}
     if unknown:
-        return f"does not know “{min(unknown)}”."
+        return f"unknown field “{min(unknown)}”."
     for name in ("model", "provider"):
-        text = one.get(name, "*")
+        text = entry.get(name, "*")
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_PATTERN_LENGTH:
-            return f"“{name}” must be a text of 1 to {MAX_PATTERN_LENGTH} characters."
-    wrong = [name for name in PRICES if name in one and not _is_price(one[name])]
-    return f"“{wrong[0]}” must be dollars a million tokens, from 0 to {MAX_PRICE:,}." if wrong else None
+            return f"“{name}” must be text of 1 to {MAX_PATTERN_LENGTH} characters."
+    invalid = [name for name in PRICES if name in entry and not _is_price(entry[name])]
+    return f"“{invalid[0]}” must be USD per million tokens, from 0 to {MAX_PRICE:,}." if invalid else None
 
 
 def _is_price(value: Any) -> bool:
@@ -92,39 +91,40 @@ def _is_price(value: Any) -> bool:
         return False
 
 
-def lines(written: Iterable[Mapping[str, Any]]) -> str:
-    """Valid overrides as people write them, one a line."""
-    return "\n".join(_line(one) for one in written)
+def format_lines(stored: Iterable[Mapping[str, Any]]) -> str:
+    """Valid custom prices as people write them, one per line."""
+    return "\n".join(_format_line(entry) for entry in stored)
 
 
-def _line(one: Mapping[str, Any]) -> str:
-    return " ".join([one["model"], *(f"{word} {one[word]}" for word in _WORDS if word in one)])
+def _format_line(entry: Mapping[str, Any]) -> str:
+    return " ".join([entry["model"], *(f"{word} {entry[word]}" for word in _KEYWORDS if word in entry)])
 
 
-def read(text: str) -> list[dict[str, Any]]:
-    """The overrides in lines, as they are stored. Raises ValueError that says which line to mend, and how."""
-    found = [_read_line(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    why = problem(found)
-    if why is not None:
-        raise ValueError(why if len(found) > MAX_OVERRIDES else f"Price {why}")
-    return found
+def parse(text: str) -> list[dict[str, Any]]:
+    """Parse prices, one per line, into their stored form. Raises ValueError whose message names what to fix."""
+    entries = [_parse_line(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    reason = problem(entries)
+    if reason is not None:
+        raise ValueError(reason if len(entries) > MAX_OVERRIDES else f"Price {reason}")
+    return entries
 
 
-def _read_line(number: int, words: list[str]) -> dict[str, Any]:
-    begins = next((at for at, word in enumerate(words) if at and word.lower() in _WORDS), len(words))
-    named, rest = words[begins::2], words[begins + 1 :: 2]
-    one: dict[str, Any] = {"model": " ".join(words[:begins])}
-    for word, value in zip(named, rest, strict=False):
-        if word.lower() not in _WORDS:
-            raise ValueError(f"Line {number}: “{word}” is none of {', '.join(_WORDS)}. Write it as “{EXAMPLE}”.")
-        one[word.lower()] = value if word.lower() == "provider" else _number(value)
-    if len(named) != len(rest) or not {"input", "output"} <= one.keys():
-        raise ValueError(f"Line {number}: give a model, input and output, as in “{EXAMPLE}”.")
-    return one
+def _parse_line(number: int, words: list[str]) -> dict[str, Any]:
+    # A model name may contain spaces: it ends at the first keyword.
+    model_end = next((at for at, word in enumerate(words) if at and word.lower() in _KEYWORDS), len(words))
+    keywords, values = words[model_end::2], words[model_end + 1 :: 2]
+    entry: dict[str, Any] = {"model": " ".join(words[:model_end])}
+    for keyword, value in zip(keywords, values, strict=False):
+        if keyword.lower() not in _KEYWORDS:
+            raise ValueError(f"Line {number}: “{keyword}” is not one of {', '.join(_KEYWORDS)}. Example: “{EXAMPLE}”.")
+        entry[keyword.lower()] = value if keyword.lower() == "provider" else _number(value)
+    if len(keywords) != len(values) or not {"input", "output"} <= entry.keys():
+        raise ValueError(f"Line {number}: model, input and output are required, as in “{EXAMPLE}”.")
+    return entry
 
 
 def _number(text: str) -> int | float | str:
-    """As it is stored; what is no number is left to `problem`."""
+    """The number in its stored form; anything else is returned as it is, for `problem` to report."""
     try:
         price = float(text.removeprefix("$"))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Who may do what in a team. Pure data: no Django, no clock.
+"""What each team role can do. Pure data: no Django, no clock.
 
-A role includes everything the roles below it may do.
+A role includes everything that the roles below it can do.
 """
 
 from enum import StrEnum
@@ -14,19 +14,19 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-# What each may do, for who chooses one.
-EXPLAINED: Final[dict[str, str]] = {
-    Role.OWNER: "everything, also the team itself: its name, owners, plan and deletion",
-    Role.ADMIN: "all of a member, and projects, keys, members and invitations",
-    Role.MEMBER: "looks after agents: acknowledges, pauses, restarts; sets agents and channels",
-    Role.VIEWER: "sees everything and changes nothing",
+# Shown wherever a role is selected.
+DESCRIPTIONS: Final[dict[str, str]] = {
+    Role.OWNER: "full access, including the team’s name, owners, plan and deletion",
+    Role.ADMIN: "everything a member can do; manages projects, API keys, members and invitations",
+    Role.MEMBER: "acknowledges incidents, pauses and restarts agents, edits agent settings and channels",
+    Role.VIEWER: "read-only access",
 }
 
 
 class Action(StrEnum):
-    VIEW = "view"  # see everything of the team
-    OPERATE = "operate"  # acknowledge, resolve, pause, restart, stop, send a test
-    CONFIGURE = "configure"  # agents' settings, channels
+    VIEW = "view"  # see everything in the team
+    OPERATE = "operate"  # acknowledge, resolve, pause, restart, stop, send a test alert
+    CONFIGURE = "configure"  # agent settings, channels
     MANAGE = "manage"  # projects, keys, members, invitations
     OWN = "own"  # the team itself: name, deletion, owners, plan
 
@@ -50,7 +50,7 @@ def may(role: str | None, action: Action) -> bool:
 
 
 def roles_with(action: Action) -> list[str]:
-    """The roles that allow an action, for a query."""
+    """The roles that allow an action, for use in a query."""
     return [role for role, allowed in PERMISSIONS.items() if action in allowed]
 
 
@@ -58,11 +58,11 @@ _RANK: Final = (Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER)
 
 
 def may_assign(own: str | None, new: str, before: str | None = None) -> bool:
-    """Whether someone of role `own` may make another a `new`, who was a `before` (None: nothing yet).
+    """Whether someone with role `own` can change a person's role from `before` (None: not a member) to `new`.
 
-    Nobody gives a role above their own, and nobody touches someone above themselves.
+    Nobody can assign a role above their own or change someone who ranks above them.
     """
     if not may(own, Action.MANAGE):
         return False
-    highest = _RANK.index(Role(str(own)))
-    return all(_RANK.index(Role(role)) <= highest for role in (new, before) if role is not None)
+    own_rank = _RANK.index(Role(str(own)))
+    return all(_RANK.index(Role(role)) <= own_rank for role in (new, before) if role is not None)

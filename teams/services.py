@@ -1,7 +1,7 @@
-"""The writes: teams, members, invitations, projects and keys. Each is audited in its own transaction.
+"""Changes to teams, members, invitations, projects and keys. Each is audited in its own transaction.
 
-`actor` is text: a person's e-mail, `key:PREFIX`, `runner:…` or `watchdog`. Refusals are `ApiError`s whose message
-is meant for the person who asked.
+`actor` is text: a person's e-mail, `key:PREFIX`, `runner:…` or `watchdog`. Refusals are `ApiError`s with a message for
+the person who made the request.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ def audit(
     of: models.Model | None = None,
     data: dict[str, Any] | None = None,
 ) -> AuditEntry:
-    """Note who did what.
+    """Record who did what.
 
-    `action` is `noun.verb`, `target` what a person would call the thing, `of` its row, for who wants to go there.
+    `action` is `noun.verb`, `target` the name of the object, `of` its row, to which the audit log links.
     """
     row = f"{of._meta.label_lower}:{of.pk}" if of is not None else ""
     return AuditEntry.objects.create(
@@ -44,7 +44,7 @@ def audit(
 
 @transaction.atomic
 def create_team(*, owner: User, name: str) -> Team:
-    """Make a team with its first owner."""
+    """Create a team with its first owner."""
     team = Team.objects.create(name=name)
     Membership.objects.create(team=team, user=owner, role=Role.OWNER.value)
     audit(team=team, actor=owner.email, action="team.created", target=name, of=team)
@@ -53,7 +53,7 @@ def create_team(*, owner: User, name: str) -> Team:
 
 @transaction.atomic
 def create_project(*, team: Team, name: str, actor: str) -> Project:
-    """Make a project. Raises 409 `project_exists` when the team has one of that name."""
+    """Create a project. Raises 409 `project_exists` if the team has one with that name."""
     try:
         with transaction.atomic():
             project = Project.objects.create(team=team, name=name)
@@ -65,7 +65,7 @@ def create_project(*, team: Team, name: str, actor: str) -> Project:
 
 @transaction.atomic
 def rename_team(*, team: Team, name: str, actor: str) -> None:
-    """Call a team something else. The name it has already changes nothing."""
+    """Rename a team. A no-op if it already has that name."""
     if name != team.name:
         team.name = name
         team.save(update_fields=["name"])
@@ -74,7 +74,7 @@ def rename_team(*, team: Team, name: str, actor: str) -> None:
 
 @transaction.atomic
 def rename_project(*, project: Project, name: str, actor: str) -> None:
-    """Call a project something else. Raises 409 `project_exists` when its team has one of that name."""
+    """Rename a project. Raises 409 `project_exists` if its team has one with that name."""
     if name == project.name:
         return
     if Project.objects.filter(team=project.team_id, name=name).exists():
@@ -86,33 +86,33 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
 
 
 @transaction.atomic
-def end_team(*, team: Team, actor: str, now: datetime) -> None:
-    """Delete a team. Nobody sees or reaches anything of it from now on; its rows are cleared away bit by bit.
+def delete_team(*, team: Team, actor: str, now: datetime) -> None:
+    """Delete a team. It is inaccessible at once; its rows are purged in the background.
 
-    A team may hold millions of heartbeats, and no request lasts that long. See `agents/storage/purge.py`.
+    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`.
     """
     team.memberships.all().delete()
     team.invitations.all().delete()
-    _silence(team, now)
+    _shut_down(team, now)
 
 
 @transaction.atomic
-def end_project(*, project: Project, actor: str, now: datetime) -> None:
-    """Delete a project, as `end_team` does: it moves to a team of its own that has ended."""
+def delete_project(*, project: Project, actor: str, now: datetime) -> None:
+    """Delete a project like `delete_team` does a team: move it into a new, deleted team, which is purged."""
     audit(team=project.team, actor=actor, action="project.deleted", target=project.name)
     project.team = Team.objects.create(name=project.team.name)
     project.save(update_fields=["team"])
-    _silence(project.team, now)
+    _shut_down(project.team, now)
 
 
-def ended_project(*, like: Project, now: datetime) -> Project:
-    """Where what was deleted of a project waits to be cleared away: a project of a team that has ended."""
+def create_deleted_project(*, like: Project, now: datetime) -> Project:
+    """A project in a deleted team, to hold rows of `like` that were deleted and wait to be purged."""
     team = Team.objects.create(name=like.team.name, ended_at=now)
     return Project.objects.create(team=team, name=like.name)
 
 
-def _silence(team: Team, now: datetime) -> None:
-    """No key of it works, nothing of it is public, and (`settings.TEAM_END_SINKS`) nobody is told of it."""
+def _shut_down(team: Team, now: datetime) -> None:
+    """Mark a team as deleted: revoke its keys, unpublish its status pages, run `settings.TEAM_END_SINKS`."""
     Team.objects.filter(pk=team.pk).update(ended_at=now)
     team.projects.update(status_page=Project.StatusPage.OFF, status_address=None)
     for key in ApiKey.objects.filter(project__team=team, revoked_at=None):
@@ -128,7 +128,7 @@ def _person(actor: str) -> User | None:
 
 @transaction.atomic
 def issue_key(*, project: Project, name: str, scope: str = "agent", actor: str) -> tuple[ApiKey, str]:
-    """Make a key. The second value is its plain text, which is kept nowhere: show it once."""
+    """Create a key. The second value is its plain text, which is not stored: show it once."""
     raw = keys.generate()
     key = ApiKey.objects.create(
         project=project,
@@ -144,27 +144,26 @@ def issue_key(*, project: Project, name: str, scope: str = "agent", actor: str) 
 
 @transaction.atomic
 def rotate_key(*, key: ApiKey, overlap: timedelta, actor: str, now: datetime | None = None) -> tuple[ApiKey, str]:
-    """Make the successor of a key; the old one works for `overlap` longer, zero meaning not at all.
+    """Create a successor of a key; the old key keeps working for `overlap`, which may be zero.
 
-    Raises 409 `key_ended` when the key was revoked or has expired already.
+    Raises 409 `key_ended` if the key was revoked or has expired.
     """
     now = now or timezone.now()
     old = ApiKey.objects.select_for_update().get(pk=key.pk)
     if old.revoked_at or (old.expires_at and old.expires_at <= now):
-        raise ApiError(409, "key_ended", "This key does not work any more. Make a new one instead.")
+        raise ApiError(409, "key_ended", "This key no longer works. Create a new one instead.")
     old.expires_at = min(now + overlap, old.expires_at or now + overlap)
     old.save(update_fields=["expires_at"])
     auth.forget(old)
-    data = {"successor": "", "until": old.expires_at.isoformat()}
     successor, raw = issue_key(project=old.project, name=old.name, scope=old.scope, actor=actor)
-    data["successor"] = successor.prefix
+    data = {"successor": successor.prefix, "until": old.expires_at.isoformat()}
     audit(team=old.project.team, actor=actor, action="key.rotated", target=str(old), of=old, data=data)
     return successor, raw
 
 
 @transaction.atomic
 def revoke_key(*, key: ApiKey, actor: str, now: datetime) -> None:
-    """End a key. Every process refuses it within two seconds. A second time changes nothing."""
+    """Revoke a key; every process rejects it within 2 seconds. A no-op if it was revoked before."""
     revoked = ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=now)
     auth.forget(key)
     if revoked:
@@ -173,7 +172,7 @@ def revoke_key(*, key: ApiKey, actor: str, now: datetime) -> None:
 
 @transaction.atomic
 def add_member(*, team: Team, user: User, role: str, actor: str) -> Membership:
-    """Give a person a place in a team. Raises 409 `already_member`."""
+    """Add a person to a team. Raises 409 `already_member`."""
     membership, created = Membership.objects.get_or_create(team=team, user=user, defaults={"role": Role(role).value})
     if not created:
         raise ApiError(409, "already_member", f"{user.email} is already in {team}.")
@@ -184,34 +183,36 @@ def add_member(*, team: Team, user: User, role: str, actor: str) -> Membership:
 
 @transaction.atomic
 def change_role(*, membership: Membership, role: str, by: User) -> Membership:
-    """Give a member another role.
+    """Change a member's role.
 
-    Raises 403 `role_above_own` when either role is above that of `by`, 409 `last_owner` for a team's only owner.
+    Raises 403 `role_above_own` if the old or new role ranks above that of `by`, 409 `last_owner` for a team's only
+    owner.
     """
-    held = _locked(membership)
-    _require_rank(held.team, by, role, held.role)
+    member = _locked(membership)
+    _require_rank(member.team, by, role, member.role)
     if role != Role.OWNER:
-        _require_another_owner(held)
-    before, held.role = held.role, Role(role).value
-    held.save(update_fields=["role"])
-    data = {"from": before, "to": held.role}
-    audit(team=held.team, actor=by.email, action="member.changed", target=held.user.email, of=held, data=data)
-    return held
+        _require_another_owner(member)
+    before, member.role = member.role, Role(role).value
+    member.save(update_fields=["role"])
+    data = {"from": before, "to": member.role}
+    audit(team=member.team, actor=by.email, action="member.changed", target=member.user.email, of=member, data=data)
+    return member
 
 
 @transaction.atomic
 def remove_member(*, membership: Membership, by: User) -> None:
-    """Take a person out of a team; everyone may take themselves out. Raises like `change_role`."""
-    held = _locked(membership)
-    if held.user_id != by.pk:
-        _require_rank(held.team, by, held.role)
-    _require_another_owner(held)
-    held.delete()
-    audit(team=held.team, actor=by.email, action="member.removed", target=held.user.email, data={"role": held.role})
+    """Remove a person from a team. Everyone can remove themselves. Raises the errors of `change_role`."""
+    member = _locked(membership)
+    if member.user_id != by.pk:
+        _require_rank(member.team, by, member.role)
+    _require_another_owner(member)
+    member.delete()
+    data = {"role": member.role}
+    audit(team=member.team, actor=by.email, action="member.removed", target=member.user.email, data=data)
 
 
 def _locked(membership: Membership) -> Membership:
-    """The membership as it is now, with its team locked: two owners must not remove each other at once."""
+    """Reload the membership with its team locked, so that two owners cannot remove each other at once."""
     Team.objects.select_for_update().get(pk=membership.team_id)
     return Membership.objects.select_related("team", "user").get(pk=membership.pk)
 
@@ -219,13 +220,13 @@ def _locked(membership: Membership) -> Membership:
 def _require_rank(team: Team, by: User, role: str, before: str | None = None) -> None:
     own = Membership.objects.filter(team=team, user=by).values_list("role", flat=True).first()
     if not by.is_superuser and not may_assign(own, role, before):
-        raise ApiError(403, "role_above_own", "Your own role does not allow this. Ask an owner of the team.")
+        raise ApiError(403, "role_above_own", "Your role doesn't allow this. Ask an owner of the team.")
 
 
 def _require_another_owner(membership: Membership) -> None:
     owners = Membership.objects.filter(team=membership.team, role=Role.OWNER.value)
     if membership.role == Role.OWNER and not owners.exclude(pk=membership.pk).exists():
-        raise ApiError(409, "last_owner", "A team needs an owner. Make someone else an owner first.")
+        raise ApiError(409, "last_owner", "A team needs at least one owner. Make someone else an owner first.")
 
 
 def _token_hash(token: str) -> str:
@@ -234,10 +235,9 @@ def _token_hash(token: str) -> str:
 
 @transaction.atomic
 def invite(*, team: Team, email: str, role: str, invited_by: User, now: datetime) -> tuple[Invitation, str]:
-    """Offer a place in a team. The second value is the link's token, kept only as a hash.
+    """Invite an address to a team. The second value is the token of the link, which is stored only as a hash.
 
-    An earlier, still open invitation of the same address is replaced. Raises 403 `role_above_own`,
-    409 `already_member`.
+    Replaces an open invitation of the same address. Raises 403 `role_above_own`, 409 `already_member`.
     """
     _require_rank(team, invited_by, role)
     email = email.strip().lower()
@@ -260,22 +260,22 @@ def invite(*, team: Team, email: str, role: str, invited_by: User, now: datetime
 
 
 def find_invitation(*, token: str, now: datetime) -> Invitation:
-    """The open invitation behind a link. Raises 404 `no_invitation` for a wrong, used or expired one."""
-    found = Invitation.objects.filter(token_hash=_token_hash(token)).select_related("team", "invited_by").first()
-    if found is None:
-        raise ApiError(404, "no_invitation", "There is no such invitation. Ask for a new link.")
-    if found.accepted_at:
+    """The open invitation of a link. Raises 404 `no_invitation` if it is invalid, used or expired."""
+    invitation = Invitation.objects.filter(token_hash=_token_hash(token)).select_related("team", "invited_by").first()
+    if invitation is None:
+        raise ApiError(404, "no_invitation", "This invitation does not exist. Ask for a new link.")
+    if invitation.accepted_at:
         raise ApiError(404, "no_invitation", "This invitation was already accepted.")
-    if found.expires_at <= now:
+    if invitation.expires_at <= now:
         raise ApiError(404, "no_invitation", "This invitation has expired. Ask for a new one.")
-    return found
+    return invitation
 
 
 @transaction.atomic
 def accept_invitation(*, token: str, user: User, now: datetime) -> Membership:
-    """Take the offered place, once. Who is in the team already keeps the role they have.
+    """Join the team. An invitation can be accepted once; an existing member keeps their role.
 
-    Raises 404 as `find_invitation`, 403 `other_address` unless the invited address is a verified one of `user`.
+    Raises the errors of `find_invitation`, and 403 `other_address` unless `user` has verified the invited address.
     """
     invitation = find_invitation(token=token, now=now)
     if not EmailAddress.objects.filter(user=user, email__iexact=invitation.email, verified=True).exists():
@@ -287,6 +287,6 @@ def accept_invitation(*, token: str, user: User, now: datetime) -> Membership:
     )
     if created:
         data = {"role": invitation.role, "invitation": True}
-        team, who = invitation.team, user.email
-        audit(team=team, actor=who, action="member.added", target=who, of=membership, data=data)
+        team, email = invitation.team, user.email
+        audit(team=team, actor=email, action="member.added", target=email, of=membership, data=data)
     return membership

@@ -1,4 +1,4 @@
-"""One-time sign-in links: signed, good for a day, and used up by the first sign-in after they were made."""
+"""One-time sign-in links: signed, valid for 24 hours, invalidated by the person's next sign-in."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,35 +15,42 @@ LIFETIME: Final = timedelta(hours=24)
 _SALT: Final = "teams.sign-in"
 
 
-def _stamp(user: User) -> str:
+def _last_sign_in(user: User) -> str:
     return user.last_login.isoformat() if user.last_login else ""
 
 
 def sign_in_url(user: User) -> str:
     """A link that signs this person in once."""
-    token = signing.dumps({"user": user.pk, "after": _stamp(user)}, salt=_SALT)
+    token = signing.dumps({"user": user.pk, "after": _last_sign_in(user)}, salt=_SALT)
     return f"{settings.BASE_URL}{reverse('teams:sign-in', args=[token])}"
 
 
-def person_behind(token: str) -> User:
-    """Whom a link signs in; looking does not use it up. Raises 404 `link_ended` for a wrong, used or expired one."""
+def find_person(token: str) -> User:
+    """The person a link signs in, without redeeming it.
+
+    Raises 404 `link_ended` for an invalid, used or expired link.
+    """
     try:
-        said = signing.loads(token, salt=_SALT, max_age=LIFETIME)
+        payload = signing.loads(token, salt=_SALT, max_age=LIFETIME)
     except signing.SignatureExpired:
-        raise ApiError(404, "link_ended", "This sign-in link has expired. Ask for a new one.") from None
+        raise ApiError(404, "link_ended", "This sign-in link has expired. Request a new one.") from None
     except signing.BadSignature:
-        raise ApiError(404, "link_ended", "This sign-in link is not whole. Copy all of it.") from None
-    user = User.objects.filter(pk=said["user"], is_active=True).first()
-    if user is None or _stamp(user) != said["after"]:
-        raise ApiError(404, "link_ended", "This sign-in link was already used. Ask for a new one.")
+        raise ApiError(404, "link_ended", "This sign-in link is incomplete. Copy the whole link.") from None
+    user = User.objects.filter(pk=payload["user"], is_active=True).first()
+    if user is None or _last_sign_in(user) != payload["after"]:
+        raise _used()
     return user
 
 
-def use(token: str, *, now: datetime) -> User:
-    """Take the link: of two at the same moment only one gets in. Raises like `person_behind`."""
-    user = person_behind(token)
-    since = Q(last_login=user.last_login) if user.last_login else Q(last_login__isnull=True)
-    if not User.objects.filter(since, pk=user.pk).update(last_login=now):
-        raise ApiError(404, "link_ended", "This sign-in link was already used. Ask for a new one.")
+def redeem(token: str, *, now: datetime) -> User:
+    """Use up the link; if two requests race, one of them fails. Raises the errors of `find_person`."""
+    user = find_person(token)
+    unchanged = Q(last_login=user.last_login) if user.last_login else Q(last_login__isnull=True)
+    if not User.objects.filter(unchanged, pk=user.pk).update(last_login=now):
+        raise _used()
     user.last_login = now
     return user
+
+
+def _used() -> ApiError:
+    return ApiError(404, "link_ended", "This sign-in link was already used. Request a new one.")

@@ -1,4 +1,4 @@
-"""The admin's front door: open to members of a team and to the operator; signing in is allauth's, so that MFA holds."""
+"""The admin site: open to team members and the operator. Sign-in is allauth's, so that MFA applies."""
 
 from typing import Any, ClassVar
 
@@ -9,15 +9,15 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
 from unfold.sites import UnfoldAdminSite
 
+from teams.access import roles_of
 from teams.models import User
-from teams.tenant_admin import roles_of
 
 
 class Site(UnfoldAdminSite):
-    """Every page of the product behind the sign-in."""
+    """Every page that requires sign-in, except those of the account itself."""
 
     empty_value_display = "–"
-    # Pages that belong to no model: an app adds its own.
+    # Pages without a model; apps append theirs in `ready()`.
     pages: ClassVar[list[URLPattern]] = []
 
     def extra_urls(self) -> list[URLPattern]:
@@ -30,7 +30,7 @@ class Site(UnfoldAdminSite):
         return user.is_superuser or bool(roles_of(request))
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """To the sign-in page; who is signed in but in no team yet is told how to get into one."""
+        """Redirect to the sign-in page, or to the teams page if signed in without a team."""
         if self.has_permission(request):
             return redirect("admin:index")
         if request.user.is_authenticated:
@@ -38,7 +38,7 @@ class Site(UnfoldAdminSite):
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"), reverse("account_login"))
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Only a POST signs out; a link asks first."""
+        """Only a POST signs out; a link asks for confirmation."""
         if request.method == "POST":
             sign_out(request)
             return redirect("teams:landing")

@@ -1,7 +1,7 @@
-"""The admin sees one person's teams: mixins that scope every queryset, choice, filter, action and delete page.
+"""Admin mixins for multi-tenancy: every queryset, choice, filter, action and delete page shows the person's teams only.
 
-A ModelAdmin or an inline names the way from its model to the team (`team_path`) and, for each kind of change, the
-`Action` that a role must allow; None means that nobody changes it here. The operator sees everything.
+A ModelAdmin or inline names the lookup from its model to the team (`team_path`) and, for each kind of change, the
+`Action` that the role must allow; None means that nobody can make that change here. The operator sees everything.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,14 @@ from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold import decorators
-from unfold.admin import ModelAdmin, StackedInline, TabularInline
+from unfold.admin import ModelAdmin, TabularInline
 
-from teams.admin_forms import Forming
+from teams.access import allowed, is_operator, teams_of
+from teams.admin_forms import SimpleFormsMixin
 from teams.errors import ApiError
-from teams.filter_persistence import Remembering
-from teams.models import Membership, Team, User
-from teams.roles import Action, may
+from teams.filter_persistence import FilterPersistenceMixin
+from teams.models import User
+from teams.roles import Action
 
 if TYPE_CHECKING:
     _Base = admin.options.BaseModelAdmin[Any]
@@ -31,59 +32,32 @@ else:
 
 Decorated = Callable[..., Any]
 Decorator = Callable[[Decorated], Decorated]
-# Unfold's decorators, whose own annotations a type checker cannot follow.
+# Unfold's decorators; a type checker cannot follow their own annotations.
 action: Callable[..., Decorator] = cast("Callable[..., Decorator]", decorators.action)
 display: Callable[..., Decorator] = cast("Callable[..., Decorator]", decorators.display)
 
 
-def teams_of(user: Any, action: Action = Action.VIEW) -> models.QuerySet[Team]:
-    """The teams in which a person may do something; all of them for the operator."""
-    if not isinstance(user, User):
-        return Team.objects.none()
-    return Team.objects.lasting() if user.is_superuser else Team.objects.allowing(user, action)
-
-
-def roles_of(request: HttpRequest) -> dict[int, str]:
-    """Team -> role of the person who asks, read once a request."""
-    kept: dict[int, str] | None = getattr(request, "_roles", None)
-    if kept is None:
-        kept = dict(Membership.objects.filter(user_id=request.user.pk or 0).values_list("team_id", "role"))
-        request._roles = kept  # type: ignore[attr-defined]
-    return kept
-
-
-def allowed(request: HttpRequest, action: Action | None, team_id: int | None = None) -> bool:
-    """Whether the person may do something in a team, or (None) in any team of theirs."""
-    user = request.user
-    if action is None or not isinstance(user, User) or not user.is_active:
-        return False
-    if user.is_superuser:
-        return True
-    roles = roles_of(request)
-    return may(roles.get(team_id), action) if team_id is not None else any(may(r, action) for r in roles.values())
-
-
 def _team_id(obj: models.Model, path: str) -> int | None:
-    """Follow `project__team` (or `pk` for a team itself) from a row to its team's id."""
+    """The id of a row's team, by a lookup such as `project__team`, or `pk` for a team itself."""
     *steps, last = path.split(LOOKUP_SEP)
-    holder: Any = obj
+    row: Any = obj
     for step in steps:
-        holder = getattr(holder, step, None)
-    if holder is None:
+        row = getattr(row, step, None)
+    if row is None:
         return None
-    found: int | None = holder.pk if last == "pk" else getattr(holder, f"{last}_id")
-    return found
+    team_id: int | None = row.pk if last == "pk" else getattr(row, f"{last}_id")
+    return team_id
 
 
-def or_404(found: Any) -> Any:
-    """Django would go to the index with a message; an address with nothing behind it is a 404."""
-    if found is None:
-        raise Http404("Nothing here by that address.")
-    return found
+def or_404(row: Any) -> Any:
+    """Raise 404 for a missing row; Django's admin would redirect to the index with a message."""
+    if row is None:
+        raise Http404("Not found.")
+    return row
 
 
 def says_why(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a page; what a service refused becomes a message on the page the person came from."""
+    """Call a page; if a service refuses, reload the form with the reason as a message."""
     try:
         return view(request, *args, **kwargs)
     except ApiError as error:
@@ -92,7 +66,7 @@ def says_why(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwarg
 
 
 class Scoped(_Base):
-    """What ModelAdmins and inlines share."""
+    """Shared by ModelAdmins and inlines."""
 
     team_path: ClassVar[str] = "project__team"
     view_action: ClassVar[Action] = Action.VIEW
@@ -104,17 +78,18 @@ class Scoped(_Base):
         return self.within(request, super().get_queryset(request), self.view_action)
 
     def within(self, request: HttpRequest, rows: models.QuerySet[Any], action: Action | None) -> models.QuerySet[Any]:
-        """The rows of those teams in which the person may do `action`."""
+        """The rows of teams in which the person can do `action`."""
         if action is None:
             return rows.none()
         if isinstance(request.user, User) and request.user.is_superuser:
+            # One join to the team instead of a subquery over all teams.
             steps = [step for step in self.team_path.split(LOOKUP_SEP) if step != "pk"]
             return rows.filter(**{LOOKUP_SEP.join([*steps, "ended_at"]): None})
         return rows.filter(**{f"{self.team_path}__in": teams_of(request.user, action)})
 
     def allows(self, request: HttpRequest, action: Action | None, obj: Any = None) -> bool:
-        """Whether the person may do `action` to `obj`, or (None) to anything of this kind."""
-        if obj is None or allowed_operator(request):
+        """Whether the person can do `action` to `obj`, or (None) to any row of this model."""
+        if obj is None or is_operator(request):
             return allowed(request, action)
         team_id = self.team_id_of(request, obj)
         return team_id is not None and allowed(request, action, team_id)
@@ -134,7 +109,7 @@ class Scoped(_Base):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.allows(request, self.delete_action, obj)
 
-    # For `@action(permissions=["operate"])` and its like.
+    # For `@action(permissions=["operate"])` etc.
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.allows(request, Action.OPERATE, obj)
 
@@ -156,20 +131,20 @@ class Scoped(_Base):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def _choices(self, db_field: Any, request: HttpRequest, rows: models.QuerySet[Any] | None) -> models.QuerySet[Any]:
-        """Only what lies in teams where the person may write such a row; nothing at all of an unscoped model."""
+        """Only rows of teams where the person can save this model; nothing if the related model has no scoped admin."""
         related = db_field.remote_field.model
         rows = related._default_manager.all() if rows is None else rows
-        other: Any = self.admin_site._registry.get(related)
-        if isinstance(other, TeamScoped):
-            return other.within(request, rows, self.add_action or self.change_action or self.view_action)
+        related_admin: Any = self.admin_site._registry.get(related)
+        if isinstance(related_admin, TeamScoped):
+            return related_admin.within(request, rows, self.add_action or self.change_action or self.view_action)
         return rows if isinstance(request.user, User) and request.user.is_superuser else rows.none()
 
 
 class TeamScoped(Scoped):
-    """For ModelAdmins; see the module. Put it before `ModelAdmin`, or use `TeamAdmin`, which is both."""
+    """For ModelAdmins. List it before `ModelAdmin`, or use `TeamAdmin`, which combines them."""
 
     def team_id_of(self, request: HttpRequest, obj: Any) -> int | None:
-        if not isinstance(obj, models.Model):  # Unfold asks with the key in the address
+        if not isinstance(obj, models.Model):  # Unfold passes the key from the URL
             obj = self.get_object(request, unquote(str(obj)))
         return _team_id(obj, self.team_path)
 
@@ -186,11 +161,11 @@ class TeamScoped(Scoped):
         return says_why(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """What is not there for this person is not there: 404, for another team's as for nobody's."""
+        """404 for another team's row just like for one that does not exist, so that nobody can probe for ids."""
         return or_404(super().get_object(request, object_id, from_field))  # type: ignore[misc]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        """Relations always get a filter that names only the person's own rows."""
+        """Filters on relations only list the person's own rows."""
         return [self._scoped_filter(item) for item in super().get_list_filter(request)]  # type: ignore[misc]
 
     def _scoped_filter(self, item: Any) -> Any:
@@ -205,32 +180,32 @@ class TeamScoped(Scoped):
         if field.is_relation:
             return item, ScopedRelatedFilter
         if LOOKUP_SEP in item and not field.choices and not isinstance(field, models.BooleanField | models.DateField):
-            raise ImproperlyConfigured(f"A filter on {item} would list the values of other teams.")
+            raise ImproperlyConfigured(f"A filter on {item} would show values of other teams.")
         return item
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
-        """A list shows all teams of a person, who may have less to say in some: leave those rows alone."""
+        """A list spans all teams of a person: skip the rows of teams where their role does not allow the action."""
         for name in request.POST.getlist("action"):
-            queryset = self._rows_for(request, queryset, name)
-        answer: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
-        return answer
+            queryset = self._permitted_rows(request, queryset, name)
+        response: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        return response
 
-    def _rows_for(self, request: HttpRequest, queryset: models.QuerySet[Any], name: str) -> models.QuerySet[Any]:
+    def _permitted_rows(self, request: HttpRequest, queryset: models.QuerySet[Any], name: str) -> models.QuerySet[Any]:
         function = self.get_actions(request).get(name, [None])[0]  # type: ignore[attr-defined]
         for permission in getattr(function, "allowed_permissions", ()):
-            queryset = self.within(request, queryset, self._action_behind(permission))
+            queryset = self.within(request, queryset, self._action_for(permission))
         return queryset
 
-    def _action_behind(self, permission: str) -> Action | None:
-        """`delete` is what this admin says it takes; `operate` and its like are themselves."""
+    def _action_for(self, permission: str) -> Action | None:
+        """`view`, `change` and `delete` map to this admin's settings; others, such as `operate`, are actions."""
         own = {"view": self.view_action, "change": self.change_action, "delete": self.delete_action}
         return own[permission] if permission in own else Action(permission)
 
 
 class TeamScopedInline(Scoped):
-    """For inlines; the permissions are asked about the parent, to which `team_path`'s first step leads.
+    """For inlines. Permissions are checked on the parent object, so the first step of `team_path` must lead there.
 
-    Where it leads elsewhere, the inline is the operator's alone.
+    If it leads to another model, only the operator sees the inline.
     """
 
     if TYPE_CHECKING:
@@ -239,35 +214,36 @@ class TeamScopedInline(Scoped):
 
     def team_id_of(self, request: HttpRequest, obj: Any) -> int | None:
         first, _, rest = self.team_path.partition(LOOKUP_SEP)
-        leads_there = self.model._meta.get_field(first).related_model is self.parent_model
-        return _team_id(obj, rest or "pk") if leads_there else None
+        leads_to_parent = self.model._meta.get_field(first).related_model is self.parent_model
+        return _team_id(obj, rest or "pk") if leads_to_parent else None
 
 
 class ScopedRelatedFilter(admin.RelatedFieldListFilter):
-    """Django's own shows every team's rows."""
+    """Django's own filter would list the rows of every team."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
-        """Not of a poll, which leaves the form alone."""
-        other = model_admin.admin_site._registry.get(field.remote_field.model)
+        """Skipped in live updates, which do not redraw the filter bar."""
+        related_admin = model_admin.admin_site._registry.get(field.remote_field.model)
         is_needed = self.lookup_val or not getattr(request, "htmx", False)
-        if not (is_needed and isinstance(other, TeamScoped)):
+        if not (is_needed and isinstance(related_admin, TeamScoped)):
             return []
-        return [(row.pk, str(row)) for row in other.get_queryset(request).order_by(*other.get_ordering(request))]
+        rows = related_admin.get_queryset(request).order_by(*related_admin.get_ordering(request))
+        return [(row.pk, str(row)) for row in rows]
 
     def has_output(self) -> bool:
-        """Who has one row only need not choose; what was chosen counts all the same."""
+        """Hidden if there is only one row to choose from, unless the URL selects one."""
         return bool(self.lookup_val) or super().has_output()
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
-        """What can be nobody's id matches nothing, as that of another team does."""
+        """A malformed id matches nothing, just like an id of another team."""
         try:
             return super().queryset(request, queryset)
         except IncorrectLookupParameters:
             return queryset.none()
 
 
-class TeamAdmin(Remembering, TeamScoped, Forming, ModelAdmin):  # type: ignore[misc]
-    """A ModelAdmin in which everything is scoped to the person's teams."""
+class TeamAdmin(FilterPersistenceMixin, TeamScoped, SimpleFormsMixin, ModelAdmin):  # type: ignore[misc]
+    """A ModelAdmin scoped to the person's teams."""
 
     actions_list: Any = ()
     actions_row: Any = ()
@@ -276,34 +252,23 @@ class TeamAdmin(Remembering, TeamScoped, Forming, ModelAdmin):  # type: ignore[m
 
 
 class TeamTabularInline(TeamScopedInline, TabularInline):  # type: ignore[misc]
-    """An inline table, scoped."""
+    """A tabular inline scoped to the person's teams."""
 
     extra = 0
 
 
-class TeamStackedInline(TeamScopedInline, StackedInline):  # type: ignore[misc]
-    """An inline form, scoped."""
-
-    extra = 0
-
-
-class OperatorAdmin(Remembering, Forming, ModelAdmin):  # type: ignore[misc]
-    """For what is the operator's alone."""
+class OperatorAdmin(FilterPersistenceMixin, SimpleFormsMixin, ModelAdmin):  # type: ignore[misc]
+    """A ModelAdmin for the operator only."""
 
     has_history = False
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return allowed_operator(request)
+        return is_operator(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return allowed_operator(request)
+        return is_operator(request)
 
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return or_404(super().get_object(request, object_id, from_field))
-
-
-def allowed_operator(request: HttpRequest) -> bool:
-    """Whether the person who asks is the operator."""
-    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser

@@ -1,4 +1,4 @@
-"""Times are shown in the zone that a person chose in their profile."""
+"""Shows times in the zone that the signed-in person chose in their profile."""
 
 from collections.abc import Callable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,7 +10,7 @@ from teams.models import User
 
 
 class TimeZoneMiddleware:
-    """Behind Django's authentication. The API knows no person here, and answers in UTC anyway; nor does the index."""
+    """Runs after Django's authentication. Skips the API, which answers in UTC, and paths without a signed-in user."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

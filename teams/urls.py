@@ -1,4 +1,4 @@
-"""The pages outside the admin, on top of allauth's."""
+"""Pages outside the admin, besides those of allauth."""
 
 from django.urls import path
 

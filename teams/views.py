@@ -1,4 +1,4 @@
-"""The pages outside the admin: the landing page, a person's teams and profile, invitations, one-time sign-in."""
+"""Pages outside the admin: landing page, your teams and profile, invitations, one-time sign-in."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -26,7 +26,7 @@ View = Callable[..., HttpResponse]
 
 
 def says_why(view: View) -> View:
-    """A refusal becomes a page that says it."""
+    """Show a refusal as a page with its reason."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -39,7 +39,7 @@ def says_why(view: View) -> View:
 
 
 def _person(request: HttpRequest) -> User:
-    """Who is signed in, on a page that is behind `login_required`."""
+    """The signed-in person, on a page that requires sign-in."""
     if not isinstance(request.user, User):
         raise ApiError(401, "signed_out", "Sign in first.")
     return request.user
@@ -53,11 +53,11 @@ def landing(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def teams(request: HttpRequest) -> HttpResponse:
-    """The person's teams; a new one can be founded here."""
+    """Your teams, and a form to create one."""
     user = _person(request)
     form = TeamForm(request.POST or None)
     if form.is_valid():
-        accounts.found_team(user, form.cleaned_data["name"])
+        accounts.create_team_with_project(user, form.cleaned_data["name"])
         return redirect("admin:index")
     memberships = Membership.objects.filter(user=user).select_related("team").order_by("team__name")
     return render(request, "teams/teams.html", {"form": form, "memberships": memberships})
@@ -91,14 +91,14 @@ def profile(request: HttpRequest) -> HttpResponse:
 @says_why
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Show what is offered; accept by POST. A newcomer is led through sign-up and back."""
+    """Show an invitation; POST accepts it. Without an account, sign-up comes first and leads back here."""
     offer = services.find_invitation(token=token, now=timezone.now())
     if request.method == "POST":
         return _accept(request, token, offer.team_id)
     if not request.user.is_authenticated:
         accounts.remember_invitation(request, token)
-    ways = urlencode({"email": offer.email, "next": request.path})
-    return render(request, "teams/invitation.html", {"offer": offer, "ways": ways})
+    query = urlencode({"email": offer.email, "next": request.path})
+    return render(request, "teams/invitation.html", {"offer": offer, "query": query})
 
 
 def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
@@ -115,9 +115,9 @@ def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
 @says_why
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest, token: str) -> HttpResponse:
-    """A GET only shows a button, so that a mail scanner does not use the link up; POST signs in, past MFA if set."""
+    """GET only shows a button, so that a mail scanner does not use up the link. POST signs in; MFA still applies."""
     if request.method == "GET":
-        return render(request, "teams/sign_in.html", {"person": sign_in_links.person_behind(token)})
-    user = sign_in_links.use(token, now=timezone.now())
-    answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=reverse("admin:index")))
-    return answer
+        return render(request, "teams/sign_in.html", {"person": sign_in_links.find_person(token)})
+    user = sign_in_links.redeem(token, now=timezone.now())
+    response: HttpResponse = perform_login(request, Login(user=user, redirect_url=reverse("admin:index")))
+    return response

@@ -1,4 +1,4 @@
-"""The app on a person's phone that shows the codes of the second factor."""
+"""The authenticator app on a person's phone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from allauth.mfa.totp.internal import auth
 
 
 def code_of(secret: str) -> str:
-    """What the app shows now.
+    """The code that the app shows now.
 
-    The first of allauth's own counters is the period before: its code is refused as soon as the next period begins.
+    allauth's first counter is the previous period, whose code is rejected as soon as the next period begins.
     """
     return str(auth.format_hotp_value(auth.hotp_value(secret, int(time.time()) // app_settings.TOTP_PERIOD)))

@@ -1,4 +1,4 @@
-"""Four people in every test: an owner, a member, a viewer of one team, and a stranger with a project of their own."""
+"""The people in every test: owner, member and viewer of one team, a stranger with another project, and an operator."""
 
 from __future__ import annotations
 
@@ -8,22 +8,48 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.db import connection
+from django.template import Template
 from django.test import Client
+from django.utils import timezone
 
 from teams import services
 from teams.models import Project, Team, User
 from teams.roles import Role
-from watchdog_project import embedded
+from watchdog_project import broker as embedded_broker
 from watchdog_project.settings import broker_socket
 
+USES_SERVERS = {"db", "transactional_db", "live_server", "broker"}
+MAY_USE_SERVERS = ("django_db", "postgres", "live")
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what cannot run here, and begin with what takes longest."""
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select the tests that can run here, and start with those that take longest."""
+    if connection.vendor == "postgresql":
+        deselect_pure(config, items)
+    skip_impossible(items)
+    items.sort(key=lambda item: item.get_closest_marker("live") is None)
+
+
+def deselect_pure(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests without a database: they run on SQLite, and would only do the same again."""
+    pure = [item for item in items if not uses_servers(item)]
+    config.hook.pytest_deselected(items=pure)
+    items[:] = [item for item in items if uses_servers(item)]
+
+
+def uses_servers(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return bool(USES_SERVERS & set(fixtures)) or any(item.get_closest_marker(name) for name in MAY_USE_SERVERS)
+
+
+def skip_impossible(items: list[pytest.Item]) -> None:
+    """Skip tests that need something that is missing here, with the reason."""
     missing = {}
     if connection.vendor == "postgresql":
-        missing["sqlite"] = pytest.mark.skip(reason="is about the embedded installation")
+        missing["sqlite"] = pytest.mark.skip(reason="tests the embedded installation")
     else:
         missing["postgres"] = pytest.mark.skip(reason="needs PostgreSQL")
     if not (shutil.which("chromium") or shutil.which("chromium-browser")):
@@ -32,19 +58,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, skip in missing.items():
             if item.get_closest_marker(name):
                 item.add_marker(skip)
-    items.sort(key=lambda item: item.get_closest_marker("live") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_templates(django_test_environment: None) -> None:
+    """Render as in production: Django's test runner copies the context of every template, and no test reads it."""
+    Template._render = lambda template, context: template.nodelist.render(context)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def frozen_clock() -> Iterator[None]:
+    """Stops the wall clock, so that "5 s ago" stays true however long a request takes."""
+    with time_machine.travel(timezone.now(), tick=False):
+        yield
 
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[str]:
-    """A running broker: Redis where REDIS_URL names it, else the embedded one. Its URL."""
+    """The URL of a running broker: Redis if REDIS_URL is set, else the embedded broker."""
     if settings.REDIS_URL:
         yield settings.REDIS_URL
         return
     path, folder = broker_socket(settings.DATA_DIR), settings.DATA_DIR / "broker"
-    embedded.prepare_broker(path, folder, 0)
-    with subprocess.Popen(embedded.broker_argv(path, folder), stdout=subprocess.DEVNULL) as server:
-        while embedded.ask_broker(path, b"PING\r\n") is None and server.poll() is None:
+    embedded_broker.prepare_broker(path, folder, 0)
+    with subprocess.Popen(embedded_broker.broker_argv(path, folder), stdout=subprocess.DEVNULL) as server:
+        while embedded_broker.ask_broker(path, b"PING\r\n") is None and server.poll() is None:
             time.sleep(0.02)
         yield settings.CELERY_BROKER_URL
         server.terminate()
@@ -102,7 +140,7 @@ def operator(db: None) -> User:
 
 @pytest.fixture
 def api_key(project: Project) -> str:
-    """The plaintext of an `agent` key of `project`."""
+    """The plaintext of an API key of `project` with the scope `agent`."""
     return services.issue_key(project=project, name="test", actor="test")[1]
 
 
@@ -113,7 +151,7 @@ def full_key(project: Project) -> str:
 
 @pytest.fixture
 def client_of() -> object:
-    """`client_of(user)` is a browser in which that person is signed in."""
+    """`client_of(user)` returns a test client in which that person is signed in."""
 
     def signed_in(user: User) -> Client:
         client = Client()

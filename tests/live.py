@@ -1,4 +1,4 @@
-"""What a live test needs around an installation: people's mail and webhooks, a browser without a screen, processes."""
+"""The surroundings of an installation in live tests: mail, webhooks, an HTTP client for pages, and processes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from aiosmtpd.controller import Controller
 from standardwebhooks import Webhook
 
 from tests.alerts.receiver import Receiver, responds
-from tests.flows.installation import ROOT, Installation, environment, free_port
+from tests.flows.installation import PATIENCE, ROOT, Installation, environment, free_port
 
 
 @dataclass
 class Arrival:
-    """Something that arrived; `at` is seconds since 1970. `text` is a mail's subject or a webhook's raw body."""
+    """A mail or webhook; `at` is a Unix timestamp, `text` the mail's subject or the webhook's raw body."""
 
     at: float
     text: str
@@ -41,7 +41,7 @@ class Arrival:
 
 
 class Inbox:
-    """A mail server and a webhook receiver on real sockets."""
+    """A mail server and a webhook receiver."""
 
     def __init__(self) -> None:
         self.mails: list[Arrival] = []
@@ -75,7 +75,7 @@ class Inbox:
         return f"smtp://127.0.0.1:{self.smtp.port}"
 
     def hooks_of(self, agent: str) -> list[Arrival]:
-        """Webhooks about an agent, each with its signature verified."""
+        """The webhooks about an agent, after verifying every signature."""
         for hook in self.hooks:
             Webhook(self.secret).verify(hook.text, hook.headers)
         return [hook for hook in list(self.hooks) if hook.body["data"]["agent"]["name"] == agent]
@@ -84,13 +84,13 @@ class Inbox:
         return [hook.body["type"] for hook in self.hooks_of(agent)]
 
     def mails_of(self, agent: str) -> list[str]:
-        """The subjects of mails about an agent, without its name."""
+        """The subjects of the mails about an agent, without its name."""
         subjects = [mail.text for mail in list(self.mails)]
         return [text.removeprefix(agent).strip(": ") for text in subjects if text.startswith(agent)]
 
 
 class Browser:
-    """A person's browser: keeps cookies, sends forms."""
+    """Keeps cookies and submits forms."""
 
     def __init__(self) -> None:
         self.jar = CookieJar()
@@ -100,19 +100,19 @@ class Browser:
         return self._open(Request(url))
 
     def post(self, url: str, **fields: str) -> str:
-        """Submit a form of a page that was looked at before; the page that it leads to."""
+        """Submit a form of a page that was opened before; returns the page that follows."""
         token = next(cookie.value or "" for cookie in self.jar if cookie.name == "csrftoken")
         return self._open(Request(url, urlencode({**fields, "csrfmiddlewaretoken": token}).encode()))
 
     def _open(self, request: Request) -> str:
-        with self.opener.open(request, timeout=10) as answer:
+        with self.opener.open(request, timeout=PATIENCE) as answer:
             page: str = answer.read().decode()
             return page
 
 
 @contextmanager
 def database() -> Iterator[dict[str, str]]:
-    """What an installation needs in its environment to have data of its own, where the tests' own is."""
+    """The environment of an installation with its own database on the server that the tests use."""
     server = os.environ.get("DATABASE_URL")
     if not server:
         yield {}
@@ -133,9 +133,9 @@ def database() -> Iterator[dict[str, str]]:
 def create_project(
     installation: Installation, owner: str, scope: str, team: str = "T", project: str = "P"
 ) -> dict[str, Any]:
-    """`manage.py create_project` on the installation's data: its answer, with a fresh key and sign-in link.
+    """Run `manage.py create_project` for the installation; its answer with a new key and sign-in link.
 
-    On the largest plan, for tests ask more often than people do.
+    The team is on the largest plan, because tests send more requests than people do.
     """
     words = f"create_project --owner {owner} --plan enterprise --scope {scope} --json"
     base = f"http://127.0.0.1:{installation.port}"
@@ -147,7 +147,7 @@ def create_project(
 
 
 class Program:
-    """A process whose output can be read while it runs, and to whose input lines can be written."""
+    """A process whose output can be read, and input written, while it runs."""
 
     def __init__(self, log: Path, *argv: str, **env: str) -> None:
         self.log = log
@@ -175,7 +175,7 @@ class Program:
         return self.process.poll() is None
 
     def end(self) -> None:
-        """Kill it, if it is still there."""
+        """Kill it if it is still running."""
         if self.process.stdin:
             self.process.stdin.close()
         self.process.kill()

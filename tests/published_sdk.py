@@ -1,14 +1,14 @@
-"""Stands in for the published SDK 0.4.0, which is not on a package index: speaks its protocol byte for byte.
+"""A stand-in for the published SDK 0.4.0, which is on no package index. Its requests are identical to the byte.
 
-As a program it is an agent that does what the lines on its standard input say, so that a test can lead it:
+Run as a program, it is an agent that executes the commands on its standard input:
 
     python tests/published_sdk.py --endpoint URL --api-key KEY --agent NAME [--interval 60] [--on-loop stop]
 
 `ping [message]` · `cost TOKENS USD` · `tool NAME [args]` · `iteration N` · `prompt TEXT` · `crash TEXT` · `shutdown`;
-the end of the input is the end of the program, without a word to the server. Its output is what the SDK prints.
+the program ends with its input, without telling the server. It prints what the SDK prints.
 
-Its known faults are part of it: the first SIGTERM is swallowed, a ping blocks for up to 10 s and then loses its data, a
-crash waits a second while the background thread goes on.
+It has the SDK's known faults: the first SIGTERM does not end the program, a ping blocks for up to 10 s and then loses
+its data, and a crash waits for a second while the background thread goes on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Action = str | Callable[[], object]
 
 
 def post(endpoint: str, api_key: str, body: bytes) -> Any:
-    """One try. Raises OSError or HTTPException when there is no answer, ValueError when it is no success."""
+    """One attempt. Raises OSError or HTTPException without an answer, ValueError for an error status."""
     where = urlsplit(endpoint)
     line = http.client.HTTPConnection(where.hostname or "", where.port, timeout=TIMEOUT)
     try:
@@ -52,7 +52,7 @@ def post(endpoint: str, api_key: str, body: bytes) -> Any:
 
 
 class Client:
-    """What `init()` starts. Counters are since the last beat; prompts and the iteration are sent again and again."""
+    """What `init()` starts. Counters restart with each beat; prompts and the iteration are repeated in each."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Client:
             self._prompts.append(hashlib.sha256(text.encode()).hexdigest()[:16])
 
     def shutdown(self) -> None:
-        """Say goodbye and stop beating. Signals mean what they meant at first: the next one ends the process."""
+        """Say goodbye and stop beating. Signal handlers are restored: the next signal ends the process."""
         self._stopping.set()
         self._beat("shutdown", "Agent shutting down gracefully", {})
         self._thread.join(10)
@@ -143,7 +143,7 @@ class Client:
             return counted
 
     def _send(self, fields: dict[str, Any]) -> Any:
-        """The same body twice at most, at once, whatever went wrong; then it is lost."""
+        """Send the same body at most twice, without a pause, whatever the error; then it is lost."""
         kept = {name: value for name, value in fields.items() if value is not None}
         body = json.dumps({"agent": self.agent, **kept}, allow_nan=False).encode()
         for _ in range(TRIES):

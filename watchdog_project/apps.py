@@ -6,6 +6,6 @@ class WatchdogConfig(AppConfig):
 
     def ready(self) -> None:
         from teams.site import Site
-        from watchdog_project import checks, installation  # noqa: F401 - importing checks registers them
+        from watchdog_project import checks, installation  # noqa: F401 - importing registers the checks
 
         Site.pages.extend(installation.urls())

@@ -1,4 +1,4 @@
-"""The Celery application. The database, not the broker, holds what is due: a lost message is found by a sweep."""
+"""The Celery application. Due work is recorded in the database: a sweep picks up what the broker lost."""
 
 import os
 import sys
@@ -23,4 +23,4 @@ def _refuse_unsafe_start(**_: Any) -> None:
     try:
         refuse_unsafe_start()
     except ImproperlyConfigured as error:
-        sys.exit(str(error))  # Celery would log any other exception and go on
+        sys.exit(str(error))  # Celery would log any other exception and carry on

@@ -1,6 +1,6 @@
-"""Operator mistakes, each a system check with an id: `manage.py check --deploy` names them all.
+"""System checks for configuration mistakes; `manage.py check --deploy` lists them.
 
-Errors also keep web, worker and beat from starting where strangers could reach them (`refuse_unsafe_start`).
+Errors also stop web, worker and beat from starting where others could reach them (`refuse_unsafe_start`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from django.core.exceptions import ImproperlyConfigured
 
 from billing import plans
 
-SECRET_LENGTH = 50
-SECRET_VARIETY = 10
+MIN_SECRET_LENGTH = 50
+MIN_DISTINCT_CHARACTERS = 10
 Check = Callable[[], CheckMessage | None]
 
 
 def secret_key() -> CheckMessage | None:
     key = settings.SECRET_KEY
-    if len(key) >= SECRET_LENGTH and len(set(key)) >= SECRET_VARIETY:
+    if len(key) >= MIN_SECRET_LENGTH and len(set(key)) >= MIN_DISTINCT_CHARACTERS:
         return None
     return Error(
         "SECRET_KEY is too weak: sign-in links and sessions can be forged.",
@@ -39,8 +39,8 @@ def allowed_hosts() -> CheckMessage | None:
     if "*" not in settings.ALLOWED_HOSTS:
         return None
     return Error(
-        "ALLOWED_HOSTS is *: links in mails can be made to point at another server.",
-        hint="Name the hosts, or leave it empty: the host of BASE_URL is allowed.",
+        "ALLOWED_HOSTS is *: an attacker could make links in e-mails point to another server.",
+        hint="List the host names, or leave it empty to allow the host of BASE_URL.",
         id="watchdog.E002",
     )
 
@@ -49,7 +49,7 @@ def private_targets() -> CheckMessage | None:
     if not (settings.ALLOW_PRIVATE_TARGETS and settings.SIGNUP_OPEN):
         return None
     return Error(
-        "ALLOW_PRIVATE_TARGETS is on while anybody may sign up: strangers could reach your private network.",
+        "ALLOW_PRIVATE_TARGETS is on and sign-up is open: anyone could send requests into your private network.",
         hint="Set SIGNUP_OPEN=false, or ALLOW_PRIVATE_TARGETS=false.",
         id="watchdog.E003",
     )
@@ -59,7 +59,7 @@ def default_plan() -> CheckMessage | None:
     if settings.DEFAULT_PLAN in plans.BY_KEY:
         return None
     return Error(
-        f"DEFAULT_PLAN is {settings.DEFAULT_PLAN!r}, which is no plan.",
+        f"DEFAULT_PLAN is {settings.DEFAULT_PLAN!r}, which is not a plan.",
         hint=f"Choose one of {', '.join(plans.BY_KEY)}.",
         id="watchdog.E004",
     )
@@ -68,16 +68,20 @@ def default_plan() -> CheckMessage | None:
 def log_format() -> CheckMessage | None:
     if settings.LOG_FORMAT in ("text", "json"):
         return None
-    return Error(f"LOG_FORMAT is {settings.LOG_FORMAT!r}.", hint="Choose text or json.", id="watchdog.E005")
+    return Error(
+        f"LOG_FORMAT is {settings.LOG_FORMAT!r}, which is not a log format.",
+        hint="Choose text or json.",
+        id="watchdog.E005",
+    )
 
 
-def one_writer() -> CheckMessage | None:
+def single_sqlite_writer() -> CheckMessage | None:
     processes = max(_number("GRANIAN_WORKERS"), _number("WEB_CONCURRENCY"))
     if not settings.EMBEDDED or processes <= 1:
         return None
     return Error(
-        f"{processes} web processes would fight for SQLite's one lock.",
-        hint="Set DATABASE_URL to a PostgreSQL, or run one web process.",
+        f"{processes} web processes are configured, but SQLite supports only one writer.",
+        hint="Set DATABASE_URL to a PostgreSQL database, or run one web process.",
         id="watchdog.E006",
     )
 
@@ -92,8 +96,8 @@ def base_url() -> CheckMessage | None:
     if url.scheme == "https" or url.hostname in ("localhost", "127.0.0.1", "::1"):
         return None
     return checks.Warning(
-        "BASE_URL is not https: passwords and API keys travel in the clear.",
-        hint="Put a TLS proxy in front and set BASE_URL to its https address.",
+        "BASE_URL is not https: passwords and API keys are sent unencrypted.",
+        hint="Put a TLS proxy in front of the server and set BASE_URL to its https address.",
         id="watchdog.W001",
     )
 
@@ -102,7 +106,7 @@ def mail() -> CheckMessage | None:
     if settings.EMAIL_CONFIGURED or settings.EMBEDDED:
         return None
     return checks.Warning(
-        "EMAIL_URL is not set: nobody gets alerts, confirmations or password resets by e-mail.",
+        "EMAIL_URL is not set: alerts, confirmations and password resets cannot be e-mailed.",
         hint="Set it, e.g. EMAIL_URL=smtp+tls://user:password@mail.example.com:587.",
         id="watchdog.W002",
     )
@@ -113,7 +117,7 @@ def sender() -> CheckMessage | None:
     if not settings.EMAIL_CONFIGURED or ("@" in address and not address.endswith("@localhost")):
         return None
     return checks.Warning(
-        f"Mail is sent as {address or 'nobody'}, which most servers refuse.",
+        f"E-mail is sent from {address or 'an empty address'}, which most mail servers reject.",
         hint="Set DEFAULT_FROM_EMAIL to an address of your domain.",
         id="watchdog.W003",
     )
@@ -125,7 +129,7 @@ ALL: Sequence[Check] = (
     private_targets,
     default_plan,
     log_format,
-    one_writer,
+    single_sqlite_writer,
     base_url,
     mail,
     sender,
@@ -133,15 +137,15 @@ ALL: Sequence[Check] = (
 
 
 @register(Tags.security, deploy=True)
-def operator_mistakes(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """All that is wrong with the settings of an installation that others can reach."""
-    return [found for check in ALL if (found := check())]
+def configuration_mistakes(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Every configuration mistake of an installation that others can reach."""
+    return [message for check in ALL if (message := check())]
 
 
 def refuse_unsafe_start() -> None:
-    """Raise ImproperlyConfigured, with what to do, for errors that no installation with a real database should have."""
-    if settings.EMBEDDED and not one_writer():
+    """Raise ImproperlyConfigured with hints if there are errors. Embedded, only the SQLite check applies."""
+    if settings.EMBEDDED and not single_sqlite_writer():
         return
-    errors = [found for found in operator_mistakes() if found.is_serious()]
+    errors = [message for message in configuration_mistakes() if message.is_serious()]
     if errors:
         raise ImproperlyConfigured(" ".join(f"{error.msg} {error.hint}" for error in errors))

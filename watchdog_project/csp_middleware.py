@@ -1,4 +1,4 @@
-"""The content security policy: strict, but for the pages whose scripts need more."""
+"""Content security policy: strict, with exceptions for pages whose scripts need them."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from django.conf import settings
 
 
 class PolicyMiddleware(CSPMiddleware):
-    """`settings.CSP_LOOSER` names, per start of a path, the directives that replace the strict ones there."""
+    """`settings.CSP_LOOSER` maps a path prefix to directives that replace the strict ones below it."""
 
     def get_policy_parts(self, request: Any, response: Any, report_only: bool = False) -> PolicyParts:
         parts = super().get_policy_parts(request, response, report_only)
-        for start, directives in settings.CSP_LOOSER.items():
-            if request.path_info.startswith(start):
+        for prefix, directives in settings.CSP_LOOSER.items():
+            if request.path_info.startswith(prefix):
                 parts.replace = {**directives, **(parts.replace or {})}
         return parts

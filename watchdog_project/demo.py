@@ -1,7 +1,7 @@
-"""`bin/run --demo`: six agents, one of each fate, each a process of its own with the real client.
+"""`bin/run --demo`: six agents, one per scenario, each in its own process and with the real client.
 
-`python -m watchdog_project.demo NAME` is one of them. They work on nothing, as fast as it takes to see all fates
-within a minute and a half; what they report is what a real agent in that trouble reports.
+`python -m watchdog_project.demo NAME` runs one of them. Their work is simulated and fast enough to show every scenario
+within 90 seconds; they report what a real agent with that problem would.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from watchdog_project.process_supervisor import Child, die_with_parent
 
 TEAM, PROJECT = "Demo", "Demo agents"
 CLIENT: Final = Path(__file__).resolve().parent.parent / "client_sdk"
-# Each says at least so often that it is alive, in seconds.
+# Heartbeat interval in seconds.
 INTERVAL: Final = 5
 PAPERS: Final = ("attention", "retrieval", "planning", "memory", "tools", "safety")
 
 
 def healthy(watched: Any) -> None:
-    """Searches, reads, writes, and finds something new each time."""
+    """Searches, reads and writes, with new results each time."""
     for page, topic in enumerate(itertools.cycle(PAPERS), 1):
         with watched.iteration():
             call(watched, "search_papers", {"topic": topic, "page": page}, result=f"{topic} {page}")
@@ -38,7 +38,7 @@ def healthy(watched: Any) -> None:
 
 
 def crashed(watched: Any) -> None:
-    """Meets what nobody thought of."""
+    """Dies from an unhandled exception."""
     answer = {"results": [{"title": "Planning"}, {}]}
     for paper in answer["results"]:
         watched.ping(message="Sorting papers")
@@ -47,7 +47,7 @@ def crashed(watched: Any) -> None:
 
 
 def hung(watched: Any) -> None:
-    """Waits for an answer that never comes, and says every few seconds that it is alive."""
+    """Waits forever for a response, while its client keeps sending heartbeats."""
     for url in work(watched, 3, "fetch_page", "https://papers.example/{}"):
         watched.ping(message=f"Fetched {url}")
     watched.ping(message="Fetching https://papers.example/4")
@@ -55,7 +55,7 @@ def hung(watched: Any) -> None:
 
 
 def looping(watched: Any) -> None:
-    """Asks the same question and gets the same answer, at a price."""
+    """Repeats the same tool call with the same result, and pays for it."""
     while True:
         with watched.iteration():
             watched.log_usage(model="gpt-4.1", provider="openai", input_tokens=4_000, output_tokens=90)
@@ -64,30 +64,30 @@ def looping(watched: Any) -> None:
 
 
 def overspending(watched: Any) -> None:
-    """Sends its whole history with every question, until it hears that its budget is spent."""
+    """Sends its whole history with every request, until the client is told that the budget is exceeded."""
     for turn in itertools.count(1):
         with watched.iteration():
             tokens = 8_000 * turn
             watched.log_usage(model="claude-opus-4-1", provider="anthropic", input_tokens=tokens, output_tokens=900)
             call(watched, "summarize", {"chapter": turn}, result=f"summary {turn}")
         if watched.should_stop():
-            watched.waiting("a budget: today's is spent")
+            watched.waiting("budget: today's is spent")
             threading.Event().wait()
         time.sleep(2)
 
 
 def waiting(watched: Any) -> None:
-    """Has a question for a person, and says so."""
+    """Waits for a person, and reports that."""
     for page in work(watched, 2, "draft_reply", "ticket {}"):
         watched.ping(message=f"Drafted {page}")
     with watched.waiting("approval of a refund of $120", until=8 * 3600):
         threading.Event().wait()
 
 
-FATES: Final[dict[str, Callable[[Any], None]]] = {
-    one.__name__: one for one in (healthy, crashed, hung, looping, overspending, waiting)
+SCENARIOS: Final[dict[str, Callable[[Any], None]]] = {
+    run.__name__: run for run in (healthy, crashed, hung, looping, overspending, waiting)
 }
-# What its people would have set. A progress timeout of 20 s is for a demo; the hang is found 20 s after it.
+# Settings their teams would have made. The progress timeout is short, so that the hang shows within the demo.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "hung": {"progress_timeout": 20},
     "overspending": {"cost_limit_usd": 2.0, "on_cost_exceeded": "flag"},
@@ -95,7 +95,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
 
 
 def work(watched: Any, times: int, tool: str, what: str) -> Iterator[str]:
-    """So many turns, each with one call of a tool on something else."""
+    """Run `times` iterations, each with one tool call on a different subject."""
     for number in range(1, times + 1):
         subject = what.format(number)
         with watched.iteration():
@@ -104,55 +104,53 @@ def work(watched: Any, times: int, tool: str, what: str) -> Iterator[str]:
 
 
 def call(watched: Any, tool: str, args: dict[str, Any], result: str) -> None:
-    with watched.tool(tool, args) as one:
+    with watched.tool(tool, args) as tool_call:
         time.sleep(0.3)
-        one.result = result
+        tool_call.result = result
 
 
 def agents(address: str, key: str) -> list[Child]:
-    """All six, to be started; nobody starts one again that has ended."""
+    """All six, not started yet. They are not supervised: a demo agent that exits stays down."""
     argv = [sys.executable, "-m", "watchdog_project.demo"]
-    return [Child(fate, [*argv, fate, address], env={"CLEVAGENT_API_KEY": key}) for fate in FATES]
+    return [Child(name, [*argv, name, address], env={"CLEVAGENT_API_KEY": key}) for name in SCENARIOS]
 
 
-def name_of(fate: str) -> str:
-    """What the agent of a fate is called on the server."""
-    return f"demo-{fate}"
+def agent_name(scenario: str) -> str:
+    return f"demo-{scenario}"
 
 
-def wait_for(address: str) -> None:
-    """Until the server answers."""
-    place = urlsplit(address)
+def wait_until_ready(address: str) -> None:
+    url = urlsplit(address)
     while True:
-        line = HTTPConnection(place.hostname or "", place.port, timeout=3)
+        connection = HTTPConnection(url.hostname or "", url.port, timeout=3)
         try:
-            line.request("GET", "/readyz")
-            if line.getresponse().status == 200:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
                 return
         except OSError:
             pass
         finally:
-            line.close()
+            connection.close()
         time.sleep(0.3)
 
 
-def main(fate: str, address: str) -> None:
-    """Be one of them; the key is in the environment."""
+def main(scenario: str, address: str) -> None:
+    """Run one agent. Its key is in the environment variable CLEVAGENT_API_KEY."""
     die_with_parent()
     sys.path.insert(0, str(CLIENT))
     import clevagent
 
     logging.getLogger("clevagent").addHandler(logging.NullHandler())
-    wait_for(address)
+    wait_until_ready(address)
     clevagent.init(
-        agent=name_of(fate),
+        agent=agent_name(scenario),
         endpoint=address,
         interval=INTERVAL,
         handle_signals=True,
-        labels={"demo": fate},
-        **SETTINGS.get(fate, {}),
+        labels={"demo": scenario},
+        **SETTINGS.get(scenario, {}),
     )
-    FATES[fate](clevagent)
+    SCENARIOS[scenario](clevagent)
 
 
 if __name__ == "__main__":

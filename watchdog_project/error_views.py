@@ -1,4 +1,4 @@
-"""What is answered where no view answers: the API's errors are JSON there, too."""
+"""404 and 500 responses when no view answers: JSON below the API, pages elsewhere."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """For Django's `handler404`."""
     if not request.path_info.startswith(API):
         return defaults.page_not_found(request, exception)
-    return _json(ApiError(404, "not_found", "Nothing here by that address. GET /api/docs shows what there is."))
+    return _json(ApiError(404, "not_found", "Not found. See /api/docs for all endpoints."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """For Django's `handler500`. What went wrong is in the log, and not for the caller."""
+    """For Django's `handler500`. Details go to the log, not to the caller."""
     if not request.path_info.startswith(API):
         return defaults.server_error(request)
-    return _json(ApiError(500, "server_error", "This server made a mistake; its log says which. Try again later."))
+    return _json(
+        ApiError(500, "server_error", "Internal server error. Details are in the server log. Try again later.")
+    )
 
 
 def _json(error: ApiError) -> JsonResponse:

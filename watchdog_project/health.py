@@ -1,4 +1,4 @@
-"""Whether the server is up (`/healthz`) and able to do its work (`/readyz`), and the web's sign of life."""
+"""Health probes: `/healthz` (the process is up), `/readyz` (it can do its work); and the web process's pulse."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from agents.models import Pulse
 from agents.storage import outage_log
 from watchdog_project.celery import app as celery
 
-DETECTOR_SILENCE = 10.0
+MAX_DETECTOR_AGE = 10.0  # seconds
 log = logging.getLogger(__name__)
 
 
 class HealthMiddleware:
-    """Answers before hosts, sessions and sign-in are looked at: a probe may call us by any name."""
+    """Answers before hosts, sessions and sign-in are checked: a probe may use any host name."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -37,15 +37,15 @@ class HealthMiddleware:
 
 
 def ready() -> JsonResponse:
-    """200 when database, broker and detector work, else 503; each part says `ok` or what is wrong with it."""
-    said = parts()
-    answer = JsonResponse(said, status=200 if set(said.values()) == {"ok"} else 503)
-    answer._has_been_logged = True  # type: ignore[attr-defined] # a probe's 503 is an answer, not an error of ours
-    return answer
+    """200 if database, broker and detector work, else 503; each component is `ok` or says what is wrong."""
+    states = components()
+    response = JsonResponse(states, status=200 if set(states.values()) == {"ok"} else 503)
+    response._has_been_logged = True  # type: ignore[attr-defined] # a probe's 503 is no error: keep it out of the log
+    return response
 
 
-def parts() -> dict[str, str]:
-    """Each part, and `ok` or what is wrong with it."""
+def components() -> dict[str, str]:
+    """Component -> `ok`, or what is wrong with it."""
     detector = database = _database()
     if database == "ok":
         detector = _detector()
@@ -57,7 +57,7 @@ def _database() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
-        return f"does not answer ({type(error).__name__})"
+        return f"not responding ({type(error).__name__})"
     return "ok"
 
 
@@ -69,49 +69,49 @@ def _detector() -> str:
     if at is None:
         return "has not run yet"
     age = (timezone.now() - at).total_seconds()
-    return "ok" if age <= DETECTOR_SILENCE else f"last ran {age:.0f} s ago"
+    return "ok" if age <= MAX_DETECTOR_AGE else f"last ran {age:.0f} s ago"
 
 
 def _broker() -> str:
     try:
-        with celery.connection_for_write() as line:
-            line.ensure_connection(max_retries=0, timeout=2)
-    except Exception as error:  # each kind of broker has errors of its own
-        return f"does not answer ({type(error).__name__})"
+        with celery.connection_for_write() as link:
+            link.ensure_connection(max_retries=0, timeout=2)
+    except Exception as error:  # every kind of broker raises its own errors
+        return f"not responding ({type(error).__name__})"
     return "ok"
 
 
 def queued(queues: list[str]) -> dict[str, int] | None:
-    """How many tasks wait in each queue; None when the broker does not say."""
+    """Queue -> number of waiting tasks; None if the broker cannot tell."""
     try:
-        with celery.connection_for_write() as line:
-            line.ensure_connection(max_retries=0, timeout=2)
-            # A queue of a Redis is a list by its name, and none when it is empty.
-            channel: Any = line.default_channel
+        with celery.connection_for_write() as link:
+            link.ensure_connection(max_retries=0, timeout=2)
+            # In Redis, a queue is a list of that name, which does not exist while it is empty.
+            channel: Any = link.default_channel
             return {name: int(channel.client.llen(name)) for name in queues}
-    except Exception:  # another kind of broker, or none that answers
+    except Exception:  # not Redis, or not responding
         return None
 
 
 def start_edge_pulse() -> None:
-    """Begin to note, every `EDGE_PULSE_SECONDS`, that this web process is there; in forked children too."""
+    """Record every `EDGE_PULSE_SECONDS` that this web process is up; also in forked children."""
     if settings.EDGE_PULSE_SECONDS > 0:
-        threading.Thread(target=_beat_forever, name="edge-pulse", daemon=True).start()
+        threading.Thread(target=_record_pulse_forever, name="edge-pulse", daemon=True).start()
         if not getattr(start_edge_pulse, "in_children", False):
             start_edge_pulse.in_children = True  # type: ignore[attr-defined]
             os.register_at_fork(after_in_child=start_edge_pulse)
 
 
-def _beat_forever() -> None:
+def _record_pulse_forever() -> None:
     while True:
         try:
-            note_edge()
-        except Exception as error:  # the next one may work; a missing one says what is true
-            log.warning("The web's sign of life could not be written: %s", error)
+            record_edge_pulse()
+        except Exception as error:  # the next one may succeed; a gap correctly shows as an outage
+            log.warning("Could not record the web process's pulse: %s", error)
             connection.close()
         time.sleep(settings.EDGE_PULSE_SECONDS)
 
 
-def note_edge() -> None:
-    """Say that this web process takes heartbeats."""
+def record_edge_pulse() -> None:
+    """Record that this web process accepts heartbeats."""
     outage_log.tick(outage_log.EDGE, timezone.now())

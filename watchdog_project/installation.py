@@ -1,4 +1,4 @@
-"""The operator's page: how the installation is (`metrics.py`), which teams load it, what failed."""
+"""The operator's page: metrics of the installation (`metrics.py`), load by team, recent failures."""
 
 from __future__ import annotations
 
@@ -22,57 +22,57 @@ from django.views.decorators.http import require_safe
 from agents.models import Agent, Outage, Rollup
 from alerts.models import Delivery
 from billing import plans
+from teams.access import is_operator
 from teams.models import Team
-from teams.tenant_admin import allowed_operator
 from watchdog_project import metrics
 
-SHOWN: Final = 5
-TEAMS_SHOWN: Final = 10
+MAX_ROWS: Final = 5
+MAX_TEAMS: Final = 10
 WEEK: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What one team asks of the installation. `kept` are its heartbeats that are stored, `size` what they take."""
+class TeamLoad:
+    """Load caused by one team in 24 hours. `share` is in percent; `stored` heartbeats take about `size`."""
 
     team: Team
     plan: str
     agents: int
     beats: int
     share: int
-    kept: int
+    stored: int
     size: str
 
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """The heaviest teams, and what all sent in the last 24 hours; `grows` is what that takes."""
+    """The teams with most heartbeats, and the total of all teams in 24 hours, which takes about `growth`."""
 
-    teams: list[Load]
+    teams: list[TeamLoad]
     beats: int
-    grows: str
+    growth: str
 
 
 def urls() -> list[URLPattern]:
-    """Addresses under `/admin/`."""
+    """URLs below `/admin/`."""
     return [path("installation/", admin.site.admin_view(installation), name="installation")]
 
 
 @require_safe
 def installation(request: HttpRequest) -> HttpResponse:
-    """The page. A poll gets one of its parts: `now`, or `loads`, which takes longer and changes slowly."""
-    if not allowed_operator(request):
+    """The page. Live updates request one of its parts: `now`, or `loads`, which is slower and changes less."""
+    if not is_operator(request):
         raise PermissionDenied
     now = timezone.now()
     if getattr(request, "htmx", False):
-        asked = "loads" if request.GET.get("part") == "loads" else "now"
-        return TemplateResponse(request, f"admin/installation_{asked}.html", {"now": now, **PARTS[asked](now)})
+        part = "loads" if request.GET.get("part") == "loads" else "now"
+        return TemplateResponse(request, f"admin/installation_{part}.html", {"now": now, **PARTS[part](now)})
     context = {**admin.site.each_context(request), "title": "Installation", "now": now}
     return TemplateResponse(request, "admin/installation.html", {**context, **_now(now), **_loads(now)})
 
 
 def _now(now: datetime) -> dict[str, Any]:
-    outages = Outage.objects.filter(ended_at__gt=now - WEEK)[:SHOWN]
+    outages = Outage.objects.filter(ended_at__gt=now - WEEK)[:MAX_ROWS]
     return {"groups": metrics.groups(now), "failed": _failed(now), "outages": outages}
 
 
@@ -84,35 +84,34 @@ PARTS: Final = {"now": _now, "loads": _loads}
 
 
 def loads(now: datetime) -> Loads:
-    """The teams that sent most in the last 24 hours, the heaviest first."""
-    with _by_index():
+    """The teams that sent most heartbeats in the last 24 hours, in descending order."""
+    with _prefer_index():
         hours = Rollup.objects.filter(span=Rollup.Span.HOUR, start__gt=now - metrics.RECENT)
         beats = _by_team(hours, Sum("beats"))
-        heaviest = sorted(beats, key=lambda pk: -beats[pk])[:TEAMS_SHOWN]
+        heaviest = sorted(beats, key=lambda pk: -beats[pk])[:MAX_TEAMS]
         days = Rollup.objects.filter(span=Rollup.Span.DAY, agent__project__team__in=heaviest)
-        kept = _by_team(days, Sum("beats"))
+        stored = _by_team(days, Sum("beats"))
     agents = _agents(heaviest)
-    of_one, total = metrics.database_bytes() / (metrics.heartbeats_kept() or 1), sum(beats.values())
+    bytes_each, total = metrics.database_bytes() / (metrics.heartbeats_stored() or 1), sum(beats.values())
     teams = Team.objects.select_related("subscription").in_bulk(heaviest)
     rows = [
-        Load(
+        TeamLoad(
             team=teams[pk],
             plan=_plan(teams[pk]),
             agents=agents.get(pk, 0),
             beats=beats[pk],
             share=round(100 * beats[pk] / total),
-            kept=kept.get(pk, 0),
-            size=metrics.megabytes(of_one * kept.get(pk, 0)),
+            stored=stored.get(pk, 0),
+            size=metrics.megabytes(bytes_each * stored.get(pk, 0)),
         )
         for pk in heaviest
     ]
-    return Loads(rows, total, metrics.megabytes(of_one * total))
+    return Loads(rows, total, metrics.megabytes(bytes_each * total))
 
 
 @contextmanager
-def _by_index() -> Iterator[None]:
-    """PostgreSQL expects more rows than there are: it would rather read all sums that are kept than find these few by
-    their index."""
+def _prefer_index() -> Iterator[None]:
+    """PostgreSQL overestimates the number of rows and would scan all roll-ups instead of using the index."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -120,8 +119,8 @@ def _by_index() -> Iterator[None]:
         yield
 
 
-def _by_team(spans: QuerySet[Rollup], what: Sum) -> dict[int, int]:
-    return dict(spans.order_by().values_list("agent__project__team").annotate(n=what))
+def _by_team(spans: QuerySet[Rollup], total: Sum) -> dict[int, int]:
+    return dict(spans.order_by().values_list("agent__project__team").annotate(n=total))
 
 
 def _agents(team_ids: list[int]) -> dict[int, int]:
@@ -135,7 +134,7 @@ def _plan(team: Team) -> str:
 
 
 def _failed(now: datetime) -> Any:
-    """Channels that could not be reached in the last day, the worst first."""
+    """Channels with failed notifications in the last 24 hours, most failures first."""
     failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - metrics.RECENT)
     rows = failed.values("channel", "channel__name", "channel__project__name", "channel__project__team__name")
-    return rows.annotate(n=Count("pk"), last=Max("created_at")).order_by("-n")[:SHOWN]
+    return rows.annotate(n=Count("pk"), last=Max("created_at")).order_by("-n")[:MAX_ROWS]

@@ -58,25 +58,25 @@ def configure(options: dict[str, Any]) -> None:
 
 
 class RequestIdMiddleware:
-    """Name each request: the caller's `X-Request-ID` if it is a sane one, else a new one; it is answered back.
+    """Bind a request id to all log lines: the caller's `X-Request-ID` if valid, else a new one; also returned.
 
-    The name is kept until the request is finished: Django logs a 4xx after the last middleware.
+    It stays bound until the request is finished, because Django logs a 4xx after the last middleware.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-ID", "")
-        request_id = given if _REQUEST_ID.match(given) else os.urandom(16).hex()
+        supplied = request.headers.get("X-Request-ID", "")
+        request_id = supplied if _REQUEST_ID.match(supplied) else os.urandom(16).hex()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response
 
 
-def _forget_request(**_: Any) -> None:
+def _unbind_request_id(**_: Any) -> None:
     structlog.contextvars.unbind_contextvars("request_id")
 
 
-request_finished.connect(_forget_request)
+request_finished.connect(_unbind_request_id)

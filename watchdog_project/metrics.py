@@ -1,6 +1,6 @@
-"""How the installation is, in figures: health, load, what waits to be sent, storage.
+"""Metrics of the installation for the operator: health, load, alert queue, storage.
 
-Numbers over all teams, so only for the operator. Each is one query over rows that are few, or over roll-ups.
+Totals over all teams. Each is one query over few rows, or over roll-ups.
 """
 
 from __future__ import annotations
@@ -28,22 +28,27 @@ from teams.models import Project, Team, User
 from watchdog_project import health
 
 LATE, BAD = "late", "bad"
-# From which figure on something is late, and bad. The detector looks each second and the relay every two, sums are
-# brought up to date each minute; durations are seconds, the disk is percent.
-BEHIND: Final = (5.0, 30.0)
-QUEUED: Final = (60, 600)
-UNSENT: Final = (60.0, 600.0)
-UNSUMMED: Final = (180.0, 900.0)
-FULL: Final = (80, 90)
+# Thresholds for `late` and `bad`. The detector runs every second, the relay every two, roll-ups every minute.
+# Durations are seconds, disk usage is percent.
+DETECTOR_LAG: Final = (5.0, 30.0)
+QUEUE_LENGTH: Final = (60, 600)
+UNSENT_AGE: Final = (60.0, 600.0)
+PULSE_AGE: Final = (180.0, 900.0)
+FAILED_COUNT: Final = (1, 100)
+DISK_USAGE: Final = (80, 90)
 RECENT: Final = timedelta(days=1)
-QUEUES: Final = (("celery", "Tasks waiting"), ("alerts", "Alerts' tasks waiting"))
-WORKERS: Final = "start the worker, or another one"
-PARTS: Final = (("database", "see its log"), ("broker", "start it"), ("detector", "start the worker and the scheduler"))
+QUEUES: Final = (("celery", "Queued tasks"), ("alerts", "Queued alert tasks"))
+ADD_WORKER: Final = "start the worker, or add another one"
+COMPONENTS: Final = (
+    ("database", "check its log"),
+    ("broker", "start it"),
+    ("detector", "start the worker and the scheduler (beat)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the page. `level` is empty, `late` or `bad`; `advice` is what to do then."""
+class Metric:
+    """One line of the page. `level` is empty, `late` or `bad`; `advice` says what to do about it."""
 
     label: str
     text: str
@@ -51,113 +56,120 @@ class Fact:
     advice: str = ""
 
 
-def _graded(label: str, text: str, value: float, bounds: tuple[float, float], advice: str) -> Fact:
+def _graded(label: str, text: str, value: float, bounds: tuple[float, float], advice: str) -> Metric:
     level = BAD if value >= bounds[1] else LATE if value >= bounds[0] else ""
-    return Fact(label, text, level, advice if level else "")
+    return Metric(label, text, level, advice if level else "")
 
 
-def groups(now: datetime) -> list[tuple[str, list[Fact]]]:
-    """All facts, under their headings."""
+def groups(now: datetime) -> list[tuple[str, list[Metric]]]:
+    """All metrics by heading."""
     pulses = dict(Pulse.objects.values_list("name", "at"))
     return [
-        ("Health", [*_parts(), *_detector(now), *_queues(), *_processes(pulses, now)]),
-        ("Load", [*_load(pulses.get(rollups.ROLLUP), now), _open()]),
+        ("Health", [*_components(), *_detector(now), *_queues(), *_pulses(pulses, now)]),
+        ("Load", [*_load(pulses.get(rollups.ROLLUP), now), _open_incidents()]),
         ("Alerts", _alerts(now)),
         ("Storage", _storage()),
-        ("Who", _who()),
+        ("Totals", _totals()),
     ]
 
 
-def _parts() -> list[Fact]:
-    said = health.parts()
-    return [Fact(name.capitalize(), said[name], "" if said[name] == "ok" else BAD, to_do) for name, to_do in PARTS]
+def _components() -> list[Metric]:
+    states = health.components()
+    return [
+        Metric(name.capitalize(), states[name], "" if states[name] == "ok" else BAD, advice)
+        for name, advice in COMPONENTS
+    ]
 
 
-def _detector(now: datetime) -> list[Fact]:
+def _detector(now: datetime) -> list[Metric]:
     overdue = AgentState.objects.filter(check_at__lt=now).aggregate(n=Count("pk"), first=Min("check_at"))
     lag = (now - overdue["first"]).total_seconds() if overdue["first"] else 0.0
     return [
-        _graded("Detector behind by", times.duration(lag), lag, BEHIND, WORKERS),
-        Fact("Agents due for a look", formatting.count(overdue["n"])),
+        _graded("Detector lag", times.duration(lag), lag, DETECTOR_LAG, ADD_WORKER),
+        Metric("Agents due for evaluation", formatting.count(overdue["n"])),
     ]
 
 
-def _queues() -> list[Fact]:
+def _queues() -> list[Metric]:
     depths = health.queued([name for name, _ in QUEUES])
     if depths is None:
         return []
-    return [_graded(label, formatting.count(depths[name]), depths[name], QUEUED, WORKERS) for name, label in QUEUES]
+    return [
+        _graded(label, formatting.count(depths[name]), depths[name], QUEUE_LENGTH, ADD_WORKER) for name, label in QUEUES
+    ]
 
 
-def _processes(at: dict[str, datetime], now: datetime) -> list[Fact]:
+def _pulses(at: dict[str, datetime], now: datetime) -> list[Metric]:
     rows = (
-        ("Web, last sign of life", outage_log.EDGE, "start the web process"),
-        ("Sums as of", rollups.ROLLUP, WORKERS),
+        ("Web process last seen", outage_log.EDGE, "start the web process"),
+        ("Roll-ups updated", rollups.ROLLUP, ADD_WORKER),
     )
     return [
-        _graded(label, times.ago(at[name], now), (now - at[name]).total_seconds(), UNSUMMED, advice)
+        _graded(label, times.ago(at[name], now), (now - at[name]).total_seconds(), PULSE_AGE, advice)
         for label, name, advice in rows
         if name in at
     ]
 
 
-def _load(summed: datetime | None, now: datetime) -> list[Fact]:
-    """Who reports now is known from the hot rows; heartbeats are counted in the last whole minute that is summed up."""
-    heard = AgentState.objects.filter(last_beat_at__gt=now - timedelta(minutes=1)).count()
-    facts = [Fact("Agents heard in the last minute", formatting.count(heard))]
-    if summed is None:
-        return facts
-    until = summed.replace(second=0, microsecond=0)
+def _load(rolled_up_at: datetime | None, now: datetime) -> list[Metric]:
+    """Reporting agents come from the hot rows, heartbeats from the last full minute that is rolled up."""
+    reporting = AgentState.objects.filter(last_beat_at__gt=now - timedelta(minutes=1)).count()
+    metrics = [Metric("Agents reporting in the last minute", formatting.count(reporting))]
+    if rolled_up_at is None:
+        return metrics
+    until = rolled_up_at.replace(second=0, microsecond=0)
     begin, hour = until - timedelta(minutes=1), until - timedelta(hours=1)
     clock = timezone.localtime(begin)
     return [
-        *facts,
-        Fact("Heartbeats a minute", f"{formatting.count(_beats(begin, until))}, at {clock:%H:%M}"),
-        Fact("Heartbeats in the hour before", formatting.count(_beats(hour, until))),
+        *metrics,
+        Metric("Heartbeats per minute", f"{formatting.count(_beats(begin, until))}, at {clock:%H:%M}"),
+        Metric("Heartbeats in the last hour", formatting.count(_beats(hour, until))),
     ]
 
 
 def _beats(since: datetime, until: datetime) -> int:
-    found = Rollup.objects.filter(span=Rollup.Span.MINUTE, start__gte=since, start__lt=until)
-    return found.aggregate(n=Sum("beats"))["n"] or 0
+    minutes = Rollup.objects.filter(span=Rollup.Span.MINUTE, start__gte=since, start__lt=until)
+    return minutes.aggregate(n=Sum("beats"))["n"] or 0
 
 
-def _open() -> Fact:
-    return Fact("Open incidents", formatting.count(Incident.objects.open().count()))
+def _open_incidents() -> Metric:
+    return Metric("Open incidents", formatting.count(Incident.objects.open().count()))
 
 
-def _alerts(now: datetime) -> list[Fact]:
+def _alerts(now: datetime) -> list[Metric]:
     waiting = Delivery.objects.pending().aggregate(n=Count("pk"), first=Min("created_at"))
     failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gt=now - RECENT).count()
     sent = Delivery.objects.filter(state=Delivery.State.SENT, sent_at__gt=now - RECENT).count()
     age = (now - waiting["first"]).total_seconds() if waiting["first"] else 0.0
     oldest = times.duration(age) if waiting["first"] else "–"
     return [
-        Fact("Waiting to be sent", formatting.count(waiting["n"])),
-        _graded("Oldest of them", oldest, age, UNSENT, "its channel may be down: see Deliveries"),
-        Fact("Sent in 24 hours", formatting.count(sent)),
-        _graded("Failed in 24 hours", formatting.count(failed), failed, (1, 100), "see the channels below"),
+        Metric("Waiting to be sent", formatting.count(waiting["n"])),
+        _graded("Oldest waiting", oldest, age, UNSENT_AGE, "its channel may be down: see Notification log"),
+        Metric("Sent in 24 hours", formatting.count(sent)),
+        _graded("Failed in 24 hours", formatting.count(failed), failed, FAILED_COUNT, "see the channels below"),
     ]
 
 
-def _storage() -> list[Fact]:
+def _storage() -> list[Metric]:
     disk = shutil.disk_usage(settings.DATA_DIR)
     used = round(100 * (1 - disk.free / disk.total))
     return [
-        Fact("Database", f"{megabytes(database_bytes())}, {connection.vendor}"),
-        Fact("Heartbeats kept, about", formatting.count(heartbeats_kept())),
-        _graded("Disk of the data folder", f"{used} % full, {megabytes(disk.free)} free", used, FULL, "free some room"),
+        Metric("Database", f"{megabytes(database_bytes())}, {connection.vendor}"),
+        Metric("Heartbeats stored (approx.)", formatting.count(heartbeats_stored())),
+        _graded(
+            "Data directory disk", f"{used} % full, {megabytes(disk.free)} free", used, DISK_USAGE, "free up disk space"
+        ),
     ]
 
 
-def _who() -> list[Fact]:
+def _totals() -> list[Metric]:
     rows = (("Teams", Team), ("People", User), ("Projects", Project), ("Agents", Agent))
-    counts = [Fact(label, formatting.count(model._default_manager.count())) for label, model in rows]
-    return [*counts, Fact("Version", version())]
+    counts = [Metric(label, formatting.count(model._default_manager.count())) for label, model in rows]
+    return [*counts, Metric("Version", version())]
 
 
-def heartbeats_kept() -> int:
-    """About: ids that were given out, from the oldest that is there."""
+def heartbeats_stored() -> int:
+    """An estimate without a full count: the range of ids from the oldest stored row."""
     ids = Heartbeat.objects.aggregate(last=Max("id"), first=Min("id"))
     return 0 if ids["last"] is None else ids["last"] - ids["first"] + 1
 

@@ -1,4 +1,4 @@
-"""The admin's side bar: every page a person may see, in the order in which they are needed."""
+"""The admin's side bar: every page a person can see."""
 
 from typing import Any
 
@@ -6,30 +6,31 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-from teams.tenant_admin import allowed_operator
+from teams.access import is_operator
 
-OPERATORS_OWN = "/admin/installation/"
-# Below the channels' address, and no channel.
+INSTALLATION = "/admin/installation/"
+# Below the URL of channels, but a page of its own in the side bar.
 ROUTES = "/admin/alerts/channel/routes/"
-# Group -> (title, icon, model or address name). What is not registered, or not this person's, is left out.
+HELP = "/docs/"
+# Group -> (title, icon, model or path). Models that are not registered or not visible to the person are left out.
 _GROUPS = (
     (
         "Fleet",
         (
-            ("Overview", "monitoring", "/admin/"),
+            ("Fleet overview", "monitoring", "/admin/"),
             ("Agents", "smart_toy", "agents.agent"),
             ("Incidents", "crisis_alert", "agents.incident"),
-            ("Commands", "terminal", "agents.command"),
+            ("Restarts & stops", "restart_alt", "agents.command"),
             ("Maintenance", "engineering", "agents.maintenance"),
-            ("First steps", "rocket_launch", "/admin/first-steps/"),
+            ("Get started", "rocket_launch", "/admin/first-steps/"),
         ),
     ),
     (
-        "Telling people",
+        "Alerting",
         (
             ("Channels", "campaign", "alerts.channel"),
-            ("Who hears what", "alt_route", ROUTES),
-            ("Deliveries", "outbox", "alerts.delivery"),
+            ("Alert routing", "alt_route", ROUTES),
+            ("Notification log", "outbox", "alerts.delivery"),
         ),
     ),
     (
@@ -37,7 +38,7 @@ _GROUPS = (
         (
             ("Teams", "groups", "teams.team"),
             ("Projects", "folder", "teams.project"),
-            ("Keys", "key", "teams.apikey"),
+            ("API keys", "key", "teams.apikey"),
             ("Members", "person", "teams.membership"),
             ("Invitations", "mail", "teams.invitation"),
             ("Plan and usage", "credit_card", "billing.subscription"),
@@ -47,11 +48,12 @@ _GROUPS = (
     (
         "Operator",
         (
-            ("Installation", "monitor_heart", OPERATORS_OWN),
+            ("Installation", "monitor_heart", INSTALLATION),
             ("People", "manage_accounts", "teams.user"),
             ("Failed sign-ins", "gpp_bad", "teams.failedsignin"),
         ),
     ),
+    ("", (("Help", "help", HELP),)),
 )
 
 
@@ -65,19 +67,20 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
     return shown
 
 
-def _visible(request: HttpRequest, address: str) -> bool:
-    if address == OPERATORS_OWN:
-        return allowed_operator(request)
-    if address.startswith("/"):
+def _visible(request: HttpRequest, target: str) -> bool:
+    if target == INSTALLATION:
+        return is_operator(request)
+    if target.startswith("/"):
         return True
-    page = next((page for model, page in admin.site._registry.items() if model._meta.label_lower == address), None)
+    page = next((page for model, page in admin.site._registry.items() if model._meta.label_lower == target), None)
     return page is not None and page.has_module_permission(request)
 
 
-def _item(request: HttpRequest, title: str, icon: str, address: str) -> dict[str, Any]:
-    link = address if address.startswith("/") else reverse(f"admin:{address.replace('.', '_')}_changelist")
-    elsewhere = request.path == ROUTES and link != ROUTES
-    return {"title": title, "icon": icon, "link": link} | ({"active": False} if elsewhere else {})
+def _item(request: HttpRequest, title: str, icon: str, target: str) -> dict[str, Any]:
+    link = target if target.startswith("/") else reverse(f"admin:{target.replace('.', '_')}_changelist")
+    item = {"title": title, "icon": icon, "link": link}
+    # Unfold would also highlight "Channels" on the routing page, whose URL is below it.
+    return {**item, "active": False} if request.path == ROUTES and link != ROUTES else item
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:

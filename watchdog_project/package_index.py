@@ -1,7 +1,7 @@
-"""`/simple/`: a package index with one project, our client, so that agents install it from the server they report to.
+"""`/simple/`: a package index with one project, our client, so agents can install it from the server they report to.
 
-The wheel is made of the sources beside us, in memory, when it is first asked for. Nothing in it depends on where or
-when: every process makes the same one, and its address names its hash, so it may be kept for ever.
+The wheel is built in memory from `client_sdk/` at the first request. The build is reproducible: every process builds
+the same file, and its URL contains its hash, so it can be cached forever.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from django.views.decorators.http import condition, require_safe
 from flit_core.wheel import WheelBuilder
 
 PROJECT: Final = "clevagent"
-# The oldest that a zip file knows; the sources' own times differ from one checkout to the next.
+# The earliest time a zip file can hold; file times differ between checkouts.
 BUILT_AT: Final = (1980, 1, 1, 0, 0, 0)
 JSON: Final = "application/vnd.pypi.simple.v1+json"
 HTML: Final = "application/vnd.pypi.simple.v1+html"
-# Whoever takes anything gets what a browser shows.
-OFFERED: Final = ["text/html", HTML, JSON]
-FOR_EVER: Final = "public, max-age=31536000, immutable"
+# The first one is the default for `Accept: */*`.
+CONTENT_TYPES: Final = ["text/html", HTML, JSON]
+CACHE_FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """The client as pip installs it. `python` is the versions it runs on, e.g. `>=3.9`."""
+    """The client as pip installs it. `python` is `Requires-Python`, e.g. `>=3.9`."""
 
     name: str
     content: bytes
@@ -41,14 +41,14 @@ class Wheel:
     python: str
 
     @property
-    def address(self) -> str:
-        """Below the project's page."""
+    def url(self) -> str:
+        """Relative to the project's page."""
         return f"{self.sha256}/{self.name}"
 
 
 @cache
 def wheel() -> Wheel:
-    """The wheel of `client_sdk`, made once a process."""
+    """The wheel of `client_sdk`, built once per process."""
     file = io.BytesIO()
     project = settings.BASE_DIR / "client_sdk" / "pyproject.toml"
     builder: Any = WheelBuilder.from_ini_path(project, file)  # type: ignore[no-untyped-call]
@@ -61,62 +61,66 @@ def wheel() -> Wheel:
 
 
 @require_safe
-@condition(etag_func=lambda request: _tag(request, PROJECT))
+@condition(etag_func=lambda request: _etag(request, PROJECT))
 def projects(request: HttpRequest) -> HttpResponse:
-    """All projects of the index: one."""
+    """The projects of the index: only ours."""
     page = format_html('<a href="{}/">{}</a>', PROJECT, PROJECT)
-    return _answer(request, page, {"projects": [{"name": PROJECT}]})
+    return _respond(request, page, {"projects": [{"name": PROJECT}]})
 
 
 @require_safe
-@condition(etag_func=lambda request, name: _tag(request, wheel().sha256) if name == PROJECT else None)
+@condition(etag_func=lambda request, name: _etag(request, wheel().sha256) if name == PROJECT else None)
 def project(request: HttpRequest, name: str) -> HttpResponse:
-    """The files of a project: one. Names are as pip reads them: `Clev.Agent` would be `clev-agent`."""
-    normal = re.sub(r"[-_.]+", "-", name).lower()
-    if normal != PROJECT:
-        return _missing(f"This index holds {PROJECT} only. Install {name} from the index you use otherwise.")
-    if name != normal:
-        return HttpResponseRedirect(reverse("simple_project", args=[normal]))
-    made = wheel()
+    """The files of a project: the wheel. Names are normalized like pip does: `Clev.Agent` becomes `clev-agent`."""
+    normalized = re.sub(r"[-_.]+", "-", name).lower()
+    if normalized != PROJECT:
+        return _not_found(f"This index only has {PROJECT}. Install {name} from your usual index.")
+    if name != normalized:
+        return HttpResponseRedirect(reverse("simple_project", args=[normalized]))
+    built = wheel()
     page = format_html(
-        '<a href="{}#sha256={}" data-requires-python="{}">{}</a>', made.address, made.sha256, made.python, made.name
+        '<a href="{}#sha256={}" data-requires-python="{}">{}</a>', built.url, built.sha256, built.python, built.name
     )
     file = {
-        "filename": made.name,
-        "url": made.address,
-        "hashes": {"sha256": made.sha256},
-        "requires-python": made.python,
+        "filename": built.name,
+        "url": built.url,
+        "hashes": {"sha256": built.sha256},
+        "requires-python": built.python,
     }
-    return _answer(request, page, {"name": PROJECT, "files": [file]})
+    return _respond(request, page, {"name": PROJECT, "files": [file]})
 
 
 @require_safe
 def download(request: HttpRequest, sha256: str, filename: str) -> HttpResponse:
     """The wheel itself."""
-    made = wheel()
-    if (sha256, filename) != (made.sha256, made.name):
-        return _missing("This server has another version by now. Ask the index again.")
-    return HttpResponse(made.content, content_type="application/octet-stream", headers={"Cache-Control": FOR_EVER})
+    built = wheel()
+    if (sha256, filename) != (built.sha256, built.name):
+        return _not_found("This server now has another version. Query the index again.")
+    return HttpResponse(
+        built.content, content_type="application/octet-stream", headers={"Cache-Control": CACHE_FOREVER}
+    )
 
 
-def _tag(request: HttpRequest, content: str) -> str:
-    return f'"{hashlib.sha256(f"{request.get_preferred_type(OFFERED)} {content}".encode()).hexdigest()[:32]}"'
+def _etag(request: HttpRequest, content: str) -> str:
+    return f'"{hashlib.sha256(f"{request.get_preferred_type(CONTENT_TYPES)} {content}".encode()).hexdigest()[:32]}"'
 
 
-def _answer(request: HttpRequest, page: str, facts: dict[str, Any]) -> HttpResponse:
-    """In the form that was asked for. It may be kept and must be asked for again: a new version shows at once."""
-    kind = request.get_preferred_type(OFFERED)
+def _respond(request: HttpRequest, page: str, data: dict[str, Any]) -> HttpResponse:
+    """Respond in the requested format. Caches must revalidate, so a new version is visible at once."""
+    content_type = request.get_preferred_type(CONTENT_TYPES)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept"}
-    if kind is None:
-        return HttpResponse(f"Ask for one of: {', '.join(OFFERED)}.\n", "text/plain; charset=utf-8", 406)
-    if kind == JSON:
-        return HttpResponse(json.dumps({"meta": {"api-version": "1.0"}, **facts}), kind, headers=headers)
+    if content_type is None:
+        return HttpResponse(
+            f"Not acceptable. Available: {', '.join(CONTENT_TYPES)}.\n", "text/plain; charset=utf-8", 406
+        )
+    if content_type == JSON:
+        return HttpResponse(json.dumps({"meta": {"api-version": "1.0"}, **data}), content_type, headers=headers)
     head = '<!DOCTYPE html>\n<html lang="en"><head><meta name="pypi:repository-version" content="1.0">'
     body = f"{head}<title>Packages</title></head><body>{page}</body></html>\n"
-    return HttpResponse(body, f"{kind}; charset=utf-8", headers=headers)
+    return HttpResponse(body, f"{content_type}; charset=utf-8", headers=headers)
 
 
-_missing = partial(HttpResponse, content_type="text/plain; charset=utf-8", status=404)
+_not_found = partial(HttpResponse, content_type="text/plain; charset=utf-8", status=404)
 
 urlpatterns: Final[list[URLPattern]] = [
     path("", projects, name="simple"),

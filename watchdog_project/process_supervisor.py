@@ -1,6 +1,6 @@
-"""Keeping child processes alive: started together, started again when they die or hang, gone when the parent is gone.
+"""Supervises child processes: starts them, restarts those that die or hang, and never leaves them behind.
 
-Knows nothing of the product and imports nothing heavy.
+Independent of the product, and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
-# A child that lived this long had started well; dying sooner, again and again, makes the pauses grow.
-STARTED_WELL = 3.0
+# Seconds. A child that dies sooner has failed to start; repeated failures increase the restart delay.
+MIN_UPTIME = 3.0
 
 
 def die_with_parent() -> None:
-    """Called in a child: when its parent is gone, even by `kill -9`, so is this process."""
+    """Call in a child: the process then dies with its parent, even on `kill -9`."""
     parent = os.getppid()
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -41,43 +41,43 @@ def _watch_parent(parent: int) -> None:
     os._exit(1)
 
 
-def pause_after(quick_deaths: int) -> float:
-    """Seconds to wait before the next start, given how often in a row the child died soon after its start."""
-    return 0.0 if quick_deaths == 0 else min(0.25 * 2.0**quick_deaths, 10.0)
+def restart_delay(failed_starts: int) -> float:
+    """Seconds to wait before the next start after so many failed starts in a row."""
+    return 0.0 if failed_starts == 0 else min(0.25 * 2.0**failed_starts, 10.0)
 
 
 @dataclass
 class Child:
-    """One process. `is_well` says whether it works: None means that nobody can tell now.
+    """One process. `is_healthy` returns whether it works, or None if that is unknown right now.
 
-    It is killed and started again when `is_well` has not said so for `patience` seconds; until it was well for the
-    first time after a start, for `starts_within` seconds: a busy machine may need long to start it, and a child that is
-    killed each time would never come up.
-    `before_start` is told how often in a row it died at once. `env` is added to the environment.
+    It is killed and restarted once it has been unhealthy for `health_timeout` seconds. After a start, `start_timeout`
+    applies until it is healthy for the first time: on a busy machine a start may take long, and a child that is killed
+    each time would never come up. `before_start` gets the number of failed starts in a row. `env` is added to the
+    environment.
     """
 
     name: str
     argv: list[str]
-    is_well: Callable[[], bool | None] | None = None
-    patience: float = 15.0
-    starts_within: float = 90.0
+    is_healthy: Callable[[], bool | None] | None = None
+    health_timeout: float = 15.0
+    start_timeout: float = 90.0
     before_start: Callable[[int], None] | None = None
     env: dict[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    well_at: float = 0.0
-    was_well: bool = False
-    start_at: float = 0.0
-    quick_deaths: int = 0
+    healthy_at: float = 0.0
+    was_healthy: bool = False
+    restart_at: float = 0.0
+    failed_starts: int = 0
 
     @property
     def pid(self) -> int | None:
         return self.process.pid if self.process else None
 
     def start(self, out: int, now: float) -> None:
-        """Start it, printing to the file descriptor `out`. Its own session keeps the terminal's Ctrl-C away."""
+        """Start it with output to the file descriptor `out`, in a new session that Ctrl-C does not reach."""
         if self.before_start:
-            self.before_start(self.quick_deaths)
+            self.before_start(self.failed_starts)
         self.process = subprocess.Popen(
             self.argv,
             stdin=subprocess.DEVNULL,
@@ -87,59 +87,55 @@ class Child:
             start_new_session=True,
             preexec_fn=die_with_parent if _libc else None,
         )
-        self.started_at = self.well_at = now
-        self.was_well = False
+        self.started_at = self.healthy_at = now
+        self.was_healthy = False
 
-    def has_hung(self, now: float) -> float:
-        """For how many seconds it has not been well; 0 while that is not too long."""
-        patience = self.patience if self.was_well else max(self.patience, self.starts_within)
-        silent = now - self.well_at
-        return silent if self.is_well is not None and silent > patience else 0.0
+    def hung_for(self, now: float) -> float:
+        """Seconds since it was last healthy, once that exceeds its timeout; else 0."""
+        timeout = self.health_timeout if self.was_healthy else max(self.health_timeout, self.start_timeout)
+        unhealthy = now - self.healthy_at
+        return unhealthy if self.is_healthy is not None and unhealthy > timeout else 0.0
 
     def send(self, number: int) -> None:
         if self.process and self.process.poll() is None:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it and whatever it started."""
+        """Kill it and everything it started."""
         if self.process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def is_over(self, deadline: float) -> bool:
-        """Wait for its end until `deadline` (monotonic)."""
-        if self.process is None:
-            return True
-        try:
-            self.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+    def wait(self, deadline: float) -> None:
+        """Wait for it to exit, until `deadline` (monotonic)."""
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(max(0.0, deadline - time.monotonic()))
 
 
 @dataclass
 class Supervisor:
-    """Children that must all be running. `say` takes lines about them, `hear` lines from them, if anybody listens."""
+    """Keeps all children running. `report` takes lines about them, `relay` (name, line) their output, if wanted."""
 
     children: list[Child]
-    say: Callable[[str], None]
-    hear: Callable[[str, str], None] | None = None
-    probe_every: float = 2.0
+    report: Callable[[str], None]
+    relay: Callable[[str, str], None] | None = None
+    probe_interval: float = 2.0
     stopping: bool = False
-    # Its put() may be called by a signal's handler that interrupts another; an Event's set() would wait for itself.
-    _wakes: queue.SimpleQueue[bool] = field(default_factory=queue.SimpleQueue)
-    _looked_at: float = 0.0
+    # SimpleQueue.put() is reentrant: a signal handler may interrupt another, and Event.set() would deadlock.
+    _wake_ups: queue.SimpleQueue[bool] = field(default_factory=queue.SimpleQueue)
+    _checked_at: float = 0.0
 
     def catch_signals(self) -> None:
-        """From here on SIGTERM and SIGINT end `run`, and the death of a child is noticed at once."""
+        """From now on, SIGTERM, SIGINT and SIGHUP end `run`, and the death of a child is noticed immediately."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGCHLD, lambda *_: self._wakes.put(True))
+        signal.signal(signal.SIGCHLD, lambda *_: self._wake_ups.put(True))
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
-        self._wakes.put(True)
+        self._wake_ups.put(True)
 
     def start(self, names: Iterable[str]) -> None:
         wanted = set(names)
@@ -148,7 +144,7 @@ class Supervisor:
                 self._start(child, time.monotonic())
 
     def _start(self, child: Child, now: float) -> None:
-        if self.hear is None:
+        if self.relay is None:
             child.start(subprocess.DEVNULL, now)
             return
         reading, writing = os.pipe()
@@ -156,76 +152,75 @@ class Supervisor:
             child.start(writing, now)
         finally:
             os.close(writing)
-        threading.Thread(target=_listen, args=(reading, child.name, self.hear), daemon=True).start()
+        threading.Thread(target=_relay_output, args=(reading, child.name, self.relay), daemon=True).start()
 
     def run(self) -> None:
-        """Look after the children until told to stop."""
+        """Supervise the children until a signal says to stop."""
         threading.Thread(target=self._probe, daemon=True).start()
-        # Nobody has asked those that were started earlier until now, however long the rest took.
-        self._excuse(time.monotonic())
+        # Children started earlier have not been probed until now.
+        self._reset_timeouts(time.monotonic())
         while not self.stopping:
             with contextlib.suppress(queue.Empty):
-                self._wakes.get(timeout=0.25)
-            self.look(time.monotonic())
+                self._wake_ups.get(timeout=0.25)
+            self.check(time.monotonic())
 
-    def look(self, now: float) -> None:
-        """One round: whoever is dead or has not been well for too long is started again when its time has come."""
-        if now - self._looked_at > 5:  # we were suspended ourselves: what we know of the others is old
-            self._excuse(now)
-        self._looked_at = now
+    def check(self, now: float) -> None:
+        """One round: schedule restarts of children that died or hang, and start those that are due."""
+        if now - self._checked_at > 5:  # we were suspended, so the last probes are outdated
+            self._reset_timeouts(now)
+        self._checked_at = now
         for child in self.children:
             if not self.stopping and child.process is not None:
-                self._look_at(child, now)
+                self._check_child(child, child.process, now)
 
-    def _excuse(self, now: float) -> None:
-        self._looked_at = now
+    def _reset_timeouts(self, now: float) -> None:
+        self._checked_at = now
         for child in self.children:
-            child.well_at = now
+            child.healthy_at = now
 
-    def _look_at(self, child: Child, now: float) -> None:
-        process = child.process
-        assert process is not None
-        if child.start_at:
-            if now >= child.start_at:
-                child.start_at = 0.0
+    def _check_child(self, child: Child, process: subprocess.Popen[bytes], now: float) -> None:
+        if child.restart_at:
+            if now >= child.restart_at:
+                child.restart_at = 0.0
                 self._start(child, now)
         elif process.poll() is not None:
-            self._ended(child, f"{child.name} ended ({_how(process.returncode)})", now)
-        elif silent := child.has_hung(now):
-            self._ended(child, f"{child.name} has not answered for {silent:.0f} s", now)
+            self._schedule_restart(child, f"{child.name} exited ({_describe_exit(process.returncode)})", now)
+        elif unhealthy := child.hung_for(now):
+            self._schedule_restart(child, f"{child.name} has not responded for {unhealthy:.0f} s", now)
 
-    def _ended(self, child: Child, what: str, now: float) -> None:
-        child.kill()  # what it started must not stay behind
-        child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < STARTED_WELL else 0
-        child.start_at = now + pause_after(child.quick_deaths)
-        self.say(f"{what}; starting it again" + (f" in {child.start_at - now:.1f} s" if child.quick_deaths else ""))
+    def _schedule_restart(self, child: Child, reason: str, now: float) -> None:
+        child.kill()  # including processes it started
+        child.failed_starts = child.failed_starts + 1 if now - child.started_at < MIN_UPTIME else 0
+        delay = restart_delay(child.failed_starts)
+        child.restart_at = now + delay
+        self.report(f"{reason}; restarting" + (f" in {delay:.1f} s" if child.failed_starts else ""))
 
     def _probe(self) -> None:
         while not self.stopping:
             for child in self.children:
-                said = child.is_well() if child.is_well else None
-                if said is not False:
-                    child.well_at, child.was_well = time.monotonic(), child.was_well or said is True
-            time.sleep(self.probe_every)
+                healthy = child.is_healthy() if child.is_healthy else None
+                if healthy is not False:
+                    child.healthy_at, child.was_healthy = time.monotonic(), child.was_healthy or healthy is True
+            time.sleep(self.probe_interval)
 
     def stop(self, order: Iterable[tuple[Iterable[str], float]]) -> None:
-        """End the children group by group: SIGTERM, at most so many seconds of waiting, then SIGKILL."""
+        """Stop the children group by group: SIGTERM, wait for the group's timeout in seconds, then SIGKILL."""
         self.stopping = True
-        for names, patience in order:
+        for names, timeout in order:
             group = [child for child in self.children if child.name in set(names)]
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + timeout
             for child in group:
                 child.send(signal.SIGTERM)
             for child in group:
-                child.is_over(deadline)
+                child.wait(deadline)
                 child.kill()
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _listen(reading: int, name: str, hear: Callable[[str, str], None]) -> None:
+def _relay_output(reading: int, name: str, relay: Callable[[str, str], None]) -> None:
     with os.fdopen(reading, errors="replace") as lines:
         for line in lines:
-            hear(name, line.rstrip("\n"))
+            relay(name, line.rstrip("\n"))

@@ -1,4 +1,4 @@
-"""The processes of the embedded installation, each `python -m watchdog_project.processes NAME …`; see `embedded`."""
+"""Child processes of the embedded installation: `python -m watchdog_project.processes NAME …`. See `embedded`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORKER_THREADS = 16
 
 
 def web(host: str, port: int) -> None:
-    """Serve HTTP: granian's own parent and one worker with threads, for SQLite has one writer."""
+    """Serve HTTP: granian's parent process and one worker with threads, because SQLite has a single writer."""
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
@@ -48,15 +48,15 @@ def _load_application() -> Any:
 
 
 def worker() -> None:
-    """Run tasks from every queue."""
-    # Started by the administrator or not: what it runs comes from our own database only, never pickled.
+    """Run the tasks of all queues."""
+    # Celery warns when it runs as root. Tasks come from our own broker only and are never pickled.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     _celery("worker", "-P", "threads", "-c", str(WORKER_THREADS), "-Q", "celery,alerts", *quiet)
 
 
 def beat() -> None:
-    """Send what is due every few seconds, minutes, hours."""
+    """Send the periodic tasks."""
     _celery("beat", "--pidfile=")
 
 
@@ -67,9 +67,9 @@ def _celery(*arguments: str) -> None:
 
 
 def prepare(*, new_key: bool, with_demo: bool) -> None:
-    """Bring the database up to date; print, as JSON, the operator's sign-in link and, if asked for, new keys.
+    """Migrate the database; print the operator's sign-in link and any new keys as JSON.
 
-    Where there is no operator yet, there is a first team with a project and a key afterwards.
+    Creates the operator with a first team, project and key if there is no operator yet.
     """
     import django
     from django.core.management import call_command
@@ -80,7 +80,7 @@ def prepare(*, new_key: bool, with_demo: bool) -> None:
     try:
         refuse_unsafe_start()
     except ImproperlyConfigured as refusal:
-        sys.exit(f"it would be unsafe. {refusal}")
+        sys.exit(f"unsafe configuration. {refusal}")
     call_command("migrate", interactive=False, verbosity=0)
     from teams import sign_in_links
     from teams.models import User
@@ -99,24 +99,24 @@ def prepare(*, new_key: bool, with_demo: bool) -> None:
 def _create_project(**options: Any) -> dict[str, Any]:
     from django.core.management import call_command
 
-    said = io.StringIO()
-    call_command("create_project", json=True, stdout=said, **options)
-    made: dict[str, Any] = json.loads(said.getvalue())
-    return made
+    output = io.StringIO()
+    call_command("create_project", json=True, stdout=output, **options)
+    created: dict[str, Any] = json.loads(output.getvalue())
+    return created
 
 
 def _demo_key(owner: str) -> str:
-    """A key for the demo's agents, which have a team of their own. Those of earlier demos end."""
+    """Create a key for the demo agents' project; revoke the keys of earlier demos."""
     from django.utils import timezone
 
     from teams import keys, services
     from teams.models import ApiKey
 
-    made = _create_project(team=demo.TEAM, project=demo.PROJECT, owner=owner, plan="enterprise")
-    key: str = made["api_key"]
-    earlier = ApiKey.objects.filter(project=made["project_id"], revoked_at=None).exclude(prefix=keys.prefix_of(key))
-    for one in earlier:
-        services.revoke_key(key=one, actor=owner, now=timezone.now())
+    created = _create_project(team=demo.TEAM, project=demo.PROJECT, owner=owner, plan="enterprise")
+    key: str = created["api_key"]
+    earlier = ApiKey.objects.filter(project=created["project_id"], revoked_at=None).exclude(prefix=keys.prefix_of(key))
+    for old in earlier:
+        services.revoke_key(key=old, actor=owner, now=timezone.now())
     return key
 
 

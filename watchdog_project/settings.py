@@ -12,7 +12,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
-# Lets a class say which model its form or admin is of: `ModelForm[User]`.
+# Makes Django's generic classes subscriptable at runtime: `ModelForm[User]`.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -22,46 +22,50 @@ DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "var").absolute()
 EMBEDDED = not env.str("DATABASE_URL", default="")
 
 
-def _kept_secret(folder: Path) -> str:
-    """The embedded installation's key: made at the first start, kept beside its data."""
-    kept = folder / "secret_key"
-    if not kept.exists():
+def _stored_secret_key(folder: Path) -> str:
+    """The embedded installation's secret key: generated at the first start and stored in its data directory."""
+    stored = folder / "secret_key"
+    if not stored.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # Several processes may start at once: the first to link its file wins, all read the same one.
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as fresh:
-            fresh.write(secrets.token_urlsafe(50))
+        # Several processes may start at once: the first to link its file wins, and all read that one.
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as generated:
+            generated.write(secrets.token_urlsafe(50))
         try:
-            kept.hardlink_to(fresh.name)
+            stored.hardlink_to(generated.name)
         except FileExistsError:
             pass
         finally:
-            Path(fresh.name).unlink()
-    return kept.read_text()
+            Path(generated.name).unlink()
+    return stored.read_text()
 
 
 def broker_socket(folder: Path) -> Path:
-    """Where the embedded broker listens. A socket's path holds 107 bytes, so a long folder gets a short stand-in."""
+    """Path of the embedded broker's socket; in the temp directory if `folder` exceeds the limit of 107 bytes."""
     path = folder / "broker.sock"
     if len(bytes(path)) <= 100:
         return path
     return Path(tempfile.gettempdir()) / f"clevagent-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}.sock"
 
 
+# --- Secrets and addresses
+
 SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY:
     if not EMBEDDED:
         raise ImproperlyConfigured("Set SECRET_KEY (50 random characters or more): DATABASE_URL is set.")
-    SECRET_KEY = _kept_secret(DATA_DIR)
+    SECRET_KEY = _stored_secret_key(DATA_DIR)
 
 DEBUG = False
-# bin/run keeps the address it serves at, so that links made by manage.py lead there, too.
-_served_at = DATA_DIR / "address"
-_known = _served_at.read_text() if EMBEDDED and _served_at.exists() else "http://127.0.0.1:8000"
-BASE_URL = (env.str("BASE_URL", default="") or _known).rstrip("/")
+# bin/run stores the address it listens on, so that manage.py makes links to it too.
+_address_file = DATA_DIR / "address"
+_default_url = _address_file.read_text() if EMBEDDED and _address_file.exists() else "http://127.0.0.1:8000"
+BASE_URL = (env.str("BASE_URL", default="") or _default_url).rstrip("/")
 _base = urlsplit(BASE_URL)
 _local = ["127.0.0.1", "localhost", "[::1]"] if EMBEDDED else []
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or [_base.hostname or "localhost", *_local]
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [BASE_URL]
+
+# --- Django: apps, middleware, templates
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
@@ -127,14 +131,15 @@ TEMPLATES = [
     }
 ]
 
-# Data
+# --- Database, time and language
+
 if EMBEDDED:
     DATABASES: dict[str, Any] = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "watchdog.sqlite3",
-            # A heartbeat is answered only once it is on disk, so synchronous stays FULL; IMMEDIATE takes the write
-            # lock at the start, where waiting for it is possible.
+            # FULL: a heartbeat is confirmed only once it is on disk. IMMEDIATE takes the write lock when a transaction
+            # begins, where SQLite can wait for it.
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
@@ -146,13 +151,13 @@ if EMBEDDED:
 else:
     DATABASES = {"default": env.db("DATABASE_URL")}
     DATABASES["default"]["OPTIONS"] = {
-        # Compiling a query of a page takes longer than running it. Given in DATABASE_URL, `options` are left alone.
+        # JIT-compiling a page's query takes longer than running it. `options` in DATABASE_URL take precedence.
         "options": "-c jit=off",
         **DATABASES["default"].get("OPTIONS", {}),
-        # More than a worker has threads: one that waits for a dead channel must not keep the sweep from its connection.
+        # More connections than a worker has threads: waiting for a dead channel must not block the sweep.
         "pool": {"min_size": 1, "max_size": 20, "timeout": 15},
     }
-# The web processes note this often that they are there; the detector takes a gap for our own outage. 0: never.
+# How often each web process records that it is up; the detector treats a gap as a watchdog outage. 0: never.
 EDGE_PULSE_SECONDS = 2
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
@@ -162,7 +167,8 @@ USE_I18N = False
 FORMAT_MODULE_PATH = "watchdog_project.formats"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
-# People
+# --- Accounts: sign-up, sign-in, MFA, lock-out
+
 AUTH_USER_MODEL = "teams.User"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -187,7 +193,7 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = "[ClevAgent Watchdog] "
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
 ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_CHANGE = True
-# Who asks for another code, once or twice, gets it.
+# Allows requesting another code once or twice.
 ACCOUNT_RATE_LIMITS = {"confirm_email": "3/3m/key"}
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 MFA_ADAPTER = "teams.accounts.SecondFactorAdapter"
@@ -205,7 +211,8 @@ AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
 
-# Transport: everything that needs TLS follows the scheme of BASE_URL.
+# --- Transport security: TLS settings follow the scheme of BASE_URL
+
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 _tls = _base.scheme == "https"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _tls
@@ -213,15 +220,15 @@ SECURE_HSTS_SECONDS = 31_536_000 if _tls else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    "security.W004",  # HSTS follows BASE_URL; watchdog.W001 speaks of plain http
-    "security.W005",  # what else runs under the domain is not ours to say
+    "security.W004",  # HSTS follows BASE_URL; watchdog.W001 warns about plain http
+    "security.W005",  # HSTS for subdomains: other services may run there without TLS
     "security.W008",  # the proxy in front redirects to https
-    "security.W012",  # secure cookies follow BASE_URL, too
-    "security.W016",
-    "security.W021",  # nor is the browsers' preload list
+    "security.W012",  # secure cookies follow BASE_URL
+    "security.W016",  # as above, for the CSRF cookie
+    "security.W021",  # HSTS preload: the operator's decision
 ]
 
-# No page loads anything from another host. Unfold's scripts (Alpine) evaluate attributes and set styles.
+# Nothing is loaded from another host. Unfold's scripts (Alpine) evaluate attributes and set styles.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -235,13 +242,14 @@ CONTENT_SECURITY_POLICY = {
 _looser = {"script-src": ["'self'", "'unsafe-eval'"], "style-src": ["'self'", "'unsafe-inline'"]}
 CSP_LOOSER = {"/admin/": _looser, "/api/docs": _looser}
 
-# Static files are served by the web process itself, straight from the packages: no collect step.
+# --- Static files and admin theme
+
+# The web process serves static files straight from the packages, without a collectstatic step.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 
-# The face of the admin
 UNFOLD = {
     "SITE_TITLE": "ClevAgent Watchdog",
     "SITE_HEADER": "ClevAgent Watchdog",
@@ -270,15 +278,17 @@ UNFOLD = {
     },
 }
 
-# Mail
+# --- E-mail
+
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
 vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
-# For each step of about ten, so that one mail ends before its delivery's lease of 60 s.
+# Seconds per SMTP step, of about ten, so that one e-mail takes less than its delivery's lease of 60 s.
 EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
-# API
+# --- API
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.auth.HasScope"],
@@ -325,13 +335,14 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
-# Work that is not a request
+# --- Background tasks (Celery)
+
 REDIS_URL = env.str("REDIS_URL", default="")
 CELERY_BROKER_URL = (
     env.str("CELERY_BROKER_URL", default="") or REDIS_URL or f"redis+socket://{broker_socket(DATA_DIR)}?virtual_host=0"
 )
 CELERY_TASK_IGNORE_RESULT = True
-# Sending waits for other people's servers; in a queue of its own it can have workers of its own.
+# Sending waits for external servers; a separate queue allows separate workers.
 CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -340,7 +351,7 @@ CELERY_TASK_TIME_LIMIT = 60
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Publishing must fail fast when the broker is gone: the row is written, a sweep will find it.
+# Publishing must fail fast if the broker is down: the row is committed, and a sweep will pick it up.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 120,
@@ -350,7 +361,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 1,
     "max_retries": 0,
 }
-# The default scheduler keeps a file that a kill can corrupt; ours holds nothing worth keeping.
+# The default scheduler persists its state in a file that a kill can corrupt; this one needs none.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "agents.sweep", "schedule": 1.0, "options": {"expires": 5}},
@@ -360,17 +371,19 @@ CELERY_BEAT_SCHEDULE = {
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
     "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
-# What must be written in the same transaction as an incident's event; the name points the other way than imports do.
-INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
+# --- Hooks: functions that lower apps call by name, because imports only go the other way
 
-# What follows from another plan, in the same transaction.
+# Run in the same transaction as the incident event.
+INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
+# Run in the same transaction as the change of plan.
 PLAN_SINKS = ["agents.fleet.quota.settle", "agents.ingest.minimum_interval.lengthen"]
-# What follows from a team's end, in the same transaction.
+# Run in the same transaction as the deletion of a team or project.
 TEAM_END_SINKS = ["alerts.services.disable_channels"]
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"
-
-# Product
 PLAN_GATE = "billing.limits.require_room"
+
+# --- Product, logs and error reports
+
 SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="")
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
 RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
@@ -382,5 +395,5 @@ SENTRY_DSN = env.str("SENTRY_DSN", default="")
 if SENTRY_DSN:
     import sentry_sdk
 
-    # Without local variables: they hold API keys and channels' secrets.
+    # Without local variables, which may hold API keys and channel secrets.
     sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False)

@@ -1,11 +1,11 @@
-"""Every address of the server."""
+"""URLs of the server."""
 
 from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-# The page styles itself inline.
+# Swagger UI uses inline styles.
 api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api_schema")
 )
@@ -14,7 +14,7 @@ handler404 = "watchdog_project.error_views.not_found"
 handler500 = "watchdog_project.error_views.server_error"
 
 urlpatterns = [
-    path("api/v1/", include("agents.api.urls")),  # first, for heartbeats are most of what comes
+    path("api/v1/", include("agents.api.urls")),  # first: most requests are heartbeats
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
     path("", include("agents.reporting.status_page")),

@@ -1,7 +1,7 @@
-"""The web entry point: pages through all of Django's middleware, the API past what only pages need.
+"""The WSGI entry point: pages run all of Django's middleware, the API skips what only pages need.
 
 WSGI servers hand Django an empty body when a request is chunked (Django ticket 35838); `read_chunked` reads it
-first, up to the largest body any path accepts, and gives it a length.
+first, up to the largest body that any path accepts, and sets the length.
 """
 
 import gc
@@ -19,21 +19,21 @@ from django.http import HttpResponse
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
 django.setup(set_prefix=False)
 
-from django.db import connection  # noqa: E402 - what follows reads the settings
+from django.db import connection  # noqa: E402 - these imports read the settings
 
 from watchdog_project.checks import refuse_unsafe_start  # noqa: E402
 from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
 
-LARGEST_BODY = 1024 * 1024
+MAX_BODY = 1024 * 1024
 API = "/api/v1/"
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class ApiHandler(BaseHandler):
-    """Machines have keys: no session, cookie, form or page. Without all that, a heartbeat costs half as much.
+    """API callers have keys: no sessions, cookies, forms or pages. Without those, a heartbeat costs half as much.
 
-    Nor are the signals sent that open and close a request: what listens to them, `release_connections` does.
+    Django's request signals are not sent either; `release_connections` does the work of their one receiver.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class ApiHandler(BaseHandler):
 
 
 def read_chunked(app: Wsgi) -> Wsgi:
-    """Give a body without Content-Length one; of one over the limit a byte more is read, so that views answer 413."""
+    """Set Content-Length for chunked bodies. Reads one byte past the limit, so that views answer 413."""
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not environ.get("CONTENT_LENGTH") and environ.get("wsgi.input_terminated"):
-            body = environ["wsgi.input"].read(LARGEST_BODY + 1)
+            body = environ["wsgi.input"].read(MAX_BODY + 1)
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
         return app(environ, start_response)
@@ -65,19 +65,19 @@ def read_chunked(app: Wsgi) -> Wsgi:
 
 
 def by_path(api: Wsgi, pages: Wsgi) -> Wsgi:
-    """The API has a door of its own."""
+    """Route API requests past the page middleware."""
 
-    def chosen(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def route(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return (api if environ.get("PATH_INFO", "").startswith(API) else pages)(environ, start_response)
 
-    return chosen
+    return route
 
 
 def release_connections(app: Wsgi) -> Wsgi:
-    """Give the database connection back as soon as the answer is there.
+    """Return the database connection to the pool as soon as the response is ready.
 
-    Django does so when the server closes the answer, which does not happen when the client has gone meanwhile: a few
-    clients that time out would empty the pool.
+    Django returns it when the server closes the response, which granian skips if the client has disconnected: a few
+    clients that time out would exhaust the pool.
     """
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -94,6 +94,6 @@ application = read_chunked(release_connections(by_path(ApiHandler(), WSGIHandler
 refuse_unsafe_start()
 start_edge_pulse()
 
-# What was loaded so far stays: the collector need not look through it again and again (a tenth of a beat's CPU).
+# Exempt what is loaded so far from garbage collection: scanning it takes a tenth of a heartbeat's CPU time.
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""The admin's pages of this app, one file a noun; `fleet.py` and `first_steps.py` have those of no model."""
+"""The admin pages of this app, one file per model; `fleet.py` and `first_steps.py` have pages without a model."""
 
 from agents.admin import agents, commands, first_steps, fleet, incidents, maintenance, projects
 from teams.site import Site

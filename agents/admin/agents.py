@@ -1,7 +1,8 @@
-"""The list of agents, worst first, and an agent's page."""
+"""The list of agents, those that need attention first, and an agent's page."""
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final
@@ -13,9 +14,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
 
-from agents.admin import history as looks
+from agents.admin import history as history_view
 from agents.admin import maintenance, selection
-from agents.admin.backtests import Trying
+from agents.admin.backtests import BacktestPage
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
@@ -32,48 +33,47 @@ from teams.roles import Action
 from teams.tenant_admin import or_404
 
 BEATS_SHOWN, INCIDENTS_SHOWN, COMMANDS_SHOWN = 20, 8, 8
-# Seconds; proxies wait for a minute.
-DELETING: Final = 30.0
+# Seconds for a bulk deletion; proxies time out after a minute.
+DELETE_TIME_LIMIT: Final = 30.0
 
 
 def target_text(agent: Agent) -> str:
-    """`systemd:research-agent.service`; empty when a runner could not know what to restart."""
+    """`systemd:research-agent.service`, or empty if no restart target is known."""
     return ":".join(preflight.target_of(agent) or ())
 
 
 def explain_restart(agent: Agent) -> str:
     return (
-        f"The runner is asked to restart {target_text(agent)}, once, unless {agent} works again by then or the runner "
-        "does not come for it within five minutes. Work that it has in hand and has not saved is lost."
+        f"The runner will restart {target_text(agent)} once. Cancelled if {agent} recovers or no runner responds "
+        "within 5 minutes. Unsaved work will be lost."
     )
 
 
 def explain_stop(agent: Agent) -> str:
     return (
-        f"The runner is asked to stop {target_text(agent)}, once, within five minutes; work that it has in hand and "
-        f"has not saved is lost. {agent} then counts as stopped: its silence is no alarm, and nothing but a person "
-        "starts it again."
+        f"The runner will stop {target_text(agent)} once, within 5 minutes. Unsaved work will be lost. {agent} then "
+        "counts as stopped: it sends no alerts, and only a person can start it again."
     )
 
 
 def restart(agent: Agent, by: str, reason: str, now: datetime) -> str:
     dispatch.request(agent=agent, action="restart", actor=by, reason=reason, now=now)
-    return f"The runner is asked to restart {agent}."
+    return f"Restart of {agent} requested."
 
 
 def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
     dispatch.request(agent=agent, action="stop", actor=by, reason=reason, now=now)
-    return f"The runner is asked to stop {agent}."
+    return f"Stop of {agent} requested."
 
 
 def pause(agent: Agent, by: str, reason: str, now: datetime) -> str:
     services.pause(agent=agent, actor=by, now=now)
-    return f"{agent} is paused: its heartbeats are kept, and nobody is told of anything until it is resumed."
+    return f"Monitoring of {agent} is paused. Heartbeats are stored, but there are no alerts until you resume it."
 
 
 def resume(agent: Agent, by: str, reason: str, now: datetime) -> str:
     services.resume(agent=agent, actor=by, now=now)
-    return f"{agent} is watched again."
+    return f"Monitoring of {agent} resumed."
 
 
 @admin.register(Agent)
@@ -87,31 +87,31 @@ class AgentPage(WithButtons):
         "past": "agents/agent_past.html",
     }
     change_form_template = "agents/agent.html"
-    change_form_outer_after_template = None  # its own template has that link
-    list_display = ["name", "project"]  # in words; the table shows more
+    change_form_outer_after_template = None  # the template has this link itself
+    list_display = ["name", "project"]  # used in sentences; the table shows more
     sortable_by = ()
     list_filter = ["project", StatusFilter, LabelFilter]
     list_select_related = ["project__team", "state__incident"]
     search_fields = ["name", "names__name", "host"]
     search_help_text = SEARCH_HINT
-    list_per_page = 50  # what is drawn each two seconds
+    list_per_page = 50  # redrawn every two seconds
     destroys = ("incidents", "commands")
     explains_deletion = (
-        "All its heartbeats and sums go, too. The next heartbeat under its name makes a new agent, so stop it first. "
-        "This cannot be undone."
+        "Its heartbeats and history are deleted too. A new heartbeat under this name creates a new agent, so stop the "
+        "process first. This can’t be undone."
     )
     actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [
-        ("Clocks", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
-        ("Limits", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
+        ("Deadlines", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
+        ("Budgets", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
         (
-            "Restarting",
+            "Restarts",
             {
                 "classes": ["collapse"],
                 "fields": [("restart_policy", "unsafe_to_repeat"), ("restart_type", "restart_target")],
             },
         ),
-        ("Names", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels"]}),
+        ("Names and labels", {"classes": ["collapse"], "fields": ["aliases", "kind", "labels"]}),
     ]
     buttons = (
         Button(
@@ -122,31 +122,31 @@ class AgentPage(WithButtons):
             "stop", "Stop", "stop_circle", stop, explain_stop,
             lambda a: not target_text(a), tone="danger", command=Command.Action.STOP,
         ),
-        Button("pause", "Pause", "pause_circle", pause, hidden=lambda a: a.paused_at is not None),
-        Button("resume", "Resume", "play_circle", resume, hidden=lambda a: a.paused_at is None),
+        Button("pause", "Pause monitoring", "pause_circle", pause, hidden=lambda a: a.paused_at is not None),
+        Button("resume", "Resume monitoring", "play_circle", resume, hidden=lambda a: a.paused_at is None),
     )  # fmt: skip
 
     class Media:
-        js = ("agents/choosing.js",)
+        js = ("agents/selection.js",)
 
     def get_urls(self) -> list[URLPattern]:
-        return [Trying(self).url, *super().get_urls()]
+        return [BacktestPage(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [agent_status.rank(timezone.now()).asc(), "project__name", "name", "pk"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return with_host(agent_status.fetched(super().get_queryset(request)))
+        return with_host(agent_status.with_related(super().get_queryset(request)))
 
     def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        rows = agent_status.with_strips(agent_status.of(found.result_list, now), now)
-        acts, here = (*selection.OPERATING, selection.DELETING), request.get_full_path()
-        return {"rows": rows, "choosing": selection.choosing(request, rows, found.result_count, here, acts)}
+        rows = agent_status.with_strips(agent_status.statuses(found.result_list, now), now)
+        actions, here = (*selection.OPERATE, selection.DELETE), request.get_full_path()
+        return {"rows": rows, "selection": selection.selection_for(request, rows, found.result_count, here, actions)}
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Agent], *args: Any) -> HttpResponse | None:
-        """Who was chosen by hand is meant, whether or not the filter still finds it."""
-        is_by_hand = request.POST.get("select_across", "0") == "0"
-        return super().response_action(request, self.get_queryset(request) if is_by_hand else queryset)
+        # Agents selected one by one stay selected, even if the filter no longer matches them.
+        is_individual = request.POST.get("select_across", "0") == "0"
+        return super().response_action(request, self.get_queryset(request) if is_individual else queryset)
 
     # The page
 
@@ -161,10 +161,10 @@ class AgentPage(WithButtons):
         return super().get_form(request, obj, change=change, **kwargs)
 
     def aliases(self, obj: Agent) -> str:
-        """For people who may look and not change."""
+        """For people with read access only."""
         return ", ".join(services.aliases_of(obj)) or "–"
 
-    @admin.display(description="Rules in force")
+    @admin.display(description="Active rules")
     def rules_in_force(self, obj: Agent) -> str:
         return in_words(obj)
 
@@ -173,25 +173,18 @@ class AgentPage(WithButtons):
         if agent is not None:
             for part in self.live_parts:
                 context |= self.live_context(request, agent, part)
-            context |= {"title": agent.name, "subtitle": None, "try": "admin:agents_agent_try"}
+            context |= {"title": agent.name, "subtitle": None, "backtest": "admin:agents_agent_backtest"}
             context |= {"sections": form_sections(context["adminform"], agent)}
-            context["media"] += looks.MEDIA
+            context["media"] += history_view.MEDIA
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_context(self, request: HttpRequest, row: Agent, part: str) -> dict[str, Any]:
         now = timezone.now()
         shared = {"now": now, "original": row, "opts": self.opts}
         if part == "now":
-            [stands] = agent_status.of([row], now)
-            signals = row.signals.filter(cleared_at__isnull=True)
-            buttons = self.buttons_for(request, row)
-            pace = burn_rate.pace(row.memory.rules.get(cost.KIND, {}), now)
-            about: dict[str, Any] = {"aliases": services.aliases_of(row), "target": target_text(row), "pace": pace}
-            about |= {"runs": version.running(row.memory.rules.get(version.KIND, {}), now)}
-            about |= {"row": stands, "signals": signals, "buttons": buttons}
-            return {**shared, **about, **looks.doing(row, stands, now)}
+            return {**shared, **self._now(request, row, now)}
         if part == "history":
-            return {**shared, **looks.looking_back(request, row, target_text(row), now)}
+            return {**shared, **history_view.past(request, row, target_text(row), now)}
         return {
             **shared,
             "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN],
@@ -199,53 +192,72 @@ class AgentPage(WithButtons):
             "commands": row.commands.all()[:COMMANDS_SHOWN],
         }
 
+    def _now(self, request: HttpRequest, agent: Agent, now: datetime) -> dict[str, Any]:
+        [row] = agent_status.statuses([agent], now)
+        memory = agent.memory.rules
+        return {
+            "row": row,
+            "signals": agent.signals.filter(cleared_at__isnull=True),
+            "buttons": self.buttons_for(request, agent),
+            "aliases": services.aliases_of(agent),
+            "target": target_text(agent),
+            "pace": burn_rate.pace(memory.get(cost.KIND, {}), now),
+            "version": version.running(memory.get(version.KIND, {}), now),
+            **history_view.activity(agent, row, now),
+        }
+
     # Writes
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         now, by = timezone.now(), actor(request)
         if isinstance(form, AgentForm):
-            # The form has put its values into `obj` already; the service compares with what is stored.
+            # The form has already changed `obj`; the service compares with the stored row.
             stored = Agent.objects.select_related("project__team").get(pk=obj.pk)
             services.change_agent(agent=stored, changes=form.changes, actor=by, now=now)
             return
-        made = services.add_agent(project=obj.project, name=obj.name, kind=obj.kind, actor=by, now=now)
-        obj.pk = made.pk
+        created = services.add_agent(project=obj.project, name=obj.name, kind=obj.kind, actor=by, now=now)
+        obj.pk = created.pk
 
     def delete_model(self, request: HttpRequest, obj: Agent) -> None:
         services.delete_agent(agent=obj, actor=actor(request), now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
-        """For as long as a request may take: each takes a moment, and there may be thousands."""
-        until, rows = monotonic() + DELETING, list(queryset)
+        # Each deletion takes a moment and there may be thousands, so stop before a proxy gives up on the request.
+        stop_at, rows = monotonic() + DELETE_TIME_LIMIT, list(queryset)
         for done, agent in enumerate(rows):
-            if monotonic() >= until:
-                raise ApiError(
-                    409, "partly", f"{done} of {len(rows)} are deleted. Select the others and delete them, too."
+            if monotonic() >= stop_at:
+                message = (
+                    f"Deleted {done} of {len(rows)} agents in the time available. Select the rest and delete again."
                 )
+                raise ApiError(409, "partly", message)
             self.delete_model(request, agent)
 
-    @admin.action(description="Pause the selected agents", permissions=[Action.OPERATE.value])
+    @admin.action(description="Pause monitoring of the selected agents", permissions=[Action.OPERATE.value])
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
-        return self._each(request, queryset, pause, "paused")
+        return self._for_each(request, queryset, pause, "Monitoring paused for")
 
-    @admin.action(description="Resume the selected agents", permissions=[Action.OPERATE.value])
+    @admin.action(description="Resume monitoring of the selected agents", permissions=[Action.OPERATE.value])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
-        return self._each(request, queryset, resume, "watched again")
+        return self._for_each(request, queryset, resume, "Monitoring resumed for")
 
-    @admin.action(description="Plan maintenance for the selected agents", permissions=[Action.OPERATE.value])
+    @admin.action(description="Schedule maintenance for the selected agents", permissions=[Action.OPERATE.value])
     def maintenance_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
         return maintenance.ask(request, or_404(list(queryset) or None))
 
-    def _each(self, request: HttpRequest, agents: QuerySet[Agent], run: Run, done: str) -> HttpResponse:
-        """What cannot be done to one of them is said, and done to the others."""
-        refused: dict[str, int] = {}
+    def _for_each(self, request: HttpRequest, agents: QuerySet[Agent], run: Run, done: str) -> HttpResponse:
+        """Skips and reports agents for which `run` is refused."""
+        refused: Counter[str] = Counter()
         rows, now = list(agents.order_by("pk")), timezone.now()
         for agent in rows:
             try:
                 run(agent, actor(request), "", now)
             except ApiError as refusal:
-                refused[refusal.message] = refused.get(refusal.message, 0) + 1
-        self.message_user(request, f"{len(rows) - sum(refused.values())} {done}.")
-        for why, count in refused.items():
-            self.message_user(request, f"{count} not: {why}", messages.WARNING)
+                refused[refusal.message] += 1
+        self.message_user(request, f"{done} {_agents(len(rows) - refused.total())}.")
+        for reason, count in refused.items():
+            self.message_user(request, f"Skipped {_agents(count)}: {reason}", messages.WARNING)
         return HttpResponseRedirect(selection.back(request))
+
+
+def _agents(count: int) -> str:
+    return f"{count} agent" if count == 1 else f"{count} agents"

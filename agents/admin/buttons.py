@@ -1,4 +1,4 @@
-"""What a person may do about a row with one button, and the page that asks before it is done."""
+"""Buttons that act on a row, and the page that asks for confirmation."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ from teams.admin.projects import actor
 from teams.errors import ApiError
 
 Run = Callable[[Any, str, str, datetime], str]
-# Where on the agent's page is what helps against a refusal: what the link says, and the place.
-INSTEAD: Final = {
-    "restart_off": ("Its settings for restarting", "restarting"),
-    "restart_budget": ("What happened before", "history"),
-    "no_target": ("How a runner watches it", "better"),
-    "no_runner": ("How a runner watches it", "better"),
-    "command_live": ("Its commands", "commands"),
+# What helps after a refusal, by its code: the text of a link, and an anchor on the agent's page.
+REMEDIES: Final = {
+    "restart_off": ("Open restart settings", "restarts"),
+    "restart_budget": ("View history", "history"),
+    "no_target": ("Set up a runner", "better"),
+    "no_runner": ("Set up a runner", "better"),
+    "command_live": ("View restarts & stops", "commands"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """`run(row, actor, reason, now)` does it and says so in a sentence. `explains` is what will happen; None: no need
-    to ask. `hidden` says of a row that there is nothing to press. `command` is what it asks of the agent's runner."""
+    """`run(row, actor, reason, now)` performs the action and returns a confirmation sentence.
+
+    `explains` describes the effect before it is confirmed; None: no confirmation. `hidden` tells for which rows there
+    is no button. `command` is the action requested from the agent's runner, if any.
+    """
 
     name: str
     label: str
@@ -48,18 +51,18 @@ class Button:
     hidden: Callable[[Any], bool] = lambda _row: False
     tone: str = "plain"
     command: str = ""
-    # As it stands with a row: why it would be refused now.
+    # Set per row: why the action would be refused now.
     why_not: str = ""
-    # It stands in a form of its own, elsewhere on the page.
-    apart: bool = False
+    # Drawn in its own form elsewhere on the page.
+    is_separate: bool = False
 
     @property
-    def asks(self) -> bool:
+    def needs_confirmation(self) -> bool:
         return self.explains is not None
 
 
 class WithButtons(LivePage):
-    """And rows that have buttons, at `<id>/press/<name>/`; POST presses, GET asks."""
+    """Rows with buttons at `<id>/press/<name>/`: POST acts, GET asks for confirmation."""
 
     buttons: ClassVar[tuple[Button, ...]] = ()
 
@@ -71,8 +74,8 @@ class WithButtons(LivePage):
     def buttons_for(self, request: HttpRequest, row: Any) -> list[Button]:
         if not self.has_operate_permission(request, row):
             return []
-        shown = [button for button in self.buttons if not (button.apart or button.hidden(row))]
-        return _forewarned(row, shown)
+        shown = [button for button in self.buttons if not (button.is_separate or button.hidden(row))]
+        return _with_refusals(row, shown)
 
     def press_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
@@ -80,8 +83,8 @@ class WithButtons(LivePage):
             raise PermissionDenied
         button = next((button for button in self.buttons if button.name == name), None)
         if button is None:
-            raise Http404("There is no such button.")
-        return self._press(request, row, button) if request.method == "POST" else self._ask(request, row, button)
+            raise Http404("No such button.")
+        return self._press(request, row, button) if request.method == "POST" else self._confirm(request, row, button)
 
     def _press(self, request: HttpRequest, row: Any, button: Button) -> HttpResponse:
         try:
@@ -91,18 +94,18 @@ class WithButtons(LivePage):
             messages.error(request, formatting.plain(refusal.message))
         return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", row.pk)
 
-    def _ask(self, request: HttpRequest, row: Any, button: Button) -> TemplateResponse:
+    def _confirm(self, request: HttpRequest, row: Any, button: Button) -> TemplateResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": f"{button.label}: {row}",
-            "whom": _agent_of(row),
+            "agent": _agent_of(row),
             "opts": self.opts,
             "original": row,
             "button": button,
             "explanation": button.explains(row) if button.explains else "",
-            **(_foreseen(row, button.command) if button.command else {}),
+            **(_preview(row, button.command) if button.command else {}),
         }
-        return TemplateResponse(request, "agents/ask.html", context)
+        return TemplateResponse(request, "agents/confirm.html", context)
 
 
 def _agent_of(row: Any) -> Agent:
@@ -110,29 +113,31 @@ def _agent_of(row: Any) -> Agent:
     return agent
 
 
-def _wish(row: Any) -> Preflight:
-    """Of the person who looks at the row, at this moment."""
+def _preflight(row: Any) -> Preflight:
     agent = _agent_of(row)
     return Preflight(agent, agent.state, restart_policy.PERSON, timezone.now())
 
 
-def _forewarned(row: Any, buttons: list[Button]) -> list[Button]:
-    """Those that ask something of the runner know whether that would be refused."""
-    ordering = [button for button in buttons if button.command]
-    if not ordering:
+def _with_refusals(row: Any, buttons: list[Button]) -> list[Button]:
+    """Buttons that need the runner, with the reason if the action would be refused now."""
+    commands = [button for button in buttons if button.command]
+    if not commands:
         return buttons
-    wish = _wish(row)
-    refusals = {button.name: wish.refusal(button.command) for button in ordering}
-    return [replace(one, why_not=why.message) if (why := refusals.get(one.name)) else one for one in buttons]
+    preflight = _preflight(row)
+    refusals = {button.name: preflight.refusal(button.command) for button in commands}
+    return [
+        replace(button, why_not=refusal.message) if (refusal := refusals.get(button.name)) else button
+        for button in buttons
+    ]
 
 
-def _foreseen(row: Any, action: str) -> dict[str, Any]:
-    """For the page that asks: whether it would be refused, what to do instead, and what is to be considered."""
-    wish = _wish(row)
-    refused = wish.refusal(action)
+def _preview(row: Any, action: str) -> dict[str, Any]:
+    """For the confirmation page: a refusal and its remedy, the command that would be replaced, a warning."""
+    preflight = _preflight(row)
+    refused = preflight.refusal(action)
     return {
         "refused": refused,
-        "instead": INSTEAD.get(refused.code) if refused else None,
-        "replaced": wish.superseded(action),
-        "caution": wish.caution if action == Command.Action.RESTART and not refused else "",
+        "remedy": REMEDIES.get(refused.code) if refused else None,
+        "replaced": preflight.superseded(action),
+        "caution": preflight.caution if action == Command.Action.RESTART and not refused else "",
     }

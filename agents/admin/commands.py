@@ -1,4 +1,4 @@
-"""Commands, newest first: who asked for what, and what became of it."""
+"""Restarts and stops, newest first: who requested them, and the result."""
 
 from typing import Any
 
@@ -16,16 +16,16 @@ class CommandPage(LiveList):
     team_path = "agent__project__team"
     add_action = change_action = delete_action = None
     table_template = "agents/commands_table.html"
-    list_display = ["action", "agent"]  # in words; the table shows more
+    list_display = ["action", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
     list_filter = ["state", "action"]
     list_select_related = ["agent__project__team"]
     search_fields = ["agent__name", "target", "requested_by"]
     actions = None
     empty = Empty(
-        "No command yet",
-        "Restarts and stops stand here: who asked for them, and what became of each. A runner beside an agent carries "
-        "them out; the buttons are on the agent’s page.",
+        "No restarts or stops yet",
+        "Each restart or stop is listed here with its result. A runner carries them out; the buttons are on the "
+        "agent’s page.",
     )
     fields = [
         "agent", "action", "type", "target", "state", "result", "requested_by", "reason",

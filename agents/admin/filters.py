@@ -1,4 +1,4 @@
-"""How the list of agents is narrowed down, and the fleet, by the filters of that list."""
+"""Filters of the list of agents; the fleet uses the same ones."""
 
 from __future__ import annotations
 
@@ -21,36 +21,38 @@ from teams.filter_persistence import CLEAR
 PROJECT, LABEL, STATUS = "project__id__exact", "label", "status"
 NAMES = (SEARCH_VAR, PROJECT, LABEL, STATUS)
 SEARCH_HINT = "Search names, aliases and hosts"
-LABELS_OFFERED = 200
+MAX_LABELS = 200
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """By what is shown, warnings told apart."""
+    """By displayed status, which splits warnings by kind."""
 
     title = parameter_name = STATUS
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return agent_status.TOLD
+        return agent_status.DISPLAY_STATUSES
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
         return of_status(queryset, self.value())
 
 
-def of_status(agents: QuerySet[Agent], told: str | None) -> QuerySet[Agent]:
-    """Those that are shown with this one of `TOLD`; all for none, nobody for what is no status."""
-    if told and told not in dict(agent_status.TOLD):
+def of_status(agents: QuerySet[Agent], status: str | None) -> QuerySet[Agent]:
+    """Agents with this display status: all if empty, none if there is no such status."""
+    if not status:
+        return agents
+    if status not in dict(agent_status.DISPLAY_STATUSES):
         return agents.none()
-    return agents.alias(told=agent_status.told(timezone.now())).filter(told=told) if told else agents
+    return agents.alias(shown=agent_status.display_status(timezone.now())).filter(shown=status)
 
 
 class LabelFilter(admin.SimpleListFilter):
-    """By a label: `name=value`, or `name` for any value. Compared here, for JSON paths differ between databases."""
+    """By a label: `name=value`, or `name` for any value. Compared in Python: JSON paths differ between databases."""
 
     title = parameter_name = LABEL
     free = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Not of a poll, which leaves the form alone."""
+        # A poll does not redraw the form, so it needs no choices.
         needed = not getattr(request, "htmx", False) or self.parameter_name in request.GET
         self.labelled = labelled(model_admin.get_queryset(request)) if needed else []
         return label_options(self.labelled)
@@ -68,73 +70,73 @@ def _has(labels: list[str], wanted: str) -> bool:
 
 
 def labelled(agents: QuerySet[Agent]) -> list[tuple[int, list[str]]]:
-    """The agents that have labels, with these as `name=value`."""
-    found = agents.exclude(labels={}).order_by().values_list("pk", "labels")
-    return [(pk, [f"{name}={value}" for name, value in labels.items()]) for pk, labels in found]
+    """Agents with labels, these as `name=value`."""
+    rows = agents.exclude(labels={}).order_by().values_list("pk", "labels")
+    return [(pk, [f"{name}={value}" for name, value in labels.items()]) for pk, labels in rows]
 
 
 def label_options(rows: Iterable[tuple[int, list[str]]]) -> list[tuple[str, str]]:
-    return [(text, text) for text in sorted({text for _, has in rows for text in has})[:LABELS_OFFERED]]
+    return [(text, text) for text in sorted({text for _, has in rows for text in has})[:MAX_LABELS]]
 
 
 def with_host(agents: QuerySet[Agent]) -> QuerySet[Agent]:
-    """For searching: who reports it, without the key that comes first in `source`."""
+    """For searching by host: `source` without the key id at its start."""
     return agents.alias(host=Substr("state__source", StrIndex(F("state__source"), Value("/")) + 1))
 
 
-class Narrowed(ChangeList):
-    """What the list of agents finds for an address: for the fleet, which counts by itself and has no pages.
+class FilteredAgents(ChangeList):
+    """The list of agents for the fleet's query string. The fleet does its own counting and has no pages.
 
-    `queryset` is what all but the status leaves. What else is in the address counts for nothing.
+    `queryset` applies every filter except the status. Unknown parameters are ignored.
     """
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {name: values for name, values in self._asked().items() if name != SEARCH_VAR}
+        return {name: values for name, values in self._active().items() if name != SEARCH_VAR}
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Agent]:
-        found: QuerySet[Agent] = super().get_queryset(request, [STATUS])
-        return found
+        agents: QuerySet[Agent] = super().get_queryset(request, [STATUS])
+        return agents
 
     def get_results(self, request: HttpRequest) -> None:
-        """Neither counted nor cut into pages."""
+        # Neither counted nor paginated.
         self.result_count = self.full_result_count = 0
 
-    def _asked(self) -> dict[str, list[str]]:
-        given = {**self.filter_params, SEARCH_VAR: [self.query]}
-        return {name: given[name] for name in NAMES if any(given.get(name, ()))}
+    def _active(self) -> dict[str, list[str]]:
+        values = {**self.filter_params, SEARCH_VAR: [self.query]}
+        return {name: values[name] for name in NAMES if any(values.get(name, ()))}
 
     @property
     def status(self) -> str:
-        return str(self._asked().get(STATUS, [""])[-1])
+        return str(self._active().get(STATUS, [""])[-1])
 
     @property
-    def is_narrow(self) -> bool:
-        """Whether anything but the status is asked for."""
-        return bool(self._asked().keys() - {STATUS})
+    def has_other_filters(self) -> bool:
+        """Whether anything but the status is filtered."""
+        return bool(self._active().keys() - {STATUS})
 
     @property
-    def asked(self) -> str:
-        """`?status=down`; empty when nothing is asked for."""
+    def query_string(self) -> str:
+        """`?status=down`; empty without a filter."""
         return self.only(*NAMES)
 
     def only(self, *names: str) -> str:
-        """As `asked`, of these alone."""
-        return _address({name: values for name, values in self._asked().items() if name in names})
+        """The query string with these parameters alone."""
+        return _query_string({name: values for name, values in self._active().items() if name in names})
 
-    def but(self, **changes: str) -> str:
-        """The same with these changed, those that are empty lifted; `?clear` where nothing is left."""
-        return _address({**self._asked(), **changes}) or f"?{CLEAR}"
-
-
-def _address(asked: dict[str, Any]) -> str:
-    left = urlencode([(name, values) for name, values in asked.items() if values], doseq=True)
-    return f"?{left}" if left else ""
+    def with_changes(self, **changes: str) -> str:
+        """The query string with these changes; an empty value lifts a filter, `?clear` lifts the last one."""
+        return _query_string({**self._active(), **changes}) or f"?{CLEAR}"
 
 
-def narrowed(request: HttpRequest) -> Narrowed:
-    """For the page of the list of agents, with its own filters and search."""
+def _query_string(values: dict[str, Any]) -> str:
+    encoded = urlencode([(name, value) for name, value in values.items() if value], doseq=True)
+    return f"?{encoded}" if encoded else ""
+
+
+def filtered_agents(request: HttpRequest) -> FilteredAgents:
+    """With the filters and the search of the list of agents."""
     page: Any = admin.site.get_model_admin(Agent)
-    return Narrowed(
+    return FilteredAgents(
         request,
         model=Agent,
         model_admin=page,

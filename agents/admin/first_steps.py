@@ -1,6 +1,6 @@
-"""The first steps of a project: its names, a key, the lines to paste, the first heartbeat.
+"""Getting started with a project: its names, a key, the code to paste, the first heartbeat.
 
-The last one, a test alert, is a page of `alerts`; the template knows its address.
+The last step, a test alert, is a page of `alerts`; the template links to it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from agents.admin.fleet import PROJECTS_SHOWN, projects
-from agents.admin.quickstart import ways
+from agents.admin.quickstart import tabs
 from agents.models import Agent
 from agents.reporting import agent_status
 from teams import services
+from teams.access import allowed
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.forms import NamesForm
 from teams.models import Project
 from teams.roles import Action
-from teams.tenant_admin import allowed
 
 AGENT = "my-agent"
-# htmx: take this answer, and stop asking.
+# htmx swaps in this response and stops polling.
 STOP_POLLING = 286
 
 
 def urls() -> list[URLPattern]:
-    """Addresses under `/admin/`."""
+    """URLs under `/admin/`."""
     view = admin.site.admin_view
     return [
         path("first-steps/", view(first_steps), name="first_steps"),
@@ -49,30 +49,30 @@ def urls() -> list[URLPattern]:
 
 
 def project_of(request: HttpRequest, wanted: str | None) -> Project | None:
-    """The project that was asked for, else the newest; 404 for those of others."""
+    """The requested project, else the newest one. Raises 404 for projects of other teams."""
     if wanted is None:
         return projects(request).first()
-    found = projects(request).filter(pk=number(wanted)).first()
-    if found is None:
-        raise Http404("There is no such project.")
-    return found
+    project = projects(request).filter(pk=number(wanted)).first()
+    if project is None:
+        raise Http404("No such project.")
+    return project
 
 
 def number(text: str) -> int:
-    """Zero, of which there is no row, for what is no number."""
+    """The number in a text; 0, which no row has, if it is not a valid id."""
     return int(text) if text.isdecimal() and len(text) < 19 else 0
 
 
 @require_safe
 def first_steps(request: HttpRequest) -> HttpResponse:
-    """From a new project to its first heartbeat, in under a minute."""
+    """From a new project to its first heartbeat."""
     project = project_of(request, request.GET.get("project"))
     return TemplateResponse(request, "agents/first_steps.html", _steps(request, project))
 
 
 @require_POST
 def rename(request: HttpRequest) -> HttpResponse:
-    """Call the project, and by an owner the team, something else."""
+    """Rename the project and, for owners, the team."""
     project = _managed(request)
     form = _names(request, project, request.POST)
     if form.is_valid() and _renamed(project, form, actor(request)):
@@ -100,7 +100,7 @@ def _renamed(project: Project, form: NamesForm, by: str) -> bool:
 
 @require_POST
 def make_key(request: HttpRequest) -> HttpResponse:
-    """Make a key and show it, in this answer and nowhere else. With `first`, only for a project that has none."""
+    """Create a key and show it once, in this response. With `first`, only if the project has no key yet."""
     project = _managed(request)
     raw = "" if "first" in request.POST and project.api_keys.exists() else _new_key(project, actor(request))
     template = "agents/first_steps_setup.html" if getattr(request, "htmx", False) else "agents/first_steps.html"
@@ -120,38 +120,38 @@ def _new_key(project: Project, by: str) -> str:
 
 @require_safe
 def first_beat(request: HttpRequest) -> HttpResponse:
-    """Whether a heartbeat has come yet, of an agent that is newer than the one with the number `beyond`."""
+    """Whether an agent with an id above `beyond` has sent a heartbeat."""
     project = project_of(request, request.GET.get("project"))
-    context = _beat(project, timezone.now(), number(request.GET.get("beyond", "0")))
+    context = _first_beat(project, timezone.now(), number(request.GET.get("beyond", "0")))
     return TemplateResponse(
-        request, "agents/first_steps_beat.html", context, status=STOP_POLLING if context["agent"] else 200
+        request, "agents/first_steps_heartbeat.html", context, status=STOP_POLLING if context["agent"] else 200
     )
 
 
 def _steps(request: HttpRequest, project: Project | None, raw: str = "") -> dict[str, Any]:
     shared = {
         **admin.site.each_context(request),
-        "title": "First steps",
+        "title": "Get started",
         "projects": projects(request)[:PROJECTS_SHOWN],
         "raw": raw,
     }
     if project is None:
         return shared
     reporting = _reporting(project)
-    may = allowed(request, Action.MANAGE, project.team_id)
+    may_manage = allowed(request, Action.MANAGE, project.team_id)
     return {
         **shared,
-        **_beat(project, timezone.now(), reporting.aggregate(newest=Max("pk"))["newest"] or 0),
+        **_first_beat(project, timezone.now(), reporting.aggregate(newest=Max("pk"))["newest"] or 0),
         "reported": reporting.count(),
         "keys": project.api_keys.filter(revoked_at__isnull=True).count(),
-        "names": _names(request, project) if may else None,
-        "may_make_keys": may,
-        "ways": ways(raw or "YOUR_KEY", settings.BASE_URL, _free_name(project)),
+        "names": _names(request, project) if may_manage else None,
+        "may_create_keys": may_manage,
+        "tabs": tabs(raw or "YOUR_KEY", settings.BASE_URL, _free_name(project)),
     }
 
 
 def _free_name(project: Project) -> str:
-    """What the lines to paste call the agent: a name that none has yet."""
+    """An unused agent name for the code to paste."""
     taken = set(Agent.objects.filter(project=project, name__startswith=AGENT).values_list("name", flat=True))
     names = (AGENT if n == 1 else f"{AGENT}-{n}" for n in count(1))
     return next(name for name in names if name not in taken)
@@ -161,7 +161,7 @@ def _reporting(project: Project | None) -> QuerySet[Agent]:
     return Agent.objects.filter(project=project, state__last_beat_at__isnull=False)
 
 
-def _beat(project: Project | None, now: datetime, beyond: int) -> dict[str, Any]:
-    """Of the agents beyond that number, the one that reported last, if any did."""
-    newer = agent_status.fetched(_reporting(project).filter(pk__gt=beyond))
+def _first_beat(project: Project | None, now: datetime, beyond: int) -> dict[str, Any]:
+    """The agent above id `beyond` that reported last, if any."""
+    newer = agent_status.with_related(_reporting(project).filter(pk__gt=beyond))
     return {"now": now, "project": project, "beyond": beyond, "agent": newer.order_by("-state__last_beat_at").first()}

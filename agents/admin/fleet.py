@@ -1,4 +1,4 @@
-"""The page at the front: the fleet."""
+"""The start page: an overview of all agents."""
 
 from __future__ import annotations
 
@@ -20,98 +20,99 @@ from agents.models import Agent, Incident, Status
 from agents.reporting import agent_status
 from billing import refusals
 from teams import filter_persistence
-from teams.changelists import bar_of
+from teams.access import teams_of
+from teams.changelists import filter_bar
 from teams.models import Project
 from teams.roles import Action
-from teams.tenant_admin import teams_of
 
-WORST_SHOWN = 25
+AGENTS_SHOWN = 25
 INCIDENTS_SHOWN = 8
-# What is counted in big numbers.
-BIG = (Status.DOWN, Status.STALLED, agent_status.LOOPING, agent_status.OVER_BUDGET, Status.OK)
+# Statuses with a large tile; the others are small chips.
+TILES = (Status.DOWN, Status.STALLED, agent_status.LOOPING, agent_status.OVER_BUDGET, Status.OK)
 PROJECTS_SHOWN = 50
-# Of the session, where its last filter is kept.
-KEPT = "filter fleet"
+# Session key of the last filter.
+FILTER_KEY = "filter fleet"
 
 
 def urls() -> list[URLPattern]:
-    """Addresses under `/admin/`. The first one is Django's own, answered here."""
+    """URLs under `/admin/`. The first one replaces Django's index."""
     view = admin.site.admin_view
     return [
-        path("", view(front), name="index"),
+        path("", view(overview), name="index"),
         path("fleet/", view(fleet_page), name="fleet"),
     ]
 
 
 @require_safe
-def front(request: HttpRequest) -> HttpResponse:
-    """The fleet, narrowed down as the address says; without a word there, as it was last."""
-    if (elsewhere := filter_persistence.elsewhere(request, KEPT)) is not None:
-        return elsewhere
+def overview(request: HttpRequest) -> HttpResponse:
+    """The fleet with the filter in the URL, else with the last one."""
+    if (redirect := filter_persistence.restore_filter(request, FILTER_KEY)) is not None:
+        return redirect
     fleet = _fleet(request, timezone.now())
-    short = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
-    return admin.site.index(request, {**fleet, "short_of_places": short, "title": "Fleet"})
+    over_limit = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
+    return admin.site.index(request, {**fleet, "teams_over_limit": over_limit, "title": "Fleet overview"})
 
 
 @require_safe
 def fleet_page(request: HttpRequest) -> HttpResponse:
-    """The part of the front page that changes."""
+    """The live part of the overview."""
     return TemplateResponse(request, "agents/fleet.html", _fleet(request, timezone.now()))
 
 
 def projects(request: HttpRequest) -> QuerySet[Project]:
-    """Those of the person, the newest first."""
+    """The person's projects, newest first."""
     return Project.objects.filter(team__in=teams_of(request.user)).select_related("team").order_by("-pk")
 
 
 def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    found = filters.narrowed(request)
+    filtered = filters.filtered_agents(request)
     agents = Agent.objects.filter(project__team__in=teams_of(request.user))
-    wide = agents.filter(pk__in=found.queryset.values("pk")) if found.is_narrow else agents
-    numbers = _numbers(agents, found, now)
-    rows = _worst(filters.of_status(wide, found.status), now)
+    any_status = agents.filter(pk__in=filtered.queryset.values("pk")) if filtered.has_other_filters else agents
+    counts = _count(agents, filtered, now)
+    rows = _worst(filters.of_status(any_status, filtered.status), now)
+    tiles, here = _tiles(counts, filtered), reverse("admin:index") + filtered.query_string
     return {
         "now": now,
-        "bar": bar_of(found),
-        "asked": found.asked,
-        "numbers": numbers,
-        "tiles": [tile for tile in _tiles(numbers, found) if tile.told in BIG],
-        "chips": [tile for tile in _tiles(numbers, found) if tile.told not in BIG],
+        "bar": filter_bar(filtered),
+        "query_string": filtered.query_string,
+        "counts": counts,
+        "tiles": [tile for tile in tiles if tile.status in TILES],
+        "chips": [tile for tile in tiles if tile.status not in TILES],
         "shown": len(rows),
-        "choosing": selection.choosing(request, rows, numbers.n, reverse("admin:index") + found.asked),
-        "groups": _groups(rows, numbers.matching, found),
-        **_incidents(request, wide, found),
+        "selection": selection.selection_for(request, rows, counts.n, here),
+        "groups": _groups(rows, counts.matching, filtered),
+        **_incidents(request, any_status, filtered),
     }
 
 
-class Place(NamedTuple):
-    """A project, as far as the fleet names it."""
-
+class ProjectRef(NamedTuple):
     pk: int
     name: str
 
 
-Counts = dict[Place, Counter[str]]
+StatusCounts = dict[ProjectRef, Counter[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """How many agents are how: by project those that the filter leaves whatever their `status`, and the others."""
+class FleetCounts:
+    """Agents per status. `any_status` are those that match every filter but the status, by project; `others` the
+    rest."""
 
-    wide: Counts
+    any_status: StatusCounts
     others: Counter[str]
     status: str
 
     @property
-    def matching(self) -> Counts:
-        """Those of the status alone, where one is asked for."""
+    def matching(self) -> StatusCounts:
+        """Agents that match all filters, by project."""
         if not self.status:
-            return self.wide
-        return {place: Counter({self.status: n}) for place, told in self.wide.items() if (n := told[self.status])}
+            return self.any_status
+        with_status = ((project, counts[self.status]) for project, counts in self.any_status.items())
+        return {project: Counter({self.status: n}) for project, n in with_status if n}
 
     @property
     def all(self) -> Counter[str]:
-        return _sum(self.wide) + self.others
+        return _sum(self.any_status) + self.others
 
     @property
     def total(self) -> int:
@@ -122,107 +123,117 @@ class Numbers:
         return _sum(self.matching).total()
 
     @property
-    def bad(self) -> int:
-        """Of those that match."""
-        return _bad(_sum(self.matching))
+    def need_attention(self) -> int:
+        """Of the agents that match."""
+        return _need_attention(_sum(self.matching))
 
     @property
     def hidden(self) -> int:
-        """Those that need attention and do not match."""
-        return _bad(self.all) - self.bad
+        """Agents that need attention but do not match."""
+        return _need_attention(self.all) - self.need_attention
 
     @property
-    def calm(self) -> bool:
-        """Whether all is well, also with those that do not match."""
-        return not (_bad(self.all) or self.all[Status.LATE])
+    def all_ok(self) -> bool:
+        """Whether no agent has a problem, including those that do not match."""
+        return not (_need_attention(self.all) or self.all[Status.LATE])
 
 
-def _sum(counts: Counts) -> Counter[str]:
+def _sum(counts: StatusCounts) -> Counter[str]:
     return sum(counts.values(), Counter[str]())
 
 
-def _bad(told: Counter[str]) -> int:
-    return sum(told[status] for status in agent_status.TOLD_BAD)
+def _need_attention(counts: Counter[str]) -> int:
+    return sum(counts[status] for status in agent_status.NEEDS_ATTENTION)
 
 
-def _numbers(agents: QuerySet[Agent], found: filters.Narrowed, now: datetime) -> Numbers:
-    """In one statement, so that what is shown and what is hidden add up."""
-    is_wide = (
-        Case(When(pk__in=found.queryset.values("pk"), then=True), default=False) if found.is_narrow else Value(True)
-    )
-    counted = agents.annotate(told=agent_status.told(now), is_wide=is_wide).order_by()
-    rows = counted.values_list("project_id", "project__name", "told", "is_wide").annotate(n=Count("pk"))
-    wide: Counts = {}
+def _count(agents: QuerySet[Agent], filtered: filters.FilteredAgents, now: datetime) -> FleetCounts:
+    # One statement, so that shown and hidden agents add up.
+    is_match = Case(When(pk__in=filtered.queryset.values("pk"), then=True), default=False)
+    matches = is_match if filtered.has_other_filters else Value(True)
+    annotated = agents.annotate(shown=agent_status.display_status(now), matches=matches).order_by()
+    rows = annotated.values_list("project_id", "project__name", "shown", "matches").annotate(n=Count("pk"))
+    any_status: StatusCounts = {}
     others = Counter[str]()
-    for pk, name, told, matches, n in rows:
-        (wide.setdefault(Place(pk, name), Counter()) if matches else others)[told] += n
-    return Numbers(wide, others, found.status)
+    for pk, name, status, is_matching, n in rows:
+        (any_status.setdefault(ProjectRef(pk, name), Counter()) if is_matching else others)[status] += n
+    return FleetCounts(any_status, others, filtered.status)
 
 
 class Tile(NamedTuple):
-    """How many are so, and where those are shown alone; all again, if they are already."""
+    """The number of agents with a status. Its link filters by the status, or lifts that filter if it `is_on`."""
 
-    told: str
+    status: str
     label: str
     n: int
-    address: str
+    query_string: str
     is_on: bool
 
 
-def _tiles(numbers: Numbers, found: filters.Narrowed) -> list[Tile]:
-    """Whatever the status that is shown: they lead from one to the other."""
-    counts, on = _sum(numbers.wide), numbers.status
-    return [
-        Tile(told, label, counts[told], found.but(**{filters.STATUS: "" if told == on else told}), told == on)
-        for told, label in agent_status.TOLD
-    ]
+def _tiles(counts: FleetCounts, filtered: filters.FilteredAgents) -> list[Tile]:
+    """For every status, also while one is filtered, so that people can switch between them."""
+    per_status = _sum(counts.any_status)
+    return [_tile(status, label, per_status[status], filtered) for status, label in agent_status.DISPLAY_STATUSES]
 
 
-def _worst(agents: QuerySet[Agent], now: datetime) -> list[agent_status.Standing]:
-    found = agent_status.fetched(agents).order_by(agent_status.rank(now), "name", "pk")[:WORST_SHOWN]
-    return agent_status.with_strips(agent_status.of(found, now), now)
+def _tile(status: str, label: str, n: int, filtered: filters.FilteredAgents) -> Tile:
+    is_on = status == filtered.status
+    query_string = filtered.with_changes(**{filters.STATUS: "" if is_on else status})
+    return Tile(status, label, n, query_string, is_on)
+
+
+def _worst(agents: QuerySet[Agent], now: datetime) -> list[agent_status.AgentStatus]:
+    worst = agent_status.with_related(agents).order_by(agent_status.rank(now), "name", "pk")[:AGENTS_SHOWN]
+    return agent_status.with_strips(agent_status.statuses(worst, now), now)
 
 
 class Group(NamedTuple):
-    """The rows of one project, how many of its agents are how, and where all are. No project: there is only one."""
+    """The rows of one project, its agents per status, and a link to all of them. `project` is None if it is the
+    only one."""
 
-    project: Place | None
+    project: ProjectRef | None
     counts: list[tuple[str, int]]
-    rows: list[agent_status.Standing]
-    asked: str = ""
+    rows: list[agent_status.AgentStatus]
+    query_string: str = ""
 
     @property
     def unshown(self) -> int:
         return sum(n for _, n in self.counts) - len(self.rows)
 
 
-def _groups(rows: list[agent_status.Standing], counts: Counts, found: filters.Narrowed) -> list[Group]:
-    """Projects in the order of their worst agents; then those none of whose agents is among the worst."""
+def _groups(
+    rows: list[agent_status.AgentStatus], counts: StatusCounts, filtered: filters.FilteredAgents
+) -> list[Group]:
+    """Projects in the order of their worst agents, then projects without an agent among the rows."""
     if len(counts) < 2:
         return [Group(None, [], rows)]
-    own: dict[Place, list[agent_status.Standing]] = {}
+    by_project: dict[ProjectRef, list[agent_status.AgentStatus]] = {}
     for row in rows:
-        own.setdefault(Place(row.agent.project_id, row.agent.project.name), []).append(row)
-    rest = sorted(counts.keys() - own.keys(), key=lambda place: (place.name, place.pk))
-    own |= {place: [] for place in rest[:PROJECTS_SHOWN]}
+        by_project.setdefault(ProjectRef(row.agent.project_id, row.agent.project.name), []).append(row)
+    rest = sorted(counts.keys() - by_project.keys(), key=lambda project: (project.name, project.pk))
+    by_project |= {project: [] for project in rest[:PROJECTS_SHOWN]}
     return [
-        Group(place, _told(counts.get(place, Counter())), its, found.but(**{filters.PROJECT: str(place.pk)}))
-        for place, its in own.items()
+        Group(
+            project,
+            _labelled(counts.get(project, Counter())),
+            own_rows,
+            filtered.with_changes(**{filters.PROJECT: str(project.pk)}),
+        )
+        for project, own_rows in by_project.items()
     ]
 
 
-def _told(counts: Counter[str]) -> list[tuple[str, int]]:
-    return [(label, counts[told]) for told, label in agent_status.TOLD if counts[told]]
+def _labelled(counts: Counter[str]) -> list[tuple[str, int]]:
+    return [(label, counts[status]) for status, label in agent_status.DISPLAY_STATUSES if counts[status]]
 
 
-def _incidents(request: HttpRequest, wide: QuerySet[Agent], found: filters.Narrowed) -> dict[str, Any]:
-    """The open ones of the agents that match, whatever their status: so do the numbers above."""
+def _incidents(request: HttpRequest, any_status: QuerySet[Agent], filtered: filters.FilteredAgents) -> dict[str, Any]:
+    """Open incidents of the matching agents, whatever their status, like the tiles."""
     incidents = Incident.objects.open().filter(project__team__in=teams_of(request.user))
-    if found.is_narrow:
-        incidents = incidents.filter(agent__in=wide.values("pk"))
+    if filtered.has_other_filters:
+        incidents = incidents.filter(agent__in=any_status.values("pk"))
     return {
         "incidents": incidents.select_related("project", "agent")[:INCIDENTS_SHOWN],
         "incident_count": incidents.count(),
-        "incidents_asked": found.only(filters.PROJECT),
-        "is_narrow": found.is_narrow,
+        "incidents_query_string": filtered.only(filters.PROJECT),
+        "has_other_filters": filtered.has_other_filters,
     }

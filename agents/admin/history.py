@@ -1,4 +1,4 @@
-"""The parts of an agent's page that look back: what it was doing, its timeline, its charts, what it could report."""
+"""The parts of an agent's page about the past: last activity, timeline, charts, and what it could report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 from agents.domain import tool_counts
 from agents.models import Agent, Status
 from agents.reporting import advice, history, recent, series, timeline
-from agents.reporting.agent_status import Standing
+from agents.reporting.agent_status import AgentStatus
 from agents.rules.facts import Learned
 from agents.rules.observers import rhythm
 from billing.limits import plan_of
@@ -22,77 +22,83 @@ MEDIA: Final = Media(
     css={"all": ["vendor/uplot/uPlot.min.css", "agents/history.css"]},
     js=["vendor/uplot/uPlot.iife.min.js", "agents/chart.js"],
 )
-LAST: Final = 20
-LISTED: Final = 40
-# Who is one of these does nothing now; what is known of it is what it did last.
-QUIET: Final = (Status.DOWN, Status.STOPPED)
+ACTIVITY_BEATS: Final = 20
+MAX_LISTED: Final = 40
+# An agent in one of these is not doing anything now; the page shows what it did last.
+INACTIVE: Final = (Status.DOWN, Status.STOPPED)
+CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory_mb", "gap")
 
 
-def doing(agent: Agent, row: Standing, now: datetime) -> dict[str, Any]:
+def activity(agent: Agent, row: AgentStatus, now: datetime) -> dict[str, Any]:
     """One query."""
-    memory, moved = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
-    learned = rhythm.of(memory, moved)
+    memory, last_progress_at = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
+    learned = rhythm.of(memory, last_progress_at)
     return {
-        "doing": recent.doing(history.told(agent.pk, now, LAST)),
-        "quiet": row.status in QUIET,
+        "activity": recent.activity(history.recent_beats(agent.pk, now, ACTIVITY_BEATS)),
+        "is_inactive": row.status in INACTIVE,
         "learned": learned,
-        "rests": rhythm.rests(memory, moved),
+        "rests": rhythm.rests(memory, last_progress_at),
         "may_rest_until": _may_rest_until(agent, learned, now),
     }
 
 
 def _may_rest_until(agent: Agent, learned: Learned, now: datetime) -> datetime | None:
-    """None where a timeout was given, which counts alone, or where a stall would be told by the timeout learned."""
+    """None if a timeout is set, because that alone decides, or if the learned timeout would detect a stall earlier."""
     until, timeout = learned.quiet_until, learned.timeout or 0.0
     if agent.progress_timeout or agent.state.declared_progress_timeout or until is None:
         return None
     return until if until > now + timedelta(seconds=timeout) else None
 
 
-def looking_back(request: HttpRequest, agent: Agent, target: str, now: datetime) -> dict[str, Any]:
-    """As far as the plan's history goes."""
+def past(request: HttpRequest, agent: Agent, target: str, now: datetime) -> dict[str, Any]:
+    """As far back as the plan's history goes."""
     plan = plan_of(agent.project.team_id)
-    zoom = series.chosen(request.GET.get("span"), plan.history_days)
-    seen = history.series(agent.pk, zoom, now)
-    told = history.told(agent.pk, now)
-    happened = history.entries(agent.pk, agent.created_at, seen.since, now)
-    drawn = timeline.drawn(seen, [*happened, *history.remembered(agent, now)])
+    zoom = series.zoom_for(request.GET.get("span"), plan.history_days)
+    steps, beats = history.series(agent.pk, zoom, now), history.recent_beats(agent.pk, now)
     return {
         "plan": plan,
         "zoom": zoom,
-        "zooms": [(one, one.days <= plan.history_days) for one in series.ZOOMS],
-        "series": seen,
-        "data": as_data(seen),
-        "timeline": drawn,
-        "listed": drawn.entries[:LISTED],
-        "unlisted": max(0, len(drawn.entries) - LISTED),
-        "told_from": told[-1].at if told else None,
-        "called": tool_counts.shown(seen.tools),
-        "unnamed": max(0, seen.total.tool_calls - sum(seen.tools.values())),
-        "last_calls": recent.calls_by_name(told),
-        "advice": advice.advice(reports(agent, told, target)),
+        "zooms": [(choice, choice.days <= plan.history_days) for choice in series.ZOOMS],
+        "series": steps,
+        "data": chart_data(steps),
+        **_timeline(agent, steps, now),
+        **_tools(steps, beats),
+        "advice": advice.advice(reports(agent, beats, target)),
     }
 
 
-def as_data(seen: series.Series) -> dict[str, Any]:
-    """For the charts: times in seconds since 1970, money in dollars, and the zone in which times are shown."""
-    columns = {name: [getattr(step, name) for step in seen.steps] for name in CHARTED}
-    money = {name: [getattr(step, name) / 1e6 for step in seen.steps] for name in ("priced", "reported")}
-    at = [int(step.start.timestamp()) for step in seen.steps]
-    return {"zone": timezone.get_current_timezone_name(), "step": seen.zoom.step, "at": at, **columns, **money}
+def _timeline(agent: Agent, steps: series.Series, now: datetime) -> dict[str, Any]:
+    events = history.entries(agent.pk, agent.created_at, steps.since, now)
+    built = timeline.build(steps, [*events, *history.remembered_entries(agent, now)])
+    hidden = max(0, len(built.entries) - MAX_LISTED)
+    return {"timeline": built, "events": built.entries[:MAX_LISTED], "hidden_events": hidden}
 
 
-CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory_mb", "gap")
+def _tools(steps: series.Series, beats: list[recent.ReportedBeat]) -> dict[str, Any]:
+    return {
+        "tools": tool_counts.shown(steps.tools),
+        "unnamed_calls": max(0, steps.total.tool_calls - sum(steps.tools.values())),
+        "tool_stats": recent.tool_stats(beats),
+        "beats_since": beats[-1].at if beats else None,
+    }
 
 
-def reports(agent: Agent, told: list[recent.ReportedBeat], target: str) -> advice.Reports:
+def chart_data(steps: series.Series) -> dict[str, Any]:
+    """Times in seconds since 1970, money in dollars, and the viewer's time zone."""
+    columns = {name: [getattr(step, name) for step in steps.steps] for name in CHARTED}
+    money = {name: [getattr(step, name) / 1e6 for step in steps.steps] for name in ("priced", "reported")}
+    at = [int(step.start.timestamp()) for step in steps.steps]
+    return {"zone": timezone.get_current_timezone_name(), "step": steps.zoom.step, "at": at, **columns, **money}
+
+
+def reports(agent: Agent, beats: list[recent.ReportedBeat], target: str) -> advice.Reports:
     state = agent.state
     return advice.Reports(
         name=agent.name,
         server=settings.BASE_URL,
-        client=any(one.content.get("sdk") for one in told),
+        client=any(beat.content.get("sdk") for beat in beats),
         progress=state.last_progress_at is not None,
-        calls=any(one.content.get("calls") for one in told),
+        calls=any(beat.content.get("calls") for beat in beats),
         usage=bool(state.tokens_total or state.cost_total),
         tokens_without_price=bool(state.unpriced_total),
         runner=bool(target),

@@ -1,4 +1,4 @@
-"""The list of incidents, open ones first, and an incident's page: read, and acted upon with its buttons."""
+"""The list of incidents, open ones first, and an incident's page with its buttons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from agents.admin import agents
 from agents.admin.buttons import Button, WithButtons
-from agents.admin.rules import address
+from agents.admin.rules import setting_url
 from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related
@@ -26,81 +26,83 @@ from agents.reporting import formatting
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
-from teams.tenant_admin import allowed_operator
+from teams.access import is_operator
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
     actions.acknowledge(incident=incident, actor=by, now=now)
-    return "Acknowledged: the others see that you look after it."
+    return "Acknowledged. Your team can see you’re on it."
 
 
 def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
     actions.resolve(incident=incident, actor=by, now=now)
-    return "Resolved. If the same goes wrong again, that is a new incident."
+    return "Resolved. If the problem occurs again, a new incident opens."
 
 
 def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
     actions.mute(incident=incident, actor=by, now=now)
-    return "Muted: nobody is told more of this incident, not even its end."
+    return "Muted. No further notifications, including recovery."
 
 
 def note(incident: Incident, by: str, reason: str, now: datetime) -> str:
     actions.note(incident=incident, actor=by, text=reason, now=now)
-    return "Noted on the timeline."
+    return "Note added to the timeline."
 
 
-def over(incident: Incident) -> bool:
+def is_resolved(incident: Incident) -> bool:
     return incident.resolved_at is not None
 
 
 def no_target(incident: Incident) -> bool:
-    return over(incident) or not agents.target_text(incident.agent)
+    return is_resolved(incident) or not agents.target_text(incident.agent)
 
 
-def asks_for_restart(incident: Incident) -> bool:
-    """Whether a restart is what helps: it is silent, stuck or gone, not turning in a circle or too dear."""
+def is_cured_by_restart(incident: Incident) -> bool:
+    """Whether a restart helps: for a silent, stalled or crashed agent, not for loops or spend."""
     state = incident.agent.state
     cured = restart_policy.cures([incident.kind], runner_down=state.runner_down)
     return bool(cured) or state.status in (Status.DOWN, Status.STALLED)
 
 
-def _tried(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:
-    """What was tried, what is under way, and what the watchdog does next."""
+def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:
+    """Restart attempts, the command in progress, and what the watchdog does next."""
     commands = list(incident.commands.all())
     live = next((command for command in commands if command.state in Command.LIVE), None)
-    wrong = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
-    outlook = None if live or no_target(incident) else restart_context.outlook(incident, wrong, now)
-    done = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
-    proven_by = next(done, None) if incident.recovered_in is not None else None
-    return {"commands": commands, "live": live, "outlook": outlook, "proven_by": proven_by}
+    open_kinds = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
+    outlook = None if live or no_target(incident) else restart_context.outlook(incident, open_kinds, now)
+    handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
+    worked = next(handed_out, None) if incident.recovered_in is not None else None
+    return {"commands": commands, "live": live, "outlook": outlook, "worked": worked}
 
 
-class Known(NamedTuple):
-    """A signal, what it stands on in words, and where to set that it may be so."""
+class ExplainedSignal(NamedTuple):
+    """A signal with its evidence, and the URL of the setting to change if the behaviour is expected."""
 
     signal: Signal
-    told: formatting.Explained
-    address: str
+    evidence: formatting.Explanation
+    setting_url: str
 
 
-def _known(signal: Signal) -> Known:
-    told = formatting.explained(signal.kind, signal.evidence, timezone.get_current_timezone())
-    return Known(signal, told, address(signal.agent, told.rule, told.setting) if told.setting else "")
+def _explained(signal: Signal) -> ExplainedSignal:
+    evidence = formatting.explained(signal.kind, signal.evidence, timezone.get_current_timezone())
+    url = setting_url(signal.agent, evidence.rule, evidence.setting) if evidence.setting else ""
+    return ExplainedSignal(signal, evidence, url)
 
 
 def _versions(incident: Incident) -> dict[str, Any]:
-    """What ran when it began, and what was deployed while it lasted; one query."""
+    """The version at the start of the incident, and deploys during it; one query."""
     memory = incident.agent.memory.rules.get(version.KIND, {})
     until = incident.resolved_at or timezone.now()
-    later = [one for one in version.deploys(memory) if incident.started_at < one.since <= until]
-    ran = version.running(memory, incident.started_at)
-    return {"ran": ran, "is_fresh": ran and incident.started_at - ran.since < FRESH, "deployed": later}
+    deploys = [deploy for deploy in version.deploys(memory) if incident.started_at < deploy.since <= until]
+    running = version.running(memory, incident.started_at)
+    is_fresh = running and incident.started_at - running.since < FRESH
+    return {"version": running, "is_fresh": is_fresh, "deploys": deploys}
 
 
 MEDIA: Final = Media(js=["agents/print.js"])
-# Buttons that a phone keeps at its lower edge.
-AT_HAND: Final = 2
-# Where a restart is what helps.
+# Buttons that stay at the lower edge of a phone.
+MAX_PINNED: Final = 2
+# Button styles if a restart helps.
 TONES: Final = {"restart": "primary", "acknowledge": "plain"}
 
 
@@ -113,7 +115,7 @@ class StateFilter(admin.SimpleListFilter):
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in self.QUERIES]
+        return [(state, state) for state in self.QUERIES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Incident]) -> QuerySet[Incident]:
         return queryset.filter(self.QUERIES.get(self.value() or "", Q()))
@@ -124,7 +126,7 @@ class IncidentPage(WithButtons):
     add_action = change_action = delete_action = None
     table_template = "agents/incidents_table.html"
     live_parts = {"now": "agents/incident_now.html"}
-    list_display = ["reason", "agent"]  # in words; the table shows more
+    list_display = ["reason", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
     list_filter = [StateFilter, "kind", "project"]
     list_select_related = ["project__team", "agent__state"]
@@ -134,9 +136,9 @@ class IncidentPage(WithButtons):
     buttons = (
         Button(
             "acknowledge", "Acknowledge", "visibility", acknowledge,
-            hidden=lambda i: bool(i.acknowledged_at) or over(i), tone="primary",
+            hidden=lambda i: bool(i.acknowledged_at) or is_resolved(i), tone="primary",
         ),
-        Button("resolve", "Resolve", "check_circle", resolve, hidden=over),
+        Button("resolve", "Resolve", "check_circle", resolve, hidden=is_resolved),
         Button(
             "restart", "Restart", "restart_alt", lambda i, *rest: agents.restart(i.agent, *rest),
             lambda i: agents.explain_restart(i.agent), no_target, command=Command.Action.RESTART,
@@ -146,24 +148,24 @@ class IncidentPage(WithButtons):
             lambda i: agents.explain_stop(i.agent), no_target, "danger", Command.Action.STOP,
         ),
         Button(
-            "pause", "Pause", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
-            hidden=lambda i: over(i) or i.agent.paused_at is not None,
+            "pause", "Pause monitoring", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
+            hidden=lambda i: is_resolved(i) or i.agent.paused_at is not None,
         ),
-        Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: over(i) or i.muted_at is not None),
-        Button("note", "Note", "edit_note", note, apart=True),
+        Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
+        Button("note", "Note", "edit_note", note, is_separate=True),
     )  # fmt: skip
 
     def buttons_for(self, request: HttpRequest, row: Incident) -> list[Button]:
-        """What helps most comes first: it is what is at hand on a phone. What would be refused comes last."""
-        found = sorted(super().buttons_for(request, row), key=lambda button: bool(button.why_not))
-        may = [button.name for button in found if not button.why_not]
-        if "restart" not in may or not asks_for_restart(row):
-            return found
-        found.sort(key=lambda button: button.name != "restart")
-        return [replace(one, tone=TONES.get(one.name, one.tone)) for one in found]
+        """The most helpful button first, because phones pin the first ones; refused actions last."""
+        buttons = sorted(super().buttons_for(request, row), key=lambda button: bool(button.why_not))
+        available = [button.name for button in buttons if not button.why_not]
+        if "restart" not in available or not is_cured_by_restart(row):
+            return buttons
+        buttons.sort(key=lambda button: button.name != "restart")
+        return [replace(button, tone=TONES.get(button.name, button.tone)) for button in buttons]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return allowed_operator(request)
+        return is_operator(request)
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [Case(When(resolved_at__isnull=True, then=Value(0)), default=Value(1)).asc(), "-opened_at", "-pk"]
@@ -184,26 +186,28 @@ class IncidentPage(WithButtons):
             "media": self.media + MEDIA,
             "may_delete": self.has_delete_permission(request, incident),
             "may_note": self.has_operate_permission(request, incident),
-            "neighbours": related.at_the_same_time(incident),
-            "earlier": related.earlier(incident),
+            "related": related.at_the_same_time(incident),
+            "previous": related.earlier(incident),
         }
         return TemplateResponse(request, "agents/incident.html", context)
 
     def live_context(self, request: HttpRequest, row: Incident, part: str) -> dict[str, Any]:
         now, buttons = timezone.now(), self.buttons_for(request, row)
-        at_hand = [button for button in buttons if not button.why_not][:AT_HAND]
+        pinned = [button for button in buttons if not button.why_not][:MAX_PINNED]
         signals = list(row.signals.select_related("agent__project"))
         return {
             "now": now,
             "original": row,
             "opts": self.opts,
-            "at_hand": at_hand,
-            "buttons": buttons[len(at_hand) :],
-            "out_of_reach": not over(row) and asks_for_restart(row) and no_target(row),
+            "pinned": pinned,
+            "buttons": buttons[len(pinned) :],
+            "cannot_restart": not is_resolved(row) and is_cured_by_restart(row) and no_target(row),
             "may_configure": self.has_configure_permission(request, row),
-            "known": [_known(signal) for signal in sorted(signals, key=lambda one: one.cleared_at is not None)],
+            "explained": [
+                _explained(each) for each in sorted(signals, key=lambda signal: signal.cleared_at is not None)
+            ],
             "events": row.events.prefetch_related("deliveries__channel"),
             "url": incident_url(row.pk),
-            **_tried(row, signals, now),
+            **_restarts(row, signals, now),
             **_versions(row),
         }

@@ -1,4 +1,4 @@
-"""Pages that keep themselves up to date: a poll gets only the part that changes."""
+"""Pages that update themselves: a poll fetches only the part that changes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from teams.changelists import TableList
+from teams.changelists import TeamTableAdmin
 
 MEDIA = Media(js=["agents/live.js"])
 
 
-class LiveList(TableList):
-    """A list whose table polls its own address."""
+class LiveList(TeamTableAdmin):
+    """A list whose table polls its own URL."""
 
     @property
     def media(self) -> Media:
@@ -25,14 +25,14 @@ class LiveList(TableList):
         return media + MEDIA
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        answer = super().changelist_view(request, extra_context)
-        if getattr(request, "htmx", False) and "cl" in (getattr(answer, "context_data", None) or {}):
-            answer.template_name = self.table_template
-        return answer
+        response = super().changelist_view(request, extra_context)
+        if getattr(request, "htmx", False) and "cl" in (getattr(response, "context_data", None) or {}):
+            response.template_name = self.table_template
+        return response
 
 
 class LivePage(LiveList):
-    """And a row's page with parts that poll `<id>/live/<part>/`."""
+    """Also a row's page, with parts that poll `<id>/live/<part>/`."""
 
     live_parts: ClassVar[dict[str, str]] = {}
 
@@ -46,7 +46,7 @@ class LivePage(LiveList):
         if not self.has_view_permission(request, row) or request.method != "GET":
             raise PermissionDenied
         if part not in self.live_parts:
-            raise Http404("There is no such part.")
+            raise Http404("No such part.")
         return TemplateResponse(request, self.live_parts[part], self.live_context(request, row, part))
 
     def live_context(self, request: HttpRequest, row: Any, part: str) -> dict[str, Any]:

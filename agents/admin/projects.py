@@ -1,4 +1,4 @@
-"""The project's page, with what its agents inherit of rules, and with what it has spent."""
+"""The project's page with the rules that its agents inherit, this month's spend, and badges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern
 from django.utils import timezone
 
-from agents.admin.backtests import Trying
+from agents.admin.backtests import BacktestPage
 from agents.admin.rules import READ_ONLY, RulesForm, fieldsets, form_sections, in_words, with_rules
 from agents.fleet import services
 from agents.reporting import formatting, status_page
@@ -25,14 +25,14 @@ class ProjectRulesForm(RulesForm, ProjectForm):
 
 
 class ProjectRulesPage(ProjectPage):
-    """The project's page, with what its agents inherit."""
+    """The project's page, with the rules that its agents inherit."""
 
     form = ProjectRulesForm
     change_form_template = "agents/project.html"
-    sections = ProjectPage.sections | {"Money": (*ProjectPage.sections["Money"], "spent_this_month")}
+    sections = ProjectPage.sections | {"Spend": (*ProjectPage.sections["Spend"], "spent_this_month")}
 
     def get_urls(self) -> list[URLPattern]:
-        return [Trying(self).url, *super().get_urls()]
+        return [BacktestPage(self).url, *super().get_urls()]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         base = list(super().get_fieldsets(request, obj))
@@ -42,11 +42,14 @@ class ProjectRulesPage(ProjectPage):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         project = context["original"]
-        # As it is, not as it was just typed.
+        # The stored project, not the values just entered.
         stored = Project.objects.filter(pk=project.pk).first() if project else None
         context["badges"] = status_page.badges(stored) if stored else []
         if stored:
-            context |= {"sections": form_sections(context["adminform"], stored), "try": "admin:teams_project_try"}
+            context |= {
+                "sections": form_sections(context["adminform"], stored),
+                "backtest": "admin:teams_project_backtest",
+            }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Project | None = None, change: bool = False, **kwargs: Any) -> Any:
@@ -56,7 +59,7 @@ class ProjectRulesPage(ProjectPage):
     def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *(["spent_this_month"] if obj else [])]
 
-    @admin.display(description="Rules in force")
+    @admin.display(description="Active rules")
     def rules_in_force(self, obj: Project) -> str:
         return in_words(obj)
 
@@ -66,9 +69,9 @@ class ProjectRulesPage(ProjectPage):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if change:
-            given, now = form.cleaned_data["rules"], timezone.now()
-            services.change_project_rules(project=obj, given=given, actor=actor(request), now=now)
-            # Its budget, its zone or its grace may be another: what hangs on them is concluded at once.
+            changed, now = form.cleaned_data["rules"], timezone.now()
+            services.change_project_rules(project=obj, given=changed, actor=actor(request), now=now)
+            # Budget, time zone or grace period may have changed, so review its agents now.
             transaction.on_commit(lambda: monthly_spend.look([obj.pk], now))
 
 

@@ -1,4 +1,4 @@
-"""The ways to a first heartbeat: what to paste for each, complete but for the key, if it is not at hand. Pure."""
+"""What to paste for a first heartbeat, per language or tool; complete, except for a key that is not known. Pure."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from urllib.parse import urlsplit
 
 
 class Block(NamedTuple):
-    """Something to copy. `id` is its name on the page, `what` what its button copies."""
+    """Text to copy. `id` is its HTML id, `what` completes the button's label "Copy"."""
 
     id: str
     text: str
     what: str
 
 
-class Way(NamedTuple):
+class Tab(NamedTuple):
     key: str
     title: str
     blocks: list[Block]
     hint: str
 
 
-def ways(key: str, server: str, agent: str) -> list[Way]:
-    """All of them, the shortest first. The first block of a framework's is that of Python: it needs the client, too."""
+def tabs(key: str, server: str, agent: str) -> list[Tab]:
+    """Shortest first. Tabs of frameworks also start with installing the client."""
     install = f"pip install --index-url {server}/simple/ {_trusted(server)}clevagent"
     init = f'clevagent.init(api_key="{key}", agent="{agent}", endpoint="{server}")'
     where = f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}"
     start = "clevagent-runner start --watch"
-    client = "the line that installs the client"
+    client = "the install command"
     return [
-        Way(
+        Tab(
             "python",
             "Python",
             [
@@ -37,52 +37,51 @@ def ways(key: str, server: str, agent: str) -> list[Way]:
                 Block(
                     "python-lines",
                     f'import clevagent\n{init}\nclevagent.ping("ok", "page 3 done")',
-                    "the lines of Python",
+                    "the Python code",
                 ),
             ],
-            "init once at the start; from then on the program reports by itself. ping wherever work has moved. "
-            "The client comes from this server and needs nothing else.",
+            "Call init() once at startup and ping() whenever work progresses. Heartbeats are sent automatically. "
+            "The client is served by this server and has no dependencies.",
         ),
-        Way(
+        Tab(
             "systemd",
             "systemd",
             [
-                Block("systemd-install", install, "the line that installs the runner"),
+                Block("systemd-install", install, "the install command"),
                 Block("systemd-runner", f"{where}\n{start} systemd:{agent}.service={agent}", "the runner command"),
             ],
-            "A runner watches from outside, for an agent that cannot be changed. Through it the agent can also be "
-            "restarted and stopped from here.",
+            "A runner monitors an agent from outside, without changing its code. You can also restart and stop the "
+            "agent from here.",
         ),
-        Way(
+        Tab(
             "docker",
             "Docker",
             [
-                Block("docker-install", install, "the line that installs the runner"),
+                Block("docker-install", install, "the install command"),
                 Block("docker-runner", f"{where}\n{start} docker:{agent}", "the runner command"),
             ],
-            "A runner watches from outside, by the container's name; docker:label:KEY=VALUE watches every container "
-            "with a label.",
+            "A runner monitors the container by name. Use docker:label:KEY=VALUE for every container with a label.",
         ),
-        Way(
+        Tab(
             "curl",
             "curl",
             [Block("curl-command", _curl(key, server, agent), "the curl command")],
-            "From anything that speaks HTTP, at least once a minute.",
+            "From anything that speaks HTTP. Send it at least once a minute.",
         ),
-        Way(
+        Tab(
             "langchain",
             "LangChain",
             [
                 Block("langchain-install", install, client),
-                Block("langchain-lines", _langchain(init), "the lines for LangChain"),
+                Block("langchain-lines", _langchain(init), "the LangChain code"),
             ],
-            "Tools, models and steps report by themselves, in LangGraph, too.",
+            "Tools, models and steps are reported automatically, also in LangGraph.",
         ),
-        Way(
+        Tab(
             "crewai",
             "CrewAI",
-            [Block("crewai-install", install, client), Block("crewai-lines", _crewai(init), "the lines for CrewAI")],
-            "Steps, tools and models of the crew report by themselves.",
+            [Block("crewai-install", install, client), Block("crewai-lines", _crewai(init), "the CrewAI code")],
+            "The crew’s steps, tools and models are reported automatically.",
         ),
     ]
 
@@ -109,7 +108,7 @@ def _crewai(init: str) -> str:
 
 
 def _trusted(server: str) -> str:
-    """What pip asks for where there is no TLS, except on this machine itself."""
+    """The option pip needs for a host without TLS, unless it is localhost."""
     url = urlsplit(server)
     host = url.hostname or ""
     local = host in ("localhost", "::1") or host.startswith("127.")

@@ -1,7 +1,7 @@
-"""Switches and thresholds as fields: a section for each rule, on an agent's page and on its project's.
+"""Rules as form fields: one section per rule, on the pages of an agent and of a project.
 
-A field that is left empty inherits: the agent's from its project, the project's from the rule. What that is stands
-beside it, with the sentence that explains the default.
+An empty field inherits: an agent from its project, a project from the rule's default. The inherited value is shown
+beside the field, with the reason for the default.
 """
 
 from __future__ import annotations
@@ -29,6 +29,20 @@ from agents.rules.thresholds import Threshold
 from teams.models import Project
 
 PREFIX: Final = "rule__"
+# Labels of thresholds whose name is not a good label.
+LABELS: Final = {
+    "calls": "Calls per minute",
+    "budget": "Per-tool limit",
+    "poller": "Polling tools",
+    "limit_mb": "Memory limit",
+    "daily_budget_usd": "Daily budget",
+    "run_budget_usd": "Per-run budget",
+    "pace": "Spend rate",
+    "grace": "Grace period",
+    "errors": "Errors",
+}
+# Units that a label already names.
+UNITS_IN_LABELS: Final = {"calls": ""}
 SWITCH: Final = "switch"
 YES, NO = ("yes", "true", "on"), ("no", "false", "off")
 READ_ONLY: Final = ("Rules", {"classes": ["collapse"], "fields": ["rules_in_force"]})
@@ -39,66 +53,76 @@ def field_name(kind: str, threshold: str) -> str:
     return f"{PREFIX}{kind}__{threshold.partition(':')[0]}"
 
 
-def address(agent: Agent, kind: str, setting: Setting) -> str:
-    """Where a setting of the rule of this KIND is made: the field on the page of the agent, or of its project."""
+def setting_url(agent: Agent, kind: str, setting: Setting) -> str:
+    """The URL of the form field for a setting: on the agent's page, or on its project's."""
     if setting.of_project:
         return f"{reverse('admin:teams_project_change', args=[agent.project_id])}#id_{setting.threshold}"
-    column = any(one.name == setting.threshold and one.column for one in rules.every()[kind].THRESHOLDS)
+    thresholds = rules.every()[kind].THRESHOLDS
+    column = any(threshold.column for threshold in thresholds if threshold.name == setting.threshold)
     field = setting.threshold if column else field_name(kind, setting.threshold or SWITCH)
     return f"{reverse('admin:agents_agent_change', args=[agent.pk])}#id_{field}"
 
 
-def shown(threshold: Threshold) -> bool:
-    """What an agent has a setting of its own for is not shown twice."""
+def is_rule_field(threshold: Threshold) -> bool:
+    """Whether it has a field here; an agent's own settings are edited elsewhere on the page."""
     return not threshold.column
 
 
 def fields() -> dict[str, forms.Field]:
-    """For all rules there are, to be declared by a form."""
-    found: dict[str, forms.Field] = {}
+    """Fields of all rules, to be added to a form class."""
+    declared: dict[str, forms.Field] = {}
     for kind, rule in rules.every().items():
-        found[field_name(kind, SWITCH)] = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
-        found |= {field_name(kind, one.name): field_of(one) for one in rule.THRESHOLDS if shown(one)}
-    return found
+        declared[field_name(kind, SWITCH)] = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+        thresholds = filter(is_rule_field, rule.THRESHOLDS)
+        declared |= {field_name(kind, threshold.name): field_of(threshold) for threshold in thresholds}
+    return declared
 
 
-def field_of(one: Threshold) -> forms.Field:
-    label = f"{one.name} ({one.unit})" if one.unit else one.name
-    if one.per_tool:
+def field_of(threshold: Threshold) -> forms.Field:
+    label = label_of(threshold)
+    if threshold.per_tool:
         return forms.CharField(required=False, label=label, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
-    if one.kind is bool:
+    if threshold.kind is bool:
         choices = [("", "inherited"), ("yes", "yes"), ("no", "no")]
         return forms.ChoiceField(required=False, label=label, choices=choices, widget=UnfoldAdminSelectWidget)
-    bounds: dict[str, Any] = {"required": False, "label": label, "min_value": one.least, "max_value": one.most}
-    if one.kind is int:
+    limits = {"min_value": threshold.least, "max_value": threshold.most}
+    bounds: dict[str, Any] = {"required": False, "label": label, **limits}
+    if threshold.kind is int:
         return forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, **bounds)
     return forms.FloatField(widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}), **bounds)
 
 
+def label_of(threshold: Threshold) -> str:
+    """`Memory limit (MB)`."""
+    name = threshold.name.partition(":")[0]
+    label, unit = LABELS.get(name) or name.replace("_", " ").capitalize(), UNITS_IN_LABELS.get(name, threshold.unit)
+    return f"{label} ({unit})" if unit else label
+
+
 def fieldsets() -> list[tuple[str, dict[str, Any]]]:
-    """A section for each rule."""
+    """One section per rule."""
     return [(rule.LABEL, _section(rule)) for rule in rules.every().values()]
 
 
 def _section(rule: rules.Rule) -> dict[str, Any]:
     names = [field_name(rule.KIND, SWITCH)]
-    names += [field_name(rule.KIND, one.name) for one in rule.THRESHOLDS if shown(one)]
+    names += [field_name(rule.KIND, threshold.name) for threshold in rule.THRESHOLDS if is_rule_field(threshold)]
     return {"classes": ["collapse"], "fields": names}
 
 
 class Head(NamedTuple):
-    """How a rule stands for an agent or a project, in the line of its section. `is_own`: it is set there itself."""
+    """The summary line of a rule's section. `is_own`: set on this agent or project itself."""
 
     kind: str
     label: str
     sentence: str
     is_on: bool
     is_own: bool
-    is_tried: bool
+    is_testable: bool
 
 
 class Section(NamedTuple):
-    """A fieldset of Django's; of a rule with its head, and open where something is wrong in it."""
+    """A Django fieldset; with a summary line if it belongs to a rule, and open if a field has an error."""
 
     fieldset: Any
     head: Head | None
@@ -107,11 +131,11 @@ class Section(NamedTuple):
 
 def form_sections(form: Iterable[Any], row: Row) -> list[Section]:
     heads = {rule.LABEL: _head(rule, row) for rule in rules.every().values()}
-    return [Section(one, heads.get(one.name), _is_wrong(one)) for one in form]
+    return [Section(fieldset, heads.get(fieldset.name), _has_errors(fieldset)) for fieldset in form]
 
 
-def _is_wrong(fieldset: Any) -> bool:
-    """Django does not look at fields that share a line."""
+def _has_errors(fieldset: Any) -> bool:
+    # Django overlooks fields that share a line.
     return any(name in fieldset.form.errors for name in flatten(fieldset.fields))
 
 
@@ -121,12 +145,12 @@ def _head(rule: rules.Rule, row: Row) -> Head:
 
 
 def sentence(rule: rules.Rule) -> str:
-    """What the rule says of itself, in its first line."""
+    """The first line of the rule's docstring."""
     return plain((rule.__doc__ or "").strip().partition("\n")[0])
 
 
 def inherited(row: Row | None) -> list[settings.Given]:
-    """What is set above the row, weakest first."""
+    """Settings that the row inherits, weakest first."""
     return [row.project.rules] if isinstance(row, Agent) else []
 
 
@@ -135,14 +159,14 @@ def levels(row: Row | None) -> list[settings.Given]:
 
 
 def in_words(row: Row) -> str:
-    """All rules in one text, for people who may look and not change."""
-    return "; ".join(_one_in_words(rule, row) for rule in rules.every().values())
+    """All rules as one text, for people with read access only."""
+    return "; ".join(_rule_in_words(rule, row) for rule in rules.every().values())
 
 
-def _one_in_words(rule: rules.Rule, row: Row) -> str:
-    found = rules.in_force(rule, *levels(row))
-    values = ", ".join(f"{name} {_value(value)}" for name, value in found.thresholds.items())
-    return f"{rule.LABEL} {'on' if found.on else 'off'}{f' ({values})' if values and found.on else ''}"
+def _rule_in_words(rule: rules.Rule, row: Row) -> str:
+    current = rules.in_force(rule, *levels(row))
+    values = ", ".join(f"{name} {_value(value)}" for name, value in current.thresholds.items())
+    return f"{rule.LABEL} {'on' if current.on else 'off'}{f' ({values})' if values and current.on else ''}"
 
 
 def _value(value: Any) -> str:
@@ -150,7 +174,7 @@ def _value(value: Any) -> str:
 
 
 class RulesForm(forms.ModelForm[Any]):
-    """With a field for each switch and threshold (`with_rules` declares them); together `cleaned_data["rules"]`."""
+    """A form with the fields that `with_rules` adds; their values together are `cleaned_data["rules"]`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -160,108 +184,114 @@ class RulesForm(forms.ModelForm[Any]):
                 self._fill(rule, self.instance.rules.get(kind) or {}, above)
 
     def _fill(self, rule: rules.Rule, own: dict[str, Any], above: list[settings.Given]) -> None:
-        said, base = settings.switched(own), rules.in_force(rule, *above)
+        is_on, base = settings.switched(own), rules.in_force(rule, *above)
         switch: Any = self.fields[field_name(rule.KIND, SWITCH)]
-        switch.label = "Switch"
+        switch.label = "Rule"
         switch.choices = [("", f"inherited: {'on' if base.on else 'off'}"), ("on", "on"), ("off", "off")]
-        self.initial[field_name(rule.KIND, SWITCH)] = "" if said is None else "on" if said else "off"
-        for one in filter(shown, rule.THRESHOLDS):
-            name = field_name(rule.KIND, one.name)
-            self.initial[name] = initial(one, own)
-            self.fields[name].help_text = help_of(one, base)
+        self.initial[field_name(rule.KIND, SWITCH)] = "" if is_on is None else "on" if is_on else "off"
+        for threshold in filter(is_rule_field, rule.THRESHOLDS):
+            name = field_name(rule.KIND, threshold.name)
+            self.initial[name] = initial(threshold, own)
+            self.fields[name].help_text = help_text(threshold, base)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        given = {kind: found for kind, rule in rules.every().items() if (found := self._given(rule, cleaned))}
-        for place, why in rules.wrong(given).items():
-            kind, _, threshold = place.partition(".")
-            self._say(field_name(kind, threshold or SWITCH), f"{place} {why}")
-        cleaned["rules"] = given
+        changed = {kind: values for kind, rule in rules.every().items() if (values := self._values(rule, cleaned))}
+        for location, problem in rules.wrong(changed).items():
+            kind, _, threshold = location.partition(".")
+            self._add_error(field_name(kind, threshold or SWITCH), f"{location} {problem}")
+        cleaned["rules"] = changed
         return cleaned
 
-    def _given(self, rule: rules.Rule, cleaned: dict[str, Any]) -> dict[str, Any]:
+    def _values(self, rule: rules.Rule, cleaned: dict[str, Any]) -> dict[str, Any]:
         switch = cleaned.get(field_name(rule.KIND, SWITCH))
-        values = {one.name: cleaned.get(field_name(rule.KIND, one.name)) for one in rule.THRESHOLDS if shown(one)}
-        found, wrong = read_values(filter(shown, rule.THRESHOLDS), values)
-        for name, why in wrong:
-            self._say(field_name(rule.KIND, name), why)
-        return {**({switch: True} if switch else {}), **found}
+        thresholds = list(filter(is_rule_field, rule.THRESHOLDS))
+        entered = {threshold.name: cleaned.get(field_name(rule.KIND, threshold.name)) for threshold in thresholds}
+        values, unreadable = read_values(thresholds, entered)
+        for name, problem in unreadable:
+            self._add_error(field_name(rule.KIND, name), problem)
+        return {**({switch: True} if switch else {}), **values}
 
-    def _say(self, name: str, why: str) -> None:
-        self.add_error(name if name in self.fields else None, why)
+    def _add_error(self, name: str, problem: str) -> None:
+        self.add_error(name if name in self.fields else None, problem)
 
     @property
     def changed_data(self) -> list[str]:
-        """Without the fields of rules: what they make together is compared by who saves it."""
+        """Without rule fields: the service compares the resulting `rules` itself."""
         return [name for name in super().changed_data if not name.startswith(PREFIX)]
 
 
 def read_values(declared: Iterable[Threshold], cleaned: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
-    """What a person set by the fields of these thresholds, and what could not be read of it: names and sentences."""
-    found: dict[str, Any] = {}
-    wrong: list[list[str]] = []
-    for one in declared:
-        value = cleaned.get(one.name)
-        if one.per_tool:
-            for line in filter(None, map(str.strip, (value or "").splitlines())):
-                tool, parsed = _read_line(one, line)
-                if not tool or parsed is None:
-                    wanted = "yes or no" if one.kind is bool else "a whole number"
-                    wrong.append([one.name, f"“{line}”: write a tool, =, and {wanted}"])
-                else:
-                    found[f"{one.name.partition(':')[0]}:{tool}"] = parsed
+    """Entered thresholds by name, and errors as pairs of a name and a sentence."""
+    values: dict[str, Any] = {}
+    errors: list[list[str]] = []
+    for threshold in declared:
+        value = cleaned.get(threshold.name)
+        if threshold.per_tool:
+            per_tool, wrong_lines = _read_lines(threshold, value or "")
+            values |= per_tool
+            errors += wrong_lines
         elif value not in (None, ""):
-            found[one.name] = value == "yes" if one.kind is bool else value
-    return found, wrong
+            values[threshold.name] = value == "yes" if threshold.kind is bool else value
+    return values, errors
 
 
-def _read_line(one: Threshold, line: str) -> tuple[str, Any]:
-    tool, _, value = (part.strip() for part in line.rpartition("="))
-    return tool, _parsed(one, value)
+def _read_lines(threshold: Threshold, text: str) -> tuple[dict[str, Any], list[list[str]]]:
+    values: dict[str, Any] = {}
+    errors: list[list[str]] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        tool, _, value = (part.strip() for part in line.rpartition("="))
+        parsed = _parsed(threshold, value)
+        if not tool or parsed is None:
+            expected = "yes or no" if threshold.kind is bool else "a whole number"
+            errors.append([threshold.name, f"“{line}”: write a tool name, =, and {expected}"])
+        else:
+            values[f"{threshold.name.partition(':')[0]}:{tool}"] = parsed
+    return values, errors
 
 
-def initial(one: Threshold, own: Mapping[str, Any]) -> Any:
-    """What a threshold's field shows of what is set."""
-    return _tool_lines(one, own) if one.per_tool else _initial(one, own)
+def initial(threshold: Threshold, own: Mapping[str, Any]) -> Any:
+    """The initial value of a threshold's field."""
+    return _tool_lines(threshold, own) if threshold.per_tool else _initial(threshold, own)
 
 
-def _initial(one: Threshold, own: Mapping[str, Any]) -> Any:
-    value = own.get(one.name)
-    return ("yes" if value else "no") if one.kind is bool and value is not None else value
+def _initial(threshold: Threshold, own: Mapping[str, Any]) -> Any:
+    value = own.get(threshold.name)
+    return ("yes" if value else "no") if threshold.kind is bool and value is not None else value
 
 
-def _tool_lines(one: Threshold, own: Mapping[str, Any]) -> str:
-    stem = one.name.partition(":")[0] + ":"
+def _tool_lines(threshold: Threshold, own: Mapping[str, Any]) -> str:
+    stem = threshold.name.partition(":")[0] + ":"
     pairs = [(name.removeprefix(stem), value) for name, value in sorted(own.items()) if name.startswith(stem)]
     return "\n".join(f"{tool} = {_value(value).replace(',', '')}" for tool, value in pairs)
 
 
-def _parsed(one: Threshold, text: str) -> Any:
-    if one.kind is bool:
+def _parsed(threshold: Threshold, text: str) -> Any:
+    if threshold.kind is bool:
         return True if text.lower() in YES else False if text.lower() in NO else None
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def help_of(one: Threshold, base: settings.InForce) -> str:
-    """What holds where its field is left empty, and why."""
-    return plain(_help_of(one, base))
+def help_text(threshold: Threshold, base: settings.InForce) -> str:
+    """The value that an empty field inherits, and why."""
+    return plain(_help_text(threshold, base))
 
 
-def _help_of(one: Threshold, base: settings.InForce) -> str:
-    if one.per_tool:
-        example = "get_job = yes" if one.kind is bool else "get_job = 20"
-        above = [f"{name.partition(':')[2]} = {_value(base.thresholds[name])}" for name in _of_tools(one, base)]
-        return f"One tool a line, e.g. {example}. Inherited: {', '.join(above) or 'nothing'}. {one.why}"
-    if one.name not in base.thresholds:
-        return f"Empty: {one.why}"
-    where = "the default" if base.thresholds[one.name] == one.default else "set for the project"
-    return f"Empty: {_value(base.thresholds[one.name])} {one.unit}, {where}. {one.why}"
+def _help_text(threshold: Threshold, base: settings.InForce) -> str:
+    if threshold.per_tool:
+        example = "get_job = yes" if threshold.kind is bool else "get_job = 20"
+        above = [f"{name.partition(':')[2]} = {_value(base.thresholds[name])}" for name in _of_tools(threshold, base)]
+        return f"One tool per line, e.g. {example}. Inherited: {', '.join(above) or 'none'}. {threshold.why}"
+    if threshold.name not in base.thresholds:
+        return f"Default: {threshold.why}"
+    origin = "Default" if base.thresholds[threshold.name] == threshold.default else "Set for the project"
+    return f"{origin}: {_value(base.thresholds[threshold.name])} {threshold.unit}. {threshold.why}"
 
 
-def _of_tools(one: Threshold, base: settings.InForce) -> list[str]:
-    return [name for name in sorted(base.thresholds) if name.startswith(one.name.partition(":")[0] + ":")]
+def _of_tools(threshold: Threshold, base: settings.InForce) -> list[str]:
+    return [name for name in sorted(base.thresholds) if name.startswith(threshold.name.partition(":")[0] + ":")]
 
 
 def with_rules(form: type[forms.ModelForm[Any]]) -> type[Any]:
-    """The form with the fields of all rules, declared anew: a new rule is in it by itself."""
+    """The form class with fields for all rules, including rules added later."""
     return type(form.__name__, (form,), fields())

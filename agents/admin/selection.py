@@ -1,4 +1,4 @@
-"""Choosing agents in a table, and the buttons that act on all that are chosen: actions of the list of agents."""
+"""Selecting agents in a table, and the buttons that act on the selection: actions of the list of agents."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from agents.models import Agent
-from agents.reporting.agent_status import Standing
+from agents.reporting.agent_status import AgentStatus
+from teams.access import allowed
 from teams.roles import Action
-from teams.tenant_admin import allowed
 
 
-class Act(NamedTuple):
-    """A button that sends the name of one of the list's actions."""
+class BulkAction(NamedTuple):
+    """A button that submits the name of one of the list's actions."""
 
     action: str
     label: str
@@ -26,36 +26,36 @@ class Act(NamedTuple):
     tone: str = "plain"
 
 
-OPERATING: Final = (
-    Act("pause_selected", "Pause", "pause_circle"),
-    Act("resume_selected", "Resume", "play_circle"),
-    Act("maintenance_selected", "Maintenance…", "engineering"),
+OPERATE: Final = (
+    BulkAction("pause_selected", "Pause monitoring", "pause_circle"),
+    BulkAction("resume_selected", "Resume monitoring", "play_circle"),
+    BulkAction("maintenance_selected", "Schedule maintenance…", "engineering"),
 )
-DELETING: Final = Act("delete_selected", "Delete…", "delete", "danger")
+DELETE: Final = BulkAction("delete_selected", "Delete…", "delete", "danger")
 
 
 @dataclass(frozen=True, slots=True)
-class Choosing:
-    """For `agents/choosing.html`: `teams` are those of whose agents the person may choose, `total` all that match."""
+class Selection:
+    """For `agents/selection.html`. `teams` are those whose agents the person may select; `total` counts all matches."""
 
-    acts: list[Act]
+    actions: list[BulkAction]
     teams: set[int]
     total: int
     back: str
 
 
-def choosing(
-    request: HttpRequest, rows: Iterable[Standing], total: int, back: str, acts: Iterable[Act] = OPERATING
-) -> Choosing:
-    """For a table with these rows, to whose page a person comes `back`."""
-    own = {row.agent.project.team_id for row in rows}
-    teams = {team for team in own if allowed(request, Action.OPERATE, team)}
-    actions = admin.site.get_model_admin(Agent).get_actions(request) if teams else {}
-    return Choosing([act for act in acts if act.action in actions], teams, total, back)
+def selection_for(
+    request: HttpRequest, rows: Iterable[AgentStatus], total: int, back: str, actions: Iterable[BulkAction] = OPERATE
+) -> Selection:
+    """For a table with these rows; `back` is the page to return to after the action."""
+    shown = {row.agent.project.team_id for row in rows}
+    teams = {team for team in shown if allowed(request, Action.OPERATE, team)}
+    permitted = admin.site.get_model_admin(Agent).get_actions(request) if teams else {}
+    return Selection([action for action in actions if action.action in permitted], teams, total, back)
 
 
 def back(request: HttpRequest) -> str:
-    """The page of this site on which the agents were chosen; the list, if that is not said."""
-    asked = (request.POST if request.method == "POST" else request.GET).get("back", "")
-    is_ours = asked.startswith("/") and url_has_allowed_host_and_scheme(asked, allowed_hosts=None)
-    return asked if is_ours else reverse("admin:agents_agent_changelist")
+    """The page on which the agents were selected; the list of agents if unknown or on another site."""
+    wanted = (request.POST if request.method == "POST" else request.GET).get("back", "")
+    is_local = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+    return wanted if is_local else reverse("admin:agents_agent_changelist")

@@ -1,1 +1,1 @@
-"""`/api/v1/`: one noun a file. A view authenticates, parses, calls one service and answers."""
+"""`/api/v1/`, one resource per file. A view authenticates, parses, calls one service and responds."""

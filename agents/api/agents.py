@@ -1,7 +1,8 @@
-"""`/api/v1/agents`: what they are, what is set, what they reported, and what a person may do to them."""
+"""`/api/v1/agents`: status, settings, and actions on agents."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -10,27 +11,27 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import examples, shapes
+from agents.api import examples, schemas
 from agents.api.changes import AgentChanges, NewAgent
 from agents.api.commands import command_dict
-from agents.api.project import ProjectView
+from agents.api.project_view import ProjectView
 from agents.api.status import agents_of, status_dict
-from agents.api.valid import valid
+from agents.api.validation import validated
 from agents.commands import dispatch
 from agents.fleet import services
 from agents.models import Agent, Command
 from agents.reporting import agent_status
-from agents.reporting.agent_status import Standing
+from agents.reporting.agent_status import AgentStatus
 from agents.reporting.payloads import agent_url, moment, spend_dict
 from teams.models import Project
 
 
 class AgentView(ProjectView):
     def agent(self, pk: int) -> Agent:
-        return self.found(agents_of(self.caller.project_id), pk)
+        return self.get_or_404(agents_of(self.caller.project_id), pk)
 
     def shown(self, pk: int, status: int = 200) -> Response:
-        """The agent as it is now."""
+        """The response with the agent's current state."""
         return Response(agent_dicts([self.agent(pk)])[0], status=status)
 
 
@@ -39,14 +40,14 @@ class AgentsView(AgentView):
 
     @extend_schema(
         operation_id="agents",
-        summary="All agents, with their settings",
+        summary="List agents with their settings",
         tags=["agents"],
         parameters=[
-            OpenApiParameter("name", str, description="Its own name or an alias."),
-            shapes.LIMIT,
-            shapes.OFFSET,
+            OpenApiParameter("name", str, description="The agent's name or an alias."),
+            schemas.LIMIT,
+            schemas.OFFSET,
         ],
-        responses=shapes.answers(200, shapes.page_of(shapes.AgentDetail), 422),
+        responses=schemas.responses(200, schemas.page_of(schemas.AgentDetail), 422),
         examples=[examples.AGENTS],
     )
     def get(self, request: Request) -> Response:
@@ -58,17 +59,17 @@ class AgentsView(AgentView):
 
     @extend_schema(
         operation_id="create_agent",
-        summary="Make an agent before its first heartbeat, as strict mode asks for",
+        summary="Create an agent before its first heartbeat, as strict mode requires",
         tags=["agents"],
         request=NewAgent,
-        responses=shapes.answers(201, shapes.AgentDetail, 400, 409, 415, 422),
+        responses=schemas.responses(201, schemas.AgentDetail, 400, 409, 415, 422),
         examples=[examples.NEW_AGENT, examples.MADE_AGENT],
     )
     def post(self, request: Request) -> Response:
-        given = valid(NewAgent, request.data)
+        settings = validated(NewAgent, request.data)
         project = Project.objects.get(pk=self.caller.project_id)
-        made = services.add_agent(project=project, actor=self.caller.actor, now=timezone.now(), **given)
-        return self.shown(made.pk, status=201)
+        agent = services.add_agent(project=project, actor=self.caller.actor, now=timezone.now(), **settings)
+        return self.shown(agent.pk, status=201)
 
 
 class OneAgentView(AgentView):
@@ -76,9 +77,9 @@ class OneAgentView(AgentView):
 
     @extend_schema(
         operation_id="agent",
-        summary="One agent",
+        summary="Get an agent",
         tags=["agents"],
-        responses=shapes.answers(200, shapes.AgentDetail, 404),
+        responses=schemas.responses(200, schemas.AgentDetail, 404),
         examples=[examples.AGENT],
     )
     def get(self, request: Request, pk: int) -> Response:
@@ -89,120 +90,123 @@ class OneAgentView(AgentView):
         summary="Change an agent's settings",
         tags=["agents"],
         request=AgentChanges,
-        responses=shapes.answers(200, shapes.AgentDetail, 400, 404, 409, 415, 422),
+        responses=schemas.responses(200, schemas.AgentDetail, 400, 404, 409, 415, 422),
         examples=[examples.CHANGES, examples.AGENT],
     )
     def patch(self, request: Request, pk: int) -> Response:
-        agent, changes = self.agent(pk), valid(AgentChanges, request.data)
+        agent, changes = self.agent(pk), validated(AgentChanges, request.data)
         services.change_agent(agent=agent, changes=changes, actor=self.caller.actor, now=timezone.now())
         return self.shown(pk)
 
     @extend_schema(
         operation_id="delete_agent",
-        summary="Delete an agent with its history",
+        summary="Delete an agent and its history",
         tags=["agents"],
-        responses=shapes.answers(204, None, 404),
+        responses=schemas.responses(204, None, 404),
     )
     def delete(self, request: Request, pk: int) -> Response:
         services.delete_agent(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
         return Response(status=204)
 
 
-class PauseView(AgentView):
+class AgentActionView(AgentView):
     http_method_names = ["post"]
 
+    def act(self, action: Callable[..., object], pk: int) -> Response:
+        """Call a service with the agent; respond with its new state."""
+        action(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
+        return self.shown(pk)
+
+
+class PauseView(AgentActionView):
     @extend_schema(
         operation_id="pause_agent",
-        summary="Stop judging an agent",
+        summary="Pause monitoring of an agent",
         tags=["agents"],
         request=None,
-        responses=shapes.answers(200, shapes.AgentDetail, 404),
+        responses=schemas.responses(200, schemas.AgentDetail, 404),
         examples=[examples.AGENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        services.pause(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
-        return self.shown(pk)
+        return self.act(services.pause, pk)
 
 
-class ResumeView(AgentView):
-    http_method_names = ["post"]
-
+class ResumeView(AgentActionView):
     @extend_schema(
         operation_id="resume_agent",
-        summary="Judge a paused agent again",
+        summary="Resume monitoring of an agent",
         tags=["agents"],
         request=None,
-        responses=shapes.answers(200, shapes.AgentDetail, 404),
+        responses=schemas.responses(200, schemas.AgentDetail, 404),
         examples=[examples.AGENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        services.resume(agent=self.agent(pk), actor=self.caller.actor, now=timezone.now())
-        return self.shown(pk)
+        return self.act(services.resume, pk)
 
 
-class OrderView(AgentView):
-    """Makes a command for the runner that watches the agent."""
+class CommandView(AgentView):
+    # Creates a command for the runner that manages the agent.
 
     http_method_names = ["post"]
     action: ClassVar[str]
 
-    def order(self, request: Request, pk: int) -> Response:
-        reason = valid(shapes.CommandReason, request.data or {}).get("reason", "")
+    def command(self, request: Request, pk: int) -> Response:
+        reason = validated(schemas.CommandReason, request.data or {}).get("reason", "")
         agent, actor = self.agent(pk), self.caller.actor
         command = dispatch.request(agent=agent, action=self.action, actor=actor, reason=reason, now=timezone.now())
         return Response(command_dict(command), status=202)
 
 
-class RestartView(OrderView):
+class RestartView(CommandView):
     action = Command.Action.RESTART
 
     @extend_schema(
         operation_id="restart_agent",
         summary="Restart an agent through its runner",
         description=(
-            "Takes the place of a restart that the watchdog asked for and no runner has taken. 409 says what is "
-            "missing, `command_live` while another command is on its way, or `restart_budget`: at most 3 within an "
-            "hour and 10 within a day."
+            "Replaces a restart that the watchdog requested and no runner has picked up. Responds with 409 if the "
+            "agent can't be restarted; `code` says why, e.g. `command_live` while another command is in progress, or "
+            "`restart_budget` after 3 restarts within an hour or 10 within a day."
         ),
         tags=["agents"],
-        request=shapes.CommandReason,
-        responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),
+        request=schemas.CommandReason,
+        responses=schemas.responses(202, schemas.CommandDetail, 400, 404, 409, 415, 422),
         examples=[examples.REASON, examples.ORDERED],
     )
     def post(self, request: Request, pk: int) -> Response:
-        return self.order(request, pk)
+        return self.command(request, pk)
 
 
-class StopView(OrderView):
+class StopView(CommandView):
     action = Command.Action.STOP
 
     @extend_schema(
         operation_id="stop_agent",
         summary="Stop an agent through its runner",
         description=(
-            "Takes the place of a restart that no runner has taken, whoever asked for it. 409 says what is missing, or "
-            "`command_live` while another command is on its way."
+            "Replaces any restart that no runner has picked up. Responds with 409 if the agent can't be stopped; "
+            "`code` says why, e.g. `command_live` while another command is in progress."
         ),
         tags=["agents"],
-        request=shapes.CommandReason,
-        responses=shapes.answers(202, shapes.CommandDetail, 400, 404, 409, 415, 422),
+        request=schemas.CommandReason,
+        responses=schemas.responses(202, schemas.CommandDetail, 400, 404, 409, 415, 422),
         examples=[examples.REASON, examples.ORDERED],
     )
     def post(self, request: Request, pk: int) -> Response:
-        return self.order(request, pk)
+        return self.command(request, pk)
 
 
 def agent_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
-    """Agents in full: status and what is set. Reads `names`, too: fetch them ahead for a list."""
-    found = agent_status.of(agents, timezone.now())
-    return [{**status_dict(one), "spend": _spend(one), **_settings(one.agent)} for one in found]
+    """Agents in full: status, spend and settings. Also reads `names`: prefetch them for a list."""
+    statuses = agent_status.statuses(agents, timezone.now())
+    return [{**status_dict(status), "spend": _spend(status), **_settings(status.agent)} for status in statuses]
 
 
-def _spend(one: Standing) -> dict[str, Any]:
-    spends = {"today": one.spend, "month": one.month, "run": one.run, "ever": one.ever}
+def _spend(status: AgentStatus) -> dict[str, Any]:
+    periods = {"today": status.spend, "month": status.month, "run": status.run, "ever": status.ever}
     return {
-        **{period: spend_dict(spend) for period, spend in spends.items()},
-        "unpriced_models": one.models_without_price,
+        **{period: spend_dict(spend) for period, spend in periods.items()},
+        "unpriced_models": status.models_without_price,
     }
 
 

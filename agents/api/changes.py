@@ -1,4 +1,4 @@
-"""What `PATCH /api/v1/agents/{id}` takes."""
+"""Serializers that validate an agent's settings, for the API and the admin's forms."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from agents import rules
 from agents.domain.heartbeat import MAX_NAME_LENGTH
 from agents.models import Agent, RestartType
 
-YEAR: Final = 366 * 86_400
+MAX_SECONDS: Final = 366 * 86_400
 MAX_LABELS: Final = 50
 MAX_ALIASES: Final = 20
 MAX_TOKENS: Final = 10**15
 
 
 class Seconds(serializers.FloatField):
-    """A JSON number. The framework's own field also takes "nan" and true."""
+    """A JSON number. REST framework's FloatField also accepts "nan" and true."""
 
-    def __init__(self, least: float) -> None:
-        super().__init__(min_value=least, max_value=YEAR, allow_null=True, required=False)
+    def __init__(self, minimum: float) -> None:
+        super().__init__(min_value=minimum, max_value=MAX_SECONDS, allow_null=True, required=False)
 
     def to_internal_value(self, data: Any) -> float:
-        # The comparison also refuses NaN, and integers that no float can hold.
-        if isinstance(data, bool) or not isinstance(data, int | float) or not -YEAR <= data <= YEAR:
-            raise serializers.ValidationError("must be a number of seconds, a year at most")
+        # The comparison also rejects NaN, and integers too large for a float.
+        if isinstance(data, bool) or not isinstance(data, int | float) or not -MAX_SECONDS <= data <= MAX_SECONDS:
+            raise serializers.ValidationError("must be a number of seconds, up to a year")
         return float(data)
 
 
 @extend_schema_field({"type": ["number", "null"], "minimum": 0})
 class Dollars(serializers.DecimalField):
-    """A JSON number; a text is taken too."""
+    """A JSON number; a string is accepted too."""
 
     def __init__(self) -> None:
         super().__init__(12, 6, min_value=0, allow_null=True, required=False)
@@ -45,22 +45,22 @@ class Name(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         name: str = super().to_internal_value(data)
         if not name.isprintable():
-            raise serializers.ValidationError("must have printable characters only")
+            raise serializers.ValidationError("must contain only printable characters")
         return name
 
 
 class RulesField(serializers.DictField):
-    """Switches and thresholds that there are, within their bounds. What is empty is left out."""
+    """Switches and thresholds of known rules, within their bounds. Empty rules are dropped."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(child=serializers.DictField(), **kwargs)
 
     def to_internal_value(self, data: Any) -> dict[str, dict[str, Any]]:
-        given: dict[str, dict[str, Any]] = super().to_internal_value(data)
-        wrong = rules.wrong(given)
-        if wrong:
-            raise serializers.ValidationError([f"{place} {why}" for place, why in wrong.items()])
-        return {kind: values for kind, values in given.items() if values}
+        changes: dict[str, dict[str, Any]] = super().to_internal_value(data)
+        problems = rules.wrong(changes)
+        if problems:
+            raise serializers.ValidationError([f"{location} {problem}" for location, problem in problems.items()])
+        return {kind: values for kind, values in changes.items() if values}
 
 
 class NewAgent(serializers.Serializer[Any]):
@@ -69,7 +69,7 @@ class NewAgent(serializers.Serializer[Any]):
 
 
 class AgentChanges(serializers.Serializer[Any]):
-    """Only what is sent is changed; null takes a setting back. Unknown fields are ignored."""
+    """Only the fields sent are changed; null resets a setting. Unknown fields are ignored."""
 
     interval = Seconds(1)
     grace = Seconds(5)
@@ -88,5 +88,7 @@ class AgentChanges(serializers.Serializer[Any]):
 
     def validate_labels(self, labels: dict[str, str]) -> dict[str, str]:
         if len(labels) > MAX_LABELS or any(not 1 <= len(name) <= 50 or not name.isprintable() for name in labels):
-            raise serializers.ValidationError(f"at most {MAX_LABELS}, with names of 1 to 50 printable characters")
+            raise serializers.ValidationError(
+                f"at most {MAX_LABELS} labels, with names of 1 to 50 printable characters"
+            )
         return labels

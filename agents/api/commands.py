@@ -1,4 +1,4 @@
-"""`/api/v1/commands`: what runners ask for and answer."""
+"""`/api/v1/commands`: runners fetch commands and report their results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import examples, shapes
-from agents.api.project import ProjectView
-from agents.api.valid import valid
+from agents.api import examples, schemas
+from agents.api.project_view import ProjectView
+from agents.api.validation import validated
 from agents.commands import dispatch
 from agents.ingest.rate_limit import count_beats
 from agents.ingest.reporter import source_of
@@ -25,13 +25,13 @@ from teams.models import Scope
 
 log = structlog.get_logger(__name__)
 
-# How often, and for how many seconds, a runner waits for the word of one that looks like it.
+# How often and how long (in seconds) to wait for a result that may return a command to this runner.
 MAX_WAITS: Final = 5
 WAIT: Final = 0.1
 
 
-class EvidenceLabels(serializers.CharField):
-    """Whatever a runner says: refusing its report over the wording would lose it."""
+class RunnerText(serializers.CharField):
+    """Accepts any value: rejecting a runner's report because of its text would lose the report."""
 
     def to_internal_value(self, data: Any) -> str:
         return str(data).replace("\0", "")
@@ -41,64 +41,64 @@ class Preflight(serializers.Serializer[Any]):
     agent = serializers.CharField(max_length=200)
     type = serializers.ChoiceField(RestartType.choices)
     target = serializers.CharField(max_length=300)
-    cause = EvidenceLabels(help_text="What the runner saw.")
+    cause = RunnerText(help_text="What the runner observed.")
 
 
 class CommandsView(ProjectView):
-    # GET answers a bare list whatever goes wrong: the published runner ends at any other answer.
+    # GET always responds with a bare list, also on errors: the published runner exits on anything else.
 
     http_method_names = ["get", "post"]
     scope_for = {"GET": "agent", "POST": "agent"}
 
     @extend_schema(
         operation_id="commands",
-        summary="What this runner is to do now",
-        description="Each command is handed out once. A `read` key is handed nothing. Errors, too, answer `[]`.",
+        summary="Fetch commands for this runner",
+        description="Each command is handed out once. A `read` key gets an empty list, and so does every error.",
         tags=["commands"],
         responses={
-            200: shapes.WaitingCommand(many=True),
-            **dict.fromkeys((401, 403, 429), shapes.EMPTY_LIST),
+            200: schemas.WaitingCommand(many=True),
+            **dict.fromkeys((401, 403, 429), schemas.EMPTY_LIST),
         },
         examples=[examples.COMMANDS],
     )
     def get(self, request: Request) -> Response:
-        # A look with a `read` key must not take a command that nobody will then carry out.
+        # A `read` key must not take a command, because nobody would then carry it out.
         if self.caller.scope == Scope.READ:
             return Response([])
-        handed, now = self.hand_out(source_of(request._request, self.caller)), timezone.now()
-        return Response([waiting_dict(command, now) for command in handed])
+        commands, now = self.hand_out(source_of(request._request, self.caller)), timezone.now()
+        return Response([waiting_dict(command, now) for command in commands])
 
     @extend_schema(
         operation_id="grant_restart",
-        summary="May this runner restart what it sees down, now?",
+        summary="Request a restart of a target that is down",
         description=(
-            "201: the command is this runner's already; it reports the result as usual. 409: not now; `code` says why "
-            "(`restart_off`, `held`, `paused`, `waiting`, `together`, `needs_a_person`, `restart_delay`, `gave_up`, "
-            "`command_live`, `unsafe_to_repeat`, `source_quiet`), and `Retry-After` when, where it is only a matter of "
-            "time."
+            "For runners. 201: the restart is granted and already handed to this runner, which reports the result as "
+            "usual. 409: not now; `code` says why (`restart_off`, `held`, `paused`, `waiting`, `together`, "
+            "`needs_a_person`, `restart_delay`, `gave_up`, `command_live`, `unsafe_to_repeat`, `source_quiet`), and "
+            "`Retry-After` says when to ask again if that helps."
         ),
         tags=["commands"],
         request=Preflight,
-        responses=shapes.answers(201, shapes.WaitingCommand, 400, 404, 409, 415, 422),
-        examples=[examples.WISH, examples.GRANTED],
+        responses=schemas.responses(201, schemas.WaitingCommand, 400, 404, 409, 415, 422),
+        examples=[examples.PREFLIGHT, examples.GRANTED],
     )
     def post(self, request: Request) -> Response:
-        wish, now = valid(Preflight, request.data), timezone.now()
+        preflight, now = validated(Preflight, request.data), timezone.now()
         command = dispatch.grant(
             caller=self.caller,
             runner=source_of(request._request, self.caller),
-            name=wish["agent"],
-            target=(wish["type"], wish["target"]),
-            cause=wish["cause"],
+            name=preflight["agent"],
+            target=(preflight["type"], preflight["target"]),
+            cause=preflight["cause"],
             now=now,
         )
         return Response(waiting_dict(command, now), status=201)
 
     def hand_out(self, runner: str) -> list[Command]:
         for _ in range(MAX_WAITS):
-            handed = dispatch.hand_out(caller=self.caller, runner=runner, now=timezone.now())
-            if handed or not dispatch.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
-                return handed
+            commands = dispatch.hand_out(caller=self.caller, runner=runner, now=timezone.now())
+            if commands or not dispatch.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
+                return commands
             sleep(WAIT)
         return []
 
@@ -116,11 +116,11 @@ class CommandsView(ProjectView):
 
 class Result(serializers.Serializer[Any]):
     status = serializers.ChoiceField([state.value for state in dispatch.RESULTS])
-    message = EvidenceLabels(required=False, allow_blank=True, allow_null=True)
+    message = RunnerText(required=False, allow_blank=True, allow_null=True)
 
 
 class ResultView(ProjectView):
-    """A runner reports once and never again, so the plan's rate does not refuse it, only a flood is."""
+    # A runner reports a result only once, so the plan's rate limit does not apply, only flood protection.
 
     http_method_names = ["post"]
     scope_for = {"POST": "agent"}
@@ -128,17 +128,17 @@ class ResultView(ProjectView):
 
     @extend_schema(
         operation_id="command_result",
-        summary="What became of a command",
-        description="`rejected` with “not registered” leaves the command to another runner. The first result stands.",
+        summary="Report the result of a command",
+        description="`rejected` with “not registered” passes the command to another runner. The first result counts.",
         tags=["commands"],
         request=Result,
-        responses=shapes.answers(200, shapes.CommandDetail, 400, 404, 409, 415, 422),
+        responses=schemas.responses(200, schemas.CommandDetail, 400, 404, 409, 415, 422),
         examples=[examples.RESULT, examples.COMMAND],
     )
     def post(self, request: Request, pk: int) -> Response:
         now = timezone.now()
         count_beats(self.caller, 1, now)
-        result = valid(Result, request.data)
+        result = validated(Result, request.data)
         command = dispatch.report(
             command_id=pk,
             caller=self.caller,
@@ -151,7 +151,7 @@ class ResultView(ProjectView):
 
 
 def waiting_dict(command: Command, now: datetime) -> dict[str, Any]:
-    """A command as runners read it: void after `expires_in` seconds."""
+    """A command for a runner; it expires after `expires_in` seconds."""
     left = (command.expires_at - now).total_seconds()
     return {**_order(command), "agent": command.agent.name, "expires_in": max(0.0, round(left, 3))}
 
@@ -168,7 +168,7 @@ def _order(command: Command) -> dict[str, Any]:
 
 
 def command_dict(command: Command) -> dict[str, Any]:
-    """A command in full."""
+    """A command with its state and result."""
     return {
         **_order(command),
         "state": command.state,

@@ -1,4 +1,4 @@
-"""Examples of the OpenAPI document: one agent and one incident, told through."""
+"""Examples for the OpenAPI document: one agent and one incident throughout."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiExample
 
 
-def _asked(name: str, value: Any) -> OpenApiExample:
+def _request(name: str, value: Any) -> OpenApiExample:
     return OpenApiExample(name, value, request_only=True)
 
 
-def _answered(name: str, value: Any, status: int = 200) -> OpenApiExample:
+def _response(name: str, value: Any, status: int = 200) -> OpenApiExample:
     return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
 
 
@@ -66,7 +66,7 @@ _SIGNAL: Final = {
     "kind": "stalled",
     "severity": "critical",
     "agent": _REF,
-    "reason": "No progress for 47 min, though it reports",
+    "reason": "No progress for 47 minutes, although heartbeats arrive",
     "evidence": {"last_progress_at": "2026-11-23T19:38:12Z", "timeout": 300.0},
     "started_at": "2026-11-23T19:43:12Z",
     "opened_at": "2026-11-23T19:43:13.100000Z",
@@ -124,7 +124,7 @@ _BEAT: Final = {
     "cost_usd": 0.0312,
 }
 _ANSWER: Final = {"agent_id": 17, "status": "ok", "warning": None, "reason": None, "incident": None, "hold": False}
-_LIMIT: Final = {"code": "agent_limit_reached", "message": "The Free plan watches 3 agents and all places are taken."}
+_LIMIT: Final = {"code": "agent_limit_reached", "message": "The Free plan allows 3 agents, and all are in use."}
 _STORED: Final = {
     "id": 90_412,
     "received_at": "2026-11-23T20:25:57.123456Z",
@@ -149,32 +149,34 @@ _ENTRY: Final = {
     "incident": 204,
 }
 
-BEAT: Final = _asked("A heartbeat", _BEAT)
-ANSWER: Final = _answered("Stored", _ANSWER)
-BATCH: Final = _asked("Two heartbeats", {"heartbeats": [_BEAT, {"agent": "nightly-report", "status": "shutdown"}]})
-BATCH_ANSWER: Final = _answered("One stored, one refused", {"results": [_ANSWER, {"error": _LIMIT}]})
-STATUS: Final = _answered("One stalled agent", _page(_STATUS))
-AGENTS: Final = _answered("One agent", _page(_AGENT))
-AGENT: Final = _answered("The agent", _AGENT)
-NEW_AGENT: Final = _asked("A job", {"name": "nightly-report", "kind": "job"})
-MADE_AGENT: Final = _answered("Made", {**_AGENT, "name": "nightly-report", "kind": "job", "status": "new"}, 201)
-CHANGES: Final = _asked("A longer grace and a budget", {"grace": 30, "daily_budget_usd": 25, "labels": {"env": "prod"}})
-REASON: Final = _asked("With a reason", {"reason": "stuck since this morning"})
-COMMAND: Final = _answered("The command", _COMMAND)
-ORDERED: Final = _answered("On its way", _COMMAND, 202)
-# One of a list: the framework adds the list.
-COMMANDS: Final = _answered("One restart", _WAITING)
+BEAT: Final = _request("A heartbeat", _BEAT)
+ANSWER: Final = _response("Stored", _ANSWER)
+BATCH: Final = _request("Two heartbeats", {"heartbeats": [_BEAT, {"agent": "nightly-report", "status": "shutdown"}]})
+BATCH_ANSWER: Final = _response("One stored, one rejected", {"results": [_ANSWER, {"error": _LIMIT}]})
+STATUS: Final = _response("One stalled agent", _page(_STATUS))
+AGENTS: Final = _response("One agent", _page(_AGENT))
+AGENT: Final = _response("The agent", _AGENT)
+NEW_AGENT: Final = _request("A job", {"name": "nightly-report", "kind": "job"})
+MADE_AGENT: Final = _response("Created", {**_AGENT, "name": "nightly-report", "kind": "job", "status": "new"}, 201)
+CHANGES: Final = _request(
+    "A longer grace period and a budget", {"grace": 30, "daily_budget_usd": 25, "labels": {"env": "prod"}}
+)
+REASON: Final = _request("With a reason", {"reason": "stuck since this morning"})
+COMMAND: Final = _response("The command", _COMMAND)
+ORDERED: Final = _response("Requested", _COMMAND, 202)
+# A single item: drf-spectacular wraps it in a list.
+COMMANDS: Final = _response("One restart", _WAITING)
 _CAUSE: Final = "Not responding: systemd says failed (exit-code)"
-WISH: Final = _asked(
-    "It is down",
+PREFLIGHT: Final = _request(
+    "Target is down",
     {"agent": "research-agent", "type": "systemd", "target": "research-agent.service", "cause": _CAUSE},
 )
-GRANTED: Final = _answered("Restart it", {**_WAITING, "reason": f"runner: {_CAUSE}"}, 201)
-RESULT: Final = _asked("It worked", {"status": "completed", "message": "restarted in 1.2 s"})
-HEARTBEATS: Final = _answered("The last one", _page(_STORED))
-TIMELINE: Final = _answered("It stalled", _page(_ENTRY))
-INCIDENTS: Final = _answered("One open incident", _page(_INCIDENT))
-INCIDENT: Final = _answered("The incident", _INCIDENT)
+GRANTED: Final = _response("Restart granted", {**_WAITING, "reason": f"runner: {_CAUSE}"}, 201)
+RESULT: Final = _request("Restart worked", {"status": "completed", "message": "restarted in 1.2 s"})
+HEARTBEATS: Final = _response("Latest heartbeat", _page(_STORED))
+TIMELINE: Final = _response("Agent stalled", _page(_ENTRY))
+INCIDENTS: Final = _response("One open incident", _page(_INCIDENT))
+INCIDENT: Final = _response("The incident", _INCIDENT)
 _CALL_RATE: Final = {
     "rule": "call_rate",
     "label": "Call rate",
@@ -215,13 +217,13 @@ _TRIED: Final = {
     "findings": [_LOOPED],
     "incidents": [],
 }
-RULES: Final = _answered("One of the rules", {"rules": _SET, "known": [_CALL_RATE]})
-SET_RULES: Final = _asked("Switch one on", {"rules": _SET})
-TRYING: Final = _asked(
-    "More patience", {"rule": "loop", "agent": "research-agent", "thresholds": {"repeats": 8}, "hours": 24}
+RULES: Final = _response("One rule", {"rules": _SET, "known": [_CALL_RATE]})
+SET_RULES: Final = _request("Turn a rule on", {"rules": _SET})
+BACKTEST: Final = _request(
+    "A higher threshold", {"rule": "loop", "agent": "research-agent", "thresholds": {"repeats": 8}, "hours": 24}
 )
-TRIED: Final = _answered(
-    "It would have fired once",
+BACKTEST_RESULT: Final = _response(
+    "Would have fired once",
     {
         "rule": "loop",
         "since": "2026-11-22T20:27:00Z",

@@ -1,7 +1,7 @@
 """`POST /api/v1/heartbeat` and `/heartbeat/batch`.
 
-Every agent waits for this answer, so nothing of the REST framework runs here that is not needed: no parser, no
-serializer, no negotiation, no throttle.
+Agents wait for this response, so the parts of REST framework that are not needed are skipped: no parser, no serializer,
+no content negotiation, no throttle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from agents.api import examples, shapes
+from agents.api import examples, schemas
 from agents.domain import pricing
 from agents.domain.heartbeat import Beat, decode, decode_batch
 from agents.ingest import committer, minimum_interval
@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PlainJSON(BaseRenderer):
-    """What an error is answered in: JSON, whatever was asked for."""
+    """Errors are JSON, whatever the client accepts."""
 
     media_type = "application/json"
     format = "json"
@@ -64,11 +64,11 @@ class BeatView(APIView):
 class HeartbeatView(BeatView):
     @extend_schema(
         operation_id="heartbeat",
-        summary="One report of an agent",
-        description="Answered once it is durable. `warning` is given once per incident and client start.",
+        summary="Send a heartbeat",
+        description="Responds once the heartbeat is durable. `warning` is sent once per incident and client start.",
         tags=["heartbeats"],
-        request=shapes.Heartbeat,
-        responses=shapes.answers(200, shapes.Answer, 400, 413, 415, 422),
+        request=schemas.Heartbeat,
+        responses=schemas.responses(200, schemas.Answer, 400, 413, 415, 422),
         examples=[examples.BEAT, examples.ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
@@ -82,18 +82,18 @@ class HeartbeatView(BeatView):
 class BatchView(BeatView):
     @extend_schema(
         operation_id="heartbeat_batch",
-        summary="Up to 500 heartbeats",
-        description="Answered in order; one that is refused is an error in its place and stops no other.",
+        summary="Send up to 500 heartbeats",
+        description="Results are in the order of the heartbeats. A rejected heartbeat does not affect the others.",
         tags=["heartbeats"],
-        request=shapes.HeartbeatBatch,
-        responses=shapes.answers(200, shapes.BATCH_ANSWER, 400, 413, 415, 422),
+        request=schemas.HeartbeatBatch,
+        responses=schemas.responses(200, schemas.BATCH_ANSWER, 400, 413, 415, 422),
         examples=[examples.BATCH, examples.BATCH_ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
         items = decode_batch(body_of(request._request, MAX_BATCH_BODY))
         outcomes = iter(_submit(request, [item for item in items if isinstance(item, Beat)]))
         results = [next(outcomes) if isinstance(item, Beat) else item for item in items]
-        _require_some_room(results)
+        _raise_if_all_failed(results)
         return _json({"results": [_result(result) for result in results]})
 
 
@@ -107,8 +107,8 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     return committer.submit([Received(caller, beat, now, source, detail, ahead) for beat in beats])
 
 
-def _require_some_room(results: list[Outcome]) -> None:
-    """A batch of which nothing could be stored is refused as a whole, so that a client sends it again."""
+def _raise_if_all_failed(results: list[Outcome]) -> None:
+    # If the server is too busy to store any of them, reject the whole batch so the client retries it.
     errors = [result for result in results if isinstance(result, ApiError)]
     if errors and len(errors) == len(results) and all(error.http_status == 503 for error in errors):
         raise errors[0]
@@ -122,23 +122,23 @@ def _json(data: dict[str, Any]) -> HttpResponse:
     return HttpResponse(_encode(data), content_type="application/json")
 
 
-def body_of(request: HttpRequest, most: int) -> bytes:
-    """The raw body of at most `most` bytes.
+def body_of(request: HttpRequest, limit: int) -> bytes:
+    """The raw body of at most `limit` bytes.
 
-    Raises ApiError 415 when it is not declared as JSON, 413 before reading what is too large, 400 when it breaks off.
+    Raises ApiError 415 if it is not declared as JSON, 413 if it is too large, 400 if it is incomplete.
     """
     if request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.")
     try:
-        if _declared_length(request) > most:
-            raise _too_large(most)
+        if _declared_length(request) > limit:
+            raise _too_large(limit)
         body = request.body
     except RequestDataTooBig:
-        raise _too_large(most) from None
+        raise _too_large(limit) from None
     except UnreadablePostError:
-        raise ApiError(400, "bad_request", "The body broke off before its end; send it again.") from None
-    if len(body) > most:
-        raise _too_large(most)
+        raise ApiError(400, "bad_request", "The body is incomplete. Send it again.") from None
+    if len(body) > limit:
+        raise _too_large(limit)
     return body
 
 
@@ -147,5 +147,5 @@ def _declared_length(request: HttpRequest) -> int:
     return int(declared) if declared.isdecimal() else 0
 
 
-def _too_large(most: int) -> ApiError:
-    return ApiError(413, "too_large", f"The body is larger than {most // 1024} KiB; send less at a time.")
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, "too_large", f"The body is larger than {limit // 1024} KiB. Send less at a time.")

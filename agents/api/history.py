@@ -1,4 +1,4 @@
-"""`/api/v1/agents/{id}/heartbeats` and `/timeline`: what was reported and what happened, newest first."""
+"""`/api/v1/agents/{id}/heartbeats` and `/timeline`, newest first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import examples, shapes
+from agents.api import examples, schemas
 from agents.api.agents import AgentView
 from agents.domain.budgets import Spend
 from agents.models import Agent, Heartbeat, IncidentEvent, Outage
 from agents.reporting.payloads import moment, spend_dict
 from agents.storage import outage_log
 from billing import limits
+from teams.actors import WATCHDOG
 from teams.drf import Pages
 
 
@@ -27,10 +28,10 @@ class HeartbeatsView(AgentView):
 
     @extend_schema(
         operation_id="agent_heartbeats",
-        summary="What an agent reported, newest first",
+        summary="List an agent's heartbeats, newest first",
         tags=["agents"],
-        parameters=[shapes.LIMIT, shapes.OFFSET],
-        responses=shapes.answers(200, shapes.page_of(shapes.StoredHeartbeat), 404),
+        parameters=[schemas.LIMIT, schemas.OFFSET],
+        responses=schemas.responses(200, schemas.page_of(schemas.StoredHeartbeat), 404),
         examples=[examples.HEARTBEATS],
     )
     def get(self, request: Request, pk: int) -> Response:
@@ -44,10 +45,10 @@ class TimelineView(AgentView):
 
     @extend_schema(
         operation_id="agent_timeline",
-        summary="What happened to an agent, newest first",
+        summary="List an agent's events, newest first",
         tags=["agents"],
-        parameters=[shapes.LIMIT, shapes.OFFSET],
-        responses=shapes.answers(200, shapes.page_of(shapes.TimelineEntry), 404),
+        parameters=[schemas.LIMIT, schemas.OFFSET],
+        responses=schemas.responses(200, schemas.page_of(schemas.TimelineEntry), 404),
         examples=[examples.TIMELINE],
     )
     def get(self, request: Request, pk: int) -> Response:
@@ -57,7 +58,7 @@ class TimelineView(AgentView):
 
 
 class Timeline(Sequence[dict[str, Any]]):
-    """An agent's incident events and our own outages as one list, of which only the asked part is read."""
+    """An agent's incident events and watchdog outages as one list; only the requested slice is read."""
 
     def __init__(self, agent: Agent) -> None:
         mine = Q(incident__agent=agent) | Q(incident__signals__agent=agent)
@@ -68,7 +69,7 @@ class Timeline(Sequence[dict[str, Any]]):
         return self.events.count() + self.outages.count()
 
     def __getitem__(self, part: Any) -> Any:
-        """A slice. Nothing older than its end can come from either side, so that many of each are enough."""
+        # Up to `stop` entries of either kind can be in the slice, so that many of each are enough.
         entries = chain(map(event_entry, self.events[: part.stop]), map(outage_entry, self.outages[: part.stop]))
         return sorted(entries, key=lambda entry: entry["at"], reverse=True)[part]
 
@@ -100,7 +101,7 @@ def event_entry(event: IncidentEvent) -> dict[str, Any]:
 
 
 def outage_entry(outage: Outage) -> dict[str, Any]:
-    text = f"The watchdog's {outage.part} did not watch from {moment(outage.started_at)} to {moment(outage.ended_at)}."
+    text = f"Watchdog ({outage.part}) was offline from {moment(outage.started_at)} to {moment(outage.ended_at)}."
     if outage.part == outage_log.EDGE:
-        text += " Spend of that time may be missing: clients of old drop what they could not send twice."
-    return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": "watchdog", "incident": None}
+        text += " Spend from that time may be missing: old clients drop data after two failed attempts."
+    return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": WATCHDOG, "incident": None}

@@ -1,6 +1,9 @@
-"""`/api/v1/incidents`: episodes, and what a person does about them."""
+"""`/api/v1/incidents`: list, acknowledge and resolve incidents."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -8,9 +11,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import examples, shapes
-from agents.api.project import ProjectView
-from agents.api.valid import invalid
+from agents.api import examples, schemas
+from agents.api.project_view import ProjectView
+from agents.api.validation import invalid
 from agents.incidents import actions
 from agents.models import Incident, Signal, SignalKind
 from agents.reporting.payloads import incident_dict
@@ -24,7 +27,7 @@ IN_STATE = {
 
 class IncidentView(ProjectView):
     def incidents(self) -> QuerySet[Incident]:
-        """The project's, newest first, with all that their representation reads."""
+        """The project's incidents, newest first, with everything `incident_dict` reads."""
         mine = Incident.objects.filter(project=self.caller.project_id).select_related("agent__state")
         return mine.prefetch_related("signals__agent", "events")
 
@@ -34,29 +37,33 @@ class IncidentsView(IncidentView):
 
     @extend_schema(
         operation_id="incidents",
-        summary="Incidents, newest first",
+        summary="List incidents, newest first",
         tags=["incidents"],
         parameters=[
             OpenApiParameter("state", str, enum=list(IN_STATE)),
-            OpenApiParameter("agent", int, description="An agent's id: its own, and those it is part of."),
-            OpenApiParameter("kind", str, enum=SignalKind.values, description="Of any of its signals."),
-            shapes.LIMIT,
-            shapes.OFFSET,
+            OpenApiParameter(
+                "agent", int, description="An agent's id. Includes incidents it shares with other agents."
+            ),
+            OpenApiParameter(
+                "kind", str, enum=SignalKind.values, description="The kind of any of the incident's signals."
+            ),
+            schemas.LIMIT,
+            schemas.OFFSET,
         ],
-        responses=shapes.answers(200, shapes.page_of(shapes.IncidentDetail), 422),
+        responses=schemas.responses(200, schemas.page_of(schemas.IncidentDetail), 422),
         examples=[examples.INCIDENTS],
     )
     def get(self, request: Request) -> Response:
-        found = self.incidents()
+        incidents = self.incidents()
         state, kind = self.choice("state", list(IN_STATE)), self.choice("kind", SignalKind.values)
         if state:
-            found = found.filter(IN_STATE[state])
+            incidents = incidents.filter(IN_STATE[state])
         if kind:
-            found = found.filter(Q(kind=kind) | Exists(Signal.objects.filter(incident=OuterRef("pk"), kind=kind)))
+            incidents = incidents.filter(Q(kind=kind) | Exists(_signals(kind=kind)))
         agent = self._agent_id()
         if agent is not None:
-            found = found.filter(Q(agent=agent) | Exists(Signal.objects.filter(incident=OuterRef("pk"), agent=agent)))
-        return self.page(found, incident_dict)
+            incidents = incidents.filter(Q(agent=agent) | Exists(_signals(agent=agent)))
+        return self.page(incidents, incident_dict)
 
     def _agent_id(self) -> int | None:
         value = self.request.query_params.get("agent")
@@ -67,49 +74,54 @@ class IncidentsView(IncidentView):
         return int(value) if len(value) < 19 else 0  # longer than any id
 
 
+def _signals(**conditions: Any) -> QuerySet[Signal]:
+    return Signal.objects.filter(incident=OuterRef("pk"), **conditions)
+
+
 class OneIncidentView(IncidentView):
     http_method_names = ["get"]
 
     @extend_schema(
         operation_id="incident",
-        summary="One incident",
+        summary="Get an incident",
         tags=["incidents"],
-        responses=shapes.answers(200, shapes.IncidentDetail, 404),
+        responses=schemas.responses(200, schemas.IncidentDetail, 404),
         examples=[examples.INCIDENT],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(incident_dict(self.found(self.incidents(), pk)))
+        return Response(incident_dict(self.get_or_404(self.incidents(), pk)))
 
 
-class AcknowledgeView(IncidentView):
+class IncidentActionView(IncidentView):
     http_method_names = ["post"]
 
+    def act(self, action: Callable[..., object], pk: int) -> Response:
+        """Call a service with the incident; respond with its new state."""
+        action(incident=self.get_or_404(self.incidents(), pk), actor=self.caller.actor, now=timezone.now())
+        return Response(incident_dict(self.get_or_404(self.incidents(), pk)))
+
+
+class AcknowledgeView(IncidentActionView):
     @extend_schema(
         operation_id="acknowledge_incident",
-        summary="Say that somebody is on it",
+        summary="Acknowledge an incident",
         tags=["incidents"],
         request=None,
-        responses=shapes.answers(200, shapes.IncidentDetail, 404, 409),
+        responses=schemas.responses(200, schemas.IncidentDetail, 404, 409),
         examples=[examples.INCIDENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        incident = self.found(self.incidents(), pk)
-        actions.acknowledge(incident=incident, actor=self.caller.actor, now=timezone.now())
-        return Response(incident_dict(self.found(self.incidents(), pk)))
+        return self.act(actions.acknowledge, pk)
 
 
-class ResolveView(IncidentView):
-    http_method_names = ["post"]
-
+class ResolveView(IncidentActionView):
     @extend_schema(
         operation_id="resolve_incident",
-        summary="Close an incident by hand",
+        summary="Resolve an incident manually",
         tags=["incidents"],
         request=None,
-        responses=shapes.answers(200, shapes.IncidentDetail, 404, 409),
+        responses=schemas.responses(200, schemas.IncidentDetail, 404, 409),
         examples=[examples.INCIDENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        incident = self.found(self.incidents(), pk)
-        actions.resolve(incident=incident, actor=self.caller.actor, now=timezone.now())
-        return Response(incident_dict(self.found(self.incidents(), pk)))
+        return self.act(actions.resolve, pk)

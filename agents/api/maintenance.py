@@ -1,4 +1,4 @@
-"""`/api/v1/maintenance`: times in which the project's agents are left alone."""
+"""`/api/v1/maintenance`: planned periods in which agents are not evaluated."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import shapes
-from agents.api.project import ProjectView
-from agents.api.valid import valid
+from agents.api import schemas
+from agents.api.project_view import ProjectView
+from agents.api.validation import validated
 from agents.fleet import maintenance
 from agents.models import Maintenance
 from agents.reporting.payloads import moment
 from teams.models import Project
 
-_LABELS_HELP = "Only agents that have all of these. Empty: all of the project."
-_AGENTS_HELP = "Only these, by name or alias. Empty: all of the project."
+_LABELS_HELP = "Only agents with all of these labels. Empty: all agents of the project."
+_AGENTS_HELP = "Only these agents, by name or alias. Empty: all agents of the project."
 
 
 class NewWindow(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=200)
-    starts_at = serializers.DateTimeField(required=False, help_text="Now, where it is left out.")
+    starts_at = serializers.DateTimeField(required=False, help_text="Default: now.")
     ends_at = serializers.DateTimeField()
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False, help_text=_LABELS_HELP)
     agents = serializers.ListField(
@@ -39,10 +39,12 @@ class Window(serializers.Serializer[Any]):
     starts_at = serializers.DateTimeField()
     ends_at = serializers.DateTimeField()
     labels = serializers.DictField(child=serializers.CharField(), help_text=_LABELS_HELP)
-    agents = serializers.ListField(child=serializers.CharField(), help_text="Their names. Empty: all of the project.")
+    agents = serializers.ListField(
+        child=serializers.CharField(), help_text="Agent names. Empty: all agents of the project."
+    )
     created_by = serializers.CharField()
-    opened_at = serializers.DateTimeField(allow_null=True, help_text="When it began; null: not yet.")
-    closed_at = serializers.DateTimeField(allow_null=True, help_text="When it was over; null: not yet.")
+    opened_at = serializers.DateTimeField(allow_null=True, help_text="When it started; null if it has not.")
+    closed_at = serializers.DateTimeField(allow_null=True, help_text="When it ended; null if it has not.")
 
 
 _WINDOW = {
@@ -56,11 +58,11 @@ _WINDOW = {
     "opened_at": None,
     "closed_at": None,
 }
-_GIVEN = {name: _WINDOW[name] for name in ("reason", "starts_at", "ends_at", "labels")}
-NEW = OpenApiExample("A night on one host", _GIVEN, request_only=True)
-MADE = OpenApiExample("Planned", _WINDOW, response_only=True, status_codes=["201"])
-ONE = OpenApiExample("The window", _WINDOW, response_only=True, status_codes=["200"])
-ALL = OpenApiExample(
+_NEW_WINDOW = {name: _WINDOW[name] for name in ("reason", "starts_at", "ends_at", "labels")}
+NEW_EXAMPLE = OpenApiExample("Two hours on one host", _NEW_WINDOW, request_only=True)
+CREATED_EXAMPLE = OpenApiExample("Scheduled", _WINDOW, response_only=True, status_codes=["201"])
+ONE_EXAMPLE = OpenApiExample("Maintenance window", _WINDOW, response_only=True, status_codes=["200"])
+LIST_EXAMPLE = OpenApiExample(
     "One window",
     {"count": 1, "next": None, "previous": None, "results": [_WINDOW]},
     response_only=True,
@@ -69,7 +71,7 @@ ALL = OpenApiExample(
 
 
 def window_dict(window: Maintenance) -> dict[str, Any]:
-    """A window as anybody of its team may see it."""
+    """A maintenance window as JSON."""
     return {
         "id": window.pk,
         "reason": window.reason,
@@ -93,28 +95,28 @@ class WindowsView(WindowView):
 
     @extend_schema(
         operation_id="maintenance_windows",
-        summary="Maintenance windows, the latest first",
+        summary="List maintenance windows, latest first",
         tags=["maintenance"],
-        parameters=[shapes.LIMIT, shapes.OFFSET],
-        responses=shapes.answers(200, shapes.page_of(Window), 422),
-        examples=[ALL],
+        parameters=[schemas.LIMIT, schemas.OFFSET],
+        responses=schemas.responses(200, schemas.page_of(Window), 422),
+        examples=[LIST_EXAMPLE],
     )
     def get(self, request: Request) -> Response:
         return self.page(self.windows(), window_dict)
 
     @extend_schema(
         operation_id="plan_maintenance",
-        summary="Leave agents alone for a time",
+        summary="Schedule maintenance",
         tags=["maintenance"],
         request=NewWindow,
-        responses=shapes.answers(201, Window, 400, 415, 422),
-        examples=[NEW, MADE],
+        responses=schemas.responses(201, Window, 400, 415, 422),
+        examples=[NEW_EXAMPLE, CREATED_EXAMPLE],
     )
     def post(self, request: Request) -> Response:
-        now, given = timezone.now(), valid(NewWindow, request.data)
+        now, window_data = timezone.now(), validated(NewWindow, request.data)
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
-        given = {"starts_at": now, "labels": {}, **given}
-        window = maintenance.plan(project=project, actor=self.caller.actor, now=now, **given)
+        defaults = {"starts_at": now, "labels": {}}
+        window = maintenance.plan(project=project, actor=self.caller.actor, now=now, **{**defaults, **window_data})
         return Response(window_dict(window), status=201)
 
 
@@ -123,22 +125,22 @@ class OneWindowView(WindowView):
 
     @extend_schema(
         operation_id="maintenance_window",
-        summary="One maintenance window",
+        summary="Get a maintenance window",
         tags=["maintenance"],
-        responses=shapes.answers(200, Window, 404),
-        examples=[ONE],
+        responses=schemas.responses(200, Window, 404),
+        examples=[ONE_EXAMPLE],
     )
     def get(self, request: Request, pk: int) -> Response:
-        return Response(window_dict(self.found(self.windows(), pk)))
+        return Response(window_dict(self.get_or_404(self.windows(), pk)))
 
     @extend_schema(
         operation_id="end_maintenance",
-        summary="End it now, or call it off",
-        description="It stays in the list, as over.",
+        summary="End or cancel maintenance",
+        description="The window stays in the list as ended.",
         tags=["maintenance"],
-        responses=shapes.answers(204, None, 404),
+        responses=schemas.responses(204, None, 404),
     )
     def delete(self, request: Request, pk: int) -> Response:
-        window = self.found(self.windows(), pk)
+        window = self.get_or_404(self.windows(), pk)
         maintenance.end(window=window, actor=self.caller.actor, now=timezone.now())
         return Response(status=204)

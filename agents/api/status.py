@@ -1,4 +1,4 @@
-"""`GET /api/v1/status`: the state of the project's agents, for dashboards and scripts."""
+"""`GET /api/v1/status`: the status of the project's agents, for dashboards and scripts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api import examples, shapes
-from agents.api.project import ProjectView
+from agents.api import examples, schemas
+from agents.api.project_view import ProjectView
 from agents.models import Agent, Incident
 from agents.reporting import agent_status
-from agents.reporting.agent_status import Standing
+from agents.reporting.agent_status import AgentStatus
 from agents.reporting.payloads import dollars, incident_url, moment
 
 
 def agents_of(project_id: int) -> QuerySet[Agent]:
-    """A project's agents with all that their status reads, by name."""
-    return agent_status.fetched(Agent.objects.filter(project=project_id)).order_by("name", "pk")
+    """A project's agents by name, with everything their status reads."""
+    return agent_status.with_related(Agent.objects.filter(project=project_id)).order_by("name", "pk")
 
 
 class StatusView(ProjectView):
@@ -29,10 +29,10 @@ class StatusView(ProjectView):
 
     @extend_schema(
         operation_id="status",
-        summary="The state of all agents",
+        summary="Get the status of all agents",
         tags=["status"],
-        parameters=[shapes.LIMIT, shapes.OFFSET],
-        responses=shapes.answers(200, shapes.page_of(shapes.AgentStatus)),
+        parameters=[schemas.LIMIT, schemas.OFFSET],
+        responses=schemas.responses(200, schemas.page_of(schemas.AgentStatus)),
         examples=[examples.STATUS],
     )
     def get(self, request: Request) -> Response:
@@ -40,27 +40,27 @@ class StatusView(ProjectView):
 
 
 def status_dicts(agents: list[Agent]) -> list[dict[str, Any]]:
-    """Agents as `/status` shows them."""
-    return [status_dict(one) for one in agent_status.of(agents, timezone.now())]
+    """Agents for `/status`."""
+    return [status_dict(status) for status in agent_status.statuses(agents, timezone.now())]
 
 
-def status_dict(one: Standing) -> dict[str, Any]:
-    incident = one.incident
+def status_dict(status: AgentStatus) -> dict[str, Any]:
+    incident = status.incident
     return {
-        "id": one.agent.pk,
-        "name": one.agent.name,
-        "status": str(one.status),
-        "last_heartbeat_at": moment(one.state.last_beat_at),
-        "last_progress_at": moment(one.state.last_progress_at),
-        "alive_deadline": moment(one.alive.deadline) if one.alive else None,
-        "progress_deadline": moment(one.progress.deadline) if one.progress else None,
-        "interval": one.interval,
-        "tokens_today": one.tokens,
-        "cost_today_usd": dollars(one.cost),
-        "priced_today_usd": dollars(one.spend.priced),
-        "reported_today_usd": dollars(one.spend.reported),
-        "unpriced_tokens_today": one.spend.unpriced,
-        "hold": one.state.hold,
+        "id": status.agent.pk,
+        "name": status.agent.name,
+        "status": str(status.status),
+        "last_heartbeat_at": moment(status.state.last_beat_at),
+        "last_progress_at": moment(status.state.last_progress_at),
+        "alive_deadline": moment(status.alive.deadline) if status.alive else None,
+        "progress_deadline": moment(status.progress.deadline) if status.progress else None,
+        "interval": status.interval,
+        "tokens_today": status.tokens,
+        "cost_today_usd": dollars(status.cost),
+        "priced_today_usd": dollars(status.spend.priced),
+        "reported_today_usd": dollars(status.spend.reported),
+        "unpriced_tokens_today": status.spend.unpriced,
+        "hold": status.state.hold,
         "open_incident": _incident_ref(incident) if incident else None,
     }
 

@@ -17,6 +17,7 @@ from agents.commands.preflight import Preflight
 from agents.domain import restart_policy
 from agents.incidents import lifecycle
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
+from teams.actors import WATCHDOG
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.services import audit
@@ -256,7 +257,7 @@ def _end(command: Command, why: str, now: datetime) -> bool:
     live = Command.objects.filter(pk=command.pk, state=command.state)
     if not live.update(state=Command.State.EXPIRED, result=why, finished_at=now):
         return False
-    _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", lifecycle.WATCHDOG, now)
+    _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", WATCHDOG, now)
     return True
 
 

@@ -14,13 +14,13 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from agents.models import Agent, AgentName, AgentState, Maintenance
+from teams.actors import WATCHDOG
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit
 
 LONGEST: Final = timedelta(days=30)
 AHEAD: Final = timedelta(days=366)
-WATCHDOG: Final = "watchdog"
 
 
 @transaction.atomic

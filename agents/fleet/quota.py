@@ -13,10 +13,9 @@ from django.db.models import F
 
 from agents.models import Agent, AgentState
 from billing.limits import plan_of
+from teams.actors import WATCHDOG
 from teams.models import Team
 from teams.services import audit
-
-ACTOR = "watchdog"
 
 
 def settle_all(now: datetime) -> None:
@@ -55,7 +54,7 @@ def _take_out(team: Team, agents: Iterable[Agent], now: datetime) -> None:
         # Who was paused by a person stays so, whatever becomes of the plan.
         paused_at = agent.paused_at or now
         Agent.objects.filter(pk=agent.pk).update(over_plan_at=now, paused_at=paused_at)
-        audit(team=team, actor=ACTOR, action="agent.over_plan", target=agent.name, of=agent)
+        audit(team=team, actor=WATCHDOG, action="agent.over_plan", target=agent.name, of=agent)
 
 
 def _let_in(team: Team, agents: Iterable[Agent], now: datetime) -> None:
@@ -63,7 +62,7 @@ def _let_in(team: Team, agents: Iterable[Agent], now: datetime) -> None:
         by_plan = Agent.objects.filter(pk=agent.pk, paused_at=F("over_plan_at"))
         by_plan.update(paused_at=None, resumed_at=now)
         Agent.objects.filter(pk=agent.pk).update(over_plan_at=None)
-        audit(team=team, actor=ACTOR, action="agent.within_plan", target=agent.name, of=agent)
+        audit(team=team, actor=WATCHDOG, action="agent.within_plan", target=agent.name, of=agent)
 
 
 def _looked_at_again(agents: Iterable[Agent], now: datetime) -> list[Agent]:

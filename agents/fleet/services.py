@@ -21,7 +21,7 @@ from agents.storage import monthly_spend
 from billing import limits
 from teams.errors import ApiError
 from teams.models import Project
-from teams.services import audit, ended_project
+from teams.services import audit, create_deleted_project
 
 SETTABLE: Final = (
     "interval",
@@ -215,7 +215,7 @@ def _set_aside(agent: Agent, now: datetime) -> None:
     )
     for some in rows:
         some.delete()
-    place = ended_project(like=agent.project, now=now)
+    place = create_deleted_project(like=agent.project, now=now)
     Agent.objects.filter(pk=agent.pk).update(project=place, maintenance=None, over_plan_at=None)
 
 

@@ -17,9 +17,9 @@ from agents.domain.durations import spoken
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Severity, Signal
 from agents.rules import cost
 from agents.rules.facts import Finding
+from teams.actors import WATCHDOG
 from teams.services import audit
 
-WATCHDOG: Final = "watchdog"
 # An incident that comes back within this time of its recovery is the same one: up and down again pages nobody twice.
 FLAP: Final = timedelta(minutes=5)
 # A runner's own restart is granted while the error it tells of is still to be looked at.

@@ -8,6 +8,7 @@ from typing import Final
 from django.db.models import Case, Prefetch, Q, QuerySet, Value, When
 
 from agents.models import Incident, IncidentEvent
+from teams.actors import WATCHDOG
 
 # What begins so shortly before or after has perhaps the same cause: a deadline is minutes, a deploy is, too.
 TOGETHER: Final = timedelta(minutes=15)
@@ -24,7 +25,7 @@ def at_the_same_time(incident: Incident) -> QuerySet[Incident]:
 
 def earlier(incident: Incident) -> QuerySet[Incident]:
     """The agent's earlier incidents of the same kind, newest first, each with what people noted of it."""
-    notes = IncidentEvent.objects.filter(kind=IncidentEvent.Kind.NOTE).exclude(actor="watchdog")
+    notes = IncidentEvent.objects.filter(kind=IncidentEvent.Kind.NOTE).exclude(actor=WATCHDOG)
     like_it = Incident.objects.filter(agent=incident.agent_id, kind=incident.kind, opened_at__lt=incident.opened_at)
     like_it = like_it.select_related("agent__state")
     return like_it.prefetch_related(Prefetch("events", notes, to_attr="notes")).order_by("-opened_at")[:SHOWN]

@@ -12,6 +12,7 @@ from agents.domain.heartbeat import Beat
 from agents.models import Agent, AgentState
 from billing.limits import plan_of
 from billing.plans import Plan
+from teams.actors import WATCHDOG
 from teams.models import Team
 from teams.services import audit
 
@@ -31,4 +32,4 @@ def lengthen(team_id: int, now: datetime) -> None:
     for agent in Agent.objects.filter(project__team=team_id, interval__lt=plan.shortest_interval):
         data = {"interval": {"from": agent.interval, "to": plan.shortest_interval, "plan": plan.label}}
         Agent.objects.filter(pk=agent.pk).update(interval=plan.shortest_interval)
-        audit(team=Team(pk=team_id), actor="watchdog", action="agent.changed", target=agent.name, data=data)
+        audit(team=Team(pk=team_id), actor=WATCHDOG, action="agent.changed", target=agent.name, data=data)

@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[("agent", "agent: runs until stopped"), ("job", "job: ends by itself")],
+                        choices=[("agent", "agent: runs until stopped"), ("job", "job: ends on its own")],
                         default="agent",
                         max_length=10,
                     ),
@@ -112,9 +112,9 @@ class Migration(migrations.Migration):
                     "restart_policy",
                     models.CharField(
                         choices=[
-                            ("off", "off: never"),
-                            ("manual", "manual: when a person asks"),
-                            ("auto", "auto: by itself, within the budget"),
+                            ("off", "off: never restart"),
+                            ("manual", "manual: only on request"),
+                            ("auto", "auto: restart automatically, within limits"),
                         ],
                         default="manual",
                         max_length=10,
@@ -309,7 +309,7 @@ class Migration(migrations.Migration):
                             ("missed_heartbeat", "missed heartbeat"),
                             ("stalled", "stalled"),
                             ("loop", "loop"),
-                            ("cost", "cost"),
+                            ("cost", "budget exceeded"),
                             ("error", "error"),
                             ("crash", "crash"),
                             ("memory", "memory"),
@@ -457,6 +457,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name_plural": "restarts & stops",
                 "ordering": ["-id"],
                 "constraints": [
                     models.UniqueConstraint(
@@ -562,7 +563,7 @@ class Migration(migrations.Migration):
                             ("missed_heartbeat", "missed heartbeat"),
                             ("stalled", "stalled"),
                             ("loop", "loop"),
-                            ("cost", "cost"),
+                            ("cost", "budget exceeded"),
                             ("error", "error"),
                             ("crash", "crash"),
                             ("memory", "memory"),

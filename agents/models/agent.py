@@ -37,12 +37,12 @@ class Agent(models.Model):
 
     class Kind(models.TextChoices):
         AGENT = "agent", "agent: runs until stopped"
-        JOB = "job", "job: ends by itself"
+        JOB = "job", "job: ends on its own"
 
     class RestartPolicy(models.TextChoices):
-        OFF = "off", "off: never"
-        MANUAL = "manual", "manual: when a person asks"
-        AUTO = "auto", "auto: by itself, within the budget"
+        OFF = "off", "off: never restart"
+        MANUAL = "manual", "manual: only on request"
+        AUTO = "auto", "auto: restart automatically, within limits"
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="agents")
     name = models.CharField(max_length=200)

@@ -68,6 +68,7 @@ class Command(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name_plural = "restarts & stops"
         constraints = [
             models.UniqueConstraint(
                 fields=["agent"], name="one_live_command_an_agent", condition=models.Q(state__in=["pending", "leased"])

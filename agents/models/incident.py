@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from agents.models.agent import Agent
+from teams.actors import WATCHDOG
 from teams.models import Project
 
 
@@ -26,7 +27,7 @@ class SignalKind(models.TextChoices):
     MISSED_HEARTBEAT = "missed_heartbeat", "missed heartbeat"
     STALLED = "stalled", "stalled"
     LOOP = "loop", "loop"
-    COST = "cost", "cost"
+    COST = "cost", "budget exceeded"
     ERROR = "error", "error"
     CRASH = "crash", "crash"
     MEMORY = "memory", "memory"
@@ -41,6 +42,13 @@ class Severity(models.TextChoices):
 class IncidentQuerySet(models.QuerySet["Incident"]):
     def open(self) -> IncidentQuerySet:
         return self.filter(resolved_at__isnull=True)
+
+
+def kind_label(kind: str, severity: str) -> str:
+    """What people read for a kind. Most of a budget being spent is only a warning."""
+    if kind == SignalKind.COST and severity == Severity.WARNING:
+        return "budget warning"
+    return str(SignalKind(kind).label)
 
 
 class Incident(models.Model):
@@ -134,6 +142,9 @@ class Incident(models.Model):
         for what in self.SPEND:
             setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
 
+    def get_kind_display(self) -> str:
+        return kind_label(self.kind, self.severity)
+
     @property
     def noticed_after(self) -> int:
         """Seconds from when it became wrong until somebody knew."""
@@ -169,6 +180,9 @@ class Signal(models.Model):
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.reason}"
 
+    def get_kind_display(self) -> str:
+        return kind_label(self.kind, self.severity)
+
 
 class IncidentEvent(models.Model):
     """One line of an incident's timeline, written with the change itself. Deliveries hang on it."""
@@ -185,7 +199,7 @@ class IncidentEvent(models.Model):
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=15, choices=Kind.choices)
     at = models.DateTimeField(default=timezone.now)
-    actor = models.CharField(max_length=255, default="watchdog")
+    actor = models.CharField(max_length=255, default=WATCHDOG)
     text = models.CharField(max_length=500)
     data = models.JSONField(default=dict)
 

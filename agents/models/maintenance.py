@@ -32,6 +32,7 @@ class Maintenance(models.Model):
     class Meta:
         ordering = ["-starts_at", "-id"]
         verbose_name = "maintenance window"
+        verbose_name_plural = "maintenance"
         indexes = [models.Index(fields=["starts_at"], name="maintenance_due", condition=models.Q(closed_at=None))]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What an agent does not report yet, what that would be good for, and the lines that change it. Pure."""
+"""What an agent does not report yet, why it is worth reporting, and the lines of code that add it. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+_TOOL = 'with clevagent.tool("search", {"query": query}) as call:\n    call.result = search(query)'
+_USAGE = 'clevagent.log_usage(model="MODEL", provider="PROVIDER", input_tokens=1200, output_tokens=80)'
+_PRICED = 'clevagent.log_usage(model="MODEL", provider="PROVIDER", input_tokens=1200, output_tokens=80, cost_usd=0.01)'
+
 
 class Advice(NamedTuple):
-    """`key` tells one from another on a page."""
+    """One improvement. `key` identifies it on the page."""
 
     key: str
     title: str
@@ -21,7 +25,7 @@ class Advice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What came from an agent so far. `tokens_without_price` says that some have no known price."""
+    """What an agent has reported so far. `tokens_without_price`: some of its tokens have no known price."""
 
     name: str
     server: str
@@ -33,50 +37,51 @@ class Reports:
     runner: bool
 
 
-def advice(found: Reports) -> list[Advice]:
-    """The most useful first; empty when there is nothing left to report."""
-    return list(_advice(found))
+def advice(reports: Reports) -> list[Advice]:
+    """Most useful first; empty when there is nothing left to report."""
+    return [*_work(reports), *_spend(reports), *_process(reports)]
 
 
-def _advice(found: Reports) -> Iterator[Advice]:
-    if not found.client:
-        yield Advice(
-            "client",
-            "Use the client",
-            "It sends heartbeats by itself, and says when the process crashes.",
-            _init(found),
-        )
-    if not found.progress:
-        why = "Without progress a hang looks like work: only silence would be noticed."
-        yield Advice("progress", "Say what is a turn of its loop", why, "with clevagent.iteration():\n    one_turn()")
-    if not found.calls:
-        why = "Then a loop is told by what is called, and this page says what it is doing now."
-        yield Advice("calls", "Name its tool calls", why, _TOOL)
-    if not found.usage:
-        why = "Then its budget can hold. OpenAI, Anthropic, LiteLLM and Google GenAI count themselves; for others:"
-        yield Advice("usage", "Tell its tokens", why, _USAGE)
-    elif found.tokens_without_price:
-        why = "Some of its tokens have no known price, so their money is not counted. Name the model, or what it cost:"
-        yield Advice("price", "Name the model", why, _PRICED)
-    if not found.runner:
+def _work(reports: Reports) -> Iterator[Advice]:
+    if not reports.client:
+        why = "It sends heartbeats automatically and reports when the process crashes."
+        yield Advice("client", "Use the client", why, _init(reports))
+    if not reports.progress:
+        why = "Without progress, a hung agent looks busy: only a missing heartbeat would be noticed."
+        lines = "with clevagent.iteration():\n    one_turn()"
+        yield Advice("progress", "Report progress", why, lines)
+    if not reports.calls:
+        why = "Loops are then detected from the calls, and this page shows what the agent is doing."
+        yield Advice("calls", "Report tool calls", why, _TOOL)
+
+
+def _spend(reports: Reports) -> Iterator[Advice]:
+    if not reports.usage:
         why = (
-            "Then it can be restarted and stopped from here, and a dead process is told from a silent one. "
-            "Name what it runs under: systemd:, docker:, launchd:, process: or k8s:."
+            "Budgets only work with token or cost data. "
+            "OpenAI, Anthropic, LiteLLM and Google GenAI are counted automatically; for other libraries:"
         )
-        yield Advice("runner", "Watch its process with a runner", why, _runner(found))
+        yield Advice("usage", "Report token usage", why, _USAGE)
+    elif reports.tokens_without_price:
+        why = "Some tokens have no known price, so their cost is not counted. Name the model, or report the cost:"
+        yield Advice("price", "Name the model", why, _PRICED)
 
 
-_TOOL = 'with clevagent.tool("search", {"query": query}) as call:\n    call.result = search(query)'
-_USAGE = 'clevagent.log_usage(model="MODEL", provider="PROVIDER", input_tokens=1200, output_tokens=80)'
-_PRICED = 'clevagent.log_usage(model="MODEL", provider="PROVIDER", input_tokens=1200, output_tokens=80, cost_usd=0.01)'
+def _process(reports: Reports) -> Iterator[Advice]:
+    if not reports.runner:
+        why = (
+            "You can then restart and stop the agent from here, and a dead process is told apart from a silent one. "
+            "Name what the agent runs under: systemd:, docker:, launchd:, process: or k8s:."
+        )
+        yield Advice("runner", "Add a runner", why, _runner(reports))
 
 
-def _init(found: Reports) -> str:
-    name = json.dumps(found.name, ensure_ascii=False)
-    return f'import clevagent\nclevagent.init(api_key="YOUR_KEY", agent={name}, endpoint="{found.server}")'
+def _init(reports: Reports) -> str:
+    name = json.dumps(reports.name, ensure_ascii=False)
+    return f'import clevagent\nclevagent.init(api_key="YOUR_KEY", agent={name}, endpoint="{reports.server}")'
 
 
-def _runner(found: Reports) -> str:
-    unit = re.sub(r"[^A-Za-z0-9_.-]+", "-", found.name)
-    watch = f"--watch {shlex.quote(f'systemd:{unit}.service={found.name}')}"
-    return f"clevagent-runner start {watch} --api-key YOUR_KEY --endpoint {found.server}"
+def _runner(reports: Reports) -> str:
+    unit = re.sub(r"[^A-Za-z0-9_.-]+", "-", reports.name)
+    watch = f"--watch {shlex.quote(f'systemd:{unit}.service={reports.name}')}"
+    return f"clevagent-runner start {watch} --api-key YOUR_KEY --endpoint {reports.server}"

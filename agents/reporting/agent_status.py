@@ -1,6 +1,6 @@
-"""How an agent stands at a moment: its status, both clocks, what it spent today. Reads, never writes.
+"""An agent's status at one moment: both clocks, today's spend, the open incident. Reads, never writes.
 
-The stored status is what the review last concluded; only `late` follows from the clock, here and in `rank`.
+The stored status is the review's last conclusion; only `late` follows from the clock, here and in `rank`.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
 from agents.domain import clocks
-from agents.domain.budgets import NEAR as NEARLY
+from agents.domain.budgets import NEAR as NEAR_SHARE
 from agents.domain.budgets import Limits, Spend
 from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status
 from agents.reporting import formatting, strips
 from agents.storage import monthly_spend, outage_log
 
 WORST_FIRST: Final = [status.value for status in Status]
-# What asks for a person: everything that is worse than late.
-BAD: Final = (Status.DOWN, Status.STALLED, Status.WARNING)
-# Warnings that are counted and found by themselves.
+# Everything worse than late.
+PROBLEM_STATUSES: Final = (Status.DOWN, Status.STALLED, Status.WARNING)
+# Two kinds of warning are counted and filtered separately.
 LOOPING: Final = "looping"
 OVER_BUDGET: Final = "over_budget"
-# The statuses as they are counted, worst first: warnings are told apart by the signals that stand.
-TOLD: Final = [
+# Statuses as they are displayed and counted, worst first: warnings are split by their open signals.
+DISPLAY_STATUSES: Final = [
     pair
     for status in Status
     for pair in ([(LOOPING, "looping"), (OVER_BUDGET, "over budget")] if status is Status.WARNING else [])
     + [(status.value, str(status.label))]
 ]
-TOLD_BAD: Final = (LOOPING, OVER_BUDGET, *BAD)
-# Stored statuses that turn late when the beat is due.
+NEEDS_ATTENTION: Final = (LOOPING, OVER_BUDGET, *PROBLEM_STATUSES)
+# Stored statuses that are shown as late once the heartbeat is due.
 _CAN_BE_LATE: Final = (Status.OK, Status.NEW, Status.WAITING)
-# Of the bar: how much of it the allowed time takes; the rest is being overdue.
+# Width of a full progress bar.
 BAR: Final = 100
-# Percent of a budget from which on it is nearly spent.
-NEAR: Final = round(100 * NEARLY)
-# Labels that name the machine, for those who know better than the address of the connection.
+# Percent of a budget at which it is nearly spent.
+NEAR_PERCENT: Final = round(100 * NEAR_SHARE)
+# Labels that name the machine; they win over the address of the connection.
 HOST_LABELS: Final = ("host", "hostname", "node")
 
 
 @dataclass(frozen=True, slots=True)
-class Dial:
-    """One clock as it is shown. `share` is how much of its time has gone, 0 to 1; `tone` is good, late or bad."""
+class ClockDisplay:
+    """One clock as the page shows it. `share` is the elapsed part of the allowed time, 0 to 1; `tone` is good, late
+    or bad."""
 
     text: str
     deadline: datetime
@@ -63,13 +64,13 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One agent at one moment. Clocks are None when they do not run. Money is micro-dollars."""
+class AgentStatus:
+    """One agent at one moment. A clock that does not run is None. Money is micro-dollars."""
 
     agent: Agent
     status: str
-    alive: Dial | None
-    progress: Dial | None
+    alive: ClockDisplay | None
+    progress: ClockDisplay | None
     interval: float
     tokens: int
     spend: Spend
@@ -83,14 +84,14 @@ class Standing:
         return str(Status(self.status).label)
 
     @property
-    def told(self) -> str:
-        """As in `TOLD`; the hot row names the warnings that clients are given, and these are the same two."""
+    def display_status(self) -> str:
+        """One of `DISPLAY_STATUSES`. The hot row already lists the two warnings that clients receive."""
         kinds = {key.split(":")[1] for key, _ in self.state.warnings or ()} if self.status == Status.WARNING else ()
         return LOOPING if SignalKind.LOOP in kinds else OVER_BUDGET if SignalKind.COST in kinds else self.status
 
     @property
-    def told_label(self) -> str:
-        return dict(TOLD)[self.told]
+    def display_label(self) -> str:
+        return dict(DISPLAY_STATUSES)[self.display_status]
 
     @property
     def state(self) -> AgentState:
@@ -102,7 +103,7 @@ class Standing:
 
     @property
     def budget(self) -> int | None:
-        """Of today."""
+        """Today's, in micro-dollars."""
         return self.limits.day
 
     @property
@@ -122,7 +123,7 @@ class Standing:
 
     @property
     def models_without_price(self) -> dict[str, int]:
-        """Today's tokens by the model that nobody knows the price of."""
+        """Today's tokens per model without a known price."""
         return self.state.unpriced or {} if self.spend.unpriced else {}
 
     @property
@@ -132,12 +133,12 @@ class Standing:
 
     @property
     def spent_width(self) -> int:
-        """Of the bar. A budget of nothing is always spent."""
+        """Width of the budget bar. A budget of zero is always spent."""
         return BAR if self.spent is None else min(BAR, self.spent)
 
     @property
     def spent_tone(self) -> str:
-        return "bad" if self.spent_width >= BAR else "late" if self.spent_width >= NEAR else "good"
+        return "bad" if self.spent_width >= BAR else "late" if self.spent_width >= NEAR_PERCENT else "good"
 
     @property
     def host(self) -> str:
@@ -145,48 +146,50 @@ class Standing:
 
 
 def host_of(agent: Agent) -> str:
-    """Where it runs: as labelled, else as its reporter names itself, else the address it reports from."""
+    """The host: from a label, else the reporter's own name, else the address it reports from."""
     labelled = next((str(agent.labels[name]) for name in HOST_LABELS if agent.labels.get(name)), "")
     return labelled or agent.state.source.partition("/")[2].rpartition("/")[2]
 
 
-def of(agents: Iterable[Agent], now: datetime) -> list[Standing]:
-    """How these agents stand. Reads `project`, `state` and `state.incident`: fetch them ahead."""
+def statuses(agents: Iterable[Agent], now: datetime) -> list[AgentStatus]:
+    """In the given order. Reads `project`, `state` and `state.incident`: fetch them with `with_related`."""
     outages = outage_log.outages(now)
-    return [_standing(agent, outages, now) for agent in agents]
+    return [_status_of(agent, outages, now) for agent in agents]
 
 
-def with_strips(rows: Sequence[Standing], now: datetime) -> list[Standing]:
-    """And what they did lately, for rows that show it."""
-    found = strips.of([_wanted(row, now) for row in rows], now)
-    return [replace(row, strip=found[row.agent.pk]) for row in rows]
+def with_strips(rows: Sequence[AgentStatus], now: datetime) -> list[AgentStatus]:
+    """The same rows with their activity strips."""
+    drawn = strips.strips_for([_strip_request(row, now) for row in rows], now)
+    return [replace(row, strip=drawn[row.agent.pk]) for row in rows]
 
 
-def _wanted(row: Standing, now: datetime) -> strips.Wanted:
-    """Who never reported was not silent either."""
+def _strip_request(row: AgentStatus, now: datetime) -> strips.StripRequest:
     allowed = row.interval + clocks.grace(row.agent.clock_settings, row.interval)
-    return strips.Wanted(row.agent.pk, allowed, row.agent.created_at if row.state.last_beat_at else now)
+    # An agent that never reported must not be drawn as silent.
+    since = row.agent.created_at if row.state.last_beat_at else now
+    return strips.StripRequest(row.agent.pk, allowed, since)
 
 
-def fetched(agents: QuerySet[Agent]) -> QuerySet[Agent]:
-    """With all that `of` reads."""
+def with_related(agents: QuerySet[Agent]) -> QuerySet[Agent]:
+    """The queryset with everything `statuses` reads."""
     return agents.select_related("project__team", "state__incident")
 
 
-def _standing(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> Standing:
-    state = agent.state
-    given = agent.clock_settings
-    alive = clocks.alive(given, state, outages)
+def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> AgentStatus:
+    state, settings = agent.state, agent.clock_settings
+    alive = clocks.alive(settings, state, outages)
     runs = state.status not in (Status.PAUSED, Status.STOPPED)
     incident = state.incident if state.incident and not state.incident.resolved_at else None
     day = now.astimezone(ZoneInfo(agent.project.time_zone)).date()
     tokens, spend = spent_on(state, day)
-    return Standing(
+    return AgentStatus(
         agent=agent,
         status=_status(state, alive, now),
-        alive=_dial(alive, state.last_beat_at, now) if runs else None,
-        progress=_dial(clocks.progress(given, state, outages), state.last_progress_at, now) if runs else None,
-        interval=clocks.interval(given, state),
+        alive=_clock_display(alive, state.last_beat_at, now) if runs else None,
+        progress=_clock_display(clocks.progress(settings, state, outages), state.last_progress_at, now)
+        if runs
+        else None,
+        interval=clocks.interval(settings, state),
         tokens=tokens,
         spend=spend,
         limits=monthly_spend.limits(agent, state),
@@ -196,7 +199,7 @@ def _standing(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> St
 
 
 def spent_on(state: AgentState, day: date) -> tuple[int, Spend]:
-    """Tokens and money of that day; the hot row may still hold yesterday's."""
+    """Tokens and money of that day; the hot row may still hold yesterday's numbers."""
     if state.day != day:
         return 0, Spend()
     unpriced = sum((state.unpriced or {}).values())
@@ -211,14 +214,14 @@ def _status(state: AgentState, alive: clocks.Clock | None, now: datetime) -> str
     return state.status
 
 
-def _dial(clock: clocks.Clock | None, last: datetime | None, now: datetime) -> Dial | None:
-    """Green until it is due, amber up to the deadline, red after it."""
+def _clock_display(clock: clocks.Clock | None, last: datetime | None, now: datetime) -> ClockDisplay | None:
+    """Green until due, amber until the deadline, red after it."""
     if clock is None or last is None:
         return None
     allowed = (clock.deadline - last).total_seconds()
     share = min(1.0, max(0.0, (now - last).total_seconds() / allowed)) if allowed > 0 else 1.0
     tone = "good" if now <= clock.due_at else "late" if now < clock.deadline else "bad"
-    return Dial(formatting.due(clock.due_at, now), clock.deadline, last, allowed, share, tone)
+    return ClockDisplay(formatting.due(clock.due_at, now), clock.deadline, last, allowed, share, tone)
 
 
 class _Epoch(Func):
@@ -236,7 +239,7 @@ class _Epoch(Func):
 
 
 def is_late(now: datetime) -> Q:
-    """For a query: past the interval by the clock, not yet concluded upon. Our own outages do not count here."""
+    """A query condition: past the interval, not reviewed yet. Watchdog outages do not count here."""
     learned = Greatest(
         F("state__usual_gap"),
         Case(
@@ -252,31 +255,26 @@ def is_late(now: datetime) -> Q:
     return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
 
 
-def shown_status(now: datetime) -> Case:
-    """For a query: the status that is shown."""
-    return Case(When(is_late(now), then=Value(Status.LATE.value)), default=F("state__status"))
-
-
-def told(now: datetime) -> Case:
-    """For a query: the status that is shown, one of `TOLD`."""
+def display_status(now: datetime) -> Case:
+    """A query expression: one of `DISPLAY_STATUSES`."""
     warned = Q(state__status=Status.WARNING)
     return Case(
         When(is_late(now), then=Value(Status.LATE.value)),
-        When(warned & Exists(_standing_signals(kind=SignalKind.LOOP)), then=Value(LOOPING)),
+        When(warned & Exists(_open_signals(kind=SignalKind.LOOP)), then=Value(LOOPING)),
         When(
-            warned & Exists(_standing_signals(kind=SignalKind.COST, severity=Severity.CRITICAL)),
+            warned & Exists(_open_signals(kind=SignalKind.COST, severity=Severity.CRITICAL)),
             then=Value(OVER_BUDGET),
         ),
         default=F("state__status"),
     )
 
 
-def _standing_signals(**which: str) -> QuerySet[Signal]:
-    return Signal.objects.filter(agent=OuterRef("pk"), cleared_at__isnull=True, **which)
+def _open_signals(**conditions: str) -> QuerySet[Signal]:
+    return Signal.objects.filter(agent=OuterRef("pk"), cleared_at__isnull=True, **conditions)
 
 
 def rank(now: datetime) -> Case:
-    """For a query: 0 is the worst."""
-    ranks = [When(state__status=status, then=Value(place)) for place, status in enumerate(WORST_FIRST)]
+    """A query expression: 0 is the worst."""
+    ranks = [When(state__status=status, then=Value(position)) for position, status in enumerate(WORST_FIRST)]
     late = When(is_late(now), then=Value(WORST_FIRST.index(Status.LATE)))
     return Case(late, *ranks, default=Value(len(ranks)), output_field=IntegerField())

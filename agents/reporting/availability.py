@@ -1,7 +1,7 @@
-"""How each of the last days was: for the strip on a project's status page. Pure: no Django, no clock.
+"""An agent's availability per day, for the strip on a project's status page. Pure: no Django, no clock.
 
-A day is well, troubled (some warning stood), down (something critical that keeps an agent from working stood), or
-unknown, before there was an agent. Times are aware; days are those of the project's zone.
+A day is well, troubled (a warning was open), down (a critical problem kept the agent from working), or unknown (before
+the agent existed). Times are aware; days are calendar days in the project's zone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 
 WELL, TROUBLED, DOWN, UNKNOWN = "well", "troubled", "down", "unknown"
 AMISS: Final = (TROUBLED, DOWN)
-# An agent that loops or spends too much works; one that is one of these does not.
+# An agent that loops or spends too much still works; with one of these it does not.
 STOPS_WORK: Final = frozenset({"missed_heartbeat", "stalled", "crash", "error", "restart_failed"})
 DAYS: Final = 90
 
 
 class Trouble(NamedTuple):
-    """One thing that was wrong; `ended` None while it is."""
+    """One problem; `ended` is None while it is open."""
 
     kind: str
     critical: bool
@@ -31,7 +31,7 @@ class Trouble(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """`down` is for how long no work was done, in seconds."""
+    """`down` is the downtime in seconds."""
 
     date: date
     state: str
@@ -48,28 +48,28 @@ def days(
 
 @lru_cache(maxsize=16)
 def _calendar(today: date, zone: tzinfo, count: int) -> list[tuple[date, datetime, datetime]]:
-    """Days with their begin and end; the same for all agents of a page."""
+    """Days with their start and end; cached because all agents of a page share them."""
     dates = [today - timedelta(days=back) for back in reversed(range(count))]
     midnights = [datetime.combine(one, time.min, zone) for one in (*dates, today + timedelta(days=1))]
     return list(zip(dates, midnights, midnights[1:], strict=False))
 
 
 def share(of: Iterable[Day], known_since: datetime, now: datetime) -> float:
-    """Percent of the time since `known_since`, within these days, in which work could be done."""
+    """Uptime in percent of the time since `known_since`, within these days."""
     known = [day for day in of if day.state != UNKNOWN]
     whole = min((now - known_since).total_seconds(), len(known) * 86_400.0)
     return 100.0 if whole <= 0 else max(0.0, 100 * (1 - sum(day.down for day in known) / whole))
 
 
 def lines(of: Sequence[Day]) -> list[tuple[str, str]]:
-    """For a drawing, a day being 1 wide: of the days without trouble, state and path; days in a row are one line."""
+    """State and SVG path of the days without problems, one unit per day; consecutive days are one line."""
     paths: dict[str, str] = {}
-    place = 0
+    position = 0
     for state, alike in groupby(of, key=lambda day: day.state):
         count = len(list(alike))
         if state not in AMISS:
-            paths[state] = f"{paths.get(state, '')}M{place} 5h{count}"
-        place += count
+            paths[state] = f"{paths.get(state, '')}M{position} 5h{count}"
+        position += count
     return list(paths.items())
 
 
@@ -78,10 +78,14 @@ def _day(day: date, troubles: Sequence[Trouble], known_since: datetime, begin: d
         return Day(day, UNKNOWN, 0.0)
     if not troubles:
         return Day(day, WELL, 0.0)
-    met = [one for one in troubles if one.began < end and (one.ended is None or one.ended > begin)]
-    stops = [(max(one.began, begin), min(one.ended or end, end)) for one in met if _stops_work(one)]
-    state = DOWN if stops else TROUBLED if met else WELL
+    open_ones = [trouble for trouble in troubles if _overlaps(trouble, begin, end)]
+    stops = [(max(one.began, begin), min(one.ended or end, end)) for one in open_ones if _stops_work(one)]
+    state = DOWN if stops else TROUBLED if open_ones else WELL
     return Day(day, state, _covered(stops))
+
+
+def _overlaps(trouble: Trouble, begin: datetime, end: datetime) -> bool:
+    return trouble.began < end and (trouble.ended is None or trouble.ended > begin)
 
 
 def _stops_work(trouble: Trouble) -> bool:
@@ -89,7 +93,7 @@ def _stops_work(trouble: Trouble) -> bool:
 
 
 def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
-    """Seconds within any of these."""
+    """Seconds covered by any of these spans."""
     total, reached = 0.0, None
     for begin, end in sorted(spans):
         begin = begin if reached is None else max(begin, reached)

@@ -1,6 +1,6 @@
-"""Reads what happened to an agent, for its page: roll-ups, and of the last day's heartbeats only so many.
+"""An agent's history for its page: roll-ups, and a limited number of the last day's heartbeats.
 
-The number of queries is always the same, and so is the most that they read.
+The number of queries and the number of rows they read are bounded.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any, Final
 from agents.domain.clocks import Span
 from agents.models import Agent, Command, Heartbeat, Outage, Rollup, Signal
 from agents.reporting.recent import ReportedBeat
-from agents.reporting.series import SUMS, Row, Series, Zoom, summed
+from agents.reporting.series import SUMS, Row, Series, Zoom, build
 from agents.reporting.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
 from agents.rules.observers import history, version
 from agents.storage import outage_log
 from agents.storage.decoding import sent_by_runner
 
-# Of the last day, with what they say.
-MAX_WARNED: Final = 400
-TOLD_FROM: Final = timedelta(days=1)
+# Heartbeats are read with their content, from one day, up to this many.
+MAX_RECENT_BEATS: Final = 400
+RECENT: Final = timedelta(days=1)
 MAX_ENTRIES: Final = 100
+OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
 
 
@@ -29,82 +30,78 @@ def series(agent_id: int, zoom: Zoom, now: datetime) -> Series:
     """One query."""
     since = now - zoom.length - timedelta(seconds=zoom.step)
     rollups = Rollup.objects.filter(agent_id=agent_id, span=zoom.rollup, start__gte=since, start__lte=now)
-    return summed(zoom, now, map(_row, rollups.values_list("start", *SUMS, "memory_mb", "gap", "tools")))
+    return build(zoom, now, map(_row, rollups.values_list("start", *SUMS, "memory_mb", "gap", "tools")))
 
 
-def _row(found: Sequence[Any]) -> Row:
-    start, *sums, memory_mb, gap, tools = found
+def _row(values: Sequence[Any]) -> Row:
+    start, *sums, memory_mb, gap, tools = values
     return Row(start, sums, memory_mb, gap, tools)
 
 
-def told(agent_id: int, now: datetime, most: int = MAX_WARNED) -> list[ReportedBeat]:
-    """What the agent itself said within a day, newest first."""
-    since = now - TOLD_FROM
-    beats = Heartbeat.objects.filter(agent_id=agent_id, day__gte=since.date(), received_at__gte=since)
-    found = beats.order_by("-id").values_list("received_at", "status", "progress", "content")[:most]
-    rows = (ReportedBeat(at, status, progress, content or {}) for at, status, progress, content in found)
-    return [row for row in rows if not sent_by_runner(row.content, row.status)]
+def recent_beats(agent_id: int, now: datetime, limit: int = MAX_RECENT_BEATS) -> list[ReportedBeat]:
+    """The agent's own heartbeats of the last day, newest first; the runner's are left out."""
+    since = now - RECENT
+    beats = Heartbeat.objects.filter(agent=agent_id, day__gte=since.date(), received_at__gte=since)
+    values = beats.order_by("-id").values_list("received_at", "status", "progress", "content")[:limit]
+    reported = (ReportedBeat(at, status, progress, content or {}) for at, status, progress, content in values)
+    return [beat for beat in reported if not sent_by_runner(beat.content, beat.status)]
 
 
 def entries(agent_id: int, known_since: datetime, since: datetime, now: datetime) -> list[Entry]:
-    """Signals, commands and our own outages; three queries."""
+    """Signals, commands and watchdog outages; three queries."""
     return [*_signals(agent_id, since), *_commands(agent_id, since), *_outages(max(since, known_since), now)]
 
 
-def remembered(agent: Agent, now: datetime) -> list[Entry]:
-    """Deploys, starts and waits, as far as the rules' memory of them goes; no query."""
+def remembered_entries(agent: Agent, now: datetime) -> list[Entry]:
+    """Deploys, starts and waits that the rules' memory still holds; no query."""
     memory, state = agent.memory.rules, agent.state
-    own = memory.get(history.KIND, {})
+    past = memory.get(history.KIND, {})
     return [
         *map(_deploy, version.deploys(memory.get(version.KIND, {}))),
-        *map(_start, history.starts(own, state.run_at)),
-        *map(_wait, history.waits(own, state.waiting_until, now)),
+        *map(_start, history.starts(past, state.run_at)),
+        *map(_wait, history.waits(past, state.waiting_until, now)),
     ]
 
 
-def _deploy(one: version.Version) -> Entry:
-    return Entry(DEPLOYS, "deploy", f"Version {one.name} after {one.before}.", one.since, one.since)
+def _deploy(deploy: version.Version) -> Entry:
+    text = f"Version {deploy.name} replaced {deploy.before}."
+    return Entry(DEPLOYS, "deploy", text, deploy.since, deploy.since)
 
 
 def _start(at: datetime) -> Entry:
-    return Entry(RUNS, "calm", "The agent was started.", at, at)
+    return Entry(RUNS, "calm", "Agent started.", at, at)
 
 
-def _wait(one: history.Wait) -> Entry:
-    return Entry(
-        WAITS, "waits", f"Waited for {one.what}." if one.ended else f"Waits for {one.what}.", one.began, one.ended
-    )
+def _wait(wait: history.Wait) -> Entry:
+    text = f"Waited for {wait.what}." if wait.ended else f"Waiting for {wait.what}."
+    return Entry(WAITS, "waits", text, wait.began, wait.ended)
 
 
 def _signals(agent_id: int, since: datetime) -> list[Entry]:
     signals = Signal.objects.filter(agent_id=agent_id).exclude(cleared_at__lt=since).order_by("-id")[:MAX_ENTRIES]
-    return [
-        Entry(
-            INCIDENTS,
-            one.severity,
-            f"{one.get_kind_display().capitalize()}: {one.reason}",
-            one.started_at,
-            one.cleared_at,
-            one.incident_id,
-        )
-        for one in signals
-    ]
+    return [_signal(signal) for signal in signals]
+
+
+def _signal(signal: Signal) -> Entry:
+    text = f"{signal.get_kind_display().capitalize()}: {signal.reason}"
+    return Entry(INCIDENTS, signal.severity, text, signal.started_at, signal.cleared_at, signal.incident_id)
 
 
 def _commands(agent_id: int, since: datetime) -> list[Entry]:
-    found = Command.objects.filter(agent_id=agent_id, created_at__gte=since).order_by("-id")[:MAX_ENTRIES]
-    return [_command(one) for one in found]
+    commands = Command.objects.filter(agent_id=agent_id, created_at__gte=since).order_by("-id")[:MAX_ENTRIES]
+    return [_command(command) for command in commands]
 
 
-def _command(one: Command) -> Entry:
-    text = f"{one.get_action_display().capitalize()} asked for by {one.requested_by}: {one.get_state_display()}"
-    text += f" ({one.result})." if one.result else "."
-    tone = _TONES.get(Command.State(one.state), "calm")
-    return Entry(COMMANDS, tone, text, one.created_at, one.finished_at or one.created_at, one.incident_id)
+def _command(command: Command) -> Entry:
+    action, state = command.get_action_display().capitalize(), command.get_state_display()
+    result = f" ({command.result})" if command.result else ""
+    text = f"{action} requested by {command.requested_by}: {state}{result}."
+    tone = _TONES.get(Command.State(command.state), "calm")
+    ended = command.finished_at or command.created_at
+    return Entry(COMMANDS, tone, text, command.created_at, ended, command.incident_id)
 
 
 def _outages(since: datetime, now: datetime) -> list[Entry]:
-    found: Any = Outage.objects.filter(ended_at__gte=since, ended_at__lte=now + outage_log.MAX_AHEAD)
-    spans = [Span(start, end) for start, end in found.values_list("started_at", "ended_at")[:MAX_ENTRIES]]
-    text = "The watchdog itself did not watch; no agent is blamed for that time."
-    return [Entry(OUTAGES, "away", text, span.start, span.end) for span in outage_log.merged(spans)]
+    outages = Outage.objects.filter(ended_at__gte=since, ended_at__lte=now + outage_log.MAX_AHEAD)
+    spans = [Span(start, end) for start, end in outages.values_list("started_at", "ended_at")[:MAX_ENTRIES]]
+    return [Entry(OUTAGES, "away", OUTAGE_TEXT, span.start, span.end) for span in outage_log.merged(spans)]

@@ -1,6 +1,6 @@
-"""How an agent and an incident look to other programs: the same in the API and in webhooks.
+"""Agents and incidents as JSON, the same in the API and in webhooks.
 
-Times are RFC 3339 in UTC, money is dollars with at most six places.
+Times are RFC 3339 in UTC, money is dollars with up to six decimal places.
 """
 
 from datetime import UTC, datetime
@@ -19,12 +19,12 @@ def moment(at: datetime | None) -> str | None:
 
 
 def dollars(micro: int) -> float:
-    """Whole micro-dollars as dollars."""
+    """Micro-dollars as dollars."""
     return round(micro / 1_000_000, 6)
 
 
 def spend_dict(spend: Spend) -> dict[str, Any]:
-    """Money that counts, what the server priced of it and what was claimed, and tokens whose price nobody knows."""
+    """Total cost, how much of it the server priced and the client reported, and tokens without a known price."""
     return {
         "cost_usd": dollars(spend.cost),
         "priced_usd": dollars(spend.priced),
@@ -34,22 +34,22 @@ def spend_dict(spend: Spend) -> dict[str, Any]:
 
 
 def agent_url(agent_id: int) -> str:
-    """The address of an agent's page."""
+    """The URL of an agent's page."""
     return f"{settings.BASE_URL}{reverse('admin:agents_agent_change', args=[agent_id])}"
 
 
 def incident_url(incident_id: int) -> str:
-    """The address of an incident's page."""
+    """The URL of an incident's page."""
     return f"{settings.BASE_URL}{reverse('admin:agents_incident_change', args=[incident_id])}"
 
 
 def agent_ref(agent: Agent) -> dict[str, Any]:
-    """An agent as others refer to it."""
+    """A reference to an agent."""
     return {"id": agent.pk, "name": agent.name, "url": agent_url(agent.pk)}
 
 
 def incident_dict(incident: Incident) -> dict[str, Any]:
-    """An incident in full. Reads `agent.state`, `signals` (with `agent`) and `events`: fetch them ahead for a list."""
+    """A full incident. Reads `agent.state`, `signals` (with `agent`) and `events`: prefetch them for a list."""
     signals = list(incident.signals.all())
     first = next((signal for signal in signals if signal.kind == incident.kind), None)
     return {

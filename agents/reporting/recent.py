@@ -1,4 +1,4 @@
-"""What an agent's last heartbeats tell: what it does, what it said, what it called. Pure: no Django, no clock."""
+"""An agent's latest heartbeats: current activity, last message and tool calls. Pure: no Django, no clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES_SHOWN: Final = 12
 
 
 class ReportedBeat(NamedTuple):
-    """One heartbeat of the agent's own, not of its runner."""
+    """One heartbeat from the agent itself, not from its runner."""
 
     at: datetime
     status: str
@@ -24,7 +24,7 @@ class ReportedBeat(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One tool call; `ms` is its duration, `ok` None where the client does not say."""
+    """One tool call. `ms` is its duration; `ok` is None if the client does not report it."""
 
     at: datetime
     name: str
@@ -38,8 +38,8 @@ class Call(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
-    """`tool` is the call that went on at the last heartbeat, `since` by the client's clock."""
+class Activity:
+    """`tool` is the call in progress at the last heartbeat, `since` by the client's clock."""
 
     tool: str
     since: datetime | None
@@ -48,8 +48,8 @@ class Doing:
     calls: list[Call]
 
 
-class Calls(NamedTuple):
-    """All calls of one tool; durations are seconds, None where none was told."""
+class ToolStats(NamedTuple):
+    """All calls of one tool. Durations are seconds, None if none was reported."""
 
     name: str
     times: int
@@ -58,45 +58,46 @@ class Calls(NamedTuple):
     longest: float | None
 
 
-def doing(told: Sequence[ReportedBeat]) -> Doing:
+def activity(beats: Sequence[ReportedBeat]) -> Activity:
     """From heartbeats, newest first."""
-    last = told[0].content.get("doing") or {} if told else {}
-    # What it said when it crashed is no doing; the page tells that elsewhere.
-    said = next((one for one in told if one.content.get("message") and not _is_crash(one)), None)
-    message = redacted(str(said.content["message"])) if said else ""
-    since = _moment(last.get("since"))
-    calls = [call._replace(args=redacted(call.args)) for call in _calls(told)[:CALLS_SHOWN]]
-    return Doing(last.get("tool", ""), since, message, said.at if said else None, calls)
+    current = beats[0].content.get("doing") or {} if beats else {}
+    # A crash message is no activity; the incident shows it.
+    latest = next((beat for beat in beats if beat.content.get("message") and not _is_crash(beat)), None)
+    message = redacted(str(latest.content["message"])) if latest else ""
+    since = _parse_time(current.get("since"))
+    calls = [call._replace(args=redacted(call.args)) for call in _calls(beats)[:CALLS_SHOWN]]
+    return Activity(current.get("tool", ""), since, message, latest.at if latest else None, calls)
 
 
-def _is_crash(one: ReportedBeat) -> bool:
-    return one.status == "error" and str(one.content["message"]).startswith("CRASH:")
+def _is_crash(beat: ReportedBeat) -> bool:
+    return beat.status == "error" and str(beat.content["message"]).startswith("CRASH:")
 
 
-def calls_by_name(told: Sequence[ReportedBeat]) -> list[Calls]:
-    """The most called first."""
-    named: dict[str, list[Call]] = {}
-    for call in _calls(told):
-        named.setdefault(call.name, []).append(call)
-    return sorted((_sum(*one) for one in named.items()), key=lambda one: (-one.times, one.name))[:NAMES_SHOWN]
+def tool_stats(beats: Sequence[ReportedBeat]) -> list[ToolStats]:
+    """Most called first."""
+    by_name: dict[str, list[Call]] = {}
+    for call in _calls(beats):
+        by_name.setdefault(call.name, []).append(call)
+    stats = [_stats_of(name, calls) for name, calls in by_name.items()]
+    return sorted(stats, key=lambda tool: (-tool.times, tool.name))[:NAMES_SHOWN]
 
 
-def _sum(name: str, calls: Sequence[Call]) -> Calls:
-    took = [call.seconds for call in calls if call.seconds is not None]
+def _stats_of(name: str, calls: Sequence[Call]) -> ToolStats:
+    durations = [call.seconds for call in calls if call.seconds is not None]
     failed = sum(call.ok is False for call in calls)
-    return Calls(name, len(calls), failed, median(took) if took else None, max(took, default=None))
+    return ToolStats(name, len(calls), failed, median(durations) if durations else None, max(durations, default=None))
 
 
-def _calls(told: Iterable[ReportedBeat]) -> list[Call]:
+def _calls(beats: Iterable[ReportedBeat]) -> list[Call]:
     """Newest first."""
     return [
-        Call(one.at, call["name"], call.get("args") or "", call.get("ms"), call.get("ok"))
-        for one in told
-        for call in reversed(one.content.get("calls") or ())
+        Call(beat.at, call["name"], call.get("args") or "", call.get("ms"), call.get("ok"))
+        for beat in beats
+        for call in reversed(beat.content.get("calls") or ())
     ]
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     try:
         at = datetime.fromisoformat(text or "")
     except ValueError:

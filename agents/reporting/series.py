@@ -1,6 +1,6 @@
-"""Sums of an agent's heartbeats over equal times, for charts. Pure: no Django, no clock.
+"""An agent's heartbeats summed over equal steps, for charts. Pure: no Django, no clock.
 
-Money is whole micro-dollars, times are aware; a step begins at a whole multiple of its length (UTC).
+Money is micro-dollars, times are aware; a step starts at a multiple of its length (UTC).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ SUMS: Final = ("beats", "errors", "progress", "tokens", "cost", "priced", "unpri
 
 
 class Zoom(NamedTuple):
-    """How far back a page looks, in steps of how many seconds, made of roll-ups of which span.
+    """A time range: its length, the step of its charts in seconds, and the roll-ups it reads.
 
-    A row of its table is `row` seconds, so that it can be read.
+    `row` is the step of the table in seconds, coarser to keep the table readable.
     """
 
     key: str
@@ -30,7 +30,7 @@ class Zoom(NamedTuple):
 
     @property
     def title(self) -> str:
-        return f"The last {self.label.removeprefix('1 ')}"
+        return f"Last {self.label.removeprefix('1 ')}"
 
     @property
     def length(self) -> timedelta:
@@ -48,14 +48,14 @@ ZOOMS: Final = (
 DEFAULT: Final = ZOOMS[2]
 
 
-def chosen(key: str | None, kept_days: int) -> Zoom:
-    """What was asked for, as far as the plan's history goes back."""
+def zoom_for(key: str | None, kept_days: int) -> Zoom:
+    """The requested range, limited to the history that the plan keeps."""
     wanted = next((zoom for zoom in ZOOMS if zoom.key == key), DEFAULT)
     return wanted if wanted.days <= kept_days else [zoom for zoom in ZOOMS if zoom.days <= kept_days][-1]
 
 
 class Step(NamedTuple):
-    """Sums of one step. `memory_mb` and `gap`, in seconds, are the most of each; None where no roll-up knows them."""
+    """Sums of one step. `memory_mb` and `gap` (seconds) are maxima, None if no roll-up has them."""
 
     start: datetime
     beats: int = 0
@@ -71,14 +71,14 @@ class Step(NamedTuple):
 
     @property
     def reported(self) -> int:
-        """What was claimed and the server could not price."""
+        """Cost from the client that the server could not price itself."""
         return self.cost - self.priced
 
 
 class Row(NamedTuple):
-    """One roll-up: its start, the numbers of `SUMS`, in order, the most of memory and gap, and calls by tool.
+    """One roll-up: its start, the numbers of `SUMS` in order, maximum memory and gap, and calls per tool.
 
-    `tools` is None in those that were made before names, memory and gaps were kept.
+    `tools` is None in roll-ups from before tool names, memory and gaps were stored.
     """
 
     start: datetime
@@ -90,9 +90,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Steps without holes from `since` to `until`, and the calls by tool in all of it.
+    """Consecutive steps from `since` to `until`, and the calls per tool over the whole range.
 
-    Memory, gaps and tools are known from `known_from` on; None where that is all of the time.
+    Memory, gaps and tools are known from `known_from` on; None if they are known throughout.
     """
 
     zoom: Zoom
@@ -104,35 +104,35 @@ class Series:
 
     @property
     def total(self) -> Step:
-        return _together(self.since, self.steps)
+        return _total(self.since, self.steps)
 
     @property
     def rows(self) -> list[Step]:
-        """Newest first, without those in which nothing came."""
-        found: dict[int, list[Step]] = {}
+        """Table rows, newest first, without empty ones."""
+        by_row: dict[int, list[Step]] = {}
         for step in self.steps:
-            found.setdefault(begin(step.start, self.zoom.row), []).append(step)
-        rows = [_together(steps[0].start, steps) for steps in found.values()]
+            by_row.setdefault(begin(step.start, self.zoom.row), []).append(step)
+        rows = [_total(steps[0].start, steps) for steps in by_row.values()]
         return [row for row in reversed(rows) if row.beats]
 
 
-def _together(start: datetime, steps: Sequence[Step]) -> Step:
+def _total(start: datetime, steps: Sequence[Step]) -> Step:
     sums = [sum(getattr(step, name) for step in steps) for name in SUMS]
-    return Step._make((start, *sums, _most(step.memory_mb for step in steps), _most(step.gap for step in steps)))
+    return Step._make((start, *sums, _max(step.memory_mb for step in steps), _max(step.gap for step in steps)))
 
 
-def _most(numbers: Iterable[float | None]) -> float | None:
+def _max(numbers: Iterable[float | None]) -> float | None:
     return max((number for number in numbers if number is not None), default=None)
 
 
-def summed(zoom: Zoom, now: datetime, rows: Iterable[Row]) -> Series:
-    """Roll-ups in steps up to `now`."""
+def build(zoom: Zoom, now: datetime, rows: Iterable[Row]) -> Series:
+    """Roll-ups summed into steps up to `now`."""
     first = begin(now - zoom.length, zoom.step)
-    found: dict[int, list[Row]] = {}
+    by_step: dict[int, list[Row]] = {}
     for row in rows:
-        found.setdefault(begin(row.start, zoom.step), []).append(row)
-    steps = [_step(at, found.get(at, ())) for at in range(first, int(now.timestamp()) + 1, zoom.step)]
-    within = [row for at, some in found.items() if at >= first for row in some]
+        by_step.setdefault(begin(row.start, zoom.step), []).append(row)
+    steps = [_step(at, by_step.get(at, ())) for at in range(first, int(now.timestamp()) + 1, zoom.step)]
+    within = [row for at, group in by_step.items() if at >= first for row in group]
     counts = tool_counts.added(row.tools for row in within if row.tools)
     return Series(zoom, steps[0].start, now, steps, counts, _known_from(within, now))
 
@@ -142,11 +142,11 @@ def _step(at: int, rows: Sequence[Row]) -> Step:
     if not rows:
         return Step(start)
     sums = map(sum, zip(*(row.sums for row in rows), strict=True))
-    return Step._make((start, *sums, _most(row.memory_mb for row in rows), _most(row.gap for row in rows)))
+    return Step._make((start, *sums, _max(row.memory_mb for row in rows), _max(row.gap for row in rows)))
 
 
 def _known_from(rows: Sequence[Row], now: datetime) -> datetime | None:
-    """The start of the first roll-up after the last that knows nothing of it."""
+    """The start of the first roll-up after the last one without tool names."""
     unknown = max((row.start for row in rows if row.tools is None), default=None)
     if unknown is None:
         return None
@@ -154,5 +154,5 @@ def _known_from(rows: Sequence[Row], now: datetime) -> datetime | None:
 
 
 def begin(at: datetime, step: int) -> int:
-    """Of the step that a time lies in, in seconds since 1970."""
+    """Start of the step that contains a time, in seconds since 1970."""
     return int(at.timestamp() // step * step)

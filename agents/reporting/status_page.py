@@ -1,13 +1,13 @@
-"""What a project shows to everybody, if it was asked to: a status page, and badges of its agents.
+"""A project's public status page and the badges of its agents, if they are switched on.
 
-Names and statuses only: no reason, no money, no link into the admin. An address that is not there and a page that is
-switched off are the same 404.
+Names and statuses only: no reasons, no money, no links into the admin. An unknown address and a page that is switched
+off give the same 404.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -25,13 +25,13 @@ from django.views.decorators.http import require_safe
 
 from agents.models import Agent, Signal, Status
 from agents.reporting import agent_status, availability
-from agents.reporting.agent_status import Standing
+from agents.reporting.agent_status import AgentStatus
 from teams.models import Project
 
 MAX_AGENTS: Final = 100
-# Of those whose lines the project's page offers.
+# Badges that the project's page offers for copying.
 MAX_BADGES: Final = 10
-# What badges say, in the words of shields.io for colours.
+# Badge colours, by their shields.io names.
 COLOURS: Final[dict[str, str]] = {
     Status.DOWN: "red",
     Status.STALLED: "red",
@@ -48,15 +48,15 @@ HEX: Final = {
     "brightgreen": "#17663a",
     "lightgrey": "#4b5563",
 }
-# Of a badge's text, at 11 px: about what a letter takes, and the space around it.
-LETTER, AROUND = 6.6, 12
-for_everybody = cache_control(public=True, max_age=10)
+# Text at 11 px: the average width of a letter, and the padding around the text.
+LETTER, PADDING = 6.6, 12
+public_cache = cache_control(public=True, max_age=10)
 
 
 @require_safe
-@for_everybody
+@public_cache
 def status_page(request: HttpRequest, address: str) -> HttpResponse:
-    """Every agent of the project, worst first, and its last 90 days."""
+    """The project's agents, worst first, with their last 90 days."""
     project, now = _project(address), timezone.now()
     agents = Agent.objects.filter(project=project)
     shown = _shown(agents, now)
@@ -66,16 +66,16 @@ def status_page(request: HttpRequest, address: str) -> HttpResponse:
 
 
 @require_safe
-@for_everybody
+@public_cache
 def agent_badge(request: HttpRequest, address: str, name: str, form: str) -> HttpResponse:
-    """One agent's status, by any of its names."""
+    """The status of one agent, by name or alias."""
     return _badge(name, _shown(Agent.objects.filter(project=_project(address), names__name=name), timezone.now()), form)
 
 
 @require_safe
-@for_everybody
+@public_cache
 def label_badge(request: HttpRequest, address: str, label: str, value: str, form: str) -> HttpResponse:
-    """The worst status among the agents with a label."""
+    """The worst status of all agents with a label."""
     agents = Agent.objects.filter(project=_project(address))
     labelled = [pk for pk, labels in agents.values_list("pk", "labels") if labels.get(label) == value]
     return _badge(f"{label}: {value}", _shown(agents.filter(pk__in=labelled), timezone.now()), form)
@@ -85,43 +85,54 @@ def _project(address: str) -> Project:
     return get_object_or_404(Project.objects.exclude(status_page=Project.StatusPage.OFF), status_address=address)
 
 
-def _shown(agents: QuerySet[Agent], now: datetime) -> list[Standing]:
-    """Worst first. Who is paused or was never heard of is shown as such, and counts for nothing."""
-    return agent_status.of(agent_status.fetched(agents).order_by(agent_status.rank(now), "name")[:MAX_AGENTS], now)
+def _shown(agents: QuerySet[Agent], now: datetime) -> list[AgentStatus]:
+    """Worst first; paused and new agents are included."""
+    return agent_status.statuses(
+        agent_status.with_related(agents).order_by(agent_status.rank(now), "name")[:MAX_AGENTS], now
+    )
 
 
-def _counts(agents: QuerySet[Agent], shown: list[Standing]) -> dict[str, int]:
-    """How many are in trouble, and how many there are; not all may be shown."""
+def _counts(agents: QuerySet[Agent], shown: list[AgentStatus]) -> dict[str, int]:
+    """Agents with problems, and all agents; the page may not list them all."""
     if len(shown) < MAX_AGENTS:
-        return {"bad": sum(one.status in agent_status.BAD for one in shown), "total": len(shown)}
-    return agents.aggregate(bad=Count("pk", filter=Q(state__status__in=agent_status.BAD)), total=Count("pk"))
+        return {"bad": sum(row.status in agent_status.PROBLEM_STATUSES for row in shown), "total": len(shown)}
+    return agents.aggregate(
+        bad=Count("pk", filter=Q(state__status__in=agent_status.PROBLEM_STATUSES)), total=Count("pk")
+    )
 
 
-def _rows(project: Project, shown: list[Standing], now: datetime) -> list[dict[str, Any]]:
+def _rows(project: Project, shown: list[AgentStatus], now: datetime) -> list[dict[str, Any]]:
     zone, since = ZoneInfo(project.time_zone), now - timedelta(days=availability.DAYS)
-    troubles = _troubles([one.agent.pk for one in shown], since)
-    rows = []
-    for one in shown:
-        born = max(one.agent.created_at, since)
-        days = availability.days(troubles.get(one.agent.pk, ()), one.agent.created_at, now, zone)
-        known = sum(day.state != availability.UNKNOWN for day in days)
-        amiss = [(place, day) for place, day in enumerate(days) if day.state in availability.AMISS]
-        drawn = {"lines": availability.lines(days), "amiss": amiss, "width": len(days)}
-        rows.append({"one": one, "known": known, "share": availability.share(days, born, now), **drawn})
-    return rows
+    troubles = _troubles([status.agent.pk for status in shown], since)
+    return [_row(status, troubles.get(status.agent.pk, ()), now, zone) for status in shown]
+
+
+def _row(
+    status: AgentStatus, troubles: Sequence[availability.Trouble], now: datetime, zone: ZoneInfo
+) -> dict[str, Any]:
+    created = status.agent.created_at
+    days = availability.days(troubles, created, now, zone)
+    return {
+        "agent": status,
+        "known": sum(day.state != availability.UNKNOWN for day in days),
+        "uptime": availability.share(days, max(created, now - timedelta(days=availability.DAYS)), now),
+        "lines": availability.lines(days),
+        "problem_days": [(position, day) for position, day in enumerate(days) if day.state in availability.AMISS],
+        "width": len(days),
+    }
 
 
 def _troubles(agent_ids: Iterable[int], since: datetime) -> dict[int, list[availability.Trouble]]:
     signals = Signal.objects.filter(agent__in=list(agent_ids)).filter(Q(cleared_at=None) | Q(cleared_at__gt=since))
-    found: dict[int, list[availability.Trouble]] = {}
+    by_agent: dict[int, list[availability.Trouble]] = {}
     for agent_id, kind, severity, began, ended in signals.values_list(
         "agent_id", "kind", "severity", "started_at", "cleared_at"
     ):
-        found.setdefault(agent_id, []).append(availability.Trouble(kind, severity == "critical", began, ended))
-    return found
+        by_agent.setdefault(agent_id, []).append(availability.Trouble(kind, severity == "critical", began, ended))
+    return by_agent
 
 
-def _badge(label: str, shown: list[Standing], form: str) -> HttpResponse:
+def _badge(label: str, shown: list[AgentStatus], form: str) -> HttpResponse:
     if not shown or form not in FORMS:
         raise Http404
     status = shown[0].status
@@ -129,7 +140,7 @@ def _badge(label: str, shown: list[Standing], form: str) -> HttpResponse:
 
 
 class Badge(NamedTuple):
-    """A badge and the lines that show it elsewhere; what is clicked leads to the status page."""
+    """A badge and the snippets that embed it; it links to the status page."""
 
     of: str
     path: str
@@ -139,11 +150,11 @@ class Badge(NamedTuple):
 
 
 def badges(project: Project) -> list[Badge]:
-    """One for each of the first agents and of their labels; none while the page is switched off."""
+    """Badges of the first agents and of their labels; empty while the status page is switched off."""
     if project.status_page == Project.StatusPage.OFF or not project.status_address:
         return []
     agents = list(Agent.objects.filter(project=project).order_by("name").values_list("name", "labels")[:MAX_BADGES])
-    labels = sorted({(name, str(value)) for _, found in agents for name, value in found.items()})[:MAX_BADGES]
+    labels = sorted({(name, str(value)) for _, named in agents for name, value in named.items()})[:MAX_BADGES]
     of_agents = [(name, reverse("public:agent", args=[project.status_address, name, "svg"])) for name, _ in agents]
     of_labels = [
         (f"{name}: {value}", reverse("public:label", args=[project.status_address, name, value, "svg"]))
@@ -162,15 +173,15 @@ def _as_badge(of: str, path: str, page: str) -> Badge:
 
 
 def _json(label: str, message: str, colour: str) -> HttpResponse:
-    """As shields.io reads it."""
+    """The shields.io endpoint format."""
     return JsonResponse({"schemaVersion": 1, "label": label, "message": message, "color": colour})
 
 
 def _svg(label: str, message: str, colour: str) -> HttpResponse:
-    left, right = (round(len(text) * LETTER) + AROUND for text in (label, message))
+    left, right = (round(len(text) * LETTER) + PADDING for text in (label, message))
     context = {"label": label, "message": message, "colour": HEX[colour], "left": left, "right": right}
-    places = {"whole": left + right, "middle": left / 2, "second": left + right / 2}
-    return HttpResponse(render_to_string("agents/badge.svg", context | places), content_type="image/svg+xml")
+    sizes = {"whole": left + right, "middle": left / 2, "second": left + right / 2}
+    return HttpResponse(render_to_string("agents/badge.svg", context | sizes), content_type="image/svg+xml")
 
 
 FORMS: Final[dict[str, Callable[[str, str, str], HttpResponse]]] = {"json": _json, "svg": _svg}

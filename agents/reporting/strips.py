@@ -1,8 +1,8 @@
-"""What an agent did lately, as a strip of sixty bars. Reads, never writes.
+"""An agent's recent activity as a strip of sixty bars. Reads, never writes.
 
-A bar is as long as the agent's interval and grace together, rounded up, so that a bar without a heartbeat is one in
-which it was down: minutes for an agent that reports each second, hours for one that reports each hour. What is rolled
-up comes from the roll-ups, the rest from the heartbeats since; nothing is kept, so a strip is never behind.
+A bar covers at least the agent's interval plus grace, so an empty bar means that the agent was down: minutes for an
+agent that reports every second, hours for one that reports every hour. Older bars come from roll-ups, the rest from
+the heartbeats since; nothing is cached, so a strip is always up to date.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from teams import times
 
 BARS: Final = 60
 _MINUTE, _HOUR = 60, 3_600
-# Minutes are kept for two days; from an hour on hours are read.
+# Minute roll-ups are kept for two days, so bars of an hour or more read hourly roll-ups.
 WIDTHS: Final = (60, 120, 300, 600, 900, 1_800, *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48)))
 PROGRESS, ALIVE, ERROR, SILENT, NOTHING = "progress", "alive", "error", "silent", ""
-WORDS: Final = {PROGRESS: "with progress", ALIVE: "with heartbeats only", ERROR: "with an error", SILENT: "silent"}
-LEGEND: Final = "Tall: progress. Half: heartbeats only. Broken: an error. Low: no heartbeat."
-# Where each kind of bar is drawn, in the drawing's own units: the middle of its line.
+SUMMARY: Final = {
+    PROGRESS: "with progress",
+    ALIVE: "with heartbeats only",
+    ERROR: "with an error",
+    SILENT: "without heartbeat",
+}
+LEGEND: Final = "Tall: progress. Half height: heartbeats only. Broken: error. Low: no heartbeat."
+# The vertical middle of each kind of bar, in drawing units.
 _HEIGHTS: Final = {PROGRESS: (("progress", 8),), ALIVE: (("alive", 12),), SILENT: (("silent", 15),)}
 _DRAWN: Final = {**_HEIGHTS, ERROR: (("error", 5), ("point", 14))}
 STEP: Final = 3
 
 
-class Wanted(NamedTuple):
-    """An agent, for how many seconds its heartbeat may stay away, and since when it exists."""
+class StripRequest(NamedTuple):
+    """An agent, the seconds allowed between its heartbeats, and since when it exists."""
 
     agent_id: int
     allowed: float
@@ -41,29 +46,29 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Sixty bars, oldest first; `width` is the seconds of one. The newest is not over yet."""
+    """Sixty bars, oldest first; `width` is the seconds per bar. The newest bar is incomplete."""
 
     width: int
     bars: tuple[str, ...]
 
     @property
     def span(self) -> str:
-        return f"last {times.duration(self.width * BARS)}, a bar for {times.duration(self.width)}"
+        return f"Last {times.duration(self.width * BARS)}, {times.duration(self.width)} per bar"
 
     @property
-    def said(self) -> str:
-        """`Last 1 h, a bar for 1 min: 58 with progress, 2 silent`."""
-        counts = [(self.bars.count(kind), word) for kind, word in WORDS.items()]
-        told = ", ".join(f"{n} {word}" for n, word in counts if n) or "nothing yet"
-        return f"{self.span[0].upper()}{self.span[1:]}: {told}"
+    def summary(self) -> str:
+        """`Last 1 h, 1 min per bar: 58 with progress, 2 without heartbeat`."""
+        counts = [(self.bars.count(kind), label) for kind, label in SUMMARY.items()]
+        text = ", ".join(f"{n} {label}" for n, label in counts if n) or "no data yet"
+        return f"{self.span}: {text}"
 
     @property
-    def hint(self) -> str:
-        return f"{self.said}. {LEGEND}"
+    def tooltip(self) -> str:
+        return f"{self.summary}. {LEGEND}"
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """For the drawing: a class and a path each; bars of one kind in a row are one dashed line."""
+        """CSS classes with SVG paths; consecutive bars of one kind are one dashed line."""
         paths: dict[str, str] = {}
         for kind, first, count in _runs(self.bars):
             for name, middle in _DRAWN.get(kind, ()):
@@ -72,25 +77,25 @@ class Strip:
 
 
 def _runs(bars: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Kind, place of the first, how many."""
-    place = 0
+    """Kind, position of the first bar, count."""
+    position = 0
     for kind, alike in groupby(bars):
         count = len(list(alike))
-        yield kind, place, count
-        place += count
+        yield kind, position, count
+        position += count
 
 
 def width_for(allowed: float) -> int:
-    """Seconds of a bar for an agent whose heartbeat may stay away for so long."""
+    """Seconds per bar for an agent with this many seconds allowed between heartbeats."""
     return next((width for width in WIDTHS if width >= allowed), WIDTHS[-1])
 
 
-def of(wanted: Iterable[Wanted], now: datetime) -> dict[int, Strip]:
-    """By agent. Two queries, however many they are."""
-    asked = {one.agent_id: (one, _window(one, now)) for one in wanted}
-    seen = _seen([window for _, window in asked.values()], now) if asked else {}
-    none = (0, 0, 0)
-    return {pk: _strip(window, one.since, seen.get(pk, none)) for pk, (one, window) in asked.items()}
+def strips_for(requests: Iterable[StripRequest], now: datetime) -> dict[int, Strip]:
+    """By agent id. Two queries for any number of agents."""
+    windows = {request.agent_id: (request, _window(request, now)) for request in requests}
+    bits = _bits([window for _, window in windows.values()], now) if windows else {}
+    empty = (0, 0, 0)
+    return {pk: _strip(window, request.since, bits.get(pk, empty)) for pk, (request, window) in windows.items()}
 
 
 class _Window(NamedTuple):
@@ -100,41 +105,40 @@ class _Window(NamedTuple):
     start: int
 
 
-def _window(one: Wanted, now: datetime) -> _Window:
-    """Bars begin at whole multiples of their length, so that they stay what they are while time goes on."""
-    width = width_for(one.allowed)
+def _window(request: StripRequest, now: datetime) -> _Window:
+    # Bars start at multiples of their length, so a bar does not change as time goes on.
+    width = width_for(request.allowed)
     newest = int(now.timestamp()) // width * width
     span = Rollup.Span.MINUTE if width < _HOUR else Rollup.Span.HOUR
-    return _Window(one.agent_id, span.value, width, newest - (BARS - 1) * width)
+    return _Window(request.agent_id, span.value, width, newest - (BARS - 1) * width)
 
 
 def _strip(window: _Window, since: datetime, bits: tuple[int, int, int]) -> Strip:
-    begun = (int(since.timestamp()) - window.start) // window.width
-    first = max(0, min(begun, _lowest(bits[0])))
-    return Strip(window.width, tuple(_bar(place, first, *bits) for place in range(BARS)))
+    created = (int(since.timestamp()) - window.start) // window.width
+    first = max(0, min(created, _lowest_bit(bits[0])))
+    return Strip(window.width, tuple(_bar(position, first, *bits) for position in range(BARS)))
 
 
-def _lowest(bits: int) -> int:
-    """The place of the lowest bit that is set."""
+def _lowest_bit(bits: int) -> int:
     return (bits & -bits).bit_length() - 1 if bits else BARS
 
 
-def _bar(place: int, first: int, beats: int, progress: int, errors: int) -> str:
-    mask = 1 << place
+def _bar(position: int, first: int, beats: int, progress: int, errors: int) -> str:
+    mask = 1 << position
     if errors & mask:
         return ERROR
     if beats & mask:
         return PROGRESS if progress & mask else ALIVE
-    return SILENT if first <= place < BARS - 1 else NOTHING
+    return SILENT if first <= position < BARS - 1 else NOTHING
 
 
-def _seen(windows: Sequence[_Window], now: datetime) -> dict[int, tuple[int, int, int]]:
-    """By agent, as bits, one a bar: had heartbeats, progress, errors."""
+def _bits(windows: Sequence[_Window], now: datetime) -> dict[int, tuple[int, int, int]]:
+    """By agent id, one bit per bar: heartbeats, progress, errors."""
     pulse = Pulse.objects.filter(name="rollup").first()
-    # What is rolled up is so up to the minute in which that was done.
+    # Roll-ups are complete up to the minute in which they last ran.
     fresh = (pulse.at if pulse else now - timedelta(hours=1)).astimezone(UTC).replace(second=0, microsecond=0)
     rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(windows))
-    values = [value for one in windows for value in (*one, _stored(datetime.fromtimestamp(one.start, UTC)))]
+    values = [value for window in windows for value in (*window, _stored(datetime.fromtimestamp(window.start, UTC)))]
     with connection.cursor() as cursor:
         read_to, day = pulse.read_to if pulse else 0, connection.ops.adapt_datefield_value(fresh.date())
         cursor.execute(_sql(rows), [*values, read_to, day, _stored(fresh)])
@@ -146,7 +150,7 @@ def _stored(at: datetime) -> Any:
 
 
 def _sql(rows: str) -> str:
-    """Bits are told apart before they are added, so that the sum is their union, on both databases."""
+    """DISTINCT bits are summed, so the sum is their union on both databases."""
     postgresql = connection.vendor == "postgresql"
     epoch = "CAST(EXTRACT(EPOCH FROM {}) AS bigint)" if postgresql else "CAST(strftime('%%s', {}) AS integer)"
     bit = "SUM(DISTINCT CASE WHEN {} THEN CAST(1 AS bigint) << CAST(place AS integer) END)"
@@ -164,4 +168,4 @@ def _sql(rows: str) -> str:
         )
         SELECT agent_id, {bit.format("TRUE")}, {bit.format("progress")}, {bit.format("error")}
         FROM seen WHERE place BETWEEN 0 AND {BARS - 1} GROUP BY agent_id
-    """  # noqa: S608 - placeholders and names of its own; values are parameters
+    """  # noqa: S608 - only constants are formatted in; values are parameters

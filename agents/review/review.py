@@ -31,6 +31,7 @@ from agents.rules import crash
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
 from agents.storage import decoding, monthly_spend, outage_log, statements
+from teams.actors import WATCHDOG
 from teams.errors import ApiError
 
 log = structlog.get_logger(__name__)
@@ -225,7 +226,7 @@ def _restart(case: Case, now: datetime) -> None:
     if case.set_aside or not needed or case.agent.restart_policy != Agent.RestartPolicy.AUTO:
         return
     reason = next(finding.reason for finding in case.findings if finding.kind in needed)
-    asked = {"action": Command.Action.RESTART, "actor": lifecycle.WATCHDOG, "origin": restart_policy.WATCHDOG}
+    asked = {"action": Command.Action.RESTART, "actor": WATCHDOG, "origin": restart_policy.WATCHDOG}
     incident = case.standing[0].incident
     try:
         with transaction.atomic():

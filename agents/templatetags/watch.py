@@ -1,4 +1,4 @@
-"""What the pages of agents and incidents say. Times are said by `teams.templatetags.display`."""
+"""Filters and tags of the pages about agents and incidents. Times are in `teams.templatetags.display`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from agents.reporting import agent_status, formatting
 from agents.rules.facts import Finding
 from teams import times
 
+# Where the documentation is served.
+DOCS = "/docs/"
 register = template.Library()
 register.filter("money", lambda micros: formatting.money(micros or 0))
 register.filter("number", lambda number: formatting.count(number or 0))
 register.filter("short", formatting.short)
 register.filter("plain", formatting.plain)
-# For drawings, whose numbers have a point everywhere.
+# SVG attributes need a decimal point in every locale.
 register.filter("unlocalized", lambda number: str(number))
 
 ICONS: Final[dict[str, str]] = {
@@ -43,7 +45,7 @@ ICONS: Final[dict[str, str]] = {
 
 @register.filter
 def code(text: str) -> SafeString:
-    """A sentence whose `code` is shown as such; whatever else it holds is text."""
+    """A sentence with its `code` marked up; everything else is escaped."""
     shown = (
         format_html("<code>{}</code>", part) if is_code else part for part, is_code in formatting.pieces(str(text))
     )
@@ -52,24 +54,30 @@ def code(text: str) -> SafeString:
 
 @register.simple_tag
 def badge(state: str, label: str = "") -> SafeString:
-    """A status in words, with its icon and colour."""
+    """A status label with its icon and colour."""
     icon = '<span class="w-icon material-symbols-outlined" aria-hidden="true">{}</span>'
     return format_html('<span class="w-badge w-is-{}">' + icon + "{}</span>", state, ICONS[state], label or state)
 
 
 @register.filter
 def exactly(at: datetime) -> str:
-    """A time to the second, where there is only text."""
+    """A time to the second, as plain text."""
     return times.exact(at, timezone.get_current_timezone())
 
 
 @register.simple_tag(takes_context=True)
 def between(context: Any, start: datetime, end: datetime | None) -> str:
-    """How long something lasted, or has lasted so far."""
+    """The duration of something, up to now if it is ongoing."""
     return times.duration(((end or context["now"]) - start).total_seconds())
 
 
 @register.filter
-def explained(found: Signal | Finding) -> formatting.Explained:
-    """What it stands on, in words."""
-    return formatting.explained(found.kind, found.evidence, timezone.get_current_timezone())
+def explained(signal: Signal | Finding) -> formatting.Explanation:
+    """The evidence of a signal or finding, labelled."""
+    return formatting.explained(signal.kind, signal.evidence, timezone.get_current_timezone())
+
+
+@register.inclusion_tag("agents/help.html")
+def help_link(page: str, about: str) -> dict[str, str]:
+    """A small link to a documentation page, e.g. `glossary/#deadline`; `about` completes "Learn more about"."""
+    return {"url": f"{DOCS}{page}", "about": about}

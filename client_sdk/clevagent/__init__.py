@@ -1,4 +1,4 @@
-"""Tells a ClevAgent Watchdog server what an AI agent does: that it is alive, that it moves, what it spends.
+"""Reports an AI agent to a ClevAgent Watchdog server: that it is alive, that it makes progress and what it spends.
 
     import clevagent
 
@@ -7,8 +7,8 @@
         with clevagent.iteration():
             work.do()
 
-Every function may be called from any thread, before `init()` and after `shutdown()`, where it does nothing. None of
-them raises, prints, or waits for a network; what goes wrong is logged to the logger "clevagent".
+Call any function from any thread, at any time: before `init()` and after `shutdown()` it does nothing. No function
+raises, prints or waits for the network. Problems go to the logger "clevagent".
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from clevagent import version as _version
 from clevagent.client import EXIT_WITHIN, UNSET, Client
 from clevagent.log import log as _log
-from clevagent.options import Reaction, read, warn
-from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, around
-from clevagent.signals import Chain
-from clevagent.verdict import Reason
+from clevagent.options import Options, Reaction, read_options, warn
+from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, wrap_calls
+from clevagent.reactions import Reason
+from clevagent.signals import SignalHandlers
 
 __version__ = _version.VERSION
 __all__ = [
@@ -49,7 +49,9 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 _client: Client | None = None
-_signals: Chain | None = None
+# The client whose shutdown() was interrupted, for example by a signal, before it finished.
+_closing: Client | None = None
+_signals: SignalHandlers | None = None
 
 
 def init(
@@ -72,28 +74,32 @@ def init(
     report_crashes: bool = True,
     **unknown: Any,
 ) -> None:
-    """Begin to report this process as an agent. The first heartbeat goes out at once, from a thread of its own.
+    """Start reporting this process as an agent. A background thread sends the first heartbeat immediately.
 
-    `api_key`: the project's key, else `CLEVAGENT_API_KEY`. `agent`: its name, unique in the project, else
-    `CLEVAGENT_AGENT`, else the program's name and host. `endpoint`: the server's address, else `CLEVAGENT_ENDPOINT`,
-    else http://127.0.0.1:8000. `interval`: seconds between heartbeats of an agent that says nothing, from 1 up.
-    `auto_cost`: report the tokens of OpenAI, Anthropic, LiteLLM and Google GenAI calls by itself.
-    `on_loop`, `on_cost_exceeded`: what to do when the server finds a loop or a spent budget: "alert_only" logs it,
-    "flag" makes `should_stop()` true, "stop" ends the program as Ctrl-C does, "force_stop" too and hard after
-    `stop_grace` seconds; a callable is called, with a `Reason` if it takes an argument. Each once per incident.
-    `cost_limit_usd`: budget of a day in US dollars. `progress_timeout`: seconds without progress until it counts as
-    stalled, from 5 up; learned when not given. `labels`: names and values that tell agents apart on the server.
-    `send_args=False`: of tool arguments only hashes leave the machine. `spool`: a file's path; what the server has
-    not accepted is kept beside it and sent after a restart. `handle_signals`: say goodbye on SIGTERM and SIGINT, then
-    do what the program would have done. `report_crashes`: report exceptions that nobody caught.
+    `api_key`: the project's key; default `CLEVAGENT_API_KEY`.
+    `agent`: a name, unique in the project; default `CLEVAGENT_AGENT`, then program@host.
+    `endpoint`: the server's address; default `CLEVAGENT_ENDPOINT`, then http://127.0.0.1:8000.
+    `interval`: seconds between heartbeats while nothing else is reported, at least 1.
 
-    Unknown keywords and values are warned about and ignored. A second call ends the first one's reporting.
+    `auto_cost`: automatically report the tokens of OpenAI, Anthropic, LiteLLM and Google GenAI calls.
+    `cost_limit_usd`: daily budget in US dollars.
+    `on_loop`, `on_cost_exceeded`: what to do when the server detects a loop or an exceeded budget. "alert_only" logs
+    it, "flag" makes `should_stop()` true, "stop" interrupts the program like Ctrl-C, "force_stop" also kills it after
+    `stop_grace` seconds. A callable is called, with a `Reason` if it takes an argument. Happens once per incident.
+
+    `progress_timeout`: seconds without progress until the agent counts as stalled, at least 5; default: learned.
+    `labels`: names and values that describe the agent, such as its version.
+    `send_args=False`: send only hashes of tool arguments.
+    `spool`: a file path; heartbeats the server has not accepted are stored next to it and sent after a restart.
+    `handle_signals`: report a shutdown on SIGTERM and SIGINT, then do what the program would have done.
+    `report_crashes`: report uncaught exceptions.
+
+    Unknown keywords and invalid values cause a warning and are ignored. A second call replaces the first client.
     """
-    global _client, _signals
     if unknown:
         warn(f"clevagent.init() does not know {', '.join(sorted(unknown))}; ignored.")
     shutdown()
-    options = read(
+    options = read_options(
         api_key=api_key,
         agent=agent,
         endpoint=endpoint,
@@ -108,14 +114,20 @@ def init(
         send_args=send_args,
         spool=spool,
     )
-    if options is None:
-        return
-    _client = Client(options, report_crashes=report_crashes)
-    if auto_cost:
-        _watch_models()
-    # Not before: a handler that runs in the middle of an import meets half a module.
-    _signals = Chain(_goodbye) if handle_signals else None
-    _client.start()
+    if options is not None:
+        if auto_cost:
+            _watch_models()
+        _start(options, handle_signals=handle_signals, report_crashes=report_crashes)
+
+
+def _start(options: Options, *, handle_signals: bool, report_crashes: bool) -> None:
+    global _client, _signals
+    client = Client(options, report_crashes=report_crashes)
+    # After all imports, because a handler that interrupts an import sees half a module. Before the client becomes
+    # reachable, because once a heartbeat may have been sent, the end of the process must be reported too.
+    _signals = SignalHandlers(_goodbye, _run_when_safe) if handle_signals else None
+    _client = client
+    client.start()
 
 
 def _watch_models() -> None:
@@ -124,11 +136,11 @@ def _watch_models() -> None:
 
         capture.install()
     except Exception:
-        _log.exception("model calls are not reported by themselves")
+        _log.exception("could not start capturing model calls")
 
 
 def _safe(function: F) -> F:
-    """Our mistakes are ours: they are logged and never reach the agent."""
+    """Log our own errors instead of raising them into the agent."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -138,7 +150,7 @@ def _safe(function: F) -> F:
             _log.exception("clevagent.%s failed", function.__name__)
             return None
 
-    return call  # type: ignore[return-value]
+    return cast("F", call)
 
 
 @_safe
@@ -152,10 +164,10 @@ def ping(
     memory_mb: float | None = None,
     custom: Mapping[str, Any] | str | None = None,
 ) -> None:
-    """Report progress. `status` is ok, warning or error (an error is no progress).
+    """Report progress. `status` is "ok", "warning" or "error"; an error is not progress.
 
-    Tokens, US dollars and tool calls are added to those counted since the last heartbeat; `iteration_count` replaces
-    the agent's counter. `custom` is anything JSON can say.
+    Tokens, US dollars and tool calls are added to the counts since the last heartbeat; `iteration_count` replaces the
+    agent's counter. `custom` is any JSON value.
     """
     if _client is not None:
         _client.ping(status, message, tokens_used, cost_usd, tool_calls, iteration_count, memory_mb, custom)
@@ -163,7 +175,7 @@ def ping(
 
 @_safe
 def log_cost(tokens: int = 0, cost_usd: float = 0, model: str | None = None) -> None:
-    """Add tokens and US dollars that were spent. What is captured by itself need not be reported here."""
+    """Add spent tokens and US dollars. Leave out calls that the SDK captures automatically."""
     if _client is not None:
         _client.log_cost(tokens, cost_usd, model)
 
@@ -181,10 +193,10 @@ def log_usage(
     cost_usd: float | None = None,
     call_id: str | None = None,
 ) -> None:
-    """Add the tokens of one model call; the server prices them.
+    """Add the tokens of one model call. The server prices them.
 
-    `input_tokens` holds the cached ones, too, and `output_tokens` the reasoning. `call_id` is the provider's id of the
-    response: one that was reported before is the same call and is not counted again.
+    `input_tokens` includes cached tokens, `output_tokens` includes reasoning tokens. `call_id` is the provider's
+    response id; a call reported twice with the same id counts once.
     """
     if _client is not None:
         _client.log_usage(
@@ -210,11 +222,11 @@ def log_tool_call(
     ms: float | None = None,
     ok: bool | None = None,
 ) -> None:
-    """Report a tool call that is over; it is progress.
+    """Report a completed tool call. Counts as progress.
 
-    `args` and `result` are the whole values: hashes of them are sent, so that equal calls can be told from new ones.
-    `args_summary` is what a person reads, made of `args` when it is not given and cut at 200 characters. `ms` is the
-    duration in milliseconds, `ok` whether it succeeded.
+    `args` and `result` are the full values; only their hashes are sent, to recognise repeated calls. `args_summary` is
+    the readable text, at most 200 characters, derived from `args` if empty. `ms` is the duration in milliseconds, `ok`
+    whether the call succeeded.
     """
     if _client is not None:
         _client.log_tool_call(name, args_summary, args=args, result=result, ms=ms, ok=ok)
@@ -222,20 +234,20 @@ def log_tool_call(
 
 @_safe
 def log_iteration(count: int) -> None:
-    """Set the agent's own counter. A changed one is progress."""
+    """Set the agent's iteration counter. A changed value is progress."""
     if _client is not None:
         _client.log_iteration(count)
 
 
 @_safe
 def log_prompt(text: str) -> None:
-    """Report that a prompt was sent. Only its hash leaves the machine; repeated ones are a sign of a loop."""
+    """Report a prompt. Only its hash is sent; repeated prompts indicate a loop."""
     if _client is not None:
         _client.log_prompt(text)
 
 
 def iteration() -> Iteration:
-    """One turn of the agent's loop: `with clevagent.iteration():` or `async with`. Timed; its end is progress."""
+    """One iteration of the agent's loop, as `with` or `async with`. It is timed, and its end is progress."""
     return _client.iteration() if _client is not None else Iteration(lambda: None, lambda ms, error: None)
 
 
@@ -244,9 +256,9 @@ def monitor(function: F) -> F: ...
 @overload
 def monitor(function: str | None = None) -> Callable[[F], F]: ...
 def monitor(function: F | str | None = None) -> F | Callable[[F], F]:
-    """Each call of the function is an iteration; an error that leaves it is reported and goes on its way.
+    """Count each call of the function as an iteration. An exception is reported and re-raised.
 
-    `@clevagent.monitor` or `@clevagent.monitor("nightly")`, on plain, async and generator functions.
+    Use `@clevagent.monitor` or `@clevagent.monitor("nightly")` on plain, async and generator functions.
     """
     if callable(function):
         return _monitored(function, getattr(function, "__qualname__", "the function"))
@@ -258,11 +270,11 @@ def monitor(function: F | str | None = None) -> F | Callable[[F], F]:
 
 
 def _monitored(function: F, name: str) -> F:
-    return around(function, lambda args, kwargs: _Monitored(name), lambda span, result: None)
+    return wrap_calls(function, lambda args, kwargs: _Monitored(name), lambda span, result: None)
 
 
 class _Monitored(Span):
-    """The client is looked up at each call: functions are decorated before `init()`."""
+    """Looks up the client on each call, because functions are decorated before `init()` runs."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -277,14 +289,17 @@ class _Monitored(Span):
             _client.failed(self._name, error)
 
 
+def _ignore(call: ToolCall) -> None:
+    """Without a client, there is no one to report to."""
+
+
 class _Tool(ToolCall):
-    """A tool call that can also be a decorator."""
+    """A tool call that also works as a decorator."""
 
     def __init__(self, name: str, args: Any, timeout: float | None) -> None:
         self._timeout = timeout
         call = _client.tool(name, args, timeout) if _client is not None else None
-        nothing: Callable[[ToolCall], None] = lambda call: None  # noqa: E731
-        super().__init__(call._began if call else nothing, call._ended if call else nothing, name, args)
+        super().__init__(call._began if call else _ignore, call._ended if call else _ignore, name, args)
 
     def __call__(self, function: F) -> F:
         def span(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
@@ -293,78 +308,94 @@ class _Tool(ToolCall):
         def done(call: Any, result: Any) -> None:
             call.result = result
 
-        return around(function, span, done)
+        return wrap_calls(function, span, done)
 
 
 def tool(name: str, args: Any = None, timeout: float | None = None) -> _Tool:
     """One tool call: `with clevagent.tool("search", {"query": q}) as call:`, `async with`, or a decorator.
 
-    Its begin and its end are progress, and it is timed. `args` are the whole arguments; set `call.result` to the
-    result: hashes of both are sent. With `timeout`, in seconds, the agent counts as waiting for that long at most.
+    Start and end are progress, and the call is timed. `args` are the full arguments; set `call.result` to the result.
+    Only hashes of both are sent. With `timeout` (seconds), the agent counts as waiting for at most that long.
     """
     return _Tool(name, args, timeout)
 
 
 def waiting(for_: str, until: Any = None) -> Waiting:
-    """Declare that the agent waits and is not stuck: `with clevagent.waiting("approval", until=…):`, or a plain call.
+    """Declare that the agent is waiting, not stalled: `with clevagent.waiting("approval", until=…):`, or a plain call.
 
-    `until` is a datetime, a timedelta, or seconds from now; without it the server allows a day. A plain call holds
+    `until` is a datetime, a timedelta or seconds from now; by default the server allows one day. A plain call lasts
     until the next progress.
     """
     return _client.waiting(for_, until) if _client is not None else Waiting(lambda: None)
 
 
 def should_stop() -> bool:
-    """Whether the agent should end its loop: the server holds it, or found what `on_loop` or `on_cost_exceeded` flags.
+    """Return whether to leave the loop: the agent is on hold, or `on_loop` or `on_cost_exceeded` raised the flag.
 
-    For polite loops: `while not clevagent.should_stop():`.
+    Use it as `while not clevagent.should_stop():`.
     """
-    return _client is not None and _client.verdicts.should_stop
+    return _client is not None and _client.reactions.should_stop
 
 
 def flush(timeout: float = EXIT_WITHIN) -> bool:
-    """Report everything now. Waits up to `timeout` seconds; answers whether the server accepted all of it."""
+    """Send everything now. Wait up to `timeout` seconds and return whether the server accepted all of it."""
     _count_streams()
     return _client.flush(timeout) if _client is not None else True
 
 
 def shutdown() -> None:
-    """Report what there is, say that the agent stops on purpose, and end reporting: within 2 seconds."""
+    """Send what is left, report an intentional stop and end reporting, within 2 seconds."""
     global _client, _signals
-    _count_streams(everything=True)
-    client, _client = _client, None
+    _goodbye()
+    _client = None
+    # Last, so that a signal during the goodbye still waits for it.
     if _signals is not None:
         _signals.restore()
         _signals = None
-    if client is not None:
-        try:
-            client.close()
-        except Exception:
-            _log.exception("the end could not be reported")
 
 
 def _goodbye() -> None:
+    """Close the client, or finish closing it if an earlier attempt was interrupted."""
+    global _client, _closing
     _count_streams(everything=True)
-    if _client is not None:
-        _client.close()
+    _closing, _client = _client or _closing, None
+    if _closing is None:
+        return
+    try:
+        _closing.recorder.lock.run_when_free(_closing.close)
+    except Exception:
+        _log.exception("could not report the shutdown")
+    _closing = None
+
+
+def _run_when_safe(work: Callable[[], None]) -> None:
+    """Run a signal handler's work once the code it interrupted is done recording."""
+    client = _client or _closing
+    if client is None:
+        work()
+    else:
+        client.recorder.lock.run_when_free(work)
 
 
 def _count_streams(everything: bool = False) -> None:
-    """Model calls whose streams were left before their end."""
-    capture = sys.modules.get("clevagent.capture")
-    if _client is not None and capture is not None:
-        capture.settle(everything)
+    """Count model calls whose streams were left before their end."""
+    # A signal may have interrupted the import of the module; then it has no `settle` yet.
+    settle = getattr(sys.modules.get("clevagent.capture"), "settle", None)
+    if _client is not None and settle is not None:
+        settle(everything)
 
 
 def _before_fork() -> None:
-    # Asked for in the child, its parent's id would be another one if the parent has ended by then.
+    # The child cannot find out its parent's pid: by then the parent may be gone and another process in its place.
     if _client is not None:
         _client.pid = os.getpid()
 
 
 def _after_fork() -> None:
+    global _closing
+    _closing = None  # the parent says its own goodbye
     if _client is not None:
-        _client.begin_anew()
+        _client.reset_after_fork()
 
 
 atexit.register(shutdown)

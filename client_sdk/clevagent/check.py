@@ -1,4 +1,4 @@
-"""`python -m clevagent check`: can this machine report, and does the server see it?"""
+"""`python -m clevagent check`: can this machine report, and does the server receive it?"""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ import time
 from collections.abc import Sequence
 
 from clevagent.options import ENDPOINT
-from clevagent.transport import Answer, Transport, Unreachable
+from clevagent.transport import Answer, Transport, UnreachableError
 from clevagent.version import AGENT
 
-# The server tells whole seconds; more than this apart, times in heartbeats are misleading.
-SKEW_MOST = 5.0
+# Seconds. The Date header is in whole seconds; beyond this, times in heartbeats are misleading.
+MAX_SKEW = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Exit code 0 when everything is well, 1 when something is not, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(prog="python -m clevagent", description="Reporting to a ClevAgent Watchdog.")
+    """Run the command. Exit code 0: no problems, 1: a problem, 2: invalid arguments."""
+    parser = argparse.ArgumentParser(prog="python -m clevagent", description="Report to a ClevAgent Watchdog server.")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="reachable? key valid? clocks together? first beat seen?")
+    check = commands.add_parser("check", help="check the connection, the API key, the clock and a first heartbeat")
     check.add_argument("--endpoint", default=os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT)
-    check.add_argument(
-        "--agent", default=os.environ.get("CLEVAGENT_AGENT", ""), help="send one heartbeat as this agent"
-    )
-    given = parser.parse_args(arguments)
-    return check_server(given.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), given.agent, time.time())
+    check.add_argument("--agent", default=os.environ.get("CLEVAGENT_AGENT", ""), help="send a heartbeat as this agent")
+    options = parser.parse_args(arguments)
+    return check_server(options.endpoint, os.environ.get("CLEVAGENT_API_KEY", ""), options.agent, time.time())
 
 
 def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
-    """Print one line for each thing that was looked at, and what to do about what is wrong.
+    """Print one line per check, with a fix for each problem. Return 0 if there is none.
 
-    `wall` is this machine's time, in seconds since 1970. Answers 0 when all is well.
+    `wall` is this machine's time, in seconds since 1970.
     """
     if not key:
-        return _bad("No API key. Set CLEVAGENT_API_KEY to one of the project's keys; it begins with cv_.")
+        return _bad("No API key. Set CLEVAGENT_API_KEY to a key of the project, which starts with cv_.")
     try:
         transport = Transport(endpoint, key)
     except ValueError as error:
@@ -44,15 +42,15 @@ def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
         answer = transport.request("GET", "/status?limit=1")
         _good(f"{transport.address} is reachable")
         return _check_key(answer) or _check_clock(answer, wall) or _check_beat(transport, agent)
-    except Unreachable as error:
-        return _bad(f"{endpoint} gives no answer: {error}. Is the server running, and is CLEVAGENT_ENDPOINT right?")
+    except UnreachableError as error:
+        return _bad(f"{endpoint} does not answer: {error}. Is the server running, and CLEVAGENT_ENDPOINT correct?")
     finally:
         transport.close()
 
 
 def _check_key(answer: Answer) -> int:
     if answer.status == 401:
-        return _bad(f"The API key is not valid ({answer.why}). Make one in the admin under API keys.")
+        return _bad(f"The API key is not valid ({answer.why}). Create one under Team → Keys.")
     if not answer.accepted:
         return _bad(f"The server answered {answer.why}")
     _good("the API key is valid")
@@ -62,21 +60,23 @@ def _check_key(answer: Answer) -> int:
 def _check_clock(answer: Answer, wall: float) -> int:
     served_at = answer.served_at
     skew = 0.0 if served_at is None else wall - served_at
-    if abs(skew) > SKEW_MOST:
-        return _bad(f"This machine's clock is {skew:+.0f} s off the server's. Let both be set by NTP.")
-    _good(f"the clocks agree to {SKEW_MOST:.0f} s")
+    if abs(skew) > MAX_SKEW:
+        return _bad(f"This machine's clock is {skew:+.0f} s off the server's. Synchronize both with NTP.")
+    _good(f"the clocks agree within {MAX_SKEW:.0f} s")
     return 0
 
 
 def _check_beat(transport: Transport, agent: str) -> int:
     if not agent:
-        print("--   no heartbeat sent; name an agent with --agent or CLEVAGENT_AGENT to send its first one")
+        print("--   no heartbeat sent; to send one, set --agent or CLEVAGENT_AGENT")
         return 0
     beat = {"agent": agent, "status": "ok", "message": "clevagent check", "sdk": AGENT}
     answer = transport.request("POST", "/heartbeat", beat)
     if not answer.accepted:
-        return _bad(f"the server refused the heartbeat of {agent}: {answer.why}")
-    _good(f"the server has seen a heartbeat of {agent}")
+        return _bad(f"the server refused the heartbeat from {agent}: {answer.why}")
+    # Without a goodbye, the server would wait for the next heartbeat and then report the agent as down.
+    transport.request("POST", "/heartbeat", {**beat, "status": "shutdown"})
+    _good(f"the server received a heartbeat from {agent}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""One agent's reporting: the calls that a program makes, and the parts that carry them out."""
+"""Reporting for one agent: the calls a program makes, connected to the parts that carry them out."""
 
 from __future__ import annotations
 
@@ -11,61 +11,65 @@ from datetime import datetime, timezone
 from typing import Any
 
 from clevagent import progress, systemd
-from clevagent.crash import Hooks
+from clevagent.counters import COUNTS, number
+from clevagent.crash import CrashHooks
 from clevagent.interrupt import stop_program
-from clevagent.ledger import Ledger, Wait
-from clevagent.log import log, once
-from clevagent.options import NAME_LONGEST, Options
+from clevagent.log import log, warn_once
+from clevagent.options import MAX_NAME_LENGTH, Options
+from clevagent.reactions import Reactions
+from clevagent.recorder import Recorder, Wait
 from clevagent.redact import clean, redacted, traceback_of, without_values
-from clevagent.reporter import Asks, Reporter
-from clevagent.sealing import ARGS_LONGEST, custom_text
-from clevagent.tally import COUNTS, number
+from clevagent.reporter import Reporter, RequestSender
+from clevagent.serialization import MAX_ARGS_LENGTH, custom_text
 from clevagent.transport import Transport
-from clevagent.verdict import Verdicts
 from clevagent.worker import Worker
 
-# Within so many seconds the program ends, whatever the server does.
+# Seconds the SDK may hold up the end of the program.
 EXIT_WITHIN = 2.0
-# The status line of systemd changes at most so often, in seconds.
+# Minimum seconds between updates of systemd's status line.
 STATUS_EVERY = 1.0
 STATUSES = ("ok", "warning", "error", "shutdown")
 UNSET: Any = object()
 
 
 class Client:
-    """See the functions of the package, which call these of the client that `init()` made."""
+    """Implements the public functions of the package. `init()` creates the instance."""
 
     def __init__(
         self,
         options: Options,
         *,
-        transport: Asks | None = None,
+        transport: RequestSender | None = None,
         clock: Callable[[], float] = time.monotonic,
         report_crashes: bool = True,
     ) -> None:
         self.options = options
-        self.is_open = True
+        self.is_closed = False
+        self._close_by: float | None = None
         self.has_crashed = False
         self._clock = clock
         self._transport = transport or Transport(options.endpoint, options.api_key)
-        self.ledger = Ledger(clock, self._wake)
-        self.verdicts = Verdicts(options, self._stop)
+        self.recorder = Recorder(clock, self._wake)
+        self.reactions = Reactions(options, self._stop)
         self.pid = os.getpid()
         self._parent: int | None = None
-        self.reporter = Reporter(options, self.ledger, self._transport, self.verdicts.heard, is_main=self._is_main)
+        self.reporter = Reporter(options, self.recorder, self._transport, self.reactions.handle, is_main=self._is_main)
         self._worker = Worker(self.reporter, clock)
-        self._hooks = Hooks(self.crashed) if report_crashes else None
+        self._report_crashes = report_crashes
+        self._hooks: CrashHooks | None = None
         self._watchdog = systemd.watchdog_seconds()
         self._notified_at = float("-inf")
 
     def start(self) -> None:
-        """Say that the agent is there: the first heartbeat goes out at once."""
+        """Send the first heartbeat."""
+        if self._report_crashes:
+            self._hooks = CrashHooks(self.crashed)
         systemd.notify(READY=1)
         if _is_worker_process():
             _flush_at_its_end(self)
         self._worker.start()
 
-    # -- what the agent says
+    # -- reports
 
     def ping(
         self,
@@ -79,23 +83,23 @@ class Client:
         custom: Any = None,
     ) -> None:
         if tokens_used or cost_usd:
-            self.ledger.spend(tokens_used, cost_usd)
+            self.recorder.spend(tokens_used, cost_usd)
         if tool_calls:
-            self.ledger.count_calls(int(number("tool_calls", tool_calls)))
+            self.recorder.count_calls(int(number("tool_calls", tool_calls)))
         if iteration_count is not None:
             self.log_iteration(iteration_count)
         if status not in STATUSES:
-            once(f"clevagent: status={status!r} is not one of {', '.join(STATUSES)}; it is taken as a warning")
+            warn_once(f"clevagent: status={status!r} is not one of {', '.join(STATUSES)}; using 'warning'")
             status = "warning"
         memory = number("memory_mb", memory_mb) if memory_mb is not None else None
         if status in ("ok", "warning"):
             self._progressed(message)
         words = None if message is None else str(message)
         data = None if custom is None else custom_text(custom)
-        self.ledger.say(status, message=words, memory_mb=memory, custom_data=data)
+        self.recorder.report(status, message=words, memory_mb=memory, custom_data=data)
 
     def log_cost(self, tokens: Any = 0, cost_usd: Any = 0, model: str | None = None) -> None:
-        self.ledger.spend(tokens, cost_usd)
+        self.recorder.spend(tokens, cost_usd)
 
     def log_usage(
         self,
@@ -108,12 +112,12 @@ class Client:
     ) -> None:
         entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
         entry = {name: count for name, count in entry.items() if count}
-        entry["model"] = clean(model, NAME_LONGEST)
+        entry["model"] = clean(model, MAX_NAME_LENGTH)
         if provider:
-            entry["provider"] = clean(provider, NAME_LONGEST)
+            entry["provider"] = clean(provider, MAX_NAME_LENGTH)
         if cost_usd is not None:
             entry["cost_usd"] = number("cost_usd", cost_usd)
-        self.ledger.use(entry, call_id)
+        self.recorder.add_usage(entry, call_id)
 
     def log_tool_call(
         self,
@@ -128,7 +132,7 @@ class Client:
         entry: dict[str, Any] = {"name": str(name)}
         summary = args_summary or (progress.summary_of(args) if args is not UNSET else "")
         if summary and self.options.send_args:
-            entry["args"] = str(summary)[: ARGS_LONGEST * 4]
+            entry["args"] = str(summary)[: MAX_ARGS_LENGTH * 4]
         if args is not UNSET or args_summary:
             entry["args_hash"] = progress.hash_of(args if args is not UNSET else args_summary)
         if result is not UNSET:
@@ -137,100 +141,106 @@ class Client:
             entry["ms"] = round(number("ms", ms), 3)
         if ok is not None:
             entry["ok"] = bool(ok)
-        self.ledger.call(entry)
+        self.recorder.add_call(entry)
         self._progressed(None)
 
     def log_iteration(self, count: Any) -> None:
-        found = int(number("iteration_count", count))
-        changed = found != self.ledger.iteration
-        self.ledger.iterate(found)
+        counter = int(number("iteration_count", count))
+        changed = counter != self.recorder.iteration
+        self.recorder.iterate(counter)
         if changed:
             self._progressed(None)
 
     def log_prompt(self, text: str) -> None:
-        self.ledger.prompt(hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
+        self.recorder.prompt(hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
 
-    # -- progress and waits
+    # -- progress and waiting
 
     def iteration(self) -> progress.Iteration:
-        return progress.Iteration(self.ledger.iterate, self._iterated)
+        return progress.Iteration(self.recorder.iterate, self._iterated)
 
     def _iterated(self, ms: float, error: BaseException | None) -> None:
-        self.ledger.iteration_ms = round(ms, 1)
+        self.recorder.iteration_ms = round(ms, 1)
         if error is None:
             self._progressed(None)
 
     def failed(self, name: str, error: BaseException) -> None:
-        """A monitored function ended with an error."""
+        """Report an exception from a monitored function."""
         if not isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            self.ledger.say("error", message=f"{name} failed: {type(error).__name__}: {error}")
+            self.recorder.report("error", message=f"{name} failed: {type(error).__name__}: {error}")
 
     def tool(self, name: str, args: Any = None, timeout: float | None = None) -> progress.ToolCall:
         def began(call: progress.ToolCall) -> None:
-            self.ledger.begin(id(call), call.name)
+            self.recorder.begin_tool(id(call), call.name)
             self._progressed(None)
             if timeout is not None:
                 self.waiting(f"tool {call.name}", timeout)
 
         def ended(call: progress.ToolCall) -> None:
-            self.ledger.end(id(call))
+            self.recorder.end_tool(id(call))
             result = call.result if call.has_result else UNSET
-            given = UNSET if call.args is None else call.args
-            self.log_tool_call(call.name, args=given, result=result, ms=call.ms, ok=call.ok)
+            args = UNSET if call.args is None else call.args
+            self.log_tool_call(call.name, args=args, result=result, ms=call.ms, ok=call.ok)
 
         return progress.ToolCall(began, ended, name, args)
 
     def waiting(self, for_: str, until: Any = None) -> progress.Waiting:
-        wait = Wait(str(for_)[:100] or "something", progress.moment_of(until, datetime.now(timezone.utc)))
-        self.ledger.wait_for(wait)
+        wait = Wait(str(for_)[:100] or "something", progress.parse_until(until, datetime.now(timezone.utc)))
+        self.recorder.wait_for(wait)
 
         def over() -> None:
-            if self.ledger.wait is wait:
+            if self.recorder.wait is wait:
                 self._progressed(None)
 
         return progress.Waiting(over)
 
     def _progressed(self, message: str | None) -> None:
-        self.ledger.progressed()
+        self.recorder.progressed()
         now = self._clock()
         every = min(STATUS_EVERY, self._watchdog / 4) if self._watchdog else STATUS_EVERY
         if now - self._notified_at >= every and "NOTIFY_SOCKET" in os.environ:
             self._notified_at = now
-            # A person reads the one; the other keeps systemd from ending the agent: on progress only, never by a timer.
+            # STATUS is for people. WATCHDOG keeps systemd from killing the agent, so only progress may send it, never a
+            # timer.
             fields: dict[str, object] = {"STATUS": message} if message else {}
             if fields or self._watchdog:
                 systemd.notify(**fields, **({"WATCHDOG": 1} if self._watchdog else {}))
 
-    # -- ends
+    # -- shutdown
 
     def crashed(self, error: BaseException, where: str) -> None:
-        """An exception that nobody caught. On the main thread the program ends with it, unless Ctrl-C made it."""
+        """Report an uncaught exception. On the main thread it ends the program, unless it is a KeyboardInterrupt."""
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             return
         self.has_crashed = self.has_crashed or not where
         text = f"CRASH: {type(error).__name__}: {error}" + (f" ({where})" if where else "")
         trace = traceback_of(type(error), error, error.__traceback__)
         custom = custom_text({"traceback": trace, "crash": True})
-        self.ledger.say("error", stands=not where, message=redacted(without_values(text)), custom_data=custom)
+        self.recorder.report("error", is_final=not where, message=redacted(without_values(text)), custom_data=custom)
 
     def flush(self, timeout: float = EXIT_WITHIN) -> bool:
         return self._worker.flush(timeout)
 
-    def close(self, *, say_so: bool = True) -> None:
-        """Report what there is, say that the agent stops, and end: within 2 seconds."""
-        if not self.is_open:
+    def close(self) -> None:
+        """Send what is left and a `shutdown` heartbeat, within 2 seconds.
+
+        A call that interrupts or follows an unfinished one waits for the rest of the same 2 seconds.
+        """
+        if self.is_closed:
             return
-        self.is_open = False
-        if say_so and self._is_main() and not self.has_crashed:
-            self.ledger.say("shutdown", stands=True)
-            systemd.notify(STOPPING=1)
-        if not self._worker.end(EXIT_WITHIN):
-            log.warning("the server did not take everything in time: %s", self.reporter.unsent())
+        if self._close_by is None:
+            self._close_by = self._clock() + EXIT_WITHIN
+            if self._is_main() and not self.has_crashed:
+                self.recorder.report("shutdown", is_final=True)
+                systemd.notify(STOPPING=1)
+        if not self._worker.end(max(0.0, self._close_by - self._clock())):
+            log.warning("the server did not accept everything in time: %s", self.reporter.unsent())
         if self._hooks:
             self._hooks.restore()
+        self.is_closed = True
 
     def _stop(self, why: str, force_after: float | None) -> None:
-        self.ledger.say("warning", message=f"stopping: {why}")
+        self.recorder.report("warning", message=f"stopping: {why}")
         stop_program(why, force_after)
 
     def _wake(self) -> None:
@@ -241,21 +251,21 @@ class Client:
     # -- forks
 
     def _is_main(self) -> bool:
-        """Whether this process speaks for the agent: not a forked child, until its parent is gone."""
+        """Return whether this process represents the agent. A forked child does only once its parent is gone."""
         return self._parent is None or os.getppid() != self._parent
 
-    def begin_anew(self) -> None:
-        """In a forked child: threads, locks and connections are the parent's, and so is what waits."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: threads, locks, connections and unsent data belong to the parent."""
         self._parent = self.pid
-        self.ledger.forget()
+        self.recorder.reset()
         if isinstance(self._transport, Transport):
-            self._transport.forget()
-        self.reporter.begin_anew()
-        self._worker.forget()
+            self._transport.detach()
+        self.reporter.reset_after_fork()
+        self._worker.reset()
         self._watchdog = None
         processes = sys.modules.get("multiprocessing.util")
         if processes is not None:
-            # What is registered before a worker of multiprocessing begins is forgotten, so it is done then.
+            # multiprocessing drops finalizers registered before a worker starts, so register ours after its fork.
             processes.register_after_fork(self, _flush_at_its_end)
 
 
@@ -265,7 +275,7 @@ def _is_worker_process() -> bool:
 
 
 def _flush_at_its_end(client: Client) -> None:
-    """Workers of multiprocessing end without atexit."""
+    """multiprocessing workers exit without running atexit."""
     from multiprocessing.util import Finalize
 
     Finalize(None, client.flush, exitpriority=100)

@@ -1,6 +1,6 @@
-"""Sees exceptions that nobody caught: on the main thread, in other threads, in asyncio tasks.
+"""Reports uncaught exceptions: on the main thread, in other threads and in asyncio tasks.
 
-Each hook calls the one it found, and is taken out only where it still stands: another library's hook is never lost.
+Each hook calls the previous one and is removed only while it is still installed, so no other library's hook gets lost.
 """
 
 from __future__ import annotations
@@ -13,70 +13,75 @@ from typing import Any
 
 from clevagent.log import log
 
-# What was caught by nobody: the exception, and where, in words ("" on the main thread).
+# Called with the exception and where it happened, in words ("" on the main thread).
 Report = Callable[[BaseException, str], None]
 _Loop = Any
 
 
-class Hooks:
-    """Installed hooks. asyncio's is put in when the program has imported it."""
+class CrashHooks:
+    """Installed hooks. asyncio's follows once the program has imported asyncio."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._main_before = sys.excepthook
-        self._thread_before = threading.excepthook
-        self._loop_before: Callable[..., Any] | None = None
-        # One object each: a bound method is a new one at every look.
+        self._previous_main = sys.excepthook
+        self._previous_thread = threading.excepthook
+        self._previous_loop: Callable[..., Any] | None = None
+        # RunnerState as attributes because every access to a bound method creates a new object.
         self._main: Callable[..., Any] = self._on_main
         self._thread: Callable[..., Any] = self._on_thread
-        self._loop: Callable[..., Any] = self._handler_of_loops()
+        self._loop: Callable[..., Any] = self._loop_handler()
         sys.excepthook = self._main
         threading.excepthook = self._thread
 
     def watch_asyncio(self) -> None:
-        """Put in asyncio's hook once the program has imported it; importing it for that would cost each agent."""
-        loops = sys.modules.get("asyncio.base_events")
-        if self._loop_before is None and loops is not None:
-            self._loop_before = loops.BaseEventLoop.call_exception_handler
-            loops.BaseEventLoop.call_exception_handler = self._loop
+        """Install asyncio's hook once the program has imported it. Importing it ourselves would slow down startup."""
+        loops = _event_loop_class()
+        if self._previous_loop is None and loops is not None:
+            self._previous_loop = loops.call_exception_handler
+            loops.call_exception_handler = self._loop
 
     def restore(self) -> None:
-        """Take out the hooks that are still ours."""
+        """Remove the hooks that are still ours."""
         if sys.excepthook is self._main:
-            sys.excepthook = self._main_before
+            sys.excepthook = self._previous_main
         if threading.excepthook is self._thread:
-            threading.excepthook = self._thread_before
-        loops = sys.modules.get("asyncio.base_events")
-        if loops is not None and loops.BaseEventLoop.call_exception_handler is self._loop:
-            loops.BaseEventLoop.call_exception_handler = self._loop_before
-        self._loop_before = None
+            threading.excepthook = self._previous_thread
+        loops = _event_loop_class()
+        if loops is not None and loops.call_exception_handler is self._loop:
+            loops.call_exception_handler = self._previous_loop
+        self._previous_loop = None
 
     def _on_main(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        self._tell(error if error.__traceback__ or trace is None else error.with_traceback(trace), "")
-        self._main_before(kind, error, trace)
+        self._safely_report(error if error.__traceback__ or trace is None else error.with_traceback(trace), "")
+        self._previous_main(kind, error, trace)
 
     def _on_thread(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and args.exc_type is not SystemExit:
-            self._tell(args.exc_value, f"in thread {args.thread.name if args.thread else '?'}")
-        self._thread_before(args)
+            self._safely_report(args.exc_value, f"in thread {args.thread.name if args.thread else '?'}")
+        self._previous_thread(args)
 
-    def _handler_of_loops(self) -> Callable[..., Any]:
+    def _loop_handler(self) -> Callable[..., Any]:
         def call_exception_handler(loop: _Loop, context: dict[str, Any]) -> Any:
             error = context.get("exception")
             if isinstance(error, BaseException):
-                self._tell(error, _where(context))
-            return self._loop_before(loop, context) if self._loop_before else None
+                self._safely_report(error, _location(context))
+            return self._previous_loop(loop, context) if self._previous_loop else None
 
         return call_exception_handler
 
-    def _tell(self, error: BaseException, where: str) -> None:
+    def _safely_report(self, error: BaseException, where: str) -> None:
         try:
             self._report(error, where)
         except Exception:
-            log.exception("a crash could not be reported")
+            log.exception("could not report a crash")
 
 
-def _where(context: dict[str, Any]) -> str:
+def _event_loop_class() -> Any:
+    # Another thread, or the code that a signal interrupted, may be in the middle of importing asyncio.
+    return getattr(sys.modules.get("asyncio.base_events"), "BaseEventLoop", None)
+
+
+def _location(context: dict[str, Any]) -> str:
     work: Any = context.get("task") or context.get("future")
     name = work.get_name() if hasattr(work, "get_name") else None
     return f"in task {name}" if name else "in the event loop"

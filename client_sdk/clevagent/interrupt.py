@@ -1,4 +1,4 @@
-"""Ending the program from another thread, as Ctrl-C does: KeyboardInterrupt in its main thread."""
+"""Interrupts the program from another thread, like Ctrl-C: KeyboardInterrupt in its main thread."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from clevagent.log import log
 
-# So often, and so many seconds apart, a signal is sent again that the main thread slept through.
-AGAIN_MOST = 10
-AGAIN_AFTER = 0.1
+# How often, and after how many seconds, to repeat a signal that the main thread did not notice.
+MAX_REPEATS = 10
+REPEAT_DELAY = 0.1
 
-# What CPython may still call must not be collected.
+# Keeps alive what CPython may still call.
 _kept: list[Any] = []
 
 
 def stop_program(why: str, force_after: float | None) -> None:
-    """End the program as Ctrl-C does: KeyboardInterrupt in its main thread, so that `finally` blocks run.
+    """Interrupt the program like Ctrl-C, so that `finally` blocks run.
 
-    With `force_after`, in seconds, it is ended hard when it is still there by then.
+    With `force_after` (seconds), kill the process if it is still running by then.
     """
     log.error("stopping the program: %s", why)
     if force_after is not None:
@@ -33,7 +33,7 @@ def stop_program(why: str, force_after: float | None) -> None:
     if main.ident is None:
         return
     if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL, None):
-        # Started in the background of a shell Ctrl-C is ignored: raise what it would have raised.
+        # A shell's background job ignores SIGINT, so raise the exception directly.
         import ctypes
 
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main.ident), ctypes.py_object(KeyboardInterrupt))
@@ -44,31 +44,34 @@ def stop_program(why: str, force_after: float | None) -> None:
 
 
 def _interrupt(ident: int) -> None:
-    """A real signal ends a sleep, too, unless it comes just before: CPython notes it then, and sleeps on."""
-    before, looked = _place(ident), _looked()
+    """A signal interrupts a sleep, unless it arrives just before: then CPython only notes it and sleeps on."""
+    before, looked = _position(ident), _signal_check()
     signal.pthread_kill(ident, signal.SIGINT)
     if looked is not None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        threading.Thread(target=_again, args=(ident, before, looked), daemon=True).start()
+        threading.Thread(target=_repeat, args=(ident, before, looked), daemon=True).start()
 
 
-def _again(ident: int, before: tuple[FrameType | None, int], looked: threading.Event) -> None:
-    """Send it again to who has not looked: the default handler always raises, so nobody is where they were after that,
-    unless they went on, and then the pending call was made. A program's own handler may take a second one for haste.
+def _repeat(ident: int, before: tuple[FrameType | None, int], looked: threading.Event) -> None:
+    """Repeat the signal while the main thread has not moved. The default handler always raises, so a thread that
+    noticed the signal is elsewhere by now, or has run its pending calls. Custom handlers get no repeat: many treat a
+    second SIGINT as an order to hurry.
     """
-    for _ in range(AGAIN_MOST):
-        if looked.wait(AGAIN_AFTER) or _place(ident) != before:
+    for _ in range(MAX_REPEATS):
+        if looked.wait(REPEAT_DELAY) or _position(ident) != before:
             return
         signal.pthread_kill(ident, signal.SIGINT)
 
 
-def _place(ident: int) -> tuple[FrameType | None, int]:
-    """What a thread is at: a frame, which is another object for each call, and the instruction in it."""
+def _position(ident: int) -> tuple[FrameType | None, int]:
+    """Return what a thread is executing: the frame, a new object for every call, and the instruction in it."""
     frame = sys._current_frames().get(ident)
     return frame, frame.f_lasti if frame else 0
 
 
-def _looked() -> threading.Event | None:
-    """Set as soon as the main thread makes its pending calls, before which it looks for signals; None: not CPython."""
+def _signal_check() -> threading.Event | None:
+    """Return an event set once the main thread runs pending calls, before which it checks for signals. None: not
+    CPython.
+    """
     event = threading.Event()
 
     def called(_: Any) -> int:

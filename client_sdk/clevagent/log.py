@@ -1,4 +1,4 @@
-"""The logger of the package. It prints nothing by itself; a program that configures logging sees it."""
+"""The package's logger. Silent unless the program configures logging."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ log.addHandler(logging.NullHandler())
 _said: set[str] = set()
 
 
-def once(message: str) -> None:
-    """Warn of something that would otherwise be said at every call or beat."""
+def warn_once(message: str) -> None:
+    """Log a warning that would otherwise repeat with every call or heartbeat."""
     if message not in _said and len(_said) < 1000:
         _said.add(message)
         log.warning(message)

@@ -1,6 +1,6 @@
-"""Heartbeats that wait for the server: in order, bounded, and sent again until they are accepted.
+"""Heartbeats waiting to be sent: ordered, bounded and retried until the server accepts them.
 
-Pure: the times are passed in, in seconds of a clock that only goes forward.
+Pure: times are passed in, in seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from clevagent.tally import merged, sums_of
+from clevagent.counters import merged, sums_of
 from clevagent.transport import encode
 
-# Heartbeats kept apart while the server is away. Beyond it, neighbours are put together: their sums stay.
-KEPT_MOST = 240
-# The server takes 500 in one request of at most 1 MiB; the largest heartbeat of ours is some 90 KiB.
-TOGETHER_MOST, TOGETHER_BYTES = 100, 700_000
-# Waits between tries, in seconds: doubled from the first up to the last, each between a half and the whole of it.
-WAIT_FIRST, WAIT_LONGEST = 1.0, 60.0
+# Heartbeats kept separate while the server is unreachable. Beyond that, neighbours are merged; totals are kept.
+MAX_KEPT = 240
+# The server accepts 500 heartbeats in one request of at most 1 MiB; our largest heartbeat is about 90 KiB.
+MAX_BATCH, MAX_BATCH_BYTES = 100, 700_000
+# Seconds between retries: doubling from the first to the maximum, each reduced by up to half at random.
+FIRST_WAIT, MAX_WAIT = 1.0, 60.0
 
 
-class Sealed:
-    """One heartbeat as it will be sent. `at` is when it was made, `wall` the same by the wall clock.
+class Heartbeat:
+    """One heartbeat as it will be sent. `at` is its time on the monotonic clock, `wall` on the wall clock.
 
-    Once tried it may have been stored, so it must stay as it is: only its `beat_id` tells the second copy.
+    Once sent it may have been stored, so it must not change: the server recognises a repeat by its `beat_id`.
     """
 
     __slots__ = ("_size", "at", "fields", "progress", "reduced", "tried", "wall")
@@ -36,21 +36,21 @@ class Sealed:
 
     @property
     def size(self) -> int:
-        """In bytes, measured when it is asked for: one heartbeat by itself is never too large."""
+        """In bytes, measured on demand: a single heartbeat is never too large."""
         self._size = self._size or len(encode(self.fields))
         return self._size
 
     @property
-    def is_news(self) -> bool:
-        """Whether its status must be told by itself: an error put together with a good beat would be lost."""
+    def must_stay_separate(self) -> bool:
+        """Whether merging it with an `ok` heartbeat would lose its status."""
         return bool(self.fields.get("status", "ok") != "ok")
 
 
 class Outbox:
-    """`jitter` answers a random share from 0 to 1."""
+    """`jitter` returns a random number from 0 to 1."""
 
-    def __init__(self, most: int = KEPT_MOST, jitter: Callable[[], float] = lambda: os.urandom(1)[0] / 255) -> None:
-        self._waiting: deque[Sealed] = deque()
+    def __init__(self, most: int = MAX_KEPT, jitter: Callable[[], float] = lambda: os.urandom(1)[0] / 255) -> None:
+        self._waiting: deque[Heartbeat] = deque()
         self._most = most
         self._jitter = jitter
         self._failures = 0
@@ -59,49 +59,49 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __iter__(self) -> Iterator[Sealed]:
+    def __iter__(self) -> Iterator[Heartbeat]:
         return iter(list(self._waiting))
 
-    def add(self, beat: Sealed) -> None:
+    def add(self, beat: Heartbeat) -> None:
         self._waiting.append(beat)
         if len(self._waiting) > self._most:
-            self._put_together()
+            self._merge_neighbours()
 
-    def _put_together(self) -> None:
-        """Make one of two neighbours, the oldest that may be: within an hour first, so that spend stays in its hour."""
+    def _merge_neighbours(self) -> None:
+        """Merge two neighbours, the oldest possible, preferably within one hour so that spend stays in its hour."""
         waiting = list(self._waiting)
         untried = [at for at in range(len(waiting) - 1) if not (waiting[at].tried or waiting[at + 1].tried)]
-        quiet = [at for at in untried if not (waiting[at].is_news or waiting[at + 1].is_news)]
+        quiet = [at for at in untried if not (waiting[at].must_stay_separate or waiting[at + 1].must_stay_separate)]
         same_hour = [at for at in quiet if waiting[at].wall // 3600 == waiting[at + 1].wall // 3600]
         for first in (same_hour or quiet or untried)[:1]:
             older, newer = waiting[first], waiting[first + 1]
-            both = Sealed(merged(older.fields, newer.fields), newer.at, newer.wall)
+            both = Heartbeat(merged(older.fields, newer.fields), newer.at, newer.wall)
             self._waiting = deque([*waiting[:first], both, *waiting[first + 2 :]])
 
-    def next_ones(self, now: float) -> list[Sealed]:
-        """What to send now, the oldest first: none while a wait lasts."""
+    def next_batch(self, now: float) -> list[Heartbeat]:
+        """Return what to send now, oldest first; nothing during a retry delay."""
         if now < self.next_try_at:
             return []
         if len(self._waiting) == 1:
             return list(self._waiting)
-        taken: list[Sealed] = []
+        taken: list[Heartbeat] = []
         size = 0
         for beat in self._waiting:
             size += beat.size
-            if len(taken) == TOGETHER_MOST or (taken and size > TOGETHER_BYTES):
+            if len(taken) == MAX_BATCH or (taken and size > MAX_BATCH_BYTES):
                 break
             taken.append(beat)
         return taken
 
-    def accepted(self, beat: Sealed) -> None:
+    def accepted(self, beat: Heartbeat) -> None:
         self._waiting.remove(beat)
 
     def answered(self) -> None:
-        """The server is there: the next failure waits shortly again."""
+        """The server answered, so the next retry delay starts small again."""
         self._failures, self.next_try_at = 0, 0.0
 
-    def refused(self, beat: Sealed) -> bool:
-        """The server will never take it as it is: keep its sums. Answers whether anything of it is left to send."""
+    def refused(self, beat: Heartbeat) -> bool:
+        """The server will never accept it as it is: keep only its totals. Return whether anything is left to send."""
         sums = {} if beat.reduced else sums_of(beat.fields)
         if not sums:
             self._waiting.remove(beat)
@@ -112,7 +112,7 @@ class Outbox:
         return True
 
     def failed(self, now: float, retry_after: float | None = None) -> None:
-        """No answer, or one for later: wait, longer each time, and at least as long as the server asks for."""
-        wait = min(WAIT_LONGEST, WAIT_FIRST * 2 ** min(self._failures, 10))
+        """Delay the next try, longer after each failure, and at least as long as the server asks."""
+        wait = min(MAX_WAIT, FIRST_WAIT * 2 ** min(self._failures, 10))
         self._failures += 1
         self.next_try_at = now + max(wait * (0.5 + self._jitter() / 2), retry_after or 0.0)

@@ -1,4 +1,4 @@
-"""Progress that the program declares: iterations, tools, waits. Each measures what it encloses."""
+"""Declared progress: iterations, tool calls and waits. Each measures the block it encloses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from clevagent.log import log
 
@@ -18,86 +18,106 @@ _NOTHING = object()
 
 
 class Span:
-    """Something with a beginning and an end: `with`, `async with`, or a decorator of any kind of function."""
+    """A block with a start and an end, used as `with`, `async with` or a decorator."""
 
     def __enter__(self: S) -> S:
-        _guarded(self.begin)
+        _run_safely(self.begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _guarded(lambda: self.end(error))
+        _run_safely(lambda: self.end(error))
 
     async def __aenter__(self: S) -> S:
-        _guarded(self.begin)
+        _run_safely(self.begin)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _guarded(lambda: self.end(error))
+        _run_safely(lambda: self.end(error))
 
     def begin(self) -> None:
-        """The work begins."""
+        """The block starts."""
 
     def end(self, error: BaseException | None) -> None:
-        """The work is done, or ended with an error, which goes on its way."""
+        """The block ends, with the exception that it raised or None."""
 
 
 S = TypeVar("S", bound=Span)
 
 
-def _guarded(report: Callable[[], None]) -> None:
-    """A mistake of ours must not take the place of the work's own result or error."""
+def _run_safely(report: Callable[[], None]) -> None:
+    """Never let our own error replace the block's result or exception."""
     try:
         report()
     except Exception:
-        log.exception("work could not be reported")
+        log.exception("could not report progress")
 
 
-def around(function: F, span: Callable[[tuple[Any, ...], dict[str, Any]], Span], done: Callable[[Any, Any], None]) -> F:
-    """The function with a span of its own around each call: plain, async, generator or async generator.
+OpenSpan = Callable[["tuple[Any, ...]", "dict[str, Any]"], Span]
+Done = Callable[[Any, Any], None]
 
-    `done` gets the span and what the call returned.
+
+def wrap_calls(function: F, span: OpenSpan, done: Done) -> F:
+    """Wrap each call of the function in a span. Works with plain, async and generator functions, sync or async.
+
+    `done` receives the span and the call's return value.
     """
-
     import inspect  # slow to import, and only needed for decorators
 
-    @functools.wraps(function)
-    def plain(*args: Any, **kwargs: Any) -> Any:
+    wrapper: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+        wrapper = _coroutine_wrapper(function, span, done)
+    elif inspect.isasyncgenfunction(function):
+        wrapper = _async_generator_wrapper(function, span)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _generator_wrapper(function, span)
+    else:
+        wrapper = _plain_wrapper(function, span, done)
+    return cast("F", functools.wraps(function)(wrapper))
+
+
+def _plain_wrapper(function: Callable[..., Any], span: OpenSpan, done: Done) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs) as running:
             result = function(*args, **kwargs)
             done(running, result)
             return result
 
-    @functools.wraps(function)
-    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+    return call
+
+
+def _coroutine_wrapper(function: Callable[..., Any], span: OpenSpan, done: Done) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs) as running:
             result = await function(*args, **kwargs)
             done(running, result)
             return result
 
-    @functools.wraps(function)
-    def generator(*args: Any, **kwargs: Any) -> Any:
+    return call
+
+
+def _generator_wrapper(function: Callable[..., Any], span: OpenSpan) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs):
             return (yield from function(*args, **kwargs))
 
-    @functools.wraps(function)
-    async def stream(*args: Any, **kwargs: Any) -> Any:
+    return call
+
+
+def _async_generator_wrapper(function: Callable[..., Any], span: OpenSpan) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
         with span(args, kwargs):
             async for item in function(*args, **kwargs):
                 yield item
 
-    if inspect.iscoroutinefunction(function):
-        return coroutine  # type: ignore[return-value]
-    if inspect.isasyncgenfunction(function):
-        return stream  # type: ignore[return-value]
-    return generator if inspect.isgeneratorfunction(function) else plain  # type: ignore[return-value]
+    return call
 
 
 class Iteration(Span):
-    """One turn of the agent's loop. Its end without an error is progress."""
+    """One iteration of the agent's loop. Ending without an exception is progress."""
 
     def __init__(self, began: Callable[[], None], ended: Callable[[float, BaseException | None], None]) -> None:
         self._began, self._ended = began, ended
@@ -112,7 +132,7 @@ class Iteration(Span):
 
 
 class ToolCall(Span):
-    """One tool call. Set `result`, if there is one, so that repeated results can be told from new ones."""
+    """One tool call. Set `result` so that repeated results can be recognised."""
 
     def __init__(
         self, began: Callable[[ToolCall], None], ended: Callable[[ToolCall], None], name: str, args: Any
@@ -139,7 +159,7 @@ class ToolCall(Span):
 
 
 class Waiting(Span):
-    """A declared wait. As a context manager it ends with the block; as a plain call with the next progress."""
+    """A declared wait. It ends with the `with` block; as a plain call, with the next progress."""
 
     def __init__(self, over: Callable[[], None]) -> None:
         self._over = over
@@ -149,16 +169,16 @@ class Waiting(Span):
 
 
 def hash_of(value: Any) -> str:
-    """16 hex digits that are the same for equal values in every process."""
+    """Return 16 hex digits that are equal for equal values in every process."""
     try:
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=repr)
-    except Exception:  # whatever a stranger's __repr__ does
+    except Exception:  # a foreign __repr__ may raise anything
         text = object.__repr__(type(value))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def summary_of(value: Any) -> str:
-    """The arguments as a person would read them: `query=release notes, page=2`."""
+    """Return the arguments as readable text: `query=release notes, page=2`."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -169,12 +189,12 @@ def summary_of(value: Any) -> str:
 
 
 def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a decorated function was called with, as the arguments of a tool."""
+    """Return a decorated function's arguments in the form of tool arguments."""
     return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
 
 
-def moment_of(until: Any, now: datetime) -> datetime | None:
-    """A time from a datetime (a naive one is local), or from seconds from now; None for neither."""
+def parse_until(until: Any, now: datetime) -> datetime | None:
+    """Convert a datetime (naive means local) or a number of seconds from now; None for anything else."""
     try:
         if isinstance(until, datetime):
             return until.astimezone(timezone.utc)

@@ -1,4 +1,4 @@
-"""Takes secrets out of texts before they leave the machine. Pure but for reading the environment's values."""
+"""Removes secrets from texts before they leave the machine. Pure, except that it reads the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 HIDDEN = "[hidden]"
-# Shapes that vendors give their keys, and the words that stand before a secret in a text or an address.
+# Key formats of known vendors, and words that precede a secret in a text or an address.
 _SHAPES = re.compile(
     r"""\b(?:sk|pk|rk|cv|ghp|gho|ghs|github_pat|glpat|xox[abprs]|hf|AKIA|ASIA|AIza|whsec)[-_]?[A-Za-z0-9_\-]{12,}
     | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)
@@ -22,26 +22,26 @@ _NAMED = re.compile(
     r"""(?i)((?:api[_-]?key|secret|token|passw(?:or)?d|authorization)["']?\s*[=:]\s*["']?)(?!\[hidden\])[^\s"',;)}&]{4,}"""
 )
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
-VALUE_SHORTEST = 8
-TRACEBACK_LONGEST = 16_000
+MIN_SECRET_LENGTH = 8
+MAX_TRACEBACK_LENGTH = 16_000
 
 
 def redacted(text: str) -> str:
-    """The text without what looks like a key, a token or a password."""
+    """Return the text without anything that looks like a key, a token or a password."""
     return _NAMED.sub(rf"\1{HIDDEN}", _SHAPES.sub(HIDDEN, text))
 
 
 def clean(text: Any, longest: int) -> str:
-    """A text that can be stored: no secrets, no NUL, no half characters, not too long."""
-    # Cut generously first: looking for secrets in megabytes would take time.
+    """Return a text the server can store: no secrets, NUL or lone surrogates, and not too long."""
+    # Cut first, with a margin: searching megabytes for secrets takes too long.
     whole = str(text)[: longest * 4].replace("\0", "")
     return redacted(whole.encode("utf-8", "replace").decode())[:longest]
 
 
 def without_values(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The text without the values of environment variables whose names say that they are secret."""
+    """Return the text without values of environment variables whose names suggest a secret."""
     secrets = {
-        value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= VALUE_SHORTEST
+        value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= MIN_SECRET_LENGTH
     }
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
@@ -49,6 +49,6 @@ def without_values(text: str, environment: Mapping[str, str] = os.environ) -> st
 
 
 def traceback_of(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> str:
-    """The traceback as Python prints it, redacted; of a long one the end, where the cause stands."""
+    """Return the redacted traceback. A long one keeps its end, which names the cause."""
     text = "".join(traceback.format_exception(kind, error, trace))
-    return redacted(without_values(text))[-TRACEBACK_LONGEST:]
+    return redacted(without_values(text))[-MAX_TRACEBACK_LENGTH:]

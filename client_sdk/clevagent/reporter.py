@@ -1,6 +1,6 @@
-"""The sending side: what was counted becomes heartbeats, heartbeats are sent, answers are heard.
+"""The sending side: turns counts into heartbeats, sends them and handles the answers.
 
-One step at a time, with the clock passed in, so that an hour can be tried in a second.
+It works in single steps with the clock passed in, so that tests can cover an hour in a second.
 """
 
 from __future__ import annotations
@@ -8,170 +8,175 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clevagent.ledger import Ledger, Page
-from clevagent.log import log, once
+from clevagent.log import log, warn_once
 from clevagent.options import Options
-from clevagent.outbox import Outbox, Sealed
-from clevagent.sealing import Sealer, wire
-from clevagent.transport import Answer, Unreachable
+from clevagent.outbox import Heartbeat, Outbox
+from clevagent.recorder import PendingHeartbeat, Recorder
+from clevagent.serialization import HeartbeatBuilder, to_wire
+from clevagent.transport import Answer, UnreachableError
 
 if TYPE_CHECKING:
     from clevagent.spool import Spool
 
-# Heartbeats of a busy agent are at least so far apart, in seconds; what comes in between is in the next one. A little
-# under a second, so that one who pings every second is not met a moment too early and then woken for twice.
-SPACING = 0.9
-# What is spent is on disk within so many seconds, where a spool is asked for.
+# Minimum seconds between heartbeats; reports in between go into the next one. Slightly under a second, so that an agent
+# that pings once a second does not miss the slot by a moment and wake the thread twice.
+MIN_SPACING = 0.9
+# With a spool, spend is on disk within this many seconds.
 SPOOL_EVERY = 5.0
-# Refusals of the request as it is: sent again it would be refused again.
-FINAL_CODES = ("invalid", "bad_request", "too_large")
-FINAL_STATUSES = (400, 413, 422)
+# Errors in the request itself: sending it again would fail again.
+PERMANENT_CODES = ("invalid", "bad_request", "too_large")
+PERMANENT_STATUSES = (400, 413, 422)
 
 
-class Asks(Protocol):
-    """What the reporter needs of a transport."""
+class RequestSender(Protocol):
+    """The part of a transport that the reporter uses."""
 
     def request(self, method: str, path: str, body: Any | None = None) -> Answer: ...
+    def limit(self, seconds: float) -> None: ...
     def close(self) -> None: ...
 
 
 def _spool_of(options: Options, instance: str) -> Spool | None:
     if options.spool is None:
         return None
-    from clevagent.spool import Spool  # most agents have none
+    from clevagent.spool import Spool  # most agents have no spool
 
     return Spool(options.spool, instance)
 
 
 class Reporter:
-    """`is_main` answers whether this process speaks for the agent: a forked child only adds what it did itself."""
+    """`is_main` returns whether this process represents the agent. A forked child only reports its own work."""
 
     def __init__(
         self,
         options: Options,
-        ledger: Ledger,
-        transport: Asks,
+        recorder: Recorder,
+        transport: RequestSender,
         heard: Callable[[Any], None],
         *,
         is_main: Callable[[], bool] = lambda: True,
         outbox: Outbox | None = None,
     ) -> None:
-        self._options, self._ledger, self._transport, self._heard = options, ledger, transport, heard
+        self._options, self._recorder, self._transport, self._heard = options, recorder, transport, heard
         self._is_main = is_main
-        self._sealer = Sealer(options)
+        self._builder = HeartbeatBuilder(options)
         self.outbox = outbox or Outbox()
-        self.spool = _spool_of(options, self._sealer.instance)
+        self.spool = _spool_of(options, self._builder.instance)
         self._adopted = self.spool is None
-        self._sealed_at: float | None = None
-        # An error is told at once, but an agent that has them all the time tells them together.
+        self._built_at: float | None = None
+        # Errors are sent immediately, but an agent that keeps failing sends them in batches.
         self._urgent_at = 0.0
         self._one_by_one = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that was counted has been accepted."""
-        return not self.outbox and not self._ledger.closed and self._ledger.is_quiet
+        """Whether the server has accepted everything reported so far."""
+        return not self.outbox and not self._recorder.pending and self._recorder.is_empty
 
     def step(self, now: float, wall: float) -> float:
-        """Do what is due, and answer when to look again unless woken before."""
+        """Do what is due, and return when to look again unless woken earlier."""
         self._adopt(now, wall)
-        if self._ledger.closed and now >= self._urgent_at:
-            self._seal(self._ledger.take_closed(), now, wall)
-            self._urgent_at = now + SPACING
+        if self._recorder.pending and now >= self._urgent_at:
+            self._seal(self._recorder.take_pending(), now, wall)
+            self._urgent_at = now + MIN_SPACING
         elif self._is_due(now):
-            self._seal(self._ledger.take(), now, wall)
+            self._seal(self._recorder.take(), now, wall)
         self._send(now)
         return self._next_look(now)
 
     def finish(self, now: float, wall: float) -> None:
-        """Seal and send all there is now, whatever wait was going on."""
-        self._seal(self._ledger.take_closed(), now, wall)
-        if not self._ledger.is_quiet:
-            self._seal(self._ledger.take(), now, wall)
+        """Send everything now, even during a retry delay."""
+        self._seal(self._recorder.take_pending(), now, wall)
+        if not self._recorder.is_empty:
+            self._seal(self._recorder.take(), now, wall)
         self.outbox.next_try_at = 0.0
         while self.outbox and self._send(now):
             pass
 
+    def limit_requests(self, seconds: float) -> None:
+        """Limit the duration of every further request."""
+        self._transport.limit(seconds)
+
     def close(self) -> None:
-        """Nothing more will be sent by this process."""
+        """End sending from this process."""
         self._transport.close()
         if self.spool:
             self.spool.close(self.outbox)
 
-    def begin_anew(self) -> None:
-        """In a forked child: what waits is the parent's to send."""
-        self._sealer.renew()
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: the parent sends what is queued."""
+        self._builder.renew()
         self.outbox = Outbox()
-        self._sealed_at = None
+        self._built_at = None
         if self.spool:
-            self.spool.forget(self._sealer.instance)
+            self.spool.reset_after_fork(self._builder.instance)
             self._adopted = True
 
     def unsent(self) -> str:
-        """In words, what has not been accepted."""
+        """Describe what the server has not accepted."""
         spent = sum(beat.fields.get("cost_usd", 0.0) for beat in self.outbox)
-        return f"{len(self.outbox)} heartbeats with ${spent:.4f} reported in them"
+        return f"{len(self.outbox)} heartbeats with ${spent:.4f} of reported cost"
 
     def _adopt(self, now: float, wall: float) -> None:
         if self._adopted or self.spool is None:
             return
         self._adopted = True
         for fields in self.spool.adopt():
-            # It may have been stored before its process ended: it stays as it is.
-            self.outbox.add(Sealed(fields, now, wall, tried=True))
+            # The earlier process may have sent it already, so it must not change.
+            self.outbox.add(Heartbeat(fields, now, wall, tried=True))
 
     def _is_due(self, now: float) -> bool:
-        return now >= self._due_at() or (self._ledger.has_news and now >= self._news_at())
+        return now >= self._due_at() or (self._recorder.has_news and now >= self._news_at())
 
     def _due_at(self) -> float:
-        """When the next heartbeat is due though nothing happened; a child that did nothing has nothing to say."""
-        if self._sealed_at is None:
-            return 0.0 if self._is_main() or not self._ledger.tally.is_empty else float("inf")
+        """When the next heartbeat is due without any news. A child that did nothing has nothing to send."""
+        if self._built_at is None:
+            return 0.0 if self._is_main() or not self._recorder.counters.is_empty else float("inf")
         every = self._options.interval
-        if self.spool is not None and not self._ledger.tally.is_empty:
+        if self.spool is not None and not self._recorder.counters.is_empty:
             every = min(every, SPOOL_EVERY)
-        if not self._is_main() and self._ledger.tally.is_empty:
+        if not self._is_main() and self._recorder.counters.is_empty:
             return float("inf")
-        return self._sealed_at + every
+        return self._built_at + every
 
     def _news_at(self) -> float:
-        """News need not be sealed before they can be sent, but within a minute, to stay near their time."""
-        if self._sealed_at is None:
+        """While sending is delayed, news can wait too, but at most a minute, to stay close to its time."""
+        if self._built_at is None:
             return 0.0
-        return max(self._sealed_at + SPACING, min(self.outbox.next_try_at, self._sealed_at + 60.0))
+        return max(self._built_at + MIN_SPACING, min(self.outbox.next_try_at, self._built_at + 60.0))
 
     def _next_look(self, now: float) -> float:
         looks = [self._due_at()]
-        if self._ledger.closed:
+        if self._recorder.pending:
             looks.append(self._urgent_at)
-        if self._ledger.has_news:
+        if self._recorder.has_news:
             looks.append(self._news_at())
         if self.outbox:
             looks.append(self.outbox.next_try_at)
-        # A child without work looks now and then whether its parent is gone and it speaks for the agent.
+        # An idle child still checks now and then whether its parent is gone and it represents the agent.
         return max(now, min(*looks, now + self._options.interval))
 
-    def _seal(self, pages: list[Page], now: float, wall: float) -> None:
+    def _seal(self, pages: list[PendingHeartbeat], now: float, wall: float) -> None:
         for page in pages:
-            beat = self._sealer.seal(page, self._ledger, now, wall)
+            beat = self._builder.build(page, self._recorder, now, wall)
             self.outbox.add(beat)
-            self._sealed_at = now
+            self._built_at = now
             if self.spool:
                 self.spool.keep(beat.fields)
 
     def _send(self, now: float) -> bool:
-        """Send what may be sent now. Answers whether more may be sent at once."""
-        beats = self.outbox.next_ones(now)[: 1 if self._one_by_one else None]
+        """Send what is due. Return whether more can be sent immediately."""
+        beats = self.outbox.next_batch(now)[: 1 if self._one_by_one else None]
         if not beats:
             return False
         before = len(self.outbox)
         for beat in beats:
             beat.tried = True
-        bodies = [wire(beat, self._ledger.last_progress, now) for beat in beats]
+        bodies = [to_wire(beat, self._recorder.last_progress, now) for beat in beats]
         try:
             self._settle(beats, self._ask(bodies), now)
-        except Unreachable as error:
-            log.info("no answer from the server (%s); trying again later", error)
+        except UnreachableError as error:
+            log.info("no answer from the server (%s); retrying later", error)
             self.outbox.failed(now)
         if self.spool and len(self.outbox) < before:
             self.spool.done(self.outbox)
@@ -182,42 +187,42 @@ class Reporter:
             return self._transport.request("POST", "/heartbeat", bodies[0])
         return self._transport.request("POST", "/heartbeat/batch", {"heartbeats": bodies})
 
-    def _settle(self, beats: list[Sealed], answer: Answer, now: float) -> None:
+    def _settle(self, beats: list[Heartbeat], answer: Answer, now: float) -> None:
         if not answer.accepted:
             self._refused(beats, answer, now)
             return
         self.outbox.answered()
         results = answer.body.get("results") if isinstance(answer.body, dict) and len(beats) > 1 else [answer.body]
         if not isinstance(results, list) or len(results) != len(beats):
-            results = [None] * len(beats)  # taken, and answered by something that is not quite our server
-        kept = [self._settle_one(beat, result) for beat, result in zip(beats, results)]
+            results = [None] * len(beats)  # accepted, but not answered by a watchdog server
+        kept = [self._handle_result(beat, result) for beat, result in zip(beats, results)]
         if any(kept):
             self.outbox.failed(now)
 
-    def _settle_one(self, beat: Sealed, result: Any) -> bool:
-        """Take in the answer to one heartbeat. Answers whether it is to be sent again later."""
+    def _handle_result(self, beat: Heartbeat, result: Any) -> bool:
+        """Process the answer to one heartbeat. Return whether to send it again later."""
         error = result.get("error") if isinstance(result, dict) else None
         if not isinstance(error, dict):
             self.outbox.accepted(beat)
             self._heard(result)
             return False
-        if error.get("code") in FINAL_CODES:
-            self._give_up_detail(beat, str(error.get("message")))
+        if error.get("code") in PERMANENT_CODES:
+            self._drop_detail(beat, str(error.get("message")))
             return False
-        once(f"clevagent: the server does not take heartbeats of this agent: {error.get('message')}")
+        warn_once(f"clevagent: the server does not accept heartbeats from this agent: {error.get('message')}")
         return True
 
-    def _refused(self, beats: list[Sealed], answer: Answer, now: float) -> None:
-        if answer.status not in FINAL_STATUSES:
+    def _refused(self, beats: list[Heartbeat], answer: Answer, now: float) -> None:
+        if answer.status not in PERMANENT_STATUSES:
             if not answer.is_temporary:
-                once(f"clevagent: the server does not take heartbeats of this agent: {answer.why}")
+                warn_once(f"clevagent: the server does not accept heartbeats from this agent: {answer.why}")
             self.outbox.failed(now, answer.retry_after)
         elif len(beats) > 1:
-            self._one_by_one = True  # one of them is to blame
+            self._one_by_one = True  # one of them is at fault
         else:
-            self._give_up_detail(beats[0], answer.why)
+            self._drop_detail(beats[0], answer.why)
         self._one_by_one = self._one_by_one and bool(self.outbox)
 
-    def _give_up_detail(self, beat: Sealed, why: str) -> None:
-        once(f"clevagent: the server refuses a heartbeat ({why}); its detail is dropped, its sums are sent")
+    def _drop_detail(self, beat: Heartbeat, why: str) -> None:
+        warn_once(f"clevagent: the server refused a heartbeat ({why}); sending only its totals")
         self.outbox.refused(beat)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, where the program asked for it: say goodbye, then let happen what would have happened."""
+"""Optional SIGTERM and SIGINT handling: say goodbye, then do what the program would have done."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from typing import Any
 
 from clevagent.log import log
 
-SEEN = (signal.SIGTERM, signal.SIGINT)
+HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
-class Chain:
-    """Handlers that call `goodbye` and then the handlers they found. Taken out only where they still stand."""
+class SignalHandlers:
+    """Handlers that call `goodbye`, then the previous handler. Restored only where no one replaced them since."""
 
-    def __init__(self, goodbye: Callable[[], None]) -> None:
-        self._goodbye = goodbye
-        self._before: dict[int, Any] = {}
-        self._ours: Callable[[int, FrameType | None], Any] = self._on_signal
+    def __init__(self, goodbye: Callable[[], None], run_when_safe: Callable[[Callable[[], None]], None]) -> None:
+        self._goodbye, self._run_when_safe = goodbye, run_when_safe
+        self._previous: dict[int, Any] = {}
+        self._handler: Callable[[int, FrameType | None], Any] = self._on_signal
         try:
-            for number in SEEN:
-                before = signal.getsignal(number)
-                if before not in (None, signal.SIG_IGN):  # what is ignored stays ignored
-                    self._before[number] = before
-                    signal.signal(number, self._ours)
+            for number in HANDLED:
+                previous = signal.getsignal(number)
+                if previous not in (None, signal.SIG_IGN):  # an ignored signal stays ignored
+                    self._previous[number] = previous
+                    signal.signal(number, self._handler)
         except ValueError:
             log.warning("handle_signals has no effect: init() was not called on the main thread")
 
     def restore(self) -> None:
-        """Put back what was found, where nobody else has put in another since."""
-        for number, before in self._before.items():
-            if signal.getsignal(number) is self._ours:
-                signal.signal(number, before)
+        """Put the previous handlers back, except where the program has installed another one since."""
+        for number, previous in self._previous.items():
+            if signal.getsignal(number) is self._handler:
+                signal.signal(number, previous)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        before = self._before[number]
-        if callable(before):
-            # The program decides whether it ends; when it does, its end is reported.
-            before(number, frame)
-            return
+        previous = self._previous[number]
+        if callable(previous):
+            # The program decides whether it exits; if it does, the exit hook reports it.
+            previous(number, frame)
+        else:
+            self._run_when_safe(lambda: self._end_process(number))
+
+    def _end_process(self, number: int) -> None:
         try:
             self._goodbye()
         except Exception:
-            # Raised from here it would come up in whatever was going on, which may swallow it and the signal with it.
-            log.exception("the agent's end could not be reported")
+            # Raised from a handler, it would surface in whatever code was running, which could swallow it.
+            log.exception("could not report the shutdown")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

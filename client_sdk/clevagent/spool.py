@@ -1,7 +1,7 @@
-"""Heartbeats on disk until they are accepted, so that a restart of the agent loses no spend.
+"""Stores heartbeats on disk until the server accepts them, so a restart of the agent loses no spend.
 
-One file a process, of JSON lines: `PATH.INSTANCE`. A process holds a lock on its own; one that is not locked was left
-by a process that ended, and its heartbeats are sent by the next one that starts.
+Each process has one file of JSON lines, `PATH.INSTANCE`, and holds a lock on it. An unlocked file was left by a process
+that ended; the next process to start sends its heartbeats.
 """
 
 from __future__ import annotations
@@ -12,70 +12,73 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from clevagent.log import log, once
-from clevagent.outbox import Sealed
+from clevagent.log import log, warn_once
+from clevagent.outbox import Heartbeat
 from clevagent.transport import encode
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there a file belongs to whoever finds it first
+except ImportError:  # Windows has no flock: there, the first process to find a file takes it
     fcntl = None  # type: ignore[assignment]
 
-# Rewritten when so many lines are no longer needed.
-STALE_MOST = 500
+# Rewrite the file once it has this many obsolete lines.
+MAX_STALE = 500
 
 
 class Spool:
-    """Kept by the sending thread only. What cannot be written is said once; the heartbeat is sent all the same."""
+    """Used by the sending thread only. If the disk fails, it logs a warning and heartbeats are sent anyway."""
 
     def __init__(self, path: str | os.PathLike[str], instance: str) -> None:
-        self._base = path = Path(path)
-        self.path = path.with_name(f"{path.name}.{instance}")
+        self._base = Path(path)
+        self._begin(instance)
+
+    def _begin(self, instance: str) -> None:
+        self.path = self._base.with_name(f"{self._base.name}.{instance}")
         self._file: int | None = None
         self._stale = 0
 
     def adopt(self) -> list[dict[str, Any]]:
-        """The heartbeats that ended processes left, oldest first; their files are gone when ours holds them."""
+        """Take over the heartbeats of ended processes, oldest first. Their files are deleted once ours holds them."""
         left: list[dict[str, Any]] = []
-        found = []
+        adopted = []
         for path in sorted(self._base.parent.glob(f"{self._base.name}.*")):
             if path != self.path and (file := _locked(path)) is not None:
                 left += _read(path)
-                found.append((path, file))
+                adopted.append((path, file))
         for beat in left:
             self.keep(beat)
-        for path, file in found:
+        for path, file in adopted:
             if not left or self._file is not None:
                 path.unlink(missing_ok=True)
             os.close(file)
         return sorted(left, key=lambda beat: str(beat.get("sent_at", "")))
 
     def keep(self, fields: dict[str, Any]) -> None:
-        """Add a heartbeat."""
+        """Store a heartbeat."""
         try:
             if self._file is None:
                 self._file = _opened(self.path)
             os.write(self._file, encode(fields) + b"\n")
         except (OSError, ValueError) as error:
-            once(f"clevagent: the spool {self.path} cannot be written ({error})")
+            warn_once(f"clevagent: the spool {self.path} cannot be written ({error})")
 
-    def done(self, waiting: Iterable[Sealed]) -> None:
-        """Some were accepted: from time to time only what still waits is kept."""
+    def done(self, waiting: Iterable[Heartbeat]) -> None:
+        """Called after heartbeats were accepted: now and then, rewrite the file with what is still waiting."""
         left = list(waiting)
         self._stale += 1
-        if self._file is None or (left and self._stale < STALE_MOST):
+        if self._file is None or (left and self._stale < MAX_STALE):
             return
         try:
             self._file = self._rewritten(self._file, left)
             self._stale = 0
         except OSError as error:
-            once(f"clevagent: the spool {self.path} cannot be written ({error})")
+            warn_once(f"clevagent: the spool {self.path} cannot be written ({error})")
 
-    def _rewritten(self, file: int, left: list[Sealed]) -> int:
+    def _rewritten(self, file: int, left: list[Heartbeat]) -> int:
         if not left:
             os.truncate(file, 0)
             return file
-        # The new file is locked before it takes the old one's place, so nobody adopts it in between.
+        # Lock the new file before it replaces the old one, so no other process adopts it in between.
         new = self.path.with_name(self.path.name + "~")
         fresh = _opened(new)
         os.write(fresh, b"".join(encode(beat.fields) + b"\n" for beat in left))
@@ -83,8 +86,8 @@ class Spool:
         os.close(file)
         return fresh
 
-    def close(self, waiting: Iterable[Sealed]) -> None:
-        """The process ends: leave a file only when something still waits."""
+    def close(self, waiting: Iterable[Heartbeat]) -> None:
+        """Close at the end of the process, leaving a file only if something is still waiting."""
         if self._file is None:
             return
         try:
@@ -97,17 +100,17 @@ class Spool:
         os.close(self._file)
         self._file = None
 
-    def forget(self, instance: str) -> None:
-        """In a forked child: the file is the parent's."""
+    def reset_after_fork(self, instance: str) -> None:
+        """Reset in a forked child: the file belongs to the parent."""
         if self._file is not None:
-            # Closing the descriptor here leaves the parent's lock: it was shared, not taken again.
+            # Closing the descriptor keeps the parent's lock, because both share it.
             os.close(self._file)
-        self.__init__(self._base, instance)  # type: ignore[misc]
+        self._begin(instance)
 
 
 def _opened(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # What an agent says may be private: the file is its owner's only.
+    # Reports can be private, so only the owner may read the file.
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     _lock(file)
     return file
@@ -119,7 +122,7 @@ def _lock(file: int) -> None:
 
 
 def _locked(path: Path) -> int | None:
-    """The file, when no living process holds it."""
+    """Open and lock the file, or return None if a living process holds it."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND)
     except OSError:
@@ -133,13 +136,13 @@ def _locked(path: Path) -> int | None:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The whole lines; one that a sudden end cut short is no heartbeat that was promised."""
+    """Return the complete lines. A line cut short by a crash was never confirmed."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return []
-    found = [_line(line) for line in lines]
-    return [beat for beat in found if beat and beat.get("beat_id")]
+    beats = [_line(line) for line in lines]
+    return [beat for beat in beats if beat and beat.get("beat_id")]
 
 
 def _line(line: bytes) -> dict[str, Any] | None:

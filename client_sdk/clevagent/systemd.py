@@ -1,6 +1,6 @@
-"""systemd's notification protocol: ready, alive, and in what state. Without systemd nothing is sent.
+"""systemd's notification protocol. Does nothing unless systemd started the process.
 
-The facts are those of sd_notify(3): one datagram of `KEY=VALUE` lines to `$NOTIFY_SOCKET`.
+As described in sd_notify(3): one datagram of `KEY=VALUE` lines to `$NOTIFY_SOCKET`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import socket
 
 
 def notify(**fields: object) -> bool:
-    """Send the fields, such as `READY=1` or `STATUS="…"`, to systemd. Answers whether they were sent.
+    """Send fields such as `READY=1` or `STATUS="…"` to systemd. Return whether they were sent.
 
-    Never blocks and never raises: False when the program was not started by systemd, or systemd does not listen.
+    Never blocks or raises. Returns False if systemd did not start the program or is not listening.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -21,7 +21,7 @@ def notify(**fields: object) -> bool:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.setblocking(False)
-            # An abstract address is written with @ and begins with a NUL byte.
+            # An abstract address is written with @ and starts with a NUL byte.
             channel.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
         return True
     except OSError:
@@ -33,10 +33,10 @@ def _one_line(value: object) -> str:
 
 
 def watchdog_seconds() -> float | None:
-    """Within how many seconds systemd wants to hear of progress; None when it does not watch this process."""
+    """Return within how many seconds systemd expects progress, or None if it does not watch this process."""
     try:
         limit = int(os.environ.get("WATCHDOG_USEC", "")) / 1_000_000
-        # A child has the variables, too, but systemd listens to the process it started.
+        # A child inherits the variables, but systemd only listens to the process it started.
         if int(os.environ.get("WATCHDOG_PID") or os.getpid()) != os.getpid():
             return None
     except ValueError:

@@ -1,4 +1,4 @@
-"""For the tests of programs that use `clevagent`: a server that speaks the API and remembers what it was told.
+"""A server for the tests of programs that use `clevagent`. It speaks the API and records every request.
 
 with clevagent.testing.FakeServer() as server:
     clevagent.init(api_key=server.key, agent="bot", endpoint=server.url)
@@ -24,7 +24,7 @@ KEY = "cv_test"
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came; `body` is decoded JSON or None."""
+    """One received request; `body` is decoded JSON or None."""
 
     method: str
     path: str
@@ -34,12 +34,13 @@ class Request:
 
 @dataclass
 class FakeServer:
-    """A real HTTP server on 127.0.0.1 while it is entered; its port is free again after.
+    """A real HTTP server on 127.0.0.1, running inside the `with` block.
 
-    What it was told: `requests`, `beats` (each heartbeat once, whatever was sent again), `results` of commands.
-    What it answers: `answer` is merged into the answer of each heartbeat; `commands` are handed out once; `status`
-    replaces 200, with `retry_after` in seconds; `hang` is how long each answer takes, in seconds. `may_restart` is the
-    answer to a runner that asks for a restart: a status and a body.
+    It records `requests`, `beats` (each heartbeat once, even if it was re-sent) and `results` of commands.
+
+    Control its answers with `answer` (merged into the answer to each heartbeat), `commands` (handed out once), `status`
+    (instead of 200, with `retry_after` in seconds), `hang` (seconds before each answer) and `may_restart` (status and
+    body for a runner that asks for a restart).
     """
 
     key: str = KEY
@@ -60,7 +61,7 @@ class FakeServer:
         self._ended = threading.Event()
         self._http = _Server(("127.0.0.1", self.port), _handler_of(self))
         self.port = int(self._http.server_address[1])
-        # It asks for its end at this pace, in seconds; a test should not wait for it.
+        # serve_forever() checks for shutdown this often, in seconds; tests should not wait for it.
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -81,15 +82,15 @@ class FakeServer:
         return [beat for beat in list(self.beats) if beat.get("agent") == agent]
 
     def usage(self) -> list[dict[str, Any]]:
-        """Every `usage` entry that was reported, in order."""
+        """Every reported `usage` entry, in order."""
         return [use for beat in list(self.beats) for use in beat.get("usage", [])]
 
     def calls(self) -> list[dict[str, Any]]:
-        """Every tool call that was reported, in order."""
+        """Every reported tool call, in order."""
         return [call for beat in list(self.beats) for call in beat.get("tool_call_log", [])]
 
     def spent(self) -> Decimal:
-        """US dollars, as reported: `cost_usd` of the beats and of their usage."""
+        """Reported US dollars: `cost_usd` of heartbeats and of their usage."""
         claims = [item.get("cost_usd") or 0 for item in [*list(self.beats), *self.usage()]]
         return sum((Decimal(str(claim)) for claim in claims), Decimal(0))
 
@@ -99,17 +100,17 @@ class FakeServer:
         return int(sum(counted) + sum(used))
 
     def wait_for(self, what: int | Callable[[], Any], seconds: float = 5.0) -> Any:
-        """What `what` returns once that is true, or once so many beats have come.
+        """Wait for a number of heartbeats, or until `what` returns something true, and return that.
 
-        Raises AssertionError after so many seconds, with what has come.
+        Raises AssertionError after `seconds`, listing the received heartbeats.
         """
         seen = (lambda: len(self.beats) >= what) if isinstance(what, int) else what
         end = time.monotonic() + seconds
-        while not (found := seen()):
+        while not (result := seen()):
             if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds} s; what came: {json.dumps(self.beats, indent=1)}")
+                raise AssertionError(f"not within {seconds} s; received: {json.dumps(self.beats, indent=1)}")
             time.sleep(0.01)
-        return found
+        return result
 
     def _take(self, request: Request) -> tuple[int, Any]:
         self._ended.wait(self.hang)
@@ -118,7 +119,7 @@ class FakeServer:
             if request.headers.get("X-API-Key") != self.key:
                 return 401, _error("unauthorized", "The API key is missing or unknown.")
             if self.status != 200:
-                return self.status, _error("unavailable", "Told to answer so.")
+                return self.status, _error("unavailable", "Simulated outage.")
             return self._answer(request)
 
     def _answer(self, request: Request) -> tuple[int, Any]:
@@ -156,19 +157,19 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is what tests do on purpose."""
+        """Tests disconnect clients on purpose."""
 
 
 def _handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Head and body go out apart: the client would wait for the second one.
+        # Head and body are separate writes; Nagle's algorithm would delay the second.
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._respond()
 
-        do_POST = do_GET  # noqa: N815 - the names are http.server's
+        do_POST = do_GET  # noqa: N815 - http.server requires the name
 
         def _respond(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
@@ -183,8 +184,8 @@ def _handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
-            """Say nothing."""
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server requires the name
+            """Print nothing."""
 
     return Handler
 

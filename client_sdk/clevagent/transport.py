@@ -1,6 +1,6 @@
-"""One request to the server and its answer, over one connection that is kept.
+"""Requests to the server over one persistent connection.
 
-An https address is reached through `HTTPS_PROXY` where the environment names one and `NO_PROXY` does not except it.
+https addresses go through `HTTPS_PROXY`, unless `NO_PROXY` excludes them.
 """
 
 from __future__ import annotations
@@ -17,26 +17,23 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from clevagent.version import AGENT
 
-# Sockets import it at the first connection. A program that forks in that moment leaves the child a module that never
-# finishes, and a thread that waits for it for ever.
+# The first connection imports this codec. A fork at that moment would leave the child with a half-imported module and a
+# thread that waits for it forever.
 codecs.lookup("idna")
 
 API = "/api/v1"
-# A stranger's page instead of an answer must not fill the agent's memory; an answer of ours is far smaller.
-ANSWER_LARGEST = 4 * 1024 * 1024
-# The contract's smallest and a client's largest patience with a `Retry-After`, in seconds.
-RETRY_AFTER_LONGEST = 3600.0
+# Limits the memory that a foreign page can take up. Real answers are far smaller.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# Seconds. Longer `Retry-After` values are cut to this.
+MAX_RETRY_AFTER = 3600.0
 
 
-class Unreachable(OSError):  # noqa: N818 - a state of the server, not a fault of the program
-    """There was no answer: refused, timed out, broken off, or not HTTP."""
+class UnreachableError(OSError):
+    """No answer: refused, timed out, interrupted or not HTTP."""
 
 
 class Answer(NamedTuple):
-    """`body` is decoded JSON, None when it is not JSON; `retry_after` is in seconds, None when none was named.
-
-    `date` is the `Date` header.
-    """
+    """`body` is the decoded JSON, or None; `retry_after` is in seconds, or None; `date` is the `Date` header."""
 
     status: int
     body: Any = None
@@ -49,35 +46,35 @@ class Answer(NamedTuple):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request may be accepted later."""
+        """Whether the same request may succeed later."""
         return self.status in (408, 425, 429) or self.status >= 500
 
     @property
     def served_at(self) -> float | None:
-        """The server's clock as it answered, in whole seconds since 1970; None when it did not say."""
+        """The server's clock at the time of the answer, in whole seconds since 1970, or None."""
         parts = parsedate_tz(self.date or "")
         return float(mktime_tz(parts)) if parts else None
 
     @property
     def why(self) -> str:
-        """The server's own sentence, or the bare status."""
+        """The server's error message, or the status code."""
         error = self.body.get("error") if isinstance(self.body, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
         return f"{self.status}: {message}" if message else f"HTTP status {self.status}"
 
 
 class Transport:
-    """Requests below `/api/v1` of one server. For one thread at a time.
+    """Sends requests to `/api/v1` of one server. Use it from one thread at a time.
 
-    `endpoint` is the server's address; one that ends in `/api/v1` or `/api/v1/heartbeat` is taken, too.
-    `timeout` is in seconds and holds for each step: to connect, to send, to read.
-    Raises ValueError for an endpoint that is not an http or https address.
+    `endpoint` is the server's address, with or without `/api/v1` or `/api/v1/heartbeat`. `timeout` is in seconds and
+    applies separately to connecting, sending and reading.
+    Raises ValueError if the endpoint is not an http or https address.
     """
 
     def __init__(
         self, endpoint: str, api_key: str, *, timeout: float = 10.0, headers: Mapping[str, str] | None = None
     ) -> None:
-        self._url = base_of(endpoint)
+        self._url = parse_endpoint(endpoint)
         self._timeout = timeout
         self._headers = {
             "X-API-Key": api_key,
@@ -92,46 +89,52 @@ class Transport:
         return self._url.geturl()
 
     def request(self, method: str, path: str, body: Any | None = None) -> Answer:
-        """The answer to one request; `path` is below `/api/v1`, `body` becomes JSON.
+        """Send one request and return the answer; `path` is relative to `/api/v1`, `body` is sent as JSON.
 
-        Raises Unreachable when there was none. Whether the server has read the request is then not known.
+        Raises UnreachableError without an answer; the server may have processed the request anyway.
         """
         data = None if body is None else encode(body)
-        # A kept connection may have been closed by the server since: that says nothing, so a new one is tried.
+        # The server may have closed the idle connection. That is normal, so try once more with a new one.
         kept = self._connection is not None
         try:
             return self._ask(method, path, data)
         except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as error:
             self.close()
             if not kept:
-                raise Unreachable(_why(error)) from error
+                raise UnreachableError(_why(error)) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise Unreachable(_why(error)) from error
+            raise UnreachableError(_why(error)) from error
         try:
             return self._ask(method, path, data)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise Unreachable(_why(error)) from error
+            raise UnreachableError(_why(error)) from error
+
+    def limit(self, seconds: float) -> None:
+        """Limit the duration of every further request: a third each for connecting, sending and reading."""
+        self._timeout = min(self._timeout, seconds / 3)
+        if self._connection is not None and self._connection.sock is not None:
+            self._connection.sock.settimeout(self._timeout)
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection. The next request opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def forget(self) -> None:
-        """In a forked child: let go of the parent's connection, which goes on there.
+    def detach(self) -> None:
+        """Drop the connection in a forked child without closing the parent's.
 
-        Only its descriptor is closed: what reads from it has locks that may be held for ever.
+        Closes only the descriptor, because the reader on top of it may hold a copied lock forever.
         """
         connection, self._connection = self._connection, None
         if connection is not None and connection.sock is not None:
             os.close(connection.sock.detach())
 
     def _head(self, method: str, path: str, data: bytes | None) -> bytes:
-        """Raises ValueError for a header that HTTP cannot carry."""
-        lines = [f"{method} {self._url.path}{API}{path} HTTP/1.1", f"Host: {host_of(self._url)}"]
+        """Raises ValueError if a header contains a line break."""
+        lines = [f"{method} {self._url.path}{API}{path} HTTP/1.1", f"Host: {host_header(self._url)}"]
         lines += [f"{name}: {value}" for name, value in self._headers.items()]
         if any("\r" in line or "\n" in line for line in lines):
             message = "a header must not contain line breaks"
@@ -144,40 +147,40 @@ class Transport:
         if self._connection is None:
             self._connection = connect(self._url, self._timeout)
             self._connection.connect()
-        # In one packet; http.client sends two, and its way to a header is felt in `bench/sdk.py`.
+        # In one packet. http.client would send two, and its header handling shows up in `bench/sdk.py`.
         self._connection.sock.sendall(self._head(method, path, data) + (data or b""))
         response = http.client.HTTPResponse(self._connection.sock, method=method)
         response.begin()
-        text = response.read(ANSWER_LARGEST + 1)
-        if response.length and len(text) <= ANSWER_LARGEST:
+        text = response.read(MAX_ANSWER_BYTES + 1)
+        if response.length and len(text) <= MAX_ANSWER_BYTES:
             raise http.client.IncompleteRead(text, response.length)
-        if response.will_close or len(text) > ANSWER_LARGEST:
+        if response.will_close or len(text) > MAX_ANSWER_BYTES:
             self.close()
         waits, date = response.getheader("Retry-After"), response.getheader("Date")
-        return Answer(response.status, decoded(text), seconds_of(waits), date)
+        return Answer(response.status, decoded(text), parse_retry_after(waits), date)
 
 
-def base_of(endpoint: str) -> SplitResult:
-    """The server's address without the API's path. Raises ValueError for what is no http or https address."""
+def parse_endpoint(endpoint: str) -> SplitResult:
+    """Return the server's address without the API path. Raises ValueError unless it is http or https."""
     url = urlsplit(endpoint.strip())
     if url.scheme not in ("http", "https") or not url.hostname:
         message = f"The endpoint {endpoint!r} is not an address; write it as http://127.0.0.1:8000 or https://host."
         raise ValueError(message)
-    url.port  # noqa: B018 - raises ValueError when it is no number
+    url.port  # noqa: B018 - raises ValueError if it is not a number
     path = url.path.rstrip("/")
     for ending in ("/heartbeat", API):
         path = path[: -len(ending)] if path.endswith(ending) else path
     return url._replace(path=path, query="", fragment="")
 
 
-def host_of(url: SplitResult) -> str:
-    """With its port; letters that DNS does not know as DNS has them."""
+def host_header(url: SplitResult) -> str:
+    """Return host and port, with international names in their ASCII form."""
     place = url.netloc.rpartition("@")[2]
     return place if place.isascii() else place.encode("idna").decode()
 
 
 def connect(url: SplitResult, timeout: float) -> http.client.HTTPConnection:
-    """A connection to the server, through the environment's proxy when there is one for it."""
+    """Open a connection to the server, through the environment's proxy if there is one."""
     host = url.hostname or ""
     if url.scheme == "http":
         return http.client.HTTPConnection(host, url.port, timeout=timeout)
@@ -220,10 +223,10 @@ def decoded(text: bytes) -> Any:
         return None
 
 
-def seconds_of(retry_after: str | None) -> float | None:
-    """`Retry-After` in seconds, at most an hour; an HTTP date is not read, since clocks differ."""
+def parse_retry_after(retry_after: str | None) -> float | None:
+    """Parse `Retry-After` seconds, at most an hour. HTTP dates are ignored, because clocks differ."""
     try:
-        return min(max(0.0, float(retry_after or "")), RETRY_AFTER_LONGEST)
+        return min(max(0.0, float(retry_after or "")), MAX_RETRY_AFTER)
     except ValueError:
         return None
 

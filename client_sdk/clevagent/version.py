@@ -1,4 +1,4 @@
-"""The package's version, as `pyproject.toml` says it, and how the client names itself to the server."""
+"""The package's version, equal to `pyproject.toml`, and the client's User-Agent."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ def _shoot(page: Page, name: str) -> None:
 
 def main(seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder, Mailbox() as mailbox:
-        installation = Installation(Path(folder) / "data", EMAIL_URL=mailbox.url).start(90)
+        installation = Installation(Path(folder) / "data", EMAIL_URL=mailbox.url).start()
         try:
             full = create_project(installation, OWNER, "full", **WORK)
             add_channel(installation, full["api_key"])

@@ -1,5 +1,5 @@
-// Charts of an agent's history. The numbers lie in the page as JSON, in a part that polls; when they change, the charts
-// follow. All charts share one scale of time: drag over one to look closer, double-click to see all again.
+// Charts of an agent's history. The numbers are JSON in a part of the page that polls; the charts follow its changes.
+// All charts share one time scale: drag to zoom in, double-click to zoom out.
 document.addEventListener("DOMContentLoaded", () => {
   "use strict";
   const place = document.getElementById("agent-charts");
@@ -18,13 +18,13 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const megabytes = (value) => `${count.format(value)} MB`;
 
-  // A series that lies on another one is drawn as the sum of both, behind it.
+  // A stacked series is drawn as the sum of both, behind the other one.
   const CHARTS = [
     {
       title: "Tokens",
       say: count.format,
       series: [
-        { label: "All", of: ["tokens"] },
+        { label: "Total", of: ["tokens"] },
         { label: "Without a known price", of: ["unpriced"], color: "--chart-2" },
       ],
     },
@@ -40,19 +40,19 @@ document.addEventListener("DOMContentLoaded", () => {
       title: "Heartbeats",
       say: count.format,
       series: [
-        { label: "All", of: ["beats"] },
+        { label: "Total", of: ["beats"] },
         { label: "Errors", of: ["errors"], color: "--chart-bad" },
       ],
     },
     { title: "Tool calls", say: count.format, series: [{ label: "Calls", of: ["tool_calls"] }] },
     { title: "Longest gap between heartbeats", say: seconds, line: true, series: [{ label: "Gap", of: ["gap"] }] },
-    { title: "Memory", say: megabytes, line: true, series: [{ label: "Most", of: ["memory_mb"] }] },
+    { title: "Memory", say: megabytes, line: true, series: [{ label: "Maximum", of: ["memory_mb"] }] },
   ];
 
   const color = (name) => getComputedStyle(place).getPropertyValue(name).trim();
   const summed = (data, names) =>
     names.length === 1 ? data[names[0]] : data.at.map((_, at) => names.reduce((sum, name) => sum + data[name][at], 0));
-  // An empty step behind the last one leaves room for its bar.
+  // An empty step after the last one leaves room for its bar.
   const columns = (chart, data) => [
     [...data.at, data.at[data.at.length - 1] + data.step],
     ...chart.series.map((one) => [...summed(data, one.of), null]),
@@ -68,14 +68,14 @@ document.addEventListener("DOMContentLoaded", () => {
     ...rest,
   });
 
-  // While nothing is pointed at, the legend tells the sum; of what is no sum, the last.
-  const inAll = (chart, values) => {
+  // Without a cursor, the legend shows the total, or the last value of a line.
+  const overall = (chart, values) => {
     const known = values.filter((value) => value !== null);
     return chart.line ? known[known.length - 1] : known.reduce((sum, value) => sum + value, 0);
   };
   const value = (chart, one) => (self, _, __, at) => {
     const values = self.numbers[own(one)];
-    const found = at === null || at === undefined ? inAll(chart, values) : values[at];
+    const found = at === null || at === undefined ? overall(chart, values) : values[at];
     return found === null || found === undefined ? "–" : chart.say(found);
   };
 
@@ -100,7 +100,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const drawn = (chart, figure, data) => {
     const clock = clocks(data.zone);
-    const none = chart.line ? "last" : "in all";
+    const none = chart.line ? "last" : "total";
     const plot = new uPlot(
       {
         width: figure.clientWidth - 24,
@@ -113,7 +113,7 @@ document.addEventListener("DOMContentLoaded", () => {
           axis({ size: 64, space: 28, values: (self, ticks) => ticks.map((tick) => chart.say(tick)) }),
         ],
         series: [
-          { label: "At", value: (self, at) => (at === null || at === undefined ? none : clock.moment(at)) },
+          { label: "Time", value: (self, at) => (at === null || at === undefined ? none : clock.moment(at)) },
           ...chart.series.map((one) => seriesOf(chart, one)),
         ],
         hooks: { init: [(self) => { self.numbers = data; }] },
@@ -142,15 +142,15 @@ document.addEventListener("DOMContentLoaded", () => {
     place.plots = plots;
   };
 
-  // Whoever looks closer goes on looking there while new numbers come.
-  const closer = ({ scales, data }) => {
+  // The zoom stays when new numbers arrive.
+  const zoomed = ({ scales, data }) => {
     const { min, max } = scales.x;
     return min > data[0][0] || max < data[0][data[0].length - 1] ? { min, max } : null;
   };
   const refresh = (data) => {
     if (CHARTS.some((chart) => isShown(chart, data) !== plots.some((one) => one.chart === chart))) return build(data);
     for (const { chart, plot } of plots) {
-      const kept = closer(plot);
+      const kept = zoomed(plot);
       plot.numbers = data;
       plot.setData(columns(chart, data));
       if (kept) plot.setScale("x", kept);

@@ -1,5 +1,5 @@
-// Parts of a page that poll: `hx-ext="live" hx-swap="live"` changes only what differs, so that focus, selection and
-// ticked boxes stay. Elements that may move carry data-key; what is within data-own is drawn by a script and stays.
+// Live parts of a page: `hx-ext="live" hx-swap="live"` patches only what differs, so focus, selection and checked boxes
+// stay. Elements that may move have a data-key; the content of data-own belongs to a script and is not patched.
 (() => {
   "use strict";
   const KEPT = new Set(["checked", "open"]);
@@ -9,7 +9,7 @@
 
   const patchAttributes = (old, fresh) => {
     for (const { name } of [...old.attributes]) {
-      // Rows that are selected are marked by a class of the admin's own.
+      // The admin marks selected rows with a class.
       const kept = KEPT.has(name) || (name === "class" && old.nodeName === "TR");
       if (!fresh.hasAttribute(name) && !kept) old.removeAttribute(name);
     }
@@ -81,7 +81,7 @@
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, pathInfo } = event.detail;
-    // Signed out meanwhile: the answer is the sign-in page.
+    // After a sign-out, the response is the sign-in page.
     const elsewhere = new URL(xhr.responseURL, location.href).pathname !== new URL(pathInfo.requestPath, location.href).pathname;
     if (isLive(event) && elsewhere) location.reload();
   });

@@ -1,12 +1,12 @@
-// What is folded away on the screen is open on paper.
+// Collapsed sections are expanded for printing.
 (() => {
   "use strict";
-  let folded = [];
+  let collapsed = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll(".w details:not([open])")];
-    for (const one of folded) one.open = true;
+    collapsed = [...document.querySelectorAll(".w details:not([open])")];
+    for (const one of collapsed) one.open = true;
   });
   window.addEventListener("afterprint", () => {
-    for (const one of folded) one.open = false;
+    for (const one of collapsed) one.open = false;
   });
 })();

@@ -1,4 +1,4 @@
-// The page as it is now, every 30 seconds, without a jump. What cannot be had is asked for again.
+// Refreshes the page every 30 seconds without scrolling. A failed request is retried at the next interval.
 const EVERY = 30_000;
 setInterval(async () => {
   const answer = await fetch(location.href, { cache: "no-cache" }).catch(() => null);

@@ -1,5 +1,5 @@
-// Tabs: a nav with data-tabs and links to the sections that follow it. One section shows at a time; which one, the
-// address says (#python), else the browser remembers. Without this script the links lead to sections that all show.
+// Tabs: a nav with data-tabs, with links to the sections after it. One section is shown at a time: the one in the URL
+// (#python), else the last one used. Without this script, all sections are shown and the links lead to them.
 (() => {
   "use strict";
   const kept = (name) => `tab:${name}`;
@@ -56,6 +56,6 @@
     if (tab) choose(tab.parentElement, tab);
   });
 
-  // Also what is loaded into the page later.
+  // Including content that is loaded later.
   htmx.onLoad((root) => root.querySelectorAll("[data-tabs]").forEach(dress));
 })();

@@ -1,4 +1,4 @@
-// What the pages of accounts need of a script: showing a password, printing, and saying why a passkey did not work.
+// Account pages: reveal a password, print recovery codes, explain passkey errors.
 (() => {
   "use strict";
   for (const button of document.querySelectorAll("[data-reveal], [data-print]")) button.hidden = false;
@@ -17,15 +17,15 @@
     else reveal(button);
   });
 
-  const WHY = {
-    NotAllowedError: "Nothing came of it: it was cancelled, it took too long, or this device has no passkey for here.",
-    InvalidStateError: "This device holds a passkey of yours for here already.",
-    SecurityError: "The browser makes passkeys only for a host's name, over https or on localhost.",
+  const MESSAGES = {
+    NotAllowedError: "Cancelled, timed out, or this device has no passkey for this site.",
+    InvalidStateError: "This device already has a passkey for this site.",
+    SecurityError: "Passkeys require a host name with HTTPS, or localhost.",
   };
   document.addEventListener("allauth.error", (event) => {
     event.preventDefault();
     const place = document.getElementById("passkey-error");
-    place.textContent = WHY[event.detail.exception.name] || "This browser cannot use passkeys here.";
+    place.textContent = MESSAGES[event.detail.exception.name] || "This browser does not support passkeys here.";
     place.hidden = false;
   });
 })();

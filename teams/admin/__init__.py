@@ -1,9 +1,9 @@
-"""The admin's pages of this app, one file a noun."""
+"""Admin pages of this app, one module per subject."""
 
 from django.contrib import admin
 
-# Roles decide here, not groups; addresses and second factors are on the account pages. Before ours are registered:
-# of the others only failed sign-ins are shown, in our own dress.
+# Unregister the pages of Django, allauth and axes: permissions come from team roles, not groups; the account pages
+# manage addresses and second factors; failed sign-ins have a page of ours.
 for _model in list(admin.site._registry):
     if _model._meta.app_label in ("account", "auth", "axes", "mfa"):
         admin.site.unregister(_model)

@@ -1,4 +1,4 @@
-"""The audit log: written by services, read here, in words and with links to what is still there."""
+"""The audit log, in plain words and with links to the objects that still exist. Services write it."""
 
 from __future__ import annotations
 
@@ -15,107 +15,113 @@ from django.urls import reverse
 from django.utils import timezone
 
 from teams import times
-from teams.changelists import Empty, TableList
+from teams.changelists import Empty, TeamTableAdmin
 from teams.models import AuditEntry
 
-MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT")
-# `action` -> what a person did, before its target. What is not here is said as it stands.
-WORDS: Final = {
-    "agent.aliases_changed": "changed the names of",
+ISO_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT")
+# `action` -> verb phrase, followed by the target. `{command}` is restart or stop. Other actions are shown as they are.
+PHRASES: Final = {
+    "agent.aliases_changed": "changed the aliases of",
     "agent.changed": "changed settings of",
-    "agent.created": "made the agent",
+    "agent.created": "created the agent",
     "agent.deleted": "deleted the agent",
-    "agent.over_plan": "took from the plan, which has no place for",
-    "agent.paused": "paused",
-    "agent.resumed": "resumed",
-    "agent.within_plan": "gave a place in the plan to",
+    "agent.over_plan": "stopped monitoring, because the plan's agent limit is reached:",
+    "agent.paused": "paused monitoring of",
+    "agent.resumed": "resumed monitoring of",
+    "agent.within_plan": "started monitoring, now within the plan's agent limit:",
     "channel.changed": "changed the channel",
-    "channel.created": "made the channel",
+    "channel.created": "created the channel",
     "channel.deleted": "deleted the channel",
-    "channel.switched_off": "switched off the channel",
-    "channel.switched_on": "switched on the channel",
-    "channel.secret_rotated": "gave a new secret to the channel",
-    "channel.tested": "sent a test to",
-    "command.completed": "finished a command for",
-    "command.expired": "let a command expire for",
-    "command.failed": "failed at a command for",
-    "command.granted": "was allowed to restart",
-    "command.handed_out": "took a command for",
-    "command.refused": "refused a command for",
-    "command.requested": "asked for a command for",
-    "command.superseded": "replaced a command for",
-    "incident.acknowledge": "acknowledged the incident of",
-    "incident.mute": "muted the incident of",
-    "incident.note": "noted on the incident of",
-    "incident.resolve": "resolved the incident of",
+    "channel.switched_off": "disabled the channel",
+    "channel.switched_on": "enabled the channel",
+    "channel.secret_rotated": "rotated the secret of the channel",
+    "channel.tested": "sent a test to the channel",
+    "command.completed": "completed a {command} of",
+    "command.expired": "expired a {command} of",
+    "command.failed": "failed a {command} of",
+    "command.granted": "got permission to restart",
+    "command.handed_out": "received a {command} for",
+    "command.refused": "rejected a {command} of",
+    "command.requested": "requested a {command} of",
+    "command.superseded": "replaced a {command} of",
+    "incident.acknowledge": "acknowledged an incident of",
+    "incident.mute": "muted an incident of",
+    "incident.note": "added a note to an incident of",
+    "incident.resolve": "resolved an incident of",
     "invitation.withdrawn": "withdrew the invitation of",
-    "key.created": "made the key",
-    "key.renamed": "renamed the key",
-    "key.revoked": "revoked the key",
-    "key.rotated": "rotated the key",
-    "maintenance.began": "began the maintenance of",
-    "maintenance.ended": "ended the maintenance of",
-    "maintenance.planned": "planned a maintenance of",
-    "member.added": "became a member:",
-    "member.changed": "gave another role to",
+    "key.created": "created the API key",
+    "key.renamed": "renamed the API key",
+    "key.revoked": "revoked the API key",
+    "key.rotated": "rotated the API key",
+    "maintenance.began": "started maintenance of",
+    "maintenance.ended": "ended maintenance of",
+    "maintenance.planned": "scheduled maintenance of",
+    "member.added": "joined the team:",
+    "member.changed": "changed the role of",
     "member.invited": "invited",
     "member.removed": "removed the member",
-    "plan.changed": "moved the team to the plan",
+    "plan.changed": "changed the plan to",
     "project.changed": "changed settings of the project",
-    "project.created": "made the project",
+    "project.created": "created the project",
     "project.deleted": "deleted the project",
-    "project.repriced": "priced again what was spent in the project",
-    "restart.proven": "saw progress after the restart of",
+    "project.repriced": "recalculated spend in the project",
+    "restart.proven": "saw progress after a restart of",
     "team.changed": "renamed the team to",
-    "team.created": "made the team",
+    "team.created": "created the team",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """An entry as it is shown; `url` is empty where nothing is left to go to."""
+class Row:
+    """An entry as it is shown; `url` is empty if the object no longer exists."""
 
     entry: AuditEntry
-    did: str
+    verb: str
     url: str
     details: str
 
 
+def verb_phrase(entry: AuditEntry) -> str:
+    phrase = PHRASES.get(entry.action)
+    return phrase.format(command=entry.data.get("action", "command")) if phrase else entry.action
+
+
 def details(data: dict[str, Any]) -> str:
-    """What an entry knows besides, in a line: `changed: name, labels; kind: email`."""
+    """The data of an entry in one line: `changed: name, labels; kind: email`."""
     if {"from", "to"} <= data.keys():
-        moved = f"from {data['from'] or 'none'} to {data['to']}"
-        return "; ".join(filter(None, [moved, details({k: v for k, v in data.items() if k not in ("from", "to")})]))
+        change = f"from {data['from'] or 'none'} to {data['to']}"
+        rest = details({name: value for name, value in data.items() if name not in ("from", "to")})
+        return "; ".join(filter(None, [change, rest]))
     parts = [(name.replace("_", " "), _text(value)) for name, value in data.items()]
     return "; ".join(f"{name}: {text}" for name, text in parts if text)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
     if isinstance(value, list):
-        return ", ".join(_text(one) for one in value)
+        return ", ".join(_text(part) for part in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else _moment(str(value))
+    return "" if value is None else _localize(str(value))
 
 
-def _moment(text: str) -> str:
-    """A time as the page says times, in the person's zone; any other text as it is."""
+def _localize(text: str) -> str:
+    """Format an ISO timestamp like other times, in the viewer's zone; return any other text unchanged."""
     try:
-        at = datetime.fromisoformat(text) if MOMENT.match(text) else None
+        at = datetime.fromisoformat(text) if ISO_TIMESTAMP.match(text) else None
     except ValueError:
         at = None
     return times.exact(at, timezone.get_current_timezone()) if at and at.tzinfo else text
 
 
-class AboutFilter(admin.SimpleListFilter):
-    """One row's own history, as its page links to it: `?of=alerts.channel:5`."""
+class ObjectFilter(admin.SimpleListFilter):
+    """The history of one object, linked from its page: `?of=alerts.channel:5`."""
 
     title = parameter_name = "of"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Offered while it is chosen."""
+        """Only offered while it is selected."""
         of = request.GET.get("of")
         return [(of, f"only {of.partition('.')[2].replace(':', ' ')}")] if of else []
 
@@ -123,62 +129,68 @@ class AboutFilter(admin.SimpleListFilter):
         return queryset.filter(of=self.value()) if self.value() else queryset
 
 
-class WhatFilter(admin.SimpleListFilter):
-    """By what it was done to: the noun of the action."""
+class ObjectTypeFilter(admin.SimpleListFilter):
+    """By the type of the object, the noun of the action."""
 
-    title, parameter_name = "kind of thing", "what"
+    title, parameter_name = "type", "what"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(noun, noun) for noun in sorted({action.partition(".")[0] for action in WORDS})]
+        return [(noun, noun) for noun in sorted({action.partition(".")[0] for action in PHRASES})]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(action__startswith=f"{self.value()}.") if self.value() else queryset
 
 
 @admin.register(AuditEntry)
-class AuditPage(TableList):
+class AuditPage(TeamTableAdmin):
     team_path = "team"
     add_action = change_action = delete_action = None
     table_template = "teams/admin/audit_table.html"
-    list_display = ["action", "target"]  # in words; the table shows more
-    list_filter = ["team", WhatFilter, AboutFilter]
-    passing = ("of",)
+    list_display = ["action", "target"]  # the table template shows more
+    list_filter = ["team", ObjectTypeFilter, ObjectFilter]
+    unsaved_filters = ("of",)
     list_select_related = ["team"]
     search_fields = ["actor", "action", "target"]
-    search_help_text = "Search people and things"
+    search_help_text = "Search people and objects"
     show_full_result_count = False
-    fields = ["at", "team", "actor", "action", "target", "known"]
-    readonly_fields = ["known"]
+    fields = ["at", "team", "actor", "action", "target", "data_details"]
+    readonly_fields = ["data_details"]
     has_history = False
     empty = Empty(
-        "Nothing was done yet",
-        "Whatever people, keys and the watchdog itself change in your teams is noted here, and stays.",
+        "No entries yet",
+        "Every change made by people, API keys and the watchdog itself is recorded here permanently.",
     )
 
     @admin.display(description="Details")
-    def known(self, obj: AuditEntry) -> str:
+    def data_details(self, obj: AuditEntry) -> str:
         return details(obj.data) or "–"
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        entries = list(found.result_list)
-        there = _there(request, entries)
-        lines = [
-            Line(one, WORDS.get(one.action, one.action), there.get(one.of, ""), details(one.data)) for one in entries
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        entries = list(changelist.result_list)
+        urls = _urls(request, entries)
+        rows = [
+            Row(
+                entry=entry,
+                verb=verb_phrase(entry),
+                url=urls.get(entry.of, ""),
+                details=details(entry.data),
+            )
+            for entry in entries
         ]
-        return {"rows": lines}
+        return {"rows": rows}
 
 
-def _there(request: HttpRequest, entries: Iterable[AuditEntry]) -> dict[str, str]:
-    """`of` -> address, of the rows that exist and that the person may see; one query a kind."""
-    wanted: dict[str, set[int]] = {}
+def _urls(request: HttpRequest, entries: Iterable[AuditEntry]) -> dict[str, str]:
+    """`of` -> URL, for objects that exist and that the person can see. One query per model."""
+    ids_by_label: dict[str, set[int]] = {}
     for entry in entries:
         label, _, pk = entry.of.partition(":")
         if pk.isdecimal():
-            wanted.setdefault(label, set()).add(int(pk))
+            ids_by_label.setdefault(label, set()).add(int(pk))
     pages = {model._meta.label_lower: page for model, page in admin.site._registry.items()}
     return {
         f"{label}:{pk}": reverse(f"admin:{label.replace('.', '_')}_change", args=[pk])
-        for label, pks in wanted.items()
+        for label, pks in ids_by_label.items()
         if label in pages
         for pk in pages[label].get_queryset(request).filter(pk__in=pks).order_by().values_list("pk", flat=True)
     }

@@ -1,4 +1,4 @@
-"""API keys. A new key's plain text stands in one response and nowhere else."""
+"""API keys. The plain text of a new key is in one response and stored nowhere."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,14 +14,14 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from teams import services
 from teams.admin.projects import actor
-from teams.changelists import Empty, TableList
+from teams.changelists import Empty, TeamTableAdmin
 from teams.models import ApiKey, Scope
 from teams.roles import Action
 from teams.tenant_admin import action, says_why
 
-OVERLAPS = [("0", "Stop it now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
-# Who reported by a key so lately would be cut off with it.
-LATELY: Final = timedelta(hours=1)
+OVERLAPS = [("0", "Not at all: stop now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
+# Agents that reported with a key this recently are affected by its revocation.
+RECENTLY: Final = timedelta(hours=1)
 
 
 class KeyForm(forms.ModelForm[ApiKey]):
@@ -30,18 +30,18 @@ class KeyForm(forms.ModelForm[ApiKey]):
         fields = ["project", "name", "scope"]
         widgets = {"scope": UnfoldAdminRadioSelectWidget}
         help_texts = {
-            "name": "Where it will be used, so that you know later what stops when you revoke it.",
-            "scope": "The least that does: a key stolen from an agent's machine can then do no more than the agent.",
+            "name": "Where the key is used, so you know what is affected if you revoke it.",
+            "scope": "Choose the smallest scope that works, to limit the damage if the key leaks.",
         }
 
 
 class RotateForm(forms.Form):
     overlap = forms.ChoiceField(
-        label="The old key keeps working for", choices=OVERLAPS, initial="24", widget=UnfoldAdminRadioSelectWidget
+        label="Old key keeps working for", choices=OVERLAPS, initial="24", widget=UnfoldAdminRadioSelectWidget
     )
 
     @property
-    def lasts(self) -> timedelta:
+    def duration(self) -> timedelta:
         return timedelta(hours=int(self.cleaned_data["overlap"]))
 
 
@@ -49,28 +49,31 @@ class StateFilter(admin.SimpleListFilter):
     title = parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("works", "works"), ("ended", "revoked or expired")]
+        return [("works", "active"), ("ended", "revoked or expired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
         ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=timezone.now())
         return queryset.filter({"works": ~ended, "ended": ended}.get(self.value() or "", Q()))
 
 
-def used_by(key: ApiKey, now: datetime) -> list[str]:
-    """The agents that reported by this key within the last hour. Known here by their relation only."""
-    of_key = Q(agents__state__source__startswith=f"{key.pk}/", agents__state__last_beat_at__gte=now - LATELY)
-    found = type(key.project).objects.filter(of_key, pk=key.project_id)
-    return list(found.order_by("agents__name").values_list("agents__name", flat=True))
+def agents_using(key: ApiKey, now: datetime) -> list[str]:
+    """Names of the agents that reported with this key within the last hour.
+
+    Queried through the reverse relation, because `teams` must not import `agents`.
+    """
+    recent = Q(agents__state__source__startswith=f"{key.pk}/", agents__state__last_beat_at__gte=now - RECENTLY)
+    projects = type(key.project).objects.filter(recent, pk=key.project_id)
+    return list(projects.order_by("agents__name").values_list("agents__name", flat=True))
 
 
 @admin.register(ApiKey)
-class KeyPage(TableList):
+class KeyPage(TeamTableAdmin):
     add_action = change_action = Action.MANAGE
-    delete_action = None  # revoked, and kept for the record
+    delete_action = None  # keys are revoked, and kept for the record
     form = KeyForm
     table_template = "teams/admin/keys_table.html"
     change_form_template = "teams/admin/key.html"
-    list_display = ["name", "project"]  # in words; the table shows more
+    list_display = ["name", "project"]  # the table template shows more
     list_filter = ["project", "scope", StateFilter]
     search_fields = ["name", "prefix"]
     search_help_text = "Search names and prefixes"
@@ -78,10 +81,10 @@ class KeyPage(TableList):
     actions_detail = ["rotate", "revoke"]
     fields = ["project", "name", "scope"]
     empty = Empty(
-        "No API key yet",
-        "Agents and runners report with a key of their project. It is shown once, when it is made.",
-        "Make a key",
-        "An admin or an owner of the team makes keys.",
+        "No API keys yet",
+        "Agents and runners report with an API key of their project. A key is shown once, when you create it.",
+        "Create API key",
+        "Only admins and owners can create API keys.",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -91,14 +94,14 @@ class KeyPage(TableList):
         return ["project", "scope"] if obj else []
 
     def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
-        """They are on the page itself."""
+        """None in the header: the page has its own buttons."""
         return []
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         key: ApiKey | None = kwargs.get("obj")
         if key is not None:
             now = timezone.now()
-            context |= {"key": key, "now": now, "users": used_by(key, now), "title": str(key)}
+            context |= {"key": key, "now": now, "agents": agents_using(key, now), "title": str(key)}
             context["may_manage"] = self.has_manage_permission(request, key)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -107,35 +110,35 @@ class KeyPage(TableList):
             obj.save(update_fields=["name"])
             services.audit(team=obj.project.team, actor=actor(request), action="key.renamed", target=str(obj), of=obj)
             return
-        made, raw = services.issue_key(project=obj.project, name=obj.name, scope=obj.scope, actor=actor(request))
-        obj.pk, obj.prefix = made.pk, made.prefix
+        key, raw = services.issue_key(project=obj.project, name=obj.name, scope=obj.scope, actor=actor(request))
+        obj.pk, obj.prefix = key.pk, key.prefix
         request._raw_key = raw  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         return self._show(request, obj, getattr(request, "_raw_key", ""))
 
     def _show(self, request: HttpRequest, key: ApiKey, raw: str, until: Any = None) -> TemplateResponse:
-        context = self._context(request, key, f"Key {key.prefix}… is made") | {"raw": raw, "until": until}
-        return TemplateResponse(request, "teams/admin/key_made.html", context)
+        context = self._context(request, key, f"API key {key.prefix}… created") | {"raw": raw, "until": until}
+        return TemplateResponse(request, "teams/admin/key_created.html", context)
 
     def _context(self, request: HttpRequest, key: ApiKey, title: str) -> dict[str, Any]:
         now = timezone.now()
-        about = {"title": title, "opts": self.opts, "key": key, "now": now, "scope": Scope(key.scope).label}
-        return {**self.admin_site.each_context(request), **about, "users": used_by(key, now)}
+        context = {"title": title, "opts": self.opts, "key": key, "now": now, "scope": Scope(key.scope).label}
+        return {**self.admin_site.each_context(request), **context, "agents": agents_using(key, now)}
 
     @action(description="Rotate", permissions=["manage"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        answer: HttpResponse = says_why(request, self._rotate, self.get_object(request, object_id))
-        return answer
+        response: HttpResponse = says_why(request, self._rotate, self.get_object(request, object_id))
+        return response
 
     def _rotate(self, request: HttpRequest, key: ApiKey) -> HttpResponse:
         form = RotateForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             context = self._context(request, key, f"Rotate {key}") | {"form": form}
             return TemplateResponse(request, "teams/admin/key_rotate.html", context)
-        made, raw = services.rotate_key(key=key, overlap=form.lasts, actor=actor(request), now=timezone.now())
+        successor, raw = services.rotate_key(key=key, overlap=form.duration, actor=actor(request), now=timezone.now())
         key.refresh_from_db()
-        return self._show(request, made, raw, until=key.expires_at)
+        return self._show(request, successor, raw, until=key.expires_at)
 
     @action(description="Revoke", permissions=["manage"], icon="block")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -144,12 +147,12 @@ class KeyPage(TableList):
             context = self._context(request, key, f"Revoke {key}")
             return TemplateResponse(request, "teams/admin/key_revoke.html", context)
         services.revoke_key(key=key, actor=actor(request), now=timezone.now())
-        self.message_user(request, f"{key} is revoked. Every process refuses it within two seconds.")
+        self.message_user(request, f"{key} revoked. It stops working within 2 seconds.")
         return redirect("admin:teams_apikey_change", key.pk)
 
-    @admin.action(description="Revoke the selected keys", permissions=["manage"])
+    @admin.action(description="Revoke selected keys", permissions=["manage"])
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> None:
         keys = list(queryset.select_related("project__team"))
         for key in keys:
             services.revoke_key(key=key, actor=actor(request), now=timezone.now())
-        self.message_user(request, f"{len(keys)} revoked.")
+        self.message_user(request, f"{len(keys)} API key{'' if len(keys) == 1 else 's'} revoked.")

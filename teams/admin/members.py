@@ -15,15 +15,16 @@ from django.utils import timezone
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from teams import mail, plan_gate, services
+from teams.access import allowed, roles_of, teams_of
 from teams.admin.projects import actor
-from teams.changelists import Empty, TableList
+from teams.changelists import Empty, TeamTableAdmin
 from teams.models import Invitation, Membership, User
-from teams.roles import EXPLAINED, Action, Role, may_assign
-from teams.tenant_admin import action, allowed, roles_of, says_why, teams_of
+from teams.roles import DESCRIPTIONS, Action, Role, may_assign
+from teams.tenant_admin import action, says_why
 
 
-def roles_to_give(request: HttpRequest, team_id: int | None = None) -> list[Role]:
-    """The roles a person may give in a team of theirs (None: in any)."""
+def assignable_roles(request: HttpRequest, team_id: int | None = None) -> list[Role]:
+    """The roles the person can assign in a team, or (None) in any of their teams."""
     if isinstance(request.user, User) and request.user.is_superuser:
         own: list[str] = [Role.OWNER]
     else:
@@ -31,9 +32,9 @@ def roles_to_give(request: HttpRequest, team_id: int | None = None) -> list[Role
     return [role for role in Role if any(may_assign(mine, role) for mine in own)]
 
 
-def as_choices(roles: list[Role]) -> list[tuple[str, str]]:
-    """With what each may do, for who chooses."""
-    return [(role.value, f"{role.value.title()}: {EXPLAINED[role]}") for role in roles]
+def role_choices(roles: list[Role]) -> list[tuple[str, str]]:
+    """Form choices that explain each role."""
+    return [(role.value, f"{role.value.title()}: {DESCRIPTIONS[role]}") for role in roles]
 
 
 class MemberForm(forms.ModelForm[Membership]):
@@ -44,26 +45,26 @@ class MemberForm(forms.ModelForm[Membership]):
 
 
 @admin.register(Membership)
-class MemberPage(TableList):
+class MemberPage(TeamTableAdmin):
     team_path = "team"
-    add_action = None  # by invitation
+    add_action = None  # people join by invitation
     change_action = delete_action = Action.MANAGE
     form = MemberForm
     table_template = "teams/admin/members_table.html"
-    list_display = ["user", "role"]  # in words; the table shows more
+    list_display = ["user", "role"]  # the table template shows more
     list_filter = ["team", "role"]
     list_select_related = ["user", "team"]
     search_fields = ["user__email", "user__name"]
     search_help_text = "Search names and addresses"
     fields = ["team", "person", "role"]
     readonly_fields = ["team", "person"]
-    deleting = "Remove"
-    explains_deletion = "They see nothing of the team any more, at once. What they did stays in the audit log."
-    empty = Empty("No member yet", "People become members by invitation.")
+    delete_label = "Remove"
+    explains_deletion = "They lose access to the team immediately. Their entries stay in the audit log."
+    empty = Empty("No members yet", "People join a team by invitation.")
 
     @admin.display(description="Person")
     def person(self, obj: Membership) -> str:
-        """Without the link that Django would make: the page behind it is the operator's."""
+        """As text. Django would link to the person's page, which only the operator can open."""
         return f"{obj.user.name} ({obj.user.email})" if obj.user.name else obj.user.email
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -71,23 +72,23 @@ class MemberPage(TableList):
         rows: QuerySet[Any] = super().get_queryset(request).annotate(has_second_factor=Exists(second))
         return rows
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        """With the invitations that are still open: those are members to be."""
-        open_ones = Invitation.objects.filter(team__in=teams_of(request.user), accepted_at=None, expires_at__gt=now)
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        """Also lists open invitations."""
+        invitations = Invitation.objects.filter(team__in=teams_of(request.user), accepted_at=None, expires_at__gt=now)
         return {
-            **super().table(request, found, now),
-            "invited": open_ones.select_related("team", "invited_by"),
+            **super().table(request, changelist, now),
+            "open_invitations": invitations.select_related("team", "invited_by"),
             "may_invite": allowed(request, Action.MANAGE),
-            # Whose second factor is seen by whom: an owner answers for the team.
+            # Only owners see who uses two-factor authentication.
             "owned": set(teams_of(request.user, Action.OWN).values_list("pk", flat=True)),
-            "explained": [(role.value.title(), EXPLAINED[role]) for role in Role],
+            "role_descriptions": [(role.value.title(), DESCRIPTIONS[role]) for role in Role],
         }
 
     def get_form(self, request: HttpRequest, obj: Membership | None = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         if obj and "role" in form.base_fields:
-            kept = [*roles_to_give(request, obj.team_id), Role(obj.role)]
-            form.base_fields["role"].choices = as_choices([role for role in Role if role in kept])
+            offered = [*assignable_roles(request, obj.team_id), Role(obj.role)]
+            form.base_fields["role"].choices = role_choices([role for role in Role if role in offered])
         return form
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -108,7 +109,7 @@ class InvitationForm(forms.ModelForm[Invitation]):
         model = Invitation
         fields = ["team", "email", "role"]
         widgets = {"role": UnfoldAdminRadioSelectWidget}
-        help_texts = {"email": "They join with this address, and sign up with it if they have no account yet."}
+        help_texts = {"email": "They must join with this address. If they have no account yet, they sign up with it."}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -118,47 +119,47 @@ class StateFilter(admin.SimpleListFilter):
         return [("open", "open"), ("accepted", "accepted"), ("expired", "expired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> QuerySet[Invitation]:
-        waiting, now = queryset.filter(accepted_at=None), timezone.now()
-        chosen = {
-            "open": waiting.filter(expires_at__gt=now),
-            "expired": waiting.filter(expires_at__lte=now),
+        pending, now = queryset.filter(accepted_at=None), timezone.now()
+        by_state = {
+            "open": pending.filter(expires_at__gt=now),
+            "expired": pending.filter(expires_at__lte=now),
             "accepted": queryset.filter(accepted_at__isnull=False),
         }
-        return chosen.get(self.value() or "", queryset)
+        return by_state.get(self.value() or "", queryset)
 
 
 @admin.register(Invitation)
-class InvitationPage(TableList):
+class InvitationPage(TeamTableAdmin):
     team_path = "team"
     add_action = delete_action = Action.MANAGE
     change_action = None
     form = InvitationForm
     table_template = "teams/admin/invitations_table.html"
     change_form_template = "teams/admin/invitation.html"
-    list_display = ["email", "role"]  # in words; the table shows more
+    list_display = ["email", "role"]  # the table template shows more
     list_filter = ["team", StateFilter]
     list_select_related = ["team", "invited_by"]
     search_fields = ["email"]
     search_help_text = "Search addresses"
     actions_detail = ["send_again"]
     fields = ["team", "email", "role"]
-    deleting = "Withdraw"
-    explains_deletion = "Its link leads nowhere any more."
+    delete_label = "Withdraw"
+    explains_deletion = "The link stops working."
     empty = Empty(
-        "No invitation yet",
-        "People join a team by a link that is sent to their address, with the role you choose.",
-        "Invite somebody",
-        "An admin or an owner of the team invites people.",
+        "No invitations yet",
+        "Invite people by e-mail and choose their role. They join the team by opening the link.",
+        "Invite someone",
+        "Only admins and owners can invite people.",
     )
 
     def get_form(self, request: HttpRequest, obj: Invitation | None = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         if "role" in form.base_fields:
-            form.base_fields["role"].choices = as_choices(roles_to_give(request))
+            form.base_fields["role"].choices = role_choices(assignable_roles(request))
         return form
 
     def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
-        """They are on the page itself."""
+        """None in the header: the page has its own buttons."""
         return []
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -170,50 +171,50 @@ class InvitationPage(TableList):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         plan_gate.require_room(team_id=obj.team_id, what="invitations")
-        made = self._invite(request, obj)
-        obj.pk = made[0].pk
-        request._invited = made  # type: ignore[attr-defined]
+        invitation, token = self._invite(request, obj)
+        obj.pk = invitation.pk
+        request._invited = invitation, token  # type: ignore[attr-defined]
 
-    def _invite(self, request: HttpRequest, as_in: Invitation) -> tuple[Invitation, str]:
+    def _invite(self, request: HttpRequest, draft: Invitation) -> tuple[Invitation, str]:
         if not isinstance(request.user, User):
             raise PermissionDenied
         by, now = request.user, timezone.now()
-        return services.invite(team=as_in.team, email=as_in.email, role=as_in.role, invited_by=by, now=now)
+        return services.invite(team=draft.team, email=draft.email, role=draft.role, invited_by=by, now=now)
 
-    @action(description="Send again", permissions=["manage"], icon="forward_to_inbox")
+    @action(description="Resend", permissions=["manage"], icon="forward_to_inbox")
     def send_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        answer: HttpResponse = says_why(request, self._send_again, self.get_object(request, object_id))
-        return answer
+        response: HttpResponse = says_why(request, self._send_again, self.get_object(request, object_id))
+        return response
 
     def _send_again(self, request: HttpRequest, invitation: Invitation) -> HttpResponse:
-        """A new link, for the old one's token is kept nowhere; the old one ends."""
+        """Send a new link: the token of the old one is not stored. The old link stops working."""
         now = timezone.now()
         if request.method != "POST":
-            shown = {"title": f"Invite {invitation.email} again", "opts": self.opts, "invitation": invitation}
-            context = {**self.admin_site.each_context(request), **shown, "now": now}
-            return TemplateResponse(request, "teams/admin/invite_again.html", context)
-        if invitation.accepted_at or invitation.expires_at <= now:  # else it has its place already
+            page = {"title": f"Resend invitation to {invitation.email}", "opts": self.opts, "invitation": invitation}
+            context = {**self.admin_site.each_context(request), **page, "now": now}
+            return TemplateResponse(request, "teams/admin/invitation_resend.html", context)
+        if invitation.accepted_at or invitation.expires_at <= now:  # an open invitation already counts as a member
             plan_gate.require_room(team_id=invitation.team_id, what="invitations")
         return self._show(request, *self._invite(request, invitation))
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """After the transaction the mail goes out, and the page shows the link, whose token is kept nowhere."""
-        answer = super().changeform_view(request, *args, **kwargs)
-        made: tuple[Invitation, str] | None = getattr(request, "_invited", None)
-        return self._show(request, *made) if made and answer.status_code == 302 else answer
+        """After the transaction, send the e-mail and show the link, the only time: its token is not stored."""
+        response = super().changeform_view(request, *args, **kwargs)
+        invited: tuple[Invitation, str] | None = getattr(request, "_invited", None)
+        return self._show(request, *invited) if invited and response.status_code == 302 else response
 
     def _show(self, request: HttpRequest, invitation: Invitation, token: str) -> TemplateResponse:
         url = mail.invitation_url(token)
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{invitation.email} is invited",
+            "title": f"{invitation.email} invited",
             "opts": self.opts,
             "invitation": invitation,
             "now": timezone.now(),
             "url": url,
             "sent": mail.send_invitation(invitation, url),
         }
-        return TemplateResponse(request, "teams/admin/invited.html", context)
+        return TemplateResponse(request, "teams/admin/invitation_sent.html", context)
 
     def response_add(self, request: HttpRequest, obj: Invitation, post_url_continue: str | None = None) -> Any:
         return self.response_post_save_add(request, obj)

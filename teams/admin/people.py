@@ -1,4 +1,4 @@
-"""People and failed sign-ins, for the operator. Everyone else changes their own profile on the account pages."""
+"""People and failed sign-ins, for the operator. Everyone else edits their own profile on the account pages."""
 
 from datetime import datetime
 from typing import Any
@@ -9,13 +9,13 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from teams.changelists import Empty, OperatorList, counted
+from teams.changelists import Empty, OperatorTableAdmin, add_counts
 from teams.models import FailedSignIn, Membership, User
 from teams.tenant_admin import TeamTabularInline
 
-LOCKING = (
-    f"After {settings.AXES_FAILURE_LIMIT} wrong passwords for one account from one host, that host waits "
-    f"{60 * settings.AXES_COOLOFF_TIME:.0f} minutes. Deleting its row here lets it try again at once."
+LOCKOUT_RULE = (
+    f"After {settings.AXES_FAILURE_LIMIT} failed attempts for one account, an IP address is locked out for "
+    f"{60 * settings.AXES_COOLOFF_TIME:.0f} minutes. Delete its row to lift the lockout."
 )
 
 
@@ -30,8 +30,8 @@ class MembershipsOfPerson(TeamTabularInline):
 class AccountFilter(admin.SimpleListFilter):
     title = parameter_name = "account"
     QUERIES = {
-        "on": Q(is_active=True),
-        "off": Q(is_active=False),
+        "active": Q(is_active=True),
+        "deactivated": Q(is_active=False),
         "operator": Q(is_superuser=True),
     }
 
@@ -43,9 +43,9 @@ class AccountFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class PersonPage(OperatorList):
+class PersonPage(OperatorTableAdmin):
     table_template = "teams/admin/people_table.html"
-    list_display = ["email"]  # in words; the table shows more
+    list_display = ["email"]  # the table template shows more
     list_filter = [AccountFilter]
     search_fields = ["email", "name"]
     search_help_text = "Search names and addresses"
@@ -54,37 +54,37 @@ class PersonPage(OperatorList):
     fields = ["email", "name", "time_zone", "is_active", "is_superuser", "last_login", "date_joined"]
     readonly_fields = ["email", "last_login", "date_joined"]
     inlines = [MembershipsOfPerson]
-    empty = Empty("Nobody yet", "People come by sign-up or by the invitation of a team.")
+    empty = Empty("No people yet", "People sign up, or join a team by invitation.")
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        rows = list(found.result_list)
-        counted(rows, "memberships")
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(changelist.result_list)
+        add_counts(rows, "memberships")
         return {"rows": rows}
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """People come by sign-up, by invitation or by `manage.py create_project`."""
+        """Accounts are created by sign-up, invitation or `manage.py create_project`."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A team must not lose its last owner: switch the account off instead."""
+        """A team must not lose its last owner: deactivate the account instead."""
         return False
 
 
 @admin.register(FailedSignIn)
-class FailedSignInPage(OperatorList):
-    """Deleting a row lets that person try again at once."""
+class FailedSignInPage(OperatorTableAdmin):
+    """Deleting a row lifts the lockout."""
 
-    table_template = "teams/admin/failed_table.html"
-    list_display = ["username"]  # in words; the table shows more
+    table_template = "teams/admin/failed_sign_ins_table.html"
+    list_display = ["username"]  # the table template shows more
     search_fields = ["username", "ip_address"]
-    search_help_text = "Search e-mail addresses and hosts"
+    search_help_text = "Search e-mail and IP addresses"
     ordering = ["-attempt_time"]
     fields = ["username", "ip_address", "user_agent", "path_info", "failures_since_start", "attempt_time"]
-    explains_deletion = "That host may try again at once."
-    empty = Empty("No failed sign-in", LOCKING)
+    explains_deletion = "The IP address can try again immediately."
+    empty = Empty("No failed sign-ins", LOCKOUT_RULE)
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        return {**super().table(request, found, now), "locking": LOCKING}
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        return {**super().table(request, changelist, now), "lockout_rule": LOCKOUT_RULE}
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

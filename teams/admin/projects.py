@@ -17,52 +17,53 @@ from django.utils.html import format_html
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from teams import plan_gate, services
-from teams.changelists import Empty, TableList, counted
+from teams.access import roles_of
+from teams.changelists import Empty, TeamTableAdmin, add_counts
 from teams.forms import TIME_ZONES, PricesField
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
-from teams.tenant_admin import roles_of
 
-MIN_GRACE = 5
-# A name that people chose; 144 random bits are no such thing, for they have large letters or are longer.
-NAMED = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,48})[a-z0-9]")
-SECRET_BYTES = 18
+MIN_GRACE = 5  # seconds
+# Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
+PAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,48})[a-z0-9]")
+SECRET_BYTES = 18  # 144 random bits
 
 
 def actor(request: HttpRequest) -> str:
-    """The person, as the audit log names them."""
+    """The signed-in person, as named in the audit log."""
     return request.user.email if isinstance(request.user, User) else ""
 
 
 @admin.register(Team)
-class TeamPage(TableList):
+class TeamPage(TeamTableAdmin):
     team_path = "pk"
     add_action = None
     change_action = delete_action = Action.OWN
-    actions = None  # each is deleted by itself, its name typed
+    actions = None  # deleting needs the name typed, so one at a time
     table_template = "teams/admin/teams_table.html"
     change_form_template = "teams/admin/team.html"
-    list_display = ["name"]  # in words; the table shows more
+    list_display = ["name"]  # the table template shows more
     search_fields = ["name"]
     search_help_text = "Search names"
     fields = ["name"]
     destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
     explains_deletion = (
-        "All history, incidents and the audit log go with them, and every key stops at once. This cannot be undone."
+        "All history, incidents and the audit log are deleted, and every API key stops working immediately. "
+        "This cannot be undone."
     )
-    types_name = True
-    empty = Empty("No team yet", "Start one under “Your teams”, or open the link of an invitation you were sent.")
+    confirm_by_name = True
+    empty = Empty("No teams yet", "Create one under “Your teams”, or open the link in your invitation.")
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        rows = list(found.result_list)
-        counted(rows, "memberships", "projects")
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(changelist.result_list)
+        add_counts(rows, "memberships", "projects")
         return {"rows": rows, "own_roles": roles_of(request)}
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         team: Team | None = kwargs.get("obj")
         if team is not None:
-            counted([team], "memberships")
+            add_counts([team], "memberships")
             context |= {"team": team, "projects": team.projects.order_by("name"), "now": timezone.now()}
             context["own_role"] = roles_of(request).get(team.pk, "")
         return super().render_change_form(request, context, *args, **kwargs)
@@ -71,23 +72,23 @@ class TeamPage(TableList):
         services.rename_team(team=Team.objects.get(pk=obj.pk), name=obj.name, actor=actor(request))
 
     def delete_model(self, request: HttpRequest, obj: Team) -> None:
-        services.end_team(team=obj, actor=actor(request), now=timezone.now())
+        services.delete_team(team=obj, actor=actor(request), now=timezone.now())
 
 
 class ProjectForm(forms.ModelForm[Project]):
     prices = PricesField(
-        label="Own prices",
+        label="Custom prices",
         rows=4,
         help_text=(
-            "Dollars a million tokens where the price list is wrong or silent. One model a line, the first that "
-            f"matches counts: “{EXAMPLE}”. Further words: provider, cache_read, cache_write."
+            "USD per million tokens, overriding the price list. One model per line; the first match wins: "
+            f"“{EXAMPLE}”. Optional: provider, cache_read, cache_write."
         ),
     )
     new_address = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        label="Make a new secret address",
-        help_text="The page and all badges move there; what links to the old address ends.",
+        label="Generate a new link",
+        help_text="The status page and all badges move to a new URL. Links to the old one stop working.",
     )
 
     class Meta:
@@ -105,22 +106,22 @@ class ProjectForm(forms.ModelForm[Project]):
     def clean_default_grace(self) -> int | None:
         grace: int | None = self.cleaned_data["default_grace"]
         if grace is not None and grace < MIN_GRACE:
-            raise forms.ValidationError(f"At least {MIN_GRACE} seconds: a heartbeat may be that late on its way.")
+            raise forms.ValidationError(f"At least {MIN_GRACE} seconds: a heartbeat can take that long to arrive.")
         return grace
 
     def clean_monthly_budget_usd(self) -> Decimal | None:
         budget: Decimal | None = self.cleaned_data["monthly_budget_usd"]
         if budget is not None and budget < 0:
-            raise forms.ValidationError("A budget is 0 or more; leave it empty for none.")
+            raise forms.ValidationError("Must be 0 or more. Leave it empty for no budget.")
         return budget
 
     def clean(self) -> dict[str, Any]:
-        """The address that goes with the page: a secret one is kept as long as it stays secret."""
+        """Set the address that fits the kind of page. A secret address is kept while the page stays unlisted."""
         cleaned: dict[str, Any] = super().clean() or {}
         page = cleaned.get("status_page") or self.instance.status_page
         address = cleaned.get("status_address") or None
-        if page == Project.StatusPage.NAMED and not (address and NAMED.fullmatch(address)):
-            self.add_error("status_address", "A name of 3 to 50 small letters, digits and hyphens.")
+        if page == Project.StatusPage.NAMED and not (address and PAGE_NAME.fullmatch(address)):
+            self.add_error("status_address", "Use 3 to 50 lowercase letters, digits and hyphens.")
         renewed = cleaned.get("new_address") or "status_page" in self.changed_data
         if page == Project.StatusPage.SECRET and renewed:
             address = secrets.token_urlsafe(SECRET_BYTES)
@@ -130,60 +131,61 @@ class ProjectForm(forms.ModelForm[Project]):
 
 
 @admin.register(Project)
-class ProjectPage(TableList):
+class ProjectPage(TeamTableAdmin):
     team_path = "team"
     add_action = change_action = delete_action = Action.MANAGE
-    actions = None  # each is deleted by itself, its name typed
+    actions = None  # deleting needs the name typed, so one at a time
     form = ProjectForm
     table_template = "teams/admin/projects_table.html"
-    list_display = ["name", "team"]  # in words; the table shows more
+    list_display = ["name", "team"]  # the table template shows more
     list_filter = ["team"]
     list_select_related = ["team"]
     search_fields = ["name"]
     search_help_text = "Search names"
-    # By what one comes for.
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Name and time": ("team", "name", "time_zone"),
+        "General": ("team", "name", "time_zone"),
         "Agents": ("strict", "default_grace"),
-        "Money": ("monthly_budget_usd", "prices"),
+        "Spend": ("monthly_budget_usd", "prices"),
         "Public status page": ("status_page", "status_address", "new_address", "public_page"),
     }
     destroys = ("agents", "channels", "api_keys")
-    explains_deletion = "Their history and incidents go with them, and the keys stop at once. This cannot be undone."
-    types_name = True
+    explains_deletion = (
+        "All history and incidents are deleted, and every API key stops working immediately. This cannot be undone."
+    )
+    confirm_by_name = True
     empty = Empty(
-        "No project yet",
-        "A project holds the agents, keys and channels of one thing you run, with a time zone and a budget of its own.",
-        "Make a project",
-        "An admin or an owner of the team makes projects.",
+        "No projects yet",
+        "A project has its own agents, API keys, channels, time zone and budget.",
+        "Create project",
+        "Only admins and owners can create projects.",
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A secret address can be renewed where there is one."""
+        """Only an unlisted page has a link to regenerate."""
         if obj is None:
-            return [(None, {"fields": self.sections["Name and time"]})]
+            return [(None, {"fields": self.sections["General"]})]
         hidden = () if obj.status_page == Project.StatusPage.SECRET else ("new_address",)
-        shown = {title: [one for one in fields if one not in hidden] for title, fields in self.sections.items()}
+        shown = {title: [name for name in fields if name not in hidden] for title, fields in self.sections.items()}
         return [(title, {"fields": fields}) for title, fields in shown.items()]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
         return ["team", "public_page"] if obj else []
 
-    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
-        rows = list(found.result_list)
-        counted(rows, "agents", "channels", "api_keys")
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(changelist.result_list)
+        add_counts(rows, "agents", "channels", "api_keys")
         return {"rows": rows}
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         project: Project | None = kwargs.get("obj")
         if project is not None:
-            counted([project], "agents", "channels", "api_keys")
+            add_counts([project], "agents", "channels", "api_keys")
             context |= {"project": project, "title": project.name}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.display(description="Its page")
+    @admin.display(description="URL")
     def public_page(self, project: Project) -> str:
-        # As it is, not as it was just typed.
+        # From the database: `project` may hold rejected form input.
         address = Project.objects.filter(pk=project.pk).values_list("status_address", flat=True).first()
         if not address:
             return "–"
@@ -203,8 +205,9 @@ class ProjectPage(TableList):
         obj.save(force_update=True)
         if change and form.changed_data:
             data = {"fields": list(form.changed_data)}
-            told = {"action": "project.changed", "target": obj.name, "of": obj, "data": data}
-            services.audit(team=obj.team, actor=actor(request), **told)
+            services.audit(
+                team=obj.team, actor=actor(request), action="project.changed", target=obj.name, of=obj, data=data
+            )
 
     def delete_model(self, request: HttpRequest, obj: Project) -> None:
-        services.end_project(project=obj, actor=actor(request), now=timezone.now())
+        services.delete_project(project=obj, actor=actor(request), now=timezone.now())

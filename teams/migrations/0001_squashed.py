@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                     "strict",
                     models.BooleanField(
                         default=False,
-                        help_text="Refuse heartbeats of agents that were not created beforehand.",
+                        help_text="Reject heartbeats from agents that were not created beforehand.",
                         verbose_name="strict mode",
                     ),
                 ),
@@ -47,14 +47,14 @@ class Migration(migrations.Migration):
                     "default_grace",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="Seconds past the interval before an agent counts as down. Empty: one interval.",
+                        help_text="Seconds after the interval before an agent is down. Default: one interval.",
                         null=True,
                     ),
                 ),
                 (
                     "time_zone",
                     models.CharField(
-                        default="UTC", help_text="Days of budgets and reports begin at midnight here.", max_length=50
+                        default="UTC", help_text="Budget and report days start at midnight in this zone.", max_length=50
                     ),
                 ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                     models.DecimalField(
                         blank=True,
                         decimal_places=2,
-                        help_text="All agents together in a calendar month: a warning at 80 %, and at 100 % all are on hold.",
+                        help_text="For all agents together, per calendar month. Warns at 80 %; at 100 %, all agents are on hold.",
                         max_digits=12,
                         null=True,
                         verbose_name="monthly budget ($)",
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=list,
-                        help_text="Dollars a million tokens where the price list is wrong or silent, by model.",
+                        help_text="USD per million tokens by model, overriding the price list.",
                     ),
                 ),
                 (
@@ -88,14 +88,14 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text="Per rule a switch and thresholds, for agents that set none of their own.",
+                        help_text="Per rule: whether it is on, and its thresholds. Agents can override them.",
                     ),
                 ),
                 (
                     "status_address",
                     models.CharField(
                         blank=True,
-                        help_text="The page’s name: small letters, digits and hyphens. An address nobody can guess is made by itself.",
+                        help_text="Name in the URL: lowercase letters, digits and hyphens. Unlisted pages get a random one.",
                         max_length=64,
                         null=True,
                         unique=True,
@@ -105,12 +105,12 @@ class Migration(migrations.Migration):
                     "status_page",
                     models.CharField(
                         choices=[
-                            ("off", "nobody sees it"),
-                            ("secret", "for who knows its address, which nobody can guess"),
-                            ("named", "for everybody, under a name"),
+                            ("off", "Off"),
+                            ("secret", "Unlisted: anyone with the link"),
+                            ("named", "Public, under a name"),
                         ],
                         default="off",
-                        help_text="Names and statuses of all agents, and badges; no reasons, no money.",
+                        help_text="Shows names and statuses of all agents, and badges. No reasons, no spend.",
                         max_length=10,
                     ),
                 ),
@@ -211,9 +211,9 @@ class Migration(migrations.Migration):
                     "scope",
                     models.CharField(
                         choices=[
-                            ("agent", "agent: sends heartbeats, takes commands, reads statuses"),
-                            ("read", "read: looks at everything and changes nothing"),
-                            ("full", "full: everything the API can do"),
+                            ("agent", "agent: send heartbeats, fetch commands, read statuses"),
+                            ("read", "read: read everything, change nothing"),
+                            ("full", "full: full API access"),
                         ],
                         default="agent",
                         max_length=10,
@@ -226,7 +226,7 @@ class Migration(migrations.Migration):
                 (
                     "expires_at",
                     models.DateTimeField(
-                        editable=False, help_text="Set by a rotation: the old key works until then.", null=True
+                        editable=False, help_text="Set by a rotation: until when the old key works.", null=True
                     ),
                 ),
                 ("revoked_at", models.DateTimeField(editable=False, null=True)),
@@ -312,9 +312,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "of",
-                    models.CharField(
-                        default="", help_text="The row it was done to: `alerts.channel:5`.", max_length=60
-                    ),
+                    models.CharField(default="", help_text="The affected row: `alerts.channel:5`.", max_length=60),
                 ),
             ],
             options={

@@ -1,6 +1,6 @@
-"""What every page shows alike: times, in the person's zone, which `teams.timezone_middleware` has set, and states.
+"""Times and status pills as every page shows them. Times are in the viewer's zone, set by `teams.timezone_middleware`.
 
-`now` is in the context of each page that says how long ago something was.
+Pages that show relative times put `now` into their context.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ register.filter("duration", times.duration)
 
 @register.simple_tag(takes_context=True)
 def ago(context: Any, at: datetime | None, empty: str = "never") -> SafeString | str:
-    """A time as `34 s ago` or, of one to come, `in 3 days`, with the exact time on top of it."""
+    """A past time as `34 s ago`, a future one as `in 3 days`; the tooltip holds the exact time."""
     if at is None:
         return empty
-    said = times.exact(at, timezone.get_current_timezone())
-    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), said, times.away(at, context["now"]))
+    tooltip = times.exact(at, timezone.get_current_timezone())
+    relative = times.relative(at, context["now"])
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), tooltip, relative)
 
 
 @register.simple_tag
@@ -33,12 +34,12 @@ def exact(at: datetime | None, empty: str = "–") -> SafeString | str:
     """A time to the second."""
     if at is None:
         return empty
-    said = times.exact(at, timezone.get_current_timezone())
-    return format_html('<time datetime="{}">{}</time>', at.isoformat(), said)
+    text = times.exact(at, timezone.get_current_timezone())
+    return format_html('<time datetime="{}">{}</time>', at.isoformat(), text)
 
 
 @register.simple_tag
 def pill(tone: str, icon: str, text: str) -> SafeString:
-    """A state in words, with an icon and a colour: `tone` is a status that has the colour, as `ok` or `down`."""
-    drawn = '<span class="w-icon material-symbols-outlined" aria-hidden="true">{}</span>'
-    return format_html('<span class="w-badge w-is-{}">' + drawn + "{}</span>", tone, icon, text)
+    """A state as text with an icon. `tone` is an agent status, such as `ok` or `down`, whose color is used."""
+    icon_span = '<span class="w-icon material-symbols-outlined" aria-hidden="true">{}</span>'
+    return format_html('<span class="w-badge w-is-{}">' + icon_span + "{}</span>", tone, icon, text)

@@ -47,7 +47,7 @@ def test_filters_are_set_in_the_form(member: User, project: Project, client_of: 
     channel = Channel.objects.get()
     assert (channel.severity, channel.labels) == ("critical", {"env": "prod"})
     answer = browser.post(page(channel), form_data(project, "email", email_to="a@example.com", labels="env"))
-    assert "Line 1: write it as name=value" in answer.content.decode()
+    assert "Line 1: use name=value" in answer.content.decode()
 
 
 def test_webhook_secret_is_shown_once(member: User, project: Project, client_of: Browser) -> None:

@@ -106,15 +106,15 @@ def test_fleet_banner_names_teams_over_the_limit(
 
 def test_owners_get_one_mail_per_day(project: Project, member: User, mailoutbox: Any) -> None:
     now = timezone.now()
-    refusals.notify_owners(now)
+    refusals.mail_owners(now)
     reject(project, "a-fourth")
     for hours in (0, 1, 30):
-        refusals.notify_owners(now + timedelta(hours=hours))
+        refusals.mail_owners(now + timedelta(hours=hours))
     reject(project, "a-fifth")
-    refusals.notify_owners(now + timedelta(hours=20))
+    refusals.mail_owners(now + timedelta(hours=20))
     assert [mail.to for mail in mailoutbox] == [["owner@example.com"]]
     assert "- a-fourth\n\nDelete agents" in mailoutbox[0].body
-    refusals.notify_owners(now + timedelta(hours=26))
+    refusals.mail_owners(now + timedelta(hours=26))
     assert "- a-fifth\n\n" in mailoutbox[1].body
     assert "/admin/billing/subscription/" in mailoutbox[1].body
 

@@ -1,4 +1,4 @@
-"""Real Chromium against a live server. Whatever a page loads from elsewhere, or complains about, fails the test."""
+"""Real Chromium with a live server. A page that loads from another host or logs a warning fails the test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from teams.models import User
 from tests.browser.tab import SHORT, TALL, Tab, launch
+from tests.flows.installation import PATIENCE
 
 Open = Callable[..., "Tab"]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Playwright keeps an event loop in this thread; Django would refuse to touch the database beside it."""
+    """Playwright runs an event loop in this thread, next to which Django refuses to use the database."""
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
@@ -34,7 +35,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def server(live_server: Any, settings: Any) -> str:
-    """The address of a live server that knows its own address."""
+    """The URL of a live server whose BASE_URL is set."""
     settings.BASE_URL = live_server.url
     return str(live_server.url)
 
@@ -62,9 +63,9 @@ def open_tab(chromium: Browser, server: str, client_of: Callable[[User], Client]
 
 
 def send_beat(server: str, key: str, **fields: Any) -> int:
-    """A real heartbeat; answers the HTTP status."""
+    """Send a real heartbeat; the HTTP status."""
     body = json.dumps({"agent": "my-agent", "status": "ok", **fields}).encode()
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     request = urllib.request.Request(f"{server}/api/v1/heartbeat", body, headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return int(answer.status)

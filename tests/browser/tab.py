@@ -1,4 +1,4 @@
-"""A page in Chromium that remembers whatever it complains about, loads from elsewhere, or gets as a server's error."""
+"""A page in Chromium that records warnings, requests to other hosts, and server errors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright, expect
 
+from tests.flows.installation import PATIENCE
+
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".test-artifacts"
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SHORT, TALL = 800, 844
-# Seconds until something must be there: generous, for the machine may be busy.
-PATIENCE = 20.0
-# Each width and each scheme, once: the other two pairs take as long again and show what these do.
+# Each width and each scheme once: the other two pairs take as long again and show the same.
 SIZES = [(1280, "light"), (390, "dark")]
 
 
@@ -33,6 +33,7 @@ class Tab:
 
     def __init__(self, page: Page, base: str) -> None:
         self.page = page
+        page.set_default_timeout(PATIENCE * 1000)
         self.base = base
         self.complaints: list[str] = []
         self.elsewhere: list[str] = []
@@ -57,11 +58,11 @@ class Tab:
         self.page.goto(self.base + path)
         return self.page
 
-    def sees(self, text: str, *, within: float = PATIENCE) -> None:
-        self.page.get_by_text(text).first.wait_for(timeout=within * 1000)
+    def sees(self, text: str) -> None:
+        self.page.get_by_text(text).first.wait_for()
 
     def barriers(self) -> list[str]:
-        """What axe finds on the page that keeps people out, seriously."""
+        """Serious and critical accessibility violations, according to axe."""
         found = Axe().run(self.page).response["violations"]
         return [
             f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
@@ -73,5 +74,5 @@ class Tab:
     def picture(self, name: str, *, full_page: bool = True) -> None:
         path = ARTIFACTS / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # No waiting poll: the pages never come to rest.
+        # The pages poll, so there is no idle state to wait for.
         self.page.screenshot(path=path, full_page=full_page)

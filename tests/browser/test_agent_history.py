@@ -83,7 +83,7 @@ def said(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_history_has_a_good_face(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
+def test_history_layout(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
     tab = open_tab(owner, width, scheme)
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=24h")
     page.locator("#agent-charts canvas").nth(5).wait_for()
@@ -91,33 +91,31 @@ def test_the_history_has_a_good_face(open_tab: Open, owner: User, busy: Agent, w
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("h1").count() == 1
     page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{width}-{scheme}.png")
-    page.get_by_text("The numbers as a table").click()
-    page.get_by_text("How its last calls went").click()
+    page.get_by_text("Show as table").click()
+    page.get_by_text("Recent calls: failures and duration").click()
     assert tab.barriers() == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), [*SIZES, (1280, "dark"), (390, "light")])
-def test_all_charts_and_the_tools_are_there_however_far_back_one_looks(
-    open_tab: Open, owner: User, busy: Agent, width: int, scheme: str
-) -> None:
+def test_all_charts_and_tools_in_every_span(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
     set_plan(team=busy.project.team, plan="pro", actor="test")
     tab = open_tab(owner, width, scheme)
     for span, label in (("7d", "7 days"), ("90d", "90 days")):
         page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span={span}")
         page.locator("#agent-charts canvas").nth(5).wait_for()
-        tools = page.get_by_role("region", name="Tools it called")
+        tools = page.get_by_role("region", name="Tool calls")
         expect(tools.get_by_text("search_papers").first).to_be_visible()
-        expect(tools.get_by_text(f"In the last {label}")).to_be_visible()
+        expect(tools.get_by_text(f"Last {label}").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.locator("#agent-history").screenshot(path=ARTIFACTS / f"agent-part-{span}-{width}-{scheme}.png")
 
 
-def test_a_longer_time_is_shown_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
+def test_longer_span_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/")
     page.get_by_role("link", name="7 days").focus()
     page.keyboard.press("Enter")
-    tab.sees("The last 7 days")
+    tab.sees("Last 7 days")
     expect(page.locator("[aria-current=page]", has_text="7 days")).to_have_count(1)
     page.locator("#agent-charts canvas").first.wait_for()
     tab.picture("agent-history-7d")
@@ -127,7 +125,7 @@ PLOTS = "document.getElementById('agent-charts').plots"
 WIDTHS = f"{PLOTS}.map(({{plot}}) => plot.scales.x.max - plot.scales.x.min)"
 
 
-def test_charts_follow_new_numbers_and_a_closer_look_stays(open_tab: Open, owner: User, busy: Agent) -> None:
+def test_charts_update_and_keep_the_zoom(open_tab: Open, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=6h")
     whole = page.evaluate(WIDTHS)
@@ -143,27 +141,25 @@ def test_charts_follow_new_numbers_and_a_closer_look_stays(open_tab: Open, owner
     assert page.evaluate(WIDTHS) == closer
 
 
-def test_without_scripts_there_are_lanes_numbers_and_links(
-    open_tab: Open, chromium: Browser, owner: User, busy: Agent
-) -> None:
+def test_history_works_without_javascript(open_tab: Open, chromium: Browser, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
     context = chromium.new_context(java_script_enabled=False)
     context.add_cookies(tab.page.context.cookies())  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"{tab.base}/admin/agents/agent/{busy.pk}/change/")
     page.get_by_role("link", name="6 hours").click()
-    expect(page.get_by_role("heading", name="The last 6 hours")).to_be_visible()
+    expect(page.get_by_role("heading", name="Last 6 hours")).to_be_visible()
     assert page.locator("path.w-on-beats").bounding_box()["width"] > 300  # type: ignore[index]
-    page.get_by_text("The numbers as a table").click()
+    page.get_by_text("Show as table").click()
     expect(page.get_by_role("columnheader", name="Unpriced tokens")).to_be_visible()
     context.close()
 
 
-def test_a_new_agent_is_taught(open_tab: Open, owner: User, project: Project) -> None:
+def test_new_agent_shows_instructions(open_tab: Open, owner: User, project: Project) -> None:
     agent = make_agent(project, "fresh", beat=None)
     AgentState.objects.filter(agent=agent).update(status="new")
     tab = open_tab(owner)
     tab.go(f"/admin/agents/agent/{agent.pk}/change/")
-    tab.sees("Nothing has come yet.")
+    tab.sees("No data yet. Use the code below")
     tab.picture("agent-history-empty")
     assert tab.barriers() == []

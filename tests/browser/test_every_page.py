@@ -24,7 +24,7 @@ ACCOUNT = ["profile/", "teams/", "password/change/", "2fa/", "logout/", "email/"
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_no_page_keeps_anybody_out(
+def test_pages_are_accessible(
     open_tab: Open, operator: User, owner: User, project: Project, api_key: str, width: int, scheme: str
 ) -> None:
     incident = make_fleet(project)

@@ -57,7 +57,7 @@ def with_staging(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+def test_fleet_layout(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     with_history(project)
     tab = open_tab(owner, width, scheme)
     with_staging(project)
@@ -72,30 +72,30 @@ def test_the_fleet_has_a_good_face(open_tab: Open, owner: User, project: Project
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
-def test_a_heartbeat_shows_in_the_strip_by_itself(open_tab: Open, owner: User, project: Project) -> None:
+def test_heartbeat_appears_in_the_strip(open_tab: Open, owner: User, project: Project) -> None:
     with_history(project)
     Rollup.objects.all().delete()
     tab = open_tab(owner)
     page = tab.go("/admin/")
     drawing = page.locator("tr", has_text="crawler").locator(".w-strip svg")
-    assert "nothing yet" not in (drawing.get_attribute("aria-label") or "")
+    assert "no data yet" not in (drawing.get_attribute("aria-label") or "")
     now, crawler = timezone.now(), Agent.objects.get(name="crawler")
     Heartbeat.objects.create(agent=crawler, day=now.date(), received_at=now, spent_at=now, status="error")
     page.locator("tr", has_text="crawler").locator(".w-strip path.w-s-error").wait_for(state="attached")
 
 
-def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owner: User, project: Project) -> None:
+def test_fleet_filters_live_and_is_remembered(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", status="down"), make_agent(project, "better")
     tab = open_tab(owner)
     page = tab.go("/admin/")
     rows = page.locator("#result_list tbody th a")
     page.get_by_role("combobox", name="Status").select_option("ok")
-    page.get_by_role("button", name="Show").click()
-    tab.sees("1 that needs attention is not shown.")
+    page.get_by_role("button", name="Apply").click()
+    tab.sees("1 hidden agent needs attention.")
     assert page.url == f"{tab.base}/admin/?status=ok"
     expect(rows).to_have_text(["better", "good"])
     AgentState.objects.filter(agent__name="better").update(status="down")
-    tab.sees("2 that need attention are not shown.")
+    tab.sees("2 hidden agents need attention.")
     expect(rows).to_have_text(["good"])
     tab.go("/admin/agents/agent/")
     page.get_by_role("link", name="Overview").click()
@@ -105,7 +105,7 @@ def test_the_fleet_is_narrowed_in_place_lives_and_remembers(open_tab: Open, owne
     assert page.url == f"{tab.base}/admin/"
 
 
-def test_a_count_is_a_switch_for_the_keyboard(open_tab: Open, owner: User, project: Project) -> None:
+def test_counts_toggle_filters_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", status="down")
     tab = open_tab(owner, 390, "dark")
     page = tab.go("/admin/?q=a")
@@ -114,13 +114,13 @@ def test_a_count_is_a_switch_for_the_keyboard(open_tab: Open, owner: User, proje
         page.keyboard.press("Enter")
         page.wait_for_url(f"{tab.base}/admin/{url}")
         if name == "0 stalled":
-            tab.sees("No agent matches “a”, status stalled.")
+            tab.sees("No agents match “a”, status stalled.")
             tab.picture("fleet-empty-390-dark")
         expect(page.locator("#fleet [aria-current]")).to_have_count(url.count("status"))
     assert tab.barriers() == []
 
 
-def test_all_that_match_are_paused_and_the_filter_stays(open_tab: Open, owner: User, project: Project) -> None:
+def test_pausing_all_matches_keeps_the_filter(open_tab: Open, owner: User, project: Project) -> None:
     for n in range(27):
         make_agent(project, f"down-{n:02}", status="down")
     make_agent(project, "good")
@@ -128,13 +128,13 @@ def test_all_that_match_are_paused_and_the_filter_stays(open_tab: Open, owner: U
     page = tab.go("/admin/?status=down")
     page.get_by_role("button", name="Select these 25").click()
     page.get_by_role("button", name="Select all 27").click()
-    page.get_by_role("button", name="Pause", exact=True).click()
-    tab.sees("27 paused.")
+    page.get_by_role("button", name="Pause monitoring", exact=True).click()
+    tab.sees("Monitoring paused for 27 agents.")
     assert page.url.endswith("/admin/?status=down")
     assert [agent.name for agent in Agent.objects.filter(paused_at=None)] == ["good"]
 
 
-def test_the_list_keeps_a_filter_until_it_is_cleared(open_tab: Open, owner: User, project: Project) -> None:
+def test_list_keeps_the_filter_until_cleared(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", status="down")
     tab = open_tab(owner)
     page = tab.go(f"{LIST}?status=down")
@@ -146,7 +146,7 @@ def test_the_list_keeps_a_filter_until_it_is_cleared(open_tab: Open, owner: User
     assert page.url.endswith(LIST)
 
 
-def test_the_list_is_searched_with_the_keyboard_alone(open_tab: Open, owner: User, project: Project) -> None:
+def test_list_search_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "good"), make_agent(project, "bad", source="1/10.0.0.7")
     tab = open_tab(owner)
     page = tab.go(LIST)
@@ -157,7 +157,7 @@ def test_the_list_is_searched_with_the_keyboard_alone(open_tab: Open, owner: Use
     expect(page.locator("#result_list tbody th a")).to_have_text(["bad"])
 
 
-def test_a_choice_in_progress_survives_the_polls(open_tab: Open, owner: User, project: Project) -> None:
+def test_open_filter_survives_polls(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project, "bot")
     page = open_tab(owner).go("/admin/")
     page.get_by_role("searchbox").fill("half a wo")

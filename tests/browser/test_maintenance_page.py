@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_windows_are_seen_on_a_calendar_and_on_their_agents(
+def test_maintenance_in_calendar_and_on_agents(
     open_tab: Open, owner: User, project: Project, width: int, scheme: str
 ) -> None:
     agent, now = make_agent(project, "crawler"), timezone.now()
@@ -35,18 +35,18 @@ def test_windows_are_seen_on_a_calendar_and_on_their_agents(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
     tab.go(f"/admin/agents/agent/{agent.pk}/change/")
-    tab.sees("Maintenance until")
+    tab.sees("In maintenance until")
     window = Maintenance.objects.get(reason="new disks")
     page = tab.go(f"/admin/agents/maintenance/{window.pk}/change/")
     tab.picture(f"maintenance-open-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
     page.get_by_role("button", name="End now").click()
-    tab.sees("Ended: its agents are watched again.")
+    tab.sees("Maintenance ended. Monitoring resumed.")
     assert page.get_by_role("button", name="End now").count() == 0
     planned = Maintenance.objects.get(reason="database upgrade")
     page = tab.go(f"/admin/agents/maintenance/{planned.pk}/change/")
-    page.get_by_role("button", name="Cancel the window").wait_for()
+    page.get_by_role("button", name="Cancel maintenance").wait_for()
     Maintenance.objects.filter(pk=planned.pk).update(opened_at=now)
     page.get_by_role("button", name="End now").wait_for()
     tab.go("/admin/agents/maintenance/add/")

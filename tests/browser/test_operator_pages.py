@@ -18,9 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_installation_has_a_good_face(
-    open_tab: Open, operator: User, project: Project, width: int, scheme: str
-) -> None:
+def test_installation_page_layout(open_tab: Open, operator: User, project: Project, width: int, scheme: str) -> None:
     make_fleet(project)
     Delivery.objects.create(channel=Channel.objects.all()[0], message_id="failed", state="failed")
     ended = timezone.now() - timedelta(hours=3)
@@ -30,10 +28,10 @@ def test_the_installation_has_a_good_face(
     page = tab.page
     page.clock.install()
     tab.go("/admin/installation/")
-    tab.sees("Own outages of the last 7 days")
+    tab.sees("Watchdog outages in the last 7 days")
     tab.picture(f"installation-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
     AgentState.objects.update(check_at=ended)
     page.clock.fast_forward(6_000)
-    tab.sees("✕ act: start the worker, or another one")
+    tab.sees("✕ fix now: start the worker, or add another one")

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_the_plan_page_has_a_good_face(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+def test_plan_page_layout(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     set_plan(team=project.team, plan="starter", actor="test")
     agents = [make_agent(project, name) for name in ("summarizer", "crawler", "research-agent", "late-comer")]
     set_plan(team=project.team, plan="free", actor="test")

@@ -32,7 +32,7 @@ def tab(chromium: Browser, server: str, request: pytest.FixtureRequest) -> Itera
 
 
 @pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
-def test_the_status_page_is_for_everybody(tab: Tab, project: Project) -> None:
+def test_status_page_is_accessible(tab: Tab, project: Project) -> None:
     Project.objects.update(status_page="named", status_address="research")
     incident = make_fleet(project)
     Agent.objects.update(created_at=timezone.now() - timedelta(days=40))
@@ -41,14 +41,14 @@ def test_the_status_page_is_for_everybody(tab: Tab, project: Project) -> None:
     span = {"started_at": day, "opened_at": day, "cleared_at": day + timedelta(hours=5)}
     Signal.objects.create(incident=incident, agent=incident.agent, **crash, **span)
     page = tab.go("/status/research/")
-    tab.sees("2 of 7 agents are in trouble")
+    tab.sees("2 of 7 agents have problems")
     tab.picture(f"status-{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
 
 
 @pytest.mark.parametrize("tab", [SIZES[0]], indirect=True, ids=str)
-def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Project) -> None:
+def test_status_page_updates_live(tab: Tab, project: Project) -> None:
     Project.objects.update(status_page="named", status_address="research")
     make_fleet(project)
     page = tab.page
@@ -56,11 +56,11 @@ def test_the_status_page_changes_while_it_is_looked_at(tab: Tab, project: Projec
     tab.go("/status/research/")
     Agent.objects.filter(name="crawler").delete()
     page.clock.fast_forward(31_000)
-    tab.sees("1 of 6 agents is in trouble")
+    tab.sees("1 of 6 agents has problems")
 
 
 @pytest.mark.parametrize("tab", [(1280, "light")], indirect=True, ids=str)
-def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Project) -> None:
+def test_landing_page_explains_in_one_screen(tab: Tab, project: Project) -> None:
     page = tab.go("/")
     for name in ("h1", ".lead", ".fleet", ".lines", ".points"):
         box = page.locator(f".landing {name}").bounding_box()
@@ -70,10 +70,10 @@ def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Proje
     assert page.evaluate(moving) == 0, "nothing moves for who wants no motion"
     page.emulate_media(reduced_motion="no-preference")
     assert page.evaluate(moving) > 5
-    page.get_by_label("Hold it still").check()
+    page.get_by_label("Stop animation").check()
     assert page.evaluate(moving) == 0
     tab.go("/accounts/login/")
-    for name in ("Skip to the content", "ClevAgent Watchdog", "Sign in", "Sign up", "Sign up"):
+    for name in ("Skip to content", "ClevAgent Watchdog", "Sign in", "Sign up", "Sign up"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", name
@@ -84,14 +84,14 @@ def test_the_front_page_says_what_it_does_in_one_screen(tab: Tab, project: Proje
 
 @pytest.mark.parametrize("tab", SIZES, indirect=True, ids=str)
 @pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/signup/"])
-def test_the_front_door_keeps_nobody_out(tab: Tab, project: Project, path: str) -> None:
+def test_account_pages_are_accessible(tab: Tab, project: Project, path: str) -> None:
     page = tab.go(path)
     tab.picture(f"door{path.replace('/', '-')}{page.evaluate('innerWidth')}-{page.evaluate(SCHEME)}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
 
 
-def test_a_badges_lines_are_copied_from_the_projects_page(open_tab: Open, owner: User, project: Project) -> None:
+def test_badge_markdown_can_be_copied(open_tab: Open, owner: User, project: Project) -> None:
     Project.objects.update(status_page="secret", status_address="AbCdEfGhIjKlMnOpQrStUvWx")
     make_fleet(project)
     tab = open_tab(owner, 390)

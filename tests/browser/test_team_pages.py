@@ -12,7 +12,7 @@ from tests.browser.conftest import Open
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_a_channel_is_tested_routed_and_deleted_with_its_team(open_tab: Open, owner: User, project: Project) -> None:
+def test_channel_is_tested_routed_and_deleted(open_tab: Open, owner: User, project: Project) -> None:
     channel = Channel.objects.create(project=project, kind="email", name="On call", config={"to": ["a@example.com"]})
     tab = open_tab(owner, 390, "dark")
     page = tab.go(f"/admin/alerts/channel/{channel.pk}/change/")
@@ -26,7 +26,7 @@ def test_a_channel_is_tested_routed_and_deleted_with_its_team(open_tab: Open, ow
 
     page.get_by_label("Only agents with labels").fill("production")
     page.get_by_role("button", name="Save").click()
-    tab.sees("Line 1: write it as name=value")
+    tab.sees("Line 1: use name=value")
     page.get_by_label("Only agents with labels").fill("env=production")
     page.get_by_role("button", name="Save").click()
     tab.sees("for agents with env=production")
@@ -34,9 +34,9 @@ def test_a_channel_is_tested_routed_and_deleted_with_its_team(open_tab: Open, ow
     expect(page.locator(".w-badge", has_text="no channel")).to_have_count(2)
 
     tab.go(f"/admin/teams/team/{project.team_id}/delete/")
-    tab.sees("Type Research to go on")
-    page.get_by_label("Type Research to go on").fill("Research")
+    tab.sees("Type Research to confirm")
+    page.get_by_label("Type Research to confirm").fill("Research")
     page.get_by_role("button", name="Delete Research").click()
     page.wait_for_url("**/accounts/teams/")
-    assert not Team.objects.lasting().exists()
+    assert not Team.objects.active().exists()
     assert Delivery.objects.filter(event=None, state="sent").count() == 1

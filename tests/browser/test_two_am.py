@@ -24,6 +24,7 @@ from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.browser.conftest import Open, send_beat
 from tests.browser.tab import SIZES, Tab
+from tests.flows.installation import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERVICE = {"restart_type": "systemd", "restart_target": "night-shift.service"}
@@ -61,7 +62,7 @@ def ask(server: str, key: str, path: str, body: dict[str, Any] | None = None) ->
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{server}/api/v1/{path}", data, headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.loads(answer.read())
 
 
@@ -92,7 +93,7 @@ def read(tab: Tab, letter: EmailMultiAlternatives) -> Locator:
 
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["signed-in", "signed-out"])
-def test_from_the_mail_to_the_restart(
+def test_from_mail_to_restart_in_three_clicks(
     open_tab: Open, server: str, api_key: str, member: User, letter: EmailMultiAlternatives, signed_in: bool
 ) -> None:
     tab = open_tab(member, 390, "dark")
@@ -111,26 +112,26 @@ def test_from_the_mail_to_the_restart(
     incident = Incident.objects.get()
     assert page.url == f"{server}/admin/agents/incident/{incident.pk}/change/", "straight to the incident"
     tab.picture("two-am-2-incident", full_page=False)
-    hand.click(page.get_by_role("link", name="Restart…"), "The runner is asked to restart systemd:night-shift.service")
+    hand.click(page.get_by_role("link", name="Restart…"), "The runner will restart systemd:night-shift.service")
     assert tab.barriers() == []
     tab.picture("two-am-3-ask", full_page=False)
-    hand.click(page.get_by_role("button", name="Restart night-shift"), "asked for: waiting for the runner")
+    hand.click(page.get_by_role("button", name="Restart night-shift"), "requested: waiting for the runner")
     assert hand.clicks <= MAX_CLICKS
     tab.picture("two-am-4-asked", full_page=False)
 
     with hand.timed("from the runner's question to the page that says so"):
         (command,) = ask(server, api_key, "commands")
-        tab.sees("handed to the runner: waiting for its result")
+        tab.sees("in progress: the runner has it")
     ask(server, api_key, f"commands/{command['id']}/result", {"status": "completed", "message": "active again"})
     tab.sees("active again")
-    tab.sees("Restarted once; no progress since the last.")
+    tab.sees("Restarted once: no progress since.")
     tab.picture("two-am-5-done")
     print(f"From the mail to the result: {time.monotonic() - hand.began:.1f} s, {hand.clicks} clicks")
     assert tab.barriers() == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_what_would_be_refused_is_foretold(
+def test_refused_restarts_are_predicted(
     open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives, width: int, scheme: str
 ) -> None:
     incident, tab = Incident.objects.get(), open_tab(member, width, scheme)
@@ -141,27 +142,27 @@ def test_what_would_be_refused_is_foretold(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.barriers() == []
     page.get_by_role("link", name="Restart…").click()
-    tab.sees("It would be refused.")
+    tab.sees("Can’t restart night-shift now")
     tab.picture(f"refused-ask-{width}-{scheme}")
     assert tab.barriers() == []
     assert page.get_by_role("button", name="Restart night-shift").is_disabled()
     Agent.objects.update(restart_policy="manual", unsafe_to_repeat=True)
-    page.get_by_role("link", name="Look again").click()
+    page.get_by_role("link", name="Check again").click()
     tab.sees("Its work must not be done twice")
     tab.picture(f"caution-ask-{width}-{scheme}")
     assert tab.barriers() == []
     page.get_by_role("button", name="Restart night-shift").click()
-    tab.sees("asked for: waiting for the runner")
-    tab.sees("Restart, not now: A restart of night-shift")
+    tab.sees("requested: waiting for the runner")
+    tab.sees("Restart unavailable: A restart of night-shift")
     assert "w-not-now" not in str(page.get_by_role("link", name="Stop…").get_attribute("class"))
     tab.picture(f"live-incident-{width}-{scheme}", full_page=False)
     tab.go(f"/admin/agents/agent/{incident.agent_id}/change/")
-    tab.sees("Restart, not now: A restart of night-shift")
+    tab.sees("Restart unavailable: A restart of night-shift")
     tab.picture(f"live-agent-{width}-{scheme}", full_page=False)
     assert tab.barriers() == []
 
 
-def test_cancel_leads_back_and_the_page_can_be_copied_and_printed(
+def test_incident_cancel_copy_and_print(
     open_tab: Open, member: User, project: Project, letter: EmailMultiAlternatives
 ) -> None:
     incident = Incident.objects.get()

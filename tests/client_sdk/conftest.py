@@ -1,4 +1,4 @@
-"""What tests of the client need: a server that speaks the API, and a way to run a user's program against it."""
+"""Fixtures for SDK tests: a server that speaks the API, and user programs that run against it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,33 @@ import clevagent
 import pytest
 from clevagent.testing import FakeServer
 
+from tests.flows.installation import PATIENCE
+
 SDK = Path(__file__).resolve().parents[2] / "client_sdk"
+
+
+class PatientServer(FakeServer):
+    """Waits long enough for a machine that is busy with something else; only a failing test waits that long."""
+
+    def wait_for(self, what: int | Callable[[], Any], seconds: float = PATIENCE) -> Any:
+        return super().wait_for(what, seconds)
 
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    with FakeServer() as running:
+    with PatientServer() as running:
         yield running
 
 
 @pytest.fixture
 def quiet_end() -> Iterator[None]:
-    """No reporting outlives a test."""
+    """End reporting after each test."""
     yield
     clevagent.shutdown()
 
 
 class Program:
-    """A user's program, in a Python of its own where every warning is an error."""
+    """A user's program in its own Python process, where every warning is an error."""
 
     def __init__(self, server: FakeServer, folder: Path) -> None:
         self._server, self._folder = server, folder
@@ -45,7 +54,7 @@ class Program:
         }
 
     def start(self, code: str, *, env: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
-        """As a person starts it, whatever started the tests: what runs in the background of a script ignores Ctrl-C."""
+        """Start it as a person would. Background jobs of a script ignore SIGINT, and children inherit that."""
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         file = self._folder / "agent.py"
@@ -61,7 +70,7 @@ class Program:
             **more,
         )
 
-    def run(self, code: str, seconds: float = 20, **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, code: str, seconds: float = PATIENCE, **more: Any) -> subprocess.CompletedProcess[str]:
         with self.start(code, **more) as process:
             try:
                 out, err = process.communicate(timeout=seconds)

@@ -1,8 +1,8 @@
-"""Environments of their own for tests that need real third-party libraries, in the releases that they name.
+"""Separate environments for tests with real third-party libraries in pinned versions.
 
-`environments/NAME.txt` holds every package's exact version; its first line says what was asked for. To make it anew,
-with what the dependencies have released since: `python -m tests.client_sdk.environments NAME …`. Environments are built
-into `.test-environments/`, or into the folder that CLEVAGENT_TEST_ENVIRONMENTS names.
+`environments/NAME.txt` contains every package's exact version, and in its first line the requested packages. To update
+it to the newest dependencies, run `python -m tests.client_sdk.environments NAME …`. Environments are built in
+`.test-environments/`, or in the folder set by CLEVAGENT_TEST_ENVIRONMENTS.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ UNREACHABLE = ("error sending request", "timed out", "HTTP status server error")
 
 @functools.cache
 def python_of(name: str) -> Path:
-    """The interpreter of the environment that `environments/NAME.txt` describes, built if it is missing or outdated.
+    """Return the interpreter of the environment in `environments/NAME.txt`, building it if missing or outdated.
 
-    Skips the test when the package registry cannot be reached; fails it when the versions do not fit together.
+    Skips the test if the package registry is unreachable; fails it if the versions conflict.
     """
     home = Path(os.environ.get("CLEVAGENT_TEST_ENVIRONMENTS") or ROOT / ".test-environments")
     home.mkdir(parents=True, exist_ok=True)
@@ -40,10 +40,10 @@ def python_of(name: str) -> Path:
 
 
 def run(name: str, program: Path, *args: str, env: dict[str, str] | None = None, timeout: float = 120) -> str:
-    """Run a program in environment `name` with clevagent importable; what it printed.
+    """Run a program in environment `name` with clevagent importable, and return its output.
 
-    The program sees its own folder and `client_sdk`, nothing else of the checkout. A warning raised by one of
-    clevagent's modules is an error. A failure raises AssertionError with everything the program said.
+    The program sees its own folder and `client_sdk`, nothing else of the checkout. Warnings from clevagent's modules
+    are errors. If the program fails, raises AssertionError with its output.
     """
     command = [str(python_of(name)), *_warnings_as_errors(), str(program), *args]
     variables = {**os.environ, "PYTHONPATH": str(CLIENT), **(env or {})}
@@ -55,13 +55,13 @@ def run(name: str, program: Path, *args: str, env: dict[str, str] | None = None,
 
 
 def asked_for(name: str) -> list[str]:
-    """What environment `name` is about, e.g. `["openai==3.54.0"]`, without the dependencies."""
+    """Return what environment `name` was requested for, such as `["openai==3.54.0"]`, without dependencies."""
     first = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()[0]
     return first.removeprefix(ASKED_FOR).split()
 
 
 def lock(name: str) -> None:
-    """Write `environments/NAME.txt` anew: the newest dependencies of what it asks for, on every supported platform."""
+    """Rewrite `environments/NAME.txt` with the newest dependencies, for every supported platform."""
     path = REQUIREMENTS / f"{name}.txt"
     wanted = asked_for(name)
     options = ["--universal", "--python-version", "3.11", "--no-annotate", "--no-header", "--emit-build-options"]
@@ -103,7 +103,7 @@ def _uv(*args: str) -> None:
 
 
 def _warnings_as_errors() -> list[str]:
-    # -W takes whole module names only.
+    # -W only accepts full module names.
     files = (path.relative_to(CLIENT).with_suffix("") for path in (CLIENT / "clevagent").rglob("*.py"))
     modules = (".".join(file.parts).removesuffix(".__init__") for file in files)
     return [option for module in sorted(modules) for option in ("-W", f"error:::{module}")]

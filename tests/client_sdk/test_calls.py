@@ -1,4 +1,4 @@
-"""What each call of the SDK puts into the heartbeats."""
+"""What each SDK call adds to the heartbeats."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def agent(server: FakeServer) -> FakeServer:
 
 
 def told(server: FakeServer, name: str) -> list[Any]:
-    """The field's values in the heartbeats up to now."""
+    """Return the field's values in all heartbeats so far."""
     assert clevagent.flush()
     return [beat[name] for beat in server.beats if name in beat]
 
 
-# As the published client's users wrote them.
+# As used with the published client.
 PUBLISHED = {
     "init": "api_key agent interval endpoint auto_cost on_loop on_cost_exceeded agent_type cost_limit_usd",
     "ping": "status message tokens_used cost_usd tool_calls iteration_count memory_mb custom",
@@ -41,17 +41,17 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_calls_keep_their_names_and_their_order(name: str) -> None:
+def test_published_signatures_are_unchanged(name: str) -> None:
     names = list(inspect.signature(getattr(clevagent, name)).parameters)
     assert names[: len(PUBLISHED[name].split())] == PUBLISHED[name].split()
 
 
-def test_every_public_name_is_there_and_documented() -> None:
+def test_public_names_exist_with_docstrings() -> None:
     for name in clevagent.__all__:
         assert inspect.getdoc(getattr(clevagent, name)), name
 
 
-def test_a_ping_tells_all_it_was_given_and_adds_to_what_was_counted(agent: FakeServer) -> None:
+def test_ping_adds_to_the_counts(agent: FakeServer) -> None:
     clevagent.log_cost(500, 0.25, model="gpt-5")
     clevagent.ping("ok", "done", 7, 0.5, 3, 12, 99.5, {"queue": 4})
     assert clevagent.flush()
@@ -62,7 +62,7 @@ def test_a_ping_tells_all_it_was_given_and_adds_to_what_was_counted(agent: FakeS
     assert beat["progress"] is True
 
 
-def test_a_tool_call_tells_hashes_of_everything_and_a_short_text(agent: FakeServer) -> None:
+def test_tool_call_sends_hashes_and_a_short_text(agent: FakeServer) -> None:
     text = "x" * 5000
     with clevagent.tool("fetch", {"url": text}) as call:
         call.result = [text]
@@ -77,7 +77,7 @@ def test_a_tool_call_tells_hashes_of_everything_and_a_short_text(agent: FakeServ
     assert third["args_hash"] != first["args_hash"]
 
 
-def test_arguments_can_be_kept_on_the_machine(server: FakeServer) -> None:
+def test_send_args_false_sends_no_arguments(server: FakeServer) -> None:
     clevagent.init(api_key=server.key, agent="bot", endpoint=server.url, send_args=False, report_crashes=False)
     clevagent.log_tool_call("search", "query=private")
     clevagent.log_tool_call("search", args={"query": "private"})
@@ -86,7 +86,7 @@ def test_arguments_can_be_kept_on_the_machine(server: FakeServer) -> None:
     assert all(call["args_hash"] and "args" not in call for call in server.calls())
 
 
-def test_secrets_in_what_is_said_stay_on_the_machine(agent: FakeServer) -> None:
+def test_secrets_are_redacted(agent: FakeServer) -> None:
     secret = "sk-abcdefghijklmnopqrst"
     clevagent.ping(message=f"using {secret}", custom={"header": f"Bearer {secret}"})
     clevagent.log_tool_call("fetch", f"https://me:{secret}@example.com/")
@@ -95,14 +95,14 @@ def test_secrets_in_what_is_said_stay_on_the_machine(agent: FakeServer) -> None:
     assert "using [hidden]" in [beat.get("message") for beat in agent.beats]
 
 
-def test_a_tool_that_raises_failed_and_its_error_goes_on(agent: FakeServer) -> None:
+def test_tool_exception_is_reported_and_raised(agent: FakeServer) -> None:
     with pytest.raises(ZeroDivisionError), clevagent.tool("divide"):
         _ = 1 / 0
     assert clevagent.flush()
     assert agent.calls()[0]["ok"] is False
 
 
-def test_tools_decorate_every_kind_of_function(agent: FakeServer) -> None:
+def test_tool_decorates_every_kind_of_function(agent: FakeServer) -> None:
     @clevagent.tool("plain")
     def plain(a: int, b: int = 2) -> int:
         return a + b
@@ -118,7 +118,7 @@ def test_tools_decorate_every_kind_of_function(agent: FakeServer) -> None:
     assert all("result_hash" in call for call in agent.calls())
 
 
-def test_monitor_counts_every_kind_of_function_as_iterations(agent: FakeServer) -> None:
+def test_monitor_decorates_every_kind_of_function(agent: FakeServer) -> None:
     @clevagent.monitor
     def plain() -> str:
         return "plain"
@@ -144,7 +144,7 @@ def test_monitor_counts_every_kind_of_function_as_iterations(agent: FakeServer) 
     assert told(agent, "progress")[-1] is True
 
 
-def test_a_monitored_function_that_fails_is_an_error_and_raises(agent: FakeServer) -> None:
+def test_monitored_exception_is_reported_and_raised(agent: FakeServer) -> None:
     @clevagent.monitor("nightly")
     def fails() -> None:
         raise ValueError("no rows")
@@ -155,7 +155,7 @@ def test_a_monitored_function_that_fails_is_an_error_and_raises(agent: FakeServe
     assert told(agent, "status")[-1] == "error"
 
 
-def test_an_iteration_that_ends_is_progress_and_one_that_fails_is_none(agent: FakeServer) -> None:
+def test_failed_iteration_is_not_progress(agent: FakeServer) -> None:
     clevagent.flush()
     with pytest.raises(ValueError, match="x"), clevagent.iteration():
         raise ValueError("x")
@@ -166,7 +166,7 @@ def test_an_iteration_that_ends_is_progress_and_one_that_fails_is_none(agent: Fa
     assert told(agent, "iteration_ms")[-1] >= 10
 
 
-def test_iterations_and_tools_work_in_async_code(agent: FakeServer) -> None:
+def test_iterations_and_tools_work_with_async(agent: FakeServer) -> None:
     async def work() -> None:
         async with clevagent.iteration(), clevagent.tool("search", "q"):
             await asyncio.sleep(0)
@@ -177,7 +177,7 @@ def test_iterations_and_tools_work_in_async_code(agent: FakeServer) -> None:
 
 
 @pytest.mark.parametrize("until", [3600, timedelta(hours=1), None])
-def test_a_wait_is_declared_until_a_time(agent: FakeServer, until: Any) -> None:
+def test_wait_is_reported_with_its_end(agent: FakeServer, until: Any) -> None:
     an_hour = until or datetime.now(UTC) + timedelta(hours=1)
     with clevagent.waiting("approval", until=an_hour):
         assert clevagent.flush()
@@ -188,14 +188,14 @@ def test_a_wait_is_declared_until_a_time(agent: FakeServer, until: Any) -> None:
     assert told(agent, "waiting")[-1] is None
 
 
-def test_a_long_tool_call_with_a_ceiling_counts_as_waiting(agent: FakeServer) -> None:
+def test_tool_timeout_counts_as_waiting(agent: FakeServer) -> None:
     with clevagent.tool("train", timeout=900):
         assert clevagent.flush()
         assert agent.beats[-1]["waiting"]["for"] == "tool train"
     assert told(agent, "waiting")[-1] is None
 
 
-def test_only_hashes_of_prompts_are_sent_and_only_new_windows(agent: FakeServer) -> None:
+def test_prompt_hashes_are_sent_when_changed(agent: FakeServer) -> None:
     for number in range(7):
         clevagent.log_prompt(f"prompt {number}")
     clevagent.ping()
@@ -206,7 +206,7 @@ def test_only_hashes_of_prompts_are_sent_and_only_new_windows(agent: FakeServer)
     assert "prompt 6" not in str(agent.requests)
 
 
-def test_a_model_call_seen_twice_is_counted_once(agent: FakeServer) -> None:
+def test_repeated_call_id_is_counted_once(agent: FakeServer) -> None:
     for _ in range(2):
         clevagent.log_usage(
             model="gpt-5", provider="openai", input_tokens=10, output_tokens=5, cache_read_tokens=4, call_id="resp_1"
@@ -218,10 +218,18 @@ def test_a_model_call_seen_twice_is_counted_once(agent: FakeServer) -> None:
     assert agent.usage() == [first, *[{"model": "gpt-5", "input_tokens": 1}] * 2]
 
 
-def test_texts_that_no_one_can_store_do_not_stop_the_sums(agent: FakeServer) -> None:
+def test_unstorable_texts_keep_the_totals(agent: FakeServer) -> None:
     clevagent.ping(message="nul \0 and half \ud800 and " + "x" * 9000, cost_usd=0.5)
     assert clevagent.flush()
     beat = next(beat for beat in agent.beats if "message" in beat)
     assert beat["message"].startswith("nul  and half ? and ")
     assert len(beat["message"]) == 2000
     assert beat["cost_usd"] == 0.5
+
+
+@pytest.mark.parametrize("arguments", [{"api_key": ""}, {"api_key": "k", "endpoint": "here"}, {"no_such": 1}])
+def test_warnings_point_at_the_program(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]) -> None:
+    monkeypatch.delenv("CLEVAGENT_API_KEY", raising=False)
+    with pytest.warns(RuntimeWarning) as warned:
+        clevagent.init(**arguments)
+    assert {warning.filename for warning in warned} == {__file__}

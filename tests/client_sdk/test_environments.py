@@ -6,6 +6,8 @@ import pytest
 
 from tests.client_sdk import environments
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -15,7 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_an_environment_is_built_once_and_again_when_its_requirements_change(home: Path) -> None:
+def test_environment_is_rebuilt_on_change(home: Path) -> None:
     (home / "empty.txt").write_text("# asked for: \n")
     stamp = environments.python_of("empty").parents[1] / "built-from"
     first = stamp.stat().st_mtime_ns
@@ -28,7 +30,7 @@ def test_an_environment_is_built_once_and_again_when_its_requirements_change(hom
     assert stamp.stat().st_mtime_ns > first
 
 
-def test_an_unreachable_registry_skips_and_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_registry_skips_the_test(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"DEFAULT_INDEX": "http://127.0.0.1:1/simple", "HTTP_RETRIES": "0", "NO_CACHE": "1"}.items():
         monkeypatch.setenv(f"UV_{name}", value)
     (home / "unreachable.txt").write_text("# asked for: openai\nopenai==3.54.0\n")
@@ -36,7 +38,7 @@ def test_an_unreachable_registry_skips_and_says_so(home: Path, monkeypatch: pyte
         environments.python_of("unreachable")
 
 
-def test_versions_that_cannot_be_had_fail(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_version_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_NO_CACHE", "1")
     (home / "conflict.txt").write_text("# asked for: openai\nopenai==3.54.0\nopenai==3.53.0\n")
@@ -44,7 +46,7 @@ def test_versions_that_cannot_be_had_fail(home: Path, monkeypatch: pytest.Monkey
         environments.python_of("conflict")
 
 
-def test_a_program_sees_its_folder_and_the_client_but_not_the_server(home: Path) -> None:
+def test_program_cannot_import_the_server(home: Path) -> None:
     (home / "empty.txt").write_text("# asked for: \n")
     (home / "beside.py").write_text("")
     program = home / "program.py"
@@ -55,7 +57,7 @@ def test_a_program_sees_its_folder_and_the_client_but_not_the_server(home: Path)
     assert environments.run("empty", program, "word").split() == ["word", "True", "False"]
 
 
-def test_a_program_that_fails_fails_the_test_with_what_it_said(home: Path) -> None:
+def test_failing_program_fails_the_test(home: Path) -> None:
     (home / "empty.txt").write_text("# asked for: \n")
     program = home / "program.py"
     program.write_text("raise SystemExit('told you')")

@@ -1,16 +1,16 @@
-"""Heartbeats that wait: in order, bounded, and none lost."""
+"""Queued heartbeats: ordered, bounded, and never lost."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from clevagent.outbox import TOGETHER_MOST, WAIT_LONGEST, Outbox, Sealed
+from clevagent.outbox import MAX_BATCH, MAX_WAIT, Heartbeat, Outbox
 
 
-def beat(place: int, *, wall: float | None = None, **fields: Any) -> Sealed:
+def beat(place: int, *, wall: float | None = None, **fields: Any) -> Heartbeat:
     made = float(place) if wall is None else wall
-    return Sealed({"beat_id": str(place), "tokens_used": 1, **fields}, float(place), made)
+    return Heartbeat({"beat_id": str(place), "tokens_used": 1, **fields}, float(place), made)
 
 
 def filled(count: int, most: int, **fields: Any) -> Outbox:
@@ -28,25 +28,25 @@ def tokens(outbox: Outbox) -> int:
     return sum(int(waiting.fields["tokens_used"]) for waiting in outbox)
 
 
-def test_the_oldest_goes_first() -> None:
-    assert [found.fields["beat_id"] for found in filled(3, 10).next_ones(0)] == ["0", "1", "2"]
+def test_oldest_heartbeat_is_sent_first() -> None:
+    assert [found.fields["beat_id"] for found in filled(3, 10).next_batch(0)] == ["0", "1", "2"]
 
 
-def test_beyond_the_most_neighbours_are_put_together_and_their_sums_stay() -> None:
+def test_neighbours_are_merged_when_full() -> None:
     outbox = filled(1000, 10)
     assert len(outbox) == 10
     assert tokens(outbox) == 1000
 
 
-def test_an_endless_stream_of_errors_is_bounded_too() -> None:
+def test_endless_errors_are_bounded() -> None:
     outbox = filled(1000, 10, status="error")
     assert len(outbox) == 10
     assert tokens(outbox) == 1000
 
 
-def test_what_was_tried_may_be_stored_so_it_is_never_put_together() -> None:
+def test_sent_heartbeats_are_never_merged() -> None:
     outbox = filled(5, 5)
-    for found in outbox.next_ones(0)[:4]:
+    for found in outbox.next_batch(0)[:4]:
         found.tried = True
     outbox.add(beat(5))
     outbox.add(beat(6))
@@ -54,56 +54,56 @@ def test_what_was_tried_may_be_stored_so_it_is_never_put_together() -> None:
     assert tokens(outbox) == 7
 
 
-def test_an_error_stays_apart_while_there_is_anything_else_to_put_together() -> None:
+def test_errors_are_merged_last() -> None:
     outbox = Outbox(3)
     for place, status in enumerate(["ok", "error", "ok", "ok"]):
         outbox.add(beat(place, status=status))
     assert ids(outbox) == ["0", "1", "3"]
 
 
-def test_spend_stays_in_its_hour_while_that_is_possible() -> None:
+def test_merging_keeps_spend_in_its_hour() -> None:
     outbox = Outbox(3)
     for place, wall in enumerate([3590.0, 3610.0, 3620.0, 7210.0]):
         outbox.add(beat(place, wall=wall))
     assert [found.wall for found in outbox] == [3590.0, 3620.0, 7210.0]
 
 
-def test_one_request_holds_a_hundred_at_most_and_not_too_many_bytes() -> None:
-    assert len(filled(150, 200).next_ones(0)) == TOGETHER_MOST
+def test_batches_are_limited_in_count_and_bytes() -> None:
+    assert len(filled(150, 200).next_batch(0)) == MAX_BATCH
     outbox = filled(5, 10)
     for found in outbox:
         found.fields["message"] = "x" * 400_000
-    assert len(outbox.next_ones(0)) == 1
+    assert len(outbox.next_batch(0)) == 1
 
 
-def test_a_failure_waits_longer_each_time_and_an_answer_ends_that() -> None:
+def test_retry_delay_grows_until_an_answer() -> None:
     outbox, waits = filled(1, 10), []
     for _ in range(9):
         outbox.failed(0)
         waits.append(outbox.next_try_at)
-    assert waits == [1, 2, 4, 8, 16, 32, WAIT_LONGEST, WAIT_LONGEST, WAIT_LONGEST]
-    assert outbox.next_ones(59.9) == []
-    assert len(outbox.next_ones(60)) == 1
+    assert waits == [1, 2, 4, 8, 16, 32, MAX_WAIT, MAX_WAIT, MAX_WAIT]
+    assert outbox.next_batch(59.9) == []
+    assert len(outbox.next_batch(60)) == 1
     outbox.answered()
     outbox.failed(0)
     assert outbox.next_try_at == 1
 
 
-def test_waits_differ_between_agents_so_that_they_do_not_all_come_at_once() -> None:
+def test_retry_delays_are_jittered() -> None:
     early, late = Outbox(jitter=lambda: 0.0), Outbox(jitter=lambda: 1.0)
     early.failed(0)
     late.failed(0)
     assert (early.next_try_at, late.next_try_at) == (0.5, 1)
 
 
-def test_the_server_says_how_long_to_wait() -> None:
+def test_retry_after_is_respected() -> None:
     outbox = filled(1, 10)
     outbox.failed(100, retry_after=42)
     assert outbox.next_try_at == 142
 
 
 @pytest.mark.parametrize(("fields", "left"), [({}, True), ({"tokens_used": 0}, False)])
-def test_a_refused_heartbeat_is_reduced_to_its_sums_once(fields: dict[str, Any], left: bool) -> None:
+def test_refused_heartbeat_keeps_its_totals(fields: dict[str, Any], left: bool) -> None:
     outbox = Outbox()
     found = beat(1, message="x", agent="bot", **fields)
     if not fields.get("tokens_used", 1):

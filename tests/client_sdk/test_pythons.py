@@ -1,4 +1,4 @@
-"""The SDK under every Python it is for, as far as they are installed, and under gevent."""
+"""The SDK on every supported Python that is installed, and with gevent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from clevagent.testing import FakeServer
 
 from tests.client_sdk import environments
 from tests.client_sdk.conftest import Program
+from tests.flows.installation import PATIENCE
+
+pytestmark = pytest.mark.live
 
 PROGRAMS = Path(__file__).with_name("programs")
 
@@ -28,12 +31,12 @@ def interpreter(version: str) -> str | None:
 
 
 @pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(9, 15)])
-def test_every_call_works(version: str, program: Program, server: FakeServer, tmp_path: Path) -> None:
+def test_every_call_works_on_this_python(version: str, program: Program, server: FakeServer, tmp_path: Path) -> None:
     python = interpreter(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed")
     argv = [python, "-W", "error", str(PROGRAMS / "every_call.py")]
-    done = subprocess.run(argv, env=program.environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, env=program.environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
     assert (server.tokens(), float(server.spent())) == (16, 0.25)
     assert [call["name"] for call in server.calls()] == ["search", "add"]
@@ -41,7 +44,7 @@ def test_every_call_works(version: str, program: Program, server: FakeServer, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_of_one_piece_with_gevent(program: Program, server: FakeServer) -> None:
+def test_works_with_gevent(program: Program, server: FakeServer) -> None:
     output = environments.run("gevent", PROGRAMS / "greenlets.py", env=program.environment)
     assert output == "fine\n"
     assert (server.tokens(), float(server.spent())) == (1000, 10.0)

@@ -1,4 +1,4 @@
-"""Secrets stay on the machine; what is none is left as it is."""
+"""Secrets stay on the machine, and other texts stay unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clevagent.redact import redacted, traceback_of, without_values
         ("eyJhbGciOiJI.eyJzdWIiOiIx.sig", "[hidden]"),
     ],
 )
-def test_what_looks_like_a_secret_is_hidden(text: str, clean: str) -> None:
+def test_secrets_are_hidden(text: str, clean: str) -> None:
     assert redacted(text) == clean
 
 
@@ -28,16 +28,16 @@ def test_what_looks_like_a_secret_is_hidden(text: str, clean: str) -> None:
     "text",
     ["834 tokens used", "query=release notes", "https://host/path", "the token: a", "max_tokens=4096", "risk-free"],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_other_texts_stay(text: str) -> None:
     assert redacted(text) == text
 
 
-def test_values_of_variables_whose_names_are_secret_are_hidden() -> None:
+def test_values_of_secret_variables_are_hidden() -> None:
     environment = {"DB_PASSWORD": "correct horse", "HOME": "/home/me/x", "API_KEY": "short"}
     assert without_values("correct horse in /home/me/x, short", environment) == "[hidden] in /home/me/x, short"
 
 
-def test_of_a_long_traceback_the_end_is_kept() -> None:
+def test_long_traceback_keeps_its_end() -> None:
     try:
         raise ValueError("x" * 50_000 + " the cause")
     except ValueError as error:

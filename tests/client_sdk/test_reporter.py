@@ -1,4 +1,4 @@
-"""The sending side, with a server and a clock that are passed in: hours go by in a moment."""
+"""The sending side, with a fake server and clock, so that hours pass in a moment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from clevagent.client import Client
 from clevagent.options import Options
-from clevagent.transport import Answer, Unreachable
+from clevagent.transport import Answer, UnreachableError
 
 EPOCH = 1_750_000_000.0
 
 
 class Server:
-    """Keeps each heartbeat once, by its id. `away` and `says` are what becomes of a request."""
+    """Keeps each heartbeat once, by its id. `away` and `says` control the answers."""
 
     def __init__(self) -> None:
         self.beats: dict[str, dict[str, Any]] = {}
@@ -31,16 +31,19 @@ class Server:
     def request(self, method: str, path: str, body: Any = None) -> Answer:
         self.requests += 1
         if self.away:
-            raise Unreachable("refused")
+            raise UnreachableError("refused")
         found = [self._one(beat) for beat in body.get("heartbeats", [body])]
         if self.loses_answers:
-            raise Unreachable("timed out")
+            raise UnreachableError("timed out")
         if path.endswith("/batch"):
             return Answer(200, {"results": [answer.body for answer in found]})
         return found[0]
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing is open."""
+
+    def limit(self, seconds: float) -> None:
+        """Requests take no time."""
 
     def _one(self, beat: dict[str, Any]) -> Answer:
         refused = self.says(beat)
@@ -56,7 +59,7 @@ class Server:
 
 
 class Agent:
-    """A client without a thread: its steps are taken as the clock goes on."""
+    """A client without a thread: tests run its steps with their own clock."""
 
     def __init__(self, server: Server, **options: Any) -> None:
         self.now = 1000.0
@@ -70,7 +73,7 @@ class Agent:
         self.look_at = self.reporter.step(self.now, EPOCH + self.now)
 
     def let_pass(self, seconds: float) -> None:
-        """Take the steps that are due in so many seconds."""
+        """Run the steps that are due within this many seconds."""
         end = self.now + seconds
         self.step()
         while self.look_at <= end:
@@ -88,7 +91,7 @@ def statuses(server: Server) -> list[str]:
     return [beat["status"] for beat in server.order]
 
 
-def test_the_first_heartbeat_goes_out_at_once_and_the_next_after_the_interval(server: Server) -> None:
+def test_heartbeats_start_immediately(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     assert len(server.order) == 1
@@ -98,7 +101,7 @@ def test_the_first_heartbeat_goes_out_at_once_and_the_next_after_the_interval(se
     assert [beat["seq"] for beat in server.order] == [1, 2]
 
 
-def test_a_thousand_pings_in_a_second_are_one_heartbeat_with_all_that_was_counted(server: Server) -> None:
+def test_pings_are_coalesced(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     for _ in range(1000):
@@ -111,7 +114,7 @@ def test_a_thousand_pings_in_a_second_are_one_heartbeat_with_all_that_was_counte
     assert server.order[1]["progress"] is True
 
 
-def test_an_error_is_a_heartbeat_of_its_own_and_no_good_one_comes_right_behind_it(server: Server) -> None:
+def test_errors_get_their_own_heartbeat(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(5)
     agent.client.ping("error", "no network")
@@ -121,7 +124,7 @@ def test_an_error_is_a_heartbeat_of_its_own_and_no_good_one_comes_right_behind_i
     assert [beat.get("message") for beat in server.order[1:]] == ["no network", "still none"]
 
 
-def test_a_storm_of_errors_is_told_at_once_and_then_together(server: Server) -> None:
+def test_many_errors_are_batched(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(5)
     for number in range(3000):
@@ -135,7 +138,7 @@ def test_a_storm_of_errors_is_told_at_once_and_then_together(server: Server) -> 
     assert server.cost() == 3
 
 
-def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server) -> None:
+def test_progress_age_is_reported_while_idle(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     agent.client.ping()
@@ -144,7 +147,7 @@ def test_the_age_of_the_last_progress_is_told_while_nothing_moves(server: Server
     assert [beat.get("progress_age") for beat in server.order[1:]] == [None, 30.9, 60.9, 90.9]
 
 
-def test_an_agent_that_never_declares_progress_leaves_it_to_the_server(server: Server) -> None:
+def test_undeclared_progress_is_left_to_the_server(server: Server) -> None:
     agent = Agent(server)
     agent.client.log_cost(5, 0.1)
     agent.let_pass(100)
@@ -152,7 +155,7 @@ def test_an_agent_that_never_declares_progress_leaves_it_to_the_server(server: S
     assert not any("progress" in beat or "progress_age" in beat for beat in server.order)
 
 
-def test_progress_that_is_told_late_is_told_by_its_age(server: Server) -> None:
+def test_late_progress_is_reported_by_age(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(1)
     server.away = True
@@ -165,14 +168,14 @@ def test_progress_that_is_told_late_is_told_by_its_age(server: Server) -> None:
     assert moved["progress_age"] > 2900
 
 
-def test_fifty_agents_and_an_hour_without_a_server_and_not_a_cent_is_missing() -> None:
+def test_hour_long_outage_loses_no_spend() -> None:
     chance = random.Random(7)
     for number in range(50):
         server, spent, tokens = Server(), Decimal(0), 0
         agent = Agent(server, agent=f"bot{number}")
         for minute in range(80):
             server.away = 10 <= minute < 70
-            server.loses_answers = minute in (9, 70)  # stored, and the answer lost: it is sent again
+            server.loses_answers = minute in (9, 70)  # stored, but the answer is lost: it is sent again
             for _ in range(chance.randrange(4)):
                 cost = Decimal(chance.randrange(1, 10_000_000)).scaleb(-7)
                 agent.client.log_cost(tokens=chance.randrange(5000), cost_usd=float(cost))
@@ -193,7 +196,7 @@ def used(server: Server) -> int:
     return sum(use.get("input_tokens", 0) + use["output_tokens"] for use in uses)
 
 
-def test_after_an_hour_without_a_server_the_hours_of_spend_are_told_apart(server: Server) -> None:
+def test_outage_keeps_spend_per_hour(server: Server) -> None:
     agent = Agent(server)
     server.away = True
     for _ in range(120):
@@ -206,7 +209,7 @@ def test_after_an_hour_without_a_server_the_hours_of_spend_are_told_apart(server
     assert len(hours) == 3
 
 
-def test_while_the_server_is_away_it_is_not_asked_at_every_ping(server: Server) -> None:
+def test_pings_do_not_retry_during_an_outage(server: Server) -> None:
     agent = Agent(server)
     server.away = True
     for _ in range(600):
@@ -216,7 +219,7 @@ def test_while_the_server_is_away_it_is_not_asked_at_every_ping(server: Server) 
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 500, 503])
-def test_what_may_be_mended_is_kept_and_sent_again(server: Server, status: int) -> None:
+def test_temporary_refusal_is_retried(server: Server, status: int) -> None:
     agent = Agent(server)
     server.says = lambda beat: Answer(status, {"error": {"code": "any", "message": "not now"}})
     agent.client.log_cost(1, 0.5)
@@ -226,7 +229,7 @@ def test_what_may_be_mended_is_kept_and_sent_again(server: Server, status: int) 
     assert server.cost() == Decimal("0.5")
 
 
-def test_the_server_says_when_to_come_again(server: Server) -> None:
+def test_reporter_respects_retry_after(server: Server) -> None:
     agent = Agent(server)
     server.says = lambda beat: Answer(429, {}, retry_after=40)
     agent.step()
@@ -237,7 +240,7 @@ def test_the_server_says_when_to_come_again(server: Server) -> None:
     assert server.requests == 2
 
 
-def test_a_heartbeat_refused_for_its_detail_arrives_with_its_sums(server: Server) -> None:
+def test_refused_heartbeat_sends_its_totals(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     server.says = lambda beat: (
@@ -251,8 +254,8 @@ def test_a_heartbeat_refused_for_its_detail_arrives_with_its_sums(server: Server
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_one_bad_heartbeat_in_many_takes_no_other_with_it(server: Server, whole: bool) -> None:
-    """The server refuses it in its place, or the whole request for it."""
+def test_bad_heartbeat_does_not_block_its_batch(server: Server, whole: bool) -> None:
+    """Refuse one heartbeat in its result, or the whole request."""
     agent = Agent(server)
     server.away = True
     for message in ("good", "bad", "good"):
@@ -272,20 +275,20 @@ def test_one_bad_heartbeat_in_many_takes_no_other_with_it(server: Server, whole:
     assert server.cost() == Decimal("0.3")
 
 
-def test_the_end_sends_all_there_is_whatever_wait_was_going_on(server: Server) -> None:
+def test_finish_ignores_the_retry_delay(server: Server) -> None:
     agent = Agent(server)
     server.away = True
     agent.client.log_cost(1, 0.5)
     agent.let_pass(100)
     server.away = False
-    agent.client.ledger.say("shutdown", stands=True)
+    agent.client.recorder.report("shutdown", is_final=True)
     agent.reporter.finish(agent.now, EPOCH + agent.now)
     assert statuses(server)[-1] == "shutdown"
     assert server.cost() == Decimal("0.5")
     assert agent.reporter.is_idle
 
 
-def test_what_is_counted_after_a_crash_does_not_say_that_all_is_well_again(server: Server) -> None:
+def test_counts_after_a_crash_keep_its_status(server: Server) -> None:
     agent = Agent(server)
     agent.step()
     agent.client.crashed(ValueError("boom"), "")
@@ -295,7 +298,7 @@ def test_what_is_counted_after_a_crash_does_not_say_that_all_is_well_again(serve
     assert server.order[-1]["message"] == "CRASH: ValueError: boom"
 
 
-def test_a_wait_is_told_at_once_repeated_and_ended_by_progress(server: Server) -> None:
+def test_wait_is_reported_until_progress(server: Server) -> None:
     agent = Agent(server)
     agent.let_pass(5)
     agent.client.waiting("approval", until=3600)
@@ -307,7 +310,7 @@ def test_a_wait_is_told_at_once_repeated_and_ended_by_progress(server: Server) -
     assert waits[3:] == [None, "not said"]
 
 
-def test_labels_are_told_once_and_settings_with_every_heartbeat(server: Server) -> None:
+def test_labels_are_sent_once_settings_always(server: Server) -> None:
     agent = Agent(server, labels={"team": "research"}, cost_limit_usd=25.0, progress_timeout=600.0, agent_type="openai")
     agent.let_pass(40)
     first, second = server.order
@@ -317,36 +320,36 @@ def test_labels_are_told_once_and_settings_with_every_heartbeat(server: Server) 
 
 
 class TestChild:
-    """A forked child, which begins anew in the middle of its parent's work."""
+    """A forked child, which resets in the middle of its parent's work."""
 
-    def test_it_says_nothing_while_it_does_nothing(self, server: Server) -> None:
+    def test_idle_child_reports_nothing(self, server: Server) -> None:
         agent = Agent(server)
-        agent.client.log_cost(1, 0.5)  # the parent's to report
-        agent.client.begin_anew()
+        agent.client.log_cost(1, 0.5)  # for the parent to report
+        agent.client.reset_after_fork()
         agent.client._is_main = lambda: False  # type: ignore[method-assign]
         agent.reporter._is_main = lambda: False
         agent.let_pass(300)
         assert server.order == []
 
-    def test_it_reports_what_it_did_itself(self, server: Server) -> None:
+    def test_child_reports_its_own_work(self, server: Server) -> None:
         agent = Agent(server)
-        agent.client.begin_anew()
+        agent.client.reset_after_fork()
         agent.reporter._is_main = lambda: False
         agent.client.log_cost(1, 0.25)
         agent.let_pass(300)
         assert [beat.get("cost_usd") for beat in server.order] == [0.25]
 
-    def test_it_speaks_for_the_agent_when_its_parent_is_gone(self, server: Server) -> None:
+    def test_orphaned_child_becomes_the_agent(self, server: Server) -> None:
         agent = Agent(server)
         agent.client.pid = -1
-        agent.client.begin_anew()
+        agent.client.reset_after_fork()
         assert agent.client._is_main()
         agent.let_pass(65)
         assert [beat["seq"] for beat in server.order] == [1, 2, 3]
 
 
 class TestSpool:
-    def test_what_was_not_accepted_is_sent_by_the_next_process(self, server: Server, tmp_path: Path) -> None:
+    def test_next_process_sends_the_spool(self, server: Server, tmp_path: Path) -> None:
         first = Agent(server, spool=tmp_path / "spool")
         server.away = True
         first.client.log_cost(1, 0.5)
@@ -358,7 +361,7 @@ class TestSpool:
         assert server.cost() == Decimal("0.5")
         assert kept < set(server.beats)
 
-    def test_it_is_on_disk_within_seconds_not_only_at_the_next_interval(self, server: Server, tmp_path: Path) -> None:
+    def test_spend_is_spooled_within_seconds(self, server: Server, tmp_path: Path) -> None:
         agent = Agent(server, spool=tmp_path / "spool")
         agent.let_pass(1)
         server.away = True
@@ -369,14 +372,14 @@ class TestSpool:
         Agent(server, spool=tmp_path / "spool").let_pass(1)
         assert server.cost() == Decimal("0.5")
 
-    def test_nothing_is_left_when_all_was_accepted(self, server: Server, tmp_path: Path) -> None:
+    def test_accepted_heartbeats_leave_no_spool(self, server: Server, tmp_path: Path) -> None:
         agent = Agent(server, spool=tmp_path / "spool")
         agent.client.log_cost(1, 0.5)
         agent.let_pass(40)
         agent.reporter.close()
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_another_living_process_keeps_is_left_to_it(self, server: Server, tmp_path: Path) -> None:
+    def test_spool_of_a_living_process_is_left_alone(self, server: Server, tmp_path: Path) -> None:
         first, second = (Agent(server, spool=tmp_path / "spool") for _ in range(2))
         server.away = True
         first.client.log_cost(1, 0.5)
@@ -387,27 +390,27 @@ class TestSpool:
         first.let_pass(120)
         assert server.cost() == Decimal("0.5")
 
-    def test_a_line_cut_short_by_a_sudden_end_is_passed_over(self, server: Server, tmp_path: Path) -> None:
+    def test_incomplete_spool_line_is_skipped(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "spool.old").write_text('{"beat_id": "a", "agent": "bot", "cost_usd": 0.5}\n{"beat_id": "b", "ag')
         Agent(server, spool=tmp_path / "spool").let_pass(1)
         assert server.cost() == Decimal("0.5")
         assert not (tmp_path / "spool.old").exists()
 
-    def test_a_spool_that_cannot_be_written_stops_nothing(self, server: Server, tmp_path: Path) -> None:
+    def test_unwritable_spool_stops_nothing(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         agent = Agent(server, spool=tmp_path / "file" / "spool")
         agent.client.log_cost(1, 0.5)
         agent.let_pass(1)
         assert server.cost() == Decimal("0.5")
 
-    def test_it_is_for_its_owner_only(self, server: Server, tmp_path: Path) -> None:
+    def test_file_is_private_to_its_owner(self, server: Server, tmp_path: Path) -> None:
         agent = Agent(server, spool=tmp_path / "spool")
         agent.step()
         assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
 
 
 def end_of_process(agent: Agent) -> None:
-    """As after kill -9: the lock goes with the process, the file stays."""
+    """Like kill -9: the lock is released, the file remains."""
     spool = agent.reporter.spool
     assert spool
     assert spool._file is not None

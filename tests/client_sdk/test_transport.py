@@ -1,4 +1,4 @@
-"""One request and its answer, and all that can go wrong in between."""
+"""Requests, answers and everything that can go wrong in between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from clevagent.testing import FakeServer
-from clevagent.transport import Answer, Transport, Unreachable, base_of, host_of, seconds_of
+from clevagent.transport import Answer, Transport, UnreachableError, host_header, parse_endpoint, parse_retry_after
 
 
 @pytest.mark.parametrize(
@@ -25,26 +25,26 @@ from clevagent.transport import Answer, Transport, Unreachable, base_of, host_of
         ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
-def test_an_endpoint_is_taken_as_people_write_it(endpoint: str, base: str) -> None:
-    assert base_of(endpoint).geturl() == base
+def test_endpoint_formats(endpoint: str, base: str) -> None:
+    assert parse_endpoint(endpoint).geturl() == base
 
 
 @pytest.mark.parametrize("endpoint", ["", "host:8000", "ftp://host", "http://", "http://host:port"])
-def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
+def test_invalid_endpoint_is_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        base_of(endpoint)
+        parse_endpoint(endpoint)
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("99999", 3600.0), ("soon", None), (None, None)]
 )
-def test_retry_after_is_seconds_and_no_more_than_an_hour(header: str | None, seconds: float | None) -> None:
-    assert seconds_of(header) == seconds
+def test_retry_after_is_at_most_an_hour(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header) == seconds
 
 
 @pytest.mark.parametrize("key", ["cv_a\r\nX-Other: 1", "cv_\N{SNOWMAN}"])
-def test_a_key_that_no_header_can_carry_is_no_answer_and_nothing_is_sent(server: FakeServer, key: str) -> None:
-    with pytest.raises(Unreachable):
+def test_key_with_line_break_is_never_sent(server: FakeServer, key: str) -> None:
+    with pytest.raises(UnreachableError):
         Transport(server.url, key).request("POST", "/heartbeat", {"agent": "a"})
     assert server.beats == []
 
@@ -57,11 +57,11 @@ def test_a_key_that_no_header_can_carry_is_no_answer_and_nothing_is_sent(server:
         ("https://watchdog.example.com/below", "watchdog.example.com"),
     ],
 )
-def test_the_server_is_named_as_dns_and_http_have_it(endpoint: str, host: str) -> None:
-    assert host_of(base_of(endpoint)) == host
+def test_host_header_is_ascii(endpoint: str, host: str) -> None:
+    assert host_header(parse_endpoint(endpoint)) == host
 
 
-def test_the_connection_is_kept(server: FakeServer) -> None:
+def test_connection_is_reused(server: FakeServer) -> None:
     transport = Transport(server.url, server.key)
     assert [transport.request("GET", "/commands").body for _ in range(3)] == [[], [], []]
     first = transport._connection
@@ -70,7 +70,7 @@ def test_the_connection_is_kept(server: FakeServer) -> None:
     transport.close()
 
 
-def test_a_kept_connection_that_the_server_closed_is_opened_again(server: FakeServer) -> None:
+def test_closed_connection_is_reopened(server: FakeServer) -> None:
     transport = Transport(server.url, server.key)
     transport.request("GET", "/commands")
     assert transport._connection
@@ -80,7 +80,7 @@ def test_a_kept_connection_that_the_server_closed_is_opened_again(server: FakeSe
     transport.close()
 
 
-def test_the_servers_own_sentence_is_told(server: FakeServer) -> None:
+def test_server_error_message_is_used(server: FakeServer) -> None:
     with_wrong_key = Transport(server.url, "cv_wrong")
     answer = with_wrong_key.request("GET", "/status")
     with_wrong_key.close()
@@ -91,7 +91,7 @@ def test_the_servers_own_sentence_is_told(server: FakeServer) -> None:
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that does with each connection what `answer` does."""
+    """A server that handles each connection with `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -107,7 +107,7 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
 
 
 def garbage(connection: socket.socket) -> None:
@@ -131,14 +131,14 @@ def hangs(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("trouble", [garbage, cut_off, goes_away, hangs])
-def test_whatever_is_no_answer_is_unreachable(trouble: Callable[[socket.socket], None]) -> None:
+def test_failures_are_unreachable(trouble: Callable[[socket.socket], None]) -> None:
     with listening(trouble) as url:
         transport = Transport(url, "k", timeout=0.2)
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             transport.request("POST", "/heartbeat", {})
 
 
-def test_a_page_of_someone_else_is_no_json_and_not_read_to_its_end() -> None:
+def test_huge_foreign_page_is_not_read_fully() -> None:
     def page(connection: socket.socket) -> None:
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99000000\r\n\r\n" + b"<" * 5_000_000)
@@ -147,7 +147,7 @@ def test_a_page_of_someone_else_is_no_json_and_not_read_to_its_end() -> None:
         assert Transport(url, "k").request("GET", "/status").body is None
 
 
-def test_https_goes_through_the_environments_proxy_unless_excepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_uses_the_proxy_unless_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
 
     def proxy(connection: socket.socket) -> None:
@@ -156,17 +156,17 @@ def test_https_goes_through_the_environments_proxy_unless_excepted(monkeypatch: 
 
     with listening(proxy) as url:
         monkeypatch.setenv("HTTPS_PROXY", url.replace("http://", "http://me:word@"))
-        with pytest.raises(Unreachable, match="403"):
+        with pytest.raises(UnreachableError, match="403"):
             Transport("https://watchdog.example.com", "k").request("GET", "/status")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             Transport("https://127.0.0.1:9", "k").request("GET", "/status")
     assert len(asked) == 1
     assert asked[0].startswith(b"CONNECT watchdog.example.com:443 HTTP/1.")
     assert b"Proxy-Authorization: Basic bWU6d29yZA==" in asked[0]
 
 
-def test_a_server_without_a_trusted_certificate_is_not_spoken_to(tmp_path: object) -> None:
-    with listening(garbage) as url, pytest.raises(Unreachable) as caught:
+def test_untrusted_certificate_is_refused(tmp_path: object) -> None:
+    with listening(garbage) as url, pytest.raises(UnreachableError) as caught:
         Transport(url.replace("http://", "https://"), "k", timeout=2).request("GET", "/status")
     assert isinstance(caught.value.__cause__, (ssl.SSLError, OSError))

@@ -33,7 +33,7 @@ from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membershi
 from teams.roles import Action, Role, may
 from teams.tenant_admin import OperatorAdmin, TeamScoped
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 # In every text of a team's rows; the tail can be searched for without naming the team.
 TAIL = "7f3a91"
 MINE, THEIRS = f"mine-{TAIL}", f"theirs-{TAIL}"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agents.models import Command
-from teams.admin.audit import WORDS
+from teams.admin.audit import PHRASES
 
 ROOT = Path(__file__).parents[2]
 APPS = ("teams", "billing", "agents", "alerts", "watchdog_project")
-NOUNS = {action.partition(".")[0] for action in WORDS}
+NOUNS = {action.partition(".")[0] for action in PHRASES}
 ACTION = re.compile(rf"({'|'.join(NOUNS)})\.[a-z_]+")
 
 
@@ -38,10 +38,10 @@ def _texts(call: ast.Call) -> Iterator[str]:
 def test_every_action_has_words() -> None:
     found = set(written())
     assert len(found) > 25
-    assert found <= set(WORDS)
+    assert found <= set(PHRASES)
 
 
 def test_every_step_of_a_command_has_words() -> None:
     steps = re.findall(r'_tell\(command, "(\w+)"', (ROOT / "agents/commands/dispatch.py").read_text())
     results = [state for state in Command.State.values if state in ("completed", "failed")]
-    assert {f"command.{step}" for step in (*steps, *results)} <= set(WORDS)
+    assert {f"command.{step}" for step in (*steps, *results)} <= set(PHRASES)

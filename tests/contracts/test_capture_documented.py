@@ -1,4 +1,4 @@
-"""`docs/capture.md` names the releases that are tested, and its code runs."""
+"""`docs/capture.md` names the tested releases, and its code runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = (Path(__file__).parents[2] / "docs/capture.md").read_text()
 ROWS = dict(re.findall(r"^\| `([a-z-]+)` \| ([0-9., ]+) \|", TEXT, re.MULTILINE))
 
 
-def test_the_releases_are_those_that_are_tested() -> None:
+def test_documented_releases_are_tested() -> None:
     tested: dict[str, set[str]] = {sdk: set() for sdk in ROWS}
     for environment in {environment for environment, _, _ in RELEASES}:
         for requirement in asked_for(environment):
@@ -29,7 +29,7 @@ def test_the_releases_are_those_that_are_tested() -> None:
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
-def test_its_code_runs(code: str) -> None:
+def test_documented_code_runs(code: str) -> None:
     with FakeServer() as server:
         variables = {"PYTHONPATH": str(CLIENT), "CLEVAGENT_API_KEY": server.key, "CLEVAGENT_ENDPOINT": server.url}
         begun = "import clevagent\nclevagent.init()\n"

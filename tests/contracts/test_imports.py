@@ -19,7 +19,7 @@ ROOMS = [
 ]
 MAX_FILES_PER_ROOM = 18
 PURE_FILES = {
-    "teams": ("errors", "keys", "labels", "prices", "roles", "times"),
+    "teams": ("actors", "errors", "keys", "labels", "prices", "roles", "times"),
     "billing": ("plans",),
     "agents": (
         *("ingest/fold", "admin/quickstart"),

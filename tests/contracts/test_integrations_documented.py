@@ -1,4 +1,4 @@
-"""Every framework has its heading with an example, its program, its environment and its test, which runs both."""
+"""Every framework has a heading with an example, and a test that runs it with its program and environment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FOLDER = Path(integrations.__file__).parent
 each_name = pytest.mark.parametrize("name", integrations.ALL)
 
 
-def test_headings_are_the_frameworks_in_their_order() -> None:
-    assert document.headings() == [*integrations.ALL, "Adding one"]
+def test_headings_are_the_frameworks_in_order() -> None:
+    assert document.headings() == [*integrations.ALL, "Add an integration"]
 
 
 def test_every_file_is_listed() -> None:
@@ -25,7 +25,7 @@ def test_every_file_is_listed() -> None:
 
 
 @each_name
-def test_a_framework_has_a_test_with_a_program_and_an_environment(name: str) -> None:
+def test_framework_has_test_program_and_environment(name: str) -> None:
     module = importlib.import_module(f"tests.client_sdk.integrations.test_{name}")
     classes = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Integration)]
     (case,) = [kind for kind in classes if "NAME" in vars(kind)]
@@ -35,5 +35,5 @@ def test_a_framework_has_a_test_with_a_program_and_an_environment(name: str) -> 
 
 
 @each_name
-def test_the_example_uses_the_framework_s_own_file(name: str) -> None:
+def test_example_imports_the_integration(name: str) -> None:
     assert f"from clevagent.integrations.{name} import " in document.example(name)

@@ -21,6 +21,8 @@ from billing.models import Subscription
 from tests.agents.api.conftest import agent, incident  # noqa: F401 - fixtures
 from tests.contracts.test_api_permissions import OPERATIONS
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("get", "post", "patch", "put", "delete")
 
 

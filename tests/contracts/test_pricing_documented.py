@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 
 from agents.api.changes import AgentChanges
-from agents.api.shapes import Spend
+from agents.api.schemas import Spend
 from agents.domain import budgets, pricing
 from agents.domain.heartbeat import decode
 from agents.fleet.services import SETTABLE
@@ -24,7 +24,7 @@ from teams.models import Project
 
 TEXT = (Path(__file__).parents[2] / "docs/pricing.md").read_text()
 BEAT, SPEND, CHANGES = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL))
-OWN = prices.read(re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)[0])
+OWN = prices.parse(re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)[0])
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.strip().splitlines()]
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -143,7 +143,7 @@ def test_the_example_is_on_the_pages_and_in_the_api(
     world.beat(0)
     body = client_of(owner).get(page_of(world.agent())).content.decode()
     assert 'name="rule__slow_tool__seconds"' in body
-    assert "Empty: 600 seconds, the default. What libraries of model vendors wait for by default." in body
+    assert "Default: 600 seconds. What libraries of model vendors wait for by default." in body
     known = Client(headers={"X-API-Key": full_key}).get("/api/v1/rules").json()["known"]
     assert known[-len(rules.OPT_IN_RULES) - 1]["thresholds"][0]["default"] == 600
 

@@ -1,7 +1,7 @@
-"""An agent at work, with nothing but the standard library: `agent.py SERVER NAME`, and its key on standard input.
+"""An agent that uses only the standard library: `agent.py SERVER NAME`, with the API key on standard input.
 
-It beats every second until it is killed, and looks for its key only once it runs, as a process does whose
-configuration comes later.
+It sends a heartbeat every second until it is killed. It reads the key after it has started, like a process that is
+configured later.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def beat(server: str, key: str, name: str, step: int) -> None:
     fields = {"agent": name, "status": "ok", "interval": 1, "message": f"step {step}"}
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     request = urllib.request.Request(f"{server}/api/v1/heartbeat", json.dumps(fields).encode(), headers)
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.urlopen(request, timeout=60):
         pass
 
 

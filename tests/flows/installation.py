@@ -1,4 +1,4 @@
-"""A whole installation, started by `bin/run` on a free port, for tests that need the real thing."""
+"""A complete installation, started with `bin/run` on a free port."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+# Seconds. Only a failing test waits this long, so it is generous: a busy machine must not fail a test.
+PATIENCE = 180.0
 PARTS = ("broker", "web", "worker", "beat")
-# What belongs to the tests' own Django must not reach the installation.
+# Settings of the tests' own Django, which must not reach the installation.
 FOREIGN = re.compile(r"DATABASE_URL|REDIS_URL|CELERY_.*|.*DATA_DIR|SECRET_KEY|DJANGO_.*|BASE_URL|EMAIL_URL|PYTEST_.*")
 
 
@@ -36,19 +38,27 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "VENV": sys.prefix, **more}
 
 
-def wait_until(what: Callable[[], Any], seconds: float, why: str) -> Any:
-    """What `what` returns once that is true; fails after so many seconds."""
+def wait_until(condition: Callable[[], Any], expected: str, seconds: float = PATIENCE) -> Any:
+    """Return the condition's first true value, or fail after so many seconds."""
     end = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < end, f"not within {seconds} s: {why}"
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s: {expected}"
         time.sleep(0.05)
     return answer
 
 
-def clean_copy(folder: Path) -> Path:
-    """The project as a clone would have it: the files under version control, and nothing else.
+def slowdown() -> float:
+    """How many times slower this machine is than an idle one, at a guess: programs that want to run, per core.
 
-    Where git does not answer, all but hidden files and data.
+    A test that asserts a promised time grants this much more on a machine that does something else beside it.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def clean_copy(folder: Path) -> Path:
+    """A copy of the project as a fresh clone has it: only files under version control.
+
+    Without git, all files except hidden files and data.
     """
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout
     if not tracked:
@@ -62,16 +72,16 @@ def clean_copy(folder: Path) -> Path:
 
 
 def children_of(pid: int) -> list[int]:
-    """Its living children, by /proc."""
-    found = []
+    """The process's running children, according to /proc."""
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             after_name = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(after_name[1]) == pid and after_name[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+            children.append(int(path.parent.name))
+    return children
 
 
 def is_alive(pid: int) -> bool:
@@ -82,15 +92,15 @@ def is_alive(pid: int) -> bool:
 
 
 class Installation:
-    """`bin/run` of the project in `root`, in a data folder. `lines` is what it has printed so far."""
+    """`bin/run` of the project in `root` with a data folder. `lines` is its output so far."""
 
     def __init__(self, folder: Path, *options: str, port: int | None = None, root: Path = ROOT, **env: str) -> None:
         self.folder, self.options, self.root, self.env = folder, options, root, env
         self.port = port or free_port()
         self.lines: list[str] = []
 
-    def start(self, seconds: float = 60) -> Installation:
-        """Start it and wait until it says that it is running."""
+    def start(self) -> Installation:
+        """Start it and wait until it reports that it is running."""
         argv = ["bin/run", "--port", str(self.port), "--data-dir", str(self.folder), *self.options]
         began = time.monotonic()
         self.lines = []
@@ -104,11 +114,11 @@ class Installation:
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         try:
-            wait_until(lambda: self.says("Stop with") or self.process.poll() is not None, seconds, "it runs")
+            wait_until(lambda: self.says("Ctrl-C to stop") or self.process.poll() is not None, "it runs")
             assert self.process.poll() is None
         except AssertionError as error:
             self.stop()
-            raise AssertionError("\n".join(self.lines)) from error
+            raise AssertionError("\n".join([str(error), *self.lines])) from error
         self.took = time.monotonic() - began
         return self
 
@@ -139,18 +149,18 @@ class Installation:
         return self.found(r"cv_\w+")
 
     def pid(self, part: str) -> int | None:
-        """The process id of one of PARTS, or None while there is none."""
+        """The process id of one of PARTS; None while it is not running."""
         for child in children_of(self.process.pid):
             try:
                 command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it has ended since
+            except OSError:  # it has just ended
                 continue
-            if f"parts {part}" in command or (part == "broker" and "broker.sock" in command):
+            if f"processes {part}" in command or (part == "broker" and "broker.sock" in command):
                 return child
         return None
 
     def pids(self) -> list[int]:
-        """All its processes below the first."""
+        """All its processes except the parent."""
         direct = children_of(self.process.pid)
         return [*direct, *(grandchild for child in direct for grandchild in children_of(child))]
 
@@ -158,12 +168,12 @@ class Installation:
         return self.request(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
 
     def beat(self, key: str, **fields: Any) -> tuple[int, Any]:
-        """POST a heartbeat; status 0 when nobody answers."""
+        """POST a heartbeat; the status is 0 if there is no answer."""
         headers = {"X-API-Key": key, "Content-Type": "application/json"}
         url = f"http://127.0.0.1:{self.port}/api/v1/heartbeat"
         return self.request(urllib.request.Request(url, json.dumps({"status": "ok", **fields}).encode(), headers))
 
-    def request(self, request: urllib.request.Request, seconds: float = 5) -> tuple[int, Any]:
+    def request(self, request: urllib.request.Request, seconds: float = 30) -> tuple[int, Any]:
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:
                 return answer.status, _decoded(answer.read())
@@ -176,12 +186,12 @@ class Installation:
     def is_ready(self) -> bool:
         return self.get("/readyz")[0] == 200
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> float:
-        """Signal it and wait for its end; returns how many seconds that took."""
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Send a signal and wait until it ends; returns how many seconds that took."""
         began = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(seconds)
+            self.process.wait(PATIENCE)
         return time.monotonic() - began
 
 

@@ -1,4 +1,4 @@
-"""A mail server on a real socket, for installations that send real mail to it."""
+"""A mail server for installations that send real mail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.flows.installation import free_port, wait_until
 
 
 class Mailbox:
-    """Takes mail for anyone; `mails` is what came."""
+    """Accepts mail for any address; `mails` holds what has arrived."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -29,21 +29,21 @@ class Mailbox:
 
     @property
     def url(self) -> str:
-        """For `EMAIL_URL`."""
+        """The value for `EMAIL_URL`."""
         return f"smtp://{self.controller.hostname}:{self.controller.port}"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.mails.append(message_from_bytes(envelope.content, policy=default))
         return "250 OK"
 
-    def wait_for(self, subject: str, seconds: float, *, to: str = "") -> EmailMessage:
-        """The first mail with these words in its subject, to that address if one is given."""
+    def wait_for(self, subject: str, *, to: str = "") -> EmailMessage:
+        """Wait for the first mail with these words in its subject, to the given address if any."""
 
         def found() -> EmailMessage | None:
             mails = (mail for mail in list(self.mails) if subject in str(mail["Subject"]))
             return next((mail for mail in mails if to in str(mail["To"])), None)
 
-        mail: EmailMessage = wait_until(found, seconds, f"a mail about {subject!r} in {self.subjects()}")
+        mail: EmailMessage = wait_until(found, f"a mail about {subject!r} in {self.subjects()}")
         return mail
 
     def subjects(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""`bin/run` as people use it: started, killed in part and in whole, stopped, started again, and refused."""
+"""`bin/run` as people use it: start, stop, restart, killed processes, and rejected starts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import PARTS, ROOT, Installation, environment, free_port, is_alive, wait_until
+from tests.flows.installation import (
+    PARTS,
+    PATIENCE,
+    ROOT,
+    Installation,
+    environment,
+    free_port,
+    is_alive,
+    slowdown,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
-QUICK = 5.0  # seconds for a later start, on a machine that is not busy; in proportion on one that is
+QUICK = 5.0  # seconds for a later start on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +64,7 @@ def stored(installation: Installation) -> set[str]:
     return found
 
 
-def test_the_first_start_says_where_it_is_and_how_to_get_in(running: Installation) -> None:
+def test_first_start_prints_url_and_sign_in_link(running: Installation) -> None:
     assert running.url == f"http://127.0.0.1:{running.port}"
     assert running.sign_in_url.startswith(running.url)
     assert running.key.startswith("cv_")
@@ -63,70 +73,70 @@ def test_the_first_start_says_where_it_is_and_how_to_get_in(running: Installatio
     assert running.request(urllib.request.Request(running.sign_in_url))[0] == 200
 
 
-def test_its_data_is_for_nobody_else(running: Installation) -> None:
+def test_data_folder_is_private(running: Installation) -> None:
     for path in running.folder.iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_beat_is_accepted(running: Installation, key: str) -> None:
+def test_heartbeat_is_accepted(running: Installation, key: str) -> None:
     status, answer = running.beat(key, agent="first", beat_id="first-1")
     assert (status, answer.get("status")) == (200, "ok"), answer
     assert "first-1" in stored(running)
 
 
 def post(running: Installation, key: str, body: bytes | Iterator[bytes]) -> int:
-    """POST a heartbeat by hand; an iterator goes out in chunks, without a length."""
-    line = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    """POST a raw heartbeat; an iterator is sent in chunks, without a length."""
+    line = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
     try:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # rejected before all of it was sent
             line.request("POST", "/api/v1/heartbeat", body, {"X-API-Key": key, "Content-Type": "application/json"})
         return line.getresponse().status
     finally:
         line.close()
 
 
-def test_a_body_in_chunks_is_read(running: Installation, key: str) -> None:
+def test_chunked_body_is_read(running: Installation, key: str) -> None:
     chunks = [b'{"agent": "chunky", "status": "ok", ', b'"beat_id": "chunk', b'ed-1"}']
     assert post(running, key, iter(chunks)) == 200
     assert "chunked-1" in stored(running)
 
 
-def test_a_body_that_is_too_large_is_refused_in_chunks_and_whole(running: Installation, key: str) -> None:
+def test_oversized_body_is_rejected(running: Installation, key: str) -> None:
     large = b'{"agent": "chunky", "status": "ok", "message": "' + b"x" * 10_000_000 + b'"}'
     assert post(running, key, large) == 413
     assert post(running, key, (large[at : at + 65536] for at in range(0, len(large), 65536))) == 413
     assert post(running, key, iter([b""])) == 400
 
 
-def test_pip_installs_the_client_from_the_server(running: Installation, tmp_path: Path) -> None:
+def test_pip_installs_sdk_from_the_server(running: Installation, tmp_path: Path) -> None:
     index = [f"--index-url={running.url}/simple/", "--no-cache-dir", "--disable-pip-version-check"]
     argv = [sys.executable, "-m", "pip", "--isolated", "install", *index, f"--target={tmp_path}", "clevagent"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "clevagent" / "py.typed").is_file()
     assert (tmp_path / "bin" / "clevagent-runner").is_file()
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_killed_part_is_started_again_and_nothing_is_lost(running: Installation, key: str, part: str) -> None:
+def test_killed_part_restarts_without_data_loss(running: Installation, key: str, part: str) -> None:
     before = running.pid(part)
     assert before
     assert running.beat(key, agent="first", beat_id=f"before-{part}")[0] == 200
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: running.pid(part) not in (None, before), 20, f"{part} is back")
-    wait_until(running.is_ready, 20, f"ready again after {part} was killed")
-    assert running.says(f"{part} ended (signal 9); starting it again")
+    wait_until(lambda: running.pid(part) not in (None, before), f"{part} is back")
+    wait_until(running.is_ready, f"ready again after {part} was killed")
+    assert running.says(f"{part} exited (signal 9); restarting")
     assert running.beat(key, agent="first", beat_id=f"after-{part}")[0] == 200
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
 
 
-def test_the_detector_goes_on_after_the_broker_was_killed(running: Installation) -> None:
+def test_detector_survives_broker_kill(running: Installation) -> None:
     broker = running.pid("broker")
     assert broker
     os.kill(broker, signal.SIGKILL)
-    wait_until(lambda: running.pid("broker") not in (None, broker), 20, "the broker is back")
+    wait_until(lambda: running.pid("broker") not in (None, broker), "the broker is back")
     for _ in range(3):
-        wait_until(partial(detector_ran_since, running, detector_at(running)), 12, "the detector runs on")
+        wait_until(partial(detector_ran_since, running, detector_at(running)), "the detector runs on")
 
 
 def detector_ran_since(installation: Installation, at: str) -> bool:
@@ -140,14 +150,14 @@ def detector_at(installation: Installation) -> str:
     return at
 
 
-def test_a_hung_web_process_is_started_again(running: Installation) -> None:
+def test_hung_web_process_is_restarted(running: Installation) -> None:
     hung = running.pid("web")
     assert hung
     worker = next(pid for pid in running.pids() if pid != hung and _parent(pid) == hung)
     os.kill(worker, signal.SIGSTOP)
-    wait_until(lambda: running.pid("web") not in (None, hung), 30, "web is started again")
-    wait_until(running.is_ready, 20, "ready")
-    assert running.says("web has not answered for 15 s; starting it again")
+    wait_until(lambda: running.pid("web") not in (None, hung), "web is started again")
+    wait_until(running.is_ready, "ready")
+    assert running.says("web has not responded for 15 s; restarting")
     assert not is_alive(worker)
 
 
@@ -155,7 +165,7 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_a_second_start_on_the_same_folder_is_refused(running: Installation) -> None:
+def test_second_start_on_same_folder_is_rejected(running: Installation) -> None:
     code, out = refused(running.folder)
     assert code == 2
     assert out == f"ClevAgent Watchdog is already running on {running.folder} (process {running.process.pid})."
@@ -163,40 +173,46 @@ def test_a_second_start_on_the_same_folder_is_refused(running: Installation) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_ends_everything_and_a_later_start_keeps_all(other: Installation, number: int) -> None:
+def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: int) -> None:
     key = other.key
     other.beat(key, agent="kept", beat_id="kept-1")
     everything = other.pids()
     assert len(everything) >= 4
-    assert other.stop(number) < 10
+    assert other.stop(number) < 10 * slowdown()
     assert other.process.returncode == 0
     assert [pid for pid in everything if is_alive(pid)] == []
     durations: list[float] = []
     while len(durations) < 3 and (not durations or durations[-1] >= QUICK):
         durations.append(other.start().took)
-        assert "API key" not in other.found("(?s).*").split("Make API keys")[0]
+        assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
         assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
         other.stop()
-    assert min(durations) < QUICK * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert min(durations) < QUICK * slowdown()
     assert "kept-1" in stored(other)
 
 
-def test_no_part_outlives_a_killed_parent(other: Installation) -> None:
+def test_no_part_outlives_its_killed_parent(other: Installation) -> None:
     everything = other.pids()
     other.stop(signal.SIGKILL)
-    wait_until(lambda: not any(is_alive(pid) for pid in everything), 20, "all parts are gone")
+    wait_until(lambda: not any(is_alive(pid) for pid in everything), "all parts are gone")
     other.start()
     assert other.is_ready()
 
 
-def test_quiet_means_quiet(other: Installation) -> None:
+def test_quiet_start_prints_four_lines(other: Installation) -> None:
     assert len(other.lines) == 4
 
 
 def refused(folder: Path, *options: str, **env: str) -> tuple[int, str]:
     argv = ["bin/run", "--port", str(free_port()), "--data-dir", str(folder), *options]
     done = subprocess.run(
-        argv, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+        argv,
+        cwd=ROOT,
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
     )
     return done.returncode, done.stdout.strip()
 
@@ -205,7 +221,7 @@ def one_sentence(text: str) -> bool:
     return "\n" not in text and text.endswith((".", "?")) and "Traceback" not in text
 
 
-def test_a_busy_port_is_refused(tmp_path: Path) -> None:
+def test_port_in_use_is_rejected(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
@@ -216,8 +232,8 @@ def test_a_busy_port_is_refused(tmp_path: Path) -> None:
     assert out == f"Port {port} on 127.0.0.1 is in use by another program. Choose another with --port."
 
 
-def test_an_unsafe_production_start_is_refused(tmp_path: Path) -> None:
-    """Before anything is asked of the database: nobody listens there."""
+def test_unsafe_production_start_is_rejected(tmp_path: Path) -> None:
+    """Before the database is used: nothing listens there."""
     environment = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "SECRET_KEY": "short"}
     code, out = refused(tmp_path, **environment)
     assert code == 2
@@ -226,35 +242,35 @@ def test_an_unsafe_production_start_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "-1", "http"])
-def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+def test_invalid_port_is_rejected(tmp_path: Path, port: str) -> None:
     code, out = refused(tmp_path, f"--port={port}")
     assert code == 2
     assert one_sentence(out)
     assert f"{port} is not a port" in out
 
 
-def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
+def test_unknown_option_is_rejected(tmp_path: Path) -> None:
     code, out = refused(tmp_path, "--prot", "1")
     assert code == 2
     assert one_sentence(out)
     assert "--prot" in out
 
 
-def test_a_host_of_another_machine_is_refused(tmp_path: Path) -> None:
+def test_foreign_host_is_rejected(tmp_path: Path) -> None:
     code, out = refused(tmp_path, "--host", "203.0.113.7")
     assert code == 2
     assert one_sentence(out)
     assert "203.0.113.7" in out
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_unwritable_folder_is_rejected(tmp_path: Path) -> None:
     taken = tmp_path / "file"
     taken.touch()
     for folder in (taken, taken / "below"):
         code, out = refused(folder)
         assert code == 2
         assert one_sentence(out)
-        assert f"The data folder {folder} cannot be written" in out
+        assert f"Cannot write to the data directory {folder}" in out
 
 
 @pytest.fixture
@@ -268,7 +284,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_refused(small_disk: Path) -> None:
+def test_start_on_full_disk_is_rejected(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes(60 * 1024 * 1024))
     code, out = refused(small_disk / "data")
     assert code == 2
@@ -276,7 +292,7 @@ def test_a_full_disk_is_refused(small_disk: Path) -> None:
     assert "is full" in out
 
 
-def test_a_read_only_disk_is_refused(small_disk: Path) -> None:
+def test_read_only_disk_is_rejected(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     code, out = refused(small_disk)
     assert code == 2
@@ -285,11 +301,11 @@ def test_a_read_only_disk_is_refused(small_disk: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """Write until nothing more fits."""
+    """Write until the disk is full."""
     subprocess.run(["dd", "if=/dev/zero", f"of={path}", "bs=4k"], capture_output=True)
 
 
-def test_a_disk_that_fills_up_loses_no_acknowledged_beat(small_disk: Path) -> None:
+def test_full_disk_loses_no_acknowledged_heartbeat(small_disk: Path) -> None:
     installation = Installation(small_disk / "data", "--quiet").start()
     try:
         key, filler = installation.key, small_disk / "filler"
@@ -301,14 +317,14 @@ def test_a_disk_that_fills_up_loses_no_acknowledged_beat(small_disk: Path) -> No
         }
         assert set(answers.values()) & {500, 503, 507}
         filler.unlink()
-        wait_until(lambda: installation.beat(key, agent="a", beat_id="after")[0] == 200, 20, "beats are taken again")
+        wait_until(lambda: installation.beat(key, agent="a", beat_id="after")[0] == 200, "beats are taken again")
         acknowledged = {name for name, status in answers.items() if status == 200}
         assert {"before", "after"} | acknowledged <= stored(installation)
     finally:
         installation.stop()
 
 
-def test_an_old_python_is_refused(tmp_path: Path) -> None:
+def test_old_python_is_rejected(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "bin", tmp_path / "bin")
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -317,7 +333,7 @@ def test_an_old_python_is_refused(tmp_path: Path) -> None:
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
     done = subprocess.run(
-        ["/bin/sh", "bin/run"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=20
+        ["/bin/sh", "bin/run"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 2
     assert one_sentence(done.stderr.strip())

@@ -1,4 +1,4 @@
-"""`bin/run --demo`: within 90 seconds the page shows five fates with their evidence, and nothing on the healthy one."""
+"""`bin/run --demo`: within 90 seconds all failures are shown with their evidence, and the healthy agent has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.tab import SHORT, Tab, launch
-from tests.flows.installation import Installation, is_alive
+from tests.flows.installation import PATIENCE, Installation, is_alive, slowdown
 from tests.live import create_project
 from tests.services.site import Site
 from watchdog_project import demo
@@ -26,7 +26,7 @@ VERDICTS = {
     "demo-waiting": ("waiting", []),
     "demo-healthy": ("ok", []),
 }
-# What a person reads of each.
+# What a person reads about each.
 WORDS = {
     "demo-crashed": ["KeyError", "title"],
     "demo-hung": ["No progress for", "fetch_page"],
@@ -36,7 +36,7 @@ WORDS = {
 
 
 def verdicts(site: Site) -> dict[str, tuple[str, list[str]]]:
-    """By agent: its status, and the kinds of its open incident."""
+    """Each agent's status, and the kinds of its open incident."""
     found = {incident["agent"]["name"]: incident["kinds"] for incident in listed(site, "incidents?state=open")}
     return {agent["name"]: (agent["status"], found.get(agent["name"], [])) for agent in listed(site, "status")}
 
@@ -48,12 +48,12 @@ def listed(site: Site, path: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The demo, 90 seconds after it said that it runs, or as soon as all verdicts are right."""
+    """The demo 90 seconds after its start, or as soon as all verdicts are right."""
     folder = tmp_path_factory.mktemp("demo")
     installation = Installation(folder / "data", "--demo", "--quiet")
     try:
         installation.start()
-        end = time.monotonic() + WITHIN
+        end = time.monotonic() + WITHIN * slowdown()
         made = create_project(installation, OWNER, "full", demo.TEAM, demo.PROJECT)
         site = Site(installation, made["api_key"], folder)
         while verdicts(site) != VERDICTS and time.monotonic() < end:
@@ -68,21 +68,21 @@ def page(shown: Site) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = launch(playwright)
         tab = Tab(browser.new_page(viewport={"width": 1280, "height": SHORT}), shown.running.url)
-        tab.page.set_default_timeout(10_000)
+        tab.page.set_default_timeout(PATIENCE * 1000)
         tab.page.goto(shown.running.sign_in_url)
         tab.page.get_by_role("button").last.click()
         yield tab.page
         browser.close()
 
 
-def test_every_fate_is_found_and_the_healthy_one_is_left_alone(shown: Site) -> None:
+def test_every_failure_is_detected(shown: Site) -> None:
     assert verdicts(shown) == VERDICTS
     incidents = listed(shown, "incidents")
     assert sorted(one["agent"]["name"] for one in incidents) == sorted(WORDS)
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_the_page_says_what_is_wrong_and_how_that_is_known(shown: Site, page: Page, name: str) -> None:
+def test_incident_page_shows_the_evidence(shown: Site, page: Page, name: str) -> None:
     fleet = f"{shown.url}/admin/"
     page.goto(fleet)
     page.get_by_role("link", name=f"{name}:").first.click()
@@ -91,7 +91,7 @@ def test_the_page_says_what_is_wrong_and_how_that_is_known(shown: Site, page: Pa
     assert [word for word in WORDS[name] if word not in text] == []
 
 
-def test_the_fleet_page_shows_one_agent_that_is_well_and_one_that_waits(shown: Site, page: Page) -> None:
+def test_healthy_and_waiting_agents_are_listed(shown: Site, page: Page) -> None:
     page.goto(f"{shown.url}/admin/agents/agent/?status=ok")
     assert "demo-healthy" in page.locator("body").inner_text()
     page.goto(f"{shown.url}/admin/agents/agent/?status=waiting")
@@ -100,13 +100,13 @@ def test_the_fleet_page_shows_one_agent_that_is_well_and_one_that_waits(shown: S
     assert "approval of a refund of $120" in page.locator("body").inner_text()
 
 
-def test_its_end_is_quiet_and_leaves_nobody_behind(shown: Site) -> None:
-    """Runs last: it stops the installation."""
+def test_demo_stops_cleanly(shown: Site) -> None:
+    """Runs last, because it stops the installation."""
     everything = shown.running.pids()
     assert len(everything) >= 4 + 5
-    assert shown.running.stop() < 10
+    assert shown.running.stop() < 10 * slowdown()
     assert [pid for pid in everything if is_alive(pid)] == []
     shown.running.start()
-    assert shown.call("status")[0] == 401, "keys of an earlier demo have ended"
+    assert shown.call("status")[0] == 401, "keys of an earlier demo are revoked"
     again = create_project(shown.running, OWNER, "full", demo.TEAM, demo.PROJECT)
     Site(shown.running, again["api_key"], shown.folder).until("demo-healthy", "ok")

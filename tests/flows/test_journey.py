@@ -1,6 +1,6 @@
-"""The newcomer's journey on the real thing: from `bin/run` in a clean copy to the mail that says it works again.
+"""A newcomer's journey through a real installation: from `bin/run` in a clean copy to the recovery mail.
 
-And a second one's, by phone: the same as far as the test alert, then a second factor, with axe on every page.
+A second newcomer uses a phone: the same up to the test alert, then a second factor, with axe on every page.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.authenticator import code_of
 from tests.browser.tab import SHORT, TALL, Tab, launch
 from tests.flows import agent
-from tests.flows.installation import Installation, clean_copy
+from tests.flows.installation import PATIENCE, Installation, clean_copy, slowdown
 from tests.flows.mailbox import Mailbox, text_of
 
 pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.sqlite, pytest.mark.xdist_group("journey")]
-WITHIN = 20.0  # seconds: generous, for the machine may be busy
-DUE = 6.0  # seconds after its last beat that a silent agent with an interval of 1 s is down
+DUE = 6.0  # seconds without a heartbeat until an agent with an interval of 1 s is down
 AGENT = "research-agent"
 PASSWORD = "a long walk by the sea"
 A_MINUTE = 60.0
@@ -46,7 +45,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox) -> 
     copy = clean_copy(folder / "copy")
     installation = Installation(folder / "data", root=copy, EMAIL_URL=mailbox.url)
     try:
-        yield installation.start(90)
+        yield installation.start()
     finally:
         installation.stop()
 
@@ -61,13 +60,13 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Running:
-    """A process that works as an agent."""
+    """An agent in a separate process."""
 
     server: str
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, key: str) -> None:
-        """Start it, and put the key into it."""
+        """Start it and give it the key."""
         argv = [sys.executable, str(agent.__file__), self.server, AGENT]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE)
         assert self.process.stdin
@@ -89,7 +88,7 @@ def running(installation: Installation) -> Iterator[Running]:
 
 @dataclass
 class Newcomer:
-    """A person with a browser, who takes pictures on the way."""
+    """A person with a browser, who takes screenshots on the way."""
 
     browser: Browser
     installation: Installation
@@ -108,7 +107,7 @@ class Newcomer:
     def window(self, width: int = 1280, scheme: Any = "light", state: Any = None) -> BrowserContext:
         size: Any = {"width": width, "height": TALL if width < 600 else SHORT}
         context = self.browser.new_context(viewport=size, color_scheme=scheme, storage_state=state)
-        context.set_default_timeout(WITHIN * 1000)
+        context.set_default_timeout(PATIENCE * 1000)
         return context
 
     def open(self, path: str, context: BrowserContext | None = None) -> Tab:
@@ -130,7 +129,7 @@ class Newcomer:
         self.began += time.monotonic() - began  # a newcomer only glances
 
     def sees(self, text: str, tab: Tab | None = None) -> None:
-        (tab or self.tab).sees(text, within=WITHIN)
+        (tab or self.tab).sees(text)
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
@@ -148,7 +147,7 @@ class Newcomer:
         self.fill(E_mail=self.address, Password=PASSWORD, Team_name="Research")
         self.picture("sign-up")
         self.press("Sign up")
-        mail = text_of(self.mailbox.wait_for("Confirm", WITHIN, to=self.address))
+        mail = text_of(self.mailbox.wait_for("Confirm", to=self.address))
         code = re.search(r"^[A-Z0-9]{3,5}-?[A-Z0-9]{3,5}$", mail, re.MULTILINE)
         assert code, mail
         self.fill(Code=code.group())
@@ -157,34 +156,34 @@ class Newcomer:
         self.page.wait_for_url(SIGNED_IN)
 
     def read_key(self) -> str:
-        """The key, which the page shows only now."""
+        """The key, which the page shows only once."""
         key = self.page.locator("#new-key").inner_text()
-        assert self.page.get_by_text("My team").count() == 0, "sees the team of another person"
+        assert self.page.get_by_text("My team").count() == 0, "sees another person's team"
         self.sees("Waiting for the first heartbeat…")
         self.picture("first-steps")
         return key
 
     def turn_green(self) -> None:
-        self.sees(f"{AGENT} reports")
+        self.sees(f"{AGENT} is reporting")
         self.took("green")
         self.picture("green")
 
     def send_test_alert(self) -> None:
-        """On the same page, to the own address, which is filled in."""
+        """On the same page, to the newcomer's address, which is filled in."""
         assert self.page.get_by_label("E-mail addresses").input_value().strip() == self.address
         self.press("Send test alert")
         self.sees("Test sent to E-mail")
-        assert self.mailbox.wait_for("Test alert for E-mail", WITHIN, to=self.address)["To"] == self.address
+        assert self.mailbox.wait_for("Test alert for E-mail", to=self.address)["To"] == self.address
         self.took("the test alert")
         self.picture("test-alert")
 
     def took(self, what: str) -> None:
         seconds = time.monotonic() - self.began
         print(f"\nAt {self.width} px, from the landing page to {what}: {seconds:.1f} s")
-        assert seconds < A_MINUTE, what
+        assert seconds < A_MINUTE * slowdown(), what
 
     def second_factor(self) -> None:
-        """Switch it on with the code of an app, and sign in with the next one."""
+        """Switch it on with a code of the app, then sign in with a code."""
         self.tab.go("/accounts/2fa/totp/activate/")
         self.fill(Password=PASSWORD)
         self.picture("is-it-you")
@@ -192,8 +191,8 @@ class Newcomer:
         secret = self.page.locator("#secret").inner_text()
         assert self.page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         self.picture("second-factor-scan")
-        self.fill(Code_of_the_app=code_of(secret))
-        self.press("Switch it on")
+        self.fill(Code_from_your_app=code_of(secret))
+        self.press("Turn on")
         expect(self.page.locator("#codes")).to_have_text(TEN_WORDS)
         self.picture("recovery-codes")
         self.context.clear_cookies()
@@ -208,15 +207,15 @@ class Newcomer:
         self.sees(AGENT)
 
     def watch(self) -> list[Tab]:
-        """The pages on which an incident must appear by itself."""
+        """Open the pages on which an incident must appear automatically."""
         tabs = [self.open(path) for path in ("/admin/", "/admin/agents/agent/", "/admin/agents/incident/")]
-        for tab, text in zip(tabs, ("All is well", AGENT, "No incident yet."), strict=True):
+        for tab, text in zip(tabs, ("All agents OK", AGENT, "No incidents yet"), strict=True):
             self.sees(text, tab)
             self.picture("calm", tab)
         return tabs
 
     def open_incident(self, mail: EmailMessage) -> None:
-        """Follow the mail's link."""
+        """Follow the link in the mail."""
         link = re.search(rf"{re.escape(self.installation.url)}(/admin/agents/incident/\d+/change/)", text_of(mail))
         assert link, text_of(mail)
         self.tab = self.open(link.group(1))
@@ -245,7 +244,7 @@ def newcomer(chromium: Browser, installation: Installation, mailbox: Mailbox) ->
     assert [url for tab in newcomer.tabs for url in tab.elsewhere] == []
 
 
-def test_from_sign_up_to_the_mail_that_it_works_again(newcomer: Newcomer, running: Running, mailbox: Mailbox) -> None:
+def test_from_sign_up_to_recovery_mail(newcomer: Newcomer, running: Running, mailbox: Mailbox) -> None:
     newcomer.sign_up()
     key = newcomer.read_key()
     running.start(key)
@@ -255,7 +254,7 @@ def test_from_sign_up_to_the_mail_that_it_works_again(newcomer: Newcomer, runnin
     tabs = newcomer.watch()
     running.kill()
     began = time.monotonic()
-    down = mailbox.wait_for(f"{AGENT} is down", DUE + WITHIN)
+    down = mailbox.wait_for(f"{AGENT} is down")
     print(f"From kill -9 to the mail: {time.monotonic() - began:.1f} s, of which {DUE:.0f} s are the agent's own")
     for tab, text in zip(tabs, ("No heartbeat for", "missed heartbeat", "No heartbeat for"), strict=True):
         newcomer.sees(text, tab)
@@ -264,12 +263,12 @@ def test_from_sign_up_to_the_mail_that_it_works_again(newcomer: Newcomer, runnin
     newcomer.open_incident(down)
     newcomer.acknowledge()
     running.start(key)
-    newcomer.sees("by itself")
+    newcomer.sees("recovered")
     newcomer.picture("resolved")
-    mailbox.wait_for(f"{AGENT}: recovered", WITHIN)
+    mailbox.wait_for(f"{AGENT}: recovered")
 
 
-def test_by_phone_with_a_second_factor_and_no_barrier(
+def test_sign_up_by_phone_with_second_factor(
     chromium: Browser, installation: Installation, mailbox: Mailbox, running: Running
 ) -> None:
     newcomer = Newcomer(chromium, installation, mailbox, "by-phone@example.com", 390, looks_for_barriers=True)

@@ -1,6 +1,6 @@
-"""The SDK as a user gets it: the wheel from a running server, in an environment of its own, in the example agent.
+"""The SDK as a user gets it: the wheel from a running server, in a new environment, in the example agent.
 
-The example names no endpoint, so the installation listens where the SDK looks for it by itself: port 8000.
+The example names no endpoint, so the installation listens at the SDK's default: port 8000.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import ROOT, Installation, wait_until
+from tests.flows.installation import PATIENCE, ROOT, Installation, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("sdk")]
 EXAMPLE = Path(__file__).with_name("programs") / "research_agent.py"
@@ -45,14 +45,14 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 @pytest.fixture(scope="module")
 def installed(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An empty environment after the commands of docs/sdk.md: its Python, and what the commands printed."""
+    """A new environment after the commands of docs/sdk.md: its Python, and the output of the commands."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (commands,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "sdk.md").read_text(), re.DOTALL)
     assert installation.url in commands
     env = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PIP_CONFIG_FILE": os.devnull}
     commands = commands.replace("cv_…", installation.key)
-    done = subprocess.run(["sh", "-ec", commands], env=env, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(["sh", "-ec", commands], env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return folder / "bin" / "python", done.stdout
 
@@ -63,7 +63,7 @@ def python(installed: tuple[Path, str]) -> Path:
 
 
 def environment(installation: Installation) -> dict[str, str]:
-    """A shell with nothing but the key set."""
+    """A shell in which only the key is set."""
     return {"PATH": os.environ["PATH"], "CLEVAGENT_API_KEY": installation.key}
 
 
@@ -74,7 +74,7 @@ def status(installation: Installation, agent: str) -> dict[str, Any]:
     return found
 
 
-def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: Installation, python: Path) -> None:
+def test_example_runs_unchanged_and_stops_quietly(installation: Installation, python: Path) -> None:
     with subprocess.Popen(
         [str(python), "-W", "error", str(EXAMPLE)],
         env=environment(installation),
@@ -82,25 +82,23 @@ def test_the_example_runs_unchanged_and_its_end_is_a_quiet_stop(installation: In
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_until(lambda: status(installation, AGENT).get("tokens_today") == 834, 20, "its first iteration is told")
+        wait_until(lambda: status(installation, AGENT).get("tokens_today") == 834, "its first iteration is told")
         assert status(installation, AGENT)["status"] == "ok"
         process.send_signal(signal.SIGTERM)  # its own handler lets it finish its sleep of 15 s
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
-    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", 20, "it said goodbye")
+    wait_until(lambda: status(installation, AGENT)["status"] == "stopped", "it said goodbye")
     seen = status(installation, AGENT)
     assert (seen["tokens_today"], float(seen["cost_today_usd"]), seen["open_incident"]) == (834, 0.0124, None)
 
 
-def test_the_commands_of_the_docs_install_it_and_see_its_first_heartbeat(
-    installation: Installation, installed: tuple[Path, str]
-) -> None:
-    assert "the server has seen a heartbeat of research-agent" in installed[1]
+def test_documented_commands_install_the_sdk(installation: Installation, installed: tuple[Path, str]) -> None:
+    assert "the server received a heartbeat from research-agent" in installed[1]
     assert status(installation, "research-agent")["last_heartbeat_at"]
 
 
-def test_spend_of_an_outage_arrives_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
-    """The server goes away in the middle, the agent is killed meanwhile and started again: its spool has the rest."""
+def test_spend_survives_an_outage_to_the_cent(installation: Installation, python: Path, tmp_path: Path) -> None:
+    """The server hangs, then the agent is killed and restarted: its spool has the rest."""
     env = {**environment(installation), "CLEVAGENT_AGENT": "spender", "CLEVAGENT_SPOOL": str(tmp_path / "spool")}
     code = "import clevagent, time\nclevagent.init(interval=1)\n" + (
         "for number in range(10_000):\n"
@@ -111,20 +109,20 @@ def test_spend_of_an_outage_arrives_to_the_cent(installation: Installation, pyth
     with subprocess.Popen([str(python), "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         said = iter(process.stdout)
-        wait_until(lambda: status(installation, "spender"), 10, "it reports")
+        wait_until(lambda: status(installation, "spender"), "it reports")
         web = installation.pid("web")
         assert web
         os.kill(web, signal.SIGSTOP)
         try:
-            time.sleep(2)  # what it spends in these seconds is on disk only
+            time.sleep(2)  # spending of these seconds is only on disk
         finally:
             os.kill(web, signal.SIGCONT)
         process.kill()
         spent = int([line for line in said if line.strip()][-1])
     again = "import clevagent\nclevagent.init(interval=1)\nassert clevagent.flush(10)\n"
-    subprocess.run([str(python), "-c", again], env=env, check=True, timeout=30)
+    subprocess.run([str(python), "-c", again], env=env, check=True, timeout=PATIENCE)
     seen = status(installation, "spender")
-    # What was spent in the last seconds before kill -9 was not yet on disk; nothing is counted twice.
+    # Spending of the last seconds before kill -9 was not yet on disk; nothing is counted twice.
     assert spent - 120 <= seen["tokens_today"] <= spent
     assert json.loads(str(seen["cost_today_usd"])) == pytest.approx(seen["tokens_today"] / 100)
     assert list(tmp_path.iterdir()) == []

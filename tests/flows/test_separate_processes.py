@@ -1,4 +1,4 @@
-"""On PostgreSQL and Redis each part runs by itself: started here by the very commands of the systemd units."""
+"""On PostgreSQL and Redis each part is a separate process, started here with the commands of the systemd units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.flows.installation import ROOT, environment, wait_until
+from tests.flows.installation import PATIENCE, ROOT, environment, wait_until
 from tests.flows.installation import Installation as Site
 
 pytestmark = [pytest.mark.live, pytest.mark.postgres, pytest.mark.xdist_group("separate")]
@@ -54,7 +54,7 @@ class Deployment:
     def stop(self) -> dict[str, int]:
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
-        return {name: process.wait(20) for name, process in self.processes.items()}
+        return {name: process.wait(PATIENCE) for name, process in self.processes.items()}
 
     def key(self) -> str:
         words = "create_project --team T --project P --owner owner@example.com --json"
@@ -83,22 +83,22 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         made = Deployment(folder, env, site)
         try:
             made.start()
-            wait_until(made.site.is_ready, 40, logs(made))
+            wait_until(made.site.is_ready, logs(made))
             yield made
         finally:
             for process in made.processes.values():
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd ends a unit
+                    os.killpg(process.pid, signal.SIGKILL)  # with its children, as systemd stops a unit
                 process.wait()
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def test_all_parts_come_up_and_take_a_beat(deployment: Deployment) -> None:
+def test_all_parts_start_and_accept_a_heartbeat(deployment: Deployment) -> None:
     status, answer = deployment.site.beat(deployment.key(), agent="a", beat_id="one")
     assert (status, answer["status"]) == (200, "ok")
 
 
-def test_several_web_processes_answer_alike(deployment: Deployment) -> None:
+def test_web_processes_answer_consistently(deployment: Deployment) -> None:
     key = deployment.key()
     answers = [deployment.site.beat(key, agent="b", beat_id="the same") for _ in range(20)]
     assert {status for status, _ in answers} == {200}
@@ -110,16 +110,14 @@ def test_several_web_processes_answer_alike(deployment: Deployment) -> None:
     assert len([agent for agent in listed["results"] if agent["name"] == "b"]) == 1
 
 
-def test_their_logs_are_json(deployment: Deployment) -> None:
+def test_logs_are_json(deployment: Deployment) -> None:
     deployment.site.get("/api/v1/nothing-here")
     log = deployment.folder / "watchdog-web.log"
-    line = wait_until(
-        lambda: next((line for line in log.read_text().splitlines() if "nothing-here" in line), None), 5, ""
-    )
+    line = wait_until(lambda: next((line for line in log.read_text().splitlines() if "nothing-here" in line), None), "")
     assert json.loads(line)["request_id"]
 
 
-def test_they_end_when_told_to(deployment: Deployment) -> None:
+def test_parts_stop_on_sigterm(deployment: Deployment) -> None:
     assert set(deployment.stop().values()) == {0}
 
 

@@ -1,4 +1,4 @@
-"""Real services, one of each for a worker."""
+"""Real service managers, one of each per worker."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.services.systemd import UserManager, user_manager
 
 @pytest.fixture(scope="session")
 def manager() -> Iterator[UserManager]:
-    """A user manager of systemd; skips where there can be none."""
+    """A systemd user manager; skips where none can run."""
     with user_manager() as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def docker() -> Iterator[Engine]:
-    """A Docker Engine; skips where there can be none."""
+    """A Docker Engine; skips where none can run."""
     with engine() as started:
         yield started

@@ -1,4 +1,4 @@
-"""A real Docker Engine, and an image of busybox, made here."""
+"""A real Docker Engine with a busybox image that is built here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.flows.installation import PATIENCE
 from tests.services.namespaces import required, service
 
 IMAGE = "busybox:here"
@@ -23,7 +24,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Engine:
-    """`env` makes `docker` and the runner speak to it."""
+    """`env` points `docker` and the runner to it."""
 
     folder: Path
 
@@ -33,19 +34,19 @@ class Engine:
 
     @property
     def env(self) -> dict[str, str]:
-        # The folder for its settings is its own, so that nobody's log-ins or contexts are read.
+        # A separate settings folder, so that nobody's log-ins or contexts are used.
         return {"DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.folder)}
 
     def docker(self, *words: str, data: bytes | None = None) -> str:
-        """Run the `docker` command; its output. Fails with what it said."""
+        """Run the `docker` command and return its output. Fails with its error output."""
         env = {**os.environ, **self.env}
-        done = subprocess.run(["docker", *words], env=env, input=data, capture_output=True, timeout=30)
+        done = subprocess.run(["docker", *words], env=env, input=data, capture_output=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()
 
     def run(self, name: str, script: str, *options: str) -> str:
-        """Start a container whose program is a shell script; the container's id."""
-        # A shell as the first process would not pass SIGTERM on, and every stop would take its ten seconds.
+        """Start a container that runs a shell script; the container's id."""
+        # A shell as the first process ignores SIGTERM, and every stop would take ten seconds.
         traps = "trap 'exit 143' TERM; "
         return self.docker(
             "run", "-d", "--network", "none", "--name", name, *options, IMAGE, "sh", "-c", traps + script
@@ -59,7 +60,7 @@ class Engine:
 
 
 def busybox() -> bytes:
-    """An archive of a root folder: busybox, and a link to it for each thing it can do."""
+    """A root file system as an archive: busybox, and a link to it for each of its commands."""
     program = shutil.which("busybox") or ""
     names = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
     made = io.BytesIO()
@@ -88,7 +89,7 @@ def _answers(folder: Path) -> bool:
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """An engine with the image IMAGE and no network."""
+    """An engine without a network that has the image IMAGE."""
     required("dockerd", "docker", "busybox")
     with service("docker", _script, _answers) as folder:
         started = Engine(folder)

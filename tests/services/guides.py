@@ -1,8 +1,8 @@
-"""A guide of `docs/`, followed as its reader would: files are written, commands run, what is seen is compared.
+"""Follows a guide of `docs/` as its reader would: writes its files, runs its commands and compares their output.
 
-Of the blocks, `sh` is typed into one shell from the first to the last. `text` is what that shows: its lines stand in
-the output in this order, `…` for anything; the command is typed again until it does. Every other block is a file, whose
-path is the comment in its first line.
+All `sh` blocks are typed into one shell. A `text` block is expected output: its lines appear in the output in this
+order, `…` stands for anything, and the command is repeated until they do. Every other block is a file whose path is the
+comment in its first line.
 """
 
 from __future__ import annotations
@@ -22,15 +22,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation import ROOT, wait_until
+from tests.flows.installation import PATIENCE, ROOT, wait_until
 from tests.services.site import Site, site
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"(?:#|<!--) (\S+)(?: -->)?")
-# Seconds for one block of commands, of which building an image takes longest, and for what they are to show.
-ENDS_WITHIN = 90.0
-SEEN_WITHIN = 30.0
-# The reader's times are too long for a test. An agent of a guide works, and is found out, so much faster here.
+# The guides' intervals are too long for a test: their agents work, and are found to hang, faster here.
 TIMES = {
     "interval=30, progress_timeout=120": "interval=1, progress_timeout=5",
     "time.sleep(5)": "time.sleep(0.2)",
@@ -44,20 +41,19 @@ class Block:
 
     @property
     def path(self) -> str:
-        """Of a file: where it is to be written."""
+        """Where the file is written."""
         found = PATH.fullmatch(self.text.partition("\n")[0])
-        assert found, f"the first line names no file: {self.text}"
+        assert found, f"the first line has no path: {self.text}"
         return found.group(1)
 
     @property
     def content(self) -> str:
-        """Of a file: without the comment where the format knows none there."""
+        """The file's content, without the comment if the format does not allow one there."""
         return self.text.partition("\n")[2] if self.language == "xml" else self.text
 
 
-def sections(page: str) -> dict[str, list[Block]]:
+def sections(text: str) -> dict[str, list[Block]]:
     """The blocks under each heading of the second level, in the order of the page."""
-    text = (ROOT / "docs" / page).read_text()
     _, *parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     return {title: _blocks(body) for title, body in zip(parts[::2], parts[1::2], strict=True)}
 
@@ -70,7 +66,7 @@ def _blocks(text: str) -> list[Block]:
 
 
 class Shell:
-    """One shell of the reader's, with all it remembers from one command to the next."""
+    """The reader's shell, which keeps its state from one command to the next."""
 
     def __init__(self, folder: Path, prefix: Sequence[str], env: Mapping[str, str]) -> None:
         folder.mkdir(parents=True)
@@ -81,7 +77,7 @@ class Shell:
         )
 
     def type(self, commands: str, given: str = "") -> str:
-        """Run them to their end; what they showed. Fails when one of them failed."""
+        """Run the commands and return their output. Fails if one of them fails."""
         self._number += 1
         script, said, output, done = (self._folder / f"{self._number}.{end}" for end in ("sh", "in", "out", "done"))
         script.write_text(commands)
@@ -90,12 +86,12 @@ class Shell:
         self._process.stdin.write(f". {script} <{said} >{output} 2>&1; touch {done}\n")
         self._process.stdin.flush()
         why = f"{commands!r} has ended"
-        wait_until(lambda: done.exists() or self._process.poll() is not None, ENDS_WITHIN, why)
+        wait_until(lambda: done.exists() or self._process.poll() is not None, why)
         assert done.exists(), f"{commands}\n{output.read_text()}"
         return output.read_text()
 
     def end(self) -> None:
-        """With all that was started in it and left running."""
+        """End the shell and everything that was started in it."""
         if self._process.stdin:
             self._process.stdin.close()
         with suppress(ProcessLookupError):
@@ -104,15 +100,15 @@ class Shell:
 
 
 class Guide:
-    """`swaps` is what stands for the page's own words here, such as the server's address; `seen` all output so far."""
+    """`swaps` replaces words of the page, such as the server's address; `seen` is all output so far."""
 
-    def __init__(self, page: str, shell: Shell, swaps: Mapping[str, str]) -> None:
-        self.left = sections(page)
+    def __init__(self, text: str, shell: Shell, swaps: Mapping[str, str]) -> None:
+        self.left = sections(text)
         self.seen = ""
         self._shell, self._swaps = shell, {**TIMES, **swaps}
 
     def follow(self, title: str) -> str:
-        """Do what stands under this heading; the last command's output."""
+        """Follow the section with this heading; the last command's output."""
         output = commands = ""
         for block in self.left.pop(title):
             text = self.here(block.text)
@@ -137,7 +133,7 @@ class Guide:
         self._shell.type(f"cat > {path}", self.here(block.content))
 
     def _look(self, commands: str, output: str, expected: str) -> str:
-        end = time.monotonic() + SEEN_WITHIN
+        end = time.monotonic() + PATIENCE
         while not shows(output, expected):
             assert time.monotonic() < end, f"{commands}shows\n{output}\nand not\n{expected}"
             time.sleep(0.3)
@@ -146,20 +142,20 @@ class Guide:
 
 
 def shows(output: str, expected: str) -> bool:
-    """Whether the lines stand in the output, in this order and among others."""
+    """Whether the output contains the lines in this order, possibly among others."""
     lines = (".*".join(map(re.escape, line.strip().split("…"))) for line in expected.splitlines() if line.strip())
     pattern = r"\n(?:.*\n)*?".join(rf"[^\S\n]*{line}[^\S\n]*" for line in lines)
     return re.search(rf"^{pattern}$", output, re.MULTILINE) is not None
 
 
 def swaps(here: Site) -> dict[str, str]:
-    """The server's address and keys, for those of the pages; a page's agent is the first one there."""
+    """This server's address and keys instead of the page's; the page's agent is the first agent here."""
     return {"http://127.0.0.1:8000": here.url, "cv_full_…": here.key, "cv_…": here.running.key, "agents/17": "agents/1"}
 
 
 @contextmanager
 def _shell(folder: Path, prefix: Sequence[str], env: Mapping[str, str]) -> Iterator[Shell]:
-    """As after a new login."""
+    """A shell as after a new login."""
     path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     (folder / "home").mkdir()
     begin = {"PATH": path, "HOME": f"{folder}/home", "LANG": "C.UTF-8", "PIP_CONFIG_FILE": os.devnull, **env}
@@ -175,14 +171,16 @@ def _shell(folder: Path, prefix: Sequence[str], env: Mapping[str, str]) -> Itera
 def followed(
     page: str, folder: Path, more: Mapping[str, str], *prefix: str, **env: str
 ) -> Iterator[tuple[Guide, Site]]:
-    """A page after all its steps, and the server that its reader has running.
+    """A guide after all its steps, and the reader's server.
 
-    `more` is swapped on this page. `prefix` goes before the reader's shell, such as a program that puts it elsewhere.
+    `more` are further replacements on this page. `prefix` precedes the shell's command, e.g. to enter a namespace.
     """
     if not shutil.which("curl"):
         pytest.skip("needs curl")
+    text = (ROOT / "docs" / page).read_text()
+    assert [words for words in more if words not in text] == [], "the page has changed"
     with site(folder, RESTART_DELAYS="1,1,1") as here, _shell(folder, prefix, env) as shell:
-        guide = Guide(page, shell, {**swaps(here), **more})
+        guide = Guide(text, shell, {**swaps(here), **more})
         while guide.left:
             guide.follow(next(iter(guide.left)))
         yield guide, here

@@ -1,7 +1,7 @@
-"""A launchd of the tests: `python launchd.py FOLDER VERB …` is its `launchctl`. Its jobs are noted in the folder.
+"""A fake launchd: `python launchd.py FOLDER VERB …` is its `launchctl`. The folder holds the state of its jobs.
 
-It reads real plists, starts the programs as launchctl(1) and launchd.plist(5) say, and prints jobs as macOS does; it
-was not compared with a Mac. A job has a keeper, a process of its own that starts its program again.
+It reads real plists, starts programs as documented in launchctl(1) and launchd.plist(5), and prints jobs as macOS does;
+it was not compared with a Mac. Each job has a keeper, a process that restarts its program.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any
 NOT_FOUND, FAILED = 113, 5
 # launchd's own is 10 s.
 BETWEEN_STARTS = 0.5
-STARTED_WITHIN = 10.0
-# What the session's variables are here; the second as by `launchctl setenv`.
+STARTED_WITHIN = 60.0
+# The session's environment variables; the second as set by `launchctl setenv`.
 INHERITED = ("HOME", "STATE_DIRECTORY")
 PROGRAM = '#!/bin/sh\nexec {python} -I {here} {folder} "$@"\n'
 
 
 @contextmanager
 def session(folder: Path) -> Iterator[Path]:
-    """One without jobs; where its `launchctl` is. Its jobs end with it."""
+    """A session without jobs; the path of its `launchctl`. Its jobs end with it."""
     folder.mkdir()
     launchctl = folder / "launchctl"
     launchctl.write_text(PROGRAM.format(python=sys.executable, here=Path(__file__).resolve(), folder=folder))
@@ -42,7 +42,7 @@ def session(folder: Path) -> Iterator[Path]:
 
 
 def main(folder: Path, verb: str, *words: str) -> int:
-    """One call of `launchctl`."""
+    """One `launchctl` command."""
     if verb == "bootstrap":
         return bootstrap(folder, *words)
     service = words[-1]
@@ -62,7 +62,7 @@ def bootstrap(folder: Path, domain: str, path: str) -> int:
     if job.exists():
         print("Bootstrap failed: 5: Input/output error", file=sys.stderr)
         return FAILED
-    assert plist["RunAtLoad"], "this one knows no other way to start"
+    assert plist["RunAtLoad"], "the fake knows no other way to start"
     tell(job, service=service, path=path, state="not running", runs=0)
     if os.fork() == 0:
         os.setsid()
@@ -75,7 +75,7 @@ def bootstrap(folder: Path, domain: str, path: str) -> int:
 
 
 def keep(job: Path, plist: dict[str, Any]) -> None:
-    """Be the job's keeper: SIGTERM unloads it, SIGHUP starts its program anew."""
+    """Run the job's keeper: SIGTERM unloads the job, SIGHUP restarts its program."""
     asked: list[int] = []
     tell(job, keeper=os.getpid())
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -92,9 +92,9 @@ def keep(job: Path, plist: dict[str, Any]) -> None:
 
 
 def run(job: Path, plist: dict[str, Any], asked: list[int]) -> int:
-    """Its program, until it ends or is to end; the exit code."""
+    """Run the program until it ends or must end; the exit code."""
     argv = plist["ProgramArguments"]
-    assert argv[0].startswith("/"), "launchd looks for programs in its own PATH only"
+    assert argv[0].startswith("/"), "launchd searches programs only in its own PATH"
     path = f"{job.parent}:/usr/bin:/bin:/usr/sbin:/sbin"
     environment = {"PATH": path, **{name: os.environ[name] for name in INHERITED}}
     with Path(plist.get("StandardErrorPath", os.devnull)).open("ab") as errors:
@@ -111,7 +111,7 @@ def run(job: Path, plist: dict[str, Any], asked: list[int]) -> int:
 
 
 def bootout(job: Path, *_: str) -> int:
-    """Unload it."""
+    """Unload the job."""
     with suppress(ProcessLookupError, FileNotFoundError):
         os.kill(known(job)["keeper"], signal.SIGTERM)
         until(lambda: not job.exists())

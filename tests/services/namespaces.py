@@ -1,7 +1,7 @@
-"""Real services in namespaces of their own: nothing of this machine's is touched, and nothing is left behind.
+"""Real services in separate namespaces: they do not touch this machine's services, and leave nothing behind.
 
-A keeper process starts the service in a cgroup of its own, and waits for its input to end. That is so at the end of the
-test, and also when whoever ran it was killed; then it kills the cgroup and removes all that was made.
+A keeper process starts the service in a separate cgroup and waits for its input to end, which happens at the end of the
+test and also when the test process is killed. Then it kills the cgroup and removes everything it created.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import pytest
 
 INSIDE = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 UNSHARE = ["unshare", "--mount", "--cgroup", "--propagation", "private"]
-# Removing waits for the processes to be gone; this long at most, in seconds.
-PATIENCE = 10.0
+# Seconds a service may take to start, and its processes to be gone once they are killed, on a busy machine.
+STARTS_WITHIN, PATIENCE = 180.0, 60.0
 
 
 def cgroups() -> Path | None:
-    """Where version 2 of cgroups is mounted."""
+    """The mount point of cgroups version 2."""
     for line in Path("/proc/mounts").read_text().splitlines():
         _, folder, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -37,7 +37,7 @@ def cgroups() -> Path | None:
 
 
 def why_not(*programs: str) -> str:
-    """Why no service can be started here; "" when one can."""
+    """Why services cannot run here; "" if they can."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "needs root on Linux, for namespaces"
     missing = [program for program in ("unshare", *programs) if not shutil.which(program)]
@@ -65,10 +65,10 @@ def _can_end_a_cgroup() -> bool:
 
 @contextmanager
 def service(name: str, script: Callable[[Path], str], ready: Callable[[Path], bool]) -> Iterator[Path]:
-    """Run a shell script as root in its own namespaces, from `ready` to the end of the block. Yields its folder.
+    """Run a shell script as root in separate namespaces until the block ends; yields its folder once it is `ready`.
 
-    The script is made from that folder; its path is short, since a socket's may have 107 bytes. It sees only its own
-    cgroups, and what it mounts nobody else sees. Its output is in `log` there.
+    `script` gets that folder, whose path is short because a socket's may have 107 bytes. The script sees only its own
+    cgroups, and its mounts are invisible outside. Its output is in the file `log`.
     """
     root = cgroups()
     assert root is not None
@@ -88,16 +88,16 @@ def service(name: str, script: Callable[[Path], str], ready: Callable[[Path], bo
 
 
 def _wait(ready: Callable[[], bool], keeper: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + STARTS_WITHIN
     while not ready():
         assert keeper.stdout
-        assert keeper.poll() is None, f"it ended: {keeper.stdout.read()}"
-        assert time.monotonic() < end, "not ready after 20 s"
+        assert keeper.poll() is None, f"the service ended: {keeper.stdout.read()}"
+        assert time.monotonic() < end, f"not ready after {STARTS_WITHIN} s"
         time.sleep(0.05)
 
 
 def keep(group: Path, folder: Path, script: str) -> None:
-    """Run the script in the cgroup until the standard input ends, then leave nothing. One that ends before is told."""
+    """Run the script in the cgroup until standard input ends, then clean up. Print its log if it ends early."""
     inside = f"{INSIDE}\n{script}"
     join = f"echo 0 > {group}/cgroup.procs && exec {' '.join(UNSHARE)} sh -ec {shlex.quote(inside)}"
     try:
@@ -113,7 +113,7 @@ def keep(group: Path, folder: Path, script: str) -> None:
 
 
 def remove(group: Path) -> None:
-    """Kill all that runs in the cgroup, and remove it and those below it."""
+    """Kill all processes in the cgroup, and remove it with its children."""
     (group / "cgroup.kill").write_text("1")
     end = time.monotonic() + PATIENCE
     while group.exists() and time.monotonic() < end:
@@ -125,7 +125,7 @@ def remove(group: Path) -> None:
 
 
 def required(*programs: str) -> None:
-    """Skip the test, with the reason, where no service can be started."""
+    """Skip the test, with the reason, if services cannot run here."""
     if reason := why_not(*programs):
         pytest.skip(reason)
 

@@ -1,6 +1,6 @@
-"""What stands for `python:3.12-slim` where no registry can be asked: this machine's Python, and busybox.
+"""A substitute for `python:3.12-slim` where no registry is available: this machine's Python, and busybox.
 
-Its modules are in archives, because the engine of the tests copies all files of an image for each of its layers.
+Its modules are in archives, because the tests' engine copies all files of an image for each layer.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from tests.services.docker import Engine, busybox
 
 IMAGE = "python:3.12-slim"
 LIBRARY = re.compile(r"(/\S+) \(0x")
-# Needed neither by pip nor by an agent.
+# Neither pip nor an agent needs these.
 UNNEEDED = re.compile(
     r"(site-packages|dist-packages|ensurepip|test|idlelib|lib2to3|tkinter|pydoc_data|turtledemo|config-.*)"
     r"|_(test|xxtest|codecs_|ctypes_test|tkinter|curses|dbm|gdbm|sqlite3).*\.so"
 )
-# Python lies aside, and /usr/local is an environment of it: so wherever this one puts its packages, there they are.
+# Python is in a folder of its own, and /usr/local is a virtual environment of it, so packages are found wherever this
+# Python installs them.
 NUMBER = f"{sys.version_info.major}.{sys.version_info.minor}"
 BASE, LIB = "opt/python", f"opt/python/lib/python{NUMBER}"
 PROGRAM, STDLIB, PIP = f"{BASE}/bin/python{NUMBER}", f"{BASE}/lib/python{NUMBER.replace('.', '')}.zip", "opt/pip.zip"
@@ -41,14 +42,14 @@ LINKS = {f"usr/local/bin/{name}": f"/{PROGRAM}" for name in ("python", "python3"
 
 
 def provide(engine: Engine) -> None:
-    """Make the image known to the engine."""
+    """Import the image into the engine."""
     found = ":".join(sorted({str(library.parent) for library in libraries()}))
     env = f"--change=ENV PATH=/usr/local/bin:/bin LD_LIBRARY_PATH={found}"
     engine.docker("import", env, "-", IMAGE, data=archive())
 
 
 def archive() -> bytes:
-    """Its root folder."""
+    """The root file system as an archive."""
     made = io.BytesIO(busybox())
     with tarfile.open(fileobj=made, mode="a") as root, tempfile.TemporaryDirectory() as temporary:
         items = contents(Path(temporary))
@@ -65,9 +66,9 @@ def archive() -> bytes:
 
 
 def contents(temporary: Path) -> dict[str, Path]:
-    """Where each of its files is, by its name there; those that are made are in the temporary folder."""
+    """The files of the image, by their names in it; generated files are in the temporary folder."""
     stdlib = Path(sysconfig.get_path("stdlib"))
-    # By the first it knows its folder.
+    # Python finds its library by os.py.
     found = {f"{LIB}/os.py": stdlib / "os.py", PROGRAM: program()}
     found |= {f"{LIB}/lib-dynload/{path.name}": path for path in modules_in_c()}
     found |= {str(library)[1:]: library.resolve() for library in libraries()}
@@ -80,7 +81,7 @@ def contents(temporary: Path) -> dict[str, Path]:
 
 
 def packed(path: Path, folder: Path) -> Path:
-    """An archive of its modules, or of the package that it is, as Python imports from."""
+    """An importable archive of the modules in a folder, or of the package that the folder is."""
     with zipfile.PyZipFile(str(path), "w") as made:
         made.writepy(str(folder))
         if not (folder / "__init__.py").exists():
@@ -110,7 +111,7 @@ def modules_in_c() -> list[Path]:
 
 @functools.cache
 def libraries() -> list[Path]:
-    """What the program and its modules in C load."""
+    """The shared libraries of Python and of its modules in C."""
     ran = subprocess.run(["ldd", program(), *modules_in_c()], capture_output=True, text=True, check=True)
     return sorted({Path(path) for path in LIBRARY.findall(ran.stdout)})
 

@@ -1,4 +1,4 @@
-"""An installation with one key for everything, the real runner, and what the API says of an agent."""
+"""An installation with a full-access key, the real runner, and the state of agents according to the API."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.flows.installation import ROOT, Installation, wait_until
+from tests.flows.installation import PATIENCE, ROOT, Installation, wait_until
 from tests.live import Program, create_project
-
-# The runner asks for commands every 10 s.
-CARRIED_OUT_WITHIN = 20.0
 
 
 @dataclass
@@ -30,7 +27,7 @@ class Site:
 
     @property
     def env(self) -> dict[str, str]:
-        """What the client and the runner have in their environment."""
+        """The environment of the SDK and the runner."""
         return {
             "CLEVAGENT_API_KEY": self.key,
             "CLEVAGENT_ENDPOINT": self.url,
@@ -44,7 +41,7 @@ class Site:
         return self.running.request(request)
 
     def agent(self, name: str) -> Any:
-        """What `/status` says of it; None while it is unknown."""
+        """The agent in `/status`; None while it is unknown."""
         return next((agent for agent in self.call("status")[1]["results"] if agent["name"] == name), None)
 
     def path(self, name: str) -> str:
@@ -54,9 +51,9 @@ class Site:
         found = self.agent(name)
         return found["status"] if found else ""
 
-    def until(self, name: str, *statuses: str, seconds: float = 15.0) -> str:
-        """Wait until the agent has one of these statuses; which."""
-        wait_until(lambda: self.status(name) in statuses, seconds, f"{name} is {statuses}: {self.status(name)}")
+    def until(self, name: str, *statuses: str) -> str:
+        """Wait until the agent has one of these statuses; returns it."""
+        wait_until(lambda: self.status(name) in statuses, f"{name} is {statuses}: {self.status(name)}")
         return self.status(name)
 
     def arm(self, name: str, policy: str = "manual") -> None:
@@ -64,35 +61,35 @@ class Site:
         assert status == 200, answer
 
     def command(self, name: str, action: str) -> int:
-        """Ask for a restart or stop; the command's id."""
+        """Request a restart or stop; the command's id."""
         status, answer = self.call(f"{self.path(name)}/{action}", {})
         assert status == 202, answer
         number: int = answer["id"]
         return number
 
     def incidents(self, name: str) -> list[Any]:
-        """All that is known of each of its incidents, oldest first."""
+        """The agent's incidents with all details, oldest first."""
         listed = self.call(f"incidents?agent={self.agent(name)['id']}")[1]["results"]
         return [self.call(f"incidents/{incident['id']}")[1] for incident in listed][::-1]
 
     def beats(self, name: str) -> list[Any]:
-        """Its heartbeats, oldest first."""
+        """The agent's heartbeats, oldest first."""
         found: list[Any] = self.call(f"{self.path(name)}/heartbeats")[1]["results"]
         return found[::-1]
 
     @contextmanager
     def runner(self, name: str, *options: str, **env: str) -> Iterator[Program]:
-        """The real runner under a name of its own, looking every second, with its state in this site's folder."""
+        """The real runner with this name, which checks every second and keeps its state in this site's folder."""
         state, log = self.folder / f"{name}.json", self.folder / f"{name}.log"
         words = ("start", "--name", name, "--heartbeat-interval", "1", "--state", str(state), *options)
         started = Program(log, sys.executable, "-m", "clevagent.runner", *words, **{**self.env, **env})
         try:
-            wait_until(lambda: started.lines(" watches ") or not started.is_running, 15, "the runner is ready")
+            wait_until(lambda: started.lines(" watches ") or not started.is_running, "the runner is ready")
             assert started.is_running, log.read_text()
             yield started
         finally:
             started.process.terminate()
-            started.process.wait(15)
+            started.process.wait(PATIENCE)
             started.end()
 
 
@@ -107,5 +104,5 @@ def site(folder: Path, **env: Any) -> Iterator[Site]:
 
 
 def directives(env: Mapping[str, str]) -> str:
-    """The variables as a unit's `Environment=` has them."""
+    """The variables in the format of a unit's `Environment=`."""
     return " ".join(f'"{name}={value}"' for name, value in env.items())

@@ -1,4 +1,4 @@
-"""A real systemd: a user manager of its own, and a journal of its own."""
+"""A real systemd: a separate user manager with a separate journal."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.flows.installation import PATIENCE
 from tests.services.namespaces import required, service
 
 MANAGER, JOURNALD = "/lib/systemd/systemd", "/lib/systemd/systemd-journald"
-# So that they believe to be on a machine with systemd, and find nothing of the real one. A journal in memory.
+# Makes systemd believe that it manages this machine, and hides the real one. The journal is in memory.
 ALONE = """
 mount -t tmpfs tmpfs /run/systemd
 mkdir -p /run/systemd/system /run/systemd/journal /run/log
 mount -t tmpfs tmpfs /run/log
 if [ -d /var/log/journal ]; then mount -t tmpfs tmpfs /var/log/journal; fi
 """
-# Its socket is there before the manager asks for it.
+# The journal's socket must exist before the manager starts.
 JOURNAL = f"{JOURNALD} & until [ -S /run/systemd/journal/stdout ]; do sleep 0.02; done"
 
 
 @dataclass(frozen=True)
 class UserManager:
-    """`env` makes `systemctl --user` speak to it."""
+    """`env` points `systemctl --user` to it."""
 
     folder: Path
 
@@ -35,25 +36,27 @@ class UserManager:
 
     def systemctl(self, *words: str) -> str:
         env = {**os.environ, **self.env}
-        done = subprocess.run(["systemctl", "--user", *words], env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            ["systemctl", "--user", *words], env=env, capture_output=True, text=True, timeout=PATIENCE
+        )
         return done.stdout.strip() or done.stderr.strip()
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit."""
+        """A property of a unit."""
         return self.systemctl("show", "--value", "-p", name, unit)
 
     @property
     def inside(self) -> list[str]:
-        """What goes before a program that is to see what the units see, such as their journal."""
+        """The prefix of a command that must see what the units see, such as their journal."""
         return ["nsenter", "-t", (self.folder / "pid").read_text().strip(), "-m"]
 
     def journal(self, *words: str) -> list[str]:
-        """The messages that match, oldest first."""
+        """The matching messages, oldest first."""
         argv = [*self.inside, "journalctl", "--no-pager", "-q", "-o", "cat", *words]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
 
     def add(self, unit: str, **service: str) -> None:
-        """Make a service with these directives, without starting it. `Unit_…` goes into [Unit]."""
+        """Create a service with these directives without starting it. `Unit_…` goes into [Unit]."""
         about = {name[5:]: value for name, value in service.items() if name.startswith("Unit_")}
         runs = {name: value for name, value in service.items() if not name.startswith("Unit_")}
         lines = ["[Unit]", *_lines(about), "[Service]", *_lines(runs), ""]
@@ -66,7 +69,7 @@ class UserManager:
         assert not said, said
 
     def remove(self, unit: str) -> None:
-        """Stop it and forget it."""
+        """Stop and delete a unit."""
         self.systemctl("stop", unit)
         (units(self.folder) / unit).unlink(missing_ok=True)
         self.systemctl("reset-failed", unit)

@@ -1,4 +1,4 @@
-"""The whole product around a real Docker Engine: an agent that nobody can change hangs, and is made to work again."""
+"""The whole product with a real Docker Engine: an unmodified agent hangs and is restarted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from tests.flows.installation import wait_until
 from tests.services.docker import Engine
-from tests.services.site import CARRIED_OUT_WITHIN, Site, site
+from tests.services.site import Site, site
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("docker")]
-# It writes a line at each step until it hangs: alive, and no more than that, deaf to SIGTERM.
+# Writes a line per step until it hangs: then it is only alive, and ignores SIGTERM.
 AGENT = "rm -f /w/hang; while [ ! -e /w/hang ]; do date >> /w/log; sleep 0.2; done; sleep 1000"
 TARGETS = """
 [[targets]]
@@ -43,14 +43,14 @@ def here(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @dataclass
 class Story:
-    """What was seen on the way."""
+    """What was observed on the way."""
 
     seen: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
 def hung(here: Site, docker: Engine) -> Iterator[Story]:
-    """A container that hangs, is restarted by command, and stopped by command; another one is found by its label."""
+    """A container hangs, is restarted and stopped on request; another container is discovered by its label."""
     story, work = Story(), here.folder / "work"
     work.mkdir()
     docker.run("worker", AGENT, "--volume", f"{work}:/w", "--restart", "always")
@@ -67,16 +67,16 @@ def hung(here: Site, docker: Engine) -> Iterator[Story]:
 def live(here: Site, docker: Engine, flag: Path, seen: dict[str, Any]) -> None:
     here.until("worker", "ok")
     here.until("Helper", "ok")
-    wait_until(lambda: here.agent("worker")["last_progress_at"], 10, "the probe has seen progress")
+    wait_until(lambda: here.agent("worker")["last_progress_at"], "the probe has seen progress")
     here.arm("worker")
     started = docker.state("worker", "StartedAt")
     flag.touch()
     seen["hung"] = here.until("worker", "stalled", "down")
     seen["container"] = docker.state("worker")
     here.command("worker", "restart")
-    wait_until(lambda: docker.state("worker", "StartedAt") != started, CARRIED_OUT_WITHIN, "restarted")
+    wait_until(lambda: docker.state("worker", "StartedAt") != started, "restarted")
     here.until("worker", "ok")
-    wait_until(lambda: here.incidents("worker")[0]["resolved_at"], 10, "the incident is closed")
+    wait_until(lambda: here.incidents("worker")[0]["resolved_at"], "the incident is closed")
     seen["incidents"], seen["beats"] = here.incidents("worker"), here.beats("worker")
     seen["helper"] = here.agent("Helper")
     stop(here, docker, seen)
@@ -84,18 +84,18 @@ def live(here: Site, docker: Engine, flag: Path, seen: dict[str, Any]) -> None:
 
 def stop(here: Site, docker: Engine, seen: dict[str, Any]) -> None:
     here.command("worker", "stop")
-    wait_until(lambda: docker.state("worker") == "exited", CARRIED_OUT_WITHIN, "stopped")
+    wait_until(lambda: docker.state("worker") == "exited", "stopped")
     here.until("worker", "stopped")
     looks = len(here.beats("worker"))
-    wait_until(lambda: len(here.beats("worker")) > looks + 1, 10, "the runner goes on to look")
+    wait_until(lambda: len(here.beats("worker")) > looks + 1, "the runner goes on to look")
     seen["stopped"] = (docker.state("worker"), here.status("worker"), len(here.incidents("worker")))
 
 
-def test_a_hung_container_is_found_stalled_while_docker_calls_it_running(hung: Story) -> None:
+def test_hung_container_is_stalled(hung: Story) -> None:
     assert (hung.seen["hung"], hung.seen["container"]) == ("stalled", "running")
 
 
-def test_a_restart_by_command_ends_the_incident(hung: Story) -> None:
+def test_requested_restart_resolves_the_incident(hung: Story) -> None:
     (incident,) = hung.seen["incidents"]
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
     started, resolved = (datetime.fromisoformat(incident[name]) for name in ("started_at", "resolved_at"))
@@ -104,21 +104,21 @@ def test_a_restart_by_command_ends_the_incident(hung: Story) -> None:
     assert any(text.startswith("restart of worker completed: Docker restarted worker") for text in said)
 
 
-def test_the_incident_holds_what_docker_and_the_probe_showed(hung: Story) -> None:
+def test_incident_has_docker_and_probe_evidence(hung: Story) -> None:
     shown = hung.seen["incidents"][0]["evidence"]["runner"]
     assert (shown["Status"], shown["RestartCount"]) == ("running", 0)
     assert shown["probe"].startswith("log /")
     assert shown["probe_still_for"] >= 3
 
 
-def test_one_that_was_found_by_its_label_is_watched_under_its_agents_name(hung: Story) -> None:
+def test_labelled_container_uses_its_agent_name(hung: Story) -> None:
     assert hung.seen["helper"]["status"] == "ok"
-    assert "docker:helper was found by docker:label:watched=yes" in hung.seen["runner"]
+    assert "docker:helper was selected by docker:label:watched=yes" in hung.seen["runner"]
 
 
-def test_what_a_container_writes_is_its_progress(hung: Story) -> None:
+def test_container_output_is_progress(hung: Story) -> None:
     assert hung.seen["helper"]["last_progress_at"]
 
 
-def test_a_stop_by_command_holds_and_is_no_alarm(hung: Story) -> None:
+def test_requested_stop_holds_without_alarm(hung: Story) -> None:
     assert hung.seen["stopped"] == ("exited", "stopped", 1)

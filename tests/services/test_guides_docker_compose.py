@@ -1,7 +1,7 @@
-"""docs/run-in-docker-compose.md, followed, on a real Docker Engine.
+"""Follows docs/run-in-docker-compose.md on a real Docker Engine.
 
-The reader sees the engine's socket where it usually is. The image that the page builds on is made here. Where Docker
-has no `compose` of its own, Debian's `docker-compose` stands for it.
+The reader sees the engine's socket at its usual path. The page's base image is built here. If Docker has no `compose`
+plugin, Debian's `docker-compose` replaces it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMPOSE = '#!/bin/sh\n[ "$1" = compose ] || exec {docker} "$@"\nshift\nexec dock
 
 @contextmanager
 def world(docker: Engine, programs: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """What goes before a reader's shell, and what is in its environment: the engine at its usual socket."""
+    """The prefix and environment of the reader's shell: the engine is at its usual socket."""
     inside = ["nsenter", "-t", (docker.folder / "d.pid").read_text(), "-m"]
     usual = f"mount -t tmpfs tmpfs /run && ln -s {docker.socket} /run/docker.sock"
     with_compose(programs)
@@ -44,7 +44,7 @@ def world(docker: Engine, programs: Path) -> Iterator[tuple[list[str], dict[str,
 
 
 def with_compose(programs: Path) -> None:
-    """Make a `docker` there that knows `compose`."""
+    """Create a `docker` in this folder that supports `compose`."""
     real = shutil.which("docker")
     program = programs / "docker"
     if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
@@ -68,6 +68,6 @@ def test_every_step_shows_what_the_page_says(after: tuple[Guide, Site]) -> None:
     assert after[0].left == {}
 
 
-def test_the_hang_is_one_incident_that_is_over(after: tuple[Guide, Site]) -> None:
+def test_hang_is_one_resolved_incident(after: tuple[Guide, Site]) -> None:
     (incident,) = after[1].incidents("research-agent")
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")

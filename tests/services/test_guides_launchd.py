@@ -1,7 +1,7 @@
-"""docs/run-with-launchd.md, followed, with a launchd of the tests. Not run on macOS.
+"""Follows docs/run-with-launchd.md with a fake launchd. Not run on macOS.
 
-The runner's `install` takes this machine for a Mac; nothing else does. Its state is in a folder of the test's own,
-because readers who are root share one.
+Only the runner's `install` believes that this machine is a Mac. Its state is in a separate folder, because readers who
+are root share one.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def test_every_step_shows_what_the_page_says(after: tuple[Guide, Site]) -> None:
     assert after[0].left == {}
 
 
-def test_the_hang_is_one_incident_that_is_over(after: tuple[Guide, Site]) -> None:
+def test_hang_is_one_resolved_incident(after: tuple[Guide, Site]) -> None:
     (incident,) = after[1].incidents("research-agent")
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
 
 
-def test_the_key_is_where_only_its_owner_can_read_it(after: tuple[Guide, Site]) -> None:
+def test_key_is_readable_only_by_its_owner(after: tuple[Guide, Site]) -> None:
     page, here = after
     home = here.folder / "home"
     files = [path for path in home.rglob("*") if path.is_file() and here.running.key.encode() in path.read_bytes()]

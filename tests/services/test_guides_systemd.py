@@ -1,8 +1,8 @@
-"""docs/run-with-systemd.md, followed, on a real systemd.
+"""Follows docs/run-with-systemd.md on a real systemd.
 
-A user manager stands for the system's: `systemctl` asks it whether `--user` is given or not, the system's units are in
-the folder of the user's, and so is the state. `sudo` is nothing but the command after it: everybody is root here. The
-reader and the units see folders of their own at /etc, /opt and at home, and nothing of this machine's changes.
+A user manager replaces the system manager: `systemctl` always uses it, with or without `--user`, and the system's units
+and state are in the user's folders. `sudo` only runs its command, since the reader is root here. The reader and the
+units see separate /etc, /opt and home folders, so nothing on this machine changes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("sys
 PROGRAMS = {
     "sudo": 'exec env "$@"',
     "systemctl": 'exec /usr/bin/systemctl --user "$@"',
-    # The journal holds what is of the system and what is of users in one.
+    # One journal holds the messages of the system and of users.
     "journalctl": 'for w; do shift; [ "$w" = --user ] || set -- "$@" "$w"; done; exec /usr/bin/journalctl "$@"',
     "loginctl": '[ "$*" = enable-linger ]',
 }
-# Python itself stays where it is, also below the home folder, which then everybody can read.
+# Python stays where it is, even below the home folder, which then must be readable by everybody.
 WORLD = """
 mount -t tmpfs -o mode=755 tmpfs /opt
 mkdir /opt/python /opt/etc
@@ -41,7 +41,7 @@ mount -t tmpfs -o mode=755 tmpfs {home}
 umount /opt/python
 ln -s {config} {home}/.config
 """
-# The manager's socket is below /tmp here, and an agent of its own user has a /tmp of its own.
+# The manager's socket is below /tmp here, but an agent with its own user has a private /tmp.
 SOCKET = "[Service]\nBindPaths={run}\n"
 BACK = "umount -lR {home} /etc /opt"
 FASTER = {"RestartSec=5": "RestartSec=0.2", "WatchdogSec=2min": "WatchdogSec=3"}
@@ -50,7 +50,7 @@ UNITS = ("research-agent.service", "notes-agent.service", "clevagent-runner.serv
 
 @contextmanager
 def world(manager: UserManager) -> Iterator[dict[str, str]]:
-    """What a reader's shell has in its environment, with a machine of its own around it."""
+    """The environment of the reader's shell, on a machine that seems to be the reader's own."""
     home, programs = str(Path.home()), manager.folder / "programs"
     places = {
         "python": sys.base_prefix,
@@ -58,7 +58,7 @@ def world(manager: UserManager) -> Iterator[dict[str, str]]:
         "config": manager.folder / "config",
         "home": home,
     }
-    # As with the system's manager, an agent of another user can say that it is ready.
+    # As with the system manager, an agent of another user can report that it is ready.
     for path, mode in (("", 0o711), ("run", 0o711), ("run/systemd/notify", 0o777)):
         (manager.folder / path).chmod(mode)
     programs.mkdir()
@@ -102,12 +102,12 @@ def test_every_step_shows_what_the_page_says(after: tuple[Guide, Site]) -> None:
     assert after[0].left == {}
 
 
-def test_the_hang_is_one_incident_that_is_over(after: tuple[Guide, Site]) -> None:
+def test_hang_is_one_resolved_incident(after: tuple[Guide, Site]) -> None:
     (incident,) = after[1].incidents("research-agent")
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
 
 
-def test_the_key_is_where_only_its_owner_can_read_it(after: tuple[Guide, Site], manager: UserManager) -> None:
+def test_key_is_readable_only_by_its_owner(after: tuple[Guide, Site], manager: UserManager) -> None:
     page, here = after
     script = f"grep -rlZ {here.running.key} /etc ~/.config/ ~/notes-agent | xargs -0 stat -c '%a %n'"
     found = inside(manager, script).splitlines()

@@ -1,4 +1,4 @@
-"""What holds real services: it leaves nothing, whatever ends the test."""
+"""Services in namespaces leave nothing behind, however the test ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.flows.installation import ROOT, is_alive, wait_until
 from tests.services.namespaces import cgroups, required, service
 
 pytestmark = pytest.mark.live
-# A daemon with a child in a cgroup below, that says when it is there.
+# A daemon with a child in a nested cgroup, which reports that it runs.
 SCRIPT = """
 mkdir /sys/fs/cgroup/below
 (echo 0 > /sys/fs/cgroup/below/cgroup.procs; exec sleep 1000) &
@@ -38,7 +38,7 @@ def groups(pid: int) -> list[Path]:
     return list(root.glob(f"clevagent-test-trial-{pid}"))
 
 
-def test_a_service_has_cgroups_of_its_own_and_leaves_nothing() -> None:
+def test_service_has_its_own_cgroups() -> None:
     with service("trial", SCRIPT.format, started) as folder:
         pids = [int((folder / name).read_text()) for name in ("pid", "main")]
         assert [is_alive(pid) for pid in pids] == [True, True]
@@ -49,7 +49,7 @@ def test_a_service_has_cgroups_of_its_own_and_leaves_nothing() -> None:
     assert not folder.exists()
 
 
-def test_a_failing_test_leaves_nothing() -> None:
+def test_failing_test_leaves_nothing_behind() -> None:
     with pytest.raises(RuntimeError), service("trial", SCRIPT.format, started) as folder:
         raise RuntimeError
     assert not groups(os.getpid())
@@ -58,7 +58,7 @@ def test_a_failing_test_leaves_nothing() -> None:
 
 @pytest.fixture
 def killed_worker() -> tuple[int, Path]:
-    """A process that holds a service and is killed meanwhile: its id, and the service's folder."""
+    """A process that runs a service and is killed: its id, and the service's folder."""
     code = (
         "from tests.services.test_namespaces import *\n"
         "with service('trial', SCRIPT.format, started) as folder:\n"
@@ -74,13 +74,13 @@ def killed_worker() -> tuple[int, Path]:
     return worker.pid, folder
 
 
-def test_a_killed_worker_leaves_nothing(killed_worker: tuple[int, Path]) -> None:
+def test_killed_worker_leaves_nothing_behind(killed_worker: tuple[int, Path]) -> None:
     pid, folder = killed_worker
-    wait_until(lambda: not folder.exists() and not groups(pid), 10, "all is removed")
+    wait_until(lambda: not folder.exists() and not groups(pid), "all is removed")
     assert not folder.exists()
 
 
-def test_a_service_that_ends_is_reported_with_its_words() -> None:
+def test_early_exit_is_reported_with_its_output() -> None:
     with (
         pytest.raises(AssertionError, match="cannot go on"),
         service("trial", lambda folder: "echo cannot go on; exit 3", started),

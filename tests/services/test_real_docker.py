@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from clevagent.runner.backends.base import Observation, State
 from clevagent.runner.backends.docker import Docker
-from clevagent.runner.target import Target, made
+from clevagent.runner.target import Target, make_target
 
 from tests.flows.installation import wait_until
 from tests.services.docker import Engine
@@ -26,37 +26,37 @@ def name(docker: Engine) -> Iterator[str]:
 
 
 def target(docker: Engine, name: str) -> Target:
-    return made("docker", name, options={"socket": docker.socket})
+    return make_target("docker", name, options={"socket": docker.socket})
 
 
 def seen(docker: Engine, name: str, state: State) -> Observation:
     """What the backend sees, once that is `state`."""
     backend, watched = Docker(), target(docker, name)
-    wait_until(lambda: backend.check(watched, 5).state is state, 20, f"{name} is {state}")
+    wait_until(lambda: backend.check(watched, 5).state is state, f"{name} is {state}")
     return backend.check(watched, 5)
 
 
-def test_a_running_container(docker: Engine, name: str) -> None:
+def test_running_container(docker: Engine, name: str) -> None:
     made_id = docker.run(name, WORKS)
     found = seen(docker, name, State.RUNNING)
     assert (found.evidence["Id"], found.evidence["RestartCount"]) == (made_id[:12], 0)
     assert "ExitCode" not in found.evidence
 
 
-def test_a_container_that_failed_is_stopped_and_not_ended(docker: Engine, name: str) -> None:
+def test_failed_container_is_stopped_not_ended(docker: Engine, name: str) -> None:
     docker.run(name, "exit 3")
     found = seen(docker, name, State.STOPPED)
     assert (found.why, found.ended) == ("Docker says exited (code 3)", False)
 
 
-def test_a_container_that_somebody_stopped_has_ended_whatever_its_code(docker: Engine, name: str) -> None:
+def test_stopped_container_has_ended_with_any_code(docker: Engine, name: str) -> None:
     docker.run(name, f"trap 'exit 3' TERM; {WORKS}")
     docker.docker("stop", name)
     found = seen(docker, name, State.STOPPED)
     assert (found.evidence["ExitCode"], found.ended) == (3, True)
 
 
-def test_one_that_was_started_again_after_a_stop_can_fail(docker: Engine, name: str) -> None:
+def test_container_can_fail_after_stop_and_start(docker: Engine, name: str) -> None:
     docker.run(name, f"test -e /twice && sleep 1.2 && exit 3; touch /twice; {WORKS}")
     docker.docker("stop", name)
     docker.docker("start", name)
@@ -64,22 +64,22 @@ def test_one_that_was_started_again_after_a_stop_can_fail(docker: Engine, name: 
     assert (found.evidence["ExitCode"], found.ended) == (3, False)
 
 
-def test_a_health_check_that_fails_is_seen(docker: Engine, name: str) -> None:
+def test_failing_health_check_is_seen(docker: Engine, name: str) -> None:
     docker.run(name, WORKS, "--health-cmd", "false", "--health-interval", "200ms", "--health-retries", "1")
-    wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", 20, "it is unhealthy")
-    assert seen(docker, name, State.RUNNING).why == "its health check fails"
+    wait_until(lambda: seen(docker, name, State.RUNNING).evidence["Health"] == "unhealthy", "it is unhealthy")
+    assert seen(docker, name, State.RUNNING).why == "its health check is failing"
 
 
-def test_what_docker_restarts_by_itself_is_counted(docker: Engine, name: str) -> None:
+def test_docker_restarts_are_counted(docker: Engine, name: str) -> None:
     docker.run(name, "exit 3", "--restart", "on-failure:2")
     found = seen(docker, name, State.STOPPED)
     assert found.why == "Docker says exited (code 3), restarted 2 times"
 
 
-def test_a_paused_container_is_unknown(docker: Engine, name: str) -> None:
+def test_paused_container_is_unknown(docker: Engine, name: str) -> None:
     docker.run(name, WORKS)
     docker.docker("pause", name)
-    assert seen(docker, name, State.UNKNOWN).why == "Docker says paused; docker unpause lets it go on"
+    assert seen(docker, name, State.UNKNOWN).why == "Docker says paused; docker unpause resumes it"
 
 
 def test_restart_and_stop(docker: Engine, name: str) -> None:
@@ -95,7 +95,7 @@ def test_restart_and_stop(docker: Engine, name: str) -> None:
     assert backend.check(watched, 5).state is State.RUNNING
 
 
-def test_a_new_container_with_the_old_name_is_not_touched(docker: Engine, name: str) -> None:
+def test_replacement_container_is_not_touched(docker: Engine, name: str) -> None:
     backend, watched = Docker(), target(docker, name)
     docker.run(name, WORKS)
     backend.check(watched, 5)
@@ -106,8 +106,8 @@ def test_a_new_container_with_the_old_name_is_not_touched(docker: Engine, name: 
     assert docker.state(name, "StartedAt") == started
 
 
-def test_those_that_carry_a_label_are_found_as_they_come_and_go(docker: Engine, name: str) -> None:
-    backend, label = Docker(), made("docker", f"label:here={name}", options={"socket": docker.socket})
+def test_labelled_containers_are_discovered(docker: Engine, name: str) -> None:
+    backend, label = Docker(), make_target("docker", f"label:here={name}", options={"socket": docker.socket})
     assert backend.find(label, 5) == []
     docker.run(name, "exit 0", "--label", f"here={name}", "--label", "clevagent.agent=The writer")
     (found,) = backend.find(label, 5) or ()

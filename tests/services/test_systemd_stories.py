@@ -1,4 +1,4 @@
-"""The whole product around a real systemd: what hangs is found, restarted and seen to work again."""
+"""The whole product with a real systemd: hung and crashing units are detected and restarted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.installation import Installation, environment, wait_until
-from tests.services.site import CARRIED_OUT_WITHIN, Site, directives, site
+from tests.flows.installation import PATIENCE, Installation, environment, wait_until
+from tests.services.site import Site, directives, site
 from tests.services.systemd import UserManager
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("systemd")]
@@ -28,7 +28,7 @@ clevagent.init(interval=1, progress_timeout=5)
 while not flag.exists():
     clevagent.ping(message=f"step at {time.time():.1f}")
     time.sleep(0.2)
-time.sleep(1000)  # alive, and no more than that
+time.sleep(1000)  # alive, but no progress
 """
 
 
@@ -44,7 +44,7 @@ Seen = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def stories(here: Site, manager: UserManager) -> Iterator[dict[str, Future[Seen]]]:
-    """All stories, lived through at the same time, since most of each is waiting; what was seen on the way."""
+    """What all stories observed. They run at the same time, because each is mostly waiting."""
     with ThreadPoolExecutor() as pool:
         yield {story.__name__: pool.submit(story, here, manager) for story in (hang, die, bark, install)}
     for unit in ("research", "dying", "barked", "watched", "clevagent-runner"):
@@ -52,7 +52,7 @@ def stories(here: Site, manager: UserManager) -> Iterator[dict[str, Future[Seen]
 
 
 def start_agent(here: Site, manager: UserManager, name: str, **directives_: str) -> Path:
-    """A unit that runs AGENT; the file whose being there makes it hang."""
+    """Start a unit that runs AGENT; returns the file whose existence makes it hang."""
     flag = here.folder / f"{name}.hang"
     env = directives({**here.env, "CLEVAGENT_AGENT": name})
     command = f"{sys.executable} {here.folder}/agent.py {flag}"
@@ -61,7 +61,7 @@ def start_agent(here: Site, manager: UserManager, name: str, **directives_: str)
 
 
 def hang(here: Site, manager: UserManager) -> Seen:
-    """A unit that hangs, and is restarted by command."""
+    """A unit hangs and is restarted on request."""
     seen, unit = Seen(), "research.service"
     flag = start_agent(here, manager, "research")
     with here.runner("research", "--watch", f"systemd:user/{unit}=research", **manager.env) as runner:
@@ -72,9 +72,9 @@ def hang(here: Site, manager: UserManager) -> Seen:
         seen["alive"] = manager.show(unit, "ActiveState")
         seen["pid"] = manager.show(unit, "MainPID")
         here.command("research", "restart")
-        wait_until(lambda: manager.show(unit, "MainPID") != seen["pid"], CARRIED_OUT_WITHIN, "restarted")
+        wait_until(lambda: manager.show(unit, "MainPID") != seen["pid"], "restarted")
         here.until("research", "ok")
-        wait_until(lambda: here.incidents("research")[0]["resolved_at"], 10, "the incident is closed")
+        wait_until(lambda: here.incidents("research")[0]["resolved_at"], "the incident is closed")
         seen["incidents"] = here.incidents("research")
         seen["runner"] = runner.log.read_text()
     return seen
@@ -85,35 +85,35 @@ def hung(stories: dict[str, Future[Seen]]) -> Seen:
     return stories["hang"].result()
 
 
-def test_a_hung_unit_is_found_stalled_while_systemd_calls_it_active(hung: Seen) -> None:
+def test_hung_unit_is_stalled(hung: Seen) -> None:
     assert (hung["hung"], hung["alive"]) == ("stalled", "active")
 
 
-def test_a_restart_by_command_ends_the_incident(hung: Seen) -> None:
+def test_requested_restart_resolves_the_incident(hung: Seen) -> None:
     (incident,) = hung["incidents"]
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
     said = [event["text"] for event in incident["timeline"]]
     assert "restart of user/research.service completed: systemctl restarted research.service" in said
 
 
-def test_the_incident_has_its_time_to_recovery(hung: Seen) -> None:
+def test_incident_has_a_time_to_recovery(hung: Seen) -> None:
     (incident,) = hung["incidents"]
     started, resolved = (datetime.fromisoformat(incident[name]) for name in ("started_at", "resolved_at"))
     assert 0 < (resolved - started).total_seconds() < 40
 
 
 def die(here: Site, manager: UserManager) -> Seen:
-    """A unit that works for a moment and dies, again and again, with a runner that may restart it."""
+    """A unit crashes again and again, with a runner that may restart it."""
     seen, unit = Seen(), "dying.service"
-    # It is known, and may be restarted, before the runner asks for the first time.
+    # The agent exists and may be restarted before the runner's first poll.
     here.running.beat(here.key, agent="dying")
     here.arm("dying")
     starts = here.folder / "starts"
     manager.start(unit, ExecStart=f"/bin/sh -c 'echo >> {starts}; sleep 0.5; exit 3'")
     with here.runner("dying", "--watch", f"systemd:user/{unit}=dying", "--restart-on-down", **manager.env) as runner:
-        wait_until(lambda: gave_up(here), 40, "it is given up")
+        wait_until(lambda: gave_up(here), "it is given up")
         looks = len(here.beats("dying"))
-        wait_until(lambda: len(here.beats("dying")) > looks + 1, 10, "the runner goes on to look")
+        wait_until(lambda: len(here.beats("dying")) > looks + 1, "the runner goes on to look")
         seen["runner"] = runner.log.read_text()
         seen["incidents"] = here.incidents("dying")
         seen["starts"] = len(starts.read_text().splitlines())
@@ -130,12 +130,12 @@ def dying(stories: dict[str, Future[Seen]]) -> Seen:
     return stories["die"].result()
 
 
-def test_a_dying_unit_is_restarted_three_times_and_no_more(dying: Seen) -> None:
+def test_crashing_unit_is_restarted_three_times(dying: Seen) -> None:
     assert dying["starts"] == 1 + 3
     assert dying["state"] == ("failed", "down")
 
 
-def test_then_it_is_given_up_in_the_same_incident(dying: Seen) -> None:
+def test_giving_up_extends_the_same_incident(dying: Seen) -> None:
     (incident,) = dying["incidents"]
     assert (incident["kinds"], incident["state"], incident["severity"]) == (
         ["error", "restart_failed"],
@@ -147,14 +147,14 @@ def test_then_it_is_given_up_in_the_same_incident(dying: Seen) -> None:
     assert any(text.startswith("Gave up: 3 restarts within ") for text in said)
 
 
-def test_the_runner_says_why_it_restarts_no_more(dying: Seen) -> None:
+def test_runner_logs_why_it_stops_restarting(dying: Seen) -> None:
     log = dying["runner"]
     assert "Not responding: systemd says failed (exit-code, status 3)" in log
-    assert log.count("dying.service is not restarted: 409: Restarting it again and again did not help") == 1
+    assert log.count("Not restarting systemd:user/dying.service: 409: Restarting it again and again did not help") == 1
 
 
 def bark(here: Site, manager: UserManager) -> Seen:
-    """A unit with a watchdog of systemd's own hangs, and no server is there."""
+    """A unit with systemd's watchdog hangs, without a server."""
     seen, unit = Seen(), "barked.service"
     nobody = Site(Installation(here.folder), "cv_nobody", here.folder)
     watchdog = {"Type": "notify", "WatchdogSec": "2", "Restart": "on-watchdog", "RestartSec": "0"}
@@ -164,8 +164,8 @@ def bark(here: Site, manager: UserManager) -> Seen:
     seen["working"] = (manager.show(unit, "MainPID"), manager.show(unit, "NRestarts"))
     seen["status"] = manager.show(unit, "StatusText")
     flag.touch()
-    wait_until(lambda: manager.show(unit, "NRestarts") == "1", 10, "systemd restarts it")
-    wait_until(lambda: manager.show(unit, "ActiveState") == "active", 10, "it is ready again")
+    wait_until(lambda: manager.show(unit, "NRestarts") == "1", "systemd restarts it")
+    wait_until(lambda: manager.show(unit, "ActiveState") == "active", "it is ready again")
     seen["restarted"] = manager.show(unit, "MainPID")
     return seen
 
@@ -175,30 +175,30 @@ def barked(stories: dict[str, Future[Seen]]) -> Seen:
     return stories["bark"].result()
 
 
-def test_systemd_lets_an_agent_alone_that_moves(barked: Seen) -> None:
+def test_systemd_watchdog_spares_working_agent(barked: Seen) -> None:
     assert barked["working"] == (barked["pid"], "0")
 
 
-def test_systemd_itself_restarts_an_agent_that_hangs(barked: Seen) -> None:
-    # The unit is restarted for its watchdog, and for nothing else.
+def test_systemd_watchdog_restarts_hung_agent(barked: Seen) -> None:
+    # The unit is restarted only by its watchdog.
     assert barked["restarted"] not in ("0", barked["pid"])
 
 
-def test_what_the_agent_said_last_is_its_status_line(barked: Seen) -> None:
+def test_last_ping_message_is_the_status_line(barked: Seen) -> None:
     assert barked["status"].startswith("step at ")
 
 
 def install(here: Site, manager: UserManager) -> Seen:
-    """The runner, set up as a service of the user, watching another unit."""
+    """The runner, installed as a user service, watches another unit."""
     seen, unit = Seen(), "clevagent-runner.service"
     manager.start("watched.service", ExecStart="/bin/sleep 1000")
     watch = ["--watch", "systemd:user/watched.service=watched", "--heartbeat-interval", "1"]
     words = ["install", "--user", *watch, "--state", str(here.folder / "installed.json")]
     env = environment(**here.env, **manager.env)
-    # The package is not installed here: the unit's Python is to find it all the same.
+    # The package is not installed here, but the unit's Python must find it.
     manager.systemctl("set-environment", f"PYTHONPATH={env['PYTHONPATH']}")
     argv = [sys.executable, "-m", "clevagent.runner", *words]
-    seen["done"] = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
+    seen["done"] = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=PATIENCE)
     seen["status"] = here.until("watched", "ok")
     seen["state"] = (manager.show(unit, "ActiveState"), manager.show(unit, "UnitFileState"))
     seen["command"] = manager.show(unit, "ExecStart")
@@ -216,11 +216,11 @@ def test_install_starts_the_runner_as_a_unit(installed: Seen) -> None:
     assert installed["state"] == ("active", "enabled")
 
 
-def test_the_runner_logs_to_the_journal_with_the_target_as_a_field(installed: Seen, manager: UserManager) -> None:
+def test_runner_logs_target_as_a_journal_field(installed: Seen, manager: UserManager) -> None:
     assert manager.journal("CLEVAGENT_TARGET=systemd:user/watched.service")
 
 
-def test_the_key_is_in_a_file_of_the_user_alone(installed: Seen, here: Site, manager: UserManager) -> None:
+def test_key_file_is_private_to_the_user(installed: Seen, here: Site, manager: UserManager) -> None:
     key = manager.folder / "config/clevagent/clevagent-runner.env"
     assert key.stat().st_mode & 0o777 == 0o600
     assert here.key in key.read_text()

@@ -1,4 +1,4 @@
-"""Signing up, being invited, signing in by link: what a newcomer and a returning person go through."""
+"""Sign-up, invitations, sign-in links, MFA and the account pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def no_rate_limit_left_over() -> None:
 
 
 def sign_up(browser: Client, email: str, **more: str) -> str:
-    """Fill in the form and the mailed code; the address that comes after."""
+    """Submit the form and the e-mailed code; returns where that redirects to."""
     data = {"email": email, "password1": PASSWORD, **more}
     answer = browser.post("/accounts/signup/", data)
     assert answer.status_code == 302, answer.content.decode()
@@ -46,24 +46,24 @@ def confirm(browser: Client, email: str) -> str:
 
 
 @pytest.mark.django_db
-def test_signing_up_makes_a_team_and_a_project_and_leads_to_the_first_steps() -> None:
+def test_sign_up_creates_team_and_project() -> None:
     browser = Client()
     names = {"team_name": "Night shift", "project_name": "Papers"}
     assert sign_up(browser, "new@example.com", **names) == "/admin/first-steps/"
-    held = Membership.objects.get(user__email="new@example.com")
-    assert (held.team.name, held.role) == ("Night shift", Role.OWNER)
-    assert [project.name for project in held.team.projects.all()] == ["Papers"]
+    member = Membership.objects.get(user__email="new@example.com")
+    assert (member.team.name, member.role) == ("Night shift", Role.OWNER)
+    assert [project.name for project in member.team.projects.all()] == ["Papers"]
     assert browser.get("/admin/teams/project/").status_code == 200
 
 
 @pytest.mark.django_db
-def test_without_names_the_team_gets_one_from_the_address_and_the_project_is_production() -> None:
+def test_sign_up_without_names_uses_defaults() -> None:
     sign_up(Client(), "new@example.com")
     assert (Team.objects.get().name, Project.objects.get().name) == ("new’s team", "Production")
 
 
 @pytest.mark.django_db
-def test_before_the_code_nobody_is_signed_in() -> None:
+def test_no_sign_in_before_the_code() -> None:
     browser = Client()
     browser.post("/accounts/signup/", {"email": "new@example.com", "password1": PASSWORD})
     assert browser.get("/admin/teams/project/").status_code == 302
@@ -73,7 +73,7 @@ def test_before_the_code_nobody_is_signed_in() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("configured", [True, False])
-def test_the_code_page_says_where_mail_goes_without_a_mail_server(configured: bool, settings: Settings) -> None:
+def test_code_page_without_a_mail_server(configured: bool, settings: Settings) -> None:
     settings.EMAIL_CONFIGURED = configured
     browser = Client()
     page = browser.post("/accounts/signup/", {"email": "n@example.com", "password1": PASSWORD}, follow=True)
@@ -81,7 +81,7 @@ def test_the_code_page_says_where_mail_goes_without_a_mail_server(configured: bo
 
 
 @pytest.mark.django_db
-def test_another_code_can_be_sent_also_to_another_address() -> None:
+def test_code_can_be_resent_to_another_address() -> None:
     browser = Client()
     browser.post("/accounts/signup/", {"email": "typo@example.com", "password1": PASSWORD})
     browser.post("/accounts/confirm-email/", {"action": "change", "email": "new@example.com"})
@@ -91,7 +91,7 @@ def test_another_code_can_be_sent_also_to_another_address() -> None:
 
 
 @pytest.mark.django_db
-def test_sign_up_says_beforehand_what_a_password_must_be_and_beside_it_what_was_wrong() -> None:
+def test_sign_up_explains_password_rules() -> None:
     browser = Client()
     assert "At least 10 characters, not a common word." in browser.get("/accounts/signup/").content.decode()
     for password, why in (("ninechars", "too short"), ("password12", None), ("1234567890", "too common")):
@@ -101,7 +101,7 @@ def test_sign_up_says_beforehand_what_a_password_must_be_and_beside_it_what_was_
 
 
 @pytest.mark.django_db
-def test_a_taken_address_is_not_given_away(owner: User) -> None:
+def test_sign_up_does_not_reveal_accounts(owner: User) -> None:
     browser = Client()
     new = browser.post("/accounts/signup/", {"email": "new@example.com", "password1": PASSWORD})
     taken = Client().post("/accounts/signup/", {"email": owner.email, "password1": PASSWORD})
@@ -110,7 +110,7 @@ def test_a_taken_address_is_not_given_away(owner: User) -> None:
 
 
 @pytest.mark.django_db
-def test_closed_sign_up_takes_nobody(settings: Settings) -> None:
+def test_closed_sign_up(settings: Settings) -> None:
     settings.SIGNUP_OPEN = False
     browser = Client()
     assert "Sign-up is closed" in browser.get("/accounts/signup/").content.decode()
@@ -128,9 +128,7 @@ def page_of(token: str) -> str:
     return f"/accounts/invitation/{token}/"
 
 
-def test_a_newcomer_goes_through_sign_up_and_back_even_when_it_is_closed(
-    token: str, team: Team, settings: Settings
-) -> None:
+def test_invited_person_signs_up_while_closed(token: str, team: Team, settings: Settings) -> None:
     settings.SIGNUP_OPEN = False
     browser = Client()
     page = browser.get(page_of(token)).content.decode()
@@ -139,11 +137,11 @@ def test_a_newcomer_goes_through_sign_up_and_back_even_when_it_is_closed(
     assert "new%40example.com" in page
     assert sign_up(browser, "new@example.com", next=page_of(token)) == page_of(token)
     assert browser.post(page_of(token)).headers["Location"] == "/admin/"
-    held = Membership.objects.get(user__email="new@example.com")
-    assert (held.team, held.role) == (team, Role.VIEWER)
+    member = Membership.objects.get(user__email="new@example.com")
+    assert (member.team, member.role) == (team, Role.VIEWER)
 
 
-def test_an_invitation_opens_sign_up_for_its_own_address_only(token: str, settings: Settings) -> None:
+def test_invitation_only_opens_sign_up_for_its_address(token: str, settings: Settings) -> None:
     settings.SIGNUP_OPEN = False
     browser = Client()
     browser.get(page_of(token))
@@ -152,9 +150,7 @@ def test_an_invitation_opens_sign_up_for_its_own_address_only(token: str, settin
     assert not User.objects.filter(email="other@example.com").exists()
 
 
-def test_a_signed_in_person_with_that_address_joins_by_a_button(
-    team: Team, owner: User, stranger: User, client_of: Browser
-) -> None:
+def test_invited_person_joins_by_button(team: Team, owner: User, stranger: User, client_of: Browser) -> None:
     _, token = services.invite(team=team, email=stranger.email, role="admin", invited_by=owner, now=timezone.now())
     browser = client_of(stranger)
     browser.get(page_of(token))
@@ -163,28 +159,28 @@ def test_a_signed_in_person_with_that_address_joins_by_a_button(
     assert team.memberships.get(user=stranger).role == Role.ADMIN
 
 
-def test_someone_else_cannot_take_an_invitation(token: str, stranger: User, team: Team, client_of: Browser) -> None:
+def test_invitation_is_bound_to_its_address(token: str, stranger: User, team: Team, client_of: Browser) -> None:
     answer = client_of(stranger).post(page_of(token))
     assert answer.status_code == 403
     assert "new@example.com" in answer.content.decode()
     assert not team.memberships.filter(user=stranger).exists()
 
 
-def test_accepting_needs_a_sign_in(token: str, team: Team) -> None:
+def test_accepting_requires_sign_in(token: str, team: Team) -> None:
     assert Client().post(page_of(token)).status_code == 401
     assert team.memberships.count() == 1
 
 
 @pytest.mark.parametrize("days", [0, 8])
-def test_a_wrong_or_expired_invitation_says_so(token: str, days: int) -> None:
+def test_invalid_or_expired_invitation(token: str, days: int) -> None:
     shown = page_of(token if days else "wrong")
     with time_machine.travel(datetime.now(UTC) + timedelta(days=days), tick=False):
         answer = Client().get(shown)
     assert answer.status_code == 404
-    assert ("has expired" if days else "no such invitation") in answer.content.decode()
+    assert ("has expired" if days else "does not exist") in answer.content.decode()
 
 
-def test_a_team_that_is_full_says_so(
+def test_joining_a_full_team_is_refused(
     team: Team, owner: User, member: User, viewer: User, stranger: User, client_of: Browser
 ) -> None:
     _, token = services.invite(team=team, email=stranger.email, role="admin", invited_by=owner, now=timezone.now())
@@ -198,7 +194,7 @@ def path_of(user: User) -> str:
     return sign_in_links.sign_in_url(user).removeprefix("http://127.0.0.1:8000")
 
 
-def test_a_sign_in_link_works_once_and_a_look_at_it_does_not_count(owner: User, team: Team) -> None:
+def test_sign_in_link_works_once(owner: User, team: Team) -> None:
     path = path_of(owner)
     scanner, browser = Client(), Client()
     assert scanner.get(path).status_code == 200
@@ -211,7 +207,7 @@ def test_a_sign_in_link_works_once_and_a_look_at_it_does_not_count(owner: User, 
     assert scanner.get("/admin/teams/project/").status_code == 302
 
 
-def test_a_sign_in_link_ends_after_a_day(owner: User) -> None:
+def test_sign_in_link_expires_after_24_hours(owner: User) -> None:
     path = path_of(owner)
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=24, seconds=1), tick=False):
         answer = Client().post(path)
@@ -219,7 +215,7 @@ def test_a_sign_in_link_ends_after_a_day(owner: User) -> None:
     assert "has expired" in answer.content.decode()
 
 
-def test_a_sign_in_link_does_not_open_a_closed_account(owner: User) -> None:
+def test_sign_in_link_of_deactivated_account(owner: User) -> None:
     path = path_of(owner)
     User.objects.update(is_active=False)
     assert Client().post(path).status_code == 404
@@ -227,7 +223,7 @@ def test_a_sign_in_link_does_not_open_a_closed_account(owner: User) -> None:
 
 @pytest.mark.parametrize("broken", ["x", "eyJ1c2VyIjoxfQ:1:x"])
 @pytest.mark.django_db
-def test_a_made_up_sign_in_link_is_refused(broken: str) -> None:
+def test_forged_sign_in_link(broken: str) -> None:
     assert Client().get(f"/accounts/sign-in/{broken}/").status_code == 404
 
 
@@ -239,7 +235,7 @@ def with_second_factor(user: User) -> str:
     return str(secret)
 
 
-def test_a_sign_in_link_does_not_go_past_the_second_factor(owner: User, team: Team) -> None:
+def test_sign_in_link_requires_second_factor(owner: User, team: Team) -> None:
     secret = with_second_factor(owner)
     browser = Client()
     assert browser.post(path_of(owner)).headers["Location"].startswith("/accounts/2fa/authenticate/")
@@ -248,7 +244,7 @@ def test_a_sign_in_link_does_not_go_past_the_second_factor(owner: User, team: Te
     assert browser.get("/admin/teams/project/").status_code == 200
 
 
-def test_a_password_alone_does_not_go_past_the_second_factor(owner: User, team: Team) -> None:
+def test_password_requires_second_factor(owner: User, team: Team) -> None:
     with_second_factor(owner)
     browser = Client()
     answer = browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
@@ -271,7 +267,7 @@ def test_a_password_alone_does_not_go_past_the_second_factor(owner: User, team: 
         "/accounts/reauthenticate/",
     ],
 )
-def test_every_account_page_has_the_one_look(path: str, owner: User, team: Team) -> None:
+def test_account_pages_share_styles(path: str, owner: User, team: Team) -> None:
     browser = Client()
     browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
     answer = browser.get(path, follow=True)
@@ -285,7 +281,7 @@ def test_every_account_page_has_the_one_look(path: str, owner: User, team: Team)
     "path", ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/accounts/inactive/"]
 )
 @pytest.mark.django_db
-def test_every_entrance_page_has_the_one_look(path: str) -> None:
+def test_entrance_pages_share_styles(path: str) -> None:
     page = Client().get(path).content.decode()
     assert "teams/pages.css" in page
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*(src=|application/json))", page)
@@ -294,8 +290,8 @@ def test_every_entrance_page_has_the_one_look(path: str) -> None:
 BOILERPLATE = ["please", "Please", "Sign In", "Sign Up", "Email", "Password Reset", "reauthenticate", "Are you sure"]
 
 
-def in_words(page: str) -> str:
-    """What a person reads of a page."""
+def visible_text(page: str) -> str:
+    """The text of a page without its tags."""
     return re.sub(r"<[^>]+>", " ", page[page.index("<body") :])
 
 
@@ -308,7 +304,7 @@ def in_words(page: str) -> str:
         *("reauthenticate/", "2fa/reauthenticate/", "profile/", "teams/"),
     ],
 )
-def test_every_page_speaks_the_products_words_and_has_a_title_of_its_own(path: str, owner: User, team: Team) -> None:
+def test_pages_use_product_wording(path: str, owner: User, team: Team) -> None:
     browser = Client()
     browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
     if "2fa" in path:
@@ -320,20 +316,20 @@ def test_every_page_speaks_the_products_words_and_has_a_title_of_its_own(path: s
         browser.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
     anonymous = path.startswith(("signup", "login", "password/reset", "inactive"))
     page = (Client() if anonymous else browser).get(f"/accounts/{path}", follow=True).content.decode()
-    assert [word for word in BOILERPLATE if word in in_words(page)] == []
+    assert [word for word in BOILERPLATE if word in visible_text(page)] == []
     assert page.count("<h1>") == 1
     assert "<title> ·" not in page
 
 
-def test_the_second_factor_asks_in_the_products_words(owner: User, team: Team) -> None:
+def test_second_factor_uses_product_wording(owner: User, team: Team) -> None:
     with_second_factor(owner)
     browser = Client()
     asked = browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD}, follow=True)
     wrong = browser.post("/accounts/2fa/authenticate/", {"code": "000000"})
     for answer in (asked, wrong):
-        assert [word for word in BOILERPLATE if word in in_words(answer.content.decode())] == []
+        assert [word for word in BOILERPLATE if word in visible_text(answer.content.decode())] == []
         assert 'autocomplete="one-time-code"' in answer.content.decode()
-    assert "the clock of the phone" in wrong.content.decode()
+    assert "your phone’s clock" in wrong.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -348,22 +344,20 @@ def test_the_second_factor_asks_in_the_products_words(owner: User, team: Team) -
         (
             "signup/",
             {"email": "owner@example.com", "password1": PASSWORD},
-            "You have an account",
-            "has an account already",
+            "You already have an account",
+            "you already have an account with this address",
         ),
-        ("password/reset/", {"email": "owner@example.com"}, "A new password", "/accounts/password/reset/key/"),
+        ("password/reset/", {"email": "owner@example.com"}, "Reset your password", "/accounts/password/reset/key/"),
         ("password/reset/", {"email": "new@example.com"}, "No account", "/accounts/signup/"),
     ],
 )
-def test_mails_say_what_they_are_and_from_where(
-    owner: User, path: str, data: dict[str, str], subject: str, says: str
-) -> None:
+def test_mail_subject_and_footer(owner: User, path: str, data: dict[str, str], subject: str, says: str) -> None:
     Client().post(f"/accounts/{path}", data)
-    [told] = mail.outbox
-    assert told.subject.startswith(f"[ClevAgent Watchdog] {subject}")
-    assert says in told.body
-    assert told.body.strip().endswith("ClevAgent Watchdog\nhttp://127.0.0.1:8000")
-    assert "ello from" not in told.body
+    [sent] = mail.outbox
+    assert sent.subject.startswith(f"[ClevAgent Watchdog] {subject}")
+    assert says in sent.body
+    assert sent.body.strip().endswith("ClevAgent Watchdog\nhttp://127.0.0.1:8000")
+    assert "ello from" not in sent.body
 
 
 @pytest.mark.parametrize(
@@ -374,20 +368,18 @@ def test_mails_say_what_they_are_and_from_where(
         ("signup/", "owner@example.com"),
     ],
 )
-def test_mails_lead_to_the_servers_own_address_whatever_host_was_asked(
-    owner: User, settings: Settings, path: str, email: str
-) -> None:
+def test_mails_link_to_base_url(owner: User, settings: Settings, path: str, email: str) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     settings.BASE_URL = "https://watchdog.example.com"
     Client(HTTP_HOST="elsewhere.example.net").post(f"/accounts/{path}", {"email": email, "password1": PASSWORD})
-    [told] = mail.outbox
-    addresses = re.findall(r"https?://\S+", str(told.body))
+    [sent] = mail.outbox
+    addresses = re.findall(r"https?://\S+", str(sent.body))
     assert len(addresses) >= 2
     assert {address.partition("/accounts/")[0] for address in addresses} == {"https://watchdog.example.com"}
 
 
 @pytest.mark.parametrize(("host", "possible"), [("127.0.0.1:8000", False), ("localhost:8000", True)])
-def test_passkeys_are_offered_where_browsers_make_them_and_explained_elsewhere(
+def test_passkeys_offered_where_supported(
     host: str, possible: bool, owner: User, team: Team, client_of: Browser, settings: Settings
 ) -> None:
     settings.ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
@@ -398,16 +390,14 @@ def test_passkeys_are_offered_where_browsers_make_them_and_explained_elsewhere(
     assert ('href="/accounts/2fa/webauthn/add/"' in page) is possible
 
 
-def test_no_page_leads_to_a_host_that_is_not_served(
-    owner: User, team: Team, client_of: Browser, settings: Settings
-) -> None:
+def test_no_link_to_a_host_that_is_not_allowed(owner: User, team: Team, client_of: Browser, settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["127.0.0.1"]
     page = client_of(owner).get("/accounts/2fa/", headers={"host": "127.0.0.1:8000"}).content.decode()
-    assert "here they refuse" in page
+    assert "Passkeys don’t work at this address" in page
     assert "localhost:8000" not in page
 
 
-def test_too_many_requests_have_a_page_of_ours(owner: User) -> None:
+def test_rate_limit_page(owner: User) -> None:
     browser = Client()
     for n in range(25):
         answer = browser.post("/accounts/signup/", {"email": f"a{n}@example.com", "password1": PASSWORD})
@@ -417,12 +407,12 @@ def test_too_many_requests_have_a_page_of_ours(owner: User) -> None:
     assert "teams/pages.css" in answer.content.decode()
 
 
-def test_recovery_codes_are_shown_after_a_second_factor(owner: User, team: Team, client_of: Browser) -> None:
+def test_recovery_codes_page(owner: User, team: Team, client_of: Browser) -> None:
     with_second_factor(owner)
     assert client_of(owner).get("/accounts/2fa/").status_code == 200
 
 
-def test_ten_wrong_passwords_lock_that_person_out_from_there(owner: User, team: Team, settings: Settings) -> None:
+def test_lockout_after_ten_wrong_passwords(owner: User, team: Team, settings: Settings) -> None:
     settings.ACCOUNT_RATE_LIMITS = False
     browser = Client()
     for _ in range(10):
@@ -433,7 +423,7 @@ def test_ten_wrong_passwords_lock_that_person_out_from_there(owner: User, team: 
     assert Client(REMOTE_ADDR="192.0.2.7").post("/accounts/login/", right).status_code == 302
 
 
-def test_a_forgotten_password_is_reset_by_mail(owner: User, team: Team) -> None:
+def test_password_reset(owner: User, team: Team) -> None:
     browser = Client()
     browser.post("/accounts/password/reset/", {"email": owner.email})
     found = re.search(r"https?://[^/]+(/accounts/password/reset/key/\S+)", str(mail.outbox[0].body))
@@ -445,7 +435,7 @@ def test_a_forgotten_password_is_reset_by_mail(owner: User, team: Team) -> None:
     assert owner.check_password("battery horse staple")
 
 
-def test_a_person_changes_their_name_and_time_zone(viewer: User, client_of: Browser) -> None:
+def test_profile_saves_name_and_time_zone(viewer: User, client_of: Browser) -> None:
     browser = client_of(viewer)
     browser.post("/accounts/profile/", {"name": "Ada", "time_zone": "Asia/Seoul", "is_superuser": "on"})
     viewer.refresh_from_db()
@@ -453,15 +443,13 @@ def test_a_person_changes_their_name_and_time_zone(viewer: User, client_of: Brow
     assert browser.post("/accounts/profile/", {"time_zone": "Mars/Base"}).status_code == 200
 
 
-def test_a_person_starts_another_team(viewer: User, client_of: Browser) -> None:
+def test_create_another_team(viewer: User, client_of: Browser) -> None:
     client_of(viewer).post("/accounts/teams/", {"name": "Side"})
     assert Membership.objects.get(team__name="Side").user == viewer
     assert Project.objects.filter(team__name="Side").count() == 1
 
 
-def test_a_person_leaves_a_team_but_takes_nobody_else_out(
-    viewer: User, member: User, team: Team, client_of: Browser
-) -> None:
+def test_leaving_a_team_only_removes_yourself(viewer: User, member: User, team: Team, client_of: Browser) -> None:
     other = Membership.objects.get(user=member)
     own = Membership.objects.get(user=viewer)
     browser = client_of(viewer)
@@ -470,13 +458,13 @@ def test_a_person_leaves_a_team_but_takes_nobody_else_out(
     assert set(team.memberships.values_list("user__email", flat=True)) == {"owner@example.com", member.email}
 
 
-def test_an_address_with_nothing_behind_it_has_a_page_of_ours(db: None) -> None:
+def test_not_found_page(db: None) -> None:
     answer = Client().get("/nothing/here")
     assert answer.status_code == 404
     assert "teams/pages.css" in answer.content.decode()
 
 
-def test_times_are_shown_in_a_persons_own_zone(owner: User, team: Team, client_of: Browser) -> None:
+def test_times_are_shown_in_own_time_zone(owner: User, team: Team, client_of: Browser) -> None:
     Team.objects.filter(pk=team.pk).update(created_at=datetime(2026, 1, 2, 20, 30, tzinfo=UTC))
     browser = client_of(owner)
     assert "2 Jan 2026, 20:30" in browser.get("/admin/teams/team/").content.decode()
@@ -486,5 +474,5 @@ def test_times_are_shown_in_a_persons_own_zone(owner: User, team: Team, client_o
     assert "2 Jan 2026, 20:30" in browser.get("/admin/teams/team/").content.decode()
 
 
-def test_the_way_in_leads_to_the_fleet(owner: User, team: Team, client_of: Browser) -> None:
-    assert "No agent reports yet" in client_of(owner).get("/admin/").content.decode()
+def test_admin_index_shows_the_fleet(owner: User, team: Team, client_of: Browser) -> None:
+    assert "No agents yet" in client_of(owner).get("/admin/").content.decode()

@@ -1,4 +1,4 @@
-"""The admin of teams' own models, as each of the five people meets it."""
+"""Admin pages of the teams app, for each role."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def key(project: Project) -> ApiKey:
 
 @pytest.fixture
 def rows(team: Team, project: Project, key: ApiKey, owner: User, member: User, viewer: User) -> dict[str, int]:
-    """One row of each kind that belongs to the team."""
+    """The id of one row per model that belongs to the team."""
     invitation, _ = services.invite(
         team=team, email="new@example.com", role="viewer", invited_by=owner, now=timezone.now()
     )
@@ -52,7 +52,7 @@ def address(kind: str, rest: str = "") -> str:
 
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("page", ["change", "history", "delete"])
-def test_a_stranger_finds_nothing_at_another_teams_address(
+def test_other_teams_rows_are_not_found(
     kind: str, page: str, rows: dict[str, int], stranger: User, client_of: Browser
 ) -> None:
     browser = client_of(stranger)
@@ -63,18 +63,16 @@ def test_a_stranger_finds_nothing_at_another_teams_address(
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_a_list_names_nothing_of_another_team(
-    kind: str, rows: dict[str, int], stranger: User, client_of: Browser
-) -> None:
+def test_list_shows_nothing_of_other_teams(kind: str, rows: dict[str, int], stranger: User, client_of: Browser) -> None:
     page = client_of(stranger).get(address(kind)).content.decode()
-    for theirs in ("Research", "Production", "member@example.com", "new@example.com", "worker"):
-        assert theirs not in page
+    for text in ("Research", "Production", "member@example.com", "new@example.com", "worker"):
+        assert text not in page
     assert stranger.email in page
 
 
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("who", ["owner", "member", "viewer", "operator"])
-def test_members_and_the_operator_see_list_and_row(
+def test_members_and_operator_can_view(
     kind: str, who: str, rows: dict[str, int], client_of: Browser, request: pytest.FixtureRequest
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
@@ -85,7 +83,7 @@ def test_members_and_the_operator_see_list_and_row(
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("who", ["member", "viewer"])
 @pytest.mark.parametrize("page", ["add/", "{}/change/", "{}/delete/"])
-def test_who_may_not_manage_changes_nothing(
+def test_changes_require_manage_permission(
     kind: str, who: str, page: str, rows: dict[str, int], client_of: Browser, request: pytest.FixtureRequest
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
@@ -93,7 +91,7 @@ def test_who_may_not_manage_changes_nothing(
 
 
 @pytest.mark.parametrize("who", ["owner", "member", "viewer", "stranger"])
-def test_people_and_failed_sign_ins_are_the_operators_alone(
+def test_people_pages_are_for_the_operator(
     who: str, team: Team, client_of: Browser, operator: User, request: pytest.FixtureRequest
 ) -> None:
     for page in ("/admin/teams/user/", "/admin/teams/failedsignin/"):
@@ -101,29 +99,27 @@ def test_people_and_failed_sign_ins_are_the_operators_alone(
         assert client_of(operator).get(page).status_code == 200
 
 
-def test_the_operator_finds_people_by_their_accounts(
-    viewer: User, owner: User, operator: User, client_of: Browser
-) -> None:
+def test_filter_people_by_account_state(viewer: User, owner: User, operator: User, client_of: Browser) -> None:
     User.objects.filter(pk=viewer.pk).update(is_active=False)
     browser = client_of(operator)
-    for asked, found in {"on": {owner, operator}, "off": {viewer}, "operator": {operator}}.items():
+    for asked, found in {"active": {owner, operator}, "deactivated": {viewer}, "operator": {operator}}.items():
         body = browser.get(f"/admin/teams/user/?account={asked}").content.decode()
         assert {one for one in (viewer, owner, operator) if f'user/{one.pk}/change/">' in body} == found
-    assert "Nothing here matches." in browser.get("/admin/teams/user/?q=nobody").content.decode()
+    assert "No matches." in browser.get("/admin/teams/user/?q=nobody").content.decode()
 
 
-def test_whose_sign_in_failed_may_try_again_when_the_row_is_deleted(operator: User, client_of: Browser) -> None:
+def test_deleting_a_failed_sign_in_lifts_lockout(operator: User, client_of: Browser) -> None:
     browser, page = client_of(operator), "/admin/teams/failedsignin/"
-    assert "No failed sign-in" in browser.get(page).content.decode()
+    assert "No failed sign-ins" in browser.get(page).content.decode()
     row = FailedSignIn.objects.create(username="ada@example.com", ip_address="10.0.0.9", failures_since_start=10)
     body = browser.get(page).content.decode()
     assert 'aria-label="Select ada@example.com from 10.0.0.9"' in body
-    assert "After 10 wrong passwords for one account from one host, that host waits 15 minutes." in body
+    assert "After 10 failed attempts for one account, an IP address is locked out for 15 minutes." in body
     browser.post(page, {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"})
     assert not FailedSignIn.objects.exists()
 
 
-def test_the_operator_sees_a_person_and_their_teams(viewer: User, operator: User, client_of: Browser) -> None:
+def test_operator_edits_a_person(viewer: User, operator: User, client_of: Browser) -> None:
     page = f"/admin/teams/user/{viewer.pk}/change/"
     browser = client_of(operator)
     assert "Research" in browser.get(page).content.decode()
@@ -134,18 +130,18 @@ def test_the_operator_sees_a_person_and_their_teams(viewer: User, operator: User
     assert browser.get(f"/admin/teams/user/{viewer.pk}/delete/").status_code == 403
 
 
-def test_who_is_in_no_team_is_led_to_their_teams_page(client_of: Browser, db: None) -> None:
+def test_without_team_admin_redirects_to_teams(client_of: Browser, db: None) -> None:
     loner = User.objects.create_user("loner@example.com")
     answer = client_of(loner).get("/admin/", follow=True)
     assert answer.redirect_chain[-1][0] == "/accounts/teams/"
 
 
-def test_the_admin_sends_strangers_to_the_sign_in_page_that_knows_second_factors(db: None) -> None:
+def test_admin_redirects_to_sign_in(db: None) -> None:
     answer = Client().get("/admin/teams/apikey/", follow=True)
     assert answer.redirect_chain[-1][0] == "/accounts/login/?next=/admin/teams/apikey/"
 
 
-def test_a_deactivated_member_is_out(viewer: User, client_of: Browser) -> None:
+def test_deactivated_member_is_signed_out(viewer: User, client_of: Browser) -> None:
     browser = client_of(viewer)
     User.objects.filter(pk=viewer.pk).update(is_active=False)
     assert browser.get("/admin/teams/project/").status_code == 302
@@ -158,7 +154,7 @@ def make_key(browser: Client, project: Project, **more: str) -> str:
     return answer.content.decode().split('id="new-key"')[1].split(">")[1].split("<")[0]
 
 
-def test_a_new_key_is_shown_in_one_answer_and_kept_nowhere(project: Project, owner: User, client_of: Browser) -> None:
+def test_new_key_is_shown_once_and_not_stored(project: Project, owner: User, client_of: Browser) -> None:
     browser = client_of(owner)
     raw = make_key(browser, project)
     assert auth.authenticate_key(raw).project_id == project.pk
@@ -170,9 +166,7 @@ def test_a_new_key_is_shown_in_one_answer_and_kept_nowhere(project: Project, own
     assert "no-store" in browser.get("/admin/teams/apikey/").headers["Cache-Control"]
 
 
-def test_a_key_can_only_be_made_in_a_project_one_manages(
-    project: Project, stranger: User, owner: User, client_of: Browser
-) -> None:
+def test_key_requires_managed_project(project: Project, stranger: User, owner: User, client_of: Browser) -> None:
     data = {"project": project.pk, "name": "fresh", "scope": "full"}
     answer = client_of(stranger).post("/admin/teams/apikey/add/", data)
     assert answer.status_code == 200
@@ -180,9 +174,7 @@ def test_a_key_can_only_be_made_in_a_project_one_manages(
     assert not ApiKey.objects.exists()
 
 
-def test_a_viewer_here_and_owner_there_makes_keys_only_there(
-    project: Project, stranger: User, team: Team, client_of: Browser
-) -> None:
+def test_create_keys_only_where_role_allows(project: Project, stranger: User, team: Team, client_of: Browser) -> None:
     services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
     browser = client_of(stranger)
     form = browser.get("/admin/teams/apikey/add/").content.decode()
@@ -192,9 +184,7 @@ def test_a_viewer_here_and_owner_there_makes_keys_only_there(
     assert not ApiKey.objects.exists()
 
 
-def test_an_action_leaves_the_rows_alone_where_one_is_only_a_viewer(
-    key: ApiKey, stranger: User, team: Team, client_of: Browser
-) -> None:
+def test_action_skips_rows_without_permission(key: ApiKey, stranger: User, team: Team, client_of: Browser) -> None:
     own, _ = services.issue_key(project=Project.objects.get(name="Theirs"), name="own", actor="test")
     services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
     data = {"action": "revoke_selected", "_selected_action": [key.pk, own.pk]}
@@ -205,9 +195,7 @@ def test_an_action_leaves_the_rows_alone_where_one_is_only_a_viewer(
     assert own.revoked_at is not None
 
 
-def test_rotating_shows_the_successor_and_keeps_the_old_key_for_the_chosen_time(
-    key: ApiKey, owner: User, client_of: Browser
-) -> None:
+def test_rotation_shows_successor_and_overlaps(key: ApiKey, owner: User, client_of: Browser) -> None:
     browser = client_of(owner)
     page = address("apikey", f"{key.pk}/rotate/")
     assert "24 hours" in browser.get(page).content.decode()
@@ -219,7 +207,7 @@ def test_rotating_shows_the_successor_and_keeps_the_old_key_for_the_chosen_time(
     assert ApiKey.objects.count() == 2
 
 
-def test_revoking_asks_first_and_then_holds(project: Project, owner: User, client_of: Browser) -> None:
+def test_revocation_asks_for_confirmation(project: Project, owner: User, client_of: Browser) -> None:
     key, raw = services.issue_key(project=project, name="worker", actor="test")
     page = address("apikey", f"{key.pk}/revoke/")
     browser = client_of(owner)
@@ -232,7 +220,7 @@ def test_revoking_asks_first_and_then_holds(project: Project, owner: User, clien
 
 @pytest.mark.parametrize("do", ["rotate", "revoke"])
 @pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("member", 403), ("stranger", 404)])
-def test_who_may_not_manage_neither_rotates_nor_revokes(
+def test_rotate_and_revoke_require_manage(
     do: str, who: str, status: int, key: ApiKey, client_of: Browser, request: pytest.FixtureRequest
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
@@ -243,7 +231,7 @@ def test_who_may_not_manage_neither_rotates_nor_revokes(
     assert (key.revoked_at, key.expires_at) == (None, None)
 
 
-def test_inviting_sends_the_link_and_shows_it(team: Team, owner: User, client_of: Browser) -> None:
+def test_invitation_is_mailed_and_shown(team: Team, owner: User, client_of: Browser) -> None:
     data = {"team": team.pk, "email": "New@Example.com", "role": "member"}
     page = client_of(owner).post("/admin/teams/invitation/add/", data).content.decode()
     link = page.split('id="invitation-link"')[1].split(">")[1].split("<")[0]
@@ -252,7 +240,7 @@ def test_inviting_sends_the_link_and_shows_it(team: Team, owner: User, client_of
     assert Invitation.objects.get().role == Role.MEMBER
 
 
-def test_a_mail_server_that_is_down_does_not_lose_the_invitation(
+def test_invitation_survives_mail_failure(
     team: Team, owner: User, client_of: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*args: object, **kwargs: object) -> int:
@@ -265,7 +253,7 @@ def test_a_mail_server_that_is_down_does_not_lose_the_invitation(
     assert 'id="invitation-link"' in answer.content.decode()
 
 
-def test_an_admin_cannot_invite_an_owner(team: Team, owner: User, client_of: Browser) -> None:
+def test_admin_cannot_invite_owner(team: Team, owner: User, client_of: Browser) -> None:
     admin = User.objects.create_user("admin@example.com")
     services.add_member(team=team, user=admin, role=Role.ADMIN, actor="test")
     data = {"team": team.pk, "email": "new@example.com", "role": "owner"}
@@ -273,9 +261,7 @@ def test_an_admin_cannot_invite_an_owner(team: Team, owner: User, client_of: Bro
     assert not Invitation.objects.exists()
 
 
-def test_the_plans_members_are_counted_with_open_invitations(
-    team: Team, owner: User, member: User, client_of: Browser
-) -> None:
+def test_member_limit_counts_invitations(team: Team, owner: User, member: User, client_of: Browser) -> None:
     for name in ("a", "b"):
         data = {"team": team.pk, "email": f"{name}@example.com", "role": "viewer"}
         answer = client_of(owner).post("/admin/teams/invitation/add/", data, follow=True)
@@ -283,7 +269,7 @@ def test_the_plans_members_are_counted_with_open_invitations(
     assert "The Free plan allows 3 members, and all are in use" in answer.content.decode()
 
 
-def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Browser) -> None:
+def test_project_limit(team: Team, owner: User, client_of: Browser) -> None:
     for name in ("a", "b", "c", "d"):
         data = {"team": team.pk, "name": name, "time_zone": "Europe/Berlin"}
         answer = client_of(owner).post("/admin/teams/project/add/", data, follow=True)
@@ -291,7 +277,7 @@ def test_the_plans_projects_are_counted(team: Team, owner: User, client_of: Brow
     assert "The Free plan allows 3 projects, and all are in use" in answer.content.decode()
 
 
-def test_a_project_stays_in_its_team(project: Project, owner: User, client_of: Browser) -> None:
+def test_project_cannot_change_team(project: Project, owner: User, client_of: Browser) -> None:
     other = services.create_team(owner=owner, name="Other")
     data = {"team": other.pk, "name": "Renamed", "time_zone": "UTC", "strict": "on"}
     client_of(owner).post(address("project", f"{project.pk}/change/"), data)
@@ -300,7 +286,7 @@ def test_a_project_stays_in_its_team(project: Project, owner: User, client_of: B
 
 
 @pytest.mark.parametrize(("grace", "kept"), [("4", None), ("0", None), ("5", 5), ("", None)])
-def test_a_projects_grace_is_five_seconds_at_least(
+def test_minimum_grace_is_five_seconds(
     project: Project, owner: User, client_of: Browser, grace: str, kept: int | None
 ) -> None:
     data = {"name": "Renamed", "time_zone": "UTC", "default_grace": grace}
@@ -309,13 +295,13 @@ def test_a_projects_grace_is_five_seconds_at_least(
     assert (project.default_grace, answer.status_code) == (kept, 302 if grace in ("5", "") else 200)
 
 
-def test_a_project_and_what_hangs_on_it_can_be_deleted(key: ApiKey, owner: User, client_of: Browser) -> None:
+def test_deleting_a_project_requires_its_name(key: ApiKey, owner: User, client_of: Browser) -> None:
     page = address("project", f"{key.project_id}/delete/")
     browser = client_of(owner)
     assert "<strong>1</strong> API key<" in browser.get(page).content.decode()
     for typed in ("", "Productio"):
         answer = browser.post(page, {"post": "yes", "typed": typed}, follow=True)
-        assert "the name that was typed is not “Production”" in answer.content.decode()
+        assert "the name you typed is not “Production”" in answer.content.decode()
     browser.post(page, {"post": "yes", "typed": "Production"})
     assert browser.get(address("project", f"{key.project_id}/change/")).status_code == 404
     assert AuditEntry.objects.filter(action="project.deleted").exists()
@@ -327,25 +313,23 @@ def change_role(browser: Client, membership: Membership, role: str) -> str:
     return answer.content.decode()
 
 
-def test_an_owner_changes_a_members_role(team: Team, owner: User, member: User, client_of: Browser) -> None:
+def test_owner_changes_role(team: Team, owner: User, member: User, client_of: Browser) -> None:
     held = Membership.objects.get(team=team, user=member)
     change_role(client_of(owner), held, "admin")
     assert held.role == Role.ADMIN
     assert AuditEntry.objects.filter(action="member.changed").count() == 1
 
 
-def test_the_last_owner_is_told_why_they_must_stay(team: Team, owner: User, client_of: Browser) -> None:
+def test_last_owner_cannot_leave(team: Team, owner: User, client_of: Browser) -> None:
     held = Membership.objects.get(team=team, user=owner)
-    assert "A team needs an owner" in change_role(client_of(owner), held, "viewer")
+    assert "A team needs at least one owner" in change_role(client_of(owner), held, "viewer")
     assert held.role == Role.OWNER
     page = client_of(owner).post(address("membership", f"{held.pk}/delete/"), {"post": "yes"}, follow=True)
-    assert "A team needs an owner" in page.content.decode()
+    assert "A team needs at least one owner" in page.content.decode()
     assert Membership.objects.filter(pk=held.pk).exists()
 
 
-def test_removing_several_members_at_once_goes_by_the_same_rules(
-    team: Team, owner: User, member: User, viewer: User, client_of: Browser
-) -> None:
+def test_bulk_removal_of_members(team: Team, owner: User, member: User, viewer: User, client_of: Browser) -> None:
     ids = list(team.memberships.exclude(user=owner).values_list("pk", flat=True))
     data = {"action": "delete_selected", "_selected_action": ids, "post": "yes"}
     client_of(owner).post(address("membership"), data)
@@ -354,7 +338,7 @@ def test_removing_several_members_at_once_goes_by_the_same_rules(
 
 
 @pytest.mark.parametrize("who", ["owner", "operator"])
-def test_the_audit_log_is_read_only_for_everyone(
+def test_audit_log_is_read_only(
     who: str, rows: dict[str, int], client_of: Browser, request: pytest.FixtureRequest
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
@@ -362,7 +346,7 @@ def test_the_audit_log_is_read_only_for_everyone(
         assert browser.post(address("auditentry", page), {"post": "yes"}).status_code == 403
 
 
-def test_the_side_bar_shows_what_a_person_may_see(viewer: User, operator: User, client_of: Browser) -> None:
+def test_side_bar_depends_on_permissions(viewer: User, operator: User, client_of: Browser) -> None:
     seen = client_of(viewer).get("/admin/teams/project/").content.decode()
     assert "/admin/teams/apikey/" in seen
     assert "/admin/teams/user/" not in seen
@@ -370,7 +354,7 @@ def test_the_side_bar_shows_what_a_person_may_see(viewer: User, operator: User, 
 
 
 @pytest.mark.parametrize("path", ["/admin/teams/project/", "/", "/accounts/login/"])
-def test_no_page_may_load_anything_from_elsewhere(path: str, owner: User, team: Team, client_of: Browser) -> None:
+def test_content_security_policy(path: str, owner: User, team: Team, client_of: Browser) -> None:
     browser = Client() if path == "/accounts/login/" else client_of(owner)
     policy = browser.get(path).headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
@@ -378,7 +362,7 @@ def test_no_page_may_load_anything_from_elsewhere(path: str, owner: User, team: 
     assert ("unsafe" in policy) == path.startswith("/admin/")
 
 
-def test_lists_say_times_as_people_do_and_exactly_on_top(key: ApiKey, owner: User, client_of: Browser) -> None:
+def test_lists_show_relative_times(key: ApiKey, owner: User, client_of: Browser) -> None:
     made = timezone.now() - timedelta(minutes=12)
     ApiKey.objects.filter(pk=key.pk).update(created_at=made, last_used_at=None)
     shown = client_of(owner).get("/admin/teams/apikey/").content.decode()
@@ -386,9 +370,7 @@ def test_lists_say_times_as_people_do_and_exactly_on_top(key: ApiKey, owner: Use
     assert "never" in shown
 
 
-def test_a_key_names_the_agents_that_a_revocation_would_cut_off(
-    key: ApiKey, project: Project, owner: User, client_of: Browser
-) -> None:
+def test_key_page_names_affected_agents(key: ApiKey, project: Project, owner: User, client_of: Browser) -> None:
     make_agent(project, "reports", source=f"{key.pk}/10.0.0.1")
     make_agent(project, "reported", beat=3_700, source=f"{key.pk}/10.0.0.1")
     make_agent(project, "by-another", source=f"{key.pk}1/10.0.0.1")
@@ -397,7 +379,7 @@ def test_a_key_names_the_agents_that_a_revocation_would_cut_off(
         assert '1 agent <span class="w-soft">reports</span>' in shown
 
 
-def test_the_only_project_there_is_is_chosen(project: Project, owner: User, client_of: Browser) -> None:
+def test_only_project_is_preselected(project: Project, owner: User, client_of: Browser) -> None:
     page = "/admin/teams/apikey/add/"
     browser = client_of(owner)
     assert f'<option value="{project.pk}" selected' in browser.get(page).content.decode()
@@ -405,7 +387,7 @@ def test_the_only_project_there_is_is_chosen(project: Project, owner: User, clie
     assert f'<option value="{project.pk}" selected' not in browser.get(page).content.decode()
 
 
-def test_a_form_has_one_button_and_stays_where_it_is(project: Project, owner: User, client_of: Browser) -> None:
+def test_form_has_one_button_and_stays(project: Project, owner: User, client_of: Browser) -> None:
     page, browser = address("project", f"{project.pk}/change/"), client_of(owner)
     shown = browser.get(page).content.decode()
     for noise in ("_addanother", "_continue", "related-widget-wrapper", "deletelink"):
@@ -414,9 +396,7 @@ def test_a_form_has_one_button_and_stays_where_it_is(project: Project, owner: Us
     assert browser.post(page, {"name": "Renamed", "time_zone": "UTC"}).headers["Location"] == page
 
 
-def test_a_delete_page_says_what_goes_and_wants_the_teams_name(
-    key: ApiKey, team: Team, owner: User, client_of: Browser
-) -> None:
+def test_deleting_a_team_requires_its_name(key: ApiKey, team: Team, owner: User, client_of: Browser) -> None:
     make_agent(key.project)
     browser, page = client_of(owner), address("team", f"{team.pk}/delete/")
     shown = browser.get(page).content.decode()
@@ -425,15 +405,15 @@ def test_a_delete_page_says_what_goes_and_wants_the_teams_name(
     browser.post(page, {"post": "yes"})
     assert "Research" in browser.get("/admin/teams/team/").content.decode()
     browser.post(page, {"post": "yes", "typed": "Research"})
-    assert not Team.objects.lasting().exists()
+    assert not Team.objects.active().exists()
 
 
-def test_an_invitation_is_sent_again_with_a_new_link(team: Team, owner: User, member: User, client_of: Browser) -> None:
+def test_invitation_is_resent_with_new_link(team: Team, owner: User, member: User, client_of: Browser) -> None:
     now = timezone.now()
     old, token = services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=now)
     browser, page = client_of(owner), address("invitation", f"{old.pk}/send_again/")
     assert "stops working" in browser.get(page).content.decode()
-    shown = browser.post(page).content.decode()  # the plan is full: it has its place already
+    shown = browser.post(page).content.decode()  # the member limit is reached, but an open invitation counts already
     assert 'id="invitation-link"' in shown
     assert len(mail.outbox) == 1
     assert (Invitation.objects.get().role, Invitation.objects.count()) == ("viewer", 1)
@@ -441,7 +421,7 @@ def test_an_invitation_is_sent_again_with_a_new_link(team: Team, owner: User, me
         services.find_invitation(token=token, now=now)
 
 
-def test_an_expired_invitation_takes_a_place_when_it_is_sent_again(
+def test_resending_expired_invitation_checks_limit(
     team: Team, owner: User, member: User, viewer: User, client_of: Browser
 ) -> None:
     then = timezone.now() - timedelta(days=8)
@@ -451,21 +431,20 @@ def test_an_expired_invitation_takes_a_place_when_it_is_sent_again(
     assert mail.outbox == []
 
 
-def test_members_are_shown_with_what_roles_may_and_who_is_invited(
-    team: Team, owner: User, member: User, client_of: Browser
-) -> None:
+def test_members_page(team: Team, owner: User, member: User, client_of: Browser) -> None:
     services.invite(team=team, email="new@example.com", role="viewer", invited_by=owner, now=timezone.now())
     Authenticator.objects.create(user=member, type=Authenticator.Type.TOTP, data={})
     shown = " ".join(client_of(owner).get("/admin/teams/membership/").content.decode().split())
     assert "new@example.com</a> as viewer" in shown
-    assert "sees everything and changes nothing" in shown
+    assert "read-only access" in shown
     assert (shown.count("</span>on</span>"), shown.count("</span>off</span>")) == (1, 1)
     seen = client_of(member).get("/admin/teams/membership/").content.decode()
-    assert "Second factor" not in seen
-    assert "An admin or an owner of the team invites people." in seen
+    assert "Two-factor</th>" in shown
+    assert "Two-factor</th>" not in seen
+    assert "Only admins and owners can invite people." in seen
 
 
-def test_the_audit_log_says_it_in_words_and_leads_to_what_is_still_there(
+def test_audit_log_wording_and_links(
     key: ApiKey, project: Project, team: Team, owner: User, client_of: Browser
 ) -> None:
     services.audit(team=team, actor=owner.email, action="member.changed", target="x", data={"from": "a", "to": "b"})
@@ -475,28 +454,26 @@ def test_the_audit_log_says_it_in_words_and_leads_to_what_is_still_there(
     gone.delete()
     browser = client_of(owner)
     shown = " ".join(browser.get("/admin/teams/auditentry/").content.decode().split())
-    assert f'made the key <a class="w-link" href="{address("apikey", f"{key.pk}/change/")}">{key}</a>' in shown
-    assert f"made the key <strong>{gone}</strong>" in shown
+    assert f'created the API key <a class="w-link" href="{address("apikey", f"{key.pk}/change/")}">{key}</a>' in shown
+    assert f"created the API key <strong>{gone}</strong>" in shown
     assert "from a to b" in shown
     for fact in ("successor: cv_1", "until: 28 Nov 2026, 07:58:11 UTC", "fields: name, prices"):  # in any order
         assert fact in shown
     assert "key.created" not in shown
 
 
-def test_a_row_leads_to_its_own_history_which_the_list_does_not_remember(
-    key: ApiKey, owner: User, client_of: Browser
-) -> None:
+def test_history_of_one_object(key: ApiKey, owner: User, client_of: Browser) -> None:
     browser = client_of(owner)
     of = f"/admin/teams/auditentry/?of=teams.apikey:{key.pk}"
     assert of in browser.get(address("apikey", f"{key.pk}/change/")).content.decode()
     shown = browser.get(of).content.decode()
-    assert "made the key" in shown
-    assert "made the team" not in shown
-    assert "made the team" in browser.get("/admin/teams/auditentry/", follow=True).content.decode()
+    assert "created the API key" in shown
+    assert "created the team" not in shown
+    assert "created the team" in browser.get("/admin/teams/auditentry/", follow=True).content.decode()
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_lists_cost_few_statements(kind: str, rows: dict[str, int], owner: User, client_of: Browser) -> None:
+def test_lists_use_few_queries(kind: str, rows: dict[str, int], owner: User, client_of: Browser) -> None:
     browser = client_of(owner)
     browser.get(address(kind))
     with CaptureQueriesContext(connection) as few:

@@ -24,7 +24,7 @@ def theirs(stranger: User) -> ApiKey:
     return services.issue_key(project=Project.objects.get(name="Theirs"), name="theirs", actor="test")[0]
 
 
-def test_the_list_holds_the_projects_keys_and_no_secret(full_key: str, theirs: ApiKey) -> None:
+def test_list_keys_without_secrets(full_key: str, theirs: ApiKey) -> None:
     answer = call("get", "keys", full_key).json()
     assert answer["count"] == 1
     row = answer["results"][0]
@@ -33,7 +33,7 @@ def test_the_list_holds_the_projects_keys_and_no_secret(full_key: str, theirs: A
     assert "hash" not in row
 
 
-def test_a_new_key_works_and_is_shown_in_that_answer_only(full_key: str, project: Project) -> None:
+def test_created_key_works_and_is_shown_once(full_key: str, project: Project) -> None:
     made = call("post", "keys", full_key, {"name": "worker", "scope": "read"})
     assert made.status_code == 201
     assert auth.authenticate_key(made.json()["api_key"]).scope == "read"
@@ -41,18 +41,18 @@ def test_a_new_key_works_and_is_shown_in_that_answer_only(full_key: str, project
     assert AuditEntry.objects.get(action="key.created", target__startswith="worker").actor == f"key:{full_key[:11]}"
 
 
-def test_a_key_made_without_a_word_has_the_least_scope(full_key: str) -> None:
+def test_default_scope_is_agent(full_key: str) -> None:
     assert call("post", "keys", full_key, {}).json()["scope"] == "agent"
 
 
 @pytest.mark.parametrize("body", [{"scope": "root"}, {"name": "x" * 101}, {"name": ["x"]}])
-def test_a_wrong_field_is_named(full_key: str, body: dict[str, Any]) -> None:
+def test_invalid_field_is_named(full_key: str, body: dict[str, Any]) -> None:
     answer = call("post", "keys", full_key, body)
     assert answer.status_code == 422
     assert set(answer.json()["error"]["fields"]) == set(body)
 
 
-def test_a_revoked_key_stops_and_stays_on_record(full_key: str, project: Project) -> None:
+def test_revoked_key_is_kept_on_record(full_key: str, project: Project) -> None:
     key, raw = services.issue_key(project=project, name="worker", actor="test")
     assert call("delete", f"keys/{key.pk}", full_key).status_code == 204
     with pytest.raises(ApiError):
@@ -60,7 +60,7 @@ def test_a_revoked_key_stops_and_stays_on_record(full_key: str, project: Project
     assert ApiKey.objects.filter(pk=key.pk).exists()
 
 
-def test_rotation_over_the_api_overlaps_by_the_seconds_asked_for(full_key: str, project: Project) -> None:
+def test_rotation_overlap(full_key: str, project: Project) -> None:
     key, raw = services.issue_key(project=project, name="worker", actor="test")
     made = call("post", f"keys/{key.pk}/rotate", full_key, {"overlap": 3600})
     assert made.status_code == 201
@@ -70,7 +70,7 @@ def test_rotation_over_the_api_overlaps_by_the_seconds_asked_for(full_key: str, 
     assert auth.authenticate_key(raw).key_id != auth.authenticate_key(made.json()["api_key"]).key_id
 
 
-def test_rotating_a_revoked_key_says_what_to_do(full_key: str, project: Project) -> None:
+def test_revoked_key_cannot_be_rotated(full_key: str, project: Project) -> None:
     key, _ = services.issue_key(project=project, name="worker", actor="test")
     services.revoke_key(key=key, actor="test", now=timezone.now())
     answer = call("post", f"keys/{key.pk}/rotate", full_key, {})
@@ -78,7 +78,7 @@ def test_rotating_a_revoked_key_says_what_to_do(full_key: str, project: Project)
 
 
 @pytest.mark.parametrize(("method", "rest"), [("get", ""), ("delete", ""), ("post", "/rotate")])
-def test_another_teams_key_is_not_there(method: str, rest: str, full_key: str, theirs: ApiKey) -> None:
+def test_other_teams_key_is_not_found(method: str, rest: str, full_key: str, theirs: ApiKey) -> None:
     answer = call(method, f"keys/{theirs.pk}{rest}", full_key, {})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
@@ -87,7 +87,7 @@ def test_another_teams_key_is_not_there(method: str, rest: str, full_key: str, t
 
 
 @pytest.mark.parametrize(("scope", "allowed"), [("agent", set()), ("read", {"get"}), ("full", {"get", "post"})])
-def test_what_each_scope_may_do_with_keys(scope: str, allowed: set[str], project: Project) -> None:
+def test_key_permissions_by_scope(scope: str, allowed: set[str], project: Project) -> None:
     raw = services.issue_key(project=project, name="x", scope=scope, actor="test")[1]
     for method in ("get", "post"):
         answer = call(method, "keys", raw, {})
@@ -97,7 +97,7 @@ def test_what_each_scope_may_do_with_keys(scope: str, allowed: set[str], project
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "cv_" + "a" * 40}, {"X-API-Key": "nonsense"}])
 @pytest.mark.django_db
-def test_without_a_good_key_nothing_is_answered(headers: dict[str, str]) -> None:
+def test_invalid_key_is_rejected(headers: dict[str, str]) -> None:
     answer = Client().get("/api/v1/keys", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "ApiKey"
@@ -105,17 +105,17 @@ def test_without_a_good_key_nothing_is_answered(headers: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("path", ["nothing", "agents/", "keys/x"])
-def test_an_address_with_nothing_behind_it_is_answered_in_json(path: str, full_key: str) -> None:
+def test_not_found_is_json(path: str, full_key: str) -> None:
     answer = Client(headers={"X-API-Key": full_key}).get(f"/api/v1/{path}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
-def test_a_mistake_of_ours_is_answered_in_json(full_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_error_is_json(full_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("teams.api.Keys.get_queryset", lambda view: 1 / 0)
     answer = Client(headers={"X-API-Key": full_key}, raise_request_exception=False).get("/api/v1/keys")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "server_error")
     assert "division" not in answer.content.decode()
 
 
-def test_a_session_does_not_open_the_api(owner: User, project: Project, client_of: Any) -> None:
+def test_session_does_not_authenticate(owner: User, project: Project, client_of: Any) -> None:
     assert client_of(owner).get("/api/v1/keys").status_code == 401

@@ -24,14 +24,14 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    auth._kept.clear()
+    auth._cache.clear()
     clock = Clock()
     monkeypatch.setattr(auth, "_clock", clock)
     yield clock
-    auth._kept.clear()
+    auth._cache.clear()
 
 
-def test_a_key_means_its_project_and_team(project: Project, api_key: str) -> None:
+def test_key_identifies_project_and_team(project: Project, api_key: str) -> None:
     caller = auth.authenticate_key(api_key)
     assert (caller.project_id, caller.team_id, caller.scope) == (project.pk, project.team_id, "agent")
     assert caller.actor == f"key:{api_key[:11]}"
@@ -41,15 +41,13 @@ def test_a_key_means_its_project_and_team(project: Project, api_key: str) -> Non
     "raw", [None, "", "cv_", "nonsense", "cv_" + "a" * 39, "cv_" + "ü" * 40, "x" * 10_000, "cv_\x00"]
 )
 @pytest.mark.django_db
-def test_what_is_no_key_is_refused_without_a_query(
-    raw: str | None, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_malformed_key_needs_no_query(raw: str | None, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     with django_assert_num_queries(0), pytest.raises(ApiError) as refused:
         auth.authenticate_key(raw)
     assert refused.value.http_status == 401
 
 
-def test_a_known_key_costs_no_query_for_a_second(
+def test_valid_key_is_cached_for_a_second(
     api_key: str, clock: Clock, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     auth.authenticate_key(api_key)
@@ -62,9 +60,7 @@ def test_a_known_key_costs_no_query_for_a_second(
 
 
 @pytest.mark.django_db
-def test_an_unknown_key_costs_one_query_a_second(
-    clock: Clock, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_unknown_key_is_cached_for_a_second(clock: Clock, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     raw = "cv_" + "a" * 40
     with django_assert_num_queries(1):
         for _ in range(3):
@@ -72,24 +68,24 @@ def test_an_unknown_key_costs_one_query_a_second(
                 auth.authenticate_key(raw)
 
 
-def test_what_is_kept_is_bounded(api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "KEPT_ANSWERS", 3)
+def test_cache_is_bounded(api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "MAX_CACHED", 3)
     for n in range(10):
         with pytest.raises(ApiError):
             auth.authenticate_key("cv_" + str(n) * 40)
-    assert len(auth._kept) <= 3
+    assert len(auth._cache) <= 3
     auth.authenticate_key(api_key)
 
 
-def test_a_revocation_elsewhere_holds_after_a_second(api_key: str, clock: Clock) -> None:
+def test_revocation_in_another_process(api_key: str, clock: Clock) -> None:
     auth.authenticate_key(api_key)
     ApiKey.objects.update(revoked_at=timezone.now())  # as another process would
-    clock.at += auth.KEPT_SECONDS
+    clock.at += auth.CACHE_SECONDS
     with pytest.raises(ApiError, match="was revoked"):
         auth.authenticate_key(api_key)
 
 
-def test_a_revocation_in_this_process_holds_at_once(project: Project) -> None:
+def test_revocation_in_this_process(project: Project) -> None:
     key, raw = services.issue_key(project=project, name="x", actor="test")
     auth.authenticate_key(raw)
     services.revoke_key(key=key, actor="test", now=timezone.now())
@@ -97,19 +93,19 @@ def test_a_revocation_in_this_process_holds_at_once(project: Project) -> None:
         auth.authenticate_key(raw)
 
 
-def test_a_rotated_key_works_until_its_overlap_ends(project: Project, clock: Clock) -> None:
+def test_rotated_key_works_until_overlap_ends(project: Project, clock: Clock) -> None:
     key, raw = services.issue_key(project=project, name="x", actor="test")
     _, fresh = services.rotate_key(key=key, overlap=timedelta(hours=1), actor="test")
     assert auth.authenticate_key(raw).key_id == key.pk
     assert auth.authenticate_key(fresh).project_id == project.pk
     ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now())
-    clock.at += auth.KEPT_SECONDS
+    clock.at += auth.CACHE_SECONDS
     with pytest.raises(ApiError, match="has expired"):
         auth.authenticate_key(raw)
     auth.authenticate_key(fresh)
 
 
-def test_use_is_noted_once_a_minute(api_key: str, clock: Clock) -> None:
+def test_last_used_is_updated_once_per_minute(api_key: str, clock: Clock) -> None:
     auth.authenticate_key(api_key)
     first = ApiKey.objects.get().last_used_at
     clock.at += 10
@@ -138,7 +134,7 @@ def test_use_is_noted_once_a_minute(api_key: str, clock: Clock) -> None:
         ("agent", "full", False, False),
     ],
 )
-def test_what_each_scope_allows(scope: str, needed: str, reading: bool, allowed: bool) -> None:
+def test_scope_permissions(scope: str, needed: str, reading: bool, allowed: bool) -> None:
     assert auth.scope_allows(scope, needed, reading=reading) is allowed
 
 
@@ -153,5 +149,5 @@ def test_what_each_scope_allows(scope: str, needed: str, reading: bool, allowed:
         ({}, None),
     ],
 )
-def test_where_the_key_is_looked_for(headers: dict[str, str], found: str | None) -> None:
-    assert auth.key_in(headers) == found
+def test_key_from_headers(headers: dict[str, str], found: str | None) -> None:
+    assert auth.key_from(headers) == found

@@ -1,4 +1,4 @@
-"""Labels and prices as people write them, one a line."""
+"""Labels and prices as people write them, one per line."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from teams import labels, prices
 from teams.forms import LabelsField, PricesField
 
 
-def test_labels_are_lines_and_come_back_as_they_were() -> None:
+def test_labels_round_trip() -> None:
     text = "env=production\n\n  team = search \nquery=a=b\nempty="
-    found = labels.read(text)
+    found = labels.parse(text)
     assert found == {"env": "production", "team": "search", "query": "a=b", "empty": ""}
-    assert labels.read(labels.written(found)) == found
-    assert labels.said({"env": "prod", "team": "a"}) == "env=prod and team=a"
+    assert labels.parse(labels.format_lines(found)) == found
+    assert labels.format_phrase({"env": "prod", "team": "a"}) == "env=prod and team=a"
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("env=a\nproduction", "Line 2: write it as name=value"),
-        ("=x", "Line 1: write it as name=value"),
-        ("env=a\nenv=b", "Line 2: env has a value already"),
-        ("n" * 51 + "=x", "Line 1: a name has 1 to 50"),
-        ("n=" + "x" * 201, "Line 1: a value has at most 200"),
+        ("env=a\nproduction", "Line 2: use name=value"),
+        ("=x", "Line 1: use name=value"),
+        ("env=a\nenv=b", "Line 2: env already has a value"),
+        ("n" * 51 + "=x", "Line 1: a name must be 1 to 50"),
+        ("n=" + "x" * 201, "Line 1: a value can be at most 200"),
         ("\n".join(f"n{n}=x" for n in range(51)), "At most 50 labels"),
     ],
 )
-def test_a_label_that_cannot_be_read_is_named_by_its_line(text: str, why: str) -> None:
+def test_invalid_label_names_its_line(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        labels.read(text)
+        labels.parse(text)
 
 
 WRITTEN: list[tuple[str, dict[str, Any]]] = [
@@ -47,32 +47,32 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("line", "stored"), WRITTEN)
-def test_a_price_is_a_line_and_comes_back_as_it_was(line: str, stored: dict[str, Any]) -> None:
-    assert prices.read(f"\n{line}\n") == [stored]
-    assert prices.lines([stored]) == line
+def test_prices_round_trip(line: str, stored: dict[str, Any]) -> None:
+    assert prices.parse(f"\n{line}\n") == [stored]
+    assert prices.format_lines([stored]) == line
 
 
-def test_a_price_may_be_written_as_people_do() -> None:
-    assert prices.read("GPT-4o Output $10.00 Input $2.50") == [{"model": "GPT-4o", "input": 2.5, "output": 10}]
+def test_prices_are_parsed_leniently() -> None:
+    assert prices.parse("GPT-4o Output $10.00 Input $2.50") == [{"model": "GPT-4o", "input": 2.5, "output": 10}]
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("llama-*", "Line 1: give a model, input and output"),
-        ("llama-* input 1", "Line 1: give a model, input and output"),
-        ("llama-* input 1 output", "Line 1: give a model, input and output"),
-        ("input 1 output 2", "Line 1: give a model, input and output"),
-        ("llama-* input 1 output 2 extra 3", "“extra” is none of provider"),
-        ("llama-* input cheap output 2", "Price 1: “input” must be dollars a million tokens"),
-        ("a input 1 output 2\n\nb input 1 output -2", "Price 2: “output” must be dollars"),
-        ("a input nan output 2", "“input” must be dollars"),
+        ("llama-*", "Line 1: model, input and output are required"),
+        ("llama-* input 1", "Line 1: model, input and output are required"),
+        ("llama-* input 1 output", "Line 1: model, input and output are required"),
+        ("input 1 output 2", "Line 1: model, input and output are required"),
+        ("llama-* input 1 output 2 extra 3", "“extra” is not one of provider"),
+        ("llama-* input cheap output 2", "Price 1: “input” must be USD per million tokens"),
+        ("a input 1 output 2\n\nb input 1 output -2", "Price 2: “output” must be USD"),
+        ("a input nan output 2", "“input” must be USD"),
         ("\n".join(["a input 1 output 2"] * 101), "At most 100 prices"),
     ],
 )
-def test_a_price_that_cannot_be_read_is_explained(text: str, why: str) -> None:
+def test_invalid_price_is_explained(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        prices.read(text)
+        prices.parse(text)
 
 
 class Form(forms.Form):
@@ -80,7 +80,7 @@ class Form(forms.Form):
     prices = PricesField()
 
 
-def test_a_form_shows_lines_and_gives_back_what_is_stored() -> None:
+def test_form_fields_round_trip() -> None:
     stored = {"labels": {"env": "prod"}, "prices": [WRITTEN[0][1]]}
     shown = Form(initial=stored).as_p()
     assert ">env=prod<" in shown
@@ -93,7 +93,7 @@ def test_a_form_shows_lines_and_gives_back_what_is_stored() -> None:
     assert (emptied.cleaned_data, emptied.changed_data) == ({"labels": {}, "prices": []}, ["labels", "prices"])
 
 
-def test_what_cannot_be_read_stays_in_its_field() -> None:
+def test_invalid_input_stays_in_field() -> None:
     wrong = Form({"labels": "production", "prices": ""})
-    assert wrong.errors["labels"] == ["Line 1: write it as name=value, e.g. env=production."]
+    assert wrong.errors["labels"] == ["Line 1: use name=value, e.g. env=production."]
     assert ">production<" in wrong.as_p()

@@ -1,4 +1,4 @@
-"""Where browsers make passkeys."""
+"""Where browsers support passkeys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from teams import passkeys
 
 
 @pytest.mark.parametrize(
-    ("url", "possible", "instead"),
+    ("url", "available", "alternative_url"),
     [
         ("https://watch.example.com/accounts/login/", True, ""),
         ("http://localhost:8000/accounts/login/", True, ""),
@@ -19,5 +19,5 @@ from teams import passkeys
         ("https://10.0.0.5/accounts/2fa/", False, ""),
     ],
 )
-def test_they_need_a_name_and_a_safe_way(url: str, possible: bool, instead: str) -> None:
-    assert passkeys.at(url) == (possible, instead)
+def test_support_needs_host_name_and_https(url: str, available: bool, alternative_url: str) -> None:
+    assert passkeys.support_at(url) == (available, alternative_url)

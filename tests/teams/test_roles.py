@@ -13,7 +13,7 @@ from teams.roles import Action, Role, may, may_assign, roles_with
         (Action.OWN, {"owner"}),
     ],
 )
-def test_each_action_has_its_roles(action: Action, roles: set[str]) -> None:
+def test_roles_per_action(action: Action, roles: set[str]) -> None:
     assert set(roles_with(action)) == roles
     assert not may(None, action)
     assert not may("emperor", action)
@@ -32,7 +32,5 @@ def test_each_action_has_its_roles(action: Action, roles: set[str]) -> None:
         (None, Role.VIEWER, None, False),
     ],
 )
-def test_nobody_gives_or_touches_a_role_above_their_own(
-    own: str | None, new: str, before: str | None, allowed: bool
-) -> None:
+def test_nobody_assigns_above_own_rank(own: str | None, new: str, before: str | None, allowed: bool) -> None:
     assert may_assign(own, new, before) is allowed

@@ -21,19 +21,19 @@ def actions(team: Team) -> list[str]:
     return list(AuditEntry.objects.filter(team=team).order_by("id").values_list("action", flat=True))
 
 
-def test_a_new_team_has_its_founder_as_owner_and_says_so_in_the_audit_log(owner: User, team: Team) -> None:
+def test_new_team_has_owner_and_audit_entry(owner: User, team: Team) -> None:
     assert membership(team, owner).role == Role.OWNER
     assert actions(team) == ["team.created"]
 
 
-def test_a_project_name_is_taken_once_a_team(team: Team, project: Project) -> None:
+def test_project_name_is_unique_per_team(team: Team, project: Project) -> None:
     with pytest.raises(ApiError) as refused:
         services.create_project(team=team, name=project.name, actor="test")
     assert refused.value.http_status == 409
     assert team.projects.count() == 1
 
 
-def test_only_a_prefix_and_a_hash_of_a_key_are_stored(project: Project, owner: User) -> None:
+def test_only_prefix_and_hash_are_stored(project: Project, owner: User) -> None:
     key, raw = services.issue_key(project=project, name="worker", actor=owner.email)
     row = ApiKey.objects.filter(pk=key.pk).values().get()
     assert keys.looks_like_key(raw)
@@ -44,7 +44,7 @@ def test_only_a_prefix_and_a_hash_of_a_key_are_stored(project: Project, owner: U
     assert raw[11:] not in str(list(AuditEntry.objects.values()))
 
 
-def test_a_rotation_keeps_name_and_scope_and_ends_the_old_key_after_the_overlap(project: Project) -> None:
+def test_rotation_keeps_name_and_scope(project: Project) -> None:
     key, raw = services.issue_key(project=project, name="worker", scope="read", actor="test")
     successor, fresh = services.rotate_key(key=key, overlap=timedelta(hours=1), actor="test", now=NOW)
     key.refresh_from_db()
@@ -53,7 +53,7 @@ def test_a_rotation_keeps_name_and_scope_and_ends_the_old_key_after_the_overlap(
     assert fresh != raw
 
 
-def test_a_second_rotation_does_not_lengthen_the_first_overlap(project: Project) -> None:
+def test_second_rotation_does_not_extend_overlap(project: Project) -> None:
     key, _ = services.issue_key(project=project, name="worker", actor="test")
     services.rotate_key(key=key, overlap=timedelta(hours=1), actor="test", now=NOW)
     services.rotate_key(key=key, overlap=timedelta(days=7), actor="test", now=NOW)
@@ -61,7 +61,7 @@ def test_a_second_rotation_does_not_lengthen_the_first_overlap(project: Project)
     assert key.expires_at == NOW + timedelta(hours=1)
 
 
-def test_a_revoked_key_cannot_be_rotated(project: Project) -> None:
+def test_revoked_key_cannot_be_rotated(project: Project) -> None:
     key, _ = services.issue_key(project=project, name="worker", actor="test")
     services.revoke_key(key=key, actor="test", now=NOW)
     with pytest.raises(ApiError) as refused:
@@ -70,7 +70,7 @@ def test_a_revoked_key_cannot_be_rotated(project: Project) -> None:
     assert ApiKey.objects.count() == 1
 
 
-def test_revoking_twice_keeps_the_first_time_and_is_audited_once(project: Project) -> None:
+def test_revoking_twice_is_a_no_op(project: Project) -> None:
     key, _ = services.issue_key(project=project, name="worker", actor="test")
     services.revoke_key(key=key, actor="test", now=NOW)
     services.revoke_key(key=key, actor="test", now=NOW + timedelta(hours=1))
@@ -79,7 +79,7 @@ def test_revoking_twice_keeps_the_first_time_and_is_audited_once(project: Projec
     assert actions(project.team).count("key.revoked") == 1
 
 
-def test_a_person_is_in_a_team_once(team: Team, member: User) -> None:
+def test_person_joins_a_team_once(team: Team, member: User) -> None:
     with pytest.raises(ApiError) as refused:
         services.add_member(team=team, user=member, role=Role.VIEWER, actor="test")
     assert refused.value.code == "already_member"
@@ -94,18 +94,18 @@ def admin(team: Team) -> User:
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.MEMBER, Role.VIEWER])
-def test_an_admin_gives_roles_up_to_their_own(team: Team, admin: User, member: User, role: Role) -> None:
+def test_admin_assigns_roles_up_to_admin(team: Team, admin: User, member: User, role: Role) -> None:
     assert services.change_role(membership=membership(team, member), role=role, by=admin).role == role
 
 
-def test_nobody_gives_a_role_above_their_own(team: Team, admin: User, member: User) -> None:
+def test_admin_cannot_make_an_owner(team: Team, admin: User, member: User) -> None:
     with pytest.raises(ApiError) as refused:
         services.change_role(membership=membership(team, member), role=Role.OWNER, by=admin)
     assert refused.value.code == "role_above_own"
     assert membership(team, member).role == Role.MEMBER
 
 
-def test_an_admin_touches_no_owner(team: Team, admin: User, owner: User) -> None:
+def test_admin_cannot_change_owner(team: Team, admin: User, owner: User) -> None:
     with pytest.raises(ApiError):
         services.change_role(membership=membership(team, owner), role=Role.VIEWER, by=admin)
     with pytest.raises(ApiError):
@@ -114,7 +114,7 @@ def test_an_admin_touches_no_owner(team: Team, admin: User, owner: User) -> None
 
 
 @pytest.mark.parametrize("who", ["member", "viewer", "stranger"])
-def test_who_may_not_manage_changes_nobody(team: Team, owner: User, who: str, request: pytest.FixtureRequest) -> None:
+def test_changing_roles_requires_manage(team: Team, owner: User, who: str, request: pytest.FixtureRequest) -> None:
     other = User.objects.create_user("other@example.com")
     held = services.add_member(team=team, user=other, role=Role.VIEWER, actor="test")
     with pytest.raises(ApiError) as refused:
@@ -122,7 +122,7 @@ def test_who_may_not_manage_changes_nobody(team: Team, owner: User, who: str, re
     assert refused.value.http_status == 403
 
 
-def test_the_last_owner_stays_and_stays_owner(team: Team, owner: User) -> None:
+def test_last_owner_cannot_be_removed(team: Team, owner: User) -> None:
     with pytest.raises(ApiError) as refused:
         services.remove_member(membership=membership(team, owner), by=owner)
     assert refused.value.code == "last_owner"
@@ -131,13 +131,13 @@ def test_the_last_owner_stays_and_stays_owner(team: Team, owner: User) -> None:
     assert membership(team, owner).role == Role.OWNER
 
 
-def test_an_owner_may_go_when_there_is_another(team: Team, owner: User, member: User) -> None:
+def test_owner_can_leave_if_another_remains(team: Team, owner: User, member: User) -> None:
     services.change_role(membership=membership(team, member), role=Role.OWNER, by=owner)
     services.remove_member(membership=membership(team, owner), by=owner)
     assert list(team.memberships.values_list("user__email", flat=True)) == [member.email]
 
 
-def test_everyone_may_leave(team: Team, viewer: User) -> None:
+def test_everyone_can_leave(team: Team, viewer: User) -> None:
     services.remove_member(membership=membership(team, viewer), by=viewer)
     assert not team.memberships.filter(user=viewer).exists()
 
@@ -146,14 +146,14 @@ def invited(team: Team, owner: User, email: str = "stranger@example.com", role: 
     return services.invite(team=team, email=email, role=role, invited_by=owner, now=NOW)[1]
 
 
-def test_an_accepted_invitation_gives_its_role_once(team: Team, owner: User, stranger: User) -> None:
+def test_invitation_is_accepted_once(team: Team, owner: User, stranger: User) -> None:
     token = invited(team, owner, role="viewer")
     assert services.accept_invitation(token=token, user=stranger, now=NOW).role == Role.VIEWER
     with pytest.raises(ApiError, match="already accepted"):
         services.accept_invitation(token=token, user=stranger, now=NOW)
 
 
-def test_an_invitation_is_for_its_address_only(team: Team, owner: User, stranger: User) -> None:
+def test_invitation_is_for_its_address_only(team: Team, owner: User, stranger: User) -> None:
     token = invited(team, owner, email="someone@example.com")
     with pytest.raises(ApiError) as refused:
         services.accept_invitation(token=token, user=stranger, now=NOW)
@@ -161,7 +161,7 @@ def test_an_invitation_is_for_its_address_only(team: Team, owner: User, stranger
     assert not team.memberships.filter(user=stranger).exists()
 
 
-def test_an_unverified_address_accepts_nothing(team: Team, owner: User, stranger: User) -> None:
+def test_unverified_address_cannot_accept(team: Team, owner: User, stranger: User) -> None:
     token = invited(team, owner)
     stranger.emailaddress_set.update(verified=False)
     with pytest.raises(ApiError):
@@ -169,34 +169,34 @@ def test_an_unverified_address_accepts_nothing(team: Team, owner: User, stranger
     assert Invitation.objects.get().accepted_at is None
 
 
-def test_an_invitation_ends_after_seven_days(team: Team, owner: User, stranger: User) -> None:
+def test_invitation_expires_after_seven_days(team: Team, owner: User, stranger: User) -> None:
     token = invited(team, owner)
     with pytest.raises(ApiError, match="expired"):
         services.accept_invitation(token=token, user=stranger, now=NOW + timedelta(days=7))
     services.accept_invitation(token=token, user=stranger, now=NOW + timedelta(days=7, seconds=-1))
 
 
-def test_a_new_invitation_replaces_the_open_one(team: Team, owner: User, stranger: User) -> None:
+def test_new_invitation_replaces_open_one(team: Team, owner: User, stranger: User) -> None:
     first = invited(team, owner)
     invited(team, owner)
-    with pytest.raises(ApiError, match="no such invitation"):
+    with pytest.raises(ApiError, match="does not exist"):
         services.find_invitation(token=first, now=NOW)
     assert Invitation.objects.count() == 1
 
 
-def test_who_is_in_the_team_already_keeps_their_role(team: Team, owner: User, stranger: User) -> None:
+def test_invited_member_keeps_role(team: Team, owner: User, stranger: User) -> None:
     token = invited(team, owner, role="viewer")
     services.add_member(team=team, user=stranger, role=Role.ADMIN, actor="test")
     assert services.accept_invitation(token=token, user=stranger, now=NOW).role == Role.ADMIN
 
 
-def test_nobody_invites_above_their_own_role(team: Team, admin: User) -> None:
+def test_nobody_invites_above_own_role(team: Team, admin: User) -> None:
     with pytest.raises(ApiError) as refused:
         services.invite(team=team, email="x@example.com", role=Role.OWNER, invited_by=admin, now=NOW)
     assert refused.value.http_status == 403
     assert not Invitation.objects.exists()
 
 
-def test_an_invitations_token_is_stored_only_as_a_hash(team: Team, owner: User) -> None:
+def test_invitation_token_is_stored_as_hash(team: Team, owner: User) -> None:
     token = invited(team, owner)
     assert token not in str(list(Invitation.objects.values()))

@@ -12,9 +12,10 @@ from django.test import Client, RequestFactory
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 
 from teams import services
+from teams.access import teams_of
 from teams.models import ApiKey, Membership, Project, Team, User
 from teams.roles import Action, Role
-from teams.tenant_admin import ScopedRelatedFilter, TeamAdmin, TeamScoped, TeamTabularInline, teams_of
+from teams.tenant_admin import ScopedRelatedFilter, TeamAdmin, TeamScoped, TeamTabularInline
 
 Browser = Callable[[User], Client]
 
@@ -31,23 +32,23 @@ Browser = Callable[[User], Client]
         ("operator", Action.OWN, ["Elsewhere", "Research"]),
     ],
 )
-def test_teams_of_a_person(
+def test_teams_of_person(
     who: str, action: Action, names: list[str], team: Team, stranger: User, request: pytest.FixtureRequest
 ) -> None:
     assert [team.name for team in teams_of(request.getfixturevalue(who), action)] == names
 
 
-def test_every_admin_of_what_a_team_owns_is_scoped() -> None:
+def test_every_team_admin_is_scoped() -> None:
     pages: dict[Any, Any] = dict(admin.site._registry)
     unscoped = {model._meta.label for model, page in pages.items() if not isinstance(page, TeamScoped)}
     assert unscoped == {"teams.User", "teams.FailedSignIn"}
 
 
-def test_no_list_can_be_edited_in_place() -> None:
+def test_no_list_is_editable() -> None:
     assert not [page for page in admin.site._registry.values() if page.list_editable]
 
 
-def test_a_filter_on_a_relation_names_only_ones_own_rows(project: Project, stranger: User, client_of: Browser) -> None:
+def test_relation_filter_lists_own_rows(project: Project, stranger: User, client_of: Browser) -> None:
     second = services.create_team(owner=stranger, name="Second")
     another = services.create_project(team=second, name="Another", actor="test")
     services.issue_key(project=another, name="first", actor="test")
@@ -57,21 +58,19 @@ def test_a_filter_on_a_relation_names_only_ones_own_rows(project: Project, stran
 
 
 @pytest.mark.parametrize("given", ["project", "project__team", ("project", RelatedDropdownFilter)])
-def test_whatever_filter_an_admin_names_for_a_relation_it_gets_the_scoped_one(given: Any) -> None:
+def test_relation_filters_are_replaced(given: Any) -> None:
     page = TeamAdmin(ApiKey, admin.site)
     path = given if isinstance(given, str) else given[0]
     assert page._scoped_filter(given) == (path, ScopedRelatedFilter)
 
 
 @pytest.mark.parametrize("given", ["scope", "prefix", "project__strict", ("project", admin.RelatedOnlyFieldListFilter)])
-def test_other_filters_stay_as_they_are(given: Any) -> None:
+def test_other_filters_are_unchanged(given: Any) -> None:
     assert TeamAdmin(ApiKey, admin.site)._scoped_filter(given) == given
 
 
 @pytest.mark.parametrize(("parent", "seen"), [(Team, True), (User, False)])
-def test_an_inline_is_for_members_only_where_its_way_to_the_team_leads_through_the_parent(
-    parent: Any, seen: bool, team: Team, viewer: User
-) -> None:
+def test_inline_team_path_must_lead_to_parent(parent: Any, seen: bool, team: Team, viewer: User) -> None:
     class Memberships(TeamTabularInline):
         model = Membership
         team_path = "team"
@@ -85,24 +84,24 @@ def test_an_inline_is_for_members_only_where_its_way_to_the_team_leads_through_t
     assert not page.has_change_permission(request, held)
 
 
-def test_a_filter_that_would_list_other_teams_values_is_refused() -> None:
+def test_unscoped_filter_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured):
         TeamAdmin(ApiKey, admin.site)._scoped_filter("project__name")
 
 
-def test_a_filter_value_of_another_team_finds_nothing(project: Project, stranger: User, client_of: Browser) -> None:
+def test_filter_value_of_other_team_matches_nothing(project: Project, stranger: User, client_of: Browser) -> None:
     services.issue_key(project=project, name="worker", actor="test")
     page = client_of(stranger).get(f"/admin/teams/apikey/?project__id__exact={project.pk}")
     assert "worker" not in page.content.decode()
 
 
-def test_autocomplete_finds_only_ones_own_rows(project: Project, stranger: User, client_of: Browser) -> None:
+def test_autocomplete_lists_own_rows(project: Project, stranger: User, client_of: Browser) -> None:
     asked = "/admin/autocomplete/?app_label=teams&model_name=apikey&field_name=project&term="
     found = client_of(stranger).get(asked).json()["results"]
     assert [row["text"] for row in found] == ["Theirs"]
 
 
-def test_a_model_without_a_scoped_admin_offers_no_choices(project: Project, owner: User, team: Team) -> None:
+def test_no_choices_without_scoped_admin(project: Project, owner: User, team: Team) -> None:
     page = TeamAdmin(Project, admin.site)
     request = RequestFactory().get("/")
     request.user = owner
@@ -111,13 +110,11 @@ def test_a_model_without_a_scoped_admin_offers_no_choices(project: Project, owne
 
 
 @pytest.mark.parametrize("object_id", ["x", "-1", "999999999999999999999", "1_00"])
-def test_an_address_that_is_no_key_is_not_found(object_id: str, owner: User, team: Team, client_of: Browser) -> None:
+def test_malformed_id_is_not_found(object_id: str, owner: User, team: Team, client_of: Browser) -> None:
     assert client_of(owner).get(f"/admin/teams/project/{object_id}/change/").status_code == 404
 
 
-def test_a_list_takes_the_same_number_of_queries_for_one_row_as_for_twenty(
-    team: Team, owner: User, project: Project, client_of: Browser
-) -> None:
+def test_list_queries_do_not_grow_with_rows(team: Team, owner: User, project: Project, client_of: Browser) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -136,9 +133,7 @@ def test_a_list_takes_the_same_number_of_queries_for_one_row_as_for_twenty(
     assert queries() == few
 
 
-def test_the_delete_page_counts_what_goes_and_lists_it_not(
-    project: Project, owner: User, member: User, client_of: Browser
-) -> None:
+def test_delete_page_counts_related_rows(project: Project, owner: User, member: User, client_of: Browser) -> None:
     services.issue_key(project=project, name="worker", actor="test")
     page = client_of(owner).get(f"/admin/teams/project/{project.pk}/delete/").content.decode()
     assert "<strong>1</strong> API key<" in page

@@ -31,6 +31,6 @@ def test_times_past(seconds: float, text: str) -> None:
     assert times.ago(NOW - timedelta(seconds=seconds), NOW) == text
 
 
-def test_an_exact_time_is_in_the_readers_zone() -> None:
+def test_exact_time_in_zone() -> None:
     assert times.exact(NOW, UTC) == "23 Nov 2026, 20:25:57 UTC"
     assert times.exact(NOW, ZoneInfo("Asia/Tokyo")) == "24 Nov 2026, 05:25:57 JST"

@@ -1,4 +1,4 @@
-"""The operator's page about the installation itself."""
+"""The operator's page with metrics of the installation."""
 
 from __future__ import annotations
 
@@ -26,71 +26,70 @@ def answering_broker(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     Pulse.objects.update_or_create(name="detector", defaults={"at": timezone.now()})
 
 
-def told() -> dict[str, tuple[str, str]]:
-    found = [fact for _, group in metrics.groups(timezone.now()) for fact in group]
-    return {fact.label: (fact.text, fact.level) for fact in found}
+def shown_metrics() -> dict[str, tuple[str, str]]:
+    """Label -> text and level."""
+    shown = [metric for _, group in metrics.groups(timezone.now()) for metric in group]
+    return {metric.label: (metric.text, metric.level) for metric in shown}
 
 
 @pytest.mark.parametrize(("who", "status"), [("operator", 200), ("owner", 403), ("stranger", 403)])
-def test_only_the_operator_sees_it(
-    who: str, status: int, project: Project, client_of: Any, request: pytest.FixtureRequest
-) -> None:
+def test_operator_only(who: str, status: int, project: Project, client_of: Any, request: pytest.FixtureRequest) -> None:
     browser = client_of(request.getfixturevalue(who))
     assert browser.get(PAGE).status_code == status
     assert (PAGE in browser.get("/admin/").content.decode()) == (status == 200)
 
 
-def test_a_quiet_installation_needs_nobody(project: Project) -> None:
+def test_idle_installation_has_no_warnings(project: Project) -> None:
     make_agent(project)
-    shown = told()
+    shown = shown_metrics()
     assert [label for label, (_, level) in shown.items() if level and not label.startswith("Disk")] == []
     assert (shown["Agents"], shown["Teams"], shown["Detector"]) == (("1", ""), ("1", ""), ("ok", ""))
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(2, ""), (9, "late"), (180, "bad")])
-def test_a_detector_that_is_behind_is_told_with_what_to_do(
+def test_detector_lag_is_graded_with_advice(
     project: Project, operator: User, client_of: Any, seconds: int, level: str
 ) -> None:
     agent = make_agent(project)
     AgentState.objects.filter(agent=agent).update(check_at=timezone.now() - timedelta(seconds=seconds))
-    assert told()["Detector behind by"][1] == level
-    advice = {"": "nothing to do", "late": "! look at it: start the worker", "bad": "✕ act: start the worker"}[level]
+    assert shown_metrics()["Detector lag"][1] == level
+    advice = {"": "nothing to do", "late": "! check: start the worker", "bad": "✕ fix now: start the worker"}[level]
     assert (advice in client_of(operator).get(PAGE).content.decode()) == bool(level)
 
 
-def test_tasks_that_pile_up_are_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_queues_are_graded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "queued", lambda _: {"celery": 700, "alerts": 61})
-    shown = told()
-    assert (shown["Tasks waiting"], shown["Alerts' tasks waiting"]) == (("700", "bad"), ("61", "late"))
+    shown = shown_metrics()
+    assert (shown["Queued tasks"], shown["Queued alert tasks"]) == (("700", "bad"), ("61", "late"))
     monkeypatch.setattr(health, "queued", lambda _: None)
-    assert "Tasks waiting" not in told()
+    assert "Queued tasks" not in shown_metrics()
 
 
-def test_sums_that_stand_still_are_told(project: Project) -> None:
+def test_stale_rollups_are_graded(project: Project) -> None:
     Pulse.objects.create(name="rollup", at=timezone.now() - timedelta(minutes=5))
-    assert told()["Sums as of"] == ("5 min ago", "late")
+    assert shown_metrics()["Roll-ups updated"] == ("5 min ago", "late")
 
 
-def test_load_is_counted_from_sums(project: Project) -> None:
+def test_load_comes_from_rollups(project: Project) -> None:
     agent, minute = make_agent(project), timezone.now().replace(second=0, microsecond=0)
     Pulse.objects.create(name="rollup", at=minute + timedelta(seconds=1))
     for back, beats in ((1, 7), (30, 100)):
         Rollup.objects.create(agent=agent, span=Rollup.Span.MINUTE, start=minute - timedelta(minutes=back), beats=beats)
-    shown = told()
+    shown = shown_metrics()
     clock = timezone.localtime(minute - timedelta(minutes=1))
-    assert shown["Heartbeats a minute"][0] == f"7, at {clock:%H:%M}"
-    assert shown["Heartbeats in the hour before"][0] == "107"
+    assert shown["Heartbeats per minute"][0] == f"7, at {clock:%H:%M}"
+    assert shown["Heartbeats in the last hour"][0] == "107"
 
 
-def test_before_the_first_sums_it_says_who_reports_and_no_zero(project: Project) -> None:
+def test_load_before_first_rollup(project: Project) -> None:
     make_agent(project, beat=5)
     make_agent(project, "silent", beat=300)
-    shown = told()
-    assert shown["Agents heard in the last minute"][0] == "1"
-    assert "Heartbeats a minute" not in shown
+    shown = shown_metrics()
+    assert shown["Agents reporting in the last minute"][0] == "1"
+    assert "Heartbeats per minute" not in shown
 
 
-def test_teams_are_told_by_their_load(project: Project, stranger: User, operator: User, client_of: Any) -> None:
+def test_teams_by_load(project: Project, stranger: User, operator: User, client_of: Any) -> None:
     theirs = Project.objects.get(team__members=stranger)
     set_plan(team=theirs.team, plan="pro", actor="test")
     now = timezone.now()
@@ -100,21 +99,21 @@ def test_teams_are_told_by_their_load(project: Project, stranger: User, operator
             start = now - timedelta(hours=back)
             Rollup.objects.create(agent=agent, span=span, start=start, beats=sent)
     loads = installation.loads(now)
-    found = [(str(one.team), one.plan, one.agents, one.beats, one.share, one.kept) for one in loads.teams]
+    found = [(str(one.team), one.plan, one.agents, one.beats, one.share, one.stored) for one in loads.teams]
     assert loads.beats == 120
     assert found == [("Elsewhere", "Pro", 2, 90, 75, 2_090), ("Research", "Free", 1, 30, 25, 1_030)]
     page = client_of(operator).get(PAGE).content.decode()
     assert f"/admin/billing/subscription/?team={theirs.team_id}" in page
 
 
-def test_a_poll_gets_the_part_that_changes_with_a_fixed_number_of_queries(
+def test_live_update_queries_are_constant(
     project: Project, operator: User, client_of: Any, django_assert_max_num_queries: Any
 ) -> None:
     browser = client_of(operator)
     for number in range(4):
         agent = make_agent(project, f"agent-{number}")
         Rollup.objects.create(agent=agent, span="h", start=timezone.now() - timedelta(hours=1), beats=60)
-    for part, shown, queries in (("now", "Detector behind by", 24), ("loads", "Teams by load", 16)):
+    for part, shown, queries in (("now", "Detector lag", 24), ("loads", "Teams by load", 16)):
         with django_assert_max_num_queries(queries):
             poll = browser.get(f"{PAGE}?part={part}", headers={"HX-Request": "true"}).content.decode()
         assert shown in poll
@@ -123,31 +122,31 @@ def test_a_poll_gets_the_part_that_changes_with_a_fixed_number_of_queries(
         assert "<html" in browser.get(PAGE).content.decode()
 
 
-def test_what_waits_and_what_failed_is_named(project: Project, operator: User, client_of: Any) -> None:
+def test_waiting_and_failed_notifications(project: Project, operator: User, client_of: Any) -> None:
     channel = Channel.objects.create(project=project, kind="email", name="On call")
     long_ago = timezone.now() - timedelta(minutes=20)
     Delivery.objects.create(channel=channel, message_id="a", created_at=long_ago)
     Delivery.objects.create(channel=channel, message_id="b", state="failed")
-    shown = told()
-    assert (shown["Waiting to be sent"], shown["Oldest of them"]) == (("1", ""), ("20 min", "bad"))
+    shown = shown_metrics()
+    assert (shown["Waiting to be sent"], shown["Oldest waiting"]) == (("1", ""), ("20 min", "bad"))
     assert shown["Failed in 24 hours"] == ("1", "late")
     assert "On call" in client_of(operator).get(PAGE).content.decode()
 
 
-def test_own_outages_are_listed(operator: User, client_of: Any) -> None:
+def test_watchdog_outages_are_listed(operator: User, client_of: Any) -> None:
     ended = timezone.now() - timedelta(hours=3)
     Outage.objects.create(part="detector", started_at=ended - timedelta(minutes=12), ended_at=ended)
     assert "for 12 min" in client_of(operator).get(PAGE).content.decode()
 
 
-def test_the_database_has_a_size() -> None:
-    assert float(told()["Database"][0].split()[0]) > 0
+def test_database_size() -> None:
+    assert float(shown_metrics()["Database"][0].split()[0]) > 0
 
 
 @pytest.mark.parametrize(("size", "text"), [(420_000, "0.4 MB"), (12_000_000, "12 MB"), (12_440_000_000, "12.4 GB")])
-def test_a_size_is_readable(size: int, text: str) -> None:
+def test_megabytes(size: int, text: str) -> None:
     assert metrics.megabytes(size) == text
 
 
-def test_the_version_is_that_of_the_project() -> None:
+def test_version_is_the_projects() -> None:
     assert f'version = "{metrics.version().split(",")[0]}"' in (settings.BASE_DIR / "pyproject.toml").read_text()

@@ -1,4 +1,4 @@
-"""The package index: one project with one wheel, in the two forms that installers ask for."""
+"""The package index: one project with one wheel, in both formats that installers request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def get(client: Client, path: str = "/simple/clevagent/", accept: str | None = N
     return client.get(path, headers={"Accept": accept} if accept else {})
 
 
-def test_pip_is_answered_in_json(client: Client) -> None:
+def test_json_for_pip(client: Client) -> None:
     answer = get(client, accept=PIP)
     [file] = answer.json()["files"]
     assert (answer.headers["Content-Type"], answer.json()["name"]) == (package_index.JSON, "clevagent")
@@ -37,7 +37,7 @@ def test_pip_is_answered_in_json(client: Client) -> None:
 @pytest.mark.parametrize(
     ("accept", "kind"), [(None, "text/html"), ("text/html", "text/html"), (package_index.HTML, package_index.HTML)]
 )
-def test_others_are_answered_with_links(client: Client, accept: str | None, kind: str) -> None:
+def test_links_for_other_clients(client: Client, accept: str | None, kind: str) -> None:
     answer = get(client, accept=accept)
     assert answer.headers["Content-Type"] == f"{kind}; charset=utf-8"
     found = re.search(r'<a href="(\S+)#sha256=(\w+)" data-requires-python="&gt;=3.9">', answer.content.decode())
@@ -46,12 +46,12 @@ def test_others_are_answered_with_links(client: Client, accept: str | None, kind
     assert hashlib.sha256(wheel).hexdigest() == found[2]
 
 
-def test_the_list_of_projects_names_the_client(client: Client) -> None:
+def test_project_list_has_the_client(client: Client) -> None:
     assert get(client, "/simple/", PIP).json()["projects"] == [{"name": "clevagent"}]
     assert '<a href="clevagent/">' in get(client, "/simple/").content.decode()
 
 
-def test_a_page_is_asked_for_again_and_sent_once(client: Client) -> None:
+def test_pages_are_revalidated(client: Client) -> None:
     first = get(client, accept=PIP)
     assert (first.headers["Cache-Control"], first.headers["Vary"]) == ("no-cache", "Accept")
     again = client.get("/simple/clevagent/", headers={"Accept": PIP, "If-None-Match": first.headers["ETag"]})
@@ -59,7 +59,7 @@ def test_a_page_is_asked_for_again_and_sent_once(client: Client) -> None:
     assert (again.status_code, other.status_code) == (304, 200)
 
 
-def test_another_spelling_leads_to_the_project(client: Client) -> None:
+def test_other_spelling_redirects(client: Client) -> None:
     answer = get(client, "/simple/ClevAgent/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/simple/clevagent/")
 
@@ -67,21 +67,21 @@ def test_another_spelling_leads_to_the_project(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("/simple/requests/", "holds clevagent only"),
-        ("/simple/clevagent/0123abc/clevagent-0.4.0-py3-none-any.whl", "Ask the index again"),
+        ("/simple/requests/", "only has clevagent"),
+        ("/simple/clevagent/0123abc/clevagent-0.4.0-py3-none-any.whl", "Query the index again"),
     ],
 )
-def test_what_is_not_there_is_said_in_a_sentence(client: Client, path: str, says: str) -> None:
+def test_not_found_is_explained(client: Client, path: str, says: str) -> None:
     answer = get(client, path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/plain; charset=utf-8")
     assert says in answer.content.decode()
 
 
-def test_a_form_that_is_not_offered_is_refused(client: Client) -> None:
+def test_unavailable_format_is_refused(client: Client) -> None:
     assert get(client, accept="image/png").status_code == 406
 
 
-def test_the_wheel_holds_the_package_and_its_command() -> None:
+def test_wheel_contents() -> None:
     with zipfile.ZipFile(io.BytesIO(package_index.wheel().content)) as wheel:
         names = wheel.namelist()
         commands = wheel.read("clevagent-1.0.0.dist-info/entry_points.txt").decode()
@@ -90,7 +90,7 @@ def test_the_wheel_holds_the_package_and_its_command() -> None:
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
 
-def test_another_copy_of_the_sources_makes_the_same_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(settings.BASE_DIR / "client_sdk", tmp_path / "client_sdk", copy_function=shutil.copy)
     for path in tmp_path.rglob("*"):
         os.utime(path, (1, 1))

@@ -1,6 +1,6 @@
-"""Sees what model calls use, without a change to the program.
+"""Counts the tokens of model calls without any change to the program.
 
-The calls, their answers and their streams stay the SDK's own: what they say is read in passing.
+Calls, answers and streams remain the SDK's own objects; their usage is read as they pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _installed = False
 
 
 def install() -> None:
-    """Watch the SDKs that are imported now and those that will be; this imports none.
+    """Watch the SDKs that are already imported, and others once they are imported. Imports none itself.
 
     A second call does nothing.
     """
@@ -34,7 +34,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give the SDKs their own functions back, except where somebody else has replaced them since."""
+    """Restore the SDKs' functions, except where someone else has replaced them since."""
     global _installed
     imports.forget()
     with _lock:
@@ -46,12 +46,12 @@ def uninstall() -> None:
 
 
 def settle(everything: bool = False) -> None:
-    """Count streams that ended without saying their sums, by what they had said; `everything`: open ones too."""
+    """Count streams that ended without a final usage; with `everything`, open streams too."""
     streams.settle(everything)
 
 
 def watches(sdk: str) -> bool:
-    """Whether calls of this SDK are counted by themselves; `sdk` is its package, e.g. "openai", "google.genai"."""
+    """Whether calls of this SDK are counted automatically; `sdk` is its package, such as "openai" or "google.genai"."""
     with _lock:
         return any(f"{name}.".startswith(f"{sdk}.") for name, _ in _changes)
 

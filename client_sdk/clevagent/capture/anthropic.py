@@ -11,7 +11,7 @@ from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import anthropic_counts, report
 
 MODULE = "anthropic._base_client"
-# The last four are how Bedrock and Vertex name the same call.
+# The last four are the same call on Bedrock and Vertex.
 MESSAGES = ("/messages", "/invoke", "/invoke-with-response-stream", ":rawPredict", ":streamRawPredict")
 
 
@@ -20,7 +20,7 @@ def changes(module: Any) -> list[Change]:
 
 
 def look(answer: Answer) -> None:
-    """Count what this answer says was used, if anything."""
+    """Count the usage in this answer, if any."""
     what = answer.data.get("type")
     if what == "message" and answer.is_of(MESSAGES):
         _report(answer.provider, answer.data, answer.data.get("usage"))
@@ -28,7 +28,7 @@ def look(answer: Answer) -> None:
         message = answer.data.get("message") or {}
         _hold(answer, message, message.get("usage"))
     elif what == "message_delta":
-        # Its counts are sums so far, and stand for those of the start.
+        # Its counts are running totals and replace those of message_start.
         _hold(answer, {}, answer.data.get("usage"))
     elif what == "message_stop":
         streams.finish(answer.response)
@@ -36,7 +36,7 @@ def look(answer: Answer) -> None:
 
 def _hold(answer: Answer, message: dict[str, Any], usage: Any) -> None:
     if isinstance(usage, dict):
-        streams.hold(answer.response, usage, functools.partial(_report, answer.provider, message))
+        streams.track(answer.response, usage, functools.partial(_report, answer.provider, message))
 
 
 def _report(provider: str | None, message: dict[str, Any], usage: Any) -> None:

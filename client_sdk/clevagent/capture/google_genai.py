@@ -1,4 +1,4 @@
-"""Google's SDK (google-genai), from 1.0: generate_content, its streams and chats, of the Gemini API and of Vertex."""
+"""Google's SDK (google-genai), from 1.0: generate_content, streams and chats, on the Gemini API and Vertex."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from clevagent.capture.patch import Change, Patch
 from clevagent.capture.usage import google_counts, report
 
 MODULE = "google.genai.types"
-# A stream that has said nothing for so many seconds has been left.
+# Seconds of silence after which a stream counts as abandoned.
 SILENCE = 60.0
 
 
 def changes(module: Any) -> list[Change]:
-    """Every answer and every piece of a stream becomes an object in one class method."""
+    """Every answer and every chunk of a stream passes through one class method."""
     return [Patch(module.GenerateContentResponse, "_from_response", {"response", "kwargs"}, look)]
 
 
 def look(_: Any, call: dict[str, Any]) -> None:
-    """Count what this answer, or this piece of a stream, says was used, if it is the last."""
+    """Count the usage in this answer or chunk, if it is the last."""
     body, asked = call["response"], call["kwargs"]
     usage = _either(body, "usageMetadata", "usage_metadata")
     if not isinstance(usage, Mapping):
@@ -29,21 +29,21 @@ def look(_: Any, call: dict[str, Any]) -> None:
     call_id = _either(body, "responseId", "response_id")
     model = _either(body, "modelVersion", "model_version") or _either(asked or {}, "model", "model")
 
-    def tell(sums: dict[str, Any]) -> None:
+    def report_usage(sums: dict[str, Any]) -> None:
         name = str(model or "").rpartition("/")[2]
         report(model=name, provider="google", call_id=call_id, counts=google_counts(sums))
 
     if not call_id and _is_last(body):
-        tell(dict(usage))
+        report_usage(dict(usage))
     elif call_id:
         key = f"google {call_id}"
-        streams.keep(key, dict(usage), tell, _silent_since(time.monotonic()))
+        streams.track_key(key, dict(usage), report_usage, _silent_since(time.monotonic()))
         if _is_last(body):
             streams.finish(key)
 
 
 def _is_last(body: Mapping[str, Any]) -> bool:
-    """Old releases drop the id: without one only a piece that says why it ended is known to be the last."""
+    """Old releases drop the id; without it, only a chunk with a finish reason is known to be the last."""
     candidates = body.get("candidates") or []
     return not candidates or any(_either(each, "finishReason", "finish_reason") for each in candidates)
 

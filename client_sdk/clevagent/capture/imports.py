@@ -1,4 +1,4 @@
-"""Tells when a module has been imported, without importing it."""
+"""Calls back when a module is imported, without importing it."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from typing import Any, Callable
 
 from clevagent.log import log
 
-Told = Callable[[ModuleType], None]
+Callback = Callable[[ModuleType], None]
 
 
-def when_imported(name: str, told: Told) -> None:
-    """Call `told` with the module of this full name: now if it is imported, else right after it is.
+def when_imported(name: str, callback: Callback) -> None:
+    """Call `callback` with the module: now if it is already imported, otherwise right after its import.
 
-    What `told` raises is logged and goes no further.
+    Exceptions from `callback` are logged.
     """
-    _finder.wanted[name] = told
+    _finder.wanted[name] = callback
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     module = sys.modules.get(name)
     if module is not None:
-        _tell(told, module)
+        _call(callback, module)
 
 
 def forget() -> None:
-    """Tell of no more imports."""
+    """Remove all callbacks."""
     _finder.wanted.clear()
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
 
 
 class _Finder(MetaPathFinder):
-    """Finds nothing by itself: asks the others, and puts a listener before the loader of a wanted module."""
+    """Finds modules through the other finders, and wraps the loader of watched modules."""
 
     def __init__(self) -> None:
-        self.wanted: dict[str, Told] = {}
+        self.wanted: dict[str, Callback] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        told = self.wanted.get(fullname)
-        if told is None:
+        callback = self.wanted.get(fullname)
+        if callback is None:
             return None
         spec = _found_by_others(self, fullname, path, target)
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _Listener(spec.loader, told)
+            spec.loader = _Listener(spec.loader, callback)
         return spec
 
 
@@ -67,28 +67,28 @@ def _found_by_others(
 
 
 class _Listener(Loader):
-    def __init__(self, loader: Any, told: Told) -> None:
+    def __init__(self, loader: Any, callback: Callback) -> None:
         self._loader = loader
-        self._told = told
+        self._callback = callback
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self._loader.create_module(spec)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # The module finds its own loader, as if nobody had listened.
+        # Restore the loader, so the module looks unwatched.
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        _tell(self._told, module)
+        _call(self._callback, module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
 
-def _tell(told: Told, module: ModuleType) -> None:
+def _call(callback: Callback, module: ModuleType) -> None:
     try:
-        told(module)
+        callback(module)
     except Exception:
         log.warning("clevagent: cannot watch %s; its calls are not counted", module.__name__, exc_info=True)

@@ -1,6 +1,7 @@
 """LiteLLM, through its own callback.
 
-Many of its calls go through OpenAI's SDK, which is watched itself. Those are left to it: of a stream LiteLLM may guess.
+Many of its calls use OpenAI's SDK, which is captured as well and is more accurate: LiteLLM may estimate the usage of
+streams. Such calls are counted there only.
 """
 
 from __future__ import annotations
@@ -19,31 +20,31 @@ from clevagent.capture.providers import LITELLM, provider_of
 from clevagent.capture.recent import Recent
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import anthropic_counts, openai_counts, report
-from clevagent.log import once
+from clevagent.log import warn_once
 
 MODULE = "litellm"
-# A program may replace one of these lists after us; LiteLLM copies what is in the first into the others at each call.
+# LiteLLM copies the first list into the others on each call, and a program may replace any of them.
 JOINED = ("callbacks", "success_callback", "_async_success_callback")
 COPIED = ("input_callback", "_async_input_callback", "failure_callback", "_async_failure_callback")
 
 _lock = threading.Lock()
-# Calls of each model that went through an SDK and of which the callback has not been heard yet.
-_through_sdk: Counter[str] = Counter()
-_heard_of = Recent()
+# Calls per model that an SDK has counted and whose callback is still to come.
+_sdk_calls: Counter[str] = Counter()
+_seen_calls = Recent()
 
 
 def changes(module: Any) -> list[Change]:
     return [Callback(module)]
 
 
-def note_if_calling(answer: Answer) -> None:
-    """An SDK counts this answer; where LiteLLM asked for it, what its callback says of such a call is not counted.
+def note_litellm_call(answer: Answer) -> None:
+    """Note that an SDK counted this answer, if LiteLLM made the call; its callback is then ignored.
 
-    The ids do not agree in all releases; that the SDK was called from LiteLLM's code shows only here.
+    Ids do not match in every release, so the call stack is the only evidence.
     """
     if MODULE in sys.modules and _is_calling():
         with _lock:
-            _through_sdk[answer.asked_model] += 1
+            _sdk_calls[answer.asked_model] += 1
 
 
 def _is_calling() -> bool:
@@ -58,24 +59,24 @@ def _is_calling() -> bool:
 def _went_through_sdk(call: Mapping[str, Any]) -> bool:
     model = str(call.get("model") or "")
     with _lock:
-        if _through_sdk[model] <= 0:
+        if _sdk_calls[model] <= 0:
             return False
-        _through_sdk[model] -= 1
+        _sdk_calls[model] -= 1
         return True
 
 
 class Callback:
-    """Our entry in LiteLLM's lists of those who hear of each successful call."""
+    """Our entry in LiteLLM's lists of success callbacks."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
         self._logger: Any = None
 
     def apply(self) -> bool:
-        """Join the lists; False, said once, where this release has none."""
+        """Add the entry. Return False, with one warning, if this release lacks the lists."""
         lists: list[Any] = [getattr(self._module, name, None) for name in JOINED]
         if not all(isinstance(each, list) for each in lists):
-            once("clevagent: litellm is not as it was; its model calls are not counted by themselves")
+            warn_once("clevagent: litellm is not as expected; its model calls are not counted automatically")
             return False
         self._logger = _logger()
         for each in lists:
@@ -83,7 +84,7 @@ class Callback:
         return True
 
     def undo(self) -> None:
-        _through_sdk.clear()
+        _sdk_calls.clear()
         for name in (*JOINED, *COPIED):
             entries = getattr(self._module, name, None)
             if isinstance(entries, list) and self._logger in entries:
@@ -107,16 +108,16 @@ def _heard(call: Mapping[str, Any], response: Any) -> None:
     try:
         _count(call, response)
     except Exception as error:
-        once(f"clevagent: calls of litellm are not all counted: {error!r}")
+        warn_once(f"clevagent: some calls of litellm are not counted: {error!r}")
 
 
 def _count(call: Mapping[str, Any], response: Any) -> None:
     body = _plain(response)
     usage = _plain(body.get("usage"))
     own_id = call.get("litellm_call_id")
-    if not usage or call.get("cache_hit") or (own_id and own_id in _heard_of):
+    if not usage or call.get("cache_hit") or (own_id and own_id in _seen_calls):
         return
-    _heard_of.add(own_id)
+    _seen_calls.add(own_id)
     if _went_through_sdk(call):
         return
     is_message = body.get("type") == "message"
@@ -129,7 +130,7 @@ def _count(call: Mapping[str, Any], response: Any) -> None:
 
 
 def _provider(call: Mapping[str, Any]) -> str | None:
-    """By the address it went to, else by LiteLLM's word; an address of one's own says nothing of who is paid."""
+    """Return the provider by the request's address, else by LiteLLM's name. A custom address does not reveal it."""
     details = call.get("litellm_params") or {}
     name = str(call.get("custom_llm_provider") or details.get("custom_llm_provider") or "")
     base = details.get("api_base")

@@ -1,4 +1,4 @@
-"""OpenAI's SDK, from 1.0: chat, completions, embeddings and responses, of OpenAI and of whoever speaks its API."""
+"""OpenAI's SDK, from 1.0: chat, completions, embeddings and responses, with OpenAI and compatible servers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from clevagent.capture.patch import Change
 from clevagent.capture.recent import Recent
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import openai_counts, report
-from clevagent.log import once
+from clevagent.log import warn_once
 
 MODULE = "openai._base_client"
 COMPLETIONS = ("/completions",)
 RESPONSES = ("/responses", "/responses/compact")
 EMBEDDINGS = ("/embeddings",)
 HINT = (
-    "clevagent: a chat stream was not asked for its usage, so its tokens may be unknown: "
-    "pass stream_options={'include_usage': True} to have them counted"
+    "clevagent: a chat stream does not include its usage, so its tokens may be unknown: "
+    "pass stream_options={'include_usage': True} to count them"
 )
 
-# Responses that go on in the background say what they used only when they are asked for again.
+# Background responses report their usage only when retrieved.
 _background = Recent()
 _noted = Recent()
 _counted: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -33,7 +33,7 @@ def changes(module: Any) -> list[Change]:
 
 
 def look(answer: Answer) -> None:
-    """Count what this answer says was used, if anything."""
+    """Count the usage in this answer, if any."""
     body = answer.data.get("response", answer.data)
     if isinstance(body, dict) and (body.get("object") == "response" or answer.is_of(RESPONSES)):
         _response(answer, body)
@@ -51,16 +51,16 @@ def _completion(answer: Answer) -> None:
     elif "chunk" not in str(data.get("object")) and not _is_stream(answer):
         _report(answer.provider, data, usage)
     else:
-        # Some servers send running sums with every chunk; the one without choices is always the last.
-        streams.hold(answer.response, usage, functools.partial(_report, answer.provider, data))
+        # Some servers send running totals with every chunk; a chunk without choices is always the last.
+        streams.track(answer.response, usage, functools.partial(_report, answer.provider, data))
         if not data.get("choices"):
             streams.finish(answer.response)
 
 
 def _note_caller(answer: Answer, call_id: Any) -> None:
-    """Of each call once: who calls through this SDK and tells of it as well."""
+    """Once per call, note whether LiteLLM made it, because LiteLLM reports it as well."""
     if call_id is None or call_id not in _noted:
-        litellm.note_if_calling(answer)
+        litellm.note_litellm_call(answer)
     if call_id is not None:
         _noted.add(call_id)
 
@@ -73,15 +73,15 @@ def _hint(answer: Answer) -> None:
     choices = answer.data.get("choices")
     is_end = isinstance(choices, list) and any(isinstance(each, dict) and each.get("finish_reason") for each in choices)
     if is_end and _is_stream(answer) and b'"include_usage"' not in answer.response.request.content:
-        once(HINT)
+        warn_once(HINT)
 
 
 def _response(answer: Answer, body: dict[str, Any]) -> None:
-    """A body, or the one inside an event of a stream; those that were only looked up again were paid before."""
+    """Handle a response, or one inside a stream event. One that is merely retrieved was counted before."""
     call_id, usage = body.get("id"), body.get("usage")
     if isinstance(usage, dict):
         if answer.is_of(RESPONSES) or call_id in _background:
-            # A compaction does not say its model.
+            # A compaction does not name its model.
             _report(answer.provider, {**body, "model": body.get("model") or answer.asked_model}, usage)
     elif body.get("background") and answer.is_of(RESPONSES):
         _background.add(call_id)

@@ -1,4 +1,4 @@
-"""Replaces one function of somebody else's class, and gives it back."""
+"""Replaces a function of another package's class, and restores it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import functools
 import inspect
 from typing import Any, Callable, Protocol
 
-from clevagent.log import once
+from clevagent.log import warn_once
 
 Look = Callable[[Any, dict[str, Any]], None]
 
 
 class Change(Protocol):
-    """Something done to an SDK. `apply` answers whether it could be done, and `undo` is called only if so."""
+    """A change to an SDK. `apply` returns whether it succeeded; `undo` is only called if so."""
 
     def apply(self) -> bool: ...
 
@@ -20,9 +20,9 @@ class Change(Protocol):
 
 
 class Patch:
-    """`look(first argument, keyword arguments)` runs before each call of `owner.name`, and changes nothing.
+    """Calls `look(first argument, keyword arguments)` before each call of `owner.name`, without changing it.
 
-    `needs` are the keywords that must be in its signature: without them the function is left alone.
+    `needs` are keywords its signature must have; otherwise the function is not patched.
     """
 
     def __init__(self, owner: Any, name: str, needs: set[str], look: Look) -> None:
@@ -32,18 +32,18 @@ class Patch:
         self._ours: Any = None
 
     def apply(self) -> bool:
-        """Put it in place; False, said once, where the function is not what it is known to be."""
+        """Apply the patch. Return False, with one warning, if the function is not as expected."""
         before = inspect.getattr_static(self.owner, self.name, None)
         if not self._fits(before):
             whose = f"{getattr(self.owner, '__module__', '')}.{getattr(self.owner, '__qualname__', self.owner)}"
-            once(f"clevagent: {whose}.{self.name} is not as it was; its model calls are not counted by themselves")
+            warn_once(f"clevagent: {whose}.{self.name} is not as expected; its calls are not counted automatically")
             return False
         self._before, self._ours = before, self._observed(before)
         setattr(self.owner, self.name, self._ours)
         return True
 
     def undo(self) -> None:
-        """Restore the function if it is still ours; otherwise only stop looking."""
+        """Restore the function if it is still ours; otherwise only stop observing."""
         self.look = None
         if self.owner.__dict__.get(self.name) is self._ours:
             setattr(self.owner, self.name, self._before)
@@ -71,4 +71,4 @@ class Patch:
         try:
             look(owner, kwargs)
         except Exception as error:
-            once(f"clevagent: model calls seen by {self.name} are not all counted: {error!r}")
+            warn_once(f"clevagent: some model calls seen by {self.name} are not counted: {error!r}")

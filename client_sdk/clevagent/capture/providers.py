@@ -1,4 +1,4 @@
-"""Who is paid for a call: names as price lists use them."""
+"""The provider that bills a call, under the name used in price lists."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTS = {
     "api.z.ai": "zai",
     "openrouter.ai": "openrouter",
 }
-# LiteLLM's words for the same, where they differ.
+# LiteLLM's names where they differ.
 LITELLM = {
     "azure_ai": "azure",
     "azure_text": "azure",
@@ -50,7 +50,7 @@ CLASSES = {"Azure": "azure", "Bedrock": "aws", "Foundry": "azure", "Vertex": "go
 
 
 def provider_of(client: object, host: str) -> str | None:
-    """From where the request went, else from the client's class; None when neither tells, as with a gateway."""
+    """Return the provider by the request's host, else by the client's class; None for an unknown gateway."""
     for known, name in HOSTS.items():
         if host == known or host.endswith(f".{known}"):
             return name

@@ -1,4 +1,4 @@
-"""The last so many names that came by."""
+"""A bounded set of recent names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 
 class Recent:
-    """A set that forgets its oldest names beyond `most`; quick enough for every piece of a stream."""
+    """A set that drops its oldest names beyond `most`. Fast enough for every chunk of a stream."""
 
     def __init__(self, most: int = 1000) -> None:
         self._most = most

@@ -1,6 +1,6 @@
-"""The one place that every answer of the OpenAI and Anthropic SDKs passes, of both generations of HTTP library.
+"""The method through which every answer of the OpenAI and Anthropic SDKs passes, with either HTTP library.
 
-Bodies and single events of streams come by, decoded, before the caller gets its object; raw answers when parsed.
+It sees decoded bodies and stream events before the caller does, and raw answers once they are parsed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEEDS = {"data", "cast_to", "response"}
 
 @dataclass(frozen=True)
 class Answer:
-    """A decoded body or event, and the HTTP response that it came with."""
+    """A decoded body or event, with its HTTP response."""
 
     data: dict[str, Any]
     response: Any
@@ -34,7 +34,7 @@ class Answer:
 
     @property
     def asked_model(self) -> str:
-        """The model that the request named; empty where it cannot be read."""
+        """The model named in the request, or "" if that cannot be read."""
         try:
             return str(json.loads(self.response.request.content).get("model") or "")
         except (ValueError, AttributeError):
@@ -45,12 +45,12 @@ class Answer:
         return provider_of(self.client, str(self.response.request.url.host))
 
     def is_of(self, ends: Iterable[str]) -> bool:
-        """Whether a POST to one of these ends of a path brought it."""
+        """Whether it answers a POST to a path with one of these endings."""
         return self.is_posted and self.path.endswith(tuple(ends))
 
 
 def changes(base_client: Any, look: Callable[[Answer], None]) -> list[Change]:
-    """Let `look` see each answer of the SDK whose module `_base_client` this is."""
+    """Call `look` with each answer of the SDK that this `_base_client` module belongs to."""
 
     def seen(client: Any, kwargs: dict[str, Any]) -> None:
         data = kwargs.get("data")

@@ -1,4 +1,4 @@
-"""Streams that say what they used piece by piece: the last word counts, and if there is none, what was said so far."""
+"""Streams that report usage in pieces. The last value counts, also if the stream is abandoned."""
 
 from __future__ import annotations
 
@@ -11,76 +11,76 @@ from typing import Any, Callable
 
 from clevagent.log import log
 
-MOST = 1000
-Tell = Callable[[dict[str, Any]], None]
+MAX_OPEN = 1000
+ReportUsage = Callable[[dict[str, Any]], None]
 
 
 @dataclass
 class _Stream:
-    tell: Tell
+    report: ReportUsage
     is_over: Callable[[], bool]
     usage: dict[str, Any] = field(default_factory=dict)
 
 
-# Re-entrant: a signal's handler may end the program while a stream is being read.
+# Re-entrant, because a signal handler may end the program while a stream is being read.
 _lock = threading.RLock()
 _open: dict[Hashable, _Stream] = {}
 
 
-def hold(response: Any, usage: dict[str, Any], tell: Tell) -> None:
-    """Keep what the stream of this HTTP response has said; newer counts replace older ones.
+def track(response: Any, usage: dict[str, Any], report: ReportUsage) -> None:
+    """Track the usage of this HTTP response's stream; newer counts replace older ones.
 
-    `tell` is called with all of it once: by `finish`, or by `settle` after the response was closed or dropped; so it
-    must not itself hold the response.
+    `report` is called once with the result, by `finish`, or by `settle` after the response was closed or dropped. It
+    must not hold a reference to the response.
     """
     key = weakref.ref(response)
-    keep(key, usage, tell, lambda: _is_over(key))
+    track_key(key, usage, report, lambda: _is_over(key))
 
 
-def keep(key: Hashable, usage: dict[str, Any], tell: Tell, is_over: Callable[[], bool]) -> None:
-    """As `hold`, for a stream that is known by `key`."""
+def track_key(key: Hashable, usage: dict[str, Any], report: ReportUsage, is_over: Callable[[], bool]) -> None:
+    """Like `track`, for a stream identified by `key`."""
     if key not in _open:
         settle()
     with _lock:
-        stream = _open.setdefault(key, _Stream(tell, is_over))
+        stream = _open.setdefault(key, _Stream(report, is_over))
         stream.is_over = is_over
         stream.usage.update({name: value for name, value in usage.items() if value is not None})
-        oldest = next(iter(_open)) if len(_open) > MOST else None
+        oldest = next(iter(_open)) if len(_open) > MAX_OPEN else None
     if oldest is not None:
-        _tell(oldest)
+        _report(oldest)
 
 
 def finish(key: Any) -> None:
-    """The stream has said its last: tell it, unless that was done before. `key`: also the HTTP response itself."""
-    _tell(key if isinstance(key, (str, weakref.ref)) else weakref.ref(key))
+    """Report the usage of a completed stream, unless that was done before. `key` may be the HTTP response itself."""
+    _report(key if isinstance(key, (str, weakref.ref)) else weakref.ref(key))
 
 
 def settle(everything: bool = False) -> None:
-    """Tell the streams that are over without having said so; `everything`: all."""
+    """Report the streams that ended silently, or with `everything`, all streams."""
     with _lock:
         over = [key for key, stream in _open.items() if everything or stream.is_over()]
     for key in over:
-        _tell(key)
+        _report(key)
 
 
-def _tell(key: Hashable) -> None:
+def _report(key: Hashable) -> None:
     with _lock:
         stream = _open.pop(key, None)
     if stream is None:
         return
     try:
-        stream.tell(stream.usage)
+        stream.report(stream.usage)
     except Exception:
         log.warning("clevagent: a model call was not counted", exc_info=True)
 
 
-def _is_over(response: weakref.ref[Any]) -> bool:
-    found = response()
-    return found is None or bool(getattr(found, "is_closed", False))
+def _is_over(reference: weakref.ref[Any]) -> bool:
+    response = reference()
+    return response is None or bool(getattr(response, "is_closed", False))
 
 
 def _after_fork() -> None:
-    """In a forked child: open streams are the parent's to count, and its lock may be held for ever."""
+    """Reset in a forked child: open streams belong to the parent, and the copied lock may never be released."""
     global _lock
     _lock = threading.RLock()
     _open.clear()

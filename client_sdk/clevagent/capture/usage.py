@@ -1,4 +1,4 @@
-"""What one model call used, in the words of `clevagent.log_usage`."""
+"""Converts each provider's usage into the arguments of `clevagent.log_usage`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Usage = Mapping[str, Any]
 
 
 def report(*, model: Any, provider: str | None, call_id: Any, counts: Mapping[str, int]) -> None:
-    """Count the call, unless nothing is known of its size: unknown is not zero. Without a model it has no price."""
+    """Report the call unless its size is unknown, which is not zero. Without a model it has no price."""
     if any(counts.values()):
         clevagent.log_usage(
             model=str(model or "unknown"), provider=provider, call_id=str(call_id) if call_id else None, **counts
@@ -19,13 +19,13 @@ def report(*, model: Any, provider: str | None, call_id: Any, counts: Mapping[st
 
 
 def openai_counts(usage: Usage) -> dict[str, int]:
-    """Of OpenAI's chat, embeddings (prompt_tokens …) and responses (input_tokens …): both include what was cached."""
+    """OpenAI's chat and embeddings (prompt_tokens …) and responses (input_tokens …). Both include cached tokens."""
     into = _details(usage, "prompt_tokens_details", "input_tokens_details")
     out = _details(usage, "completion_tokens_details", "output_tokens_details")
     return {
         "input_tokens": count(usage, "prompt_tokens", "input_tokens"),
         "output_tokens": count(usage, "completion_tokens", "output_tokens"),
-        # What is not among the details is DeepSeek's word, and old LiteLLM's.
+        # The alternatives are the names of DeepSeek and of old LiteLLM.
         "cache_read_tokens": count(into, "cached_tokens")
         or count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens"),
         "cache_write_tokens": count(into, "cache_write_tokens", "cache_creation_tokens")
@@ -35,7 +35,7 @@ def openai_counts(usage: Usage) -> dict[str, int]:
 
 
 def anthropic_counts(usage: Usage) -> dict[str, int]:
-    """Of Anthropic's messages, whose input_tokens leave out what was read from and written to the cache."""
+    """Anthropic's messages. Their input_tokens exclude tokens read from and written to the cache."""
     read = count(usage, "cache_read_input_tokens")
     write = count(usage, "cache_creation_input_tokens")
     return {
@@ -48,7 +48,7 @@ def anthropic_counts(usage: Usage) -> dict[str, int]:
 
 
 def google_counts(usage: Usage) -> dict[str, int]:
-    """Of Google's usage metadata, whose candidates leave out the thoughts, and prompt the results of its own tools."""
+    """Google's usage metadata. Candidates exclude thoughts; the prompt excludes results of Google's own tools."""
     thoughts = count(usage, "thoughtsTokenCount", "thoughts_token_count")
     tools = count(usage, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
     return {
@@ -60,11 +60,11 @@ def google_counts(usage: Usage) -> dict[str, int]:
 
 
 def count(usage: Usage, *names: str) -> int:
-    """The first of these that is a number above zero, else 0."""
+    """Return the first of these values that is a positive number, else 0."""
     values = (usage.get(name) for name in names)
     return next((int(value) for value in values if isinstance(value, (int, float)) and value > 0), 0)
 
 
 def _details(usage: Usage, *names: str) -> Usage:
-    found = (usage.get(name) for name in names)
-    return next((value for value in found if isinstance(value, Mapping)), {})
+    values = (usage.get(name) for name in names)
+    return next((value for value in values if isinstance(value, Mapping)), {})

@@ -1,4 +1,4 @@
-"""Agent frameworks, one file each. A framework is imported by its file, and by nothing else of the package."""
+"""Agent frameworks, one file each. Only that file imports the framework."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""AutoGen AgentChat (autogen-agentchat): the messages of a run, watched on their way to the program.
+"""AutoGen AgentChat (autogen-agentchat): reports the messages of a run as they pass.
 
-async for message in monitored_stream(team, task="Analyze this data"): ...
-result = await monitored_run(team, task="Analyze this data")
+async for message in monitored_stream(team, task="Analyze this data"): ... result = await monitored_run(team,
+task="Analyze this data")
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 
 from clevagent.capture.usage import anthropic_counts, openai_counts
 from clevagent.integrations import report
-from clevagent.integrations.report import Calls, Pace, quiet
+from clevagent.integrations.report import OpenCalls, StreamProgress, quiet
 
 try:
     from autogen_core import EVENT_LOGGER_NAME
 except ImportError as problem:
-    raise report.missing("AutoGen AgentChat", "autogen-agentchat") from problem
+    raise report.not_installed("AutoGen AgentChat", "autogen-agentchat") from problem
 
 
 def monitored_stream(runner: Any, **run: Any) -> AsyncIterator[Any]:
-    """`runner.run_stream(**run)` of an agent or a team: the same messages, which are reported as they pass."""
+    """Return the messages of `runner.run_stream(**run)`, for an agent or a team, and report them as they pass."""
     _listen()
-    return report.passed_on(runner.run_stream(**run), _Watch().saw, partial(report.failed, "run"))
+    return report.watch_messages(runner.run_stream(**run), _Watch().saw, partial(report.failed, "run"))
 
 
 async def monitored_run(runner: Any, **run: Any) -> Any:
-    """The same for a program that wants the result only, as from `runner.run(**run)`."""
+    """Like `monitored_stream`, but return only the result, like `runner.run(**run)`."""
     result = None
     async for message in monitored_stream(runner, **run):
         result = message
@@ -38,11 +38,11 @@ async def monitored_run(runner: Any, **run: Any) -> Any:
 
 
 class _Watch:
-    """What one run has said so far."""
+    """The state of one run."""
 
     def __init__(self) -> None:
-        self._calls = Calls()
-        self._pace = Pace()
+        self._calls = OpenCalls()
+        self._stream = StreamProgress()
 
     @quiet
     def saw(self, message: Any) -> None:
@@ -54,7 +54,7 @@ class _Watch:
             for done in message.content:
                 self._calls.end(done.call_id, done.content, ok=not done.is_error)
         elif kind == "ModelClientStreamingChunkEvent":
-            self._pace.moves()
+            self._stream.report()
         elif kind != "TaskResult" and getattr(message, "source", "user") != "user":
             report.step(f"{message.source}: {kind}")
 
@@ -67,7 +67,7 @@ def _decoded(arguments: Any) -> Any:
 
 
 class _Usage(logging.Filter):
-    """Reads the model calls that AutoGen tells its event logger of, and lets on what would have gone on anyhow."""
+    """Reads model calls from AutoGen's event logger, and passes on only what was visible before."""
 
     def __init__(self, level: int) -> None:
         super().__init__()
@@ -79,28 +79,28 @@ class _Usage(logging.Filter):
 
     @quiet
     def _read(self, record: logging.LogRecord) -> None:
-        told = getattr(record.msg, "kwargs", None)
-        if isinstance(told, dict) and told.get("type") in ("LLMCall", "LLMStreamEnd"):
-            # The file that speaks to a provider lies in a folder of its name.
-            _report(told, PurePath(record.pathname).parent.name)
+        event = getattr(record.msg, "kwargs", None)
+        if isinstance(event, dict) and event.get("type") in ("LLMCall", "LLMStreamEnd"):
+            # The module that calls a provider is in a folder of the provider's name.
+            _report(event, PurePath(record.pathname).parent.name)
 
 
-def _report(told: dict[str, Any], sdk: str) -> None:
-    """One model call; the end of a stream has no id, and of its tokens only two sums."""
-    response = told.get("response") or {}
-    said = response.get("usage") or {}
-    counts = anthropic_counts if "cache_read_input_tokens" in said else openai_counts
-    tokens = counts({**_sums_of(told), **{name: value for name, value in said.items() if value is not None}})
+def _report(event: dict[str, Any], sdk: str) -> None:
+    """Report one model call. The end of a stream has no id, and only two token totals."""
+    response = event.get("response") or {}
+    usage = response.get("usage") or {}
+    counts = anthropic_counts if "cache_read_input_tokens" in usage else openai_counts
+    tokens = counts({**_sums_of(event), **{name: value for name, value in usage.items() if value is not None}})
     model = response.get("model") or "unknown"
     report.usage(sdk=sdk, call_id=response.get("id"), model=model, provider=sdk, **tokens)
 
 
-def _sums_of(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: told.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
+def _sums_of(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: event.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
 
 
 def _listen() -> None:
-    """Once for the process. The event logger must be on for it; the filter keeps it from saying more than before."""
+    """Install the filter once per process. The logger must be enabled; the filter keeps its output unchanged."""
     logger = logging.getLogger(EVENT_LOGGER_NAME)
     if not any(isinstance(known, _Usage) for known in logger.filters):
         logger.addFilter(_Usage(logger.getEffectiveLevel()))

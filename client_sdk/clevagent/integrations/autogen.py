@@ -1,4 +1,4 @@
-"""AutoGen in the style of 0.2: the packages pyautogen, and ag2 up to 0.14. For autogen-agentchat see `agentchat`.
+"""AutoGen 0.2: pyautogen, and ag2 up to 0.14. For autogen-agentchat see `agentchat`.
 
 monitored_chat(user_proxy, assistant, message="Analyze this data")
 """
@@ -13,17 +13,17 @@ from typing import Any
 
 import clevagent
 from clevagent.integrations import report
-from clevagent.integrations.report import Calls, quiet
+from clevagent.integrations.report import OpenCalls, quiet
 
-# Tool calls remembered by their id, so that one which several agents are told of is reported once.
-TOLD_MOST = 1000
-# What AutoGen makes of a tool that raised, or that there is none of.
-FAILURE = "Error: "
-# AutoGen's name for the moment at which an agent sends its reply.
+# Tool calls remembered by id, so that a call seen by several agents is reported once.
+MAX_REMEMBERED = 1000
+# Prefix of AutoGen's result for a tool that failed or does not exist.
+FAILURE_PREFIX = "Error: "
+# AutoGen's hook for the moment an agent sends its reply.
 SENDS = "process_message_before_send"
 
-_calls = Calls()
-_told: OrderedDict[str, None] = OrderedDict()
+_calls = OpenCalls()
+_reported: OrderedDict[str, None] = OrderedDict()
 _counted: weakref.WeakKeyDictionary[Any, dict[str, tuple[int, int]]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -31,18 +31,18 @@ _lock = threading.Lock()
 def clevagent_reply_func(
     recipient: Any, messages: list[Any] | None = None, sender: Any = None, config: Any = None
 ) -> tuple[bool, None]:
-    """A reply function that reports, and leaves the reply to the others.
+    """A reply function that only reports and leaves the reply to others.
 
-    `agent.register_reply([Agent], clevagent_reply_func)`, on both sides of a chat; or use `monitored_chat`.
+    Use `agent.register_reply([Agent], clevagent_reply_func)` on both sides of a chat, or `monitored_chat`.
     """
     _observe(recipient, messages or [])
     return False, None
 
 
 def monitored_chat(initiator: Any, recipient: Any, message: Any = None, **kwargs: Any) -> Any:
-    """The result of `initiator.initiate_chat(recipient, message=message, **kwargs)`, with both sides reporting.
+    """Call `initiator.initiate_chat(recipient, message=message, **kwargs)` with both sides reporting.
 
-    Of a group's manager all members report.
+    With a group chat manager, all members report.
     """
     everyone = _everyone(initiator, recipient)
     for agent in everyone:
@@ -67,11 +67,11 @@ def _everyone(*agents: Any) -> list[Any]:
 
 
 def _register(agent: Any) -> None:
-    """Once, however many chats the agent has."""
+    """Register the reply function, once per agent."""
     try:
         from autogen import Agent
     except ImportError as problem:
-        raise report.missing("AutoGen 0.2", "'ag2[openai]<1'") from problem
+        raise report.not_installed("AutoGen 0.2", "'ag2[openai]<1'") from problem
     known = getattr(agent, "_reply_func_list", [])
     if all(entry.get("reply_func") is not clevagent_reply_func for entry in known):
         agent.register_reply([Agent, None], clevagent_reply_func)
@@ -89,20 +89,20 @@ def _observe(recipient: Any, messages: list[Any]) -> None:
 
 
 def _begin(request: Any) -> None:
-    if request["id"] not in _told:
+    if request["id"] not in _reported:
         _calls.begin(request["id"], *_called(request))
 
 
 def _end(response: Any, messages: list[Any]) -> None:
-    """Report a tool's answer; where only this side reports, the question is earlier in the conversation."""
+    """Report a tool's result. If only this side reports, the call is earlier in the conversation."""
     key, result = response["tool_call_id"], response.get("content")
     with _lock:
-        if key in _told:
+        if key in _reported:
             return
-        _told[key] = None
-        if len(_told) > TOLD_MOST:
-            _told.popitem(last=False)
-    ok = not str(result).startswith(FAILURE)
+        _reported[key] = None
+        if len(_reported) > MAX_REMEMBERED:
+            _reported.popitem(last=False)
+    ok = not str(result).startswith(FAILURE_PREFIX)
     if not _calls.end(key, result, ok=ok):
         asked = (call for message in reversed(messages) for call in message.get("tool_calls") or [])
         name, args = next((_called(call) for call in asked if call["id"] == key), ("unknown_tool", None))
@@ -118,7 +118,7 @@ def _called(request: Any) -> tuple[str, Any]:
 
 
 def _count_when_it_sends(agent: Any) -> None:
-    """A reply function runs before the reply is made; what that used is known once it is sent."""
+    """Reply functions run before the reply exists; its usage is known once it is sent."""
     hooks = getattr(agent, "hook_lists", {}).get(SENDS)
     if hooks is not None and _on_send not in hooks:
         agent.register_hook(SENDS, _on_send)
@@ -131,7 +131,7 @@ def _on_send(sender: Any, message: Any, recipient: Any, silent: Any) -> Any:
 
 @quiet
 def _count(agent: Any) -> None:
-    """Report what the agent's model client has used since the last time; AutoGen keeps sums, by model, without ids."""
+    """Report the usage since the last time. AutoGen only keeps totals per model, without call ids."""
     client = getattr(agent, "client", None)
     sums = getattr(client, "actual_usage_summary", None)
     if not isinstance(sums, dict):
@@ -152,7 +152,7 @@ def _sum_of(used: dict[str, Any]) -> tuple[int, int]:
 
 
 def _sdk_of(agent: Any) -> str:
-    """The SDK that the agent's first model is spoken to with."""
+    """Return the SDK used by the agent's first model."""
     config = getattr(agent, "llm_config", None) or {}
     models = config.get("config_list") or [config]
     first = models[0]

@@ -1,6 +1,6 @@
-"""Claude Agent SDK: hooks for its tools, and its messages, watched on their way to the program.
+"""Claude Agent SDK: hooks for tools, and messages reported as they pass.
 
-async for message in watched(query(prompt="Mend the tests", options=watched_options())): ...
+async for message in watched(query(prompt="Fix the tests", options=watched_options())): ...
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 import clevagent
 from clevagent.capture.usage import anthropic_counts
 from clevagent.integrations import report
-from clevagent.integrations.report import Calls, Pace, quiet
+from clevagent.integrations.report import OpenCalls, StreamProgress, quiet
 
 try:
     from claude_agent_sdk import AssistantMessage, ClaudeAgentOptions, HookMatcher, ResultMessage
 except ImportError as problem:
-    raise report.missing("The Claude Agent SDK", "claude-agent-sdk") from problem
+    raise report.not_installed("The Claude Agent SDK", "claude-agent-sdk") from problem
 
 Totals = dict[str, dict[str, Any]]
 CACHED = ("cacheReadInputTokens", "cacheCreationInputTokens")
 SUMMED = ("inputTokens", "outputTokens", "thinkingTokens", *CACHED, "costUSD")
-# One for each client: its process tells running totals, over all the answers it gives.
+# Per client, because its process reports running totals across all its answers.
 _totals: weakref.WeakKeyDictionary[Any, Totals] = weakref.WeakKeyDictionary()
 
 
 def watched_options(options: Any = None) -> Any:
-    """A copy of the options, or of the default ones, with hooks that report every tool call and decide nothing."""
-    given = options or ClaudeAgentOptions()
-    hooks = {event: list(matchers) for event, matchers in (given.hooks or {}).items()}
+    """Return a copy of the options with hooks that report every tool call and decide nothing."""
+    options = options or ClaudeAgentOptions()
+    hooks = {event: list(matchers) for event, matchers in (options.hooks or {}).items()}
     reporter = _Tools()
     for event, hook in (
         ("PreToolUse", reporter.begins),
@@ -38,24 +38,24 @@ def watched_options(options: Any = None) -> Any:
         ("PostToolUseFailure", reporter.failed),
     ):
         hooks.setdefault(event, []).append(HookMatcher(hooks=[hook]))
-    return dataclasses.replace(given, hooks=hooks)
+    return dataclasses.replace(options, hooks=hooks)
 
 
 def watched(messages: AsyncIterable[Any], client: Any = None) -> AsyncIterator[Any]:
-    """The same messages, reported as they pass: steps, errors, and what the models used.
+    """Return the same messages, and report their steps, errors and model usage.
 
-    messages: from `query(…)`, or from `client.receive_response()` and the like; then `client` is that client.
+    messages: from `query(…)`, or from a client's `receive_response()` and similar; then pass the `client` as well.
     """
     totals: Totals = {} if client is None else _totals.setdefault(client, {})
     watch = _Watch(totals)
-    return report.passed_on(messages, watch.saw, watch.broke)
+    return report.watch_messages(messages, watch.saw, watch.broke)
 
 
 class _Tools:
-    """The hooks. An empty answer is no opinion."""
+    """The hooks. An empty answer expresses no decision."""
 
     def __init__(self) -> None:
-        self._calls = Calls()
+        self._calls = OpenCalls()
 
     async def begins(self, hook: Any, tool_use_id: str | None, context: Any) -> dict[str, Any]:
         self._begin(hook)
@@ -81,30 +81,30 @@ class _Tools:
 
 
 class _Watch:
-    """One stream of messages."""
+    """The state of one message stream."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
-        self._pace = Pace()
+        self._stream = StreamProgress()
         self._answer: str | None = None
         self._model = "unknown"
         self._has_failed = False
 
     @quiet
     def saw(self, message: Any) -> None:
-        self._pace.moves()
+        self._stream.report()
         if isinstance(message, AssistantMessage):
             self._answered(message)
         elif isinstance(message, ResultMessage):
             self._ended(message)
 
     def broke(self, problem: Exception) -> None:
-        """After a result that is an error the process ends with one, and the SDK raises what was told already."""
+        """After an error result the process exits with an error too, and the SDK raises what was already reported."""
         if not self._has_failed:
             report.failed("Claude", problem)
 
     def _answered(self, message: Any) -> None:
-        """An answer of the model comes in several messages, one for each part of it."""
+        """One model answer arrives as several messages, one per content block."""
         self._model = message.model
         answer = getattr(message, "message_id", None)
         if answer is None or answer != self._answer:
@@ -121,11 +121,11 @@ class _Watch:
             report.usage(model=self._model, provider="anthropic", **counts)
         self._has_failed = bool(result.is_error)
         if result.is_error:
-            said = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
-            report.error("Claude failed", said)
+            message = "; ".join(getattr(result, "errors", None) or []) or result.result or result.subtype
+            report.error("Claude failed", message)
 
     def _count(self, name: str, used: Any, call_id: str | None) -> None:
-        """Report what came on top of the last total. A smaller total is that of a new process: it is all new."""
+        """Report the increase since the last total. A smaller total comes from a new process and counts in full."""
         before = self._totals.get(name, {})
         if used.get("outputTokens", 0) < before.get("outputTokens", 0):
             before = {}

@@ -1,4 +1,4 @@
-"""CrewAI: a step callback, and with it a listener to the crew's events, which tells of tools and model calls.
+"""CrewAI: a step callback, and a listener for the crew's events about tools and model calls.
 
 crew = Crew(agents=[...], tasks=[...], step_callback=clevagent_step_callback)
 """
@@ -14,18 +14,18 @@ from clevagent.integrations.report import quiet
 
 try:
     from crewai import events
-except ImportError:  # The name stays importable without CrewAI, as it was when it was published.
+except ImportError:  # The published name must be importable without CrewAI.
     events = None
 
-STEP_MOST = 160
+MAX_STEP = 160
 _failed: deque[Any] = deque(maxlen=100)
 
 
 @quiet
 def clevagent_step_callback(step_output: Any) -> None:
-    """A step of an agent is done; the text is what the step came to, unless contents are to stay here."""
-    tells = step_output and report.may_tell_contents()
-    report.step(str(_text_of(step_output))[:STEP_MOST] if tells else "step completed")
+    """Report a completed step, with its output as text unless `send_args` is off."""
+    has_text = step_output and report.may_send_contents()
+    report.step(str(_text_of(step_output))[:MAX_STEP] if has_text else "step completed")
 
 
 def _text_of(step: Any) -> Any:
@@ -63,7 +63,7 @@ def _on_llm_completed(source: Any, event: Any) -> None:
 
 @quiet
 def _on_llm_failed(source: Any, event: Any) -> None:
-    """CrewAI tells of one failure at several depths."""
+    """CrewAI reports one failure several times, at different depths."""
     call_id = getattr(event, "call_id", None)
     if call_id is None or call_id not in _failed:
         _failed.append(call_id)
@@ -71,7 +71,7 @@ def _on_llm_failed(source: Any, event: Any) -> None:
 
 
 def _listen() -> None:
-    """Once for the process: events come from every crew in it."""
+    """Once per process: events arrive from every crew."""
     handlers = {
         events.ToolUsageFinishedEvent: _on_tool_finished,
         events.ToolUsageErrorEvent: _on_tool_error,

@@ -1,7 +1,6 @@
 """LangChain: a callback handler for models, chains, agents and graphs.
 
-handler = ClevAgentCallbackHandler()
-chain.invoke(question, config={"callbacks": [handler]})
+handler = ClevAgentCallbackHandler() chain.invoke(question, config={"callbacks": [handler]})
 """
 
 from __future__ import annotations
@@ -9,31 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clevagent.integrations import report
-from clevagent.integrations.report import OPEN_MOST, Calls, Pace, quiet
+from clevagent.integrations.report import MAX_OPEN, OpenCalls, StreamProgress, quiet
 
 if TYPE_CHECKING:
     Handler = object
 else:
     try:
         from langchain_core.callbacks import BaseCallbackHandler as Handler
-    except ImportError:  # The name stays importable without LangChain, as it was when it was published.
+    except ImportError:  # The published name must be importable without LangChain.
         Handler = object
 
 
 class ClevAgentCallbackHandler(Handler):
-    """Reports tool calls, model usage, steps and errors, in synchronous and asynchronous use.
+    """Reports tool calls, model usage, steps and errors, in sync and async code.
 
-    ping_on_llm_end: each answer of a model is a step. ping_on_chain_end: so is each end of an outermost chain.
+    ping_on_llm_end: each model answer is a step. ping_on_chain_end: each end of an outermost chain is a step.
     """
 
-    # It neither blocks nor waits, so it runs where it is called rather than in another thread.
+    # The handler never blocks, so it can run inline instead of in another thread.
     run_inline = True
 
     def __init__(self, ping_on_llm_end: bool = True, ping_on_chain_end: bool = False) -> None:
         self.ping_on_llm_end = ping_on_llm_end
         self.ping_on_chain_end = ping_on_chain_end
-        self._calls = Calls()
-        self._pace = Pace()
+        self._calls = OpenCalls()
+        self._stream = StreamProgress()
         self._asked: dict[Any, dict[str, Any]] = {}
         self._chains: dict[Any, None] = {}
 
@@ -46,7 +45,7 @@ class ClevAgentCallbackHandler(Handler):
 
     @quiet
     def on_llm_new_token(self, token: Any, **run: Any) -> None:
-        self._pace.moves()
+        self._stream.report()
 
     @quiet
     def on_llm_end(self, response: Any, **run: Any) -> None:
@@ -82,7 +81,7 @@ class ClevAgentCallbackHandler(Handler):
 
     @quiet
     def on_tool_end(self, output: Any, **run: Any) -> None:
-        # A tool message carries an id of this one call, which would make every result look new.
+        # A tool message contains a unique id, which would make every result look new.
         failed = getattr(output, "status", None) == "error"
         self._calls.end(run.get("run_id"), getattr(output, "content", output), ok=not failed)
 
@@ -91,13 +90,13 @@ class ClevAgentCallbackHandler(Handler):
         self._calls.end(run.get("run_id"), repr(error), ok=is_control_flow(error))
 
     def _outermost(self, run: dict[str, Any]) -> bool:
-        """Forget a chain that ended; whether no chain that this handler sees is around it."""
+        """Forget an ended chain. Return whether no chain known to this handler encloses it."""
         self._chains.pop(run.get("run_id"), None)
         return run.get("parent_run_id") not in self._chains
 
 
 def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(known) >= OPEN_MOST:
+    if len(known) >= MAX_OPEN:
         known.pop(next(iter(known)), None)
     known[key] = value
 
@@ -108,13 +107,13 @@ def _failed(text: str, problem: BaseException) -> None:
 
 
 def is_control_flow(problem: BaseException) -> bool:
-    """A stream was left or a task cancelled; or LangGraph interrupts for a person or leaves a graph: nothing failed."""
+    """Whether nothing failed: a stream was left, a task cancelled, or LangGraph interrupted or left a graph."""
     names = {kind.__name__ for kind in type(problem).__mro__}
     return not isinstance(problem, Exception) or "GraphBubbleUp" in names
 
 
 def _usage_of(response: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `report.usage`."""
+    """Return the arguments for `report.usage`."""
     output = getattr(response, "llm_output", None) or {}
     message = _message_of(response)
     about = getattr(message, "response_metadata", None) or {}
@@ -127,9 +126,9 @@ def _usage_of(response: Any, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _id_of(message: Any) -> str | None:
-    """The provider's id, where LangChain has not put one of its own run in its place."""
-    found = getattr(message, "id", None)
-    return None if not found or found.startswith(("run-", "lc_run-")) else str(found)
+    """Return the provider's id, unless LangChain replaced it with its own."""
+    message_id = getattr(message, "id", None)
+    return None if not message_id or message_id.startswith(("run-", "lc_run-")) else str(message_id)
 
 
 def _message_of(response: Any) -> Any:
@@ -152,7 +151,7 @@ def _tokens_of(message: Any) -> dict[str, int]:
 
 
 def _old_tokens_of(output: dict[str, Any]) -> dict[str, int]:
-    """`token_usage` as models told it before there was `usage_metadata`; a bare total counts as input."""
+    """Read the `token_usage` of models from before `usage_metadata`. A bare total counts as input."""
     used = output.get("token_usage") or output.get("usage") or {}
     answered = used.get("completion_tokens") or used.get("output_tokens") or 0
     asked = used.get("prompt_tokens") or used.get("input_tokens") or 0

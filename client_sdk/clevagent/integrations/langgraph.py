@@ -1,7 +1,6 @@
-"""LangGraph: nodes that report themselves. For tools and models inside them, add the handler of LangChain.
+"""LangGraph: nodes that report themselves. For tools and models inside them, add LangChain's handler.
 
-@monitored_node("research")
-def research(state): ...
+@monitored_node("research") def research(state): ...
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def clevagent_node_callback(
     node_name: str, status: str = "ok", tokens: int | None = None, message: str | None = None
 ) -> None:
-    """Say that a node is done, from inside it.
+    """Report from inside a node that it is done.
 
-    status: "ok", "warning" or "error". tokens: what the node used, where nothing else counts it.
+    status: "ok", "warning" or "error". tokens: what the node used, if nothing else counts it.
     """
     with clevagent.iteration():
         text = message or f"node:{node_name} (step {report.next_step()})"
@@ -32,7 +31,7 @@ def clevagent_node_callback(
 
 
 def monitored_node(node_name: str) -> Callable[[F], F]:
-    """A decorator of node functions, plain or async: each run is a step; what it raises is reported and passed on."""
+    """Decorate a node function, sync or async: each run is a step; exceptions are reported and re-raised."""
 
     def decorated(function: F) -> F:
         @functools.wraps(function)

@@ -9,27 +9,27 @@ import json
 from typing import Any
 
 from clevagent.integrations import report
-from clevagent.integrations.report import Calls, quiet
+from clevagent.integrations.report import OpenCalls, quiet
 
 try:
     from agents import RunHooks
 except ImportError as problem:
-    raise report.missing("The OpenAI Agents SDK", "openai-agents") from problem
+    raise report.not_installed("The OpenAI Agents SDK", "openai-agents") from problem
 
-# What the SDK itself makes of a tool that raised, unless the tool has a `failure_error_function` of its own.
-FAILURE = "An error occurred while running the tool"
-# The SDK's stand-in where a stream of chat completions has no id.
+# Prefix of the SDK's result for a failed tool, unless the tool has its own `failure_error_function`.
+FAILURE_PREFIX = "An error occurred while running the tool"
+# The SDK's placeholder for a chat completion stream without an id.
 NO_ID = "__fake_id__"
 
 
 class ClevAgentHooks(RunHooks[Any]):
-    """Reports tool calls, model usage and steps of the runs that it is given to; one may serve many runs.
+    """Reports tool calls, model usage and steps of a run. One object can serve many runs.
 
-    What a run raises is the caller's: the SDK tells no hook of it.
+    Exceptions of a run are not reported here, because the SDK calls no hook for them.
     """
 
     def __init__(self) -> None:
-        self._calls = Calls()
+        self._calls = OpenCalls()
 
     @quiet
     async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
@@ -47,7 +47,7 @@ class ClevAgentHooks(RunHooks[Any]):
 
     @quiet
     async def on_tool_end(self, context: Any, agent: Any, tool: Any, result: object) -> None:
-        self._calls.end(_key(context, tool), result, ok=not str(result).startswith(FAILURE))
+        self._calls.end(_key(context, tool), result, ok=not str(result).startswith(FAILURE_PREFIX))
 
     @quiet
     async def on_handoff(self, context: Any, from_agent: Any, to_agent: Any) -> None:
@@ -55,7 +55,7 @@ class ClevAgentHooks(RunHooks[Any]):
 
 
 def _key(context: Any, tool: Any) -> Any:
-    """Tools that are not functions have no call id, but a context of their own run."""
+    """Return the call id. Tools that are not functions have none, but a context per run."""
     return getattr(context, "tool_call_id", None) or (id(context), tool.name)
 
 
@@ -67,9 +67,9 @@ def _decoded(arguments: Any) -> Any:
 
 
 def _about(response: Any) -> dict[str, Any]:
-    """What chat completions tell of their answer; the Responses API tells it elsewhere."""
-    told = (getattr(item, "provider_data", None) for item in response.output)
-    return next((about for about in told if isinstance(about, dict)), {})
+    """Return the details that chat completions attach; the Responses API has them elsewhere."""
+    data = (getattr(item, "provider_data", None) for item in response.output)
+    return next((about for about in data if isinstance(about, dict)), {})
 
 
 def _model_of(agent: Any) -> str:
@@ -78,7 +78,7 @@ def _model_of(agent: Any) -> str:
 
 
 def _provider_of(agent: Any) -> str | None:
-    """OpenAI unless the model is named "provider/model", or is of a class that is not the SDK's own."""
+    """Return OpenAI, unless the model is named "provider/model" or its class is not the SDK's own."""
     model = agent.model
     if isinstance(model, str):
         return model.partition("/")[0] if "/" in model else "openai"

@@ -1,4 +1,4 @@
-"""Pydantic AI, from 2.0: a capability of an agent.
+"""Pydantic AI, from 2.0: a capability for agents.
 
 agent = Agent("openai:gpt-5", capabilities=[ClevAgentCapability()])
 """
@@ -15,11 +15,11 @@ try:
     from pydantic_ai.capabilities import AbstractCapability
     from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
 except ImportError as problem:
-    raise report.missing("Pydantic AI from 2.0", "'pydantic-ai-slim>=2'") from problem
+    raise report.not_installed("Pydantic AI from 2.0", "'pydantic-ai-slim>=2'") from problem
 
 
 class ClevAgentCapability(AbstractCapability[Any]):
-    """Reports tool calls, model usage, steps and errors of the agents that have it, streamed or not."""
+    """Reports tool calls, model usage, steps and errors of an agent, streamed or not."""
 
     async def wrap_model_request(self, ctx: Any, *, request_context: Any, handler: Any) -> Any:
         response = await handler(request_context)
@@ -31,7 +31,7 @@ class ClevAgentCapability(AbstractCapability[Any]):
         async with clevagent.tool(call.tool_name, args) as running:
             try:
                 running.result = await handler(args)
-            except (ApprovalRequired, CallDeferred) as problem:  # the tool is to be run later: nothing failed
+            except (ApprovalRequired, CallDeferred) as problem:  # the tool will run later: nothing failed
                 postponed = problem
         if postponed is not None:
             raise postponed

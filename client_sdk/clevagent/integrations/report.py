@@ -1,4 +1,4 @@
-"""What the integrations share: they keep quiet, time calls across two callbacks, and number the steps they tell of."""
+"""Shared by the integrations: error handling, calls that span two callbacks, and numbered steps."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from typing import Any, Callable, TypeVar, cast
 
 import clevagent
 from clevagent import capture
-from clevagent.log import once
+from clevagent.log import warn_once
 
 F = TypeVar("F", bound=Callable[..., Any])
-# Of calls whose end never came, so many are kept, and of a message so many characters.
-OPEN_MOST, MESSAGE_MOST = 1000, 200
-# Streams move many times a second; saying so this often, in seconds, is enough for every progress timeout.
-STREAM_PACE = 2.0
+# Maximum open calls to remember, and maximum characters of a message.
+MAX_OPEN, MAX_MESSAGE_LENGTH = 1000, 200
+# Seconds between reports of a moving stream; often enough for every progress timeout.
+STREAM_INTERVAL = 2.0
 
 _steps = itertools.count(1)
 
 
 def quiet(function: F) -> F:
-    """The same function or coroutine function, which logs what goes wrong inside instead of raising it."""
+    """Wrap a function or coroutine function so that it logs exceptions instead of raising them."""
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as problem:
-            once(f"clevagent: {function.__qualname__} failed: {problem!r}")
+            warn_once(f"clevagent: {function.__qualname__} failed: {problem!r}")
 
     @functools.wraps(function)
     async def awaited(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
         except Exception as problem:
-            once(f"clevagent: {function.__qualname__} failed: {problem!r}")
+            warn_once(f"clevagent: {function.__qualname__} failed: {problem!r}")
 
     return cast("F", awaited if inspect.iscoroutinefunction(function) else called)
 
 
-def missing(what: str, package: str) -> ImportError:
-    """What to raise where a framework is not installed."""
+def not_installed(what: str, package: str) -> ImportError:
+    """Return the error to raise if a framework is not installed."""
     return ImportError(f"{what} is not installed, and this integration needs it: pip install {package}")
 
 
 @quiet
 def step(text: str) -> None:
-    """One step of the agent's work is done. Its number keeps it from looking like the same step said again."""
+    """Report a completed step. Its number keeps equal texts from looking like a repetition."""
     with clevagent.iteration():
         clevagent.ping(message=f"{text} (step {next_step()})")
 
@@ -59,16 +59,16 @@ def next_step() -> int:
     return next(_steps)
 
 
-def may_tell_contents() -> bool:
-    """Whether texts of the agent's own may leave the machine, see `send_args` of `clevagent.init`."""
+def may_send_contents() -> bool:
+    """Whether the agent's texts may leave the machine; see `send_args` of `clevagent.init`."""
     client = clevagent._client
     return client is None or client.options.send_args
 
 
 @quiet
 def error(text: str, problem: object) -> None:
-    """Something failed that the framework did not get over by itself, as far as can be seen."""
-    clevagent.ping(status="error", message=f"{text}: {problem}"[:MESSAGE_MOST])
+    """Report an error that the framework apparently did not recover from."""
+    clevagent.ping(status="error", message=f"{text}: {problem}"[:MAX_MESSAGE_LENGTH])
 
 
 @quiet
@@ -76,12 +76,12 @@ def failed(what: str, problem: BaseException) -> None:
     error(f"{what} failed", f"{type(problem).__name__}: {problem}")
 
 
-async def passed_on(
+async def watch_messages(
     messages: AsyncIterable[Any], saw: Callable[[Any], None], broke: Callable[[Exception], None]
 ) -> AsyncIterator[Any]:
-    """The same messages, each shown to `saw` first; an error on the way is shown to `broke` and goes on.
+    """Yield the same messages, calling `saw` for each, and `broke` for an exception, which is re-raised.
 
-    A program that leaves early closes the framework's stream with ours.
+    If the program leaves early, the framework's stream is closed as well.
     """
     try:
         async for message in messages:
@@ -96,22 +96,22 @@ async def passed_on(
             await close()
 
 
-class Pace:
-    """Says that a stream moves, at most once in STREAM_PACE seconds."""
+class StreamProgress:
+    """Reports a moving stream, at most once every STREAM_INTERVAL seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said = -STREAM_PACE
+        self._said = -STREAM_INTERVAL
 
-    def moves(self) -> None:
+    def report(self) -> None:
         now = self._clock()
-        if now - self._said >= STREAM_PACE:
+        if now - self._said >= STREAM_INTERVAL:
             self._said = now
             clevagent.ping()
 
 
-class Calls:
-    """Tool calls that begin in one callback and end in another, told apart by a key of the framework's."""
+class OpenCalls:
+    """Tool calls that start in one callback and end in another, matched by the framework's key."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -120,13 +120,13 @@ class Calls:
     def begin(self, key: Any, name: str, args: Any) -> None:
         call = clevagent.tool(name, args)
         with self._lock:
-            if len(self._open) >= OPEN_MOST:
+            if len(self._open) >= MAX_OPEN:
                 del self._open[next(iter(self._open))]
             self._open[key] = call
         call.begin()
 
     def end(self, key: Any, result: Any = None, *, ok: bool = True) -> bool:
-        """Report the call; False for one whose beginning was not seen."""
+        """Report the call. Return False if its start was not seen."""
         with self._lock:
             call = self._open.pop(key, None)
         if call is None:
@@ -137,15 +137,15 @@ class Calls:
 
 
 class ToolFailedError(Exception):
-    """Stands for what a tool raised, where a framework tells only that it did."""
+    """Stands in for a tool's exception if the framework does not pass it on."""
 
 
 def usage(*, run_id: Any = None, sdk: str | None = None, call_id: str | None = None, **tokens: Any) -> None:
-    """Report the tokens of one model call, see `clevagent.log_usage`, unless it is counted already.
+    """Report the tokens of one model call, unless it is already counted; see `clevagent.log_usage`.
 
-    `call_id` is the provider's id of the response. Where the framework does not tell it, `run_id` is the framework's
-    own id of the call, and the call is left to the capture of `sdk`, e.g. "openai", if that one is installed.
-    Without input and output it is left out: unknown is not zero.
+    `call_id` is the provider's response id. Without it, the call is left to the automatic capture of `sdk`, such as
+    "openai", if active, and otherwise reported under `run_id`, the framework's own id. A call without input and output
+    is skipped: unknown is not zero.
     """
     if not (tokens.get("input_tokens") or tokens.get("output_tokens")):
         return

@@ -1,1 +1,1 @@
-"""clevagent-runner: watches targets from outside, tells the server, and restarts what it is told to restart."""
+"""clevagent-runner: watches targets from outside, reports them to the server and restarts them on command."""

@@ -1,6 +1,6 @@
-"""How often the runner may restart a target by itself while the server cannot be asked. Pure: the clock is passed in.
+"""Restart limits for times when the server is unreachable. Pure: the clock is passed in.
 
-The numbers are those of the server's own budget: 3 in an hour, 10 in a day, with 1, 5 and 15 minutes after each.
+The limits equal the server's: 3 restarts per hour, 10 per day, with delays of 1, 5 and 15 minutes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 HOUR = 3600.0
 DAY = 86_400.0
-HOUR_MOST = 3
-DAY_MOST = 10
+MAX_PER_HOUR = 3
+MAX_PER_DAY = 10
 DELAYS = (60.0, 300.0, 900.0)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """`wait` is in seconds, 0 when it may be done now; `gave_up` means that only a person goes on from here."""
+class RestartDecision:
+    """`wait` is in seconds, 0 if a restart is allowed now; after `gave_up`, only a person can continue."""
 
     wait: float = 0.0
     gave_up: bool = False
@@ -28,25 +28,25 @@ class Verdict:
         return not self.gave_up and self.wait <= 0
 
 
-def decide(restarts: Sequence[float], now: float) -> Verdict:
-    """Whether one more restart may be made of a target that is down. Times are Unix seconds, `restarts` those made.
+def decide(restarts: Sequence[float], now: float) -> RestartDecision:
+    """Decide whether to restart a target that is down. `restarts` are the Unix times of earlier restarts.
 
-    Each restart is given its delay to work before the next one is made, and the last one before it is given up. A
-    clock that was set back makes past restarts lie ahead: they count as made now.
+    Each restart gets its delay to take effect before the next one, or before giving up. If the clock was set back,
+    restarts in the future count as made now.
     """
     made = sorted(min(at, now) for at in restarts)
     hour = sum(at > now - HOUR for at in made)
     day = sum(at > now - DAY for at in made)
-    wait = made[-1] + DELAYS[min(hour, HOUR_MOST) - 1] - now if hour else 0.0
+    wait = made[-1] + DELAYS[min(hour, MAX_PER_HOUR) - 1] - now if hour else 0.0
     if wait > 0:
-        return Verdict(wait, why=f"restart {hour} within the hour is given time")
-    if hour >= HOUR_MOST:
-        return Verdict(gave_up=True, why=f"gave up: restarted {hour} times within an hour")
-    if day >= DAY_MOST:
-        return Verdict(gave_up=True, why=f"gave up: restarted {day} times within a day")
-    return Verdict(why=f"restart {hour + 1} of {HOUR_MOST} within an hour")
+        return RestartDecision(wait, why=f"waiting for the effect of restart {hour} within an hour")
+    if hour >= MAX_PER_HOUR:
+        return RestartDecision(gave_up=True, why=f"gave up: restarted {hour} times within an hour")
+    if day >= MAX_PER_DAY:
+        return RestartDecision(gave_up=True, why=f"gave up: restarted {day} times within a day")
+    return RestartDecision(why=f"restart {hour + 1} of {MAX_PER_HOUR} within an hour")
 
 
-def kept(restarts: Sequence[float], now: float) -> list[float]:
-    """The restarts that still count."""
+def recent(restarts: Sequence[float], now: float) -> list[float]:
+    """Return the restarts that still count."""
     return [at for at in restarts if at > now - DAY]

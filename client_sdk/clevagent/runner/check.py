@@ -1,4 +1,4 @@
-"""`check` and `start --dry-run`: whether all is in place, without changing anything."""
+"""`check` and `start --dry-run`: test the setup without changing anything."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any
 
-from clevagent.transport import API, base_of, connect
+from clevagent.transport import API, connect, parse_endpoint
 
 from . import backends
-from .backends.base import Observation, Permitting, State
-from .claim import claim
+from .backends.base import Observation, PermissionChecker, State
 from .config import Settings
-from .server import PATIENCE
-from .supervise import find, look, probe_of, selects
+from .server import REQUEST_TIMEOUT
+from .status_report import status_report
+from .supervise import find, is_selection, look, probe_of
 from .target import Target
 from .terminal import say
 
-# The server reads no client times by which to judge, so only what would confuse people is too much: seconds.
-SKEW_MOST = 30.0
+# Seconds. The server does not judge by client times, so only a difference that confuses people matters.
+MAX_SKEW = 30.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the answer. `ok` None: worth knowing, and no fault."""
+    """One line of output. `ok=None` marks information that is not a problem."""
 
     ok: bool | None
     about: str
@@ -38,26 +38,26 @@ class Line:
 
 
 def check(settings: Settings) -> int:
-    """Print what was found. 1 when something is wrong."""
+    """Print all results. Return 1 if there is a problem."""
     lines = [*_server(settings), *(line for target in settings.targets for line in _target(target))]
     say("\n".join(map(str, lines)))
     return 1 if any(line.ok is False for line in lines) else 0
 
 
 def dry_run(settings: Settings) -> int:
-    """Print what would be reported of each target now; nothing is sent, started or restarted."""
+    """Print what would be reported for each target; send, start and restart nothing."""
     for target in settings.targets:
-        for each in (find(target) or []) if selects(target) else [target]:
+        for each in (find(target) or []) if is_selection(target) else [target]:
             say(json.dumps(_report(each), ensure_ascii=False))
     return 0
 
 
 def _report(target: Target) -> dict[str, Any]:
     seen = look(target)
-    said = claim(seen)
-    report = {"agent": target.agent, "target": str(target), "state": seen.state.value, "status": said.status}
+    status = status_report(seen)
+    report = {"agent": target.agent, "target": str(target), "state": seen.state.value, "status": status.status}
     down = target.restart_on_down and seen.state is State.STOPPED and not seen.ended
-    more = {"message": said.message, "evidence": seen.evidence, "would_restart": down}
+    more = {"message": status.message, "evidence": seen.evidence, "would_restart": down}
     return {**report, **{name: value for name, value in more.items() if value}}
 
 
@@ -65,15 +65,15 @@ def _server(settings: Settings) -> list[Line]:
     try:
         status, date, body = _ask(settings)
     except (OSError, HTTPException) as error:
-        text = f"{settings.endpoint} cannot be reached ({error}): start the server, or correct --endpoint"
+        text = f"{settings.endpoint} cannot be reached ({error}); start the server or fix --endpoint"
         return [Line(False, "server", text)]
     lines = [Line(True, "server", f"{settings.endpoint} answers")]
     if 200 <= status < 300:
         lines.append(Line(True, "key", "valid"))
     elif status in (401, 403):
-        lines.append(Line(False, "key", f"refused ({status}); make a new one on the project's page"))
+        lines.append(Line(False, "key", f"refused ({status}); create a new one under Team → Keys"))
     else:
-        lines.append(Line(False, "server", f"answers with status {status}: {body[:200]}"))
+        lines.append(Line(False, "server", f"answered with status {status}: {body[:200]}"))
     return [*lines, *_clock(date)]
 
 
@@ -81,16 +81,16 @@ def _clock(date: str | None) -> list[Line]:
     try:
         skew = time.time() - parsedate_to_datetime(date or "").timestamp()
     except (TypeError, ValueError):
-        return [Line(None, "clock", "the server did not say its time")]
-    if abs(skew) <= SKEW_MOST:
+        return [Line(None, "clock", "the server did not send its time")]
+    if abs(skew) <= MAX_SKEW:
         return [Line(True, "clock", "agrees with the server's")]
     way = "ahead of" if skew > 0 else "behind"
-    return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; let NTP set both")]
+    return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; synchronize both with NTP")]
 
 
 def _ask(settings: Settings) -> tuple[int, str | None, str]:
-    url = base_of(settings.endpoint)
-    connection = connect(url, PATIENCE)
+    url = parse_endpoint(settings.endpoint)
+    connection = connect(url, REQUEST_TIMEOUT)
     try:
         headers = {"X-API-Key": settings.api_key, "X-ClevAgent-Runner": settings.name}
         connection.request("GET", f"{url.path}{API}/status?limit=1", headers=headers)
@@ -101,18 +101,18 @@ def _ask(settings: Settings) -> tuple[int, str | None, str]:
 
 
 def _target(target: Target) -> list[Line]:
-    if selects(target):
+    if is_selection(target):
         return _selection(target)
     seen = look(target)
     return [_seen(target, seen), *_permission(target), *_probe(target)]
 
 
 def _selection(target: Target) -> list[Line]:
-    found = find(target)
-    if found is None:
-        return [Line(False, str(target), "could not be asked what it selects")]
-    lines = [line for each in found for line in _target(each)]
-    return [Line(True if found else None, str(target), f"selects {len(found)}"), *lines]
+    targets = find(target)
+    if targets is None:
+        return [Line(False, str(target), "could not be listed")]
+    lines = [line for each in targets for line in _target(each)]
+    return [Line(True if targets else None, str(target), f"selects {len(targets)}"), *lines]
 
 
 def _seen(target: Target, seen: Observation) -> Line:
@@ -123,7 +123,7 @@ def _seen(target: Target, seen: Observation) -> Line:
 
 def _permission(target: Target) -> list[Line]:
     backend = backends.of(target.type)
-    why = backend.permission(target, PATIENCE) if isinstance(backend, Permitting) else ""
+    why = backend.missing_permission(target, REQUEST_TIMEOUT) if isinstance(backend, PermissionChecker) else ""
     return [Line(False, str(target), why)] if why else []
 
 
@@ -133,5 +133,5 @@ def _probe(target: Target) -> list[Line]:
         return []
     probe.look(time.time())
     moved, shown = probe.look(time.time())
-    word = {True: "progress", False: "no progress since a moment ago", None: "cannot tell yet"}[moved]
+    word = {True: "progress", False: "no progress within a moment", None: "cannot tell yet"}[moved]
     return [Line(None, f"{target} probe", f"{word} {shown or ''}".rstrip())]

@@ -1,4 +1,4 @@
-"""`clevagent-runner`: reads the arguments, and nothing else."""
+"""`clevagent-runner`: the command line."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any
 from clevagent.version import VERSION
 
 from . import backends, check, config, install, journal, status, target
-from .errors import Wrong
+from .errors import ConfigError
 from .supervise import Supervisor, open_store
-from .terminal import complain
+from .terminal import print_error
 
 WATCH = (
-    "what to watch, as often as needed: systemd:NAME.service, systemd:user/NAME.service, docker:NAME, launchd:LABEL, "
+    "target to watch, repeatable: systemd:NAME.service, systemd:user/NAME.service, docker:NAME, launchd:LABEL, "
     "process:PIDFILE, k8s:NAMESPACE/deployment/NAME"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 found something wrong, 2 was told something wrong."""
-    given = parser().parse_args(arguments)
+    """Run a command. Exit code 0: success, 1: a problem was found, 2: invalid arguments or settings."""
+    options = parser().parse_args(arguments)
     try:
-        code: int = given.work(given)
-    except Wrong as wrong:
-        complain(str(wrong))
+        code: int = options.work(options)
+    except ConfigError as wrong:
+        print_error(str(wrong))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -38,70 +38,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
-    whole = argparse.ArgumentParser(prog="clevagent-runner", description="Watches, and restarts when told.")
+    """Build the parser for all commands."""
+    whole = argparse.ArgumentParser(
+        prog="clevagent-runner", description="Watch agents from outside, and restart them on command."
+    )
     whole.add_argument("--version", action="version", version=f"clevagent-runner {VERSION}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help="`COMMAND --help` says more")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help="see `COMMAND --help`")
     _command(commands, "start", _start, "watch until stopped", _watching, _dry)
-    _command(commands, "check", _check, "say whether server, key, clock, targets and permissions are right", _watching)
-    _command(commands, "status", _status, "say what the running runner last saw", _keeping)
-    _command(commands, "install", _install, "set up a service that runs it from boot on", _watching, _dry, _installing)
+    _command(commands, "check", _check, "check the server, key, clock, targets and permissions", _watching)
+    _command(commands, "status", _status, "show what the running runner last saw", _keeping)
+    _command(
+        commands, "install", _install, "install a service that starts the runner at boot", _watching, _dry, _installing
+    )
     return whole
 
 
-def settings_of(given: argparse.Namespace) -> config.Settings:
-    """The options over the environment over the file. Raises Wrong."""
-    found = config.read(Path(given.config)) if given.config else {}
-    named = [target.parse(text) for text in given.watch]
-    if given.restart_on_down:
+def read_settings(options: argparse.Namespace) -> config.Settings:
+    """Combine options, environment and file, in that order. Raises ConfigError."""
+    file = config.read(Path(options.config)) if options.config else {}
+    named = [target.parse(text) for text in options.watch]
+    if options.restart_on_down:
         named = [replace(each, restart_on_down=True) for each in named]
-    name = given.name or config.value(found, "name", str, "")
-    interval = given.heartbeat_interval or config.value(found, "interval", float, config.INTERVAL)
-    endpoint = given.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(found, "endpoint", str, "")
-    state = Path(given.state or config.value(found, "state", str, "") or config.default_state(name))
-    backends.keep_in(state.parent)
+    name = options.name or config.value(file, "name", str, "")
+    interval = options.heartbeat_interval or config.value(file, "interval", float, config.INTERVAL)
+    endpoint = options.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(file, "endpoint", str, "")
+    state = Path(options.state or config.value(file, "state", str, "") or config.default_state(name))
+    backends.set_state_folder(state.parent)
     return config.Settings(
-        targets=config.checked([*named, *_from_file(found, given)]),
-        api_key=_key(given, found),
-        endpoint=config.endpoint_checked(endpoint or config.ENDPOINT),
-        interval=config.interval_checked(interval),
+        targets=config.checked_targets([*named, *_from_file(file, options)]),
+        api_key=_key(options, file),
+        endpoint=config.checked_endpoint(endpoint or config.ENDPOINT),
+        interval=config.checked_interval(interval),
         name=name or config.default_name(),
         state=str(state),
-        log_level=config.level_checked(given.log_level or config.value(found, "log_level", str, "INFO")),
+        log_level=config.checked_level(options.log_level or config.value(file, "log_level", str, "INFO")),
     )
 
 
-def _from_file(found: dict[str, Any], given: argparse.Namespace) -> list[target.Target]:
-    targets = config.targets_of(found)
-    return [replace(each, restart_on_down=True) for each in targets] if given.restart_on_down else targets
+def _from_file(file: dict[str, Any], options: argparse.Namespace) -> list[target.Target]:
+    targets = config.read_targets(file)
+    return [replace(each, restart_on_down=True) for each in targets] if options.restart_on_down else targets
 
 
-def _key(given: argparse.Namespace, found: dict[str, Any]) -> str:
-    if given.api_key:
-        complain(
-            "a key on the command line can be read by everybody on this machine; "
-            "use CLEVAGENT_API_KEY or --api-key-file"
+def _key(options: argparse.Namespace, file: dict[str, Any]) -> str:
+    if options.api_key:
+        print_error(
+            "every user of this machine can read a key on the command line; use CLEVAGENT_API_KEY or --api-key-file"
         )
-        return str(given.api_key)
-    path = given.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
+        return str(options.api_key)
+    path = options.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
     if path:
-        return config.key_from(Path(path))
+        return config.read_key(Path(path))
     key = os.environ.get("CLEVAGENT_API_KEY")
     if key:
         return key
-    if found.get("api_key_file"):
-        return config.key_from(Path(config.value(found, "api_key_file", str, "")))
-    raise Wrong("The API key is missing: set CLEVAGENT_API_KEY, or name a file that holds it with --api-key-file")
+    if file.get("api_key_file"):
+        return config.read_key(Path(config.value(file, "api_key_file", str, "")))
+    raise ConfigError("The API key is missing: set CLEVAGENT_API_KEY or --api-key-file")
 
 
-def _start(given: argparse.Namespace) -> int:
-    settings = settings_of(given)
+def _start(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
     journal.begin(settings.log_level, settings.api_key)
-    if given.dry_run:
+    if options.dry_run:
         return check.dry_run(settings)
     supervisor = Supervisor(settings, open_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.ask_to_end())
+        signal.signal(number, lambda *_: supervisor.request_end())
     try:
         supervisor.begin()
         supervisor.wait()
@@ -111,21 +114,21 @@ def _start(given: argparse.Namespace) -> int:
     return 0
 
 
-def _check(given: argparse.Namespace) -> int:
-    settings = settings_of(given)
+def _check(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
     journal.begin("ERROR", settings.api_key)
     return check.check(settings)
 
 
-def _status(given: argparse.Namespace) -> int:
-    found = config.read(Path(given.config)) if given.config else {}
-    name = given.name or config.value(found, "name", str, "")
-    return status.show(Path(given.state or found.get("state") or config.default_state(name)))
+def _status(options: argparse.Namespace) -> int:
+    file = config.read(Path(options.config)) if options.config else {}
+    name = options.name or config.value(file, "name", str, "")
+    return status.show(Path(options.state or file.get("state") or config.default_state(name)))
 
 
-def _install(given: argparse.Namespace) -> int:
-    settings = settings_of(given)
-    return install.install(settings, given)
+def _install(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
+    return install.install(settings, options)
 
 
 def _command(commands: Any, name: str, work: Any, about: str, *options: Any) -> None:
@@ -137,27 +140,29 @@ def _command(commands: Any, name: str, work: Any, about: str, *options: Any) -> 
 
 def _keeping(made: argparse.ArgumentParser) -> None:
     made.add_argument("--config", metavar="FILE.toml", help="read settings and targets from this file")
-    made.add_argument("--state", metavar="FILE", help="the state file, instead of the usual place")
-    made.add_argument("--name", help="this runner's name; one machine can have several (default: the host's name)")
+    made.add_argument("--state", metavar="FILE", help="path of the state file")
+    made.add_argument("--name", help="name of this runner, if a machine has several (default: the host's name)")
 
 
 def _watching(made: argparse.ArgumentParser) -> None:
     made.add_argument("--watch", action="append", default=[], metavar="TYPE:TARGET[=AGENT]", help=WATCH)
-    made.add_argument("--api-key", metavar="KEY", help="better kept in CLEVAGENT_API_KEY, or in a file")
-    made.add_argument("--api-key-file", metavar="FILE", help="a file of mode 0600 that holds the key")
-    made.add_argument("--endpoint", metavar="URL", help=f"CLEVAGENT_ENDPOINT, else {config.ENDPOINT}")
+    made.add_argument("--api-key", metavar="KEY", help="prefer CLEVAGENT_API_KEY or --api-key-file")
+    made.add_argument("--api-key-file", metavar="FILE", help="file with mode 0600 that contains the key")
+    made.add_argument("--endpoint", metavar="URL", help=f"default CLEVAGENT_ENDPOINT, then {config.ENDPOINT}")
     made.add_argument("--heartbeat-interval", type=float, metavar="SECONDS", help=f"default {config.INTERVAL:g}")
     made.add_argument("--log-level", metavar="LEVEL", help="default INFO")
-    made.add_argument("--restart-on-down", action="store_true", help="restart what is down without being told to")
+    made.add_argument(
+        "--restart-on-down", action="store_true", help="restart targets that are down, without waiting for a command"
+    )
     _keeping(made)
 
 
 def _dry(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+    made.add_argument("--dry-run", action="store_true", help="show what would be done, without doing it")
 
 
 def _installing(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--user", action="store_true", help="as a service of this user, without root")
+    made.add_argument("--user", action="store_true", help="as a user service, without root")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a runner is told: the command line over the environment over the TOML file.
+"""Settings: command line first, then environment, then the TOML file.
 
-The file's keys are those of `KEYS` and, in each `[[targets]]`, those of `TARGET_KEYS` and of the target's backend.
+The file's keys are listed in `KEYS`; those of each `[[targets]]` table in `TARGET_KEYS` and the backend's OPTIONS.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clevagent.transport import base_of
+from clevagent.transport import parse_endpoint
 
 from . import backends
-from .errors import Wrong
-from .target import Target, made
+from .errors import ConfigError
+from .target import Target, make_target
 
 ENDPOINT = "http://127.0.0.1:8000"
-# The published runner's default; the server's smallest interval.
+# Seconds: the published runner's default, and the limits of the server.
 INTERVAL = 30.0
-INTERVAL_LEAST = 1.0
-INTERVAL_MOST = 3600.0
-PROGRESS_TIMEOUT_LEAST = 5.0
+MIN_INTERVAL = 1.0
+MAX_INTERVAL = 3600.0
+MIN_PROGRESS_TIMEOUT = 5.0
 KEYS = ("endpoint", "api_key_file", "interval", "name", "state", "log_level", "restart_on_down", "targets")
 TARGET_KEYS = ("type", "target", "agent", "labels", "restart_on_down", "progress_timeout", "probe")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-KINDS: dict[type, str] = {str: "a text", bool: "true or false", float: "a number", dict: "a table", list: "a list"}
+KINDS: dict[type, str] = {str: "a string", bool: "true or false", float: "a number", dict: "a table", list: "a list"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All of it, checked. `interval` is in seconds; `state` is the path of the state file."""
+    """Validated settings. `interval` is in seconds; `state` is the path of the state file."""
 
     targets: tuple[Target, ...]
     api_key: str
@@ -46,92 +46,92 @@ class Settings:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The TOML file. Raises Wrong with the line of what cannot be read, and for a key that is not known."""
+    """Read the TOML file. Raises ConfigError for a syntax error, with its line, and for an unknown key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Wrong(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        found: dict[str, Any] = _toml().loads(text)
+        data: dict[str, Any] = _toml().loads(text)
     except ValueError as error:
-        raise Wrong(f"--config {path}: is not valid TOML: {error}") from None
-    _refuse_key(found, path)
-    unknown = [key for key in found if key not in KEYS]
+        raise ConfigError(f"--config {path}: is not valid TOML: {error}") from None
+    _refuse_key(data, path)
+    unknown = [key for key in data if key not in KEYS]
     if unknown:
-        raise Wrong(f"--config {path}: {unknown[0]!r} is not known; write one of {', '.join(KEYS)}")
-    return found
+        raise ConfigError(f"--config {path}: {unknown[0]!r} is unknown; use one of {', '.join(KEYS)}")
+    return data
 
 
-def targets_of(found: Mapping[str, Any]) -> list[Target]:
-    """The targets of a TOML file. Raises Wrong."""
-    tables = found.get("targets", [])
+def read_targets(data: Mapping[str, Any]) -> list[Target]:
+    """Return the file's targets. Raises ConfigError."""
+    tables = data.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise Wrong("targets: write one [[targets]] table for each target")
-    everywhere = value(found, "restart_on_down", bool, False)
+        raise ConfigError("targets: write one [[targets]] table per target")
+    everywhere = value(data, "restart_on_down", bool, False)
     return [_target(table, everywhere) for table in tables]
 
 
-def checked(targets: Sequence[Target]) -> tuple[Target, ...]:
-    """The targets, each of a known type, with a name its backend can use, and no two the same. Raises Wrong."""
+def checked_targets(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Return the targets if all are valid and distinct. Raises ConfigError."""
     if not targets:
-        raise Wrong("Nothing to watch: add --watch TYPE:TARGET, or [[targets]] in the file of --config")
+        raise ConfigError("Nothing to watch: add --watch TYPE:TARGET, or [[targets]] to the --config file")
     keys: set[tuple[str, str]] = set()
     agents: dict[str, Target] = {}
     for target in targets:
-        complaint = backends.of(target.type).complaint(target)
-        if complaint:
-            raise Wrong(complaint)
+        validation_error = backends.of(target.type).validation_error(target)
+        if validation_error:
+            raise ConfigError(validation_error)
         if target.key in keys:
-            raise Wrong(f"{target} is to be watched twice; name it once")
+            raise ConfigError(f"{target} is listed twice")
         if target.agent in agents:
             first = agents[target.agent]
-            raise Wrong(f"{first} and {target} would both report as {target.agent!r}; name one with =AGENT")
+            raise ConfigError(f"{first} and {target} both report as {target.agent!r}; rename one with =AGENT")
         keys.add(target.key)
         agents[target.agent] = target
     return tuple(targets)
 
 
-def key_from(path: Path) -> str:
-    """The API key in a file: alone on a line, or as `CLEVAGENT_API_KEY=…`. Raises Wrong."""
+def read_key(path: Path) -> str:
+    """Read a file that contains the API key alone or as `CLEVAGENT_API_KEY=…`. Raises ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise Wrong(f"The key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"The key file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(lines) != 1:
-        raise Wrong(f"The key file {path} must hold the key and nothing else")
+        raise ConfigError(f"The key file {path} must contain the key and nothing else")
     return lines[0].rpartition("=")[2].strip("\"'")
 
 
-def endpoint_checked(endpoint: str) -> str:
-    """The address without the API's path. Raises Wrong."""
+def checked_endpoint(endpoint: str) -> str:
+    """Return the address without the API path. Raises ConfigError."""
     try:
-        return base_of(endpoint).geturl()
+        return parse_endpoint(endpoint).geturl()
     except ValueError as error:
-        raise Wrong(str(error)) from None
+        raise ConfigError(str(error)) from None
 
 
-def interval_checked(seconds: float) -> float:
-    """Raises Wrong for an interval that the server would refuse."""
-    if not math.isfinite(seconds) or not INTERVAL_LEAST <= seconds <= INTERVAL_MOST:
-        least, most = INTERVAL_LEAST, INTERVAL_MOST
-        raise Wrong(f"The interval {seconds:g} must be from {least:g} to {most:g} seconds")
+def checked_interval(seconds: float) -> float:
+    """Raises ConfigError for an interval that the server would refuse."""
+    if not math.isfinite(seconds) or not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
+        least, most = MIN_INTERVAL, MAX_INTERVAL
+        raise ConfigError(f"The interval {seconds:g} must be from {least:g} to {most:g} seconds")
     return seconds
 
 
-def level_checked(level: str) -> str:
-    """Raises Wrong for a level that does not exist."""
+def checked_level(level: str) -> str:
+    """Raises ConfigError for an unknown log level."""
     if level.upper() not in LEVELS:
-        raise Wrong(f"The log level {level!r} must be one of {', '.join(LEVELS)}")
+        raise ConfigError(f"The log level {level!r} must be one of {', '.join(LEVELS)}")
     return level.upper()
 
 
 def default_name() -> str:
-    """This machine's name, by which the server tells this runner from others."""
+    """The host's name, which distinguishes this runner from others on the server."""
     return socket.gethostname() or "runner"
 
 
 def default_state(name: str | None) -> Path:
-    """Where the state is kept: systemd's folder, root's, or the user's; in a file of the runner's own name."""
+    """Return the state file's path in the folder of systemd, root or the user, with the runner's name in it."""
     file = f"runner-{_plain(name)}.json" if name else "runner.json"
     return state_folder() / file
 
@@ -145,25 +145,25 @@ def state_folder() -> Path:
 
 
 def value(table: Mapping[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
-    """One value of a table, of its kind. Raises Wrong."""
-    found = table.get(key, default)
+    """Return a value of the table, or the default. Raises ConfigError if its type is wrong."""
+    setting = table.get(key, default)
     wanted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if found is default or (isinstance(found, wanted) and (kind is bool or not isinstance(found, bool))):
-        return found
-    raise Wrong(f"{where}{key} = {found!r} must be {KINDS[kind]}")
+    if setting is default or (isinstance(setting, wanted) and (kind is bool or not isinstance(setting, bool))):
+        return setting
+    raise ConfigError(f"{where}{key} = {setting!r} must be {KINDS[kind]}")
 
 
 def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
     where = f"[[targets]] {table.get('target') or table.get('agent') or ''}: "
     kind, name = value(table, "type", str, "", where), value(table, "target", str, "", where)
     if not kind:
-        raise Wrong(f"{where}type is missing; write one of {', '.join(backends.BY_KIND)}")
+        raise ConfigError(f"{where}type is missing; write one of {', '.join(backends.BY_KIND)}")
     options = {key: each for key, each in table.items() if key not in TARGET_KEYS}
     known = getattr(backends.of(kind), "OPTIONS", ())
     unknown = [key for key in options if key not in known]
     if unknown:
-        raise Wrong(f"{where}{unknown[0]!r} is not known; write one of {', '.join((*TARGET_KEYS, *known))}")
-    return made(
+        raise ConfigError(f"{where}{unknown[0]!r} is unknown; use one of {', '.join((*TARGET_KEYS, *known))}")
+    return make_target(
         kind,
         name,
         value(table, "agent", str, None, where),
@@ -175,21 +175,21 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
     )
 
 
-def _labels(found: Mapping[str, Any], where: str) -> dict[str, str]:
-    if not all(isinstance(text, str) for text in found.values()):
-        raise Wrong(f'{where}labels must be texts, as in labels = {{ team = "research" }}')
-    return dict(found)
+def _labels(labels: Mapping[str, Any], where: str) -> dict[str, str]:
+    if not all(isinstance(text, str) for text in labels.values()):
+        raise ConfigError(f'{where}labels must be strings, such as labels = {{ team = "research" }}')
+    return dict(labels)
 
 
 def _progress_timeout(seconds: float | None, where: str) -> float | None:
-    if seconds is not None and not seconds >= PROGRESS_TIMEOUT_LEAST:
-        raise Wrong(f"{where}progress_timeout = {seconds} must be {PROGRESS_TIMEOUT_LEAST:g} seconds or more")
+    if seconds is not None and not seconds >= MIN_PROGRESS_TIMEOUT:
+        raise ConfigError(f"{where}progress_timeout = {seconds} must be at least {MIN_PROGRESS_TIMEOUT:g} seconds")
     return seconds
 
 
-def _refuse_key(found: Mapping[str, Any], path: Path) -> None:
-    if "api_key" in found:
-        raise Wrong(f"--config {path}: keep the key out of it, in a file of mode 0600 that api_key_file names")
+def _refuse_key(data: Mapping[str, Any], path: Path) -> None:
+    if "api_key" in data:
+        raise ConfigError(f"--config {path}: move the key to a file with mode 0600 and set api_key_file")
 
 
 def _toml() -> Any:
@@ -198,7 +198,7 @@ def _toml() -> Any:
             return importlib.import_module(module)
         except ImportError:
             continue
-    raise Wrong("--config needs Python 3.11, or the package tomli: pip install tomli. Or name targets with --watch.")
+    raise ConfigError("--config needs Python 3.11, or the tomli package (pip install tomli). Or use --watch instead.")
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,7 @@
-"""The one error that ends a start: something the person who starts the runner can put right."""
+"""The error that ends a command: something the person at the terminal can fix."""
 
 from __future__ import annotations
 
 
-class Wrong(Exception):  # noqa: N818 - what the person gave, not what failed
-    """Bad input or settings. The message says what to do."""
+class ConfigError(Exception):
+    """Invalid input or settings. The message says how to fix it."""

@@ -1,6 +1,6 @@
-"""`install`: a service of this machine that starts the runner at boot, by systemd or launchd.
+"""`install`: set up a service that starts the runner at boot, under systemd or launchd.
 
-The key goes into a file of mode 0600 that the service reads; it stands in no unit, no plist and no command line.
+The service reads the key from a file with mode 0600. It appears in no unit, plist or command line.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Settings
-from .errors import Wrong
+from .errors import ConfigError
 from .program import run
 from .terminal import say
 
 LABEL = "com.clevagent.runner"
 SERVICE = "clevagent-runner"
-# systemctl waits until the runner says that it is ready, which is after its first look at every target.
-ENABLE_WITHIN = 120.0
+# Seconds. systemctl waits for the runner's READY=1, sent after the first check of every target.
+ENABLE_TIMEOUT = 120.0
 NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
-# A user's service keeps its state where the user's own commands look for it, which systemd's folder is not.
+# Not for user services: their state must be where the user's own commands look for it.
 STATE = "StateDirectory=clevagent\nStateDirectoryMode=0700\n"
-# What of a name may stand in a file's name.
+# Characters not allowed in a file name.
 OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to write. What is `secret` is not shown."""
+    """A file to write. Dry runs do not print `secret` files."""
 
     path: Path
     text: str
@@ -47,7 +47,7 @@ class File:
 
 @dataclass(frozen=True)
 class Plan:
-    """What installing does: the files, then the programs in order; one that is `optional` may fail."""
+    """The files to write and the programs to run, in order. `optional` programs may fail."""
 
     files: tuple[File, ...]
     programs: tuple[tuple[str, ...], ...]
@@ -55,14 +55,14 @@ class Plan:
     after: str = ""
 
 
-def install(settings: Settings, given: argparse.Namespace) -> int:
-    """Carry out the plan for this machine, or only say it. 0 when the service runs. Raises Wrong."""
-    command = _command(settings, given)
-    plan = _launchd(settings, given, command) if sys.platform == "darwin" else _systemd(settings, given, command)
-    if given.dry_run:
+def install(settings: Settings, options: argparse.Namespace) -> int:
+    """Carry out the plan for this machine, or print it. Return 0 once the service runs. Raises ConfigError."""
+    command = _command(settings, options)
+    plan = _launchd(settings, options, command) if sys.platform == "darwin" else _systemd(settings, options, command)
+    if options.dry_run:
         say(described(plan))
         return 0
-    _require_allowed(given.user)
+    _require_allowed(options.user)
     for file in plan.files:
         _write(file)
         say(f"wrote {file.path}")
@@ -73,44 +73,44 @@ def install(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def described(plan: Plan) -> str:
-    """The plan in words, without the key."""
+    """Return the plan as text, without the key."""
     files = [f"# {file.path} (mode {file.mode:04o})\n{file.shown}" for file in plan.files]
     return "\n".join([*files, *("$ " + " ".join(program) for program in plan.programs)])
 
 
-def _command(settings: Settings, given: argparse.Namespace) -> list[str]:
-    """The service's command line: everything that was given, but for the key."""
+def _command(settings: Settings, options: argparse.Namespace) -> list[str]:
+    """Build the service's command line from all given options except the key."""
     words = [sys.executable, "-m", "clevagent.runner", "start"]
-    for text in given.watch:
+    for text in options.watch:
         words += ["--watch", text]
-    if given.config:
-        words += ["--config", str(Path(given.config).resolve())]
+    if options.config:
+        words += ["--config", str(Path(options.config).resolve())]
     words += ["--endpoint", settings.endpoint, "--heartbeat-interval", f"{settings.interval:g}"]
     words += ["--log-level", settings.log_level]
-    words += ["--name", given.name] if given.name else []
-    words += ["--state", str(Path(given.state).resolve())] if given.state else []
-    return words + (["--restart-on-down"] if given.restart_on_down else [])
+    words += ["--name", options.name] if options.name else []
+    words += ["--state", str(Path(options.state).resolve())] if options.state else []
+    return words + (["--restart-on-down"] if options.restart_on_down else [])
 
 
-def _systemd(settings: Settings, given: argparse.Namespace, command: Sequence[str]) -> Plan:
-    name = _named(SERVICE, given.name, "-")
+def _systemd(settings: Settings, options: argparse.Namespace, command: Sequence[str]) -> Plan:
+    name = _named(SERVICE, options.name, "-")
     unit = f"{name}.service"
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    folder = home / "systemd/user" if given.user else Path("/etc/systemd/system")
-    key = (home if given.user else Path("/etc")) / "clevagent" / f"{name}.env"
-    manager = ("systemctl", "--user") if given.user else ("systemctl",)
-    journal = "journalctl --user" if given.user else "journalctl"
+    folder = home / "systemd/user" if options.user else Path("/etc/systemd/system")
+    key = (home if options.user else Path("/etc")) / "clevagent" / f"{name}.env"
+    manager = ("systemctl", "--user") if options.user else ("systemctl",)
+    journal = "journalctl --user" if options.user else "journalctl"
     return Plan(
         (
             File(key, f"CLEVAGENT_API_KEY={settings.api_key}\n", 0o600, secret=True),
-            File(folder / unit, _unit(command, key, user=given.user)),
+            File(folder / unit, _unit(command, key, user=options.user)),
         ),
         (
             (*manager, "daemon-reload"),
             (*manager, "enable", f"{name}.service"),
             (*manager, "restart", f"{name}.service"),
         ),
-        after=f"{name} runs; its log: {journal} -u {name}" + (_linger() if given.user else ""),
+        after=f"{name} is running; log: {journal} -u {name}" + (_linger() if options.user else ""),
     )
 
 
@@ -128,7 +128,7 @@ EnvironmentFile={key}
 Restart=always
 RestartSec=5
 WatchdogSec=60
-# What the runner started itself goes on while the runner is restarted.
+# Processes that the runner started keep running while it restarts.
 KillMode=process
 
 [Install]
@@ -137,19 +137,19 @@ WantedBy={"default.target" if user else "multi-user.target"}
 
 
 def quoted(word: str) -> str:
-    """One argument as systemd reads it: `%` and `$` stand for themselves."""
+    """Quote an argument for systemd, with `%` and `$` taken literally."""
     plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{plain}"' if re.search(r"[\s\"';]", word) or not word else plain
 
 
-def _launchd(settings: Settings, given: argparse.Namespace, command: Sequence[str]) -> Plan:
-    label = _named(LABEL, given.name, ".")
-    base = Path.home() if given.user else Path("/")
-    folder = base / ("Library/LaunchAgents" if given.user else "Library/LaunchDaemons")
+def _launchd(settings: Settings, options: argparse.Namespace, command: Sequence[str]) -> Plan:
+    label = _named(LABEL, options.name, ".")
+    base = Path.home() if options.user else Path("/")
+    folder = base / ("Library/LaunchAgents" if options.user else "Library/LaunchDaemons")
     support = base / "Library/Application Support/ClevAgent"
     log = base / "Library/Logs" / f"{label}.log"
     key, plist = support / f"{label}.key", folder / f"{label}.plist"
-    domain = f"gui/{os.getuid()}" if given.user else "system"
+    domain = f"gui/{os.getuid()}" if options.user else "system"
     content = {
         "Label": label,
         "ProgramArguments": [*command, "--api-key-file", str(key)],
@@ -166,7 +166,7 @@ def _launchd(settings: Settings, given: argparse.Namespace, command: Sequence[st
         ),
         (unload, ("launchctl", "bootstrap", domain, str(plist))),
         optional=(unload,),
-        after=f"{label} runs; its log: {log}",
+        after=f"{label} is running; log: {log}",
     )
 
 
@@ -175,16 +175,16 @@ def _named(base: str, name: str | None, joint: str) -> str:
 
 
 def _linger() -> str:
-    return "\nIt ends when you log out, unless: loginctl enable-linger"
+    return "\nIt stops when you log out, unless you run: loginctl enable-linger"
 
 
 def _require_allowed(user: bool) -> None:
     if not user and os.geteuid() != 0:
-        raise Wrong("A service of the system is installed by root: use sudo, or --user for a service of this user")
+        raise ConfigError("Installing a system service requires root: use sudo, or --user for a user service")
 
 
 def _write(file: File) -> None:
-    """A secret is never readable for others, not even for a moment."""
+    """Write a file. A secret is never readable by others, not even briefly."""
     try:
         file.path.parent.mkdir(mode=0o700 if file.secret else 0o755, parents=True, exist_ok=True)
         beside = file.path.with_name(file.path.name + ".new")
@@ -193,12 +193,12 @@ def _write(file: File) -> None:
             open_file.write(file.text)
         beside.replace(file.path)
     except OSError as error:
-        raise Wrong(f"{file.path} cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{file.path} cannot be written: {error.strerror}") from None
 
 
 def _run(program: tuple[str, ...], *, needed: bool) -> None:
     if shutil.which(program[0]) is None:
-        raise Wrong(f"{program[0]} is not installed, so the service cannot be enabled; its files are written")
-    ran = run(program, ENABLE_WITHIN)
+        raise ConfigError(f"{program[0]} is not installed, so the service was not enabled; its files are written")
+    ran = run(program, ENABLE_TIMEOUT)
     if needed and not ran.ok:
-        raise Wrong(f"{' '.join(program)}: {ran.why}")
+        raise ConfigError(f"{' '.join(program)}: {ran.why}")

@@ -1,4 +1,4 @@
-"""The runner's log: lines on stderr, and native entries in systemd's journal, whose fields can be asked for.
+"""Logging: lines on stderr, and entries with searchable fields in systemd's journal.
 
 `journalctl -t clevagent-runner CLEVAGENT_TARGET=systemd:research-agent.service` shows one target's history.
 """
@@ -16,15 +16,15 @@ from pathlib import Path
 SOCKET = Path("/run/systemd/journal/socket")
 IDENTIFIER = "clevagent-runner"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
-# Well below what a datagram carries by default; a longer text is cut.
-TEXT_LONGEST = 32_768
-# syslog's priorities.
+# Well below the default datagram limit. Longer texts are cut.
+MAX_TEXT_LENGTH = 32_768
+# Priorities as defined by syslog.
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 ROOT = "clevagent"
 
 
-class WithoutKey(logging.Formatter):
-    """Writes records without the API key, whatever brought it there."""
+class RedactingFormatter(logging.Formatter):
+    """Formats records without the API key, wherever it came from."""
 
     def __init__(self, form: str, key: str) -> None:
         super().__init__(form)
@@ -36,7 +36,7 @@ class WithoutKey(logging.Formatter):
 
 
 class Journal(logging.Handler):
-    """Sends records to journald in its own protocol: one datagram of fields."""
+    """Sends records to journald in its native protocol, one datagram each."""
 
     def __init__(self, path: Path = SOCKET) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Journal(logging.Handler):
         self._socket.setblocking(False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A journal that does not take it loses a line, never the watch."""
+        """If journald does not accept the record, drop it rather than disturb the runner."""
         try:
             self._socket.sendto(entry(record, self.format(record)), self._path)
         except OSError as error:
@@ -58,9 +58,9 @@ class Journal(logging.Handler):
 
 
 def entry(record: logging.LogRecord, text: str) -> bytes:
-    """A record in journald's protocol; what goes on over several lines is written with its length."""
+    """Encode a record in journald's protocol. Multi-line fields are preceded by their length."""
     fields = {
-        "MESSAGE": text[:TEXT_LONGEST],
+        "MESSAGE": text[:MAX_TEXT_LENGTH],
         "PRIORITY": str(PRIORITIES.get(record.levelno, 6)),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         "CLEVAGENT_TARGET": _text(record, "target"),
@@ -71,7 +71,7 @@ def entry(record: logging.LogRecord, text: str) -> bytes:
 
 
 def begin(level: str, key: str, *, path: Path = SOCKET) -> None:
-    """Log to stderr and, where there is one, to the journal; not twice where stderr is the journal."""
+    """Log to stderr and to the journal if there is one, but only once if stderr is the journal."""
     root = logging.getLogger(ROOT)
     root.setLevel(level)
     root.propagate = False
@@ -79,9 +79,9 @@ def begin(level: str, key: str, *, path: Path = SOCKET) -> None:
         root.removeHandler(handler)
         handler.close()
     if path.exists():
-        _add(root, Journal(path), WithoutKey("%(message)s", key))
+        _add(root, Journal(path), RedactingFormatter("%(message)s", key))
     if not (path.exists() and _stderr_is_journal()):
-        _add(root, logging.StreamHandler(sys.stderr), WithoutKey(FORMAT, key))
+        _add(root, logging.StreamHandler(sys.stderr), RedactingFormatter(FORMAT, key))
 
 
 def _add(root: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
@@ -90,17 +90,17 @@ def _add(root: logging.Logger, handler: logging.Handler, formatter: logging.Form
 
 
 def _stderr_is_journal() -> bool:
-    """As sd_journal_stream(3) has it: JOURNAL_STREAM names the device and inode of the stream."""
+    """As described in sd_journal_stream(3): JOURNAL_STREAM contains the stream's device and inode."""
     try:
-        found = os.fstat(2)
+        stream = os.fstat(2)
     except OSError:
         return False
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
 
 
 def _text(record: logging.LogRecord, name: str) -> str:
-    found = getattr(record, name, None)
-    return "" if found is None else str(found)
+    value = getattr(record, name, None)
+    return "" if value is None else str(value)
 
 
 def _field(name: str, text: str) -> bytes:

@@ -1,13 +1,13 @@
-"""Progress seen from outside, for agents that cannot be changed: `probe = { … }` in a target's table.
+"""Evidence of progress for agents you cannot change: `probe = { … }` in a target's table.
 
-`log = PATH`        the file grows; a pattern such as `/var/log/bot/*.log` stands for all it matches
-`output = true`     a container writes to its stdout or stderr; for targets of type docker
-`journal = UNIT`    the unit's own processes write to the journal; `user = true` for a unit of the user's manager
-`http = URL`        what it answers changes: `field = "queue.done"` of its JSON, else its ETag, else its body
-`command = [ARGV]`  what it prints changes; run without a shell, as the runner's user
+`log = PATH`        a file grows; the path may be a pattern such as `/var/log/bot/*.log`
+`output = true`     a container writes to stdout or stderr; only for targets of type docker
+`journal = UNIT`    the unit's processes write to the journal; `user = true` for a unit of the user's manager
+`http = URL`        the answer changes: `field = "queue.done"` of its JSON, else its ETag, else its body
+`command = [ARGV]`  the output changes; runs without a shell, as the runner's user
 
-Each may have `timeout` (seconds, 3). The last two may have `direction = "up"` or `"down"` for numbers of which only
-that is work, such as the depth of a queue that others fill, and `idle = VALUE` for when there is nothing to do.
+Every probe accepts `timeout` (seconds, default 3). The last two accept `direction = "up"` or `"down"` if only that
+direction is work, as in a queue that others fill, and `idle = VALUE` for a value at which there is nothing to do.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from urllib.parse import SplitResult, urlsplit
 from .backends.base import Evidence, Probe
 from .backends.docker import Engine
 from .backends.rest import Reply, ask
-from .errors import Wrong
+from .errors import ConfigError
 from .program import run
 from .target import Target
 
 TIMEOUT = 3.0
-TIMEOUT_LONGEST = 10.0
-VALUE_LONGEST = 100
-TROUBLE_LONGEST = 200
-# A pattern that matches more than a folder of logs would make each look slow.
-FILES_MOST = 200
-# What is added to a probe's own limit before it is left to itself.
-LEAVE_AFTER = 0.5
+MAX_TIMEOUT = 10.0
+MAX_VALUE_LENGTH = 100
+MAX_TROUBLE_LENGTH = 200
+# More matches would make every check slow.
+MAX_FILES = 200
+# Seconds beyond the probe's own timeout before its thread is abandoned.
+THREAD_MARGIN = 0.5
 DIRECTIONS = ("any", "up", "down")
-# What Docker puts before each line, after a few bytes that say which stream it is of.
+# Docker's timestamp, at the start of each line after a few bytes that identify the stream.
 WRITTEN_AT = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 UNREADABLE = ("insufficient permissions", "not seeing messages")
 
 
-class Unseen(Exception):  # noqa: N818 - a state of what is looked at
-    """It could not be looked at. The message says why."""
+class ProbeError(Exception):
+    """The probe could not read its source. The message says why."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """`mark` is compared with the one before; `shown` is what a person is told of it."""
+    """`mark` is compared with the previous one; `shown` is displayed to people."""
 
     mark: Any
     shown: str
@@ -61,7 +61,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Source:
-    """Something to look at: `measure` takes seconds and raises Unseen; `moved` compares two marks, older first."""
+    """What a probe reads. `measure` takes a timeout and raises ProbeError; `moved` compares an old and a new mark."""
 
     name: str
     measure: Callable[[float], Reading]
@@ -69,7 +69,7 @@ class Source:
 
 
 class Watcher:
-    """A Probe. The first look is where it begins from, and no progress."""
+    """Implements Probe. The first look is only the starting point, not progress."""
 
     def __init__(self, source: Source, timeout: float) -> None:
         self._source, self._timeout = source, timeout
@@ -82,83 +82,85 @@ class Watcher:
         reading = self._measured()
         if isinstance(reading, str):
             return None, {**shown, "probe_error": reading}
-        shown["probe_value"] = reading.shown[:VALUE_LONGEST]
+        shown["probe_value"] = reading.shown[:MAX_VALUE_LENGTH]
         before, self._before = self._before, reading
         try:
             moved = None if before is None else self._source.moved(before.mark, reading.mark)
-        except Unseen as trouble:
-            return None, {**shown, "probe_error": str(trouble)[:TROUBLE_LONGEST]}
+        except ProbeError as problem:
+            return None, {**shown, "probe_error": str(problem)[:MAX_TROUBLE_LENGTH]}
         if moved is False:
             return False, {**shown, "probe_still_for": round(now - self._moved_at)}
         self._moved_at = now
         return moved, shown
 
     def _measured(self) -> Reading | str:
-        """A reading, or why there is none. A look that does not return, as at a dead disk, is left to its thread."""
+        """Return a reading, or why there is none. A look that hangs, as on a dead disk, is left to its thread."""
         if self._thread is not None and self._thread.is_alive():
-            return "the look before has not returned yet"
-        found: list[Reading | str] = []
-        self._thread = threading.Thread(target=lambda: found.append(self._guarded()), daemon=True, name="probe")
+            return "the previous look has not returned yet"
+        results: list[Reading | str] = []
+        self._thread = threading.Thread(target=lambda: results.append(self._run_safely()), daemon=True, name="probe")
         self._thread.start()
-        self._thread.join(self._timeout + LEAVE_AFTER)
-        return found[0] if found else f"no answer within {self._timeout:g} s"
+        self._thread.join(self._timeout + THREAD_MARGIN)
+        return results[0] if results else f"no answer within {self._timeout:g} s"
 
-    def _guarded(self) -> Reading | str:
+    def _run_safely(self) -> Reading | str:
         try:
             return self._source.measure(self._timeout)
-        except Unseen as trouble:
-            return str(trouble)[:TROUBLE_LONGEST]
+        except ProbeError as problem:
+            return str(problem)[:MAX_TROUBLE_LENGTH]
         except Exception as error:
-            return f"{type(error).__name__}: {error}"[:TROUBLE_LONGEST]
+            return f"{type(error).__name__}: {error}"[:MAX_TROUBLE_LENGTH]
 
 
 def make(settings: Mapping[str, Any], target: Target) -> Probe:
-    """The probe that the table describes. Raises Wrong with what to write instead."""
+    """Create the probe described by the table. Raises ConfigError."""
     kinds = [name for name in KINDS if name in settings]
     if len(kinds) != 1:
-        raise Wrong(f'{target}: a probe is one of {", ".join(KINDS)}, as in probe = {{ log = "/var/log/bot.log" }}')
+        raise ConfigError(
+            f'{target}: a probe needs exactly one of {", ".join(KINDS)}, such as probe = {{ log = "/var/log/bot.log" }}'
+        )
     kind, known = kinds[0], (kinds[0], "timeout", *OPTIONS[kinds[0]])
     unknown = [name for name in settings if name not in known]
     if unknown:
-        raise Wrong(f"{target}: probe.{unknown[0]} is not known; a {kind} probe has {', '.join(known)}")
+        raise ConfigError(f"{target}: probe.{unknown[0]} is unknown; a {kind} probe accepts {', '.join(known)}")
     timeout = settings.get("timeout", TIMEOUT)
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= TIMEOUT_LONGEST:
-        raise Wrong(f"{target}: probe.timeout is a number of seconds up to {TIMEOUT_LONGEST:g}")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= MAX_TIMEOUT:
+        raise ConfigError(f"{target}: probe.timeout must be at most {MAX_TIMEOUT:g} seconds")
     try:
         return Watcher(KINDS[kind](settings, target), timeout)
-    except Wrong as wrong:
-        raise Wrong(f"{target}: probe.{kind} {wrong}") from None
+    except ConfigError as wrong:
+        raise ConfigError(f"{target}: probe.{kind} {wrong}") from None
 
 
 def _log(settings: Mapping[str, Any], target: Target) -> Source:
     path = _text(settings, "log")
     if not Path(path).is_absolute():
-        raise Wrong("is a whole path, such as /var/log/bot.log")
+        raise ConfigError("must be an absolute path, such as /var/log/bot.log")
     return Source(f"log {path}", lambda timeout: _sizes(path), _grew)
 
 
 def _sizes(path: str) -> Reading:
-    """The size of each file by its identity: a renamed one is the same, one under an old name is new."""
+    """Return each file's size by inode, so a renamed file stays the same and its replacement is new."""
     sizes = {}
-    # glob, since a path's own pattern cannot be absolute.
-    for name in glob.glob(path)[:FILES_MOST]:  # noqa: PTH207
+    # Path.glob() does not accept absolute patterns.
+    for name in glob.glob(path)[:MAX_FILES]:  # noqa: PTH207
         with contextlib.suppress(FileNotFoundError):
-            found = Path(name).stat()
-            if stat.S_ISREG(found.st_mode):
-                sizes[found.st_dev, found.st_ino] = found.st_size
+            status = Path(name).stat()
+            if stat.S_ISREG(status.st_mode):
+                sizes[status.st_dev, status.st_ino] = status.st_size
     if not sizes:
-        raise Unseen(f"there is no file {path}, or it may not be seen")
+        raise ProbeError(f"there is no file {path}, or no permission to see it")
     return Reading(sizes, f"{sum(sizes.values())} bytes")
 
 
 def _grew(before: Any, now: Any) -> bool:
-    """One that is new, or that was cut, holds only what was written since."""
+    """A new or truncated file contains only what was written since."""
     return any(size > before.get(file, 0) or 0 < size < before[file] for file, size in now.items())
 
 
 def _output(settings: Mapping[str, Any], target: Target) -> Source:
     if settings["output"] is not True or target.type != "docker":
-        raise Wrong("is true, and for targets of type docker")
+        raise ConfigError("must be true, and requires a target of type docker")
     return Source(f"output of {target.name}", lambda timeout: _last_line(target, timeout), _differs)
 
 
@@ -167,7 +169,7 @@ def _last_line(target: Target, timeout: float) -> Reading:
     query = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": 1}
     reply = engine.ask("GET", f"/containers/{target.name}/logs", query)
     if not reply.accepted:
-        raise Unseen(engine.trouble(reply))
+        raise ProbeError(engine.problem(reply))
     written = WRITTEN_AT.search(reply.text)
     return Reading(hashlib.sha256(reply.text).hexdigest(), written.group().decode() if written else "nothing")
 
@@ -175,9 +177,9 @@ def _last_line(target: Target, timeout: float) -> Reading:
 def _journal(settings: Mapping[str, Any], target: Target) -> Source:
     unit, user = _text(settings, "journal"), settings.get("user", False)
     if unit.startswith("-") or not isinstance(user, bool):
-        raise Wrong('is a unit, such as "bot.service", and user is true or false')
+        raise ConfigError('must be a unit, such as "bot.service", and user must be true or false')
     unit = unit if "." in unit else f"{unit}.service"
-    # Not `-u`: that also shows what systemd says of the unit, and a restart is no work.
+    # Not `-u`: that includes systemd's own messages about the unit, and a restart is not work.
     match = ("--user", f"_SYSTEMD_USER_UNIT={unit}") if user else (f"_SYSTEMD_UNIT={unit}",)
     argv = ("journalctl", "--no-pager", "-n", "1", "-o", "json", "--output-fields=_PID", *match)
     return Source(f"journal {unit}", lambda timeout: _last_entry(argv, timeout), _differs)
@@ -187,9 +189,9 @@ def _last_entry(argv: tuple[str, ...], timeout: float) -> Reading:
     ran = run(argv, timeout)
     lines = [line for line in ran.output.splitlines() if line.startswith("{")]
     if not ran.ok and not lines:
-        raise Unseen(ran.why)
+        raise ProbeError(ran.why)
     if not lines and any(sign in ran.error for sign in UNREADABLE):
-        raise Unseen("the journal may not be read: add the runner's user to the group systemd-journal")
+        raise ProbeError("no permission to read the journal: add the runner's user to the group systemd-journal")
     entry = json.loads(lines[-1]) if lines else {}
     return Reading(entry.get("__CURSOR"), "an entry" if entry else "no entry")
 
@@ -197,12 +199,12 @@ def _last_entry(argv: tuple[str, ...], timeout: float) -> Reading:
 def _http(settings: Mapping[str, Any], target: Target) -> Source:
     url, field = urlsplit(_text(settings, "http")), settings.get("field")
     if url.scheme not in ("http", "https") or not url.hostname or url.username:
-        raise Wrong("is an address, such as http://127.0.0.1:9000/stats, without a name and password")
+        raise ConfigError("must be an address without user and password, such as http://127.0.0.1:9000/stats")
     if field is not None and not (isinstance(field, str) and field):
-        raise Wrong('has a field, such as "queue.done"')
+        raise ConfigError('accepts a field such as "queue.done"')
     if field is None and ("direction" in settings or "idle" in settings):
-        raise Wrong("needs a field for direction and idle")
-    # What follows the path can hold a secret.
+        raise ConfigError("requires a field for direction and idle")
+    # The query can contain a secret.
     name = f"http {url._replace(query='', fragment='').geturl()}"
     return Source(name, lambda timeout: _answer(url, field, timeout), _comparison(settings))
 
@@ -213,7 +215,7 @@ def _answer(url: SplitResult, field: str | None, timeout: float) -> Reading:
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     reply = ask(connection, "GET", path)
     if not reply.accepted:
-        raise Unseen(reply.trouble)
+        raise ProbeError(reply.problem)
     if field is not None:
         value = _field(reply, field)
         return Reading(value, value)
@@ -223,37 +225,37 @@ def _answer(url: SplitResult, field: str | None, timeout: float) -> Reading:
 
 
 def _field(reply: Reply, field: str) -> str:
-    found = reply.body
+    value = reply.body
     for part in field.split("."):
-        if isinstance(found, list) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
-        elif isinstance(found, dict) and part in found:
-            found = found[part]
+        if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
         else:
-            raise Unseen(f"its answer has no field {field}")
-    return found if isinstance(found, str) else json.dumps(found)
+            raise ProbeError(f"the answer has no field {field}")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _command(settings: Mapping[str, Any], target: Target) -> Source:
     argv = settings["command"]
     if not (isinstance(argv, list) and argv and all(isinstance(word, str) and word for word in argv)):
-        raise Wrong('is a list of words, such as ["redis-cli", "llen", "jobs"]; no shell runs it')
+        raise ConfigError('must be a list of words, such as ["redis-cli", "llen", "jobs"]; it runs without a shell')
     return Source(f"command {Path(argv[0]).name}", lambda timeout: _printed(argv, timeout), _comparison(settings))
 
 
 def _printed(argv: list[str], timeout: float) -> Reading:
     ran = run(argv, timeout)
     if not ran.ok:
-        raise Unseen(ran.why)
+        raise ProbeError(ran.why)
     text = ran.output.strip()
     return Reading(text, " ".join(text.split()))
 
 
 def _comparison(settings: Mapping[str, Any]) -> Callable[[Any, Any], bool]:
-    """How two marks are compared: they differ, or move in the one direction; one that says idle is never still."""
+    """Return how to compare two values: any change, or a change in one direction. The idle value always counts."""
     direction, idle = settings.get("direction", "any"), settings.get("idle")
     if direction not in DIRECTIONS:
-        raise Wrong(f"has a direction, one of {', '.join(DIRECTIONS)}")
+        raise ConfigError(f"direction must be one of {', '.join(DIRECTIONS)}")
     compare = {"any": _differs, "up": _rises, "down": _falls}[direction]
 
     def moved(before: Any, now: Any) -> bool:
@@ -267,11 +269,11 @@ def _differs(before: Any, now: Any) -> bool:
 
 
 def _rises(before: Any, now: Any) -> bool:
-    """Raises Unseen when they are no numbers."""
+    """Raises ProbeError unless both are numbers."""
     try:
         return float(before) < float(now)
     except (TypeError, ValueError):
-        raise Unseen(f"{before!r} and {now!r} cannot be compared as numbers") from None
+        raise ProbeError(f"{before!r} and {now!r} cannot be compared as numbers") from None
 
 
 def _falls(before: Any, now: Any) -> bool:
@@ -279,10 +281,10 @@ def _falls(before: Any, now: Any) -> bool:
 
 
 def _text(settings: Mapping[str, Any], name: str) -> str:
-    found = settings[name]
-    if not isinstance(found, str) or not found or not found.isprintable():
-        raise Wrong("is a text")
-    return found
+    value = settings[name]
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ConfigError("must be a string")
+    return value
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Target], Source]] = {

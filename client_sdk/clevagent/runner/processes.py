@@ -1,6 +1,6 @@
-"""The processes of this machine, each known by its id and the moment it started: ids are used again.
+"""Processes of this machine, identified by pid and start time, because pids are reused.
 
-On Linux they are read from /proc, elsewhere from `ps`.
+Reads /proc on Linux, and `ps` elsewhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from .program import run
 
 PROC = Path("/proc")
-# As proc(5) counts the fields of /proc/PID/stat, from the one after the name.
+# Field positions in /proc/PID/stat, counted from the field after the name; see proc(5).
 STATE_FIELD = 0
 START_FIELD = 19
-# ps writes the start in five words, as in "Mon Nov 23 10:00:00 2026".
+# ps prints the start time as five words, such as "Mon Nov 23 10:00:00 2026".
 COLUMNS = "pid=,stat=,lstart=,args="
 WORDS_BEFORE_ARGS = 7
 LSTART = "%a %b %d %H:%M:%S %Y"
@@ -25,9 +25,9 @@ LSTART = "%a %b %d %H:%M:%S %Y"
 
 @dataclass(frozen=True)
 class Process:
-    """`mark` and `pid` together belong to one process only. `started` is in Unix seconds, right to about a second.
+    """`mark` and `pid` together identify one process. `started` is in Unix seconds, accurate to about a second.
 
-    `command` is its arguments joined by blanks.
+    `command` is its arguments joined by spaces.
     """
 
     pid: int
@@ -37,19 +37,19 @@ class Process:
 
 
 def find(pid: int, timeout: float) -> Process | None:
-    """The living process of this id, or None. Raises OSError when processes cannot be seen."""
+    """Return the running process with this pid, or None. Raises OSError if processes cannot be listed."""
     if not _has_proc():
         return next(_listed(("-p", str(pid)), timeout), None)
     return _from_proc(PROC / str(pid), _boot())
 
 
 def every(timeout: float) -> list[Process]:
-    """All that live. Raises OSError when they cannot be seen."""
+    """Return all running processes. Raises OSError if they cannot be listed."""
     if not _has_proc():
         return list(_listed(("-A",), timeout))
     boot = _boot()
     folders = [folder for folder in PROC.iterdir() if folder.name.isdigit()]
-    return [found for folder in folders for found in [_from_proc(folder, boot)] if found is not None]
+    return [process for folder in folders for process in [_from_proc(folder, boot)] if process is not None]
 
 
 def _has_proc() -> bool:
@@ -57,14 +57,14 @@ def _has_proc() -> bool:
 
 
 def _boot() -> tuple[str, float]:
-    """The boot's id, and when it was: the latter moves when the clock is set, so it is no mark."""
+    """Return the boot id and the boot time. The time moves when the clock is set, so it cannot identify a process."""
     times = [line.split()[1] for line in (PROC / "stat").read_text().splitlines() if line.startswith("btime ")]
     return (PROC / "sys/kernel/random/boot_id").read_text().strip(), float(times[0])
 
 
 def _from_proc(folder: Path, boot: tuple[str, float]) -> Process | None:
     try:
-        # The name stands in brackets and may itself hold brackets and blanks.
+        # The name is in parentheses, and may itself contain parentheses and spaces.
         fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
         arguments = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
@@ -78,7 +78,7 @@ def _from_proc(folder: Path, boot: tuple[str, float]) -> Process | None:
 
 def _listed(selection: tuple[str, ...], timeout: float) -> Iterator[Process]:
     ran = run(("ps", *selection, "-ww", "-o", COLUMNS), timeout)
-    # ps ends with 1 when nothing was selected, which is an answer.
+    # ps exits with 1 if no process matches, which is a valid answer.
     if ran.code not in (0, 1):
         raise OSError(ran.why)
     for line in ran.output.splitlines():

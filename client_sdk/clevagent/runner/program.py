@@ -1,4 +1,4 @@
-"""Runs one program to its end, or ends it: never through a shell, never for longer than allowed."""
+"""Runs a program with a time limit and without a shell."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A killed program that the kernel does not let go (a dead disk) is left to it after so many seconds.
-LET_GO_AFTER = 1.0
-TEXT_LONGEST = 300
-# Messages are matched and shown, so they come in one language and without colours.
+# Seconds to wait for a killed program; one stuck in the kernel, for example on a dead disk, is abandoned.
+KILL_WAIT = 1.0
+MAX_TEXT_LENGTH = 300
+# Messages are matched and displayed, so they must be English and without colours.
 PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "PAGER": "cat"}
 
 
 @dataclass(frozen=True)
-class Ran:
-    """`code` is None when the program could not be started or did not end in time; then `error` says so."""
+class ProgramResult:
+    """`code` is None if the program did not start or did not end in time; `error` then says so."""
 
     code: int | None
     output: str
@@ -30,13 +30,13 @@ class Ran:
 
     @property
     def why(self) -> str:
-        """The program's own words about what went wrong, on one line."""
-        said = " ".join((self.error or self.output).split())[:TEXT_LONGEST]
-        return said or f"exit code {self.code}"
+        """The program's error message, on one line."""
+        message = " ".join((self.error or self.output).split())[:MAX_TEXT_LENGTH]
+        return message or f"exit code {self.code}"
 
 
-def run(arguments: Sequence[str], timeout: float) -> Ran:
-    """Run it with this environment, without input. `timeout` is in seconds; past it, it and its children are killed."""
+def run(arguments: Sequence[str], timeout: float) -> ProgramResult:
+    """Run a program without input. After `timeout` seconds it is killed, along with its children."""
     try:
         process = subprocess.Popen(
             list(arguments),
@@ -47,20 +47,20 @@ def run(arguments: Sequence[str], timeout: float) -> Ran:
             start_new_session=True,
         )
     except OSError as error:
-        return Ran(None, "", f"{arguments[0]} could not be started: {error.strerror or error}")
+        return ProgramResult(None, "", f"{arguments[0]} could not be started: {error.strerror or error}")
     try:
-        output, said = process.communicate(timeout=timeout)
+        output, errors = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         _end(process)
-        return Ran(None, "", f"{arguments[0]} did not answer within {timeout:g} s")
-    return Ran(process.returncode, output.decode(errors="replace"), said.decode(errors="replace"))
+        return ProgramResult(None, "", f"{arguments[0]} did not answer within {timeout:g} s")
+    return ProgramResult(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(LET_GO_AFTER)
+        process.wait(KILL_WAIT)
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()

@@ -1,41 +1,41 @@
-"""The server as the runner's threads see it: one kept connection for each of them."""
+"""The server, with one persistent connection per thread."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-from clevagent.transport import Answer, Transport, Unreachable
+from clevagent.transport import Answer, Transport, UnreachableError
 
-# Seconds for each step of a request; a runner that waits longer would be late with its other reports.
-PATIENCE = 10.0
+# Seconds for each step of a request. Waiting longer would delay the other reports.
+REQUEST_TIMEOUT = 10.0
 
 
 class Server:
-    """`ask` answers None when there was no answer at all; then `trouble` says why, to the same thread."""
+    """`ask` returns None without an answer; `problem` then says why, to the same thread."""
 
     def __init__(self, endpoint: str, api_key: str, name: str) -> None:
         self._settings = endpoint, api_key, {"X-ClevAgent-Runner": name}
         self._mine = threading.local()
 
     @property
-    def trouble(self) -> str:
-        return getattr(self._mine, "trouble", "")
+    def problem(self) -> str:
+        return getattr(self._mine, "problem", "")
 
     def ask(self, method: str, path: str, body: Any | None = None) -> Answer | None:
-        """The answer, or None when the server could not be reached."""
+        """Return the answer, or None if the server is unreachable."""
         if not hasattr(self._mine, "transport"):
             endpoint, key, headers = self._settings
-            self._mine.transport = Transport(endpoint, key, timeout=PATIENCE, headers=headers)
+            self._mine.transport = Transport(endpoint, key, timeout=REQUEST_TIMEOUT, headers=headers)
         try:
             answer: Answer = self._mine.transport.request(method, path, body)
-        except Unreachable as error:
-            self._mine.trouble = str(error)
+        except UnreachableError as error:
+            self._mine.problem = str(error)
             return None
-        self._mine.trouble = ""
+        self._mine.problem = ""
         return answer
 
     def close(self) -> None:
-        """Close the connection of the thread that calls."""
+        """Close the calling thread's connection."""
         if hasattr(self._mine, "transport"):
             self._mine.transport.close()

@@ -1,4 +1,4 @@
-"""What must outlive the runner: commands it took, restarts it made, stops that hold, what it last saw. A JSON file."""
+"""The state file: commands, restarts, held stops and last observations, which must survive the runner."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .backends.base import Evidence
-from .errors import Wrong
+from .errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-# Commands are void after minutes, so their ids are kept for an hour, in seconds; a new server counts from 1 again.
-ORDERS_KEPT = 3_600.0
+# Seconds to remember commands, which expire after minutes. A new server starts its ids from 1 again.
+KEEP_COMMANDS = 3_600.0
 
-T = TypeVar("T")
-# What JSON may hold for each annotation below.
+# JSON types accepted for each annotation below.
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -37,8 +36,8 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 @dataclass
-class Memory:
-    """Of one target. Times are Unix seconds, None: never. `status` and `message` are what was last claimed of it."""
+class TargetRecord:
+    """One target. Times are Unix seconds or None. `status` and `message` were last reported to the server."""
 
     agent: str = ""
     state: str = ""
@@ -51,17 +50,17 @@ class Memory:
     down_since: float | None = None
     restarts: list[float] = field(default_factory=list)
     gave_up: bool = False
-    # A stop on request holds from `held_at`, and the target was seen stopped since.
+    # A requested stop lasts from `held_at`; `held_seen` means the target was seen stopped since.
     held_at: float | None = None
     held_seen: bool = False
-    # What the server last said: that the agent is on hold, and why a restart was refused for good.
+    # The server's last answers: the agent is on hold, and why it refused a restart for good.
     hold: bool = False
     refused: str = ""
 
 
 @dataclass
-class Order:
-    """A command that was taken. Without `status` it has not been finished; `done` once the server knows the result."""
+class CommandRecord:
+    """An accepted command. `status` is empty until it is finished, `done` is true once the server has the result."""
 
     id: int
     action: str
@@ -73,20 +72,23 @@ class Order:
     done: bool = False
 
 
-@dataclass
-class Kept:
-    """All of it."""
+Record = TypeVar("Record", TargetRecord, CommandRecord)
 
-    targets: dict[str, Memory] = field(default_factory=dict)
-    orders: dict[str, Order] = field(default_factory=dict)
+
+@dataclass
+class RunnerState:
+    """Everything in the file."""
+
+    targets: dict[str, TargetRecord] = field(default_factory=dict)
+    commands: dict[str, CommandRecord] = field(default_factory=dict)
     pid: int = 0
     started_at: float = 0.0
 
 
 class Store:
-    """The state file. A damaged one is put aside and said in the log. Without a path nothing is kept.
+    """The state file. A damaged file is moved aside and logged. Without a path, nothing is stored.
 
-    Raises Wrong when the file cannot be written or another runner holds it.
+    Raises ConfigError if the file cannot be written or another runner holds it.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -94,13 +96,13 @@ class Store:
         self._lock = threading.RLock()
         self._is_newer = False
         self._held: int | None = _lock(path) if path else None
-        self.kept = read(path) if path else Kept()
+        self.kept = read(path) if path else RunnerState()
         with self.changing() as kept:
             kept.pid, kept.started_at = os.getpid(), time.time()
 
     @contextlib.contextmanager
-    def changing(self, *, durable: bool = True) -> Iterator[Kept]:
-        """Change it alone. When the block ends it is on disk, or with `durable=False` after the next `flush`."""
+    def changing(self, *, durable: bool = True) -> Iterator[RunnerState]:
+        """Change the state exclusively. It is on disk after the block; with `durable=False`, after the next `flush`."""
         with self._lock:
             yield self.kept
             self._is_newer = True
@@ -108,18 +110,18 @@ class Store:
                 self._write(durable=True)
 
     def flush(self) -> None:
-        """Write what was only noted: what was seen last, which may be lost with the machine."""
+        """Write changes that may be lost in a crash, such as observations."""
         with self._lock:
             if self._is_newer:
                 self._write(durable=False)
 
-    def target(self, key: str) -> Memory:
-        """What is remembered of a target; to be changed inside `changing` only."""
+    def target(self, key: str) -> TargetRecord:
+        """Return a target's record. Change it only inside `changing`."""
         with self._lock:
-            return self.kept.targets.setdefault(key, Memory())
+            return self.kept.targets.setdefault(key, TargetRecord())
 
     def close(self) -> None:
-        """Write what is left, and let another runner have the file."""
+        """Write the remaining changes and release the file."""
         self.flush()
         if self._held is not None:
             os.close(self._held)
@@ -129,57 +131,64 @@ class Store:
         self._is_newer = False
         if self._path is None:
             return
-        _forget_old(self.kept, time.time())
+        _drop_old_commands(self.kept, time.time())
         try:
-            _replace(self._path, json.dumps({"version": VERSION, **asdict(self.kept)}, indent=1), durable=durable)
+            _replace(self._path, json.dumps(_to_json(self.kept), indent=1), durable=durable)
         except OSError as error:
-            # What is on disk is older now, and the watch goes on: a full disk is no reason to stop looking.
+            # Keep watching with an outdated file: a full disk is no reason to stop.
             log.error("The state file %s cannot be written: %s", self._path, error)
 
 
-def read(path: Path, *, aside: bool = True) -> Kept:
-    """What a state file holds; nothing when there is none. A damaged one is renamed to `….damaged` if `aside`."""
+def _to_json(kept: RunnerState) -> dict[str, Any]:
+    data = asdict(kept)
+    # Files of earlier runners call commands "orders".
+    commands = data.pop("commands")
+    return {"version": VERSION, **data, "orders": commands}
+
+
+def read(path: Path, *, aside: bool = True) -> RunnerState:
+    """Read a state file; empty if there is none. With `aside`, rename a damaged file to `….damaged`."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        targets = {key: _made(Memory, each) for key, each in data["targets"].items()}
-        orders = {key: _made(Order, each) for key, each in data["orders"].items()}
-        return Kept(targets, orders, int(data.get("pid", 0)), float(data.get("started_at", 0)))
+        targets = {key: _parse_record(TargetRecord, each) for key, each in data["targets"].items()}
+        commands = {key: _parse_record(CommandRecord, each) for key, each in data["orders"].items()}
+        return RunnerState(targets, commands, int(data.get("pid", 0)), float(data.get("started_at", 0)))
     except FileNotFoundError:
-        return Kept()
+        return RunnerState()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if aside:
             _put_aside(path, error)
-        return Kept()
+        return RunnerState()
 
 
 def _put_aside(path: Path, error: Exception) -> None:
     damaged = path.with_name(path.name + ".damaged")
-    log.error("The state file %s is damaged (%s); it is kept as %s and a new one is begun", path, error, damaged)
+    log.error("The state file %s is damaged (%s); keeping it as %s and starting a new one", path, error, damaged)
     with contextlib.suppress(OSError):
         path.replace(damaged)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a running runner holds this file."""
+    """Return whether a running runner holds this file."""
     try:
-        found = os.open(_lock_path(path), os.O_RDWR)
+        lock = os.open(_lock_path(path), os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:
-        os.close(found)
+        os.close(lock)
     return False
 
 
-def _made(kind: type[T], data: dict[str, Any]) -> T:
-    known = {each.name: TYPES[str(each.type)] for each in fields(kind)}  # type: ignore[arg-type]
+def _parse_record(kind: type[Record], data: dict[str, Any]) -> Record:
+    known = {each.name: TYPES[str(each.type)] for each in fields(kind)}
     kept = {name: value for name, value in data.items() if name in known}
     wrong = [name for name, value in kept.items() if not isinstance(value, known[name])]
     if wrong or not all(isinstance(at, (int, float)) for at in kept.get("restarts", ())):
-        raise ValueError(f"{wrong[0] if wrong else 'restarts'} is of another kind")
+        raise ValueError(f"{wrong[0] if wrong else 'restarts'} has the wrong type")
     return kind(**kept)
 
 
@@ -191,23 +200,25 @@ def _lock(path: Path) -> int:
     """Hold the file until the process ends, however it ends."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Wrong(f"The state file {path} cannot be written ({error.strerror}); name another with --state") from error
+        raise ConfigError(
+            f"The state file {path} cannot be written ({error.strerror}); choose another with --state"
+        ) from error
     try:
-        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(found)
-        message = f"Another runner already uses {path}; give this one a --name (or a --state file) of its own"
-        raise Wrong(message) from error
-    return found
+        os.close(lock)
+        message = f"Another runner already uses {path}; give this one a different --name or --state"
+        raise ConfigError(message) from error
+    return lock
 
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:
-    """Old or new, never half: written beside it, then renamed over it."""
+    """Write to a temporary file and rename it, so the file is never incomplete."""
     beside = path.with_name(path.name + ".new")
-    found = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(found, "w", encoding="utf-8") as file:
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         if durable:
@@ -218,14 +229,14 @@ def _replace(path: Path, text: str, *, durable: bool) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    found = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(found)
+        os.fsync(descriptor)
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
-def _forget_old(kept: Kept, now: float) -> None:
-    old = [key for key, order in kept.orders.items() if order.done and order.taken_at < now - ORDERS_KEPT]
+def _drop_old_commands(kept: RunnerState, now: float) -> None:
+    old = [key for key, command in kept.commands.items() if command.done and command.taken_at < now - KEEP_COMMANDS]
     for key in old:
-        del kept.orders[key]
+        del kept.commands[key]

@@ -6,36 +6,36 @@ import time
 from pathlib import Path
 
 from . import budget, state
-from .errors import Wrong
+from .errors import ConfigError
 from .terminal import say
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def show(path: Path) -> int:
-    """Print it. 0 while a runner runs, 1 when none does. Raises Wrong when there is no state file."""
+    """Print the state. Return 0 if a runner is running, else 1. Raises ConfigError if there is no state file."""
     if not path.exists():
-        raise Wrong(f"There is no state file {path}: no runner has run with it. Name another with --state or --name")
+        raise ConfigError(f"No runner has run with the state file {path}. Choose another with --state or --name")
     kept, now, runs = state.read(path, aside=False), time.time(), state.is_held(path)
-    since = f"since {_ago(kept.started_at, now)}" if kept.started_at else ""
-    running = f"process {kept.pid} runs {since}"
-    say(f"runner: {running if runs else 'not running; what follows is what it last saw'}")
+    since = f", started {_ago(kept.started_at, now)}" if kept.started_at else ""
+    running = f"running as process {kept.pid}{since}"
+    say(f"runner: {running if runs else 'not running; it last saw'}")
     for name, memory in sorted(kept.targets.items()):
         say(_line(name, memory, now))
-    for order in kept.orders.values():
-        if not order.done:
-            word = f"{order.status}, not yet reported" if order.status else "under way"
-            say(f"command {order.id}: {order.action} {order.type}:{order.target}: {word}")
+    for command in kept.commands.values():
+        if not command.done:
+            word = f"{command.status}, not yet reported" if command.status else "running"
+            say(f"command {command.id}: {command.action} {command.type}:{command.target}: {word}")
     return 0 if runs else 1
 
 
-def _line(name: str, memory: state.Memory, now: float) -> str:
-    parts = [f"{name} as {memory.agent}: {memory.state or 'not looked at yet'}"]
+def _line(name: str, memory: state.TargetRecord, now: float) -> str:
+    parts = [f"{name} as {memory.agent}: {memory.state or 'not checked yet'}"]
     parts += [memory.why] if memory.why else []
-    parts += [f"seen {_ago(memory.seen_at, now)}", f"server told {_ago(memory.told_at, now)}"]
-    parts += [f"stopped on request {_ago(memory.held_at, now)}"] if memory.held_at else []
-    made = len(budget.kept(memory.restarts, now))
-    parts += [f"{made} restarts within a day"] if made else []
+    parts += [f"seen {_ago(memory.seen_at, now)}", f"reported {_ago(memory.told_at, now)}"]
+    parts += [f"stopped by command {_ago(memory.held_at, now)}"] if memory.held_at else []
+    made = len(budget.recent(memory.restarts, now))
+    parts += [f"{made} restarts in 24 h"] if made else []
     parts += ["gave up restarting it"] if memory.gave_up else []
     return ", ".join(parts)
 

@@ -1,4 +1,4 @@
-"""Runs the watches, the polling and the reporting, each in a thread of its own, until it is told to end."""
+"""Runs the watches, command polling and result reporting, each in its own thread, until asked to end."""
 
 from __future__ import annotations
 
@@ -16,82 +16,82 @@ from clevagent.version import VERSION
 
 from . import backends
 from .backends.base import Finder, Observation, Probe, Starter
-from .commands import Desk
+from .commands import CommandExecutor
 from .config import Settings
-from .errors import Wrong
+from .errors import ConfigError
 from .server import Server
 from .state import Store
 from .target import Target
-from .watch import CHECK_WITHIN, Watch
+from .watch import MAX_CHECK, Watch
 
 log = logging.getLogger(__name__)
 
-FIND_EVERY = 60.0
-LOOKS_AT_ONCE = 16
-# Seconds; systemd gives a service 90 to stop.
-FINISH_WITHIN = 10.0
+FIND_INTERVAL = 60.0
+MAX_PARALLEL_CHECKS = 16
+# Seconds. systemd gives a service 90 to stop.
+MAX_FINISH = 10.0
 TICK = 1.0
-# A watch that has not come round for so long is stuck; systemd, if it watches us, is then told no more.
+# After this long without a check, a watch is stuck, and systemd's watchdog is no longer fed.
 STUCK_INTERVALS = 3
-STUCK_EXTRA = 300.0
+STUCK_MARGIN = 300.0
 
 
 class Supervisor:
-    """The running runner. `begin` starts everything, `wait` stays until `ask_to_end`, `end` ends everything."""
+    """The running runner. `begin` starts everything, `wait` blocks until `request_end`, `end` stops everything."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings, self.store = settings, store
         self.ended = threading.Event()
-        # Its put() may be called from a signal's handler; set() of an Event there could wait for itself.
+        # Signal handlers may call its put(); an Event's set() could deadlock there.
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.server = Server(settings.endpoint, settings.api_key, settings.name)
         self.watches: dict[tuple[str, str], Watch] = {}
-        self.desk = Desk(self.server, store, self._targets, self.ended, self._wake)
-        self._finders = [target for target in settings.targets if selects(target)]
+        self.executor = CommandExecutor(self.server, store, self._targets, self.ended, self._wake)
+        self._finders = [target for target in settings.targets if is_selection(target)]
         self._threads: list[threading.Thread] = []
 
     def begin(self) -> None:
-        """Start to watch. Raises Wrong for a target that does not exist."""
+        """Start watching. Raises ConfigError for a target that does not exist."""
         named = [target for target in self.settings.targets if target not in self._finders]
-        # At once: a supervisor that hangs takes its time for each of them.
-        with ThreadPoolExecutor(LOOKS_AT_ONCE) as looks:
-            list(looks.map(self._require_there, named))
+        # In parallel, because each hanging supervisor takes until its timeout.
+        with ThreadPoolExecutor(MAX_PARALLEL_CHECKS) as looks:
+            list(looks.map(self._require_exists, named))
         for target in named:
             self._add(target)
         self._find()
-        self._start("commands", self.desk.poll_forever)
-        self._start("results", self.desk.report_forever)
+        self._start("commands", self.executor.poll_forever)
+        self._start("results", self.executor.report_forever)
         if self._finders:
             self._start("find", self._find_forever)
-        log.info("clevagent-runner %s watches %s for %s", VERSION, self._words(), self.settings.endpoint)
+        log.info("clevagent-runner %s is watching %s for %s", VERSION, self._describe(), self.settings.endpoint)
 
     def wait(self) -> None:
-        """Stay until the end; tell systemd, if it started us, that we are well."""
-        _notify(READY=1, STATUS=f"Watching {self._words()}")
-        while not self._is_asked_to_end(TICK):
+        """Block until the end is requested; meanwhile tell systemd, if it started the runner, that all is well."""
+        _notify(READY=1, STATUS=f"Watching {self._describe()}")
+        while not self._is_end_requested(TICK):
             self.store.flush()
-            if self.is_well(time.monotonic()):
+            if self.is_healthy(time.monotonic()):
                 _notify(WATCHDOG=1)
         _notify(STOPPING=1)
 
-    def ask_to_end(self) -> None:
-        """Let `wait` return. Safe in a signal's handler."""
+    def request_end(self) -> None:
+        """Make `wait` return. Safe in a signal handler."""
         self._asked.put(True)
 
     def end(self) -> None:
-        """Let every thread come to its end, and restarts that are under way for a few seconds."""
+        """Stop all threads, giving running commands a few seconds."""
         self.ended.set()
-        self.desk.finish(FINISH_WITHIN)
+        self.executor.finish(MAX_FINISH)
         for watch in list(self.watches.values()):
             watch.wake()
 
-    def is_well(self, now: float) -> bool:
-        """Whether every thread lives and every watch came round lately. `now` is monotonic."""
-        patience = self.settings.interval * STUCK_INTERVALS + STUCK_EXTRA
-        stuck = [watch for watch in list(self.watches.values()) if now - watch.turned_at > patience]
+    def is_healthy(self, now: float) -> bool:
+        """Whether every thread is alive and every watch has checked recently. `now` is monotonic."""
+        patience = self.settings.interval * STUCK_INTERVALS + STUCK_MARGIN
+        stuck = [watch for watch in list(self.watches.values()) if now - watch.checked_at > patience]
         return not stuck and all(thread.is_alive() for thread in self._threads)
 
-    def _is_asked_to_end(self, seconds: float) -> bool:
+    def _is_end_requested(self, seconds: float) -> bool:
         try:
             return self._asked.get(timeout=seconds)
         except queue.Empty:
@@ -105,17 +105,17 @@ class Supervisor:
         if watch is not None:
             watch.wake()
 
-    def _require_there(self, target: Target) -> None:
+    def _require_exists(self, target: Target) -> None:
         backend = backends.of(target.type)
         if isinstance(backend, Starter) and self.store.target(str(target)).held_at is None:
-            backend.begin(target)
+            backend.start_if_needed(target)
         seen = look(target)
         if seen.missing:
-            raise Wrong(f"{target}: {seen.why}; check its name with `clevagent-runner check`")
+            raise ConfigError(f"{target}: {seen.why}; verify its name with `clevagent-runner check`")
 
     def _add(self, target: Target) -> None:
         probe = probe_of(target)
-        watch = Watch(target, self.server, self.store, self.desk, self.settings.interval, self.ended, probe)
+        watch = Watch(target, self.server, self.store, self.executor, self.settings.interval, self.ended, probe)
         self.watches[target.key] = watch
         self._start(str(target), watch.run)
 
@@ -131,63 +131,63 @@ class Supervisor:
             self.server.close()
 
     def _find_forever(self) -> None:
-        while not self.ended.wait(FIND_EVERY):
+        while not self.ended.wait(FIND_INTERVAL):
             try:
                 self._find()
             except Exception:
-                log.exception("Targets could not be looked for")
+                log.exception("Could not look for targets")
 
     def _find(self) -> None:
-        """Watch what the selections hold now. What is gone is watched on: that it is gone is what is to be told."""
-        for target in self._finders:
-            for found in find(target) or ():
-                if found.key not in self.watches:
-                    log.info("%s was found by %s", found, target, extra={"target": found})
-                    self._add(found)
+        """Watch newly selected targets. Targets that disappear stay watched, because that is worth reporting."""
+        for selection in self._finders:
+            for target in find(selection) or ():
+                if target.key not in self.watches:
+                    log.info("%s was selected by %s", target, selection, extra={"target": target})
+                    self._add(target)
 
-    def _words(self) -> str:
-        return words(watch.target for watch in list(self.watches.values()))
+    def _describe(self) -> str:
+        return describe(watch.target for watch in list(self.watches.values()))
 
 
-def selects(target: Target) -> bool:
-    """Whether the target is a selection of several, such as Docker's by a label."""
+def is_selection(target: Target) -> bool:
+    """Whether the target selects several others, such as Docker containers by label."""
     backend = backends.of(target.type)
     return isinstance(backend, Finder) and backend.selects(target)
 
 
 def find(target: Target) -> list[Target] | None:
-    """What a selection holds now; None when it cannot be asked."""
+    """Return the currently selected targets, or None if they cannot be listed."""
     backend = backends.of(target.type)
-    found = backend.find(target, CHECK_WITHIN) if isinstance(backend, Finder) else None
-    return None if found is None else list(found)
+    targets = backend.find(target, MAX_CHECK) if isinstance(backend, Finder) else None
+    return None if targets is None else list(targets)
 
 
 def look(target: Target) -> Observation:
-    """One look at a target."""
-    return backends.of(target.type).check(target, CHECK_WITHIN)
+    """Check a target once."""
+    return backends.of(target.type).check(target, MAX_CHECK)
 
 
 def probe_of(target: Target) -> Probe | None:
-    """The target's probe, if it has one. Raises Wrong for settings that no probe understands."""
+    """Return the target's probe, if any. Raises ConfigError for invalid settings."""
     if target.probe is None:
         return None
     probes = importlib.import_module("clevagent.runner.probes")
-    made: Probe = probes.make(target.probe, target)
-    return made
+    probe: Probe = probes.make(target.probe, target)
+    return probe
 
 
-def words(targets: Iterable[Target]) -> str:
-    """The targets in a sentence."""
+def describe(targets: Iterable[Target]) -> str:
+    """List the targets in a sentence."""
     return ", ".join(f"{target} as {target.agent}" for target in targets) or "nothing"
 
 
 def open_store(settings: Settings) -> Store:
-    """The state file, held for this runner. Raises Wrong."""
+    """Open and lock the state file. Raises ConfigError."""
     return Store(Path(settings.state))
 
 
 def _notify(**fields: object) -> None:
-    """Tell systemd; nothing happens where it did not start us."""
+    """Notify systemd, if it started the runner."""
     from clevagent import systemd
 
     systemd.notify(**fields)

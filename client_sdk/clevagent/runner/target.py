@@ -1,4 +1,4 @@
-"""What is watched: `TYPE:TARGET[=AGENT]` on the command line, or a table of the TOML file."""
+"""A watched target: `TYPE:TARGET[=AGENT]` on the command line, or a table in the TOML file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import Wrong
+from .errors import ConfigError
 
-# The server keeps names up to these lengths and refuses longer ones.
-AGENT_LONGEST = 200
-NAME_LONGEST = 300
-# The published runner shortens `com.example.crypto.bot` to `crypto.bot`, and leaves `research-agent.service` alone.
+# The server refuses longer names.
+MAX_AGENT_LENGTH = 200
+MAX_NAME_LENGTH = 300
+# The published runner shortens `com.example.crypto.bot` to `crypto.bot` but keeps `research-agent.service`.
 DOTS_KEPT = 1
-# What begins so selects several targets, which name their agents themselves; its `=` belongs to the label.
+# Prefix of a selection of several targets, which name their own agents; a `=` belongs to the label.
 SELECTION = "label:"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to watch. `type` and `name` are what the server is told; `agent` is the agent's name there.
+    """`type` and `name` are reported to the server as restart type and target; `agent` is the agent's name.
 
-    `labels`, `restart_on_down`, `progress_timeout` (seconds), `probe` and `options` come from the TOML file;
-    `options` is for what only one backend understands, such as the command of a process.
+    `labels`, `restart_on_down`, `progress_timeout` (seconds), `probe` and `options` come from the TOML file; `options`
+    are specific to one backend, such as the command of a process.
     """
 
     type: str
@@ -36,7 +36,7 @@ class Target:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What commands name it by."""
+        """How commands refer to it."""
         return self.type, self.name
 
     def __str__(self) -> str:
@@ -44,32 +44,32 @@ class Target:
 
 
 def parse(text: str) -> Target:
-    """A target from `TYPE:TARGET[=AGENT]`. The agent's name is what follows the last `=`.
+    """Parse `TYPE:TARGET[=AGENT]`. The agent's name follows the last `=`.
 
-    Raises Wrong, saying what to write instead. Whether TYPE is known is for `backends.of` to say.
+    Raises ConfigError. `backends.of` checks whether TYPE is known.
     """
     kind, colon, rest = text.partition(":")
     if not colon or not kind.strip():
-        raise Wrong(f"--watch {text}: write TYPE:TARGET, for example systemd:research-agent.service")
+        raise ConfigError(f"--watch {text}: write TYPE:TARGET, for example systemd:research-agent.service")
     name, equals, agent = (rest, "", "") if "=" not in rest or rest.startswith(SELECTION) else rest.rpartition("=")
     if equals and not agent.strip():
-        raise Wrong(f"--watch {text}: the agent's name after = is empty; write {kind}:{name}=NAME, or leave out the =")
-    return made(kind.strip(), name.strip(), agent.strip() or None)
+        raise ConfigError(f"--watch {text}: the agent name after = is empty; write {kind}:{name}=NAME or remove the =")
+    return make_target(kind.strip(), name.strip(), agent.strip() or None)
 
 
-def made(kind: str, name: str, agent: str | None = None, **settings: Any) -> Target:
-    """A target whose names have been checked; without `agent` it is named after the target. Raises Wrong."""
+def make_target(kind: str, name: str, agent: str | None = None, **settings: Any) -> Target:
+    """Return a target with valid names; `agent` defaults to the target's name. Raises ConfigError."""
     if not name:
-        raise Wrong(f"{kind}: the target is empty; write {kind}:NAME")
-    if len(name) > NAME_LONGEST or not name.isprintable():
-        raise Wrong(f"{kind}:{name!r}: a target has at most {NAME_LONGEST} printable characters")
+        raise ConfigError(f"{kind}: the target is empty; write {kind}:NAME")
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise ConfigError(f"{kind}:{name!r}: a target must have at most {MAX_NAME_LENGTH} printable characters")
     agent = agent or agent_of(name)
-    if len(agent) > AGENT_LONGEST or not agent.isprintable():
-        raise Wrong(f"{kind}:{name}: an agent's name has 1 to {AGENT_LONGEST} printable characters; add =NAME")
+    if len(agent) > MAX_AGENT_LENGTH or not agent.isprintable():
+        raise ConfigError(f"{kind}:{name}: an agent name has 1 to {MAX_AGENT_LENGTH} printable characters; add =NAME")
     return Target(kind, name, agent, **settings)
 
 
 def agent_of(name: str) -> str:
-    """The agent's name where none is given: the target without its path; with two dots or more, its last two parts."""
+    """Return the default agent name: the target without its path; of three or more dotted parts, the last two."""
     last = name.rstrip("/").rpartition("/")[2] or name
     return ".".join(last.split(".")[-DOTS_KEPT - 1 :]) if last.count(".") > DOTS_KEPT else last

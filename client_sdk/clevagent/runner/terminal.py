@@ -1,4 +1,4 @@
-"""Words for the person at the terminal."""
+"""Output for the person at the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 
 
 def say(text: str) -> None:
-    """An answer, on standard output."""
+    """Print a result to standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def complain(text: str) -> None:
-    """What is wrong or unwise, on standard error."""
+def print_error(text: str) -> None:
+    """Print an error or a warning to standard error."""
     sys.stderr.write(f"clevagent-runner: {text}\n")

@@ -1,4 +1,4 @@
-"""One target's watch, in a thread of its own: look, say what was seen, restart what may be restarted."""
+"""Watches one target in its own thread: check it, report it, and restart it if that is allowed."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from clevagent.version import AGENT
 
 from . import backends, budget
 from .backends.base import Evidence, Observation, Probe, State
-from .claim import Claim, claim
-from .commands import Desk
+from .commands import CommandExecutor
 from .server import Server
-from .state import Memory, Store
+from .state import Store, TargetRecord
+from .status_report import StatusReport, status_report
 from .target import Target
 
 log = logging.getLogger(__name__)
 
-# Seconds for one look: within the interval, so that the report comes in time, and time enough to start a program.
-CHECK_WITHIN = 10.0
-CHECK_LEAST = 2.0
-# A stopped target may still be shown as running for a moment; after so many seconds somebody has started it.
-HOLD_SETTLES = 120.0
-# While the server cannot be told, it is tried again after so many seconds, or one interval if that is shorter.
-TELL_AGAIN = 10.0
-# Seconds for which a target has to be down, and is looked at once more, before it is restarted without a command.
-CONFIRM_AFTER = 5.0
-# A refusal that names no time is asked about again after so many seconds.
-ASK_AGAIN = 60.0
+# Seconds per check: less than the interval, so reports are on time, but enough to start a program.
+MAX_CHECK = 10.0
+MIN_CHECK = 2.0
+# Seconds. A stopped target can briefly appear as running; after this, someone has started it.
+HOLD_SETTLE_TIME = 120.0
+# Seconds between attempts while the server is unreachable, unless the interval is shorter.
+RESEND_DELAY = 10.0
+# Seconds a target must be down, and is checked again, before it is restarted without a command.
+CONFIRM_DELAY = 5.0
+# Seconds until the next request after a refusal without `Retry-After`.
+REFUSAL_DELAY = 60.0
 LEVELS = {"ok": logging.INFO, "shutdown": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -43,14 +43,14 @@ class Watch:
     target: Target
     server: Server
     store: Store
-    desk: Desk
+    executor: CommandExecutor
     interval: float
     ended: threading.Event
     probe: Probe | None = None
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
     seq: int = 0
-    turned_at: float = field(default_factory=time.monotonic)
-    ask_not_before: float = 0.0
+    checked_at: float = field(default_factory=time.monotonic)
+    next_request_at: float = 0.0
     quiet_until: float = 0.0
 
     def __post_init__(self) -> None:
@@ -60,56 +60,56 @@ class Watch:
             self.memory.agent = self.target.agent
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> TargetRecord:
         return self.store.target(str(self.target))
 
     def run(self) -> None:
-        """Turn after turn. Whatever goes wrong in one is logged, and the next one comes."""
+        """Check repeatedly. Errors are logged and do not end the loop."""
         while not self.ended.is_set():
-            begun, told = time.monotonic(), False
+            begun, sent = time.monotonic(), False
             try:
-                told = self.turn(time.time())
+                sent = self.check_once(time.time())
             except Exception:
-                log.exception("A look at %s failed", self.target, extra={"target": self.target})
-            self.turned_at = time.monotonic()
-            wait = self.interval if told else min(self.interval, TELL_AGAIN)
-            if self.target.restart_on_down and self._is_fresh(time.time()):
-                wait = min(wait, CONFIRM_AFTER)
-            self.woken.wait(max(0.0, begun + wait - self.turned_at))
+                log.exception("Checking %s failed", self.target, extra={"target": self.target})
+            self.checked_at = time.monotonic()
+            wait = self.interval if sent else min(self.interval, RESEND_DELAY)
+            if self.target.restart_on_down and self._is_just_down(time.time()):
+                wait = min(wait, CONFIRM_DELAY)
+            self.woken.wait(max(0.0, begun + wait - self.checked_at))
             self.woken.clear()
 
     def wake(self) -> None:
-        """Look again now."""
+        """Check again now."""
         self.woken.set()
 
-    def turn(self, now: float) -> bool:
-        """One look and what follows from it. Answers whether the server took the report."""
+    def check_once(self, now: float) -> bool:
+        """Check the target and act on the result. Return whether the server accepted the report."""
         seen = self.look()
-        acting = self.desk.acting(self.target)
+        acting = self.executor.acting(self.target)
         self._note(seen, now)
-        said = claim(seen, held=self.memory.held_at is not None, acting=acting)
-        self._log(said)
-        told = self._tell(self.beat(seen, said, now), said, now)
+        report = status_report(seen, held=self.memory.held_at is not None, acting=acting)
+        self._log(report)
+        sent = self._send(self.beat(seen, report, now), report, now)
         if not acting:
-            self._consider(seen, now)
-        return told
+            self._restart_if_down(seen, now)
+        return sent
 
     def look(self) -> Observation:
-        """What the backend sees; its own fault is "unknown"."""
+        """Return what the backend sees. A bug in the backend counts as "unknown"."""
         try:
             return backends.of(self.target.type).check(self.target, _patience(self.interval))
         except Exception as error:
             log.exception("The %s backend failed", self.target.type, extra={"target": self.target})
-            return Observation(State.UNKNOWN, why=f"the runner's own fault: {type(error).__name__}: {error}")
+            return Observation(State.UNKNOWN, why=f"error in the runner: {type(error).__name__}: {error}")
 
-    def beat(self, seen: Observation, said: Claim, now: float) -> dict[str, Any]:
-        """The heartbeat that tells of it."""
+    def beat(self, seen: Observation, report: StatusReport, now: float) -> dict[str, Any]:
+        """Build the heartbeat for an observation."""
         self.seq += 1
         moved, shown = self._moved(seen, now)
         beat: dict[str, Any] = {
             "agent": self.target.agent,
-            "status": said.status,
-            "message": said.message,
+            "status": report.status,
+            "message": report.message,
             "restart_type": self.target.type,
             "restart_target": self.target.name,
             "interval": self.interval,
@@ -134,7 +134,7 @@ class Watch:
             return None, {}
 
     def _own_evidence(self, now: float) -> Evidence:
-        made = len(budget.kept(self.memory.restarts, now))
+        made = len(budget.recent(self.memory.restarts, now))
         return {"restarts_by_runner": made} if made else {}
 
     def _note(self, seen: Observation, now: float) -> None:
@@ -149,69 +149,71 @@ class Watch:
                 memory.down_since = memory.down_since or now
                 memory.held_seen = True
 
-    def _release(self, memory: Memory, now: float) -> None:
-        """A held target that runs again was started by a person: the stop holds no longer."""
-        if memory.held_at is not None and (memory.held_seen or now - memory.held_at > HOLD_SETTLES):
-            log.warning("%s runs again, so its stop holds no longer", self.target, extra={"target": self.target})
+    def _release(self, memory: TargetRecord, now: float) -> None:
+        """End a stop: a held target that runs again was started by a person."""
+        if memory.held_at is not None and (memory.held_seen or now - memory.held_at > HOLD_SETTLE_TIME):
+            log.warning("%s is running again, which ends its stop", self.target, extra={"target": self.target})
             memory.held_at = None
 
-    def _log(self, said: Claim) -> None:
-        if said != Claim(self.memory.status, self.memory.message):
-            text = said.message or "running"
-            log.log(LEVELS[said.status], "%s: %s", self.target, text, extra={"target": self.target})
+    def _log(self, report: StatusReport) -> None:
+        if report != StatusReport(self.memory.status, self.memory.message):
+            text = report.message or "running"
+            log.log(LEVELS[report.status], "%s: %s", self.target, text, extra={"target": self.target})
 
-    def _tell(self, beat: dict[str, Any], said: Claim, now: float) -> bool:
-        """Send it, unless the server has asked not to be told for a while. The next one says all that this one did."""
+    def _send(self, beat: dict[str, Any], report: StatusReport, now: float) -> bool:
+        """Send the heartbeat unless the server asked for a pause. The next heartbeat repeats everything in this one."""
         with self.store.changing(durable=False):
-            self.memory.status, self.memory.message = said.status, said.message
+            self.memory.status, self.memory.message = report.status, report.message
         if now < self.quiet_until:
             return False
         answer = self.server.ask("POST", "/heartbeat", beat)
-        told = answer is not None and answer.accepted
-        self.quiet_until = now + (answer.retry_after or 0) if answer is not None and not told else 0.0
-        self._say_silence("" if told else answer.why if answer is not None else self.server.trouble)
-        if told:
+        sent = answer is not None and answer.accepted
+        self.quiet_until = now + (answer.retry_after or 0) if answer is not None and not sent else 0.0
+        self._log_failure("" if sent else answer.why if answer is not None else self.server.problem)
+        if sent:
             with self.store.changing(durable=False):
                 self.memory.told_at = now
                 self.memory.hold = bool(answer and isinstance(answer.body, dict) and answer.body.get("hold"))
-        return told
+        return sent
 
-    def _say_silence(self, why: str) -> None:
-        """What changed, not every try."""
+    def _log_failure(self, why: str) -> None:
+        """Log changes only, not every attempt."""
         if why and why != self._silent:
-            log.warning("The server was not told of %s: %s", self.target, why, extra={"target": self.target})
+            log.warning("Could not report %s: %s", self.target, why, extra={"target": self.target})
         self._silent = why
 
-    def _consider(self, seen: Observation, now: float) -> None:
-        """Restart what is down, where that was asked for: by leave of the server, else within the own budget."""
+    def _restart_if_down(self, seen: Observation, now: float) -> None:
+        """Restart a target that is down if allowed: by the server, or if unreachable, by the runner's own budget."""
         if not self.target.restart_on_down or seen.state is not State.STOPPED or seen.ended:
             return
-        if self.memory.held_at is not None or now < self.ask_not_before or self._is_fresh(now):
+        if self.memory.held_at is not None or now < self.next_request_at or self._is_just_down(now):
             return
         answer = self._ask(seen)
         if answer is None:
             self._restart_alone(now)
         elif answer.accepted:
-            self.desk.take(answer.body)
+            self.executor.take(answer.body)
         else:
-            self._obey(answer, now)
+            self._accept_refusal(answer, now)
 
-    def _is_fresh(self, now: float) -> bool:
-        """Whether it was found stopped only just now: somebody may be about to start it again."""
-        return self.memory.down_since is not None and now - self.memory.down_since < CONFIRM_AFTER
+    def _is_just_down(self, now: float) -> bool:
+        """Whether it went down only just now, so that something may be about to start it again."""
+        return self.memory.down_since is not None and now - self.memory.down_since < CONFIRM_DELAY
 
-    def _obey(self, answer: Answer, now: float) -> None:
-        """A refusal that names no time lasts, also when the server can no longer be asked, until the target runs."""
-        self.ask_not_before = now + (answer.retry_after or ASK_AGAIN)
+    def _accept_refusal(self, answer: Answer, now: float) -> None:
+        """Remember a refusal. Without `Retry-After` it lasts until the target runs, even if the server becomes
+        unreachable.
+        """
+        self.next_request_at = now + (answer.retry_after or REFUSAL_DELAY)
         if answer.why != self._refused:
-            log.warning("%s is not restarted: %s", self.target, answer.why, extra={"target": self.target})
+            log.warning("Not restarting %s: %s", self.target, answer.why, extra={"target": self.target})
         self._refused = answer.why
         with self.store.changing():
             self.memory.refused = "" if answer.retry_after else answer.why
 
     def _ask(self, seen: Observation) -> Answer | None:
-        """The server's word on a restart; None when it has none: not reached, broken, or too old to be asked."""
-        cause = claim(seen).message
+        """Return the server's decision on a restart, or None if it is unreachable, failing or too old to decide."""
+        cause = status_report(seen).message
         body = {"agent": self.target.agent, "type": self.target.type, "target": self.target.name, "cause": cause}
         answer = self.server.ask("POST", "/commands", body)
         return None if answer is None or answer.status >= 500 or answer.status in (404, 405) else answer
@@ -220,15 +222,17 @@ class Watch:
         memory = self.memory
         if memory.gave_up or memory.hold or memory.refused:
             return
-        verdict = budget.decide(memory.restarts, now)
-        if verdict.gave_up:
+        decision = budget.decide(memory.restarts, now)
+        if decision.gave_up:
             with self.store.changing():
                 memory.gave_up = True
-            text = "%s %s; start it yourself, and the runner watches on"
-            log.critical(text, self.target, verdict.why, extra={"target": self.target})
-        elif verdict.allowed:
-            self.desk.restart_by_itself(self.target, f"it is down and the server cannot be asked ({verdict.why})")
+            text = "%s %s; start it yourself, and the runner resumes watching"
+            log.critical(text, self.target, decision.why, extra={"target": self.target})
+        elif decision.allowed:
+            self.executor.restart_without_command(
+                self.target, f"it is down and the server is unreachable ({decision.why})"
+            )
 
 
 def _patience(interval: float) -> float:
-    return max(CHECK_LEAST, min(CHECK_WITHIN, interval))
+    return max(MIN_CHECK, min(MAX_CHECK, interval))

@@ -16,6 +16,11 @@ from teams.models import Project, User
 Browse = Callable[[User], Client]
 
 
+@pytest.fixture(autouse=True)
+def _frozen(frozen_clock: None) -> None:
+    """Pages and answers tell how long ago something was."""
+
+
 def make_agent(project: Project, name: str = "bot", *, beat: float | None = 5, **state: object) -> Agent:
     """An agent whose last heartbeat came `beat` seconds ago, with these columns of its hot row."""
     now = timezone.now()

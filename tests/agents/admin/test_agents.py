@@ -46,15 +46,13 @@ def fates(project: Project) -> list[str]:
 # The list
 
 
-def test_the_worst_come_first(project: Project, viewer: User, client_of: Browse) -> None:
+def test_agents_needing_attention_come_first(project: Project, viewer: User, client_of: Browse) -> None:
     expected = fates(project)
     assert names_in(client_of(viewer).get(LIST).content.decode()) == expected
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_the_list_is_filtered_by_the_status_that_is_shown(
-    status: str, project: Project, viewer: User, client_of: Browse
-) -> None:
+def test_list_filters_by_displayed_status(status: str, project: Project, viewer: User, client_of: Browse) -> None:
     fates(project)
     assert names_in(client_of(viewer).get(f"{LIST}?status={status}").content.decode()) == [status]
 
@@ -70,22 +68,22 @@ def test_the_list_is_filtered_by_the_status_that_is_shown(
         ({}, False),
     ],
 )
-def test_late_is_the_same_in_the_query_and_on_the_page(state: dict[str, Any], late: bool, project: Project) -> None:
+def test_late_matches_in_query_and_on_page(state: dict[str, Any], late: bool, project: Project) -> None:
     agent, now = make_agent(project, beat=50, **state), timezone.now()
-    shown = Agent.objects.annotate(shown=agent_status.shown_status(now)).get(pk=agent.pk)
-    [stands] = agent_status.of([agent], now)
-    assert (shown.shown, stands.status) == (("late", "late") if late else ("ok", "ok"))
+    shown = Agent.objects.annotate(shown=agent_status.display_status(now)).get(pk=agent.pk)
+    [status] = agent_status.statuses([agent], now)
+    assert (shown.shown, status.status) == (("late", "late") if late else ("ok", "ok"))
 
 
-def test_a_set_interval_goes_before_a_declared_one(project: Project) -> None:
+def test_set_interval_wins_over_declared(project: Project) -> None:
     agent, now = make_agent(project, beat=50, declared_interval=10.0), timezone.now()
     Agent.objects.update(interval=300)
-    shown = Agent.objects.annotate(shown=agent_status.shown_status(now)).get(pk=agent.pk)
+    shown = Agent.objects.annotate(shown=agent_status.display_status(now)).get(pk=agent.pk)
     assert shown.shown == "ok"
-    assert agent_status.of([shown], now)[0].status == "ok"
+    assert agent_status.statuses([shown], now)[0].status == "ok"
 
 
-def test_a_thousand_agents_take_no_more_queries_than_one(project: Project, viewer: User, client_of: Browse) -> None:
+def test_query_count_does_not_grow_with_agents(project: Project, viewer: User, client_of: Browse) -> None:
     browser = client_of(viewer)
     make_incident(make_agent(project, "first"))
     counts = [queries(browser)]
@@ -105,20 +103,20 @@ def queries(browser: Any) -> int:
     return len(seen)
 
 
-def test_a_poll_gets_the_table_and_nothing_else(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_poll_returns_only_the_table(bot: Agent, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(f"{LIST}?q=bo", headers={"HX-Request": "true"}).content.decode()
     assert body.startswith('<div class="w" id="agents"')
     assert names_in(body) == ["bot"]
     assert "<html" not in body
 
 
-def test_a_search_finds_aliases_once(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_search_finds_aliases_once(bot: Agent, viewer: User, client_of: Browse) -> None:
     for alias in ("bot.service", "bot.container"):
         AgentName.objects.create(project=bot.project, agent=bot, name=alias)
     assert names_in(client_of(viewer).get(f"{LIST}?q=bot.").content.decode()) == ["bot"]
 
 
-def test_the_row_says_what_a_person_needs(project: Project, viewer: User, client_of: Browse) -> None:
+def test_row_shows_clocks_spend_and_incident(project: Project, viewer: User, client_of: Browse) -> None:
     today: Any = {"day": timezone.now().date(), "cost_today": 9_100_000, "tokens_today": 120_400}
     today |= {"cost_total": 9_100_000, "tokens_total": 120_400}
     agent = make_agent(project, cost_limit=10_000_000, last_progress_at=timezone.now() - timedelta(hours=2), **today)
@@ -137,7 +135,7 @@ def test_yesterdays_spend_is_not_todays(project: Project, viewer: User, client_o
     assert "0 tokens" in body
 
 
-def test_agents_are_paused_and_resumed_together(project: Project, member: User, client_of: Browse) -> None:
+def test_agents_are_paused_and_resumed_in_bulk(project: Project, member: User, client_of: Browse) -> None:
     agents = [make_agent(project, name) for name in ("one", "two")]
     chosen = {"_selected_action": [agent.pk for agent in agents]}
     client_of(member).post(LIST, {"action": "pause_selected", **chosen})
@@ -147,7 +145,7 @@ def test_agents_are_paused_and_resumed_together(project: Project, member: User, 
     assert set(AuditEntry.objects.filter(action="agent.paused").values_list("actor", flat=True)) == {member.email}
 
 
-def test_a_viewer_has_no_actions_and_no_buttons(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_viewer_has_no_actions_or_buttons(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_runner(bot)
     browser = client_of(viewer)
     assert "_selected_action" not in browser.get(LIST).content.decode()
@@ -161,7 +159,7 @@ def test_a_viewer_has_no_actions_and_no_buttons(bot: Agent, viewer: User, client
 # The page
 
 
-def test_the_page_says_why_and_shows_both_clocks(project: Project, viewer: User, client_of: Browse) -> None:
+def test_page_shows_reason_and_both_clocks(project: Project, viewer: User, client_of: Browse) -> None:
     agent = make_agent(project, last_progress_at=timezone.now() - timedelta(minutes=47))
     make_incident(agent)
     make_beat(agent, "step 12")
@@ -172,18 +170,16 @@ def test_the_page_says_why_and_shows_both_clocks(project: Project, viewer: User,
     body = client_of(viewer).get(page_of(agent)).content.decode()
     for text in ("No progress for 47 minutes", "due in 5", "17 min overdue", "step 12", "$0.03", "1,200", "restarted"):
         assert text in body, text
-    for text in ("Also known as bot2", "Runs as systemd:bot.service", "env: prod"):
+    for text in ("Aliases: bot2", "Runs as systemd:bot.service", "env: prod"):
         assert text in body, text
 
 
-def test_an_agent_without_progress_has_no_such_clock_and_the_page_says_so(
-    bot: Agent, viewer: User, client_of: Browse
-) -> None:
-    assert "It has never shown progress" in client_of(viewer).get(page_of(bot)).content.decode()
+def test_page_without_progress_explains_it(bot: Agent, viewer: User, client_of: Browse) -> None:
+    assert "No progress reported yet" in client_of(viewer).get(page_of(bot)).content.decode()
 
 
 @pytest.mark.parametrize("part", ["now", "history", "past"])
-def test_the_live_parts_are_fragments(part: str, bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_live_parts_are_fragments(part: str, bot: Agent, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/{part}/").content.decode()
     assert f'id="agent-{part}"' in body
     assert "<html" not in body
@@ -220,7 +216,7 @@ def test_settings_are_saved_through_the_service(bot: Agent, member: User, client
     assert (entry.actor, entry.data["interval"]) == (member.email, {"from": None, "to": 300.0})
 
 
-def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client_of: Browse) -> None:
+def test_saving_without_changes_writes_nothing(bot: Agent, member: User, client_of: Browse) -> None:
     assert save(client_of(member), bot).status_code == 302
     assert not AuditEntry.objects.filter(action__startswith="agent.").exists()
 
@@ -231,22 +227,22 @@ def test_saving_without_a_change_writes_nothing(bot: Agent, member: User, client
         ({"interval": "0.5"}, "greater than or equal to 1"),
         ({"grace": "1"}, "greater than or equal to 5"),
         ({"interval": "nan"}, "Enter a number"),
-        ({"interval": "1e300"}, "a year at most"),
+        ({"interval": "1e300"}, "up to a year"),
         ({"daily_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"run_budget_usd": "-1"}, "greater than or equal to 0"),
         ({"daily_token_limit": "-1"}, "greater than or equal to 0"),
-        ({"labels": "production"}, "Line 1: write it as name=value"),
+        ({"labels": "production"}, "Line 1: use name=value"),
         ({"rule__loop__repeats": "many"}, "Enter a whole number"),
         ({"rule__loop__repeats": "1"}, "greater than or equal to 2"),
         ({"rule__loop__switch": "maybe"}, "Select a valid choice"),
-        ({"rule__loop__budget": "search"}, "write a tool, =, and a whole number"),
+        ({"rule__loop__budget": "search"}, "write a tool name, =, and a whole number"),
         ({"rule__loop__budget": "search = 1"}, "must be a whole number from 2 to 10,000"),
-        ({"rule__loop__poller": "search = 1"}, "write a tool, =, and yes or no"),
+        ({"rule__loop__poller": "search = 1"}, "write a tool name, =, and yes or no"),
         ({"restart_type": "systemd"}, "Set type and target together"),
-        ({"aliases": "other"}, "is a name of the agent other"),
+        ({"aliases": "other"}, "is already a name of the agent other"),
     ],
 )
-def test_what_cannot_be_saved_is_said_beside_its_field(
+def test_form_errors_are_shown_at_their_field(
     changes: dict[str, str], says: str, bot: Agent, member: User, client_of: Browse
 ) -> None:
     make_agent(bot.project, "other")
@@ -256,19 +252,19 @@ def test_what_cannot_be_saved_is_said_beside_its_field(
     assert not AuditEntry.objects.filter(action__startswith="agent.").exists()
 
 
-def test_an_alias_is_taken_away_by_leaving_it_out(bot: Agent, member: User, client_of: Browse) -> None:
+def test_omitted_alias_is_removed(bot: Agent, member: User, client_of: Browse) -> None:
     AgentName.objects.create(project=bot.project, agent=bot, name="bot.service")
     save(client_of(member), bot)
     assert list(bot.names.values_list("name", flat=True)) == ["bot"]
 
 
-def test_a_viewers_save_is_refused(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_viewer_cannot_save(bot: Agent, viewer: User, client_of: Browse) -> None:
     assert save(client_of(viewer), bot, interval="300").status_code == 403
     bot.refresh_from_db()
     assert bot.interval is None
 
 
-def test_an_agent_is_made_by_hand(project: Project, member: User, client_of: Browse) -> None:
+def test_agent_is_created_manually(project: Project, member: User, client_of: Browse) -> None:
     answer = client_of(member).post(f"{LIST}add/", {"project": project.pk, "name": "nightly", "kind": "job"})
     agent = Agent.objects.get()
     assert answer.status_code == 302
@@ -276,13 +272,13 @@ def test_an_agent_is_made_by_hand(project: Project, member: User, client_of: Bro
     assert AuditEntry.objects.get(action="agent.created").actor == member.email
 
 
-def test_a_name_is_given_once(bot: Agent, member: User, client_of: Browse) -> None:
+def test_agent_names_are_unique(bot: Agent, member: User, client_of: Browse) -> None:
     answer = client_of(member).post(f"{LIST}add/", {"project": bot.project_id, "name": "bot", "kind": "agent"})
-    assert "is a name of an agent of this project already" in answer.content.decode()
+    assert "is already a name of an agent in this project" in answer.content.decode()
     assert Agent.objects.count() == 1
 
 
-def test_the_plan_limits_what_is_made_by_hand(project: Project, member: User, client_of: Browse) -> None:
+def test_plan_limits_manually_created_agents(project: Project, member: User, client_of: Browse) -> None:
     set_plan(team=project.team, plan="free", actor="test")
     for name in ("one", "two", "three"):
         make_agent(project, name)
@@ -293,11 +289,11 @@ def test_the_plan_limits_what_is_made_by_hand(project: Project, member: User, cl
     assert Agent.objects.count() == 3
 
 
-def test_deleting_is_audited(bot: Agent, member: User, client_of: Browse) -> None:
+def test_deletion_is_audited(bot: Agent, member: User, client_of: Browse) -> None:
     make_incident(bot)
     asked = client_of(member).get(f"{LIST}{bot.pk}/delete/").content.decode()
     assert "<strong>1</strong> incident<" in asked
-    assert "All its heartbeats and sums go, too." in asked
+    assert "Its heartbeats and history are deleted too." in asked
     client_of(member).post(f"{LIST}{bot.pk}/delete/", {"post": "yes"})
     assert not bot.project.agents.exists()
     assert AuditEntry.objects.get(action="agent.deleted").target == "bot"
@@ -310,13 +306,13 @@ def press(browser: Any, agent: Agent, name: str, **data: str) -> Any:
     return browser.post(f"{LIST}{agent.pk}/press/{name}/", data, follow=True)
 
 
-def test_a_restart_is_asked_for_before_it_is_done(bot: Agent, member: User, client_of: Browse) -> None:
+def test_restart_needs_confirmation(bot: Agent, member: User, client_of: Browse) -> None:
     make_runner(bot)
     asked = client_of(member).get(f"{LIST}{bot.pk}/press/restart/").content.decode()
-    assert "The runner is asked to restart systemd:bot.service" in asked
+    assert "The runner will restart systemd:bot.service once." in asked
     assert not Command.objects.exists()
     answer = press(client_of(member), bot, "restart", reason="stuck").content.decode()
-    assert "The runner is asked to restart bot." in answer
+    assert "Restart of bot requested." in answer
     command = Command.objects.get()
     assert (command.action, command.reason, command.requested_by) == ("restart", "stuck", member.email)
 
@@ -354,7 +350,7 @@ OF_RESTARTS = ("", "restart_off", "restart_budget")
 
 @pytest.mark.parametrize("why", REASONS)
 @pytest.mark.parametrize("action", ["restart", "stop"])
-def test_the_page_that_asks_and_the_service_agree(
+def test_confirmation_page_and_service_agree(
     bot: Agent, member: User, client_of: Browse, action: str, why: str
 ) -> None:
     make_runner(bot)
@@ -364,12 +360,12 @@ def test_the_page_that_asks_and_the_service_agree(
     refusal = refused(Agent.objects.get(), action)
     if refusal is None:
         assert why in (OF_RESTARTS if action == "stop" else "")
-        assert ("It would be refused" in page, 'name="reason"' in page) == (False, True)
+        assert (f"Can’t {action} bot now" in page, 'name="reason"' in page) == (False, True)
         return
     sentence, _, _ = refusal.message.partition(" It can be restarted in")
     assert refusal.code == why
     assert re.sub(r"`([^`]+)`", r"<code>\1</code>", sentence) in page
-    assert ("It would be refused" in page, 'name="reason"' in page) == (True, False)
+    assert (f"Can’t {action} bot now" in page, 'name="reason"' in page) == (True, False)
     assert re.search(rf'<button type="button" class="w-button" disabled .*{action.capitalize()} bot</button>', page)
 
 
@@ -380,45 +376,43 @@ def test_the_page_that_asks_and_the_service_agree(
         ({"paused_at": datetime(2026, 5, 4, tzinfo=UTC)}, "The agent is paused"),
     ],
 )
-def test_what_keeps_only_the_watchdog_back_is_to_be_considered(
+def test_confirmation_page_warns_of_blocked_restarts(
     bot: Agent, member: User, client_of: Browse, facts: dict[str, Any], said: str
 ) -> None:
     make_runner(bot)
     Agent.objects.update(**facts)
     page = client_of(member).get(f"{LIST}{bot.pk}/press/restart/").content.decode()
-    assert "Nothing automatic would restart it now." in page
+    assert "Automatic restarts are blocked." in page
     assert said in page
     assert 'name="reason"' in page
-    assert "Nothing automatic" not in client_of(member).get(f"{LIST}{bot.pk}/press/stop/").content.decode()
+    assert "Automatic restarts" not in client_of(member).get(f"{LIST}{bot.pk}/press/stop/").content.decode()
 
 
-def test_the_page_says_what_it_takes_the_place_of(bot: Agent, member: User, client_of: Browse) -> None:
+def test_confirmation_page_names_replaced_command(bot: Agent, member: User, client_of: Browse) -> None:
     make_runner(bot)
     waiting = {"state": "pending", "origin": "watchdog", "expires_at": timezone.now() + timedelta(minutes=5)}
     Command.objects.filter(pk=make_command(bot).pk).update(**waiting)
     page = client_of(member).get(f"{LIST}{bot.pk}/press/stop/").content.decode()
-    assert "The watchdog wants a restart itself, and no runner has come for it yet: this takes its place." in page
-    assert "The runner is asked to stop bot." in press(client_of(member), bot, "stop").content.decode()
+    assert "This replaces the restart requested by the watchdog, which no runner has picked up yet." in page
+    assert "Stop of bot requested." in press(client_of(member), bot, "stop").content.decode()
 
 
-def test_a_refused_command_is_said_in_a_sentence(bot: Agent, member: User, client_of: Browse) -> None:
+def test_refused_command_shows_a_sentence(bot: Agent, member: User, client_of: Browse) -> None:
     answer = press(client_of(member), bot, "stop")
     assert answer.status_code == 200
     assert "No restart target is known" in answer.content.decode()
     assert not Command.objects.exists()
 
 
-@pytest.mark.parametrize(("held", "said"), [(True, "nothing but a person starts it again"), (False, "no alarm until")])
-def test_a_stopped_agent_says_whether_it_is_held(
+@pytest.mark.parametrize(("held", "said"), [(True, "Only a person can start it again"), (False, "No alerts until")])
+def test_stopped_agent_says_whether_it_is_held(
     bot: Agent, viewer: User, client_of: Browse, held: bool, said: str
 ) -> None:
     AgentState.objects.filter(agent=bot).update(status="stopped", reported="shutdown", held=held)
     assert said in client_of(viewer).get(page_of(bot)).content.decode()
 
 
-def test_the_page_leads_to_its_parts_and_ends_with_its_settings(
-    bot: Agent, member: User, viewer: User, client_of: Browse
-) -> None:
+def test_page_navigation_and_settings_at_the_end(bot: Agent, member: User, viewer: User, client_of: Browse) -> None:
     Agent.objects.update(name="bot-1")
     body = client_of(member).get(page_of(bot)).content.decode()
     [nav] = re.findall(r'aria-label="On this page">(.*?)</nav>', body)
@@ -431,10 +425,10 @@ def test_the_page_leads_to_its_parts_and_ends_with_its_settings(
     assert "Delete bot-1" not in client_of(viewer).get(page_of(bot)).content.decode()
     answer = save(client_of(member), bot, interval="0.5").content.decode()
     assert "The settings were not saved." in answer
-    assert '<details id="clocks" open>' in answer
+    assert '<details id="deadlines" open>' in answer
 
 
-def test_a_name_stands_as_it_is_above_its_page(bot: Agent, owner: User, client_of: Browse) -> None:
+def test_page_title_keeps_the_name_as_is(bot: Agent, owner: User, client_of: Browse) -> None:
     Agent.objects.update(name="bot-1")
     Project.objects.update(name="production")
     for page, name in ((page_of(bot), "bot-1"), (f"/admin/teams/project/{bot.project_id}/change/", "production")):
@@ -443,7 +437,7 @@ def test_a_name_stands_as_it_is_above_its_page(bot: Agent, owner: User, client_o
         assert re.search(r">\s*(Agents|Projects)\s*</a>", title)
 
 
-def test_the_page_leads_to_all_incidents_and_commands_of_its_agent(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_page_links_to_all_incidents_and_commands(bot: Agent, viewer: User, client_of: Browse) -> None:
     other = make_agent(bot.project, "bot-2")
     for agent in (bot, other):
         make_incident(agent, reason=f"{agent.name} is stuck")
@@ -458,25 +452,25 @@ def test_the_page_leads_to_all_incidents_and_commands_of_its_agent(bot: Agent, v
         assert "bot is stuck" in shown or "bot@example.com" in shown
 
 
-def test_maintenance_is_planned_from_the_page(bot: Agent, member: User, viewer: User, client_of: Browse) -> None:
+def test_page_links_to_maintenance(bot: Agent, member: User, viewer: User, client_of: Browse) -> None:
     link = f"/admin/agents/maintenance/plan/?agents={bot.pk}"
     assert link in client_of(member).get(page_of(bot)).content.decode()
     assert link not in client_of(viewer).get(page_of(bot)).content.decode()
 
 
-def test_without_a_target_there_is_no_restart_button(bot: Agent, member: User, client_of: Browse) -> None:
+def test_no_restart_button_without_target(bot: Agent, member: User, client_of: Browse) -> None:
     assert "press/restart/" not in client_of(member).get(page_of(bot)).content.decode()
     make_runner(bot)
     assert "press/restart/" in client_of(member).get(page_of(bot)).content.decode()
 
 
 def test_pause_and_resume(bot: Agent, member: User, client_of: Browse) -> None:
-    assert "nobody is told of anything" in press(client_of(member), bot, "pause").content.decode()
+    assert "there are no alerts until you resume it" in press(client_of(member), bot, "pause").content.decode()
     assert Agent.objects.get().paused_at is not None
     assert "press/resume/" in client_of(member).get(page_of(bot)).content.decode()
     press(client_of(member), bot, "resume")
     assert Agent.objects.get().paused_at is None
 
 
-def test_a_button_that_is_not_there_is_not_found(bot: Agent, member: User, client_of: Browse) -> None:
+def test_unknown_button_is_not_found(bot: Agent, member: User, client_of: Browse) -> None:
     assert press(client_of(member), bot, "explode").status_code == 404

@@ -1,4 +1,4 @@
-"""The first steps, from the names to the first heartbeat."""
+"""The page "Get started", from the names to the first heartbeat."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def key_in(body: str) -> str:
     return str(found)
 
 
-def test_a_new_project_gets_its_key_by_itself(project: Project, owner: User, client_of: Browse) -> None:
+def test_new_project_gets_a_key_automatically(project: Project, owner: User, client_of: Browse) -> None:
     page = client_of(owner).get(STEPS).content.decode()
     assert 'hx-trigger="load, submit"' in page
     assert "Research" in page
@@ -45,9 +45,7 @@ def test_a_new_project_gets_its_key_by_itself(project: Project, owner: User, cli
     assert AuditEntry.objects.get(action="key.created").actor == owner.email
 
 
-def test_the_key_is_in_everything_that_is_to_be_copied(
-    project: Project, owner: User, client_of: Browse, settings: Any
-) -> None:
+def test_key_is_in_every_snippet(project: Project, owner: User, client_of: Browse, settings: Any) -> None:
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
     key = key_in(body)
@@ -57,14 +55,14 @@ def test_the_key_is_in_everything_that_is_to_be_copied(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_lines_of_python_make_the_page_turn_green(
+def test_python_snippet_sends_a_heartbeat(
     project: Project, owner: User, client_of: Browse, settings: Any, live_server: Any
 ) -> None:
     settings.BASE_URL = live_server.url
     body = unescape(make_key(client_of(owner), project).content.decode())
     lines = body[body.index("import clevagent") :]
     source = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR / "client_sdk")}
-    subprocess.run([sys.executable, "-c", lines[: lines.index("</")]], env=source, check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", lines[: lines.index("</")]], env=source, check=True, timeout=180)
     assert "my-agent" in client_of(owner).get(STEPS).content.decode()
     assert Agent.objects.get(project=project).name == "my-agent"
 
@@ -80,7 +78,7 @@ def test_the_lines_of_python_make_the_page_turn_green(
         ("http://watch.example.com", "--trusted-host watch.example.com "),
     ],
 )
-def test_the_line_that_installs_names_the_host_where_pip_asks_for_it(
+def test_install_command_trusts_hosts_without_tls(
     project: Project, owner: User, client_of: Browse, settings: Any, server: str, trusted: str
 ) -> None:
     settings.BASE_URL = server
@@ -88,9 +86,7 @@ def test_the_line_that_installs_names_the_host_where_pip_asks_for_it(
     assert f">{line}</code>" in client_of(owner).get(STEPS).content.decode()
 
 
-def test_the_key_is_kept_nowhere(
-    project: Project, owner: User, client_of: Browse, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_key_is_not_stored(project: Project, owner: User, client_of: Browse, caplog: pytest.LogCaptureFixture) -> None:
     browser = client_of(owner)
     with caplog.at_level(logging.DEBUG):
         answer = make_key(browser, project)
@@ -104,40 +100,40 @@ def test_the_key_is_kept_nowhere(
     assert key not in serializers.serialize("json", stored)
 
 
-def test_a_second_look_makes_no_second_key(project: Project, owner: User, client_of: Browse) -> None:
+def test_reload_creates_no_second_key(project: Project, owner: User, client_of: Browse) -> None:
     make_key(client_of(owner), project, first="1")
     again = make_key(client_of(owner), project, first="1").content.decode()
     assert "new-key" not in again
-    assert "1 key already" in again
+    assert "already has 1 key." in again
     assert ApiKey.objects.count() == 1
 
 
-def test_another_key_is_made_on_request(project: Project, api_key: str, owner: User, client_of: Browse) -> None:
+def test_another_key_on_request(project: Project, api_key: str, owner: User, client_of: Browse) -> None:
     page = client_of(owner).get(STEPS).content.decode()
-    assert "Make another key" in page
+    assert "Create another key" in page
     assert "load, submit" not in page
     assert key_in(make_key(client_of(owner), project).content.decode()) != api_key
 
 
-def test_it_works_without_javascript(project: Project, owner: User, client_of: Browse) -> None:
+def test_page_works_without_javascript(project: Project, owner: User, client_of: Browse) -> None:
     body = client_of(owner).post(f"{STEPS}key/", {"project": project.pk, "first": "1"}).content.decode()
     assert "<html" in body
     assert key_in(body)
 
 
 @pytest.mark.parametrize("who", ["viewer", "member"])
-def test_who_may_not_make_keys_is_told_who_can(
+def test_roles_without_keys_are_told_whom_to_ask(
     who: str, project: Project, client_of: Browse, request: pytest.FixtureRequest
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
     body = browser.get(STEPS).content.decode()
-    assert "Ask an owner or an admin of Research" in body
+    assert "Ask an owner or admin of Research" in body
     assert "first-steps/key" not in body
     assert make_key(browser, project).status_code == 403
     assert not ApiKey.objects.exists()
 
 
-def test_another_teams_project_is_not_there(project: Project, stranger: User, client_of: Browse) -> None:
+def test_other_teams_project_is_not_found(project: Project, stranger: User, client_of: Browse) -> None:
     browser = client_of(stranger)
     assert browser.get(f"{STEPS}?project={project.pk}").status_code == 404
     assert browser.get(f"{STEPS}beat/?project={project.pk}").status_code == 404
@@ -147,14 +143,14 @@ def test_another_teams_project_is_not_there(project: Project, stranger: User, cl
     assert "Theirs" in browser.get(STEPS).content.decode()
 
 
-def test_the_newest_project_is_the_default(project: Project, owner: User, client_of: Browse) -> None:
+def test_newest_project_is_the_default(project: Project, owner: User, client_of: Browse) -> None:
     services.create_project(team=project.team, name="Second", actor="test")
     body = client_of(owner).get(STEPS).content.decode()
     assert "project <strong>Second</strong>" in body
     assert f"?project={project.pk}" in body
 
 
-def test_waiting_turns_green_with_the_first_heartbeat(
+def test_page_turns_green_with_the_first_heartbeat(
     project: Project, api_key: str, viewer: User, client_of: Browse
 ) -> None:
     browser = client_of(viewer)
@@ -165,24 +161,22 @@ def test_waiting_turns_green_with_the_first_heartbeat(
     Client().post("/api/v1/heartbeat", beat, content_type="application/json", headers={"X-API-Key": api_key})
     green = browser.get(f"{STEPS}beat/?project={project.pk}")
     assert green.status_code == 286
-    assert "my-agent reports" in green.content.decode()
+    assert "my-agent is reporting" in green.content.decode()
     assert f"/admin/agents/agent/{Agent.objects.get().pk}/change/" in green.content.decode()
 
 
-def test_an_agent_made_by_hand_is_no_heartbeat(project: Project, viewer: User, client_of: Browse) -> None:
+def test_agent_created_manually_is_no_heartbeat(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, beat=None)
     assert "Waiting" in client_of(viewer).get(f"{STEPS}beat/?project={project.pk}").content.decode()
     AgentState.objects.update(last_beat_at=timezone.now())
-    assert "bot reports" in client_of(viewer).get(f"{STEPS}beat/?project={project.pk}").content.decode()
+    assert "bot is reporting" in client_of(viewer).get(f"{STEPS}beat/?project={project.pk}").content.decode()
 
 
-def test_with_agents_there_it_says_so_and_waits_for_another(
-    project: Project, api_key: str, owner: User, client_of: Browse
-) -> None:
+def test_page_waits_for_another_agent(project: Project, api_key: str, owner: User, client_of: Browse) -> None:
     old = make_agent(project, "my-agent")
     browser = client_of(owner)
     page = browser.get(STEPS).content.decode()
-    assert "One agent of this project reports: the first steps are done." in page
+    assert "1 agent in this project is reporting." in page
     assert "Waiting for the first heartbeat of another agent" in page
     assert "agent=&quot;my-agent-2&quot;" in page
     beat = f"{STEPS}beat/?project={project.pk}&beyond={old.pk}"
@@ -190,14 +184,14 @@ def test_with_agents_there_it_says_so_and_waits_for_another(
     assert browser.get(beat).status_code == 200
     body = {"agent": "my-agent-2", "status": "ok"}
     Client().post("/api/v1/heartbeat", body, content_type="application/json", headers={"X-API-Key": api_key})
-    assert "my-agent-2 reports" in browser.get(beat).content.decode()
+    assert "my-agent-2 is reporting" in browser.get(beat).content.decode()
 
 
 def rename(browser: Client, project: Project, **names: str) -> Any:
     return browser.post(f"{STEPS}names/", {"project": project.pk, **names})
 
 
-def test_team_and_project_are_renamed_in_place(project: Project, owner: User, client_of: Browse) -> None:
+def test_team_and_project_are_renamed(project: Project, owner: User, client_of: Browse) -> None:
     answer = rename(client_of(owner), project, team_name="Night shift", project_name="Papers")
     assert answer.headers["Location"] == f"{STEPS}?project={project.pk}"
     project.refresh_from_db()
@@ -207,9 +201,7 @@ def test_team_and_project_are_renamed_in_place(project: Project, owner: User, cl
     }  # fmt: skip
 
 
-def test_a_name_that_is_taken_or_empty_is_refused_beside_its_field(
-    project: Project, owner: User, client_of: Browse
-) -> None:
+def test_taken_or_empty_name_is_refused(project: Project, owner: User, client_of: Browse) -> None:
     services.create_project(team=project.team, name="Papers", actor="test")
     for name, why in (("Papers", "already has a project named Papers"), ("", "This field is required")):
         page = rename(client_of(owner), project, team_name="X", project_name=name).content.decode()
@@ -217,7 +209,7 @@ def test_a_name_that_is_taken_or_empty_is_refused_beside_its_field(
     assert Team.objects.get().name == "Research"
 
 
-def test_an_admin_names_the_project_but_not_the_team(project: Project, member: User, client_of: Browse) -> None:
+def test_admin_renames_project_but_not_team(project: Project, member: User, client_of: Browse) -> None:
     project.team.memberships.filter(user=member).update(role="admin")
     browser = client_of(member)
     assert "id_team_name" not in browser.get(STEPS).content.decode()
@@ -226,12 +218,12 @@ def test_an_admin_names_the_project_but_not_the_team(project: Project, member: U
     assert (project.team.name, project.name) == ("Research", "Papers")
 
 
-def test_a_member_names_nothing(project: Project, member: User, client_of: Browse) -> None:
+def test_member_cannot_rename(project: Project, member: User, client_of: Browse) -> None:
     assert "Rename" not in client_of(member).get(STEPS).content.decode()
     assert rename(client_of(member), project, project_name="Papers").status_code == 403
 
 
-def test_each_tab_leads_to_a_section_also_without_a_script(project: Project, owner: User, client_of: Browse) -> None:
+def test_tabs_link_to_sections_without_javascript(project: Project, owner: User, client_of: Browse) -> None:
     page = client_of(owner).get(STEPS).content.decode()
     tabs = re.findall(r'<a id="tab-(\w+)" href="#(\w+)"', page)
     assert [name for name, _ in tabs] == ["python", "systemd", "docker", "curl", "langchain", "crewai"]

@@ -1,4 +1,4 @@
-"""The fleet, and what the list of agents is narrowed down by."""
+"""The fleet, and the filters of the list of agents."""
 
 from __future__ import annotations
 
@@ -47,35 +47,33 @@ def found(browser: Client, query: str) -> list[str]:
 # Counts
 
 
-def test_loops_and_exceeded_budgets_are_counted_apart_from_other_warnings(
-    project: Project, viewer: User, client_of: Browse
-) -> None:
+def test_loops_and_budgets_are_counted_separately(project: Project, viewer: User, client_of: Browse) -> None:
     warned(project)
     body = client_of(viewer).get("/admin/").content.decode()
     assert {told: n for told, n in tiles(body).items() if n} == {"looping": 1, "over_budget": 1, "warning": 3}
     assert "5 of 5 agents need attention" in body
-    assert "All is well" not in body
+    assert "All agents OK" not in body
 
 
 @pytest.mark.parametrize(
     ("told", "names"),
     [("looping", ["looper"]), ("over_budget", ["spender"]), ("warning", ["grower", "looped", "nearly"])],
 )
-def test_a_count_leads_to_those_it_counts(
+def test_tile_links_to_the_agents_it_counts(
     told: str, names: list[str], project: Project, viewer: User, client_of: Browse
 ) -> None:
     warned(project)
     assert found(client_of(viewer), f"status={told}") == names
 
 
-def test_a_stalled_agent_that_loops_counts_as_stalled(project: Project, viewer: User, client_of: Browse) -> None:
+def test_stalled_agent_that_loops_counts_as_stalled(project: Project, viewer: User, client_of: Browse) -> None:
     AgentState.objects.filter(agent=warn(project, "bot", "loop")).update(status="stalled")
     assert found(client_of(viewer), "status=looping") == []
     assert found(client_of(viewer), "status=stalled") == ["bot"]
 
 
 @pytest.mark.parametrize(("kind", "said"), [("loop", "looping"), ("cost", "over budget"), (None, "warning")])
-def test_the_row_says_which_warning_it_is(
+def test_row_names_the_kind_of_warning(
     kind: str | None, said: str, project: Project, viewer: User, client_of: Browse
 ) -> None:
     make_agent(project, status="warning", warnings=[[f"7:{kind}:9", "It is"]] if kind else None)
@@ -83,10 +81,10 @@ def test_the_row_says_which_warning_it_is(
     assert re.search(rf"<td><span class=\"w-badge.*</span>{said}</span></td>", body)
 
 
-def test_a_fleet_that_is_well_says_so_and_still_shows_it(project: Project, viewer: User, client_of: Browse) -> None:
+def test_healthy_fleet_says_so_and_lists_agents(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, "bot")
     body = client_of(viewer).get("/admin/").content.decode()
-    assert "All is well" in body
+    assert "All agents OK" in body
     assert names_in(body) == ["bot"]
     assert "w-strip" in body
 
@@ -94,9 +92,7 @@ def test_a_fleet_that_is_well_says_so_and_still_shows_it(project: Project, viewe
 # Groups
 
 
-def test_several_projects_are_grouped_the_worst_first(
-    project: Project, owner: User, viewer: User, client_of: Browse
-) -> None:
+def test_projects_are_grouped_worst_first(project: Project, owner: User, viewer: User, client_of: Browse) -> None:
     other = services.create_project(team=project.team, name="Staging", actor=owner.email)
     make_agent(project, "good"), make_agent(project, "late", beat=80)
     make_incident(make_agent(other, "stuck"))
@@ -106,7 +102,7 @@ def test_several_projects_are_grouped_the_worst_first(
     assert names_in(body) == ["stuck", "late", "good"]
 
 
-def test_projects_without_one_among_the_worst_are_named(
+def test_projects_without_shown_agents_are_listed(
     project: Project, owner: User, viewer: User, client_of: Browse
 ) -> None:
     other = services.create_project(team=project.team, name="Staging", actor=owner.email)
@@ -115,12 +111,12 @@ def test_projects_without_one_among_the_worst_are_named(
         make_agent(project, f"down-{n:02}", status="down")
     body = client_of(viewer).get("/admin/fleet/").content.decode()
     heads = re.findall(r'scope="rowgroup"><a [^>]*>([^<]+)</a> <span class="w-soft">([^<]*)<', body)
-    assert heads == [("Production", "30 down · 5 more not shown here"), ("Staging", "1 ok · none among the worst")]
-    assert "25 of 31 agents, the worst." in body
-    assert "See all 31" in body
+    assert heads == [("Production", "30 down · 5 more not shown"), ("Staging", "1 ok · not shown")]
+    assert "Showing 25 of 31 agents." in body
+    assert "Show all 31" in body
 
 
-def test_a_single_project_needs_no_heading(project: Project, viewer: User, client_of: Browse) -> None:
+def test_single_project_has_no_group_heading(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project)
     assert "rowgroup" not in client_of(viewer).get("/admin/fleet/").content.decode()
 
@@ -128,7 +124,7 @@ def test_a_single_project_needs_no_heading(project: Project, viewer: User, clien
 # Labels, hosts
 
 
-def test_the_list_is_filtered_by_a_label(project: Project, viewer: User, client_of: Browse) -> None:
+def test_list_filters_by_label(project: Project, viewer: User, client_of: Browse) -> None:
     labels: list[dict[str, Any]] = [{"env": "prod", "1": "a=b"}, {"env": "test"}, {}]
     for n, has in enumerate(labels):
         Agent.objects.filter(pk=make_agent(project, f"bot-{n}").pk).update(labels=has)
@@ -140,7 +136,7 @@ def test_the_list_is_filtered_by_a_label(project: Project, viewer: User, client_
     assert '<option value="env=test"></option>' in browser.get(f"{LIST}?clear", follow=True).content.decode()
 
 
-def test_labels_and_projects_of_others_are_not_offered(project: Project, stranger: User, client_of: Browse) -> None:
+def test_other_teams_labels_are_not_offered(project: Project, stranger: User, client_of: Browse) -> None:
     Agent.objects.filter(pk=make_agent(project).pk).update(labels={"secret": "plan"})
     make_agent(Project.objects.get(name="Theirs"), "own")
     for page in ("/admin/", LIST):
@@ -159,7 +155,7 @@ def test_labels_and_projects_of_others_are_not_offered(project: Project, strange
         ("", {}, None),
     ],
 )
-def test_the_row_names_the_host(
+def test_row_names_the_host(
     source: str, labels: dict[str, str], host: str | None, project: Project, viewer: User, client_of: Browse
 ) -> None:
     Agent.objects.filter(pk=make_agent(project, source=source).pk).update(labels=labels)
@@ -167,7 +163,7 @@ def test_the_row_names_the_host(
     assert f'<span class="w-soft">Production{f" · {host}" if host else ""}</span>' in body
 
 
-def test_a_search_finds_hosts_and_no_keys(project: Project, viewer: User, client_of: Browse) -> None:
+def test_search_finds_hosts_but_no_keys(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, "here", source="77/10.0.0.5/web-1"), make_agent(project, "there", source="5/10.0.0.6")
     browser = client_of(viewer)
     assert found(browser, "q=web-1") == ["here"]
@@ -182,7 +178,7 @@ def test_a_search_finds_hosts_and_no_keys(project: Project, viewer: User, client
     ("cost", "limit", "tone", "width"),
     [(1_000_000, 10_000_000, "good", 10), (8_000_000, 10_000_000, "late", 80), (25_000_000, 10_000_000, "bad", 100)],
 )
-def test_spend_is_a_bar_against_its_budget(
+def test_spend_is_a_bar_against_the_budget(
     cost: int, limit: int, tone: str, width: int, project: Project, viewer: User, client_of: Browse
 ) -> None:
     make_agent(project, day=timezone.now().date(), cost_today=cost, cost_total=cost, cost_limit=limit)
@@ -209,7 +205,7 @@ def test_tokens_without_a_price_are_marked(project: Project, viewer: User, clien
         ({"tokens_total": 900}, ["$0.00", "0 tokens"]),
     ],
 )
-def test_what_was_never_reported_is_not_nothing(
+def test_missing_data_is_not_shown_as_zero(
     totals: dict[str, Any], said: list[str], project: Project, viewer: User, client_of: Browse
 ) -> None:
     agent = make_agent(project, **totals)
@@ -221,13 +217,13 @@ def test_what_was_never_reported_is_not_nothing(
         assert (text in re.sub(r"<[^>]+>", "", cell)) is (text in said), text
     page = browser.get(f"{LIST}{agent.pk}/change/").content.decode()
     assert ("None reported" in page) is (not any(name.endswith("total") for name in totals))
-    assert ("its budget is not watched" in page) is ("cost_limit" in totals)
+    assert ("the budget can’t be checked" in page) is ("cost_limit" in totals)
 
 
 # Remembered
 
 
-def test_a_list_remembers_its_filter_for_who_comes_back(project: Project, viewer: User, client_of: Browse) -> None:
+def test_list_remembers_its_filter(project: Project, viewer: User, client_of: Browse) -> None:
     browser = client_of(viewer)
     browser.get(f"{LIST}?status=down&p=1&q=bot")
     answer = browser.get(LIST)
@@ -243,21 +239,21 @@ def test_clearing_forgets_the_filter(project: Project, viewer: User, client_of: 
     assert browser.get(LIST).status_code == 200
 
 
-def test_fields_left_empty_are_no_filter(project: Project, viewer: User, client_of: Browse) -> None:
+def test_empty_fields_are_no_filter(project: Project, viewer: User, client_of: Browse) -> None:
     browser = client_of(viewer)
     assert browser.get(f"{LIST}?q=&status=down&label=")["Location"] == f"{LIST}?status=down"
     assert browser.get(f"{LIST}?q=&status=&label=")["Location"] == LIST
     assert browser.get(LIST).status_code == 200
 
 
-def test_a_plain_link_on_the_list_itself_means_everything(project: Project, viewer: User, client_of: Browse) -> None:
+def test_plain_link_on_the_list_shows_everything(project: Project, viewer: User, client_of: Browse) -> None:
     browser, from_it = client_of(viewer), {"Referer": f"http://testserver{LIST}?status=down"}
     browser.get(f"{LIST}?status=down")
     assert browser.get(LIST, headers=from_it).status_code == 200
     assert browser.get(LIST).status_code == 200
 
 
-def test_a_poll_neither_remembers_nor_is_led_away(project: Project, viewer: User, client_of: Browse) -> None:
+def test_poll_neither_stores_filters_nor_redirects(project: Project, viewer: User, client_of: Browse) -> None:
     browser, poll = client_of(viewer), {"HX-Request": "true"}
     browser.get(f"{LIST}?status=down", headers=poll)
     assert browser.get(LIST).status_code == 200
@@ -271,7 +267,7 @@ def test_each_list_remembers_its_own_filter(project: Project, viewer: User, clie
     assert browser.get("/admin/agents/incident/")["Location"].endswith("/?state=open")
 
 
-def test_a_filter_that_became_nonsense_is_forgotten(project: Project, viewer: User, client_of: Browse) -> None:
+def test_invalid_filter_is_forgotten(project: Project, viewer: User, client_of: Browse) -> None:
     browser = client_of(viewer)
     answer = browser.get(f"{LIST}?nonsense=1", follow=True)
     assert answer.redirect_chain == [(f"{LIST}?e=1", 302)]
@@ -294,7 +290,7 @@ def make_many(project: Project, count: int) -> None:
 
 
 @pytest.mark.parametrize(("page", "most"), [("/admin/", 14), ("/admin/fleet/", 11), (LIST, 20), (f"{LIST}?q=t", 20)])
-def test_many_agents_take_no_more_queries_than_few(
+def test_query_count_does_not_grow_with_agents(
     page: str, most: int, project: Project, owner: User, viewer: User, client_of: Browse
 ) -> None:
     """The live part as its page asks for it: without what the form offers."""

@@ -1,4 +1,4 @@
-"""The fleet, narrowed down in place by the filters of the list of agents."""
+"""The fleet with the filters of the list of agents."""
 
 from __future__ import annotations
 
@@ -45,45 +45,43 @@ def narrowed(body: str) -> str:
 @pytest.mark.parametrize(
     ("asked", "names", "said"),
     [
-        ("q=web-1", ["crawler"], "“web-1”: 1 of 4 agents. 1 of them needs attention. 1 that needs attention is not"),
+        ("q=web-1", ["crawler"], "“web-1”: 1 of 4 agents. 1 of them needs attention. 1 hidden agent needs attention"),
         ("q=crawl", ["crawler", "crawler"], "“crawl”: 2 of 4 agents. 2 of them need attention. Show all"),
         ("project__id__exact={}", ["crawler", "indexer"], "project Staging: 2 of 4 agents. 1 of them needs attention."),
-        ("label=env", ["crawler", "indexer"], "label env: 2 of 4 agents. 1 of them needs attention. 1 that needs"),
-        ("status=down", ["crawler"], "status down: 1 of 4 agents. 1 of them needs attention. 1 that needs"),
-        ("status=ok", ["indexer", "indexer"], "ok: 2 of 4 agents. None of them needs attention. 2 that need"),
-        ("q=crawler&label=env%3Dtest&status=ok", [], "“crawler”, status ok, label env=test: 0 of 4 agents. 2 that"),
+        ("label=env", ["crawler", "indexer"], "env: 2 of 4 agents. 1 of them needs attention. 1 hidden agent needs"),
+        ("status=down", ["crawler"], "status down: 1 of 4 agents. 1 of them needs attention. 1 hidden agent needs"),
+        ("status=ok", ["indexer", "indexer"], "ok: 2 of 4 agents. None of them needs attention. 2 hidden agents need"),
+        ("q=crawler&label=env%3Dtest&status=ok", [], "“crawler”, status ok, label env=test: 0 of 4 agents. 2 hidden"),
     ],
 )  # fmt: skip
-def test_the_filter_narrows_the_fleet_itself(
+def test_filter_applies_to_the_fleet(
     page: str, asked: str, names: list[str], said: str, staging: Project, viewer: User, client_of: Browse
 ) -> None:
     body = text(client_of(viewer), f"{page}?{asked.format(staging.pk)}")
     assert names_in(body) == names
     assert said in narrowed(body)
-    assert "All is well" not in body
+    assert "All agents OK" not in body
 
 
-def test_without_a_filter_nothing_is_said_of_it(staging: Project, viewer: User, client_of: Browse) -> None:
+def test_no_filter_text_without_a_filter(staging: Project, viewer: User, client_of: Browse) -> None:
     body = text(client_of(viewer), FLEET)
     assert narrowed(body) == ""
     assert "2 of 4 agents need attention" in body
     assert f'hx-get="{LIVE}"' in body
 
 
-def test_a_filter_may_hide_none_of_a_fleet_that_is_well(project: Project, viewer: User, client_of: Browse) -> None:
+def test_filter_on_healthy_fleet_hides_nothing(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, "good")
     body = text(client_of(viewer), f"{FLEET}?status=down")
-    assert "All is well" in body
-    assert "No agent matches status down." in body
-    assert "not shown" not in body
+    assert "All agents OK" in body
+    assert "No agents match status down." in body
+    assert "hidden agent" not in body
 
 
 # Counts
 
 
-def test_counts_follow_all_but_the_status_and_lead_from_one_to_the_other(
-    staging: Project, viewer: User, client_of: Browse
-) -> None:
+def test_tiles_count_all_other_filters(staging: Project, viewer: User, client_of: Browse) -> None:
     body = text(client_of(viewer), f"{FLEET}?project__id__exact={staging.pk}&status=ok")
     here = f"{FLEET}?project__id__exact={staging.pk}"
     assert re.findall(r'aria-current="true" href="([^"]+)"><strong>(\d+)<', body) == [(here, "1")]
@@ -91,16 +89,14 @@ def test_counts_follow_all_but_the_status_and_lead_from_one_to_the_other(
     assert f'href="{here}&status=down"><strong>0<' in body
 
 
-def test_a_count_pressed_again_lifts_the_last_filter_for_good(
-    project: Project, viewer: User, client_of: Browse
-) -> None:
+def test_active_tile_clears_the_last_filter(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project), make_agent(project, "bad", status="down")
     body = text(client_of(viewer), f"{FLEET}?status=down")
     assert re.findall(r'aria-current="true" href="([^"]+)"', body) == [f"{FLEET}?clear"]
     assert tiles(body)["ok"] == 1
 
 
-def test_groups_count_those_that_match_and_lead_to_them(staging: Project, viewer: User, client_of: Browse) -> None:
+def test_groups_count_and_link_to_matches(staging: Project, viewer: User, client_of: Browse) -> None:
     body = text(client_of(viewer), f"{LIVE}?status=ok")
     heads = re.findall(r'scope="rowgroup"><a [^>]*href="([^"]+)">([^<]+)</a> <span class="w-soft">([^<]*)<', body)
     assert [(name, counts) for _, name, counts in heads] == [("Production", "1 ok"), ("Staging", "1 ok")]
@@ -108,7 +104,7 @@ def test_groups_count_those_that_match_and_lead_to_them(staging: Project, viewer
     assert "rowgroup" not in text(client_of(viewer), f"{LIVE}?status=down")
 
 
-def test_open_incidents_are_of_the_agents_that_match_whatever_their_status(
+def test_open_incidents_follow_filters_except_status(
     project: Project, staging: Project, viewer: User, client_of: Browse
 ) -> None:
     browser = client_of(viewer)
@@ -126,19 +122,17 @@ def test_open_incidents_are_of_the_agents_that_match_whatever_their_status(
 # The live part, the list, and what is chosen
 
 
-def test_the_live_part_and_the_list_carry_the_filter(project: Project, viewer: User, client_of: Browse) -> None:
+def test_live_part_and_list_keep_the_filter(project: Project, viewer: User, client_of: Browse) -> None:
     for n in range(30):
         make_agent(project, f"down-{n}", status="down")
     make_agent(project, "good")
     body = text(client_of(viewer), f"{FLEET}?status=down&q=down&utm_source=mail")
     assert f'hx-get="{LIVE}?q=down&status=down"' in body
-    assert "25 of 30 agents that match, the worst." in body
-    assert f'href="{LIST}?q=down&status=down">See all 30<' in body
+    assert "Showing 25 of 30 matching agents." in body
+    assert f'href="{LIST}?q=down&status=down">Show all 30<' in body
 
 
-def test_all_that_match_are_chosen_and_no_others(
-    project: Project, staging: Project, member: User, client_of: Browse
-) -> None:
+def test_select_all_selects_only_matches(project: Project, staging: Project, member: User, client_of: Browse) -> None:
     asked = f"?project__id__exact={project.pk}&status=ok"
     browser = client_of(member)
     for page in (FLEET, LIVE):
@@ -162,19 +156,19 @@ def test_all_that_match_are_chosen_and_no_others(
 # Remembered
 
 
-def test_the_fleet_remembers_its_filter_and_says_so(project: Project, viewer: User, client_of: Browse) -> None:
+def test_fleet_remembers_its_filter(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project), make_agent(project, "bad", status="down")
     browser = client_of(viewer)
     assert browser.get(f"{FLEET}?q=&status=ok&label=")["Location"] == f"{FLEET}?status=ok"
     browser.get(f"{FLEET}?status=ok"), browser.get(LIVE, headers=POLL), browser.get(LIST)
     answer = browser.get(FLEET, follow=True)
     assert answer.redirect_chain == [(f"{FLEET}?status=ok", 302)]
-    assert "1 that needs attention is not shown." in narrowed(html.unescape(answer.content.decode()))
+    assert "1 hidden agent needs attention." in narrowed(html.unescape(answer.content.decode()))
     assert browser.get(f"{FLEET}?clear")["Location"] == FLEET
     assert browser.get(FLEET).status_code == 200
 
 
-def test_the_fleet_and_the_list_remember_apart(project: Project, viewer: User, client_of: Browse) -> None:
+def test_fleet_and_list_remember_separately(project: Project, viewer: User, client_of: Browse) -> None:
     browser = client_of(viewer)
     browser.get(f"{LIST}?status=down")
     assert browser.get(FLEET).status_code == 200
@@ -207,7 +201,7 @@ NONSENSE = [
 @pytest.mark.parametrize("page", [FLEET, LIVE, LIST])
 @pytest.mark.parametrize("asked", NONSENSE)
 @pytest.mark.parametrize("projects", [1, 2])
-def test_what_names_nothing_matches_nothing(
+def test_unknown_filter_values_match_nothing(
     projects: int, asked: str, page: str, project: Project, stranger: User, viewer: User, client_of: Browse
 ) -> None:
     make_agent(project, "own"), make_agent(Project.objects.get(name="Theirs"), "secret")
@@ -216,14 +210,14 @@ def test_what_names_nothing_matches_nothing(
     answer = client_of(viewer).get(f"{page}?{asked.format(theirs=Project.objects.get(name='Theirs').pk)}")
     body = answer.content.decode()
     assert (answer.status_code, names_in(body)) == (200, [])
-    assert "No agent matches" in body
+    assert "No agents match" in body
     assert "Theirs" not in body
 
 
 @pytest.mark.parametrize(
     "asked", ["project=abc", "e=1", "p=x", "nonsense=1", "project__team__name__startswith=E", "q=%00"]
 )
-def test_what_is_no_filter_counts_for_nothing(asked: str, project: Project, viewer: User, client_of: Browse) -> None:
+def test_unknown_parameters_are_ignored(asked: str, project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, "own")
     for page in (FLEET, LIVE):
         answer = client_of(viewer).get(f"{page}?{asked}")
@@ -231,7 +225,7 @@ def test_what_is_no_filter_counts_for_nothing(asked: str, project: Project, view
         assert narrowed(answer.content.decode()) == ""
 
 
-def test_a_filter_shows_as_text_whatever_is_in_it(project: Project, viewer: User, client_of: Browse) -> None:
+def test_filter_values_are_escaped(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, "own")
     body = client_of(viewer).get(FLEET, {"q": "<b>", "label": "<i>", "status": '"><u>'}).content.decode()
     assert not {"<b>", "<i>", "<u>"} & set(re.findall(r"<[biu]>", body))

@@ -1,4 +1,4 @@
-"""The fleet at the front."""
+"""The fleet on the start page."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def tiles(body: str) -> dict[str, int]:
     return {status: int(n) for status, n in re.findall(r'\?status=(\w+)"><strong>(\d+)<', body)}
 
 
-def test_an_empty_fleet_leads_to_the_first_steps(project: Project, viewer: User, client_of: Browse) -> None:
+def test_empty_fleet_links_to_get_started(project: Project, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get("/admin/").content.decode()
-    assert "No agent reports yet" in body
+    assert "No agents yet" in body
     assert STEPS in body
 
 
-def test_the_fleet_counts_and_names_the_worst(project: Project, viewer: User, client_of: Browse) -> None:
+def test_fleet_counts_statuses_and_lists_worst(project: Project, viewer: User, client_of: Browse) -> None:
     for n in range(3):
         make_agent(project, f"good-{n}")
     make_agent(project, "tardy", beat=80)

@@ -1,4 +1,4 @@
-"""The parts of an agent's page that look back."""
+"""The parts of an agent's page about the past."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def data_in(body: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("hours", "timeout", "is_said"), [(5, None, True), (1, None, False), (5, 600, False)])
-def test_on_its_first_day_the_page_says_until_when_a_silence_may_be_a_rest(
+def test_first_day_says_how_long_idle_is_normal(
     bot: Agent, viewer: User, client_of: Browse, hours: int, timeout: int | None, is_said: bool
 ) -> None:
     now = timezone.now()
@@ -70,10 +70,10 @@ def test_on_its_first_day_the_page_says_until_when_a_silence_may_be_a_rest(
     bot.memory.save()
     AgentState.objects.filter(agent=bot).update(last_progress_at=now)
     Agent.objects.filter(pk=bot.pk).update(progress_timeout=timeout)
-    assert ("told as stalled only from" in client_of(viewer).get(page_of(bot)).content.decode()) is is_said
+    assert ("it alerts only from" in client_of(viewer).get(page_of(bot)).content.decode()) is is_said
 
 
-def test_the_charts_get_the_sums_of_the_time_shown(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_charts_get_sums_of_the_time_range(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot)
     data = data_in(client_of(viewer).get(part_of(bot, "6h")).content.decode())
     assert len({len(data[name]) for name in ("at", "tokens", "priced", "reported", "errors", "gap", "memory_mb")}) == 1
@@ -82,27 +82,27 @@ def test_the_charts_get_the_sums_of_the_time_shown(bot: Agent, viewer: User, cli
     assert (max(filter(None, data["gap"])), max(filter(None, data["memory_mb"]))) == (60.0, 259.0)
 
 
-def test_the_span_is_asked_for_in_the_address_and_kept_by_the_poll(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_poll_keeps_the_time_range(bot: Agent, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(page_of(bot, "7d")).content.decode()
-    assert "The last 7 days" in body
+    assert "Last 7 days" in body
     assert f'hx-get="{LIST}{bot.pk}/live/history/?span=7d"' in body
     assert data_in(body)["step"] == 3_600
 
 
-def test_what_the_plan_does_not_keep_is_not_offered(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_ranges_beyond_the_plan_are_not_offered(bot: Agent, viewer: User, client_of: Browse) -> None:
     set_plan(team=bot.project.team, plan="free", actor="test")
     body = client_of(viewer).get(page_of(bot, "90d")).content.decode()
-    assert "The last 7 days" in body
+    assert "Last 7 days" in body
     assert "span=7d#" in body
     assert "span=30d" not in body
-    assert "The plan Free keeps 7 days." in body
+    assert "The Free plan keeps 7 days of history." in body
 
 
-def test_an_unknown_span_is_a_day(bot: Agent, viewer: User, client_of: Browse) -> None:
-    assert "The last 24 hours" in client_of(viewer).get(page_of(bot, "soon")).content.decode()
+def test_unknown_range_is_a_day(bot: Agent, viewer: User, client_of: Browse) -> None:
+    assert "Last 24 hours" in client_of(viewer).get(page_of(bot, "soon")).content.decode()
 
 
-def test_starts_and_waits_of_days_ago_are_on_the_timeline(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_old_starts_and_waits_are_on_the_timeline(bot: Agent, viewer: User, client_of: Browse) -> None:
     then = timezone.now() - timedelta(days=5)
     said = [("", STARTED), ("approval", ""), ("", "")]
     beats = [
@@ -112,39 +112,46 @@ def test_starts_and_waits_of_days_ago_are_on_the_timeline(bot: Agent, viewer: Us
     AgentMemory.objects.filter(agent=bot).update(rules={history.KIND: history.read({}, beats)})
     week = client_of(viewer).get(part_of(bot, "7d")).content.decode()
     day = client_of(viewer).get(part_of(bot, "24h")).content.decode()
-    for text in ("The agent was started.", "Waited for approval."):
+    for text in ("Agent started.", "Waited for approval."):
         assert (text in week, text in day) == (True, False)
 
 
-def test_the_timeline_tells_incidents_restarts_starts_and_our_own_outages(
-    bot: Agent, viewer: User, client_of: Browse
-) -> None:
+def test_timeline_shows_incidents_restarts_and_outages(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot)
     incident, now = make_incident(bot), timezone.now()
     make_command(bot)
     Outage.objects.create(part="detector", started_at=now - timedelta(minutes=9), ended_at=now - timedelta(minutes=8))
     AgentState.objects.filter(agent=bot).update(run_at=now - timedelta(minutes=59))
     body = client_of(viewer).get(part_of(bot, "1h")).content.decode()
-    for text in ("Stalled: No progress for 47 minutes", "Restart asked for by member@example.com: completed"):
+    for text in ("Stalled: No progress for 47 minutes", "Restart requested by member@example.com: completed"):
         assert text in body, text
-    for text in ("The watchdog itself did not watch", "The agent was started.", f"/incident/{incident.pk}/change/"):
+    for text in (
+        "Watchdog was offline; this time is not counted.",
+        "Agent started.",
+        f"/incident/{incident.pk}/change/",
+    ):
         assert text in body, text
     for shape, tone in (("rect", "critical"), ("rect", "calm"), ("rect", "away"), ("path", "beats")):
         assert f'<{shape} class="w-on-{tone}"' in body, tone
 
 
-def test_what_ended_before_the_time_shown_is_left_out(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_events_before_the_time_range_are_hidden(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_command(bot)
     Command.objects.update(created_at=timezone.now() - timedelta(hours=2))
     browser = client_of(viewer)
-    assert "Restart asked for" not in browser.get(part_of(bot, "1h")).content.decode()
-    assert "Restart asked for" in browser.get(part_of(bot, "6h")).content.decode()
+    assert "Restart requested" not in browser.get(part_of(bot, "1h")).content.decode()
+    assert "Restart requested" in browser.get(part_of(bot, "6h")).content.decode()
 
 
-def test_the_last_calls_are_told_with_failures_and_durations(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_recent_calls_show_failures_and_durations(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot)
     body = client_of(viewer).get(part_of(bot)).content.decode()
-    assert cells_of("fetch_page", body.split("How its last calls went")[1]) == ["60", "6", "340 ms", "340 ms"]
+    assert cells_of("fetch_page", body.split("Recent calls: failures and duration")[1]) == [
+        "60",
+        "6",
+        "340 ms",
+        "340 ms",
+    ]
 
 
 def cells_of(tool: str, body: str) -> list[str]:
@@ -168,7 +175,7 @@ def make_long_history(agent: Agent, days: int) -> None:
 @pytest.mark.parametrize(
     ("span", "rollups", "said"), [("7d", 24 * 7, "7 days"), ("30d", 24 * 30, "30 days"), ("90d", 60, "90 days")]
 )
-def test_memory_gaps_and_tools_are_those_of_the_time_shown(
+def test_memory_gaps_and_tools_follow_the_range(
     bot: Agent, viewer: User, client_of: Browse, span: str, rollups: int, said: str
 ) -> None:
     set_plan(team=bot.project.team, plan="pro", actor="test")
@@ -179,13 +186,11 @@ def test_memory_gaps_and_tools_are_those_of_the_time_shown(
     assert known == sum(value is not None for value in data["gap"]) == sum(count > 0 for count in data["beats"])
     assert sum(data["beats"]) >= 60 * rollups
     assert cells_of("search", body) == [f"{sum(data['beats']) // 3:,}"]
-    assert f"In the last {said}." in body
-    assert re.search(r"[\d,]+ more calls came without a name\.", body)
+    assert f"Last {said}." in body
+    assert re.search(r"[\d,]+ more calls without a tool name\.", body)
 
 
-def test_what_was_summed_up_before_names_were_kept_is_said_to_be_unknown(
-    bot: Agent, viewer: User, client_of: Browse
-) -> None:
+def test_data_before_tool_names_is_unknown(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_long_history(bot, 3)
     since = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=9)
     Rollup.objects.filter(start__lt=since).update(memory_mb=None, gap=None, tools=None)
@@ -193,27 +198,28 @@ def test_what_was_summed_up_before_names_were_kept_is_said_to_be_unknown(
     data = data_in(body)
     assert [sum(value is not None for value in data[name]) for name in ("memory_mb", "gap")] == [10, 10]
     assert 0 not in data["memory_mb"]
-    assert body.count(f'known from <time datetime="{since.isoformat()}"') == 2
+    assert body.count(f'known since <time datetime="{since.isoformat()}"') == 1
+    assert body.count(f'data starts at <time datetime="{since.isoformat()}"') == 1
     assert cells_of("search", body) == ["200"]
 
 
-def test_an_agent_that_names_no_calls_has_no_bars(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_no_bars_without_named_calls(bot: Agent, viewer: User, client_of: Browse) -> None:
     now = timezone.now().replace(second=0, microsecond=0)
     Rollup.objects.create(agent=bot, span="m", start=now - timedelta(minutes=5), beats=2, tool_calls=3, tools={})
     body = client_of(viewer).get(part_of(bot)).content.decode()
-    assert "It named none in the last 24 hours." in body
-    assert "How its last calls went" not in body
+    assert "Last 24 hours: none reported." in body
+    assert "Recent calls" not in body
 
 
-def test_an_agent_without_history_is_told_how_to_begin(project: Project, viewer: User, client_of: Browse) -> None:
+def test_agent_without_history_gets_instructions(project: Project, viewer: User, client_of: Browse) -> None:
     agent = make_agent(project, "fresh", beat=None)
     body = client_of(viewer).get(part_of(agent)).content.decode()
-    assert "Nothing but heartbeats" not in body
-    assert "Nothing has come yet" in body
+    assert "Only heartbeats" not in body
+    assert "No data yet. Use the code below" in body
     assert "clevagent.init(api_key=&quot;YOUR_KEY&quot;, agent=&quot;fresh&quot;" in body
 
 
-def test_it_says_what_the_agent_is_doing(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_current_activity_is_shown(bot: Agent, viewer: User, client_of: Browse) -> None:
     now = timezone.now()
     make_history(bot, 5)
     since = (now - timedelta(seconds=34)).isoformat()
@@ -221,22 +227,22 @@ def test_it_says_what_the_agent_is_doing(bot: Agent, viewer: User, client_of: Br
     content["calls"] = [{"name": "ask", "args": "token=abcdefgh"}]
     Heartbeat.objects.create(agent=bot, day=now.date(), received_at=now, status="ok", content=content)
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
-    assert "Doing now" in body
-    assert "Calls <code>fetch_page</code>" in body
+    assert "Current activity" in body
+    assert "Calling <code>fetch_page</code>" in body
     assert "34 s ago" in body
     assert "token=[hidden]" in body
     assert "sk-abc" not in body
 
 
-def test_of_a_silent_agent_it_says_what_it_was_doing(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_silent_agent_shows_its_last_activity(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot, 5)
     AgentState.objects.filter(agent=bot).update(status="down")
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
-    assert "What it was doing" in body
-    assert "Doing now" not in body
+    assert "Last activity" in body
+    assert "Current activity" not in body
 
 
-def test_what_it_did_before_a_crash_is_not_the_crash(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_crash_message_is_no_activity(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot, 5)
     now = timezone.now()
     content = {"message": "CRASH: KeyError: 'title'"}
@@ -246,26 +252,26 @@ def test_what_it_did_before_a_crash_is_not_the_crash(bot: Agent, viewer: User, c
     assert "KeyError" not in body
 
 
-def test_the_start_of_this_run_is_known_however_long_ago(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_start_of_the_current_run_is_always_known(bot: Agent, viewer: User, client_of: Browse) -> None:
     AgentState.objects.filter(agent=bot).update(run_at=timezone.now() - timedelta(days=5))
     browser = client_of(viewer)
-    assert "The agent was started." in browser.get(part_of(bot, "7d")).content.decode()
-    assert "The agent was started." not in browser.get(part_of(bot, "24h")).content.decode()
+    assert "Agent started." in browser.get(part_of(bot, "7d")).content.decode()
+    assert "Agent started." not in browser.get(part_of(bot, "24h")).content.decode()
 
 
-def test_a_waiting_agent_says_for_what(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_waiting_agent_says_for_what(bot: Agent, viewer: User, client_of: Browse) -> None:
     until = timezone.now() + timedelta(hours=1)
     AgentState.objects.filter(agent=bot).update(status="waiting", waiting_for="approval", waiting_until=until)
-    assert "Waits for approval, until" in client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+    assert "Waiting for approval, until" in client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
 
 
-def test_the_learned_rhythm_is_said_in_words(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_learned_rhythm_is_shown(bot: Agent, viewer: User, client_of: Browse) -> None:
     now = timezone.now().timestamp()
     bot.memory.rules = {"rhythm": {"gaps": [120.0] * 9, "blocks": [660.0] * 20, "size": 28_800, "first": now - 864_000}}
     bot.memory.save()
     AgentState.objects.filter(agent=bot).update(last_progress_at=timezone.now())
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
-    assert "usually it moves every 2 min; the longest of an ordinary day is 11 min, so after 29 min" in body
+    assert "Typical progress every 2 min (daily max 11 min). Alerts after 29 min without progress." in body
 
 
 @pytest.mark.parametrize(
@@ -278,7 +284,7 @@ def test_the_learned_rhythm_is_said_in_words(bot: Agent, viewer: User, client_of
         ({"restart_type": "systemd", "restart_target": "bot.service"}, {"client", "progress", "calls", "usage"}),
     ],
 )
-def test_it_names_what_is_not_reported_yet(
+def test_missing_reports_are_suggested(
     bot: Agent, viewer: User, client_of: Browse, state: dict[str, Any], offered: set[str]
 ) -> None:
     given = {name: timezone.now() if value == "now" else value for name, value in state.items()}
@@ -287,17 +293,17 @@ def test_it_names_what_is_not_reported_yet(
     assert set(re.findall(r'class="w-advice" data-key="(\w+)"', body)) == offered
 
 
-def test_a_stranger_finds_neither_the_page_nor_its_numbers(bot: Agent, stranger: User, client_of: Browse) -> None:
+def test_stranger_gets_neither_page_nor_numbers(bot: Agent, stranger: User, client_of: Browse) -> None:
     browser = client_of(stranger)
     assert [browser.get(path).status_code for path in (part_of(bot), page_of(bot, "1h"))] == [404, 404]
 
 
-def test_times_are_in_the_zone_of_who_looks(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_times_are_in_the_viewers_zone(bot: Agent, viewer: User, client_of: Browse) -> None:
     User.objects.filter(pk=viewer.pk).update(time_zone="Asia/Tokyo")
     assert data_in(client_of(viewer).get(part_of(bot)).content.decode())["zone"] == "Asia/Tokyo"
 
 
-def test_a_long_history_takes_no_more_queries_than_none(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_query_count_does_not_grow_with_history(bot: Agent, viewer: User, client_of: Browse) -> None:
     browser = client_of(viewer)
     counts = [_queries(browser, page_of(bot))]
     make_history(bot, 600)
@@ -314,10 +320,10 @@ def _queries(browser: Any, path: str) -> int:
     return len(seen)
 
 
-def test_a_deploy_stands_on_the_timeline_with_both_versions(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_deploy_shows_both_versions(bot: Agent, viewer: User, client_of: Browse) -> None:
     assert "<span>Deploys</span>" not in client_of(viewer).get(page_of(bot)).content.decode()
     deployed(bot, (50, "1.4.2"), (20, "1.4.3"))
     body = client_of(viewer).get(page_of(bot)).content.decode()
     assert "<span>Deploys</span>" in body
-    assert "Version 1.4.3 after 1.4.2." in body
-    assert re.search(r"Version 1.4.3 since <time[^>]*>20 min ago</time>, before it 1.4.2", body)
+    assert "Version 1.4.3 replaced 1.4.2." in body
+    assert re.search(r"Version 1.4.3 since <time[^>]*>20 min ago</time>, previously 1.4.2", body)

@@ -26,11 +26,11 @@ def pressed(browser: Client, window: Maintenance, name: str) -> str:
 @pytest.mark.parametrize(
     ("begins", "name", "label", "said"),
     [
-        (-1, "end", "End now", "Ended: its agents are watched again."),
-        (1, "cancel", "Cancel the window", "Cancelled: it does not begin."),
+        (-1, "end", "End now", "Maintenance ended. Monitoring resumed."),
+        (1, "cancel", "Cancel maintenance", "Maintenance cancelled."),
     ],
 )
-def test_it_is_ended_from_its_own_page(
+def test_maintenance_is_ended_from_its_page(
     project: Project, member: User, viewer: User, client_of: Browse, begins: int, name: str, label: str, said: str
 ) -> None:
     now = timezone.now()
@@ -50,13 +50,13 @@ def test_it_is_ended_from_its_own_page(
     agent.refresh_from_db()
     assert (window.closed_at is not None, agent.paused_at) == (True, None)
     assert "/press/" not in browser.get(page).content.decode()
-    assert "It was over already." in pressed(browser, window, name)
+    assert "This maintenance had already ended." in pressed(browser, window, name)
     entry = AuditEntry.objects.get(action="maintenance.ended")
     assert entry.actor == member.email
 
 
-@pytest.mark.parametrize(("labels", "said"), [({}, "any"), ({"host": "w-3", "env": "live"}, "env=live, host=w-3")])
-def test_labels_are_told_in_words(
+@pytest.mark.parametrize(("labels", "said"), [({}, "Any"), ({"host": "w-3", "env": "live"}, "env=live, host=w-3")])
+def test_labels_are_shown_as_text(
     project: Project, viewer: User, client_of: Browse, labels: dict[str, str], said: str
 ) -> None:
     now = timezone.now()
@@ -64,10 +64,10 @@ def test_labels_are_told_in_words(
     window = maintenance.plan(project=project, reason="new disks", labels=labels, actor="x", now=now, **times)
     body = client_of(viewer).get(f"{LIST}{window.pk}/change/").content.decode()
     assert said in body
-    assert "{}" not in body.partition("With the labels")[2][:400]
+    assert "{}" not in body.partition("Only with labels")[2][:400]
 
 
-def test_a_strangers_window_is_not_found(project: Project, stranger: User, client_of: Browse) -> None:
+def test_other_teams_window_is_not_found(project: Project, stranger: User, client_of: Browse) -> None:
     now = timezone.now()
     times: Any = {"starts_at": now, "ends_at": now + timedelta(hours=2)}
     window = maintenance.plan(project=project, reason="new disks", labels={}, actor="x@example.com", now=now, **times)

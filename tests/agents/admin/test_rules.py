@@ -1,4 +1,4 @@
-"""Switches and thresholds in the admin: a section for each rule, what is inherited beside what is set."""
+"""Rules in the admin: one section per rule, with inherited values beside the fields."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def line_of(body: str, kind: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", found).split())
 
 
-def test_every_rule_has_its_section_with_its_sentence(bot: Agent, member: User, client_of: Browse) -> None:
+def test_every_rule_has_a_section(bot: Agent, member: User, client_of: Browse) -> None:
     body = client_of(member).get(page_of(bot)).content.decode()
     for kind, rule in rules.every().items():
         assert line_of(body, kind).startswith(f"Rule {rule.LABEL} {'on' if rule in rules.ALL else 'off'} ")
@@ -47,12 +47,12 @@ def test_every_rule_has_its_section_with_its_sentence(bot: Agent, member: User, 
         field_of(body, f"rule__{kind}__switch")
         for one in rule.THRESHOLDS:
             assert one.column or one.why.replace("`", "").partition(";")[0].partition("'")[0] in body
-    assert "Empty: 10 calls, the default." in body
+    assert "Default: 10 calls." in body
     assert "inherited: off" in body
     assert 'name="rules"' not in body
 
 
-def test_an_agents_rules_are_saved_and_audited(bot: Agent, member: User, client_of: Browse) -> None:
+def test_agent_rules_are_saved_and_audited(bot: Agent, member: User, client_of: Browse) -> None:
     assert client_of(member).post(page_of(bot), {**FORM, **ONCE}).status_code == 302
     bot.refresh_from_db()
     assert bot.rules == SET
@@ -64,23 +64,23 @@ def test_an_agents_rules_are_saved_and_audited(bot: Agent, member: User, client_
     assert re.match(r"Rule Call rate on .* Set here\.$", line_of(body, "call_rate"))
 
 
-def test_what_is_left_empty_is_inherited_again(bot: Agent, member: User, client_of: Browse) -> None:
+def test_empty_fields_inherit_again(bot: Agent, member: User, client_of: Browse) -> None:
     Agent.objects.update(rules=SET)
     client_of(member).post(page_of(bot), FORM)
     bot.refresh_from_db()
     assert bot.rules == {}
 
 
-def test_the_agents_page_says_what_its_project_sets(bot: Agent, member: User, client_of: Browse) -> None:
+def test_agent_page_shows_project_settings(bot: Agent, member: User, client_of: Browse) -> None:
     Project.objects.update(rules={"call_rate": {"on": True, "calls": 33}, "loop": {"off": True, "budget:ls": 5}})
     body = client_of(member).get(page_of(bot)).content.decode()
-    assert "Empty: 33 calls, set for the project." in body
+    assert "Set for the project: 33 calls." in body
     assert "Inherited: ls = 5." in body
     assert line_of(body, "loop").startswith("Rule Loop off")
     assert 'value="33"' not in body
 
 
-def test_a_projects_rules_are_saved_and_its_agents_looked_at(bot: Agent, owner: User, client_of: Browse) -> None:
+def test_saving_project_rules_reviews_its_agents(bot: Agent, owner: User, client_of: Browse) -> None:
     AgentState.objects.update(check_at=None)
     project = bot.project
     answer = client_of(owner).post(project_page(project), project_form(project, **ONCE))
@@ -92,7 +92,7 @@ def test_a_projects_rules_are_saved_and_its_agents_looked_at(bot: Agent, owner: 
     assert (entry.actor, entry.data) == (owner.email, {"rules": {"from": {}, "to": SET}})
 
 
-def test_saving_a_project_without_a_change_writes_nothing(bot: Agent, owner: User, client_of: Browse) -> None:
+def test_saving_project_without_changes_writes_nothing(bot: Agent, owner: User, client_of: Browse) -> None:
     Project.objects.update(rules=SET)
     AgentState.objects.update(check_at=None)
     client_of(owner).post(project_page(bot.project), project_form(bot.project, **ONCE))
@@ -101,7 +101,7 @@ def test_saving_a_project_without_a_change_writes_nothing(bot: Agent, owner: Use
 
 
 @pytest.mark.parametrize("who", ["viewer", "member"])
-def test_who_may_not_change_a_project_sees_what_is_in_force(
+def test_read_only_project_page_shows_active_rules(
     who: str, bot: Agent, client_of: Browse, request: pytest.FixtureRequest
 ) -> None:
     Project.objects.update(rules=SET)
@@ -114,13 +114,13 @@ def test_who_may_not_change_a_project_sees_what_is_in_force(
     assert bot.project.rules == SET
 
 
-def test_a_viewer_sees_what_is_in_force_of_an_agent(bot: Agent, viewer: User, client_of: Browse) -> None:
+def test_viewer_sees_an_agents_active_rules(bot: Agent, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(page_of(bot)).content.decode()
     assert "Call rate off" in body
     assert "rule__" not in body
 
 
-def test_a_new_project_is_made_as_before(project: Project, owner: User, client_of: Browse) -> None:
+def test_new_project_is_created_without_rules(project: Project, owner: User, client_of: Browse) -> None:
     given: dict[str, Any] = {"team": project.team_id, "name": "second", "time_zone": "UTC"}
     answer = client_of(owner).post("/admin/teams/project/add/", given)
     assert answer.status_code == 302

@@ -1,4 +1,4 @@
-"""Agents that are chosen on the fleet or in the list, and what is done to all of them."""
+"""Selecting agents on the fleet or in the list, and bulk actions."""
 
 from __future__ import annotations
 
@@ -43,43 +43,41 @@ def theirs(project: Project, stranger: User, member: User) -> Agent:
 
 
 @pytest.mark.parametrize("page", ["/admin/", LIST])
-def test_only_those_are_chosen_whom_the_person_may_operate(
+def test_only_operable_agents_can_be_selected(
     page: str, project: Project, theirs: Agent, member: User, viewer: User, client_of: Browse
 ) -> None:
     mine = make_agent(project, "mine")
     body = client_of(member).get(page).content.decode()
     assert "theirs</a>" in body
     assert boxes(body) == [mine.pk]
-    assert 'id="choosing"' in body
+    assert 'id="selection"' in body
     body = client_of(viewer).get(page).content.decode()
     assert boxes(body) == []
-    assert 'id="choosing"' not in body
+    assert 'id="selection"' not in body
 
 
-def test_whoever_may_only_look_at_some_changes_the_others(
+def test_bulk_action_skips_agents_of_other_roles(
     project: Project, theirs: Agent, member: User, client_of: Browse
 ) -> None:
     mine = make_agent(project, "mine")
     answer = send(client_of(member), "pause_selected", mine, theirs)
     assert paused() == {"mine"}
-    assert "1 paused." in answer.content.decode()
+    assert "Monitoring paused for 1 agent." in answer.content.decode()
 
 
-def test_who_was_chosen_by_hand_is_meant_whatever_the_filter_finds_now(
-    project: Project, member: User, client_of: Browse
-) -> None:
+def test_individual_selection_ignores_the_filter(project: Project, member: User, client_of: Browse) -> None:
     recovered = make_agent(project, "recovered")
     make_agent(project, "down", status="down")
     send(client_of(member), "pause_selected", recovered, query="?status=down")
     assert paused() == {"recovered"}
 
 
-def test_all_that_match_are_chosen_beyond_the_page(project: Project, member: User, client_of: Browse) -> None:
+def test_select_all_goes_beyond_the_page(project: Project, member: User, client_of: Browse) -> None:
     make_agent(project, "good")
     downs = [make_agent(project, f"down-{n}", status="down") for n in range(60)]
     answer = send(client_of(member), "pause_selected", downs[0], query="?status=down", select_across="1")
     assert len(paused()) == 60
-    assert "60 paused." in answer.content.decode()
+    assert "Monitoring paused for 60 agents." in answer.content.decode()
 
 
 def many(project: Project, count: int) -> list[Agent]:
@@ -96,16 +94,16 @@ def few_fields(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("few_fields")
-def test_any_number_is_chosen_by_hand_in_one_field(project: Project, member: User, client_of: Browse) -> None:
+def test_many_ids_fit_into_one_field(project: Project, member: User, client_of: Browse) -> None:
     agents = many(project, 60)
     ids = ",".join(str(agent.pk) for agent in agents[1:])
     data = {"action": "pause_selected", "index": "0", "_selected_action": ids}
-    assert "59 paused." in client_of(member).post(LIST, data, follow=True).content.decode()
+    assert "Monitoring paused for 59 agents." in client_of(member).post(LIST, data, follow=True).content.decode()
     assert "agent-0000" not in paused()
 
 
 @pytest.mark.usefixtures("few_fields")
-def test_more_fields_than_may_be_are_refused_in_a_sentence(project: Project, member: User, client_of: Browse) -> None:
+def test_too_many_fields_are_refused(project: Project, member: User, client_of: Browse) -> None:
     answer = send(client_of(member), "pause_selected", *many(project, 60))
     assert answer.status_code == 400
     assert "choose fewer" in answer.content.decode()
@@ -121,9 +119,7 @@ def fields_of(page: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("few_fields")
-def test_any_number_that_match_is_deleted_after_a_page_that_asks(
-    project: Project, member: User, client_of: Browse
-) -> None:
+def test_bulk_deletion_of_any_number(project: Project, member: User, client_of: Browse) -> None:
     doomed = many(project, 60)
     kept = make_agent(project, "kept")
     browser = client_of(member)
@@ -136,13 +132,13 @@ def test_any_number_that_match_is_deleted_after_a_page_that_asks(
     assert list(project.agents.order_by("pk")) == [kept, late]
 
 
-def test_what_a_request_has_no_time_for_is_left_and_said(
+def test_deletion_stops_at_the_time_limit(
     project: Project, member: User, client_of: Browse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter(range(0, 1000, 10))
     monkeypatch.setattr("agents.admin.agents.monotonic", lambda: next(times))
     answer = send(client_of(member), "delete_selected", *many(project, 5), post="yes").content.decode()
-    assert "2 of 5 are deleted. Select the others and delete them, too." in answer
+    assert "Deleted 2 of 5 agents in the time available. Select the rest and delete again." in answer
     assert "Successfully" not in answer
     assert project.agents.count() == 3
 
@@ -151,21 +147,21 @@ def test_what_a_request_has_no_time_for_is_left_and_said(
     ("back", "leads"),
     [("/admin/", "/admin/"), ("https://evil.example/", LIST), ("//evil.example/", LIST), ("javascript:x", LIST)],
 )
-def test_people_come_back_to_where_they_chose(
+def test_bulk_action_returns_to_the_page(
     back: str, leads: str, project: Project, member: User, client_of: Browse
 ) -> None:
     answer = send(client_of(member), "pause_selected", make_agent(project), back=back)
     assert answer.redirect_chain == [(leads, 302)]
 
 
-def test_what_cannot_be_done_to_one_is_done_to_the_others(project: Project, member: User, client_of: Browse) -> None:
+def test_refused_agents_are_skipped_and_reported(project: Project, member: User, client_of: Browse) -> None:
     agents = [make_agent(project, name) for name in ("one", "two")]
     Agent.objects.update(paused_at=timezone.now())
     Agent.objects.filter(name="one").update(over_plan_at=timezone.now())
     body = send(client_of(member), "resume_selected", *agents).content.decode()
     assert paused() == {"one"}
-    assert "1 watched again." in body
-    assert "1 not: " in body
+    assert "Monitoring resumed for 1 agent." in body
+    assert "Skipped 1 agent: " in body
 
 
 # Maintenance
@@ -176,17 +172,17 @@ def planned(browser: Any, *agents: Agent, **given: str) -> Any:
     return browser.post(PLAN, {"agents": ids, "lasts": "1h", "reason": "new disks", **given}, follow=True)
 
 
-def test_the_page_names_the_chosen_by_their_projects(project: Project, member: User, client_of: Browse) -> None:
+def test_maintenance_page_groups_by_project(project: Project, member: User, client_of: Browse) -> None:
     other = services.create_project(team=project.team, name="Staging", actor="test")
     chosen = [make_agent(project, "bot"), make_agent(other, "crawler")]
     make_agent(project, "apart")
     body = send(client_of(member), "maintenance_selected", *chosen, back="/admin/").content.decode()
     assert re.findall(r"<li>([\w-]+)</li>", body) == ["bot", "crawler"]
-    assert "Leave 2 agents alone?" in body
+    assert "Schedule maintenance for 2 agents" in body
     assert 'name="back" value="/admin/"' in body
     answer = planned(client_of(member), *chosen, back="/admin/")
     assert answer.redirect_chain == [("/admin/", 302)]
-    assert "2 agents are left alone until" in answer.content.decode()
+    assert "2 agents are in maintenance until" in answer.content.decode()
     assert {one.project.name: one.agent_names for one in Maintenance.objects.all()} == {
         "Production": ["bot"],
         "Staging": ["crawler"],
@@ -205,7 +201,7 @@ def test_the_page_names_the_chosen_by_their_projects(project: Project, member: U
         ("tomorrow", "2026-11-25T00:00:00+00:00"),
     ],
 )
-def test_it_lasts_as_chosen_in_the_persons_own_zone(
+def test_duration_is_in_the_persons_time_zone(
     lasts: str, ends: str, project: Project, member: User, client_of: Browse
 ) -> None:
     """At 20:00 UTC it is the 24th in Tokyo, where 9:00 of the 25th is midnight UTC."""
@@ -220,12 +216,12 @@ def test_it_lasts_as_chosen_in_the_persons_own_zone(
     [
         ({"reason": ""}, "This field is required"),
         ({"lasts": "forever"}, "Select a valid choice"),
-        ({"lasts": "own"}, "Give both times."),
+        ({"lasts": "own"}, "Enter both times."),
         ({"lasts": "own", "starts_at": "2030-01-01T10:00", "ends_at": "2030-01-01T09:00"}, "Must be after the start."),
         ({"lasts": "own", "starts_at": "soon", "ends_at": "2030-01-01T09:00"}, "Enter a valid date/time"),
     ],
 )
-def test_what_makes_no_sense_is_said_beside_its_field(
+def test_maintenance_errors_are_shown_at_their_field(
     given: dict[str, str], says: str, project: Project, member: User, client_of: Browse
 ) -> None:
     answer = planned(client_of(member), make_agent(project), **given)
@@ -234,14 +230,14 @@ def test_what_makes_no_sense_is_said_beside_its_field(
     assert not Maintenance.objects.exists()
 
 
-def test_own_times_are_taken(project: Project, member: User, client_of: Browse) -> None:
+def test_custom_times_are_used(project: Project, member: User, client_of: Browse) -> None:
     start = (timezone.now() + timedelta(days=1)).replace(second=0, microsecond=0)
     own = {"starts_at": f"{start:%Y-%m-%dT%H:%M}", "ends_at": f"{start + timedelta(hours=2):%Y-%m-%dT%H:%M}"}
     planned(client_of(member), make_agent(project), lasts="own", **own)
     assert Maintenance.objects.get().starts_at == start
 
 
-def test_agents_one_may_not_operate_are_not_there(
+def test_other_teams_agents_are_not_found(
     project: Project, theirs: Agent, member: User, viewer: User, stranger: User, client_of: Browse
 ) -> None:
     mine = make_agent(project, "mine")
@@ -256,11 +252,11 @@ def test_agents_one_may_not_operate_are_not_there(
 
 
 @pytest.mark.parametrize("ids", ["x", "9" * 30, "²", "-1"])
-def test_nonsense_is_not_there(ids: str, project: Project, member: User, client_of: Browse) -> None:
+def test_invalid_ids_are_not_found(ids: str, project: Project, member: User, client_of: Browse) -> None:
     assert client_of(member).get(PLAN, {"agents": ids}).status_code == 404
 
 
-def test_a_thousand_are_left_alone_together(project: Project, member: User, client_of: Browse) -> None:
+def test_maintenance_for_a_thousand_agents(project: Project, member: User, client_of: Browse) -> None:
     agents = many(project, 1_200)
-    assert "1200 agents are left alone" in planned(client_of(member), *agents).content.decode()
+    assert "1,200 agents are in maintenance" in planned(client_of(member), *agents).content.decode()
     assert len(Maintenance.objects.get().agent_names) == 1_200

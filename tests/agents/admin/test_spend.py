@@ -1,4 +1,4 @@
-"""Money in the admin: a project's budget and prices, checked; what is priced, reported and unpriced, apart."""
+"""Spend in the admin: a project's budget and prices; priced, reported and unpriced spend."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def save(browser: Any, project: Project, **given: str) -> Any:
     return browser.post(project_page(project), project_form(project, **given))
 
 
-def test_an_owner_sets_a_monthly_budget_and_own_prices(
+def test_owner_sets_monthly_budget_and_prices(
     project: Project, owner: User, client_of: Browse, django_capture_on_commit_callbacks: Any, spent: AgentState
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        answer = save(client_of(owner), project, monthly_budget_usd="250.50", prices=prices.lines(OWN))
+        answer = save(client_of(owner), project, monthly_budget_usd="250.50", prices=prices.format_lines(OWN))
     assert answer.status_code == 302
     project.refresh_from_db()
     assert (float(project.monthly_budget_usd or 0), project.prices) == (250.5, OWN)
@@ -57,10 +57,10 @@ def test_an_owner_sets_a_monthly_budget_and_own_prices(
     [
         ({"monthly_budget_usd": "-1"}, "A budget is 0 or more"),
         ({"prices": "x"}, "Line 1: give a model, input and output"),
-        ({"prices": "x input 1 output -1"}, "“output” must be dollars"),
+        ({"prices": "x input 1 output -1"}, "“output” must be USD"),
     ],
 )
-def test_what_cannot_be_is_said(
+def test_invalid_budget_or_prices_are_refused(
     given: dict[str, str], says: str, project: Project, owner: User, client_of: Browse
 ) -> None:
     answer = save(client_of(owner), project, **given)
@@ -69,32 +69,34 @@ def test_what_cannot_be_is_said(
     assert (project.monthly_budget_usd, project.prices) == (None, [])
 
 
-def test_a_projects_page_says_what_the_month_has_cost(
+def test_project_page_shows_monthly_spend(
     project: Project, member: User, owner: User, client_of: Browse, spent: AgentState
 ) -> None:
     Project.objects.filter(pk=project.pk).update(monthly_budget_usd=100)
     for person in (owner, member):
         body = client_of(person).get(project_page(project)).content.decode()
         assert "$9.00 of $100.00: $7.00 priced by the server, $2.00 as reported" in body
-        assert "12,300 tokens have no known price and come on top" in body
+        assert "12,300 tokens without a known price not included" in body
 
 
-def test_an_agents_page_keeps_the_three_apart(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
+def test_agent_page_separates_priced_and_unpriced(
+    bot: Agent, member: User, client_of: Browse, spent: AgentState
+) -> None:
     body = client_of(member).get(page_of(bot)).content.decode()
     assert "$7.00 priced by the server, $2.00 as reported." in body
-    assert "12,300 tokens have no known price and come on top: house." in body
-    assert "This run $1.00; this month $9.00; $9.00 ever and 12,300 tokens without a known price." in body
+    assert "12,300 tokens without a known price not included: house." in body
+    assert "This run $1.00; this month $9.00; $9.00 total and 12,300 tokens without a known price." in body
     assert "On hold" not in body
 
 
-def test_an_agents_page_says_how_fast_it_spends(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
+def test_agent_page_shows_spend_rate(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
     now = timezone.now()
     beats = [BeatSeen(now - timedelta(days=day, minutes=1), "ok", cost=300_000 * (1 + day)) for day in (3, 2, 1, 0)]
     bot.memory.rules = {"cost": burn_rate.read({}, beats)}
     bot.memory.save()
-    assert "$0.30 in the last hour; $0.90 an hour is usual." in client_of(member).get(page_of(bot)).content.decode()
+    assert "$0.30 in the last hour (usually $0.90 per hour)." in client_of(member).get(page_of(bot)).content.decode()
 
 
-def test_an_agents_page_says_that_it_is_on_hold(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
+def test_agent_page_shows_hold(bot: Agent, member: User, client_of: Browse, spent: AgentState) -> None:
     AgentState.objects.update(hold=True)
     assert "On hold" in client_of(member).get(page_of(bot)).content.decode()

@@ -19,6 +19,11 @@ from teams.models import Project, User
 Call = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _frozen(frozen_clock: None) -> None:
+    """Pages and answers tell how long ago something was."""
+
+
 def caller(key: str | None) -> Call:
     """`call("GET", "status")` as the holder of a key; a dict as body is sent as JSON."""
     client = Client(headers={"X-API-Key": key} if key else {}, raise_request_exception=False)

@@ -17,7 +17,7 @@ from tests.agents.api.conftest import Call
 pytestmark = pytest.mark.django_db
 
 
-def test_status_lists_the_project_s_agents(as_agent: Call, agent: Agent) -> None:
+def test_status_lists_the_projects_agents(as_agent: Call, agent: Agent) -> None:
     now = timezone.now()
     AgentState.objects.update(day=now.date(), tokens_today=500, cost_today=1_250_000)
     page = as_agent("GET", "status").json()
@@ -29,7 +29,7 @@ def test_status_lists_the_project_s_agents(as_agent: Call, agent: Agent) -> None
     assert shown["last_progress_at"] is shown["progress_deadline"] is shown["open_incident"] is None
 
 
-def test_priced_reported_and_unpriced_spend_are_apart(as_full: Call, agent: Agent) -> None:
+def test_priced_reported_and_unpriced_are_separate(as_full: Call, agent: Agent) -> None:
     today = timezone.now().date()
     AgentState.objects.update(
         day=today, cost_today=1_250_000, priced_today=1_000_000, unpriced={"house": 700}, hold=True,
@@ -48,7 +48,7 @@ def test_priced_reported_and_unpriced_spend_are_apart(as_full: Call, agent: Agen
     }
 
 
-def test_yesterday_s_spend_is_not_today_s(as_agent: Call, agent: Agent) -> None:
+def test_yesterdays_spend_is_not_todays(as_agent: Call, agent: Agent) -> None:
     AgentState.objects.update(day=timezone.now().date() - timedelta(days=1), tokens_today=500, cost_today=1_250_000)
     shown = as_agent("GET", "status").json()["results"][0]
     assert (shown["tokens_today"], shown["cost_today_usd"]) == (0, 0)
@@ -61,7 +61,7 @@ def test_status_names_the_open_incident(as_agent: Call, agent: Agent, incident: 
 
 
 @pytest.mark.parametrize("path", ["status", "agents"])
-def test_a_thousand_agents_cost_as_many_queries_as_one(
+def test_query_count_does_not_grow_with_agents(
     as_reader: Call, agent: Agent, project: Project, path: str, django_assert_max_num_queries: Any
 ) -> None:
     made = Agent.objects.bulk_create(Agent(project=project, name=f"agent-{n:04}") for n in range(999))
@@ -73,7 +73,7 @@ def test_a_thousand_agents_cost_as_many_queries_as_one(
     assert len(page["results"]) == page["count"] == 1000
 
 
-def test_lists_come_in_pages(as_agent: Call, agent: Agent, project: Project) -> None:
+def test_lists_are_paginated(as_agent: Call, agent: Agent, project: Project) -> None:
     create_agent(project=project, name="second", now=timezone.now())
     page = as_agent("GET", "status?limit=1&offset=1").json()
     assert [shown["name"] for shown in page["results"]] == ["second"]
@@ -83,13 +83,13 @@ def test_lists_come_in_pages(as_agent: Call, agent: Agent, project: Project) -> 
 
 
 @pytest.mark.parametrize("name", ["research-agent", "research-agent.service"])
-def test_an_agent_is_found_by_any_of_its_names(as_full: Call, agent: Agent, name: str) -> None:
+def test_agent_is_found_by_name_or_alias(as_full: Call, agent: Agent, name: str) -> None:
     AgentName.objects.create(project=agent.project, name="research-agent.service", agent=agent)
     assert [found["id"] for found in as_full("GET", f"agents?name={name}").json()["results"]] == [agent.pk]
     assert as_full("GET", "agents?name=other").json()["count"] == 0
 
 
-def test_a_name_with_a_nul_is_refused(as_full: Call, agent: Agent) -> None:
+def test_name_with_nul_is_refused(as_full: Call, agent: Agent) -> None:
     assert as_full("GET", "agents?name=a%00b").status_code == 422
 
 
@@ -111,7 +111,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def test_what_can_be_set_is_set_and_shown(as_full: Call, agent: Agent) -> None:
+def test_settings_are_saved_and_returned(as_full: Call, agent: Agent) -> None:
     answer = as_full("PATCH", f"agents/{agent.pk}", {**SETTINGS, "name": "renamed", "mood": 1})
     shown = as_full("GET", f"agents/{agent.pk}").json()
     assert answer.status_code == 200
@@ -120,14 +120,14 @@ def test_what_can_be_set_is_set_and_shown(as_full: Call, agent: Agent) -> None:
     assert shown["name"] == "research-agent"
 
 
-def test_a_setting_is_taken_back_with_null(as_full: Call, agent: Agent) -> None:
+def test_null_resets_a_setting(as_full: Call, agent: Agent) -> None:
     as_full("PATCH", f"agents/{agent.pk}", {"grace": 30, "interval": 10})
     as_full("PATCH", f"agents/{agent.pk}", {"grace": None})
     agent.refresh_from_db()
     assert (agent.grace, agent.interval) == (None, 10)
 
 
-def test_a_change_is_audited_and_the_review_looks_again(as_full: Call, agent: Agent) -> None:
+def test_change_is_audited_and_reviewed(as_full: Call, agent: Agent) -> None:
     before = timezone.now()
     as_full("PATCH", f"agents/{agent.pk}", {"grace": 30, "daily_budget_usd": 2})
     entry = AuditEntry.objects.get(action="agent.changed")
@@ -136,7 +136,7 @@ def test_a_change_is_audited_and_the_review_looks_again(as_full: Call, agent: Ag
     assert AgentState.objects.get().check_at >= before  # type: ignore[operator]
 
 
-def test_what_did_not_change_is_not_audited(as_full: Call, agent: Agent) -> None:
+def test_unchanged_settings_are_not_audited(as_full: Call, agent: Agent) -> None:
     as_full("PATCH", f"agents/{agent.pk}", {"grace": None, "labels": {}, "aliases": []})
     assert not AuditEntry.objects.filter(action__startswith="agent.").exists()
 
@@ -182,9 +182,7 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG)
-def test_a_wrong_value_is_refused_by_name_and_nothing_changes(
-    as_full: Call, agent: Agent, field: str, value: Any
-) -> None:
+def test_invalid_value_names_its_field(as_full: Call, agent: Agent, field: str, value: Any) -> None:
     before = as_full("GET", f"agents/{agent.pk}").json()
     answer = as_full("PATCH", f"agents/{agent.pk}", {"labels": {"b": "c"}, field: value})
     assert answer.status_code == 422
@@ -192,31 +190,31 @@ def test_a_wrong_value_is_refused_by_name_and_nothing_changes(
     assert as_full("GET", f"agents/{agent.pk}").json() == before
 
 
-def test_a_number_of_five_thousand_digits_is_refused(as_full: Call, agent: Agent) -> None:
+def test_number_with_5000_digits_is_refused(as_full: Call, agent: Agent) -> None:
     for field in ("interval", "daily_budget_usd", "daily_token_limit"):
         body = b'{"%s": %s}' % (field.encode(), b"9" * 5000)
         assert as_full("PATCH", f"agents/{agent.pk}", body).status_code in (400, 422)
 
 
-def test_half_a_restart_target_is_refused(as_full: Call, agent: Agent) -> None:
+def test_incomplete_restart_target_is_refused(as_full: Call, agent: Agent) -> None:
     answer = as_full("PATCH", f"agents/{agent.pk}", {"restart_type": "docker"})
     assert list(answer.json()["error"]["fields"]) == ["restart_target"]
     assert Agent.objects.get().restart_type == ""
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"5"])
-def test_a_body_that_is_no_object_is_refused(as_full: Call, agent: Agent, body: bytes) -> None:
+def test_body_must_be_an_object(as_full: Call, agent: Agent, body: bytes) -> None:
     assert as_full("PATCH", f"agents/{agent.pk}", body).status_code == 422
 
 
-def test_an_alias_reports_as_the_same_agent(as_full: Call, agent: Agent) -> None:
+def test_alias_reports_as_the_same_agent(as_full: Call, agent: Agent) -> None:
     as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["research-agent.service"]})
     answer = as_full("POST", "heartbeat", {"agent": "research-agent.service", "status": "ok"})
     assert answer.json()["agent_id"] == agent.pk
     assert Agent.objects.count() == 1
 
 
-def test_another_agent_s_name_is_no_alias(as_full: Call, agent: Agent, project: Project) -> None:
+def test_other_agents_name_is_no_alias(as_full: Call, agent: Agent, project: Project) -> None:
     create_agent(project=project, name="other", now=timezone.now())
     answer = as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["free", "other"], "grace": 77})
     assert answer.status_code == 409
@@ -225,7 +223,7 @@ def test_another_agent_s_name_is_no_alias(as_full: Call, agent: Agent, project: 
     assert not AgentName.objects.filter(name="free").exists()
 
 
-def test_another_agent_s_alias_is_no_alias(as_full: Call, agent: Agent, project: Project) -> None:
+def test_other_agents_alias_is_no_alias(as_full: Call, agent: Agent, project: Project) -> None:
     other = create_agent(project=project, name="other", now=timezone.now())
     as_full("PATCH", f"agents/{other.pk}", {"aliases": ["shared"]})
     answer = as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["shared"]})
@@ -233,14 +231,14 @@ def test_another_agent_s_alias_is_no_alias(as_full: Call, agent: Agent, project:
     assert "alias of the agent other" in answer.json()["error"]["message"]
 
 
-def test_aliases_left_out_are_removed_and_the_own_name_stays(as_full: Call, agent: Agent) -> None:
+def test_omitted_aliases_are_removed(as_full: Call, agent: Agent) -> None:
     as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["a", "b", "research-agent"]})
     shown = as_full("PATCH", f"agents/{agent.pk}", {"aliases": ["b"]}).json()
     assert shown["aliases"] == ["b"]
     assert set(AgentName.objects.values_list("name", flat=True)) == {"research-agent", "b"}
 
 
-def test_deleting_an_agent_frees_its_names_and_its_place(as_full: Call, agent: Agent, project: Project) -> None:
+def test_deletion_frees_names_and_plan_limit(as_full: Call, agent: Agent, project: Project) -> None:
     for name in ("b", "c"):
         create_agent(project=project, name=name, now=timezone.now())
     assert as_full("POST", "heartbeat", {"agent": "d", "status": "ok"}).status_code == 403
@@ -251,7 +249,7 @@ def test_deleting_an_agent_frees_its_names_and_its_place(as_full: Call, agent: A
     assert AuditEntry.objects.get(action="agent.deleted").target == "research-agent"
 
 
-def test_an_agent_with_everything_on_it_can_be_deleted(as_full: Call, agent: Agent, incident: Incident) -> None:
+def test_agent_with_related_rows_can_be_deleted(as_full: Call, agent: Agent, incident: Incident) -> None:
     now = timezone.now()
     Heartbeat.objects.create(agent=agent, day=now.date(), received_at=now, status="ok")
     IncidentEvent.objects.create(incident=incident, kind="opened", text="x")
@@ -261,7 +259,7 @@ def test_an_agent_with_everything_on_it_can_be_deleted(as_full: Call, agent: Age
     assert left == [0] * 6
 
 
-def test_strict_mode_takes_only_agents_that_were_made_before(as_full: Call, project: Project) -> None:
+def test_strict_mode_rejects_unknown_agents(as_full: Call, project: Project) -> None:
     Project.objects.filter(pk=project.pk).update(strict=True)
     beat = {"agent": "nightly-report", "status": "ok"}
     assert as_full("POST", "heartbeat", beat).json()["error"]["code"] == "unknown_agent"
@@ -271,24 +269,24 @@ def test_strict_mode_takes_only_agents_that_were_made_before(as_full: Call, proj
     assert AuditEntry.objects.get(action="agent.created").target == "nightly-report"
 
 
-def test_a_name_makes_one_agent(as_full: Call, agent: Agent) -> None:
+def test_agent_name_must_be_new(as_full: Call, agent: Agent) -> None:
     answer = as_full("POST", "agents", {"name": "research-agent"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "name_taken")
     assert Agent.objects.count() == 1
 
 
 @pytest.mark.parametrize("name", [None, "", "a" * 201, "a\0"])
-def test_a_new_agent_needs_a_name(as_full: Call, name: Any) -> None:
+def test_new_agent_needs_a_name(as_full: Call, name: Any) -> None:
     assert as_full("POST", "agents", {"name": name}).status_code == 422
     assert not Agent.objects.exists()
 
 
-def test_an_agent_over_the_plan_is_not_made(as_full: Call) -> None:
+def test_agent_over_the_plan_is_not_created(as_full: Call) -> None:
     answers = [as_full("POST", "agents", {"name": name}).status_code for name in "abcd"]
     assert answers == [201, 201, 201, 403]
 
 
-def test_pausing_and_resuming(as_full: Call, agent: Agent) -> None:
+def test_pause_and_resume(as_full: Call, agent: Agent) -> None:
     before = timezone.now()
     assert as_full("POST", f"agents/{agent.pk}/pause").json()["paused_at"]
     as_full("POST", f"agents/{agent.pk}/pause")
@@ -299,7 +297,7 @@ def test_pausing_and_resuming(as_full: Call, agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("action", ["restart", "stop"])
-def test_a_command_is_accepted_and_seen_by_the_runner(as_full: Call, as_agent: Call, agent: Agent, action: str) -> None:
+def test_command_is_accepted_and_fetched(as_full: Call, as_agent: Call, agent: Agent, action: str) -> None:
     target = {"restart_type": "systemd", "restart_target": "research-agent.service"}
     as_agent("GET", "commands")
     as_agent("POST", "heartbeat", {"agent": "research-agent", "status": "ok", **target})
@@ -314,13 +312,13 @@ def test_a_command_is_accepted_and_seen_by_the_runner(as_full: Call, as_agent: C
 
 
 @pytest.mark.parametrize("action", ["restart", "stop"])
-def test_a_command_without_a_runner_says_what_is_missing(as_full: Call, agent: Agent, action: str) -> None:
+def test_command_without_runner_explains_why(as_full: Call, agent: Agent, action: str) -> None:
     answer = as_full("POST", f"agents/{agent.pk}/{action}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_target")
     assert not Runner.objects.exists()
 
 
-def test_heartbeats_are_newest_first_and_as_old_as_the_plan_keeps(as_full: Call, agent: Agent) -> None:
+def test_heartbeats_are_newest_first_within_plan(as_full: Call, agent: Agent) -> None:
     now = timezone.now()
     for age, message in ((8, "too old"), (6, "old"), (0, "new")):
         at = now - timedelta(days=age)
@@ -332,9 +330,7 @@ def test_heartbeats_are_newest_first_and_as_old_as_the_plan_keeps(as_full: Call,
     assert (page["count"], page["results"][0]["cost_usd"]) == (2, 0.0015)
 
 
-def test_the_timeline_holds_events_and_our_outages_newest_first(
-    as_full: Call, agent: Agent, incident: Incident
-) -> None:
+def test_timeline_mixes_events_and_outages(as_full: Call, agent: Agent, incident: Incident) -> None:
     start = timezone.now()
     minute = timedelta(minutes=1)
     for at, text in ((start, "opened"), (start + 2 * minute, "acknowledged")):
@@ -349,22 +345,22 @@ def test_the_timeline_holds_events_and_our_outages_newest_first(
 
 
 @pytest.mark.parametrize("path", ["agents/99999999999999999999999", "incidents/99999999999999999999999"])
-def test_an_id_no_database_can_hold_is_not_found(as_full: Call, path: str) -> None:
+def test_id_too_large_for_the_database_is_404(as_full: Call, path: str) -> None:
     assert as_full("GET", path).status_code == 404
 
 
-def test_an_absurd_offset_is_an_empty_page(as_full: Call, agent: Agent) -> None:
+def test_huge_offset_is_an_empty_page(as_full: Call, agent: Agent) -> None:
     assert as_full("GET", f"agents?limit=5&offset={10**30}").json()["results"] == []
 
 
-def test_management_calls_over_the_plan_s_rate_are_refused(as_full: Call, agent: Agent) -> None:
+def test_rate_limit_of_management_calls(as_full: Call, agent: Agent) -> None:
     answers = [as_full("GET", "agents") for _ in range(402)]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused
     assert 1 <= int(refused[-1]["Retry-After"]) <= 60
 
 
-def test_what_is_wrong_deep_within_a_setting_is_said_in_words(as_full: Call, agent: Agent) -> None:
+def test_nested_errors_are_sentences(as_full: Call, agent: Agent) -> None:
     answer = as_full("PATCH", f"agents/{agent.pk}", {"labels": {"env": "x\0"}, "rules": {"cost": 5}})
     fields = answer.json()["error"]["fields"]
     assert fields["labels"] == "Null characters are not allowed."

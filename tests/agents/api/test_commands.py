@@ -23,12 +23,12 @@ def command(as_agent: Call, as_full: Call, agent: Agent) -> Command:
     return Command.objects.get(pk=as_full("POST", f"agents/{agent.pk}/restart").json()["id"])
 
 
-def test_with_nothing_to_do_the_answer_is_an_empty_list(as_agent: Call) -> None:
+def test_no_commands_is_an_empty_list(as_agent: Call) -> None:
     answer = as_agent("GET", "commands")
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-def test_errors_are_empty_lists_too(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_empty_lists(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = caller("cv_" + "a" * 40)("GET", "commands")
     assert (unknown.status_code, unknown.json()) == (401, [])
     monkeypatch.setattr("agents.api.commands.dispatch.hand_out", lambda **_: 1 / 0)
@@ -36,19 +36,19 @@ def test_errors_are_empty_lists_too(as_agent: Call, monkeypatch: pytest.MonkeyPa
     assert (broken.status_code, broken.json()) == (500, [])
 
 
-def test_over_the_rate_the_list_is_empty(as_agent: Call) -> None:
+def test_rate_limit_is_an_empty_list(as_agent: Call) -> None:
     answers = [as_agent("GET", "commands") for _ in range(402)]
     assert answers[-1].json() == []
     assert 429 in {answer.status_code for answer in answers}
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
-def test_another_method_answers_a_list_as_well(as_full: Call, method: str) -> None:
+def test_other_methods_return_a_list(as_full: Call, method: str) -> None:
     answer = as_full(method, "commands")
     assert (answer.status_code, answer.json()) == (405, [])
 
 
-def test_a_look_takes_no_command(as_full: Call, as_reader: Call, command: Command) -> None:
+def test_read_key_takes_no_command(as_full: Call, as_reader: Call, command: Command) -> None:
     assert as_full("HEAD", "commands").status_code == 405
     assert as_reader("GET", "commands").json() == []
     command.refresh_from_db()
@@ -56,7 +56,7 @@ def test_a_look_takes_no_command(as_full: Call, as_reader: Call, command: Comman
     assert Runner.objects.count() == 1
 
 
-def test_a_result_is_noted_once(as_agent: Call, command: Command) -> None:
+def test_result_is_recorded_once(as_agent: Call, command: Command) -> None:
     as_agent("GET", "commands")
     answer = as_agent("POST", f"commands/{command.pk}/result", {"status": "completed", "message": "up again"})
     assert (answer.status_code, answer.json()["state"], answer.json()["result"]) == (200, "completed", "up again")
@@ -65,20 +65,20 @@ def test_a_result_is_noted_once(as_agent: Call, command: Command) -> None:
 
 
 @pytest.mark.parametrize("message", [None, "", "a\0b", "x" * 5000, 17, {"code": 1}])
-def test_a_result_is_not_refused_over_its_words(as_agent: Call, command: Command, message: Any) -> None:
+def test_any_result_message_is_accepted(as_agent: Call, command: Command, message: Any) -> None:
     as_agent("GET", "commands")
     answer = as_agent("POST", f"commands/{command.pk}/result", {"status": "failed", "message": message})
     assert (answer.status_code, answer.json()["state"]) == (200, "failed")
 
 
 @pytest.mark.parametrize("body", [{}, {"status": "done"}, {"status": "pending"}, {"status": 5}])
-def test_an_unknown_result_is_refused_by_name(as_agent: Call, command: Command, body: dict[str, Any]) -> None:
+def test_unknown_result_is_refused(as_agent: Call, command: Command, body: dict[str, Any]) -> None:
     as_agent("GET", "commands")
     answer = as_agent("POST", f"commands/{command.pk}/result", body)
     assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, ["status"])
 
 
-def test_runners_are_told_apart_by_their_own_name(as_agent: Call, as_full: Call, agent: Agent) -> None:
+def test_runners_are_distinguished_by_name(as_agent: Call, as_full: Call, agent: Agent) -> None:
     first, second = ({"headers": {"X-ClevAgent-Runner": name}} for name in ("one", "two"))
     beat = {"agent": "research-agent", "status": "ok", "restart_type": "process", "restart_target": "/run/a.pid"}
     as_agent("GET", "commands", **first)
@@ -98,7 +98,7 @@ WISH = {
 }
 
 
-def test_a_runner_may_restart_what_it_sees_down(as_agent: Call, agent: Agent) -> None:
+def test_runner_may_restart_a_target_that_is_down(as_agent: Call, agent: Agent) -> None:
     answer = as_agent("POST", "commands", WISH)
     item = answer.json()
     assert (answer.status_code, 290 < item.pop("expires_in") <= 300) == (201, True)
@@ -111,7 +111,7 @@ def test_a_runner_may_restart_what_it_sees_down(as_agent: Call, agent: Agent) ->
     assert (done.status_code, done.json()["origin"]) == (200, "runner")
 
 
-def test_a_refusal_says_why_and_when_to_ask_again(as_agent: Call, agent: Agent) -> None:
+def test_refusal_says_why_and_when_to_retry(as_agent: Call, agent: Agent) -> None:
     as_agent("POST", "commands", WISH)
     live = as_agent("POST", "commands", WISH)
     assert (live.status_code, live.json()["error"]["code"]) == (409, "command_live")
@@ -124,12 +124,12 @@ def test_a_refusal_says_why_and_when_to_ask_again(as_agent: Call, agent: Agent) 
     assert (off.status_code, off.json()["error"]["code"], "Retry-After" in off.headers) == (409, "restart_off", False)
 
 
-def test_an_alias_is_the_agent(as_agent: Call, agent: Agent) -> None:
+def test_alias_identifies_the_agent(as_agent: Call, agent: Agent) -> None:
     AgentName.objects.create(project=agent.project, name="research-agent.service", agent=agent)
     assert as_agent("POST", "commands", {**WISH, "agent": "research-agent.service"}).status_code == 201
 
 
-def test_an_agent_of_another_project_is_none(as_stranger: Call, as_agent: Call, agent: Agent) -> None:
+def test_other_projects_agent_is_unknown(as_stranger: Call, as_agent: Call, agent: Agent) -> None:
     for call, name in ((as_stranger, "research-agent"), (as_agent, "nobody")):
         answer = call("POST", "commands", {**WISH, "agent": name})
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
@@ -137,16 +137,16 @@ def test_an_agent_of_another_project_is_none(as_stranger: Call, as_agent: Call, 
 
 
 @pytest.mark.parametrize("field", list(WISH))
-def test_what_is_missing_in_a_wish_is_named(as_agent: Call, agent: Agent, field: str) -> None:
+def test_preflight_names_missing_fields(as_agent: Call, agent: Agent, field: str) -> None:
     answer = as_agent("POST", "commands", {name: value for name, value in WISH.items() if name != field})
     assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, [field])
 
 
-def test_errors_of_a_wish_are_no_lists(as_reader: Call, agent: Agent) -> None:
+def test_preflight_errors_are_not_lists(as_reader: Call, agent: Agent) -> None:
     assert as_reader("POST", "commands", WISH).json()["error"]["code"] == "scope"
 
 
-def test_a_fourth_restart_within_the_hour_is_refused_to_a_person_too(as_full: Call, agent: Agent) -> None:
+def test_fourth_restart_within_an_hour_is_refused(as_full: Call, agent: Agent) -> None:
     now = timezone.now()
     for minutes in (50, 40, 30):
         at = now - timedelta(minutes=minutes)

@@ -29,7 +29,7 @@ def nothing_is_stored() -> bool:
     return not Agent.objects.exists() and not Heartbeat.objects.exists()
 
 
-def test_a_first_heartbeat_makes_the_agent(as_agent: Call) -> None:
+def test_first_heartbeat_creates_the_agent(as_agent: Call) -> None:
     answer = as_agent("POST", "heartbeat", BEAT)
     agent = Agent.objects.get()
     assert answer.status_code == 200
@@ -43,7 +43,7 @@ def test_unknown_fields_are_ignored(as_agent: Call) -> None:
     assert as_agent("POST", "heartbeat", {**BEAT, "mood": {"deep": [1]}}).status_code == 200
 
 
-def test_a_charset_is_fine(api_key: str) -> None:
+def test_charset_is_accepted(api_key: str) -> None:
     answer = caller(api_key)("POST", "heartbeat", json.dumps(BEAT), kind="application/json; charset=utf-8")
     assert answer.status_code == 200
 
@@ -81,7 +81,7 @@ BAD_BODIES: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize(("body", "status"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
-def test_bad_input_is_refused_and_nothing_is_stored(as_agent: Call, body: bytes, status: int) -> None:
+def test_invalid_input_is_refused_and_not_stored(as_agent: Call, body: bytes, status: int) -> None:
     answer = as_agent("POST", "heartbeat", body)
     assert answer.status_code == status
     assert set(answer.json()["error"]) >= {"code", "message"}
@@ -91,14 +91,14 @@ def test_bad_input_is_refused_and_nothing_is_stored(as_agent: Call, body: bytes,
 @pytest.mark.parametrize(
     "kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )
-def test_another_content_type_is_refused(api_key: str, kind: str) -> None:
+def test_other_content_types_are_refused(api_key: str, kind: str) -> None:
     answer = caller(api_key)("POST", "heartbeat", json.dumps(BEAT), kind=kind)
     assert answer.status_code == 415
     assert "application/json" in answer.json()["error"]["message"]
     assert nothing_is_stored()
 
 
-def test_a_missing_content_type_is_refused(api_key: str) -> None:
+def test_missing_content_type_is_refused(api_key: str) -> None:
     request = RequestFactory().post(
         "/api/v1/heartbeat", json.dumps(BEAT), "application/json", headers={"X-API-Key": api_key}
     )
@@ -107,24 +107,24 @@ def test_a_missing_content_type_is_refused(api_key: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
-def test_another_method_is_refused(as_full: Call, method: str) -> None:
+def test_other_methods_are_refused(as_full: Call, method: str) -> None:
     assert as_full(method, "heartbeat").status_code == 405
 
 
 @pytest.mark.parametrize("key", [None, "", "nonsense", "cv_" + "a" * 40])
-def test_without_a_known_key_nothing_is_stored(db: None, key: str | None) -> None:
+def test_unknown_key_stores_nothing(db: None, key: str | None) -> None:
     answer = caller(key)("POST", "heartbeat", BEAT)
     assert answer.status_code == 401
     assert nothing_is_stored()
 
 
-def test_a_revoked_key_is_refused(api_key: str) -> None:
+def test_revoked_key_is_refused(api_key: str) -> None:
     services.revoke_key(key=ApiKey.objects.get(), actor="test", now=timezone.now())
     assert caller(api_key)("POST", "heartbeat", BEAT).status_code == 401
     assert nothing_is_stored()
 
 
-def test_a_read_key_may_not_report(as_reader: Call) -> None:
+def test_read_key_may_not_report(as_reader: Call) -> None:
     assert as_reader("POST", "heartbeat", BEAT).status_code == 403
     assert nothing_is_stored()
 
@@ -146,17 +146,17 @@ def chunked(key: str, body: bytes) -> Any:
     return seen["answer"]
 
 
-def test_a_chunked_body_is_read(api_key: str) -> None:
+def test_chunked_body_is_read(api_key: str) -> None:
     assert chunked(api_key, json.dumps(BEAT).encode()).status_code == 200
     assert Heartbeat.objects.count() == 1
 
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
-def test_a_chunked_body_that_is_too_large_is_refused(api_key: str, size: int) -> None:
+def test_large_chunked_body_is_refused(api_key: str, size: int) -> None:
     assert chunked(api_key, b" " * size).status_code == 413
 
 
-def test_a_batch_is_answered_in_order(as_agent: Call) -> None:
+def test_batch_results_are_in_order(as_agent: Call) -> None:
     beats = [{**BEAT, "agent": "one"}, {"agent": "two", "status": "fine"}, {**BEAT, "agent": "three"}]
     answer = as_agent("POST", "heartbeat/batch", {"heartbeats": beats})
     first, second, third = answer.json()["results"]
@@ -167,7 +167,7 @@ def test_a_batch_is_answered_in_order(as_agent: Call) -> None:
     assert Heartbeat.objects.count() == 2
 
 
-def test_an_agent_over_the_plan_is_refused_alone(as_agent: Call) -> None:
+def test_agent_over_the_plan_is_refused_alone(as_agent: Call) -> None:
     answer = as_agent("POST", "heartbeat/batch", {"heartbeats": [{**BEAT, "agent": name} for name in "abcd"]})
     assert [result.get("error", {}).get("code") for result in answer.json()["results"]] == [None] * 3 + [
         "agent_limit_reached"
@@ -175,55 +175,53 @@ def test_an_agent_over_the_plan_is_refused_alone(as_agent: Call) -> None:
     assert as_agent("POST", "heartbeat", {**BEAT, "agent": "e"}).status_code == 403
 
 
-def test_five_hundred_fit_into_a_batch_and_no_more(as_agent: Call) -> None:
+def test_batch_limit_is_500(as_agent: Call) -> None:
     assert len(as_agent("POST", "heartbeat/batch", {"heartbeats": [BEAT] * 500}).json()["results"]) == 500
     assert as_agent("POST", "heartbeat/batch", {"heartbeats": [BEAT] * 501}).status_code == 422
     assert Heartbeat.objects.count() == 500
 
 
 @pytest.mark.parametrize("body", ["[]", '{"heartbeats": 5}', "{}"])
-def test_a_batch_without_heartbeats_is_refused(as_agent: Call, body: str) -> None:
+def test_empty_batch_is_refused(as_agent: Call, body: str) -> None:
     assert as_agent("POST", "heartbeat/batch", body).status_code == 422
 
 
-def test_a_batch_over_a_mebibyte_is_refused(as_agent: Call) -> None:
+def test_batch_over_one_mebibyte_is_refused(as_agent: Call) -> None:
     assert as_agent("POST", "heartbeat/batch", b" " * (1024 * 1024 + 1)).status_code == 413
 
 
-def test_another_team_s_agent_of_that_name_is_untouched(as_agent: Call, as_stranger: Call, agent: Agent) -> None:
+def test_other_teams_agent_is_untouched(as_agent: Call, as_stranger: Call, agent: Agent) -> None:
     answer = as_stranger("POST", "heartbeat", BEAT)
     assert answer.json()["agent_id"] != agent.pk
     assert not Heartbeat.objects.filter(agent=agent).exists()
 
 
-def test_runners_on_one_key_are_told_apart(api_key: str, project: Project) -> None:
+def test_runners_on_one_key_are_distinguished(api_key: str, project: Project) -> None:
     runner = {**BEAT, "restart_type": "systemd", "restart_target": "a.service"}
     caller(api_key)("POST", "heartbeat", runner, headers={"X-ClevAgent-Runner": "host-1"})
     key_id = ApiKey.objects.get().pk
     assert AgentState.objects.get().runner == f"{key_id}/127.0.0.1/host-1"
 
 
-def test_a_forwarded_address_is_not_believed(api_key: str) -> None:
+def test_forwarded_address_is_not_trusted(api_key: str) -> None:
     caller(api_key)("POST", "heartbeat", BEAT, headers={"X-Forwarded-For": "203.0.113.9"})
     assert "203.0.113.9" not in AgentState.objects.get().source
 
 
-def test_over_the_plan_s_rate_the_sums_are_kept_and_the_detail_is_dropped(api_key: str) -> None:
+def test_over_the_rate_only_sums_are_stored(api_key: str) -> None:
     meter, now, key = Meter(), timezone.now(), authenticate_key(api_key)
     assert count_beats(key, 200, now, meter)
     assert not count_beats(key, 1, now, meter)
 
 
-def test_a_known_agent_s_heartbeat_over_the_rate_is_answered_200(
-    as_agent: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heartbeat_over_the_rate_succeeds(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.api.heartbeats.count_beats", lambda *_: False)
     assert as_agent("POST", "heartbeat", {**BEAT, "message": "hello", "tokens_used": 7}).status_code == 200
     stored = Heartbeat.objects.get()
     assert (stored.tokens, stored.content) == (7, None)
 
 
-def test_a_flood_is_refused_until_the_next_minute(api_key: str) -> None:
+def test_flood_is_refused_until_the_next_minute(api_key: str) -> None:
     meter, key = Meter(), authenticate_key(api_key)
     now = timezone.now().replace(second=45, microsecond=0)
     count_beats(key, 2000, now, meter)

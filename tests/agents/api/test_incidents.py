@@ -15,7 +15,7 @@ from tests.agents.api.conftest import Call
 pytestmark = pytest.mark.django_db
 
 
-def test_an_incident_is_shown_with_its_signals_and_timeline(as_reader: Call, agent: Agent, incident: Incident) -> None:
+def test_incident_has_signals_and_timeline(as_reader: Call, agent: Agent, incident: Incident) -> None:
     shown = as_reader("GET", f"incidents/{incident.pk}").json()
     assert (shown["id"], shown["kind"], shown["kinds"], shown["state"]) == (incident.pk, "stalled", ["stalled"], "open")
     assert shown["agent"]["name"] == "research-agent"
@@ -49,7 +49,7 @@ def test_incidents_of_one_agent(as_reader: Call, agent: Agent, incident: Inciden
     assert as_reader("GET", f"incidents?agent={agent.pk}&state=open").json()["count"] == 1
 
 
-def test_an_agents_incidents_are_also_those_it_shares(as_reader: Call, agent: Agent, incident: Incident) -> None:
+def test_shared_incidents_count_for_each_agent(as_reader: Call, agent: Agent, incident: Incident) -> None:
     other = create_agent(project=agent.project, name="other", now=timezone.now())
     assert as_reader("GET", f"incidents?agent={other.pk}").json()["count"] == 0
     facts = {"kind": "missed_heartbeat", "severity": "critical", "reason": "x"}
@@ -59,13 +59,13 @@ def test_an_agents_incidents_are_also_those_it_shares(as_reader: Call, agent: Ag
 
 
 @pytest.mark.parametrize("query", ["state=closed", "kind=boredom", "agent=research-agent", "agent=-1", "agent=%C2%B2"])
-def test_an_unknown_filter_value_is_refused_by_name(as_reader: Call, query: str) -> None:
+def test_unknown_filter_value_is_refused(as_reader: Call, query: str) -> None:
     answer = as_reader("GET", f"incidents?{query}")
     assert answer.status_code == 422
     assert list(answer.json()["error"]["fields"]) == [query.partition("=")[0]]
 
 
-def test_acknowledging_says_who(as_full: Call, incident: Incident) -> None:
+def test_acknowledging_records_the_actor(as_full: Call, incident: Incident) -> None:
     shown = as_full("POST", f"incidents/{incident.pk}/acknowledge").json()
     assert shown["state"] == "acknowledged"
     assert shown["acknowledged_at"]
@@ -73,13 +73,13 @@ def test_acknowledging_says_who(as_full: Call, incident: Incident) -> None:
     assert as_full("GET", "incidents?state=acknowledged").json()["count"] == 1
 
 
-def test_resolving_by_hand(as_full: Call, incident: Incident) -> None:
+def test_manual_resolution(as_full: Call, incident: Incident) -> None:
     shown = as_full("POST", f"incidents/{incident.pk}/resolve").json()
     assert shown["state"] == "resolved"
     assert as_full("POST", f"incidents/{incident.pk}/resolve").json() == shown
 
 
-def test_many_incidents_cost_as_many_queries_as_one(
+def test_query_count_does_not_grow_with_incidents(
     as_reader: Call, project: Project, django_assert_max_num_queries: Any
 ) -> None:
     now = timezone.now()

@@ -38,7 +38,7 @@ def trying(call: Call, **body: Any) -> Any:
     return answer.json()
 
 
-def test_trying_says_when_it_would_have_fired(as_reader: Call, history: Agent, incident: Incident) -> None:
+def test_backtest_shows_when_it_would_have_fired(as_reader: Call, history: Agent, incident: Incident) -> None:
     tried = trying(as_reader, agent=history.pk)
     (one,) = tried["agents"]
     assert (tried["rule"], tried["left_out"], one["agent"]["name"]) == ("loop", 0, history.name)
@@ -52,23 +52,23 @@ def test_trying_says_when_it_would_have_fired(as_reader: Call, history: Agent, i
     assert [other["incident"] for other in one["incidents"]] == [incident.pk]
 
 
-def test_by_name_and_with_other_thresholds(as_reader: Call, history: Agent) -> None:
+def test_backtest_by_name_with_other_thresholds(as_reader: Call, history: Agent) -> None:
     (one,) = trying(as_reader, agent=history.name, thresholds={"repeats": 20}, hours=2)["agents"]
     assert (one["thresholds"], one["findings"]) == ({"repeats": 20}, [])
 
 
-def test_without_an_agent_the_whole_project_is_tried(as_reader: Call, history: Agent) -> None:
+def test_backtest_without_agent_tests_the_project(as_reader: Call, history: Agent) -> None:
     assert [len(one["findings"]) for one in trying(as_reader)["agents"]] == [1]
 
 
-def test_since_a_time(as_reader: Call, history: Agent) -> None:
+def test_backtest_since_a_time(as_reader: Call, history: Agent) -> None:
     since = timezone.now() - timedelta(minutes=20.5)
     (one,) = trying(as_reader, agent=history.pk, since=since.isoformat())["agents"]
     assert (one["heartbeats"], one["learned_from"]) == (20, 40)
     assert trying(as_reader, since="1900-01-01T00:00:00Z")["agents"][0]["heartbeats"] == 60
 
 
-def test_too_little_history_is_an_answer(as_reader: Call, agent: Agent) -> None:
+def test_backtest_reports_too_little_history(as_reader: Call, agent: Agent) -> None:
     (one,) = trying(as_reader, agent=agent.pk)["agents"]
     assert one["note"] == "No heartbeat of this time is stored, so there is nothing to try it on."
 
@@ -87,28 +87,28 @@ def test_too_little_history_is_an_answer(as_reader: Call, agent: Agent) -> None:
         ({"agent": True}, "agent"),
     ],
 )
-def test_what_cannot_be_tried_is_said(as_reader: Call, agent: Agent, body: dict[str, Any], field: str) -> None:
+def test_invalid_backtest_names_its_field(as_reader: Call, agent: Agent, body: dict[str, Any], field: str) -> None:
     answer = as_reader("POST", "rules/try", {"rule": "loop", **body})
     assert answer.status_code == 422
     assert list(answer.json()["error"]["fields"]) == [field]
 
 
 @pytest.mark.parametrize("given", [0, -1, 2**80, "nobody", "nul\0", "x" * 500])
-def test_an_agent_that_is_not_there_is_404(as_reader: Call, agent: Agent, given: Any) -> None:
+def test_unknown_agent_is_404(as_reader: Call, agent: Agent, given: Any) -> None:
     assert as_reader("POST", "rules/try", {"rule": "loop", "agent": given}).status_code == 404
 
 
-def test_another_projects_agent_is_not_there(as_stranger: Call, history: Agent) -> None:
+def test_other_projects_agent_is_404(as_stranger: Call, history: Agent) -> None:
     for given in (history.pk, history.name):
         assert as_stranger("POST", "rules/try", {"rule": "loop", "agent": given}).status_code == 404
     assert trying(as_stranger)["agents"] == []
 
 
-def test_a_key_of_agents_may_not_try(as_agent: Call, history: Agent) -> None:
+def test_agent_key_may_not_backtest(as_agent: Call, history: Agent) -> None:
     assert as_agent("POST", "rules/try", {"rule": "loop"}).status_code == 403
 
 
-def test_the_rules_are_listed_with_their_thresholds(as_reader: Call, project: Project) -> None:
+def test_rules_are_listed_with_thresholds(as_reader: Call, project: Project) -> None:
     shown = as_reader("GET", "rules").json()
     assert shown["rules"] == {}
     assert [one["rule"] for one in shown["known"]] == list(rules.every())
@@ -116,7 +116,7 @@ def test_the_rules_are_listed_with_their_thresholds(as_reader: Call, project: Pr
     assert (calls["name"], calls["type"], calls["default"], calls["minimum"]) == ("calls", "integer", 10, 1)
 
 
-def test_a_projects_rules_are_set_as_a_whole(as_full: Call, agent: Agent, project: Project) -> None:
+def test_project_rules_are_replaced_as_a_whole(as_full: Call, agent: Agent, project: Project) -> None:
     given = {"call_rate": {"on": True, "calls": 30}}
     shown = as_full("PATCH", "rules", {"rules": given}).json()
     assert shown["rules"] == given
@@ -133,7 +133,7 @@ def test_a_projects_rules_are_set_as_a_whole(as_full: Call, agent: Agent, projec
         ({"rules": {"loop": {"repeats": 1}}}, "rules: loop.repeats must be a whole number from 2 to 1,000"),
     ],
 )
-def test_what_is_no_rule_is_refused(as_full: Call, project: Project, body: dict[str, Any], says: str) -> None:
+def test_unknown_rule_is_refused(as_full: Call, project: Project, body: dict[str, Any], says: str) -> None:
     answer = as_full("PATCH", "rules", body)
     assert answer.status_code == 422
     assert answer.json()["error"]["message"].startswith(says)
@@ -141,7 +141,7 @@ def test_what_is_no_rule_is_refused(as_full: Call, project: Project, body: dict[
     assert project.rules == {}
 
 
-def test_few_are_tried_at_once(as_reader: Call, history: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_backtests_are_limited(as_reader: Call, history: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = threading.BoundedSemaphore(1)
     monkeypatch.setattr(backtest, "_turns", turns)
     with turns:

@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -19,6 +20,8 @@ from agents.models import AgentState, Command, Incident
 from teams.errors import ApiError
 from tests.agents.commands.test_restarting import DOWN, WATCHED, Unit
 from tests.agents.conftest import World
+
+pytestmark = pytest.mark.slow
 
 PERSON = "owner@example.com"
 OWN: dict[str, Any] = {"interval": 30}

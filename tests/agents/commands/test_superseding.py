@@ -148,22 +148,22 @@ def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
     def superseding(*facts: Any) -> None:
         supersede(*facts)
         replaced.set()
-        assert polls.wait(5)
+        assert polls.wait(60)
         runner.join(0.3)
         assert runner.is_alive()  # it waits for the lock
 
     def leasing(*facts: Any) -> bool:
         polls.set()
-        assert replaced.wait(5)
+        assert replaced.wait(60)
         return lease(*facts)
 
     monkeypatch.setattr(dispatch, "_supersede", superseding)
     monkeypatch.setattr(dispatch, "_lease", leasing)
     runner = threading.Thread(target=lambda: got.extend(in_threads(1, lambda _: unit.poll(33))[0]))
     runner.start()
-    assert polls.wait(5)
+    assert polls.wait(60)
     assert stop(unit) == "asked"
-    runner.join(5)
+    runner.join(60)
     assert got == []
     assert outcomes() == [("watchdog", "restart", "expired"), ("person", "stop", "pending")]
     assert [command.action for command in unit.poll(34)] == ["stop"]
@@ -185,7 +185,7 @@ def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatc
 
     monkeypatch.setattr(dispatch, "_tell", telling)
     [taken] = unit.poll(33)
-    person.join(5)
+    person.join(60)
     assert said == ["command_live"]
     assert taken.origin == "watchdog"
     assert outcomes() == [("watchdog", "restart", "leased")]
@@ -202,7 +202,7 @@ def test_whoever_comes_first_there_is_one_command_for_the_runner(live_world: Wor
         barrier = threading.Barrier(2)
 
         def work(which: int, barrier: threading.Barrier = barrier) -> Any:
-            barrier.wait(5)
+            barrier.wait(60)
             return stop(unit) if which else [command.action for command in unit.poll(33)]
 
         polled, said = in_threads(2, work)

@@ -24,6 +24,8 @@ from agents.storage.rollups import roll_up
 from teams.models import Project
 from tests.agents.conftest import T0, World, in_threads
 
+pytestmark = pytest.mark.slow
+
 CENT = 10_000
 SENDERS, EACH = 4, 30
 

@@ -20,6 +20,7 @@ from agents.storage import statements
 from teams.auth import Caller
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World, in_threads
+from tests.flows.installation import wait_until
 
 
 def count_statements(captured: CaptureQueriesContext) -> tuple[int, int]:
@@ -209,16 +210,15 @@ def test_beats_at_the_same_moment_share_commits_and_lose_nothing(
 ) -> None:
     live_world.beat(0)
     commits: list[int] = []
-    gate = threading.Event()
     commit = write.commit
 
     def slow(received: Any) -> Any:
         commits.append(len(received))
-        gate.wait(5)
+        if len(commits) == 1:
+            wait_until(lambda: committer._committer._queued == 16, "the others wait")
         return commit(received)
 
     monkeypatch.setattr(committer, "commit", slow)
-    threading.Timer(0.5, gate.set).start()
     outcomes = in_threads(16, lambda number: committer.submit(received(live_world, "bot", tokens_used=1))[0])
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
     assert (Heartbeat.objects.count(), live_world.state().tokens_today) == (17, 16)
@@ -266,14 +266,14 @@ def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monke
 
     def slow(received: Any) -> Any:
         inside.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return commit(received)
 
     monkeypatch.setattr(committer, "commit", slow)
 
     def work(number: int) -> Any:
         if number:
-            inside.wait(5)
+            inside.wait(60)
         outcome = process.submit(received(live_world, "bot"))[0]
         if number:
             go_on.set()
@@ -313,7 +313,7 @@ def test_a_beat_waits_for_a_review_of_its_agent_and_is_not_lost(live_world: Worl
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
-    thread.join(5)
+    thread.join(60)
     assert live_world.state().beats == 2
 
 

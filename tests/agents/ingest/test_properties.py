@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -21,6 +22,8 @@ from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Incident, I
 from agents.storage.rollups import roll_up
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
+
+pytestmark = pytest.mark.slow
 
 AGENTS = ("alpha", "beta")
 STATUSES = ("ok", "ok", "ok", "warning", "error", "shutdown")

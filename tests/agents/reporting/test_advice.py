@@ -1,4 +1,4 @@
-"""The lines that an agent's page offers are Python and commands that our client and runner understand."""
+"""Advice snippets are valid Python and runner commands."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def every(name: str = "bot") -> list[Advice]:
     return [*advice(reports(name)), *priced]
 
 
-def test_who_reports_everything_is_told_nothing() -> None:
+def test_no_advice_if_everything_is_reported() -> None:
     assert advice(reports(all_of_it=True)) == []
 
 
-def test_each_thing_that_is_missing_is_named_once() -> None:
+def test_each_missing_report_is_named_once() -> None:
     assert [one.key for one in every()] == ["client", "progress", "calls", "usage", "runner", "price"]
 
 
 @pytest.mark.parametrize("one", [one for one in every() if one.key != "runner"], ids=lambda one: one.key)
-def test_python_lines_call_what_the_client_has(one: Advice) -> None:
+def test_python_snippets_match_the_client(one: Advice) -> None:
     calls = calls_in(one)
     assert calls
     for call in calls:
@@ -51,7 +51,7 @@ def test_python_lines_call_what_the_client_has(one: Advice) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_the_same_in_the_lines(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_agent_name_survives_in_snippets(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     offered = {one.key: one for one in advice(reports(name))}
     [init] = calls_in(offered["client"])

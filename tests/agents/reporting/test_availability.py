@@ -37,28 +37,28 @@ def states(*troubles: Trouble, count: int = 3, known_since: datetime = LONG_AGO)
         ([trouble(3, 1, "error", critical=False)], [("well", 0), ("well", 0), ("troubled", 0)]),
     ],
 )
-def test_a_day_is_what_the_worst_in_it_was(troubles: list[Trouble], shown: list[tuple[str, float]]) -> None:
+def test_day_shows_its_worst_state(troubles: list[Trouble], shown: list[tuple[str, float]]) -> None:
     assert states(*troubles) == shown
 
 
-def test_days_before_the_agent_are_unknown_and_count_for_nothing() -> None:
+def test_days_before_the_agent_do_not_count() -> None:
     born = NOW - timedelta(hours=24)
     shown = days([trouble(6, None)], born, NOW, UTC, 3)
     assert [day.state for day in shown] == ["unknown", "well", "down"]
     assert share(shown, born, NOW) == 75.0
 
 
-def test_days_are_those_of_the_projects_zone() -> None:
+def test_days_are_in_the_projects_zone() -> None:
     tokyo = ZoneInfo("Asia/Tokyo")  # there it is 21:00
     shown = days([trouble(22, 21.5)], LONG_AGO, NOW, tokyo, 2)
     assert [day.state for day in shown] == ["down", "well"]
 
 
-def test_an_agent_that_was_just_made_has_worked_all_the_time() -> None:
+def test_new_agent_has_full_uptime() -> None:
     assert share(days([], NOW, NOW, UTC), NOW, NOW) == 100.0
 
 
-def test_days_without_trouble_are_drawn_as_lines() -> None:
+def test_days_without_problems_are_lines() -> None:
     born = NOW - timedelta(days=5, hours=1)
     shown = days([trouble(26, 25), trouble(3, 2, "loop")], born, NOW, UTC, 8)
     assert [day.state for day in shown] == ["unknown"] * 2 + ["well"] * 4 + ["down", "troubled"]

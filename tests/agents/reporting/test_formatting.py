@@ -1,4 +1,4 @@
-"""Deadlines, money and evidence as people read them."""
+"""Deadlines, money and evidence as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 20, 25, 57, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.34, "340 ms"), (2.46, "2.5 s"), (34, "34 s"), (120, "2 min"), (-1, "0 ms")]
 )
-def test_short_durations_are_said_more_exactly(seconds: float, text: str) -> None:
+def test_short_durations(seconds: float, text: str) -> None:
     assert formatting.short(seconds) == text
 
 
@@ -40,11 +40,11 @@ def test_counts(number: int, text: str) -> None:
     assert formatting.count(number) == text
 
 
-def said(facts: Sequence[formatting.Fact]) -> list[tuple[str, str]]:
+def labelled(facts: Sequence[formatting.Fact]) -> list[tuple[str, str]]:
     return [(fact.label, fact.text) for fact in facts]
 
 
-def test_evidence_without_words_is_said_by_its_names() -> None:
+def test_unlabelled_evidence_uses_its_names() -> None:
     facts = {
         "last_heartbeat_at": NOW.isoformat(),
         "deadline": "soon",
@@ -58,7 +58,7 @@ def test_evidence_without_words_is_said_by_its_names() -> None:
         "traceback": None,
         "runner": {"NRestarts": 3, "Result": "watchdog", "OOMKilled": False},
     }
-    assert said(formatting.facts(facts, {}, UTC)) == [
+    assert labelled(formatting.facts(facts, {}, UTC)) == [
         ("Last heartbeat", "23 Nov 2026, 20:25:57 UTC"),
         ("Deadline", "soon"),
         ("Interval", "1 min"),
@@ -131,12 +131,12 @@ EXACT = "23 Nov 2026, 20:25:57 UTC"
          [("Has grown since", EXACT)], {"Holds": "3,100.5 MB", "Grows an hour by": "120.0 MB"}),
     ],
 )  # fmt: skip
-def test_each_rule_has_words_for_its_evidence(
+def test_every_rule_labels_its_evidence(
     kind: str, evidence: dict[str, Any], shown: list[tuple[str, str]], details: dict[str, str]
 ) -> None:
-    told = formatting.explained(kind, evidence, UTC)
-    assert told.rule
-    assert (said(told.shown), dict(said(told.details))) == (shown, details)
+    explanation = formatting.explained(kind, evidence, UTC)
+    assert explanation.rule
+    assert (labelled(explanation.shown), dict(labelled(explanation.details))) == (shown, details)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_each_rule_has_words_for_its_evidence(
          "Traceback\n  File\nKeyError: 'x'"),
     ],
 )  # fmt: skip
-def test_what_is_copied_stands_by_itself(kind: str, evidence: dict[str, Any], text: str) -> None:
+def test_copyable_text_is_separate(kind: str, evidence: dict[str, Any], text: str) -> None:
     assert [fact.text for fact in formatting.explained(kind, evidence, UTC).texts] == [text]
 
 
@@ -165,14 +165,14 @@ def test_what_is_copied_stands_by_itself(kind: str, evidence: dict[str, Any], te
         ("crash", {"message": "x", "traceback": ""}, None, ""),
     ],
 )
-def test_what_to_set_if_it_may_be_so(kind: str, evidence: dict[str, Any], threshold: str | None, words: str) -> None:
+def test_setting_for_expected_behavior(kind: str, evidence: dict[str, Any], threshold: str | None, words: str) -> None:
     setting = formatting.explained(kind, evidence, UTC).setting
     assert (setting.threshold if setting else None) == threshold
     assert words in (setting.text if setting else "")
 
 
 @pytest.mark.parametrize("rule", rules.every().values(), ids=lambda rule: rule.KIND)
-def test_what_to_set_is_a_threshold_that_there_is(rule: rules.Rule) -> None:
+def test_setting_is_a_known_threshold(rule: rules.Rule) -> None:
     known = {one.name for one in rule.THRESHOLDS} | {""}
     loops = [LOOP, {**LOOP, "pattern": "polling"}, {**LOOP, "tools": []}]
     budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.OF_WHAT]

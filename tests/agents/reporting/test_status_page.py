@@ -1,4 +1,4 @@
-"""The status page and the badges: for everybody, where they are switched on, and nothing but names and statuses."""
+"""The public status page and badges: names and statuses only, and only if switched on."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def get(path: str) -> Any:
     return Anyone().get(path)
 
 
-def test_it_says_how_all_agents_are(shown: World) -> None:
+def test_status_page_lists_all_agents(shown: World) -> None:
     text = get(PAGE).content.decode()
-    assert "1 of 2 agents is in trouble" in text
+    assert "1 of 2 agents has problems" in text
     assert text.index("<h2>bad</h2>") < text.index("<h2>good</h2>")
-    assert "no work for" in text
+    assert "down for" in text
 
 
-def test_it_says_no_more_than_that(shown: World) -> None:
+def test_status_page_reveals_nothing_else(shown: World) -> None:
     text = get(PAGE).content.decode()
     for private in ("KeyError", "12.34", "Research", "/admin/", "owner@example.com"):
         assert private not in text
 
 
-def test_its_queries_do_not_grow_with_agents(
+def test_query_count_does_not_grow_with_agents(
     shown: World, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     set_plan(team=shown.project.team, plan="pro", actor="test")
@@ -60,7 +60,7 @@ def test_its_queries_do_not_grow_with_agents(
 
 
 @pytest.mark.parametrize("path", [PAGE, "/status/other/", "/badge/research/agent/good.svg"])
-def test_a_page_that_is_off_is_as_good_as_none(shown: World, path: str) -> None:
+def test_page_that_is_off_is_not_found(shown: World, path: str) -> None:
     Project.objects.update(status_page="off")
     assert get(path).status_code == 404
 
@@ -74,7 +74,7 @@ def test_a_page_that_is_off_is_as_good_as_none(shown: World, path: str) -> None:
         ("label/a%20b/x/y", "ok", "brightgreen"),
     ],
 )
-def test_a_badge_is_a_picture_and_json(shown: World, path: str, message: str, colour: str) -> None:
+def test_badge_is_svg_or_json(shown: World, path: str, message: str, colour: str) -> None:
     found = get(f"/badge/research/{path}.json").json()
     assert (found["message"], found["color"], found["schemaVersion"]) == (message, colour, 1)
     picture = get(f"/badge/research/{path}.svg")
@@ -83,17 +83,17 @@ def test_a_badge_is_a_picture_and_json(shown: World, path: str, message: str, co
 
 
 @pytest.mark.parametrize("path", ["agent/none.svg", "agent/good.png", "label/env/test.svg", "label/x'%22/1.svg"])
-def test_a_badge_of_nobody_is_not_there(shown: World, path: str) -> None:
+def test_badge_of_unknown_agent_is_not_found(shown: World, path: str) -> None:
     assert get(f"/badge/research/{path}").status_code == 404
 
 
-def test_a_name_is_no_markup(shown: World) -> None:
+def test_names_are_escaped(shown: World) -> None:
     shown.beat(2, "<script>&")
     assert "<script>&" not in get(PAGE).content.decode()
     assert ElementTree.fromstring(get("/badge/research/agent/%3Cscript%3E&.svg").content) is not None
 
 
-def test_who_embeds_a_badge_finds_its_lines(shown: World, owner: User, client_of: Any) -> None:
+def test_badge_snippets(shown: World, owner: User, client_of: Any) -> None:
     shown.beat(2, 'a "[b]"')
     badges = status_page.badges(Project.objects.get(pk=shown.project.pk))
     assert [badge.of for badge in badges] == ['a "[b]"', "bad", "good", "a b: x/y", "env: prod"]
@@ -107,18 +107,18 @@ def test_who_embeds_a_badge_finds_its_lines(shown: World, owner: User, client_of
     assert f'<img src="{badges[1].path}" alt="bad">' in text
 
 
-def test_without_a_page_there_is_nothing_to_embed(project: Project, owner: User, client_of: Any) -> None:
+def test_no_badges_without_a_status_page(project: Project, owner: User, client_of: Any) -> None:
     assert status_page.badges(project) == []
     assert "Badges" not in client_of(owner).get(f"/admin/teams/project/{project.pk}/change/").content.decode()
 
 
-def test_of_many_agents_the_worst_are_shown_and_all_are_counted(shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_list_is_cut_but_fully_counted(shown: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_page, "MAX_AGENTS", 1)
     text = get(PAGE).content.decode()
-    assert "1 of 2 agents is in trouble" in text
+    assert "1 of 2 agents has problems" in text
     assert "<h2>bad</h2>" in text
     assert "<h2>good</h2>" not in text
-    assert "The worst 1 of 2 agents." in text
+    assert "Showing 1 of 2 agents, problems first." in text
 
 
 FORM = {"name": "Production", "time_zone": "UTC", "default_grace": "", "monthly_budget_usd": "", "prices": ""}
@@ -131,7 +131,7 @@ def publish(browser: Any, project: Project, page: str, address: str = "") -> Any
     return answer
 
 
-def test_an_owner_gives_it_a_name_or_a_secret_address(owner: User, project: Project, client_of: Any) -> None:
+def test_owner_sets_a_named_or_secret_address(owner: User, project: Project, client_of: Any) -> None:
     browser = client_of(owner)
     assert publish(browser, project, "named", "our-agents").status_code == 302
     assert get("/status/our-agents/").status_code == 200
@@ -153,11 +153,11 @@ def test_an_owner_gives_it_a_name_or_a_secret_address(owner: User, project: Proj
 
 
 @pytest.mark.parametrize("address", ["", "ab", "Large", "a b", "-x-", "../x"])
-def test_a_name_that_is_none_is_refused(owner: User, project: Project, client_of: Any, address: str) -> None:
+def test_invalid_address_is_refused(owner: User, project: Project, client_of: Any, address: str) -> None:
     assert b"3 to 50 small letters" in publish(client_of(owner), project, "named", address).content
 
 
-def test_a_name_that_another_team_has_is_refused(owner: User, project: Project, client_of: Any, stranger: User) -> None:
+def test_taken_address_is_refused(owner: User, project: Project, client_of: Any, stranger: User) -> None:
     Project.objects.exclude(pk=project.pk).update(status_page="named", status_address="taken")
     answer = publish(client_of(owner), project, "named", "taken")
     assert (answer.status_code, project.status_page) == (200, "off")

@@ -1,4 +1,4 @@
-"""What an agent did lately, as sixty bars."""
+"""Recent activity as sixty bars."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def beat(agent: Agent, ago: float, *, progress: bool = False, status: str = "ok"
 
 
 def strip_of(agent: Agent, allowed: float = 60) -> Strip:
-    return strips.of([strips.Wanted(agent.pk, allowed, agent.created_at)], NOW)[agent.pk]
+    return strips.strips_for([strips.StripRequest(agent.pk, allowed, agent.created_at)], NOW)[agent.pk]
 
 
 @pytest.mark.parametrize(
     ("allowed", "width"),
     [(6, 60), (60, 60), (61, 120), (120, 120), (1_800, 1_800), (1_801, 3_600), (7_200, 7_200), (10**7, 172_800)],
 )
-def test_a_bar_is_as_long_as_a_heartbeat_may_stay_away(allowed: float, width: int) -> None:
+def test_bar_covers_the_allowed_time(allowed: float, width: int) -> None:
     assert strips.width_for(allowed) == width
 
 
-def test_a_bar_shows_the_worst_and_then_the_best_of_its_time(project: Project) -> None:
+def test_bar_shows_error_then_progress(project: Project) -> None:
     agent = agent_of(project)
     beat(agent, 10)
     for ago in (40, 120):
@@ -52,24 +52,26 @@ def test_a_bar_shows_the_worst_and_then_the_best_of_its_time(project: Project) -
     assert strip_of(agent).bars[-4:] == (SILENT, ERROR, PROGRESS, ALIVE)
 
 
-def test_a_bar_that_has_only_begun_is_not_silent(project: Project) -> None:
+def test_incomplete_bar_is_not_silent(project: Project) -> None:
     agent = agent_of(project)
     beat(agent, 40)
     assert strip_of(agent).bars[-2:] == (ALIVE, NOTHING)
 
 
-def test_nothing_is_shown_of_the_time_before_an_agent(project: Project) -> None:
+def test_nothing_is_shown_before_the_agent(project: Project) -> None:
     agent = agent_of(project, age=timedelta(minutes=3))
     beat(agent, 170)
     assert strip_of(agent).bars == (*[NOTHING] * 56, ALIVE, SILENT, SILENT, NOTHING)
 
 
 @pytest.mark.parametrize("allowed", [60, 600, 3_600, 7_200])
-def test_rolled_up_or_not_a_strip_is_the_same(allowed: float, project: Project) -> None:
+def test_strip_is_the_same_after_roll_up(allowed: float, project: Project) -> None:
     agent = agent_of(project)
     for n in range(40):
         beat(agent, 5 + n * allowed * 0.9, progress=n % 3 == 0, status="error" if n == 7 else "ok")
-    fresh = strips.of([strips.Wanted(agent.pk, allowed, agent.created_at)], NOW) if allowed == 60 else None
+    fresh = (
+        strips.strips_for([strips.StripRequest(agent.pk, allowed, agent.created_at)], NOW) if allowed == 60 else None
+    )
     rollups.roll_up(NOW - timedelta(seconds=20))
     rolled = strip_of(agent, allowed)
     assert fresh is None or fresh[agent.pk] == rolled
@@ -78,7 +80,7 @@ def test_rolled_up_or_not_a_strip_is_the_same(allowed: float, project: Project) 
     assert rolled.bars[-1] != NOTHING
 
 
-def test_what_came_after_the_roll_up_shows_at_once(project: Project) -> None:
+def test_new_heartbeats_show_after_roll_up(project: Project) -> None:
     agent = agent_of(project)
     beat(agent, 100, progress=True)
     rollups.roll_up(NOW - timedelta(seconds=25))
@@ -87,17 +89,17 @@ def test_what_came_after_the_roll_up_shows_at_once(project: Project) -> None:
     assert strip_of(agent).bars[-3:] == (PROGRESS, SILENT, ERROR)
 
 
-def test_an_agent_that_reports_each_hour_shows_days(project: Project) -> None:
+def test_hourly_agent_shows_days(project: Project) -> None:
     agent = agent_of(project, age=timedelta(days=6))
     for n in range(60):
         beat(agent, 60 + n * 3_600, progress=True)
     rollups.roll_up(NOW)
     strip = strip_of(agent, 7_200)
-    assert strip.said == "Last 5 days, a bar for 2 h: 30 with progress, 29 silent"
+    assert strip.summary == "Last 5 days, 2 h per bar: 30 with progress, 29 without heartbeat"
     assert strip.bars[-2:] == (PROGRESS, NOTHING)
 
 
-def test_the_strips_of_other_agents_are_their_own(project: Project) -> None:
+def test_strips_are_per_agent(project: Project) -> None:
     busy, idle = agent_of(project), agent_of(project, "idle")
     beat(busy, 10, progress=True)
     assert PROGRESS in strip_of(busy).bars
@@ -105,19 +107,19 @@ def test_the_strips_of_other_agents_are_their_own(project: Project) -> None:
 
 
 def test_fifty_strips_take_two_queries(project: Project) -> None:
-    wanted = [strips.Wanted(agent_of(project, f"bot-{n}").pk, 30 * (n + 1), NOW - HOUR) for n in range(50)]
+    wanted = [strips.StripRequest(agent_of(project, f"bot-{n}").pk, 30 * (n + 1), NOW - HOUR) for n in range(50)]
     with CaptureQueriesContext(connection) as seen:
-        assert len(strips.of(wanted, NOW)) == 50
+        assert len(strips.strips_for(wanted, NOW)) == 50
     assert len(seen) == 2
 
 
 def test_no_agents_take_no_query() -> None:
     with CaptureQueriesContext(connection) as seen:
-        assert strips.of([], NOW) == {}
+        assert strips.strips_for([], NOW) == {}
     assert len(seen) == 0
 
 
-def test_alike_bars_are_one_line_and_kinds_differ_in_height() -> None:
+def test_consecutive_bars_are_one_line() -> None:
     bars = (NOTHING, PROGRESS, PROGRESS, ALIVE, SILENT, ERROR)
     assert Strip(60, bars).lines == [
         ("progress", "M3 8h5"),
@@ -128,7 +130,7 @@ def test_alike_bars_are_one_line_and_kinds_differ_in_height() -> None:
     ]
 
 
-def test_a_strip_is_said_in_words() -> None:
+def test_strip_summary() -> None:
     bars = (*[PROGRESS] * 57, ERROR, SILENT, NOTHING)
-    assert Strip(60, bars).said == "Last 1 h, a bar for 1 min: 57 with progress, 1 with an error, 1 silent"
-    assert Strip(60, (NOTHING,) * 60).said == "Last 1 h, a bar for 1 min: nothing yet"
+    assert Strip(60, bars).summary == "Last 1 h, 1 min per bar: 57 with progress, 1 with an error, 1 without heartbeat"
+    assert Strip(60, (NOTHING,) * 60).summary == "Last 1 h, 1 min per bar: no data yet"

@@ -16,6 +16,8 @@ from billing.services import set_plan
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
 
+pytestmark = pytest.mark.slow
+
 CALL = {"tool_calls": 1, "tool_call_log": [{"name": "search_docs", "args": "release notes"}]}
 Story = list[tuple[float, dict[str, Any]]]
 

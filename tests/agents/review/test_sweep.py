@@ -63,17 +63,17 @@ def test_a_beat_in_flight_during_the_sweep_is_no_false_alarm(live_world: World) 
         with transaction.atomic():
             state = AgentState.objects.select_for_update().get(agent=live_world.agent())
             locked.set()
-            swept.wait(5)
+            swept.wait(60)
             state.last_beat_at = T0 + timedelta(seconds=24)
             state.save()
         connections.close_all()
 
     thread = threading.Thread(target=beat)
     thread.start()
-    locked.wait(5)
+    locked.wait(60)
     live_world.look(25)
     swept.set()
-    thread.join(5)
+    thread.join(60)
     live_world.look(26)
     assert live_world.incidents() == []
 
@@ -98,7 +98,7 @@ def test_the_verdict_reads_the_row_as_the_beat_left_it(live_world: World) -> Non
         assert not done.wait(0.3)
         state.last_beat_at = T0 + timedelta(seconds=24)
         state.save()
-    thread.join(5)
+    thread.join(60)
     assert done.is_set()
     assert live_world.incidents() == []
 
@@ -112,7 +112,7 @@ def meanwhile(world: World, at: float, first: str, second: str) -> None:
         thread = threading.Thread(target=in_threads, args=(1, lambda number: review.review(ids[1:], now)))
         thread.start()
         thread.join(0.3)
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.mark.postgres
@@ -157,7 +157,7 @@ def test_who_pauses_an_agent_waits_for_its_hot_row_and_holds_nothing_meanwhile(l
         thread.start()
         thread.join(0.3)
         Agent.objects.select_for_update(nowait=True).get(pk=agent.pk)
-    thread.join(5)
+    thread.join(60)
     assert live_world.agent().paused_at == T0
 
 

@@ -314,6 +314,7 @@ BEATS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(BEATS)
 def test_any_stream_leaves_a_small_state_and_the_same_findings_from_stored_json(found: list[BeatSeen]) -> None:
     state, stored = {}, {}  # type: dict[str, Any], dict[str, Any]
@@ -328,6 +329,7 @@ def test_any_stream_leaves_a_small_state_and_the_same_findings_from_stored_json(
     assert loop.read({}, found) == (state or loop.read({}, []))
 
 
+@pytest.mark.slow
 @given(BEATS, st.dictionaries(st.sampled_from(["repeats", "poller:search", "budget:edit"]), st.integers(-1, 40)))
 def test_no_finding_without_evidence(found: list[BeatSeen], thresholds: dict[str, int]) -> None:
     finding = judged(found, **thresholds)

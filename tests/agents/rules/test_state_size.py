@@ -7,6 +7,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from agents import rules
 from agents.rules.facts import BeatSeen
 
@@ -33,6 +35,7 @@ def busy(rng: random.Random, at: datetime, number: int) -> BeatSeen:
     )
 
 
+@pytest.mark.slow
 def test_all_rules_together_remember_at_most_6_kb_of_a_busy_agent() -> None:
     rng, at = random.Random(1), T0
     memory: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,7 +60,7 @@ def test_a_projects_own_prices_count(world: World) -> None:
 def test_a_key_brings_its_projects_prices(project: Project, api_key: str) -> None:
     project.prices = [{"model": "house", "input": 1, "output": 10}]
     project.save()
-    auth._kept.clear()
+    auth._cache.clear()
     assert [one.model for one in auth.authenticate_key(api_key).prices] == ["house"]
 
 
@@ -177,6 +178,7 @@ STEPS = st.lists(st.tuples(BEATS, st.integers(-100_000, 400_000), st.sampled_fro
 ZONES = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"])
 
 
+@pytest.mark.slow
 @given(STEPS, ZONES)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str) -> None:
@@ -201,6 +203,7 @@ def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str
     assert 0 <= hot.run_cost <= hot.cost_total
 
 
+@pytest.mark.slow
 @given(STEPS, ZONES)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str) -> None:

@@ -18,9 +18,9 @@ from agents.storage import purge, rollups
 from alerts.models import Channel
 from billing.limits import usage_of
 from teams import auth, services
+from teams.access import teams_of
 from teams.errors import ApiError
 from teams.models import AuditEntry, Project, Team, User
-from teams.tenant_admin import teams_of
 from tests.agents.admin.conftest import make_agent, make_incident
 
 
@@ -42,7 +42,7 @@ def test_a_deleted_project_is_gone_for_everybody_at_once(
 ) -> None:
     Project.objects.filter(pk=project.pk).update(status_page="named", status_address="our-agents")
     assert Client().get("/status/our-agents/").status_code == 200
-    services.end_project(project=project, actor=owner.email, now=timezone.now())
+    services.delete_project(project=project, actor=owner.email, now=timezone.now())
     with pytest.raises(ApiError):
         auth.authenticate_key(api_key)
     assert Client().get("/status/our-agents/").status_code == 404
@@ -58,14 +58,14 @@ def test_a_deleted_project_is_gone_for_everybody_at_once(
 
 
 def test_a_deleted_team_has_nobody_in_it(filled: Agent, team: Team, owner: User, operator: User) -> None:
-    services.end_team(team=team, actor=owner.email, now=timezone.now())
+    services.delete_team(team=team, actor=owner.email, now=timezone.now())
     assert list(teams_of(owner)) == list(teams_of(operator)) == []
     assert not team.memberships.exists()
 
 
 @pytest.fixture
 def ended(filled: Agent, project: Project, owner: User) -> Agent:
-    services.end_project(project=project, actor=owner.email, now=timezone.now())
+    services.delete_project(project=project, actor=owner.email, now=timezone.now())
     return filled
 
 
@@ -144,7 +144,7 @@ def test_nothing_of_it_is_summed_up_any_more(project: Project, owner: User, stra
     for agent in (make_agent(project), other):
         Heartbeat.objects.create(agent=agent, day=now.date(), received_at=now, status="ok")
         Rollup.objects.create(agent=agent, span="m", start=now.replace(second=0, microsecond=0), beats=1)
-    services.end_project(project=project, actor=owner.email, now=now)
+    services.delete_project(project=project, actor=owner.email, now=now)
     rollups.roll_up(now)
     assert set(Rollup.objects.exclude(span="m").values_list("agent", flat=True)) == {other.pk}
     assert Rollup.objects.get(agent=other, span="h").beats == 1

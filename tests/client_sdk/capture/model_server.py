@@ -1,7 +1,7 @@
-"""A model provider on 127.0.0.1 in the wire formats of OpenAI, Anthropic and Google, and what it said.
+"""A model provider on 127.0.0.1 that speaks the formats of OpenAI, Anthropic and Google, and records what it reported.
 
-A request for model M is answered as M-served: what is counted must be the answer's word. No two answers count alike.
-Of a model "unknown-…" the caller makes sure that it never reads the counts; a stream of "left-…" it leaves at once.
+A request for model M is answered as M-served, because the answer's model must be counted. No two answers have equal
+counts. For models named "unknown-…" the caller never reads the counts; streams of "left-…" it abandons immediately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Use:
-    """One call in the words of a heartbeat: input includes what was cached, output includes reasoning."""
+    """One call in the fields of a heartbeat: input includes cached tokens, output includes reasoning."""
 
     model: str
     input_tokens: int
@@ -35,7 +35,7 @@ class Use:
 
 @dataclass
 class Answer:
-    """A JSON body, or the events of a stream; `said` is what it says was used, None where it says nothing."""
+    """A JSON body or stream events; `said` is the reported usage, or None if there is none."""
 
     said: Use | None
     body: Json | None = None
@@ -45,7 +45,7 @@ class Answer:
 
 
 class ModelServer:
-    """While it is entered: `url`, and `said`: what it told of each call, by the asked model's name."""
+    """Running inside the `with` block: `url`, and `said`, the usage reported for each requested model."""
 
     def __enter__(self) -> ModelServer:
         self.said: dict[str, list[Json]] = {}
@@ -102,7 +102,7 @@ class ModelServer:
 
 
 def counted(use: Use) -> Json:
-    """As it should arrive: counts that are zero are left out."""
+    """The expected usage, without counts of zero."""
     return {name: value for name, value in asdict(use).items() if value and name != "model"}
 
 
@@ -282,7 +282,7 @@ def _lines(answer: Answer) -> Iterator[bytes]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # Many calls at once are one of the ways of calling.
+    # Some cases make many calls in parallel.
     request_queue_size = 128
 
 
@@ -302,6 +302,6 @@ def _handler_of(server: ModelServer) -> type[BaseHTTPRequestHandler]:
         do_GET = do_POST  # noqa: N815 - the names are http.server's
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
-            """Say nothing."""
+            """Print nothing."""
 
     return Handler

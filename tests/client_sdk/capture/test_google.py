@@ -29,7 +29,7 @@ def hear(tokens: int, **more: Any) -> None:
     google_genai.look(None, {"response": body, "kwargs": {}})
 
 
-def test_a_long_stream_counts_at_its_end(reported: list[Any], clock: list[float]) -> None:
+def test_long_stream_counts_at_its_end(reported: list[Any], clock: list[float]) -> None:
     for tokens in (1, 2, 3):
         hear(tokens, responseId="one")
         clock[0] += google_genai.SILENCE - 1
@@ -39,24 +39,24 @@ def test_a_long_stream_counts_at_its_end(reported: list[Any], clock: list[float]
     assert [use["input_tokens"] for use in reported] == [4]
 
 
-def test_a_stream_that_fell_silent_counts_with_what_it_said(reported: list[Any], clock: list[float]) -> None:
+def test_silent_stream_counts_its_last_usage(reported: list[Any], clock: list[float]) -> None:
     hear(2, responseId="one")
     clock[0] += google_genai.SILENCE + 1
     streams.settle()
     assert [(use["call_id"], use["input_tokens"]) for use in reported] == [("one", 2)]
 
 
-def test_without_an_id_only_the_last_piece_counts(reported: list[Any]) -> None:
+def test_without_an_id_only_the_last_chunk_counts(reported: list[Any]) -> None:
     hear(2)
     hear(3, candidates=[{"finish_reason": "STOP"}])
     assert [(use["call_id"], use["input_tokens"]) for use in reported] == [(None, 3)]
 
 
-def test_a_refused_prompt_was_read_and_counts(reported: list[Any]) -> None:
+def test_refused_prompt_still_counts(reported: list[Any]) -> None:
     hear(5, responseId="one", candidates=None, promptFeedback={"blockReason": "SAFETY"})
     assert [use["input_tokens"] for use in reported] == [5]
 
 
-def test_the_model_is_named_without_its_path(reported: list[Any]) -> None:
+def test_model_name_omits_its_path(reported: list[Any]) -> None:
     hear(5, candidates=None, modelVersion="publishers/google/models/gemini-2.5-flash")
     assert reported[0]["model"] == "gemini-2.5-flash"

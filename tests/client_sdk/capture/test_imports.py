@@ -15,7 +15,7 @@ from clevagent.capture import imports
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """On the import path; what is imported from it is forgotten, and so is what was wanted."""
+    """A folder on the import path; its modules and callbacks are removed after the test."""
     before = set(sys.modules)
     monkeypatch.setattr(imports, "_finder", imports._Finder())
     monkeypatch.syspath_prepend(tmp_path)
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def test_a_later_import_is_told_with_the_finished_module(folder: Path) -> None:
+def test_later_import_calls_back(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "later.py").write_text("value = 1")
     imports.when_imported("later", told.append)
@@ -34,7 +34,7 @@ def test_a_later_import_is_told_with_the_finished_module(folder: Path) -> None:
     assert told == [sys.modules["later"]]
 
 
-def test_an_imported_module_is_told_at_once(folder: Path) -> None:
+def test_imported_module_calls_back_immediately(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "earlier.py").write_text("")
     module = importlib.import_module("earlier")
@@ -42,7 +42,7 @@ def test_an_imported_module_is_told_at_once(folder: Path) -> None:
     assert told == [module]
 
 
-def test_a_module_that_was_listened_to_looks_like_any_other(folder: Path) -> None:
+def test_watched_module_looks_unwatched(folder: Path) -> None:
     (folder / "plain.py").write_text("loader = type(__loader__), type(__spec__.loader)")
     imports.when_imported("plain", lambda module: None)
     plain = importlib.import_module("plain")
@@ -51,7 +51,7 @@ def test_a_module_that_was_listened_to_looks_like_any_other(folder: Path) -> Non
     assert type(plain.__spec__.loader) is SourceFileLoader
 
 
-def test_only_the_named_module_is_touched(folder: Path) -> None:
+def test_only_the_watched_module_is_touched(folder: Path) -> None:
     (folder / "other.py").write_text("")
     imports.when_imported("wanted", lambda module: None)
     spec = importlib.util.find_spec("other")
@@ -59,7 +59,7 @@ def test_only_the_named_module_is_touched(folder: Path) -> None:
     assert type(spec.loader) is SourceFileLoader
 
 
-def test_looking_for_a_module_tells_nothing_and_shows_its_loader(folder: Path) -> None:
+def test_find_spec_does_not_call_back(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "looked_for.py").write_text("value = 2")
     imports.when_imported("looked_for", told.append)
@@ -70,7 +70,7 @@ def test_looking_for_a_module_tells_nothing_and_shows_its_loader(folder: Path) -
     assert told == []
 
 
-def test_an_import_that_fails_fails_as_ever(folder: Path) -> None:
+def test_failing_import_still_fails(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "broken.py").write_text("raise LookupError('its own')")
     imports.when_imported("broken", told.append)
@@ -83,7 +83,7 @@ def test_an_import_that_fails_fails_as_ever(folder: Path) -> None:
     assert "broken" not in sys.modules
 
 
-def test_our_own_failure_does_not_reach_the_import(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_callback_errors_do_not_reach_the_import(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail(module: ModuleType) -> None:
         raise RuntimeError("ours")
 
@@ -93,7 +93,7 @@ def test_our_own_failure_does_not_reach_the_import(folder: Path, caplog: pytest.
     assert "cannot watch fine" in caplog.text
 
 
-def test_two_threads_that_import_at_once_are_told_once(folder: Path) -> None:
+def test_concurrent_imports_call_back_once(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "slow.py").write_text("import time; time.sleep(0.05)")
     imports.when_imported("slow", told.append)
@@ -105,7 +105,7 @@ def test_two_threads_that_import_at_once_are_told_once(folder: Path) -> None:
     assert told == [sys.modules["slow"]]
 
 
-def test_a_reloaded_module_is_told_again(folder: Path) -> None:
+def test_reloaded_module_calls_back_again(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "again.py").write_text("")
     imports.when_imported("again", told.append)
@@ -113,7 +113,7 @@ def test_a_reloaded_module_is_told_again(folder: Path) -> None:
     assert len(told) == 2
 
 
-def test_after_forget_nothing_is_told_and_no_finder_is_left(folder: Path) -> None:
+def test_forget_removes_callbacks_and_finder(folder: Path) -> None:
     told: list[ModuleType] = []
     (folder / "late.py").write_text("")
     finders = list(sys.meta_path)

@@ -18,7 +18,7 @@ def a_class() -> Any:
     return Client
 
 
-def test_what_passes_is_seen_and_nothing_is_changed() -> None:
+def test_patch_observes_without_changing() -> None:
     seen: list[Any] = []
     client = a_class()
     assert Patch(client, "process", {"data"}, lambda owner, kwargs: seen.append((type(owner), kwargs))).apply()
@@ -26,7 +26,7 @@ def test_what_passes_is_seen_and_nothing_is_changed() -> None:
     assert seen == [(client, {"data": 1})]
 
 
-def test_a_class_method_stays_one_for_subclasses_too() -> None:
+def test_patched_classmethod_works_in_subclasses() -> None:
     seen: list[Any] = []
     client = a_class()
     assert Patch(client, "build", {"data"}, lambda owner, kwargs: seen.append(owner)).apply()
@@ -36,7 +36,7 @@ def test_a_class_method_stays_one_for_subclasses_too() -> None:
 
 
 @pytest.mark.parametrize(("name", "needs"), [("process", {"data", "cast_to"}), ("gone", {"data"}), ("value", set())])
-def test_a_function_that_is_not_as_known_is_left_alone(name: str, needs: set[str], caplog: Any) -> None:
+def test_unexpected_function_is_not_patched(name: str, needs: set[str], caplog: Any) -> None:
     client = a_class()
     client.value = 3
     before = dict(vars(client))
@@ -44,13 +44,13 @@ def test_a_function_that_is_not_as_known_is_left_alone(name: str, needs: set[str
     assert dict(vars(client)) == before
 
 
-def test_a_method_that_moved_to_another_class_is_left_alone() -> None:
+def test_inherited_method_is_not_patched() -> None:
     child = type("Child", (a_class(),), {})
     assert not Patch(child, "process", {"data"}, lambda owner, kwargs: None).apply()
     assert "process" not in vars(child)
 
 
-def test_our_own_failure_does_not_reach_the_caller() -> None:
+def test_observer_errors_do_not_reach_the_caller() -> None:
     def fail(owner: Any, kwargs: Any) -> None:
         raise RuntimeError("ours")
 
@@ -59,7 +59,7 @@ def test_our_own_failure_does_not_reach_the_caller() -> None:
     assert client().process(data=1) == "own 1"
 
 
-def test_undo_restores_the_function_that_was_there() -> None:
+def test_undo_restores_the_function() -> None:
     client = a_class()
     before = vars(client)["process"]
     patch = Patch(client, "process", {"data"}, lambda owner, kwargs: None)
@@ -69,7 +69,7 @@ def test_undo_restores_the_function_that_was_there() -> None:
     assert vars(client)["process"] is before
 
 
-def test_undo_leaves_what_somebody_else_has_put_there_since() -> None:
+def test_undo_keeps_later_patches() -> None:
     seen: list[Any] = []
     client = a_class()
     patch = Patch(client, "process", {"data"}, lambda owner, kwargs: seen.append(kwargs))

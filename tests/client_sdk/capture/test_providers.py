@@ -28,17 +28,17 @@ def client_of(*names: str) -> Any:
         (client_of("AnthropicVertex"), "us-east5-aiplatform.googleapis.com", "google"),
         (client_of("AnthropicBedrock"), "bedrock-runtime.eu-west-1.amazonaws.com", "aws"),
         (client_of("Mine", "AnthropicBedrock"), "127.0.0.1", "aws"),
-        # A gateway of one's own, or a look-alike: who is paid is not known.
+        # A custom gateway or a look-alike: the provider is unknown.
         (client_of("OpenAI"), "gateway.example.com", None),
         (client_of("OpenAI"), "127.0.0.1", None),
         (client_of("OpenAI"), "notapi.openai.com.example.com", None),
         (client_of("OpenAI"), "fakeopenrouter.ai", None),
     ],
 )
-def test_the_provider_is_who_was_asked(client: Any, host: str, expected: str | None) -> None:
+def test_provider_follows_the_request(client: Any, host: str, expected: str | None) -> None:
     assert provider_of(client, host) == expected
 
 
-def test_every_name_is_one_that_the_price_list_knows() -> None:
+def test_provider_names_are_in_the_price_list() -> None:
     known = {provider.id for provider in data_snapshot.get_snapshot().providers}
     assert {*HOSTS.values(), *CLASSES.values(), *LITELLM.values()} <= known

@@ -1,4 +1,4 @@
-"""Every way of calling, with the real SDKs: what arrives at the server is what the model provider said."""
+"""Every call style of the real SDKs: the server receives what the model provider reported."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from clevagent.testing import FakeServer
 from tests.client_sdk.capture.model_server import ModelServer
 from tests.client_sdk.environments import run
 
+pytestmark = pytest.mark.live
+
 PROGRAMS = Path(__file__).parent / "programs"
 
-# What a release does not offer yet.
+# Not supported by a release.
 PARSES = {"chat-parse", "chat-parse-async"}
 HELPERS = {"chat-stream-helper", "chat-stream-helper-async"}
 STREAMED = {"chat-streamed-response", "chat-streamed-response-async"}
@@ -35,11 +37,11 @@ RELEASES: list[tuple[str, str, set[str]]] = [
     ("litellm_oldest", "litellm_calls", set()),
     ("litellm_newest", "litellm_calls", set()),
 ]
-# Without an id, pieces of a stream that was left cannot be told from those of another one.
+# Without an id, chunks of an abandoned stream cannot be assigned.
 UNSEEN = {"google_oldest": {"left-stream"}}
-# Of streams LiteLLM tells the model that was asked for, where OpenAI's SDK does not know better.
+# For streams, LiteLLM reports the requested model, unless OpenAI's SDK knows better.
 NAMED_AS_ASKED = {"litellm_calls": {"to-anthropic-stream", "to-anthropic-stream-async"}}
-# Where the address is one's own, as here, only these tell whom they pay.
+# With a custom address, as here, only these reveal the provider.
 CLAUDE = {f"to-anthropic{how}": "anthropic" for how in ("", "-async", "-stream", "-stream-async")}
 PROVIDERS = {
     "openai_calls": {"chat-azure": "azure"},
@@ -49,10 +51,10 @@ PROVIDERS = {
 
 
 @pytest.mark.parametrize(("environment", "program", "lacks"), RELEASES)
-def test_every_way_of_calling_is_counted_once_and_in_full(environment: str, program: str, lacks: set[str]) -> None:
+def test_every_call_style_is_counted_once(environment: str, program: str, lacks: set[str]) -> None:
     with ModelServer() as models, FakeServer() as server:
         printed = run(environment, PROGRAMS / f"{program}.py", env=variables(models, server))
-        # LiteLLM prints, too.
+        # LiteLLM prints as well.
         failed = json.loads(printed.splitlines()[-1])
         assert set(failed) == lacks, failed
         unseen = lacks | UNSEEN.get(environment, set())
@@ -72,13 +74,13 @@ def variables(models: ModelServer, server: FakeServer) -> dict[str, str]:
         "CLEVAGENT_API_KEY": server.key,
         "CLEVAGENT_ENDPOINT": server.url,
         "CLEVAGENT_AGENT": "bot",
-        # LiteLLM would fetch its prices from afar.
+        # LiteLLM would download its price list.
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
 
 
 def leave_out_cache_writes(said: dict[str, list[dict[str, Any]]]) -> None:
-    """LiteLLM before 1.80 tells Anthropic's input without what was written to the cache."""
+    """LiteLLM before 1.80 omits cache writes from Anthropic's input."""
     for use in (use for uses in said.values() for use in uses):
         use["input_tokens"] -= use.get("cache_write_tokens", 0)
 

@@ -1,4 +1,4 @@
-"""How each provider counts, and that ours is one way: input holds what was cached, output holds the reasoning."""
+"""Providers count differently; the SDK always includes cached tokens in input and reasoning in output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import clevagent
 import pytest
 from clevagent.capture.usage import anthropic_counts, google_counts, openai_counts, report
-from clevagent.ledger import Ledger
+from clevagent.recorder import Recorder
 
 CASES: list[tuple[Callable[[Any], dict[str, int]], dict[str, Any], tuple[int, int, int, int, int]]] = [
     (openai_counts, {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, 0, 0, 0)),
@@ -51,12 +51,12 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("counts", [{}, {"input_tokens": 0, "output_tokens": 0}])
-def test_what_is_unknown_is_not_reported_as_zero(counts: dict[str, int], reported: list[Any]) -> None:
+def test_unknown_usage_is_not_zero(counts: dict[str, int], reported: list[Any]) -> None:
     report(model="m", provider=None, call_id="id", counts=counts)
     assert reported == []
 
 
-def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
+def test_tokens_without_a_model_are_counted(reported: list[Any]) -> None:
     report(model=None, provider="google", call_id="", counts={"input_tokens": 5})
     assert reported == [{"model": "unknown", "provider": "google", "call_id": None, "input_tokens": 5}]
 
@@ -65,13 +65,13 @@ def test_tokens_of_an_unnamed_model_are_counted(reported: list[Any]) -> None:
     ("call_id", "sizes", "counted"),
     [
         ("chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", [5, 5, 6], [5]),
-        # Ollama draws its ids from 999 numbers: another size is another call.
+        # Ollama has only 999 ids, so a different size means a different call.
         ("chatcmpl-7", [5, 5, 6], [5, 6]),
         (None, [5, 5, 6], [5, 5, 6]),
     ],
 )
-def test_a_call_that_two_observers_see_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
-    ledger = Ledger(lambda: 0.0)
+def test_call_with_two_observers_counts_once(call_id: str | None, sizes: list[int], counted: list[int]) -> None:
+    recorder = Recorder(lambda: 0.0)
     for size in sizes:
-        ledger.use({"model": "m", "input_tokens": size}, call_id)
-    assert [use["input_tokens"] for use in ledger.tally.usage] == counted
+        recorder.add_usage({"model": "m", "input_tokens": size}, call_id)
+    assert [use["input_tokens"] for use in recorder.counters.usage] == counted

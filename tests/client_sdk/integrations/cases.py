@@ -1,4 +1,4 @@
-"""What every framework's test inherits: a program of the real framework, run between a model server and ours."""
+"""Shared framework tests: a program using the real framework runs between a model server and a fake watchdog server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.client_sdk.integrations.model_server import ToolServer
 Json = dict[str, Any]
 PROGRAMS = Path(__file__).with_name("programs")
 AGENTS = ("captured", "uncaptured")
-# What frameworks would otherwise send home; a proxy that is not there stops the rest.
+# Disables the frameworks' telemetry; a proxy that does not exist blocks the rest.
 SILENT = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
@@ -33,7 +33,7 @@ SILENT = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What our server was told by a program that has ended, and what its models said."""
+    """What the watchdog server received from a finished program, and what the model server reported."""
 
     beats: list[Json]
     said: list[Json]
@@ -45,7 +45,7 @@ class Seen:
         return [call for beat in self.beats_of(agent) for call in beat.get("tool_call_log", [])]
 
     def used(self, agent: str) -> list[Json]:
-        """Each model call, the first first, without who says so."""
+        """Model calls in order, without the reporting agent."""
         uses = [use for beat in self.beats_of(agent) for use in beat.get("usage", [])]
         return sorted(({**use, "provider": None} for use in uses), key=_size)
 
@@ -57,7 +57,7 @@ class Seen:
 
 
 def run(environment: str, program: Path) -> Seen:
-    """Run it to its end, in a home of its own. On its path the stand-in for Claude Code comes first."""
+    """Run it in its own home folder. A stand-in for Claude Code is first on its path."""
     with FakeServer() as server, ToolServer() as models, TemporaryDirectory() as home:
         folders = [str(PROGRAMS / "bin"), str(environments.python_of(environment).parent), os.environ["PATH"]]
         told = {
@@ -74,7 +74,7 @@ def run(environment: str, program: Path) -> Seen:
 
 
 def run_once(environment: str, program: Path, folder: Path) -> Seen:
-    """The same, by the first test of this session that asks, in whichever of its processes."""
+    """Run it once per session, in whichever test process needs it first."""
     kept = folder / f"{program.stem}.json"
     with (folder / f"{program.stem}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,17 +84,18 @@ def run_once(environment: str, program: Path, folder: Path) -> Seen:
 
 
 def _size(use: Json) -> int:
-    """No two answers of the model server are of one size, and later ones are larger."""
+    """Each answer of the model server is larger than the previous."""
     return int(use["input_tokens"])
 
 
+@pytest.mark.live
 class Integration:
-    """A framework's cases. Its program runs twice in one process: as the agents "captured" and "uncaptured"."""
+    """Tests for one framework. Its program runs twice in one process, as the agents "captured" and "uncaptured"."""
 
     NAME: str
     ENVIRONMENT: str
     TOOL = "weather"
-    # Of each run: the tool calls and whether they succeeded, the steps, the errors that were told.
+    # Expected per run: tool calls with their success, steps and errors.
     CALLS: list[tuple[str, bool]]
     STEPS: int
     ERRORS: list[str]
@@ -107,13 +108,13 @@ class Integration:
         return run_once(cls.ENVIRONMENT, PROGRAMS / f"with_{cls.NAME}.py", shared)
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_tool_calls_are_told_with_their_outcome(self, seen: Seen, agent: str) -> None:
+    def test_tool_calls_are_reported_with_outcome(self, seen: Seen, agent: str) -> None:
         calls = seen.calls(agent)
         assert [(call["name"], call["ok"]) for call in calls] == self.CALLS
         assert all(call["args_hash"] for call in calls)
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_equal_calls_with_equal_results_look_equal(self, seen: Seen, agent: str) -> None:
+    def test_equal_calls_have_equal_hashes(self, seen: Seen, agent: str) -> None:
         good = [call for call in seen.calls(agent) if call["ok"] and call["name"] == self.TOOL]
         assert len({(call["args"], call["args_hash"], call["result_hash"]) for call in good}) == bool(self.CALLS)
 
@@ -123,10 +124,10 @@ class Integration:
         assert any(beat.get("progress") for beat in seen.beats_of(agent))
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_errors_are_told(self, seen: Seen, agent: str) -> None:
+    def test_errors_are_reported(self, seen: Seen, agent: str) -> None:
         assert seen.errors(agent) == self.ERRORS
 
-    def test_the_example_in_the_docs_reports(self, tmp_path: Path) -> None:
+    def test_example_in_the_docs_reports(self, tmp_path: Path) -> None:
         program = tmp_path / "example.py"
         program.write_text(document.example(self.NAME))
         seen = run(self.ENVIRONMENT, program)
@@ -138,12 +139,12 @@ class Integration:
 
 
 class ModelIntegration(Integration):
-    """The cases of a framework whose model calls go through this process."""
+    """Tests for frameworks whose model calls go through this process."""
 
-    # What the framework by itself knows of a model call, of its model perhaps only the name that was asked for.
+    # What the framework itself reports about a model call; it may only know the requested model.
     KNOWS: tuple[str, ...] = ("model", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
 
-    def test_model_calls_that_capture_sees_too_are_counted_once(self, seen: Seen) -> None:
+    def test_captured_model_calls_are_counted_once(self, seen: Seen) -> None:
         assert seen.used("captured") == seen.said[: len(seen.said) // 2]
 
     def test_model_calls_are_counted_without_capture(self, seen: Seen) -> None:

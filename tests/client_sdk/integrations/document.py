@@ -1,4 +1,4 @@
-"""docs/integrations.md, by its headings."""
+"""Reads docs/integrations.md by heading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def headings() -> list[str]:
 
 
 def example(name: str) -> str:
-    """The program under the heading of this name; there is one."""
+    """Return the only program under this heading."""
     section = TEXT.split(f"\n## {name}\n")[1].partition("\n## ")[0]
     (block,) = re.findall(r"```python\n(.*?)```", section, re.S)
     return str(block)

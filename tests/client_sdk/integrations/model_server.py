@@ -1,6 +1,6 @@
-"""The model provider of the tests, as an agent needs it: offered tools, it asks for one before it answers.
+"""A model provider for agents: if tools are offered, it calls one before it answers.
 
-It asks for the tool "broken" when the question says so, else for the first one that is offered; and once only.
+It calls the tool "broken" if the question mentions it, else the first one, and only once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ARGUMENTS = {"city": "Paris"}
 
 
 class ToolServer(model_server.ModelServer):
-    """`told`: what each call used, in the words of a heartbeat; without models "unknown-…", which nobody hears out."""
+    """`told` is the usage of each call in heartbeat fields, without models "unknown-…", whose answers are abandoned."""
 
     def __enter__(self) -> ToolServer:
         self.told: list[Json] = []

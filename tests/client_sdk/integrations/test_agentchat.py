@@ -6,5 +6,5 @@ class TestAgentchat(ModelIntegration):
     CALLS = [("weather", True), ("weather", True), ("broken", False)]
     STEPS = 3
     ERRORS = ["run failed: APIConnectionError: Connection error."]
-    # Of a stream AgentChat tells two sums.
+    # For streams, AgentChat reports only two totals.
     KNOWS = ("input_tokens", "output_tokens")

@@ -4,7 +4,7 @@ from tests.client_sdk.integrations.cases import AGENTS, Integration, Json, Seen
 
 
 class TestClaudeAgent(Integration):
-    """The command line that the SDK starts asks no model of ours; its own word is what is counted."""
+    """The SDK's subprocess does not use the model server; its own numbers are counted."""
 
     NAME = ENVIRONMENT = "claude_agent"
     TOOL = "Bash"
@@ -13,7 +13,7 @@ class TestClaudeAgent(Integration):
     ERRORS = ["Claude failed: refused"]
 
     @pytest.mark.parametrize("agent", AGENTS)
-    def test_of_running_totals_each_answer_counts_what_it_added(self, seen: Seen, agent: str) -> None:
+    def test_running_totals_count_once(self, seen: Seen, agent: str) -> None:
         turn: Json = {"model": "claude-sonnet-4-5", "provider": None, "input_tokens": 1300, "output_tokens": 20}
         turn |= {"cache_read_tokens": 1000, "cache_write_tokens": 200, "reasoning_tokens": 5, "cost_usd": 0.0125}
         assert seen.used(agent) == [turn] * 5

@@ -5,5 +5,5 @@ class TestCrewai(ModelIntegration):
     NAME = ENVIRONMENT = "crewai"
     CALLS = [("weather", True), ("weather", True), ("broken", False)]
     STEPS = 3
-    # The crew tries three times.
+    # The crew retries twice.
     ERRORS = ["LLM error: Failed to connect to OpenAI API: Connection error."] * 3

@@ -2,7 +2,7 @@ from tests.client_sdk.integrations.cases import Integration
 
 
 class TestLanggraph(Integration):
-    """Its graph stops once for a person, which is no error."""
+    """Its graph is interrupted for a person once, which is not an error."""
 
     NAME, ENVIRONMENT = "langgraph", "langchain"
     CALLS = []

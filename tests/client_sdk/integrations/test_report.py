@@ -1,4 +1,4 @@
-"""What integrations share, and the published names where no framework is installed."""
+"""Code shared by integrations, and the published names without any framework installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
 
 
 def published(name: str) -> Any:
-    """A file imported anew, as in a program without its framework."""
+    """Import a file again, as in a program without its framework."""
     module = importlib.import_module(f"clevagent.integrations.{name}")
     return importlib.reload(module)
 
@@ -50,23 +50,23 @@ def messages(server: FakeServer) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_without_its_framework_a_file_says_what_to_install(server: FakeServer, name: str) -> None:
+def test_missing_framework_names_the_package(server: FakeServer, name: str) -> None:
     sys.modules.pop(f"clevagent.integrations.{name}", None)
     with pytest.raises(ImportError, match=rf"pip install .*{FRAMEWORKS[name][1]}"):
         importlib.import_module(f"clevagent.integrations.{name}")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_names_are_importable_without_their_framework(server: FakeServer, name: str) -> None:
+def test_published_names_import_without_a_framework(server: FakeServer, name: str) -> None:
     assert published(name)
 
 
-def test_a_chat_without_autogen_says_what_to_install(server: FakeServer) -> None:
+def test_missing_autogen_names_the_package(server: FakeServer) -> None:
     with pytest.raises(ImportError, match=r"pip install .*ag2"):
         published("autogen").monitored_chat(SimpleNamespace(), SimpleNamespace(), "hello")
 
 
-def test_a_chain_handler_takes_what_old_models_say_of_tokens(server: FakeServer) -> None:
+def test_langchain_reads_old_token_usage(server: FakeServer) -> None:
     handler = published("langchain").ClevAgentCallbackHandler(True, False)
     used = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
     handler.on_llm_end(SimpleNamespace(llm_output={"token_usage": used, "model_name": "m"}, generations=[[]]))
@@ -78,7 +78,7 @@ def test_a_chain_handler_takes_what_old_models_say_of_tokens(server: FakeServer)
     ]
 
 
-def test_a_call_that_two_handlers_see_is_counted_once(server: FakeServer) -> None:
+def test_call_seen_by_two_handlers_counts_once(server: FakeServer) -> None:
     kind = published("langchain").ClevAgentCallbackHandler
     answer = SimpleNamespace(llm_output={"token_usage": {"prompt_tokens": 5, "completion_tokens": 1}}, generations=[])
     for handler in (kind(), kind()):
@@ -87,7 +87,7 @@ def test_a_call_that_two_handlers_see_is_counted_once(server: FakeServer) -> Non
     assert server.tokens() == 6
 
 
-def test_an_answer_that_is_nothing_known_raises_nothing(server: FakeServer) -> None:
+def test_unknown_answer_raises_nothing(server: FakeServer) -> None:
     handler = published("langchain").ClevAgentCallbackHandler()
     handler.on_llm_end(object())
     handler.on_tool_end("result", run_id="never began")
@@ -97,13 +97,13 @@ def test_an_answer_that_is_nothing_known_raises_nothing(server: FakeServer) -> N
     assert server.calls() == []
 
 
-def test_a_node_s_callback_takes_its_old_arguments(server: FakeServer) -> None:
+def test_node_callback_keeps_published_arguments(server: FakeServer) -> None:
     published("langgraph").clevagent_node_callback("research", "warning", 42, "slow")
     (beat,) = [beat for beat in sent(server) if "message" in beat]
     assert (beat["status"], beat["message"], beat["tokens_used"]) == ("warning", "slow", 42)
 
 
-def test_a_monitored_node_gives_back_what_it_does_and_passes_on_what_it_raises(server: FakeServer) -> None:
+def test_monitored_node_returns_and_raises_unchanged(server: FakeServer) -> None:
     def plain(state: int, by: int) -> float:
         """Divides."""
         return state / by
@@ -116,7 +116,7 @@ def test_a_monitored_node_gives_back_what_it_does_and_passes_on_what_it_raises(s
     assert messages(server)[-1] == "node:divide error: division by zero"
 
 
-def test_a_step_is_taken_as_text_or_as_nothing(server: FakeServer) -> None:
+def test_step_output_is_optional(server: FakeServer) -> None:
     step = published("crewai").clevagent_step_callback
     step("x" * 500)
     assert messages(server)[-1].startswith("x" * 160 + " (step ")
@@ -124,14 +124,14 @@ def test_a_step_is_taken_as_text_or_as_nothing(server: FakeServer) -> None:
     assert messages(server)[-1].startswith("step completed (step ")
 
 
-def test_a_step_s_text_stays_here_where_contents_do(server: FakeServer) -> None:
+def test_send_args_false_hides_step_text(server: FakeServer) -> None:
     clevagent.init(server.key, "bot", endpoint=server.url, send_args=False, auto_cost=False, report_crashes=False)
     published("crewai").clevagent_step_callback("a secret")
     assert messages(server)[-1].startswith("step completed (step ")
     assert "secret" not in str(server.beats)
 
 
-def test_a_reply_function_leaves_the_reply_to_others(server: FakeServer) -> None:
+def test_reply_function_does_not_reply(server: FakeServer) -> None:
     agent = SimpleNamespace(name="assistant")
     reply = published("autogen").clevagent_reply_func
     assert reply(agent, [{"content": "hi", "role": "user"}], None, None) == (False, None)
@@ -141,7 +141,7 @@ def test_a_reply_function_leaves_the_reply_to_others(server: FakeServer) -> None
     assert server.tokens() == 0
 
 
-def test_the_same_step_is_never_the_same_message(server: FakeServer) -> None:
+def test_repeated_steps_have_distinct_messages(server: FakeServer) -> None:
     for _ in range(3):
         report.step("node:research completed")
         clevagent.flush()
@@ -149,7 +149,7 @@ def test_the_same_step_is_never_the_same_message(server: FakeServer) -> None:
     assert server.beats[-1]["iteration_count"] == 3
 
 
-def test_what_goes_wrong_inside_is_logged_once_and_not_raised(caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_errors_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     @report.quiet
     def plain() -> None:
         raise ValueError("a new release")
@@ -165,7 +165,7 @@ def test_what_goes_wrong_inside_is_logged_once_and_not_raised(caplog: pytest.Log
     assert caplog.text.count("ValueError('another one')") == 1
 
 
-def test_what_ends_the_program_is_not_kept_from_it() -> None:
+def test_exit_exceptions_are_not_swallowed() -> None:
     @report.quiet
     def plain() -> None:
         raise KeyboardInterrupt
@@ -174,23 +174,23 @@ def test_what_ends_the_program_is_not_kept_from_it() -> None:
         plain()
 
 
-def test_calls_whose_end_never_comes_are_bounded(server: FakeServer) -> None:
-    calls = report.Calls()
-    for number in range(report.OPEN_MOST + 1):
+def test_unfinished_calls_are_bounded(server: FakeServer) -> None:
+    calls = report.OpenCalls()
+    for number in range(report.MAX_OPEN + 1):
         calls.begin(number, "search", {"page": number})
     assert not calls.end(0, "forgotten")
-    assert calls.end(report.OPEN_MOST, "found")
+    assert calls.end(report.MAX_OPEN, "found")
     sent(server)
-    assert [call["args"] for call in server.calls()] == [f"page={report.OPEN_MOST}"]
+    assert [call["args"] for call in server.calls()] == [f"page={report.MAX_OPEN}"]
 
 
-def test_a_stream_says_now_and_then_that_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_stream_reports_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = [0.0], []
     monkeypatch.setattr(clevagent, "ping", lambda: said.append(now[0]))
-    pace = report.Pace(lambda: now[0])
+    stream = report.StreamProgress(lambda: now[0])
     for tenth in range(50):
         now[0] = tenth / 10
-        pace.moves()
+        stream.report()
     assert said == [0.0, 2.0, 4.0]
 
 
@@ -198,7 +198,7 @@ def test_a_stream_says_now_and_then_that_it_moves(monkeypatch: pytest.MonkeyPatc
     ("watched", "call_id", "counted"),
     [(False, None, 1), (True, None, 0), (True, "msg_1", 1), (False, "msg_1", 1)],
 )
-def test_a_call_without_an_id_is_left_to_the_sdk_s_capture(
+def test_call_without_an_id_is_left_to_capture(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, watched: bool, call_id: str | None, counted: int
 ) -> None:
     monkeypatch.setattr(capture, "watches", lambda sdk: watched and sdk == "anthropic")
@@ -207,7 +207,7 @@ def test_a_call_without_an_id_is_left_to_the_sdk_s_capture(
     assert len(server.usage()) == counted
 
 
-def test_before_init_nothing_happens() -> None:
+def test_nothing_happens_before_init() -> None:
     report.step("nobody listens")
-    report.Calls().begin("1", "search", {})
+    report.OpenCalls().begin("1", "search", {})
     report.usage(model="m", input_tokens=5)

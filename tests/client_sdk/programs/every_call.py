@@ -1,4 +1,4 @@
-"""Every call of the SDK once, in whatever Python runs it. Prints `fine` when none of them got in the way."""
+"""Every SDK call once, on any Python. Prints `fine` if none raised or disturbed the program."""
 
 import asyncio
 import threading

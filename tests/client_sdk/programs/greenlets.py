@@ -1,4 +1,4 @@
-"""An agent of greenlets: gevent has patched everything before the SDK is imported."""
+"""An agent with greenlets: gevent has patched everything before the SDK is imported."""
 
 from gevent import monkey, spawn, joinall, sleep  # noqa: I001 - patching comes first
 

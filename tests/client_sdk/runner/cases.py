@@ -1,4 +1,4 @@
-"""What every backend answers alike. A backend's test class inherits `BackendCases` and gives it a `World`."""
+"""Tests shared by all backends. A backend's test class inherits `BackendCases` and provides a `World`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from clevagent.runner.backends.base import Backend, State
 from clevagent.runner.target import Target, parse
 
 TIMEOUT = 0.5
-# A look or a try may take its time, and a little to end what it started; what hangs does so for 30 s at least.
+# Maximum seconds for a check or an action, including cleanup; whatever hangs does so for at least 30 s.
 LATEST = TIMEOUT + 8.0
 
 
 class World(Protocol):
-    """Brings about what a backend is to see of `target`; `unknown_target` is one that does not exist there."""
+    """Sets up situations for `target`; `unknown_target` does not exist."""
 
     backend: Backend
     target: Target
@@ -30,18 +30,18 @@ class World(Protocol):
 
 
 class BackendCases:
-    """`bad_names` are complained about before anything is asked."""
+    """`bad_names` must be refused before anything is contacted."""
 
     bad_names: tuple[str, ...] = ()
 
-    def test_it_is_in_the_list_under_its_kind(self, world: World) -> None:
+    def test_backend_is_registered_under_its_kind(self, world: World) -> None:
         assert backends.of(world.backend.KIND) is world.backend
 
-    def test_what_runs_is_running(self, world: World) -> None:
+    def test_running_target_is_running(self, world: World) -> None:
         world.runs()
         assert world.backend.check(world.target, 5).state is State.RUNNING
 
-    def test_what_has_failed_is_stopped_and_it_says_why(self, world: World) -> None:
+    def test_failed_target_is_stopped_with_a_reason(self, world: World) -> None:
         world.has_failed()
         seen = world.backend.check(world.target, 5)
         assert seen.state is State.STOPPED
@@ -54,45 +54,47 @@ class BackendCases:
         assert len(evidence) <= 20
         assert all(isinstance(each, (str, int, float, bool)) and len(str(each)) <= 300 for each in evidence.values())
 
-    def test_what_hangs_is_unknown_in_time(self, world: World) -> None:
+    def test_hanging_check_is_unknown_in_time(self, world: World) -> None:
         world.hangs()
         begun = time.monotonic()
         seen = world.backend.check(world.target, TIMEOUT)
         assert (seen.state, seen.missing) == (State.UNKNOWN, False)
         assert time.monotonic() - begun < LATEST
 
-    def test_a_restart_that_hangs_fails_in_time(self, world: World) -> None:
+    def test_hanging_restart_fails_in_time(self, world: World) -> None:
         world.hangs()
         begun = time.monotonic()
         assert not world.backend.restart(world.target, TIMEOUT).ok
-        # It may look before and after.
+        # It may check before and after.
         assert time.monotonic() - begun < LATEST + 10
 
-    def test_nonsense_is_unknown(self, world: World) -> None:
+    def test_malformed_output_is_unknown(self, world: World) -> None:
         world.talks_nonsense()
         seen = world.backend.check(world.target, 5)
         assert (seen.state, seen.missing) == (State.UNKNOWN, False)
 
-    def test_what_cannot_be_asked_is_unknown(self, world: World) -> None:
+    def test_unreachable_source_is_unknown(self, world: World) -> None:
         world.is_gone()
         seen = world.backend.check(world.target, 5)
         assert (seen.state, seen.missing) == (State.UNKNOWN, False)
         assert seen.why
 
-    def test_what_does_not_exist_is_missing_and_not_stopped(self, world: World) -> None:
+    def test_nonexistent_target_is_missing_not_stopped(self, world: World) -> None:
         world.runs()
         seen = world.backend.check(world.unknown_target, 5)
         assert (seen.state, seen.missing) == (State.UNKNOWN, True)
 
-    def test_a_refusal_is_a_failure_that_says_what_to_do(self, world: World) -> None:
+    def test_refusal_explains_the_fix(self, world: World) -> None:
         world.refuses()
         outcome = world.backend.restart(world.target, 5)
         assert not outcome.ok
         assert len(outcome.message) > 30
 
-    def test_a_good_name_is_not_complained_about(self, world: World) -> None:
-        assert world.backend.complaint(world.target) == ""
+    def test_valid_name_is_accepted(self, world: World) -> None:
+        assert world.backend.validation_error(world.target) == ""
 
-    def test_a_bad_name_is_complained_about_with_what_to_write(self, world: World) -> None:
+    def test_invalid_name_explains_the_fix(self, world: World) -> None:
         for name in self.bad_names:
-            assert f"{world.backend.KIND}:" in world.backend.complaint(parse(f"{world.backend.KIND}:{name}")), name
+            assert f"{world.backend.KIND}:" in world.backend.validation_error(parse(f"{world.backend.KIND}:{name}")), (
+                name
+            )

@@ -1,4 +1,4 @@
-"""A runner in this process, whose systemctl answers as told and whose server is `clevagent.testing.FakeServer`."""
+"""A runner in this process, with a scripted systemctl and `clevagent.testing.FakeServer`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.client_sdk.runner.scripted import Scripted, shown
 
 @pytest.fixture
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """Every unit runs, until a test says otherwise."""
+    """Every unit runs, until a test changes that."""
     scripted = Scripted(tmp_path / "bin", "systemctl").on_path(monkeypatch)
     scripted.answers("show", shown())
     return scripted
 
 
 class Runners:
-    """Starts runners, which end with the test; `again` is the next one after a restart, with the same state file."""
+    """Starts runners that end with the test; `again` restarts the runner with the same state file."""
 
     def __init__(self, server: FakeServer, folder: Path) -> None:
         self._server, self.path = server, folder / "state/runner.json"
@@ -45,7 +45,7 @@ class Runners:
             supervisor = self._running.pop()
             supervisor.end()
             for thread in supervisor._threads:
-                thread.join(10)
+                thread.join(60)
                 assert not thread.is_alive(), thread.name
             supervisor.store.close()
 
@@ -58,15 +58,15 @@ class Runners:
 def runners(
     server: FakeServer, systemctl: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Runners]:
-    monkeypatch.setattr(commands, "POLL_EVERY", 0.05)
-    monkeypatch.setattr(commands, "POLL_LONGEST", 0.2)
-    monkeypatch.setattr(commands, "REPORT_AGAIN", 0.05)
-    monkeypatch.setattr(watch, "TELL_AGAIN", 0.05)
+    monkeypatch.setattr(commands, "POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(commands, "MAX_POLL_DELAY", 0.2)
+    monkeypatch.setattr(commands, "FIRST_REPORT_DELAY", 0.05)
+    monkeypatch.setattr(watch, "RESEND_DELAY", 0.05)
     made = Runners(server, tmp_path)
     yield made
     made.end()
 
 
 def command(number: int, action: str = "restart", target: str = "a.service", **more: Any) -> dict[str, Any]:
-    """A command as the server hands it out."""
+    """A command as sent by the server."""
     return {"id": number, "action": action, "type": "systemd", "target": target, "expires_in": 300, **more}

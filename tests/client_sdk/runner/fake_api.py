@@ -1,4 +1,4 @@
-"""An HTTP API that answers what a test says, on a unix socket or a port, and remembers what it was asked."""
+"""An HTTP API with scripted answers, on a Unix socket or a port, that records requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True)
 class Asked:
-    """One request; `query` holds the last value of each name."""
+    """One request; `query` contains the last value of each name."""
 
     method: str
     path: str
@@ -26,10 +26,9 @@ class Asked:
 
 @dataclass
 class FakeApi:
-    """`answers[method, path]` is a status and a body, or a function of the request that returns them; else 404.
+    """`answers[method, path]` is a status and a body, or a function of the request that returns them; otherwise 404.
 
-    With `socket` it listens there, else on a free port. `hang` is how long each answer takes, in seconds;
-    `headers` are added to each.
+    Listens on `socket`, or on a free port. `hang` delays each answer by that many seconds; `headers` are added to each.
     """
 
     socket: Path | None = None
@@ -52,7 +51,7 @@ class FakeApi:
         self._over.set()
         self._http.shutdown()
         self._http.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     @property
     def port(self) -> int:
@@ -75,7 +74,7 @@ class _Tcp(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Those that do not wait for the answer are what is tested."""
+        """Tests disconnect clients on purpose."""
 
 
 class _Unix(socketserver.ThreadingUnixStreamServer):
@@ -100,7 +99,7 @@ def _handler_of(api: FakeApi) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     for method in ("GET", "POST", "PATCH", "PUT"):
         setattr(Handler, f"do_{method}", Handler.respond)

@@ -1,4 +1,4 @@
-"""Probes as tests make them."""
+"""Probes for tests."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Any
 
 from clevagent.runner import probes
 from clevagent.runner.backends.base import Probe
-from clevagent.runner.target import made
+from clevagent.runner.target import make_target
 
-BOT = made("systemd", "bot.service")
+BOT = make_target("systemd", "bot.service")
 
 
 def probe(**settings: Any) -> Probe:
-    """One that has had its first look."""
+    """A probe that has had its first look."""
     found = probes.make(settings, BOT)
     assert found.look(1000)[0] is None
     return found
 
 
-def trouble(found: Probe, now: float = 1010) -> str:
-    """What keeps it from looking; then nothing is said of progress."""
+def problem(found: Probe, now: float = 1010) -> str:
+    """The probe's error; it then reports neither progress nor its absence."""
     moved, shown = found.look(now)
     assert moved is None
     return str(shown["probe_error"])

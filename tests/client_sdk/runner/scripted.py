@@ -1,4 +1,4 @@
-"""A program on PATH that answers as it is told, and notes how it was called."""
+"""A program on PATH with scripted answers that records its calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ answer="$0.$verb"
 
 
 class Scripted:
-    """`calls` are the argument lists so far, each as one line."""
+    """`calls` are the argument lists so far, one line each."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(exist_ok=True)
@@ -35,7 +35,9 @@ class Scripted:
     def answers(
         self, verb: str, output: str = "", *, of: str = "", error: str = "", code: int = 0, sleep: float = 0
     ) -> None:
-        """From now on, to `verb` (of one target); the first word that is no option is the verb, the last the target."""
+        """Set the answer to `verb` (for one target). The verb is the first word that is not an option, the target the
+        last.
+        """
         name = f"{self.path.name}.{verb}" + (f"@{of.replace('/', '_')}" if of else "")
         lines = [f"sleep {sleep}"] if sleep else []
         lines += [f"printf %s {shlex.quote(output)}", f"printf %s {shlex.quote(error)} >&2", f"exit {code}"]
@@ -53,7 +55,7 @@ class Scripted:
 
 
 def shown(active: str = "active", **properties: object) -> str:
-    """What `systemctl show` prints."""
+    """Return the output of `systemctl show`."""
     sub = {"active": "running", "inactive": "dead", "failed": "failed"}.get(active, "start")
     found = {"LoadState": "loaded", "ActiveState": active, "SubState": sub, "Result": "success", "NRestarts": 0}
     return "".join(f"{name}={value}\n" for name, value in {**found, **properties}.items())

@@ -1,12 +1,9 @@
-"""The runner's own budget, by tables."""
+"""The runner's own restart budget."""
 
 from __future__ import annotations
 
 import pytest
 from clevagent.runner import budget
-from clevagent.runner.backends.base import Observation, State
-from clevagent.runner.claim import Claim, claim
-from clevagent.runner.pace import Pace
 
 NOW = 1_000_000.0
 MINUTE = 60.0
@@ -29,58 +26,16 @@ HOUR = 3600.0
         ([hours * HOUR for hours in range(24, 40)], 0, False),
     ],
 )
-def test_three_an_hour_and_ten_a_day_with_1_5_and_15_minutes_after_each(
-    restarts: list[float], wait: float, gave_up: bool
-) -> None:
-    verdict = budget.decide([NOW - ago for ago in restarts], NOW)
-    assert (verdict.wait, verdict.gave_up) == (wait, gave_up)
-    assert verdict.allowed == (not wait and not gave_up)
+def test_restart_limits_and_delays(restarts: list[float], wait: float, gave_up: bool) -> None:
+    decision = budget.decide([NOW - ago for ago in restarts], NOW)
+    assert (decision.wait, decision.gave_up) == (wait, gave_up)
+    assert decision.allowed == (not wait and not gave_up)
 
 
-def test_a_clock_that_was_set_back_allows_no_more() -> None:
+def test_clock_set_back_allows_no_more_restarts() -> None:
     assert budget.decide([NOW + HOUR], NOW).wait == MINUTE
     assert budget.decide([NOW + HOUR] * 3, NOW).wait == 15 * MINUTE
 
 
-def test_what_no_longer_counts_is_forgotten() -> None:
-    assert budget.kept([NOW - 25 * HOUR, NOW - HOUR], NOW) == [NOW - HOUR]
-
-
-FAILED = Observation(State.STOPPED, why="systemd says failed (watchdog)")
-BLIND = Observation(State.UNKNOWN, why="systemctl did not answer within 10 s")
-RUNS = Observation(State.RUNNING)
-
-
-@pytest.mark.parametrize(
-    ("seen", "held", "acting", "said"),
-    [
-        (RUNS, False, "", Claim("ok")),
-        (RUNS, False, "restart", Claim("ok")),
-        (FAILED, False, "", Claim("error", "Not responding: systemd says failed (watchdog)")),
-        (FAILED, False, "restart", Claim("warning", "State not known: a restart is under way")),
-        (FAILED, True, "", Claim("shutdown", "Stopped on request")),
-        (BLIND, True, "", Claim("shutdown", "Stopped on request")),
-        (BLIND, False, "", Claim("warning", "State not known: systemctl did not answer within 10 s")),
-        (Observation(State.UNKNOWN), False, "", Claim("warning", "State not known: it could not be looked at")),
-        (Observation(State.STOPPED), False, "", Claim("error", "Not responding: it does not run")),
-    ],
-)
-def test_what_is_claimed(seen: Observation, held: bool, acting: str, said: Claim) -> None:
-    assert claim(seen, held=held, acting=acting) == said
-
-
-def test_the_pace_doubles_up_to_its_most_and_recovers() -> None:
-    pace = Pace(usual=10, most=60)
-    waits = [pace.after(False) for _ in range(5)]
-    for wait, about in zip(waits, (10, 20, 40, 60, 60), strict=True):
-        assert about * 0.8 <= wait <= about * 1.2
-    assert pace.after(True) == 10
-    assert pace.after(False) <= 12
-
-
-def test_the_pace_never_undercuts_what_the_server_asked_for() -> None:
-    assert Pace(usual=10, most=60).after(False, retry_after=300) == 300
-
-
-def test_a_failure_that_lasts_for_years_is_still_counted() -> None:
-    assert Pace(usual=10, most=60, failures=100_000).after(False) <= 72
+def test_old_restarts_are_dropped() -> None:
+    assert budget.recent([NOW - 25 * HOUR, NOW - HOUR], NOW) == [NOW - HOUR]

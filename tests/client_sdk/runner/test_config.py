@@ -1,4 +1,4 @@
-"""The TOML file and the options: what is read, and what is said about what is wrong."""
+"""The TOML file and the options, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clevagent.runner import cli, config
-from clevagent.runner.errors import Wrong
+from clevagent.runner.errors import ConfigError
 
 WHOLE = """
 endpoint = "http://127.0.0.1:9000/api/v1"
@@ -42,7 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def settings(*words: str) -> config.Settings:
-    return cli.settings_of(cli.parser().parse_args(["start", *words]))
+    return cli.read_settings(cli.parser().parse_args(["start", *words]))
 
 
 def toml(tmp_path: Path, text: str) -> str:
@@ -50,7 +50,7 @@ def toml(tmp_path: Path, text: str) -> str:
     return str(tmp_path / "runner.toml")
 
 
-def test_the_file_says_all_that_the_options_say(tmp_path: Path) -> None:
+def test_file_supports_every_option(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("cv_file\n")
     found = settings("--config", toml(tmp_path, WHOLE.format(key=tmp_path / "key")))
     assert (found.endpoint, found.api_key, found.interval) == ("http://127.0.0.1:9000", "cv_file", 10)
@@ -66,9 +66,7 @@ def test_the_file_says_all_that_the_options_say(tmp_path: Path) -> None:
     assert (second.restart_on_down, second.options) == (True, {"command": ["python3", "bot.py"]})
 
 
-def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_override_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("cv_file\n")
     file = toml(tmp_path, WHOLE.format(key=tmp_path / "key"))
     monkeypatch.setenv("CLEVAGENT_API_KEY", "cv_environment")
@@ -87,7 +85,7 @@ def test_published_options_and_their_defaults(monkeypatch: pytest.MonkeyPatch) -
     assert settings("--watch", "systemd:a.service", "--restart-on-down").targets[0].restart_on_down
 
 
-def test_a_key_on_the_command_line_is_taken_and_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_on_the_command_line_warns(capsys: pytest.CaptureFixture[str]) -> None:
     assert settings("--watch", "systemd:a.service", "--api-key", "cv_1").api_key == "cv_1"
     warned = capsys.readouterr().err
     assert "CLEVAGENT_API_KEY" in warned
@@ -95,7 +93,7 @@ def test_a_key_on_the_command_line_is_taken_and_warned_about(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("text", ["cv_1\n", "CLEVAGENT_API_KEY=cv_1\n", 'CLEVAGENT_API_KEY="cv_1"'])
-def test_a_key_file_holds_the_key_alone_or_as_systemd_reads_it(tmp_path: Path, text: str) -> None:
+def test_key_file_formats(tmp_path: Path, text: str) -> None:
     (tmp_path / "key").write_text(text)
     assert settings("--watch", "systemd:a.service", "--api-key-file", str(tmp_path / "key")).api_key == "cv_1"
 
@@ -104,11 +102,11 @@ def test_a_key_file_holds_the_key_alone_or_as_systemd_reads_it(tmp_path: Path, t
     ("words", "says"),
     [
         ((), "Nothing to watch"),
-        (("--watch", "vm:a"), "vm: is no known type of target; write one of systemd"),
+        (("--watch", "vm:a"), "vm: is not a target type; use one of systemd"),
         (("--watch", "systemd:"), "target is empty"),
-        (("--watch", "systemd:a.service", "--watch", "systemd:a.service=b"), "watched twice"),
+        (("--watch", "systemd:a.service", "--watch", "systemd:a.service=b"), "listed twice"),
         (("--watch", "systemd:a.service=x", "--watch", "systemd:b.service=x"), "name one with =AGENT"),
-        (("--watch", "systemd:a b"), "no unit name"),
+        (("--watch", "systemd:a b"), "not a unit name"),
         (("--watch", "systemd:a.service"), "CLEVAGENT_API_KEY"),
         (("--watch", "systemd:a.service", "--api-key", "k", "--endpoint", "server"), "http://"),
         (("--watch", "systemd:a.service", "--api-key", "k", "--endpoint", "http://a:b"), "endpoint|Port"),
@@ -119,8 +117,8 @@ def test_a_key_file_holds_the_key_alone_or_as_systemd_reads_it(tmp_path: Path, t
         (("--config", "/none.toml"), "cannot be read"),
     ],
 )
-def test_wrong_options_say_what_to_do(words: tuple[str, ...], says: str) -> None:
-    with pytest.raises(Wrong, match=says):
+def test_invalid_options_explain_the_fix(words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
         settings(*words)
 
 
@@ -128,37 +126,37 @@ def test_wrong_options_say_what_to_do(words: tuple[str, ...], says: str) -> None
     ("text", "says"),
     [
         ("a = 1\nb = = 2\n", "line 2"),
-        ("colour = 1\n", "'colour' is not known; write one of endpoint"),
+        ("colour = 1\n", "'colour' is unknown; use one of endpoint"),
         ('api_key = "cv_1"\n', "mode 0600"),
         ("targets = 1\n", r"\[\[targets\]\]"),
         ("[[targets]]\ntarget = 'a'\n", "type is missing"),
         ("[[targets]]\ntype = 'systemd'\n", "target is empty"),
-        ("[[targets]]\ntype = 'vm'\ntarget = 'a'\n", "no known type"),
-        ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\ncommand = ['x']\n", "'command' is not known"),
+        ("[[targets]]\ntype = 'vm'\ntarget = 'a'\n", "not a target type"),
+        ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\ncommand = ['x']\n", "'command' is unknown"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nrestart_on_down = 1\n", "must be true or false"),
-        ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nlabels = { a = 1 }\n", "labels must be texts"),
-        ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nprogress_timeout = 1\n", "5 seconds or more"),
+        ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nlabels = { a = 1 }\n", "labels must be strings"),
+        ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nprogress_timeout = 1\n", "must be at least 5 seconds"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nprogress_timeout = true\n", "must be a number"),
-        ("[[targets]]\ntype = 'process'\ntarget = 'a'\ncommand = 'x y'\n", "list of texts"),
+        ("[[targets]]\ntype = 'process'\ntarget = 'a'\ncommand = 'x y'\n", "list of strings"),
         ("interval = 'often'\n[[targets]]\ntype = 'systemd'\ntarget = 'a'\n", "interval = 'often' must be a number"),
     ],
 )
-def test_wrong_files_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+def test_invalid_files_explain_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
     monkeypatch.setenv("CLEVAGENT_API_KEY", "cv_1")
-    with pytest.raises(Wrong, match=says):
+    with pytest.raises(ConfigError, match=says):
         settings("--config", toml(tmp_path, text))
 
 
-def test_a_python_without_toml_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_toml_support_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str, *more: Any) -> Any:
         raise ImportError(name)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(Wrong, match="pip install tomli"):
+    with pytest.raises(ConfigError, match="pip install tomli"):
         settings("--config", toml(tmp_path, "interval = 1\n"))
 
 
-def test_the_state_file_is_the_users_where_systemd_names_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_state_file_is_per_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STATE_DIRECTORY")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", "/home/a/.local/state")
@@ -168,14 +166,14 @@ def test_the_state_file_is_the_users_where_systemd_names_no_folder(monkeypatch: 
     assert config.default_state("").parent == Path("/var/lib/clevagent")
 
 
-def test_wrong_input_ends_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_exits_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["start", "--watch", "vm:a", "--api-key-file", "/none"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("clevagent-runner: vm: is no known type")
+    assert said.startswith("clevagent-runner: vm: is not a target type")
     assert said.count("\n") == 1
 
 
-def test_every_option_is_explained() -> None:
+def test_every_option_has_help() -> None:
     for action in cli.parser()._actions:
         assert action.help
         if isinstance(action, argparse._SubParsersAction):

@@ -1,4 +1,4 @@
-"""Docker's backend against an Engine that answers what the test says."""
+"""The Docker backend against an Engine with scripted answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from clevagent.runner.backends.base import Backend, Finder, State
 from clevagent.runner.backends.docker import BACKEND, Docker, Engine
 from clevagent.runner.backends.rest import Reply
-from clevagent.runner.target import Target, made
+from clevagent.runner.target import Target, make_target
 
 from tests.client_sdk.runner.cases import BackendCases
 from tests.client_sdk.runner.fake_api import FakeApi
@@ -27,11 +27,11 @@ def engine(tmp_path: Path) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def bot(engine: FakeApi) -> Target:
-    return made("docker", "bot", options={"socket": str(engine.socket)})
+    return make_target("docker", "bot", options={"socket": str(engine.socket)})
 
 
 def holds(engine: FakeApi, name: str = "bot", id_: str = FIRST, count: int = 0, **state: Any) -> None:
-    """Make the Engine know a container of this name in this state."""
+    """Add a container with this name and state."""
     state = {"Status": "running", "ExitCode": 0, "StartedAt": "2026-11-23T23:34:09.442198813Z", **state}
     config = {"Labels": {"team": "research"}, "StopTimeout": state.pop("StopTimeout", None)}
     found = {"Id": id_, "Name": f"/{name}", "State": state, "RestartCount": count, "Config": config}
@@ -45,8 +45,8 @@ class DockerWorld:
 
     def __init__(self, engine: FakeApi) -> None:
         self.engine, self.options = engine, {"socket": str(engine.socket)}
-        self.target = made("docker", "bot", options=self.options)
-        self.unknown_target = made("docker", "stranger", options=self.options)
+        self.target = make_target("docker", "bot", options=self.options)
+        self.unknown_target = make_target("docker", "stranger", options=self.options)
 
     def runs(self) -> None:
         holds(self.engine)
@@ -80,7 +80,7 @@ class TestDocker(BackendCases):
     bad_names = ("../info", "-v", "a/b", "bot?all=1", "label:")
 
 
-def test_it_is_a_backend_that_can_select() -> None:
+def test_docker_can_select_targets() -> None:
     assert isinstance(Docker(), Backend)
     assert isinstance(Docker(), Finder)
 
@@ -98,12 +98,12 @@ def test_it_is_a_backend_that_can_select() -> None:
         ("", State.UNKNOWN),
     ],
 )
-def test_what_docker_calls_it_and_what_it_is(engine: FakeApi, bot: Target, status: str, state: State) -> None:
+def test_docker_states_are_mapped(engine: FakeApi, bot: Target, status: str, state: State) -> None:
     holds(engine, Status=status)
     assert Docker().check(bot, 2).state is state
 
 
-def test_a_running_container_shows_its_health_and_restarts(engine: FakeApi, bot: Target) -> None:
+def test_running_container_shows_health_and_restarts(engine: FakeApi, bot: Target) -> None:
     holds(engine, Health={"Status": "unhealthy"}, count=2, OOMKilled=False, Error="")
     seen = Docker().check(bot, 2)
     assert seen.evidence == {
@@ -113,10 +113,10 @@ def test_a_running_container_shows_its_health_and_restarts(engine: FakeApi, bot:
         "RestartCount": 2,
         "StartedAt": "2026-11-23T23:34:09.442198813Z",
     }
-    assert seen.why == "its health check fails"
+    assert seen.why == "its health check is failing"
 
 
-def test_a_container_that_ran_out_of_memory_says_so(engine: FakeApi, bot: Target) -> None:
+def test_out_of_memory_is_reported(engine: FakeApi, bot: Target) -> None:
     holds(engine, Status="exited", ExitCode=137, OOMKilled=True, count=3, FinishedAt="2026-11-23T23:35:00Z")
     seen = Docker().check(bot, 2)
     assert seen.why == "Docker says exited (code 137, out of memory), restarted 3 times"
@@ -126,17 +126,17 @@ def test_a_container_that_ran_out_of_memory_says_so(engine: FakeApi, bot: Target
 
 
 @pytest.mark.parametrize(("code", "ended"), [(0, True), (143, True), (130, True), (1, False), (137, False)])
-def test_a_clean_end_is_no_fault(engine: FakeApi, bot: Target, code: int, *, ended: bool) -> None:
+def test_clean_exit_is_not_a_failure(engine: FakeApi, bot: Target, code: int, *, ended: bool) -> None:
     holds(engine, Status="exited", ExitCode=code)
     assert Docker().check(bot, 2).ended is ended
 
 
-def test_one_that_somebody_stopped_is_no_fault_whatever_its_exit_code(engine: FakeApi, bot: Target) -> None:
+def test_stopped_container_is_not_a_failure(engine: FakeApi, bot: Target) -> None:
     holds(engine, Status="exited", ExitCode=137)
     engine.answers["GET", "/events"] = (200, b'{"Action":"stop"}\n{"Action":"stop"}\n')
     seen = Docker().check(bot, 2)
     assert seen.ended
-    assert seen.why == "Docker says exited (code 137): it was stopped or has finished"
+    assert seen.why == "Docker says exited (code 137): stopped by someone, or finished"
     query = engine.asked[-1].query
     assert json.loads(query["filters"]) == {"container": [FIRST], "event": ["stop"]}
     assert query["since"] == "1795476849.442198813"
@@ -146,70 +146,70 @@ def test_one_that_somebody_stopped_is_no_fault_whatever_its_exit_code(engine: Fa
     ("text", "since"),
     [("2026-11-24T01:34:09.5+02:00", "1795476849.5"), ("2026-11-23T23:34:09Z", "1795476849"), ("yesterday", "0")],
 )
-def test_the_start_is_read_in_every_zone(engine: FakeApi, bot: Target, text: str, since: str) -> None:
+def test_start_time_is_read_in_every_zone(engine: FakeApi, bot: Target, text: str, since: str) -> None:
     holds(engine, Status="exited", ExitCode=1, StartedAt=text)
     Docker().check(bot, 2)
     assert engine.asked[-1].query["since"] == since
 
 
-def test_a_missing_container_is_said_to_be_missing(engine: FakeApi, bot: Target) -> None:
+def test_missing_container_is_missing(engine: FakeApi, bot: Target) -> None:
     seen = Docker().check(bot, 2)
-    assert (seen.state, seen.missing, seen.why) == (State.UNKNOWN, True, "Docker knows no container bot")
+    assert (seen.state, seen.missing, seen.why) == (State.UNKNOWN, True, "Docker has no container bot")
 
 
-def test_an_engine_in_trouble_is_unknown_and_not_missing(engine: FakeApi, bot: Target) -> None:
+def test_failing_engine_is_unknown_not_missing(engine: FakeApi, bot: Target) -> None:
     engine.answers["GET", "/containers/bot/json"] = (500, {"message": "disk is full"})
     seen = Docker().check(bot, 2)
     assert (seen.state, seen.missing, seen.why) == (State.UNKNOWN, False, "Docker answered: disk is full")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", {}, {"Id": FIRST, "State": None, "Config": []}])
-def test_an_answer_that_makes_no_sense_is_unknown(engine: FakeApi, bot: Target, body: Any) -> None:
+def test_malformed_answer_is_unknown(engine: FakeApi, bot: Target, body: Any) -> None:
     engine.answers["GET", "/containers/bot/json"] = (200, body)
     assert Docker().check(bot, 2).state is State.UNKNOWN
 
 
-def test_an_engine_that_hangs_is_unknown_in_time(engine: FakeApi, bot: Target) -> None:
+def test_hanging_engine_is_unknown_in_time(engine: FakeApi, bot: Target) -> None:
     engine.hang = 5
     seen = Docker().check(bot, 0.2)
     assert seen.state is State.UNKNOWN
     assert seen.why.endswith("no answer within 0.2 s")
 
 
-def test_an_engine_that_is_not_there_is_unknown(tmp_path: Path) -> None:
-    seen = Docker().check(made("docker", "bot", options={"socket": f"{tmp_path}/none"}), 1)
+def test_unreachable_engine_is_unknown(tmp_path: Path) -> None:
+    seen = Docker().check(make_target("docker", "bot", options={"socket": f"{tmp_path}/none"}), 1)
     assert (seen.state, seen.missing) == (State.UNKNOWN, False)
-    assert seen.why == f"Docker cannot be asked at {tmp_path}/none: No such file or directory"
+    assert seen.why == f"Docker cannot be reached at {tmp_path}/none: No such file or directory"
 
 
-def test_a_socket_that_may_not_be_used_says_what_to_do() -> None:
-    engine = Engine(made("docker", "bot", options={"socket": "/d.sock"}), 1)
-    said = engine.trouble(Reply(0, trouble="Permission denied"))
-    assert said == "Docker cannot be asked at /d.sock: Permission denied; put the runner's user into the socket's group"
+def test_socket_permission_error_explains_the_fix() -> None:
+    engine = Engine(make_target("docker", "bot", options={"socket": "/d.sock"}), 1)
+    said = engine.problem(Reply(0, problem="Permission denied"))
+    assert said == "Docker cannot be reached at /d.sock: Permission denied; add the runner's user to the socket's group"
 
 
-def test_the_environment_names_the_socket(engine: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socket_comes_from_the_environment(engine: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket}")
     holds(engine)
-    assert Docker().check(made("docker", "bot"), 2).state is State.RUNNING
+    assert Docker().check(make_target("docker", "bot"), 2).state is State.RUNNING
 
 
-def test_a_network_address_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
-    assert "set DOCKER_HOST=unix:///PATH" in Docker().complaint(made("docker", "bot"))
+    assert "set DOCKER_HOST=unix:///PATH" in Docker().validation_error(make_target("docker", "bot"))
 
 
 @pytest.mark.parametrize("name", ["bot", "stack_bot.1", FIRST, "label:team", "label:team=research"])
-def test_names_ids_and_labels_are_taken(name: str) -> None:
-    assert Docker().complaint(made("docker", name)) == ""
+def test_names_ids_and_labels_are_valid(name: str) -> None:
+    assert Docker().validation_error(make_target("docker", name)) == ""
 
 
 @pytest.mark.parametrize("grace", [-1, 601, "soon"])
-def test_an_impossible_grace_is_refused(grace: Any) -> None:
-    assert "grace is a number" in Docker().complaint(made("docker", "bot", options={"grace": grace}))
+def test_invalid_grace_is_refused(grace: Any) -> None:
+    assert "grace must be" in Docker().validation_error(make_target("docker", "bot", options={"grace": grace}))
 
 
-def test_a_restart_acts_on_the_container_that_was_seen(engine: FakeApi, bot: Target) -> None:
+def test_restart_targets_the_container_last_seen(engine: FakeApi, bot: Target) -> None:
     docker = Docker()
     holds(engine, StopTimeout=3)
     engine.answers["POST", f"/containers/{FIRST}/restart"] = (204, None)
@@ -220,7 +220,7 @@ def test_a_restart_acts_on_the_container_that_was_seen(engine: FakeApi, bot: Tar
     assert post.query == {"t": "3"}
 
 
-def test_a_container_that_took_the_name_is_not_touched_before_it_was_seen(engine: FakeApi, bot: Target) -> None:
+def test_new_container_of_same_name_is_left_alone(engine: FakeApi, bot: Target) -> None:
     docker = Docker()
     holds(engine, id_=FIRST)
     docker.check(bot, 2)
@@ -228,26 +228,26 @@ def test_a_container_that_took_the_name_is_not_touched_before_it_was_seen(engine
     engine.answers["POST", f"/containers/{SECOND}/restart"] = (204, None)
     refused = docker.restart(bot, 60)
     assert (refused.ok, engine.paths("POST")) == (False, [f"/containers/{FIRST}/restart"])
-    assert refused.message == "container 111111111111 is gone; what has the name bot was not touched"
+    assert refused.message == "container 111111111111 is gone; the new container bot was not touched"
     assert docker.check(bot, 2).evidence["Id"] == "2" * 12
     assert docker.restart(bot, 60).ok
 
 
-def test_nothing_is_touched_that_was_never_seen(engine: FakeApi, bot: Target) -> None:
+def test_unseen_container_is_left_alone(engine: FakeApi, bot: Target) -> None:
     assert not Docker().restart(bot, 60).ok
     assert engine.paths("POST") == []
 
 
-def test_a_restart_that_does_not_bring_it_up_has_failed(engine: FakeApi, bot: Target) -> None:
+def test_restart_fails_if_it_stays_down(engine: FakeApi, bot: Target) -> None:
     docker = Docker()
     holds(engine, Status="exited", ExitCode=1)
     engine.answers["POST", f"/containers/{FIRST}/restart"] = (204, None)
     docker.check(bot, 2)
     done = docker.restart(bot, 60)
-    assert (done.ok, done.message) == (False, "restarted bot, and it does not run: Docker says exited (code 1)")
+    assert (done.ok, done.message) == (False, "restarted bot, but it is not running: Docker says exited (code 1)")
 
 
-def test_the_grace_leaves_docker_time_to_answer(engine: FakeApi, bot: Target) -> None:
+def test_grace_leaves_docker_time_to_answer(engine: FakeApi, bot: Target) -> None:
     docker = Docker()
     holds(engine, StopTimeout=300)
     engine.answers["POST", f"/containers/{FIRST}/stop"] = (304, None)
@@ -256,8 +256,8 @@ def test_the_grace_leaves_docker_time_to_answer(engine: FakeApi, bot: Target) ->
     assert engine.asked[-1].query == {"t": "25"}
 
 
-def test_a_label_selects_every_container_that_carries_it(engine: FakeApi) -> None:
-    watch = made("docker", "label:team=research", options={"socket": str(engine.socket)})
+def test_label_selects_all_its_containers(engine: FakeApi) -> None:
+    watch = make_target("docker", "label:team=research", options={"socket": str(engine.socket)})
     engine.answers["GET", "/containers/json"] = (
         200,
         [
@@ -274,24 +274,24 @@ def test_a_label_selects_every_container_that_carries_it(engine: FakeApi) -> Non
     assert engine.asked[-1].query == {"all": "1", "filters": '{"label": ["team=research"]}'}
 
 
-def test_two_that_claim_one_agent_keep_their_own_names(engine: FakeApi) -> None:
-    watch = made("docker", "label:team", options={"socket": str(engine.socket)})
+def test_containers_sharing_an_agent_keep_their_names(engine: FakeApi) -> None:
+    watch = make_target("docker", "label:team", options={"socket": str(engine.socket)})
     labels = {"clevagent.agent": "bot"}
     listed = [{"Names": [f"/bot-{number}"], "Labels": labels} for number in (1, 2)]
     engine.answers["GET", "/containers/json"] = (200, listed)
     assert [each.agent for each in Docker().find(watch, 2) or ()] == ["bot-1", "bot-2"]
 
 
-def test_a_selection_that_cannot_be_asked_for_is_not_empty(tmp_path: Path) -> None:
-    watch = made("docker", "label:team", options={"socket": f"{tmp_path}/none"})
+def test_failed_selection_is_not_empty(tmp_path: Path) -> None:
+    watch = make_target("docker", "label:team", options={"socket": f"{tmp_path}/none"})
     assert Docker().find(watch, 1) is None
 
 
-def test_one_that_has_lost_its_label_is_no_longer_ours(engine: FakeApi) -> None:
+def test_container_without_its_label_is_missing(engine: FakeApi) -> None:
     docker = Docker()
     holds(engine)
-    ours = made("docker", "bot", options={"socket": str(engine.socket), "label": "team=research"})
-    others = made("docker", "bot", options={"socket": str(engine.socket), "label": "team=sales"})
+    ours = make_target("docker", "bot", options={"socket": str(engine.socket), "label": "team=research"})
+    others = make_target("docker", "bot", options={"socket": str(engine.socket), "label": "team=sales"})
     assert docker.check(ours, 2).state is State.RUNNING
     assert docker.check(others, 2).missing
     assert not docker.restart(others, 60).ok

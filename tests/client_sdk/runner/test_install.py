@@ -1,4 +1,4 @@
-"""`install`: what is written and run, and that the key is in one file only, for its owner only."""
+"""`install`: the written files, the programs run, and that only one private file contains the key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def holders_of_the_key(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and b"cv_secret" in path.read_bytes()]
 
 
-def test_the_unit_and_the_key_are_written_and_the_unit_is_started(systemctl: Scripted, home: Path) -> None:
+def test_install_writes_and_starts_the_unit(systemctl: Scripted, home: Path) -> None:
     assert cli.main(["install", *WORDS]) == 0
     key = home / "config/clevagent/clevagent-runner.env"
     assert holders_of_the_key(home) == [key]
@@ -57,7 +57,7 @@ def test_the_unit_and_the_key_are_written_and_the_unit_is_started(systemctl: Scr
     ]
 
 
-def test_again_with_another_key_replaces_it(systemctl: Scripted, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reinstall_replaces_the_key(systemctl: Scripted, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(["install", *WORDS])
     monkeypatch.setenv("CLEVAGENT_API_KEY", "cv_new")
     assert cli.main(["install", *WORDS]) == 0
@@ -65,7 +65,7 @@ def test_again_with_another_key_replaces_it(systemctl: Scripted, home: Path, mon
     assert holders_of_the_key(home) == []
 
 
-def test_dry_run_shows_the_unit_and_hides_the_key_and_writes_nothing(
+def test_dry_run_hides_the_key_and_writes_nothing(
     systemctl: Scripted, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["install", *WORDS, "--dry-run"]) == 0
@@ -77,13 +77,13 @@ def test_dry_run_shows_the_unit_and_hides_the_key_and_writes_nothing(
     assert not (home / "config").exists()
 
 
-def test_a_runner_of_a_name_has_files_of_its_own(systemctl: Scripted, home: Path) -> None:
+def test_named_runner_has_separate_files(systemctl: Scripted, home: Path) -> None:
     cli.main(["install", *WORDS, "--name", "second one", "--restart-on-down"])
     unit = (home / "config/systemd/user/clevagent-runner-second_one.service").read_text()
     assert '--name "second one" --restart-on-down' in unit
 
 
-def test_systemd_itself_finds_nothing_wrong_with_the_unit(systemctl: Scripted, home: Path) -> None:
+def test_systemd_accepts_the_unit(systemctl: Scripted, home: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
@@ -93,7 +93,7 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(systemctl: Scripted, h
     assert unit.name not in ran.stderr
 
 
-def test_a_service_of_the_system_is_installed_by_root_only(
+def test_system_service_requires_root(
     systemctl: Scripted, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
@@ -102,13 +102,13 @@ def test_a_service_of_the_system_is_installed_by_root_only(
     assert systemctl.calls == []
 
 
-def test_systemctls_refusal_is_said(systemctl: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+def test_systemctl_refusal_is_reported(systemctl: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
     systemctl.answers("enable", error="Failed to connect to bus", code=1)
     assert cli.main(["install", *WORDS]) == 2
     assert "Failed to connect to bus" in capsys.readouterr().err
 
 
-def test_on_macos_it_is_a_plist_that_names_the_keys_file(launchctl: Scripted, home: Path) -> None:
+def test_plist_names_the_key_file_on_macos(launchctl: Scripted, home: Path) -> None:
     assert cli.main(["install", *WORDS]) == 0
     key = home / "Library/Application Support/ClevAgent/com.clevagent.runner.key"
     assert holders_of_the_key(home) == [key]
@@ -120,7 +120,7 @@ def test_on_macos_it_is_a_plist_that_names_the_keys_file(launchctl: Scripted, ho
     assert launchctl.calls == ["bootout gui/501/com.clevagent.runner", f"bootstrap gui/501 {plist}"]
 
 
-def test_on_macos_a_service_that_was_not_loaded_is_no_fault(launchctl: Scripted) -> None:
+def test_unloaded_service_is_fine_on_macos(launchctl: Scripted) -> None:
     launchctl.answers("bootout", error="Boot-out failed: 3: No such process", code=3)
     assert cli.main(["install", *WORDS]) == 0
 
@@ -138,5 +138,5 @@ def test_on_macos_a_service_that_was_not_loaded_is_no_fault(launchctl: Scripted)
         ("", '""'),
     ],
 )
-def test_words_reach_the_command_as_they_are(word: str, quoted: str) -> None:
+def test_arguments_are_quoted_for_systemd(word: str, quoted: str) -> None:
     assert install.quoted(word) == quoted

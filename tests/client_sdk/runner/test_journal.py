@@ -1,4 +1,4 @@
-"""The log: lines on stderr, fields in the journal, the key in neither."""
+"""Logging to stderr and to fields of the journal, never with the key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def logged(text: str, *args: Any, **extra: Any) -> None:
     logging.getLogger("clevagent.runner.watch").error(text, *args, extra=extra)
 
 
-def test_an_entry_has_fields_that_can_be_asked_for(tmp_path: Path, journald: socket.socket) -> None:
+def test_entries_have_searchable_fields(tmp_path: Path, journald: socket.socket) -> None:
     journal.begin("INFO", "cv_1", path=tmp_path / "j.sock")
     logged("%s: Not responding", TARGET, target=TARGET, command=7)
     assert journald.recv(9999).decode().splitlines() == [
@@ -56,13 +56,13 @@ def test_an_entry_has_fields_that_can_be_asked_for(tmp_path: Path, journald: soc
     ]
 
 
-def test_several_lines_are_one_entry_of_that_length(tmp_path: Path, journald: socket.socket) -> None:
+def test_multi_line_message_is_one_entry(tmp_path: Path, journald: socket.socket) -> None:
     journal.begin("INFO", "cv_1", path=tmp_path / "j.sock")
     logged("two\nlines")
     assert journald.recv(9999).startswith(b"MESSAGE\n" + struct.pack("<Q", 9) + b"two\nlines\nPRIORITY=3\n")
 
 
-def test_the_key_is_in_neither(tmp_path: Path, journald: socket.socket, capfd: pytest.CaptureFixture[str]) -> None:
+def test_key_is_never_logged(tmp_path: Path, journald: socket.socket, capfd: pytest.CaptureFixture[str]) -> None:
     journal.begin("INFO", "cv_secret", path=tmp_path / "j.sock")
     try:
         raise ValueError("cv_secret")
@@ -74,13 +74,13 @@ def test_the_key_is_in_neither(tmp_path: Path, journald: socket.socket, capfd: p
         assert "ValueError: cv_…" in text
 
 
-def test_a_long_text_is_cut_and_not_lost(tmp_path: Path, journald: socket.socket) -> None:
+def test_long_text_is_cut(tmp_path: Path, journald: socket.socket) -> None:
     journal.begin("INFO", "", path=tmp_path / "j.sock")
     logged("x" * 1_000_000)
-    assert len(journald.recv(999_999)) < journal.TEXT_LONGEST + 200
+    assert len(journald.recv(999_999)) < journal.MAX_TEXT_LENGTH + 200
 
 
-def test_a_journal_that_went_away_hurts_nobody(
+def test_missing_journal_is_harmless(
     tmp_path: Path, journald: socket.socket, capfd: pytest.CaptureFixture[str]
 ) -> None:
     journal.begin("INFO", "", path=tmp_path / "j.sock")
@@ -94,14 +94,14 @@ def test_a_journal_that_went_away_hurts_nobody(
     assert "Traceback" not in said
 
 
-def test_without_a_journal_there_are_lines_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_stderr_is_used_without_a_journal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     journal.begin("WARNING", "", path=tmp_path / "none")
     logged("told")
     logging.getLogger("clevagent").info("not told")
     assert capfd.readouterr().err.endswith(" ERROR told\n")
 
 
-def test_nothing_is_said_twice_where_stderr_is_the_journal(tmp_path: Path, journald: socket.socket) -> None:
+def test_journal_on_stderr_gets_no_duplicates(tmp_path: Path, journald: socket.socket) -> None:
     code = "import logging, os; from pathlib import Path; from clevagent.runner import journal\n"
     code += "found = os.fstat(2); os.environ['JOURNAL_STREAM'] = f'{found.st_dev}:{found.st_ino}'\n"
     code += f"journal.begin('INFO', '', path=Path({str(tmp_path / 'j.sock')!r}))\n"

@@ -1,4 +1,4 @@
-"""launchd jobs, by argument vectors and a `launchctl` that answers as told. Not run on macOS."""
+"""launchd jobs, with a scripted `launchctl`. Not run on macOS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clevagent.runner.backends import launchd
 from clevagent.runner.backends.base import State
-from clevagent.runner.target import made, parse
+from clevagent.runner.target import make_target, parse
 
 from tests.client_sdk.runner.cases import BackendCases
 from tests.client_sdk.runner.scripted import Scripted
@@ -16,7 +16,7 @@ JOB = "gui/501/com.example.crypto.bot"
 
 
 def printed(state: str, *lines: str) -> str:
-    """As `launchctl print` shows a job: fields behind one tab, those of its parts behind two."""
+    """Format a job like `launchctl print`: its fields after one tab, nested sections after two."""
     nested = "\tspawn type = daemon (3)\n\tendpoints = {\n\t\tstate = active\n\t\tpid = 1\n\t}\n"
     return (
         f"{JOB} = {{\n\tactive count = 1\n{nested}\tstate = {state}\n"
@@ -78,31 +78,29 @@ class TestLaunchd(BackendCases):
     bad_names = ("-k", "gui/501/-k", "gui/me/com.example", "a b")
 
 
-def test_evidence_is_the_jobs_own_lines_and_not_its_parts(world: LaunchdWorld) -> None:
+def test_evidence_excludes_nested_sections(world: LaunchdWorld) -> None:
     world.runs()
     assert launchd.check(world.target, 5).evidence == {"state": "running", "pid": 4711, "runs": 3}
 
 
 @pytest.mark.parametrize("state", ["spawn scheduled", "spawning", ""])
-def test_what_is_neither_running_nor_stopped_is_unknown(world: LaunchdWorld, state: str) -> None:
+def test_other_states_are_unknown(world: LaunchdWorld, state: str) -> None:
     world.launchctl.answers("print", printed(state))
     assert launchd.check(world.target, 5).state is State.UNKNOWN
 
 
-def test_a_job_that_exited_with_0_has_ended(world: LaunchdWorld) -> None:
+def test_job_that_exited_with_0_has_ended(world: LaunchdWorld) -> None:
     world.launchctl.answers("print", printed("not running", "last exit code = 0"))
     assert launchd.check(world.target, 5).ended
 
 
-def test_a_restart_is_one_kickstart(world: LaunchdWorld) -> None:
+def test_restart_is_one_kickstart(world: LaunchdWorld) -> None:
     world.runs()
     assert launchd.restart(world.target, 5).ok
     assert world.launchctl.calls == [f"print {JOB}", f"kickstart -k {JOB}"]
 
 
-def test_a_job_that_was_unloaded_is_stopped_on_purpose_and_is_loaded_for_a_restart(
-    world: LaunchdWorld, plist: Path
-) -> None:
+def test_unloaded_job_is_loaded_for_a_restart(world: LaunchdWorld, plist: Path) -> None:
     world.launchctl.answers("print", code=113)
     seen = launchd.check(world.target, 5)
     assert (seen.state, seen.ended, seen.missing) == (State.STOPPED, True, False)
@@ -110,26 +108,26 @@ def test_a_job_that_was_unloaded_is_stopped_on_purpose_and_is_loaded_for_a_resta
     assert world.launchctl.calls[-2:] == [f"bootstrap gui/501 {plist}", f"kickstart -k {JOB}"]
 
 
-def test_a_stop_unloads_so_that_keep_alive_does_not_undo_it(world: LaunchdWorld, plist: Path) -> None:
+def test_stop_unloads_the_job(world: LaunchdWorld, plist: Path) -> None:
     assert launchd.stop(world.target, 5).ok
     assert world.launchctl.calls == [f"bootout {JOB}"]
 
 
-def test_what_could_not_be_loaded_again_is_not_unloaded(world: LaunchdWorld) -> None:
+def test_job_without_a_plist_is_not_unloaded(world: LaunchdWorld) -> None:
     outcome = launchd.stop(world.target, 5)
     assert not outcome.ok
     assert "plist" in outcome.message
     assert world.launchctl.calls == []
 
 
-def test_the_toml_file_can_name_the_plist(world: LaunchdWorld, tmp_path: Path) -> None:
+def test_plist_can_be_configured(world: LaunchdWorld, tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.plist"
     path.write_text("<plist/>")
-    target = made("launchd", JOB, options={"plist": str(path)})
+    target = make_target("launchd", JOB, options={"plist": str(path)})
     assert launchd.stop(target, 5).ok
 
 
-def test_a_bare_label_is_the_users_or_roots(world: LaunchdWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bare_label_depends_on_the_user(world: LaunchdWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 501)
     monkeypatch.setattr("os.getuid", lambda: 501)
     launchd.check(parse("launchd:com.example.bot"), 5)

@@ -1,4 +1,4 @@
-"""The state file: what outlives the runner."""
+"""The state file, which survives the runner."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 
 import pytest
 from clevagent.runner import state
-from clevagent.runner.errors import Wrong
-from clevagent.runner.state import Order, Store
+from clevagent.runner.errors import ConfigError
+from clevagent.runner.state import CommandRecord, Store
 
 NOW = time.time()
 
 
-def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
+def test_state_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "folder/runner.json"
     store = Store(path)
     memory = store.target("systemd:a.service")
     with store.changing() as kept:
         memory.held_at, memory.restarts, memory.evidence = NOW, [NOW - 1], {"NRestarts": 3}
-        kept.orders["7"] = Order(7, "restart", "systemd", "a.service", NOW, "completed", "done")
+        kept.commands["7"] = CommandRecord(7, "restart", "systemd", "a.service", NOW, "completed", "done")
     store.close()
     again = Store(path)
     assert again.target("systemd:a.service") == memory
-    assert again.kept.orders["7"].message == "done"
+    assert again.kept.commands["7"].message == "done"
     assert again.kept.pid == os.getpid()
     again.close()
 
 
-def test_what_was_only_noted_is_written_with_the_next_flush(tmp_path: Path) -> None:
+def test_observations_are_written_on_flush(tmp_path: Path) -> None:
     path = tmp_path / "runner.json"
     store = Store(path)
     with store.changing(durable=False):
@@ -43,7 +43,7 @@ def test_what_was_only_noted_is_written_with_the_next_flush(tmp_path: Path) -> N
     store.close()
 
 
-def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_file_is_private_to_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "folder/runner.json"
     Store(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
@@ -56,7 +56,7 @@ def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
      '{"targets": {}, "orders": {"7": {"id": 7}}}', '{"targets": {"a": {"restarts": "x"}}, "orders": {}}',
      '{"targets": {"a": {"held_at": "x"}}, "orders": {}}', "\x00\x01"],
 )  # fmt: skip
-def test_a_damaged_file_is_kept_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
+def test_damaged_file_is_moved_aside_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
     path = tmp_path / "runner.json"
     path.write_text(text)
     store = Store(path)
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_kept_aside_and_said(tmp_path: Path, caplog: pytest.Lo
     store.close()
 
 
-def test_fields_of_a_newer_runner_are_passed_over(tmp_path: Path) -> None:
+def test_unknown_fields_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "runner.json"
     path.write_text('{"targets": {"a": {"agent": "b", "mood": 1}}, "orders": {}, "moon": 1}')
     store = Store(path)
@@ -75,16 +75,16 @@ def test_fields_of_a_newer_runner_are_passed_over(tmp_path: Path) -> None:
     store.close()
 
 
-def test_two_runners_do_not_share_one(tmp_path: Path) -> None:
+def test_two_runners_cannot_share_a_state_file(tmp_path: Path) -> None:
     store = Store(tmp_path / "runner.json")
     assert state.is_held(tmp_path / "runner.json")
-    with pytest.raises(Wrong, match="--name"):
+    with pytest.raises(ConfigError, match="--name"):
         Store(tmp_path / "runner.json")
     store.close()
     assert not state.is_held(tmp_path / "runner.json")
 
 
-def test_a_killed_runner_lets_go_of_it(tmp_path: Path) -> None:
+def test_killed_runner_releases_the_state_file(tmp_path: Path) -> None:
     code = "import sys, time; from pathlib import Path; from clevagent.runner.state import Store\n"
     code += "store = Store(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     path = tmp_path / "runner.json"
@@ -96,13 +96,13 @@ def test_a_killed_runner_lets_go_of_it(tmp_path: Path) -> None:
     assert not state.is_held(path)
 
 
-def test_a_place_that_cannot_be_written_is_an_error_at_start(tmp_path: Path) -> None:
+def test_unwritable_state_file_is_a_startup_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Wrong, match="--state"):
+    with pytest.raises(ConfigError, match="--state"):
         Store(tmp_path / "file/runner.json")
 
 
-def test_a_full_disk_is_said_and_stops_nothing(
+def test_full_disk_is_logged_and_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path / "runner.json")
@@ -112,18 +112,20 @@ def test_a_full_disk_is_said_and_stops_nothing(
 
     monkeypatch.setattr(state, "_replace", full)
     with store.changing() as kept:
-        kept.orders["7"] = Order(7, "restart", "systemd", "a", NOW)
+        kept.commands["7"] = CommandRecord(7, "restart", "systemd", "a", NOW)
     assert "No space left" in caplog.text
-    assert "7" in store.kept.orders
+    assert "7" in store.kept.commands
     store.close()
 
 
-def test_reported_commands_are_forgotten_after_an_hour_and_others_are_not(tmp_path: Path) -> None:
+def test_only_old_reported_commands_are_dropped(tmp_path: Path) -> None:
     store = Store(tmp_path / "runner.json")
     with store.changing() as kept:
         for number, done in ((1, True), (2, False)):
-            kept.orders[str(number)] = Order(number, "stop", "systemd", "a", NOW - 3_700, "completed", "", done)
-    assert list(store.kept.orders) == ["2"]
+            kept.commands[str(number)] = CommandRecord(
+                number, "stop", "systemd", "a", NOW - 3_700, "completed", "", done
+            )
+    assert list(store.kept.commands) == ["2"]
     store.close()
 
 

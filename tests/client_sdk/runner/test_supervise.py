@@ -1,4 +1,4 @@
-"""The runner's own health, and its end."""
+"""The runner's own health and shutdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import clevagent
 import pytest
-from clevagent.runner.supervise import STUCK_EXTRA
+from clevagent.runner.supervise import STUCK_MARGIN
 from clevagent.testing import FakeServer
 
 from tests.client_sdk.runner.conftest import Runners, command
@@ -20,47 +20,43 @@ from tests.client_sdk.runner.scripted import Scripted
 from tests.client_sdk.runner.test_watch import A
 
 
-def test_it_is_well_while_every_watch_comes_round(runners: Runners, server: FakeServer) -> None:
+def test_healthy_while_every_watch_checks(runners: Runners, server: FakeServer) -> None:
     runner = runners.start(A, "systemd:b.service")
     server.wait_for(2)
-    assert runner.is_well(time.monotonic())
-    assert not runner.is_well(time.monotonic() + STUCK_EXTRA + 10)
+    assert runner.is_healthy(time.monotonic())
+    assert not runner.is_healthy(time.monotonic() + STUCK_MARGIN + 10)
 
 
-def test_it_is_not_well_when_a_thread_of_its_own_has_died(
-    runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unhealthy_when_a_thread_died(runners: Runners, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: Any) -> None:
-        """Ends at once."""
+        """Returns immediately."""
 
-    monkeypatch.setattr("clevagent.runner.commands.Desk.poll_forever", nothing)
+    monkeypatch.setattr("clevagent.runner.commands.CommandExecutor.poll_forever", nothing)
     runner = runners.start(A)
     server.wait_for(1)
-    assert not runner.is_well(time.monotonic())
+    assert not runner.is_healthy(time.monotonic())
 
 
-def test_a_restart_that_is_under_way_may_finish_before_the_end(
-    runners: Runners, server: FakeServer, systemctl: Scripted
-) -> None:
+def test_running_restart_may_finish_before_the_end(runners: Runners, server: FakeServer, systemctl: Scripted) -> None:
     systemctl.answers("restart", sleep=0.5)
     server.commands.append(command(7))
     runner = runners.start(A)
     server.wait_for(lambda: systemctl.called("restart"))
     runners.end()
-    assert runner.store.kept.orders["7"].status == "completed"
+    assert runner.store.kept.commands["7"].status == "completed"
 
 
-def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None:
+def test_end_can_be_requested_while_waiting() -> None:
     code = """
         import signal
         from clevagent.runner.config import Settings
         from clevagent.runner.state import Store
         from clevagent.runner.supervise import Supervisor
         runner = Supervisor(Settings(targets=(), api_key="k", endpoint="http://127.0.0.1:9", name="test"), Store(None))
-        signal.signal(signal.SIGALRM, lambda *_: runner.ask_to_end())
+        signal.signal(signal.SIGALRM, lambda *_: runner.request_end())
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
         for _ in range(100_000):
-            runner.ask_to_end()
+            runner.request_end()
             runner.wait()
         signal.setitimer(signal.ITIMER_REAL, 0)
     """
@@ -69,7 +65,7 @@ def test_a_signals_handler_may_ask_for_the_end_in_the_middle_of_asking() -> None
     assert subprocess.run(program, env=environment, timeout=60).returncode == 0
 
 
-def test_targets_are_first_looked_at_side_by_side(runners: Runners, systemctl: Scripted) -> None:
+def test_first_checks_run_in_parallel(runners: Runners, systemctl: Scripted) -> None:
     systemctl.answers("show", "LoadState=loaded\nActiveState=active\n", sleep=2)
     begun = time.monotonic()
     runners.start(*(f"systemd:{name}.service" for name in "abcdef"))

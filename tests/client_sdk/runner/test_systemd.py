@@ -1,4 +1,4 @@
-"""systemd units, by a `systemctl` that answers as told; a real one is in tests/services."""
+"""systemd units, with a scripted `systemctl`; tests/services has a real one."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class TestSystemd(BackendCases):
             "systemd says failed (watchdog), restarted 3 times",
         ),
         ("failed", {"Result": "exit-code", "ExecMainStatus": 2}, State.STOPPED, "failed (exit-code, status 2)"),
-        ("inactive", {}, State.STOPPED, "it was stopped or has finished"),
+        ("inactive", {}, State.STOPPED, "stopped by someone, or finished"),
         ("inactive", {"Result": "oom-kill"}, State.STOPPED, "systemd says inactive (oom-kill)"),
     ],
 )
@@ -89,14 +89,14 @@ def test_states(systemctl: Scripted, active: str, properties: dict[str, object],
     assert why in seen.why
 
 
-def test_a_unit_that_was_stopped_by_somebody_has_ended_and_a_failed_one_has_not(systemctl: Scripted) -> None:
+def test_only_a_stopped_unit_counts_as_ended(systemctl: Scripted) -> None:
     systemctl.answers("show", shown("inactive"))
     assert systemd.check(UNIT, 5).ended
     systemctl.answers("show", shown("failed", Result="signal"))
     assert not systemd.check(UNIT, 5).ended
 
 
-def test_evidence_has_systemds_names_and_leaves_out_what_is_empty(systemctl: Scripted) -> None:
+def test_evidence_omits_empty_properties(systemctl: Scripted) -> None:
     more = {"MainPID": 0, "ExecMainStatus": 1, "WatchdogUSec": "30s", "StatusText": "", "WatchdogTimestamp": ""}
     systemctl.answers("show", shown("failed", Result="watchdog", NRestarts=3, **more))
     assert systemd.check(UNIT, 5).evidence == {
@@ -109,27 +109,25 @@ def test_evidence_has_systemds_names_and_leaves_out_what_is_empty(systemctl: Scr
     }
 
 
-def test_a_masked_unit_is_stopped_on_purpose(systemctl: Scripted) -> None:
+def test_masked_unit_is_stopped_on_purpose(systemctl: Scripted) -> None:
     systemctl.answers("show", shown("inactive", LoadState="masked"))
     seen = systemd.check(UNIT, 5)
     assert (seen.state, seen.ended) == (State.STOPPED, True)
 
 
-def test_a_unit_that_runs_on_after_its_file_is_gone_is_running(systemctl: Scripted) -> None:
+def test_unit_without_a_file_can_be_running(systemctl: Scripted) -> None:
     systemctl.answers("show", shown("active", LoadState="not-found"))
     assert systemd.check(UNIT, 5).state is State.RUNNING
 
 
-def test_the_name_goes_behind_the_options_and_gets_its_ending(systemctl: Scripted) -> None:
+def test_unit_name_follows_the_options(systemctl: Scripted) -> None:
     systemd.check(parse("systemd:research-agent"), 5)
     systemd.stop(parse("systemd:user/research-agent"), 5)
     assert systemctl.calls[0].endswith(" -- research-agent.service")
     assert systemctl.calls[1] == "--user --no-ask-password stop -- research-agent.service"
 
 
-def test_the_users_manager_is_found_by_the_inherited_environment(
-    systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_manager_is_found_by_environment(systemctl: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/77")
     script = systemctl.path.read_text()
     systemctl.path.write_text(script.replace('echo "$*"', 'echo "$XDG_RUNTIME_DIR $*"'))
@@ -137,27 +135,27 @@ def test_the_users_manager_is_found_by_the_inherited_environment(
     assert systemctl.calls[0].startswith("/run/user/77 --user show")
 
 
-def test_a_restart_at_the_start_limit_first_forgets_the_failures(systemctl: Scripted) -> None:
+def test_restart_resets_a_failed_unit_first(systemctl: Scripted) -> None:
     systemctl.answers("show", shown("failed", Result="start-limit-hit"))
     systemd.restart(UNIT, 5)
     verbs = [verb for call in systemctl.calls for verb in call.split() if verb in ("show", "reset-failed", "restart")]
     assert verbs == ["show", "reset-failed", "restart", "show"]
 
 
-def test_an_ordinary_restart_forgets_nothing(systemctl: Scripted) -> None:
+def test_normal_restart_resets_nothing(systemctl: Scripted) -> None:
     systemctl.answers("show", shown())
     assert systemd.restart(UNIT, 5).ok
     assert not systemctl.called("reset-failed")
 
 
-def test_a_restart_after_which_the_unit_does_not_run_has_failed(systemctl: Scripted) -> None:
+def test_restart_fails_if_the_unit_stays_down(systemctl: Scripted) -> None:
     systemctl.answers("show", shown("failed", Result="exit-code"))
     outcome = systemd.restart(UNIT, 5)
     assert not outcome.ok
     assert "failed (exit-code)" in outcome.message
 
 
-def test_polkits_refusal_names_the_rule_to_add(systemctl: Scripted) -> None:
+def test_polkit_refusal_names_the_rule_to_add(systemctl: Scripted) -> None:
     systemctl.answers("stop", error="Failed to stop a.service: Access denied\n", code=4)
     outcome = systemd.stop(UNIT, 5)
     assert not outcome.ok
@@ -165,29 +163,29 @@ def test_polkits_refusal_names_the_rule_to_add(systemctl: Scripted) -> None:
     assert "docs/runner.md" in outcome.message
 
 
-def test_a_missing_user_manager_says_what_it_needs(systemctl: Scripted) -> None:
+def test_missing_user_manager_explains_the_fix(systemctl: Scripted) -> None:
     systemctl.answers("show", error="Failed to connect to bus: No medium found\n", code=1)
     assert "XDG_RUNTIME_DIR" in systemd.check(parse("systemd:user/a.service"), 5).why
 
 
-def test_a_machine_without_systemctl_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_systemctl_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     seen = systemd.check(UNIT, 5)
     assert seen.state is State.UNKNOWN
     assert "could not be started" in seen.why
 
 
-def test_root_and_the_units_own_user_may_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_and_the_unit_owner_may_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert systemd.permission(UNIT, 5) == ""
+    assert systemd.missing_permission(UNIT, 5) == ""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert systemd.permission(parse("systemd:user/a.service"), 5) == ""
+    assert systemd.missing_permission(parse("systemd:user/a.service"), 5) == ""
 
 
-def test_polkit_is_asked_for_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_users_are_checked_with_polkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     pkcheck = Scripted(tmp_path / "bin", "pkcheck").on_path(monkeypatch)
-    assert systemd.permission(UNIT, 5) == ""
+    assert systemd.missing_permission(UNIT, 5) == ""
     assert "--detail unit research-agent.service --detail verb restart" in pkcheck.calls[0]
     pkcheck.path.write_text("#!/bin/sh\nexit 1\n")
-    assert "polkit does not let user 1000" in systemd.permission(UNIT, 5)
+    assert "polkit does not let user 1000" in systemd.missing_permission(UNIT, 5)

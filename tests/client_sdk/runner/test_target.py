@@ -1,9 +1,9 @@
-"""`TYPE:TARGET[=AGENT]`."""
+"""Parsing `TYPE:TARGET[=AGENT]`."""
 
 from __future__ import annotations
 
 import pytest
-from clevagent.runner.errors import Wrong
+from clevagent.runner.errors import ConfigError
 from clevagent.runner.target import agent_of, parse
 
 
@@ -34,14 +34,14 @@ def test_parts(text: str, kind: str, name: str, agent: str) -> None:
         (":x", "TYPE:TARGET"),
         ("systemd:", "target is empty"),
         ("systemd:=x", "target is empty"),
-        ("systemd:x=", "leave out the ="),
+        ("systemd:x=", "remove the ="),
         ("systemd:a\nb", "printable"),
         ("systemd:" + "a" * 301, "at most 300"),
         ("systemd:a=" + "b" * 201, "1 to 200"),
     ],
 )
-def test_what_is_wrong_says_what_to_write(text: str, says: str) -> None:
-    with pytest.raises(Wrong, match=says):
+def test_invalid_target_explains_the_fix(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
         parse(text)
 
 
@@ -49,5 +49,5 @@ def test_what_is_wrong_says_what_to_write(text: str, says: str) -> None:
     ("name", "agent"),
     [("a", "a"), ("a.b", "a.b"), ("a.b.c", "b.c"), ("a.b.c.d", "c.d"), ("/x/y/a.b.c", "b.c"), ("a/", "a"), ("/", "/")],
 )
-def test_the_agents_name_as_the_published_runner_makes_it(name: str, agent: str) -> None:
+def test_default_agent_name_matches_published_runner(name: str, agent: str) -> None:
     assert agent_of(name) == agent

@@ -1,4 +1,4 @@
-"""How dates and times are shown: the same to everyone, and short."""
+"""Short date and time formats, the same for everyone."""
 
 DATE_FORMAT = "j M Y"
 DATETIME_FORMAT = "j M Y, H:i T"

@@ -1,10 +1,10 @@
-"""The kinds of target, in the order of the docs. A new one: one file, one name here, one heading, one test."""
+"""The supported target types, in the order of docs/runner.md. CONTRIBUTING.md lists what a new one needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import Wrong
+from ..errors import ConfigError
 from . import docker, kubernetes, launchd, process, systemd
 from .base import Backend, Starter
 
@@ -13,14 +13,14 @@ BY_KIND: dict[str, Backend] = {backend.KIND: backend for backend in ALL}
 
 
 def of(kind: str) -> Backend:
-    """The backend of a type. Raises Wrong with the types there are."""
+    """Return the backend for a type. Raises ConfigError with the known types."""
     if kind not in BY_KIND:
-        raise Wrong(f"{kind}: is no known type of target; write one of {', '.join(BY_KIND)} before the colon")
+        raise ConfigError(f"{kind}: is not a target type; use one of {', '.join(BY_KIND)} before the colon")
     return BY_KIND[kind]
 
 
-def keep_in(folder: Path) -> None:
-    """Where backends that start targets themselves may keep what they need to know them again."""
+def set_state_folder(folder: Path) -> None:
+    """Set the folder in which backends keep track of processes they started."""
     for backend in ALL:
         if isinstance(backend, Starter):
             backend.folder = folder

@@ -1,9 +1,8 @@
-"""What the runner asks of a backend, and what it is answered.
+"""The interface between the runner and its backends.
 
-A backend is a module (or a small object) that knows how to look at, restart and stop one kind of target. It knows
-nothing of the server, of budgets or of commands. Its functions are called from several threads at once, for different
-targets; they return within about `timeout` seconds, end whatever they started, use no shell, and raise nothing for what
-goes wrong with a target: that is an answer.
+A backend is a module or a small object that checks, restarts and stops one type of target. It knows nothing about the
+server, budgets or commands. Several threads call it at once, for different targets. Its functions return within about
+`timeout` seconds, end whatever they started, use no shell, and return problems with a target instead of raising them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Evidence = dict[str, Union[str, int, float, bool]]
 
 
 class State(str, Enum):
-    """UNKNOWN: it could not be seen, or it is between the two. Nothing is ever restarted for it."""
+    """UNKNOWN: it cannot be seen, or is changing. The runner never restarts an unknown target."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -29,14 +28,14 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Observation:
-    """What one look at a target found.
+    """The result of one check.
 
-    `evidence` holds short facts under the names the source itself uses (`Result`, `NRestarts`, `OOMKilled`); empty
-    ones are left out. `why` is one plain sentence part that goes on after "Not responding: " or "State not known: ",
-    such as "systemd says failed (watchdog), restarted 3 times"; for a running target it may be empty.
-    `missing`: there is no such target, which is an error at start and UNKNOWN later.
-    `ended`: its supervisor says that it was stopped by somebody or has finished without a fault; it is reported, and
-    the runner does not start it again by itself.
+    `evidence` contains short facts under the source's own names (`Result`, `NRestarts`, `OOMKilled`), without empty
+    ones. `why` continues the text "Not responding: " or "State unknown: ", such as "systemd says failed (watchdog),
+    restarted 3 times"; it may be empty for a running target.
+    `missing`: there is no such target, which is an error at startup and UNKNOWN later.
+    `ended`: someone stopped it or it finished without an error; the runner reports it but does not restart it without a
+    command.
     """
 
     state: State
@@ -48,7 +47,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a restart or a stop. `message` says what was done, or what to do about a refusal."""
+    """The result of a restart or stop. `message` says what was done, or how to fix a refusal."""
 
     ok: bool
     message: str
@@ -56,69 +55,69 @@ class Outcome:
 
 @runtime_checkable
 class Backend(Protocol):
-    """KIND is the wire's word (`restart_type`), and TYPE before the colon of `--watch`.
+    """KIND is the `restart_type` reported to the server, and TYPE in `--watch TYPE:TARGET`.
 
-    A backend may also have OPTIONS, a tuple of the keys that it understands in a target's TOML table (`options`).
+    A backend may define OPTIONS, a tuple of the keys it accepts in a target's TOML table (`options`).
     """
 
     KIND: str
 
-    def complaint(self, target: Target) -> str:
-        """What is wrong with the target's name or options and what to write instead; "" when nothing is."""
+    def validation_error(self, target: Target) -> str:
+        """Return what is wrong with the target's name or options and how to fix it, or ""."""
 
     def check(self, target: Target, timeout: float) -> Observation:
-        """Look once, within `timeout` seconds."""
+        """Check once, within `timeout` seconds."""
 
     def restart(self, target: Target, timeout: float) -> Outcome:
-        """Restart it, or start it when it is stopped; `ok` once the supervisor has accepted and done it."""
+        """Restart it, or start it if it is stopped; `ok` once the supervisor has done so."""
 
     def stop(self, target: Target, timeout: float) -> Outcome:
-        """Stop it so that its own supervisor leaves it stopped."""
+        """Stop it so that its own supervisor does not start it again."""
 
 
 @runtime_checkable
 class Finder(Protocol):
-    """A backend that can also select several targets by one name, such as Docker by a label.
+    """A backend that can select several targets with one name, such as Docker by a label.
 
-    The runner asks at start and every minute; what is found is watched and may be restarted as if named itself.
+    The runner asks at startup and every minute, and treats found targets as if they were named.
     """
 
     def selects(self, target: Target) -> bool:
-        """Whether this name is a selection; such a one is never checked, restarted or stopped by itself."""
+        """Return whether this name is a selection. Selections themselves are never checked, restarted or stopped."""
 
     def find(self, target: Target, timeout: float) -> Sequence[Target] | None:
-        """What the selection holds now, each with its own name and agent; None when it could not be asked."""
+        """Return the currently selected targets, each with its name and agent, or None if they cannot be listed."""
 
 
 @runtime_checkable
 class Starter(Protocol):
-    """A backend that starts some of its targets itself, such as the process of a command in the TOML file.
+    """A backend that starts some of its targets itself, such as the `command` of a process target.
 
-    `folder` is where it may keep what the runner after this one needs to know them again; set before anything else.
+    `folder` is where it keeps what the next runner needs to recognise them; set before any other call.
     """
 
     folder: Path
 
-    def begin(self, target: Target) -> None:
-        """Called once when the runner starts, unless a stop holds: start it if it is this backend's to start."""
+    def start_if_needed(self, target: Target) -> None:
+        """Called once at startup, unless a stop is in effect: start the target if it is this backend's to start."""
 
 
 @runtime_checkable
-class Permitting(Protocol):
-    """A backend that can tell whether it may restart a target, without trying."""
+class PermissionChecker(Protocol):
+    """A backend that can check its permission to restart a target without trying."""
 
-    def permission(self, target: Target, timeout: float) -> str:
-        """What keeps the runner from restarting it and what to do about that; "" when nothing does."""
+    def missing_permission(self, target: Target, timeout: float) -> str:
+        """Return what prevents the runner from restarting it and how to fix that, or ""."""
 
 
 class Probe(Protocol):
-    """Evidence of work seen from outside, for agents that cannot be changed.
+    """Evidence of progress from outside, for agents you cannot change.
 
-    `probes.make(settings, target)` makes one from the TOML table `probe`, or raises Wrong with what to write.
+    `probes.make(settings, target)` creates one from the TOML table `probe`. Raises ConfigError.
     """
 
     def look(self, now: float) -> tuple[bool | None, Evidence]:
-        """Whether it moved since the last look (None: cannot be told), and what shows it. `now`: Unix seconds.
+        """Return whether it moved since the last look (None: cannot tell), and the evidence. `now` is in Unix seconds.
 
-        Called once per interval from the target's own thread; it returns within a few seconds and raises nothing.
+        Called once per interval in the target's thread. Returns within a few seconds and never raises.
         """

@@ -1,12 +1,12 @@
-"""Docker containers, over the Engine's API: `NAME`, or `label:KEY=VALUE` for every container that carries the label.
+"""Docker containers over the Engine API: `NAME`, or `label:KEY=VALUE` for every container with the label.
 
-A name can be given to another container at any time, an id cannot: a restart or stop acts on the container that the
-last look found under the name, and on no other. A new one is looked at, and so reported, first.
+A name can move to another container, an id cannot. So a restart or stop acts on the container that the last check found
+under the name, and on no other. A new container is checked and reported first.
 
-Options: `socket` (a path; without it DOCKER_HOST, else /var/run/docker.sock), `grace` (seconds from SIGTERM to SIGKILL;
-without it what the container was made with, else 10). Podman and rootless Docker speak the same API. Whoever may write
-to the socket is root on that machine; a proxy that lets through GET /containers and /events, and POST of restart and
-stop, is enough for the runner.
+Options: `socket` (a path; default DOCKER_HOST, then /var/run/docker.sock) and `grace` (seconds from SIGTERM to SIGKILL;
+default: the container's own, then 10). Podman and rootless Docker have the same API. Write access to the socket means
+root on that machine; the runner only needs GET /containers and /events, and POST of restart and stop, which a proxy can
+enforce.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from urllib.parse import quote, urlencode
 
 from ..target import Target, agent_of
 from .base import Evidence, Observation, Outcome, State
-from .rest import TEXT_LONGEST, Reply, ask
+from .rest import MAX_TEXT_LENGTH, Reply, ask
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LABEL = "label:"
-# The agent of a container that carries this label is named by it.
+# A container's label that names its agent.
 AGENT_LABEL = "clevagent.agent"
 SOCKET = "/var/run/docker.sock"
 STATES = {"running": State.RUNNING, "exited": State.STOPPED, "dead": State.STOPPED, "created": State.STOPPED}
-# Neither running nor stopped: a person paused it, or Docker is at it.
-BETWEEN = {"paused": "; docker unpause lets it go on", "restarting": " it by its own policy"}
-# Finished, or ended by SIGINT or SIGTERM, which systemd takes for a clean end, too.
+# Neither running nor stopped.
+TRANSITIONS = {"paused": "; docker unpause resumes it", "restarting": " it under its restart policy"}
+# Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, 130, 143)
-# Docker's own, in seconds.
+# Docker's default, in seconds.
 GRACE = 10
-# Of the time that a restart is given, what is kept for Docker's work around it.
-ROOM = 5
+# Seconds of an action's timeout reserved for Docker's own work.
+ACTION_MARGIN = 5
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
-# Times that never were.
-NEVER = "0001-01-01"
+# How Docker writes "never".
+ZERO_TIME = "0001-01-01"
 
 
 class Docker:
-    """Remembers which container the last look found under each name."""
+    """Remembers which container the last check found under each name."""
 
     KIND = "docker"
     OPTIONS = ("socket", "grace")
@@ -57,16 +57,16 @@ class Docker:
     def __init__(self) -> None:
         self._seen: dict[str, Container] = {}
 
-    def complaint(self, target: Target) -> str:
+    def validation_error(self, target: Target) -> str:
         grace = target.options.get("grace", GRACE)
         if not _socket(target):
-            wrong = "only a unix socket can be asked: set DOCKER_HOST=unix:///PATH, or the option socket"
+            wrong = "only Unix sockets are supported: set DOCKER_HOST=unix:///PATH, or the option socket"
         elif not isinstance(grace, (int, float)) or not 0 <= grace <= 600:
-            wrong = "grace is a number of seconds from 0 to 600"
+            wrong = "grace must be from 0 to 600 seconds"
         elif self.selects(target):
             wrong = "" if _label(target).partition("=")[0] else "write docker:label:KEY=VALUE"
         else:
-            wrong = "" if NAME.fullmatch(target.name) else "is no container's name; write docker:NAME"
+            wrong = "" if NAME.fullmatch(target.name) else "not a container name; write docker:NAME"
         return f"{target}: {wrong}" if wrong else ""
 
     def check(self, target: Target, timeout: float) -> Observation:
@@ -75,9 +75,9 @@ class Docker:
         container = Container(reply.fields)
         if reply.status == 404 or (reply.accepted and not container.carries(target.options.get("label"))):
             self._seen.pop(target.name, None)
-            return Observation(State.UNKNOWN, why=f"Docker knows no container {target.name}", missing=True)
+            return Observation(State.UNKNOWN, why=f"Docker has no container {target.name}", missing=True)
         if not reply.accepted or not container.id:
-            return Observation(State.UNKNOWN, why=engine.trouble(reply))
+            return Observation(State.UNKNOWN, why=engine.problem(reply))
         self._seen[target.name] = container
         ended = container.state is State.STOPPED and (container.exit_code in CLEAN or engine.was_stopped(container))
         return Observation(container.state, container.evidence(), container.why(ended=ended), ended=ended)
@@ -86,9 +86,9 @@ class Docker:
         done = self._act("restart", target, timeout)
         if not done.ok:
             return done
-        seen = self.check(target, ROOM)
+        seen = self.check(target, ACTION_MARGIN)
         if seen.state is State.STOPPED:
-            return Outcome(False, f"restarted {target.name}, and it does not run: {seen.why}")
+            return Outcome(False, f"restarted {target.name}, but it is not running: {seen.why}")
         return done
 
     def stop(self, target: Target, timeout: float) -> Outcome:
@@ -111,26 +111,26 @@ class Docker:
     def _act(self, action: str, target: Target, timeout: float) -> Outcome:
         seen = self._seen.get(target.name)
         if seen is None:
-            return Outcome(False, f"no container {target.name} has been seen, so none was touched")
+            return Outcome(False, f"no container {target.name} has been seen yet, so nothing was done")
         grace = target.options.get("grace", seen.grace)
-        seconds = max(0, min(int(grace), int(timeout) - ROOM))
+        seconds = max(0, min(int(grace), int(timeout) - ACTION_MARGIN))
         engine = Engine(target, timeout)
         reply = engine.ask("POST", f"/containers/{seen.id}/{action}", {"t": seconds})
         if reply.status == 404:
-            return Outcome(False, f"container {seen.short_id} is gone; what has the name {target.name} was not touched")
+            return Outcome(False, f"container {seen.short_id} is gone; the new container {target.name} was not touched")
         if reply.accepted or reply.status == 304:
             done = {"restart": "restarted", "stop": "stopped"}[action]
             return Outcome(True, f"Docker {done} {target.name} ({seen.short_id})")
-        return Outcome(False, engine.trouble(reply))
+        return Outcome(False, engine.problem(reply))
 
 
 class Container:
-    """What an inspection says, read with nothing taken for granted."""
+    """The result of an inspection. Any field may be missing."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self._found = found
-        self._state = _object(found, "State")
-        self._config = _object(found, "Config")
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._found = data
+        self._state = _object(data, "State")
+        self._config = _object(data, "Config")
 
     @property
     def id(self) -> str:
@@ -158,11 +158,11 @@ class Container:
 
     @property
     def started(self) -> str:
-        """In Unix seconds, to the last digit: a stop and the start after it can be within one second."""
-        found = TIME.fullmatch(str(self._state.get("StartedAt")))
-        if not found:
+        """Unix seconds in full precision, because a stop and the next start can be within one second."""
+        match = TIME.fullmatch(str(self._state.get("StartedAt")))
+        if not match:
             return "0"
-        second, fraction, zone = found.groups()
+        second, fraction, zone = match.groups()
         whole = datetime.fromisoformat(second + ("+00:00" if zone == "Z" else zone)).timestamp()
         return f"{whole:.0f}{fraction or ''}"
 
@@ -171,7 +171,7 @@ class Container:
         return int(self._config.get("StopTimeout") or GRACE)
 
     def carries(self, label: str | None) -> bool:
-        """Whether it has this KEY or KEY=VALUE; without one to ask for it does."""
+        """Whether it has the label, written as KEY or KEY=VALUE."""
         if not label:
             return True
         key, equals, value = label.partition("=")
@@ -188,26 +188,26 @@ class Container:
             "ExitCode": self.exit_code,
             "RestartCount": self._found.get("RestartCount"),
             "StartedAt": self._state.get("StartedAt"),
-            "Error": str(self._state.get("Error") or "")[:TEXT_LONGEST],
+            "Error": str(self._state.get("Error") or "")[:MAX_TEXT_LENGTH],
             **ends,
         }
         return {name: fact for name, fact in facts.items() if fact is not None and not _is_nothing(fact)}
 
     def why(self, *, ended: bool) -> str:
-        """One sentence part: "Docker says exited (code 137, out of memory), restarted 3 times"."""
+        """Return a phrase such as "Docker says exited (code 137, out of memory), restarted 3 times"."""
         if self.state is State.RUNNING:
-            return "its health check fails" if self.health == "unhealthy" else ""
-        said = f"Docker says {self.status or 'nothing of its state'}{BETWEEN.get(self.status, '')}"
+            return "its health check is failing" if self.health == "unhealthy" else ""
+        text = f"Docker says {self.status or 'no state'}{TRANSITIONS.get(self.status, '')}"
         details = [] if self.exit_code is None else [f"code {self.exit_code}"]
         details += ["out of memory"] if self._state.get("OOMKilled") else []
-        said += f" ({', '.join(details)})" if details else ""
-        said += ": it was stopped or has finished" if ended else ""
+        text += f" ({', '.join(details)})" if details else ""
+        text += ": stopped by someone, or finished" if ended else ""
         times = self._found.get("RestartCount") or 0
-        return f"{said}, restarted {'once' if times == 1 else f'{times} times'}" if times else said
+        return f"{text}, restarted {'once' if times == 1 else f'{times} times'}" if times else text
 
 
 class Engine:
-    """The Engine's API, asked without a version: then it answers in its newest."""
+    """The Engine API, without a version in the path, so that it answers in its newest."""
 
     def __init__(self, target: Target, timeout: float) -> None:
         self._path, self._timeout = _socket(target), timeout
@@ -216,24 +216,24 @@ class Engine:
         return ask(_Unix(self._path, self._timeout), method, f"{path}?{urlencode(query or {})}")
 
     def was_stopped(self, container: Container) -> bool:
-        """Whether somebody had it stopped since its start, as far as Docker knows: it keeps its last 256 events."""
+        """Whether someone stopped it since its start. Docker keeps only the last 256 events."""
         filters = {"container": [container.id], "event": ["stop"]}
         query = {"since": container.started, "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
         reply = self.ask("GET", "/events", query)
         return reply.accepted and bool(reply.text.strip())
 
-    def trouble(self, reply: Reply) -> str:
-        """What went wrong, and what to do where that is known."""
+    def problem(self, reply: Reply) -> str:
+        """Return what went wrong and, if known, how to fix it."""
         if reply.status == 403:
-            return f"Docker refuses: {reply.trouble}; let what is in front of its socket pass this request"
+            return f"Docker refuses: {reply.problem}; allow this request in the proxy in front of its socket"
         if reply.status:
-            return f"Docker answered: {reply.trouble}"
-        remedy = "; put the runner's user into the socket's group" if reply.trouble == os.strerror(errno.EACCES) else ""
-        return f"Docker cannot be asked at {self._path}: {reply.trouble}{remedy}"
+            return f"Docker answered: {reply.problem}"
+        remedy = "; add the runner's user to the socket's group" if reply.problem == os.strerror(errno.EACCES) else ""
+        return f"Docker cannot be reached at {self._path}: {reply.problem}{remedy}"
 
 
 class _Unix(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP over a Unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -246,7 +246,7 @@ class _Unix(http.client.HTTPConnection):
 
 
 def _socket(target: Target) -> str:
-    """The path to ask at; "" when only a network address is named."""
+    """Return the socket's path, or "" if only a network address is configured."""
     named = str(target.options.get("socket") or os.environ.get("DOCKER_HOST") or SOCKET)
     path = named[len("unix://") :] if named.startswith("unix://") else named
     return path if path.startswith("/") else ""
@@ -257,25 +257,27 @@ def _label(target: Target) -> str:
 
 
 def _name(item: Any) -> str:
-    """A container's own name in a list; the others are its aliases in networks."""
+    """Return a listed container's own name; its other names are network aliases."""
     names = item.get("Names") or [] if isinstance(item, dict) else []
     return next((str(name)[1:] for name in names if str(name).count("/") == 1), "")
 
 
 def _agents(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """The agent of each container: its label's, unless others carry the same one; then their own names tell."""
-    asked = Counter(found.get(AGENT_LABEL) for found in labels.values())
-    only = {name: found.get(AGENT_LABEL, "") for name, found in labels.items() if asked[found.get(AGENT_LABEL)] == 1}
+    """Return each container's agent: from its label, or if several share that label value, from its own name."""
+    asked = Counter(container.get(AGENT_LABEL) for container in labels.values())
+    only = {
+        name: carried.get(AGENT_LABEL, "") for name, carried in labels.items() if asked[carried.get(AGENT_LABEL)] == 1
+    }
     return {name: only.get(name) or agent_of(name) for name in labels}
 
 
-def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    inner = found.get(name)
+def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = data.get(name)
     return inner if isinstance(inner, dict) else {}
 
 
 def _is_nothing(fact: Any) -> bool:
-    return fact == "" or str(fact).startswith(NEVER)
+    return fact == "" or str(fact).startswith(ZERO_TIME)
 
 
 BACKEND = Docker()

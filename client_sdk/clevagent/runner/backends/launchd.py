@@ -1,7 +1,7 @@
 """launchd jobs: `gui/UID/LABEL`, `user/UID/LABEL`, `system/LABEL`, or the bare LABEL.
 
-A bare label is the system's when the runner is root, else one of the user's session. `launchctl print` is made for
-people, so only the four lines that have long been there are read from it, and whatever else it says is "unknown".
+For root a bare label means the system's job, otherwise one of the user's session. The output of `launchctl print` is
+for people, so only the few lines that have long been stable are read; anything else is "unknown".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from ..program import Ran, run
+from ..program import ProgramResult, run
 from ..target import Target
 from .base import Evidence, Observation, Outcome, State
 
@@ -22,48 +22,46 @@ LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 NOT_FOUND = 113
 LINE = re.compile(r"^\t(state|pid|last exit code|runs|path) = (.*)$", re.MULTILINE)
 EVIDENCE = {"state": "state", "pid": "pid", "last exit code": "last_exit_code", "runs": "runs"}
-# Where jobs are kept, by launchd.plist(5).
+# Where plists are kept; see launchd.plist(5).
 FOLDERS = ("~/Library/LaunchAgents", "/Library/LaunchAgents", "/Library/LaunchDaemons")
-LOOK_WITHIN = 5.0
-TEXT_LONGEST = 200
+CHECK_TIMEOUT = 5.0
+MAX_TEXT_LENGTH = 200
 
 
-def complaint(target: Target) -> str:
-    """What is wrong with the label."""
-    found = DOMAIN.fullmatch(_service(target))
-    if found is None or not LABEL.fullmatch(found.group(2)):
+def validation_error(target: Target) -> str:
+    """Return what is wrong with the label, or ""."""
+    match = DOMAIN.fullmatch(_service(target))
+    if match is None or not LABEL.fullmatch(match.group(2)):
         return f"{target}: write launchd:LABEL, launchd:gui/UID/LABEL or launchd:system/LABEL"
     return "" if isinstance(target.options.get("plist", ""), str) else f"{target}: plist must be a path"
 
 
 def check(target: Target, timeout: float) -> Observation:
-    """What `launchctl print` says of the job."""
+    """Interpret `launchctl print`."""
     ran = run(("launchctl", "print", _service(target)), timeout)
     if ran.code == NOT_FOUND:
         return _not_loaded(target)
     if not ran.ok:
         return Observation(State.UNKNOWN, why=_said(ran))
-    found = {name: text.strip()[:TEXT_LONGEST] for name, text in reversed(LINE.findall(ran.output))}
-    evidence: Evidence = {EVIDENCE[name]: _plain(found[name]) for name in EVIDENCE if name in found}
-    state = found.get("state", "")
+    fields = {name: text.strip()[:MAX_TEXT_LENGTH] for name, text in reversed(LINE.findall(ran.output))}
+    evidence: Evidence = {EVIDENCE[name]: _plain(fields[name]) for name in EVIDENCE if name in fields}
+    state = fields.get("state", "")
     if state == "running":
         return Observation(State.RUNNING, evidence)
     if state not in ("not running", "waiting"):
-        return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'nothing of its state'}")
-    code = found.get("last exit code", "")
+        return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'no state'}")
+    code = fields.get("last exit code", "")
     why = f"launchd says {state}" + (f", last exit code {code}" if code else "")
     return Observation(State.STOPPED, evidence, why, ended=code == "0")
 
 
 def restart(target: Target, timeout: float) -> Outcome:
-    """Kill and start it; load it first when it is not loaded, as after a stop."""
+    """Kill and start the job. Load it first if it is not loaded, as after a stop."""
     service = _service(target)
-    if run(("launchctl", "print", service), min(LOOK_WITHIN, timeout)).code == NOT_FOUND:
+    if run(("launchctl", "print", service), min(CHECK_TIMEOUT, timeout)).code == NOT_FOUND:
         plist = _plist(target)
         if plist is None:
-            return Outcome(
-                False, f"{service} is not loaded and its plist is not known; name it as plist in the TOML file"
-            )
+            return Outcome(False, f"{service} is not loaded and its plist is unknown; set plist in the TOML file")
         ran = run(("launchctl", "bootstrap", service.rpartition("/")[0], str(plist)), timeout)
         if not ran.ok:
             return Outcome(False, _said(ran))
@@ -72,11 +70,11 @@ def restart(target: Target, timeout: float) -> Outcome:
 
 
 def stop(target: Target, timeout: float) -> Outcome:
-    """Unload it: a job that is only killed is started again by its KeepAlive."""
+    """Unload the job. If it were only killed, its KeepAlive would start it again."""
     service = _service(target)
     if _plist(target) is None:
-        message = f"{service} is not stopped, because its plist is not known and it could not be loaded again"
-        return Outcome(False, f"{message}; name it as plist in the TOML file")
+        message = f"{service} was not stopped: its plist is unknown, so it could not be loaded again"
+        return Outcome(False, f"{message}; set plist in the TOML file")
     ran = run(("launchctl", "bootout", service), timeout)
     if ran.ok or ran.code == NOT_FOUND:
         return Outcome(True, f"launchctl unloaded {service}")
@@ -98,13 +96,13 @@ def _plist(target: Target) -> Path | None:
 def _not_loaded(target: Target) -> Observation:
     plist = _plist(target)
     if plist is None:
-        return Observation(State.UNKNOWN, why=f"launchd knows no {_service(target)}", missing=True)
-    return Observation(State.STOPPED, why=f"{plist} is not loaded: somebody unloaded it", ended=True)
+        return Observation(State.UNKNOWN, why=f"launchd has no {_service(target)}", missing=True)
+    return Observation(State.STOPPED, why=f"{plist} is not loaded: someone unloaded it", ended=True)
 
 
 def _plain(text: str) -> str | int:
     return int(text) if text.isdigit() else text
 
 
-def _said(ran: Ran) -> str:
+def _said(ran: ProgramResult) -> str:
     return ran.why if ran.code is None else f"launchctl: {ran.why}"

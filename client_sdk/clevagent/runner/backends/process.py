@@ -1,8 +1,7 @@
-"""Plain processes: a PID file (a path that begins with `/` or `~`), or an exact command line.
+"""Plain processes: a PID file (a path that starts with `/` or `~`), or an exact command line.
 
-Only a process that the runner started itself, from `command` in the TOML file, can be restarted or stopped: for any
-other the runner does not know how it is to be started again. A process is known by its id and its start, so that
-another one that got the same id is not taken for it.
+The runner can only restart or stop processes that it started itself, from `command` in the TOML file: it does not know
+how to start others. A process is identified by its pid and start time, because pids are reused.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ log = logging.getLogger(__name__)
 
 KIND = "process"
 OPTIONS = ("command", "cwd", "env", "log", "stop_within")
-# A process writes its PID file after it started; file systems and clocks count in their own steps.
+# Seconds. A process writes its PID file after its start, and file systems and clocks have different resolutions.
 FILE_SLACK = 2.0
-# Seconds from SIGTERM to SIGKILL, as systemd's and Docker's defaults lie between 10 and 90.
-STOP_WITHIN = 15.0
-# A process that ends this soon after its start has not started.
-SETTLES = 1.0
-PAUSE = 0.05
-LOOK_WITHIN = 5.0
+# Seconds from SIGTERM to SIGKILL; the defaults of systemd and Docker are 90 and 10.
+STOP_TIMEOUT = 15.0
+# Seconds. A process that exits earlier has failed to start.
+SETTLE_TIME = 1.0
+POLL_PAUSE = 0.05
+CHECK_TIMEOUT = 5.0
 
 
 class Processes:
-    """Remembers the children of this runner; what it started is kept in `folder`, for the runner after it."""
+    """Tracks the processes this runner started, and stores them in `folder` for the next runner."""
 
     KIND = KIND
     OPTIONS = OPTIONS
@@ -49,30 +48,30 @@ class Processes:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: dict[str, int] = {}
 
-    def complaint(self, target: Target) -> str:
-        """What is wrong with the options."""
+    def validation_error(self, target: Target) -> str:
+        """Return what is wrong with the options, or ""."""
         command = target.options.get("command")
         if command is not None and not _is_texts(command):
-            return f'{target}: command must be a list of texts, as in command = ["python3", "agent.py"]'
+            return f'{target}: command must be a list of strings, such as command = ["python3", "agent.py"]'
         if target.options and command is None:
-            return f"{target}: {', '.join(target.options)} means nothing without command"
+            return f"{target}: {', '.join(target.options)} requires command"
         env = target.options.get("env", {})
         if not isinstance(env, dict) or not all(isinstance(text, str) for text in env.values()):
-            return f"{target}: env must be a table of texts"
-        wait = target.options.get("stop_within", STOP_WITHIN)
+            return f"{target}: env must be a table of strings"
+        wait = target.options.get("stop_within", STOP_TIMEOUT)
         if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= 600:
             return f"{target}: stop_within must be from 0 to 600 seconds"
         wrong = next((key for key in ("cwd", "log") if not isinstance(target.options.get(key, ""), str)), None)
         return f"{target}: {wrong} must be a path" if wrong else ""
 
-    def begin(self, target: Target) -> None:
-        """Start it, if it is this runner's to start and does not run yet."""
+    def start_if_needed(self, target: Target) -> None:
+        """Start it if the runner is responsible for it and it is not running yet."""
         if "command" in target.options and self._own(target) is None:
-            outcome = self.restart(target, SETTLES)
+            outcome = self.restart(target, SETTLE_TIME)
             log.log(logging.INFO if outcome.ok else logging.ERROR, "%s: %s", target, outcome.message)
 
     def check(self, target: Target, timeout: float) -> Observation:
-        """Whether it runs, by its id and its start."""
+        """Check whether it is running, by pid and start time."""
         try:
             if "command" in target.options:
                 return self._check_own(target)
@@ -83,40 +82,40 @@ class Processes:
             return Observation(State.UNKNOWN, why=f"processes cannot be seen: {error.strerror or error}")
 
     def restart(self, target: Target, timeout: float) -> Outcome:
-        """End what runs of it, and start it anew."""
+        """End the running process, if any, and start it again."""
         if "command" not in target.options:
-            return Outcome(False, _not_ours(target))
+            return Outcome(False, _not_started_here(target))
         stopped = self._end(target, timeout)
         return self._start(target) if stopped.ok else stopped
 
     def stop(self, target: Target, timeout: float) -> Outcome:
-        """SIGTERM, and SIGKILL when that was not enough; to its whole group."""
+        """Send SIGTERM to the process group, then SIGKILL if it does not exit."""
         if "command" not in target.options:
-            return Outcome(False, _not_ours(target))
+            return Outcome(False, _not_started_here(target))
         return self._end(target, timeout)
 
-    def permission(self, target: Target, timeout: float) -> str:
-        """Only what the runner starts can it restart."""
-        return "" if "command" in target.options else _not_ours(target)
+    def missing_permission(self, target: Target, timeout: float) -> str:
+        """The runner can only restart what it starts itself."""
+        return "" if "command" in target.options else _not_started_here(target)
 
     def _check_own(self, target: Target) -> Observation:
-        found = self._own(target)
-        if found is not None:
-            return Observation(State.RUNNING, _evidence(found))
+        process = self._own(target)
+        if process is not None:
+            return Observation(State.RUNNING, _evidence(process))
         code = self._ended.get(str(target))
         if code is None:
-            return Observation(State.STOPPED, why="it does not run")
-        said = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return Observation(State.STOPPED, {"ExitCode": code}, f"it {said}", ended=code == 0)
+            return Observation(State.STOPPED, why="it is not running")
+        text = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return Observation(State.STOPPED, {"ExitCode": code}, f"it {text}", ended=code == 0)
 
     def _own(self, target: Target) -> Process | None:
-        """The process that this runner, or the one before it, started; None when it does not run."""
+        """Return the process that this runner or its predecessor started, or None if it is not running."""
         child = self._children.get(str(target))
         if child is not None and child.poll() is not None:
             self._ended[str(target)] = child.returncode
             return None
         pid, mark = self._kept(target)
-        now = processes.find(pid, LOOK_WITHIN) if pid else None
+        now = processes.find(pid, CHECK_TIMEOUT) if pid else None
         return now if now is not None and now.mark == mark else None
 
     def _start(self, target: Target) -> Outcome:
@@ -127,29 +126,29 @@ class Processes:
             return Outcome(False, f"{options['command'][0]} could not be started: {error}")
         self._children[str(target)] = child
         self._ended.pop(str(target), None)
-        self._keep(target, processes.find(child.pid, LOOK_WITHIN))
+        self._keep(target, processes.find(child.pid, CHECK_TIMEOUT))
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(SETTLES)
-            return Outcome(False, f"started, and ended at once with exit code {child.returncode}")
+            child.wait(SETTLE_TIME)
+            return Outcome(False, f"started, but exited immediately with code {child.returncode}")
         return Outcome(True, f"started as process {child.pid}")
 
     def _end(self, target: Target, timeout: float) -> Outcome:
-        found = self._own(target)
-        if found is None:
-            return Outcome(True, "it did not run")
-        patience = min(float(target.options.get("stop_within", STOP_WITHIN)), max(0.0, timeout - SETTLES))
-        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, SETTLES)):
-            _signal(found.pid, number)
+        process = self._own(target)
+        if process is None:
+            return Outcome(True, "it was not running")
+        patience = min(float(target.options.get("stop_within", STOP_TIMEOUT)), max(0.0, timeout - SETTLE_TIME))
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, SETTLE_TIME)):
+            _signal(process.pid, number)
             if self._is_gone(target, seconds):
-                return Outcome(True, f"process {found.pid} ended by {number.name}")
-        return Outcome(False, f"process {found.pid} does not end, not even by SIGKILL")
+                return Outcome(True, f"process {process.pid} ended by {number.name}")
+        return Outcome(False, f"process {process.pid} did not end, even after SIGKILL")
 
     def _is_gone(self, target: Target, seconds: float) -> bool:
         end = time.monotonic() + seconds
         while self._own(target) is not None:
             if time.monotonic() >= end:
                 return False
-            time.sleep(PAUSE)
+            time.sleep(POLL_PAUSE)
         return True
 
     def _file(self, target: Target) -> Path:
@@ -158,8 +157,8 @@ class Processes:
 
     def _kept(self, target: Target) -> tuple[int, str]:
         try:
-            found = json.loads(self._file(target).read_text())
-            return int(found["pid"]), str(found["mark"])
+            stored = json.loads(self._file(target).read_text())
+            return int(stored["pid"]), str(stored["mark"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0, ""
 
@@ -172,11 +171,13 @@ class Processes:
             beside.write_text(json.dumps({"pid": process.pid, "mark": process.mark}))
             beside.replace(self._file(target))
         except OSError as error:
-            log.error("%s: its process id cannot be kept: %s", target, error)
+            log.error("%s: its process id cannot be stored: %s", target, error)
 
 
 def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C for the runner is not for it, and a stop reaches its children."""
+    """Start a process in its own session: Ctrl-C in the runner's terminal does not reach it, a stop reaches its
+    children.
+    """
     with contextlib.ExitStack() as stack:
         output: Any = subprocess.DEVNULL
         if options.get("log"):
@@ -184,7 +185,7 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             options["command"],
             cwd=options.get("cwd"),
-            env={**_without_ours(), **options.get("env", {})},
+            env={**_child_environment(), **options.get("env", {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -192,8 +193,10 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         )
 
 
-def _without_ours() -> dict[str, str]:
-    """The environment without what is meant for the runner alone: systemd would take the child's words for its own."""
+def _child_environment() -> dict[str, str]:
+    """Return the environment without the runner's own systemd variables; systemd would mistake the child for the
+    runner.
+    """
     ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "STATE_DIRECTORY", "JOURNAL_STREAM", "INVOCATION_ID")
     return {name: text for name, text in os.environ.items() if name not in ours}
 
@@ -204,29 +207,29 @@ def _check_file(path: Path, timeout: float) -> Observation:
     except FileNotFoundError:
         return Observation(State.STOPPED, why=f"there is no PID file {path}")
     if not text or not text[0].isdigit():
-        return Observation(State.UNKNOWN, why=f"{path} holds no process id")
-    found = processes.find(int(text[0]), timeout)
-    if found is None:
+        return Observation(State.UNKNOWN, why=f"{path} contains no process id")
+    process = processes.find(int(text[0]), timeout)
+    if process is None:
         return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended")
-    if found.started > written + FILE_SLACK:
-        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another one has its id now")
-    return Observation(State.RUNNING, _evidence(found))
+    if process.started > written + FILE_SLACK:
+        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another process has its id now")
+    return Observation(State.RUNNING, _evidence(process))
 
 
 def _check_command(command: str, timeout: float) -> Observation:
-    found = [each for each in processes.every(timeout) if each.command == command]
-    if not found:
+    matches = [each for each in processes.every(timeout) if each.command == command]
+    if not matches:
         return Observation(State.STOPPED, why="no process has this command line")
-    more: Evidence = {"processes": len(found)} if len(found) > 1 else {}
-    return Observation(State.RUNNING, {**_evidence(min(found, key=lambda each: each.started)), **more})
+    more: Evidence = {"processes": len(matches)} if len(matches) > 1 else {}
+    return Observation(State.RUNNING, {**_evidence(min(matches, key=lambda each: each.started)), **more})
 
 
-def _evidence(found: Process) -> Evidence:
-    return {"pid": found.pid, "started": datetime.fromtimestamp(found.started, timezone.utc).isoformat()}
+def _evidence(process: Process) -> Evidence:
+    return {"pid": process.pid, "started": datetime.fromtimestamp(process.started, timezone.utc).isoformat()}
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    """To the group, which is the process's own, since it began a session."""
+    """Signal the process group, which has the same id, because the process started a session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
@@ -235,10 +238,10 @@ def _is_texts(command: Any) -> bool:
     return isinstance(command, list) and bool(command) and all(isinstance(word, str) and word for word in command)
 
 
-def _not_ours(target: Target) -> str:
+def _not_started_here(target: Target) -> str:
     return (
-        f"{target.name} was not started by this runner, so it does not know how to start it again: give its command "
-        "in the TOML file, or let systemd, launchd or Docker run it"
+        f"{target.name} was not started by this runner, which cannot know how to start it again: set its command "
+        "in the TOML file, or run it under systemd, launchd or Docker"
     )
 
 

@@ -1,4 +1,4 @@
-"""One request of JSON over HTTP, for the backends that ask an API. What goes wrong is an answer, never an exception."""
+"""A single JSON request over HTTP, for backends that use an API. Problems are returned, never raised."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Nobody's inspection is as long; what is longer must not fill the memory.
-ANSWER_LARGEST = 16 * 1024 * 1024
-TEXT_LONGEST = 200
+# Limits memory. No real answer is this long.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_TEXT_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`status` is 0 when there was no answer; `trouble` says why, or what the answer complained of.
+    """`status` is 0 without an answer; `problem` is the error message.
 
-    `body` is decoded JSON, None when `text` is none. The names in `headers` are in lower case.
+    `body` is decoded JSON, or None; the names in `headers` are in lower case.
     """
 
     status: int
     body: Any = None
-    trouble: str = ""
+    problem: str = ""
     text: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -33,7 +33,7 @@ class Reply:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The body as an object; empty when it is none."""
+        """The body as an object, empty if it is not one."""
         return self.body if isinstance(self.body, dict) else {}
 
 
@@ -44,16 +44,16 @@ def ask(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Send one request over a connection of its own, and close it. The connection's timeout holds for each step."""
+    """Send one request and close the connection. The connection's timeout applies to each step."""
     data = None if body is None else json.dumps(body).encode()
     try:
         connection.request(method, path, data, dict(headers or {}))
         response = connection.getresponse()
-        text = response.read(ANSWER_LARGEST)
+        text = response.read(MAX_ANSWER_BYTES)
     except socket.timeout:
-        return Reply(0, trouble=f"no answer within {connection.timeout:g} s")
+        return Reply(0, problem=f"no answer within {connection.timeout:g} s")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Reply(0, trouble=(getattr(error, "strerror", None) or str(error) or type(error).__name__))
+        return Reply(0, problem=(getattr(error, "strerror", None) or str(error) or type(error).__name__))
     finally:
         connection.close()
     return _reply(response.status, text, {name.lower(): value for name, value in response.getheaders()})
@@ -64,6 +64,6 @@ def _reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
         body = json.loads(text) if text.strip() else None
     except ValueError:
         return Reply(status, None, f"HTTP status {status} without JSON", text, headers)
-    said = body.get("message") if isinstance(body, dict) else None
-    words = " ".join(str(said).split())[:TEXT_LONGEST] if said else f"HTTP status {status}"
+    message = body.get("message") if isinstance(body, dict) else None
+    words = " ".join(str(message).split())[:MAX_TEXT_LENGTH] if message else f"HTTP status {status}"
     return Reply(status, body, words, text, headers)

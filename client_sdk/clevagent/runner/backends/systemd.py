@@ -1,7 +1,7 @@
-"""systemd units: `NAME.service` of the system, `user/NAME.service` of the user's own manager.
+"""systemd units: `NAME.service` of the system, `user/NAME.service` of the user's manager.
 
-`systemctl show` is asked for named properties, whose output is stable. The environment is handed on, since
-`systemctl --user` finds its manager by `XDG_RUNTIME_DIR`.
+`systemctl show` with named properties has stable output. The environment is passed on, because `systemctl --user` finds
+its manager through `XDG_RUNTIME_DIR`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import re
 import shutil
 
-from ..program import Ran, run
+from ..program import ProgramResult, run
 from ..target import Target
 from .base import Evidence, Observation, Outcome, State
 
 KIND = "systemd"
 USER = "user/"
-# What a unit's name may hold; a leading dash would read as an option.
+# Characters of a unit's name. A leading dash would be read as an option.
 UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*")
 ENDINGS = (".service", ".socket", ".timer", ".mount", ".target", ".path", ".slice", ".scope", ".device", ".swap")
 PROPERTIES = (
@@ -35,64 +35,64 @@ PROPERTIES = (
 EVIDENCE = PROPERTIES[1:]
 NUMBERS = ("NRestarts", "ExecMainStatus", "MainPID")
 NOTHING = ("", "0", "infinity", "[not set]")
-TEXT_LONGEST = 200
+MAX_TEXT_LENGTH = 200
 STATES = {"active": State.RUNNING, "reloading": State.RUNNING, "inactive": State.STOPPED, "failed": State.STOPPED}
 REFUSED = ("authentication required", "access denied", "not authorized", "permission denied")
-# Of the time a restart is given, what is kept for looking at what came of it.
-LOOK_WITHIN = 5.0
+# Seconds reserved for checking the result of a restart.
+CHECK_TIMEOUT = 5.0
 
 
-def complaint(target: Target) -> str:
+def validation_error(target: Target) -> str:
     unit = _unit(target)
     if not UNIT.fullmatch(unit):
-        return f"{target}: {unit!r} is no unit name; write systemd:NAME.service or systemd:user/NAME.service"
+        return f"{target}: {unit!r} is not a unit name; write systemd:NAME.service or systemd:user/NAME.service"
     if unit.endswith("@.service"):
-        return f"{target}: a template has to name its instance, as in {unit.replace('@.', '@1.')}"
+        return f"{target}: a template needs an instance, such as {unit.replace('@.', '@1.')}"
     return ""
 
 
 def check(target: Target, timeout: float) -> Observation:
     ran = _ask(target, ("show", "--no-pager", "-p", ",".join(PROPERTIES)), timeout)
     if not ran.ok:
-        return Observation(State.UNKNOWN, why=_trouble(target, ran))
-    found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
-    load, active = found.get("LoadState", ""), found.get("ActiveState", "")
+        return Observation(State.UNKNOWN, why=_problem(target, ran))
+    properties = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
+    load, active = properties.get("LoadState", ""), properties.get("ActiveState", "")
     if not active:
         return Observation(State.UNKNOWN, why="systemctl answered without ActiveState")
-    evidence = _evidence(found)
+    evidence = _evidence(properties)
     if load == "not-found" and active == "inactive":
-        return Observation(State.UNKNOWN, evidence, f"systemd knows no unit {_unit(target)}", missing=True)
+        return Observation(State.UNKNOWN, evidence, f"systemd has no unit {_unit(target)}", missing=True)
     if load == "masked" and active == "inactive":
-        return Observation(State.STOPPED, evidence, "the unit is masked, so nobody can start it", ended=True)
+        return Observation(State.STOPPED, evidence, "the unit is masked and cannot be started", ended=True)
     state = STATES.get(active, State.UNKNOWN)
-    ended = active == "inactive" and found.get("Result", "success") == "success"
-    return Observation(state, evidence, _why(found, ended=ended), ended=ended)
+    ended = active == "inactive" and properties.get("Result", "success") == "success"
+    return Observation(state, evidence, _why(properties, ended=ended), ended=ended)
 
 
 def restart(target: Target, timeout: float) -> Outcome:
-    # A unit at its start limit refuses every start until its failures are forgotten; its Result is its last failure's.
-    if check(target, min(LOOK_WITHIN, timeout)).evidence.get("ActiveState") == "failed":
-        _ask(target, ("reset-failed",), LOOK_WITHIN)
+    # A unit at its start limit refuses to start until its failures are reset.
+    if check(target, min(CHECK_TIMEOUT, timeout)).evidence.get("ActiveState") == "failed":
+        _ask(target, ("reset-failed",), CHECK_TIMEOUT)
     ran = _ask(target, ("--no-ask-password", "restart"), timeout)
     if not ran.ok:
-        return Outcome(False, _trouble(target, ran))
-    seen = check(target, LOOK_WITHIN)
+        return Outcome(False, _problem(target, ran))
+    seen = check(target, CHECK_TIMEOUT)
     if seen.state is State.STOPPED:
-        return Outcome(False, f"restarted {_unit(target)}, and it does not run: {seen.why}")
+        return Outcome(False, f"restarted {_unit(target)}, but it is not running: {seen.why}")
     return Outcome(True, f"systemctl restarted {_unit(target)}")
 
 
 def stop(target: Target, timeout: float) -> Outcome:
     ran = _ask(target, ("--no-ask-password", "stop"), timeout)
-    return Outcome(True, f"systemctl stopped {_unit(target)}") if ran.ok else Outcome(False, _trouble(target, ran))
+    return Outcome(True, f"systemctl stopped {_unit(target)}") if ran.ok else Outcome(False, _problem(target, ran))
 
 
-def permission(target: Target, timeout: float) -> str:
-    """What keeps this runner from restarting the unit; "" when nothing does, as far as can be told without trying."""
+def missing_permission(target: Target, timeout: float) -> str:
+    """Return what prevents this runner from restarting the unit, as far as can be told without trying, or ""."""
     if target.name.startswith(USER) or os.geteuid() == 0:
         return ""
     if not shutil.which("pkcheck"):
-        return f"whether user {os.geteuid()} may restart it is not known, because pkcheck is not installed"
+        return f"cannot tell whether user {os.geteuid()} may restart it: pkcheck is not installed"
     action = ("--action-id", "org.freedesktop.systemd1.manage-units")
     details = ("--detail", "unit", _unit(target), "--detail", "verb", "restart")
     ran = run(("pkcheck", "--process", str(os.getpid()), *action, *details), timeout)
@@ -104,48 +104,48 @@ def _unit(target: Target) -> str:
     return name if name.endswith(ENDINGS) else f"{name}.service"
 
 
-def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> Ran:
+def _ask(target: Target, arguments: tuple[str, ...], timeout: float) -> ProgramResult:
     manager = ("--user",) if target.name.startswith(USER) else ()
     return run(("systemctl", *manager, *arguments, "--", _unit(target)), timeout)
 
 
-def _evidence(found: dict[str, str]) -> Evidence:
+def _evidence(properties: dict[str, str]) -> Evidence:
     kept: Evidence = {}
     for name in EVIDENCE:
-        text = found.get(name, "")[:TEXT_LONGEST]
+        text = properties.get(name, "")[:MAX_TEXT_LENGTH]
         if text not in NOTHING or (name == "NRestarts" and text):
             kept[name] = int(text) if name in NUMBERS and text.isdigit() else text
     return kept
 
 
-def _why(found: dict[str, str], *, ended: bool) -> str:
-    """One sentence part: "systemd says failed (watchdog), restarted 3 times"."""
-    active, result = found["ActiveState"], found.get("Result", "")
+def _why(properties: dict[str, str], *, ended: bool) -> str:
+    """Return a phrase such as "systemd says failed (watchdog), restarted 3 times"."""
+    active, result = properties["ActiveState"], properties.get("Result", "")
     if active in ("active", "reloading"):
         return ""
     if active in ("activating", "deactivating"):
-        said = f"systemd says {active} ({found.get('SubState', '')})"
+        text = f"systemd says {active} ({properties.get('SubState', '')})"
     elif ended:
-        said = f"systemd says {active}: it was stopped or has finished"
+        text = f"systemd says {active}: stopped by someone, or finished"
     else:
-        status = found.get("ExecMainStatus", "0")
-        said = f"systemd says {active} ({result}" + (f", status {status})" if status not in NOTHING else ")")
-    times = found.get("NRestarts", "0")
+        status = properties.get("ExecMainStatus", "0")
+        text = f"systemd says {active} ({result}" + (f", status {status})" if status not in NOTHING else ")")
+    times = properties.get("NRestarts", "0")
     if times in NOTHING:
-        return said
-    return f"{said}, restarted {'once' if times == '1' else times + ' times'}"
+        return text
+    return f"{text}, restarted {'once' if times == '1' else times + ' times'}"
 
 
-def _trouble(target: Target, ran: Ran) -> str:
+def _problem(target: Target, ran: ProgramResult) -> str:
     if any(sign in ran.why.lower() for sign in REFUSED):
         return _refused(target)
     if "Failed to connect to bus" in ran.why and target.name.startswith(USER):
-        return f"{ran.why}; run as that user with XDG_RUNTIME_DIR set, and `loginctl enable-linger USER`"
+        return f"{ran.why}; run as that user with XDG_RUNTIME_DIR set, after `loginctl enable-linger USER`"
     return ran.why if ran.code is None else f"systemctl: {ran.why}"
 
 
 def _refused(target: Target) -> str:
     return (
-        f"polkit does not let user {os.geteuid()} manage {_unit(target)}: add the rule of docs/runner.md, run the "
-        "runner as root, or make it a unit of the user"
+        f"polkit does not let user {os.geteuid()} manage {_unit(target)}: add the rule in docs/runner.md, run the "
+        "runner as root, or make it a user unit"
     )

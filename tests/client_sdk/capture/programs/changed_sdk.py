@@ -1,4 +1,4 @@
-"""A changed SDK, and our own mistakes: calls work, nothing is counted, one line is logged."""
+"""A changed SDK, or a bug of ours: calls work, nothing is counted, one line is logged."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ before = _base_client.BaseClient._process_response_data
 
 
 def move() -> None:
-    """The method is another class's now."""
+    """The method has moved to another class."""
     del _base_client.BaseClient._process_response_data
     for cls in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
         cls._process_response_data = before
 
 
 def rename() -> None:
-    """Its keywords are others."""
+    """The method has other keywords."""
 
     def process(self: Any, **parts: Any) -> Any:
         return before(self, **parts)
@@ -36,7 +36,7 @@ def rename() -> None:
 
 
 def fail() -> None:
-    """We are the ones who fail."""
+    """Our own code fails."""
 
     def broken(found: Any) -> Any:
         raise RuntimeError("ours")

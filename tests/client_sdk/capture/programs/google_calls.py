@@ -56,7 +56,7 @@ def chat_stream(model: str) -> None:
 
 @case
 def continued(model: str) -> None:
-    """New releases ask again by themselves, and build one answer of the two: each was paid, the sum is neither."""
+    """New releases retry automatically and merge both answers: each was billed, the merged usage matches neither."""
     config = {"response_mime_type": "application/json", "response_schema": word()}
     answer = models.generate_content(model=model, config=config, **ASK)
     assert hasattr(answer.candidates[0], "continuation_token") == (answer.text == "yesyes")

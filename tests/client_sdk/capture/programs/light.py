@@ -1,4 +1,4 @@
-"""Watching imports nothing by itself."""
+"""Capturing imports no SDK by itself."""
 
 from __future__ import annotations
 

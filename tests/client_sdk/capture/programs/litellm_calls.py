@@ -23,7 +23,7 @@ def anthropic(model: str) -> Any:
 
 
 class Heard(CustomLogger):
-    """The program's own callback: it comes after clevagent's, in a thread or in the event loop."""
+    """The program's own callback, which runs after clevagent's, in a thread or in the event loop."""
 
     calls = 0
 
@@ -39,7 +39,7 @@ litellm.callbacks.append(heard)
 
 
 def case(call: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A call that is over once the callbacks have run."""
+    """A call, finished once its callbacks have run."""
 
     async def wait(before: int) -> None:
         end = time.monotonic() + 5

@@ -1,4 +1,4 @@
-"""Against a provider that others wrote, which also fails. Prints what the SDKs' own objects say was used."""
+"""Runs against a third-party fake provider that also fails. Prints the usage in the SDKs' own objects."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def anthropic_calls(client: anthropic.Anthropic) -> None:
 
 def google_calls(client: genai.Client) -> None:
     usage = client.models.generate_content(model="gemini-2.5-flash", contents=QUESTION).usage_metadata
-    # It does not say which model that was, as Google does.
+    # Unlike Google, it does not name the model.
     said.append(("unknown", usage.prompt_token_count, usage.candidates_token_count))
     usage = list(client.models.generate_content_stream(model="gemini-2.5-flash", contents=QUESTION))[-1].usage_metadata
     said.append(("gemini-2.5-flash", usage.prompt_token_count, usage.candidates_token_count))
@@ -55,7 +55,7 @@ def refused_then_answered(server: LLMockServer, client: openai.OpenAI) -> None:
 
 
 def cut_off(server: LLMockServer, client: anthropic.Anthropic) -> None:
-    """What had been said before the line went dead was paid."""
+    """What arrived before the connection broke was billed."""
     server.state.scenarios.add(StreamFault(kind="disconnect", after_chunks=3, times=1))
     model, seen = "claude-test-2", []
     try:

@@ -15,7 +15,7 @@ client = openai.OpenAI(base_url=f"{MODELS}/v1", api_key="key", max_retries=0)
 aio = openai.AsyncOpenAI(base_url=f"{MODELS}/v1", api_key="key", max_retries=0)
 azure = openai.AzureOpenAI(azure_endpoint=MODELS, api_key="key", api_version="2024-10-21", max_retries=0)
 ASK: Any = {"messages": [{"role": "user", "content": "?"}]}
-# Given as the body that it becomes: the oldest release has no argument for it.
+# Passed as a raw body, because the oldest release has no argument for it.
 STREAM: Any = {**ASK, "stream": True, "extra_body": {"stream_options": {"include_usage": True}}}
 USAGE: Any = {"stream_options": {"include_usage": True}}
 VECTOR: Any = {"input": "?", "encoding_format": "float"}

@@ -1,4 +1,4 @@
-"""What uninstall() and auto_cost=False leave behind; and the hint, once."""
+"""Checks that uninstall() and auto_cost=False leave no trace, and that the hint is logged once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways of calling that one program tries. Each uses a model that is named like it, and asserts what it gets."""
+"""The call styles of one program. Each uses a model of the same name and asserts its own result."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def case(function: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def start() -> None:
-    # Old releases warn of new Pythons, and all of some of their own code; clevagent's own warnings stay errors.
+    # Old releases warn about new Python versions and about their own code. clevagent's warnings stay errors.
     warnings.filterwarnings("ignore", module=r"(openai|anthropic|google|litellm|pydantic|httpx|aiohttp)")
     clevagent.init(interval=3600)
 
 
 def main() -> None:
-    """Run every case, report what was counted, and print the errors of the cases that this release cannot do."""
+    """Run every case, report what was counted, and print the errors of cases this release does not support."""
     failed = {name: error for name, function in CASES.items() if (error := _error_of(function, name))}
     gc.collect()
     assert clevagent.flush(10), "the reports were not accepted"

@@ -1,4 +1,4 @@
-"""Runs an agent twice in one process: once with model calls captured, once without; as agents of these names."""
+"""Runs an agent twice in one process, with model calls captured and uncaptured; the agents are named accordingly."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 import clevagent
 from clevagent import capture
 
-# Nobody listens there.
+# Nothing listens there.
 NOWHERE = "http://127.0.0.1:9/v1"
 AGENTS = {"captured": True, "uncaptured": False}
 
 
 class Heard(logging.Handler):
-    """What an integration got wrong and only logged."""
+    """Errors that an integration only logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -26,7 +26,7 @@ class Heard(logging.Handler):
 
 
 def run(*scenarios: Callable[[], object]) -> None:
-    """Each scenario once for each agent. What one raises is its own affair, as in a program that goes on."""
+    """Run each scenario once per agent, continuing after exceptions."""
     heard = Heard()
     logging.getLogger("clevagent").addHandler(heard)
     for agent, auto_cost in AGENTS.items():

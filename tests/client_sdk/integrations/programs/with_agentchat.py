@@ -1,4 +1,4 @@
-"""An agent and a team of AutoGen AgentChat, streamed and not, with a tool that works and one that fails."""
+"""An agent and a team of AutoGen AgentChat, streamed and not, with a working and a failing tool."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def unreachable() -> None:
 
 
 class Root(logging.Handler):
-    """A program's own handler, which takes everything that reaches it."""
+    """The program's own handler, which records everything it receives."""
 
     def emit(self, record: logging.LogRecord) -> None:
         reached.append(record.name)

@@ -1,4 +1,4 @@
-"""A chat of AutoGen in the style of 0.2: one agent asks for a tool, the other one runs it."""
+"""An AutoGen 0.2 chat: one agent requests a tool, the other runs it."""
 
 from __future__ import annotations
 

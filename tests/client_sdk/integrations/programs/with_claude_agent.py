@@ -1,4 +1,4 @@
-"""The Claude Agent SDK: single questions, a conversation of several, a tool that fails, a run that ends in an error."""
+"""The Claude Agent SDK: single questions, a conversation, a failing tool, and a run that ends with an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crew of CrewAI: an agent with a tool that works, and one with a tool that fails."""
+"""A CrewAI crew: one agent with a working tool, one with a failing tool."""
 
 from __future__ import annotations
 

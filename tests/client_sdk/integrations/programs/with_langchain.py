@@ -1,4 +1,4 @@
-"""An agent of LangChain's: it asks, calls a tool, streams, fails."""
+"""A LangChain agent: it asks, calls a tool, streams and fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph of LangGraph's: nodes of both kinds, one that reports itself, one that waits for a person, one that fails."""
+"""A LangGraph graph: sync and async nodes, one that reports itself, one that waits for a person, one that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent of the OpenAI Agents SDK: over both of OpenAI's APIs, streamed and not, with a tool that fails."""
+"""An OpenAI Agents SDK agent: over both OpenAI APIs, streamed and not, with a failing tool."""
 
 from __future__ import annotations
 

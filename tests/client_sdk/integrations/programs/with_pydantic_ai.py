@@ -1,4 +1,4 @@
-"""An agent of Pydantic AI: over both of OpenAI's APIs, streamed and not, with a tool that works and one that fails."""
+"""A Pydantic AI agent: over both OpenAI APIs, streamed and not, with a working and a failing tool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def broken(city: str) -> str:
 
 
 def guarded(city: str) -> str:
-    """A tool that asks first."""
+    """A tool that requires approval."""
     raise ApprovalRequired
 
 
@@ -53,7 +53,7 @@ def fail() -> None:
 
 
 def postpone() -> None:
-    """The tool waits for a person's approval, and the run ends with that."""
+    """The run ends because the tool waits for approval."""
     asking = Agent(
         "openai-chat:gpt-4o-mini",
         tools=[guarded],

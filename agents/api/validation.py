@@ -1,0 +1,23 @@
+"""Validation of request bodies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from teams.errors import ApiError
+
+
+def validated(serializer: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
+    """The validated data of a body. Raises 422 with the invalid fields."""
+    if not isinstance(data, dict):
+        raise invalid("body", "must be one JSON object")
+    bound = serializer(data=data)
+    bound.is_valid(raise_exception=True)
+    return dict(bound.validated_data)
+
+
+def invalid(field: str, problem: str) -> ApiError:
+    """A 422 about one field."""
+    return ApiError(422, "invalid", f"{field}: {problem}", fields={field: problem})

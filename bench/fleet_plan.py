@@ -1,0 +1,152 @@
+"""Which agent reports when: the fleet's schedule, shared by the load generator and the report. Pure: no clock."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+# Agents are created by their first heartbeats. Creating one costs more than updating it, and the processes have just
+# started, so that is spread out.
+CREATED_PER_SECOND = 150
+MIN_WARM_UP = 10.0
+# The contract's smallest grace; without a setting it is one interval.
+SMALLEST_GRACE = 5.0
+# How long an event is observed after its last deadline, return or fault.
+OBSERVED = 15.0
+# All silenced agents send their last heartbeat, and so fall due, within this time.
+SILENCED_WITHIN = 1.0
+RETURN_WITHIN = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Times are seconds since 1970, durations seconds. Agents are numbered; consecutive ones share a host.
+
+    The first `cut` agents are cut off, by whole hosts; the silenced ones are spread over the other hosts.
+    """
+
+    agents: int
+    period: float
+    seconds: float
+    projects: int
+    per_host: int
+    start: float
+    silence: int = 0
+    cut: int = 0
+    cut_seconds: float = 0
+    slow_seconds: float = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Plan:
+        return cls(**json.loads(text))
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+    @property
+    def warm_up(self) -> float:
+        """Whole periods, so that the agents stay evenly spread."""
+        seconds = max(MIN_WARM_UP, self.agents / CREATED_PER_SECOND)
+        return math.ceil(seconds / self.period) * self.period
+
+    @property
+    def measured_from(self) -> float:
+        return self.start + self.warm_up
+
+    @property
+    def event_at(self) -> float:
+        """When agents are silenced, or the database becomes slow: at half time."""
+        return self.measured_from + self.seconds / 2
+
+    @property
+    def cut_from(self) -> float:
+        return self.measured_from + max(0.0, self.seconds - self.cut_seconds) / 2
+
+    @property
+    def cut_until(self) -> float:
+        return self.cut_from + self.cut_seconds
+
+    @property
+    def deadline_after(self) -> float:
+        """Seconds from an agent's last heartbeat to its deadline: interval and grace."""
+        return self.period + max(SMALLEST_GRACE, self.period)
+
+    @property
+    def until(self) -> float:
+        """The end of the load: long enough to observe what the options ask for."""
+        ends = [self.measured_from + self.seconds]
+        if self.silence:
+            ends.append(self.event_at + SILENCED_WITHIN + self.deadline_after + OBSERVED)
+        if self.cut:
+            ends.append(self.cut_until + RETURN_WITHIN + OBSERVED)
+        if self.slow_seconds:
+            ends.append(self.event_at + self.slow_seconds + OBSERVED)
+        return max(ends)
+
+    @property
+    def hosts(self) -> int:
+        return math.ceil(self.agents / self.per_host)
+
+    @property
+    def stride(self) -> int:
+        """Coprime to the number of agents: multiples of it scatter the agents of one host over the period."""
+        steps = range(round(self.agents * 0.618) or 1, 2 * self.agents + 2)
+        return next(step for step in steps if math.gcd(step, self.agents) == 1)
+
+    def host(self, agent: int) -> int:
+        return agent // self.per_host
+
+    def project(self, agent: int) -> int:
+        return self.host(agent) % self.projects
+
+    def address(self, agent: int) -> str:
+        """The host's own address: the server tells hosts apart by key and address."""
+        high, low = divmod(self.host(agent), 250)
+        return f"127.1.{high}.{low + 1}"
+
+    def is_cut(self, agent: int) -> bool:
+        return agent < self.cut
+
+    def silenced(self) -> list[int]:
+        """The agents that stop for good, spread evenly over the hosts that are not cut off."""
+        others = self.agents - self.cut
+        return [self.cut + number * others // self.silence for number in range(self.silence)]
+
+    def returns_at(self, agent: int) -> float:
+        """When a cut-off agent reports again."""
+        return self.cut_until + RETURN_WITHIN * (agent * self.stride % self.agents) / self.agents
+
+    def first_at(self, agent: int) -> float:
+        return self.start + self.warm_up * (agent * self.stride % self.agents) / self.agents
+
+    def schedules(self) -> Iterator[Iterator[float]]:
+        """Per agent the times of its heartbeats."""
+        last = {agent: self._silenced_at(number) for number, agent in enumerate(self.silenced())}
+        for agent in range(self.agents):
+            first = self.first_at(agent)
+            if agent in last:
+                yield self._until_silenced(first, last[agent])
+            elif self.is_cut(agent):
+                yield self._around_the_cut(first, self.returns_at(agent))
+            else:
+                yield self._regular(first, self.until)
+
+    def _silenced_at(self, number: int) -> float:
+        return self.event_at + SILENCED_WITHIN * number / self.silence
+
+    def _regular(self, first: float, until: float) -> Iterator[float]:
+        at, number = first, 0
+        while at < until:
+            yield at
+            number += 1
+            at = first + number * self.period
+
+    def _until_silenced(self, first: float, last: float) -> Iterator[float]:
+        yield from self._regular(first, self.event_at)
+        yield last
+
+    def _around_the_cut(self, first: float, returns: float) -> Iterator[float]:
+        yield from self._regular(first, self.cut_from)
+        yield from self._regular(returns, self.until)

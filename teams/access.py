@@ -1,0 +1,43 @@
+"""What the person behind a request can do, by team. The operator (`is_superuser`) can do everything everywhere."""
+
+from typing import Any
+
+from django.db import models
+from django.http import HttpRequest
+
+from teams.models import Membership, Team, User
+from teams.roles import Action, may
+
+
+def is_operator(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
+def teams_of(user: Any, action: Action = Action.VIEW) -> models.QuerySet[Team]:
+    """The teams in which a person can do `action`; every team for the operator."""
+    if not isinstance(user, User):
+        return Team.objects.none()
+    return Team.objects.active() if user.is_superuser else Team.objects.allowing(user, action)
+
+
+def roles_of(request: HttpRequest) -> dict[int, str]:
+    """Team id -> role of the signed-in person; one query per request."""
+    roles: dict[int, str] | None = getattr(request, "_roles", None)
+    if roles is None:
+        roles = dict(Membership.objects.filter(user_id=request.user.pk or 0).values_list("team_id", "role"))
+        request._roles = roles  # type: ignore[attr-defined]
+    return roles
+
+
+def allowed(request: HttpRequest, action: Action | None, team_id: int | None = None) -> bool:
+    """Whether the person can do `action` in a team, or (`team_id` None) in any of their teams.
+
+    `action` None means that nobody can.
+    """
+    user = request.user
+    if action is None or not isinstance(user, User) or not user.is_active:
+        return False
+    if user.is_superuser:
+        return True
+    roles = roles_of(request)
+    return may(roles.get(team_id), action) if team_id is not None else any(may(r, action) for r in roles.values())
