@@ -1,4 +1,4 @@
-"""Celery's doors to the detector. Thin: the database holds what is due, a task is only the knock."""
+"""The Celery tasks of the detector. Thin: the database holds what is due, so a lost task loses nothing."""
 
 from celery import shared_task
 from django.utils import timezone
@@ -12,7 +12,7 @@ from agents.storage import purge, rollups
 @shared_task(name="agents.sweep")
 def sweep() -> None:
     now = timezone.now()
-    maintenance.turn(now)
+    maintenance.apply_schedule(now)
     review.sweep(now)
     dispatch.expire(now)
 

@@ -30,7 +30,7 @@ from teams.changelists import Empty
 from teams.models import Project
 from teams.roles import Action
 from teams.site import Site
-from teams.tenant_admin import action, says_why
+from teams.tenant_admin import action, refusals_as_messages
 
 LATEST: Final = 20
 DAY: Final = timedelta(hours=24)
@@ -242,7 +242,7 @@ class ChannelPage(LivePage):
 
     @action(description="Rotate secret", permissions=["configure"], icon="autorenew")
     def new_secret(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        response: HttpResponse = says_why(request, self._rotate_secret, self.get_object(request, object_id))
+        response: HttpResponse = refusals_as_messages(request, self._rotate_secret, self.get_object(request, object_id))
         return response
 
     def _rotate_secret(self, request: HttpRequest, channel: Channel) -> HttpResponse:

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.urls import reverse
 
-from agents.domain import budgets
-from agents.models import Agent, Command, Incident, IncidentEvent, Severity, Signal, SignalKind
+from agents.domain import budgets, signal_kinds
+from agents.models import Agent, Command, Incident, IncidentEvent, Severity, Signal
 from agents.reporting import formatting
 from agents.reporting.payloads import agent_ref, dollars, incident_dict, incident_url
 from agents.rules import cost, token_spike
@@ -26,16 +26,6 @@ _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.UPDATED: "incident.updated",
     IncidentEvent.Kind.ACKNOWLEDGED: "incident.acknowledged",
     IncidentEvent.Kind.RESOLVED: "incident.resolved",
-}
-_WRONG: Final[dict[str, str]] = {
-    SignalKind.MISSED_HEARTBEAT: "is down",
-    SignalKind.STALLED: "is stalled",
-    SignalKind.LOOP: "is in a loop",
-    SignalKind.COST: "exceeded its budget",
-    SignalKind.ERROR: "reported an error",
-    SignalKind.CRASH: "crashed",
-    SignalKind.MEMORY: "memory keeps growing",
-    SignalKind.RESTART_FAILED: "could not be restarted",
 }
 
 
@@ -110,7 +100,7 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
 
 
 def _subject(incident: Incident) -> str:
-    if incident.kind == SignalKind.COST and (incident.together or _budget(incident) == budgets.MONTH):
+    if signal_kinds.traits(incident.kind).is_budget and (incident.together or _budget(incident) == budgets.MONTH):
         return incident.project.name
     if not incident.together:
         return incident.agent.name
@@ -119,12 +109,13 @@ def _subject(incident: Incident) -> str:
 
 
 def _wrong(incident: Incident) -> str:
-    if incident.kind == SignalKind.COST:
-        return _wrong_cost(incident)
-    return "fell silent together" if incident.together else _WRONG.get(incident.kind, "needs attention")
+    if signal_kinds.traits(incident.kind).is_budget:
+        return _budget_headline(incident)
+    traits = signal_kinds.traits(incident.kind)
+    return traits.shared_headline if incident.together and traits.shared_headline else traits.headline
 
 
-def _wrong_cost(incident: Incident) -> str:
+def _budget_headline(incident: Incident) -> str:
     budget = _budget(incident)
     if budget == cost.PACE:
         return "is spending faster than usual"
@@ -133,12 +124,13 @@ def _wrong_cost(incident: Incident) -> str:
     monthly = incident.together or budget == budgets.MONTH
     if incident.severity == Severity.WARNING:
         return f"has used 80 % of its {'monthly ' if monthly else ''}budget"
-    return "exceeded its monthly budget" if monthly else _WRONG[SignalKind.COST]
+    traits = signal_kinds.traits(incident.kind)
+    return traits.shared_headline if monthly else traits.headline
 
 
 def _budget(incident: Incident) -> str:
     """Which budget the newest cost signal is about; spikes of tokens have none and give their pattern instead."""
-    evidence = [signal.evidence for signal in incident.signals.all() if signal.kind == SignalKind.COST][-1:]
+    evidence = [signal.evidence for signal in incident.signals.all() if signal_kinds.traits(signal.kind).is_budget][-1:]
     return next((str(each.get("budget") or each.get("pattern") or "") for each in evidence), "")
 
 
@@ -150,7 +142,7 @@ def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
 
 def _became_shared(event: IncidentEvent, incident: Incident) -> bool:
     """Whether one agent's silence turned out to be that of a whole host."""
-    return incident.together and incident.kind != SignalKind.COST and "signal" not in event.data
+    return incident.together and not signal_kinds.traits(incident.kind).is_budget and "signal" not in event.data
 
 
 def _newest(event: IncidentEvent, incident: Incident) -> str:
@@ -158,8 +150,8 @@ def _newest(event: IncidentEvent, incident: Incident) -> str:
     if not signals:
         return f"{_subject(incident)}: {event.text}"
     newest = signals[-1]
-    if newest.kind == SignalKind.RESTART_FAILED:
-        return f"{_subject(incident)} {_WRONG[SignalKind.RESTART_FAILED]}"
+    if added := signal_kinds.traits(newest.kind).added_headline:
+        return f"{_subject(incident)} {added}"
     if newest.severity == Severity.CRITICAL and newest.evidence.get("budget") == budgets.MONTH:
         return f"{incident.project.name} budget exceeded (also affects {newest.agent.name})"
     return f"{_subject(incident)}: new signal ({newest.get_kind_display()})"

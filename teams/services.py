@@ -171,17 +171,6 @@ def revoke_key(*, key: ApiKey, actor: str, now: datetime) -> None:
 
 
 @transaction.atomic
-def add_member(*, team: Team, user: User, role: str, actor: str) -> Membership:
-    """Add a person to a team. Raises 409 `already_member`."""
-    membership, created = Membership.objects.get_or_create(team=team, user=user, defaults={"role": Role(role).value})
-    if not created:
-        raise ApiError(409, "already_member", f"{user.email} is already in {team}.")
-    data = {"role": membership.role}
-    audit(team=team, actor=actor, action="member.added", target=user.email, of=membership, data=data)
-    return membership
-
-
-@transaction.atomic
 def change_role(*, membership: Membership, role: str, by: User) -> Membership:
     """Change a member's role.
 

@@ -56,8 +56,8 @@ def or_404(row: Any) -> Any:
     return row
 
 
-def says_why(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a page; if a service refuses, reload the form with the reason as a message."""
+def refusals_as_messages(request: HttpRequest, view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a view; if a service refuses, the reason becomes a message on the page the person came from."""
     try:
         return view(request, *args, **kwargs)
     except ApiError as error:
@@ -119,9 +119,6 @@ class Scoped(_Base):
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.allows(request, Action.MANAGE, obj)
 
-    def has_own_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.allows(request, Action.OWN, obj)
-
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs["queryset"] = self._choices(db_field, request, kwargs.get("queryset"))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -152,13 +149,13 @@ class TeamScoped(Scoped):
         return self.has_view_permission(request) or self.has_change_permission(request)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return says_why(request, super().changeform_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().changeform_view, *args, **kwargs)  # type: ignore[misc]
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return says_why(request, super().delete_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().delete_view, *args, **kwargs)  # type: ignore[misc]
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return says_why(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """404 for another team's row just like for one that does not exist, so that nobody can probe for ids."""

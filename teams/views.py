@@ -25,8 +25,8 @@ from teams.models import Membership, User
 View = Callable[..., HttpResponse]
 
 
-def says_why(view: View) -> View:
-    """Show a refusal as a page with its reason."""
+def refusals_as_page(view: View) -> View:
+    """Decorate a view: a refusal of a service becomes a page with its message."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -88,7 +88,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-@says_why
+@refusals_as_page
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """Show an invitation; POST accepts it. Without an account, sign-up comes first and leads back here."""
@@ -112,7 +112,7 @@ def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
 
 
 @never_cache
-@says_why
+@refusals_as_page
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest, token: str) -> HttpResponse:
     """GET only shows a button, so that a mail scanner does not use up the link. POST signs in; MFA still applies."""

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from teams import services
-from teams.models import Project, Team, User
+from teams.models import Membership, Project, Team, User
 from teams.roles import Role
 from watchdog_project import broker as embedded_broker
 from watchdog_project.settings import broker_socket
@@ -114,14 +114,14 @@ def project(team: Team, owner: User) -> Project:
 @pytest.fixture
 def member(team: Team) -> User:
     user = _person("member@example.com")
-    services.add_member(team=team, user=user, role=Role.MEMBER, actor="test")
+    Membership.objects.create(team=team, user=user, role=Role.MEMBER)
     return user
 
 
 @pytest.fixture
 def viewer(team: Team) -> User:
     user = _person("viewer@example.com")
-    services.add_member(team=team, user=user, role=Role.VIEWER, actor="test")
+    Membership.objects.create(team=team, user=user, role=Role.VIEWER)
     return user
 
 

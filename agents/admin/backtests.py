@@ -48,7 +48,7 @@ WIDTH, MIN_BAR_WIDTH, TICKS = 1000.0, 4.0, 5
 
 
 def testable_rules() -> list[rules.Rule]:
-    return [rule for rule in rules.every().values() if backtest.is_tried(rule)]
+    return [rule for rule in rules.every().values() if backtest.can_backtest(rule)]
 
 
 class BacktestForm(forms.Form):
@@ -144,7 +144,7 @@ class BacktestPage:
             raise PermissionDenied
         data = request.POST if request.method == "POST" else request.GET
         rule = rules.every().get(data.get("rule", DEFAULT_RULE))
-        if rule is None or not backtest.is_tried(rule):
+        if rule is None or not backtest.can_backtest(rule):
             raise Http404("No such rule.")
         form = BacktestForm(rule, row, data if "hours" in data else None)
         return self._apply(request, row, form) if request.method == "POST" else self._show(request, row, form)

@@ -69,7 +69,7 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     commands = list(incident.commands.all())
     live = next((command for command in commands if command.state in Command.LIVE), None)
     open_kinds = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
-    outlook = None if live or no_target(incident) else restart_context.outlook(incident, open_kinds, now)
+    outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None
     return {"commands": commands, "live": live, "outlook": outlook, "worked": worked}

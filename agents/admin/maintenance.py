@@ -193,7 +193,7 @@ class MaintenancePage(WithButtons):
         if form is None or not form.is_valid():
             return ask(request, agents, form)
         times = {name: form.cleaned_data[name] for name in ("starts_at", "ends_at")}
-        maintenance.plan_for(
+        maintenance.schedule_for(
             agents=agents, reason=form.cleaned_data["reason"], actor=actor(request), now=timezone.now(), **times
         )
         messages.success(request, _scheduled(len(agents), times["ends_at"]))
@@ -229,7 +229,7 @@ class MaintenancePage(WithButtons):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         fields = {name: form.cleaned_data[name] for name in ("reason", "starts_at", "ends_at", "labels")}
-        created = maintenance.plan(project=obj.project, actor=actor(request), now=timezone.now(), **fields)
+        created = maintenance.schedule(project=obj.project, actor=actor(request), now=timezone.now(), **fields)
         obj.pk = created.pk
 
     @admin.action(description="End or cancel selected maintenance", permissions=["operate"])

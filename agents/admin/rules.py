@@ -141,7 +141,7 @@ def _has_errors(fieldset: Any) -> bool:
 
 def _head(rule: rules.Rule, row: Row) -> Head:
     is_on, is_own = rules.in_force(rule, *levels(row)).on, bool(row.rules.get(rule.KIND))
-    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, backtest.is_tried(rule))
+    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, backtest.can_backtest(rule))
 
 
 def sentence(rule: rules.Rule) -> str:

@@ -97,7 +97,7 @@ class CommandsView(ProjectView):
     def hand_out(self, runner: str) -> list[Command]:
         for _ in range(MAX_WAITS):
             commands = dispatch.hand_out(caller=self.caller, runner=runner, now=timezone.now())
-            if commands or not dispatch.may_come_back(caller=self.caller, runner=runner, now=timezone.now()):
+            if commands or not dispatch.may_be_returned(caller=self.caller, runner=runner, now=timezone.now()):
                 return commands
             sleep(WAIT)
         return []

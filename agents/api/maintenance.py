@@ -116,7 +116,7 @@ class WindowsView(WindowView):
         now, window_data = timezone.now(), validated(NewWindow, request.data)
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
         defaults = {"starts_at": now, "labels": {}}
-        window = maintenance.plan(project=project, actor=self.caller.actor, now=now, **{**defaults, **window_data})
+        window = maintenance.schedule(project=project, actor=self.caller.actor, now=now, **{**defaults, **window_data})
         return Response(window_dict(window), status=201)
 
 

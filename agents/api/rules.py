@@ -20,7 +20,8 @@ from agents.fleet import services
 from agents.models import Agent, AgentName, Signal, SignalKind
 from agents.reporting.payloads import agent_ref, incident_url, moment
 from agents.review import backtest
-from agents.review.backtest import Episode, Trial
+from agents.review.backtest import Trial
+from agents.review.replay import Episode
 from agents.rules import settings
 from agents.rules.thresholds import Threshold
 from teams.errors import ApiError
@@ -109,7 +110,7 @@ class TryView(ProjectView):
     )
     def post(self, request: Request) -> Response:
         requested, until = validated(Trying, request.data), timezone.now()
-        rule, thresholds = backtest.wanted(requested["rule"], requested.get("thresholds", {}))
+        rule, thresholds = backtest.parse(requested["rule"], requested.get("thresholds", {}))
         since = _since(requested, until)
         if requested.get("agent") is None:
             project = Project.objects.get(pk=self.caller.project_id)

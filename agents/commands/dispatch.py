@@ -1,21 +1,22 @@
-"""Restart and stop: asked for here, handed once to the runner that reported the target, answered by it.
+"""Restarts and stops: requested here, sent once to the runner that reported the target, answered by that runner.
 
-Every step is a conditional update, so that with several web processes each command is handed out at most once.
+Every step is a conditional update, so with several web processes each command is still sent at most once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from agents.commands import restart_context
-from agents.commands.preflight import Preflight
+from agents.commands.preflight import Preflight, Target
 from agents.domain import restart_policy
-from agents.incidents import lifecycle
+from agents.incidents import events, restarts
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams.actors import WATCHDOG
 from teams.auth import Caller
@@ -25,17 +26,28 @@ from teams.services import audit
 log = structlog.get_logger(__name__)
 
 LIFETIME: Final = timedelta(minutes=5)
-# How long the runner that reported the target has a command to itself.
+# For this long only the runner that reported the target gets the command.
 HEAD_START: Final = timedelta(seconds=30)
-FORGOTTEN: Final = timedelta(hours=1)
+FORGET_RUNNERS_AFTER: Final = timedelta(hours=1)
 POLL_NOTED_EVERY: Final = timedelta(seconds=30)
-# Runners of one machine or behind one proxy look alike: when the wrong one asked first, the right one asks soon.
+# Runners on one machine or behind one proxy share an address: when the wrong one asks first, the right one asks soon.
 TRIES_PER_ADDRESS: Final = 5
-# So long the one that was handed a command may take to say that it is not its own.
-WORD_WITHIN: Final = timedelta(seconds=1)
-NOT_MINE: Final = "not registered"
+# How soon a runner answers that a command is not for it.
+RETURNED_WITHIN: Final = timedelta(seconds=1)
+NOT_REGISTERED: Final = "not registered"
 RESULTS: Final = (Command.State.COMPLETED, Command.State.FAILED, Command.State.REJECTED)
-MAX_TEXT_LENGTH: Final = 500
+MAX_RESULT: Final = 500
+MAX_REASON: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What a new command says about its origin."""
+
+    origin: str
+    requested_by: str
+    reason: str
+    runner: str
 
 
 @transaction.atomic
@@ -49,197 +61,211 @@ def request(
     origin: str = restart_policy.PERSON,
     incident: Incident | None = None,
 ) -> Command:
-    """Ask for a restart or a stop, on behalf of the incident that stands. Void five minutes after `now`.
+    """Request a restart or a stop, by default for the agent's open incident. It expires five minutes after `now`.
 
-    A person's takes the place of what the watchdog wants and no runner has taken, and a person's stop that of any such
-    restart. The lock decides which came first: what a runner was handed stays. A restart by a person is not taken for
-    the watchdog's own: that one is void for reasons that hold no person back, does not lift a stop, and would stand
-    under another's name.
-    Raises ApiError 409 as `Wish.require` does.
+    A person's request replaces a pending one of the watchdog, and a stop any pending restart. It never reuses the
+    watchdog's command, which can be cancelled for reasons that do not stop a person, does not lift a hold, and names
+    another requester. The row lock decides which came first: what a runner has been sent stays.
+    Raises ApiError 409, see `Preflight.refusal`.
     """
     state = _locked(agent)
-    wish = Preflight(agent, state, origin, now, incident=incident)
-    target = wish.require(action)
-    if (live := wish.superseded(action)) is not None:
-        _supersede(live, action, actor, now)
-    needed = (
-        restart_policy.cures(wish.kinds, runner_down=state.runner_down) and not wish.kinds & restart_policy.BOUGHT_AGAIN
-    )
-    facts: dict[str, Any] = {"requested_by": actor, "reason": reason[:300], "runner": state.runner}
-    if action == Command.Action.RESTART and needed:
-        facts["evidence_at"] = now
-    command = _made(agent, wish.incident, action, target, now, origin=origin, **facts)
-    _tell(command, "requested", f"{action} of {target[1]} requested", actor, now, reason=command.reason)
+    preflight = Preflight(agent, state, origin, now, incident=incident)
+    target = preflight.require(action)
+    if (pending := preflight.superseded(action)) is not None:
+        _supersede(pending, action, actor, now)
+    about = _Request(origin=origin, requested_by=actor, reason=reason[:MAX_REASON], runner=state.runner)
+    command = _new_command(agent, preflight.incident, action, target, about, now)
+    if action == Command.Action.RESTART and _fixes_something(preflight):
+        command.evidence_at = now
+    command.save()
+    _record(command, "requested", f"{_named(command)} requested", actor, now, reason=command.reason)
     return command
 
 
 @transaction.atomic
 def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], cause: str, now: datetime) -> Command:
-    """The restart of what a runner sees down, by itself, as its operator armed it there: it is handed out at once.
+    """Allow a runner to restart a target that it sees down, as its operator configured there. It counts as sent.
 
-    It shares the budget with all other restarts and is reported like them. `target` is type and name there, `cause` is
-    why, in the runner's words.
-    Raises ApiError 404 for a name that no agent of the project has, 409 as `request` does.
+    It shares the restart budget with all other restarts and is reported like them. `target` is the type and name at
+    the runner, `cause` the reason in the runner's words.
+    Raises ApiError 404 when no agent of the project has that name, 409 as `request` does.
     """
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
     if agent is None:
-        raise ApiError(404, "not_found", "This project has no agent of that name.")
-    wish = Preflight(agent, _locked(agent), restart_policy.RUNNER, now, seen={cause} & restart_policy.BOUGHT_AGAIN)
-    wish.require_free(Command.Action.RESTART)
-    wish.require_leave()
-    by = f"runner:{runner}"
-    facts = {"origin": restart_policy.RUNNER, "requested_by": by, "reason": f"runner: {cause}"[:300], "runner": runner}
-    taken = {"state": Command.State.LEASED, "leased_at": now, "evidence_at": now}
-    command = _made(agent, wish.incident, Command.Action.RESTART, target, now, **facts, **taken)
-    lifecycle.count_restart(wish.incident, now)
-    _tell(command, "granted", f"restart of {target[1]} by the runner itself", by, now, reason=command.reason)
+        raise ApiError(404, "not_found", "This project has no agent with that name.")
+    state, seen = _locked(agent), {cause} & restart_policy.SURVIVES_RESTART
+    preflight = Preflight(agent, state, restart_policy.RUNNER, now, seen=seen)
+    preflight.require_grant()
+    by, reason = f"runner:{runner}", f"runner: {cause}"[:MAX_REASON]
+    about = _Request(origin=restart_policy.RUNNER, requested_by=by, reason=reason, runner=runner)
+    command = _new_command(agent, preflight.incident, Command.Action.RESTART, Target(*target), about, now)
+    command.state, command.leased_at, command.evidence_at = Command.State.LEASED, now, now
+    command.save()
+    restarts.count(preflight.incident, now)
+    _record(command, "granted", restarts.by_runner(command), by, now, reason=command.reason)
     return command
 
 
 def _locked(agent: Agent) -> AgentState:
-    """The hot row, which is held by whoever changes what its agent is to do."""
+    """The hot row. Everyone who decides what the agent is to do holds its lock."""
     return AgentState.objects.select_for_update().get(agent=agent)
 
 
-def _made(
-    agent: Agent, incident: Incident | None, action: str, target: tuple[str, str], now: datetime, **facts: Any
+def _new_command(
+    agent: Agent, incident: Incident | None, action: str, target: Target, about: _Request, now: datetime
 ) -> Command:
-    made = {"agent": agent, "incident": incident, "action": action, "type": target[0], "target": target[1], **facts}
-    return Command.objects.create(created_at=now, expires_at=now + LIFETIME, **made)
+    return Command(
+        agent=agent,
+        incident=incident,
+        action=action,
+        type=target.type,
+        target=target.name,
+        origin=about.origin,
+        requested_by=about.requested_by,
+        reason=about.reason,
+        runner=about.runner,
+        created_at=now,
+        expires_at=now + LIFETIME,
+    )
+
+
+def _fixes_something(preflight: Preflight) -> bool:
+    """Whether the agent has a problem that a restart cures. Then its recovery makes a pending restart pointless."""
+    cured = restart_policy.cures(preflight.kinds, runner_down=preflight.state.runner_down)
+    return bool(cured) and not preflight.kinds & restart_policy.SURVIVES_RESTART
 
 
 def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
-    """What this runner is to do now. Each command is handed out once, whatever becomes of the answer."""
-    if not _asked(caller, runner, now):
+    """The commands this runner is to execute now. Each is sent once, even if the answer is lost."""
+    if not _note_poll(caller, runner, now):
         return []
-    waiting = Command.objects.filter(
+    pending = Command.objects.filter(
         agent__project=caller.project_id, state=Command.State.PENDING, expires_at__gt=now
     ).order_by("id")
     offered = [
         command
-        for command in waiting.select_related("agent__project__team", "incident")
+        for command in pending.select_related("agent__project__team", "incident")
         if _is_for(command, runner, now)
     ]
     return [command for command in offered if _lease(command, runner, now)]
 
 
-def may_come_back(*, caller: Caller, runner: str, now: datetime) -> bool:
-    """Whether a runner of the same address was handed a command just now, which may not be its own.
+def may_be_returned(*, caller: Caller, runner: str, now: datetime) -> bool:
+    """Whether another runner at the same address was just sent a command, which it may return as not its own.
 
-    Runners that were started together ask together, and the right one would find it taken each time.
+    Runners that were started together poll together, so without a second look the right one would always be too late.
     """
     leased = Command.objects.filter(agent__project=caller.project_id, state=Command.State.LEASED, runner=runner)
-    return leased.filter(leased_at__gt=now - WORD_WITHIN).exists()
+    return leased.filter(leased_at__gt=now - RETURNED_WITHIN).exists()
 
 
-def _asked(caller: Caller, runner: str, now: datetime) -> bool:
-    """Note that the runner is there, twice a minute at most. Answers whether any command waits in the project."""
-    waits = Command.objects.filter(agent__project=OuterRef("project"), state=Command.State.PENDING)
+def _note_poll(caller: Caller, runner: str, now: datetime) -> bool:
+    """Note that the runner polls, at most twice a minute. Returns whether the project has a pending command."""
+    waiting = Command.objects.filter(agent__project=OuterRef("project"), state=Command.State.PENDING)
     known = Runner.objects.filter(project=caller.project_id, source=runner)
-    found = known.annotate(waits=Exists(waits)).values_list("polled_at", "waits").first()
-    if found is None or found[0] <= now - POLL_NOTED_EVERY:
+    row = known.annotate(has_pending=Exists(waiting)).values_list("polled_at", "has_pending").first()
+    if row is None or row[0] <= now - POLL_NOTED_EVERY:
         seen = Runner(project_id=caller.project_id, source=runner, polled_at=now)
         unique = ["project", "source"]
         Runner.objects.bulk_create([seen], update_conflicts=True, unique_fields=unique, update_fields=["polled_at"])
-    return found is None or bool(found[1])
+    return row is None or bool(row[1])
 
 
 def _is_for(command: Command, runner: str, now: datetime) -> bool:
     if runner in command.refused_by:
         return bool(command.refused_by.count(runner) < TRIES_PER_ADDRESS)
-    # A runner that asked since would have it: what still waits after the head start waits for a runner that is gone.
+    # After the head start the runner that reported the target must be gone: it would have polled by now.
     return runner == command.runner or command.runner in command.refused_by or command.created_at <= now - HEAD_START
 
 
 @transaction.atomic
 def _lease(command: Command, runner: str, now: datetime) -> bool:
     state = _locked(command.agent)
-    void = _why_void(command, state, now)
-    if void:
-        _end(command, f"void: {void}", now)
+    if obsolete := _why_obsolete(command, state, now):
+        _end(command, "cancelled", obsolete, now)
         return False
-    waiting = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
-    if not waiting.update(state=Command.State.LEASED, runner=runner, leased_at=now):
+    pending = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
+    if not pending.update(state=Command.State.LEASED, runner=runner, leased_at=now):
         return False
     command.runner = runner
     if command.action == Command.Action.RESTART:
-        lifecycle.count_restart(command.incident, now)
+        restarts.count(command.incident, now)
         if command.origin == Command.Origin.PERSON:
             AgentState.objects.filter(agent=command.agent_id).update(held=False)
     if runner not in command.refused_by:
-        text = f"{command.action} of {command.target} handed to the runner"
-        _tell(command, "handed_out", text, f"runner:{runner}", now)
+        _record(command, "handed_out", f"{_named(command)} sent to the runner", f"runner:{runner}", now)
     return True
 
 
-def _why_void(command: Command, state: AgentState, now: datetime) -> str:
-    """Why a restart is no longer to be made: the agent helped itself, or what was asked for may not be any more."""
+def _why_obsolete(command: Command, state: AgentState, now: datetime) -> str:
+    """Why a restart must not happen any more: the agent recovered, or the policy changed its answer. Empty: it may."""
     if command.action != Command.Action.RESTART:
         return ""
-    agent, at = command.agent, command.evidence_at
-    kinds = restart_context.standing_kinds(agent)
-    if at is not None and restart_context.works_since(state, at, kinds):
-        return f"{agent} works again since it was asked for"
-    case = restart_context.case(agent, state, command.origin, now, incident=command.incident, kinds=kinds)
-    return restart_policy.may_restart(case, restart_context.delays()).reason
+    agent, needed_at = command.agent, command.evidence_at
+    kinds = restart_context.open_kinds(agent)
+    if needed_at is not None and restart_context.has_recovered(state, needed_at, kinds):
+        return f"{agent} has recovered since the request"
+    context = restart_context.load(agent, state, command.origin, now, incident=command.incident, kinds=kinds)
+    return restart_policy.may_restart(context, restart_context.delays()).reason
 
 
 @transaction.atomic
 def report(*, command_id: int, caller: Caller, runner: str, status: str, message: str, now: datetime) -> Command:
-    """Note what a runner says became of a command: `completed`, `failed` or `rejected`.
+    """Store a runner's result for a command: `completed`, `failed` or `rejected`.
 
-    "Not registered" is "not mine": the command waits for another runner. The first result stands; a second one
-    changes nothing. A result that comes after the expiry is still the truth, so it is taken.
-    Raises ApiError 404 for another project's command, 409 for one that was never handed out.
+    "Not registered" returns the command for another runner. The first result stays; a second changes nothing. A result
+    after expiry is still true, so it is stored.
+    Raises ApiError 404 for another project's command, 409 for one that was never sent.
     """
-    found = Command.objects.filter(pk=command_id, agent__project=caller.project_id)
-    command = found.select_related("agent__project__team", "incident").first()
+    known = Command.objects.filter(pk=command_id, agent__project=caller.project_id)
+    command = known.select_related("agent__project__team", "incident").first()
     if command is None:
         raise ApiError(404, "not_found", "This project has no such command.")
     if command.leased_at is None and not command.refused_by:
-        raise ApiError(409, "not_handed_out", "This command was not handed to a runner.")
+        raise ApiError(409, "not_handed_out", "This command was never sent to a runner.")
     _locked(command.agent)
-    if status == Command.State.REJECTED and NOT_MINE in message.lower():
-        _refuse(command, runner, now)
+    if status == Command.State.REJECTED and NOT_REGISTERED in message.lower():
+        _return(command, runner, now)
     else:
-        _finish(command, runner, status, message[:MAX_TEXT_LENGTH], now)
+        _finish(command, runner, status, message[:MAX_RESULT], now)
     command.refresh_from_db()
     return command
 
 
-def _refuse(command: Command, runner: str, now: datetime) -> None:
+def _return(command: Command, runner: str, now: datetime) -> None:
+    """Make the command available to another runner."""
     refused = sorted([*command.refused_by, runner])
     leased = Command.objects.filter(pk=command.pk, state=Command.State.LEASED)
-    back = leased.update(state=Command.State.PENDING, leased_at=None, refused_by=refused)
-    if back and command.action == Command.Action.RESTART:
-        lifecycle.discount_restart(command.incident, taken_back=True)
-    if back and runner not in command.refused_by:
+    returned = leased.update(state=Command.State.PENDING, leased_at=None, refused_by=refused)
+    if returned and command.action == Command.Action.RESTART:
+        restarts.take_back(command.incident)
+    if returned and runner not in command.refused_by:
         text = f"{command.target} is not registered with this runner; waiting for another"
-        _tell(command, "refused", text, f"runner:{runner}", now)
+        _record(command, "refused", text, f"runner:{runner}", now)
 
 
 def _finish(command: Command, runner: str, status: str, message: str, now: datetime) -> None:
-    handed = Q(state=Command.State.LEASED) | Q(state=Command.State.EXPIRED, leased_at__isnull=False)
-    open_ = Command.objects.filter(handed, pk=command.pk)
-    if not open_.update(state=status, result=message, finished_at=now):
+    sent = Q(state=Command.State.LEASED) | Q(state=Command.State.EXPIRED, leased_at__isnull=False)
+    unanswered = Command.objects.filter(sent, pk=command.pk)
+    if not unanswered.update(state=status, result=message, finished_at=now):
         return
     if command.action == Command.Action.STOP and status == Command.State.COMPLETED:
-        # As if it had said goodbye itself: stopped, and no alarm for its silence.
+        # As if the agent had shut down by itself: its silence is no incident.
         AgentState.objects.filter(agent=command.agent_id).update(reported="shutdown", held=True, check_at=now)
     if command.action == Command.Action.RESTART and status != Command.State.COMPLETED:
-        lifecycle.discount_restart(command.incident)
-    text = f"{command.action} of {command.target} {status}" + (f": {message}" if message else "")
-    _tell(command, str(status), text, f"runner:{runner}", now)
+        restarts.mark_failed(command.incident)
+    text = f"{_named(command)} {status}" + (f": {message}" if message else "")
+    _record(command, str(status), text, f"runner:{runner}", now)
 
 
 def expire(now: datetime) -> int:
-    """Void what nobody took or answered in time. Answers how many commands that were."""
-    found = Command.objects.filter(state__in=Command.LIVE, expires_at__lte=now)
-    return sum(_expire_guarded(command, now) for command in found.select_related("agent__project__team", "incident"))
+    """Expire commands that no runner took or answered in time. Returns how many."""
+    overdue = Command.objects.filter(state__in=Command.LIVE, expires_at__lte=now)
+    return sum(_expire_guarded(command, now) for command in overdue.select_related("agent__project__team", "incident"))
 
 
 def _expire_guarded(command: Command, now: datetime) -> bool:
-    """One command that cannot be told of must not keep the others alive."""
+    """One command that fails to expire must not keep the others alive."""
     try:
         return _expire(command, now)
     except Exception:
@@ -249,45 +275,55 @@ def _expire_guarded(command: Command, now: datetime) -> bool:
 
 @transaction.atomic
 def _expire(command: Command, now: datetime) -> bool:
-    return _end(command, _why_expired(command), now)
+    return _end(command, "expired", _why_expired(command), now)
 
 
-def _end(command: Command, why: str, now: datetime) -> bool:
-    # Only from the state it was read in: a lease or a result in between must not be lost.
-    live = Command.objects.filter(pk=command.pk, state=command.state)
-    if not live.update(state=Command.State.EXPIRED, result=why, finished_at=now):
+def _end(command: Command, verb: str, why: str, now: datetime) -> bool:
+    # Only from the state it was read in, so that a lease or a result in between is not lost.
+    unchanged = Command.objects.filter(pk=command.pk, state=command.state)
+    if not unchanged.update(state=Command.State.EXPIRED, result=why, finished_at=now):
         return False
-    _tell(command, "expired", f"{command.action} of {command.target} expired: {why}", WATCHDOG, now)
+    _record(command, "expired", f"{_named(command)} {verb}: {why}", WATCHDOG, now)
     return True
 
 
 def _supersede(command: Command, action: str, actor: str, now: datetime) -> None:
-    """No runner took it, as the lock of the agent's row says; that it may have expired meanwhile is all the same."""
-    waiting = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
-    why = f"superseded: {action} asked for by {actor}"
-    if waiting.update(state=Command.State.EXPIRED, result=why, finished_at=now):
-        _tell(command, "superseded", f"{command.action} of {command.target} {why}", actor, now)
+    """Replace a pending command. The caller holds the lock of the agent's row, so no runner takes it meanwhile."""
+    pending = Command.objects.filter(pk=command.pk, state=Command.State.PENDING)
+    why = f"replaced by a {action} that {actor} requested"
+    if pending.update(state=Command.State.EXPIRED, result=why, finished_at=now):
+        _record(command, "superseded", f"{_named(command)} {why}", actor, now)
 
 
 def forget_runners(now: datetime) -> None:
-    """Delete runners that have not asked for an hour: addresses change, and a key may name as many as it likes."""
-    Runner.objects.filter(polled_at__lte=now - FORGOTTEN).delete()
+    """Delete runners that have not polled for an hour: addresses change, and a key may name any number of runners."""
+    Runner.objects.filter(polled_at__lte=now - FORGET_RUNNERS_AFTER).delete()
 
 
 def _why_expired(command: Command) -> str:
     if command.state == Command.State.LEASED:
-        return "the runner took it and sent no result"
+        return "the runner took it but sent no result"
     if command.refused_by:
-        return "every runner that asked said that the target is not registered with it"
-    return "no runner asked for it"
+        return "the target is not registered with any runner that polled"
+    return "no runner picked it up"
 
 
-def _tell(command: Command, step: str, text: str, actor: str, now: datetime, **data: Any) -> None:
-    """Into the audit log, and onto the timeline of the incident it belongs to."""
+def _named(command: Command) -> str:
+    return f"{command.get_action_display().capitalize()} of {command.target}"
+
+
+def _record(command: Command, step: str, text: str, actor: str, now: datetime, **data: str) -> None:
+    """Write a step to the audit log and, if the command belongs to an incident, to its timeline."""
     agent = command.agent
     facts = {"command": command.pk, "action": command.action, "type": command.type, "target": command.target, **data}
-    told = {**facts, "text": text}
-    audit(team=agent.project.team, actor=actor, action=f"command.{step}", target=agent.name, of=command, data=told)
+    audit(
+        team=agent.project.team,
+        actor=actor,
+        action=f"command.{step}",
+        target=agent.name,
+        of=command,
+        data={**facts, "text": text},
+    )
     if command.incident is not None:
         kind = IncidentEvent.Kind.COMMAND
-        lifecycle.record(incident=command.incident, kind=kind, text=text, actor=actor, data=facts, now=now)
+        events.record(incident=command.incident, kind=kind, text=text, actor=actor, data=facts, now=now)

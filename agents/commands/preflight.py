@@ -1,16 +1,17 @@
-"""A restart or a stop that somebody wants at this moment, and what speaks against it.
+"""Checks whether a restart or a stop may be requested now.
 
-The service asks here under the lock of the agent's row, before it writes; pages ask before they offer a button. It is
-the same code, so they do not disagree. Reads, never writes.
+`dispatch.py` checks under the lock of the agent's hot row before it writes; pages check before they offer a button.
+Both run this code, so they agree. Read only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 from agents.commands import restart_context
 from agents.domain import restart_policy
@@ -18,22 +19,42 @@ from agents.domain.durations import spoken
 from agents.models import Agent, AgentState, Command, Incident, Runner
 from teams.errors import ApiError
 
-# A runner asks every 10 s; after this long it is not there.
-LISTENING: Final = timedelta(minutes=2)
+# Runners poll every 10 s; one that was silent for this long counts as gone.
+RUNNER_TIMEOUT: Final = timedelta(minutes=2)
 
 
-def target_of(agent: Agent) -> tuple[str, str] | None:
-    """What a runner would restart: as a person set it, else as it was last reported. None when neither is known."""
+class Target(NamedTuple):
+    """What a runner restarts or stops, e.g. `("systemd", "bot.service")`."""
+
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a command may not be requested, and what to do. `retry_after` is seconds, where waiting is enough."""
+
+    code: str
+    message: str
+    retry_after: int | None = None
+
+    def as_error(self) -> ApiError:
+        return ApiError(409, self.code, self.message, retry_after=self.retry_after)
+
+
+def target_of(agent: Agent) -> Target | None:
+    """The agent's target as a person set it, else as it was last reported. None when neither is known."""
     if agent.restart_type and agent.restart_target:
-        return agent.restart_type, agent.restart_target
+        return Target(agent.restart_type, agent.restart_target)
     state = agent.state
-    return (state.restart_type, state.restart_target) if state.restart_type and state.restart_target else None
+    return Target(state.restart_type, state.restart_target) if state.restart_type and state.restart_target else None
 
 
 class Preflight:
-    """By `origin` (one of `restart_policy.py`), at `now`. Rows are read when they are needed, and once.
+    """The checks for one agent and requester, at `now`. Rows are read on first use, and once.
 
-    `incident` is what it is wanted for, else the one that stands; `seen` are kinds of signals that the asker sees.
+    `origin` is who asks, as in `restart_policy.py`. `incident` is what the command is for, by default the agent's open
+    incident; `seen` are kinds of signals that only the requester has seen so far.
     """
 
     def __init__(
@@ -47,107 +68,117 @@ class Preflight:
         seen: Iterable[str] = (),
     ) -> None:
         self.agent, self.state, self.origin, self.now = agent, state, origin, now
-        self._wanted_for, self._seen = incident, frozenset(seen)
+        self._given_incident, self._seen = incident, frozenset(seen)
 
     @cached_property
     def incident(self) -> Incident | None:
-        return self._wanted_for or Incident.objects.open().filter(pk=self.state.incident_id or 0).first()
+        return self._given_incident or Incident.objects.open().filter(pk=self.state.incident_id or 0).first()
 
     @cached_property
     def kinds(self) -> frozenset[str]:
         """What is wrong with the agent."""
-        return self._seen | restart_context.standing_kinds(self.agent)
-
-    def superseded(self, action: str) -> Command | None:
-        """What gives way to a person's word as no runner took it: what the watchdog wants; to a stop, any restart."""
-        live = self._live
-        if live is None or live.state != Command.State.PENDING or self.origin != restart_policy.PERSON:
-            return None
-        stops = (live.action, action) == (Command.Action.RESTART, Command.Action.STOP)
-        return live if stops or live.origin == Command.Origin.WATCHDOG else None
-
-    def refusal(self, action: str) -> ApiError | None:
-        """What `require` would raise; None: nothing."""
-        try:
-            self.require(action)
-        except ApiError as refused:
-            return refused
-        return None
+        return self._seen | restart_context.open_kinds(self.agent)
 
     @cached_property
     def caution(self) -> str:
-        """What would keep anything automatic from a restart, for a person to consider; empty: nothing."""
-        verdict = restart_policy.caution(self._case, restart_context.delays())
-        return verdict.reason if verdict else ""
+        """Why the watchdog would not restart the agent, for a person to consider. Empty: it would."""
+        decision = restart_policy.caution(self._context, restart_context.delays())
+        return decision.reason if decision else ""
 
-    def require(self, action: str) -> tuple[str, str]:
-        """The target, if it may be asked for.
+    def superseded(self, action: str) -> Command | None:
+        """The pending command that a person's request replaces: the watchdog's own, or for a stop any restart."""
+        live = self._live
+        if live is None or live.state != Command.State.PENDING or self.origin != restart_policy.PERSON:
+            return None
+        stop_over_restart = (live.action, action) == (Command.Action.RESTART, Command.Action.STOP)
+        return live if stop_over_restart or live.origin == Command.Origin.WATCHDOG else None
 
-        Raises ApiError 409 with what to do: `no_target`, `no_runner`, `runner_silent`, `command_live`, and for a
-        restart the codes of `restart_policy.py`, with a time to try again where that is all.
+    def refusal(self, action: str) -> Refusal | None:
+        """Why the action may not be requested; None when it may.
+
+        Codes: `command_live`, those of `restart_policy.py` for a restart, `no_target`, `no_runner`, `runner_silent`.
         """
-        self.require_free(action)
-        if action == Command.Action.RESTART:
-            self.require_leave()
-        return self._require_runner()
+        return self._conflict(action) or self._policy_refusal(action) or self._runner_refusal()
 
-    def require_free(self, action: str) -> None:
-        """Raises ApiError 409 while another command is on its way, unless that gives way."""
-        if self._live is not None and self.superseded(action) is None:
-            raise in_the_way(self._live, self.now)
+    def require(self, action: str) -> Target:
+        """The target of an action that may be requested. Raises ApiError 409, see `refusal`."""
+        refusal, target = self.refusal(action), target_of(self.agent)
+        if refusal is not None or target is None:
+            raise (refusal or _NO_TARGET).as_error()
+        return target
 
-    def require_leave(self) -> None:
-        """Raises ApiError 409 where `restart_policy.py` speaks against a restart."""
-        verdict = restart_policy.may_restart(self._case, restart_context.delays())
-        if verdict.allowed:
-            return
-        wait = None if verdict.at is None else max(1, ceil((verdict.at - self.now).total_seconds()))
-        # Programs read the header, and notice a new refusal by its words.
-        again = f" It can be restarted in {spoken(wait)}." if wait and self.origin == restart_policy.PERSON else ""
-        raise ApiError(409, verdict.code, verdict.reason + again, retry_after=wait)
+    def require_grant(self) -> None:
+        """Raises ApiError 409 unless a runner may restart its target on its own: it needs neither target nor runner."""
+        restart = Command.Action.RESTART
+        refusal = self._conflict(restart) or self._policy_refusal(restart)
+        if refusal is not None:
+            raise refusal.as_error()
 
     @cached_property
     def _live(self) -> Command | None:
         return self.agent.commands.filter(state__in=Command.LIVE).first()
 
     @cached_property
-    def _case(self) -> restart_policy.RestartContext:
-        incident, kinds = self.incident, self.kinds
-        return restart_context.case(self.agent, self.state, self.origin, self.now, incident=incident, kinds=kinds)
+    def _context(self) -> restart_policy.RestartContext:
+        return restart_context.load(
+            self.agent, self.state, self.origin, self.now, incident=self.incident, kinds=self.kinds
+        )
 
-    def _require_runner(self) -> tuple[str, str]:
-        target, runner = target_of(self.agent), self.state.runner
+    def _conflict(self, action: str) -> Refusal | None:
+        if self._live is None or self.superseded(action) is not None:
+            return None
+        return _in_progress(self._live, self.now)
+
+    def _policy_refusal(self, action: str) -> Refusal | None:
+        if action != Command.Action.RESTART:
+            return None
+        decision = restart_policy.may_restart(self._context, restart_context.delays())
+        if decision.allowed:
+            return None
+        wait = None if decision.at is None else max(1, ceil((decision.at - self.now).total_seconds()))
+        # Only people read how long to wait. Programs have `Retry-After`, and tell refusals apart by their text, which
+        # must not change every second.
+        hint = f" Try again in {spoken(wait)}." if wait and self.origin == restart_policy.PERSON else ""
+        return Refusal(decision.code, decision.reason + hint, wait)
+
+    def _runner_refusal(self) -> Refusal | None:
+        target = target_of(self.agent)
         if target is None:
-            message = (
-                "No restart target is known: watch the agent with clevagent-runner, or set restart_type and "
-                "restart_target."
-            )
-            raise ApiError(409, "no_target", message)
-        if not runner:
-            start = f"clevagent-runner start --watch {target[0]}:{target[1]}"
-            raise ApiError(409, "no_runner", f"No runner has reported this agent. Start one: `{start}`")
-        listening = Runner.objects.filter(polled_at__gt=self.now - LISTENING)
-        if not listening.filter(project=self.agent.project_id, source=runner).exists():
-            message = (
-                "The runner that watches this agent has not asked for commands for 2 minutes: see on its host whether "
-                "it runs (`clevagent-runner status`), or do it there by hand."
-            )
-            raise ApiError(409, "runner_silent", message)
-        return target
+            return _NO_TARGET
+        if not self.state.runner:
+            start = f"clevagent-runner start --watch {target.type}:{target.name}"
+            return Refusal("no_runner", f"No runner manages this agent. Start one: `{start}`")
+        return None if self._is_runner_polling() else _RUNNER_SILENT
+
+    def _is_runner_polling(self) -> bool:
+        polling = Runner.objects.filter(polled_at__gt=self.now - RUNNER_TIMEOUT)
+        return polling.filter(project=self.agent.project_id, source=self.state.runner).exists()
 
 
-def in_the_way(live: Command, now: datetime) -> ApiError:
-    """The refusal because of a command that is on its way. Its words stay the same while it is."""
-    by = {restart_policy.WATCHDOG: "the watchdog", restart_policy.RUNNER: "its runner"}.get(
-        live.origin, live.requested_by
-    )
-    what = f"A {live.action} of {live.agent}, asked for by {by},"
+_NO_TARGET: Final = Refusal(
+    "no_target",
+    "No restart target is known: watch the agent with clevagent-runner, or set restart_type and restart_target.",
+)
+_RUNNER_SILENT: Final = Refusal(
+    "runner_silent",
+    "The runner of this agent has not polled for 2 minutes. Check it on its host with `clevagent-runner status`, or "
+    "restart the agent there.",
+)
+
+
+def _in_progress(live: Command, now: datetime) -> Refusal:
+    """The refusal while another command is live. Its text stays the same as long as it is."""
+    what, by = live.get_action_display().capitalize(), _requester(live)
     if live.state == Command.State.PENDING:
-        message = f"{what} waits for its runner. Ask again when its result is here, within 5 minutes."
+        message = f"{what} already requested by {by}; waiting for the runner. It expires within 5 minutes."
     else:
         message = (
-            f"{what} was handed to the runner already and cannot be called back. "
-            "Ask again when its result is here, within 5 minutes."
+            f"{what} requested by {by} was already sent to the runner and cannot be cancelled. "
+            "Its result arrives within 5 minutes."
         )
-    wait = max(1, ceil((live.expires_at - now).total_seconds()))
-    return ApiError(409, "command_live", message, retry_after=wait)
+    return Refusal("command_live", message, max(1, ceil((live.expires_at - now).total_seconds())))
+
+
+def _requester(live: Command) -> str:
+    automatic = {restart_policy.WATCHDOG: "the watchdog", restart_policy.RUNNER: "the agent's runner"}
+    return automatic.get(live.origin, live.requested_by)

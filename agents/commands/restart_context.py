@@ -1,4 +1,4 @@
-"""What bears on an agent's restart, read from rows for `restart_policy.py` to judge."""
+"""Loads what `restart_policy.py` needs to decide about an agent's restart, and tells whether a restart worked."""
 
 from __future__ import annotations
 
@@ -9,68 +9,74 @@ from typing import Final
 
 from django.conf import settings
 
-from agents.domain import clocks, restart_policy, silent_groups
-from agents.models import Agent, AgentState, Command, Incident, Signal
+from agents.domain import clocks, restart_policy, signal_kinds, silent_groups
+from agents.domain.signal_kinds import MISSED_HEARTBEAT, STALLED
+from agents.models import Agent, AgentState, Command, Incident, Severity, Signal
 from agents.rules.facts import Finding
 from agents.storage import outage_log
 
-# After an outage of ours nothing is restarted before agents had their time to report.
-SETTLE: Final = timedelta(seconds=clocks.MAX_SETTLE + clocks.SETTLE_EXTRA)
+# After a watchdog outage nothing is restarted until agents have had time to report.
+SETTLE_TIME: Final = timedelta(seconds=clocks.MAX_SETTLE + clocks.SETTLE_EXTRA)
 
 
-def handed_out(agent_ids: Iterable[int], now: datetime) -> dict[int, list[datetime]]:
-    """When restarts were handed to a runner in the last day, by agent; whatever became of them."""
+def recent_restarts(agent_ids: Iterable[int], now: datetime) -> dict[int, list[datetime]]:
+    """When restarts were sent to a runner in the last day, by agent, whatever their result."""
     since = now - restart_policy.REMEMBERED
-    made = Command.objects.filter(agent_id__in=agent_ids, action=Command.Action.RESTART, leased_at__gt=since)
-    found: dict[int, list[datetime]] = defaultdict(list)
-    for agent_id, at in made.order_by("leased_at").values_list("agent_id", "leased_at"):
-        assert at is not None  # noqa: S101 - filtered for
-        found[agent_id].append(at)
-    return found
+    sent = Command.objects.filter(agent_id__in=agent_ids, action=Command.Action.RESTART, leased_at__gt=since)
+    by_agent: dict[int, list[datetime]] = defaultdict(list)
+    for agent_id, at in sent.order_by("leased_at").values_list("agent_id", "leased_at"):
+        if at is not None:
+            by_agent[agent_id].append(at)
+    return by_agent
 
 
-def standing_kinds(agent: Agent) -> set[str]:
-    """What is wrong with it now. A budget that is near, and not exceeded, is nothing to hold it for."""
-    standing = Signal.objects.filter(agent=agent, cleared_at__isnull=True).values_list("kind", "severity")
-    return {kind for kind, severity in standing if kind != "cost" or severity == "critical"}
+def open_kinds(agent: Agent) -> set[str]:
+    """What is wrong with the agent now. A budget that is not exceeded yet does not count."""
+    signals = Signal.objects.filter(agent=agent, cleared_at__isnull=True).values_list("kind", "severity")
+    return {
+        kind for kind, severity in signals if severity == Severity.CRITICAL or not signal_kinds.traits(kind).is_budget
+    }
 
 
-def case(
+def load(
     agent: Agent, state: AgentState, origin: str, now: datetime, *, incident: Incident | None, kinds: Iterable[str]
 ) -> restart_policy.RestartContext:
-    """All that bears on a restart of this agent at this moment."""
-    automatic = origin != restart_policy.PERSON
+    """Everything that bears on a restart of this agent at this moment."""
+    by_watchdog = origin == restart_policy.WATCHDOG
     return restart_policy.RestartContext(
         policy=agent.restart_policy,
         origin=origin,
         now=now,
-        attempts=handed_out([agent.pk], now)[agent.pk],
+        attempts=recent_restarts([agent.pk], now)[agent.pk],
         kinds=frozenset(kinds),
         paused=agent.paused_at is not None,
         unsafe=agent.unsafe_to_repeat,
         held=state.held,
         together=incident is not None and incident.together,
-        source_quiet=origin == restart_policy.WATCHDOG and _is_source_quiet(agent, state, kinds, now),
+        source_quiet=by_watchdog and _is_source_quiet(agent, state, kinds, now),
         waiting_until=state.waiting_until,
-        blind_until=_blind_until(now) if automatic else None,
-        patience=patience(agent, state, kinds) if origin == restart_policy.WATCHDOG else 0.0,
+        blind_until=None if origin == restart_policy.PERSON else _blind_until(now),
+        patience=patience(agent, state, kinds) if by_watchdog else 0.0,
     )
 
 
 def _is_source_quiet(agent: Agent, state: AgentState, kinds: Iterable[str], now: datetime) -> bool:
-    """Of one that is silent, and that no runner sees down: whether the others of its host are to be asked first."""
-    if "missed_heartbeat" not in kinds or state.runner_down or not state.source:
+    """Whether a silent agent's host may be the problem, because other agents there are late too.
+
+    Not asked when a runner confirms that the target is down.
+    """
+    if MISSED_HEARTBEAT not in kinds or state.runner_down or not state.source:
         return False
     others = AgentState.objects.filter(agent__project=agent.project_id, source=state.source, crashed=False)
     others = others.exclude(agent=agent).exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
     expected = others.filter(agent__paused_at__isnull=True, last_beat_at__isnull=False)
     outages = outage_log.outages(now)
-    rest = [_late(one, one.agent, outages, now) for one in expected.select_related("agent__project")]
-    return bool(rest) and silent_groups.is_source_quiet(_late(state, agent, outages, now), rest)
+    peers = [_peer(other, other.agent, outages, now) for other in expected.select_related("agent__project")]
+    return bool(peers) and silent_groups.is_source_quiet(_peer(state, agent, outages, now), peers)
 
 
-def _late(state: AgentState, agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> silent_groups.Peer:
-    """It as a peer whose `due_at` is set when it is late, which is before it is silent."""
+def _peer(state: AgentState, agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> silent_groups.Peer:
+    """An agent that has reported. Here `due_at` is set as soon as it is late, which is before its deadline."""
     given = agent.clock_settings
     clock = clocks.alive(given, state, outages)
     assert clock is not None  # noqa: S101 - it has reported
@@ -80,36 +86,36 @@ def _late(state: AgentState, agent: Agent, outages: Sequence[clocks.Span], now: 
 
 
 def patience(agent: Agent, state: AgentState, kinds: Iterable[str]) -> float:
-    """Seconds in which a process that was just started shows progress, or at least reports."""
+    """Seconds that a new process gets to show progress if it was stalled, else to send a heartbeat."""
     given = agent.clock_settings
-    if "stalled" in kinds:
+    if STALLED in kinds:
         return clocks.progress_timeout(given, state)
-    every = clocks.interval(given, state)
-    return every + clocks.grace(given, every)
+    interval = clocks.interval(given, state)
+    return interval + clocks.grace(given, interval)
 
 
-def works_since(state: AgentState, at: datetime, kinds: Iterable[str]) -> bool:
-    """Whether the agent showed since that it needs no restart: progress, or, if it was not stuck, a good beat."""
-    if state.last_progress_at is not None and state.last_progress_at > at:
+def has_recovered(state: AgentState, since: datetime, kinds: Iterable[str]) -> bool:
+    """Whether the agent has shown since then that it needs no restart: by progress or, unless stalled, a heartbeat."""
+    if state.last_progress_at is not None and state.last_progress_at > since:
         return True
-    speaks = state.last_beat_at is not None and state.last_beat_at > at
-    return speaks and "stalled" not in kinds and state.reported == "ok" and not state.runner_down
+    reported = state.last_beat_at is not None and state.last_beat_at > since
+    return reported and STALLED not in kinds and state.reported == "ok" and not state.runner_down
 
 
-def unproven(standing: Iterable[Signal], found: Collection[str], state: AgentState) -> list[Finding]:
-    """A process that is up again proves nothing: what it was restarted for stands until there is progress.
+def unproven_findings(signals: Iterable[Signal], found: Collection[str], state: AgentState) -> list[Finding]:
+    """The findings that stay open after a restart until there is progress: a running process proves nothing.
 
-    `standing` is what was wrong before, `found` the kinds that still are.
+    `signals` are the open ones, `found` the kinds that are still found anyway.
     """
     return [
-        said_again(signal)
-        for signal in standing
+        as_finding(signal)
+        for signal in signals
         if signal.kind not in found and _is_cured_by_restart(signal) and _is_unproven(signal.incident, state)
     ]
 
 
-def said_again(signal: Signal) -> Finding:
-    """What stands, found once more as it was."""
+def as_finding(signal: Signal) -> Finding:
+    """An open signal as if it were found again, unchanged."""
     return Finding(signal.kind, signal.severity, signal.reason, signal.started_at, signal.evidence)
 
 
@@ -119,25 +125,24 @@ def _is_cured_by_restart(signal: Signal) -> bool:
 
 
 def _is_unproven(incident: Incident, state: AgentState) -> bool:
-    """Whether it was restarted and has shown no progress since, though it is an agent that shows progress."""
+    """Whether the agent, which reports progress, has shown none since its restart."""
     at = incident.restarted_at
     if at is None or incident.together or state.last_progress_at is None:
         return False
     return state.last_progress_at <= at
 
 
-def outlook(incident: Incident, kinds: Collection[str], now: datetime) -> restart_policy.Decision | None:
-    """Whether the watchdog restarts the agent next, for what is wrong now, and if not, why and until when.
+def next_restart(incident: Incident, kinds: Collection[str], now: datetime) -> restart_policy.Decision | None:
+    """Whether the watchdog will restart the agent next and, if not, why and until when.
 
-    None where it is over, or is nothing that a restart could cure or would buy again.
+    None when the incident is over, or when a restart makes no difference to it.
     """
     agent, state = incident.agent, incident.agent.state
-    told_of = restart_policy.cures(kinds, runner_down=state.runner_down) | (set(kinds) & restart_policy.BOUGHT_AGAIN)
-    if incident.resolved_at or not told_of:
+    curable = restart_policy.cures(kinds, runner_down=state.runner_down)
+    if incident.resolved_at or not (curable or set(kinds) & restart_policy.SURVIVES_RESTART):
         return None
-    return restart_policy.may_restart(
-        case(agent, state, restart_policy.WATCHDOG, now, incident=incident, kinds=kinds), delays()
-    )
+    context = load(agent, state, restart_policy.WATCHDOG, now, incident=incident, kinds=kinds)
+    return restart_policy.may_restart(context, delays())
 
 
 def delays() -> Sequence[float]:
@@ -147,4 +152,4 @@ def delays() -> Sequence[float]:
 
 def _blind_until(now: datetime) -> datetime | None:
     outages = outage_log.outages(now)
-    return outages[-1].end + SETTLE if outages else None
+    return outages[-1].end + SETTLE_TIME if outages else None

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from agents.domain import signal_kinds
+from agents.domain.signal_kinds import Traits
+
 # Who asks: a person (or whoever holds a full key), the runner beside the agent, the review by itself.
 PERSON: Final = "person"
 RUNNER: Final = "runner"
@@ -19,11 +22,8 @@ WATCHDOG: Final = "watchdog"
 BUDGET: Final = ((timedelta(hours=1), 3), (timedelta(days=1), 10))
 DELAYS: Final = (60.0, 300.0, 900.0)
 REMEMBERED: Final = BUDGET[-1][0]
-# What a restart can cure; an error only if a runner says that the target is not running.
-CURED: Final = frozenset({"missed_heartbeat", "stalled", "crash"})
-# What it would only buy again.
-BOUGHT_AGAIN: Final = frozenset({"loop", "cost"})
-FAILED: Final = "restart_failed"
+SURVIVES_RESTART: Final = signal_kinds.where(lambda traits: traits.survives_restart)
+FAILED: Final = signal_kinds.RESTART_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,11 @@ def caution(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision 
 
 def cures(kinds: Collection[str], *, runner_down: bool) -> set[str]:
     """Those of these kinds of signals for which a restart may be made."""
-    return {kind for kind in kinds if kind in CURED or (kind == "error" and runner_down)}
+    return {kind for kind in kinds if _is_curable(signal_kinds.traits(kind), runner_down=runner_down)}
+
+
+def _is_curable(traits: Traits, *, runner_down: bool) -> bool:
+    return traits.restart_cures or (traits.down_if_runner_confirms and runner_down)
 
 
 def free_at(attempts: Sequence[datetime], now: datetime) -> datetime | None:
@@ -144,7 +148,7 @@ def _refused(case: RestartContext) -> Decision | None:
         return _no("unsafe_to_repeat", "Its work must not be done twice, as it is set: only a person restarts it.")
     if FAILED in case.kinds:
         return _gave_up()
-    if set(case.kinds) & BOUGHT_AGAIN:
+    if set(case.kinds) & SURVIVES_RESTART:
         return _no("needs_a_person", "It loops or is over its budget, and a restart would buy the same again.")
     if case.together:
         return _no("together", "Many agents fell silent at once: their host or the network is to be looked at.")

@@ -1,6 +1,7 @@
-"""What people do to agents. Each write is audited in its own transaction and makes the review look again soon.
+"""What people do to agents: create, change, pause, resume, delete. Each write is audited in its own transaction and
+brings the agent's next review forward.
 
-`actor` is text: a person's e-mail, `key:PREFIX` or `watchdog`. Refusals are ApiErrors meant for the person who asked.
+`actor` is a person's e-mail, `key:PREFIX` or `watchdog`. The text of an ApiError is meant for that person.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ SETTABLE: Final = (
 
 @transaction.atomic
 def add_agent(*, project: Project, name: str, kind: str, actor: str, now: datetime) -> Agent:
-    """An agent made by hand, before its first heartbeat: what strict mode asks for. The name is valid.
+    """Create an agent before its first heartbeat, as strict mode requires. The name is valid.
 
-    Raises ApiError 403 `agent_limit_reached` when the team's plan has no room for it, 409 `name_taken`.
+    Raises ApiError 403 `agent_limit_reached` at the plan's agent limit, 409 `name_taken`.
     """
     limits.require_room(team_id=project.team_id, what="agents")
     if AgentName.objects.filter(project=project, name=name).exists():
-        message = f"An agent of this project already reports as “{name}”."
+        message = f"An agent in this project already reports as “{name}”."
         raise ApiError(409, "name_taken", message, fields={"name": message})
     agent = create_agent(project=project, name=name, now=now)
     Agent.objects.filter(pk=agent.pk).update(kind=kind)
@@ -58,18 +59,18 @@ def add_agent(*, project: Project, name: str, kind: str, actor: str, now: dateti
 
 @transaction.atomic
 def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: datetime) -> Agent:
-    """Set what a person may set: names of `SETTABLE`, and `aliases`, the whole list of other names. Values are valid.
+    """Change settings of an agent: any of `SETTABLE`, and `aliases`, the full list of other names. Values are valid.
 
-    Raises ApiError 422 when only one of `restart_type` and `restart_target` would be set or the interval is shorter
-    than the plan's shortest, 409 `name_taken` when an alias is another agent's name.
+    Raises ApiError 422 when only one of `restart_type` and `restart_target` would be set, or when the interval is
+    below the plan's minimum; 409 `name_taken` when an alias is another agent's name.
     """
-    _look_again(agent, now)
+    _review_soon(agent, now)
     before = {name: getattr(agent, name) for name in SETTABLE if name in changes}
     changed = {name: changes[name] for name, old in before.items() if changes[name] != old}
-    _require_interval(agent, changed.get("interval"))
+    _require_interval_in_plan(agent, changed.get("interval"))
     for name, value in changed.items():
         setattr(agent, name, value)
-    _require_whole_target(agent)
+    _require_complete_target(agent)
     if changed:
         agent.save(update_fields=list(changed))
         data = {name: {"from": _plain(before[name]), "to": _plain(value)} for name, value in changed.items()}
@@ -81,7 +82,7 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
 
 @transaction.atomic
 def change_project_rules(*, project: Project, given: Mapping[str, Any], actor: str, now: datetime) -> None:
-    """Set what the project's agents inherit: `rules` as an agent has them, valid. All of them are looked at again."""
+    """Set the rules that the project's agents inherit, and have all of them reviewed. `given` is valid."""
     stored = Project.objects.get(pk=project.pk)
     if stored.rules == given:
         return
@@ -92,13 +93,13 @@ def change_project_rules(*, project: Project, given: Mapping[str, Any], actor: s
     project.rules = dict(given)
 
 
-def _require_interval(agent: Agent, interval: float | None) -> None:
+def _require_interval_in_plan(agent: Agent, interval: float | None) -> None:
     why = limits.too_short(agent.project.team_id, interval) if interval is not None else ""
     if why:
         raise ApiError(422, "invalid", f"interval: {why}", fields={"interval": why})
 
 
-def _require_whole_target(agent: Agent) -> None:
+def _require_complete_target(agent: Agent) -> None:
     if bool(agent.restart_type) != bool(agent.restart_target):
         missing = "restart_target" if agent.restart_type else "restart_type"
         why = "set restart_type and restart_target together, or neither"
@@ -110,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 
 def aliases_of(agent: Agent) -> list[str]:
-    """The other names it reports under, oldest first. Reads `names`: fetch them ahead for a list."""
+    """The agent's other names, oldest first. Reads `names`: prefetch them for a list."""
     return [row.name for row in agent.names.all() if row.name != agent.name]
 
 
@@ -125,19 +126,10 @@ def _set_aliases(agent: Agent, wanted: Iterable[str], actor: str) -> None:
         _note(agent, "agent.aliases_changed", actor, {"added": sorted(after - before), "removed": sorted(gone)})
 
 
-@transaction.atomic
-def add_alias(*, agent: Agent, name: str, actor: str, now: datetime) -> AgentName:
-    """Let the agent report under one more name. Raises ApiError 409 `name_taken` when another agent has it."""
-    alias = _add_name(agent, name)
-    _note(agent, "agent.aliases_changed", actor, {"added": [name], "removed": []})
-    _look_again(agent, now)
-    return alias
-
-
-def _add_name(agent: Agent, name: str) -> AgentName:
+def _add_name(agent: Agent, name: str) -> None:
     try:
         with transaction.atomic():
-            return AgentName.objects.create(project_id=agent.project_id, name=name, agent=agent)
+            AgentName.objects.create(project_id=agent.project_id, name=name, agent=agent)
     except IntegrityError:
         raise _name_taken(agent, name) from None
 
@@ -155,8 +147,8 @@ def _name_taken(agent: Agent, name: str) -> ApiError:
 
 @transaction.atomic
 def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
-    """Stop judging the agent until it is resumed; its heartbeats are still kept. Pausing twice changes nothing."""
-    _look_again(agent, now)
+    """Pause monitoring until the agent is resumed; heartbeats are still stored. Does nothing when it is paused."""
+    _review_soon(agent, now)
     if Agent.objects.filter(pk=agent.pk, paused_at__isnull=True).update(paused_at=now):
         agent.paused_at = now
         _note(agent, "agent.paused", actor)
@@ -165,11 +157,11 @@ def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
 
 @transaction.atomic
 def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
-    """Judge the agent again, as if it had reported at `now`. Resuming one that is not paused changes nothing.
+    """Resume monitoring, as if the agent had reported at `now`. Does nothing when it is not paused.
 
-    Raises ApiError 403 `agent_limit_reached` for one that the plan has no place for.
+    Raises ApiError 403 `agent_limit_reached` when it is over the plan's agent limit.
     """
-    _look_again(agent, now)
+    _review_soon(agent, now)
     agent.refresh_from_db(fields=["over_plan_at"])
     if agent.over_plan_at:
         raise without_place(agent.project.team_id)
@@ -183,29 +175,29 @@ def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
 
 @transaction.atomic
 def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
-    """Remove the agent with its names, history and incidents. Its next heartbeat would make a new one.
+    """Delete the agent with its names, history and incidents. Its next heartbeat would create a new agent.
 
-    Its heartbeats may be millions: they are nobody's from now on, and `purge.py` deletes them bit by bit.
+    There may be millions of heartbeats, so they only lose their agent here, and `purge.py` deletes them in small steps.
     Raises ApiError 404 `not_found` when somebody else deleted it at the same moment.
     """
     team_id = agent.project.team_id
-    frees_a_place = quota.are_short(team_id)
-    if frees_a_place:
-        quota.hold(team_id)
-    # First, for it locks the hot row: a heartbeat that came in meanwhile would be left over.
-    actions.leave(agent=agent, actor=actor, now=now)
+    others_are_waiting = quota.has_agents_over_limit(team_id)
+    if others_are_waiting:
+        quota.lock_team(team_id)
+    # First, because it locks the hot row: otherwise a heartbeat could arrive meanwhile and be left behind.
+    actions.leave_shared(agent=agent, actor=actor, now=now)
     if not AgentState.objects.filter(agent=agent).exists():
-        raise ApiError(404, "not_found", f"The agent {agent} is deleted already.")
+        raise ApiError(404, "not_found", f"The agent {agent} was already deleted.")
     monthly_spend.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
-    _set_aside(agent, now)
-    if frees_a_place:
+    _detach(agent, now)
+    if others_are_waiting:
         quota.settle(team_id, now)
 
 
-def _set_aside(agent: Agent, now: datetime) -> None:
-    """All that anybody could still meet of it goes at once, the hot row too; the rest moves to where nobody looks."""
-    rows: tuple[QuerySet[Any], ...] = (
+def _detach(agent: Agent, now: datetime) -> None:
+    """Delete at once what anybody could still see, and move the rest to a project that nobody can open."""
+    visible: tuple[QuerySet[Any], ...] = (
         agent.signals.all(),
         agent.incidents.all(),
         agent.commands.all(),
@@ -213,16 +205,16 @@ def _set_aside(agent: Agent, now: datetime) -> None:
         AgentMemory.objects.filter(agent=agent),
         AgentState.objects.filter(agent=agent),
     )
-    for some in rows:
-        some.delete()
-    place = create_deleted_project(like=agent.project, now=now)
-    Agent.objects.filter(pk=agent.pk).update(project=place, maintenance=None, over_plan_at=None)
+    for rows in visible:
+        rows.delete()
+    hidden = create_deleted_project(like=agent.project, now=now)
+    Agent.objects.filter(pk=agent.pk).update(project=hidden, maintenance=None, over_plan_at=None)
 
 
 def _note(agent: Agent, action: str, actor: str, data: dict[str, Any] | None = None) -> None:
     audit(team=agent.project.team, actor=actor, action=action, target=agent.name, of=agent, data=data)
 
 
-def _look_again(agent: Agent, now: datetime) -> None:
-    """Let the review look at what the transaction changes. Call it first: hot rows are locked before all others."""
+def _review_soon(agent: Agent, now: datetime) -> None:
+    """Have the agent reviewed. Call it first in a transaction: hot rows are locked before all others."""
     AgentState.objects.filter(agent=agent).update(check_at=now)

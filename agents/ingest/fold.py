@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agents.domain import budgets, clocks
+from agents.domain import budgets, clocks, signal_kinds
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN, STARTED
@@ -30,7 +30,7 @@ MAX_WAIT: Final = timedelta(hours=24)
 MAX_WARNED: Final = 5
 # What a runner that cannot look does not change: it knows nothing better.
 LASTING: Final = ("error", "shutdown")
-WARNINGS: Final = {"loop": "loop_detected", "cost": "cost_exceeded"}
+WARNINGS: Final = {kind: traits.client_warning for kind, traits in signal_kinds.TRAITS.items()}
 # After its crash beat the published client waits a second for it to get out, and its background beats go on meanwhile.
 LAST_BREATH: Final = timedelta(seconds=1.25)
 
@@ -106,7 +106,7 @@ def _forget_told(hot: Hot, beat: Beat, note: str | None) -> None:
 
 
 def _is_loop(key: str) -> bool:
-    return key.split(":")[1] == "loop"
+    return key.split(":")[1] == signal_kinds.LOOP
 
 
 def _count(hot: Hot, spent: Spent, today: date) -> None:

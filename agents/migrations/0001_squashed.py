@@ -52,6 +52,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name_plural": "maintenance",
                 "verbose_name": "maintenance window",
                 "ordering": ["-starts_at", "-id"],
                 "indexes": [

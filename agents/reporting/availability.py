@@ -13,10 +13,12 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple
 
+from agents.domain import signal_kinds
+
 WELL, TROUBLED, DOWN, UNKNOWN = "well", "troubled", "down", "unknown"
 AMISS: Final = (TROUBLED, DOWN)
-# An agent that loops or spends too much still works; with one of these it does not.
-STOPS_WORK: Final = frozenset({"missed_heartbeat", "stalled", "crash", "error", "restart_failed"})
+# An agent that loops or overspends still works.
+STOPS_WORK: Final = signal_kinds.where(lambda traits: traits.stops_work)
 DAYS: Final = 90
 
 

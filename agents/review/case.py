@@ -1,4 +1,4 @@
-"""One agent under review: its rows, its clocks, what came in, what was found and what was tried."""
+"""One agent under review: its rows, its clocks, the new heartbeats, the findings and the restarts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from agents.rules.facts import BeatSeen, Finding, Learned
 
 @dataclass(slots=True)
 class Case:
-    """One agent under review."""
+    """One agent under review.
+
+    `signals` are those open before the review, then those open after it. `unproven` are former findings that a restart
+    seems to have fixed, kept open until there is progress. `set_aside` means that the review of this agent failed.
+    """
 
     agent: Agent
     state: AgentState
@@ -25,17 +29,16 @@ class Case:
     rhythm: Learned = field(default_factory=Learned)
     beats: list[BeatSeen] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    # What a restart was made for and nothing is found of any more, but not yet proven to be cured.
     unproven: list[Finding] = field(default_factory=list)
-    standing: list[Signal] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
     restarts: list[datetime] = field(default_factory=list)
-    ask_again: datetime | None = None
+    retry_restart_at: datetime | None = None
     set_aside: bool = False
-    more_to_read: bool = False
+    has_unread_beats: bool = False
 
 
 def case_of(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
-    """An agent to be judged by its row, with both clocks."""
+    """The case of a hot row, with both clocks."""
     agent = state.agent
     given = agent.clock_settings
     alive, progress = clocks.alive(given, state, outages), clocks.progress(given, state, outages)
@@ -43,7 +46,7 @@ def case_of(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
 
 
 def has_ended(case: Case, now: datetime) -> bool:
-    """Stopped, as it said; or a job that is silent, which is how jobs end. One that erred did not end well."""
+    """Whether the agent shut down, or is a job that went silent, which is how jobs end. An error is no good end."""
     state, alive = case.state, case.alive
     silent = alive is not None and now >= alive.deadline
     return state.reported == "shutdown" or (
@@ -51,6 +54,6 @@ def has_ended(case: Case, now: datetime) -> bool:
     )
 
 
-def needed_for(case: Case) -> set[str]:
-    """What was found that a restart could cure."""
+def curable_kinds(case: Case) -> set[str]:
+    """The kinds of findings that a restart may cure."""
     return restart_policy.cures({finding.kind for finding in case.findings}, runner_down=case.state.runner_down)

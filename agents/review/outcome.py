@@ -1,137 +1,156 @@
-"""What a review concludes of one agent: how it is shown, what its clients are told, when to look again.
+"""What a review writes to the hot row: the status, the warnings for clients, and when to review the agent again.
 
 Reads the case only; writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from agents import rules
 from agents.commands import restart_context
-from agents.domain import budgets, restart_policy
+from agents.domain import budgets, restart_policy, signal_kinds
 from agents.models import Signal, Status
-from agents.review.case import Case, has_ended, needed_for
+from agents.review.case import Case, curable_kinds, has_ended
 from agents.rules import cost
 from agents.rules.facts import CRITICAL
 from agents.storage import statements
 
-# After an error in one agent's conclusion the others go on, and it is looked at again after this.
+# How soon an agent is reviewed again whose review failed.
 SET_ASIDE: Final = timedelta(seconds=60)
-LOOK_AGAIN: Final = timedelta(seconds=1)
-# No deadline is trusted for longer: its project's settings or our own clock may change in between.
-TRUSTED_FOR: Final = timedelta(minutes=10)
-# "No heartbeat for 3 minutes" is said anew so often while it goes on.
-GROWS_OLDER: Final = ("missed_heartbeat", "stalled")
-REWORDED_EVERY: Final = timedelta(minutes=1)
+REVIEW_SOON: Final = timedelta(seconds=1)
+# The project's settings and the server's clock may change, so no deadline is trusted for longer.
+MAX_WAIT: Final = timedelta(minutes=10)
+# How often "No heartbeat for 3 minutes" is brought up to date.
+REASON_UPDATED_EVERY: Final = timedelta(minutes=1)
+_SEVEREST_FIRST: Final = tuple(Status.values)
 
 
 def row(case: Case, now: datetime) -> dict[str, Any]:
-    """What the hot row learns from the review."""
+    """The columns of the hot row that a review writes."""
     state = case.state
     if case.set_aside:
         kept = {name: getattr(state, name) for name in statements.CONCLUDED if name != "check_at"}
         return {"agent_id": case.agent.pk, "check_at": now + SET_ASIDE, **kept}
-    incident = case.standing[0].incident if case.standing else None
+    incident = case.signals[0].incident if case.signals else None
     return {
         "agent_id": case.agent.pk,
-        "check_at": look_again(case, now),
+        "check_at": next_review(case, now),
         "quiet_until": case.rhythm.quiet_until,
         "learned_progress_timeout": case.rhythm.timeout,
         "status": status_of(case, now),
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",
-        "warnings": _warnings(case.standing) or None,
-        "hold": _on_hold(case.standing),
-        "waiting_until": _waited_until(case, now),
-        "lifted": _lifted(case),
+        "warnings": _warnings(case.signals) or None,
+        "hold": _on_hold(case.signals),
+        "waiting_until": _waiting_until(case, now),
+        "lifted": _waived_budgets(case),
     }
 
 
-def _on_hold(standing: Sequence[Signal]) -> bool:
-    return any(signal.kind == "cost" and signal.severity == CRITICAL for signal in standing)
+def _on_hold(signals: Sequence[Signal]) -> bool:
+    return any(signal.severity == CRITICAL and signal_kinds.traits(signal.kind).is_budget for signal in signals)
 
 
-def _waited_until(case: Case, now: datetime) -> datetime | None:
-    """What was held until now has its time to go on, as after a wait."""
+def _waiting_until(case: Case, now: datetime) -> datetime | None:
+    """After a hold the progress timeout starts again, as after a declared wait."""
     until = case.state.waiting_until
-    if not case.state.hold or _on_hold(case.standing):
+    if not case.state.hold or _on_hold(case.signals):
         return until
     return max(until, now) if until else now
 
 
-def _lifted(case: Case) -> dict[str, Any] | None:
-    """What heartbeats must know of it, which hold by themselves: budgets that a person let pass, or all of them."""
+def _waived_budgets(case: Case) -> dict[str, Any] | None:
+    """Heartbeats decide on holds by the hot row alone, so it must know which budgets a person waived."""
     if not rules.in_force(cost, case.agent.project.rules, case.agent.rules).on:
         return budgets.ALL_LIFTED
-    lifted: dict[str, Any] | None = case.memory.rules.get(cost.KIND, {}).get("lifted")
-    return lifted
+    waived: dict[str, Any] | None = case.memory.rules.get(cost.KIND, {}).get("lifted")
+    return waived
 
 
-def _warnings(standing: Sequence[Signal]) -> list[list[str]]:
-    """What clients are to be warned of: a loop, or a budget that is exceeded and not merely near."""
+def _warnings(signals: Sequence[Signal]) -> list[list[str]]:
+    """The warnings that heartbeats are answered with, each as a key and a reason."""
     return [
-        [f"{signal.incident_id}:{signal.kind}:{signal.pk}{_of_which(signal)}", signal.reason]
-        for signal in standing
-        if signal.kind == "loop" or (signal.kind == "cost" and signal.severity == CRITICAL)
+        [f"{signal.incident_id}:{signal.kind}:{signal.pk}{_budget_suffix(signal)}", signal.reason]
+        for signal in signals
+        if _warns_client(signal)
     ]
 
 
-def _of_which(signal: Signal) -> str:
-    """Of a budget that was raised and is exceeded again the client is told again."""
-    found = next(iter(signal.evidence.get("budgets", ())), None) if signal.kind == "cost" else None
-    return f":{found[0]}{found[2]}" if found else ""
+def _warns_client(signal: Signal) -> bool:
+    traits = signal_kinds.traits(signal.kind)
+    return bool(traits.client_warning) and (signal.severity == CRITICAL or not traits.is_budget)
+
+
+def _budget_suffix(signal: Signal) -> str:
+    """Makes a new key when a budget was raised and is exceeded again, so that the client is warned again."""
+    is_budget = signal_kinds.traits(signal.kind).is_budget
+    budget = next(iter(signal.evidence.get("budgets", ())), None) if is_budget else None
+    return f":{budget[0]}{budget[2]}" if budget else ""
 
 
 def status_of(case: Case, now: datetime) -> str:
-    """How it is shown."""
-    kinds, state = {finding.kind for finding in case.findings}, case.state
+    """The agent's status after this review."""
     if case.agent.paused_at:
         return Status.PAUSED
     if has_ended(case, now):
         return Status.STOPPED
-    if kinds & {"missed_heartbeat", "crash"} or ("error" in kinds and state.runner_down):
-        return Status.DOWN
-    if "stalled" in kinds:
-        return Status.STALLED
-    if kinds or case.unproven or state.reported == "warning":
-        return Status.WARNING
-    if state.waiting_until and state.waiting_until > now:
+    if case.findings or case.unproven or case.state.reported == "warning":
+        return _status_in_trouble(case)
+    if case.state.waiting_until and case.state.waiting_until > now:
         return Status.WAITING
-    return Status.OK if state.beats else Status.NEW
+    return Status.OK if case.state.beats else Status.NEW
 
 
-def look_again(case: Case, now: datetime) -> datetime | None:
-    """The next moment at which time alone could change the verdict; a heartbeat brings it forward when it matters."""
+def _status_in_trouble(case: Case) -> str:
+    """The severest status of any finding, at least a warning."""
+    kinds = [signal_kinds.traits(finding.kind) for finding in case.findings]
+    statuses = [traits.shown_as for traits in kinds]
+    if case.state.runner_down and any(traits.down_if_runner_confirms for traits in kinds):
+        return Status.DOWN
+    return min(statuses, key=_SEVEREST_FIRST.index, default=Status.WARNING)
+
+
+def next_review(case: Case, now: datetime) -> datetime | None:
+    """When time alone could change the outcome. None: never. A heartbeat that matters brings the review forward."""
     if case.agent.paused_at:
         return None
     if has_ended(case, now):
-        return now + LOOK_AGAIN if case.findings else None
-    moments = [clock.deadline for clock in (case.alive, case.progress) if clock]
-    moments += [moment for moment in (case.ask_again, _last_chance(case, now)) if moment]
-    if case.state.waiting_until:
-        moments.append(case.state.waiting_until)
-    if any(finding.kind == "cost" for finding in case.findings):
-        moments.append(_midnight(case, now))
-    if any(finding.kind in GROWS_OLDER for finding in case.findings):
-        moments.append(now + REWORDED_EVERY)
-    passed = any(beat.status == "error" for beat in case.beats) and case.state.reported != "error"
-    if passed or case.more_to_read:
-        moments.append(now + LOOK_AGAIN)
-    return min((min(moment, now + TRUSTED_FOR) for moment in moments if moment > now), default=None)
+        return now + REVIEW_SOON if case.findings else None
+    upcoming = (min(moment, now + MAX_WAIT) for moment in _turning_points(case, now) if moment and moment > now)
+    return min(upcoming, default=None)
 
 
-def _last_chance(case: Case, now: datetime) -> datetime | None:
-    """When the last restart of what still does not work has had its time."""
-    needed = needed_for(case)
-    if not needed:
+def _turning_points(case: Case, now: datetime) -> Iterator[datetime | None]:
+    """Moments at which the outcome may change without a heartbeat."""
+    yield from (clock.deadline for clock in (case.alive, case.progress) if clock)
+    yield case.retry_restart_at
+    yield _restart_given_up_at(case, now)
+    yield case.state.waiting_until
+    traits = [signal_kinds.traits(finding.kind) for finding in case.findings]
+    if any(kind.is_budget for kind in traits):
+        yield _midnight(case, now)
+    if any(kind.reason_grows for kind in traits):
+        yield now + REASON_UPDATED_EVERY
+    if case.has_unread_beats or _recovered_from_error(case):
+        yield now + REVIEW_SOON
+
+
+def _recovered_from_error(case: Case) -> bool:
+    """Whether an error was reported and followed by a good heartbeat: its signal is open, and due to be cleared."""
+    return any(beat.status == "error" for beat in case.beats) and case.state.reported != "error"
+
+
+def _restart_given_up_at(case: Case, now: datetime) -> datetime | None:
+    """When the last restart will have had its time to work. None: nothing is waiting for one."""
+    kinds = curable_kinds(case)
+    if not kinds:
         return None
-    return restart_policy.delayed_until(
-        case.restarts, now, restart_context.patience(case.agent, case.state, needed), restart_context.delays()
-    )
+    patience = restart_context.patience(case.agent, case.state, kinds)
+    return restart_policy.delayed_until(case.restarts, now, patience, restart_context.delays())
 
 
 def _midnight(case: Case, now: datetime) -> datetime:

@@ -1,11 +1,12 @@
-"""The one place that concludes: heartbeats and time alike end here, and nowhere else is an incident opened.
+"""The review: the only place that draws conclusions. Heartbeats and time alike lead here, and nothing else opens an
+incident because of them.
 
-1. Lock the agents' hot rows, so that a beat is either seen or comes after the verdict.
-2. Read what came in since the last review, and let the rules remember it.
-3. Ask every rule.
-4. Bring incidents in line with what was found: those that fell silent together first, then each agent.
-5. Ask for the restarts that people armed.
-6. Write what was concluded, and when to look again.
+1. Lock the agents' hot rows, so that every heartbeat is either seen or stored after the review.
+2. Read the heartbeats since the last review; the rules update their state.
+3. Check every rule.
+4. Bring incidents in line with the findings: shared incidents first, then each agent's own.
+5. Request the restarts that people enabled.
+6. Write the outcome, and when to review again.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from agents import rules
 from agents.commands import dispatch, restart_context
-from agents.domain import clocks, restart_policy
-from agents.incidents import lifecycle
+from agents.domain import clocks, restart_policy, signal_kinds
+from agents.incidents import events, lifecycle
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat
 from agents.review import outcome, shared_incidents
-from agents.review.case import Case, case_of, has_ended, needed_for
+from agents.review.case import Case, case_of, curable_kinds, has_ended
 from agents.rules import crash
-from agents.rules.facts import Facts, Restarts
+from agents.rules.facts import Facts, Finding, Restarts
 from agents.rules.observers import rhythm, runner_view
 from agents.storage import decoding, monthly_spend, outage_log, statements
 from teams.actors import WATCHDOG
@@ -37,24 +38,22 @@ from teams.errors import ApiError
 log = structlog.get_logger(__name__)
 
 CHUNK: Final = 1_000
-# At most so many heartbeats a review, from the last two days; what is left is read a second later.
-BEATS_READ: Final = 5_000
+# Heartbeats per review, from the last two days; the rest is read a second later.
+MAX_BEATS: Final = 5_000
 READ_BACK: Final = timedelta(days=1)
-# A restart that cannot be had for now, as when its runner is away, is asked for again.
-ASKED_AGAIN: Final = timedelta(minutes=1)
-# Told although the agent said goodbye right after it: it happened.
-TOLD_OF_STOPPED: Final = ("crash", "error")
+# When a restart is refused for now, for instance because its runner is away, it is requested again.
+RETRY_RESTART_AFTER: Final = timedelta(minutes=1)
+OUTLIVES_SHUTDOWN: Final = signal_kinds.where(lambda traits: traits.outlives_shutdown)
 
 
 def sweep(now: datetime) -> int:
-    """Review every agent whose time has come, in chunks; safe with any number of workers. Returns how many."""
+    """Review every agent that is due, in chunks; safe with any number of workers. Returns how many."""
     outage_log.tick(outage_log.DETECTOR, now)
     total = 0
     crossed: set[int] = set()
     while True:
         with transaction.atomic():
-            due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
-            ids = list(_locked(due)[:CHUNK].values_list("agent_id", flat=True))
+            ids = _due(now)
             crossed = review(ids, now) if ids else set()
         monthly_spend.look(crossed, now)
         total += len(ids)
@@ -62,65 +61,64 @@ def sweep(now: datetime) -> int:
             return total
 
 
-def _locked(states: Any) -> Any:
-    """Rows that another worker is at are its business; those a heartbeat holds are met again in a second."""
-    return states.select_for_update(skip_locked=True, of=("self",))
+def _due(now: datetime) -> list[int]:
+    """Agents whose time has come. Rows that another worker or a heartbeat has locked are left to the next sweep."""
+    due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
+    return list(due.select_for_update(skip_locked=True, of=("self",))[:CHUNK].values_list("agent_id", flat=True))
 
 
 @transaction.atomic
 def review(agent_ids: Iterable[int], now: datetime) -> set[int]:
-    """Conclude for these agents at this moment. `now` is read once, before the rows are locked.
+    """Review these agents at this moment. `now` is read once, before the rows are locked.
 
-    Returns the projects whose monthly budget was exceeded just now, or is no longer: all of their agents are to be
-    looked at (`spending.look`), after this transaction.
+    Returns the projects whose monthly budget was exceeded just now, or no longer is: all of their agents must be
+    reviewed after this transaction (`monthly_spend.look`).
     """
     outages = outage_log.outages(now)
-    cases = [case_of(state, outages) for state in _states(list(agent_ids))]
+    cases = [case_of(state, outages) for state in _lock(list(agent_ids))]
     _read_beats(cases, now)
     months = monthly_spend.months((case.state for case in cases), now)
     for case in cases:
         case.month = months.by_agent.get(case.agent.pk)
-    _stand(cases, now)
+    _load_signals_and_restarts(cases, now)
     for case in cases:
-        _guarded(case, now, lambda case: ask(case, outages, now))
-    shared_incidents.conclude_silence(cases, outages, now)
-    shared_incidents.conclude_months(cases, now)
+        _guarded(case, partial(ask_rules, outages=outages, now=now))
+    shared_incidents.open_for_silence(cases, outages, now)
+    shared_incidents.open_for_months(cases, now)
     for case in cases:
-        _guarded(case, now, lambda case: _conclude(case, now))
-        _guarded(case, now, lambda case: _restart(case, now))
-    statements.conclude([outcome.row(case, now) for case in cases])
-    read = [case.memory for case in cases if case.beats or case.set_aside]
-    AgentMemory.objects.bulk_update(read, ["read_to", "rules"], batch_size=200)
+        _guarded(case, partial(_update_incidents, now=now))
+        _guarded(case, partial(_request_restart, now=now))
+    _save(cases, now)
     return months.crossed
 
 
-def _states(ids: Sequence[int]) -> list[AgentState]:
-    states = AgentState.objects.filter(agent_id__in=ids).order_by("agent_id")
+def _lock(ids: Sequence[int]) -> list[AgentState]:
+    states: QuerySet[AgentState] = AgentState.objects.filter(agent_id__in=ids).order_by("agent_id")
     return list(states.select_for_update(of=("self",)).select_related("agent__project", "agent__memory"))
 
 
 def _read_beats(cases: Sequence[Case], now: datetime) -> None:
-    """Hand each case its new heartbeats. An agent's ids grow in the order of commits, since its row is locked."""
+    """Hand each case its new heartbeats. An agent's ids grow in the order of commits, because its row is locked."""
     by_agent = {case.agent.pk: case for case in cases}
     unread = Heartbeat.objects.filter(agent_id__in=by_agent, id__gt=F("agent__memory__read_to"))
     recent = unread.filter(day__gte=now.date() - READ_BACK).order_by("id").defer("answer")
-    read = list(recent[:BEATS_READ])
-    for beat in read:
+    beats = list(recent[:MAX_BEATS])
+    for beat in beats:
         case = by_agent[beat.agent_id]
         case.memory.read_to = beat.pk
-        _guarded(case, now, partial(_hand, beat))
+        _guarded(case, partial(_add_beat, beat=beat))
     for case in cases:
-        case.more_to_read = len(read) == BEATS_READ
+        case.has_unread_beats = len(beats) == MAX_BEATS
 
 
-def _hand(beat: Heartbeat, case: Case) -> None:
+def _add_beat(case: Case, *, beat: Heartbeat) -> None:
     case.beats.append(decoding.seen(beat))
 
 
-def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
-    """A poisoned agent must not stop the others: leave it as it was, look at it later, and say so in the log."""
+def _guarded(case: Case, step: Callable[[Case], None]) -> None:
+    """One agent that fails must not stop the others: leave it as it was, log it, and review it again later."""
     try:
-        work(case)
+        step(case)
     except OperationalError:
         raise
     except Exception:
@@ -128,37 +126,53 @@ def _guarded(case: Case, now: datetime, work: Callable[[Case], None]) -> None:
         case.set_aside = True
 
 
-def ask(
-    case: Case, outages: Sequence[clocks.Span], now: datetime, asked: Mapping[str, rules.Rule] | None = None
+def _load_signals_and_restarts(cases: Sequence[Case], now: datetime) -> None:
+    ids = [case.agent.pk for case in cases]
+    signals, restarts = lifecycle.open_signals(ids), restart_context.recent_restarts(ids, now)
+    for case in cases:
+        case.signals = signals.get(case.agent.pk, [])
+        case.restarts = restarts.get(case.agent.pk, [])
+
+
+def ask_rules(
+    case: Case, *, outages: Sequence[clocks.Span], now: datetime, only: Mapping[str, rules.Rule] | None = None
 ) -> None:
-    """Let the rules read what came in and say what they find; all of them, unless some are named."""
-    asked = rules.every() if asked is None else asked
+    """Let the rules read the new heartbeats, and collect their findings. `only` names some rules, by default all."""
+    asked = rules.every() if only is None else only
     case.memory.rules = rules.read(case.memory.rules, case.beats, asked)
-    _learn(case, outages)
-    stopped = has_ended(case, now)
-    for rule in asked.values():
-        if case.agent.paused_at or (stopped and rule.KIND not in TOLD_OF_STOPPED):
-            continue
-        armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
-        finding = rule.check(_facts(case, rule.KIND, armed.thresholds, now)) if armed.on else None
-        if finding is not None:
-            case.findings.append(finding)
-    case.findings = rules.worst_per_kind(case.findings)
-    if not (stopped or case.agent.paused_at):
+    _learn_rhythm(case, outages)
+    ended, paused = has_ended(case, now), case.agent.paused_at is not None
+    if not paused:
+        _check_all(case, [rule for rule in asked.values() if not ended or rule.KIND in OUTLIVES_SHUTDOWN], now)
+    if not (ended or paused):
         found = {finding.kind for finding in case.findings}
-        case.unproven = restart_context.unproven(case.standing, found, case.state)
+        case.unproven = restart_context.unproven_findings(case.signals, found, case.state)
 
 
-def _learn(case: Case, outages: Sequence[clocks.Span]) -> None:
-    """The progress clock as it is with the rhythm that the new beats taught."""
+def _learn_rhythm(case: Case, outages: Sequence[clocks.Span]) -> None:
+    """Set the progress clock by the rhythm that the new heartbeats taught."""
     state = case.state
     case.rhythm = rhythm.of(case.memory.rules.get(rhythm.KIND, {}), state.last_progress_at)
     state.learned_progress_timeout, state.quiet_until = case.rhythm.timeout, case.rhythm.quiet_until
     case.progress = clocks.progress(case.settings, state, outages)
 
 
+def _check_all(case: Case, asked: Sequence[rules.Rule], now: datetime) -> None:
+    for rule in asked:
+        # One by one, because a rule sees the findings before it: `restart_failed` asks which of them a restart cures.
+        finding = _check(rule, case, now)
+        if finding is not None:
+            case.findings.append(finding)
+    case.findings = rules.worst_per_kind(case.findings)
+
+
+def _check(rule: rules.Rule, case: Case, now: datetime) -> Finding | None:
+    armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
+    return rule.check(_facts(case, rule.KIND, armed.thresholds, now)) if armed.on else None
+
+
 def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) -> Facts:
-    agent, state = case.agent, case.state
+    agent, state, zone = case.agent, case.state, ZoneInfo(case.agent.project.time_zone)
     limits = monthly_spend.limits(agent, state)
     return Facts(
         now=now,
@@ -168,72 +182,80 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
         interval=clocks.interval(case.settings, state),
         paused=agent.paused_at is not None,
         budget=limits.day,
-        today=now.astimezone(ZoneInfo(agent.project.time_zone)).date(),
+        today=now.astimezone(zone).date(),
         beats=case.beats,
         memory=case.memory.rules.get(kind, {}),
         thresholds=thresholds,
         outside=runner_view.of(case.memory.rules.get(runner_view.KIND, {})),
         restarts=_restarts(case),
         rhythm=case.rhythm,
-        zone=ZoneInfo(agent.project.time_zone),
+        zone=zone,
         run_budget=limits.run,
         token_limit=limits.tokens,
         month=case.month,
         tells_crashes=rules.in_force(crash, agent.project.rules, agent.rules).on,
-        is_held=case.state.hold and not any(one.kind == "stalled" for one in case.standing),
+        is_held=state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
     )
 
 
 def _restarts(case: Case) -> Restarts:
     if not case.restarts:
         return Restarts()
-    needed = needed_for(case)
-    given_up = next((one for one in case.standing if one.kind == restart_policy.FAILED), None)
+    kinds = curable_kinds(case)
+    given_up = next((signal for signal in case.signals if signal.kind == restart_policy.FAILED), None)
     return Restarts(
         made=case.restarts,
         delays=restart_context.delays(),
-        patience=restart_context.patience(case.agent, case.state, needed),
-        needed_for=needed,
-        given_up=restart_context.said_again(given_up) if given_up else None,
+        patience=restart_context.patience(case.agent, case.state, kinds),
+        needed_for=kinds,
+        given_up=restart_context.as_finding(given_up) if given_up else None,
     )
 
 
-def _stand(cases: Sequence[Case], now: datetime) -> None:
-    """How each stood before: what is wrong with it, and what was tried."""
-    standing = lifecycle.open_signals(case.agent.pk for case in cases)
-    restarts = restart_context.handed_out([case.agent.pk for case in cases], now)
-    for case in cases:
-        case.standing = standing.get(case.agent.pk, [])
-        case.restarts = restarts.get(case.agent.pk, [])
-
-
-def _conclude(case: Case, now: datetime) -> None:
-    if case.set_aside or not (case.findings or case.standing):
+def _update_incidents(case: Case, *, now: datetime) -> None:
+    if case.set_aside or not (case.findings or case.signals):
         return
     with transaction.atomic():
-        case.standing = lifecycle.conclude(
+        case.signals = lifecycle.apply_findings(
             agent=case.agent,
             state=case.state,
             findings=[*case.findings, *case.unproven],
-            standing=case.standing,
+            signals=case.signals,
             now=now,
         )
 
 
-def _restart(case: Case, now: datetime) -> None:
-    """Ask for the restart of an agent that is armed for it; what speaks against it is looked at again in its time."""
-    needed = needed_for(case)
-    if case.set_aside or not needed or case.agent.restart_policy != Agent.RestartPolicy.AUTO:
+def _request_restart(case: Case, *, now: datetime) -> None:
+    """Restart an agent whose policy is automatic. When that is refused, the agent is reviewed again in time."""
+    kinds = curable_kinds(case)
+    if case.set_aside or not kinds or case.agent.restart_policy != Agent.RestartPolicy.AUTO:
         return
-    reason = next(finding.reason for finding in case.findings if finding.kind in needed)
-    asked = {"action": Command.Action.RESTART, "actor": WATCHDOG, "origin": restart_policy.WATCHDOG}
-    incident = case.standing[0].incident
+    case.retry_restart_at = now + RETRY_RESTART_AFTER
     try:
         with transaction.atomic():
-            dispatch.request(agent=case.agent, incident=incident, reason=reason, now=now, **asked)
+            dispatch.request(
+                agent=case.agent,
+                action=Command.Action.RESTART,
+                actor=WATCHDOG,
+                reason=next(finding.reason for finding in case.findings if finding.kind in kinds),
+                now=now,
+                origin=restart_policy.WATCHDOG,
+                incident=case.signals[0].incident,
+            )
     except ApiError as refusal:
-        if refusal.retry_after is None and refusal.code != "gave_up":
-            lifecycle.note_once(incident=incident, code=refusal.code, text=f"Not restarted: {refusal.message}", now=now)
-        case.ask_again = now + (timedelta(seconds=refusal.retry_after) if refusal.retry_after else ASKED_AGAIN)
-    else:
-        case.ask_again = now + ASKED_AGAIN
+        _handle_refusal(case, refusal, now)
+
+
+def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
+    """Retry when waiting is enough; otherwise say on the timeline why nothing happens. Giving up has its own signal."""
+    if refusal.retry_after:
+        case.retry_restart_at = now + timedelta(seconds=refusal.retry_after)
+    elif refusal.code != "gave_up":
+        text = f"Not restarted: {refusal.message}"
+        events.note_once(incident=case.signals[0].incident, code=refusal.code, text=text, now=now)
+
+
+def _save(cases: Sequence[Case], now: datetime) -> None:
+    statements.save_outcomes([outcome.row(case, now) for case in cases])
+    changed = [case.memory for case in cases if case.beats or case.set_aside]
+    AgentMemory.objects.bulk_update(changed, ["read_to", "rules"], batch_size=200)

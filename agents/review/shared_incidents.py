@@ -1,66 +1,85 @@
-"""Incidents that many agents share: a host, a runner or a network fell silent, or a project's budget holds them all."""
+"""Opens incidents that many agents share: a host, a runner or a network fell silent, or a project's monthly budget is
+exceeded."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
-from agents.domain import budgets, clocks, restart_policy, silent_groups
-from agents.incidents import lifecycle
+from agents.domain import budgets, clocks, restart_policy, signal_kinds, silent_groups
+from agents.incidents import shared
+from agents.incidents.shared import Member
 from agents.models import Agent, AgentState
 from agents.review.case import Case, case_of
 from agents.rules import cost
 from agents.rules.facts import CRITICAL, Finding
 from teams.models import Project
 
+MAX_NAMES: Final = 10
 
-def conclude_silence(cases: Sequence[Case], outages: Sequence[clocks.Span], now: datetime) -> None:
-    """One incident for agents of a host, a runner or a network that fell silent at once."""
-    fresh: dict[int, dict[int, Case]] = defaultdict(dict)
-    for case in cases:
-        if _newly_silent(case):
-            fresh[case.agent.project_id][case.agent.pk] = case
-    for project_id, silent in sorted(fresh.items()):
-        # Another worker may hold the rest of the same group: whoever comes second joins the first one's incident.
-        Project.objects.select_for_update(no_key=True).get(pk=project_id)
+
+def open_for_silence(cases: Sequence[Case], outages: Sequence[clocks.Span], now: datetime) -> None:
+    """Open one incident for the agents of a host, a runner or a network that fell silent at once."""
+    newly_silent = [case for case in cases if _is_newly_silent(case)]
+    for project_id, silent in _by_project(newly_silent):
+        cases_by_agent = {case.agent.pk: case for case in silent}
         for group in silent_groups.groups(_peers(project_id, outages, now)):
-            members = [silent[agent_id] for agent_id in group.agent_ids if agent_id in silent]
+            members = [cases_by_agent[agent_id] for agent_id in group.agent_ids if agent_id in cases_by_agent]
             if members:
-                _open_group(group, members, now)
+                _open_for_group(group, members, now)
 
 
-def conclude_months(cases: Sequence[Case], now: datetime) -> None:
-    """One incident for all agents that a project's monthly budget holds from now on."""
-    fresh: dict[int, list[Case]] = defaultdict(list)
-    for case in cases:
-        new = not (case.standing or case.set_aside)
-        if new and [_held_by(finding) for finding in case.findings] == [budgets.MONTH]:
-            fresh[case.agent.project_id].append(case)
-    for project_id, held in sorted(fresh.items()):
-        Project.objects.select_for_update(no_key=True).get(pk=project_id)
-        parts = [(case.agent, case.state, case.findings[0]) for case in held]
-        month = held[0].month
-        assert month is not None  # noqa: S101 - it was found
-        spent = f"{cost.dollars(month.cost)} of {cost.dollars(month.limit)}"
-        title = f"All agents are on hold: the project has spent {spent} this month"
-        signals = lifecycle.open_for_project(members=parts, project_id=project_id, title=title, now=now)
+def open_for_months(cases: Sequence[Case], now: datetime) -> None:
+    """Open one incident for all agents of a project that its monthly budget puts on hold from now on."""
+    newly_held = [case for case in cases if _is_newly_held_by_month(case)]
+    for project_id, held in _by_project(newly_held):
+        title = _month_title(held[0].month)
+        members = [Member(case.agent, case.state, case.findings[0]) for case in held]
+        signals = shared.open_for_month(members=members, project_id=project_id, title=title, now=now)
         for case, signal in zip(held, signals, strict=True):
-            case.standing = [signal]
+            case.signals = [signal]
 
 
-def _held_by(finding: Finding) -> str:
-    """The budget that it says is exceeded; empty for all else."""
-    held = finding.kind == cost.KIND and finding.severity == CRITICAL
-    return str(finding.evidence.get("budget", "")) if held else ""
+def _by_project(cases: Sequence[Case]) -> Iterator[tuple[int, list[Case]]]:
+    """The cases by project, each project with its row locked.
+
+    Another worker may review the rest of a group: the second one then joins the incident of the first.
+    """
+    by_project: dict[int, list[Case]] = defaultdict(list)
+    for case in cases:
+        by_project[case.agent.project_id].append(case)
+    for project_id, members in sorted(by_project.items()):
+        Project.objects.select_for_update(no_key=True).get(pk=project_id)
+        yield project_id, members
 
 
-def _newly_silent(case: Case) -> bool:
-    found = [finding.kind for finding in case.findings if finding.kind != restart_policy.FAILED]
-    return not case.standing and found == ["missed_heartbeat"]
+def _is_newly_silent(case: Case) -> bool:
+    kinds = [finding.kind for finding in case.findings if finding.kind != restart_policy.FAILED]
+    return not case.signals and kinds == [signal_kinds.MISSED_HEARTBEAT]
+
+
+def _is_newly_held_by_month(case: Case) -> bool:
+    if case.signals or case.set_aside:
+        return False
+    return [_exceeded_budget(finding) for finding in case.findings] == [budgets.MONTH]
+
+
+def _exceeded_budget(finding: Finding) -> str:
+    """The budget that a finding reports as exceeded; empty for any other finding."""
+    is_exceeded = finding.kind == cost.KIND and finding.severity == CRITICAL
+    return str(finding.evidence.get("budget", "")) if is_exceeded else ""
+
+
+def _month_title(month: budgets.Month | None) -> str:
+    assert month is not None  # noqa: S101 - the finding is about it
+    spent, limit = cost.dollars(month.cost), cost.dollars(month.limit)
+    return f"All agents are on hold: the project has spent {spent} of its {limit} monthly budget"
 
 
 def _peers(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> list[silent_groups.Peer]:
+    """The project's agents that are expected to report."""
     states = AgentState.objects.filter(agent__project_id=project_id, agent__paused_at__isnull=True, crashed=False)
     states = states.exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
     expected = states.filter(last_beat_at__isnull=False)
@@ -72,16 +91,19 @@ def _peer(case: Case, now: datetime) -> silent_groups.Peer:
     state, alive = case.state, case.alive
     assert state.last_beat_at is not None  # noqa: S101 - filtered for
     assert alive is not None  # noqa: S101 - follows from it
-    every = clocks.interval(case.settings, state)
-    due = alive.due_at if now >= alive.deadline else None
-    return silent_groups.Peer(state.agent_id, state.source, state.last_beat_at, every, due)
+    interval = clocks.interval(case.settings, state)
+    due_at = alive.due_at if now >= alive.deadline else None
+    return silent_groups.Peer(state.agent_id, state.source, state.last_beat_at, interval, due_at)
 
 
-def _open_group(group: silent_groups.Group, members: Sequence[Case], now: datetime) -> None:
-    names = ", ".join(Agent.objects.filter(pk__in=group.agent_ids).order_by("name").values_list("name", flat=True)[:10])
+def _open_for_group(group: silent_groups.Group, cases: Sequence[Case], now: datetime) -> None:
+    members = [Member(case.agent, case.state, case.findings[0]) for case in cases]
+    signals = shared.open_for_silence(members=members, agent_ids=group.agent_ids, title=_silence_title(group), now=now)
+    for case, signal in zip(cases, signals, strict=True):
+        case.signals = [signal]
+
+
+def _silence_title(group: silent_groups.Group) -> str:
+    of_group = Agent.objects.filter(pk__in=group.agent_ids).order_by("name").values_list("name", flat=True)
     where = f"on {group.source.partition('/')[2] or group.source}" if group.source else "in this project"
-    title = f"{len(group.agent_ids)} agents {where} fell silent together: {names}"
-    parts = [(case.agent, case.state, case.findings[0]) for case in members]
-    signals = lifecycle.open_together(members=parts, agent_ids=group.agent_ids, title=title, now=now)
-    for case, signal in zip(members, signals, strict=True):
-        case.standing = [signal]
+    return f"{len(group.agent_ids)} agents {where} fell silent together: {', '.join(of_group[:MAX_NAMES])}"

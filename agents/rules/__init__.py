@@ -56,6 +56,13 @@ class Allowing(Protocol):
     def allow(self, evidence: Mapping[str, Any]) -> Setting | None: ...
 
 
+@runtime_checkable
+class Dismissible(Protocol):
+    """A rule that would find the same again after a person resolved it, unless its state says so."""
+
+    def dismissed(self, memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
 # The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
 OPT_IN_RULES: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
@@ -98,6 +105,20 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[st
     """What the rules that are asked remember of an agent, after some more heartbeats; and what is no rule's own."""
     own = {kind: rule.read for kind, rule in asked.items() if isinstance(rule, Reader)}
     return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in {**OBSERVERS, **own}.items()}}
+
+
+def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of all rules after a person resolved a signal of this kind.
+
+    Opt-in rules share their kinds with other rules, so a signal does not tell which of them raised it: all of them
+    start over.
+    """
+    opt_in = {rule.KIND for rule in OPT_IN_RULES}
+    kept = {name: state for name, state in memory.items() if name not in opt_in}
+    for rule in ALL:
+        if kind == rule.KIND and isinstance(rule, Dismissible):
+            kept[kind] = rule.dismissed(kept.get(kind, {}), evidence)
+    return kept
 
 
 def worst_per_kind(findings: Sequence[Finding]) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -56,7 +57,7 @@ def check(facts: Facts) -> Finding | None:
         return None
     evidence = {"pattern": KIND, "tool": tool, "count": count, "allowed": most, "first_at": times[tool]}
     reason = f"`{tool}` called {count} times within a minute; {most} are allowed"
-    return Finding("loop", WARNING, reason, datetime.fromisoformat(times[tool]), evidence)
+    return Finding(signal_kinds.LOOP, WARNING, reason, datetime.fromisoformat(times[tool]), evidence)
 
 
 def _is_recent(at: str, now: datetime) -> bool:

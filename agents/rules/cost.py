@@ -109,8 +109,8 @@ def _everyones(facts: Facts) -> list[Budget]:
     return [found] if found.severity == CRITICAL or facts.month.tells else []
 
 
-def lifted(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """What is remembered after a person ended it by hand: those budgets count no more, as bad as they were."""
+def dismissed(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """The state after a person resolved it: these budgets are waived unless they get worse."""
     return {**memory, "lifted": budgets.lift(memory.get("lifted"), evidence.get("budgets", ()))}
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from math import sqrt
 from typing import Any, Final
 
+from agents.domain import signal_kinds
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
 from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
@@ -71,7 +72,7 @@ def check(facts: Facts) -> Finding | None:
     reason = f"{count} of the last {len(recent)} heartbeats were errors{_usually(facts.memory)}"
     since = facts.memory.get("since") or facts.memory["first"]
     evidence = {"errors": count, "heartbeats": len(recent), "last_error": facts.memory["last"]}
-    return Finding("error", WARNING, reason, datetime.fromisoformat(since), evidence)
+    return Finding(signal_kinds.ERROR, WARNING, reason, datetime.fromisoformat(since), evidence)
 
 
 def _is_runners(beat: BeatSeen) -> bool:

@@ -106,8 +106,8 @@ def step(
     return state.as_json(), [_finding(one) for one in judged if one is not None]
 
 
-def dismissed(memory: Mapping[str, Any]) -> dict[str, Any]:
-    """What is remembered after a person ended it by hand: what was repeated until then counts no more."""
+def dismissed(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """The state after a person resolved it: repetitions up to now no longer count."""
     return State.of(memory).fresh().as_json()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -58,4 +59,4 @@ def check(facts: Facts) -> Finding | None:
         return None
     evidence = {"pattern": KIND, **{name: value for name, value in facts.memory.items() if name != "iteration"}}
     reason = f"Said {count} times without other progress: “{facts.memory['message']}”"
-    return Finding("loop", WARNING, reason, datetime.fromisoformat(facts.memory["first_at"]), evidence)
+    return Finding(signal_kinds.LOOP, WARNING, reason, datetime.fromisoformat(facts.memory["first_at"]), evidence)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -50,4 +51,4 @@ def check(facts: Facts) -> Finding | None:
         return None
     reason = f"The model was asked the same {count} times among the last {facts.memory['of']} prompts"
     at = datetime.fromisoformat(facts.memory["at"])
-    return Finding("loop", WARNING, reason, at, {"pattern": KIND, **facts.memory})
+    return Finding(signal_kinds.LOOP, WARNING, reason, at, {"pattern": KIND, **facts.memory})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from agents.domain import signal_kinds
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -55,4 +56,4 @@ def check(facts: Facts) -> Finding | None:
         return None
     reason = f"{tokens:,} tokens in one heartbeat; {usual:,.0f} are usual"
     evidence = {"pattern": KIND, "tokens": tokens, "usual": round(usual), "factor": factor}
-    return Finding("cost", WARNING, reason, datetime.fromisoformat(facts.memory["at"]), evidence)
+    return Finding(signal_kinds.COST, WARNING, reason, datetime.fromisoformat(facts.memory["at"]), evidence)

@@ -187,7 +187,7 @@ def update(hot_rows: Iterable[Hot]) -> None:
     _update(_TYPES, list(hot_rows))
 
 
-def conclude(rows: list[dict[str, Any]]) -> None:
+def save_outcomes(rows: list[dict[str, Any]]) -> None:
     """Write what a review concluded of agents: `agent_id` and the columns of `CONCLUDED`."""
     _update(CONCLUDED, rows)
 

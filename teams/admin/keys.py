@@ -17,7 +17,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import ApiKey, Scope
 from teams.roles import Action
-from teams.tenant_admin import action, says_why
+from teams.tenant_admin import action, refusals_as_messages
 
 OVERLAPS = [("0", "Not at all: stop now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
 # Agents that reported with a key this recently are affected by its revocation.
@@ -128,7 +128,7 @@ class KeyPage(TeamTableAdmin):
 
     @action(description="Rotate", permissions=["manage"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        response: HttpResponse = says_why(request, self._rotate, self.get_object(request, object_id))
+        response: HttpResponse = refusals_as_messages(request, self._rotate, self.get_object(request, object_id))
         return response
 
     def _rotate(self, request: HttpRequest, key: ApiKey) -> HttpResponse:

@@ -20,7 +20,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import Invitation, Membership, User
 from teams.roles import DESCRIPTIONS, Action, Role, may_assign
-from teams.tenant_admin import action, says_why
+from teams.tenant_admin import action, refusals_as_messages
 
 
 def assignable_roles(request: HttpRequest, team_id: int | None = None) -> list[Role]:
@@ -183,7 +183,7 @@ class InvitationPage(TeamTableAdmin):
 
     @action(description="Resend", permissions=["manage"], icon="forward_to_inbox")
     def send_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        response: HttpResponse = says_why(request, self._send_again, self.get_object(request, object_id))
+        response: HttpResponse = refusals_as_messages(request, self._send_again, self.get_object(request, object_id))
         return response
 
     def _send_again(self, request: HttpRequest, invitation: Invitation) -> HttpResponse:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from agents.incidents import lifecycle
+from agents.incidents import events
 from agents.ingest.registration import create_agent
 from agents.models import Agent, Incident, IncidentEvent, Signal
 from alerts import outbox
@@ -56,7 +56,7 @@ def test_opening_notifies_every_enabled_channel(
 
 def test_event_and_deliveries_share_a_transaction(incident: Incident, email: Channel, woken: list[int]) -> None:
     with transaction.atomic():
-        lifecycle.record(incident=incident, kind="opened", text="down", now=NOW)
+        events.record(incident=incident, kind="opened", text="down", now=NOW)
         assert Delivery.objects.count() == 1
         transaction.set_rollback(True)
     assert Delivery.objects.count() == 0

@@ -127,7 +127,7 @@ def test_incident_page_is_live_and_buttons_work(open_tab: Open, owner: User, pro
     tab.picture("ask-390")
     page.get_by_label("Reason").fill("stuck since lunch")
     page.get_by_role("button", name="Restart").click()
-    tab.sees("restart of research-agent.service requested")
+    tab.sees("Restart of research-agent.service requested")
 
 
 def test_list_refresh_keeps_selection_and_focus(open_tab: Open, owner: User, project: Project) -> None:

@@ -26,8 +26,8 @@ def test_maintenance_in_calendar_and_on_agents(
     for start, hours, reason in ((0, 3, "new disks"), (30, 2, "database upgrade"), (200, 50, "moving house")):
         begin = now + timedelta(hours=start)
         times: Any = {"starts_at": begin, "ends_at": begin + timedelta(hours=hours)}
-        maintenance.plan(project=project, reason=reason, labels={}, actor=owner.email, now=now, **times)
-    maintenance.turn(now)
+        maintenance.schedule(project=project, reason=reason, labels={}, actor=owner.email, now=now, **times)
+    maintenance.apply_schedule(now)
     tab = open_tab(owner, width, scheme)
     page = tab.go("/admin/agents/maintenance/")
     tab.sees("moving house")

@@ -23,9 +23,8 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from agents.fleet import services as agent_services
 from agents.ingest.registration import create_agent
-from agents.models import Agent, Command, Heartbeat, Incident, IncidentEvent, Maintenance, Signal
+from agents.models import Agent, AgentName, Command, Heartbeat, Incident, IncidentEvent, Maintenance, Signal
 from alerts.models import Channel, Delivery
 from billing.models import Subscription
 from teams import services
@@ -114,7 +113,7 @@ def seed(team: Team, mark: str) -> dict[type[Model], Model]:
     now, owner = timezone.now(), team.memberships.get(role=Role.OWNER).user
     project = services.create_project(team=team, name=f"{mark} project", actor=owner.email)
     agent = create_agent(project=project, name=f"{mark}-agent", now=now)
-    agent_services.add_alias(agent=agent, name=f"{mark}-alias", actor=owner.email, now=now)
+    AgentName.objects.create(project=project, agent=agent, name=f"{mark}-alias")
     Heartbeat.objects.create(
         agent=agent, day=now.date(), received_at=now, status="ok", content={"message": f"{mark} message"}
     )
@@ -184,7 +183,7 @@ def world(client_of: Callable[[User], Client]) -> World:
         people[mark] = owner
     for role in (Role.VIEWER, Role.MEMBER, Role.ADMIN):
         user = User.objects.create_user(f"{role}@{MINE}.example.com", name=f"{MINE} {role}")
-        services.add_member(team=teams[MINE], user=user, role=role, actor="test")
+        Membership.objects.create(team=teams[MINE], user=user, role=role)
         people[role] = user
     people |= {Role.OWNER: people[MINE], "stranger": people[THEIRS]}
     people["operator"] = User.objects.create_superuser("operator@example.com")

@@ -24,7 +24,7 @@ def written() -> Iterator[str]:
                 continue
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             for call in calls:
-                if getattr(call.func, "attr", getattr(call.func, "id", "")) in ("audit", "_note", "_tell"):
+                if getattr(call.func, "attr", getattr(call.func, "id", "")) in ("audit", "_audit", "_note", "_record"):
                     yield from _texts(call)
 
 
@@ -42,6 +42,6 @@ def test_every_action_has_words() -> None:
 
 
 def test_every_step_of_a_command_has_words() -> None:
-    steps = re.findall(r'_tell\(command, "(\w+)"', (ROOT / "agents/commands/dispatch.py").read_text())
+    steps = re.findall(r'_record\(command, "(\w+)"', (ROOT / "agents/commands/dispatch.py").read_text())
     results = [state for state in Command.State.values if state in ("completed", "failed")]
     assert {f"command.{step}" for step in (*steps, *results)} <= set(PHRASES)

@@ -125,9 +125,9 @@ def test_the_example_finds_something(example: Any, world: World) -> None:  # noq
 def test_the_example_has_its_switch_and_can_be_tried(example: Any, world: World) -> None:  # noqa: F811
     world.beat(0, tool_calls=1, tool_call_log=[{"name": "crawl", "args": "all", "ms": 90_000}])
     agent = Agent.objects.select_related("project", "state").get()
-    tried = backtest.of_agent(agent, *backtest.wanted("slow_tool", {"seconds": 60}), T0, T0.replace(hour=13))
+    tried = backtest.of_agent(agent, *backtest.parse("slow_tool", {"seconds": 60}), T0, T0.replace(hour=13))
     assert [one.finding.reason for one in tried.episodes] == ["`crawl` took 90 seconds"]
-    assert backtest.of_agent(agent, *backtest.wanted("slow_tool", {}), T0, T0.replace(hour=13)).episodes == []
+    assert backtest.of_agent(agent, *backtest.parse("slow_tool", {}), T0, T0.replace(hour=13)).episodes == []
     assert rules.wrong({"slow_tool": {"off": True, "seconds": 0}}) == {
         "slow_tool.seconds": "must be a number from 1 to 86,400"
     }

@@ -143,7 +143,7 @@ def test_giving_up_extends_the_same_incident(dying: Seen) -> None:
         "critical",
     )
     said = [event["text"] for event in incident["timeline"]]
-    assert said.count("restart of user/dying.service by the runner itself") == 3
+    assert said.count("Restart of user/dying.service by its runner") == 3
     assert any(text.startswith("Gave up: 3 restarts within ") for text in said)
 
 

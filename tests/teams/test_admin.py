@@ -175,7 +175,7 @@ def test_key_requires_managed_project(project: Project, stranger: User, owner: U
 
 
 def test_create_keys_only_where_role_allows(project: Project, stranger: User, team: Team, client_of: Browser) -> None:
-    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    Membership.objects.create(team=team, user=stranger, role=Role.VIEWER)
     browser = client_of(stranger)
     form = browser.get("/admin/teams/apikey/add/").content.decode()
     assert "Theirs" in form
@@ -186,7 +186,7 @@ def test_create_keys_only_where_role_allows(project: Project, stranger: User, te
 
 def test_action_skips_rows_without_permission(key: ApiKey, stranger: User, team: Team, client_of: Browser) -> None:
     own, _ = services.issue_key(project=Project.objects.get(name="Theirs"), name="own", actor="test")
-    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    Membership.objects.create(team=team, user=stranger, role=Role.VIEWER)
     data = {"action": "revoke_selected", "_selected_action": [key.pk, own.pk]}
     client_of(stranger).post("/admin/teams/apikey/", data)
     key.refresh_from_db()
@@ -255,7 +255,7 @@ def test_invitation_survives_mail_failure(
 
 def test_admin_cannot_invite_owner(team: Team, owner: User, client_of: Browser) -> None:
     admin = User.objects.create_user("admin@example.com")
-    services.add_member(team=team, user=admin, role=Role.ADMIN, actor="test")
+    Membership.objects.create(team=team, user=admin, role=Role.ADMIN)
     data = {"team": team.pk, "email": "new@example.com", "role": "owner"}
     assert "Select a valid choice" in client_of(admin).post("/admin/teams/invitation/add/", data).content.decode()
     assert not Invitation.objects.exists()

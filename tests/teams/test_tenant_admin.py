@@ -141,7 +141,7 @@ def test_delete_page_counts_related_rows(project: Project, owner: User, member: 
 
 
 def test_roles_differ_by_team(team: Team, project: Project, stranger: User, client_of: Browser) -> None:
-    services.add_member(team=team, user=stranger, role=Role.VIEWER, actor="test")
+    Membership.objects.create(team=team, user=stranger, role=Role.VIEWER)
     browser = client_of(stranger)
     own = Project.objects.get(name="Theirs")
     data = {"name": "Changed", "time_zone": "UTC"}

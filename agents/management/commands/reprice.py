@@ -1,4 +1,4 @@
-"""`manage.py reprice`: what stored heartbeats cost by the prices as they are known now."""
+"""`manage.py reprice`: recalculates the cost of stored heartbeats with current prices."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from teams.services import audit
 
 
 class Command(BaseCommand):
-    help = "Price stored heartbeats again, after the price list or a project's own prices changed."
+    help = "Recalculate the cost of stored heartbeats after the price list or a project's custom prices changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--project", type=int, metavar="ID", help="Only this one; else all.")
+        parser.add_argument("--project", type=int, metavar="ID", help="Only this project (default: all).")
         parser.add_argument(
             "--since",
             type=_day,
             metavar="YYYY-MM-DD",
-            help="From the midnight of this day, there; else all that is kept.",
+            help="From midnight of this day in the project's time zone (default: everything that is kept).",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Say what would change, and change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Show what would change without writing anything.")
 
     def handle(self, **options: Any) -> None:
         now, dry = timezone.now(), bool(options["dry_run"])
@@ -36,20 +36,20 @@ class Command(BaseCommand):
         if options["project"] is not None:
             projects = projects.filter(pk=options["project"])
             if not projects:
-                raise CommandError(f"There is no project {options['project']}.")
+                raise CommandError(f"Project {options['project']} not found.")
         for project in projects:
             self._reprice(project, _since(project, options["since"], now), now, dry=dry)
 
     def _reprice(self, project: Project, since: datetime, now: datetime, *, dry: bool) -> None:
-        changed = [found for found in repricing.reprice(project, since, now, dry=dry) if found.changed]
-        for found in changed:
-            self.stdout.write(f"{project} / {found.agent}: {_in_words(found)}")
+        changed = [change for change in repricing.reprice(project, since, now, dry=dry) if change.changed]
+        for change in changed:
+            self.stdout.write(f"{project} / {change.agent}: {_summary(change)}")
         if not changed:
-            self.stdout.write(f"{project}: nothing changes")
+            self.stdout.write(f"{project}: no changes")
         elif dry:
-            self.stdout.write(f"{project}: nothing was written (--dry-run)")
+            self.stdout.write(f"{project}: dry run, nothing written")
         else:
-            data = {"since": since.isoformat(), "agents": {found.agent.name: _as_data(found) for found in changed}}
+            data = {"since": since.isoformat(), "agents": {change.agent.name: _as_data(change) for change in changed}}
             audit(
                 team=project.team,
                 actor="manage.py",
@@ -64,7 +64,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text} is not a day such as 2026-11-01") from None
+        raise ArgumentTypeError(f"{text} is not a date like 2026-11-01") from None
 
 
 def _since(project: Project, day: date | None, now: datetime) -> datetime:
@@ -73,13 +73,13 @@ def _since(project: Project, day: date | None, now: datetime) -> datetime:
     return datetime.combine(day, time.min, ZoneInfo(project.time_zone))
 
 
-def _in_words(found: Changed) -> str:
-    before, after = found.before, found.after
+def _summary(change: Changed) -> str:
+    before, after = change.before, change.after
     return (
-        f"{found.changed:,} of {found.read:,} heartbeats, {dollars(before['cost'])} → {dollars(after['cost'])}, "
+        f"{change.changed:,} of {change.read:,} heartbeats, {dollars(before['cost'])} → {dollars(after['cost'])}, "
         f"tokens without a price {before['unpriced']:,} → {after['unpriced']:,}"
     )
 
 
-def _as_data(found: Changed) -> dict[str, Any]:
-    return {"heartbeats": found.changed, "before": found.before, "after": found.after}
+def _as_data(change: Changed) -> dict[str, Any]:
+    return {"heartbeats": change.changed, "before": change.before, "after": change.after}

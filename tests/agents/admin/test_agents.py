@@ -362,7 +362,7 @@ def test_confirmation_page_and_service_agree(
         assert why in (OF_RESTARTS if action == "stop" else "")
         assert (f"Can’t {action} bot now" in page, 'name="reason"' in page) == (False, True)
         return
-    sentence, _, _ = refusal.message.partition(" It can be restarted in")
+    sentence, _, _ = refusal.message.partition(" Try again in")
     assert refusal.code == why
     assert re.sub(r"`([^`]+)`", r"<code>\1</code>", sentence) in page
     assert (f"Can’t {action} bot now" in page, 'name="reason"' in page) == (True, False)

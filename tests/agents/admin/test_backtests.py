@@ -62,7 +62,7 @@ def test_backtest_shows_when_it_would_have_fired(looped: Agent, viewer: User, cl
     assert 'class="w-fired w-' in body
     assert 'class="w-real w-critical"' in body
     assert "No progress for ages" in body
-    assert "its first stored heartbeat is of then" in body
+    assert "no older heartbeat is stored" in body
     assert "Use these thresholds" not in body
     assert "<script>" not in body.partition('class="w w-try"')[2]
 
@@ -169,9 +169,9 @@ def test_backtest_opens_no_incident(looped: Agent, member: User, client_of: Brow
 def test_busy_backtests_are_reported(
     looped: Agent, member: User, client_of: Browse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backtest, "_turns", threading.Semaphore(0))
+    monkeypatch.setattr(backtest, "_running", threading.Semaphore(0))
     body = client_of(member).get(try_page(looped, "?hours=24")).content.decode()
-    assert "Other rules are being tried just now" in body
+    assert "Other backtests are running" in body
     assert "ould have fired" not in body
 
 

@@ -282,7 +282,7 @@ def test_agent_actions_are_on_the_incident(incident: Incident, member: User, cli
     assert "only a person can start it again" in asked
     assert "Stop of bot requested." in press(client_of(member), incident, "stop")
     assert Command.objects.get().incident == incident
-    assert "waits for its runner" in press(client_of(member), incident, "restart")
+    assert "waiting for the runner" in press(client_of(member), incident, "restart")
     press(client_of(member), incident, "pause")
     assert Agent.objects.get().paused_at is not None
 
@@ -391,7 +391,7 @@ def test_only_members_may_add_notes(
 
 
 def test_empty_note_is_refused(incident: Incident, member: User, client_of: Browse) -> None:
-    assert "Write something first." in press(client_of(member), incident, "note")
+    assert "Enter a note." in press(client_of(member), incident, "note")
     assert not IncidentEvent.objects.filter(kind="note").exists()
 
 

@@ -37,8 +37,10 @@ def test_maintenance_is_ended_from_its_page(
     agent = make_agent(project)
     starts = now + timedelta(hours=begins)
     times: Any = {"starts_at": starts, "ends_at": starts + timedelta(hours=2)}
-    window = maintenance.plan(project=project, reason="new disks", labels={}, actor="x@example.com", now=now, **times)
-    maintenance.turn(now)
+    window = maintenance.schedule(
+        project=project, reason="new disks", labels={}, actor="x@example.com", now=now, **times
+    )
+    maintenance.apply_schedule(now)
     page, browser = f"{LIST}{window.pk}/change/", client_of(member)
     body = browser.get(page).content.decode()
     assert f"{label}</button>" in body
@@ -61,7 +63,7 @@ def test_labels_are_shown_as_text(
 ) -> None:
     now = timezone.now()
     times: Any = {"starts_at": now, "ends_at": now + timedelta(hours=2)}
-    window = maintenance.plan(project=project, reason="new disks", labels=labels, actor="x", now=now, **times)
+    window = maintenance.schedule(project=project, reason="new disks", labels=labels, actor="x", now=now, **times)
     body = client_of(viewer).get(f"{LIST}{window.pk}/change/").content.decode()
     assert said in body
     assert "{}" not in body.partition("Only with labels")[2][:400]
@@ -70,7 +72,9 @@ def test_labels_are_shown_as_text(
 def test_other_teams_window_is_not_found(project: Project, stranger: User, client_of: Browse) -> None:
     now = timezone.now()
     times: Any = {"starts_at": now, "ends_at": now + timedelta(hours=2)}
-    window = maintenance.plan(project=project, reason="new disks", labels={}, actor="x@example.com", now=now, **times)
+    window = maintenance.schedule(
+        project=project, reason="new disks", labels={}, actor="x@example.com", now=now, **times
+    )
     assert client_of(stranger).post(f"{LIST}{window.pk}/press/end/").status_code == 404
     window.refresh_from_db()
     assert window.closed_at is None

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from agents.models import Agent, AgentName, AgentState, Maintenance
 from teams import services
-from teams.models import AuditEntry, Project, Team, User
+from teams.models import AuditEntry, Membership, Project, Team, User
 from tests.agents.admin.conftest import Browse, make_agent
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,7 @@ def send(browser: Any, action: str, *agents: Agent, **more: str) -> Any:
 def theirs(project: Project, stranger: User, member: User) -> Agent:
     """An agent of a team in which the member may only look."""
     team = Team.objects.get(name="Elsewhere")
-    services.add_member(team=team, user=member, role="viewer", actor="test")
+    Membership.objects.create(team=team, user=member, role="viewer")
     return make_agent(Project.objects.get(name="Theirs"), "theirs")
 
 

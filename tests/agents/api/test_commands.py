@@ -155,4 +155,4 @@ def test_fourth_restart_within_an_hour_is_refused(as_full: Call, agent: Agent) -
     answer = as_full("POST", f"agents/{agent.pk}/restart")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "restart_budget")
     assert 590 <= int(answer.headers["Retry-After"]) <= 600
-    assert answer.json()["error"]["message"].endswith("It can be restarted in 10 minutes.")
+    assert answer.json()["error"]["message"].endswith("Try again in 10 minutes.")

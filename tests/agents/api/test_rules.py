@@ -43,7 +43,7 @@ def test_backtest_shows_when_it_would_have_fired(as_reader: Call, history: Agent
     (one,) = tried["agents"]
     assert (tried["rule"], tried["left_out"], one["agent"]["name"]) == ("loop", 0, history.name)
     assert (one["heartbeats"], one["learned_from"], one["note"]) == (60, 0, None)
-    assert one["why"] == "its first stored heartbeat is of then"
+    assert one["why"] == "no older heartbeat is stored"
     (found,) = one["findings"]
     assert found["reason"].startswith("`search_docs(release notes)` called ")
     assert (found["kind"], found["evidence"]["tools"]) == ("loop", ["search_docs"])
@@ -70,7 +70,7 @@ def test_backtest_since_a_time(as_reader: Call, history: Agent) -> None:
 
 def test_backtest_reports_too_little_history(as_reader: Call, agent: Agent) -> None:
     (one,) = trying(as_reader, agent=agent.pk)["agents"]
-    assert one["note"] == "No heartbeat of this time is stored, so there is nothing to try it on."
+    assert one["note"] == "No heartbeats are stored for this time, so there is nothing to test the rule on."
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_unknown_rule_is_refused(as_full: Call, project: Project, body: dict[str
 
 def test_concurrent_backtests_are_limited(as_reader: Call, history: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(backtest, "_turns", turns)
+    monkeypatch.setattr(backtest, "_running", turns)
     with turns:
         answer = as_reader("POST", "rules/try", {"rule": "loop", "agent": history.pk})
         assert (answer.status_code, answer["Retry-After"]) == (503, "5")

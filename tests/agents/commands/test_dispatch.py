@@ -1,4 +1,4 @@
-"""Restart and stop: asked for, handed out once, answered, expired; safe with several web processes and runners."""
+"""Restarts and stops are requested, sent once, answered or expired, with any number of web processes and runners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def caller(api_key: str) -> Caller:
 
 @pytest.fixture
 def agent(project: Project) -> Agent:
-    """Reported by the runner MINE, which asked for commands a moment ago; with an open incident."""
+    """An agent with an open incident, reported by the runner MINE, which polled a moment ago."""
     made = create_agent(project=project, name="research-agent", now=NOW)
     incident = Incident.objects.create(
         project=project, agent=made, kind="stalled", severity="critical", reason="x", started_at=NOW, opened_at=NOW
@@ -69,7 +69,7 @@ def told() -> list[str]:
     return list(IncidentEvent.objects.filter(kind="command").order_by("id").values_list("text", flat=True))
 
 
-def test_a_command_goes_to_the_runner_that_reported_the_target(agent: Agent, caller: Caller) -> None:
+def test_the_reporting_runner_gets_the_command(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     assert (command.type, command.target) == ("systemd", "research-agent.service")
     assert handed(caller, OTHER) == []
@@ -78,14 +78,14 @@ def test_a_command_goes_to_the_runner_that_reported_the_target(agent: Agent, cal
     assert (command.state, command.runner, command.leased_at) == ("leased", MINE, NOW)
 
 
-def test_a_command_is_handed_out_once(agent: Agent, caller: Caller) -> None:
+def test_a_command_is_sent_once(agent: Agent, caller: Caller) -> None:
     ask(agent)
     handed(caller)
     assert handed(caller, after=10) == []
     assert handed(caller, OTHER, after=100) == []
 
 
-def test_two_processes_that_saw_the_same_command_hand_it_out_once(agent: Agent, caller: Caller) -> None:
+def test_two_processes_lease_a_command_once(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     both = [Command.objects.select_related("agent__project__team").get(pk=command.pk) for _ in range(2)]
     assert [dispatch._lease(seen, MINE, NOW) for seen in both] == [True, False]
@@ -93,7 +93,7 @@ def test_two_processes_that_saw_the_same_command_hand_it_out_once(agent: Agent, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_processes_that_ask_at_once_one_gets_the_command(agent: Agent, caller: Caller) -> None:
+def test_concurrent_polls_get_a_command_once(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     start, got = threading.Barrier(6), []
 
@@ -110,26 +110,26 @@ def test_of_many_processes_that_ask_at_once_one_gets_the_command(agent: Agent, c
     assert got == [command.pk]
 
 
-def test_what_a_person_set_goes_before_what_was_reported(agent: Agent) -> None:
+def test_configured_target_overrides_reported_target(agent: Agent) -> None:
     agent.restart_type, agent.restart_target = "docker", "research"
     assert preflight.target_of(agent) == ("docker", "research")
 
 
-def test_without_a_target_nothing_can_be_asked_for(agent: Agent) -> None:
+def test_requests_need_a_target(agent: Agent) -> None:
     AgentState.objects.update(restart_type="", restart_target="")
     assert refusal(agent) == "no_target"
 
 
-def test_without_a_runner_nothing_can_be_asked_for(agent: Agent) -> None:
+def test_requests_need_a_runner(agent: Agent) -> None:
     AgentState.objects.update(runner="")
     assert refusal(agent) == "no_runner"
 
 
-def test_a_runner_that_does_not_ask_is_not_waited_for(agent: Agent) -> None:
+def test_requests_need_a_polling_runner(agent: Agent) -> None:
     assert refusal(agent, now=NOW + timedelta(minutes=2)) == "runner_silent"
 
 
-def test_a_second_command_waits_for_the_first_one(agent: Agent, caller: Caller) -> None:
+def test_a_live_command_blocks_another(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     assert refusal(agent, "restart", NOW + timedelta(seconds=1)) == "command_live"
     handed(caller)
@@ -139,7 +139,7 @@ def test_a_second_command_waits_for_the_first_one(agent: Agent, caller: Caller) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_that_ask_at_once_one_gets_a_command(agent: Agent) -> None:
+def test_concurrent_requests_create_one_command(agent: Agent) -> None:
     start, said = threading.Barrier(4), []
 
     def wanting() -> None:
@@ -158,27 +158,27 @@ def test_of_several_that_ask_at_once_one_gets_a_command(agent: Agent) -> None:
     assert sorted(said) == ["command_live"] * 3 + ["stop"]
 
 
-def test_a_stop_takes_the_place_of_a_restart_that_no_runner_took_and_not_the_other_way(agent: Agent) -> None:
+def test_a_stop_replaces_a_restart_but_not_vice_versa(agent: Agent) -> None:
     first = ask(agent)
     stop = ask(agent, "stop", NOW + timedelta(seconds=1))
     first.refresh_from_db()
-    assert (first.state, first.result) == ("expired", f"superseded: stop asked for by {stop.requested_by}")
+    assert (first.state, first.result) == ("expired", f"replaced by a stop that {stop.requested_by} requested")
     assert refusal(agent, "restart", NOW + timedelta(seconds=2)) == "command_live"
 
 
-def test_a_policy_of_off_refuses_a_restart_and_not_a_stop(agent: Agent) -> None:
+def test_policy_off_refuses_restarts_but_not_stops(agent: Agent) -> None:
     agent.restart_policy = "off"
     assert refusal(agent) == "restart_off"
     assert ask(agent, "stop").action == "stop"
 
 
-def test_after_its_head_start_another_runner_may_have_it(agent: Agent, caller: Caller) -> None:
+def test_any_runner_may_take_it_after_the_head_start(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     assert handed(caller, OTHER, after=29) == []
     assert handed(caller, OTHER, after=30) == [command.pk]
 
 
-def test_not_registered_means_not_mine(agent: Agent, caller: Caller) -> None:
+def test_not_registered_passes_it_to_another_runner(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     handed(caller)
     answer = report(caller, command, "rejected", "systemd:research-agent.service not registered")
@@ -187,60 +187,60 @@ def test_not_registered_means_not_mine(agent: Agent, caller: Caller) -> None:
     assert handed(caller, after=40) == []
 
 
-def test_another_refusal_is_final(agent: Agent, caller: Caller) -> None:
+def test_any_other_rejection_is_final(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     handed(caller)
     assert report(caller, command, "rejected", "permission denied").state == "rejected"
     assert handed(caller, OTHER, after=60) == []
 
 
-def test_what_nobody_takes_expires(agent: Agent, caller: Caller) -> None:
+def test_an_unclaimed_command_expires(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     assert dispatch.expire(NOW + timedelta(minutes=4, seconds=59)) == 0
     assert handed(caller, after=300) == []
     assert dispatch.expire(NOW + timedelta(minutes=5)) == 1
     command.refresh_from_db()
-    assert (command.state, command.result) == ("expired", "no runner asked for it")
+    assert (command.state, command.result) == ("expired", "no runner picked it up")
     assert dispatch.expire(NOW + timedelta(minutes=6)) == 0
 
 
-def test_a_command_that_cannot_be_told_of_does_not_keep_others_alive(
+def test_one_failing_expiry_does_not_block_others(
     agent: Agent, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = ask(agent)
     other = create_agent(project=project, name="other", now=NOW)
     fine = Command.objects.create(agent=other, action="stop", type="docker", target="x", expires_at=NOW)
-    tell = dispatch._tell
+    tell = dispatch._record
 
     def fail(command: Command, *args: Any, **facts: Any) -> None:
         if command == poisoned:
             raise ValueError("poisoned")
         tell(command, *args, **facts)
 
-    monkeypatch.setattr(dispatch, "_tell", fail)
+    monkeypatch.setattr(dispatch, "_record", fail)
     assert dispatch.expire(NOW + timedelta(minutes=5)) == 1
     fine.refresh_from_db()
     poisoned.refresh_from_db()
     assert (fine.state, poisoned.state) == ("expired", "pending")
 
 
-def test_runners_that_are_long_gone_are_forgotten(agent: Agent) -> None:
+def test_runners_are_forgotten_after_an_hour(agent: Agent) -> None:
     dispatch.forget_runners(NOW + timedelta(minutes=59))
     assert Runner.objects.count() == 1
     dispatch.forget_runners(NOW + timedelta(hours=1))
     assert not Runner.objects.exists()
 
 
-def test_what_every_runner_refused_expires_and_says_so(agent: Agent, caller: Caller) -> None:
+def test_expiry_says_that_no_runner_has_the_target(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     handed(caller)
     report(caller, command, "rejected", "not registered")
     dispatch.expire(NOW + timedelta(minutes=5))
     command.refresh_from_db()
-    assert "not registered" in command.result
+    assert command.result == "the target is not registered with any runner that polled"
 
 
-def test_a_lost_result_expires_and_nothing_is_sent_again(agent: Agent, caller: Caller) -> None:
+def test_a_lost_result_is_not_sent_again(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     handed(caller)
     dispatch.expire(NOW + timedelta(minutes=5))
@@ -257,13 +257,13 @@ def test_a_second_result_changes_nothing(agent: Agent, caller: Caller) -> None:
     assert AuditEntry.objects.filter(action__in=["command.completed", "command.failed"]).count() == 1
 
 
-def test_a_result_for_what_was_never_handed_out_is_refused(agent: Agent, caller: Caller) -> None:
+def test_results_need_a_sent_command(agent: Agent, caller: Caller) -> None:
     with pytest.raises(ApiError) as refused:
         report(caller, ask(agent), "completed")
     assert refused.value.http_status == 409
 
 
-def test_another_project_neither_gets_nor_answers_it(agent: Agent, stranger: User) -> None:
+def test_other_projects_cannot_take_or_answer_it(agent: Agent, stranger: User) -> None:
     theirs = Project.objects.get(team__members=stranger)
     other = authenticate_key(services.issue_key(project=theirs, name="x", actor="test")[1])
     command = ask(agent)
@@ -273,7 +273,7 @@ def test_another_project_neither_gets_nor_answers_it(agent: Agent, stranger: Use
     assert refused.value.http_status == 404
 
 
-def test_a_completed_stop_means_stopped(agent: Agent, caller: Caller) -> None:
+def test_a_completed_stop_counts_as_shutdown(agent: Agent, caller: Caller) -> None:
     command = ask(agent, "stop")
     handed(caller)
     report(caller, command, "completed")
@@ -282,14 +282,14 @@ def test_a_completed_stop_means_stopped(agent: Agent, caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("status", ["failed", "rejected"])
-def test_a_stop_that_did_not_work_does_not_mean_stopped(agent: Agent, caller: Caller, status: str) -> None:
+def test_a_failed_stop_does_not_count_as_shutdown(agent: Agent, caller: Caller, status: str) -> None:
     command = ask(agent, "stop")
     handed(caller)
     report(caller, command, status, "denied")
     assert AgentState.objects.get().reported == ""
 
 
-def test_every_step_is_on_the_timeline_and_in_the_audit_log(agent: Agent, caller: Caller) -> None:
+def test_steps_are_on_timeline_and_audit_log(agent: Agent, caller: Caller) -> None:
     command = ask(agent)
     handed(caller)
     report(caller, command, "failed", "unit not found")
@@ -299,20 +299,20 @@ def test_every_step_is_on_the_timeline_and_in_the_audit_log(agent: Agent, caller
         == steps
     )
     assert told() == [
-        "restart of research-agent.service requested",
-        "restart of research-agent.service handed to the runner",
-        "restart of research-agent.service failed: unit not found",
+        "Restart of research-agent.service requested",
+        "Restart of research-agent.service sent to the runner",
+        "Restart of research-agent.service failed: unit not found",
     ]
 
 
-def test_without_an_incident_only_the_audit_log_tells(agent: Agent, caller: Caller) -> None:
+def test_without_incident_only_the_audit_log_has_steps(agent: Agent, caller: Caller) -> None:
     AgentState.objects.update(incident=None)
     ask(agent)
     assert told() == []
     assert AuditEntry.objects.filter(action="command.requested").exists()
 
 
-def test_a_poll_with_nothing_waiting_takes_at_most_two_queries(
+def test_an_idle_poll_takes_at_most_two_queries(
     agent: Agent, caller: Caller, django_assert_num_queries: object
 ) -> None:
     with django_assert_num_queries(1):  # type: ignore[operator]

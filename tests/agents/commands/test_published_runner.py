@@ -11,12 +11,11 @@ import pytest
 
 from agents.api import commands as api
 from agents.commands import dispatch
-from agents.fleet.services import add_alias
 from agents.ingest import rate_limit
-from agents.models import Agent, AgentState, Command, Signal, Status
+from agents.models import Agent, AgentName, AgentState, Command, Signal, Status
 from teams.errors import ApiError
 from tests.agents.api.conftest import Call, caller
-from tests.agents.conftest import T0, World
+from tests.agents.conftest import World
 
 SOURCE = "1/10.0.0.1"
 WATCHED: dict[str, Any] = {"restart_type": "systemd", "restart_target": "research-agent.service"}
@@ -32,12 +31,12 @@ def as_runner(api_key: str) -> Call:
 
 
 @pytest.mark.parametrize("key", [None, "nonsense", "cv_" + "a" * 40])
-def test_without_a_known_key_the_commands_are_an_empty_list(db: None, key: str | None) -> None:
+def test_unknown_keys_get_an_empty_list(db: None, key: str | None) -> None:
     answer = caller(key)("GET", "commands")
     assert (answer.status_code, answer.json()) == (401, [])
 
 
-def test_over_the_rate_the_commands_are_an_empty_list(world: World, as_runner: Call) -> None:
+def test_rate_limited_polls_get_an_empty_list(world: World, as_runner: Call) -> None:
     with world.clock(0) as now:
         rate_limit.count_call(world.caller, now)
         answers = [as_runner("GET", "commands") for _ in range(200)]
@@ -45,9 +44,7 @@ def test_over_the_rate_the_commands_are_an_empty_list(world: World, as_runner: C
     assert answers[-1].status_code == 429
 
 
-def test_when_we_fail_ourselves_the_commands_are_an_empty_list(
-    as_runner: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_errors_give_an_empty_list(as_runner: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise RuntimeError("a bug")
 
@@ -56,7 +53,7 @@ def test_when_we_fail_ourselves_the_commands_are_an_empty_list(
     assert (answer.status_code, answer.json()) == (500, [])
 
 
-def test_with_nothing_to_do_the_commands_are_an_empty_list(as_runner: Call) -> None:
+def test_idle_polls_get_an_empty_list(as_runner: Call) -> None:
     answer = as_runner("GET", "commands")
     assert (answer.status_code, answer.json()) == (200, [])
 
@@ -109,7 +106,7 @@ def runners(world: World, as_runner: Call) -> Runners:
 NOT_REGISTERED = "target 'systemd:research-agent.service' not registered with --watch"
 
 
-def test_a_command_is_handed_out_once_as_runners_read_it(runners: Runners) -> None:
+def test_a_command_is_sent_once_in_the_runners_format(runners: Runners) -> None:
     command = runners.ask(5)
     handed = {"id": command.pk, "action": "stop", "type": "systemd", "target": "research-agent.service"}
     [item] = runners.poll(10)
@@ -117,17 +114,17 @@ def test_a_command_is_handed_out_once_as_runners_read_it(runners: Runners) -> No
     assert [runners.poll(at) for at in range(20, 900, 10)] == [[]] * 88
 
 
-def test_a_command_whose_result_was_lost_expires_and_is_never_handed_out_again(runners: Runners) -> None:
+def test_a_command_with_a_lost_result_is_not_resent(runners: Runners) -> None:
     command = runners.ask(5)
     runners.poll(10)
     with runners.world.clock(310) as now:
         assert dispatch.expire(now) == 1
     assert (runners.poll(311), runners.poll(320, THERE)) == ([], [])
     command.refresh_from_db()
-    assert (command.state, command.result) == ("expired", "the runner took it and sent no result")
+    assert (command.state, command.result) == ("expired", "the runner took it but sent no result")
 
 
-def test_a_command_nobody_asked_for_in_time_is_void(runners: Runners) -> None:
+def test_an_unclaimed_command_is_not_sent_late(runners: Runners) -> None:
     runners.ask(5)
     assert runners.poll(306) == []
 
@@ -135,7 +132,7 @@ def test_a_command_nobody_asked_for_in_time_is_void(runners: Runners) -> None:
 # Two runners on one key
 
 
-def test_a_command_goes_to_the_runner_that_last_reported_the_target(runners: Runners) -> None:
+def test_the_last_reporting_runner_gets_the_command(runners: Runners) -> None:
     runners.beat(1, THERE)
     runners.poll(1, THERE)
     command = runners.ask(5)
@@ -143,7 +140,7 @@ def test_a_command_goes_to_the_runner_that_last_reported_the_target(runners: Run
     assert [handed["id"] for handed in runners.poll(7, THERE)] == [command.pk]
 
 
-def test_not_registered_is_not_mine_and_the_other_gets_it(runners: Runners) -> None:
+def test_not_registered_passes_it_to_the_other_runner(runners: Runners) -> None:
     command = runners.ask(5)
     runners.poll(10)
     assert runners.say(10, command.pk, "rejected", NOT_REGISTERED).state == "pending"
@@ -151,7 +148,7 @@ def test_not_registered_is_not_mine_and_the_other_gets_it(runners: Runners) -> N
     assert runners.say(13, command.pk, "completed", "Stopped", THERE).state == "completed"
 
 
-def test_two_runners_behind_one_address_pass_a_command_on_until_the_right_one_has_it(runners: Runners) -> None:
+def test_runners_behind_one_address_pass_it_on(runners: Runners) -> None:
     command = runners.ask(5)
     assert len(runners.poll(6)) == 1
     runners.say(6, command.pk, "rejected", NOT_REGISTERED)
@@ -159,18 +156,14 @@ def test_two_runners_behind_one_address_pass_a_command_on_until_the_right_one_ha
     assert runners.say(9, command.pk, "completed", "Stopped").state == "completed"
 
 
-def test_the_right_one_gets_it_also_when_it_asks_while_the_wrong_one_has_it(
-    runners: Runners, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_right_runner_waits_for_a_return(runners: Runners, monkeypatch: pytest.MonkeyPatch) -> None:
     command = runners.ask(5)
     runners.poll(6)
     monkeypatch.setattr(api, "sleep", lambda _: runners.say(6, command.pk, "rejected", NOT_REGISTERED))
     assert [handed["id"] for handed in runners.poll(6)] == [command.pk]
 
 
-def test_one_that_is_being_carried_out_is_not_waited_for_long(
-    runners: Runners, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_command_does_not_delay_polls(runners: Runners, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(api, "sleep", waited.append)
     runners.ask(5)
@@ -179,7 +172,7 @@ def test_one_that_is_being_carried_out_is_not_waited_for_long(
     assert 0 < sum(waited) <= 0.5
 
 
-def test_a_runner_that_always_says_not_registered_is_not_asked_for_ever(runners: Runners) -> None:
+def test_a_runner_is_not_asked_again_forever(runners: Runners) -> None:
     command = runners.ask(5)
     handed = 0
     for at in range(10, 300, 10):
@@ -196,7 +189,7 @@ def test_a_runner_that_always_says_not_registered_is_not_asked_for_ever(runners:
 # Runner restarts whatever it sees down
 
 
-def test_a_restart_of_the_runner_s_own_is_in_the_history(runners: Runners, full_key: str) -> None:
+def test_the_runners_own_restart_is_in_the_history(runners: Runners, full_key: str) -> None:
     runners.beat(30, status="error", message="research-agent.service is not responding")
     runners.beat(33, message="Auto-restarted successfully")
     with runners.world.clock(40):
@@ -204,7 +197,7 @@ def test_a_restart_of_the_runner_s_own_is_in_the_history(runners: Runners, full_
     assert beats[0]["content"]["message"] == "Auto-restarted successfully"
 
 
-def test_a_target_that_was_told_to_stop_raises_no_alarm_for_being_down(runners: Runners) -> None:
+def test_a_stopped_target_opens_no_incident(runners: Runners) -> None:
     command = runners.ask(5)
     runners.poll(10)
     runners.say(10, command.pk, "completed", "Stopped systemd:research-agent.service")
@@ -216,7 +209,7 @@ def test_a_target_that_was_told_to_stop_raises_no_alarm_for_being_down(runners: 
     assert runners.world.state("research-agent.service").status == Status.STOPPED
 
 
-def test_a_stopped_target_that_the_runner_restarts_is_back_without_an_alarm(runners: Runners) -> None:
+def test_restarting_a_stopped_target_opens_no_incident(runners: Runners) -> None:
     command = runners.ask(5)
     runners.poll(10)
     runners.say(10, command.pk, "completed", "Stopped systemd:research-agent.service")
@@ -244,7 +237,7 @@ def test_a_stalled_runner_is_one_incident(world: World) -> None:
     assert world.events() == ["opened"]
 
 
-def test_beats_that_a_slow_restart_delayed_by_half_a_minute_open_nothing(world: World) -> None:
+def test_a_slow_restart_opens_no_incident(world: World) -> None:
     for at in (0, 30, 60, 90, 120, 150, 210, 240):
         for name in ("api.service", "worker.service"):
             world.beat(at, agent=name, restart_type="systemd", restart_target=name)
@@ -256,7 +249,7 @@ def test_beats_that_a_slow_restart_delayed_by_half_a_minute_open_nothing(world: 
 # The first `error` beat of the runner lacks the restart fields
 
 
-def test_an_error_without_restart_fields_keeps_the_last_known_target(world: World) -> None:
+def test_an_error_keeps_the_last_known_target(world: World) -> None:
     world.beat(0, **RUNNER)
     world.beat(30, RUNNER["agent"], source=SOURCE, status="error", message="research-agent.service is not responding")
     state = world.state("research-agent.service")
@@ -267,7 +260,7 @@ def test_an_error_without_restart_fields_keeps_the_last_known_target(world: Worl
     assert (incident.kind, incident.severity) == ("error", "critical")
 
 
-def test_the_outcome_after_the_error_is_the_same_incident(world: World) -> None:
+def test_a_result_after_an_error_is_the_same_incident(world: World) -> None:
     world.beat(0, **RUNNER)
     world.beat(30, RUNNER["agent"], status="error", message="research-agent.service is not responding")
     world.look(31)
@@ -279,9 +272,9 @@ def test_the_outcome_after_the_error_is_the_same_incident(world: World) -> None:
 # One agent seen twice
 
 
-def test_an_agent_seen_by_sdk_and_runner_is_counted_once(world: World) -> None:
+def test_an_agent_with_sdk_and_runner_counts_once(world: World) -> None:
     world.beat(0, agent="research-agent")
-    add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
+    AgentName.objects.create(project=world.project, agent=world.agent("research-agent"), name="research-agent.service")
     world.beat(1, **RUNNER)
     world.beat(2, agent="research-agent", tokens_used=5)
     assert Agent.objects.count() == 1
@@ -292,9 +285,9 @@ def test_an_agent_seen_by_sdk_and_runner_is_counted_once(world: World) -> None:
     assert isinstance(world.offer(4, agent="fourth"), ApiError)
 
 
-def test_a_runner_s_ok_beats_never_hide_that_the_sdk_makes_no_progress(world: World) -> None:
+def test_runner_heartbeats_do_not_hide_a_stall(world: World) -> None:
     world.beat(0, agent="research-agent", iteration_count=1)
-    add_alias(agent=world.agent("research-agent"), name="research-agent.service", actor="x", now=T0)
+    AgentName.objects.create(project=world.project, agent=world.agent("research-agent"), name="research-agent.service")
     for at in range(30, 1900, 30):
         world.beat(at, agent="research-agent", iteration_count=1)
         world.beat(at + 5, message="Auto-restarted successfully" if at == 1500 else None, **RUNNER)
@@ -306,11 +299,9 @@ def test_a_runner_s_ok_beats_never_hide_that_the_sdk_makes_no_progress(world: Wo
     ("target", "name"),
     [("com.example.crypto.bot", "crypto.bot"), ("research-agent.service", "research-agent.service")],
 )
-def test_a_name_that_arrives_cut_keeps_its_whole_target_and_joins_by_an_alias(
-    world: World, target: str, name: str
-) -> None:
+def test_a_cut_name_joins_by_alias(world: World, target: str, name: str) -> None:
     world.beat(0, agent="bot")
-    add_alias(agent=world.agent("bot"), name=name, actor="x", now=T0)
+    AgentName.objects.create(project=world.project, agent=world.agent("bot"), name=name)
     world.beat(1, agent=name, restart_type="launchd", restart_target=target)
     assert Agent.objects.count() == 1
     assert world.state("bot").restart_target == target
@@ -322,7 +313,7 @@ def test_a_name_that_arrives_cut_keeps_its_whole_target_and_joins_by_an_alias(
 # It does not read the answers to its heartbeats
 
 
-def test_a_runner_is_never_warned(world: World) -> None:
+def test_runners_get_no_warnings(world: World) -> None:
     world.beat(0, **RUNNER)
     AgentState.objects.update(warnings=[["1:loop:1", "a loop"]])
     assert world.beat(1, **RUNNER).warning is None

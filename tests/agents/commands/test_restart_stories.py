@@ -1,4 +1,4 @@
-"""Whatever a runner sees and asks for, whatever people want meanwhile: what holds for every restart that is made."""
+"""Invariants of every restart, whatever a runner sees and people request meanwhile."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def by_person(work: Callable[..., Any]) -> Deed:
 
 
 def answer(status: str, message: str) -> Deed:
-    """What the runner says of the last command that it was handed, again perhaps."""
+    """The runner's result for the last command it was sent, possibly a second time."""
 
     def do(unit: Unit, at: float) -> None:
         command = Command.objects.exclude(leased_at=None).first()
@@ -70,7 +70,7 @@ def answer(status: str, message: str) -> Deed:
 
 
 def ordered(action: str) -> Deed:
-    """A person asks, and the runner takes it and is done."""
+    """A person requests it, and the runner executes it."""
 
     def do(unit: Unit, at: float) -> None:
         unit.poll(at)
@@ -82,7 +82,7 @@ def ordered(action: str) -> Deed:
 
 
 def by_itself(unit: Unit, at: float) -> None:
-    """The runner sees it down; the watchdog may want a restart, and the runner takes it."""
+    """The runner sees it down; the watchdog may request a restart, and the runner executes it."""
     unit.poll(at)
     unit.world.beat(at, **DOWN)
     unit.world.look(at + 0.1)
@@ -114,9 +114,9 @@ STEPS: list[Deed] = [
     expire,
     answer("completed", "active again"),
     answer("failed", "exit code 1"),
-    answer("rejected", dispatch.NOT_MINE),
+    answer("rejected", dispatch.NOT_REGISTERED),
 ]
-# Most of what happens are restarts, so that budgets are used up.
+# Mostly restarts, so that budgets are used up.
 DEEDS: list[Deed] = [*6 * ROUNDS, *PEOPLE, *STEPS, *map(beat, BEATS)]
 STORIES = some.lists(
     some.tuples(some.sampled_from([2, 5, 31, 61, 320, 1_000]), some.sampled_from(DEEDS)), min_size=8, max_size=60
@@ -125,8 +125,8 @@ STORIES = some.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STORIES)
-def test_what_holds_in_every_story(world: World, story: list[tuple[float, Deed]]) -> None:
-    """No more than the budget, the delays kept, nothing that anybody forbade, and every one of them counted once."""
+def test_every_story_keeps_the_invariants(world: World, story: list[tuple[float, Deed]]) -> None:
+    """Budgets and delays are kept, nothing forbidden happens, and every restart counts once."""
     with transaction.atomic():
         unit, at = Unit(world, policy="auto"), 1.0
         for pause, deed in story:
@@ -162,7 +162,7 @@ def budgets_are_kept(times: list[datetime]) -> None:
 
 
 def delays_are_kept(made: list[Command]) -> None:
-    """One that nobody ordered comes no sooner after the last than its first delay."""
+    """An automatic restart comes no sooner after the last one than the first delay."""
     for earlier, later in pairwise(made):
         assert earlier.leased_at is not None
         assert later.leased_at is not None
@@ -176,7 +176,7 @@ def incidents_count_theirs() -> None:
 
 
 def test_a_story_can_end_in_a_restart(world: World) -> None:
-    """The stories are not all refused."""
+    """Not all stories are refused."""
     unit = Unit(world, policy="auto")
     unit.world.beat(31, **DOWN)
     unit.world.look(32)

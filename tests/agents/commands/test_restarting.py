@@ -1,4 +1,4 @@
-"""Restarts from finding to recovery: granted to runners, made by the review, proven by progress, given up."""
+"""Restarts from finding to recovery: granted to runners, requested by the review, proven by progress, given up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOWN: dict[str, Any] = {**WATCHED, "status": "error", "message": "Not responding
 
 
 class Unit:
-    """A systemd unit as its runner sees it, and what the runner asks for and does. Times are seconds after T0."""
+    """A systemd unit and its runner, which reports, polls and restarts it. Times are seconds after T0."""
 
     def __init__(self, world: World, *, policy: str = "manual") -> None:
         self.world = world
@@ -32,7 +32,7 @@ class Unit:
         self.poll(0)
 
     def ask(self, at: float, cause: str = "down") -> Command:
-        """The runner asks for a restart by itself."""
+        """The runner asks for permission to restart it."""
         target = ("systemd", "bot.service")
         with self.world.clock(at) as now:
             caller = self.world.caller
@@ -44,7 +44,7 @@ class Unit:
         return refusal.value.code, refusal.value.retry_after
 
     def order(self, at: float, action: str = "restart") -> Command:
-        """A person asks."""
+        """A person requests it."""
         agent = self.world.agent()
         with self.world.clock(at) as now:
             return dispatch.request(agent=agent, action=action, actor="owner@example.com", reason="", now=now)
@@ -59,7 +59,7 @@ class Unit:
             dispatch.report(command_id=command.pk, now=now, **facts)
 
     def restart(self, at: float) -> None:
-        """Down at `at`, granted and done within a second."""
+        """Down at `at`, restarted within a second."""
         self.world.beat(at, **DOWN)
         self.world.look(at + 0.1)
         self.done(at + 1, self.ask(at + 0.2))
@@ -83,10 +83,10 @@ def steps() -> list[str]:
     return list(IncidentEvent.objects.filter(kind="command").order_by("id").values_list("text", flat=True))
 
 
-# A runner asks
+# A runner asks for permission
 
 
-def test_a_runner_is_granted_its_restart_which_is_its_own_at_once(unit: Unit) -> None:
+def test_a_granted_restart_counts_as_sent(unit: Unit) -> None:
     unit.world.beat(30, **DOWN)
     unit.world.look(31)
     command = unit.ask(32, "systemd says failed")
@@ -94,29 +94,29 @@ def test_a_runner_is_granted_its_restart_which_is_its_own_at_once(unit: Unit) ->
     assert (command.reason, command.incident) == ("runner: systemd says failed", the_incident())
     assert unit.poll(33) == []
     unit.done(35, command)
-    assert steps() == ["restart of bot.service by the runner itself", "restart of bot.service completed"]
+    assert steps() == ["Restart of bot.service by its runner", "Restart of bot.service completed"]
     assert the_incident().restarts == 1
 
 
-def test_one_granted_before_anybody_looked_belongs_to_the_incident_too(unit: Unit) -> None:
+def test_an_early_restart_joins_the_incident(unit: Unit) -> None:
     unit.world.beat(30, **DOWN)
     unit.ask(30.2)
     unit.world.look(31)
     assert (the_incident().restarts, Command.objects.get().incident) == (1, the_incident())
-    assert steps() == ["restart of bot.service by the runner itself"]
+    assert steps() == ["Restart of bot.service by its runner"]
 
 
-def test_it_shares_the_budget_and_is_told_when_to_ask_again(unit: Unit) -> None:
+def test_runners_share_the_restart_budget(unit: Unit) -> None:
     unit.restart(30)
     assert unit.refused(40) == ("restart_delay", 51)
-    with pytest.raises(ApiError, match="no agent"):
+    with pytest.raises(ApiError, match="no agent with that name"):
         dispatch.grant(
             caller=unit.world.caller, runner=HERE, name="nobody", target=("systemd", "x"), cause="down", now=T0
         )
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_runners_that_ask_at_once_one_is_granted(unit: Unit) -> None:
+def test_concurrent_runner_restarts_are_granted_once(unit: Unit) -> None:
     start, said = threading.Barrier(4), []
     target = ("systemd", "bot.service")
 
@@ -137,23 +137,23 @@ def test_of_runners_that_ask_at_once_one_is_granted(unit: Unit) -> None:
     assert sorted(said) == ["command_live"] * 3 + ["granted"]
 
 
-def test_a_second_one_waits_for_the_first(unit: Unit) -> None:
+def test_a_runners_second_restart_must_wait(unit: Unit) -> None:
     unit.ask(30)
     assert unit.refused(100) == ("command_live", 230)
 
 
 @pytest.mark.parametrize("cause", ["loop", "cost"])
-def test_a_loop_or_a_budget_is_no_cause(unit: Unit, cause: str) -> None:
+def test_loops_and_budgets_need_a_person(unit: Unit, cause: str) -> None:
     assert unit.refused(30, cause) == ("needs_a_person", None)
     assert not Command.objects.exists()
 
 
-def test_a_policy_of_off_refuses_the_runner(unit: Unit) -> None:
+def test_policy_off_refuses_the_runner(unit: Unit) -> None:
     Agent.objects.update(restart_policy="off")
     assert unit.refused(30) == ("restart_off", None)
 
 
-def test_only_a_person_restarts_what_is_unsafe_to_repeat(armed: Unit) -> None:
+def test_unsafe_agents_are_restarted_by_people_only(armed: Unit) -> None:
     Agent.objects.update(unsafe_to_repeat=True)
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
@@ -163,12 +163,12 @@ def test_only_a_person_restarts_what_is_unsafe_to_repeat(armed: Unit) -> None:
     assert armed.order(33).origin == "person"
 
 
-def test_a_paused_agent_is_left_alone(unit: Unit) -> None:
+def test_a_paused_agent_is_not_restarted(unit: Unit) -> None:
     services.pause(agent=unit.world.agent(), actor="x", now=T0)
     assert unit.refused(30) == ("paused", None)
 
 
-# A stop holds
+# A person's stop
 
 
 def stop(unit: Unit) -> None:
@@ -177,40 +177,40 @@ def stop(unit: Unit) -> None:
     unit.done(12, command)
 
 
-def test_a_stop_by_a_person_holds(unit: Unit) -> None:
+def test_a_persons_stop_blocks_runner_restarts(unit: Unit) -> None:
     stop(unit)
     unit.world.beat(30, **DOWN)
     unit.world.look(31)
     assert unit.refused(40) == ("held", None)
 
 
-def test_a_runner_that_sees_it_run_does_not_lift_the_hold(unit: Unit) -> None:
+def test_other_runners_do_not_lift_a_stop(unit: Unit) -> None:
     stop(unit)
     unit.world.beat(30, **WATCHED)
     unit.world.beat(31, status="error", message="bot.service is not responding")
     assert unit.refused(40) == ("held", None)
 
 
-def test_our_runner_says_ok_only_of_what_was_started_again(unit: Unit) -> None:
+def test_our_runners_ok_lifts_a_stop(unit: Unit) -> None:
     stop(unit)
     unit.world.beat(30, **WATCHED, sdk="clevagent-python/1.0.0 runner")
     assert not AgentState.objects.get().held
 
 
 @pytest.mark.parametrize("own", [{}, {"status": "error", "message": "disk full"}])
-def test_its_own_word_lifts_the_hold(unit: Unit, own: dict[str, Any]) -> None:
+def test_the_agents_own_heartbeat_lifts_a_stop(unit: Unit, own: dict[str, Any]) -> None:
     stop(unit)
     unit.world.beat(30, **own)
     assert unit.ask(40)
 
 
-def test_its_goodbye_does_not(unit: Unit) -> None:
+def test_a_shutdown_does_not_lift_a_stop(unit: Unit) -> None:
     stop(unit)
     unit.world.beat(13, status="shutdown")
     assert AgentState.objects.get().held
 
 
-def test_a_persons_restart_lifts_the_hold_when_it_is_handed_out(unit: Unit) -> None:
+def test_a_persons_restart_lifts_a_stop_when_sent(unit: Unit) -> None:
     stop(unit)
     unit.order(20)
     assert AgentState.objects.get().held
@@ -221,7 +221,7 @@ def test_a_persons_restart_lifts_the_hold_when_it_is_handed_out(unit: Unit) -> N
 # Recovery
 
 
-def test_a_process_that_is_up_again_proves_nothing(unit: Unit) -> None:
+def test_recovery_after_a_restart_needs_progress(unit: Unit) -> None:
     world = unit.world
     world.beat(1, progress=True, progress_timeout=3600)
     unit.restart(30)
@@ -235,18 +235,18 @@ def test_a_process_that_is_up_again_proves_nothing(unit: Unit) -> None:
     incident = the_incident()
     assert incident.recovered_in == pytest.approx(169.8)
     assert (incident.restarts, incident.time_to_recovery) == (1, 171)
-    assert IncidentEvent.objects.get(kind="resolved").text == "Recovered after 3 minutes, 3 minutes after its restart"
+    assert IncidentEvent.objects.get(kind="resolved").text == "Recovered after 3 minutes, 3 minutes after the restart"
     assert AuditEntry.objects.get(action="restart.proven").data["seconds"] == pytest.approx(169.8)
 
 
-def test_without_a_progress_clock_a_beat_is_proof(unit: Unit) -> None:
+def test_without_progress_data_a_heartbeat_is_proof(unit: Unit) -> None:
     unit.restart(30)
     unit.world.beat(40, **WATCHED)
     unit.world.look(41)
     assert the_incident().recovered_in == pytest.approx(9.8)
 
 
-def test_a_restart_that_failed_has_nothing_to_prove(unit: Unit) -> None:
+def test_a_failed_restart_needs_no_proof(unit: Unit) -> None:
     unit.world.beat(1, progress=True, progress_timeout=3600)
     unit.world.beat(30, **DOWN)
     unit.world.look(31)
@@ -256,7 +256,7 @@ def test_a_restart_that_failed_has_nothing_to_prove(unit: Unit) -> None:
     assert (the_incident().state, the_incident().recovered_in, the_incident().restarts) == ("resolved", None, 1)
 
 
-def test_a_stop_during_it_ends_the_incident(unit: Unit) -> None:
+def test_a_shutdown_ends_the_incident_without_proof(unit: Unit) -> None:
     unit.world.beat(1, progress=True, progress_timeout=3600)
     unit.restart(30)
     unit.world.beat(40, status="shutdown")
@@ -264,10 +264,10 @@ def test_a_stop_during_it_ends_the_incident(unit: Unit) -> None:
     assert (the_incident().state, the_incident().recovered_in) == ("resolved", None)
 
 
-# Void
+# Cancelled
 
 
-def test_a_restart_is_void_when_progress_came_in_since(unit: Unit) -> None:
+def test_progress_cancels_a_pending_restart(unit: Unit) -> None:
     world = unit.world
     world.beat(1, progress=True, progress_timeout=60)
     world.beat(62, progress=False)
@@ -277,11 +277,11 @@ def test_a_restart_is_void_when_progress_came_in_since(unit: Unit) -> None:
     world.beat(65, progress=True)
     assert unit.poll(66) == []
     command.refresh_from_db()
-    assert (command.state, command.result) == ("expired", "void: bot works again since it was asked for")
+    assert (command.state, command.result) == ("expired", "bot has recovered since the request")
     assert the_incident().restarts == 0
 
 
-def test_beats_without_progress_do_not_make_it_void(unit: Unit) -> None:
+def test_heartbeats_do_not_cancel_a_stalls_restart(unit: Unit) -> None:
     unit.world.beat(1, progress=True, progress_timeout=60)
     unit.world.beat(62, progress=False)
     unit.world.look(63)
@@ -290,13 +290,13 @@ def test_beats_without_progress_do_not_make_it_void(unit: Unit) -> None:
     assert unit.poll(66) == [command]
 
 
-def test_a_persons_restart_of_a_healthy_agent_is_never_void(unit: Unit) -> None:
+def test_a_healthy_agents_restart_is_not_cancelled(unit: Unit) -> None:
     command = unit.order(10)
     unit.world.beat(11, progress=True)
     assert (command.evidence_at, unit.poll(12)) == (None, [command])
 
 
-def test_a_silent_agent_that_speaks_again_needs_no_restart(unit: Unit) -> None:
+def test_a_heartbeat_cancels_a_silent_agents_restart(unit: Unit) -> None:
     unit.world.watch(1, 130)
     unit.poll(130)
     unit.order(131)
@@ -313,21 +313,21 @@ def test_a_silent_agent_that_speaks_again_needs_no_restart(unit: Unit) -> None:
         (lambda unit: Incident.objects.update(together=True), "Many agents fell silent"),
     ],
 )
-def test_a_restart_that_may_not_be_any_more_is_void(armed: Unit, meanwhile: Any, said: str) -> None:
+def test_a_policy_change_cancels_a_pending_restart(armed: Unit, meanwhile: Any, said: str) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
     command = Command.objects.get()
     meanwhile(armed)
     assert armed.poll(34) == []
     command.refresh_from_db()
-    assert command.result.startswith(f"void: {said}")
+    assert command.result.startswith(said)
     assert the_incident().restarts == 0
 
 
 # Given up
 
 
-def test_a_unit_that_dies_again_three_times_is_given_up_loudly(unit: Unit) -> None:
+def test_three_restarts_in_vain_are_critical(unit: Unit) -> None:
     world = unit.world
     for at in (30, 100, 500):
         unit.restart(at)
@@ -347,7 +347,7 @@ def test_a_unit_that_dies_again_three_times_is_given_up_loudly(unit: Unit) -> No
     assert event.text == "Gave up: 3 restarts within 23 minutes did not help"
 
 
-def test_what_was_given_up_stays_so_until_it_recovers(unit: Unit) -> None:
+def test_giving_up_lasts_until_recovery(unit: Unit) -> None:
     world = unit.world
     for at in (30, 100, 500):
         unit.restart(at)
@@ -364,7 +364,7 @@ def test_what_was_given_up_stays_so_until_it_recovers(unit: Unit) -> None:
     assert unit.ask(9102)
 
 
-def test_a_person_may_restart_what_was_given_up(unit: Unit) -> None:
+def test_a_person_may_restart_after_giving_up(unit: Unit) -> None:
     for at in (30, 100, 500):
         unit.restart(at)
     for at in range(1400, 3900, 60):
@@ -374,10 +374,10 @@ def test_a_person_may_restart_what_was_given_up(unit: Unit) -> None:
     assert unit.order(3901)
 
 
-# By itself
+# Automatic
 
 
-def test_an_armed_agent_is_restarted_by_itself(armed: Unit) -> None:
+def test_policy_auto_restarts_automatically(armed: Unit) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
     command = Command.objects.get()
@@ -391,14 +391,14 @@ def test_an_armed_agent_is_restarted_by_itself(armed: Unit) -> None:
 
 
 @pytest.mark.parametrize("policy", ["off", "manual"])
-def test_one_that_is_not_armed_is_not(world: World, policy: str) -> None:
+def test_other_policies_do_not_restart_automatically(world: World, policy: str) -> None:
     Unit(world, policy=policy)
     world.beat(30, **DOWN)
     world.watch(31, 300)
     assert not Command.objects.exists()
 
 
-def test_it_is_tried_again_in_its_time_and_given_up(armed: Unit) -> None:
+def test_automatic_restarts_back_off_and_give_up(armed: Unit) -> None:
     world, at = armed.world, 30.0
     asked = []
     while at < 1500:
@@ -413,7 +413,7 @@ def test_it_is_tried_again_in_its_time_and_given_up(armed: Unit) -> None:
     assert world.kinds() == ["error", "restart_failed"]
 
 
-def test_a_stalled_agent_is_restarted_and_gets_its_time(armed: Unit) -> None:
+def test_a_stalled_agent_gets_time_after_its_restart(armed: Unit) -> None:
     world = armed.world
     world.beat(1, progress=True, progress_timeout=200)
     asked = []
@@ -427,7 +427,7 @@ def test_a_stalled_agent_is_restarted_and_gets_its_time(armed: Unit) -> None:
 
 
 @pytest.mark.parametrize("what", ["waiting", "loop", "held", "together"])
-def test_what_speaks_against_it_keeps_it_from_being_restarted(armed: Unit, what: str) -> None:
+def test_automatic_restarts_respect_the_policy(armed: Unit, what: str) -> None:
     world = armed.world
     call = {"name": "search", "args": "x"}
     if what == "waiting":
@@ -443,7 +443,7 @@ def test_what_speaks_against_it_keeps_it_from_being_restarted(armed: Unit, what:
     assert not Command.objects.exists()
 
 
-def test_while_others_of_its_host_are_late_it_is_not_restarted(armed: Unit) -> None:
+def test_late_peers_on_a_host_delay_the_restart(armed: Unit) -> None:
     world = armed.world
     world.beat(8, agent="second", source=HERE, interval=30)
     armed.poll(59)
@@ -454,7 +454,7 @@ def test_while_others_of_its_host_are_late_it_is_not_restarted(armed: Unit) -> N
     assert note.text == "Not restarted: Others on its host are late, too: it is the host or the network, not the agent."
 
 
-def test_when_another_of_its_host_goes_on_it_is_restarted(armed: Unit) -> None:
+def test_a_healthy_peer_allows_the_restart(armed: Unit) -> None:
     world = armed.world
     world.beat(8, agent="second", source=HERE, interval=30)
     world.look(61)
@@ -464,14 +464,14 @@ def test_when_another_of_its_host_goes_on_it_is_restarted(armed: Unit) -> None:
     assert Command.objects.get().agent == world.agent()
 
 
-def test_another_host_that_is_late_does_not_keep_it(armed: Unit) -> None:
+def test_late_agents_elsewhere_do_not_delay_it(armed: Unit) -> None:
     armed.world.beat(8, agent="second", source="1/10.0.0.7", interval=30)
     armed.poll(59)
     armed.world.look(61)
     assert Command.objects.exists()
 
 
-def test_after_our_own_outage_nothing_is_restarted_before_agents_could_report(armed: Unit) -> None:
+def test_no_restarts_right_after_a_watchdog_outage(armed: Unit) -> None:
     world = armed.world
     world.look(1)
     world.beat(30, **DOWN)
@@ -485,19 +485,19 @@ def test_after_our_own_outage_nothing_is_restarted_before_agents_could_report(ar
     assert Command.objects.get().created_at == T0 + timedelta(seconds=400)
 
 
-def test_without_its_runner_it_is_asked_for_again_later(armed: Unit) -> None:
+def test_a_missing_runner_delays_the_restart(armed: Unit) -> None:
     Runner.objects.all().delete()
     armed.world.beat(30, **DOWN)
     armed.world.watch(31, 80)
     assert not Command.objects.exists()
     [note] = IncidentEvent.objects.filter(kind="note")
-    assert note.text.startswith("Not restarted: The runner that watches this agent has not asked")
+    assert note.text.startswith("Not restarted: The runner of this agent has not polled")
     armed.poll(85)
     armed.world.watch(86, 96)
     assert Command.objects.count() == 1
 
 
-def test_resolving_by_hand_ends_it(armed: Unit) -> None:
+def test_resolving_ends_automatic_restarts(armed: Unit) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
     actions.resolve(incident=the_incident(), actor="x", now=T0 + timedelta(seconds=32))

@@ -1,4 +1,4 @@
-"""A person's stop or restart takes the place of the watchdog's own, as long as no runner has taken that."""
+"""A person's stop or restart replaces the watchdog's own restart, unless a runner has taken that already."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUNDS = 12
 
 
 def waiting(world: World) -> Unit:
-    """Its restart by the watchdog waits for the runner, from 31 s on."""
+    """The watchdog's restart is pending from 31 s on."""
     unit = Unit(world, policy="auto")
     world.beat(30, **DOWN)
     world.look(31)
@@ -44,23 +44,23 @@ def refusal(unit: Unit, at: float, action: str) -> ApiError:
 
 
 @pytest.mark.parametrize("action", ["stop", "restart"])
-def test_a_persons_takes_the_place_of_what_no_runner_took(unit: Unit, action: str) -> None:
+def test_a_person_replaces_the_watchdogs_restart(unit: Unit, action: str) -> None:
     command = unit.order(33, action)
     assert outcomes() == [("watchdog", "restart", "expired"), ("person", action, "pending")]
     first = Command.objects.earliest("pk")
-    assert first.result == f"superseded: {action} asked for by owner@example.com"
+    assert first.result == f"replaced by a {action} that owner@example.com requested"
     assert (first.finished_at, first.leased_at) == (T0 + timedelta(seconds=33), None)
     assert unit.poll(34) == [command]
     said = [event.text for event in IncidentEvent.objects.filter(kind="command").order_by("pk")]
     assert said[1:3] == [
-        f"restart of bot.service superseded: {action} asked for by owner@example.com",
-        f"{action} of bot.service requested",
+        f"Restart of bot.service replaced by a {action} that owner@example.com requested",
+        f"{action.capitalize()} of bot.service requested",
     ]
     entry = AuditEntry.objects.get(action="command.superseded")
     assert (entry.actor, entry.target) == ("owner@example.com", "bot")
 
 
-def test_a_stop_that_took_its_place_holds(unit: Unit) -> None:
+def test_a_stop_in_its_place_holds_the_agent(unit: Unit) -> None:
     stop = unit.order(33, "stop")
     unit.poll(34)
     unit.done(35, stop)
@@ -69,40 +69,39 @@ def test_a_stop_that_took_its_place_holds(unit: Unit) -> None:
     assert len(outcomes()) == 2
 
 
-def test_while_a_persons_stop_waits_nothing_automatic_comes_in_its_place(unit: Unit) -> None:
+def test_a_pending_stop_blocks_automatic_restarts(unit: Unit) -> None:
     unit.order(33, "stop")
     assert unit.refused(34)[0] == "command_live"
     unit.world.watch(35, 200)
     assert len(outcomes()) == 2
 
 
-def test_a_persons_restart_is_not_void_for_what_holds_the_watchdog_back(unit: Unit) -> None:
-    """Taken for the same as the watchdog's, it would be lost to a hold that it is to lift."""
+def test_a_persons_restart_ignores_watchdog_checks(unit: Unit) -> None:
+    """If it reused the watchdog's command, the hold that it lifts would cancel it."""
     AgentState.objects.update(held=True)
     command = unit.order(33)
     assert unit.poll(34) == [command]
     assert not AgentState.objects.get().held
 
 
-def test_what_was_replaced_costs_no_budget(unit: Unit) -> None:
+def test_a_replaced_restart_uses_no_budget(unit: Unit) -> None:
     unit.order(33)
     unit.poll(34)
     assert Command.objects.filter(leased_at__isnull=False).count() == 1
 
 
-def test_what_a_runner_has_stays_and_the_person_is_told(unit: Unit) -> None:
+def test_a_sent_restart_cannot_be_replaced(unit: Unit) -> None:
     [taken] = unit.poll(32)
     refused = refusal(unit, 33, "stop")
-    assert refused.message.startswith(
-        "A restart of bot, asked for by the watchdog, was handed to the runner already and cannot be called back."
-    )
+    sent = "Restart requested by the watchdog was already sent to the runner and cannot be cancelled."
+    assert refused.message.startswith(sent)
     assert refused.retry_after == 298
     assert outcomes() == [("watchdog", "restart", "leased")]
     unit.done(35, taken)
     assert unit.order(36, "stop").state == "pending"
 
 
-def test_what_a_runner_gave_back_waits_again_and_is_replaced(unit: Unit) -> None:
+def test_a_returned_restart_can_be_replaced(unit: Unit) -> None:
     [taken] = unit.poll(32)
     with unit.world.clock(33) as now:
         facts: dict[str, Any] = {"caller": unit.world.caller, "runner": HERE, "message": "not registered"}
@@ -111,21 +110,21 @@ def test_what_a_runner_gave_back_waits_again_and_is_replaced(unit: Unit) -> None
     assert outcomes() == [("watchdog", "restart", "expired"), ("person", "stop", "pending")]
 
 
-def test_a_persons_own_restart_gives_way_to_a_stop_alone(unit: Unit) -> None:
+def test_only_a_stop_replaces_a_persons_restart(unit: Unit) -> None:
     unit.order(33)
-    assert "A restart of bot, asked for by owner@example.com, waits" in refusal(unit, 34, "restart").message
+    assert "Restart already requested by owner@example.com; waiting" in refusal(unit, 34, "restart").message
     unit.order(35, "stop")
-    assert "A stop of bot, asked for by owner@example.com, waits" in refusal(unit, 36, "restart").message
+    assert "Stop already requested by owner@example.com; waiting" in refusal(unit, 36, "restart").message
     assert [state for _, _, state in outcomes()] == ["expired", "expired", "pending"]
 
 
-def test_a_wish_that_is_refused_replaces_nothing(unit: Unit) -> None:
-    with pytest.raises(ApiError, match="has not asked for commands"):
+def test_a_refused_request_replaces_nothing(unit: Unit) -> None:
+    with pytest.raises(ApiError, match="has not polled"):
         unit.order(200, "stop")
     assert outcomes() == [("watchdog", "restart", "pending")]
 
 
-# The runner asks at the same moment
+# The runner polls at the same moment
 
 
 def stop(unit: Unit) -> str:
@@ -137,10 +136,8 @@ def stop(unit: Unit) -> str:
 
 
 @pytest.mark.postgres
-def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
-    live_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The runner has read the restart as waiting when the stop, not yet committed, takes its place."""
+def test_a_stop_wins_against_a_concurrent_lease(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner has read the restart as pending when the stop, not yet committed, replaces it."""
     unit = waiting(live_world)
     replaced, polls, lease, supersede = threading.Event(), threading.Event(), dispatch._lease, dispatch._supersede
     got: list[Command] = []
@@ -170,10 +167,10 @@ def test_a_stop_that_came_first_keeps_the_runner_from_the_restart(
 
 
 @pytest.mark.postgres
-def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner's lease is not yet committed when the stop is asked for."""
+def test_a_stop_loses_against_an_earlier_lease(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner's lease is not yet committed when the stop is requested."""
     unit = waiting(live_world)
-    tell, said = dispatch._tell, []
+    tell, said = dispatch._record, []
     person = threading.Thread(target=lambda: said.extend(in_threads(1, lambda _: stop(unit))))
 
     def telling(command: Command, step: str, *facts: Any, **data: Any) -> None:
@@ -183,7 +180,7 @@ def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatc
             person.join(0.3)
             assert person.is_alive()  # it waits for the lock
 
-    monkeypatch.setattr(dispatch, "_tell", telling)
+    monkeypatch.setattr(dispatch, "_record", telling)
     [taken] = unit.poll(33)
     person.join(60)
     assert said == ["command_live"]
@@ -191,7 +188,7 @@ def test_a_stop_that_came_second_waits_and_is_told(live_world: World, monkeypatc
     assert outcomes() == [("watchdog", "restart", "leased")]
 
 
-def test_whoever_comes_first_there_is_one_command_for_the_runner(live_world: World) -> None:
+def test_a_race_leaves_one_command_for_the_runner(live_world: World) -> None:
     unit = waiting(live_world)
     for number in range(ROUNDS):
         Command.objects.all().delete()
@@ -210,6 +207,6 @@ def test_whoever_comes_first_there_is_one_command_for_the_runner(live_world: Wor
         assert ended in (
             (["restart"], "command_live", [("watchdog", "restart", "leased")]),
             ([], "asked", [("watchdog", "restart", "expired"), ("person", "stop", "pending")]),
-            # The runner came after the stop was there.
+            # The runner polled after the stop was committed.
             (["stop"], "asked", [("watchdog", "restart", "expired"), ("person", "stop", "leased")]),
         ), number

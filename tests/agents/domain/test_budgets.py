@@ -177,7 +177,7 @@ def test_a_projects_month_is_the_sum_of_its_agents_and_holds_them_all(world: Wor
     assert held(world, "idle", "one", "two") == [True, True, True]
     (incident,) = world.incidents()
     assert (incident.reason, world.events()) == (
-        "All agents are on hold: the project has spent $10.00 of $10.00 this month",
+        "All agents are on hold: the project has spent $10.00 of its $10.00 monthly budget",
         ["opened"],
     )
     told = world.beat(4, "idle")

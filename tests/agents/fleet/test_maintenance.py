@@ -30,7 +30,7 @@ def plan(
     world: World, start: float, end: float, at: float = 0, agents: Sequence[str] = (), **labels: str
 ) -> Maintenance:
     with world.clock(at) as now:
-        return maintenance.plan(
+        return maintenance.schedule(
             project=world.project, labels=labels, agents=agents, now=now, **WHY, **times(start, end)
         )
 
@@ -42,7 +42,7 @@ def paused(world: World) -> set[str]:
 def pass_by(world: World, at: float) -> None:
     """The detector's beat."""
     with world.clock(at) as now:
-        maintenance.turn(now)
+        maintenance.apply_schedule(now)
     world.look(at)
 
 
@@ -52,7 +52,7 @@ def watched(world: World) -> World:
     return world
 
 
-def test_silence_in_a_window_is_nobodys_business(watched: World) -> None:
+def test_silence_in_a_window_opens_no_incident(watched: World) -> None:
     plan(watched, 10, HOUR)
     for at in (10.0, 600.0, HOUR - 1):
         pass_by(watched, at)
@@ -60,7 +60,7 @@ def test_silence_in_a_window_is_nobodys_business(watched: World) -> None:
     assert watched.incidents() == []
 
 
-def test_after_it_an_agent_has_its_time_to_report_and_is_judged_again(watched: World) -> None:
+def test_monitoring_resumes_after_the_window(watched: World) -> None:
     plan(watched, 10, HOUR)
     pass_by(watched, 10)
     pass_by(watched, HOUR)
@@ -71,14 +71,14 @@ def test_after_it_an_agent_has_its_time_to_report_and_is_judged_again(watched: W
     assert watched.kinds() == ["missed_heartbeat"]
 
 
-def test_a_beat_in_it_is_kept(watched: World) -> None:
+def test_heartbeats_in_a_window_are_stored(watched: World) -> None:
     plan(watched, 10, HOUR)
     pass_by(watched, 10)
     watched.beat(20, tokens_used=5)
     assert watched.state().tokens_total == 5
 
 
-def test_it_is_for_agents_with_its_labels(watched: World) -> None:
+def test_a_window_selects_agents_by_labels(watched: World) -> None:
     watched.beat(0, "other")
     Agent.objects.filter(name="other").update(labels={"host": "worker-3", "env": "prod"})
     plan(watched, 10, HOUR, host="worker-3")
@@ -89,11 +89,10 @@ def test_it_is_for_agents_with_its_labels(watched: World) -> None:
     }
 
 
-def test_it_is_for_chosen_agents_by_name_or_alias(watched: World) -> None:
+def test_a_window_selects_agents_by_name_or_alias(watched: World) -> None:
     for name in ("other", "third"):
         watched.beat(0, name)
-    with watched.clock(0) as now:
-        services.add_alias(agent=watched.agent("third"), name="3rd", actor="owner@example.com", now=now)
+    AgentName.objects.create(project=watched.project, agent=watched.agent("third"), name="3rd")
     window = plan(watched, 10, HOUR, agents=["3rd", "third", "other"])
     assert window.agent_names == ["other", "third"]
     pass_by(watched, 10)
@@ -103,7 +102,7 @@ def test_it_is_for_chosen_agents_by_name_or_alias(watched: World) -> None:
     assert AuditEntry.objects.get(action="maintenance.planned").data["agents"] == ["other", "third"]
 
 
-def test_a_window_whose_agents_are_deleted_is_for_nobody(watched: World) -> None:
+def test_a_window_of_deleted_agents_selects_nobody(watched: World) -> None:
     watched.beat(0, "other")
     plan(watched, 10, HOUR, agents=["other"])
     with watched.clock(5) as now:
@@ -112,7 +111,7 @@ def test_a_window_whose_agents_are_deleted_is_for_nobody(watched: World) -> None
     assert paused(watched) == set()
 
 
-def test_one_that_is_deleted_meanwhile_is_no_hindrance(watched: World) -> None:
+def test_deleting_an_agent_does_not_break_its_window(watched: World) -> None:
     watched.beat(0, "other")
     plan(watched, 10, HOUR, agents=["other", "bot"])
     pass_by(watched, 10)
@@ -122,31 +121,31 @@ def test_one_that_is_deleted_meanwhile_is_no_hindrance(watched: World) -> None:
     assert watched.agent().paused_at is None
 
 
-def test_a_name_that_nobody_has_is_refused(watched: World) -> None:
+def test_an_unknown_name_is_refused(watched: World) -> None:
     with pytest.raises(ApiError) as refused:
         plan(watched, 10, HOUR, agents=["bot", "bott"])
     assert refused.value.fields == {"agents": f"{watched.project} has no agent “bott”"}
 
 
-def test_agents_of_several_projects_get_a_window_each_or_none(watched: World) -> None:
+def test_each_project_gets_its_own_window(watched: World) -> None:
     other = create_project(team=watched.project.team, name="Staging", actor="owner@example.com")
     watched.beat(0, "apart")
     chosen = [watched.agent(), create_agent(project=other, name="bot", now=T0)]
     with watched.clock(0) as now:
-        maintenance.plan_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
+        maintenance.schedule_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
         assert {one.project: one.agent_names for one in Maintenance.objects.all()} == {
             watched.project: ["bot"],
             other: ["bot"],
         }
         AgentName.objects.filter(project=other).delete()  # as one that is gone since
         with pytest.raises(ApiError):
-            maintenance.plan_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
+            maintenance.schedule_for(agents=chosen, now=now, **WHY, **times(10, HOUR))
     assert Maintenance.objects.count() == 2
     pass_by(watched, 10)
     assert not watched.agent("apart").paused_at
 
 
-def test_who_was_paused_by_a_person_stays_so(watched: World) -> None:
+def test_an_agent_paused_by_a_person_stays_paused(watched: World) -> None:
     with watched.clock(5) as now:
         services.pause(agent=watched.agent(), actor="owner@example.com", now=now)
     plan(watched, 10, 100)
@@ -155,7 +154,7 @@ def test_who_was_paused_by_a_person_stays_so(watched: World) -> None:
     assert watched.agent().paused_at is not None
 
 
-def test_who_is_resumed_in_it_is_back(watched: World) -> None:
+def test_an_agent_resumed_early_is_monitored(watched: World) -> None:
     plan(watched, 10, HOUR)
     pass_by(watched, 10)
     with watched.clock(20) as now:
@@ -166,7 +165,7 @@ def test_who_is_resumed_in_it_is_back(watched: World) -> None:
     assert watched.kinds() == ["missed_heartbeat"]
 
 
-def test_it_is_ended_by_hand(watched: World) -> None:
+def test_a_window_can_be_ended_early(watched: World) -> None:
     window = plan(watched, 10, HOUR)
     pass_by(watched, 10)
     with watched.clock(60) as now:
@@ -179,7 +178,7 @@ def test_it_is_ended_by_hand(watched: World) -> None:
     ]
 
 
-def test_one_that_is_called_off_never_begins(watched: World) -> None:
+def test_a_cancelled_window_never_opens(watched: World) -> None:
     window = plan(watched, 100, HOUR)
     with watched.clock(50) as now:
         maintenance.end(window=window, actor="owner@example.com", now=now)
@@ -187,7 +186,7 @@ def test_one_that_is_called_off_never_begins(watched: World) -> None:
     assert watched.agent().paused_at is None
 
 
-def test_two_at_once_last_until_the_later_end(watched: World) -> None:
+def test_overlapping_windows_last_until_the_later_end(watched: World) -> None:
     plan(watched, 10, 1_000)
     plan(watched, 500, 2_000)
     for at, paused in ((10, True), (500, True), (1_000, True), (1_999, True), (2_000, False)):
@@ -195,7 +194,7 @@ def test_two_at_once_last_until_the_later_end(watched: World) -> None:
         assert (watched.agent().paused_at is not None) is paused, at
 
 
-def test_one_that_passed_while_we_were_away_pauses_nobody(watched: World) -> None:
+def test_a_window_missed_in_an_outage_pauses_nobody(watched: World) -> None:
     plan(watched, 10, 100)
     pass_by(watched, 200)
     assert watched.agent().paused_at is None
@@ -211,14 +210,14 @@ def test_one_that_passed_while_we_were_away_pauses_nobody(watched: World) -> Non
         (400 * 86_400, 401 * 86_400, "starts_at"),
     ],
 )
-def test_a_window_that_makes_no_sense_is_refused(world: World, start: float, end: float, field: str) -> None:
+def test_invalid_windows_are_refused(world: World, start: float, end: float, field: str) -> None:
     with pytest.raises(ApiError) as refused:
         plan(world, start, end)
     assert (refused.value.http_status, list(refused.value.fields or {})) == (422, [field])
 
 
-def test_nothing_is_asked_twice(watched: World, django_assert_max_num_queries: Any) -> None:
+def test_an_idle_sweep_takes_one_query(watched: World, django_assert_max_num_queries: Any) -> None:
     plan(watched, 10, HOUR)
     pass_by(watched, 10)
     with watched.clock(20) as now, django_assert_max_num_queries(1):
-        maintenance.turn(now)
+        maintenance.apply_schedule(now)

@@ -43,19 +43,19 @@ def refusal(world: World, at: float, name: str) -> Any:
     return getattr(outcome, "code", None)
 
 
-def test_the_oldest_keep_their_places(full: World) -> None:
+def test_the_oldest_agents_stay_within_the_limit(full: World) -> None:
     assert statuses(full) == {"one": "ok", "two": "ok", "three": "ok", "four": "paused", "five": "paused"}
     assert [refusal(full, 20, name) for name in NAMES] == [None, None, None, *["agent_limit_reached"] * 2]
     assert AuditEntry.objects.filter(action="agent.over_plan").count() == 2
 
 
-def test_who_is_turned_away_reads_why_and_where_to_change_it(full: World) -> None:
+def test_a_rejection_says_why_and_where_to_upgrade(full: World) -> None:
     message = full.offer(20, "five").message
     assert "The Free plan has 3 places for agents, which the oldest have." in message
     assert message.endswith("/admin/billing/subscription/")
 
 
-def test_nobody_is_alarmed_by_their_silence(full: World) -> None:
+def test_agents_over_the_limit_open_no_incident(full: World) -> None:
     for at in range(20, 2_000, 50):
         for name in NAMES[:3]:
             full.beat(at, name)
@@ -63,7 +63,7 @@ def test_nobody_is_alarmed_by_their_silence(full: World) -> None:
     assert full.incidents() == []
 
 
-def test_an_open_incident_of_one_that_is_left_out_is_over(world: World) -> None:
+def test_going_over_the_limit_closes_incidents(world: World) -> None:
     set_plan(team=world.project.team, plan="starter", actor="test")
     for at, name in enumerate(NAMES):
         world.beat(at, name)
@@ -74,20 +74,20 @@ def test_an_open_incident_of_one_that_is_left_out_is_over(world: World) -> None:
     assert world.incidents()[0].resolved_at is not None
 
 
-def test_a_larger_plan_lets_all_in_again(full: World) -> None:
+def test_an_upgrade_readmits_all_agents(full: World) -> None:
     plan(full, 30, "starter")
     assert [refusal(full, 40, name) for name in NAMES] == [None] * 5
     full.look(41)
     assert set(statuses(full).values()) == {"ok"}
 
 
-def test_a_deleted_agent_leaves_its_place_to_the_next_oldest(full: World) -> None:
+def test_deleting_an_agent_readmits_the_next_oldest(full: World) -> None:
     with full.clock(20) as now:
         services.delete_agent(agent=full.agent("two"), actor="test", now=now)
     assert [refusal(full, 21, name) for name in ("four", "five")] == [None, "agent_limit_reached"]
 
 
-def test_a_deleted_project_leaves_its_places(full: World) -> None:
+def test_deleting_a_project_readmits_agents(full: World) -> None:
     with full.clock(20) as now:
         other = Project.objects.create(team=full.project.team, name="Other")
         Agent.objects.filter(name__in=["one", "two"]).update(project=other)
@@ -96,7 +96,7 @@ def test_a_deleted_project_leaves_its_places(full: World) -> None:
     assert not Agent.objects.filter(over_plan_at__isnull=False).exists()
 
 
-def test_who_was_paused_by_a_person_stays_so(world: World) -> None:
+def test_an_agent_paused_by_a_person_stays_paused(world: World) -> None:
     set_plan(team=world.project.team, plan="starter", actor="test")
     for at, name in enumerate(NAMES):
         world.beat(at, name)
@@ -108,19 +108,19 @@ def test_who_was_paused_by_a_person_stays_so(world: World) -> None:
     assert world.agent("five").over_plan_at is None
 
 
-def test_nobody_resumes_one_without_a_place(full: World) -> None:
+def test_agents_over_the_limit_cannot_be_resumed(full: World) -> None:
     with full.clock(20) as now, pytest.raises(ApiError) as refused:
         services.resume(agent=full.agent("five"), actor="test", now=now)
     assert (refused.value.http_status, refused.value.code) == (403, "agent_limit_reached")
     assert statuses(full)["five"] == "paused"
 
 
-def test_a_beat_in_a_batch_is_refused_alone(full: World) -> None:
+def test_a_rejected_heartbeat_spares_its_batch(full: World) -> None:
     assert refusal(full, 20, "five") == "agent_limit_reached"
     assert refusal(full, 20, "one") is None
 
 
-def test_refusals_are_noted_once_in_a_while(full: World) -> None:
+def test_rejections_are_recorded_at_intervals(full: World) -> None:
     for at in (20, 21, 22, 60):
         full.offer(at, "five")
         full.offer(at, "never seen")
@@ -128,7 +128,7 @@ def test_refusals_are_noted_once_in_a_while(full: World) -> None:
     assert noted == {"five": 2, "never seen": 2}
 
 
-def test_a_flood_of_names_is_noted_up_to_a_hundred_and_forgotten_after_a_month(full: World) -> None:
+def test_rejected_names_are_bounded_and_expire(full: World) -> None:
     for number in range(105):
         full.offer(20, f"name-{number}")
     assert Refusal.objects.count() == 100

@@ -12,6 +12,7 @@ import pytest
 from agents import rules
 from agents.models import Agent, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Signal
 from agents.review import backtest
+from agents.review.replay import Episode
 from billing.services import set_plan
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
@@ -58,7 +59,7 @@ def _look_if_due(world: World, moment: float) -> None:
 
 
 def tried(world: World, kind: str, until: float, since: float = 0, **given: Any) -> backtest.Trial:
-    rule, thresholds = backtest.wanted(kind, given)
+    rule, thresholds = backtest.parse(kind, given)
     agent = Agent.objects.select_related("project", "state").get()
     return backtest.of_agent(agent, rule, thresholds, at(since), at(until))
 
@@ -115,7 +116,7 @@ LEAVES: Story = [(0, {"interval": 30}), (30, {"status": "shutdown"}), (900, {"in
         ("cost", UNPRICED, 60, 1),
     ],
 )
-def test_a_replay_finds_what_was_found(world: World, kind: str, story: Story, end: float, count: int) -> None:
+def test_a_backtest_finds_what_the_review_found(world: World, kind: str, story: Story, end: float, count: int) -> None:
     live(world, story, end)
     found = tried(world, kind, end)
     real = [one for one in Signal.objects.all() if one.kind == kind]
@@ -130,7 +131,7 @@ def _words(signal: Signal) -> dict[str, Any]:
     return {"reason": signal.reason, "severity": signal.severity, "evidence": signal.evidence, **times}
 
 
-def _words_of(one: backtest.Episode) -> dict[str, Any]:
+def _words_of(one: Episode) -> dict[str, Any]:
     found = one.finding
     times = {"started": found.started_at, "fired": one.fired_at, "over": one.over_at}
     return {"reason": found.reason, "severity": found.severity, "evidence": found.evidence, **times}
@@ -154,7 +155,7 @@ MOMENTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_happened_is_found_again(world: World, seed: int) -> None:
+def test_random_histories_are_found_again(world: World, seed: int) -> None:
     chance, moment, story = random.Random(seed), 0.0, []
     for number in range(25):
         told = {"interval": 30, "progress_timeout": 120, "cost_limit_usd": 1, "progress": False}
@@ -167,13 +168,13 @@ def test_whatever_happened_is_found_again(world: World, seed: int) -> None:
         assert [_words_of(one) for one in tried(world, kind, moment).episodes] == real, kind
 
 
-def test_nothing_is_found_where_nothing_was(world: World) -> None:
+def test_a_healthy_history_has_no_findings(world: World) -> None:
     live(world, STALLS, 1200)
     for kind in ("loop", "crash", "error", "cost", "missed_heartbeat", "call_rate"):
         assert tried(world, kind, 1200).episodes == []
 
 
-def test_nothing_is_written(world: World) -> None:
+def test_a_backtest_writes_nothing(world: World) -> None:
     live(world, LOOPS, 900)
     tables: list[Any] = [AgentState, Agent, Incident, Signal, IncidentEvent, Heartbeat]
     before = [list(table.objects.order_by("pk").values()) for table in tables]
@@ -183,7 +184,7 @@ def test_nothing_is_written(world: World) -> None:
     assert Agent.objects.get().memory.rules == memory
 
 
-def test_other_thresholds_find_more_or_less(world: World) -> None:
+def test_thresholds_change_the_findings(world: World) -> None:
     live(world, LOOPS, 900)
     assert tried(world, "loop", 900, repeats=100).episodes == []
     assert tried(world, "loop", 900, **{"poller:search_docs": True}).episodes == []
@@ -192,7 +193,7 @@ def test_other_thresholds_find_more_or_less(world: World) -> None:
     assert early.fired_at < usual.fired_at
 
 
-def test_an_agents_own_settings_are_tried_too(world: World) -> None:
+def test_columns_of_the_agent_are_thresholds_too(world: World) -> None:
     live(world, STALLS, 1200)
     assert tried(world, "stalled", 1200, progress_timeout=3600).episodes == []
     found = tried(world, "stalled", 1200, progress_timeout=60)
@@ -201,7 +202,7 @@ def test_an_agents_own_settings_are_tried_too(world: World) -> None:
     assert Agent.objects.get().progress_timeout is None
 
 
-def test_a_budget_is_tried_in_dollars(world: World) -> None:
+def test_budgets_are_tested_in_dollars(world: World) -> None:
     live(world, SPENDS, 60)
     found = tried(world, "cost", 60, daily_budget_usd=0.5)
     assert [one.finding.severity for one in found.episodes] == ["critical"]
@@ -209,7 +210,7 @@ def test_a_budget_is_tried_in_dollars(world: World) -> None:
     assert tried(world, "cost", 60, daily_budget_usd=100).episodes == []
 
 
-def test_what_is_off_is_tried_as_if_it_were_on(world: World) -> None:
+def test_disabled_rules_can_be_tested(world: World) -> None:
     live(world, [(0, {}), *every(1, 12, 1, **CALL)], 20)
     world.project.rules = {"loop": {"off": True}, "call_rate": {"calls": 11}}
     world.project.save()
@@ -219,7 +220,7 @@ def test_what_is_off_is_tried_as_if_it_were_on(world: World) -> None:
     assert tried(world, "call_rate", 20, calls=12).episodes == []
 
 
-def test_what_came_before_is_learned_from_and_not_told(world: World) -> None:
+def test_earlier_heartbeats_only_teach(world: World) -> None:
     live(world, STALLS, 1200)
     found = tried(world, "stalled", 1200, since=925)
     assert (found.heartbeats, found.before) == (10, 31)
@@ -231,28 +232,28 @@ def test_what_came_before_is_learned_from_and_not_told(world: World) -> None:
 @pytest.mark.parametrize(
     ("since", "most", "covered", "why"),
     [
-        (0, 5, 480, "of its heartbeats only the newest 5 are read"),
+        (0, 5, 480, "only the newest 5 heartbeats are read"),
         (500, 5, 500, ""),
-        (-3600, 100, 0, "its first stored heartbeat is of then"),
-        (-40 * 86_400, 100, 0, "the plan keeps no older history"),
+        (-3600, 100, 0, "no older heartbeat is stored"),
+        (-40 * 86_400, 100, 0, "the plan keeps no older heartbeats"),
     ],
 )
-def test_how_far_it_goes_back_is_said(world: World, since: float, most: int, covered: float, why: str) -> None:
+def test_limited_coverage_is_explained(world: World, since: float, most: int, covered: float, why: str) -> None:
     live(world, every(0, 600, 30), 600)
     agent = Agent.objects.select_related("project", "state").get()
-    found = backtest.of_agent(agent, *backtest.wanted("loop", {}), at(since), at(600), most=most)
+    found = backtest.of_agent(agent, *backtest.parse("loop", {}), at(since), at(600), most=most)
     assert (found.covered_from, found.why) == (at(covered), why)
 
 
-@pytest.mark.parametrize(("beats", "note"), [(0, "No heartbeat of"), (1, "Only one"), (9, "Only 9"), (10, "")])
-def test_too_little_history_is_said(world: World, beats: int, note: str) -> None:
+@pytest.mark.parametrize(("beats", "note"), [(0, "No heartbeats are"), (1, "Only one"), (9, "Only 9"), (10, "")])
+def test_few_heartbeats_are_noted(world: World, beats: int, note: str) -> None:
     live(world, [(-9000, {}), *[(30.0 * n, {}) for n in range(beats)]], 600)
     found = tried(world, "loop", 600, since=-60)
     assert found.note.startswith(note)
     assert bool(found.note) is bool(note)
 
 
-def test_our_own_outage_is_nobodys_failure_in_a_replay_either(world: World) -> None:
+def test_watchdog_outages_are_respected(world: World) -> None:
     for moment, beat in [*every(0, 120, 30, interval=30), *every(400, 520, 30)]:
         world.beat(moment, **beat)
     assert len(tried(world, "missed_heartbeat", 520).episodes) == 1
@@ -273,31 +274,31 @@ def test_our_own_outage_is_nobodys_failure_in_a_replay_either(world: World) -> N
         ("stalled", {"progress_timeout": 1}, "thresholds.progress_timeout"),
     ],
 )
-def test_what_cannot_be_tried_is_refused(kind: Any, given: Any, field: str) -> None:
+def test_invalid_backtests_are_refused(kind: Any, given: Any, field: str) -> None:
     with pytest.raises(ApiError) as refusal:
-        backtest.wanted(kind, given)
+        backtest.parse(kind, given)
     assert refusal.value.http_status == 422
     assert list(refusal.value.fields or {}) == [field]
 
 
-def test_a_project_is_tried_agent_by_agent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_is_tested_agent_by_agent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backtest, "MAX_AGENTS", 2)
     for number, name in enumerate(("old", "bot", "new")):
         for moment, beat in every(100 * number, 100 * number + 50, 10, **CALL):
             world.beat(moment, agent=name, **beat)
-    found, left_out = backtest.of_project(world.project, *backtest.wanted("loop", {}), at(0), at(400))
+    found, left_out = backtest.of_project(world.project, *backtest.parse("loop", {}), at(0), at(400))
     assert ([one.agent.name for one in found], left_out) == (["new", "bot"], 1)
     assert all(len(one.episodes) == 1 for one in found)
 
 
-def test_the_plan_decides_how_far_back(world: World) -> None:
+def test_the_plan_limits_how_far_back_it_goes(world: World) -> None:
     set_plan(team=world.project.team, plan="pro", actor="test")
     live(world, every(0, 60, 30), 60)
-    assert tried(world, "loop", 60, since=-10 * 86_400).why == "its first stored heartbeat is of then"
+    assert tried(world, "loop", 60, since=-10 * 86_400).why == "no older heartbeat is stored"
 
 
 @pytest.mark.parametrize("rule", rules.every().values(), ids=lambda rule: rule.KIND)
-def test_every_rule_but_one_can_be_tried(rule: rules.Rule, world: World) -> None:
+def test_every_rule_but_one_can_be_tested(rule: rules.Rule, world: World) -> None:
     run: Callable[[], Any] = lambda: tried(world, rule.KIND, 60)  # noqa: E731
     live(world, every(0, 60, 30), 60)
     if rule.KIND == "restart_failed":

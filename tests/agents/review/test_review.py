@@ -17,7 +17,7 @@ from teams.models import Project
 from tests.agents.conftest import T0, World
 
 
-def test_silence_past_the_deadline_is_one_incident_dated_to_when_the_beat_was_due(world: World) -> None:
+def test_silence_is_one_incident_since_the_due_time(world: World) -> None:
     world.beat(0)
     world.watch(1, 119)
     assert world.incidents() == []
@@ -30,14 +30,14 @@ def test_silence_past_the_deadline_is_one_incident_dated_to_when_the_beat_was_du
     assert world.events() == ["opened"]
 
 
-def test_looking_again_opens_no_second_incident(world: World) -> None:
+def test_a_second_review_opens_no_second_incident(world: World) -> None:
     world.beat(0)
     world.watch(1, 400)
     assert len(world.incidents()) == 1
     assert world.events() == ["opened"]
 
 
-def test_the_next_good_beat_resolves(world: World) -> None:
+def test_the_next_heartbeat_resolves(world: World) -> None:
     world.beat(0)
     world.watch(1, 130)
     world.beat(131)
@@ -48,7 +48,7 @@ def test_the_next_good_beat_resolves(world: World) -> None:
     assert (world.state().status, world.state().incident_id) == (Status.OK, None)
 
 
-def test_a_late_beat_does_not_open_an_incident(world: World) -> None:
+def test_a_late_heartbeat_opens_no_incident(world: World) -> None:
     world.beat(0)
     world.watch(1, 110)
     world.beat(115)
@@ -66,14 +66,14 @@ def test_a_declared_interval_and_its_grace_count(
     assert bool(world.incidents()) is opens
 
 
-def test_a_persons_interval_goes_before_the_declared_one(world: World) -> None:
+def test_a_set_interval_overrides_the_declared_one(world: World) -> None:
     world.beat(0, interval=1)
     world.project.agents.update(interval=300)
     world.watch(1, 500)
     assert world.incidents() == []
 
 
-def test_an_agent_that_beats_every_ten_minutes_flaps_once_at_most(world: World) -> None:
+def test_a_slow_interval_is_learned_after_one_flap(world: World) -> None:
     world.beat(0)
     for number in range(1, 6):
         world.watch(600 * (number - 1) + 1, 600 * number - 1)
@@ -106,14 +106,14 @@ def test_progress_resolves_a_stall(world: World) -> None:
     assert incident.resolved_at is not None
 
 
-def test_an_agent_that_never_showed_progress_is_never_stalled(world: World) -> None:
+def test_without_any_progress_nothing_is_stalled(world: World) -> None:
     for at in range(0, 4000, 50):
         world.beat(at)
         world.look(at + 1)
     assert world.incidents() == []
 
 
-def test_a_declared_wait_stops_the_progress_clock_up_to_its_end(world: World) -> None:
+def test_a_declared_wait_stops_the_progress_clock(world: World) -> None:
     until = (T0 + timedelta(seconds=300)).isoformat()
     world.beat(0, progress=True, progress_timeout=60)
     world.beat(10, progress=False, waiting={"for": "approval", "until": until})
@@ -129,7 +129,7 @@ def test_a_declared_wait_stops_the_progress_clock_up_to_its_end(world: World) ->
     assert [incident.kind for incident in world.incidents()] == ["stalled"]
 
 
-def test_after_a_wait_the_progress_clock_goes_on_from_its_end(world: World) -> None:
+def test_the_progress_clock_starts_again_after_a_wait(world: World) -> None:
     world.beat(0, progress=True, progress_timeout=60)
     world.beat(10, progress=False, waiting={"for": "approval"})
     for at in range(30, 330, 30):
@@ -143,7 +143,7 @@ def test_after_a_wait_the_progress_clock_goes_on_from_its_end(world: World) -> N
     assert [incident.kind for incident in world.incidents()] == ["stalled"]
 
 
-def test_a_wait_without_a_time_ends_after_a_day_however_often_it_is_said(world: World) -> None:
+def test_an_open_ended_wait_ends_after_a_day(world: World) -> None:
     day = 86_400
     world.beat(0, progress=True, progress_timeout=60, interval=3600)
     for at in range(10, day + 7200, 1800):
@@ -154,7 +154,7 @@ def test_a_wait_without_a_time_ends_after_a_day_however_often_it_is_said(world: 
 
 
 @pytest.mark.parametrize("until", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-def test_a_wait_until_a_time_that_no_database_keeps_harms_nobody(world: World, until: str) -> None:
+def test_a_wait_until_an_absurd_time_is_harmless(world: World, until: str) -> None:
     world.beat(0, progress=True)
     world.beat(1, progress=False, waiting={"for": "approval", "until": until})
     world.beat(2, progress=False)
@@ -164,7 +164,7 @@ def test_a_wait_until_a_time_that_no_database_keeps_harms_nobody(world: World, u
     assert abs(until_at - T0) <= timedelta(days=1, seconds=1)
 
 
-def test_shutdown_is_a_quiet_stop_and_a_later_beat_means_it_is_back(world: World) -> None:
+def test_a_shutdown_is_quiet_until_the_next_heartbeat(world: World) -> None:
     world.beat(0)
     world.beat(10, status="shutdown")
     world.watch(11, 500)
@@ -188,7 +188,7 @@ def test_a_job_that_falls_silent_has_ended(world: World) -> None:
     assert world.state().status == Status.OK
 
 
-def test_a_job_that_ends_in_an_error_or_stalls_is_told(world: World) -> None:
+def test_a_job_that_fails_or_stalls_is_an_incident(world: World) -> None:
     world.beat(0, agent="erring")
     world.beat(0, agent="stuck", iteration_count=1, progress_timeout=60)
     world.project.agents.update(kind="job")
@@ -199,7 +199,7 @@ def test_a_job_that_ends_in_an_error_or_stalls_is_told(world: World) -> None:
     assert (world.kinds("erring"), world.kinds("stuck")) == (["error", "missed_heartbeat"], ["stalled"])
 
 
-def test_a_paused_agent_is_never_judged(world: World) -> None:
+def test_a_paused_agent_has_no_incidents(world: World) -> None:
     world.beat(0)
     world.project.agents.update(paused_at=T0)
     world.watch(1, 1000)
@@ -218,7 +218,7 @@ def test_a_resumed_agent_gets_its_time_to_report(world: World) -> None:
     assert world.kinds() == ["missed_heartbeat"]
 
 
-def test_a_crash_is_told_at_once_and_its_silence_is_the_same_incident(world: World) -> None:
+def test_a_crash_and_its_silence_are_one_incident(world: World) -> None:
     world.beat(0)
     world.beat(5, status="error", message="CRASH: ValueError: no such page", custom_data='{"traceback": "…"}')
     world.look(6)
@@ -229,7 +229,7 @@ def test_a_crash_is_told_at_once_and_its_silence_is_the_same_incident(world: Wor
     assert world.events() == ["opened"]
 
 
-def test_a_crash_is_told_even_when_the_agent_came_back_before_anyone_looked(world: World) -> None:
+def test_a_crash_before_a_quick_restart_is_reported(world: World) -> None:
     world.beat(0)
     world.look(1)
     world.beat(2, status="error", message="CRASH: KeyError: 'x'")
@@ -242,9 +242,7 @@ def test_a_crash_is_told_even_when_the_agent_came_back_before_anyone_looked(worl
 
 
 @pytest.mark.parametrize(("message", "kind"), [("disk full", "error"), ("CRASH: ValueError: x", "crash")])
-def test_an_error_is_told_even_when_the_agent_said_goodbye_before_anyone_looked(
-    world: World, message: str, kind: str
-) -> None:
+def test_an_error_before_a_shutdown_is_reported(world: World, message: str, kind: str) -> None:
     world.beat(0)
     world.look(1)
     world.beat(2, status="error", message=message)
@@ -255,7 +253,7 @@ def test_an_error_is_told_even_when_the_agent_said_goodbye_before_anyone_looked(
     assert world.state().check_at is None
 
 
-def test_a_silences_words_keep_up_with_it_and_are_told_once(world: World) -> None:
+def test_a_growing_silence_is_announced_once(world: World) -> None:
     world.beat(0)
     world.watch(1, 1000)
     (incident,) = world.incidents()
@@ -266,7 +264,7 @@ def test_a_silences_words_keep_up_with_it_and_are_told_once(world: World) -> Non
 @pytest.mark.parametrize(
     ("message", "reason"), [("CRASH: OSError: disk full", "Crashed: OSError: disk full"), ("disk full", "disk full")]
 )
-def test_what_went_wrong_is_still_said_long_after(world: World, message: str, reason: str) -> None:
+def test_the_reason_stays_while_the_error_lasts(world: World, message: str, reason: str) -> None:
     world.beat(0, progress=True, progress_timeout=900)
     world.beat(5, status="error", message=message, custom_data="line 7")
     world.watch(6, 2000)
@@ -276,7 +274,7 @@ def test_what_went_wrong_is_still_said_long_after(world: World, message: str, re
     assert signal.evidence.get("traceback", "line 7") == "line 7"
 
 
-def test_an_error_report_is_an_incident_until_the_next_good_beat(world: World) -> None:
+def test_an_error_lasts_until_the_next_good_heartbeat(world: World) -> None:
     world.beat(0, status="error", message="quota exhausted")
     world.look(1)
     (incident,) = world.incidents()
@@ -286,7 +284,7 @@ def test_an_error_report_is_an_incident_until_the_next_good_beat(world: World) -
     assert world.events() == ["opened", "resolved"]
 
 
-def test_spend_over_the_declared_limit_warns_the_client_once(world: World) -> None:
+def test_exceeding_the_limit_warns_the_client_once(world: World) -> None:
     world.beat(0, cost_limit_usd=1.0, cost_usd=0.5)
     world.look(1)
     assert world.incidents() == []
@@ -302,7 +300,7 @@ def test_spend_over_the_declared_limit_warns_the_client_once(world: World) -> No
     assert [world.beat(7).warning, world.beat(8).warning] == [None, None]
 
 
-def test_a_warning_is_given_again_to_a_client_that_started_anew(world: World) -> None:
+def test_a_restarted_client_is_warned_again(world: World) -> None:
     world.beat(0, cost_limit_usd=1.0, cost_usd=2, instance="first")
     world.look(1)
     assert world.beat(2, instance="first").warning == "cost_exceeded"
@@ -310,7 +308,7 @@ def test_a_warning_is_given_again_to_a_client_that_started_anew(world: World) ->
     assert world.beat(4, instance="second").warning == "cost_exceeded"
 
 
-def test_a_budget_ends_at_midnight_of_the_project(world: World) -> None:
+def test_a_budget_resets_at_the_projects_midnight(world: World) -> None:
     world.project.time_zone = "Asia/Tokyo"  # T0 is 21:00 there
     world.project.save()
     world.beat(0, cost_limit_usd=1.0, cost_usd=2, interval=3600)
@@ -320,7 +318,7 @@ def test_a_budget_ends_at_midnight_of_the_project(world: World) -> None:
     assert "cost" not in world.kinds()
 
 
-def test_the_same_call_five_times_in_a_row_is_a_loop_until_eight_others(world: World) -> None:
+def test_five_equal_calls_loop_until_eight_others(world: World) -> None:
     call = {"name": "search_docs", "args": "query=release notes"}
     for at in range(5):
         world.beat(at, tool_calls=1, tool_call_log=[call], cost_usd=0.5)
@@ -338,7 +336,7 @@ def test_the_same_call_five_times_in_a_row_is_a_loop_until_eight_others(world: W
     assert world.kinds() == []
 
 
-def test_an_open_incident_keeps_up_with_its_evidence_and_its_money(world: World) -> None:
+def test_an_open_incident_updates_evidence_and_cost(world: World) -> None:
     for second in range(20):
         world.beat(second, cost_usd=0.02, tool_call_log=[{"name": "search", "args": "q=a"}])
         if second % 5 == 4:
@@ -366,7 +364,7 @@ def test_polling_and_paging_are_no_loops(world: World, calls: list[dict[str, str
 
 
 @pytest.mark.parametrize("repeats", [0, -1, 1])
-def test_a_threshold_too_low_for_a_loop_silences_nothing(world: World, repeats: int) -> None:
+def test_an_absurd_loop_threshold_breaks_nothing(world: World, repeats: int) -> None:
     world.beat(0, interval=10)
     Agent.objects.update(rules={"loop": {"repeats": repeats}})
     world.beat(1, tool_call_log=[{"name": "search"}])
@@ -376,7 +374,7 @@ def test_a_threshold_too_low_for_a_loop_silences_nothing(world: World, repeats: 
     assert world.kinds() == ["missed_heartbeat"]
 
 
-def test_a_second_signal_joins_the_incident_and_is_told(world: World) -> None:
+def test_a_second_signal_joins_and_is_announced(world: World) -> None:
     world.beat(0, status="error", message="disk full")
     world.look(1)
     world.watch(2, 125)
@@ -387,7 +385,7 @@ def test_a_second_signal_joins_the_incident_and_is_told(world: World) -> None:
     assert world.events() == ["opened", "updated"]
 
 
-def test_down_again_soon_after_recovery_is_the_same_incident(world: World) -> None:
+def test_a_quick_relapse_reopens_the_incident(world: World) -> None:
     world.beat(0, interval=1)
     world.look(1)
     world.look(7)
@@ -399,7 +397,7 @@ def test_down_again_soon_after_recovery_is_the_same_incident(world: World) -> No
     assert world.events() == ["opened", "resolved", "reopened"]
 
 
-def test_down_again_much_later_is_a_new_incident(world: World) -> None:
+def test_a_late_relapse_opens_a_new_incident(world: World) -> None:
     world.beat(0, interval=10)
     world.watch(1, 25)
     for at in range(30, 400, 10):
@@ -412,7 +410,7 @@ def test_down_again_much_later_is_a_new_incident(world: World) -> None:
 # The watchdog's own outage
 
 
-def test_five_minutes_without_the_detector_open_nothing(world: World) -> None:
+def test_a_five_minute_outage_opens_nothing(world: World) -> None:
     world.beat(0)
     world.watch(1, 10)
     world.look(310, after_outage=True)
@@ -423,14 +421,14 @@ def test_five_minutes_without_the_detector_open_nothing(world: World) -> None:
     ]
 
 
-def test_a_detector_that_is_slow_all_the_time_still_finds_the_dead(world: World) -> None:
+def test_a_slow_detector_still_finds_dead_agents(world: World) -> None:
     world.beat(0, interval=10)
     for at in range(1, 50, 8):
         world.look(at, after_outage=True)
     assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
 
 
-def test_after_our_outage_a_dead_agent_is_still_found(world: World) -> None:
+def test_a_dead_agent_is_found_after_an_outage(world: World) -> None:
     world.beat(0)
     world.watch(1, 10)
     world.look(310, after_outage=True)
@@ -439,7 +437,7 @@ def test_after_our_outage_a_dead_agent_is_still_found(world: World) -> None:
     assert incident.started_at == T0 + timedelta(seconds=360)
 
 
-def test_an_agent_that_was_nearly_due_gets_time_to_report_after_our_outage(world: World) -> None:
+def test_agents_get_time_to_report_after_an_outage(world: World) -> None:
     world.beat(0)
     world.watch(1, 118)
     world.look(418, after_outage=True)
@@ -464,7 +462,7 @@ def test_a_clock_set_back_loses_no_detection(world: World) -> None:
     assert len(world.incidents()) == 1
 
 
-def test_a_clock_set_forward_by_mistake_and_back_loses_no_detection(world: World) -> None:
+def test_a_clock_set_forward_and_back_finds_the_dead(world: World) -> None:
     world.beat(0, interval=10)
     world.look(1)
     world.look(7200, after_outage=True)
@@ -476,7 +474,7 @@ def test_a_clock_set_forward_by_mistake_and_back_loses_no_detection(world: World
     assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
 
 
-def test_a_dead_edge_is_our_outage_while_it_lasts(world: World) -> None:
+def test_a_dead_web_process_counts_as_our_outage(world: World) -> None:
     world.beat(0)
     Pulse.objects.create(name=outage_log.EDGE, at=T0 + timedelta(seconds=20))
     world.watch(1, 600)
@@ -489,7 +487,7 @@ def test_a_dead_edge_is_our_outage_while_it_lasts(world: World) -> None:
 # Many at once
 
 
-def test_all_targets_of_one_runner_falling_silent_are_one_incident(world: World) -> None:
+def test_a_silent_runner_is_one_incident(world: World) -> None:
     for name in ("a", "b", "c"):
         world.beat(0, agent=name, source="1/10.0.0.9", interval=10)
     world.watch(1, 22)
@@ -500,7 +498,7 @@ def test_all_targets_of_one_runner_falling_silent_are_one_incident(world: World)
     assert world.events() == ["opened"]
 
 
-def test_a_group_is_over_when_the_last_one_is_back(world: World) -> None:
+def test_a_group_recovers_with_its_last_agent(world: World) -> None:
     for name in ("a", "b"):
         world.beat(0, agent=name, interval=10)
     world.watch(1, 22)
@@ -512,7 +510,7 @@ def test_a_group_is_over_when_the_last_one_is_back(world: World) -> None:
     assert world.events() == ["opened", "resolved"]
 
 
-def test_those_due_later_join_the_incident_and_are_told_once(world: World) -> None:
+def test_later_members_join_without_notification(world: World) -> None:
     for number, name in enumerate("abc"):
         world.beat(4 * number, agent=name, interval=10)
     world.watch(9, 36)
@@ -520,7 +518,7 @@ def test_those_due_later_join_the_incident_and_are_told_once(world: World) -> No
     assert world.events() == ["opened", "updated", "note"]
 
 
-def test_an_incident_of_many_outlives_the_agent_that_lent_its_name(world: World) -> None:
+def test_a_shared_incident_outlives_its_first_agent(world: World) -> None:
     for name in ("a", "b", "c"):
         world.beat(0, name, interval=10)
     world.look(21)
@@ -534,7 +532,7 @@ def test_an_incident_of_many_outlives_the_agent_that_lent_its_name(world: World)
     assert world.events() == ["opened", "resolved"]
 
 
-def test_an_incident_of_many_counts_the_money_of_the_agent_whose_name_it_bears(world: World) -> None:
+def test_a_shared_incident_counts_its_own_agents_cost(world: World) -> None:
     for name, cost in (("thrifty", 0.01), ("rich", 500)):
         world.beat(0, name, interval=10, cost_usd=cost)
     world.look(21)
@@ -550,7 +548,7 @@ def test_an_incident_of_many_counts_the_money_of_the_agent_whose_name_it_bears(w
     assert [(one.agent.name, one.spent) for one in world.incidents()] == [("rich", 2_000_000)]
 
 
-def test_an_incident_of_many_is_over_when_the_last_one_is_deleted(world: World) -> None:
+def test_deleting_the_last_agent_closes_its_incident(world: World) -> None:
     for name in ("a", "b"):
         world.beat(0, name, interval=10)
     world.look(21)
@@ -563,7 +561,7 @@ def test_an_incident_of_many_is_over_when_the_last_one_is_deleted(world: World) 
     assert (incident.state, world.events()) == ("resolved", ["opened", "resolved"])
 
 
-def test_silent_ones_beside_one_that_goes_on_have_incidents_of_their_own(world: World) -> None:
+def test_a_healthy_peer_prevents_grouping(world: World) -> None:
     for name in ("a", "b", "c"):
         world.beat(0, agent=name, interval=10)
     for at in range(8, 30, 8):
@@ -575,7 +573,7 @@ def test_silent_ones_beside_one_that_goes_on_have_incidents_of_their_own(world: 
 # Several at once
 
 
-def test_a_beat_between_the_look_and_the_verdict_is_no_false_alarm(world: World) -> None:
+def test_a_heartbeat_during_review_is_no_false_alarm(world: World) -> None:
     world.beat(0)
     world.look(1)
     due = AgentState.objects.filter(check_at__lte=T0 + timedelta(seconds=121))
@@ -586,7 +584,7 @@ def test_a_beat_between_the_look_and_the_verdict_is_no_false_alarm(world: World)
     assert world.incidents() == []
 
 
-def test_one_poisoned_agent_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_failing_agent_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, agent="poisoned", source="1/10.0.0.1")
     world.beat(0, agent="healthy", source="1/10.0.0.2")
     world.agent("poisoned").memory.__class__.objects.filter(agent__name="poisoned").update(rules={"loop": {"key": 1}})
@@ -624,9 +622,7 @@ def test_acknowledging_and_resolving_by_hand(world: World) -> None:
     assert world.state().status == Status.STOPPED
 
 
-def test_an_incident_that_another_agent_joins_at_that_moment_is_not_resolved(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resolving_fails_when_another_agent_joins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0)
     world.watch(1, 125)
     (incident,) = world.incidents()
@@ -649,7 +645,7 @@ def test_each_kind_resolved_by_hand_stays_resolved(world: World) -> None:
     assert world.kinds() == []
 
 
-def test_an_error_that_came_just_before_it_was_resolved_by_hand_is_not_held_against_the_agent(world: World) -> None:
+def test_resolving_covers_errors_not_reviewed_yet(world: World) -> None:
     world.beat(0)
     world.beat(1, status="error", message="disk full")
     world.look(2)
@@ -661,7 +657,7 @@ def test_an_error_that_came_just_before_it_was_resolved_by_hand_is_not_held_agai
 
 
 @pytest.mark.parametrize("changed", [{}, {"cost_limit_usd": 1.8}], ids=["the same budget", "a larger one"])
-def test_a_budget_dismissed_when_near_is_told_when_exceeded(world: World, changed: dict[str, Any]) -> None:
+def test_a_waived_warning_returns_when_exceeded(world: World, changed: dict[str, Any]) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=0.9)
     world.look(1)
     actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
@@ -673,11 +669,11 @@ def test_a_budget_dismissed_when_near_is_told_when_exceeded(world: World, change
     assert world.beat(6).warning == "cost_exceeded"
 
 
-def test_what_one_look_could_not_read_is_read_a_second_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unread_heartbeats_are_read_a_second_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, "quiet")
     world.beat(0, "busy")
     world.look(1)
-    monkeypatch.setattr(review, "BEATS_READ", 3)
+    monkeypatch.setattr(review, "MAX_BEATS", 3)
     for number in range(4):
         world.beat(2, "busy", tool_call_log=[{"name": f"page {number}"}])
     world.beat(3, "quiet", status="error", message="disk full")
@@ -687,7 +683,7 @@ def test_what_one_look_could_not_read_is_read_a_second_later(world: World, monke
     assert [(one.agent.name, one.kind) for one in world.incidents()] == [("quiet", "error")]
 
 
-def test_a_shorter_grace_of_the_project_reaches_agents_that_are_silent_already(world: World) -> None:
+def test_a_shorter_grace_applies_to_silent_agents(world: World) -> None:
     Project.objects.update(default_grace=86_400)
     world.beat(0, interval=10)
     world.look(1)
@@ -697,9 +693,7 @@ def test_a_shorter_grace_of_the_project_reaches_agents_that_are_silent_already(w
     assert world.kinds() == ["missed_heartbeat"]
 
 
-def test_a_heartbeat_that_cannot_be_read_stops_nobody_elses_review(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_heartbeat_stops_no_other_review(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor that of its own agent for longer than a minute: it is left out."""
     seen = decoding.seen
 
@@ -722,7 +716,7 @@ def test_a_heartbeat_that_cannot_be_read_stops_nobody_elses_review(
 # Cost of looking
 
 
-def test_nothing_due_costs_a_handful_of_statements(world: World, django_assert_max_num_queries: object) -> None:
+def test_an_idle_sweep_takes_few_statements(world: World, django_assert_max_num_queries: object) -> None:
     world.beat(0)
     world.look(1)
     with django_assert_max_num_queries(8):  # type: ignore[operator]

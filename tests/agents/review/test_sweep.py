@@ -25,7 +25,7 @@ def many(world: World, count: int, *, source: str) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1000, 3])
-def test_each_silent_agent_has_one_incident_however_many_look(
+def test_concurrent_sweeps_open_one_incident_each(
     live_world: World, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(review, "CHUNK", chunk)
@@ -37,7 +37,7 @@ def test_each_silent_agent_has_one_incident_however_many_look(
     assert Signal.objects.filter(cleared_at__isnull=True).count() == 20
 
 
-def test_one_silent_host_is_one_incident_however_many_look(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_sweeps_group_a_host_once(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(review, "CHUNK", 3)
     many(live_world, 20, source="1/10.0.0.1")
     in_threads(4, lambda number: review.sweep(T0 + timedelta(seconds=25)))
@@ -46,14 +46,14 @@ def test_one_silent_host_is_one_incident_however_many_look(live_world: World, mo
     assert Signal.objects.count() == 20
 
 
-def test_a_gap_seen_by_many_is_one_outage(live_world: World) -> None:
+def test_concurrent_sweeps_record_an_outage_once(live_world: World) -> None:
     Pulse.objects.create(name=outage_log.DETECTOR, at=T0)
     in_threads(4, lambda number: outage_log.tick(outage_log.DETECTOR, T0 + timedelta(seconds=60)))
     assert len(outage_log.outages(T0 + timedelta(seconds=60))) == 1
 
 
 @pytest.mark.postgres
-def test_a_beat_in_flight_during_the_sweep_is_no_false_alarm(live_world: World) -> None:
+def test_a_heartbeat_in_flight_is_no_false_alarm(live_world: World) -> None:
     """The beat has the row locked when the sweep looks, and commits before it could judge."""
     live_world.beat(0, interval=10)
     live_world.look(1)
@@ -79,7 +79,7 @@ def test_a_beat_in_flight_during_the_sweep_is_no_false_alarm(live_world: World) 
 
 
 @pytest.mark.postgres
-def test_the_verdict_reads_the_row_as_the_beat_left_it(live_world: World) -> None:
+def test_the_review_sees_the_committed_heartbeat(live_world: World) -> None:
     """The review has chosen the agent, then waits for a beat's lock: it must judge what the beat wrote."""
     live_world.beat(0, interval=10)
     live_world.look(1)
@@ -116,7 +116,7 @@ def meanwhile(world: World, at: float, first: str, second: str) -> None:
 
 
 @pytest.mark.postgres
-def test_the_last_two_of_a_host_that_come_back_at_once_end_its_incident(live_world: World) -> None:
+def test_concurrent_recoveries_close_a_shared_incident(live_world: World) -> None:
     for name in ("a", "b"):
         live_world.beat(0, name, interval=10)
     live_world.look(21)
@@ -127,7 +127,7 @@ def test_the_last_two_of_a_host_that_come_back_at_once_end_its_incident(live_wor
 
 
 @pytest.mark.postgres
-def test_what_goes_wrong_while_an_incident_ends_opens_another(live_world: World) -> None:
+def test_a_signal_during_recovery_opens_another(live_world: World) -> None:
     for name in ("a", "b"):
         live_world.beat(0, name, interval=10)
     live_world.look(21)
@@ -146,7 +146,7 @@ def test_what_goes_wrong_while_an_incident_ends_opens_another(live_world: World)
 
 
 @pytest.mark.postgres
-def test_who_pauses_an_agent_waits_for_its_hot_row_and_holds_nothing_meanwhile(live_world: World) -> None:
+def test_pausing_waits_for_the_hot_row_without_locks(live_world: World) -> None:
     """Deleting or resolving holds the hot row and then wants the agent: in another order each waits for the other."""
     live_world.beat(0)
     agent = live_world.agent()

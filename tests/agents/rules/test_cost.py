@@ -173,10 +173,10 @@ def test_the_worst_of_several_is_said_and_all_are_in_the_evidence() -> None:
 
 def test_what_a_person_let_pass_is_not_told_again_until_it_is_worse_or_another_day() -> None:
     near = found(Seen(cost_today=9 * DOLLAR), budget=10 * DOLLAR)
-    memory = cost.lifted({"steps": []}, near.evidence)
+    memory = cost.dismissed({"steps": []}, near.evidence)
     assert judged(Seen(cost_today=9_500_000), memory=memory, budget=10 * DOLLAR) is None
     worse = found(Seen(cost_today=10 * DOLLAR), memory=memory, budget=10 * DOLLAR)
-    memory = cost.lifted(memory, worse.evidence)
+    memory = cost.dismissed(memory, worse.evidence)
     assert judged(Seen(cost_today=30 * DOLLAR), memory=memory, budget=10 * DOLLAR) is None
     assert judged(Seen(cost_today=30 * DOLLAR), memory=memory, budget=11 * DOLLAR) is not None
     tomorrow = NOON + timedelta(days=1)
@@ -184,8 +184,8 @@ def test_what_a_person_let_pass_is_not_told_again_until_it_is_worse_or_another_d
 
 
 def test_letting_one_budget_pass_lets_no_other_pass() -> None:
-    memory = cost.lifted({}, found(Seen(cost_today=10 * DOLLAR), budget=10 * DOLLAR).evidence)
-    memory = cost.lifted(memory, found(Seen(), month=month(100)).evidence)
+    memory = cost.dismissed({}, found(Seen(cost_today=10 * DOLLAR), budget=10 * DOLLAR).evidence)
+    memory = cost.dismissed(memory, found(Seen(), month=month(100)).evidence)
     seen = Seen(cost_today=10 * DOLLAR, run_cost=DOLLAR)
     assert judged(seen, memory=memory, budget=10 * DOLLAR, month=month(100)) is None
     assert (
@@ -225,7 +225,7 @@ def test_cents_and_agents_without_a_history_are_never_too_fast() -> None:
 
 def test_a_pace_that_a_person_let_pass_is_let_pass_for_the_day() -> None:
     memory, seen = an_hour(before_today(), 100_000), Seen(cost_today=1_200_000)
-    memory = cost.lifted(memory, found(seen, memory=memory, thresholds={"pace": 4}).evidence)
+    memory = cost.dismissed(memory, found(seen, memory=memory, thresholds={"pace": 4}).evidence)
     assert judged(seen, memory=memory, thresholds={"pace": 4}) is None
     assert judged(seen, memory=memory, thresholds={"pace": 3}) is not None
 

@@ -264,7 +264,7 @@ def test_a_new_process_another_run_and_a_persons_turn_begin_anew(change: dict[st
 
 
 def test_what_a_person_dismissed_counts_no_more() -> None:
-    memory = loop.dismissed(loop.read({}, beats([SEARCH] * 6)))
+    memory = loop.dismissed(loop.read({}, beats([SEARCH] * 6)), {})
     assert loop.standing(memory, {}) is None
     assert loop.standing(loop.read(memory, beats([SEARCH] * 3)), {}) is None
     assert loop.standing(loop.read(memory, beats([SEARCH] * 4)), {}) is not None

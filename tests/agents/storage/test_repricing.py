@@ -75,7 +75,7 @@ def test_a_second_run_changes_nothing(world: World) -> None:
     world.beat(0, usage=[HOUSE, LISTED])
     reprice(world, 60, own=OWN)
     before = money(world, "{}_total")
-    assert reprice(world, 61) == f"{world.project}: nothing changes\n"
+    assert reprice(world, 61) == f"{world.project}: no changes\n"
     assert money(world, "{}_total") == before
 
 
@@ -84,7 +84,7 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
     world.look(1)
     said = reprice(world, 60, "--dry-run", own=OWN)
     assert "$0.00 → $0.02" in said
-    assert "nothing was written" in said
+    assert "nothing written" in said
     assert (money(world, "{}_total"), Heartbeat.objects.get().cost) == ((0, 0, 11_000), 0)
     assert not AuditEntry.objects.filter(action="project.repriced").exists()
 

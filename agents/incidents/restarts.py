@@ -1,0 +1,89 @@
+"""How restarts count for an incident: how many were sent to a runner, and whether the last one worked."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import F
+
+from agents.domain.durations import spoken
+from agents.incidents.events import record
+from agents.models import AgentState, Command, Incident, IncidentEvent
+from teams.actors import WATCHDOG
+from teams.services import audit
+
+# A runner may restart its target before the review has opened an incident.
+ADOPTED_WITHIN: Final = timedelta(minutes=2)
+
+
+def count(incident: Incident | None, at: datetime) -> None:
+    """A restart for this incident was sent to a runner at this time."""
+    if incident is not None:
+        Incident.objects.filter(pk=incident.pk).update(restarts=F("restarts") + 1, restarted_at=at, recovered_in=None)
+
+
+def mark_failed(incident: Incident | None) -> None:
+    """The last restart did not happen: it counts as an attempt, but nothing has to prove that it worked."""
+    if incident is not None:
+        Incident.objects.filter(pk=incident.pk).update(restarted_at=None)
+
+
+def take_back(incident: Incident | None) -> None:
+    """The last restart was sent to the wrong runner, so it does not count."""
+    if incident is not None:
+        Incident.objects.filter(pk=incident.pk).update(restarts=F("restarts") - 1, restarted_at=None)
+
+
+def adopt(incident: Incident, now: datetime) -> None:
+    """Add the restarts to a new incident that its agent's runner made shortly before."""
+    recent = Command.objects.filter(agent=incident.agent_id, incident=None, created_at__gt=now - ADOPTED_WITHIN)
+    for command in recent.filter(origin=Command.Origin.RUNNER, leased_at__isnull=False).order_by("pk"):
+        Command.objects.filter(pk=command.pk).update(incident=incident)
+        count(incident, command.leased_at or now)
+        record(
+            incident=incident,
+            kind=IncidentEvent.Kind.COMMAND,
+            text=by_runner(command),
+            actor=command.requested_by,
+            data={"command": command.pk, "state": command.state, "reason": command.reason},
+            now=now,
+        )
+
+
+def by_runner(command: Command) -> str:
+    """The timeline's text for a restart that a runner made on its own."""
+    return f"Restart of {command.target} by its runner"
+
+
+def recovered_in(incident: Incident, state: AgentState) -> float | None:
+    """Seconds from the last restart to the progress that proved it; None when no restart was what helped."""
+    proof = state.last_progress_at or state.last_beat_at
+    ended = state.reported == "shutdown" or state.agent.paused_at is not None
+    if incident.restarted_at is None or incident.together or ended or proof is None:
+        return None
+    seconds = (proof - incident.restarted_at).total_seconds()
+    return seconds if seconds > 0 else None
+
+
+def credit(incident: Incident) -> str:
+    """The end of the recovery's text when a restart helped; else empty."""
+    if incident.recovered_in is None:
+        return ""
+    restart = f"restart {incident.restarts}" if incident.restarts > 1 else "the restart"
+    return f", {spoken(incident.recovered_in)} after {restart}"
+
+
+def audit_proof(incident: Incident) -> None:
+    """Write to the audit log that the restart worked, if it did."""
+    if incident.recovered_in is None:
+        return
+    data = {"incident": incident.pk, "restarts": incident.restarts, "seconds": round(incident.recovered_in, 3)}
+    audit(
+        team=incident.project.team,
+        actor=WATCHDOG,
+        action="restart.proven",
+        target=incident.agent.name,
+        of=incident,
+        data=data,
+    )
