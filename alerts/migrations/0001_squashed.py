@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                 (
                     "severity",
                     models.CharField(
-                        choices=[("warning", "all alerts"), ("critical", "only critical alerts")],
+                        choices=[("warning", "All alerts"), ("critical", "Only critical alerts")],
                         default="warning",
                         max_length=10,
                         verbose_name="severity",
@@ -76,7 +76,12 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("message_id", models.CharField(help_text="The same on every attempt.", max_length=40, unique=True)),
+                (
+                    "message_id",
+                    models.CharField(
+                        help_text="The same on every attempt.", max_length=40, unique=True, verbose_name="message ID"
+                    ),
+                ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="created")),
                 ("next_try_at", models.DateTimeField(null=True, verbose_name="next attempt")),
                 ("lease_until", models.DateTimeField(null=True)),

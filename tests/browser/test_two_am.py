@@ -89,7 +89,7 @@ def read(tab: Tab, letter: EmailMultiAlternatives) -> Locator:
     assert not others
     tab.page.set_content(str(html))
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
-    return tab.page.get_by_role("link", name="Open the incident")
+    return tab.page.get_by_role("link", name="View incident")
 
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["signed-in", "signed-out"])
