@@ -115,9 +115,9 @@ def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any])
     """
     opt_in = {rule.KIND for rule in OPT_IN_RULES}
     kept = {name: state for name, state in memory.items() if name not in opt_in}
-    hooks = {rule.KIND: rule.dismissed for rule in ALL if isinstance(rule, Dismissible)}
-    if kind in hooks:
-        kept[kind] = hooks[kind](kept.get(kind, {}), evidence)
+    for rule in ALL:
+        if kind == rule.KIND and isinstance(rule, Dismissible):
+            kept[kind] = rule.dismissed(kept.get(kind, {}), evidence)
     return kept
 
 
