@@ -100,6 +100,7 @@ class Migration(migrations.Migration):
                         max_length=64,
                         null=True,
                         unique=True,
+                        verbose_name="page name",
                     ),
                 ),
                 (
