@@ -175,7 +175,7 @@ def test_what_to_set_if_it_may_be_so(kind: str, evidence: dict[str, Any], thresh
 def test_what_to_set_is_a_threshold_that_there_is(rule: rules.Rule) -> None:
     known = {one.name for one in rule.THRESHOLDS} | {""}
     loops = [LOOP, {**LOOP, "pattern": "polling"}, {**LOOP, "tools": []}]
-    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.OF_WHAT]
+    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.BUDGET_NAMES]
     for evidence in (*loops, *budgets):
         setting = rules.allow(rule, evidence)
         assert setting is None or setting.of_project or setting.threshold in known
