@@ -154,7 +154,7 @@ def _newest(event: IncidentEvent, incident: Incident) -> str:
         return f"{_subject(incident)} {added}"
     if newest.severity == Severity.CRITICAL and newest.evidence.get("budget") == budgets.MONTH:
         return f"{incident.project.name} budget exceeded (also affects {newest.agent.name})"
-    return f"{_subject(incident)}: new signal ({newest.get_kind_display()})"
+    return f"{_subject(incident)}: new signal ({newest.kind_label})"
 
 
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
@@ -178,7 +178,7 @@ def _open_signals(incident: Incident) -> list[Signal]:
 
 
 def _signal_line(signal: Signal) -> str:
-    return f"{signal.agent.name}, {signal.get_kind_display()}: {signal.reason}"
+    return f"{signal.agent.name}, {signal.kind_label}: {signal.reason}"
 
 
 def _attempt(command: Command) -> str:

@@ -103,16 +103,16 @@ class Budget(NamedTuple):
 
 def agent_budgets(row: SpendColumns, limits: Limits, today: date) -> list[Budget]:
     """An agent's own budgets, as far as they have a limit. The row may still hold yesterday's sums."""
-    if not any(limit is not None for limit in limits):
-        return []
-    is_today = row.day == today
-    day, run = today.isoformat(), row.run_at.astimezone(UTC).isoformat() if row.run_at else ""
-    candidates = [
-        (DAY, row.cost_today if is_today else 0, limits.day, day),
-        (TOKENS, row.tokens_today if is_today else 0, limits.tokens, day),
-        (RUN, row.run_cost, limits.run, run),
-    ]
-    return [Budget(name, used, limit, period) for name, used, limit, period in candidates if limit is not None]
+    budgets = []
+    is_today, day = row.day == today, today.isoformat()
+    if limits.day is not None:
+        budgets.append(Budget(DAY, row.cost_today if is_today else 0, limits.day, day))
+    if limits.tokens is not None:
+        budgets.append(Budget(TOKENS, row.tokens_today if is_today else 0, limits.tokens, day))
+    if limits.run is not None:
+        run = row.run_at.astimezone(UTC).isoformat() if row.run_at else ""
+        budgets.append(Budget(RUN, row.run_cost, limits.run, run))
+    return budgets
 
 
 def month_budget(month: Month) -> Budget:

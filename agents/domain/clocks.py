@@ -127,7 +127,11 @@ def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -
 
 
 def _latest(first: datetime, *others: datetime | None) -> datetime:
-    return max(first, *(other or first for other in others))
+    latest = first
+    for other in others:
+        if other is not None and other > latest:
+            latest = other
+    return latest
 
 
 def _moved_by_outages(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:

@@ -294,13 +294,6 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 _WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count")
 # field -> longest text; the shortest is one character.
 _LENGTHS: Final[dict[str, int]] = {"beat_id": 64, "restart_target": 300, "container_id": 300}
-_USAGE_TOKENS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-)
 
 
 def _check(beat: Beat) -> None:
@@ -326,7 +319,9 @@ def _is_agent_valid(beat: Beat) -> bool:
 
 
 def _are_labels_valid(beat: Beat) -> bool:
-    labels = beat.labels or {}
+    labels = beat.labels
+    if not labels:
+        return True
     return len(labels) <= MAX_LABELS and all(len(key) <= 50 and len(value) <= 200 for key, value in labels.items())
 
 
@@ -342,16 +337,18 @@ def _is_doing_valid(beat: Beat) -> bool:
 
 
 def _is_usage_valid(beat: Beat) -> bool:
-    usage = beat.usage or ()
-    return len(usage) <= MAX_USAGE and all(map(_is_use_valid, usage))
+    usage = beat.usage
+    return not usage or (len(usage) <= MAX_USAGE and all(map(_is_use_valid, usage)))
 
 
 def _is_use_valid(use: Usage) -> bool:
-    tokens = [getattr(use, name) for name in _USAGE_TOKENS]
     return (
         len(use.model) <= 200
-        and min(tokens) >= 0
-        and max(tokens) <= MAX_TOKENS
+        and 0 <= use.input_tokens <= MAX_TOKENS
+        and 0 <= use.output_tokens <= MAX_TOKENS
+        and 0 <= use.cache_read_tokens <= MAX_TOKENS
+        and 0 <= use.cache_write_tokens <= MAX_TOKENS
+        and 0 <= use.reasoning_tokens <= MAX_TOKENS
         and 0 <= (use.cost_usd or 0) <= MAX_COST
     )
 

@@ -189,7 +189,8 @@ def _count_periods(hot: Hot, spent: Spent) -> None:
         hot.tokens_today += spent.tokens
         hot.cost_today += spent.cost
         hot.priced_today += spent.priced
-        hot.unpriced = merged(hot.unpriced or {}, spent.unpriced) or None
+        if spent.unpriced:
+            hot.unpriced = merged(hot.unpriced or {}, spent.unpriced)
     if spent.day.replace(day=1) == hot.month:
         hot.tokens_month += spent.tokens
         hot.cost_month += spent.cost
@@ -400,7 +401,7 @@ def _bring_review_forward(hot: Hot, limits: AgentLimits, moment: IngestTime, *, 
 
 def _deadline(hot: Hot, limits: AgentLimits) -> datetime | None:
     running = (clocks.alive(limits.clocks, hot), clocks.progress(limits.clocks, hot))
-    return min((clock.deadline for clock in running if clock), default=None)
+    return min([clock.deadline for clock in running if clock], default=None)
 
 
 # 9. Pick the warning to deliver

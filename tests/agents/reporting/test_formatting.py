@@ -175,7 +175,7 @@ def test_setting_for_expected_behavior(kind: str, evidence: dict[str, Any], thre
 def test_setting_is_a_known_threshold(rule: rules.Rule) -> None:
     known = {one.name for one in rule.THRESHOLDS} | {""}
     loops = [LOOP, {**LOOP, "pattern": "polling"}, {**LOOP, "tools": []}]
-    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.TO_RAISE]
+    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.BUDGET_NAMES]
     for evidence in (*loops, *budgets):
         setting = rules.allow(rule, evidence)
         assert setting is None or setting.of_project or setting.threshold in known

@@ -599,7 +599,7 @@ def _raise_for_poisoned(world: World) -> object:
     poisoned = world.agent("poisoned").pk
 
     def check(facts: object) -> None:
-        if facts.seen.agent_id == poisoned:  # type: ignore[attr-defined]
+        if facts.row.agent_id == poisoned:  # type: ignore[attr-defined]
             raise ValueError("poisoned")
 
     return check

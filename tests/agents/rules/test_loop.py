@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.rules import loop
@@ -315,6 +315,7 @@ BEATS = st.lists(
 
 @pytest.mark.slow
 @given(BEATS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_stream_is_bounded_and_replayable(found: list[BeatSeen]) -> None:
     state, stored = {}, {}  # type: dict[str, Any], dict[str, Any]
     for beat in found:
