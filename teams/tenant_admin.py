@@ -184,16 +184,16 @@ class TeamScoped(Scoped, _ModelAdminBase):
             raise ImproperlyConfigured(f"A filter on {item} would show values of other teams.")
         return item
 
-    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
         """A list spans all teams of a person: skip the rows of teams where their role does not allow the action."""
         for name in request.POST.getlist("action"):
             queryset = self._permitted_rows(request, queryset, name)
-        response: HttpResponse | None = super().response_action(request, queryset)
+        response: HttpResponse | None = super().response_action(request, queryset, *args)
         return response
 
     def _permitted_rows(self, request: HttpRequest, queryset: models.QuerySet[Any], name: str) -> models.QuerySet[Any]:
-        function = self.get_actions(request).get(name, [None])[0]
-        for permission in getattr(function, "allowed_permissions", ()):
+        entry = self.get_actions(request).get(name)
+        for permission in getattr(entry and entry[0], "allowed_permissions", ()):
             queryset = self.within(request, queryset, self._action_for(permission))
         return queryset
 
