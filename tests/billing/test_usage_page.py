@@ -98,7 +98,7 @@ def test_the_fleet_names_a_team_whose_agents_are_refused(
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
     note(project, "a-fourth")
-    told = "Research: an agent reports and is not watched"
+    told = "Research: some agents are not monitored"
     assert (told in browser.get("/admin/").content.decode()) is seen
     Refusal.objects.update(last_at=timezone.now() - timedelta(hours=2))
     assert told not in browser.get("/admin/").content.decode()
