@@ -98,7 +98,7 @@ def test_fleet_banner_names_teams_over_the_limit(
 ) -> None:
     browser = client_of(request.getfixturevalue(who))
     reject(project, "a-fourth")
-    banner = "Research: agents are not monitored"
+    banner = "Research: some agents are not monitored"
     assert (banner in browser.get("/admin/").content.decode()) is seen
     Refusal.objects.update(last_at=timezone.now() - timedelta(hours=2))
     assert banner not in browser.get("/admin/").content.decode()
