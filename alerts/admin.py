@@ -337,7 +337,7 @@ class DeliveryPage(LiveList):
         "send a test from a channel’s page.",
     )
 
-    def get_fields(self, request: HttpRequest, obj: Delivery | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Delivery | None = None) -> list[Any]:
         is_pending = obj is not None and obj.state == Delivery.State.PENDING
         return [name for name in self.fields if name != "next_try_at" or is_pending]
 
