@@ -38,10 +38,12 @@ if importlib.util.find_spec("psycopg") is None and sys.prefix == sys.base_prefix
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import fleet_faults
+from bench.fleet_create import create_agents
 from bench.fleet_load import CLIENT_TIMEOUT, KEYS_PER_PROJECT, Task
 from bench.fleet_measure import Cost, Sent, read_cost, read_sent, read_stored
-from bench.fleet_parts import Parts, create_projects, free_port, generator, receiver, running, services
+from bench.fleet_parts import Parts, create_projects, free_port, generator, running, services
 from bench.fleet_plan import Plan
+from bench.fleet_receiver import receiver
 from bench.fleet_report import Evidence, Figures, Target, figures, targets
 
 # One generator process carries this many heartbeats per second with ease.
@@ -59,8 +61,8 @@ def main() -> int:
         plan, result = run(options)
     except KeyboardInterrupt:
         return 130
-    found = targets(plan, result) if options.targets else []
-    print(as_json(plan, result, found) if options.json else as_table(plan, result, found, options))
+    aims = targets(plan, result) if options.targets else []
+    print(as_json(plan, result, aims) if options.json else as_table(plan, result, aims, options))
     return 1 if result.lost or result.false_incidents else 0
 
 
@@ -132,8 +134,11 @@ def run(options: argparse.Namespace) -> tuple[Plan, Figures]:
         keys = create_projects(env, options.projects, KEYS_PER_PROJECT, url)
         say("Starting the processes")
         with running(parts, env):
+            say(f"Creating {options.agents:,} agents")
+            rate = create_agents(plan_of(options), keys, parts.port)
             plan, sent, before, after = drive(options, parts, keys, Path(folder))
-        return plan, figures(Evidence(plan, sent, read_stored(data.database), list(arrivals), before, after))
+        stored = read_stored(data.database)
+        return plan, figures(Evidence(plan, rate, sent, stored, list(arrivals), before, after))
 
 
 def drive(
@@ -145,7 +150,7 @@ def drive(
     files = [folder / f"sent-{number}" for number in range(count)]
     tasks = [Task(plan, parts.port, keys, n, count, str(files[n])).dump() for n in range(count)]
     with generator(tasks) as processes:
-        say(f"Creating {plan.agents:,} agents, for {plan.warm_up:.0f} s")
+        say(f"Warming up for {plan.warm_up:.0f} s")
         wait_until(plan.measured_from, parts.check)
         before = read_cost(parts)
         say(f"Measuring for {plan.until - plan.measured_from:.0f} s")
@@ -178,16 +183,16 @@ def say(text: str) -> None:
 # Output
 
 
-def as_json(plan: Plan, result: Figures, found: list[Target]) -> str:
-    judged = [{**target._asdict(), "met": target.is_met} for target in found]
+def as_json(plan: Plan, result: Figures, aims: list[Target]) -> str:
+    judged = [{**target._asdict(), "met": target.is_met} for target in aims]
     return json.dumps({"plan": json.loads(plan.dump()), **result.as_dict(), "targets": judged})
 
 
-def as_table(plan: Plan, result: Figures, found: list[Target], options: argparse.Namespace) -> str:
+def as_table(plan: Plan, result: Figures, aims: list[Target], options: argparse.Namespace) -> str:
     rows = [*load_rows(plan, result, options), *incident_rows(plan, result), *cost_rows(result)]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {text}" for name, text in rows]
-    return "\n".join([*lines, *([""] if found else []), *target_lines(found)])
+    return "\n".join([*lines, *([""] if aims else []), *target_lines(aims)])
 
 
 def load_rows(plan: Plan, result: Figures, options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -196,6 +201,7 @@ def load_rows(plan: Plan, result: Figures, options: argparse.Namespace) -> list[
     rows = [
         ("fleet", f"{plan.agents:,} agents on {plan.hosts} hosts, every {plan.period:g} s, {span:.0f} s measured"),
         ("processes", processes),
+        ("created", f"{result.created_per_second:,.0f} agents/s, in batches"),
         ("heartbeats", f"{result.sent:,} sent, {result.answered:,} answered 200, {result.stored:,} stored"),
         ("lost", f"{result.lost:,} acknowledged but not stored"),
         (
@@ -242,6 +248,7 @@ def cost_rows(result: Figures) -> list[tuple[str, str]]:
         *rows,
         ("heap-only", hot),
         ("per heartbeat", f"{result.wal_per_heartbeat:,.0f} bytes of WAL, {result.commits_per_heartbeat:.2f} commits"),
+        ("deadlocks", f"{result.deadlocks:,}"),
         ("growth", grown or "none"),
     ]
 
@@ -254,9 +261,9 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.1f}"
 
 
-def target_lines(found: list[Target]) -> list[str]:
-    width = max((len(target.name) for target in found), default=0)
-    return [target_line(target, width) for target in found]
+def target_lines(aims: list[Target]) -> list[str]:
+    width = max((len(target.name) for target in aims), default=0)
+    return [target_line(target, width) for target in aims]
 
 
 def target_line(target: Target, width: int) -> str:

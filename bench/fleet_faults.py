@@ -54,7 +54,7 @@ def commit(services: Services, seconds: float) -> None:
 
 def refuse(services: Services, seconds: float) -> None:
     """End all connections to the database and accept no new ones."""
-    name = services.database.rpartition("/")[2]
+    name = services.name
     with psycopg.connect(services.admin, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         try:

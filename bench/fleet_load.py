@@ -135,7 +135,7 @@ class Load:
         for agent, schedule in enumerate(self.task.plan.schedules()):
             if agent % self.task.step == self.task.first:
                 self.running += 1
-                self.schedule_next(agent, 0, schedule)
+                self.schedule_next(agent, 1, schedule)  # 0 created it
         while self.running or self.under_way:
             await asyncio.sleep(0.1)
 

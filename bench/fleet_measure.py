@@ -64,6 +64,7 @@ class Cost:
     updates: int
     hot_updates: int
     commits: int
+    deadlocks: int
     wal: int
     tables: dict[str, int]
 
@@ -89,26 +90,24 @@ def read_sent(files: Iterable[Path]) -> list[Sent]:
 def read_cost(parts: Parts) -> Cost:
     pids = {name: parts.pids(name) for name in parts.processes}
     with psycopg.connect(parts.services.database) as connection, redis.Redis.from_url(parts.services.redis) as client:
-        pids["postgresql"] = local_server(parent_of(connection.info.backend_pid), "postgres") if is_local(parts) else []
+        pids["postgresql"] = (
+            local_server(parent_of(connection.info.backend_pid), "postgres") if parts.services.is_local else []
+        )
         pids["redis"] = local_server(client.info("server")["process_id"], "server")
         cpu = {name: cpu_seconds(some) for name, some in pids.items() if some}
         memory = {name: memory_mb(some) for name, some in pids.items() if some}
         return Cost(time.time(), cpu, memory, *read_statistics(connection), read_sizes(connection))
 
 
-def is_local(parts: Parts) -> bool:
-    return any(host in parts.services.admin for host in ("@127.0.0.1", "@localhost"))
-
-
-def read_statistics(connection: psycopg.Connection) -> tuple[int, int, int, int]:
-    """Updates of hot rows, how many were heap-only, commits, and bytes of WAL."""
+def read_statistics(connection: psycopg.Connection) -> tuple[int, int, int, int, int]:
+    """Updates of hot rows, how many were heap-only, commits, deadlocks, and bytes of WAL."""
     table = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'agents_agentstate'"
-    commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-    sql = f"SELECT t.*, c.*, (pg_current_wal_lsn() - '0/0')::bigint FROM ({table}) t, ({commits}) c"
+    transactions = "SELECT xact_commit, deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    sql = f"SELECT t.*, c.*, (pg_current_wal_lsn() - '0/0')::bigint FROM ({table}) t, ({transactions}) c"
     row = connection.execute(sql.encode()).fetchone()
     assert row is not None
-    updates, hot, committed, wal = row
-    return updates, hot, committed, wal
+    updates, hot, committed, deadlocks, wal = row
+    return updates, hot, committed, deadlocks, wal
 
 
 def read_sizes(connection: psycopg.Connection) -> dict[str, int]:

@@ -1,8 +1,7 @@
-"""What the fleet runs against: PostgreSQL, Redis, the processes of deploy/ and a webhook receiver; and their cost."""
+"""What the fleet runs against: PostgreSQL, Redis and the processes of deploy/; what those cost; the generator."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.machinery
 import importlib.util
@@ -16,7 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import IO
+from urllib.parse import urlsplit
 
 import psycopg
 import redis
@@ -45,6 +44,15 @@ class Services:
     admin: str
     database: str
     redis: str
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return urlsplit(self.database).path.removeprefix("/")
+
+    @property
+    def is_local(self) -> bool:
+        return urlsplit(self.database).hostname in ("127.0.0.1", "localhost")
 
 
 @contextlib.contextmanager
@@ -109,7 +117,7 @@ def new_database(admin: str) -> Iterator[str]:
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     try:
-        yield f"{admin.rpartition('/')[0]}/{name}"
+        yield urlsplit(admin)._replace(path=f"/{name}").geturl()
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
@@ -315,68 +323,6 @@ def local_server(pid: int, program: str) -> list[int]:
     except OSError:
         return []
     return family_of(pid) if is_here else []
-
-
-# The receiver
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A webhook as it arrived; `at` is seconds since 1970."""
-
-    at: float
-    message_id: str
-    type: str
-    incident: int
-
-
-class Hook(asyncio.Protocol):
-    """Answers 204 to every request of a connection."""
-
-    def __init__(self, arrivals: list[Arrival]) -> None:
-        self.arrivals, self.received = arrivals, b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        head, end, rest = self.received.partition(b"\r\n\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in map(split_header, head.split(b"\r\n")[1:])}
-        length = int(headers.get(b"content-length", b"0"))
-        if not end or len(rest) < length:
-            return
-        self.received = rest[length:]
-        self.note(headers.get(b"webhook-id", b"").decode(), json.loads(rest[:length]))
-        self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-        if headers.get(b"connection", b"").lower() == b"close":
-            self.transport.close()
-
-    def note(self, message_id: str, body: dict[str, dict[str, dict[str, int]]]) -> None:
-        incident = body["data"].get("incident") or {}
-        self.arrivals.append(Arrival(time.time(), message_id, str(body["type"]), incident.get("id", 0)))
-
-
-def split_header(line: bytes) -> tuple[bytes, bytes, bytes]:
-    return line.partition(b":")
-
-
-@contextlib.contextmanager
-def receiver() -> Iterator[tuple[str, list[Arrival]]]:
-    """A webhook receiver on this machine: its address, and what has arrived so far."""
-    arrivals: list[Arrival] = []
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(loop.create_server(lambda: Hook(arrivals), "127.0.0.1", 0, backlog=1024))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", arrivals
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        server.close()
-        loop.close()
 
 
 # The load

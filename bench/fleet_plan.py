@@ -7,9 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-# Agents are created by their first heartbeats. Creating one costs more than updating it, and the processes have just
-# started, so that is spread out.
-CREATED_PER_SECOND = 150
+# The processes have just started: they import and connect before they are as fast as they will be.
 MIN_WARM_UP = 10.0
 # The contract's smallest grace; without a setting it is one interval.
 SMALLEST_GRACE = 5.0
@@ -48,8 +46,7 @@ class Plan:
     @property
     def warm_up(self) -> float:
         """Whole periods, so that the agents stay evenly spread."""
-        seconds = max(MIN_WARM_UP, self.agents / CREATED_PER_SECOND)
-        return math.ceil(seconds / self.period) * self.period
+        return math.ceil(max(MIN_WARM_UP, self.period) / self.period) * self.period
 
     @property
     def measured_from(self) -> float:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from bench.fleet_load import TOKENS, beat_id
 from bench.fleet_measure import Cost, Sent, Signal, Stored, percentile
-from bench.fleet_parts import Arrival
 from bench.fleet_plan import OBSERVED, RETURN_WITHIN, Plan
+from bench.fleet_receiver import Arrival
 
 MISSED = "missed_heartbeat"
 # The detector's `now` is taken before it reads, so a heartbeat of the same moment may be younger than the finding.
@@ -25,6 +25,7 @@ class Evidence:
     """All that a run left behind."""
 
     plan: Plan
+    created_per_second: float
     sent: list[Sent]
     stored: Stored
     arrivals: list[Arrival]
@@ -36,6 +37,7 @@ class Evidence:
 class Figures:
     """One run's result. Durations are seconds, latencies milliseconds, None where nothing was measured."""
 
+    created_per_second: float = 0
     sent: int = 0
     answered: int = 0
     stored: int = 0
@@ -69,6 +71,7 @@ class Figures:
     memory_growth_mb: dict[str, float] = field(default_factory=dict)
     hot_share: float | None = None
     commits_per_heartbeat: float = 0
+    deadlocks: int = 0
     wal_per_heartbeat: float = 0
     growth: dict[str, int] = field(default_factory=dict)
 
@@ -77,7 +80,7 @@ class Figures:
 
 
 def figures(evidence: Evidence) -> Figures:
-    result = Figures()
+    result = Figures(created_per_second=evidence.created_per_second)
     count_heartbeats(evidence, result)
     measure_latency(evidence, result)
     judge_incidents(evidence, result)
@@ -90,11 +93,12 @@ def figures(evidence: Evidence) -> Figures:
 def count_heartbeats(evidence: Evidence, result: Figures) -> None:
     """Over the whole run: what was acknowledged must be stored, once, and counted in its agent's sums, once."""
     copies = evidence.stored.copies
-    acknowledged = [beat_id(one.agent, one.number) for one in evidence.sent if one.outcome == "200"]
-    result.sent, result.answered, result.stored = len(evidence.sent), len(acknowledged), len(copies)
+    acknowledged = [beat_id(beat.agent, beat.number) for beat in evidence.sent if beat.outcome == "200"]
+    result.sent, result.answered = len(evidence.sent), len(acknowledged)
+    result.stored = len(copies) - sum(beat_id(agent, 0) in copies for agent in range(evidence.plan.agents))
     result.lost = sum(name not in copies for name in acknowledged)
     result.stored_twice = sum(count > 1 for count in copies.values())
-    result.outcomes = dict(Counter(one.outcome for one in evidence.sent).most_common())
+    result.outcomes = dict(Counter(beat.outcome for beat in evidence.sent).most_common())
     for agent, times in evidence.stored.received.items():
         result.wrong_sums += evidence.stored.tokens.get(agent, 0) != len(times) * TOKENS
 
@@ -102,12 +106,12 @@ def count_heartbeats(evidence: Evidence, result: Figures) -> None:
 def measure_latency(evidence: Evidence, result: Figures) -> None:
     """From the scheduled time on, of what was due after the warm-up."""
     plan = evidence.plan
-    measured = [one for one in evidence.sent if one.due >= plan.measured_from]
+    measured = [beat for beat in evidence.sent if beat.due >= plan.measured_from]
     start, end = event_window(plan)
     result.rate = len(measured) / (plan.until - plan.measured_from)
-    result.latency_ms = in_ms(one.took for one in measured)
-    result.event_latency_ms = in_ms(one.took for one in measured if start <= one.due < end)
-    late = percentile((one.late for one in measured), 0.99)
+    result.latency_ms = in_ms(beat.took for beat in measured)
+    result.event_latency_ms = in_ms(beat.took for beat in measured if start <= beat.due < end)
+    late = percentile((beat.late for beat in measured), 0.99)
     result.generator_late_ms = None if late is None else late * 1000
 
 
@@ -124,7 +128,7 @@ def event_window(plan: Plan) -> tuple[float, float]:
 
 
 def in_ms(seconds: Iterable[float]) -> dict[str, float | None]:
-    return spread([one * 1000 for one in seconds])
+    return spread([value * 1000 for value in seconds])
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -146,25 +150,25 @@ def absences(evidence: Evidence) -> dict[int, Absence]:
     plan, received = evidence.plan, evidence.stored.received
     stops = dict.fromkeys(plan.silenced(), plan.until)
     stops |= {agent: plan.returns_at(agent) for agent in range(plan.cut)}
-    found = {}
+    away = {}
     for agent, returns in stops.items():
         before = [at for at in received.get(agent, ()) if at < returns]
         back = next((at for at in received.get(agent, ()) if at >= returns), plan.until)
         if before and before[-1] + plan.deadline_after < returns:
-            found[agent] = Absence(before[-1] + plan.deadline_after, back)
-    return found
+            away[agent] = Absence(before[-1] + plan.deadline_after, back)
+    return away
 
 
 def judge_incidents(evidence: Evidence, result: Figures) -> None:
     """Signals on agents that reported on time are false, whether or not the server took their heartbeats."""
     due, signals = absences(evidence), seen_signals(evidence)
     right = first_signals(signals, due)
-    wrong = [one for one in signals if not is_right(one, due)]
+    wrong = [signal for signal in signals if not is_right(signal, due)]
     result.due, result.missed = len(due), len(due.keys() - right.keys())
-    result.false_incidents = len({(one.agent, one.incident) for one in wrong})
-    result.false_examples = [described(one, evidence) for one in wrong[:5]]
-    result.incidents = len({one.incident for one in signals})
-    result.to_incident = spread([one.opened_at - due[agent].deadline for agent, one in right.items()])
+    result.false_incidents = len({(signal.agent, signal.incident) for signal in wrong})
+    result.false_examples = [described(signal, evidence) for signal in wrong[:5]]
+    result.incidents = len({signal.incident for signal in signals})
+    result.to_incident = spread([signal.opened_at - due[agent].deadline for agent, signal in right.items()])
     result.pending_deliveries = evidence.stored.pending
     for part, seconds in evidence.stored.outages:
         result.outages[part] = result.outages.get(part, 0) + seconds
@@ -172,14 +176,14 @@ def judge_incidents(evidence: Evidence, result: Figures) -> None:
 
 def seen_signals(evidence: Evidence) -> list[Signal]:
     """Those found under load; after it nobody reports any more."""
-    return [one for one in evidence.stored.signals if one.opened_at <= evidence.plan.until]
+    return [signal for signal in evidence.stored.signals if signal.opened_at <= evidence.plan.until]
 
 
 def first_signals(signals: Iterable[Signal], due: dict[int, Absence]) -> dict[int, Signal]:
     right: dict[int, Signal] = {}
-    for one in signals:
-        if is_right(one, due):
-            right.setdefault(one.agent, one)
+    for signal in signals:
+        if is_right(signal, due):
+            right.setdefault(signal.agent, signal)
     return right
 
 
@@ -224,14 +228,15 @@ def count_messages(arrivals: Sequence[Arrival], result: Figures) -> None:
 def measure_recovery(evidence: Evidence, result: Figures) -> None:
     plan = evidence.plan
     if plan.cut:
-        signals = [one for one in seen_signals(evidence) if plan.is_cut(one.agent)]
-        ends = [one.cleared_at for one in signals if one.cleared_at is not None and one.cleared_at <= plan.until]
+        signals = [signal for signal in seen_signals(evidence) if plan.is_cut(signal.agent)]
+        cleared = [signal.cleared_at for signal in signals if signal.cleared_at is not None]
+        ends = [at for at in cleared if at <= plan.until]
         result.not_recovered = len(signals) - len(ends)
         result.recovered_after = max(ends) - plan.cut_until if ends else None
     if plan.slow_seconds:
         end = plan.event_at + plan.slow_seconds
-        later = (one for one in evidence.sent if one.due >= end)
-        bad = [one.due - end for one in later if one.outcome != "200" or one.took > DISTURBED]
+        later = (beat for beat in evidence.sent if beat.due >= end)
+        bad = [beat.due - end for beat in later if beat.outcome != "200" or beat.took > DISTURBED]
         result.well_again_after = max(bad, default=0.0)
 
 
@@ -247,9 +252,10 @@ def measure_cost(evidence: Evidence, result: Figures) -> None:
     updates = after.updates - before.updates
     result.hot_share = (after.hot_updates - before.hot_updates) / updates if updates else None
     result.commits_per_heartbeat = (after.commits - before.commits) / beats
+    result.deadlocks = after.deadlocks
     result.wal_per_heartbeat = (after.wal - before.wal) / beats
     grown = {name: size - before.tables.get(name, 0) for name, size in after.tables.items()}
-    result.growth = dict(sorted(((name, size) for name, size in grown.items() if size), key=lambda one: -one[1])[:5])
+    result.growth = dict(Counter({name: size for name, size in grown.items() if size}).most_common(5))
 
 
 # Targets
@@ -268,21 +274,21 @@ class Target(NamedTuple):
 
 def targets(plan: Plan, result: Figures) -> list[Target]:
     """The limits that apply to what was run."""
-    found = [
+    always = [
         Target("false incidents", result.false_incidents, 0, ""),
         Target("acknowledged heartbeats lost", result.lost, 0, ""),
         Target("copies of a message", result.max_copies, 2, ""),
         Target("WAL per heartbeat", result.wal_per_heartbeat / 1000, 1.5, "kB"),
     ]
     if plan.slow_seconds:
-        return [*found, Target("undisturbed after the slow database", result.well_again_after, 10, "s")]
+        return [*always, Target("undisturbed after the slow database", result.well_again_after, 10, "s")]
     if plan.cut:
-        return [*found, *cut_targets(plan, result)]
+        return [*always, *cut_targets(plan, result)]
     calm = [
         Target("heartbeat p99", result.latency_ms["p99"], 60, "ms"),
         Target("CPU of all parts", result.cpu_parts, 0.7, "cores"),
     ]
-    return [*found, *(silence_targets(result) if plan.silence else calm)]
+    return [*always, *(silence_targets(result) if plan.silence else calm)]
 
 
 def cut_targets(plan: Plan, result: Figures) -> list[Target]:

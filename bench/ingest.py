@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""How many heartbeats a second, and what one costs: bench/ingest.py [--seconds 8] [--workers 2].
+"""Heartbeat throughput and cost: bench/ingest.py [--seconds 8] [--workers 2].
 
-Starts a PostgreSQL with its default durability on disk and the web server as deploy/ runs it, and sends each of 1, 16
-and 64 agents' beats over a connection of their own, as fast as they are answered. In the same run `pgbench` does the
-same update of the hot row and insert of a heartbeat, one commit each, with as many clients. Generator, server and
-database share the machine's cores, for both.
+Starts PostgreSQL with default durability on disk and the web server as in deploy/. 1, 16 and 64 agents send heartbeats,
+each on its own connection, as fast as they are answered. In the same run `pgbench` performs the same hot-row update and
+heartbeat insert, one commit each, with as many clients. Load generator, server and database share the machine's cores
+in both cases.
 
-Columns: beats (transactions) a second; milliseconds of CPU of the web processes a beat; commits a beat; the
-99th percentile of the answer in milliseconds; beats a second as a share of pgbench's best.
+Columns: pgbench transactions per second; heartbeats per second; CPU milliseconds of the web processes per heartbeat;
+commits per heartbeat; 99th percentile of the response time in milliseconds; heartbeats per second as a share of
+pgbench's best.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ HERE = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 CONNECTIONS = (1, 16, 64)
 FIRST = 1_000_000_000
-# The web process answers GETs of others too; the update and insert are what a beat writes, in one statement.
+# What a heartbeat writes, as one statement.
 PGBENCH = """
 \\set agent random(1, 64)
 WITH hot AS (
@@ -66,30 +67,14 @@ def manage(*arguments: str) -> str:
 
 @contextlib.contextmanager
 def web(port: int, workers: int) -> Iterator[list[int]]:
-    """The web server of deploy/; yields the ids of the processes that do the work."""
-    command = [
-        "--interface",
-        "wsgi",
-        "--http",
-        "1",
-        "--port",
-        str(port),
-        "--blocking-threads",
-        "64",
-        "--workers-kill-timeout",
-        "5",
-    ]
-    argv = [
-        str(Path(PYTHON).parent / "granian"),
-        *command,
-        "--workers",
-        str(workers),
-        "watchdog_project.wsgi:application",
-    ]
+    """Run the web server as in deploy/; yields the ids of all its processes."""
+    argv = [str(Path(PYTHON).parent / "granian"), "--interface", "wsgi", "--http", "1", "--port", str(port)]
+    argv += ["--blocking-threads", "64", "--workers-kill-timeout", "5", "--workers", str(workers)]
+    argv += ["watchdog_project.wsgi:application"]
     server = subprocess.Popen(argv, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
-        time.sleep(3)  # all workers, not only the first one
+        time.sleep(3)  # until all workers are up, not just the first one
         yield children_of(server.pid)
     finally:
         server.terminate()
@@ -126,7 +111,7 @@ def commits() -> int:
 
 
 def request_of(key: str, agent: int) -> bytes:
-    """One agent's beats but for the number, which is always as long: the generator must cost little itself."""
+    """An agent's request as a template; the number has a fixed length, so that generating load costs little CPU."""
     body = {"agent": f"bot-{agent}", "status": "ok", "message": "step", "tokens_used": 10, "cost_usd": 0.001}
     data = json.dumps({**body, "iteration_count": FIRST}).replace(str(FIRST), "%d")
     head = f"POST /api/v1/heartbeat HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n"
@@ -134,47 +119,64 @@ def request_of(key: str, agent: int) -> bytes:
     return f"{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{data}".encode()
 
 
-def send_for(seconds: float, keys: list[str], port: int, connections: int) -> tuple[int, list[float]]:
-    """Each connection sends its agent's next beat once the last is answered. Returns the count and the times taken."""
+class Sender:
+    """One agent on its own connection, which sends the next heartbeat once the last one is answered."""
+
+    def __init__(self, key: str, agent: int, port: int) -> None:
+        self.request = request_of(key, agent)
+        self.number = FIRST
+        self.answer = b""
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send()
+
+    def send(self) -> None:
+        self.sent = time.perf_counter()
+        self.socket.sendall(self.request % self.number)
+        self.number += 1
+
+    def receive(self) -> float | None:
+        """Read what has arrived. Returns the seconds the answer took, None while its body is incomplete."""
+        self.answer += self.socket.recv(65536)
+        if not self.answer.endswith(b"}"):
+            return None
+        if not self.answer.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"refused: {self.answer[:500]!r}")
+        self.answer = b""
+        return time.perf_counter() - self.sent
+
+
+def send_for(seconds: float, keys: list[str], port: int, connections: int) -> list[float]:
+    """Let all agents send for that long; returns the seconds each answer took."""
     selector, taken = selectors.DefaultSelector(), []
-    requests, sent, numbers, answers = {}, {}, {}, dict.fromkeys(range(connections), b"")
-    for agent in range(connections):
-        line = socket.create_connection(("127.0.0.1", port))
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        selector.register(line, selectors.EVENT_READ, agent)
-        requests[agent] = request_of(keys[agent % len(keys)], agent)
-        numbers[agent] = FIRST
-        sent[agent] = time.perf_counter()
-        line.sendall(requests[agent] % FIRST)
+    senders = [Sender(keys[agent % len(keys)], agent, port) for agent in range(connections)]
+    for sender in senders:
+        selector.register(sender.socket, selectors.EVENT_READ, sender)
     end = time.perf_counter() + seconds
-    while (now := time.perf_counter()) < end:
+    while time.perf_counter() < end:
         for event, _ in selector.select(1):
-            line, agent = event.fileobj, event.data
-            assert isinstance(line, socket.socket)
-            answers[agent] += line.recv(65536)
-            if not answers[agent].endswith(b"}"):
-                continue  # the head has come, the body has not
-            if not answers[agent].startswith(b"HTTP/1.1 200"):
-                raise SystemExit(f"refused: {answers[agent][:500]!r}")
-            answers[agent] = b""
-            now = time.perf_counter()
-            taken.append(now - sent[agent])
-            numbers[agent] += 1
-            sent[agent] = now
-            line.sendall(requests[agent] % numbers[agent])
-    for event in list(selector.get_map().values()):
-        assert isinstance(event.fileobj, socket.socket)
-        event.fileobj.close()
-    return len(taken), taken
+            took = event.data.receive()
+            if took is not None:
+                taken.append(took)
+                event.data.send()
+    for sender in senders:
+        sender.socket.close()
+    return taken
 
 
 def measure(seconds: float, keys: list[str], port: int, connections: int, pids: list[int]) -> Result:
     send_for(1, keys, port, connections)
     cpu, committed, start = cpu_seconds(pids), commits(), time.perf_counter()
-    count, taken = send_for(seconds, keys, port, connections)
+    taken = send_for(seconds, keys, port, connections)
     passed = time.perf_counter() - start
     cpu, committed = cpu_seconds(pids) - cpu, commits() - committed
-    return Result(count / passed, cpu / count * 1000, committed / count, sorted(taken)[int(len(taken) * 0.99)] * 1000)
+    count = len(taken)
+    return Result(
+        rate=count / passed,
+        cpu_ms=cpu / count * 1000,
+        commits=committed / count,
+        p99_ms=sorted(taken)[int(count * 0.99)] * 1000,
+    )
 
 
 def pgbench(seconds: float, clients: int, script: Path) -> float:
@@ -194,7 +196,7 @@ for number in range(16):
 
 
 def prepare() -> list[str]:
-    """A project on a plan with room for every agent; several keys, since details are kept up to a rate for each."""
+    """Create a project on a plan without limits. Several API keys, because detail is stored up to a rate per key."""
     manage("migrate", "--no-input")
     team = ["--team", "Bench", "--project", "Bench", "--owner", "bench@example.com", "--plan", "enterprise"]
     manage("create_project", *team)
@@ -221,7 +223,7 @@ def run(seconds: float, workers: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=8, help="seconds per measurement")
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     options = parser.parse_args()
     if "DATABASE_URL" not in os.environ:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How good the loop detector is: bench/loops.py [--data ../shared/loops_eval] [--runs FILE] [--synth 100] [--seed 3].
+"""Accuracy of loop detection: bench/loops.py --data FOLDER [--runs FILE] [--synth 100] [--seed 3].
 
-Replays recorded runs of agents as heartbeats, and injected loops and legitimate repetition among them, and prints what
-is to be reached beside what is. The runs and the code that scores them (`evaluate.py`, `runs-dev.jsonl.xz`) are no part
-of this project; `--data` names their folder. Any detector can be scored by the same code, this one by itself with
+Replays recorded agent runs as heartbeats, with injected loops and legitimate repetition, and prints each result with
+its target. The runs and the scoring code (`runs-dev.jsonl.xz`, `evaluate.py`) are not part of this project; `--data` is
+their folder. The same code can score any detector, for example this one:
 
     PYTHONPATH=. python DATA/evaluate.py RUNS.jsonl -d bench.loops:detector
 
-Columns: what clients report of a tool call: name and arguments; with a hash of all arguments; with a hash of the
-result and whether it worked, too. The second table is of heartbeats every 60 seconds, the third of known rules.
+Columns: what clients report per tool call: name and arguments; plus a hash of the full arguments; plus a hash of the
+result and whether it succeeded. The second table is for heartbeats every 60 seconds, the third compares simple rules.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Report = dict[str, Any]
 
 
 def detector() -> tuple[Callable[[], Any], Callable[[Any, dict[str, Any]], Any]]:
-    """For `evaluate.py`: each heartbeat goes through the server's own decoder, then through the rule."""
+    """For `evaluate.py`: each heartbeat passes the server's decoder, then the rule."""
 
     def step(state: Any, heartbeat: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
         state, findings = loop.step(state, seen(heartbeat))
@@ -82,7 +82,7 @@ def recall(report: Report, *, intercode: bool) -> float:
 
 
 def injected(report: Report, *kinds: str) -> float:
-    """The worst of some kinds, percent of their samples that are alarmed."""
+    """The lowest detection rate among these kinds, in percent of their samples."""
     return min(100 * report["synth"][kind][0] / report["synth"][kind][1] for kind in kinds)
 
 
@@ -130,11 +130,11 @@ MINUTE_ROWS: list[tuple[str, Callable[[Report], float], tuple[float, float, floa
 ]
 
 
-def evaluated(given: argparse.Namespace, runs: Path, detectors: list[str], options: list[str]) -> dict[str, Report]:
+def evaluated(options: argparse.Namespace, runs: Path, detectors: list[str], extra: list[str]) -> dict[str, Report]:
     with tempfile.NamedTemporaryFile(suffix=".json") as kept:
         names = [part for name in detectors for part in ("-d", name)]
-        sizes = ["--seed", str(given.seed), "--synth", str(given.synth)]
-        command = [sys.executable, str(given.data / "evaluate.py"), str(runs), *sizes, *names, *options]
+        sizes = ["--seed", str(options.seed), "--synth", str(options.synth)]
+        command = [sys.executable, str(options.data / "evaluate.py"), str(runs), *sizes, *names, *extra]
         paths = os.environ | {"PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
         subprocess.run([*command, "--json", kept.name], check=True, env=paths, stdout=subprocess.DEVNULL)
         found: dict[str, Report] = json.load(kept)
@@ -142,7 +142,7 @@ def evaluated(given: argparse.Namespace, runs: Path, detectors: list[str], optio
 
 
 def saved(runs: list[dict[str, Any]], options: list[str]) -> float:
-    """The share of the tokens of runs that really loop which is spent after the first alarm in one, percent."""
+    """Tokens spent after the first alarm in a real loop, in percent of the tokens of all looping runs."""
     evaluate, oracle = importlib.import_module("evaluate"), importlib.import_module("oracle")
     how = {"mode": "step", "log": "flush", "prompts": False, "message": "text", "times": False, "t0": 1_700_000_000.0}
     opt = argparse.Namespace(**how, ahash="--ahash" in options, results="--results" in options)
@@ -158,7 +158,7 @@ def saved(runs: list[dict[str, Any]], options: list[str]) -> float:
 
 
 def cost(runs: list[dict[str, Any]]) -> tuple[float, float, int, int, bool]:
-    """Microseconds a heartbeat (median, p99), the state's largest size, heartbeats, and whether replays agree."""
+    """Microseconds per heartbeat (median, p99), largest state, heartbeats, and whether replays agree."""
     heartbeats, times, largest, agree = importlib.import_module("heartbeats"), [], 0, True
     for run in runs[::3]:
         state: Any = {}
@@ -190,7 +190,7 @@ def show(title: str, rows: Any, reports: list[Report]) -> bool:
 
 def show_known(reports: dict[str, Report]) -> None:
     titles = ("false alarms %", "agents %", "intercode %", "delay p50/p90", "legit kinds quiet", "injected kinds found")
-    print(f"\n{'known rules, fields of today':46s}" + "".join(f"{title:>22s}" for title in titles))
+    print(f"\n{'simple rules, fields of today':46s}" + "".join(f"{title:>22s}" for title in titles))
     loops = importlib.import_module("synth").LOOPS
     for name, report in reports.items():
         shares = [alarmed_share(report), recall(report, intercode=False), recall(report, intercode=True)]
@@ -201,8 +201,8 @@ def show_known(reports: dict[str, Report]) -> None:
         print(f"{label:46s}" + "".join(f"{cell:>22s}" for cell in cells))
 
 
-def unpacked(given: argparse.Namespace, folder: str) -> Path:
-    runs: Path = given.runs or given.data / "runs-dev.jsonl.xz"
+def unpacked(options: argparse.Namespace, folder: str) -> Path:
+    runs: Path = options.runs or options.data / "runs-dev.jsonl.xz"
     if runs.suffix != ".xz":
         return runs
     plain = Path(folder) / "runs.jsonl"
@@ -212,32 +212,32 @@ def unpacked(given: argparse.Namespace, folder: str) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=HERE.parent / "shared" / "loops_eval")
+    parser.add_argument("--data", type=Path, required=True, help="folder of evaluate.py and the recorded runs")
     parser.add_argument("--runs", type=Path, help="recorded runs; default: runs-dev.jsonl.xz in DATA")
     parser.add_argument("--synth", type=int, default=100)
     parser.add_argument("--seed", type=int, default=3)
-    given = parser.parse_args()
-    if not (given.data / "evaluate.py").exists():
-        print(f"No evaluate.py in {given.data}: the recorded runs are no part of this project; name them with --data.")
+    options = parser.parse_args()
+    if not (options.data / "evaluate.py").exists():
+        print(f"No evaluate.py in {options.data}: the recorded runs are not part of this project.")
         return 2
     sys.dont_write_bytecode = True
-    sys.path.insert(0, str(given.data))
+    sys.path.insert(0, str(options.data))
     with tempfile.TemporaryDirectory() as folder:
-        return measure(given, unpacked(given, folder))
+        return measure(options, unpacked(options, folder))
 
 
-def measure(given: argparse.Namespace, path: Path) -> int:
+def measure(options: argparse.Namespace, path: Path) -> int:
     runs = [json.loads(line) for line in path.read_text().splitlines()]
-    known = evaluated(given, path, [OURS, *KNOWN], [])
-    steps = [known[OURS], *(evaluated(given, path, [OURS], more)[OURS] for more in list(FIELDS.values())[1:])]
+    known = evaluated(options, path, [OURS, *KNOWN], [])
+    steps = [known[OURS], *(evaluated(options, path, [OURS], more)[OURS] for more in list(FIELDS.values())[1:])]
     for report, options in zip(steps, FIELDS.values(), strict=True):
         report["saved"] = saved(runs, options)
-    good = show("a heartbeat a step", STEP_ROWS, steps)
+    good = show("one heartbeat per step", STEP_ROWS, steps)
     for log in ("flush", "rolling"):
         minutes = [
-            evaluated(given, path, [OURS], ["--mode", "60", "--log", log, *more])[OURS] for more in FIELDS.values()
+            evaluated(options, path, [OURS], ["--mode", "60", "--log", log, *more])[OURS] for more in FIELDS.values()
         ]
-        good = show(f"a heartbeat a minute, {log} log", MINUTE_ROWS, minutes) and good
+        good = show(f"one heartbeat per minute, {log} log", MINUTE_ROWS, minutes) and good
     show_known(known)
     middle, slow, size, count, agree = cost(runs)
     print(

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How often memory is called a leak that is none: bench/memory.py [--seed 5] [--agents 40] [--days 10].
+"""Accuracy of leak detection: bench/memory.py [--seed 5] [--agents 40] [--days 10].
 
-Simulates what processes hold, a heartbeat a minute, and asks the server's own rule (`agents/rules/memory.py`) each ten
-minutes. Honest ones: flat with noise, collected garbage with teeth of minutes to eight hours, warming up, jumps and
-stairs, the tides of a day, a random walk that comes back. Leaks: flat, then 3 to 40 % more an hour.
+Simulates the memory of processes, one heartbeat per minute, and runs the server's own rule (`agents/rules/memory.py`)
+every ten minutes. Without a leak: flat with noise, garbage collected every few minutes to eight hours, warm-up, jumps
+and stairs, daily tides, a bounded random walk. Leaks: flat, then growth by 3 to 40 % per hour.
 
-Columns: false findings in 1,000 agent-days, with and without a limit of four times what it begins with; of leaks the
-share that is told before memory has doubled twice (without a limit) and before the limit is reached. Exit 1 above one
-false finding in 1,000 days, over all kinds, or below 95 % of leaks told before the limit.
+Columns: false findings per 1,000 agent-days, without a limit and with one of four times the initial memory; the share
+of leaks found before memory has quadrupled (without a limit) and before the limit is reached. Exits with 1 above one
+false finding per 1,000 days over all kinds, or below 95 % of leaks found before the limit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from agents.rules import memory
 from agents.rules.facts import BeatSeen, Facts
 
 EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
-MINUTES_A_DAY = 1_440
+MINUTES_PER_DAY = 1_440
 LIMIT = 4.0
 Rng = random.Random
-# What a process holds at a minute, as a multiple of what it begins with.
+# The memory at a minute, as a multiple of the initial memory.
 Shape = Callable[[int], float]
 
 
@@ -54,7 +54,7 @@ def jumps(rng: Rng) -> Shape:
 
     def shape(minute: int) -> float:
         nonlocal level
-        if rng.random() < 4 / MINUTES_A_DAY:
+        if rng.random() < 4 / MINUTES_PER_DAY:
             level = rng.uniform(1, 3)
         return level + abs(rng.gauss(0, 0.02))
 
@@ -66,8 +66,8 @@ def tides(rng: Rng) -> Shape:
     days = [rng.uniform(0.9, 1.1) for _ in range(400)]
 
     def shape(minute: int) -> float:
-        day = days[minute // MINUTES_A_DAY]
-        return 1 + height * day * (1 + math.sin(2 * math.pi * (minute / MINUTES_A_DAY + phase))) / 2
+        day = days[minute // MINUTES_PER_DAY]
+        return 1 + height * day * (1 + math.sin(2 * math.pi * (minute / MINUTES_PER_DAY + phase))) / 2
 
     return shape
 
@@ -93,29 +93,29 @@ HONEST = {shape.__name__: shape for shape in (flat, garbage, warming, jumps, tid
 
 
 def findings(shape: Shape, base: float, minutes: int, limit: float | None) -> Iterator[tuple[int, bool]]:
-    """The minute of each slot's end, and whether the rule finds something then."""
+    """The minute at the end of each slot, and whether the rule finds growth then."""
     state: dict[str, Any] = {}
-    seen: Any = None
-    given = {} if limit is None else {"limit_mb": limit}
+    row: Any = None
+    thresholds = {} if limit is None else {"limit_mb": limit}
     for minute in range(minutes):
         now = EPOCH + timedelta(minutes=minute)
         state = memory.read(state, [BeatSeen(now, "ok", memory_mb=base * shape(minute))])
         if minute % 10 == 0:
-            facts = Facts(now, seen, None, None, 60, False, None, now.date(), memory=state, thresholds=given)
+            facts = Facts(now=now, row=row, interval=60, today=now.date(), state=state, thresholds=thresholds)
             yield minute, memory.check(facts) is not None
 
 
-def false_ones(kind: str, seed: str, days: int, limited: bool) -> int:
+def false_findings(kind: str, seed: str, days: int, limited: bool) -> int:
     rng = random.Random(f"{seed} {kind}")
     base = math.exp(rng.uniform(math.log(100), math.log(4_000)))
     found, before = 0, False
     limit = LIMIT * base if limited else None
-    for _, is_found in findings(HONEST[kind](rng), base, days * MINUTES_A_DAY, limit):
+    for _, is_found in findings(HONEST[kind](rng), base, days * MINUTES_PER_DAY, limit):
         found, before = found + (is_found and not before), is_found
     return found
 
 
-def told_in_time(seed: str, limited: bool) -> bool:
+def found_in_time(seed: str, limited: bool) -> bool:
     rng = random.Random(f"{seed} leak")
     base, begins = math.exp(rng.uniform(math.log(200), math.log(4_000))), rng.randrange(25 * 60, 48 * 60)
     shape = leak(rng, begins)
@@ -131,26 +131,26 @@ def told_in_time(seed: str, limited: bool) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--agents", type=int, default=20, help="of each kind")
+    parser.add_argument("--agents", type=int, default=20, help="agents per kind")
     parser.add_argument("--days", type=int, default=10)
-    given = parser.parse_args()
-    numbers, total = range(given.agents), [0, 0]
+    options = parser.parse_args()
+    numbers, total = range(options.agents), [0, 0]
     print(f"{'honest':10}{'false/1000 days':>17}{'with a limit':>14}")
     for kind in HONEST:
         counts = [
-            sum(false_ones(kind, f"{given.seed} {n}", given.days, limited) for n in numbers)
+            sum(false_findings(kind, f"{options.seed} {n}", options.days, limited) for n in numbers)
             for limited in (False, True)
         ]
         total = [one + other for one, other in zip(total, counts, strict=True)]
-        rates = [1_000 * count / (given.agents * given.days) for count in counts]
+        rates = [1_000 * count / (options.agents * options.days) for count in counts]
         print(f"{kind:10}{rates[0]:17.2f}{rates[1]:14.2f}")
-    rates = [1_000 * count / (given.agents * given.days * len(HONEST)) for count in total]
-    told = [
-        100 * sum(told_in_time(f"{given.seed} {n}", limited) for n in numbers) / given.agents
+    rates = [1_000 * count / (options.agents * options.days * len(HONEST)) for count in total]
+    found = [
+        100 * sum(found_in_time(f"{options.seed} {n}", limited) for n in numbers) / options.agents
         for limited in (False, True)
     ]
-    print(f"{'together':10}{rates[0]:17.2f}{rates[1]:14.2f}\n{'leaks, %':10}{told[0]:17.1f}{told[1]:14.1f}")
-    return 0 if max(rates) <= 1 and told[1] >= 95 else 1
+    print(f"{'together':10}{rates[0]:17.2f}{rates[1]:14.2f}\n{'leaks, %':10}{found[0]:17.1f}{found[1]:14.1f}")
+    return 0 if max(rates) <= 1 and found[1] >= 95 else 1
 
 
 if __name__ == "__main__":

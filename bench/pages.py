@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""How long pages take on the server with many agents: bench/pages.py [--agents 1000] [--beats 200000] [--times 40].
+"""Server-side page times with many agents: bench/pages.py [--agents 1000] [--beats 200000] [--times 40].
 
-Fills a new SQLite database, or the empty one that DATABASE_URL names (`bin/services` starts one), with agents in four
-projects, half of them in trouble, with incidents; heartbeats, two a minute of each agent, of which those of the last
-ten minutes are not rolled up for good; and sums: minutes of two hours for all, hours and days of 90 days for a tenth.
-Then Django's test client asks for each page as an owner who operates the installation: all that the server does,
-templates included, without the network.
+Fills a new SQLite database, or the empty one in DATABASE_URL (`bin/services` starts one), with agents in four projects,
+half of them with problems and incidents; with two heartbeats per minute and agent, the last ten minutes not finally
+rolled up; and with rollups: two hours of minutes for all agents, 90 days of hours and days for every tenth. Then
+Django's test client requests each page as an owner who is also the operator: everything the server does, including
+templates, without the network.
 
-With `--full`, on PostgreSQL only, all agents have all sums that are kept: minutes of two days, hours and days of 90.
+With `--full`, on PostgreSQL only, all agents have all rollups that are kept: two days of minutes, 90 days of hours and
+days.
 
     bin/services --folder /var/tmp bench/pages.py --beats 10000000 --full
 
-measures with ten million heartbeats and five million sums of a thousand agents; it takes about 3 GB.
+measures with ten million heartbeats and five million rollups of a thousand agents; it needs about 3 GB.
 
-Columns: milliseconds at the median and the 95th percentile, queries, kilobytes. The target is 100 ms. Exit 1 when a
-median is above it.
+Columns: milliseconds at the median and the 95th percentile, queries, kilobytes. The target is 100 ms. Exits with 1 if a
+median exceeds it.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ TARGET_MS = 100
 STATUSES = ("ok", "ok", "ok", "ok", "ok", "down", "stalled", "warning", "waiting", "stopped")
 KINDS = {"down": "missed_heartbeat", "stalled": "stalled", "warning": "loop"}
 CHUNK = 5_000
-# Calls by name in a sum: of a dozen tools, of three in a minute.
+# Calls by tool in a rollup: a dozen tools, three within a minute.
 TOOLS = {f"tool_number_{n}": 12 - n for n in range(12)}
 FEW_TOOLS = {f"tool_number_{n}": 1 for n in range(3)}
 
 
 def prepare(folder: str) -> None:
-    """Django with a database of its own."""
+    """Set up Django with a separate database."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "watchdog_project.settings"
     os.environ |= {"DATA_DIR": folder, "BASE_URL": "http://localhost"}
     import django
@@ -54,7 +55,7 @@ def prepare(folder: str) -> None:
     from teams.models import User
 
     if User.objects.exists():
-        raise SystemExit("This database is in use. Name an empty one.")
+        raise SystemExit("This database is not empty. Use an empty one.")
 
 
 def in_chunks(model: Any, rows: Iterator[Any]) -> None:
@@ -63,7 +64,7 @@ def in_chunks(model: Any, rows: Iterator[Any]) -> None:
 
 
 def fill(agents: int, beats: int, full: bool, now: datetime) -> tuple[Any, list[Any]]:
-    """The owner, and the agents; the first has a long history and an incident."""
+    """Returns the owner and the agents; the first agent has a long history and an incident."""
     from billing.services import set_plan
     from teams import services
     from teams.models import User
@@ -98,27 +99,30 @@ def make_agents(projects: list[Any], count: int, now: datetime) -> list[Any]:
     )
     AgentName.objects.bulk_create(AgentName(project=agent.project, agent=agent, name=agent.name) for agent in made)
     AgentMemory.objects.bulk_create(AgentMemory(agent=agent) for agent in made)
-    AgentState.objects.bulk_create(
-        AgentState(
-            agent=agent,
-            status=STATUSES[n % len(STATUSES)] if n else "stalled",
-            beats=100_000,
-            declared_interval=30.0,
-            last_beat_at=now - timedelta(seconds=n % 40),
-            last_progress_at=now - timedelta(seconds=n % 90),
-            day=now.date(),
-            tokens_today=120_400,
-            cost_today=1_000_000 + n * 9_000,
-            cost_limit=10_000_000,
-            source=f"1/10.0.{n % 7}.{n % 250}/web-{n % 50}",
-        )
-        for n, agent in enumerate(made)
-    )
+    AgentState.objects.bulk_create(_state(agent, n, now) for n, agent in enumerate(made))
     return made
 
 
+def _state(agent: Any, n: int, now: datetime) -> Any:
+    from agents.models import AgentState
+
+    return AgentState(
+        agent=agent,
+        status=STATUSES[n % len(STATUSES)] if n else "stalled",
+        beats=100_000,
+        declared_interval=30.0,
+        last_beat_at=now - timedelta(seconds=n % 40),
+        last_progress_at=now - timedelta(seconds=n % 90),
+        day=now.date(),
+        tokens_today=120_400,
+        cost_today=1_000_000 + n * 9_000,
+        cost_limit=10_000_000,
+        source=f"1/10.0.{n % 7}.{n % 250}/web-{n % 50}",
+    )
+
+
 def make_incidents(agents: list[Any], now: datetime) -> None:
-    """An open one for each agent in trouble, and a hundred that are over for each tenth agent."""
+    """An open incident per agent with problems, and a hundred resolved ones for every tenth agent."""
     from agents.models import AgentState, Incident, Signal
 
     states = {state.agent_id: state for state in AgentState.objects.all()}
@@ -130,21 +134,24 @@ def make_incidents(agents: list[Any], now: datetime) -> None:
             incident = Incident.objects.create(project=agent.project, **what)
             Signal.objects.create(incident=incident, **what)
             AgentState.objects.filter(agent=agent).update(incident=incident, incident_kind=kind)
-    over = (
-        Incident(
-            project=agent.project,
-            agent=agent,
-            kind="stalled",
-            severity="critical",
-            reason="No progress for 12 minutes",
-            started_at=now - timedelta(hours=20 * n + 1),
-            opened_at=now - timedelta(hours=20 * n + 1),
-            resolved_at=now - timedelta(hours=20 * n),
-        )
-        for agent in agents[::10]
-        for n in range(1, 101)
-    )
-    in_chunks(Incident, over)
+    in_chunks(Incident, _resolved(agents[::10], now))
+
+
+def _resolved(agents: list[Any], now: datetime) -> Iterator[Any]:
+    from agents.models import Incident
+
+    for agent in agents:
+        for n in range(1, 101):
+            yield Incident(
+                project=agent.project,
+                agent=agent,
+                kind="stalled",
+                severity="critical",
+                reason="No progress for 12 minutes",
+                started_at=now - timedelta(hours=20 * n + 1),
+                opened_at=now - timedelta(hours=20 * n + 1),
+                resolved_at=now - timedelta(hours=20 * n),
+            )
 
 
 def make_rollups(agents: list[Any], now: datetime) -> None:
@@ -164,7 +171,7 @@ def make_rollups(agents: list[Any], now: datetime) -> None:
 
 
 def make_beats(agents: list[Any], count: int, now: datetime) -> None:
-    """Two a minute of each agent until now; what is older than ten minutes is rolled up for good."""
+    """Two per minute and agent until now; those older than ten minutes are finally rolled up."""
     from agents.models import Heartbeat
     from agents.storage import rollups
 
@@ -190,7 +197,7 @@ def rolled_up(read_to: int, now: datetime) -> None:
 
 
 def make_full(rounds: int, now: datetime) -> None:
-    """The same and all that is kept, made by PostgreSQL itself, oldest first, as it comes in."""
+    """All heartbeats and rollups that are kept, generated by PostgreSQL, oldest first as in production."""
     from django.db import connection
 
     from agents.storage import rollups
@@ -235,11 +242,11 @@ def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
     found = [
         ("plan and usage", "/admin/billing/subscription/", {}),
         ("installation", "/admin/installation/", {}),
-        ("installation, its poll", "/admin/installation/?part=now", poll),
+        ("installation, poll", "/admin/installation/?part=now", poll),
         ("status page", "/status/status/", {}),
         ("badge", f"/badge/status/agent/{agent.name}.svg", {}),
         ("fleet", "/admin/", {}),
-        ("fleet, its live part", "/admin/fleet/", poll),
+        ("fleet, live part", "/admin/fleet/", poll),
         ("fleet, filtered", f"/admin/{asked}", {}),
         ("fleet, filtered, live", f"/admin/fleet/{asked}", poll),
         ("fleet, searched, live", "/admin/fleet/?q=web-4", poll),
@@ -249,12 +256,12 @@ def pages(agent: Any) -> list[tuple[str, str, dict[str, str]]]:
         ("agents, filtered", f"{listed}?status=down&label=env%3Dprod", {}),
         ("agents, searched", f"{listed}?q=web-4", {}),
         ("incidents", "/admin/agents/incident/", {}),
-        *[(f"an agent, {span}", f"{page}change/?span={span}", {}) for span in ("24h", "7d", "90d")],
+        *[(f"agent, {span}", f"{page}change/?span={span}", {}) for span in ("24h", "7d", "90d")],
     ]
     from django.contrib import admin
 
     parts = admin.site._registry[type(agent)].live_parts
-    return found + [(f"an agent, {part}", f"{page}live/{part}/", poll) for part in parts]
+    return found + [(f"agent, {part}", f"{page}live/{part}/", poll) for part in parts]
 
 
 def measure(browser: Any, path: str, headers: dict[str, str], times: int) -> tuple[float, float, int, int]:
@@ -281,7 +288,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=1_000)
     parser.add_argument("--beats", type=int, default=200_000)
     parser.add_argument("--times", type=int, default=40)
-    parser.add_argument("--full", action="store_true", help="all sums that are kept, of all agents")
+    parser.add_argument("--full", action="store_true", help="all rollups that are kept, for all agents")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="watchdog-pages-") as folder:
         prepare(folder)
@@ -298,15 +305,21 @@ def main() -> int:
         )
         browser = Client(SERVER_NAME="localhost")
         browser.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
-        print(f"{'page':24} {'p50 ms':>7} {'p95 ms':>7} {'queries':>7} {'kB':>5}")
-        slow = []
-        for name, path, headers in pages(made[0]):
-            median, p95, queries, size = measure(browser, path, headers, options.times)
-            slow += [name] if median > TARGET_MS else []
-            mark = "  over" if median > TARGET_MS else ""
-            print(f"{name:24} {median:7.1f} {p95:7.1f} {queries:7} {size // 1_000:5}{mark}", flush=True)
+        slow = show(browser, made[0], options.times)
         connection.close()
     return 1 if slow else 0
+
+
+def show(browser: Any, agent: Any, times: int) -> list[str]:
+    """Print a line per page; returns the pages above the target."""
+    print(f"{'page':24} {'p50 ms':>7} {'p95 ms':>7} {'queries':>7} {'kB':>5}")
+    slow = []
+    for name, path, headers in pages(agent):
+        median, p95, queries, size = measure(browser, path, headers, times)
+        slow += [name] if median > TARGET_MS else []
+        mark = "  over" if median > TARGET_MS else ""
+        print(f"{name:24} {median:7.1f} {p95:7.1f} {queries:7} {size // 1_000:5}{mark}", flush=True)
+    return slow
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What the SDK costs an agent: bench/sdk.py [--pings 20000] [--seconds 20].
+"""The SDK's overhead in an agent: bench/sdk.py [--pings 20000] [--seconds 20].
 
-Starts a server that answers, one that hangs and an address where none is, and lets an agent call `ping()` with each:
-with our SDK, and with a stand-in that behaves as the published SDK 0.4.0 does (tests/published_sdk.py). Every agent is
-a process of its own, the server is in this one.
+An agent calls `ping()` against a server that answers, one that hangs, and an address without a server; with our SDK,
+and with a stand-in that behaves like the published SDK 0.4.0 (tests/published_sdk.py). Each agent is a separate
+process, the server runs in this one.
 
-Columns: microseconds of one `ping()` on the caller's thread, half of them and 99 of 100 at most, and the slowest; then
-the share of a core at one ping a second, beside an agent that only sleeps; the memory that reporting takes beyond the
-import, after a hundred heartbeats; milliseconds of `import clevagent`, beside a Python that imports nothing.
+Columns: microseconds per `ping()` on the caller's thread at the median, the 99th percentile and the maximum. Then: CPU
+share of one core at one ping per second, compared with an agent that only sleeps; memory beyond the import after a
+hundred heartbeats; milliseconds for `import clevagent`, compared with a Python that imports nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ for number in range({count}):
 took.sort()
 print("\\n" + json.dumps([took[len(took) // 2] * 1e6, took[int(len(took) * 0.99)] * 1e6, took[-1] * 1e6]), flush=True)
 """
-# CPU of the whole process while it works at this pace, its start left out.
+# CPU of the whole process at this rate, without its start.
 TIME_CPU = """
 import json, os, time
 time.sleep(2)
@@ -78,7 +78,7 @@ print(json.dumps(held() - before))
 
 
 def output(code: str, seconds: float = 120) -> Any:
-    """What the program printed last, as JSON. Ended hard: how long the end takes is not asked here."""
+    """The JSON in the program's last line. It exits hard, so that shutdown is not measured."""
     environment = {**os.environ, "PYTHONPATH": f"{HERE / 'client_sdk'}{os.pathsep}{HERE}"}
     process = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport os; os._exit(0)"],
@@ -97,7 +97,7 @@ def pings(client: str, url: str, count: int) -> str:
 
 
 def import_ms(code: str) -> float:
-    """The quickest of many starts: the rest is the machine."""
+    """The fastest of many starts; anything slower is noise."""
     environment = {**os.environ, "PYTHONPATH": str(HERE / "client_sdk")}
     took = []
     for _ in range(15):
@@ -109,19 +109,19 @@ def import_ms(code: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pings", type=int, default=20_000, help="of ours in each state; the published one blocks: 3")
-    parser.add_argument("--seconds", type=float, default=20, help="for the share of a core")
-    given = parser.parse_args()
+    parser.add_argument("--pings", type=int, default=20_000, help="pings of our SDK per server state")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds for measuring the CPU share")
+    options = parser.parse_args()
     with FakeServer() as up, FakeServer(hang=3600) as hangs:
         states = {"up": up.url, "hanging": hangs.url, "down": DOWN}
         print(f"{'ping(), µs':34} {'p50':>12} {'p99':>12} {'slowest':>14}")
         for state, url in states.items():
-            print(f"{'ours, server ' + state:34} {pings(OURS, url, given.pings)}", flush=True)
-            few = 1 if state == "hanging" else min(given.pings, 200)
+            print(f"{'ours, server ' + state:34} {pings(OURS, url, options.pings)}", flush=True)
+            few = 1 if state == "hanging" else min(options.pings, 200)
             print(f"{'published, server ' + state:34} {pings(PUBLISHED, url, few)}", flush=True)
-        cpu = output(OURS.format(url=up.url) + TIME_CPU.format(seconds=given.seconds))
-        sleeps = output("ping = lambda message: None" + TIME_CPU.format(seconds=given.seconds))
-        print(f"\none ping a second: {cpu:.3f} % of a core (one that only sleeps: {sleeps:.3f} %)")
+        cpu = output(OURS.format(url=up.url) + TIME_CPU.format(seconds=options.seconds))
+        sleeps = output("ping = lambda message: None" + TIME_CPU.format(seconds=options.seconds))
+        print(f"\none ping per second: {cpu:.3f} % of a core (an agent that only sleeps: {sleeps:.3f} %)")
         for capture in (False, True):
             memory = output(MEASURE_MEMORY.format(url=up.url, capture=capture))
             print(f"memory beyond the import, auto_cost={capture}: {memory:.2f} MB")

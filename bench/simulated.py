@@ -1,4 +1,4 @@
-"""Simulated agents for `bench/stalls.py`: each kind yields what one does, in seconds from `EPOCH`."""
+"""Simulated agents for `bench/stalls.py`: each kind yields one agent's events, in seconds after `EPOCH`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
-# A Monday, midnight.
+# Midnight on a Monday.
 EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 class Event(NamedTuple):
-    """`work` is progress, `start` a new process, `wait` a declared one until `until`. `resumes`: after a rest."""
+    """`work` is progress, `start` a new process, `wait` a declared wait until `until`; `resumes` follows a rest."""
 
     at: float
     what: str = "work"
@@ -27,19 +27,19 @@ Rng = random.Random
 
 
 def steady(rng: Rng, end: float) -> Iterator[Event]:
-    """A timer: every 1 to 24 minutes, a quarter more or less."""
+    """A timer of 1 to 24 minutes, with 25 % jitter."""
     every = _between(rng, MINUTE, 24 * MINUTE)
     return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
 
 
 def hours_apart(rng: Rng, end: float) -> Iterator[Event]:
-    """A timer of half an hour to half a day."""
+    """A timer of 30 minutes to 12 hours."""
     every = _between(rng, HOUR / 2, 12 * HOUR)
     return _steps(lambda: every * rng.uniform(0.8, 1.25), rng.uniform(0, DAY), end)
 
 
 def bursty(rng: Rng, end: float) -> Iterator[Event]:
-    """Work arrives by chance, every 1 to 10 minutes, and is done in bursts of up to 12 quick steps."""
+    """Work arrives at random, every 1 to 10 minutes, and is done in bursts of up to 12 quick steps."""
     pause, quick = _between(rng, 1 * MINUTE, 10 * MINUTE), rng.uniform(1, 5)
     left = 0
 
@@ -52,7 +52,7 @@ def bursty(rng: Rng, end: float) -> Iterator[Event]:
 
 
 def heavy_tailed(rng: Rng, end: float) -> Iterator[Event]:
-    """Model calls: log-normal with a long tail, cut by the client's timeout of 10 minutes, three times at most."""
+    """Model calls: log-normal with a long tail, cut by the client's timeout of 10 minutes, at most three tries."""
     middle, spread = _between(rng, 20, 120), rng.uniform(0.8, 1.3)
 
     def gap() -> float:
@@ -68,35 +68,35 @@ def heavy_tailed(rng: Rng, end: float) -> Iterator[Event]:
 
 
 def unbounded(rng: Rng, end: float) -> Iterator[Event]:
-    """The same without any timeout: whatever was the longest gap so far, one twice as long comes."""
+    """Like heavy tailed without a timeout: twice the longest gap so far always comes some day."""
     middle, spread = _between(rng, 10, 120), rng.uniform(0.9, 1.4)
     return _steps(lambda: rng.lognormvariate(math.log(middle), spread), rng.uniform(0, DAY), end)
 
 
 def nightly_batch(rng: Rng, end: float) -> Iterator[Event]:
-    """Once a day at the same hour, 3 to 8 hours, give or take 1 %, a step every half to 5 minutes."""
+    """Once a day at the same hour, for 3 to 8 hours ± 1 %, with a step every 0.5 to 5 minutes."""
     return _batches(rng, end, 0.01)
 
 
 def ragged_ends(rng: Rng, end: float) -> Iterator[Event]:
-    """The same, but it ends when it is done, 20 % earlier or later."""
+    """Like nightly batch, but its length varies by 20 %."""
     return _batches(rng, end, 0.2)
 
 
 def office_hours(rng: Rng, end: float) -> Iterator[Event]:
-    """Every day from about 8 to about 18, as people ask for something."""
+    """Every day from about 8:00 to 18:00, when people ask for something."""
     return _sessions(_asked(rng), _offices(rng, range(_days(end))), end)
 
 
 def weekends_off(rng: Rng, end: float) -> Iterator[Event]:
-    """The same from Monday to Friday, from any weekday on."""
+    """Like office hours, from Monday to Friday, starting on any weekday."""
     first = rng.randrange(7)
     days = [day for day in range(first, first + _days(end)) if day % 7 < 5]
     return _sessions(_asked(rng), _offices(rng, days), end + first * DAY)
 
 
 def slow_start(rng: Rng, end: float) -> Iterator[Event]:
-    """Restarted every day or two, and 5 to 40 minutes of loading each time before the first step."""
+    """Restarts every day or two and loads for 5 to 40 minutes before its first step."""
     load, every = rng.uniform(5, 40) * MINUTE, _between(rng, 30, 5 * MINUTE)
     at = rng.uniform(0, DAY)
     while at < end:
@@ -111,7 +111,7 @@ def slow_start(rng: Rng, end: float) -> Iterator[Event]:
 
 
 def long_tools(rng: Rng, end: float) -> Iterator[Event]:
-    """A step every half to 3 minutes; each quarter to whole hour a tool takes 3 to 30 minutes without a word."""
+    """A step every 0.5 to 3 minutes; every 15 to 60 minutes a tool runs silently for 3 to 30 minutes."""
     every, long, often = _between(rng, 30, 3 * MINUTE), rng.uniform(5, 20) * MINUTE, rng.uniform(24, 96)
 
     def gap() -> float:
@@ -122,7 +122,7 @@ def long_tools(rng: Rng, end: float) -> Iterator[Event]:
 
 
 def waits(rng: Rng, end: float) -> Iterator[Event]:
-    """A step every half to 10 minutes, and some times a day an approval is awaited, as declared, for up to 8 hours."""
+    """A step every 0.5 to 10 minutes; several times a day a declared wait for approval of up to 8 hours."""
     every, often, at = _between(rng, 30, 10 * MINUTE), rng.uniform(2, 8), rng.uniform(0, DAY)
     resumes = False
     while at < end:
@@ -155,7 +155,7 @@ UNCOUNTED = ("unbounded", "ragged ends", "hours apart")
 
 
 def _between(rng: Rng, least: float, most: float) -> float:
-    """Any size as likely as any other."""
+    """Log-uniform: each order of magnitude is equally likely."""
     return math.exp(rng.uniform(math.log(least), math.log(most)))
 
 

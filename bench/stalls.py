@@ -1,32 +1,32 @@
 #!/usr/bin/env python3
-"""How good the stall clock is: bench/stalls.py [--seeds 11 12] [--agents 34] [--days 30] [--kind bursty].
+"""Accuracy of stall detection: bench/stalls.py [--seeds 11 12] [--agents 34] [--days 30] [--kind bursty].
 
-Simulates agents of each kind over 30 days and drives the server's own rules with them, clock passed in: what is
-learned from each progress (`rhythm.read`), the deadline that follows (`clocks.progress`), and what is said past it
-(`stalled.check`). Heartbeats without progress are left out, but for the last before a new process: they move nothing.
+Simulates 30 days of agents of each kind and runs the server's own code on them with a simulated clock: what each
+progress teaches (`rhythm.read`), the resulting deadline (`clocks.progress`), and the finding past it (`stalled.check`).
+Heartbeats without progress change nothing, so they are left out, except for the last one before a new process.
 
-An agent's own usual gap is the longest gap of an ordinary day: the median over its days of the day's longest, of its
-work, not of its nights, starts and declared waits. A stall is injected at 40 random moments of work from the first hour
-on; it is found in time if its deadline lies within 3 usual gaps of the last progress, or 5 minutes if that is longer.
-A false stall is an honest gap that goes beyond the deadline, the first night and the first weekend too.
+An agent's usual gap is its longest gap on an ordinary day: the median over its days of each day's longest gap of work,
+without nights, starts and declared waits. Stalls are injected at 40 random moments of work after the first hour. A
+stall is found in time if its deadline is within 3 usual gaps of the last progress, or 5 minutes if that is longer. A
+false stall is a normal gap beyond the deadline; first nights and weekends count, too.
 
 Columns:
-  false/1000 days  in 1,000 agent-days, at most 1 for all kinds together
-  found %          injected stalls found in time, all of them counted: at least 95 for all kinds together. Of one kind
-                   it depends on how much of its time is its first day, or near the hour of its rest
-  at rest %        those of them injected at an hour at which the agent itself may go to rest, by the spread of its own
-                   ends, once in 1,000 days. No timing tells them from that
+  false/1000 days  per 1,000 agent-days; at most 1 over all kinds
+  found %          injected stalls found in time; at least 95 over all kinds. For a single kind it depends on how much
+                   of its time is its first day, or close to its rest
+  at rest %        stalls injected at an hour at which the agent may go to rest once in 1,000 days, by the spread of its
+                   own rests. Timing cannot tell these apart
   by median %      found within 3 times the median gap instead
-  beyond %         agents whose own longest honest gap is beyond 3 median gaps, so that whoever found stalls by these
-                   would have a false one: why the median gap is not the measure
-  p50, p95         delays, in usual gaps or 100 seconds if that is longer
+  beyond %         agents whose longest normal gap exceeds 3 median gaps, which would be a false stall: why the median
+                   gap is not the measure
+  p50, p95         delays in usual gaps, or in units of 100 seconds if that is longer
   bytes            the largest state, as JSON
 
-Kinds marked with * cannot meet both targets by any rule, and are shown to say what that costs: where gaps have no upper
-end, the gap of once in 1,000 days is far beyond 3 times that of once a day; and where the hour of rest is as open as
-the work is long, most stalls may be the end of the work. Such an agent says `waiting(…)` when it is done, or `tool(…,
-timeout=…)`, or is given a timeout. The one with hours between its steps is told once, at its first gap, since one that
-hangs in its first step should not wait a day for it; it declares a timeout. Exit 1 if a target is missed.
+Kinds marked with * cannot meet both targets with any rule; they show what that costs. Where gaps have no upper bound,
+the longest gap in 1,000 days far exceeds 3 times the daily one. Where the begin of the rest is as uncertain as the work
+is long, most stalls may be the end of the work. Such agents declare `waiting(…)` when they are done, use `tool(…,
+timeout=…)`, or get a timeout. Agents with hours between steps alert once, at their first gap, because one that hangs in
+its first step should not go unnoticed for a day; they declare a timeout. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ class Row:
 
 @dataclass
 class Watched:
-    """An agent as the server knows it: the row, what the rules remember, and the rules that are asked."""
+    """An agent as the server knows it: its hot row and the state of the rhythm observer."""
 
     row: Row = field(default_factory=Row)
-    memory: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
         at = moment(event.at)
@@ -108,23 +108,30 @@ class Watched:
         self._read(BeatSeen(at, "ok", progress=True))
 
     def _read(self, *beats: BeatSeen) -> None:
-        self.memory = rhythm.read(self.memory, beats)
+        self.state = rhythm.read(self.state, beats)
 
     def deadline(self) -> datetime:
-        learned = rhythm.of(self.memory, self.row.last_progress_at)
+        learned = rhythm.learned(self.state, self.row.last_progress_at)
         self.row.learned_progress_timeout, self.row.quiet_until = learned.timeout, learned.quiet_until
         clock = clocks.progress(clocks.Settings(), self.row)
         assert clock is not None
         return clock.deadline
 
     def says_stalled(self, now: datetime) -> bool:
-        """Whether the rule finds a stall at this moment, from a process that goes on sending heartbeats."""
+        """Whether the rule finds a stall at this moment, while the process keeps sending heartbeats."""
         self.deadline()
         self.row.last_beat_at = now
-        given, learned = clocks.Settings(), rhythm.of(self.memory, self.row.last_progress_at)
-        alive, progress = clocks.alive(given, self.row), clocks.progress(given, self.row)
-        seen: Any = self.row  # only what this rule reads
-        facts = Facts(now, seen, alive, progress, BEAT, False, None, now.date(), rhythm=learned)
+        settings, learned = clocks.Settings(), rhythm.learned(self.state, self.row.last_progress_at)
+        row: Any = self.row  # only the columns that this rule reads
+        facts = Facts(
+            now=now,
+            row=row,
+            alive=clocks.alive(settings, self.row),
+            progress=clocks.progress(settings, self.row),
+            interval=BEAT,
+            today=now.date(),
+            rhythm=learned,
+        )
         return stalled.check(facts) is not None
 
 
@@ -132,13 +139,13 @@ def moment(at: float) -> datetime:
     return EPOCH + timedelta(seconds=at)
 
 
-# -- one agent's month
+# One agent's month
 
 
 class Month(NamedTuple):
-    """`delays` and `honest` are seconds: of injected stalls, and of the longest honest gap of work.
+    """`delays` are seconds until injected stalls are found, `honest` is the longest normal gap of work in seconds.
 
-    `at_rest` counts the stalls injected at an hour at which the agent may honestly go to rest, see `_may_rest`.
+    `at_rest` counts stalls injected at an hour at which the agent may go to rest, see `_may_rest`.
     """
 
     days: float
@@ -163,16 +170,25 @@ def month(kind: str, seed: str, days: float) -> Month:
             false += 1
         watched.take(event)
         if place in times:
-            size = max(size, len(json.dumps(watched.memory)))
+            size = max(size, len(json.dumps(watched.state)))
             delays += [_delay(watched, event)] * times[place]
     at_rest = sum(may_rest(events[place].at) for place in injected)
     usual, middle = _usual(events, gaps), statistics.median(gaps.values())
     days = (events[-1].at - events[0].at) / DAY
-    return Month(days, false, delays, at_rest, usual, middle, max(gaps.values()), size)
+    return Month(
+        days=days,
+        false=false,
+        delays=delays,
+        at_rest=at_rest,
+        usual=usual,
+        middle=middle,
+        honest=max(gaps.values()),
+        size=size,
+    )
 
 
 def _is_late(watched: Watched, at: datetime) -> bool:
-    """Whether a stall was told before this progress."""
+    """Whether a stall was found before this progress."""
     last = watched.row.last_progress_at
     if last is None or at - last <= timedelta(seconds=clocks.MIN_PROGRESS):
         return False
@@ -180,7 +196,7 @@ def _is_late(watched: Watched, at: datetime) -> bool:
 
 
 def _may_rest(events: Sequence[Event]) -> Callable[[float], bool]:
-    """Whether the agent honestly rests from that hour on, or earlier, once in 1,000 days: silence can be either."""
+    """Whether the agent goes to rest at that hour or earlier once in 1,000 days, so silence can be either."""
     pairs = itertools.pairwise(events)
     rests = [one.at for one, after in pairs if one.what == after.what == "work" and after.resumes]
     if not rests:
@@ -196,7 +212,7 @@ def _may_rest(events: Sequence[Event]) -> Callable[[float], bool]:
 
 
 def _delay(watched: Watched, event: Event) -> float:
-    """Seconds until a stall right after this progress is found; asks the rule, not only its clock."""
+    """Seconds until a stall right after this progress is found, checked with the rule, not just the deadline."""
     deadline = watched.deadline()
     assert not watched.says_stalled(deadline - timedelta(seconds=1))
     assert watched.says_stalled(deadline)
@@ -204,7 +220,7 @@ def _delay(watched: Watched, event: Event) -> float:
 
 
 def _gaps(events: Sequence[Event]) -> dict[int, float]:
-    """The honest gaps of work, by the place of the event before: no rests, starts or declared waits."""
+    """Normal gaps of work by index of the event before them: no rests, starts or declared waits."""
     pairs = [(place, before, after) for place, (before, after) in enumerate(itertools.pairwise(events))]
     return {
         place: after.at - before.at
@@ -221,7 +237,7 @@ def _usual(events: Sequence[Event], gaps: dict[int, float]) -> float:
     return statistics.median(longest.values())
 
 
-# -- the table
+# The table
 
 
 class Line(NamedTuple):
@@ -249,16 +265,16 @@ def line(months: Sequence[Month]) -> Line:
     by_middle = sum(delay <= max(3 * one.middle, 5 * MINUTE) for delay, one in delays)
     beyond = sum(one.honest > max(3 * one.middle, 5 * MINUTE) for one in months)
     return Line(
-        1_000 * sum(one.false for one in months) / days,
-        100 * in_time / len(delays),
-        100 * sum(one.at_rest for one in months) / (INJECTED * len(months)),
-        100 * by_middle / len(delays),
-        100 * beyond / len(months),
-        shares[len(shares) // 2],
-        shares[int(0.95 * len(shares))],
-        max(one.size for one in months),
-        days,
-        len(months),
+        false=1_000 * sum(one.false for one in months) / days,
+        found=100 * in_time / len(delays),
+        at_rest=100 * sum(one.at_rest for one in months) / (INJECTED * len(months)),
+        by_middle=100 * by_middle / len(delays),
+        beyond=100 * beyond / len(months),
+        half=shares[len(shares) // 2],
+        most=shares[int(0.95 * len(shares))],
+        size=max(one.size for one in months),
+        days=days,
+        agents=len(months),
     )
 
 
@@ -283,16 +299,16 @@ def show(seed: int, found: dict[str, list[Month]]) -> bool:
         + f"{'agent-days':>12}"
     )
     for kind, months in found.items():
-        print(said(kind + ("*" if kind in UNCOUNTED else ""), line(months)))
+        print(cells_of(kind + ("*" if kind in UNCOUNTED else ""), line(months)))
     counted = [month for kind, months in found.items() if kind not in UNCOUNTED for month in months]
     if not counted:
         return True
     together = line(counted)
-    print(said("together", together) + ("" if together.is_met else "  MISSED"))
+    print(cells_of("together", together) + ("" if together.is_met else "  MISSED"))
     return together.is_met
 
 
-def said(name: str, one: Line) -> str:
+def cells_of(name: str, one: Line) -> str:
     cells = [f"{one.false:.2f}", f"{one.found:.1f}", f"{one.at_rest:.1f}", f"{one.by_middle:.1f}"]
     cells += [f"{one.beyond:.0f}", f"{one.half:.2f}", f"{one.most:.2f}", f"{one.size:,}"]
     columns = zip(cells, TITLES, strict=True)
@@ -302,13 +318,13 @@ def said(name: str, one: Line) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--agents", type=int, default=34, help="of each kind")
+    parser.add_argument("--agents", type=int, default=34, help="agents per kind")
     parser.add_argument("--days", type=float, default=30)
     parser.add_argument("--kind", choices=KINDS, action="append")
-    given = parser.parse_args()
+    options = parser.parse_args()
     began, good = time.perf_counter(), True
-    for seed in given.seeds:
-        good = show(seed, measure(given.kind or list(KINDS), seed, given.agents, given.days)) and good
+    for seed in options.seeds:
+        good = show(seed, measure(options.kind or list(KINDS), seed, options.agents, options.days)) and good
     print(f"\n{time.perf_counter() - began:.0f} seconds. {'Targets met.' if good else 'A target is MISSED.'}")
     return 0 if good else 1
 

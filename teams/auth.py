@@ -100,7 +100,7 @@ def _look_up(raw: str, digest: str, now: datetime) -> Caller | ApiError:
             401, "invalid_key", "Unknown API key. Copy it again, or create a new one under Team → API keys."
         )
     if key.revoked_at:
-        return ApiError(401, "revoked_key", "This API key was revoked. Make a new one on the Keys page.")
+        return ApiError(401, "revoked_key", "This API key was revoked. Create a new one under Team → API keys.")
     if key.expires_at and key.expires_at <= now:
         return ApiError(401, "expired_key", "This API key was rotated and has expired. Use its successor.")
     _note_use(key, now)

@@ -13,8 +13,8 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams.access import roles_of
-from teams.tenant_admin import OperatorAdmin, TeamAdmin, is_operator
+from teams.access import is_operator, roles_of
+from teams.tenant_admin import OperatorAdmin, TeamAdmin
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[Any]

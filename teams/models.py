@@ -127,6 +127,7 @@ class Project(models.Model):
         "strict mode", default=False, help_text="Reject heartbeats from agents that were not created beforehand."
     )
     default_grace = models.PositiveIntegerField(
+        "default grace period (s)",
         null=True,
         blank=True,
         help_text="Seconds after the interval before an agent is down. Default: one interval.",
@@ -157,6 +158,7 @@ class Project(models.Model):
         help_text="Shows names and statuses of all agents, and badges. No reasons, no spend.",
     )
     status_address = models.CharField(
+        "page name",
         max_length=64,
         unique=True,
         null=True,

@@ -26,8 +26,9 @@ from teams.roles import Action
 
 if TYPE_CHECKING:
     _Base = admin.options.BaseModelAdmin[Any]
+    _ModelAdminBase = admin.ModelAdmin[Any]
 else:
-    _Base = object
+    _Base = _ModelAdminBase = object
 
 
 Decorated = Callable[..., Any]
@@ -137,7 +138,7 @@ class Scoped(_Base):
         return rows if isinstance(request.user, User) and request.user.is_superuser else rows.none()
 
 
-class TeamScoped(Scoped):
+class TeamScoped(Scoped, _ModelAdminBase):
     """For ModelAdmins. List it before `ModelAdmin`, or use `TeamAdmin`, which combines them."""
 
     def team_id_of(self, request: HttpRequest, obj: Any) -> int | None:
@@ -149,21 +150,21 @@ class TeamScoped(Scoped):
         return self.has_view_permission(request) or self.has_change_permission(request)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return refusals_as_messages(request, super().changeform_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().changeform_view, *args, **kwargs)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return refusals_as_messages(request, super().delete_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().delete_view, *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return refusals_as_messages(request, super().changelist_view, *args, **kwargs)  # type: ignore[misc]
+        return refusals_as_messages(request, super().changelist_view, *args, **kwargs)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """404 for another team's row just like for one that does not exist, so that nobody can probe for ids."""
-        return or_404(super().get_object(request, object_id, from_field))  # type: ignore[misc]
+        return or_404(super().get_object(request, object_id, from_field))
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         """Filters on relations only list the person's own rows."""
-        return [self._scoped_filter(item) for item in super().get_list_filter(request)]  # type: ignore[misc]
+        return [self._scoped_filter(item) for item in super().get_list_filter(request)]
 
     def _scoped_filter(self, item: Any) -> Any:
         if isinstance(item, tuple):
@@ -184,11 +185,11 @@ class TeamScoped(Scoped):
         """A list spans all teams of a person: skip the rows of teams where their role does not allow the action."""
         for name in request.POST.getlist("action"):
             queryset = self._permitted_rows(request, queryset, name)
-        response: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        response: HttpResponse | None = super().response_action(request, queryset)
         return response
 
     def _permitted_rows(self, request: HttpRequest, queryset: models.QuerySet[Any], name: str) -> models.QuerySet[Any]:
-        function = self.get_actions(request).get(name, [None])[0]  # type: ignore[attr-defined]
+        function = self.get_actions(request).get(name, [None])[0]
         for permission in getattr(function, "allowed_permissions", ()):
             queryset = self.within(request, queryset, self._action_for(permission))
         return queryset

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -97,9 +98,13 @@ def start_edge_pulse() -> None:
     """Record every `EDGE_PULSE_SECONDS` that this web process is up; also in forked children."""
     if settings.EDGE_PULSE_SECONDS > 0:
         threading.Thread(target=_record_pulse_forever, name="edge-pulse", daemon=True).start()
-        if not getattr(start_edge_pulse, "in_children", False):
-            start_edge_pulse.in_children = True  # type: ignore[attr-defined]
-            os.register_at_fork(after_in_child=start_edge_pulse)
+        _restart_in_forked_children()
+
+
+@cache
+def _restart_in_forked_children() -> None:
+    """Cached, because children inherit the hook and must not register it again."""
+    os.register_at_fork(after_in_child=start_edge_pulse)
 
 
 def _record_pulse_forever() -> None:

@@ -31,13 +31,13 @@ CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory
 
 def activity(agent: Agent, row: AgentStatus, now: datetime) -> dict[str, Any]:
     """One query."""
-    memory, last_progress_at = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
-    learned = rhythm.of(memory, last_progress_at)
+    state, last_progress_at = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
+    learned = rhythm.learned(state, last_progress_at)
     return {
         "activity": recent.activity(history.recent_beats(agent.pk, now, ACTIVITY_BEATS)),
         "is_inactive": row.status in INACTIVE,
         "learned": learned,
-        "rests": rhythm.rests(memory, last_progress_at),
+        "rests": rhythm.rests(state, last_progress_at),
         "may_rest_until": _may_rest_until(agent, learned, now),
     }
 

@@ -61,7 +61,7 @@ class MaintenanceForm(forms.ModelForm[Maintenance]):
 
 
 def _check_times(form: forms.BaseForm, cleaned: dict[str, Any], now: datetime) -> None:
-    problem = maintenance.problem(cleaned["starts_at"], cleaned["ends_at"], now)
+    problem = maintenance.time_error(cleaned["starts_at"], cleaned["ends_at"], now)
     if problem is not None:
         field, sentence = problem
         form.add_error(field, f"{sentence[0].upper()}{sentence[1:]}.")

@@ -85,7 +85,7 @@ def field_of(threshold: Threshold) -> forms.Field:
     if threshold.kind is bool:
         choices = [("", "inherited"), ("yes", "yes"), ("no", "no")]
         return forms.ChoiceField(required=False, label=label, choices=choices, widget=UnfoldAdminSelectWidget)
-    limits = {"min_value": threshold.least, "max_value": threshold.most}
+    limits = {"min_value": threshold.minimum, "max_value": threshold.maximum}
     bounds: dict[str, Any] = {"required": False, "label": label, **limits}
     if threshold.kind is int:
         return forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, **bounds)

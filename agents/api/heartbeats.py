@@ -104,7 +104,7 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     minimum_interval.bound(beats, plan_for(caller, now))
     source = source_of(request._request, caller)
     ahead = pricing.ahead(beats, now)
-    return committer.submit([Received(caller, beat, now, source, detail, ahead) for beat in beats])
+    return committer.submit([Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats])
 
 
 def _raise_if_all_failed(results: list[Outcome]) -> None:

@@ -200,8 +200,8 @@ def _threshold_dict(threshold: Threshold) -> dict[str, Any]:
         "type": {int: "integer", float: "number", bool: "boolean"}[threshold.kind],
         "default": threshold.default,
         "unit": threshold.unit,
-        "minimum": threshold.least,
-        "maximum": threshold.most,
+        "minimum": threshold.minimum,
+        "maximum": threshold.maximum,
         "why": threshold.why,
         "set_on": "agent" if threshold.column else "rules",
     }

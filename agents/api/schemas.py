@@ -7,6 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from agents.domain import signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, RestartType, Severity, SignalKind, Status
 
 Schema = type[serializers.Serializer[Any]]
@@ -125,7 +126,7 @@ class HeartbeatBatch(serializers.Serializer[Any]):
 class Answer(serializers.Serializer[Any]):
     agent_id = serializers.IntegerField()
     status = serializers.CharField()
-    warning = serializers.ChoiceField(("loop_detected", "cost_exceeded"), allow_null=True)
+    warning = serializers.ChoiceField(signal_kinds.CLIENT_WARNINGS, allow_null=True)
     reason = serializers.CharField(allow_null=True)
     incident = IncidentRef(allow_null=True)
     hold = serializers.BooleanField()

@@ -9,6 +9,7 @@ from typing import Final
 
 from django.conf import settings
 
+from agents.commands import peers
 from agents.domain import clocks, restart_policy, signal_kinds, silent_groups
 from agents.domain.signal_kinds import MISSED_HEARTBEAT, STALLED
 from agents.models import Agent, AgentState, Command, Incident, Severity, Signal
@@ -67,22 +68,11 @@ def _is_source_quiet(agent: Agent, state: AgentState, kinds: Iterable[str], now:
     """
     if MISSED_HEARTBEAT not in kinds or state.runner_down or not state.source:
         return False
-    others = AgentState.objects.filter(agent__project=agent.project_id, source=state.source, crashed=False)
-    others = others.exclude(agent=agent).exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
-    expected = others.filter(agent__paused_at__isnull=True, last_beat_at__isnull=False)
     outages = outage_log.outages(now)
-    peers = [_peer(other, other.agent, outages, now) for other in expected.select_related("agent__project")]
-    return bool(peers) and silent_groups.is_source_quiet(_peer(state, agent, outages, now), peers)
-
-
-def _peer(state: AgentState, agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> silent_groups.Peer:
-    """An agent that has reported. Here `due_at` is set as soon as it is late, which is before its deadline."""
-    given = agent.clock_settings
-    clock = clocks.alive(given, state, outages)
-    assert clock is not None  # noqa: S101 - it has reported
-    assert state.last_beat_at is not None  # noqa: S101 - the same
-    due = clock.due_at if now >= clock.due_at else None
-    return silent_groups.Peer(state.agent_id, state.source, state.last_beat_at, clocks.interval(given, state), due)
+    itself = peers.late_peer(state, agent, outages, now)
+    here = AgentState.objects.filter(agent__project=agent.project_id, source=state.source).exclude(agent=agent)
+    others = peers.late(peers.expected(here), outages, now)
+    return itself is not None and bool(others) and silent_groups.is_source_quiet(itself, others)
 
 
 def patience(agent: Agent, state: AgentState, kinds: Iterable[str]) -> float:
@@ -116,7 +106,13 @@ def unproven_findings(signals: Iterable[Signal], found: Collection[str], state: 
 
 def as_finding(signal: Signal) -> Finding:
     """An open signal as if it were found again, unchanged."""
-    return Finding(signal.kind, signal.severity, signal.reason, signal.started_at, signal.evidence)
+    return Finding(
+        kind=signal.kind,
+        severity=signal.severity,
+        reason=signal.reason,
+        started_at=signal.started_at,
+        evidence=signal.evidence,
+    )
 
 
 def _is_cured_by_restart(signal: Signal) -> bool:

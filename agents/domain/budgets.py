@@ -1,12 +1,12 @@
-"""What an agent may spend, and how that stands: a day, its tokens, a run, its project's month. Pure.
+"""Budgets: limits on an agent's day, its tokens per day, its run, and its project's month. Pure.
 
-Money is whole micro-dollars. A budget is nearly used up from 80 % on, the product's rule, and exceeded at 100 %.
+Money is whole micro-dollars. A budget warns at 80 % and is exceeded at 100 %; both are product decisions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -17,12 +17,12 @@ MONTH: Final = "month"
 NEAR: Final = 0.8
 WARNING: Final = "warning"
 CRITICAL: Final = "critical"
-# In place of names: the rule is switched off.
-ALL_LIFTED: Final[dict[str, Any]] = {"all": []}
+# Stored in place of budget names while the budget rule is off.
+ALL_WAIVED: Final[dict[str, Any]] = {"all": []}
 
 
-class Spends(Protocol):
-    """The columns of the hot row that are held against budgets."""
+class SpendColumns(Protocol):
+    """The hot-row columns that budgets are checked against."""
 
     day: date | None
     tokens_today: int
@@ -32,7 +32,7 @@ class Spends(Protocol):
 
 
 class Spend(NamedTuple):
-    """Micro-dollars that count, and the part of them that the server priced; tokens without a known price."""
+    """`cost` counts against budgets; `priced` is the part the server priced. `unpriced` are tokens without a price."""
 
     cost: int = 0
     priced: int = 0
@@ -40,12 +40,12 @@ class Spend(NamedTuple):
 
     @property
     def reported(self) -> int:
-        """What clients claimed."""
+        """The part that clients reported."""
         return self.cost - self.priced
 
 
 class Limits(NamedTuple):
-    """Micro-dollars a day and a run, tokens a day. None: no limit."""
+    """Micro-dollars per day and per run, tokens per day. None: no limit."""
 
     day: int | None = None
     run: int | None = None
@@ -54,21 +54,31 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """What all agents of a project spent in a month of its own, whose first day is `first`, and may spend in it.
+    """A project's spend and budget in the month that begins on `first`.
 
-    `tells` is set for the one agent that warns of it for all; once it is exceeded, everyone says so.
+    `warns` is set for the one agent that warns on behalf of all. Once the budget is exceeded, every agent reports it.
     """
 
     first: date
     limit: int
+    _: KW_ONLY
     cost: int = 0
     priced: int = 0
     unpriced: int = 0
-    tells: bool = True
+    warns: bool = True
+
+
+class BudgetRecord(NamedTuple):
+    """A budget as evidence and waivers store it, in this order. `period` names a day, a run or a month."""
+
+    name: str
+    period: str
+    limit: float
+    severity: str
 
 
 class Budget(NamedTuple):
-    """One of them. `period` names the day, the run or the month that it is of."""
+    """How much of one budget is used. `period` names the day, the run or the month it covers."""
 
     name: str
     used: int
@@ -77,7 +87,7 @@ class Budget(NamedTuple):
 
     @property
     def severity(self) -> str:
-        """`warning`, `critical`, or empty. What costs nothing exceeds nothing."""
+        """`warning`, `critical`, or empty. Without any spend nothing is exceeded, not even a budget of zero."""
         if not self.used or self.used < self.limit * NEAR:
             return ""
         return CRITICAL if self.used >= self.limit else WARNING
@@ -86,40 +96,51 @@ class Budget(NamedTuple):
     def share(self) -> float:
         return self.used / self.limit if self.limit else float(self.used)
 
+    @property
+    def record(self) -> BudgetRecord:
+        return BudgetRecord(self.name, self.period, self.limit, self.severity)
 
-def of(row: Spends, limits: Limits, today: date) -> list[Budget]:
-    """An agent's own budgets, those that have a limit. What the row holds of yesterday is not of today."""
+
+def agent_budgets(row: SpendColumns, limits: Limits, today: date) -> list[Budget]:
+    """An agent's own budgets, as far as they have a limit. The row may still hold yesterday's sums."""
     if not any(limit is not None for limit in limits):
         return []
     is_today = row.day == today
     day, run = today.isoformat(), row.run_at.astimezone(UTC).isoformat() if row.run_at else ""
-    all_of_them = [
+    candidates = [
         (DAY, row.cost_today if is_today else 0, limits.day, day),
         (TOKENS, row.tokens_today if is_today else 0, limits.tokens, day),
         (RUN, row.run_cost, limits.run, run),
     ]
-    return [Budget(name, used, limit, period) for name, used, limit, period in all_of_them if limit is not None]
+    return [Budget(name, used, limit, period) for name, used, limit, period in candidates if limit is not None]
 
 
-def of_month(month: Month) -> Budget:
+def month_budget(month: Month) -> Budget:
     return Budget(MONTH, month.cost, month.limit, f"{month.first:%Y-%m}")
 
 
-def lift(lifted: Mapping[str, Sequence[Any]] | None, standing: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
-    """What a person has let pass, after these too: `[name, period, limit, severity]` each, as evidence holds them."""
-    return {**{name: list(one) for name, one in (lifted or {}).items()}, **{name: rest for name, *rest in standing}}
+def records_in(evidence: Mapping[str, Any]) -> list[BudgetRecord]:
+    """The budgets that a finding is about, the worst first."""
+    return [BudgetRecord(*record) for record in evidence.get("budgets", ())]
 
 
-def is_lifted(budget: Budget, lifted: Mapping[str, Sequence[Any]] | None) -> bool:
-    """Whether a person let it pass: that period and limit, as bad as it was. Nearing it is not exceeding it."""
-    if lifted == ALL_LIFTED:
+def waive(waived: Mapping[str, Sequence[Any]] | None, records: Iterable[BudgetRecord]) -> dict[str, list[Any]]:
+    """Add these to the budgets a person waived, stored as `{name: [period, limit, severity]}`."""
+    known = {name: list(waiver) for name, waiver in (waived or {}).items()}
+    return known | {record.name: [record.period, record.limit, record.severity] for record in records}
+
+
+def is_waived(record: BudgetRecord, waived: Mapping[str, Sequence[Any]] | None) -> bool:
+    """Whether a person waived this budget: same period, same limit and at least as severe."""
+    if waived == ALL_WAIVED:
         return True
-    known = (lifted or {}).get(budget.name)
-    if not known or list(known[:2]) != [budget.period, budget.limit]:
+    waiver = (waived or {}).get(record.name)
+    if not waiver:
         return False
-    return bool(known[2] in (budget.severity, CRITICAL))
+    period, limit, severity = waiver
+    return (period, limit) == (record.period, record.limit) and severity in (record.severity, CRITICAL)
 
 
-def holds(found: Sequence[Budget], lifted: Mapping[str, Sequence[Any]] | None) -> bool:
-    """Whether one of them is exceeded and nobody let it pass."""
-    return any(one.severity == CRITICAL and not is_lifted(one, lifted) for one in found)
+def require_hold(budgets: Sequence[Budget], waived: Mapping[str, Sequence[Any]] | None) -> bool:
+    """Whether any budget is exceeded and not waived."""
+    return any(budget.severity == CRITICAL and not is_waived(budget.record, waived) for budget in budgets)

@@ -1,7 +1,7 @@
-"""The two clocks of an agent: when the next heartbeat and the next progress are due. Pure: no Django, no clock.
+"""An agent's two deadlines: for its next heartbeat and for its next progress. Pure: no Django, no clock.
 
-Durations are seconds. Where the numbers come from:
-60 s is the published client's default interval; the smallest grace and timeouts are the contract's (5 s, 5 minutes).
+Durations are seconds. 60 s is the published client's default interval; the smallest grace period (5 s) and progress
+timeout (5 minutes) come from the public contract.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 DEFAULT_INTERVAL: Final = 60.0
-SMALLEST_GRACE: Final = 5.0
-# A learned rhythm is not trusted below this: a burst of pings must not make a long model call look like death.
+MIN_GRACE: Final = 5.0
+# No learned interval is shorter: after a burst of pings, one long model call must not look like a crash.
 MIN_LEARNED: Final = 30.0
-# Beats needed before a learned rhythm may be shorter than the default.
+# Heartbeats before a learned interval may be shorter than the default.
 LEARNED_AFTER: Final = 6
 MIN_PROGRESS: Final = 300.0
-PROGRESS_UNLEARNED: Final = 1800.0
-# After an outage of ours a client gets this long to report again, or one interval if that is shorter.
+DEFAULT_PROGRESS_TIMEOUT: Final = 1800.0
+# After a watchdog outage clients get this long to report again, or one interval if that is shorter.
 MAX_SETTLE: Final = 60.0
 SETTLE_EXTRA: Final = 5.0
-# How far one gap may raise what is usual: a night's outage is no rhythm, but two long gaps in a row are.
+# How far a single gap may raise the learned interval: one night offline is no pattern, two long gaps in a row are.
 RAISE_FACTOR: Final = 4.0
 FALL_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which the watchdog itself did not watch."""
+    """A watchdog outage."""
 
     start: datetime
     end: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a person set, of an agent or its project. None: not set. Before `resumed_at` it was paused."""
+    """Set by a person on the agent or its project. None: not set. Before `resumed_at` monitoring was paused."""
 
     interval: float | None = None
     grace: float | None = None
@@ -46,7 +46,7 @@ class Settings:
 
 
 class Rhythm(Protocol):
-    """The columns of the hot row that the clocks read."""
+    """The hot-row columns that the deadlines depend on."""
 
     beats: int
     last_beat_at: datetime | None
@@ -61,32 +61,32 @@ class Rhythm(Protocol):
 
 def interval(settings: Settings, rhythm: Rhythm) -> float:
     """Seconds between heartbeats: set by a person, else declared by the client, else learned, else 60."""
-    return settings.interval or rhythm.declared_interval or _learned(rhythm)
+    return settings.interval or rhythm.declared_interval or _learned_interval(rhythm)
 
 
-def _learned(rhythm: Rhythm) -> float:
+def _learned_interval(rhythm: Rhythm) -> float:
     if rhythm.usual_gap is None:
         return DEFAULT_INTERVAL
-    smallest = MIN_LEARNED if rhythm.beats >= LEARNED_AFTER else DEFAULT_INTERVAL
-    return max(smallest, rhythm.usual_gap)
+    shortest = MIN_LEARNED if rhythm.beats >= LEARNED_AFTER else DEFAULT_INTERVAL
+    return max(shortest, rhythm.usual_gap)
 
 
 def grace(settings: Settings, every: float) -> float:
-    """Seconds past the interval: set by a person, else one interval, at least 5."""
-    return settings.grace if settings.grace is not None else max(SMALLEST_GRACE, every)
+    """Seconds after the interval: set by a person, else one interval, at least 5."""
+    return settings.grace if settings.grace is not None else max(MIN_GRACE, every)
 
 
 def progress_timeout(settings: Settings, rhythm: Rhythm) -> float:
-    """Seconds without progress: set, else declared, else learned (see `rules/rhythm.py`), else 30 minutes."""
-    return _progress_given(settings, rhythm) or rhythm.learned_progress_timeout or PROGRESS_UNLEARNED
+    """Seconds without progress: set, else declared, else learned (`rules/observers/rhythm.py`), else 30 minutes."""
+    return _explicit_progress_timeout(settings, rhythm) or rhythm.learned_progress_timeout or DEFAULT_PROGRESS_TIMEOUT
 
 
-def _progress_given(settings: Settings, rhythm: Rhythm) -> float | None:
+def _explicit_progress_timeout(settings: Settings, rhythm: Rhythm) -> float | None:
     return settings.progress_timeout or rhythm.declared_progress_timeout
 
 
 def learn(usual: float | None, gap: float, smallest: float) -> float:
-    """What is usual after one more gap: up at once, though at most fourfold, and down slowly, a tenth of the way."""
+    """The learned gap after one more: it rises at once, at most fourfold, and falls by a tenth of the difference."""
     if usual is None:
         return gap
     bounded = min(gap, max(usual, smallest) * RAISE_FACTOR)
@@ -95,42 +95,43 @@ def learn(usual: float | None, gap: float, smallest: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`due_at` is when the next one should have come; past `deadline` it counts as missing."""
+    """`due_at` is when the next event is expected; after `deadline` it counts as missing."""
 
     due_at: datetime
     deadline: datetime
 
 
 def alive(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> Clock | None:
-    """The clock that any heartbeat resets; None before the first one."""
+    """The deadline that every heartbeat resets; None before the first heartbeat."""
     if rhythm.last_beat_at is None:
         return None
     every = interval(settings, rhythm)
     since = _latest(rhythm.last_beat_at, settings.resumed_at)
-    return _moved(since + timedelta(seconds=every), grace(settings, every), since, every, outages)
+    due = since + timedelta(seconds=every)
+    return _moved_by_outages(due, grace(settings, every), since, every, outages)
 
 
 def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> Clock | None:
-    """The clock that only progress resets; None for an agent that never showed any. A declared wait stops it.
+    """The deadline that only progress resets; None for an agent that never showed any. A declared wait suspends it.
 
-    Where nobody gave a timeout, a start and the nights that the agent is known for stop it, too.
+    Unless a timeout was set or declared, process starts and known rest periods suspend it as well.
     """
     if rhythm.last_progress_at is None:
         return None
     timeout = progress_timeout(settings, rhythm)
     since = _latest(rhythm.last_progress_at, rhythm.waiting_until, settings.resumed_at)
     due = since + timedelta(seconds=timeout)
-    if not _progress_given(settings, rhythm):
+    if not _explicit_progress_timeout(settings, rhythm):
         due = _latest(due, rhythm.quiet_until)
-    return _moved(due, 0, since, timeout, outages)
+    return _moved_by_outages(due, 0, since, timeout, outages)
 
 
 def _latest(first: datetime, *others: datetime | None) -> datetime:
     return max(first, *(other or first for other in others))
 
 
-def _moved(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:
-    """Move a deadline by what our own outages (in order, apart) took of it; let clients settle after the last one."""
+def _moved_by_outages(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:
+    """Extend a deadline by the watchdog outages within it (ordered, not overlapping), plus time to report again."""
     settle = timedelta(seconds=min(every, MAX_SETTLE) + SETTLE_EXTRA)
     deadline = due + timedelta(seconds=allowed)
     for outage in outages:

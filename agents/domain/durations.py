@@ -1,4 +1,4 @@
-"""Durations and times of day in words. Pure."""
+"""Durations and times of day as text. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 
 
 def spoken(seconds: float) -> str:
-    """A duration as people say it: `40 seconds`, `47 minutes`, `3 hours`."""
+    """A duration in words: `40 seconds`, `47 minutes`, `3 hours`."""
     for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}s"
@@ -14,8 +14,8 @@ def spoken(seconds: float) -> str:
     return f"{whole} second{'' if whole == 1 else 's'}"
 
 
-def o_clock(at: datetime, zone: tzinfo, now: datetime) -> str:
-    """`02:13`, with its date unless that is today's."""
+def time_of_day(at: datetime, zone: tzinfo, now: datetime) -> str:
+    """`02:13`, with the date unless it is today."""
     local = at.astimezone(zone)
     same_day = local.date() == now.astimezone(zone).date()
     return f"{local:%H:%M}" if same_day else f"{local.day} {local:%b %H:%M}"

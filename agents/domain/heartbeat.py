@@ -1,14 +1,15 @@
-"""Wire to Beat: one heartbeat, decoded and validated once. Pure: no Django, no clock.
+"""Decodes and validates one heartbeat. Pure: no Django, no clock.
 
-The fields are those of the published clients plus what our own adds; unknown ones are ignored. Texts that are too
-long are cut, because losing a report over its wording would be worse; numbers that cannot be true are refused, but
-for the duration of one call, which is left out.
+The fields are those of the published clients and our own; unknown fields are ignored. Long texts are cut, because
+losing a heartbeat over its wording would be worse. Impossible numbers are refused, except for the duration of a call,
+which is dropped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
 
@@ -27,22 +28,22 @@ MAX_LABELS: Final = 20
 MAX_USAGE: Final = 200
 MAX_EVIDENCE: Final = 20
 MAX_EVIDENCE_LENGTH: Final = 300
-# Above these a number is a mistake: a billion tokens, a million dollars or a terabyte of memory between two beats.
+# Larger numbers are mistakes: a billion tokens or a million dollars since the last heartbeat, a petabyte of memory.
 MAX_TOKENS: Final = 1_000_000_000
 MAX_COST: Final = 1_000_000.0
 MAX_CALLS_COUNT: Final = 1_000_000
 MAX_MEMORY: Final = 1_000_000_000.0
 MAX_COUNTER: Final = 2**63 - 1
 WEEK: Final = 7 * 86_400.0
-# A year: what a tool call can take.
+# The longest tool call: a year.
 MAX_MS: Final = 52 * WEEK * 1_000
 
 T = TypeVar("T")
-_SURROUNDING = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_FIELD_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
 class ToolCall(msgspec.Struct, omit_defaults=True):
-    """One entry of `tool_call_log`. Hashes are of the full arguments and result; `ms` is the duration."""
+    """One entry of `tool_call_log`. Hashes cover the full arguments and result; `ms` is the duration."""
 
     name: str
     args: str | None = None
@@ -53,7 +54,7 @@ class ToolCall(msgspec.Struct, omit_defaults=True):
 
 
 class Usage(msgspec.Struct, omit_defaults=True):
-    """What one model was used for. Token counts include their cached and reasoning parts; `cost_usd` is a claim."""
+    """Usage of one model. Token counts include cached and reasoning tokens; `cost_usd` is what the client reports."""
 
     model: str
     provider: str | None = None
@@ -66,14 +67,14 @@ class Usage(msgspec.Struct, omit_defaults=True):
 
 
 class Waiting(msgspec.Struct, rename={"for_": "for"}):
-    """A declared wait: for what, and at the latest until when."""
+    """A declared wait: what for, and until when at the latest."""
 
     for_: str
     until: datetime | None = None
 
 
 class Doing(msgspec.Struct):
-    """The tool call that goes on: which tool, and since when by the client's clock."""
+    """The tool call in progress: which tool, and since when by the client's clock."""
 
     tool: str
     since: datetime
@@ -111,9 +112,9 @@ class Beat(msgspec.Struct):
     waiting: Waiting | msgspec.UnsetType | None = msgspec.UNSET
     doing: Doing | None = None
     labels: dict[str, str] | None = None
-    # What a runner sees of its target from outside, by short names.
+    # What a runner observes of its target from outside, by short names.
     evidence: dict[str, str | int | float | bool | None] | None = None
-    # Hash of the body as it came: an old client's second copy is recognised by it.
+    # Hash of the raw body, to recognize a resent heartbeat from an old client, which sends no `beat_id`.
     body_hash: int = 0
 
     @property
@@ -124,8 +125,8 @@ class Beat(msgspec.Struct):
     @property
     def cost(self) -> int:
         """Reported spend in micro-dollars."""
-        claimed = sum(use.cost_usd or 0.0 for use in self.usage or ())
-        return round(((self.cost_usd or 0.0) + claimed) * 1_000_000)
+        by_model = sum(use.cost_usd or 0.0 for use in self.usage or ())
+        return round(((self.cost_usd or 0.0) + by_model) * 1_000_000)
 
     @property
     def calls(self) -> int:
@@ -133,16 +134,16 @@ class Beat(msgspec.Struct):
 
     @property
     def by_runner(self) -> bool:
-        """Whether a runner reports from outside: only runners name a restart type."""
+        """Whether a runner sent it: only runners name a restart type."""
         return self.restart_type is not None
 
     @property
     def is_blind(self) -> bool:
-        """Whether a runner says that it cannot look. It knows nothing of its target, so it says nothing of it."""
+        """Whether a runner says it cannot inspect its target, so this heartbeat says nothing about the agent."""
         return self.by_runner and self.status == "warning"
 
     def content(self) -> dict[str, Any] | None:
-        """What is kept beside the numbers: texts, calls, usage, custom data. None when there is nothing."""
+        """Everything stored besides the numbers: texts, calls, usage, custom data. None when there is nothing."""
         kept = {
             "message": self.message,
             "calls": self.tool_call_log or None,
@@ -159,8 +160,7 @@ class Beat(msgspec.Struct):
             "sent_at": self.sent_at,
             "sdk": self.sdk,
         }
-        found = {key: value for key, value in kept.items() if value is not None}
-        return found or None
+        return {key: value for key, value in kept.items() if value is not None} or None
 
 
 class _Batch(msgspec.Struct):
@@ -172,9 +172,9 @@ _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
 def decode(body: bytes) -> Beat:
-    """A heartbeat from its JSON.
+    """Decode one heartbeat.
 
-    Raises ApiError: 400 when it is not JSON, 422 with the fields that are wrong.
+    Raises ApiError: 400 when the body is not JSON, 422 with the invalid fields.
     """
     beat = _decoded(_beat_decoder, body)
     _cut(beat)
@@ -186,19 +186,19 @@ def decode(body: bytes) -> Beat:
 
 
 def decode_batch(body: bytes) -> list[Beat | ApiError]:
-    """The heartbeats of a batch, in order; one that is wrong is an ApiError in its place.
+    """Decode a batch, in order; an invalid heartbeat becomes an ApiError in its place.
 
-    Raises ApiError for the batch as a whole: 400 not JSON, 422 without `heartbeats` or with more than 500.
+    Raises ApiError for the whole batch: 400 when it is not JSON, 422 without `heartbeats` or with more than 500.
     """
     batch = _decoded(_batch_decoder, body)
     if len(batch.heartbeats) > MAX_BATCH:
-        message = f"heartbeats: at most {MAX_BATCH} in one batch; send the rest in another."
+        message = f"heartbeats: at most {MAX_BATCH} per batch; send the rest in another batch."
         raise ApiError(422, "invalid", message, fields={"heartbeats": message})
     return [_decoded_or_error(bytes(raw)) for raw in batch.heartbeats]
 
 
 def hash_of(text: str | bytes) -> int:
-    """A 63-bit hash that is the same in every process."""
+    """A 63-bit hash, identical in every process."""
     data = text.encode() if isinstance(text, str) else text
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
 
@@ -216,22 +216,23 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except RecursionError:
-        raise ApiError(400, "bad_request", "The body is nested too deeply; a heartbeat is one flat object.") from None
+        raise ApiError(400, "bad_request", "The body is nested too deeply; send one flat JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"The body is not valid JSON ({error}); send one JSON object in UTF-8."
+        message = f"The body is not valid JSON ({error}). Send one JSON object in UTF-8."
         raise ApiError(400, "bad_request", message) from None
 
 
 def _invalid(reason: str) -> ApiError:
-    """msgspec's sentence, taken apart into the field and what is wrong with it."""
-    found = _SURROUNDING.search(reason)
+    """Split msgspec's message into the field and the problem."""
+    path = _FIELD_PATH.search(reason)
     missing = re.search(r"missing required field `(\w+)`", reason)
-    field = missing.group(1) if missing else (found.group("path") if found else "") or "body"
-    why = "is required" if missing else _SURROUNDING.sub("", reason)
+    field = missing.group(1) if missing else (path.group("path") if path else "") or "body"
+    why = "is required" if missing else _FIELD_PATH.sub("", reason)
     return ApiError(422, "invalid", f"{field}: {why}", fields={field: why})
 
 
 def _cut(beat: Beat) -> None:
+    """Shorten texts and lists to what is stored."""
     beat.agent = beat.agent.strip()
     beat.message = beat.message[:MAX_MESSAGE_LENGTH] if beat.message else None
     beat.custom_data = beat.custom_data[:MAX_CUSTOM_LENGTH] if beat.custom_data else None
@@ -244,24 +245,28 @@ def _cut(beat: Beat) -> None:
     if beat.doing:
         beat.doing.tool = beat.doing.tool[:MAX_NAME_LENGTH]
     for call in beat.tool_call_log or ():
-        call.name = call.name[:MAX_ARGS_LENGTH]
-        call.args = call.args[:MAX_ARGS_LENGTH] if call.args is not None else None
-        call.args_hash = call.args_hash[:64] if call.args_hash else None
-        call.result_hash = call.result_hash[:64] if call.result_hash else None
-        call.ms = call.ms if call.ms is not None and 0 <= call.ms <= MAX_MS else None
+        _cut_call(call)
+
+
+def _cut_call(call: ToolCall) -> None:
+    call.name = call.name[:MAX_ARGS_LENGTH]
+    call.args = call.args[:MAX_ARGS_LENGTH] if call.args is not None else None
+    call.args_hash = call.args_hash[:64] if call.args_hash else None
+    call.result_hash = call.result_hash[:64] if call.result_hash else None
+    call.ms = call.ms if call.ms is not None and 0 <= call.ms <= MAX_MS else None
 
 
 def _short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
-    """The first of them, each cut to what a page can show."""
+    """The first entries, each cut to what a page can show."""
     kept = list(evidence.items())[:MAX_EVIDENCE]
     return {name[:50]: value[:MAX_EVIDENCE_LENGTH] if isinstance(value, str) else value for name, value in kept}
 
 
 def _refuse_nul(beat: Beat) -> None:
-    """PostgreSQL cannot keep U+0000 in a text. The body only looks as if it held one until the texts are searched."""
+    """PostgreSQL cannot store U+0000 in text. The escape in the body may itself be escaped, so check the values."""
     wrong = [name for name, value in msgspec.to_builtins(beat).items() if _holds_nul(value)]
     if wrong:
-        why = "contains a NUL character (U+0000); leave it out"
+        why = "contains a NUL character (U+0000); remove it"
         raise ApiError(422, "invalid", f"{wrong[0]}: {why}", fields=dict.fromkeys(wrong, why))
 
 
@@ -273,7 +278,7 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, list) and any(_holds_nul(part) for part in value)
 
 
-# field -> (least, most)
+# field -> (minimum, maximum)
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "tokens_used": (0, MAX_TOKENS),
     "cost_usd": (0, MAX_COST),
@@ -287,6 +292,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "cost_limit_usd": (0, MAX_COST),
 }
 _WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count")
+# field -> longest text; the shortest is one character.
+_LENGTHS: Final[dict[str, int]] = {"beat_id": 64, "restart_target": 300, "container_id": 300}
 _USAGE_TOKENS: Final = (
     "input_tokens",
     "output_tokens",
@@ -297,51 +304,67 @@ _USAGE_TOKENS: Final = (
 
 
 def _check(beat: Beat) -> None:
-    wrong = _wrong_texts(beat)
-    for name, (least, most) in _RANGES.items():
+    wrong = {name: why for name, is_valid, why in _CHECKS if not is_valid(beat)}
+    for name, longest in _LENGTHS.items():
+        text = getattr(beat, name)
+        if text is not None and not 1 <= len(text) <= longest:
+            wrong[name] = f"must have 1 to {longest} characters"
+    for name, (minimum, maximum) in _RANGES.items():
         value = getattr(beat, name)
-        if value is not None and not least <= value <= most:
-            wrong[name] = f"must be from {least:,.0f} to {most:,.0f}"
+        if value is not None and not minimum <= value <= maximum:
+            wrong[name] = f"must be from {minimum:,.0f} to {maximum:,.0f}"
     for name in _WHOLE:
         value = getattr(beat, name)
         if isinstance(value, float) and not value.is_integer():
             wrong.setdefault(name, "must be a whole number")
-    if beat.usage and not _usage_is_sane(beat.usage):
-        wrong["usage"] = (
-            f"at most {MAX_USAGE} entries, counts from 0 to {MAX_TOKENS:,}, costs from 0 to {MAX_COST:,.0f}"
-        )
     if wrong:
         raise ApiError(422, "invalid", "; ".join(f"{name}: {why}" for name, why in wrong.items()), fields=wrong)
 
 
-def _wrong_texts(beat: Beat) -> dict[str, str]:
-    wrong: dict[str, str] = {}
-    if not beat.agent or len(beat.agent) > MAX_NAME_LENGTH or not beat.agent.isprintable():
-        wrong["agent"] = f"must be a name of 1 to {MAX_NAME_LENGTH} printable characters"
-    if beat.beat_id is not None and not 1 <= len(beat.beat_id) <= 64:
-        wrong["beat_id"] = "must have 1 to 64 characters"
-    if beat.restart_target is not None and not 1 <= len(beat.restart_target) <= 300:
-        wrong["restart_target"] = "must have 1 to 300 characters"
-    if beat.container_id is not None and not 1 <= len(beat.container_id) <= 300:
-        wrong["container_id"] = "must have 1 to 300 characters"
-    if beat.labels and (
-        len(beat.labels) > MAX_LABELS or any(len(k) > 50 or len(v) > 200 for k, v in beat.labels.items())
-    ):
-        wrong["labels"] = f"at most {MAX_LABELS}, names up to 50 and values up to 200 characters"
+def _is_agent_valid(beat: Beat) -> bool:
+    return 1 <= len(beat.agent) <= MAX_NAME_LENGTH and beat.agent.isprintable()
+
+
+def _are_labels_valid(beat: Beat) -> bool:
+    labels = beat.labels or {}
+    return len(labels) <= MAX_LABELS and all(len(key) <= 50 and len(value) <= 200 for key, value in labels.items())
+
+
+def _is_waiting_valid(beat: Beat) -> bool:
     waiting = beat.waiting
-    if isinstance(waiting, Waiting) and (not waiting.for_ or (waiting.until and waiting.until.tzinfo is None)):
-        wrong["waiting"] = "needs `for`, a text, and `until`, a time with its zone, or null"
-    if beat.doing and (not beat.doing.tool or beat.doing.since.tzinfo is None):
-        wrong["doing"] = "needs `tool`, a name, and `since`, a time with its zone"
-    return wrong
+    if not isinstance(waiting, Waiting):
+        return True
+    return bool(waiting.for_) and (waiting.until is None or waiting.until.tzinfo is not None)
 
 
-def _usage_is_sane(usage: list[Usage]) -> bool:
-    if len(usage) > MAX_USAGE:
-        return False
-    return all(
+def _is_doing_valid(beat: Beat) -> bool:
+    return beat.doing is None or (bool(beat.doing.tool) and beat.doing.since.tzinfo is not None)
+
+
+def _is_usage_valid(beat: Beat) -> bool:
+    usage = beat.usage or ()
+    return len(usage) <= MAX_USAGE and all(map(_is_use_valid, usage))
+
+
+def _is_use_valid(use: Usage) -> bool:
+    tokens = [getattr(use, name) for name in _USAGE_TOKENS]
+    return (
         len(use.model) <= 200
-        and all(0 <= getattr(use, name) <= MAX_TOKENS for name in _USAGE_TOKENS)
+        and min(tokens) >= 0
+        and max(tokens) <= MAX_TOKENS
         and 0 <= (use.cost_usd or 0) <= MAX_COST
-        for use in usage
     )
+
+
+# field, check, and what to say when it fails
+_CHECKS: Final[tuple[tuple[str, Callable[[Beat], bool], str], ...]] = (
+    ("agent", _is_agent_valid, f"must be a name of 1 to {MAX_NAME_LENGTH} printable characters"),
+    ("labels", _are_labels_valid, f"at most {MAX_LABELS}, with names up to 50 and values up to 200 characters"),
+    ("waiting", _is_waiting_valid, "needs `for`, a text, and `until`, a time with its UTC offset or null"),
+    ("doing", _is_doing_valid, "needs `tool`, a name, and `since`, a time with its UTC offset"),
+    (
+        "usage",
+        _is_usage_valid,
+        f"at most {MAX_USAGE} entries, counts from 0 to {MAX_TOKENS:,}, costs from 0 to {MAX_COST:,.0f}",
+    ),
+)

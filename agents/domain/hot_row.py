@@ -1,4 +1,4 @@
-"""What one heartbeat is folded into, and what comes of it: the hot row, what people set, the answer. Pure data."""
+"""The inputs and results of folding one heartbeat: the hot row, the agent's limits, the answer. Pure data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from agents.domain.pricing import Spent
 
 
 class Hot(msgspec.Struct):
-    """The hot row, column for column; see `agents.models.AgentState`. Times are aware, money is in micro-dollars."""
+    """`AgentState`, column by column. Times are aware, money is in micro-dollars.
+
+    `tests/contracts/test_hot_row.py` names a column that is missing here or in `storage/statements.py`.
+    """
 
     agent_id: int
     check_at: datetime | None
@@ -63,7 +66,7 @@ class Hot(msgspec.Struct):
     restart_type: str
     restart_target: str
     warned: str
-    # Read only here: the review writes them.
+    # Only read by the fold; the review writes them.
     learned_progress_timeout: float | None
     status: str
     incident_id: int | None
@@ -73,22 +76,23 @@ class Hot(msgspec.Struct):
     lifted: dict[str, list[Any]] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentLimits:
-    """What a person set that bears on a beat."""
+    """Settings made by people that affect a heartbeat. Money is micro-dollars."""
 
     clocks: clocks.Settings
-    daily_budget: int | None  # micro-dollars
-    run_budget: int | None  # micro-dollars
+    daily_budget: int | None
+    run_budget: int | None
     daily_tokens: int | None
     paused: bool
-    monthly: bool = False  # whether the project has a budget of its own
-    others: budgets.Month | None = None  # what its other agents spent of it
+    # Whether the project has a monthly budget, and what its other agents spent of it.
+    monthly: bool = False
+    others: budgets.Month | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestTime:
-    """When a beat came in, when it is stored, and which day that is for its project."""
+    """When a heartbeat was received and stored; `today` is the date in its project's time zone."""
 
     received_at: datetime
     stored_at: datetime
@@ -96,12 +100,13 @@ class IngestTime:
 
     @property
     def waited(self) -> float:
+        """Seconds between receiving and storing."""
         return (self.stored_at - self.received_at).total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the client is told. `warning` is given once per incident, evidence and client start."""
+    """The answer to a heartbeat. Each warning is sent once per incident, budget and client start."""
 
     agent_id: int
     warning: str | None = None
@@ -121,11 +126,12 @@ class Answer:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoldResult:
-    """What is stored of a beat beside the hot row. `note` is what only the row could tell of it: see `fold.py`.
+    """What to store of a heartbeat besides the hot row, and what to answer.
 
-    `gap` is how many seconds before it the last one came in; None where that says nothing.
+    `note` is what the fold concluded from context (`notes.py`). `gap` is the number of seconds since the last
+    heartbeat; None where that means nothing.
     """
 
     spent: Spent

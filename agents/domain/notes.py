@@ -1,4 +1,4 @@
-"""What a heartbeat means beyond its own words, as the fold notes it and rules read it. Pure constants."""
+"""What the fold concludes about a heartbeat from its context, for the rules to read. Constants only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 STARTED: Final = "started"
 # A runner reports that an agent which stopped on purpose is not running.
 EXPECTED: Final = "expected"
-# A runner could not look, so it knows nothing about its target.
+# A runner could not inspect its target, so it knows nothing about it.
 BLIND: Final = "blind"
-# A background heartbeat of a process that has just reported its own crash.
+# A background heartbeat from a process that has just reported its own crash.
 DYING: Final = "dying"
-# How a runner's message begins when its target is down; the words of the published runner.
+# How the published runner's message begins when its target is down.
 RUNNER_SAYS_DOWN: Final = ("Not responding", "Restart attempted")

@@ -1,17 +1,17 @@
-"""What a heartbeat spent: what it claims, what the server prices, and what nobody knows the price of. Pure.
+"""A heartbeat's spend: reported by the client, priced by the server, or unpriced. Pure.
 
-The prices are those of the package `genai-prices`, as they were at the time of the call: nothing is fetched. Each entry
-of `usage` is worth, in this order: the project's own price for its model, the `cost_usd` that it claims, the list
-price. Never two of them. A claim of 0 is none, for libraries say 0 of models that they do not know. What is left is
-unpriced: its tokens are counted by model, and no money is guessed for them.
+Prices come from the `genai-prices` package, as of the time of the call; nothing is fetched. Each `usage` entry uses
+the first of: the project's custom price for its model, the `cost_usd` it reports, the list price. A reported 0 is
+ignored, because libraries report 0 for models they do not know. Everything else is unpriced: its tokens are counted by
+model and no cost is guessed.
 
-Money is whole micro-dollars, rounded half up once an entry, so that sums by heartbeat, day and agent agree exactly.
+Money is whole micro-dollars, rounded half up once per entry, so sums by heartbeat, day and agent agree exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -22,36 +22,39 @@ from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 from agents.domain.heartbeat import Beat, Usage
+from agents.domain.money import MICRO
 from teams.prices import Override
 
-MICRO: Final = 1_000_000
-# A clock that is further behind than the longest spool is wrong.
+# The longest a client keeps unsent heartbeats; a clock further behind is wrong.
 OLDEST: Final = timedelta(days=7)
 UNNAMED: Final = "unnamed model"
 OTHERS: Final = "other models"
-# Names of unpriced models kept apart a day, and how long a name may be.
+# Unpriced models counted separately per day, and the longest model name.
 MAX_MODELS: Final = 8
 MAX_MODEL_LENGTH: Final = 80
-# Names that clients and conventions use and the price list does not know.
+# Provider names that clients and conventions use but the price list does not know.
 ALIASES: Final = {
     "azure.ai.inference": "azure",
     "gcp.gen_ai": "google",
     "google_genai": "google",
     "x_ai": "x-ai",
 }
-# OpenRouter's free models have no price because they have none, not because nobody knows it.
+# OpenRouter's free models have a price of zero, not an unknown one.
 FREE: Final = ":free"
 PER_REQUEST: Final = "requests_kcount"
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """One heartbeat's spend: when, and on which day of its project. `cost` is what counts, `priced` the part of it
-    that the server priced; the rest was claimed. `prices` are micro-dollars, one an entry of `usage`, None where
-    nobody knows."""
+    """One heartbeat's spend, and on which day of its project.
+
+    `cost` counts against budgets; `priced` is the part the server priced, the rest was reported. `prices` has
+    micro-dollars for each `usage` entry, None where no price is known.
+    """
 
     at: datetime
     day: date
+    _: KW_ONLY
     tokens: int = 0
     cost: int = 0
     priced: int = 0
@@ -63,9 +66,9 @@ class Spent:
         return sum(self.unpriced.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What was kept of a heartbeat: its entries and their prices then, its money, its tokens without a price."""
+    """What was stored of a heartbeat: its usage entries and their prices then, its cost, its unpriced tokens."""
 
     usage: Sequence[Usage]
     prices: Sequence[int | None]
@@ -74,72 +77,78 @@ class Stored:
 
 
 class Worth(NamedTuple):
-    """Of one entry: micro-dollars, and whether the server says so or the client."""
+    """An entry's price in micro-dollars, and whether the server or the client set it."""
 
     micros: int
     by_server: bool
 
 
 def ahead(beats: Iterable[Beat], received_at: datetime) -> timedelta:
-    """How far the sender's clock is ahead of ours: its newest beat cannot have been sent after it came in."""
+    """How far the sender's clock is ahead of ours: no heartbeat can be sent after it was received."""
     sent = [beat.sent_at for beat in beats if beat.sent_at is not None and beat.sent_at.tzinfo is not None]
     return max([timedelta(0), *(at - received_at for at in sent)])
 
 
 def spent_at(beat: Beat, received_at: datetime, ahead: timedelta = timedelta(0)) -> datetime:
-    """When a beat's money was spent: when it was sent, by its own clock as far as that can be true."""
+    """When a heartbeat's money was spent: when it was sent, by the client's clock as far as that is plausible."""
     if beat.sent_at is None or beat.sent_at.tzinfo is None:
         return received_at
     oldest = received_at - OLDEST
-    # Compared before it is moved: year 1 cannot be.
+    # Compared before subtracting, which would overflow in year 1.
     return oldest if beat.sent_at <= oldest else min(max(oldest, beat.sent_at - ahead), received_at)
 
 
 def spent(beat: Beat, at: datetime, day: date, overrides: Sequence[Override] = ()) -> Spent:
-    """What the beat spent at that time, on that day of its project."""
-    claimed, loose = in_micros(beat.cost_usd), int(beat.tokens_used or 0)
-    # Tokens of no entry are paid by the beat's own claim, if there is one.
-    spent = _spent(beat.usage or (), at, day, overrides, claimed, 0 if claimed else loose)
+    """The heartbeat's spend at that time, on that day of its project."""
+    reported, tokens = in_micros(beat.cost_usd), int(beat.tokens_used or 0)
+    # The heartbeat's own cost, if any, covers the tokens outside its usage entries.
+    spent = _priced(beat.usage or (), at, day, overrides, reported=reported, unpriced=0 if reported else tokens)
     return replace(spent, tokens=beat.tokens)
 
 
 def spent_again(stored: Stored, at: datetime, day: date, overrides: Sequence[Override] = ()) -> Spent:
-    """The same of a stored beat by today's prices and overrides; what it claimed for itself stays as it was."""
-    claimed = stored.cost - sum(price or 0 for price in stored.prices)
-    loose = stored.unpriced - sum(unpriced_of(stored).values())
-    return _spent(stored.usage, at, day, overrides, claimed, loose)
+    """A stored heartbeat's spend by today's prices and overrides; the cost it reported for itself does not change."""
+    reported = stored.cost - sum(price or 0 for price in stored.prices)
+    unpriced = stored.unpriced - sum(unpriced_of(stored).values())
+    return _priced(stored.usage, at, day, overrides, reported=reported, unpriced=unpriced)
 
 
 def unpriced_of(stored: Stored) -> dict[str, int]:
-    """Tokens of entries without a price, by model, as it was stored."""
+    """Tokens of entries that were stored without a price, by model."""
     return _without_price(stored.usage, stored.prices)
 
 
-def _spent(
-    uses: Sequence[Usage], at: datetime, day: date, overrides: Sequence[Override], claimed: int, loose: int
+def _priced(
+    uses: Sequence[Usage],
+    at: datetime,
+    day: date,
+    overrides: Sequence[Override],
+    *,
+    reported: int,
+    unpriced: int,
 ) -> Spent:
-    """`claimed` money and `loose` tokens without a price are those of no entry."""
-    worth = [_worth(use, at, overrides) for use in uses]
-    prices = tuple(one.micros if one else None for one in worth)
-    unpriced = _without_price(uses, prices)
+    """`reported` money and `unpriced` tokens are those outside the usage entries."""
+    worths = [_worth(use, at, overrides) for use in uses]
+    prices = tuple(worth.micros if worth else None for worth in worths)
+    by_model = _without_price(uses, prices)
     return Spent(
         at=at,
         day=day,
         tokens=sum(use.input_tokens + use.output_tokens for use in uses),
-        cost=claimed + sum(price or 0 for price in prices),
-        priced=sum(one.micros for one in worth if one and one.by_server),
-        unpriced=merged(unpriced, {UNNAMED: loose}) if loose else unpriced,
+        cost=reported + sum(price or 0 for price in prices),
+        priced=sum(worth.micros for worth in worths if worth and worth.by_server),
+        unpriced=merged(by_model, {UNNAMED: unpriced}) if unpriced else by_model,
         prices=prices,
     )
 
 
 def in_micros(usd: float | None) -> int:
-    """Dollars as they were written, in whole micro-dollars."""
+    """Dollars as the client wrote them, in whole micro-dollars."""
     return _rounded(Decimal(str(usd))) if usd else 0
 
 
 def merged(known: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    """Tokens by model, added; names beyond the first few share one entry."""
+    """Add two token counts by model; names beyond the first few share one entry."""
     total = dict(known)
     for name, tokens in more.items():
         key = name if name in total or len(total) < MAX_MODELS else OTHERS
@@ -148,18 +157,21 @@ def merged(known: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 
 def _without_price(uses: Sequence[Usage], prices: Sequence[int | None]) -> dict[str, int]:
-    """Tokens that nobody has priced, by model."""
-    found: dict[str, int] = {}
+    """Tokens without a price, by model."""
+    by_model: dict[str, int] = {}
     for use, price in zip(uses, prices, strict=True):
         if price is None and (tokens := use.input_tokens + use.output_tokens):
-            found = merged(found, {use.model[:MAX_MODEL_LENGTH] or UNNAMED: tokens})
-    return found
+            by_model = merged(by_model, {use.model[:MAX_MODEL_LENGTH] or UNNAMED: tokens})
+    return by_model
 
 
 def _worth(use: Usage, at: datetime, overrides: Sequence[Override]) -> Worth | None:
-    own = next((one for one in overrides if one.matches(use.model, use.provider)), None)
-    if own is not None:
-        return Worth(_rounded(_linear(use, own.input, own.output, own.cache_read, own.cache_write)), by_server=True)
+    custom = next((override for override in overrides if override.matches(use.model, use.provider)), None)
+    if custom is not None:
+        rates = Rates(
+            input=custom.input, output=custom.output, cache_read=custom.cache_read, cache_write=custom.cache_write
+        )
+        return Worth(_rounded(_linear(use, rates)), by_server=True)
     if use.cost_usd:
         return Worth(in_micros(use.cost_usd), by_server=False)
     listed = _list_price(use, at)
@@ -172,14 +184,14 @@ def _list_price(use: Usage, at: datetime) -> Decimal | None:
         return None
     price = model.get_prices(at)
     rates = _rates(price)
-    total = _linear(use, *rates) if rates else price.calc_price(_counts(use))["total_price"]
-    # Nothing is free but what says so: a price by the hour or by the picture is none for tokens.
+    total = _linear(use, rates) if rates else price.calc_price(_counts(use))["total_price"]
+    # Only models marked as free are: zero otherwise means priced per hour or per image, not per token.
     return total if total or model.id.endswith(FREE) else None
 
 
 @lru_cache(maxsize=4096)
 def _model(provider_id: str | None, name: str) -> ModelInfo | None:
-    """The model that is meant. The package's own memory of misses grows without end, so it is not asked."""
+    """The model in the price list. Looked up here because the package caches misses without a bound."""
     snapshot = data_snapshot.get_snapshot()
     provider = _provider(snapshot.providers, provider_id, name.lower())
     return provider.find_model(name, all_providers=snapshot.providers) if provider and name else None
@@ -189,11 +201,11 @@ def _provider(providers: list[Provider], provider_id: str | None, name: str) -> 
     if provider_id:
         known = ALIASES.get(provider_id.lower(), provider_id)
         return data_snapshot.find_provider_by_id(providers, known)
-    return next((one for one in providers if one.model_match and one.model_match.is_match(name)), None)
+    return next((each for each in providers if each.model_match and each.model_match.is_match(name)), None)
 
 
 class Rates(NamedTuple):
-    """Dollars a million tokens."""
+    """USD per million tokens."""
 
     input: Decimal
     output: Decimal
@@ -201,27 +213,27 @@ class Rates(NamedTuple):
     cache_write: Decimal
 
 
-# The package takes 75 µs a call and 1 µs is enough where no tier is involved. Its prices are never freed.
+# A calculation takes the package 75 µs; without tiers, 1 µs is enough. Keyed by id: its prices are never freed.
 _known_rates: dict[int, Rates | None] = {}
 
 
 def _rates(price: ModelPrice) -> Rates | None:
-    """Its price by the token, from the package itself; None where the second token costs something else."""
+    """A model's price per token, as the package calculates it; None where the price depends on the amount."""
     if id(price) not in _known_rates:
-        _known_rates[id(price)] = _asked(price) if _is_linear(price) else None
+        _known_rates[id(price)] = _measured(price) if _is_linear(price) else None
     return _known_rates[id(price)]
 
 
-def _asked(price: ModelPrice) -> Rates:
-    def of(**counts: int) -> Decimal:
+def _measured(price: ModelPrice) -> Rates:
+    def total(**counts: int) -> Decimal:
         return price.calc_price(Counts(**counts))["total_price"]
 
     million = MICRO
     return Rates(
-        of(input_tokens=million),
-        of(output_tokens=million),
-        of(input_tokens=million, cache_read_tokens=million),
-        of(input_tokens=million, cache_write_tokens=million),
+        input=total(input_tokens=million),
+        output=total(output_tokens=million),
+        cache_read=total(input_tokens=million, cache_read_tokens=million),
+        cache_write=total(input_tokens=million, cache_write_tokens=million),
     )
 
 
@@ -231,15 +243,15 @@ def _is_linear(price: ModelPrice) -> bool:
 
 
 def _input_of(use: Usage) -> int:
-    """All input tokens. Cached ones are part of them by definition; where there are more, they were left out."""
+    """All input tokens. They include cached ones by definition; if those are more, the client left them out."""
     cached = use.cache_read_tokens + use.cache_write_tokens
     return use.input_tokens if cached <= use.input_tokens else use.input_tokens + cached
 
 
-def _linear(use: Usage, plain: Decimal, output: Decimal, cache_read: Decimal, cache_write: Decimal) -> Decimal:
+def _linear(use: Usage, rates: Rates) -> Decimal:
     uncached = _input_of(use) - use.cache_read_tokens - use.cache_write_tokens
-    total = uncached * plain + use.cache_read_tokens * cache_read + use.cache_write_tokens * cache_write
-    return (total + use.output_tokens * output) / MICRO
+    cached = use.cache_read_tokens * rates.cache_read + use.cache_write_tokens * rates.cache_write
+    return (uncached * rates.input + cached + use.output_tokens * rates.output) / MICRO
 
 
 def _counts(use: Usage) -> Counts:

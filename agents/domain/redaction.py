@@ -1,4 +1,4 @@
-"""Takes what looks like a secret out of texts of old clients, before they are shown as evidence. Pure."""
+"""Removes what looks like a secret from text before it is shown as evidence. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 HIDDEN: Final = "[hidden]"
-# Shapes that vendors give their keys; what stands before the @ of an address; words that stand before a secret.
+# Vendors' key formats; credentials before the @ of a URL; bearer tokens; JSON web tokens.
 _SHAPES = re.compile(
     r"\b(?:sk|pk|rk|cv|ghp|gho|ghs|github_pat|glpat|xox[abprs]|hf|AKIA|ASIA|AIza|whsec)[-_]?[A-Za-z0-9_\-]{12,}"
     r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)|(?<=Bearer )[A-Za-z0-9._~+/=\-]{8,}"
@@ -19,20 +19,20 @@ _NAMED = re.compile(
 
 
 def redacted(text: str) -> str:
-    """The text without what looks like a key, a token or a password."""
+    """The text without anything that looks like a key, a token or a password."""
     return _NAMED.sub(rf"\1{HIDDEN}", _SHAPES.sub(HIDDEN, text))
 
 
 def traceback_of(custom: str, longest: int) -> str:
-    """The traceback among a heartbeat's custom data, redacted; of a long one the end, where the cause stands.
+    """The traceback in a heartbeat's custom data, redacted; its last `longest` characters, where the cause is.
 
-    Clients send JSON with `traceback`; what is no JSON is taken as it is.
+    Clients send JSON with a `traceback`; anything that is not JSON is taken as the traceback itself.
     """
     try:
-        found = json.loads(custom)
+        data = json.loads(custom)
     except ValueError:
-        found = {"traceback": custom}
-    text = found.get("traceback") if isinstance(found, dict) else None
+        data = {"traceback": custom}
+    text = data.get("traceback") if isinstance(data, dict) else None
     if not isinstance(text, str):
         return ""
     return redacted(text).strip()[-longest:]

@@ -1,45 +1,46 @@
-"""Whether an agent may be restarted now, and if not, why and until when. Pure: no Django, no clock.
+"""Whether an agent may be restarted now; if not, why and until when. Pure: no Django, no clock.
 
-The numbers are the product's: at most 3 in an hour and 10 in a day, whoever asks, a person too; 1, 5 and 15 minutes
-after the first, second and third of an hour, which a person need not wait for. Then it is given up.
+The numbers are product decisions: at most 3 restarts per hour and 10 per day, including those people request. After
+the first, second and third restart within an hour, automatic ones wait 1, 5 and 15 minutes. Then the watchdog gives up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from agents.domain import signal_kinds
 from agents.domain.signal_kinds import Traits
 
-# Who asks: a person (or whoever holds a full key), the runner beside the agent, the review by itself.
+# Who requests a restart: a person (or a full API key), the runner beside the agent, the watchdog.
 PERSON: Final = "person"
 RUNNER: Final = "runner"
 WATCHDOG: Final = "watchdog"
-# (within, at most)
+# (within, at most) restarts
 BUDGET: Final = ((timedelta(hours=1), 3), (timedelta(days=1), 10))
 DELAYS: Final = (60.0, 300.0, 900.0)
 REMEMBERED: Final = BUDGET[-1][0]
+# Signals a restart would only repeat, at further cost.
 SURVIVES_RESTART: Final = signal_kinds.where(lambda traits: traits.survives_restart)
 FAILED: Final = signal_kinds.RESTART_FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class RestartContext:
-    """What bears on a restart. Times are aware, `patience` is seconds.
+    """Everything that decides about a restart. Times are aware, `patience` is seconds.
 
-    `attempts`: when restarts were handed to a runner in the last day. `kinds`: what is wrong with the agent now.
-    `unsafe`: its work must not be done twice. `held`: a person stopped it. `together`: it fell silent with others.
-    `source_quiet`: it is silent, and others of its host or runner have been late since the same time.
-    `blind_until`: until then too little is known after an outage of our own. `patience`: how long a process that was
-    just started may take to prove itself.
+    `attempts`: restarts handed to a runner in the last day. `kinds`: the agent's current signals. `unsafe`: its work is
+    not idempotent. `held`: a person stopped it. `together`: it fell silent with others. `source_quiet`: it is silent
+    and others on its host or runner have been late since the same time. `blind_until`: after a watchdog outage, when
+    enough is known again. `patience`: how long a freshly started process may take to show progress.
     """
 
     policy: str
     origin: str
     now: datetime
+    _: KW_ONLY
     attempts: Sequence[datetime] = ()
     kinds: Collection[str] = ()
     paused: bool = False
@@ -52,9 +53,9 @@ class RestartContext:
     patience: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`reason` says what to do when it is not allowed, `at` when it may be, if that is only a matter of time."""
+    """If refused, `reason` says why and what to do; `at` is when it will be allowed, if that depends only on time."""
 
     allowed: bool
     code: str = ""
@@ -62,25 +63,25 @@ class Decision:
     at: datetime | None = None
 
 
-ALLOWED: Final = Decision(True)
+ALLOWED: Final = Decision(allowed=True)
 
 
 def may_restart(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision:
-    """Whether it may be restarted now: a person's wish asks less, what nobody asked for asks everything."""
+    """Whether the agent may be restarted now. People only need budget; automatic restarts pass every check."""
     if case.policy == "off":
-        return _no("restart_off", "Restarts are off for this agent: set restart_policy to manual or auto first.")
+        return _no("restart_off", "Restarts are off for this agent. Set restart_policy to manual or auto first.")
     if case.origin == PERSON:
         return _budget(case)
     return _refused(case) or _not_yet(case, delays) or ALLOWED
 
 
 def caution(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision | None:
-    """What speaks against a restart and does not keep a person from it; None: nothing."""
+    """What a person should know before restarting anyway; None: nothing."""
     return _refused(case) or _not_yet(case, delays)
 
 
 def cures(kinds: Collection[str], *, runner_down: bool) -> set[str]:
-    """Those of these kinds of signals for which a restart may be made."""
+    """The kinds among these that a restart can fix."""
     return {kind for kind in kinds if _is_curable(signal_kinds.traits(kind), runner_down=runner_down)}
 
 
@@ -89,7 +90,7 @@ def _is_curable(traits: Traits, *, runner_down: bool) -> bool:
 
 
 def free_at(attempts: Sequence[datetime], now: datetime) -> datetime | None:
-    """When the budget has room again; None: now. A clock that was set back leaves attempts ahead: they count as now."""
+    """When the next restart is within the budget; None: now. Attempts in the future (clock set back) count as now."""
     made = sorted(min(at, now) for at in attempts)
     ends = []
     for within, most in BUDGET:
@@ -100,7 +101,7 @@ def free_at(attempts: Sequence[datetime], now: datetime) -> datetime | None:
 
 
 def counted(attempts: Sequence[datetime], now: datetime) -> list[datetime]:
-    """Those of the shortest time that used up what is allowed in it; all, where none did."""
+    """The attempts within the shortest period whose budget they used up; all of them if none was."""
     for within, most in BUDGET:
         recent = sorted(at for at in attempts if at > now - within)
         if len(recent) >= most:
@@ -111,7 +112,7 @@ def counted(attempts: Sequence[datetime], now: datetime) -> list[datetime]:
 def delayed_until(
     attempts: Sequence[datetime], now: datetime, patience: float = 0.0, delays: Sequence[float] = DELAYS
 ) -> datetime | None:
-    """Until when the last attempt is given time to work; None: long enough."""
+    """Until when the last attempt still has time to succeed; None: it had enough."""
     recent = sorted(min(at, now) for at in attempts if at > now - BUDGET[0][0])
     if not recent or not delays:
         return None
@@ -123,54 +124,56 @@ def delayed_until(
 def has_failed(
     attempts: Sequence[datetime], now: datetime, patience: float = 0.0, delays: Sequence[float] = DELAYS
 ) -> bool:
-    """Whether all attempts that the budget allows were made, and the last one had its time: then it is given up."""
+    """Whether the budget is used up and the last attempt had enough time: then the watchdog gives up."""
     return free_at(attempts, now) is not None and delayed_until(attempts, now, patience, delays) is None
 
 
 def _no(code: str, reason: str, at: datetime | None = None) -> Decision:
-    return Decision(False, code, reason, at)
+    return Decision(allowed=False, code=code, reason=reason, at=at)
 
 
 def _budget(case: RestartContext) -> Decision:
     at = free_at(case.attempts, case.now)
     if at is None:
         return ALLOWED
-    return _no("restart_budget", "It was restarted 3 times within an hour or 10 times within a day: find out why.", at)
+    return _no(
+        "restart_budget", "Restart limit reached: 3 times per hour or 10 times per day. Find the cause first.", at
+    )
 
 
 def _refused(case: RestartContext) -> Decision | None:
-    """Why nothing automatic may touch it, whatever the time; None: nothing speaks against it."""
+    """Why no automatic restart is allowed at any time; None: it is."""
     if case.paused:
-        return _no("paused", "The agent is paused: nothing restarts it by itself until it is resumed.")
+        return _no("paused", "Monitoring is paused: no automatic restarts until it is resumed.")
     if case.held:
-        return _no("held", "A person stopped the agent: only a person restarts it.")
+        return _no("held", "A person stopped the agent: only a person can restart it.")
     if case.unsafe:
-        return _no("unsafe_to_repeat", "Its work must not be done twice, as it is set: only a person restarts it.")
+        return _no("unsafe_to_repeat", "Its work is marked as not idempotent: only a person can restart it.")
     if FAILED in case.kinds:
         return _gave_up()
     if set(case.kinds) & SURVIVES_RESTART:
-        return _no("needs_a_person", "It loops or is over its budget, and a restart would buy the same again.")
+        return _no("needs_a_person", "It is in a loop or over budget: a restart would only repeat that.")
     if case.together:
-        return _no("together", "Many agents fell silent at once: their host or the network is to be looked at.")
+        return _no("together", "Several agents fell silent at once: check their host or the network.")
     if case.origin == WATCHDOG and case.source_quiet:
-        return _no("source_quiet", "Others on its host are late, too: it is the host or the network, not the agent.")
+        return _no("source_quiet", "Other agents on its host are late, too: check the host or the network.")
     if case.origin == WATCHDOG and case.policy != "auto":
-        return _no("restart_manual", "Only a person or its runner restarts this agent: its restart_policy is manual.")
+        return _no("restart_manual", "Automatic restart is off for this agent: its restart_policy is manual.")
     return None
 
 
 def _not_yet(case: RestartContext, delays: Sequence[float]) -> Decision | None:
-    """What time alone changes; and the end of the budget, after which only a person goes on."""
+    """Why not yet; or, once the budget is used up, why only a person can continue."""
     now = case.now
     if case.origin == WATCHDOG and case.blind_until and case.blind_until > now:
-        return _no("outage", "The watchdog itself was away: agents report first.", case.blind_until)
+        return _no("outage", "The watchdog was offline: agents get time to report first.", case.blind_until)
     if case.waiting_until and case.waiting_until > now:
-        return _no("waiting", "The agent waits as it declared.", case.waiting_until)
+        return _no("waiting", "The agent is waiting, as it declared.", case.waiting_until)
     until = delayed_until(case.attempts, now, case.patience, delays)
     if until is not None:
-        return _no("restart_delay", "It was restarted a short time ago and is given time to work.", until)
+        return _no("restart_delay", "It was restarted recently and still has time to recover.", until)
     return _gave_up() if free_at(case.attempts, now) else None
 
 
 def _gave_up() -> Decision:
-    return _no("gave_up", "Restarting it again and again did not help: a person has to look, then restart it.")
+    return _no("gave_up", "Repeated restarts did not help: find the cause, then restart it yourself.")

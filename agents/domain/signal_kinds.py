@@ -102,6 +102,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     MEMORY: Traits(headline="memory keeps growing"),
     RESTART_FAILED: Traits(headline="could not be restarted", added_headline="could not be restarted", stops_work=True),
 }
+CLIENT_WARNINGS: Final = tuple(row.client_warning for row in TRAITS.values() if row.client_warning)
 # A kind that another version of the server has stored and this one does not know.
 _UNKNOWN: Final = Traits(headline="needs attention")
 

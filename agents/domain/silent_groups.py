@@ -1,4 +1,4 @@
-"""When several agents fall silent at once it is their host, their runner or the network: one incident, not many."""
+"""Detects agents that fell silent together: a host, a runner or a network failed, so it is one incident. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-# Silent agents of one source make a group from so many on; of a whole project, from so many and more than half.
+# Silent agents needed to form a group on one source; in a project, this many and more than half of its agents.
 MIN_SOURCE: Final = 2
 MIN_PROJECT: Final = 3
-# Last beats lie apart by up to an interval, since each agent beats at its own moment, and a little more.
+# Agents report at different moments, so their last heartbeats may be an interval apart, and a little more.
 SLACK: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An agent that is expected to report. `due_at` is set when it is silent past its deadline."""
+    """An agent that should be reporting. `due_at` is set while it is silent past its deadline."""
 
     agent_id: int
     source: str
@@ -28,51 +28,51 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Agents of one project that fell silent together; `source` is empty when they share nothing but the project."""
+    """Agents of one project that fell silent together; `source` is empty when only the project is common to them."""
 
     source: str
     agent_ids: tuple[int, ...]
 
 
 def groups(peers: Iterable[Peer]) -> list[Group]:
-    """The groups among a project's agents. An agent stands in one group at most."""
+    """The groups among a project's agents. Each agent is in at most one group."""
     peers = list(peers)
     by_source: dict[str, list[Peer]] = defaultdict(list)
     for peer in peers:
         by_source[peer.source].append(peer)
-    found = [Group(source, ids) for source, some in by_source.items() if (ids := _all_silent(some))]
-    ids = _mostly_silent(peers)
+    source_groups = [Group(source, ids) for source, members in by_source.items() if (ids := _whole_source(members))]
+    ids = _most_of_project(peers)
     silent_sources = {peer.source for peer in peers if peer.agent_id in ids}
-    return [Group("", ids)] if len(silent_sources) > 1 else found
+    return [Group("", ids)] if len(silent_sources) > 1 else source_groups
 
 
 def is_source_quiet(peer: Peer, others: Iterable[Peer]) -> bool:
-    """Whether a silent agent's source is suspected rather than itself: another one of it is late, since the same time.
+    """Whether a silent agent's source is the suspect: another agent on it is late, since about the same time.
 
-    Of `others` of its source `due_at` is set when they are late. One that went on clears the source.
+    `others` share the source and have `due_at` set when late. One that reported later clears the source.
     """
     others, due = list(others), peer.due_at
-    if due is None or any(one.last_beat_at > due for one in others):
+    if due is None or any(other.last_beat_at > due for other in others):
         return False
-    return any(_silent([peer, one], MIN_SOURCE) for one in others)
+    return any(_silent([peer, other], MIN_SOURCE) for other in others)
 
 
-def _all_silent(peers: Sequence[Peer]) -> tuple[int, ...]:
-    """The silent ones of a source, unless one beside them goes on: then the source is well and they are not."""
+def _whole_source(peers: Sequence[Peer]) -> tuple[int, ...]:
+    """The silent agents of a source, unless another one on it still reports: then the source is fine."""
     silent = _silent(peers, MIN_SOURCE)
     last_due = max((peer.due_at for peer in peers if peer.due_at is not None), default=None)
-    goes_on = any(peer.due_at is None and last_due is not None and peer.last_beat_at > last_due for peer in peers)
-    return () if goes_on else silent
+    still_reports = any(peer.due_at is None and last_due is not None and peer.last_beat_at > last_due for peer in peers)
+    return () if still_reports else silent
 
 
-def _mostly_silent(peers: Sequence[Peer]) -> tuple[int, ...]:
-    """The silent ones of a project, if they are more than half of it."""
+def _most_of_project(peers: Sequence[Peer]) -> tuple[int, ...]:
+    """The silent agents of a project, if they are more than half of it."""
     silent = _silent(peers, MIN_PROJECT)
     return silent if 2 * len(silent) > len(peers) else ()
 
 
 def _silent(peers: Sequence[Peer], least: int) -> tuple[int, ...]:
-    """The silent ones, if they are enough and stopped within seconds of each other."""
+    """The silent agents, if there are at least `least` and they stopped at about the same time."""
     silent = [peer for peer in peers if peer.due_at is not None]
     if len(silent) < least:
         return ()

@@ -1,6 +1,6 @@
-"""How often each tool was called, by its name. Pure: no Django, no clock.
+"""How often each tool was called, by name. Pure: no Django, no clock.
 
-A count is kept for the most called only; the others are one, without a name, so that all together stay as many.
+Only the most used tools keep a count of their own; all others share one count without a name, so the total is exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SHOWN: Final = 12
 
 
 class Called(NamedTuple):
-    """One tool, or all `OTHERS` as if they were one; `share` is percent of the most called."""
+    """One tool, or all `OTHERS` together; `share` is a percentage of the most used tool's count."""
 
     name: str
     times: int
@@ -23,9 +23,9 @@ class Called(NamedTuple):
 
 
 def counted(logs: Iterable[tuple[int, Sequence[str] | None]]) -> dict[str, int]:
-    """Calls by name, of heartbeats: how many calls each tells, and the names in its log, oldest first.
+    """Calls by name over several heartbeats, each given as its call count and the names in its log, oldest first.
 
-    A log may go back further than to the heartbeat before; then the end of it counts.
+    A log may include calls of the previous heartbeat; then only its end counts.
     """
     names: Counter[str] = Counter()
     for count, log in logs:
@@ -34,28 +34,28 @@ def counted(logs: Iterable[tuple[int, Sequence[str] | None]]) -> dict[str, int]:
 
 
 def added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Calls by name, of several times together."""
+    """The sum of several counts."""
     names: Counter[str] = Counter()
-    for one in counts:
-        for name, times in one.items():
+    for calls in counts:
+        for name, times in calls.items():
             names[name] += times
     return capped(names)
 
 
 def capped(names: Mapping[str, int], most: int = MAX_NAMES) -> dict[str, int]:
-    """The most called first, the others last."""
-    named = sorted(((name, times) for name, times in names.items() if name != OTHERS), key=_most_called)
+    """The `most` used tools first, then the sum of the others."""
+    named = sorted(((name, times) for name, times in names.items() if name != OTHERS), key=_most_called_first)
     others = names.get(OTHERS, 0) + sum(times for _, times in named[most:])
     return dict(named[:most]) | ({OTHERS: others} if others else {})
 
 
-def _most_called(one: tuple[str, int]) -> tuple[int, str]:
-    name, times = one
+def _most_called_first(tool: tuple[str, int]) -> tuple[int, str]:
+    name, times = tool
     return -times, name
 
 
 def shown(names: Mapping[str, int]) -> list[Called]:
-    """For a page."""
+    """The rows a page shows."""
     few = capped(names, SHOWN)
     most = max(few.values(), default=0)
     return [Called(name, times, max(1, 100 * times // most)) for name, times in few.items()]

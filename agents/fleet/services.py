@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from agents.fleet import quota
 from agents.incidents import actions
-from agents.ingest.registration import create_agent, without_place
+from agents.ingest.registration import create_agent, over_limit
 from agents.models import Agent, AgentMemory, AgentName, AgentState
 from agents.storage import monthly_spend
 from billing import limits
@@ -164,7 +164,7 @@ def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
     _review_soon(agent, now)
     agent.refresh_from_db(fields=["over_plan_at"])
     if agent.over_plan_at:
-        raise without_place(agent.project.team_id)
+        raise over_limit(agent.project.team_id)
     if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(
         paused_at=None, resumed_at=now, maintenance=None
     ):

@@ -111,7 +111,7 @@ def _waive_budgets(signal: Signal, state: AgentState) -> None:
     """Let heartbeats know at once, before the next review: they decide on holds by the hot row alone."""
     state.lifted = state.agent.memory.rules.get(cost.KIND, {}).get("lifted")
     if signal.incident.together:
-        monthly_spend.let_pass(state.agent, signal.evidence)
+        monthly_spend.waive(state.agent, signal.evidence)
 
 
 def leave_shared(*, agent: Agent, actor: str, now: datetime) -> None:

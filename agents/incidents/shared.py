@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def _event_kind(incident: Incident | None) -> str:
 def _opened(members: Sequence[Member], title: str, now: datetime) -> Incident:
     first = members[0]
     started_at = min(member.finding.started_at for member in members)
-    finding = Finding(first.finding.kind, first.finding.severity, title, started_at, {})
+    finding = replace(first.finding, reason=title, started_at=started_at, evidence={})
     return opened(first.agent, finding, first.state, now)
 
 

@@ -1,7 +1,7 @@
 """Group commit: heartbeats that wait at the same moment share one transaction.
 
-Whichever request finds nobody committing leads: it takes everything that waits, has it written (`write.py`), and wakes
-the others. There is no timer, so a lone heartbeat waits for nobody; each request is answered after its own commit.
+A request that finds no commit in progress becomes the leader: it takes everything that waits, writes it (`write.py`)
+and wakes the others. There is no timer, so a lone heartbeat does not wait; each request is answered after its commit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from django.db import connection
@@ -22,31 +22,31 @@ MAX_WAIT: Final = 30.0
 
 
 def submit(received: Sequence[Received]) -> list[Outcome]:
-    """Store beats and answer each, in order; returns when they are durable.
+    """Store heartbeats and answer each, in order; returns when they are durable.
 
-    An outcome is an ApiError where a beat was refused: 403 for an agent over the plan or unknown in strict mode,
-    503 with Retry-After when the database cannot take it now (nothing of that beat is stored then).
+    An outcome is an ApiError where a heartbeat was refused: 403 for an agent over the plan's limit or unknown in strict
+    mode, 503 with Retry-After when the database cannot take it now (then nothing of it is stored).
     """
     if not received:
         return []
     if connection.connection is not None and not connection.in_atomic_block:
-        # Whoever waits must not keep a connection of the pool, or the leader may find none.
+        # A waiting thread must not hold a pooled connection, or the leader may not get one.
         connection.close_if_unusable_or_obsolete()
     return _committer.submit(received)
 
 
 @dataclass(slots=True)
 class _Job:
-    """One request's beats and, later, their outcomes. `turn` is held until it is done or is to lead."""
+    """One request's heartbeats; once done, an outcome for each. `turn` is locked until it is done or becomes leader."""
 
     received: Sequence[Received]
     turn: threading.Lock
     leads: bool = False
-    outcomes: list[Outcome] | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
 
 
 class Committer:
-    """Group commit for one process. `lanes` is how many transactions may run at once."""
+    """Group commit for one process. `lanes` is the number of concurrent transactions."""
 
     def __init__(self, lanes: int = 1) -> None:
         self._guard = threading.Lock()
@@ -58,13 +58,12 @@ class Committer:
         job = _Job(received, threading.Lock())
         if not self._enter(job):
             return [busy() for _ in received]
-        if job.outcomes is None:
+        if not job.outcomes:
             self._lead()
-        assert job.outcomes is not None  # noqa: S101 - the leader, this thread or another, has just set it
         return job.outcomes
 
     def _enter(self, job: _Job) -> bool:
-        """Queue up. Returns once the job is done or it is this thread's turn to lead; False when too many wait."""
+        """Wait in the queue until the job is done or this thread becomes leader; False when the queue is full."""
         with self._guard:
             if self._queued >= MAX_QUEUE:
                 return False
@@ -75,11 +74,11 @@ class Committer:
                 return True
             job.turn.acquire()
         if not job.turn.acquire(timeout=MAX_WAIT):
-            return self._gave_up(job)
+            return self._leave(job)
         return True
 
-    def _gave_up(self, job: _Job) -> bool:
-        """Leave the queue, unless the job was taken meanwhile or has the lead: then its turn is near."""
+    def _leave(self, job: _Job) -> bool:
+        """Leave the queue; returns False. If the job was taken or leads by now, wait: its turn is near."""
         with self._guard:
             if job in self._waiting and not job.leads:
                 self._waiting.remove(job)
@@ -89,7 +88,7 @@ class Committer:
         return True
 
     def _lead(self) -> None:
-        """Commit what waits, wake who waited, and hand the lead to whoever came meanwhile."""
+        """Commit everything that waits, wake those threads, and make the next one in the queue leader."""
         jobs = self._take()
         try:
             _commit_jobs(jobs)
@@ -108,7 +107,7 @@ class Committer:
 
     def _hand_over(self, jobs: list[_Job]) -> None:
         for job in jobs:
-            if job.outcomes is None:
+            if not job.outcomes:
                 job.outcomes = [busy() for _ in job.received]
             if job.turn.locked():
                 job.turn.release()

@@ -1,6 +1,6 @@
 """What one heartbeat changes in an agent's hot row, and what is answered. Pure: no Django, no clock.
 
-Every decision that needs only the row and the beat is taken here; everything slower waits for the review.
+Decisions that need only the row and the heartbeat are made here; everything slower is left to the review.
 """
 
 from __future__ import annotations
@@ -13,52 +13,77 @@ from typing import Final
 import msgspec
 
 from agents.domain import budgets, clocks, signal_kinds
+from agents.domain.client_warning import ClientWarning
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
+from agents.domain.money import MICRO
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN, STARTED
 from agents.domain.pricing import Spent, merged
 
-# Published clients give up after 5 s and send the same body once more; the second copy of one that was stored late
-# or that waits in the same jam must not be counted again.
+# Published clients give up after 5 s and send the same body once more. The second copy of a heartbeat that was stored
+# late, or that waited in the same jam, must not be counted again.
 RESENT_AFTER: Final = timedelta(seconds=4)
 RESENT_BEFORE: Final = timedelta(seconds=12)
 JAM: Final = 0.25
 LATE: Final = 4.0
-# Beats of one moment may be stored out of order; one that is older than this says that our clock was set back.
+# Concurrent heartbeats may be stored out of order; one that is older than this means our clock was set back.
 CLOCK_BACK: Final = timedelta(seconds=5)
 MAX_WAIT: Final = timedelta(hours=24)
 MAX_WARNED: Final = 5
-# What a runner that cannot look does not change: it knows nothing better.
+# Statuses that a runner which cannot inspect its target does not overwrite: it knows nothing better.
 LASTING: Final = ("error", "shutdown")
+# The contract's warning codes, by signal kind.
 WARNINGS: Final = {kind: traits.client_warning for kind, traits in signal_kinds.TRAITS.items()}
-# After its crash beat the published client waits a second for it to get out, and its background beats go on meanwhile.
+# The published client sends its crash, waits a second for delivery, and its background heartbeats go on meanwhile.
 LAST_BREATH: Final = timedelta(seconds=1.25)
 
 
-def fold(hot: Hot, beat: Beat, spent: Spent, given: AgentLimits, moment: IngestTime, source: str) -> FoldResult:
-    """Change the hot row by one beat and what it spent, and say what to store and answer of it."""
+def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: IngestTime, source: str) -> FoldResult:
+    """Apply one heartbeat and its spend to the hot row; return what to store and answer.
+
+    The order matters, because the row holds the previous heartbeat until step 6 replaces it:
+
+    1. Interpret: is it a resent copy, what does its context say (`note`), is it progress. Compares with the last one.
+    2. Drop delivered warnings that a new process has not seen.
+    3. Count spend by day, month and run, nothing for a copy. Remember the body, so a copy can be recognized.
+    4. Reset the deadlines: alive, then progress. The gap is measured to the last heartbeat.
+    5. Decide whether anything changed that the review must look at.
+    6. Remember what the heartbeat said.
+    7. Check budgets, with this heartbeat counted and its declared limit in force.
+    8. Bring the review forward: at once, or to the new deadlines.
+    9. Pick the warning to deliver.
+    """
     resent = _is_resent(hot, beat, moment)
-    spent = Spent(spent.at, spent.day) if resent else spent
     note = _note(hot, beat, moment.received_at)
-    _forget_told(hot, beat, note)
-    _count(hot, spent, moment.today)
-    _count_run(hot, spent, started=note == STARTED)
-    _remember_body(hot, beat, moment, resent=resent)
     progress = not resent and _is_progress(hot, beat)
-    hot.beats += 1
-    gap = None if note == DYING else _mark_alive(hot, moment.received_at)
-    _mark_progress(hot, beat, moment.received_at, progress=progress)
-    looks_now = _needs_review(hot, beat, given)
+    _forget_delivered(hot, beat, note)
+    spent = Spent(spent.at, spent.day) if resent else spent
+    _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
+    gap = _reset_deadlines(hot, beat, moment.received_at, note, progress=progress)
+    # Before step 6, which overwrites the status this compares with.
+    changed = _needs_review(hot, beat)
     _remember(hot, beat, source, note)
-    found = budgets_of(hot, given, moment.today)
-    looks_now = looks_now or _nears_a_budget(found, spent, given)
-    _bring_forward(hot, given, moment, now_please=looks_now)
-    warning, reason = _warn(hot, beat)
-    return FoldResult(spent, progress, warning, reason, note, on_hold(hot, found, given), gap)
+    # After step 6, which may change the declared daily limit.
+    used = budgets_of(hot, limits, moment.today)
+    changed = changed or _nears_a_budget(used, spent, limits)
+    _bring_review_forward(hot, limits, moment, at_once=changed)
+    warning, reason = _next_warning(hot, beat)
+    return FoldResult(
+        spent=spent,
+        progress=progress,
+        warning=warning,
+        reason=reason,
+        note=note,
+        hold=on_hold(hot, used, limits),
+        gap=gap,
+    )
+
+
+# 1. Interpret
 
 
 def _is_resent(hot: Hot, beat: Beat, moment: IngestTime) -> bool:
-    """The second copy of an old client's beat; ours send a `beat_id` and are told apart by it."""
+    """Whether it is the second copy of an old client's heartbeat; our client sends a `beat_id` instead."""
     if beat.beat_id or hot.body_hash != beat.body_hash or not (beat.tokens or beat.cost) or hot.body_at is None:
         return False
     apart = moment.received_at - hot.body_at
@@ -72,11 +97,11 @@ def _note(hot: Hot, beat: Beat, at: datetime) -> str | None:
         return BLIND
     if hot.crashed and _is_background(beat) and hot.last_beat_at and at - hot.last_beat_at <= LAST_BREATH:
         return DYING
-    return STARTED if not beat.by_runner and _started_anew(hot, beat) else None
+    return STARTED if not beat.by_runner and _has_restarted(hot, beat) else None
 
 
-def _started_anew(hot: Hot, beat: Beat) -> bool:
-    """Whether the client was started again since its last beat."""
+def _has_restarted(hot: Hot, beat: Beat) -> bool:
+    """Whether the client's process was restarted since its last heartbeat."""
     if _is_another(hot, beat) and (beat.seq or 0) <= 1:
         return True
     went_back = beat.iteration_count is not None and hot.iteration is not None and beat.iteration_count < hot.iteration
@@ -85,79 +110,20 @@ def _started_anew(hot: Hot, beat: Beat) -> bool:
 
 
 def _is_background(beat: Beat) -> bool:
-    """Whether it may come from the thread of an old client that only says that the process is there."""
+    """Whether it may come from an old client's background thread, which only says that the process exists."""
     return beat.status == "ok" and not (beat.message or beat.instance or beat.by_runner)
 
 
 def _is_another(hot: Hot, beat: Beat) -> bool:
-    """Another process of the agent; a runner beside it has an instance of its own, which says nothing of the agent."""
+    """Whether another process of the agent sent it. A runner's own instance says nothing about the agent."""
     return not beat.by_runner and bool(beat.instance) and beat.instance != hot.instance
 
 
-def _forget_told(hot: Hot, beat: Beat, note: str | None) -> None:
-    """A new process knows of no budget, so it is told. A loop was the old one's: told, it would die at its first beat.
-
-    A loop of its own is another signal, and told.
-    """
-    if note == STARTED:
-        hot.warned = " ".join([key for key, _ in hot.warnings or () if _is_loop(key)][-MAX_WARNED:])
-    elif _is_another(hot, beat):
-        hot.warned = " ".join(filter(_is_loop, hot.warned.split()))
-
-
-def _is_loop(key: str) -> bool:
-    return key.split(":")[1] == signal_kinds.LOOP
-
-
-def _count(hot: Hot, spent: Spent, today: date) -> None:
-    """Add to the day and the month it was spent in, if they are the row's; what came too late for them is in no sum
-    but that of ever."""
-    if hot.day is None or today > hot.day:
-        hot.day, hot.tokens_today, hot.cost_today, hot.priced_today, hot.unpriced = today, 0, 0, 0, None
-    month = today.replace(day=1)
-    if hot.month is None or month > hot.month:
-        hot.month, hot.tokens_month, hot.cost_month, hot.priced_month, hot.unpriced_month = month, 0, 0, 0, 0
-    unpriced = spent.unpriced_tokens
-    if spent.day == hot.day:
-        hot.tokens_today += spent.tokens
-        hot.cost_today += spent.cost
-        hot.priced_today += spent.priced
-        hot.unpriced = merged(hot.unpriced or {}, spent.unpriced) or None
-    if spent.day.replace(day=1) == hot.month:
-        hot.tokens_month += spent.tokens
-        hot.cost_month += spent.cost
-        hot.priced_month += spent.priced
-        hot.unpriced_month += unpriced
-    hot.tokens_total += spent.tokens
-    hot.cost_total += spent.cost
-    hot.priced_total += spent.priced
-    hot.unpriced_total += unpriced
-
-
-def _count_run(hot: Hot, spent: Spent, *, started: bool) -> None:
-    """Money since the client was last started. What an earlier process left to be sent is not this run's."""
-    if started and (hot.run_at is None or spent.at > hot.run_at):
-        hot.run_at, hot.run_cost, hot.run_priced, hot.run_unpriced = spent.at, 0, 0, 0
-    hot.run_at = hot.run_at or spent.at
-    if spent.at >= hot.run_at:
-        hot.run_cost += spent.cost
-        hot.run_priced += spent.priced
-        hot.run_unpriced += spent.unpriced_tokens
-
-
-def _remember_body(hot: Hot, beat: Beat, moment: IngestTime, *, resent: bool) -> None:
-    """Beats without sums may come between the two copies; after the second one an equal body is a new beat."""
-    if resent:
-        hot.body_hash = None
-    elif beat.tokens or beat.cost:
-        hot.body_hash, hot.body_at, hot.stored_after = beat.body_hash, moment.received_at, moment.waited
-
-
 def _is_progress(hot: Hot, beat: Beat) -> bool:
-    """Evidence of work: said so by our client, else anything new in what old clients send.
+    """Evidence of work: our client says so; from old clients, anything new counts.
 
-    A stuck main loop goes on sending its old counter and its old five prompts, so a re-sent one counts for nothing. Of
-    a runner only what its probe says counts: its own words are no work of the agent.
+    A stuck main loop keeps sending its old counter and its last five prompts, so repeated values do not count. From a
+    runner only its probe counts: the runner's own messages are not the agent's work.
     """
     if beat.status in ("error", "shutdown"):
         return False
@@ -181,8 +147,92 @@ def _hash_calls(beat: Beat) -> int:
     return hash_of(msgspec.json.encode(beat.tool_call_log))
 
 
+# 2. Delivered warnings
+
+
+def _forget_delivered(hot: Hot, beat: Beat, note: str | None) -> None:
+    """A new process does not know about an exceeded budget, so it is warned again.
+
+    Not about the previous process's loop: the warning would stop it at its first heartbeat. If it loops itself, that
+    is a new signal with a warning of its own.
+    """
+    if note == STARTED:
+        loops = [key for key, _ in hot.warnings or () if ClientWarning.decode(key).is_loop]
+        hot.warned = " ".join(loops[-MAX_WARNED:])
+    elif hot.warned and _is_another(hot, beat):
+        hot.warned = " ".join(key for key in hot.warned.split() if ClientWarning.decode(key).is_loop)
+
+
+# 3. Count spend
+
+
+def _count_spend(hot: Hot, beat: Beat, spent: Spent, moment: IngestTime, *, started: bool, resent: bool) -> None:
+    _start_periods(hot, moment.today)
+    _count_periods(hot, spent)
+    _count_run(hot, spent, started=started)
+    _remember_body(hot, beat, moment, resent=resent)
+
+
+def _start_periods(hot: Hot, today: date) -> None:
+    """Reset the sums of the day and the month when a new one has begun."""
+    if hot.day is None or today > hot.day:
+        hot.day, hot.tokens_today, hot.cost_today, hot.priced_today, hot.unpriced = today, 0, 0, 0, None
+    month = today.replace(day=1)
+    if hot.month is None or month > hot.month:
+        hot.month, hot.tokens_month, hot.cost_month, hot.priced_month, hot.unpriced_month = month, 0, 0, 0, 0
+
+
+def _count_periods(hot: Hot, spent: Spent) -> None:
+    """Add to the current day and month if it was spent in them; late arrivals only count towards the total."""
+    unpriced = spent.unpriced_tokens
+    if spent.day == hot.day:
+        hot.tokens_today += spent.tokens
+        hot.cost_today += spent.cost
+        hot.priced_today += spent.priced
+        hot.unpriced = merged(hot.unpriced or {}, spent.unpriced) or None
+    if spent.day.replace(day=1) == hot.month:
+        hot.tokens_month += spent.tokens
+        hot.cost_month += spent.cost
+        hot.priced_month += spent.priced
+        hot.unpriced_month += unpriced
+    hot.tokens_total += spent.tokens
+    hot.cost_total += spent.cost
+    hot.priced_total += spent.priced
+    hot.unpriced_total += unpriced
+
+
+def _count_run(hot: Hot, spent: Spent, *, started: bool) -> None:
+    """Add to the current run, but not what an earlier process had left to send."""
+    if started and (hot.run_at is None or spent.at > hot.run_at):
+        hot.run_at, hot.run_cost, hot.run_priced, hot.run_unpriced = spent.at, 0, 0, 0
+    hot.run_at = hot.run_at or spent.at
+    if spent.at >= hot.run_at:
+        hot.run_cost += spent.cost
+        hot.run_priced += spent.priced
+        hot.run_unpriced += spent.unpriced_tokens
+
+
+def _remember_body(hot: Hot, beat: Beat, moment: IngestTime, *, resent: bool) -> None:
+    """Heartbeats without sums may arrive between copies; after the second copy an equal body is a new heartbeat."""
+    if resent:
+        hot.body_hash = None
+    elif beat.tokens or beat.cost:
+        hot.body_hash, hot.body_at, hot.stored_after = beat.body_hash, moment.received_at, moment.waited
+
+
+# 4. Reset the deadlines
+
+
+def _reset_deadlines(hot: Hot, beat: Beat, at: datetime, note: str | None, *, progress: bool) -> float | None:
+    """Returns the seconds since the last heartbeat, where that is a gap."""
+    hot.beats += 1
+    gap = None if note == DYING else _mark_alive(hot, at)
+    _mark_progress(hot, beat, at, progress=progress)
+    return gap
+
+
 def _mark_alive(hot: Hot, at: datetime) -> float | None:
-    """The seconds since the last beat; None for the first one, after a goodbye, and where our clock did not go on."""
+    """Returns the gap; None for the first heartbeat, after a shutdown, and where our clock did not advance."""
     before, gap = hot.last_beat_at, None
     if before is not None and before - CLOCK_BACK <= at <= before:
         return None
@@ -203,8 +253,11 @@ def _mark_progress(hot: Hot, beat: Beat, at: datetime, *, progress: bool) -> Non
     hot.last_progress_at = then if known is None or at < known - CLOCK_BACK else max(then, known)
 
 
-def _needs_review(hot: Hot, beat: Beat, given: AgentLimits) -> bool:
-    """Whether the beat brings something to conclude, besides time."""
+# 5. What the review must look at
+
+
+def _needs_review(hot: Hot, beat: Beat) -> bool:
+    """Whether the heartbeat itself, not just the passing of time, gives the review something to do."""
     return (
         beat.status != hot.reported
         or hot.status not in ("ok", "paused")
@@ -215,71 +268,49 @@ def _needs_review(hot: Hot, beat: Beat, given: AgentLimits) -> bool:
     )
 
 
-def _nears_a_budget(found: Sequence[budgets.Budget], spent: Spent, given: AgentLimits) -> bool:
-    """Whether it spent of a budget that is nearly used up, or of one that only a look at all agents can tell of."""
-    if not (spent.cost or spent.tokens):
-        return False
-    return (given.monthly and spent.cost > 0) or any(one.severity for one in found)
-
-
-def budgets_of(hot: Hot, given: AgentLimits, today: date) -> list[budgets.Budget]:
-    """The agent's own, as they stand, and its project's."""
-    limit = given.daily_budget if given.daily_budget is not None else hot.cost_limit
-    own = budgets.of(hot, budgets.Limits(limit, given.run_budget, given.daily_tokens), today)
-    if given.others is None:
-        return own
-    cost = given.others.cost + spent_in(hot, given.others.first)
-    return [*own, budgets.of_month(replace(given.others, cost=cost))]
-
-
-def spent_in(hot: Hot, first: date) -> int:
-    """Micro-dollars in the month of that first day, if it is the row's."""
-    return hot.cost_month if hot.month == first else 0
-
-
-def on_hold(hot: Hot, found: Sequence[budgets.Budget], given: AgentLimits) -> bool:
-    """Whether the agent is to stop and ask: the review says so, or this very heartbeat exceeded a budget."""
-    if hot.hold or given.paused:
-        return hot.hold
-    return budgets.holds(found, hot.lifted)
-
-
-def _limit(hot: Hot, beat: Beat) -> int | None:
-    return hot.cost_limit if beat.cost_limit_usd is None else round(beat.cost_limit_usd * 1_000_000)
+# 6. Remember what it said
 
 
 def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
-    """Keep what the beat said for comparing with the next; what it left out stays as it was."""
-    if note not in (EXPECTED, DYING) and not (note == BLIND and hot.reported in LASTING):
-        hot.reported = beat.status
-        hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
+    """Keep what the next heartbeat is compared with; omitted fields keep their last value."""
+    _remember_status(hot, beat, note)
+    _remember_work(hot, beat)
+    _remember_declared(hot, beat)
+    hot.source = source
+    _remember_wait(hot, beat)
+    # Before `_release`, which asks whether the runner says the target is down.
+    _remember_runner(hot, beat, source)
+    _release(hot, beat)
+
+
+def _remember_status(hot: Hot, beat: Beat, note: str | None) -> None:
+    if note in (EXPECTED, DYING) or (note == BLIND and hot.reported in LASTING):
+        return
+    hot.reported = beat.status
+    hot.crashed = beat.status == "error" and (beat.message or "").startswith("CRASH:")
+
+
+def _remember_work(hot: Hot, beat: Beat) -> None:
     hot.iteration = hot.iteration if beat.iteration_count is None else int(beat.iteration_count)
     hot.message_hash = hash_of(beat.message) if beat.message else hot.message_hash
     hot.prompts_hash = _hash_list(beat.prompt_hashes) if beat.prompt_hashes else hot.prompts_hash
     hot.calls_hash = _hash_calls(beat) if beat.tool_call_log else hot.calls_hash
     hot.memory_mb = hot.memory_mb if beat.memory_mb is None else beat.memory_mb
     hot.instance = hot.instance if beat.by_runner else beat.instance or hot.instance
+
+
+def _remember_declared(hot: Hot, beat: Beat) -> None:
     hot.declared_interval = beat.interval or hot.declared_interval
     hot.declared_progress_timeout = beat.progress_timeout or hot.declared_progress_timeout
-    hot.cost_limit = _limit(hot, beat)
-    hot.source = source
-    _remember_wait(hot, beat)
-    _remember_runner(hot, beat, source)
-    if beat.status != "shutdown" and not says_down(hot, beat) and (not beat.by_runner or _saw_it_stopped(beat)):
-        # Whoever was stopped and speaks for itself was started by somebody.
-        hot.held = False
-
-
-def _saw_it_stopped(beat: Beat) -> bool:
-    """Our runner says `ok` again only of what it saw stopped and then running. Others may just not have stopped it."""
-    return beat.status == "ok" and (beat.sdk or "").endswith(" runner")
+    if beat.cost_limit_usd is not None:
+        hot.cost_limit = round(beat.cost_limit_usd * MICRO)
 
 
 def _remember_wait(hot: Hot, beat: Beat) -> None:
-    """A wait holds until its time, a null, or the next progress; one without a time gets a day, said again or not.
+    """A wait lasts until its time, a null, or the next progress; without a time, for a day, however often repeated.
 
-    The time of its end stays, since the progress clock goes on from there. Times more than a day away are cut, those
-    of the past too: year 1 in another zone is a time that no database keeps.
+    Its end is kept after it is over, because the progress clock continues from there. Times more than a day away, in
+    either direction, are cut: no database stores year 1 in another time zone.
     """
     at = hot.last_beat_at
     if at is None:
@@ -294,7 +325,7 @@ def _remember_wait(hot: Hot, beat: Beat) -> None:
 
 
 def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
-    """A runner's first `error` beat lacks the restart fields, so the last known target stays."""
+    """A runner's first `error` heartbeat lacks the restart fields, so the last known target stays."""
     if beat.restart_type:
         hot.restart_type, hot.restart_target = beat.restart_type, beat.restart_target or beat.agent
         hot.runner = source
@@ -304,34 +335,84 @@ def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
         hot.runner_down = beat.status == "error" and says_down(hot, beat)
 
 
+def _release(hot: Hot, beat: Beat) -> None:
+    """An agent that a person stopped and that reports again was started by somebody."""
+    if beat.status != "shutdown" and not says_down(hot, beat) and (not beat.by_runner or _saw_it_stopped(beat)):
+        hot.held = False
+
+
 def says_down(hot: Hot, beat: Beat) -> bool:
     """Whether a runner says that the target is not running, with or without the restart fields."""
     message = beat.message or ""
-    first = message.startswith(f"{hot.restart_target or beat.agent} is not responding")
-    return first or (beat.by_runner and message.startswith(RUNNER_SAYS_DOWN))
+    by_name = message.startswith(f"{hot.restart_target or beat.agent} is not responding")
+    return by_name or (beat.by_runner and message.startswith(RUNNER_SAYS_DOWN))
 
 
-def _bring_forward(hot: Hot, given: AgentLimits, moment: IngestTime, *, now_please: bool) -> None:
-    """Earlier only: a row met too early costs one look, an index changed at every beat costs every beat."""
-    if given.paused:
+def _saw_it_stopped(beat: Beat) -> bool:
+    """Our runner says `ok` only after it saw the target stopped, then running; others may not have stopped it yet."""
+    return beat.status == "ok" and (beat.sdk or "").endswith(" runner")
+
+
+# 7. Check budgets
+
+
+def budgets_of(hot: Hot, limits: AgentLimits, today: date) -> list[budgets.Budget]:
+    """The agent's own budgets and its project's month, as far as they have a limit."""
+    daily = limits.daily_budget if limits.daily_budget is not None else hot.cost_limit
+    own_limits = budgets.Limits(day=daily, run=limits.run_budget, tokens=limits.daily_tokens)
+    own = budgets.agent_budgets(hot, own_limits, today)
+    if limits.others is None:
+        return own
+    cost = limits.others.cost + spent_in(hot, limits.others.first)
+    return [*own, budgets.month_budget(replace(limits.others, cost=cost))]
+
+
+def spent_in(hot: Hot, first: date) -> int:
+    """Micro-dollars in the month that begins on `first`, if the row holds that month."""
+    return hot.cost_month if hot.month == first else 0
+
+
+def _nears_a_budget(used: Sequence[budgets.Budget], spent: Spent, limits: AgentLimits) -> bool:
+    """Whether it spent from a nearly used up budget, or from a month, which only a look at all agents can judge."""
+    if not (spent.cost or spent.tokens):
+        return False
+    return (limits.monthly and spent.cost > 0) or any(budget.severity for budget in used)
+
+
+def on_hold(hot: Hot, used: Sequence[budgets.Budget], limits: AgentLimits) -> bool:
+    """Whether the client is told to stop: the review says so, or this very heartbeat exceeded a budget."""
+    if hot.hold or limits.paused:
+        return hot.hold
+    return budgets.require_hold(used, hot.lifted)
+
+
+# 8. Bring the review forward
+
+
+def _bring_review_forward(hot: Hot, limits: AgentLimits, moment: IngestTime, *, at_once: bool) -> None:
+    """Only ever earlier: an early review costs little, but an index update would slow down every heartbeat."""
+    if limits.paused:
         return
-    look = moment.stored_at if now_please or hot.check_at is None else _deadline(hot, given)
-    if look is not None and (hot.check_at is None or look < hot.check_at):
-        hot.check_at = look
+    look_at = moment.stored_at if at_once or hot.check_at is None else _deadline(hot, limits)
+    if look_at is not None and (hot.check_at is None or look_at < hot.check_at):
+        hot.check_at = look_at
 
 
-def _deadline(hot: Hot, given: AgentLimits) -> datetime | None:
-    found = [clock.deadline for clock in (clocks.alive(given.clocks, hot), clocks.progress(given.clocks, hot)) if clock]
-    return min(found, default=None)
+def _deadline(hot: Hot, limits: AgentLimits) -> datetime | None:
+    running = (clocks.alive(limits.clocks, hot), clocks.progress(limits.clocks, hot))
+    return min((clock.deadline for clock in running if clock), default=None)
 
 
-def _warn(hot: Hot, beat: Beat) -> tuple[str | None, str | None]:
-    """The first standing warning this client was not told yet. A runner cannot act on one, so it gets none."""
+# 9. Pick the warning to deliver
+
+
+def _next_warning(hot: Hot, beat: Beat) -> tuple[str | None, str | None]:
+    """The first open warning this client has not received. Runners cannot act on warnings, so they get none."""
     if not hot.warnings or beat.by_runner or beat.status == "shutdown":
         return None, None
-    told = hot.warned.split()
+    delivered = hot.warned.split()
     for key, reason in hot.warnings:
-        if key not in told:
-            hot.warned = " ".join([*told[-MAX_WARNED:], key])
-            return WARNINGS.get(key.split(":")[1]), reason
+        if key not in delivered:
+            hot.warned = " ".join([*delivered[-MAX_WARNED:], key])
+            return WARNINGS.get(ClientWarning.decode(key).kind), reason
     return None, None

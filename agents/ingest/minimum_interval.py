@@ -1,6 +1,6 @@
-"""How short an interval may be: a plan's shortest bounds what is declared and what is set, and so all deadlines.
+"""The plan's shortest interval, a lower bound for declared and configured intervals and so for all deadlines.
 
-Who reports more often is heard as ever; silence is only judged by the plan's interval.
+Agents may report more often; their silence is just judged by the plan's interval.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from teams.services import audit
 
 
 def bound(beats: Iterable[Beat], plan: Plan) -> None:
-    """Take a shorter interval that a client declares as the plan's shortest."""
+    """Raise shorter intervals that clients declare to the plan's shortest."""
     for beat in beats:
         if beat.interval is not None:
             beat.interval = max(beat.interval, plan.shortest_interval)
 
 
 def lengthen(team_id: int, now: datetime) -> None:
-    """After a change of the plan: what was declared or set before it is bounded, too. Call it in its transaction."""
+    """After a plan change, raise intervals that were declared or set before. Call it in the same transaction."""
     plan = plan_of(team_id)
     states = AgentState.objects.filter(agent__project__team=team_id, declared_interval__lt=plan.shortest_interval)
     states.update(declared_interval=plan.shortest_interval)

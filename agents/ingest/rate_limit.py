@@ -1,7 +1,7 @@
-"""How often one key may call: fixed minutes, counted per process, the numbers from the plan.
+"""Rate limits per API key: fixed one-minute windows, counted per process, with the plan's limits.
 
-A heartbeat over the plan's rate is still taken, without its detail: clients do not wait for `Retry-After`, they
-drop what they had. Only a flood is refused, and management calls.
+A heartbeat over the limit is still accepted, without its detail: clients ignore `Retry-After` and drop what they had.
+Only floods of heartbeats and management calls are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from billing.plans import Plan
 from teams.auth import Caller
 from teams.errors import ApiError
 
-if TYPE_CHECKING:  # the module itself imports this one, through DRF's settings
+if TYPE_CHECKING:  # importing DRF views imports this module, through its settings
     from rest_framework.views import APIView
 
 MINUTE: Final = 60
@@ -26,9 +26,9 @@ FLOOD_FACTOR: Final = 10
 
 
 class Meter:
-    """What each key used of the current minute. Two threads may lose a count between them; that is not worth a lock.
+    """Requests per key in the current minute. A race between threads may lose a count; that is not worth a lock.
 
-    Keys are told by their prefix, and only those that authenticated are counted; all is forgotten each minute.
+    Keys are identified by prefix, only authenticated ones are counted, and everything is reset every minute.
     """
 
     def __init__(self) -> None:
@@ -36,22 +36,22 @@ class Meter:
         self._used: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}
 
-    def add(self, caller: Caller, what: str, count: int, now: datetime) -> tuple[int, int]:
-        """Count `count` uses. Answers how many there were this minute, these included, and the plan's limit."""
+    def add(self, caller: Caller, kind: str, count: int, now: datetime) -> tuple[int, int]:
+        """Add `count` requests. Returns the requests in this minute, including these, and the plan's limit."""
         limit = self.plan(caller, now).requests_per_minute
-        name = f"{caller.prefix}/{what}"
+        name = f"{caller.prefix}/{kind}"
         used = self._used[name] = self._used.get(name, 0) + count
         return used, limit
 
     def plan(self, caller: Caller, now: datetime) -> Plan:
-        """The plan that a key's team was on when the key first called in this minute."""
-        self._turn(int(now.timestamp()) // MINUTE)
+        """The plan of the key's team when the key was first used in this minute."""
+        self._start_minute(int(now.timestamp()) // MINUTE)
         plan = self._plans.get(caller.prefix)
         if plan is None:
             plan = self._plans[caller.prefix] = plan_of(caller.team_id)
         return plan
 
-    def _turn(self, minute: int) -> None:
+    def _start_minute(self, minute: int) -> None:
         if minute != self._minute:
             self._used, self._plans, self._minute = {}, {}, minute
 
@@ -60,26 +60,26 @@ _meter = Meter()
 
 
 def plan_for(caller: Caller, now: datetime, meter: Meter = _meter) -> Plan:
-    """The plan of a key's team, at most a minute old: for what must not ask the database each time."""
+    """The plan of a key's team, at most a minute old: for callers that must not query the database each time."""
     return meter.plan(caller, now)
 
 
 def count_beats(caller: Caller, count: int, now: datetime, meter: Meter = _meter) -> bool:
-    """Count heartbeats of a key. Answers whether their detail is kept: not beyond the plan's requests a minute.
+    """Count a key's heartbeats. Returns whether to store their detail: only within the plan's requests per minute.
 
-    Raises ApiError 429 beyond ten times that.
+    Raises ApiError 429 beyond ten times that limit.
     """
     used, limit = meter.add(caller, "beats", count, now)
     if used > limit * FLOOD_FACTOR:
-        raise _refusal(f"More than {limit * FLOOD_FACTOR} heartbeats in a minute from one key.", now)
+        raise _refusal(f"More than {limit * FLOOD_FACTOR} heartbeats per minute from one key.", now)
     return used <= limit
 
 
 def count_call(caller: Caller, now: datetime, meter: Meter = _meter) -> None:
-    """Count a management call of a key. Raises ApiError 429 beyond the plan's requests a minute."""
+    """Count a key's management call. Raises ApiError 429 beyond the plan's requests per minute."""
     used, limit = meter.add(caller, "calls", 1, now)
     if used > limit:
-        raise _refusal(f"Your plan allows {limit} calls a minute with one key.", now)
+        raise _refusal(f"Your plan allows {limit} requests per minute and key.", now)
 
 
 def _refusal(why: str, now: datetime) -> ApiError:
@@ -88,7 +88,7 @@ def _refusal(why: str, now: datetime) -> ApiError:
 
 
 class PlanThrottle(BaseThrottle):
-    """Every view that does not count for itself."""
+    """The default throttle, for views that do not count requests themselves."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         if isinstance(request.auth, Caller):

@@ -1,4 +1,4 @@
-"""How a name that reports for the first time becomes an agent, within the team's plan."""
+"""Creates an agent for a name that reports for the first time, within the plan's agent limit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from teams.models import Project, Team
 
 
 def register(unknown: Mapping[int, tuple[Caller, Beat]], now: datetime) -> dict[int, ApiError]:
-    """Make an agent for each name that has none; call it in the heartbeat's transaction.
+    """Create an agent for each of these heartbeats; call it in the heartbeats' transaction.
 
-    Returns the refusals, by the caller's own index: 403 `unknown_agent` in strict mode, 403 `agent_limit_reached`
-    over the plan, 403 `unknown_project` when the project is gone.
+    Returns refusals by the same index: 403 `unknown_agent` in strict mode, 403 `agent_limit_reached` over the plan's
+    limit, 403 `unknown_project` when the project was deleted.
     """
     refused: dict[int, ApiError] = {}
     for index, (caller, beat) in unknown.items():
@@ -32,9 +32,9 @@ def register(unknown: Mapping[int, tuple[Caller, Beat]], now: datetime) -> dict[
 
 def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
     if caller.strict:
-        message = f"The project is in strict mode and has no agent “{beat.agent}”. Create it, or turn strict mode off."
+        message = f"The project is in strict mode and has no agent “{beat.agent}”. Create it or turn off strict mode."
         return ApiError(403, "unknown_agent", message)
-    # The team's row is the queue for new agents: two first beats at once must not both take the last place.
+    # Locking the team's row queues new agents: two first heartbeats at once must not both pass the limit.
     team = Team.objects.select_for_update(of=("self",)).filter(pk=caller.team_id).first()
     project = Project.objects.filter(pk=caller.project_id).first()
     if team is None or project is None:
@@ -50,24 +50,24 @@ def _register_one(caller: Caller, beat: Beat, now: datetime) -> ApiError | None:
 
 
 def turn_away(caller: Caller, name: str, now: datetime) -> ApiError:
-    """Note that an agent without a place reported, and say why it is not heard."""
+    """Record that an agent over the plan's limit reported; returns the refusal."""
     refusals.record(team_id=caller.team_id, project_id=caller.project_id, name=name, now=now)
-    return without_place(caller.team_id)
+    return over_limit(caller.team_id)
 
 
-def without_place(team_id: int) -> ApiError:
-    """The refusal of an agent that was there before the plan became smaller."""
+def over_limit(team_id: int) -> ApiError:
+    """The refusal for an agent that has been over the limit since a downgrade."""
     plan = limits.plan_of(team_id)
-    message = f"The {plan.label} plan has {plan.agents} places for agents, which the oldest have. Delete one of them"
-    return ApiError(403, "agent_limit_reached", f"{message}, or change the plan: {limits.usage_url()}")
+    message = f"The {plan.label} plan monitors {plan.agents} agents, the oldest first. Delete one of those"
+    return ApiError(403, "agent_limit_reached", f"{message} or upgrade the plan: {limits.usage_url()}")
 
 
 def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:
-    """An agent with its name and its hot row. Raises IntegrityError when the name is taken."""
+    """Create an agent with its name and hot row. Raises IntegrityError when the name is taken."""
     agent = Agent.objects.create(project_id=project.pk, name=name, agent_type=agent_type, created_at=now)
     AgentName.objects.create(project_id=project.pk, name=name, agent=agent)
-    # Its first heartbeats are answered before a review can tell them that nothing is to be held here.
-    lifted = None if rules.in_force(cost, project.rules).on else budgets.ALL_LIFTED
-    AgentState.objects.create(agent=agent, lifted=lifted)
+    # The first heartbeats are answered before any review could tell them that the budget rule is off.
+    waived = None if rules.in_force(cost, project.rules).on else budgets.ALL_WAIVED
+    AgentState.objects.create(agent=agent, lifted=waived)
     AgentMemory.objects.create(agent=agent)
     return agent

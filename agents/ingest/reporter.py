@@ -1,21 +1,23 @@
-"""Who reports: one short text that tells one reporter of a project from another."""
+"""Identifies the reporter of a heartbeat within its project, as one short text."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from django.http import HttpRequest
 
 from teams.auth import Caller
 
-LONGEST = 80
+MAX_LENGTH: Final = 80
 
 
 def source_of(request: HttpRequest, caller: Caller) -> str:
-    """Key and address, and the runner's own name when it gives one, in at most 80 characters.
+    """API key and address, plus the runner's own name if it sends one, in at most 80 characters.
 
-    `X-Forwarded-For` is whatever its sender wrote, so the address is that of the connection.
+    The address is the connection's, because a sender can write anything into `X-Forwarded-For`.
     """
     source = f"{caller.key_id}/{request.META.get('REMOTE_ADDR', '')}"
     named = request.META.get("HTTP_X_CLEVAGENT_RUNNER")
     if named:
         source += "/" + "".join(letter for letter in named if letter.isprintable())
-    return source[:LONGEST]
+    return source[:MAX_LENGTH]

@@ -1,13 +1,13 @@
 """One transaction of heartbeats: lock and read the agents, fold each heartbeat, write what changed, answer.
 
-Write first, think later: nothing slower than these three statements happens within a heartbeat's request.
+Write first, think later: a heartbeat's request runs nothing slower than these three statements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import KW_ONLY, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -26,25 +26,29 @@ from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTi
 from agents.ingest import registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
 from agents.storage import monthly_spend, statements
+from agents.storage.statements import LockedAgent
 from teams.auth import Caller
 from teams.errors import ApiError
 
 log = structlog.get_logger(__name__)
 
 TRIES: Final = 3
+# PostgreSQL's deadlock and serialization failure: the database is up and trying again helps.
+RETRYABLE: Final = ("40P01", "40001")
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A beat as it came in. `source` tells reporters apart; with `detail` false sums are kept, contents are not.
+    """A heartbeat as received. `source` tells reporters apart; without `detail` only sums are stored, not contents.
 
-    `ahead` is how far the sender's clock is ahead of ours, as far as its request tells.
+    `ahead` is how far the sender's clock is ahead of ours, as far as the request shows.
     """
 
     caller: Caller
     beat: Beat
     received_at: datetime
     source: str
+    _: KW_ONLY
     detail: bool = True
     ahead: timedelta = timedelta(0)
 
@@ -57,99 +61,104 @@ Outcome = Answer | ApiError
 
 
 def busy() -> ApiError:
-    return ApiError(503, "busy", "The server cannot store heartbeats right now; send it again.", retry_after=2)
+    return ApiError(503, "busy", "The server cannot store heartbeats right now. Send it again.", retry_after=2)
+
+
+# Retries
 
 
 def commit(received: Sequence[Received]) -> list[Outcome]:
-    """Store beats in one transaction; when that fails, each in its own, so that a poisoned one fails alone."""
+    """Store heartbeats in one transaction; if that fails, each in its own, so a poisoned one fails alone."""
     try:
         return _store(received)
     except Exception as error:
         if len(received) > 1 and _is_down(error):
-            return [_refused(error) for _ in received]
-        return [outcome for one in received for outcome in _commit_alone(one)]
+            return [_unavailable(error) for _ in received]
+        return [_commit_alone(heartbeat) for heartbeat in received]
 
 
-def _commit_alone(received: Received) -> list[Outcome]:
-    """One beat, tried again: after a deadlock, or after a copy of it won the race and is now there to be seen."""
-    for attempt in range(TRIES):
+def _commit_alone(received: Received) -> Outcome:
+    """Retry one heartbeat: after a deadlock, or when a concurrent copy won and can now be found."""
+    for attempt in range(1, TRIES + 1):
         try:
-            return _store([received])
+            (outcome,) = _store([received])
         except DataError as error:
             log.warning("heartbeat refused by the database", agent=received.beat.agent, error=str(error))
-            return [ApiError(422, "invalid", "The heartbeat holds a value that cannot be stored.")]
+            return ApiError(422, "invalid", "The heartbeat contains a value that cannot be stored.")
         except DatabaseError as error:
-            if attempt == TRIES - 1 or _is_down(error):
-                return [_refused(error)]
+            if attempt == TRIES or _is_down(error):
+                return _unavailable(error)
         except Exception:
             log.exception("a heartbeat could not be stored", agent=received.beat.agent)
-            return [ApiError(500, "server_error", "This server made a mistake with this heartbeat; see its log.")]
+            return ApiError(500, "server_error", "The server failed to process this heartbeat. See its log.")
+        else:
+            return outcome
     raise AssertionError("unreachable")
 
 
 def _is_down(error: Exception) -> bool:
-    """Whether the database itself is away or out of step, so that trying again at once would only take longer."""
+    """Whether the database is unreachable or broken, so that an immediate retry would only take longer."""
     if isinstance(error, OperationalError):
-        return getattr(error.__cause__, "sqlstate", "") not in ("40P01", "40001")
+        return getattr(error.__cause__, "sqlstate", "") not in RETRYABLE
     return isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | DataError)
 
 
-def _refused(error: Exception) -> ApiError:
+def _unavailable(error: Exception) -> ApiError:
     log.error("heartbeats could not be stored", error=str(error))
     return busy()
+
+
+# The transaction
 
 
 def _store(received: Sequence[Received]) -> list[Outcome]:
     with transaction.atomic():
         now = timezone.now()
-        found, refused = _lock(received, now)
-        writing = _Writing(now, _months(received, now))
-        for index, one in enumerate(received):
-            if index in found:
-                writing.add(index, one, found[index])
-        if writing.hot:
-            statements.update(writing.hot.values())
-        if writing.beats:
-            statements.insert(writing.beats)
-    return [writing.outcomes[index] if index in found else refused[index] for index in range(len(received))]
+        agents, refused = _lock(received, now)
+        # After the locks: another transaction's spend is visible only then.
+        batch = _Batch(now, _months(received, now))
+        for index, heartbeat in enumerate(received):
+            if index in agents:
+                batch.add(index, heartbeat, agents[index])
+        batch.write()
+    return [batch.outcomes[index] if index in agents else refused[index] for index in range(len(received))]
 
 
 def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
-    """What the projects that have a monthly budget spent of it before these beats. Read after their agents' locks."""
-    callers = {one.caller.project_id: one.caller for one in received if one.caller.monthly}
-    firsts = {pk: now.astimezone(_zone(caller.time_zone)).date().replace(day=1) for pk, caller in callers.items()}
+    """What projects with a monthly budget had spent of it before these heartbeats."""
+    callers = {each.caller.project_id: each.caller for each in received if each.caller.monthly}
+    firsts = {pk: _date(now, caller).replace(day=1) for pk, caller in callers.items()}
     return monthly_spend.committed(firsts) if firsts else {}
 
 
-def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, statements.Found], dict[int, ApiError]]:
-    """Lock the agents of all beats, making those that report for the first time."""
+def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, LockedAgent], dict[int, ApiError]]:
+    """Lock the agents of all heartbeats by index, creating unknown ones; and the refusals by index."""
     wanted = [
-        {"i": i, "project_id": one.caller.project_id, "name": one.beat.agent, "beat_id": one.beat.beat_id}
-        for i, one in enumerate(received)
+        {"i": i, "project_id": each.caller.project_id, "name": each.beat.agent, "beat_id": each.beat.beat_id}
+        for i, each in enumerate(received)
     ]
-    sent = min(one.spent_at for one in received).astimezone(UTC).date()
-    found = statements.lock(wanted, now.date(), sent)
-    unknown = [index for index in range(len(received)) if index not in found]
+    oldest = min(each.spent_at for each in received).astimezone(UTC).date()
+    agents = statements.lock(wanted, now.date(), oldest)
+    unknown = {i: (each.caller, each.beat) for i, each in enumerate(received) if i not in agents}
     refused: dict[int, ApiError] = {}
     if unknown:
-        new = {index: (received[index].caller, received[index].beat) for index in unknown}
-        refused = registration.register(new, now)
-        found = statements.lock(wanted, now.date(), sent)
-    return _with_place(received, found, refused, now), refused
+        refused = registration.register(unknown, now)
+        agents = statements.lock(wanted, now.date(), oldest)
+    refused |= _over_plan(received, agents, now)
+    return {index: agent for index, agent in agents.items() if index not in refused}, refused
 
 
-def _with_place(
-    received: Sequence[Received], found: dict[int, statements.Found], refused: dict[int, ApiError], now: datetime
-) -> dict[int, statements.Found]:
-    """Those whose agents have a place in their team's plan; the others are refused."""
-    out = [index for index, one in found.items() if one.over_plan]
-    for index in out:
-        refused[index] = registration.turn_away(received[index].caller, received[index].beat.agent, now)
-    return {index: one for index, one in found.items() if index not in refused}
+def _over_plan(received: Sequence[Received], agents: dict[int, LockedAgent], now: datetime) -> dict[int, ApiError]:
+    """Refusals for agents over their team's agent limit."""
+    return {
+        index: registration.turn_away(received[index].caller, received[index].beat.agent, now)
+        for index, agent in agents.items()
+        if agent.over_plan
+    }
 
 
-class _Writing:
-    """One transaction's rows, folded beat by beat in the order of arrival."""
+class _Batch:
+    """One transaction's rows, folded heartbeat by heartbeat in order of arrival."""
 
     def __init__(self, now: datetime, months: dict[int, Month]) -> None:
         self.now = now
@@ -157,60 +166,82 @@ class _Writing:
         self.hot: dict[int, Hot] = {}
         self.beats: list[dict[str, Any]] = []
         self.outcomes: dict[int, Answer] = {}
-        self._seen: dict[tuple[int, str], Answer] = {}
+        self._answered: dict[tuple[int, str], Answer] = {}
 
-    def add(self, index: int, one: Received, found: statements.Found) -> None:
-        agent_id, beat_id = found.hot.agent_id, one.beat.beat_id
-        if found.stored_before:
-            self.outcomes[index] = self._again(one, found)
-        elif beat_id and (agent_id, beat_id) in self._seen:
-            self.outcomes[index] = self._seen[agent_id, beat_id]
+    def add(self, index: int, received: Received, agent: LockedAgent) -> None:
+        """Fold a heartbeat, unless it is stored already or a copy of another one in this batch."""
+        copy_of = (agent.hot.agent_id, received.beat.beat_id) if received.beat.beat_id else None
+        if agent.stored_before:
+            self.outcomes[index] = self._answer_again(received, agent)
+        elif copy_of in self._answered:
+            self.outcomes[index] = self._answered[copy_of]
         else:
-            answer = self._fold(one, found)
-            self.outcomes[index] = answer
-            if beat_id:
-                self._seen[agent_id, beat_id] = answer
+            self.outcomes[index] = self._fold(received, agent)
+            if copy_of:
+                self._answered[copy_of] = self.outcomes[index]
 
-    def _fold(self, one: Received, found: statements.Found) -> Answer:
-        hot = self.hot.setdefault(found.hot.agent_id, found.hot)
-        zone, at = _zone(one.caller.time_zone), one.spent_at
-        moment = IngestTime(one.received_at, self.now, self.now.astimezone(zone).date())
-        # Without a time of its own it is of the day on which it is stored.
-        day = moment.today if one.beat.sent_at is None else at.astimezone(zone).date()
-        spent = pricing.spent(one.beat, at, day, one.caller.prices)
-        others = self._others(one.caller, hot)
-        folded = fold(hot, one.beat, spent, _set(found, one.caller, others), moment, one.source)
+    def write(self) -> None:
+        if self.hot:
+            statements.update(self.hot.values())
+        if self.beats:
+            statements.insert(self.beats)
+
+    def _fold(self, received: Received, agent: LockedAgent) -> Answer:
+        caller = received.caller
+        # One row per agent: its second heartbeat in the batch builds on the first.
+        hot = self.hot.setdefault(agent.hot.agent_id, agent.hot)
+        moment = IngestTime(received_at=received.received_at, stored_at=self.now, today=_date(self.now, caller))
+        others = self._others_month(caller, hot)
+        limits = _limits(agent, caller, others)
+        folded = fold(hot, received.beat, _spent(received, moment), limits, moment, received.source)
         if others is not None:
-            self.months[one.caller.project_id] = replace(others, cost=others.cost + spent_in(hot, others.first))
-        answer = _answer(hot, folded.hold, folded.warning, folded.reason)
-        self.beats.append(_row(hot.agent_id, one, folded, answer, self.now))
+            self.months[caller.project_id] = replace(others, cost=others.cost + spent_in(hot, others.first))
+        answer = _answer(hot, hold=folded.hold, warning=folded.warning, reason=folded.reason)
+        self.beats.append(_row(hot.agent_id, received, folded, answer, self.now))
         return answer
 
-    def _others(self, caller: Caller, hot: Hot) -> Month | None:
+    def _others_month(self, caller: Caller, hot: Hot) -> Month | None:
+        """What the project's other agents spent this month."""
         month = self.months.get(caller.project_id)
         return month and replace(month, cost=month.cost - spent_in(hot, month.first))
 
-    def _again(self, one: Received, found: statements.Found) -> Answer:
-        """The answer of a beat that is stored already; whether to hold is said as it is now."""
-        hot = self.hot.get(found.hot.agent_id, found.hot)
-        today = self.now.astimezone(_zone(one.caller.time_zone)).date()
-        given = _set(found, one.caller, self._others(one.caller, hot))
-        return _answer(hot, on_hold(hot, budgets_of(hot, given, today), given), **(found.answer_before or {}))
+    def _answer_again(self, received: Received, agent: LockedAgent) -> Answer:
+        """The answer to a heartbeat that is stored already; `hold` is current."""
+        hot = self.hot.get(agent.hot.agent_id, agent.hot)
+        limits = _limits(agent, received.caller, self._others_month(received.caller, hot))
+        used = budgets_of(hot, limits, _date(self.now, received.caller))
+        return _answer(hot, hold=on_hold(hot, used, limits), **(agent.answer_before or {}))
 
 
-def _set(found: statements.Found, caller: Caller, others: Month | None) -> AgentLimits:
-    grace = found.grace if found.grace is not None else caller.default_grace
-    clocks = Settings(found.interval, grace, found.progress_timeout)
-    own = (found.daily_budget, found.run_budget, found.daily_tokens)
-    return AgentLimits(clocks, *own, found.paused, caller.monthly, others)
+# Values for one heartbeat
 
 
-def _row(agent_id: int, one: Received, folded: FoldResult, answer: Answer, now: datetime) -> dict[str, Any]:
-    beat, spent = one.beat, folded.spent
+def _spent(received: Received, moment: IngestTime) -> pricing.Spent:
+    at = received.spent_at
+    # Without a time of its own it belongs to the day on which it is stored.
+    day = moment.today if received.beat.sent_at is None else _date(at, received.caller)
+    return pricing.spent(received.beat, at, day, received.caller.prices)
+
+
+def _limits(agent: LockedAgent, caller: Caller, others: Month | None) -> AgentLimits:
+    grace = agent.grace if agent.grace is not None else caller.default_grace
+    return AgentLimits(
+        clocks=Settings(interval=agent.interval, grace=grace, progress_timeout=agent.progress_timeout),
+        daily_budget=agent.daily_budget,
+        run_budget=agent.run_budget,
+        daily_tokens=agent.daily_tokens,
+        paused=agent.paused,
+        monthly=caller.monthly,
+        others=others,
+    )
+
+
+def _row(agent_id: int, received: Received, folded: FoldResult, answer: Answer, now: datetime) -> dict[str, Any]:
+    beat, spent = received.beat, folded.spent
     return {
         "agent_id": agent_id,
         "day": now.date(),
-        "received_at": one.received_at,
+        "received_at": received.received_at,
         "spent_at": spent.at,
         "beat_id": beat.beat_id,
         "status": beat.status,
@@ -223,29 +254,33 @@ def _row(agent_id: int, one: Received, folded: FoldResult, answer: Answer, now: 
         "iteration": beat.iteration_count,
         "memory_mb": beat.memory_mb,
         "gap": folded.gap,
-        "content": _content(one, folded),
+        "content": _content(received, folded),
         "answer": {"warning": answer.warning, "reason": answer.reason} if answer.warning else None,
     }
 
 
-def _content(one: Received, folded: FoldResult) -> dict[str, Any] | None:
-    # What went wrong is kept at any rate, and so is what was used: prices change, tokens do not.
-    kept = one.beat.content() if one.detail or one.beat.status == "error" else None
-    used = {"usage": one.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
-    found = {**(kept or {}), **used, **({"note": folded.note} if folded.note else {})}
-    return found or None
+def _content(received: Received, folded: FoldResult) -> dict[str, Any] | None:
+    # Errors and usage are stored even beyond the plan's rate: prices change later, tokens do not.
+    kept = received.beat.content() if received.detail or received.beat.status == "error" else None
+    used = {"usage": received.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
+    return {**(kept or {}), **used, **({"note": folded.note} if folded.note else {})} or None
 
 
-def _answer(hot: Hot, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:
+def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:
     incident = None
     if hot.incident_id:
         incident = {"id": hot.incident_id, "kind": hot.incident_kind, "url": _incident_url(hot.incident_id)}
-    return Answer(hot.agent_id, warning, reason, incident, hold)
+    return Answer(agent_id=hot.agent_id, warning=warning, reason=reason, incident=incident, hold=hold)
 
 
 @lru_cache(maxsize=4096)
 def _incident_url(incident_id: int) -> str:
     return str(settings.BASE_URL) + reverse("admin:agents_incident_change", args=[incident_id])
+
+
+def _date(at: datetime, caller: Caller) -> date:
+    """The date in the project's time zone."""
+    return at.astimezone(_zone(caller.time_zone)).date()
 
 
 @lru_cache(maxsize=512)

@@ -1,6 +1,6 @@
-"""What happened and what it means: agents, their hot state, heartbeats, incidents, commands.
+"""Agents, their hot rows, heartbeats, incidents and commands.
 
-Money is kept in whole micro-dollars, times in UTC from the server's clock, durations in seconds.
+Money is stored in whole micro-dollars, times are UTC by the server's clock, durations are seconds.
 """
 
 from agents.models.agent import Agent, AgentName, RestartType, Status

@@ -1,4 +1,4 @@
-"""What is watched: an agent as people set it, and the names it reports under."""
+"""Monitored agents as people set them up, and the names they report under."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from teams.models import Project
 
 
 class Status(models.TextChoices):
-    """What is shown of an agent, worst first. `LATE` is never stored: it follows from the clock."""
+    """An agent's status, worst first. `LATE` is never stored, because it follows from the clock."""
 
     DOWN = "down", "down"
     STALLED = "stalled", "stalled"
@@ -33,7 +33,7 @@ class RestartType(models.TextChoices):
 
 
 class Agent(models.Model):
-    """One monitored thing, made by its first heartbeat. What a person set; what is happening is in `AgentState`."""
+    """One monitored program, created by its first heartbeat. Holds settings; `AgentState` holds what is happening."""
 
     class Kind(models.TextChoices):
         AGENT = "agent", "agent: runs until stopped"
@@ -94,13 +94,17 @@ class Agent(models.Model):
 
     @property
     def clock_settings(self) -> clocks.Settings:
-        """What people set of its clocks, its project's default included."""
-        grace = self.grace if self.grace is not None else self.project.default_grace
-        return clocks.Settings(self.interval, grace, self.progress_timeout, self.resumed_at)
+        """What people set for its deadlines, including the project's default grace period."""
+        return clocks.Settings(
+            interval=self.interval,
+            grace=self.grace if self.grace is not None else self.project.default_grace,
+            progress_timeout=self.progress_timeout,
+            resumed_at=self.resumed_at,
+        )
 
 
 class AgentName(models.Model):
-    """Every name an agent reports under: its own and its aliases. One row is one name, so a name means one agent."""
+    """Each name an agent reports under: its own and its aliases. Unique, so a name identifies one agent."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="+")
     name = models.CharField(max_length=200)

@@ -1,4 +1,4 @@
-"""What is asked of a runner, and the runners that ask for it."""
+"""Commands for runners, and the runners that poll for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from teams.models import Project
 
 
 class Runner(models.Model):
-    """A local program that asks for commands, told by its source (see `reporter.py`)."""
+    """A local program that polls for commands, identified by its source (see `ingest/reporter.py`)."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="runners")
     source = models.CharField(max_length=80)
@@ -27,7 +27,7 @@ class Runner(models.Model):
 
 
 class Command(models.Model):
-    """Restart or stop, for a runner: handed out once, void after a few minutes."""
+    """A restart or stop for a runner to perform: handed out once, expires after a few minutes."""
 
     class Action(models.TextChoices):
         RESTART = "restart", "restart"

@@ -1,4 +1,4 @@
-"""What agents reported, one by one, and its sums."""
+"""Stored heartbeats and their sums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from teams.models import Project
 
 
 class Heartbeat(models.Model):
-    """One report, append-only; partitioned by `day` (UTC) on PostgreSQL. Numbers are typed, contents are one JSON."""
+    """One heartbeat, append-only; partitioned by `day` (UTC) on PostgreSQL. Everything but numbers is one JSON."""
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="heartbeats", db_constraint=False, db_index=False)
     day = models.DateField()
@@ -20,7 +20,7 @@ class Heartbeat(models.Model):
     spent_at = models.DateTimeField(
         default=timezone.now, help_text="When it was sent, by the client’s clock as far as that can be true."
     )
-    beat_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null is "has none", outside the unique index
+    beat_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null keeps it out of the unique index
     status = models.CharField(max_length=10)
     progress = models.BooleanField(default=False)
     tokens = models.BigIntegerField(default=0)
@@ -48,9 +48,9 @@ class Heartbeat(models.Model):
 
 
 class Rollup(models.Model):
-    """Sums of an agent's heartbeats over a minute, an hour or a day (UTC) in which they were sent, for charts.
+    """Sums over the heartbeats an agent sent in one minute, hour or day (UTC), for charts.
 
-    `tools` is null in what was summed up before names were kept; then the gap, and as a rule the memory, are, too.
+    `tools` is null in rollups from before tool names were kept; there `gap`, and usually `memory_mb`, are null, too.
     """
 
     class Span(models.TextChoices):
@@ -77,7 +77,7 @@ class Rollup(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["agent", "span", "start"], name="one_rollup_a_span")]
-        # For what is asked of all agents: bringing sums up to date, forgetting, the pages of plans and of the operator.
+        # For queries over all agents: updating rollups, retention, the plan and operator pages.
         indexes = [models.Index(fields=["span", "start"], name="rollups_of_a_span")]
 
     def __str__(self) -> str:
@@ -85,9 +85,9 @@ class Rollup(models.Model):
 
 
 class MonthSpend(models.Model):
-    """A project's month: what agents that were deleted since had spent in it, and how its budget stood when last seen.
+    """A project's month: the spend of agents deleted since, and the last level of its budget.
 
-    Money is micro-dollars. What the other agents spent is in their hot rows.
+    The spend of existing agents is in their hot rows. See `storage/monthly_spend.py` for `level`.
     """
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="months")

@@ -1,4 +1,4 @@
-"""What went wrong: an episode, the signals it is made of, and its timeline."""
+"""Incidents, their signals and their timeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from teams.models import Project
 
 
 class SpendTotals(Protocol):
-    """An agent's spend so far, in micro-dollars, and its tokens without a known price; `AgentState` has them."""
+    """The spend columns of `AgentState`: micro-dollars, and tokens without a known price."""
 
     agent_id: int
     cost_total: int
@@ -22,7 +22,7 @@ class SpendTotals(Protocol):
 
 
 class SignalKind(models.TextChoices):
-    """One thing that is wrong."""
+    """What kind of thing is wrong."""
 
     MISSED_HEARTBEAT = "missed_heartbeat", "missed heartbeat"
     STALLED = "stalled", "stalled"
@@ -52,7 +52,7 @@ def kind_label(kind: str, severity: str) -> str:
 
 
 class Incident(models.Model):
-    """One episode, usually of one agent; when a host falls silent, its other agents join with signals of their own."""
+    """One episode of trouble, usually of one agent. When a host falls silent, its agents share an incident."""
 
     class State(models.TextChoices):
         OPEN = "open", "open"
@@ -76,7 +76,7 @@ class Incident(models.Model):
     muted_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
     reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
-    # The agent's spend ever when it began, and what was spent during it: see `AgentState`.
+    # The agent's total spend when the incident began, and the spend during it; see `AgentState`.
     cost_before = models.BigIntegerField(default=0)
     priced_before = models.BigIntegerField(default=0)
     unpriced_before = models.BigIntegerField(default=0)
@@ -99,7 +99,7 @@ class Incident(models.Model):
         indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest_first")]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.agent}: {self.get_kind_display()}"
+        return f"#{self.pk} {self.agent}: {self.kind_label}"
 
     @property
     def state(self) -> str:
@@ -109,55 +109,56 @@ class Incident(models.Model):
 
     @property
     def spent(self) -> int:
-        """Micro-dollars spent during it, up to now while it lasts. Reads `agent.state`: fetch it ahead."""
+        """Micro-dollars spent during the incident so far. Reads `agent.state`: use select_related."""
         return self._during("cost")
 
     @property
     def spent_priced(self) -> int:
-        """The part of `spent` that the server priced; the rest was claimed."""
+        """The part of `spent` that the server priced; the rest was reported."""
         return self._during("priced")
 
     @property
     def spent_unpriced(self) -> int:
-        """Tokens used during it that nobody knows the price of."""
+        """Tokens without a known price that were used during the incident."""
         return self._during("unpriced")
 
-    def _during(self, what: str) -> int:
-        known: int = getattr(self, what)
+    def _during(self, name: str) -> int:
+        known: int = getattr(self, name)
         if self.resolved_at:
             return known
-        so_far: int = getattr(self.agent.state, f"{what}_total") - getattr(self, f"{what}_before")
+        so_far: int = getattr(self.agent.state, f"{name}_total") - getattr(self, f"{name}_before")
         return max(known, so_far)
 
     def begin_spend(self, state: SpendTotals) -> None:
-        """From here on the money of this agent, which is its own, is counted."""
-        for what in self.SPEND:
-            setattr(self, f"{what}_before", getattr(state, f"{what}_total"))
-            setattr(self, what, 0)
+        """Start counting the spend of the incident's agent from now on."""
+        for name in self.SPEND:
+            setattr(self, f"{name}_before", getattr(state, f"{name}_total"))
+            setattr(self, name, 0)
 
     def count_spend(self, state: SpendTotals) -> None:
-        """Note what its agent spent during it until now; the hot row of another that shares it says nothing of that."""
+        """Store what the incident's agent has spent during it; rows of other agents in the incident are ignored."""
         if state.agent_id != self.agent_id:
             return
-        for what in self.SPEND:
-            setattr(self, what, max(0, getattr(state, f"{what}_total") - getattr(self, f"{what}_before")))
+        for name in self.SPEND:
+            setattr(self, name, max(0, getattr(state, f"{name}_total") - getattr(self, f"{name}_before")))
 
-    def get_kind_display(self) -> str:
+    @property
+    def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
 
     @property
     def noticed_after(self) -> int:
-        """Seconds from when it became wrong until somebody knew."""
+        """Seconds from the start of the problem to its detection."""
         return int((self.opened_at - self.started_at).total_seconds())
 
     @property
     def time_to_recovery(self) -> float | None:
-        """Seconds from when it became wrong to its end; None while it lasts."""
+        """Seconds from the start of the problem to recovery; None while it is open."""
         return (self.resolved_at - self.started_at).total_seconds() if self.resolved_at else None
 
 
 class Signal(models.Model):
-    """One thing that is wrong with one agent, with its evidence, within an incident."""
+    """One thing that is wrong with one agent, as part of an incident."""
 
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="signals")
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="signals")
@@ -178,14 +179,15 @@ class Signal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.reason}"
+        return f"{self.kind_label}: {self.reason}"
 
-    def get_kind_display(self) -> str:
+    @property
+    def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
 
 
 class IncidentEvent(models.Model):
-    """One line of an incident's timeline, written with the change itself. Deliveries hang on it."""
+    """One timeline entry, written in the same transaction as the change. Notifications refer to it."""
 
     class Kind(models.TextChoices):
         OPENED = "opened", "opened"
@@ -211,7 +213,7 @@ class IncidentEvent(models.Model):
 
     @property
     def headline(self) -> str:
-        """What happened, in a word or two: of what was added, whether it is new or the same, and worse."""
+        """What happened, in a few words; for updates, whether a signal is new or became critical."""
         if self.kind != self.Kind.UPDATED or "signal" not in self.data:
             return self.get_kind_display()
         return "critical now" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"

@@ -1,4 +1,4 @@
-"""Times in which agents are left alone, as people planned them."""
+"""Maintenance windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from teams.models import Project
 
 
 class Maintenance(models.Model):
-    """A time in which a project's agents are left alone, as people planned it; see `agents/fleet/maintenance.py`."""
+    """A planned period in which agents are not evaluated; see `agents/fleet/maintenance.py`."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="maintenances")
     reason = models.CharField(max_length=200, help_text="What is done: people read it on the agents' pages.")
@@ -20,7 +20,7 @@ class Maintenance(models.Model):
         blank=True,
         help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all of the project.',
     )
-    # By name, for then one that is deleted leaves no list that is empty and so means all.
+    # Names instead of a relation: deleting the last listed agent must not empty the list, which would mean all agents.
     agent_names = models.JSONField(
         "agents", default=list, blank=True, help_text="Only these. Empty: all of the project."
     )

@@ -1,4 +1,4 @@
-"""When the watchdog itself ran, and when it did not."""
+"""When the watchdog itself ran, and its outages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Pulse(models.Model):
-    """When a part of the watchdog last ran: `detector`, `rollup`, or `edge` for the web processes."""
+    """When a part of the watchdog last ran: `detector`, `rollup`, or `edge` (the web processes)."""
 
     name = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()
@@ -17,7 +17,7 @@ class Pulse(models.Model):
 
 
 class Outage(models.Model):
-    """A time in which the watchdog itself did not watch. Deadlines are moved by it; nobody is blamed for it."""
+    """A watchdog outage. Deadlines move by it, so no agent is blamed."""
 
     part = models.CharField(max_length=20)
     started_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""What is happening to an agent: its hot row, and what the rules remember of it."""
+"""What is happening to an agent: its hot row, and the state its rules keep."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ if TYPE_CHECKING:
 
 
 class AgentState(models.Model):
-    """The hot row: what every heartbeat changes. Narrow, and no index but its key and `check_at`.
+    """The hot row, which every heartbeat updates. Narrow, with no index besides its key and `check_at`.
 
-    A heartbeat leaves `check_at` alone unless there is something to conclude, so that its update is heap-only on
-    PostgreSQL; the sweep meets the row at the old, earlier time and moves it.
+    A heartbeat changes `check_at` only if there is something to review, so its update is heap-only on PostgreSQL; the
+    sweep finds the row at the earlier time and moves it. A new column also belongs in `domain/hot_row.py` and
+    `storage/statements.py`; a contract test names the places that lack it.
     """
 
     agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="state")
-    # When the review must look again; null: nothing to wait for.
+    # When the next review is due; null: nothing to wait for.
     check_at = models.DateTimeField(null=True)
-    # Both clocks
+    # Deadlines
     beats = models.BigIntegerField(default=0)
     last_beat_at = models.DateTimeField(null=True)
     last_progress_at = models.DateTimeField(null=True)
     usual_gap = models.FloatField(null=True)
-    # Learned by the review: seconds without progress that are unusual, and until when it may start or rest.
+    # Learned by the review: the progress timeout in seconds, and until when the agent may be starting or resting.
     learned_progress_timeout = models.FloatField(null=True)
     quiet_until = models.DateTimeField(null=True)
     declared_interval = models.FloatField(null=True)
     declared_progress_timeout = models.FloatField(null=True)
     waiting_for = models.CharField(max_length=100, default="")
     waiting_until = models.DateTimeField(null=True)
-    # What the last heartbeat said
+    # The last heartbeat
     reported = models.CharField(max_length=10, default="")
     crashed = models.BooleanField(default=False)
     iteration = models.BigIntegerField(null=True)
@@ -43,13 +44,13 @@ class AgentState(models.Model):
     calls_hash = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
     instance = models.CharField(max_length=64, default="")
-    # The last body with sums, when it came, how long it took to store: an old client sends it again after 5 s without
-    # an answer.
+    # The last body with sums, when it was received, and how many seconds it took to store it: an old client resends it
+    # after 5 s without an answer.
     body_hash = models.BigIntegerField(null=True)
     body_at = models.DateTimeField(null=True)
     stored_after = models.FloatField(default=0)
-    # Money in micro-dollars: `cost` is what counts, `priced` the part of it that the server priced; the rest was
-    # claimed. `unpriced` are tokens that nobody knows the price of. Today and this month are the project's.
+    # Money in micro-dollars: `cost` counts against budgets, `priced` is the part the server priced, the rest was
+    # reported. `unpriced` are tokens without a known price. Days and months are those of the project's time zone.
     day = models.DateField(null=True)
     tokens_today = models.BigIntegerField(default=0)
     cost_today = models.BigIntegerField(default=0)
@@ -61,34 +62,34 @@ class AgentState(models.Model):
     cost_month = models.BigIntegerField(default=0)
     priced_month = models.BigIntegerField(default=0)
     unpriced_month = models.BigIntegerField(default=0)
-    # Ever
+    # Total
     tokens_total = models.BigIntegerField(default=0)
     cost_total = models.BigIntegerField(default=0)
     priced_total = models.BigIntegerField(default=0)
     unpriced_total = models.BigIntegerField(default=0)
-    # Since the client was last started
+    # Since the client last started
     run_at = models.DateTimeField(null=True)
     run_cost = models.BigIntegerField(default=0)
     run_priced = models.BigIntegerField(default=0)
     run_unpriced = models.BigIntegerField(default=0)
-    # Who reports it, and how it can be restarted
+    # Its reporter, and how it can be restarted
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
     runner_down = models.BooleanField(default=False)
     held = models.BooleanField(default=False, help_text="A person stopped it: nothing automatic starts it again.")
     restart_type = models.CharField(max_length=10, default="")
     restart_target = models.CharField(max_length=300, default="")
-    # What the review concluded
+    # Results of the review
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW)
     incident: models.ForeignKey[Incident | None, Incident | None] = models.ForeignKey(
         "Incident", models.SET_NULL, null=True, db_index=False, related_name="+", db_constraint=False
     )
     incident_kind = models.CharField(max_length=20, default="")
-    # Warnings that stand, as [["INCIDENT:KIND:SIGNAL", reason], …]; `warned` holds the keys this client was told.
+    # Open warnings for the client as [[key, reason], ...], and the keys it already got; see `domain/client_warning.py`.
     warnings: models.JSONField[Any, Any] = models.JSONField(null=True)
     warned = models.CharField(max_length=300, default="")
     hold = models.BooleanField(default=False)
-    # Budgets that a person let pass, by name: see `budgets.py`.
+    # Budgets that a person waived, by name; see `domain/budgets.py`.
     lifted: models.JSONField[Any, Any] = models.JSONField(null=True)
 
     class Meta:
@@ -102,17 +103,17 @@ class AgentState(models.Model):
 
     @property
     def knows_tokens(self) -> bool:
-        """Whether it ever reported any. If not, they are not 0 but unknown."""
+        """Whether it ever reported tokens. If not, they are unknown, not 0."""
         return self.tokens_total > 0
 
     @property
     def knows_cost(self) -> bool:
-        """Whether it ever reported a cost, or tokens of a known price."""
+        """Whether it ever reported a cost, or tokens with a known price."""
         return self.cost_total > 0 or self.tokens_total > self.unpriced_total
 
 
 class AgentMemory(models.Model):
-    """What the rules remember of an agent between reviews, and up to which heartbeat they have read."""
+    """The state that rules keep between reviews, by KIND, and the last heartbeat they have read."""
 
     agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="memory")
     read_to = models.BigIntegerField(default=0)

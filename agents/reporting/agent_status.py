@@ -18,6 +18,7 @@ from django.db.models.lookups import GreaterThan
 from agents.domain import clocks
 from agents.domain.budgets import NEAR as NEAR_SHARE
 from agents.domain.budgets import Limits, Spend
+from agents.domain.client_warning import ClientWarning
 from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status
 from agents.reporting import formatting, strips
 from agents.storage import monthly_spend, outage_log
@@ -86,7 +87,8 @@ class AgentStatus:
     @property
     def display_status(self) -> str:
         """One of `DISPLAY_STATUSES`. The hot row already lists the two warnings that clients receive."""
-        kinds = {key.split(":")[1] for key, _ in self.state.warnings or ()} if self.status == Status.WARNING else ()
+        warnings = self.state.warnings or () if self.status == Status.WARNING else ()
+        kinds = {ClientWarning.decode(key).kind for key, _ in warnings}
         return LOOPING if SignalKind.LOOP in kinds else OVER_BUDGET if SignalKind.COST in kinds else self.status
 
     @property

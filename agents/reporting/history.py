@@ -83,7 +83,7 @@ def _signals(agent_id: int, since: datetime) -> list[Entry]:
 
 
 def _signal(signal: Signal) -> Entry:
-    text = f"{signal.get_kind_display().capitalize()}: {signal.reason}"
+    text = f"{signal.kind_label.capitalize()}: {signal.reason}"
     return Entry(INCIDENTS, signal.severity, text, signal.started_at, signal.cleared_at, signal.incident_id)
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from agents import rules
 from agents.commands import restart_context
 from agents.domain import budgets, restart_policy, signal_kinds
+from agents.domain.client_warning import ClientWarning
 from agents.models import Signal, Status
 from agents.review.case import Case, curable_kinds, has_ended
 from agents.rules import cost
@@ -66,7 +67,7 @@ def _waiting_until(case: Case, now: datetime) -> datetime | None:
 def _waived_budgets(case: Case) -> dict[str, Any] | None:
     """Heartbeats decide on holds by the hot row alone, so it must know which budgets a person waived."""
     if not rules.in_force(cost, case.agent.project.rules, case.agent.rules).on:
-        return budgets.ALL_LIFTED
+        return budgets.ALL_WAIVED
     waived: dict[str, Any] | None = case.memory.rules.get(cost.KIND, {}).get("lifted")
     return waived
 
@@ -74,7 +75,7 @@ def _waived_budgets(case: Case) -> dict[str, Any] | None:
 def _warnings(signals: Sequence[Signal]) -> list[list[str]]:
     """The warnings that heartbeats are answered with, each as a key and a reason."""
     return [
-        [f"{signal.incident_id}:{signal.kind}:{signal.pk}{_budget_suffix(signal)}", signal.reason]
+        [ClientWarning(signal.incident_id, signal.kind, signal.pk, _budget_of(signal)).encode(), signal.reason]
         for signal in signals
         if _warns_client(signal)
     ]
@@ -85,11 +86,11 @@ def _warns_client(signal: Signal) -> bool:
     return bool(traits.client_warning) and (signal.severity == CRITICAL or not traits.is_budget)
 
 
-def _budget_suffix(signal: Signal) -> str:
-    """Makes a new key when a budget was raised and is exceeded again, so that the client is warned again."""
+def _budget_of(signal: Signal) -> str:
+    """The exceeded budget and its limit, so that the client is warned again when a raised budget is exceeded."""
     is_budget = signal_kinds.traits(signal.kind).is_budget
-    budget = next(iter(signal.evidence.get("budgets", ())), None) if is_budget else None
-    return f":{budget[0]}{budget[2]}" if budget else ""
+    worst = next(iter(budgets.records_in(signal.evidence)), None) if is_budget else None
+    return f"{worst.name}{worst.limit}" if worst else ""
 
 
 def status_of(case: Case, now: datetime) -> str:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from agents import rules
 from agents.domain import clocks, hot_row, signal_kinds
-from agents.domain.pricing import MICRO
+from agents.domain.money import MICRO
 from agents.incidents import lifecycle
 from agents.ingest import fold
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat
@@ -95,7 +95,7 @@ class Replay:
         zone = ZoneInfo(self.agent.project.time_zone)
         self._processes += decoding.begins_a_process(row)
         beat, spent = decoding.beat_of(row, self._state, self._processes), decoding.spent_of(row, zone)
-        moment = hot_row.IngestTime(self._now, self._now, self._now.astimezone(zone).date())
+        moment = hot_row.IngestTime(received_at=self._now, stored_at=self._now, today=self._now.astimezone(zone).date())
         # The row has the columns of the one that heartbeats are folded into.
         fold.fold(cast("hot_row.Hot", self._state), beat, spent, _limits(self.agent), moment, "")
         self._unread.append(row)
@@ -137,8 +137,13 @@ class Replay:
 
 
 def _limits(agent: Agent) -> hot_row.AgentLimits:
-    day, run = _micros(agent.daily_budget_usd), _micros(agent.run_budget_usd)
-    return hot_row.AgentLimits(agent.clock_settings, day, run, agent.daily_token_limit, False)
+    return hot_row.AgentLimits(
+        clocks=agent.clock_settings,
+        daily_budget=_micros(agent.daily_budget_usd),
+        run_budget=_micros(agent.run_budget_usd),
+        daily_tokens=agent.daily_token_limit,
+        paused=False,
+    )
 
 
 def _micros(usd: Decimal | None) -> int | None:

@@ -152,7 +152,7 @@ def ask_rules(
 def _learn_rhythm(case: Case, outages: Sequence[clocks.Span]) -> None:
     """Set the progress clock by the rhythm that the new heartbeats taught."""
     state = case.state
-    case.rhythm = rhythm.of(case.memory.rules.get(rhythm.KIND, {}), state.last_progress_at)
+    case.rhythm = rhythm.learned(case.memory.rules.get(rhythm.KIND, {}), state.last_progress_at)
     state.learned_progress_timeout, state.quiet_until = case.rhythm.timeout, case.rhythm.quiet_until
     case.progress = clocks.progress(case.settings, state, outages)
 
@@ -176,7 +176,7 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
     limits = monthly_spend.limits(agent, state)
     return Facts(
         now=now,
-        seen=state,
+        row=state,
         alive=case.alive,
         progress=case.progress,
         interval=clocks.interval(case.settings, state),
@@ -184,16 +184,16 @@ def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) 
         budget=limits.day,
         today=now.astimezone(zone).date(),
         beats=case.beats,
-        memory=case.memory.rules.get(kind, {}),
+        state=case.memory.rules.get(kind, {}),
         thresholds=thresholds,
-        outside=runner_view.of(case.memory.rules.get(runner_view.KIND, {})),
+        runner_view=runner_view.last_view(case.memory.rules.get(runner_view.KIND, {})),
         restarts=_restarts(case),
         rhythm=case.rhythm,
         zone=zone,
         run_budget=limits.run,
         token_limit=limits.tokens,
         month=case.month,
-        tells_crashes=rules.in_force(crash, agent.project.rules, agent.rules).on,
+        is_crash_rule_on=rules.in_force(crash, agent.project.rules, agent.rules).on,
         is_held=state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
     )
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from agents.commands import peers
 from agents.domain import budgets, clocks, restart_policy, signal_kinds, silent_groups
+from agents.domain.money import dollars
 from agents.incidents import shared
 from agents.incidents.shared import Member
 from agents.models import Agent, AgentState
-from agents.review.case import Case, case_of
+from agents.review.case import Case
 from agents.rules import cost
 from agents.rules.facts import CRITICAL, Finding
 from teams.models import Project
@@ -25,7 +27,7 @@ def open_for_silence(cases: Sequence[Case], outages: Sequence[clocks.Span], now:
     newly_silent = [case for case in cases if _is_newly_silent(case)]
     for project_id, silent in _by_project(newly_silent):
         cases_by_agent = {case.agent.pk: case for case in silent}
-        for group in silent_groups.groups(_peers(project_id, outages, now)):
+        for group in _silent_groups(project_id, outages, now):
             members = [cases_by_agent[agent_id] for agent_id in group.agent_ids if agent_id in cases_by_agent]
             if members:
                 _open_for_group(group, members, now)
@@ -35,7 +37,7 @@ def open_for_months(cases: Sequence[Case], now: datetime) -> None:
     """Open one incident for all agents of a project that its monthly budget puts on hold from now on."""
     newly_held = [case for case in cases if _is_newly_held_by_month(case)]
     for project_id, held in _by_project(newly_held):
-        title = _month_title(held[0].month)
+        title = next(_month_title(case.month) for case in held if case.month)
         members = [Member(case.agent, case.state, case.findings[0]) for case in held]
         signals = shared.open_for_month(members=members, project_id=project_id, title=title, now=now)
         for case, signal in zip(held, signals, strict=True):
@@ -55,6 +57,11 @@ def _by_project(cases: Sequence[Case]) -> Iterator[tuple[int, list[Case]]]:
         yield project_id, members
 
 
+def _silent_groups(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> list[silent_groups.Group]:
+    states = peers.expected(AgentState.objects.filter(agent__project_id=project_id))
+    return silent_groups.groups(peers.silent(states, outages, now))
+
+
 def _is_newly_silent(case: Case) -> bool:
     kinds = [finding.kind for finding in case.findings if finding.kind != restart_policy.FAILED]
     return not case.signals and kinds == [signal_kinds.MISSED_HEARTBEAT]
@@ -72,28 +79,9 @@ def _exceeded_budget(finding: Finding) -> str:
     return str(finding.evidence.get("budget", "")) if is_exceeded else ""
 
 
-def _month_title(month: budgets.Month | None) -> str:
-    assert month is not None  # noqa: S101 - the finding is about it
-    spent, limit = cost.dollars(month.cost), cost.dollars(month.limit)
+def _month_title(month: budgets.Month) -> str:
+    spent, limit = dollars(month.cost), dollars(month.limit)
     return f"All agents are on hold: the project has spent {spent} of its {limit} monthly budget"
-
-
-def _peers(project_id: int, outages: Sequence[clocks.Span], now: datetime) -> list[silent_groups.Peer]:
-    """The project's agents that are expected to report."""
-    states = AgentState.objects.filter(agent__project_id=project_id, agent__paused_at__isnull=True, crashed=False)
-    states = states.exclude(agent__kind=Agent.Kind.JOB).exclude(reported="shutdown")
-    expected = states.filter(last_beat_at__isnull=False)
-    cases = [case_of(state, outages) for state in expected.select_related("agent__project", "agent__memory")]
-    return [_peer(case, now) for case in cases]
-
-
-def _peer(case: Case, now: datetime) -> silent_groups.Peer:
-    state, alive = case.state, case.alive
-    assert state.last_beat_at is not None  # noqa: S101 - filtered for
-    assert alive is not None  # noqa: S101 - follows from it
-    interval = clocks.interval(case.settings, state)
-    due_at = alive.due_at if now >= alive.deadline else None
-    return silent_groups.Peer(state.agent_id, state.source, state.last_beat_at, interval, due_at)
 
 
 def _open_for_group(group: silent_groups.Group, cases: Sequence[Case], now: datetime) -> None:

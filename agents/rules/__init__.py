@@ -1,10 +1,9 @@
-"""The rules, worst first. Adding one: a file here, its name in ALL, a heading in docs/rules.md, a test."""
+"""The rules, worst first. To add one: a module here, its name in ALL, a section in docs/rules.md, a test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 from agents.rules import (
-    call_rate,
     cost,
     crash,
     error,
@@ -12,21 +11,19 @@ from agents.rules import (
     loop,
     memory,
     missed_heartbeat,
-    repeated_message,
-    repeated_prompts,
     restart_failed,
     settings,
     stalled,
-    token_spike,
 )
 from agents.rules.evidence import EvidenceLabels, Setting
 from agents.rules.facts import SEVERITIES, BeatSeen, Facts, Finding
 from agents.rules.observers import history, rhythm, runner_view, version
+from agents.rules.opt_in import call_rate, repeated_message, repeated_prompts, token_spike
 from agents.rules.thresholds import Thresholds
 
 
 class Rule(Protocol):
-    """What `ALL` holds: modules."""
+    """A rule module, as listed in `ALL`."""
 
     KIND: str
     LABEL: str
@@ -37,21 +34,21 @@ class Rule(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """A rule that remembers something between reviews, as JSON."""
+    """A rule that keeps state between reviews, as JSON."""
 
-    def read(self, memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]: ...
+    def read(self, state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]: ...
 
 
 @runtime_checkable
 class Explaining(Protocol):
-    """A rule with words for its evidence."""
+    """A rule that labels its evidence."""
 
     EVIDENCE: EvidenceLabels
 
 
 @runtime_checkable
 class Allowing(Protocol):
-    """A rule that knows what to set if what it found may be so. Evidence is its own."""
+    """A rule that knows what to set if a finding is expected; the evidence is that of its own finding."""
 
     def allow(self, evidence: Mapping[str, Any]) -> Setting | None: ...
 
@@ -64,47 +61,47 @@ class Dismissible(Protocol):
 
 
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
-# The defaults of the retired service, each silent unless it is switched on. Their signals are of known kinds.
+# Rules of the retired service, off by default. Their signals use the kinds of other rules.
 OPT_IN_RULES: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
-# What these remember is no rule's own.
+# Observers read heartbeats like rules but raise nothing; several rules use what they learn.
 OBSERVERS: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history)}
 
 
 def every() -> dict[str, Rule]:
-    """All rules by their KIND, those that are off by default last."""
+    """All rules by KIND, opt-in rules last."""
     return {rule.KIND: rule for rule in (*ALL, *OPT_IN_RULES)}
 
 
 def rule_for(kind: str, evidence: Mapping[str, Any]) -> Rule | None:
-    """The rule that found something of this kind: it has words for all of the evidence; the kind's own comes first."""
-    own = sorted(every().values(), key=lambda rule: kind != rule.KIND)
-    return next((rule for rule in own if evidence and evidence.keys() <= words(rule).keys()), None)
+    """The rule behind a signal: it labels all of its evidence; the rule named like the kind is preferred."""
+    same_kind_first = sorted(every().values(), key=lambda rule: kind != rule.KIND)
+    return next((rule for rule in same_kind_first if evidence and evidence.keys() <= words(rule).keys()), None)
 
 
 def words(rule: Rule | None) -> EvidenceLabels:
-    """What people read for the names in its evidence; none where it leaves that to the names themselves."""
+    """The labels of the rule's evidence; empty if it has none."""
     return rule.EVIDENCE if isinstance(rule, Explaining) else {}
 
 
 def allow(rule: Rule | None, evidence: Mapping[str, Any]) -> Setting | None:
-    """What to set if that may be so; None where nothing is to be set, or where the rule does not say."""
+    """What to set if a finding with this evidence is expected; None if the rule has no such setting."""
     return rule.allow(evidence) if isinstance(rule, Allowing) else None
 
 
 def in_force(rule: Rule, *levels: settings.Given) -> settings.InForce:
-    """The rule's switch and thresholds after these levels, the weakest first: the project's, then the agent's."""
+    """The rule's effective switch and thresholds; later levels override earlier ones (project, then agent)."""
     return settings.in_force(rule.KIND, rule.THRESHOLDS, levels, on=rule in ALL)
 
 
 def wrong(given: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with the `rules` of an agent or a project: sentences, by `rule` or `rule.threshold`."""
+    """Validate the `rules` of an agent or a project: error messages by `rule` or `rule.threshold`."""
     return settings.wrong(given, {kind: rule.THRESHOLDS for kind, rule in every().items()})
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[str, Rule]) -> dict[str, Any]:
-    """What the rules that are asked remember of an agent, after some more heartbeats; and what is no rule's own."""
-    own = {kind: rule.read for kind, rule in asked.items() if isinstance(rule, Reader)}
-    return {**memory, **{kind: reader(memory.get(kind, {}), beats) for kind, reader in {**OBSERVERS, **own}.items()}}
+def read(states: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[str, Rule]) -> dict[str, Any]:
+    """Fold new heartbeats into the stored state of the observers and of these rules, each under its KIND."""
+    readers = {**OBSERVERS, **{kind: rule.read for kind, rule in asked.items() if isinstance(rule, Reader)}}
+    return {**states, **{kind: reader(states.get(kind, {}), beats) for kind, reader in readers.items()}}
 
 
 def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +119,7 @@ def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any])
 
 
 def worst_per_kind(findings: Sequence[Finding]) -> list[Finding]:
-    """Of findings of one kind the worst, of equals the first: an agent has one signal of a kind."""
+    """The worst finding per kind, the first among equals: an agent has at most one open signal per kind."""
     worst: dict[str, Finding] = {}
     for finding in findings:
         known = worst.get(finding.kind)

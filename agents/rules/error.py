@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from agents.domain.notes import EXPECTED
 from agents.domain.redaction import redacted, traceback_of
@@ -16,43 +16,51 @@ from agents.rules.thresholds import Thresholds
 KIND = "error"
 LABEL = "Error"
 THRESHOLDS: Thresholds = ()
-TRACEBACK_KEPT = 3_000
+MAX_TRACEBACK: Final = 3_000
 EVIDENCE: EvidenceLabels = {
     "message": EvidenceLabel("Message", NOWHERE),
     "by_runner": EvidenceLabel(
-        "Told by", DETAIL, values={True: "its runner: what it watches is not running", False: ""}
+        "Reported by", DETAIL, values={True: "the runner: its target is not running", False: ""}
     ),
     "traceback": EvidenceLabel("Traceback", TEXT),
     **runner_view.EVIDENCE,
 }
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the last error's words, traceback and time: what stands is looked at again long after its beat was read."""
-    errors = [beat for beat in beats if _is_told(beat)]
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the last error's message, traceback and time: the signal stays open long after its heartbeat was read."""
+    errors = [beat for beat in beats if _is_error(beat)]
     if not errors:
-        return {} if is_over(beats) else dict(memory)
-    message = redacted(errors[-1].message) or "The agent reported an error"
-    custom = errors[-1].custom
-    trace = traceback_of(custom, TRACEBACK_KEPT) if "traceback" in custom.lower() else ""
-    return {"message": message, "at": errors[-1].received_at.isoformat(), **({"traceback": trace} if trace else {})}
+        return {} if is_over(beats) else dict(state)
+    last = errors[-1]
+    message = redacted(last.message) or "The agent reported an error"
+    traceback = traceback_of(last.custom, MAX_TRACEBACK) if "traceback" in last.custom.lower() else ""
+    kept = {"message": message, "at": last.received_at.isoformat()}
+    return kept | ({"traceback": traceback} if traceback else {})
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning while the last report is an error; critical when a runner says that the target is not running.
+    """A warning while the last report is an error; critical when a runner says its target is not running.
 
-    Found even if a good beat came right behind it: it happened, so it is told.
+    Also found if a good heartbeat followed before the review ran: the error happened, so it is reported.
     """
-    stands = facts.seen.reported == "error" and not facts.seen.crashed
-    if not facts.memory or not (stands or any(_is_told(beat) for beat in facts.beats)):
+    is_open = facts.row.reported == "error" and not facts.row.crashed
+    if not facts.state or not (is_open or any(_is_error(beat) for beat in facts.beats)):
         return None
-    reason, at = facts.memory["message"], datetime.fromisoformat(facts.memory["at"])
-    severity = CRITICAL if facts.seen.runner_down else WARNING
-    evidence = {"message": reason, "by_runner": facts.seen.runner_down, **runner_view.evidence(facts)}
-    if facts.memory.get("traceback"):
-        evidence["traceback"] = facts.memory["traceback"]
-    return Finding(KIND, severity, reason[:500], at, evidence)
+    message, traceback = facts.state["message"], facts.state.get("traceback")
+    return Finding(
+        kind=KIND,
+        severity=CRITICAL if facts.row.runner_down else WARNING,
+        reason=message[:500],
+        started_at=datetime.fromisoformat(facts.state["at"]),
+        evidence={
+            "message": message,
+            "by_runner": facts.row.runner_down,
+            **runner_view.evidence(facts),
+            **({"traceback": traceback} if traceback else {}),
+        },
+    )
 
 
-def _is_told(beat: BeatSeen) -> bool:
+def _is_error(beat: BeatSeen) -> bool:
     return beat.status == "error" and not beat.message.startswith("CRASH:") and beat.note != EXPECTED

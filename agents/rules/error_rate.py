@@ -1,10 +1,10 @@
-"""Many of an agent's heartbeats are errors, though not all: each one is over with the next good one, the many are not.
+"""Many of an agent's heartbeats are errors, though not all: a good heartbeat ends each error, but not this finding.
 
-The last 40 of the agent's own heartbeats are counted against those before them. Told is what chance would make of the
-usual share once in very long: five standard deviations and four errors above what is expected, and at least five
-errors; where little is known, one in 50 is taken for usual. Over when half as many are left.
+Compares the agent's last 40 heartbeats with those before them. The limit is what chance would rarely reach: five
+standard deviations and four errors above the expected number, at least five errors. While little is known, one error
+in 50 heartbeats is taken as usual. Over when half as many are left.
 
-Memory: 200 bytes.
+State: 200 bytes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "error_rate"
-LABEL = "Many errors"
+LABEL = "High error rate"
 WINDOW: Final = 40
 THRESHOLDS: Thresholds = (
     Threshold(
-        "errors",
-        int,
-        None,
-        "of 40 heartbeats",
-        1,
-        WINDOW,
-        "What is unusual for the agent: 7 where 1 in 200 is usual, 10 where nothing is known yet.",
+        name="errors",
+        kind=int,
+        unit="of 40 heartbeats",
+        minimum=1,
+        maximum=WINDOW,
+        why="Unusual for this agent: 7 if 1 in 200 is usual, 10 while nothing is known yet.",
     ),
 )
 EVIDENCE: EvidenceLabels = {
@@ -39,44 +38,48 @@ EVIDENCE: EvidenceLabels = {
     "heartbeats": EvidenceLabel("Heartbeats", NOWHERE),
     "last_error": EvidenceLabel("Last error"),
 }
-LEAST: Final = 5
+MIN_ERRORS: Final = 5
 DEVIATIONS: Final = 5.0
-MORE: Final = 4.0
-# What is taken for usual before anything is known, as so many heartbeats with one error.
+MARGIN: Final = 4.0
+# The prior, before anything is known: one error in so many heartbeats.
 PRIOR: Final = 50
-# The usual share forgets what is older than some thousands.
+# Heartbeats after which the counts are halved, so that the usual share follows the agent.
 USUAL_KEPT: Final = 4_000
 NOT_ITS_OWN: Final = (EXPECTED, DYING, BLIND)
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the last heartbeats, one letter each, and counts of those before. Goodbyes and runners' are not counted."""
-    state = dict(memory)
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the last heartbeats, one letter each, and counts of those before; shutdowns and runners do not count."""
+    updated = dict(state)
     for beat in beats:
         if beat.status != "shutdown" and not _is_runners(beat):
-            _count(state, beat)
-    return state
+            _count(updated, beat)
+    return updated
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """That many errors."""
-    return Setting("If that many errors are ordinary, say from how many on it is to be told.", "errors")
+    """More errors."""
+    return Setting("Expected? Set how many errors should alert.", "errors")
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning while more of the last heartbeats are errors than usual, or than `errors`."""
-    recent, most = facts.memory.get("recent", ""), facts.thresholds.get("errors")
+    """A warning while more of the last heartbeats than usual, or than `errors`, are errors."""
+    state, limit = facts.state, facts.thresholds.get("errors")
+    recent = state.get("recent", "")
     count = recent.count("e")
-    if not (facts.memory.get("since") if most is None else count >= most):
+    if not (state.get("since") if limit is None else count >= limit):
         return None
-    reason = f"{count} of the last {len(recent)} heartbeats were errors{_usually(facts.memory)}"
-    since = facts.memory.get("since") or facts.memory["first"]
-    evidence = {"errors": count, "heartbeats": len(recent), "last_error": facts.memory["last"]}
-    return Finding(signal_kinds.ERROR, WARNING, reason, datetime.fromisoformat(since), evidence)
+    return Finding(
+        kind=signal_kinds.ERROR,
+        severity=WARNING,
+        reason=f"{count} of the last {len(recent)} heartbeats were errors{_usually(state)}",
+        started_at=datetime.fromisoformat(state.get("since") or state["first"]),
+        evidence={"errors": count, "heartbeats": len(recent), "last_error": state["last"]},
+    )
 
 
 def _is_runners(beat: BeatSeen) -> bool:
-    """Whether a runner says it: what stands still says so every ten seconds, and nothing else of the agent counts."""
+    """Whether a runner sent it: while a target is down it repeats that every ten seconds, which is one error."""
     says_down = beat.message.startswith(RUNNER_SAYS_DOWN) or " is not responding" in beat.message
     return beat.note in NOT_ITS_OWN or bool(beat.evidence) or (beat.status == "error" and says_down)
 
@@ -84,10 +87,7 @@ def _is_runners(beat: BeatSeen) -> bool:
 def _count(state: dict[str, Any], beat: BeatSeen) -> None:
     recent, is_error = state.get("recent", ""), beat.status == "error"
     if len(recent) == WINDOW:
-        state["known"] = state.get("known", 0) + 1
-        state["wrong"] = state.get("wrong", 0) + (recent[0] == "e")
-        if state["known"] >= USUAL_KEPT:
-            state["known"], state["wrong"] = state["known"] // 2, state["wrong"] // 2
+        _count_usual(state, was_error=recent[0] == "e")
     state["recent"] = (recent + ("e" if is_error else "."))[-WINDOW:]
     if is_error:
         state["last"] = beat.message[:200]
@@ -95,25 +95,33 @@ def _count(state: dict[str, Any], beat: BeatSeen) -> None:
     _judge(state, beat.received_at)
 
 
+def _count_usual(state: dict[str, Any], *, was_error: bool) -> None:
+    """Add a heartbeat that leaves the window to the usual share."""
+    state["known"] = state.get("known", 0) + 1
+    state["wrong"] = state.get("wrong", 0) + was_error
+    if state["known"] >= USUAL_KEPT:
+        state["known"], state["wrong"] = state["known"] // 2, state["wrong"] // 2
+
+
 def _judge(state: dict[str, Any], at: datetime) -> None:
-    count, most = state["recent"].count("e"), _most(state)
-    if count >= most and not state.get("since"):
+    count, limit = state["recent"].count("e"), _limit(state)
+    if count >= limit and not state.get("since"):
         state["since"] = at.isoformat()
-    elif count <= most / 2:
+    elif count <= limit / 2:
         state.pop("since", None)
     if not count:
         state.pop("first", None)
 
 
-def _most(state: Mapping[str, Any]) -> float:
-    """How many errors among the last heartbeats are unusual."""
+def _limit(state: Mapping[str, Any]) -> float:
+    """How many errors in the window are unusual."""
     usual: float = (state.get("wrong", 0) + 1) / (state.get("known", 0) + PRIOR)
     expected = WINDOW * usual
-    return max(LEAST, expected + DEVIATIONS * sqrt(expected) + MORE)
+    return max(MIN_ERRORS, expected + DEVIATIONS * sqrt(expected) + MARGIN)
 
 
-def _usually(memory: Mapping[str, Any]) -> str:
-    known, wrong = memory.get("known", 0), memory.get("wrong", 0)
+def _usually(state: Mapping[str, Any]) -> str:
+    known, wrong = state.get("known", 0), state.get("wrong", 0)
     if known < PRIOR:
         return ""
     return f"; usually 1 in {known / wrong:,.0f}" if wrong else f"; none of the {known:,} before"

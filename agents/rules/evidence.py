@@ -1,22 +1,21 @@
-"""What people read for the names in a finding's evidence, and what to set if the finding is expected."""
+"""How a finding's evidence is shown, and what to set if the finding is expected."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-# Where a page says it: beside the reason, behind a disclosure, as a text of its own to be copied, or nowhere, for the
-# reason says it already.
+# Where a page shows it: beside the reason, behind "Details", as a text to copy, or nowhere, because the reason already
+# says it.
 OPEN, DETAIL, TEXT, NOWHERE = "open", "detail", "text", "nowhere"
 # The unit of a duration.
 SECONDS: Final = "s"
 
 
 class EvidenceLabel(NamedTuple):
-    """What people read for a name of a finding's evidence.
+    """How one name in a finding's evidence is shown.
 
-    `unit` stands behind a number; `values` are the words for values of which there are few; `is_code` is for names
-    that programs gave.
+    `unit` follows a number; `values` are words for particular values; `is_code` marks names taken from programs.
     """
 
     label: str
@@ -30,8 +29,10 @@ EvidenceLabels = Mapping[str, EvidenceLabel]
 
 
 class Setting(NamedTuple):
-    """What a person sets if something may be as it is: a sentence, and the threshold that it speaks of; of the
-    project where it is no threshold of the rule. Empty: the rule's switch."""
+    """What to set if a finding is expected: a sentence, and the threshold it is about.
+
+    Without a threshold it is the rule's switch; with `of_project` it is a setting of the project.
+    """
 
     text: str
     threshold: str = ""

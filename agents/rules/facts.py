@@ -1,17 +1,15 @@
-"""What every rule sees and says. A rule is a module with KIND, LABEL, THRESHOLDS and `check(facts)`.
+"""What a rule receives and returns. A rule is a module with KIND, LABEL, THRESHOLDS and `check(facts)`.
 
-It may have EVIDENCE, the labels of its findings' evidence, and `allow(evidence)`, what to set if a finding is expected.
+Optional: EVIDENCE labels its findings' evidence, `allow(evidence)` says what to set if a finding is expected, and
+`read(state, beats)` folds new heartbeats into the JSON that is kept for the rule between reviews (`facts.state`).
 
-A rule never sees a model. `facts.thresholds` holds what is in force, defaults included (see `settings.py`).
-
-A rule that needs more than the last heartbeat also has `read(memory, beats)`, which folds new heartbeats into the JSON
-that is kept for it between reviews.
+A rule never sees a model. `facts.thresholds` holds the effective values, defaults included (see `settings.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
@@ -24,8 +22,8 @@ CRITICAL = "critical"
 SEVERITIES = (WARNING, CRITICAL)
 
 
-class Seen(Protocol):
-    """The columns of the hot row that rules read; times are aware, money is in micro-dollars."""
+class Row(Protocol):
+    """The hot-row columns that rules read. Times are aware, money is in micro-dollars."""
 
     reported: str
     crashed: bool
@@ -49,19 +47,21 @@ class Seen(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BeatSeen:
-    """A heartbeat since the last review. `calls` are the tool calls it reported, in order.
+    """A heartbeat since the last review.
 
-    `note` is `started` on the first one of a new process, `expected` where a runner finds a stopped agent not running,
-    `dying` right behind a crash, `blind` where a runner cannot look. `evidence` is what a runner saw, `waiting` what
-    the agent said it waits for from then on, `wait_over` that it waits no more. `counter` is the client's own count of
-    new calls, None where it sent none; `run` is the run or task that its labels name, `version` the version.
-    `doing` is the tool call that went on, with `tool` and `since`. `spent_at` is when its money was spent, None
-    for just then.
+    calls: the tool calls it reported, in order. counter: the client's own count of new calls; None if not sent.
+    note: what the fold concluded about it, see `agents/domain/notes.py`.
+    evidence: what a runner observed.
+    waiting: what the agent says it waits for from now on; wait_over: that it no longer waits.
+    run: the run or task named by its labels; version: the version named by its labels.
+    doing: the tool call in progress, with `tool` and `since`.
+    spent_at: when its money was spent; None: when it was received.
     """
 
     received_at: datetime
     status: str
     message: str = ""
+    _: KW_ONLY
     custom: str = ""
     calls: Sequence[Mapping[str, Any]] = ()
     tokens: int = 0
@@ -82,15 +82,16 @@ class BeatSeen:
 
 
 def is_over(beats: Sequence[BeatSeen]) -> bool:
-    """Whether one of them is a good word, so that nothing stands of an error before and it need not be remembered."""
+    """Whether any of these heartbeats is good and comes from the agent itself, which ends an earlier error."""
     return any(beat.status in ("ok", "warning") and beat.note not in (EXPECTED, DYING, BLIND) for beat in beats)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """An agent's rhythm, see `rhythm.py`: seconds of the median gap between progress, and of an ordinary day's longest.
+    """An agent's learned rhythm in seconds, see `observers/rhythm.py`; None where it is not known yet.
 
-    None where it is not known yet; `quiet_until` where nothing but the timeout counts.
+    usual: the median gap between progress. longest: the longest gap on an ordinary day. timeout: the progress timeout.
+    quiet_until: until when the agent may be starting or resting; None: only the timeout counts.
     """
 
     usual: float | None = None
@@ -99,20 +100,20 @@ class Learned:
     quiet_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What a runner last saw of the agent, and what it said when it could not look; empty when it could."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerView:
+    """What a runner last observed, and its message if it could not inspect the agent (`blind`)."""
 
     evidence: Mapping[str, Any] = field(default_factory=dict)
     blind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restarts:
-    """Those of the last day, when each was handed to a runner.
+    """Restarts handed to a runner in the last day.
 
-    `delays` and `patience` are seconds, see `restart.py`. `needed_for` are the kinds found just now that a restart
-    could cure. `given_up` is what was found when they were given up, while that stands.
+    `delays` and `patience` are seconds, see `restart_policy.py`. `needed_for` are the kinds of current findings that a
+    restart could fix. `given_up` is the finding of when the watchdog gave up, while that is open.
     """
 
     made: Sequence[datetime] = ()
@@ -122,56 +123,57 @@ class Restarts:
     given_up: Finding | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that a rule may know of one agent. `today` and `zone` are the project's.
+    """Everything a rule may know about one agent.
 
-    `budget` is micro-dollars a day, `run_budget` of a run, `token_limit` tokens a day; `month` is all its project's.
+    alive, progress: its two deadlines; None while they do not run. interval: seconds.
+    today, zone: the project's date and time zone.
+    budget, run_budget: micro-dollars per day and per run. token_limit: tokens per day. month: the project's month.
     """
 
     now: datetime
-    seen: Seen
-    alive: Clock | None
-    progress: Clock | None
+    row: Row
+    alive: Clock | None = None
+    progress: Clock | None = None
     interval: float
-    paused: bool
-    budget: int | None
+    paused: bool = False
     today: date
+    zone: tzinfo = UTC
     beats: Sequence[BeatSeen] = ()
-    memory: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
-    outside: Outside = field(default_factory=Outside)
+    runner_view: RunnerView = field(default_factory=RunnerView)
     restarts: Restarts = field(default_factory=lambda: Restarts())
     rhythm: Learned = field(default_factory=Learned)
-    zone: tzinfo = UTC
+    budget: int | None = None
     run_budget: int | None = None
     token_limit: int | None = None
     month: Month | None = None
-    # It was told to stop and ask before anything else was wrong.
+    # The client was told to stop before anything else was wrong.
     is_held: bool = False
-    # The rule for crashes is on.
-    tells_crashes: bool = True
+    is_crash_rule_on: bool = True
 
     @property
     def is_stopped(self) -> bool:
-        return self.seen.reported == "shutdown"
+        return self.row.reported == "shutdown"
 
     @property
     def is_silent(self) -> bool:
         return self.alive is not None and self.now >= self.alive.deadline
 
     @property
-    def is_crash_told(self) -> bool:
-        return self.seen.crashed and self.tells_crashes
+    def is_crash_reported(self) -> bool:
+        return self.row.crashed and self.is_crash_rule_on
 
     @property
     def is_waiting(self) -> bool:
-        return self.seen.waiting_until is not None and self.seen.waiting_until > self.now
+        return self.row.waiting_until is not None and self.row.waiting_until > self.now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, since when, and how that is known."""
+    """One thing that is wrong: since when, how bad, and the evidence for it."""
 
     kind: str
     severity: str
@@ -181,4 +183,5 @@ class Finding:
 
 
 def since(then: datetime, now: datetime) -> float:
+    """Seconds since a moment; 0 if it is in the future."""
     return max(timedelta(0), now - then).total_seconds()

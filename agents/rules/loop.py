@@ -1,8 +1,8 @@
-"""The same again and again: calls, cycles of calls, failures or words that bring nothing new.
+"""The same again and again, and nothing new from it: calls, cycles of calls, failures or messages.
 
-`agents/loops/` holds the detector: keys, symbols, what repeats, and what that means. Its numbers stand in
-`agents/rules/loops/classification.py` with their sources. Thresholds: `repeats`, equal laps from which on it is a loop;
-`budget:TOOL`, the same for one tool; `poller:TOOL`, true or false: whether asking the same again is what it is for.
+The detector is in `agents/rules/loops/`: keys, symbols, patterns, and their classification, which holds the numbers and
+their sources. Thresholds: `repeats`, how many equal repetitions make a loop; `budget:TOOL`, the same for one tool;
+`poller:TOOL`, whether the tool is meant to be called repeatedly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from agents.domain.durations import spoken
-from agents.rules.cost import dollars
+from agents.domain.money import MICRO, dollars
 from agents.rules.evidence import DETAIL, NOWHERE, SECONDS, TEXT, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import BeatSeen, Facts, Finding, since
 from agents.rules.loops import classification, patterns, reading
@@ -24,182 +24,213 @@ from agents.rules.thresholds import Threshold, Thresholds
 KIND = "loop"
 LABEL = "Loop"
 THRESHOLDS: Thresholds = (
-    Threshold("repeats", int, None, "laps", 2, 1_000, "By what repeats (see docs/rules.md): 4 for one call in a row."),
-    Threshold("budget:TOOL", int, None, "laps", 2, 10_000, "None: a tool has the same limit as the others."),
-    Threshold("poller:TOOL", bool, None, "", 0, 1, "Known by the tool's name: `get_status`, `wait` and the like poll."),
+    Threshold(
+        name="repeats",
+        kind=int,
+        unit="repetitions",
+        minimum=2,
+        maximum=1_000,
+        why="Depends on what repeats (see docs/rules.md): 4 for one call in a row.",
+    ),
+    Threshold(
+        name="budget:TOOL",
+        kind=int,
+        unit="repetitions",
+        minimum=2,
+        maximum=10_000,
+        why="The same limit as for other tools.",
+    ),
+    Threshold(
+        name="poller:TOOL",
+        kind=bool,
+        minimum=0,
+        maximum=1,
+        why="Recognized by the tool's name: `get_status`, `wait` and the like poll.",
+    ),
 )
 WHAT_REPEATS: Final = {
     patterns.CYCLE: "the same calls in turn",
-    patterns.OFTEN: "one call, with others between",
+    patterns.OFTEN: "one call, with others in between",
     patterns.STUBBORN: "one call, whatever it returns",
-    patterns.STALE: "calls that were all made before",
-    patterns.THRASH: "one tool that fails",
-    "words": "what it says",
-    "polling": "asking whether something is done",
+    patterns.STALE: "only calls that were made before",
+    patterns.THRASH: "one tool that keeps failing",
+    "words": "its messages",
+    "polling": "polling",
 }
 EVIDENCE: EvidenceLabels = {
-    "last_at": EvidenceLabel("Last of them"),
-    "lap_gap": EvidenceLabel("Once every"),
+    "last_at": EvidenceLabel("Last call"),
+    "lap_gap": EvidenceLabel("Interval"),
     "same_result": EvidenceLabel("Results", values={True: "the same each time", False: "not always the same"}),
-    "tokens": EvidenceLabel("Used by it", unit="tokens"),
-    "cost_usd": EvidenceLabel("Cost of it"),
+    "tokens": EvidenceLabel("Tokens", unit="tokens"),
+    "cost_usd": EvidenceLabel("Cost"),
     "args": EvidenceLabel("Arguments of the last call", TEXT),
     "pattern": EvidenceLabel("What repeats", DETAIL, values=WHAT_REPEATS),
     "tools": EvidenceLabel("Tools", DETAIL, is_code=True),
-    "exact": EvidenceLabel("Arguments", DETAIL, values={True: "exactly the same", False: "nearly the same"}),
-    "period": EvidenceLabel("Calls in a lap", DETAIL),
+    "exact": EvidenceLabel("Arguments", DETAIL, values={True: "identical", False: "nearly identical"}),
+    "period": EvidenceLabel("Calls per repetition", DETAIL),
     "laps": EvidenceLabel("Repeated", DETAIL, "times"),
-    "count": EvidenceLabel("Calls that count", DETAIL),
-    "needed": EvidenceLabel("Told from", DETAIL, "times"),
-    "first_at": EvidenceLabel("First of them", DETAIL),
-    "seconds": EvidenceLabel("Going on for", DETAIL, SECONDS),
-    "silence": EvidenceLabel("What would silence it", NOWHERE),
+    "count": EvidenceLabel("Calls counted", DETAIL),
+    "needed": EvidenceLabel("Alerts from", DETAIL, "times"),
+    "first_at": EvidenceLabel("First call", DETAIL),
+    "seconds": EvidenceLabel("Duration", DETAIL, SECONDS),
+    "silence": EvidenceLabel("Setting that would allow it", NOWHERE),
 }
-# Nothing of it came for so long, seconds and laps: it is over although nothing else came either.
+# Without another repetition for this long (seconds, and laps) the loop is over, even if nothing else came either.
 QUIET: Final = 600.0
 QUIET_LAPS: Final = 3
 MAX_CALL_LENGTH: Final = 200
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Take new heartbeats in. A new process, another run or task and a person's turn begin anew."""
-    return reading.read(State.of(memory), beats).as_json()
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Fold in new heartbeats. A new process, another run or task and a person's turn start over."""
+    return reading.read(State.of(state), beats).as_json()
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """Going round like that."""
+    """More repetitions."""
     tools, twice = evidence.get("tools") or (), 2 * evidence.get("laps", 0)
     if not tools:
-        return Setting(f"If it may repeat itself, allow it more: set `repeats` to {twice}, say.", "repeats")
+        return Setting(f"Expected? Raise `repeats`, for example to {twice}.", "repeats")
     if evidence.get("pattern") == "polling":
-        text = f"If it may ask for that long, give `{tools[-1]}` a budget of its own: {twice} laps, say."
+        text = f"Expected? Give `{tools[-1]}` a limit of its own, for example {twice} repetitions."
         return Setting(text, "budget:TOOL")
-    text = f"If asking the same again is what `{tools[-1]}` is for, say that it polls, or give it a budget of its own."
-    return Setting(text, "poller:TOOL")
+    return Setting(f"Expected? Mark `{tools[-1]}` as a polling tool or raise its limit.", "poller:TOOL")
 
 
 def check(facts: Facts) -> Finding | None:
-    """A warning, or critical when it went on for twice as long and cost much; over after 8 other symbols or silence."""
-    found = standing(facts.memory, facts.thresholds)
-    if facts.is_stopped or found is None or found.severity == INFO:
+    """A warning, critical once it is twice as long and expensive; over after 8 other symbols or silence."""
+    finding = current(facts.state, facts.thresholds)
+    if facts.is_stopped or finding is None or finding.severity == INFO:
         return None
-    evidence = found.evidence
-    quiet = max(QUIET, QUIET_LAPS * evidence["lap_gap"])
-    return None if since(datetime.fromisoformat(evidence["last_at"]), facts.now) > quiet else found
+    quiet = max(QUIET, QUIET_LAPS * finding.evidence["lap_gap"])
+    last_at = datetime.fromisoformat(finding.evidence["last_at"])
+    return None if since(last_at, facts.now) > quiet else finding
 
 
-def standing(memory: Mapping[str, Any], thresholds: Mapping[str, Any]) -> Finding | None:
-    """What repeats just now, also what is no alarm (severity `info`): polling, schedules, back-off."""
-    found = classification.worst(State.of(memory), thresholds)
-    return _finding(found) if found else None
+def current(state: Mapping[str, Any], thresholds: Mapping[str, Any]) -> Finding | None:
+    """The worst current repetition, including harmless ones (severity `info`): polling, schedules, back-off."""
+    worst = classification.worst(State.of(state), thresholds)
+    return _finding(worst) if worst else None
 
 
 def step(
-    memory: Mapping[str, Any], beat: BeatSeen, thresholds: Mapping[str, Any] | None = None
+    state: Mapping[str, Any], beat: BeatSeen, thresholds: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """One heartbeat: what is remembered after it, and what goes on in it. For replays of recorded runs."""
-    before = State.of(memory).now
-    state = reading.read(State.of(memory), [beat])
-    judged = [
-        classification.judge(one, state, thresholds or {}) for one in state.found.values() if one.last.at > before.at
-    ]
-    return state.as_json(), [_finding(one) for one in judged if one is not None]
+    """Fold in one heartbeat; returns the new state and every repetition it continues. For replays of recorded runs."""
+    before = State.of(state).now
+    after = reading.read(State.of(state), [beat])
+    continued = [pattern for pattern in after.found.values() if pattern.last.at > before.at]
+    classified = [classification.classify(pattern, after, thresholds or {}) for pattern in continued]
+    return after.as_json(), [_finding(each) for each in classified if each is not None]
 
 
-def dismissed(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+def dismissed(state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """The state after a person resolved it: repetitions up to now no longer count."""
-    return State.of(memory).fresh().as_json()
+    return State.of(state).fresh().as_json()
 
 
-def _finding(found: Classification) -> Finding:
-    pattern = found.pattern
-    started = datetime.fromtimestamp(pattern.start.at, UTC)
-    evidence = {
-        "pattern": _name_of(found),
+def _finding(classified: Classification) -> Finding:
+    return Finding(
+        kind=KIND,
+        severity=classified.severity,
+        reason=_reason(classified),
+        started_at=datetime.fromtimestamp(classified.pattern.start.at, UTC),
+        evidence=_evidence(classified),
+    )
+
+
+def _evidence(classified: Classification) -> dict[str, Any]:
+    pattern = classified.pattern
+    return {
+        "pattern": _pattern_name(classified),
         "tools": [call.name for call in pattern.calls if call.name],
         "args": pattern.calls[-1].args,
         "period": pattern.period,
         "laps": pattern.laps,
         "count": pattern.count,
-        "exact": found.exact,
-        "same_result": _same_result(found),
-        "first_at": started.isoformat(),
+        "exact": classified.exact,
+        "same_result": _same_result(classified),
+        "first_at": datetime.fromtimestamp(pattern.start.at, UTC).isoformat(),
         "last_at": datetime.fromtimestamp(pattern.last.at, UTC).isoformat(),
         "seconds": round(pattern.seconds, 1),
         "lap_gap": pattern.lap,
         "tokens": pattern.tokens,
-        "cost_usd": pattern.cost / 1_000_000,
-        "needed": found.needed,
-        "silence": _silence(found),
+        "cost_usd": pattern.cost / MICRO,
+        "needed": classified.needed,
+        "silence": _silence(classified),
     }
-    return Finding(KIND, found.severity, _reason(found), started, evidence)
 
 
-def _name_of(found: Classification) -> str:
-    if found.pattern.every & SAID:
+def _pattern_name(classified: Classification) -> str:
+    if classified.pattern.every & SAID:
         return "words"
-    return found.waits or found.pattern.kind
+    return classified.waits or classified.pattern.kind
 
 
-def _same_result(found: Classification) -> bool | None:
+def _same_result(classified: Classification) -> bool | None:
     """None where results are not reported."""
-    if not found.pattern.every & RESULT:
+    if not classified.pattern.every & RESULT:
         return None
-    return found.pattern.kind != patterns.STUBBORN
+    return classified.pattern.kind != patterns.STUBBORN
 
 
-def _reason(found: Classification) -> str:
-    pattern = found.pattern
+def _silence(classified: Classification) -> str:
+    """The setting that would allow this loop, as JSON."""
+    names = [call.name for call in classified.pattern.calls if call.name]
+    if not names:
+        return f'{{"loop": {{"repeats": {2 * classified.pattern.laps}}}}}'
+    if classified.waits == "polling":
+        return f'{{"loop": {{"budget:{names[-1]}": {2 * classified.pattern.laps}}}}}'
+    return f'{{"loop": {{"poller:{names[-1]}": true}}}}, or a higher "budget:{names[-1]}"'
+
+
+# The reason
+
+
+def _reason(classified: Classification) -> str:
+    pattern = classified.pattern
     spent = dollars(pattern.cost) if pattern.cost else f"{pattern.tokens:,} tokens" if pattern.tokens else ""
-    money = f", {spent} so far" if spent else ""
-    note = f" ({found.waits})" if found.waits else ""
-    return f"{_what(found)} in {spoken(pattern.seconds)}{money}{note}"
+    so_far = f", {spent} so far" if spent else ""
+    note = f" ({classified.waits})" if classified.waits else ""
+    return f"{_what(classified)} in {spoken(pattern.seconds)}{so_far}{note}"
 
 
-def _what(found: Classification) -> str:
-    pattern, call = found.pattern, found.pattern.calls[-1]
+def _what(classified: Classification) -> str:
+    pattern, call = classified.pattern, classified.pattern.calls[-1]
     if pattern.every & SAID:
-        return f"Said {pattern.laps} times without doing anything: “{call.args[:MAX_CALL_LENGTH]}”"
+        return f"Same message {pattern.laps} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
     if pattern.kind == patterns.THRASH:
-        return _thrashing(found, call)
+        return _failing(classified, call)
     if pattern.kind == patterns.STALE:
-        return f"{pattern.count} calls in a row that were all made before, {_steps(pattern.calls)} among them,"
+        return f"{pattern.count} calls in a row without anything new, including {_steps(pattern.calls)},"
     if pattern.kind == patterns.CYCLE and pattern.period > 1:
-        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_alike(found)}"
-    row = " in a row" if pattern.kind != patterns.OFTEN and pattern.count == pattern.laps else ""
-    return f"{_said(call)} called {pattern.count} times{_alike(found) or row}"
+        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_similarity(classified)}"
+    in_a_row = " in a row" if pattern.kind != patterns.OFTEN and pattern.count == pattern.laps else ""
+    return f"{_call(call)} called {pattern.count} times{_similarity(classified) or in_a_row}"
 
 
-def _thrashing(found: Classification, call: Shown) -> str:
-    pattern = found.pattern
+def _failing(classified: Classification, call: Shown) -> str:
+    pattern = classified.pattern
     if pattern.exact >= classification.ERRORS_NEEDED:
         return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
     if pattern.laps >= classification.FAILS_NEEDED:
         return f"`{call.name}` failed {pattern.laps} times in a row"
-    return f"`{call.name}` called {pattern.count} times in a row, while the agent speaks of trouble,"
+    return f"`{call.name}` called {pattern.count} times in a row while the agent reports problems,"
 
 
-def _alike(found: Classification) -> str:
-    """What is the same about the calls, as far as that is worth saying."""
-    if found.pattern.kind == patterns.STUBBORN:
+def _similarity(classified: Classification) -> str:
+    """What the calls have in common, as far as it is worth mentioning."""
+    if classified.pattern.kind == patterns.STUBBORN:
         return ", whatever it returned,"
-    result = " with the same result" if _same_result(found) else ""
-    return result if found.exact else f" with nearly the same arguments{' and' + result[5:] if result else ''}"
+    result = " with the same result" if _same_result(classified) else ""
+    if classified.exact:
+        return result
+    return f" with nearly the same arguments{' and the same result' if result else ''}"
 
 
-def _said(call: Shown) -> str:
+def _call(call: Shown) -> str:
     return f"`{call.name}({call.args})`"[:MAX_CALL_LENGTH] if call.args else f"`{call.name}`"
 
 
 def _steps(calls: Sequence[Shown]) -> str:
-    return " → ".join(f"`{call.name}`" if call.name else "words" for call in calls)
-
-
-def _silence(found: Classification) -> str:
-    """What a person sets if it is meant to be like this."""
-    names = [call.name for call in found.pattern.calls if call.name]
-    if not names:
-        return f'{{"loop": {{"repeats": {2 * found.pattern.laps}}}}}'
-    if found.waits == "polling":
-        return f'{{"loop": {{"budget:{names[-1]}": {2 * found.pattern.laps}}}}}'
-    return f'{{"loop": {{"poller:{names[-1]}": true}}}}, or a higher "budget:{names[-1]}"'
+    return " → ".join(f"`{call.name}`" if call.name else "a message" for call in calls)

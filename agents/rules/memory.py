@@ -1,16 +1,16 @@
-"""Steady growth of memory: a leak, told before the host ends the process.
+"""Steady memory growth: a leak, reported before the operating system kills the process.
 
-What is kept is the least memory of each ten minutes of the last twelve hours: garbage that is collected, and peaks, are
-above it. It grows steadily where the least of each sixth of the last 12, 6 or 3 hours is above that of the sixth before
-by at least 0.4 of the slope (Theil and Sen's, the median of all pairs'): jumps and stairs are flat in between, and what
-warms up slows down. Coming back to what the process held before is no growth.
+Kept is the lowest memory of each ten minutes over the last twelve hours: peaks, and garbage that gets collected, are
+above it. Growth is steady if the lowest of each sixth of the last 12, 6 or 3 hours exceeds the previous sixth's by at
+least 0.4 of the slope (Theil-Sen: the median of all pairs). Jumps and stairs are flat in between, warm-up slows down,
+and returning to what the process held before is no growth.
 
-Without a limit it is told after the first day, when a process holds half more than ever before that, and 100 MB. With
-`limit_mb` it is told, too, when that limit is less than twelve hours away and three quarters of it are held. On by
-default: no finding in 2,000 simulated agent-days without a leak (`bench/memory.py`). Leaks of less than a twentieth
-an hour are told by their limit only.
+Without a limit the finding comes after the first day, when the process holds 50 % and 100 MB more than ever before.
+With `limit_mb` also when the limit is less than twelve hours away and three quarters of it are in use. On by default:
+no finding in 2,000 simulated agent-days without a leak (`bench/memory.py`). Leaks slower than 5 % per hour are found by
+their limit only.
 
-Memory: 700 bytes. Sizes are MB of 1,048,576 bytes, slopes MB a slot; times are slots since 1970.
+State: 700 bytes. Sizes are MB of 1,048,576 bytes, slopes MB per slot; times are ten-minute slots since 1970.
 """
 
 from __future__ import annotations
@@ -21,72 +21,87 @@ from itertools import combinations, pairwise
 from statistics import median
 from typing import Any, Final
 
-from agents.domain.durations import o_clock, spoken
+from agents.domain.durations import spoken, time_of_day
 from agents.domain.notes import STARTED
 from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "memory"
-LABEL = "Memory grows"
+LABEL = "Memory growth"
 THRESHOLDS: Thresholds = (
-    Threshold("limit_mb", float, None, "MB", 1, 1_000_000_000, "What host or container allows; unknown until set."),
+    Threshold(
+        name="limit_mb",
+        kind=float,
+        unit="MB",
+        minimum=1,
+        maximum=1_000_000_000,
+        why="The limit of the host or container; unknown unless set.",
+    ),
 )
 EVIDENCE: EvidenceLabels = {
-    "memory_mb": EvidenceLabel("Holds", DETAIL, "MB"),
-    "mb_an_hour": EvidenceLabel("Grows an hour by", DETAIL, "MB"),
-    "grows_since_at": EvidenceLabel("Has grown since"),
+    "memory_mb": EvidenceLabel("Memory used", DETAIL, "MB"),
+    "mb_an_hour": EvidenceLabel("Growth per hour", DETAIL, "MB"),
+    "grows_since_at": EvidenceLabel("Growing since"),
     "limit_mb": EvidenceLabel("Limit", DETAIL, "MB"),
-    "limit_reached_at": EvidenceLabel("Reaches its limit"),
+    "limit_reached_at": EvidenceLabel("Reaches the limit"),
 }
 SLOT: Final = 600
 HOUR: Final = 3_600 // SLOT
-# In slots; the longest is what is kept, and the shortest tells too little without a limit.
+# In slots. The longest is as much as is kept; the shortest proves too little without a limit.
 WINDOWS: Final = (12 * HOUR, 6 * HOUR, 3 * HOUR)
-# And the one that goes on.
+# Plus the slot in progress.
 KEPT: Final = WINDOWS[0] + 1
 KNOWN_AFTER: Final = 24 * HOUR
 PARTS: Final = 6
 STEADY: Final = 0.4
 HIGHER: Final = 1.5
 MIN_GROWN: Final = 100.0
-# What a limit makes worth telling: how near, how much of it, and how much more than it held before.
+# With a limit: how near it is, which share of it is used, and how much more than ever before.
 NEAR: Final = timedelta(hours=12)
 NEAR_SHARE: Final = 0.75
 NEAR_HIGHER: Final = 1.03
+MAX_FORECAST_HOURS: Final = 8_760
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the least of each slot; a new process begins anew. When a slot ends, look at the slopes."""
-    state = dict(memory)
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the lowest memory per slot and, when a slot ends, look at the slopes. A new process starts over."""
+    updated = dict(state)
     for beat in beats:
         if beat.note == STARTED:
-            state = {}
+            updated = {}
         if beat.memory_mb is not None:
-            _read(state, beat.memory_mb, int(beat.received_at.timestamp() // SLOT))
-    return state
+            _read(updated, beat.memory_mb, int(beat.received_at.timestamp() // SLOT))
+    return updated
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """Growth like that."""
+    """More growth."""
     if "limit_mb" in evidence:
-        return Setting("If it may hold more, raise its limit.", "limit_mb")
-    return Setting("If it grows like that when all is well, switch the rule off for it.")
+        return Setting("Expected? Raise the memory limit.", "limit_mb")
+    return Setting("Expected? Switch this rule off for the agent.")
 
 
 def check(facts: Facts) -> Finding | None:
     """A warning while memory grows steadily: by half, or towards `limit_mb`."""
-    growth, limit = facts.memory.get("growth"), facts.thresholds.get("limit_mb")
+    growth, limit = facts.state.get("growth"), facts.thresholds.get("limit_mb")
     full_at = _full_at(growth, limit) if growth and limit else None
     if not growth or not (growth["by_half"] or _is_near(facts, growth, limit, full_at)):
         return None
-    began, held = _moment(growth["since"]), growth["now"]
-    text = f"Memory has grown by {_size(growth['an_hour'])} an hour for {spoken((facts.now - began).total_seconds())}: "
-    text += f"{_size(held)} now{_forecast(facts, limit, full_at)}"
-    evidence = {"memory_mb": held, "mb_an_hour": growth["an_hour"], "grows_since_at": began.isoformat()}
+    began = _begin_of(growth["since"])
+    evidence = {"memory_mb": growth["now"], "mb_an_hour": growth["an_hour"], "grows_since_at": began.isoformat()}
     if full_at is not None:
         evidence |= {"limit_mb": limit, "limit_reached_at": full_at.isoformat()}
-    return Finding(KIND, WARNING, text, began, evidence)
+    return Finding(
+        kind=KIND,
+        severity=WARNING,
+        reason=(
+            f"Memory has grown by {_size(growth['an_hour'])} per hour for {spoken((facts.now - began).total_seconds())}"
+            f": {_size(growth['now'])} now{_forecast(facts, limit, full_at)}"
+        ),
+        started_at=began,
+        evidence=evidence,
+    )
 
 
 def _read(state: dict[str, Any], held: float, slot: int) -> None:
@@ -94,36 +109,41 @@ def _read(state: dict[str, Any], held: float, slot: int) -> None:
     if not low or slot <= last:
         state["low"], state["slot"] = [*low[:-1], round(min([held, *low[-1:]]), 1)], max(slot, last)
         return
-    # Between two reports nothing else is known than the older one.
+    # Slots without a report repeat the last known value.
     low = [*low, *low[-1:] * min(slot - last - 1, KEPT), round(held, 1)]
-    gone = low[:-KEPT]
+    dropped = low[:-KEPT]
     state["low"], state["slot"] = low[-KEPT:], slot
     state["age"] = state.get("age", 0) + slot - last
-    state["peak"] = max([state.get("peak", 0.0), *gone])
+    state["peak"] = max([state.get("peak", 0.0), *dropped])
     state["growth"] = _growth(state)
 
 
 def _growth(state: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The longest of the windows that grows steadily, without the slot that goes on."""
+    """The longest window with steady growth, without the slot in progress."""
     low = state["low"][:-1]
     for size in WINDOWS:
         window, before = low[-size:], max([state["peak"], *low[:-size]])
         slope = _steady_slope(window) if len(window) == size else None
         if slope is not None and window[-1] >= NEAR_HIGHER * before:
-            known = state["age"] >= KNOWN_AFTER and size > WINDOWS[-1]
-            higher = window[-1] >= max(HIGHER * max(before, window[0]), MIN_GROWN + before)
-            found = {"now": window[-1], "an_hour": round(slope * HOUR, 1), "by_half": known and higher}
-            return {**found, "since": state["slot"] - size, "until": state["slot"] - 1}
+            is_known = state["age"] >= KNOWN_AFTER and size > WINDOWS[-1]
+            is_higher = window[-1] >= max(HIGHER * max(before, window[0]), MIN_GROWN + before)
+            return {
+                "now": window[-1],
+                "an_hour": round(slope * HOUR, 1),
+                "by_half": is_known and is_higher,
+                "since": state["slot"] - size,
+                "until": state["slot"] - 1,
+            }
     return None
 
 
 def _steady_slope(window: Sequence[float]) -> float | None:
-    """MB a slot, if it grows from each part of the window to the next."""
+    """MB per slot, if each part of the window is higher than the one before."""
     size = len(window) // PARTS
     parts = [min(window[start : start + size]) for start in range(0, PARTS * size, size)]
     slope = median((b - a) / (j - i) for (i, a), (j, b) in combinations(enumerate(parts), 2))
-    steady = slope > 0 and all(b - a >= STEADY * slope for a, b in pairwise(parts))
-    return slope / size if steady else None
+    is_steady = slope > 0 and all(b - a >= STEADY * slope for a, b in pairwise(parts))
+    return slope / size if is_steady else None
 
 
 def _is_near(facts: Facts, growth: Mapping[str, Any], limit: float | None, full_at: datetime | None) -> bool:
@@ -133,12 +153,12 @@ def _is_near(facts: Facts, growth: Mapping[str, Any], limit: float | None, full_
 
 
 def _full_at(growth: Mapping[str, Any], limit: float) -> datetime:
-    """When it reaches the limit, as it grows; a year away at most."""
+    """When it reaches the limit at this rate; at most a year from now."""
     hours = max(0.0, limit - growth["now"]) / max(growth["an_hour"], 0.1)
-    return _moment(growth["until"]) + timedelta(hours=min(hours, 8_760))
+    return _begin_of(growth["until"]) + timedelta(hours=min(hours, MAX_FORECAST_HOURS))
 
 
-def _moment(slot: int) -> datetime:
+def _begin_of(slot: int) -> datetime:
     return datetime.fromtimestamp(slot * SLOT, UTC)
 
 
@@ -147,7 +167,7 @@ def _forecast(facts: Facts, limit: float | None, full_at: datetime | None) -> st
         return ""
     if full_at <= facts.now:
         return f", of {_size(limit)}"
-    return f", {_size(limit)} at about {o_clock(full_at, facts.zone, facts.now)}"
+    return f", {_size(limit)} at about {time_of_day(full_at, facts.zone, facts.now)}"
 
 
 def _size(mb: float) -> str:

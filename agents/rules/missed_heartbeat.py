@@ -1,7 +1,7 @@
-"""Silence: no heartbeat past the alive clock's deadline."""
+"""No heartbeat by the deadline: the interval and the grace period have passed."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from agents.domain.durations import spoken
 from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
@@ -11,41 +11,59 @@ from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "missed_heartbeat"
 LABEL = "Missed heartbeat"
-YEAR = 366 * 86_400
+YEAR: Final = 366 * 86_400
 THRESHOLDS: Thresholds = (
     Threshold(
-        "interval", float, None, "seconds", 1, YEAR, "Declared by the client, else learned, else 60.", column=True
+        name="interval",
+        kind=float,
+        unit="seconds",
+        minimum=1,
+        maximum=YEAR,
+        why="Declared by the client, else learned, else 60.",
+        column=True,
     ),
-    Threshold("grace", float, None, "seconds", 5, YEAR, "The project's, else one interval, at least 5.", column=True),
+    Threshold(
+        name="grace",
+        kind=float,
+        unit="seconds",
+        minimum=5,
+        maximum=YEAR,
+        why="The project's default, else one interval, at least 5.",
+        column=True,
+    ),
 )
 
 EVIDENCE: EvidenceLabels = {
     "last_heartbeat_at": EvidenceLabel("Last heartbeat"),
     "interval": EvidenceLabel("Expected every", DETAIL),
-    "deadline": EvidenceLabel("Counts as down since", DETAIL),
+    "deadline": EvidenceLabel("Down since", DETAIL),
     **runner_view.EVIDENCE,
 }
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """Silence that long."""
-    return Setting("If it may be silent that long, give it a longer interval or grace.", "interval")
+    """A longer silence."""
+    return Setting("Expected? Increase the interval or grace period.", "interval")
 
 
 def check(facts: Facts) -> Finding | None:
-    """Critical once the deadline has passed, dated to when the beat was due.
+    """Critical once the deadline has passed, dated to when the heartbeat was due.
 
-    A crash explains its own silence, where it is told.
+    A crash explains its own silence, as long as the crash rule reports it.
     """
-    last = facts.seen.last_beat_at
-    if not facts.is_silent or facts.is_crash_told or facts.alive is None or last is None:
+    last = facts.row.last_beat_at
+    if not facts.is_silent or facts.is_crash_reported or facts.alive is None or last is None:
         return None
-    reason = f"No heartbeat for {spoken(since(last, facts.now))}; expected every {spoken(facts.interval)}"
-    reason += runner_view.said(facts)
-    evidence = {
-        "last_heartbeat_at": last.isoformat(),
-        "interval": round(facts.interval, 3),
-        "deadline": facts.alive.deadline.isoformat(),
-        **runner_view.evidence(facts),
-    }
-    return Finding(KIND, CRITICAL, reason, facts.alive.due_at, evidence)
+    silence = f"No heartbeat for {spoken(since(last, facts.now))}; expected every {spoken(facts.interval)}"
+    return Finding(
+        kind=KIND,
+        severity=CRITICAL,
+        reason=silence + runner_view.summary(facts),
+        started_at=facts.alive.due_at,
+        evidence={
+            "last_heartbeat_at": last.isoformat(),
+            "interval": round(facts.interval, 3),
+            "deadline": facts.alive.deadline.isoformat(),
+            **runner_view.evidence(facts),
+        },
+    )

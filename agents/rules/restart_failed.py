@@ -1,4 +1,4 @@
-"""All restarts that the budget allows were made, and it still does not work: given up, until it recovers."""
+"""The restart limit is used up and the agent still does not work: the watchdog gave up, until it recovers."""
 
 from agents.domain import restart_policy
 from agents.domain.durations import spoken
@@ -17,15 +17,19 @@ EVIDENCE: EvidenceLabels = {
 
 
 def check(facts: Facts) -> Finding | None:
-    """Critical once the last restart had its time; it stands as long as what was to be cured stands."""
-    done = facts.restarts
-    if not done.needed_for:
+    """Critical once the last restart had its time; open as long as the signals the restarts were for."""
+    restarts = facts.restarts
+    if not restarts.needed_for:
         return None
-    if done.given_up is not None:
-        return done.given_up
-    if not restart_policy.has_failed(done.made, facts.now, done.patience, done.delays):
+    if restarts.given_up is not None:
+        return restarts.given_up
+    if not restart_policy.has_failed(restarts.made, facts.now, restarts.patience, restarts.delays):
         return None
-    made = restart_policy.counted(done.made, facts.now)
-    reason = f"Gave up: {len(made)} restarts within {spoken(since(made[0], facts.now))} did not help"
-    evidence = {"restarts": len(made), "first_at": made[0].isoformat(), "last_at": made[-1].isoformat()}
-    return Finding(KIND, CRITICAL, reason, facts.now, evidence)
+    made = restart_policy.counted(restarts.made, facts.now)
+    return Finding(
+        kind=KIND,
+        severity=CRITICAL,
+        reason=f"Gave up: {len(made)} restarts within {spoken(since(made[0], facts.now))} did not help",
+        started_at=facts.now,
+        evidence={"restarts": len(made), "first_at": made[0].isoformat(), "last_at": made[-1].isoformat()},
+    )

@@ -1,12 +1,12 @@
-"""Alive without progress: the process reports, the work does not move."""
+"""Alive without progress: the process reports, but its work does not move on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from agents.domain.durations import o_clock, spoken
+from agents.domain.durations import spoken, time_of_day
 from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import CRITICAL, BeatSeen, Facts, Finding, since
 from agents.rules.observers import runner_view
@@ -16,33 +16,32 @@ KIND = "stalled"
 LABEL = "Stalled"
 THRESHOLDS: Thresholds = (
     Threshold(
-        "progress_timeout",
-        float,
-        None,
-        "seconds",
-        5,
-        366 * 86_400,
-        "Declared by the client, else learned from its own gaps (at least 300), else 1,800.",
+        name="progress_timeout",
+        kind=float,
+        unit="seconds",
+        minimum=5,
+        maximum=366 * 86_400,
+        why="Declared by the client, else learned from its own gaps (at least 300), else 1,800.",
         column=True,
     ),
 )
 EVIDENCE: EvidenceLabels = {
     "last_progress_at": EvidenceLabel("Last progress"),
-    "usual_gap": EvidenceLabel("Usually moves every"),
-    "longest_gap": EvidenceLabel("Longest pause of an ordinary day"),
-    "timeout": EvidenceLabel("Counts as stalled after"),
-    "deadline": EvidenceLabel("Counts as stalled since", DETAIL),
+    "usual_gap": EvidenceLabel("Typical progress every"),
+    "longest_gap": EvidenceLabel("Longest gap on an ordinary day"),
+    "timeout": EvidenceLabel("Progress timeout"),
+    "deadline": EvidenceLabel("Stalled since", DETAIL),
     "last_call": EvidenceLabel("Last tool call", is_code=True),
-    "last_call_at": EvidenceLabel("That call began"),
+    "last_call_at": EvidenceLabel("Call started"),
     **runner_view.EVIDENCE,
 }
-# What our client says it waits for while a tool runs that was given a time.
-TOOL = "tool "
+# How our client declares that it waits for a tool call with a time limit.
+TOOL: Final = "tool "
 
 
-def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
-    """Keep the last tool call and when it began: what goes on, as our client says, else what ended last."""
-    last = dict(memory)
+def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
+    """Keep the last tool call and when it began: the one in progress if our client sends it, else the last finished."""
+    last = dict(state)
     for beat in beats:
         for call in beat.calls[-1:]:
             began = beat.received_at - timedelta(milliseconds=call.get("ms") or 0)
@@ -56,31 +55,36 @@ def read(memory: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]
 
 
 def allow(evidence: Mapping[str, Any]) -> Setting:
-    """A pause that long."""
-    text = "If it may pause that long, give it a longer progress timeout, or let it say what it is waiting for."
+    """A longer pause."""
+    text = "Expected? Increase the progress timeout, or let the agent declare what it is waiting for."
     return Setting(text, "progress_timeout")
 
 
 def check(facts: Facts) -> Finding | None:
-    """Critical past the progress clock's deadline, unless the agent is silent altogether or waits as declared."""
-    last = facts.seen.last_progress_at
+    """Critical past the progress deadline, unless the agent is silent altogether or waits as declared."""
+    last = facts.row.last_progress_at
     if facts.progress is None or last is None or facts.now < facts.progress.deadline:
         return None
-    if facts.is_silent or facts.is_waiting or facts.is_held or facts.seen.crashed:
+    if facts.is_silent or facts.is_waiting or facts.is_held or facts.row.crashed:
         return None
-    reason = (
-        f"No progress for {spoken(since(last, facts.now))}{_usually(facts)}{_doing(facts)}{runner_view.said(facts)}"
+    return Finding(
+        kind=KIND,
+        severity=CRITICAL,
+        reason=(
+            f"No progress for {spoken(since(last, facts.now))}"
+            f"{_usually(facts)}{_last_call_text(facts)}{runner_view.summary(facts)}"
+        ),
+        started_at=facts.progress.due_at,
+        evidence={
+            "last_progress_at": last.isoformat(),
+            "usual_gap": facts.rhythm.usual,
+            "longest_gap": facts.rhythm.longest,
+            "timeout": round((facts.progress.deadline - last).total_seconds(), 3),
+            "deadline": facts.progress.deadline.isoformat(),
+            **_last_call(facts),
+            **runner_view.evidence(facts),
+        },
     )
-    evidence = {
-        "last_progress_at": last.isoformat(),
-        "usual_gap": facts.rhythm.usual,
-        "longest_gap": facts.rhythm.longest,
-        "timeout": round((facts.progress.deadline - last).total_seconds(), 3),
-        "deadline": facts.progress.deadline.isoformat(),
-        **_last_call(facts),
-        **runner_view.evidence(facts),
-    }
-    return Finding(KIND, CRITICAL, reason, facts.progress.due_at, evidence)
 
 
 def _usually(facts: Facts) -> str:
@@ -88,13 +92,13 @@ def _usually(facts: Facts) -> str:
     return f"; usually every {spoken(max(1, usual))}" if usual else ""
 
 
-def _doing(facts: Facts) -> str:
-    if not facts.memory.get("call"):
+def _last_call_text(facts: Facts) -> str:
+    if not facts.state.get("call"):
         return ""
-    began = datetime.fromisoformat(facts.memory["at"])
-    return f"; last: `{facts.memory['call'][:100]}`, started {o_clock(began, facts.zone, facts.now)}"
+    began = datetime.fromisoformat(facts.state["at"])
+    return f"; last: `{facts.state['call'][:100]}`, started {time_of_day(began, facts.zone, facts.now)}"
 
 
 def _last_call(facts: Facts) -> dict[str, Any]:
-    called = facts.memory.get("call")
-    return {"last_call": called, "last_call_at": facts.memory["at"]} if called else {}
+    call = facts.state.get("call")
+    return {"last_call": call, "last_call_at": facts.state["at"]} if call else {}

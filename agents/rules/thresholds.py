@@ -1,28 +1,28 @@
-"""The numbers a rule works with, which people may set per project and per agent."""
+"""The numbers a rule compares with, which people may set per project and per agent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-# Thresholds with this at the end of their name are one number for each tool: `budget:TOOL`.
+# A threshold whose name ends in this is one number per tool: `budget:TOOL`.
 PER_TOOL: Final = ":TOOL"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """A number that people may set for a project or an agent; `why` is one sentence about its default.
+    """A number that people may set for a project or an agent.
 
-    `kind` is int, float or bool. A default of None is no number: `why` says what decides then. `column` says that an
-    agent has a setting of this name of its own, which is not kept among its `rules`.
+    kind: int, float or bool. default: None if something else decides. why: one sentence about the default.
+    column: it is an agent setting of this name, which is not stored among the agent's `rules`.
     """
 
     name: str
     kind: type[int] | type[float] | type[bool]
-    default: float | None
-    unit: str
-    least: float
-    most: float
+    default: float | None = None
+    unit: str = ""
+    minimum: float
+    maximum: float
     why: str
     column: bool = False
 

@@ -1,4 +1,4 @@
-"""A stored heartbeat read again: as it came in, which is what `fold.py` takes, and as the rules see it."""
+"""Decodes stored heartbeats: as they came in, for `fold.py`, and as the rules see them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import msgspec
 
 from agents.domain import notes, pricing
 from agents.domain.heartbeat import Beat, ToolCall, Waiting
-from agents.domain.pricing import MICRO, Spent
+from agents.domain.money import MICRO
+from agents.domain.pricing import Spent
 from agents.models import AgentState, Heartbeat
 from agents.rules.facts import BeatSeen
 from agents.rules.observers import version
 
 MAX_CONTINUED: Final = timedelta(days=366)
-# Labels that name what an agent is at: another value is another piece of work.
+# Labels that name the current run or task: another value means other work.
 RUN_LABELS: Final = ("run", "run_id", "task", "task_id", "session_id", "conversation_id", "thread_id")
 
 
@@ -26,9 +27,9 @@ def begins_a_process(row: Heartbeat) -> bool:
 
 
 def beat_of(row: Heartbeat, state: AgentState, process: int) -> Beat:
-    """The heartbeat as it came, as far as it is stored; what its row told of it then is told again.
+    """The heartbeat as it came in, as far as it is stored, so that folding it leads to the same note again.
 
-    `state` is the hot row it is to be folded into, `process` counts the agent's starts.
+    `state` is the hot row it will be folded into, `process` counts the agent's starts.
     """
     content = row.content or {}
     note = content.get("note")
@@ -58,24 +59,31 @@ def beat_of(row: Heartbeat, state: AgentState, process: int) -> Beat:
 
 
 def spent_of(row: Heartbeat, zone: ZoneInfo) -> Spent:
-    """What it spent, as it was counted then."""
-    day = row.spent_at.astimezone(zone).date()
-    return Spent(row.spent_at, day, row.tokens, row.cost, row.priced, _unpriced(row))
+    """Its spend, as it was counted when it came in."""
+    return Spent(
+        at=row.spent_at,
+        day=row.spent_at.astimezone(zone).date(),
+        tokens=row.tokens,
+        cost=row.cost,
+        priced=row.priced,
+        unpriced=_unpriced(row),
+    )
 
 
 def _unpriced(row: Heartbeat) -> dict[str, int]:
-    """Its tokens without a price, by model, as `pricing.py` told them apart."""
-    content, found = row.content or {}, dict[str, int]()
+    """Its tokens without a price, by model, like `pricing.py`."""
+    content, by_model = row.content or {}, dict[str, int]()
     for use, price in zip(content.get("usage") or (), content.get("prices") or (), strict=False):
         tokens = use.get("input_tokens", 0) + use.get("output_tokens", 0)
         if price is None and tokens:
-            found = pricing.merged(found, {use["model"][: pricing.MAX_MODEL_LENGTH] or pricing.UNNAMED: tokens})
-    loose = row.unpriced - sum(found.values())
-    return pricing.merged(found, {pricing.UNNAMED: loose}) if loose > 0 else found
+            model = use["model"][: pricing.MAX_MODEL_LENGTH] or pricing.UNNAMED
+            by_model = pricing.merged(by_model, {model: tokens})
+    rest = row.unpriced - sum(by_model.values())
+    return pricing.merged(by_model, {pricing.UNNAMED: rest}) if rest > 0 else by_model
 
 
 def sent_by_runner(content: Mapping[str, Any], status: str) -> bool:
-    """Whether a runner sent it: what it is told by, its restart type, is not stored."""
+    """Whether a runner sent it. Inferred, because the restart type, which only runners send, is not stored."""
     if content.get("note") in (notes.EXPECTED, notes.BLIND) or content.get("evidence"):
         return True
     says_down = (content.get("message") or "").startswith(notes.RUNNER_SAYS_DOWN)
@@ -85,24 +93,24 @@ def sent_by_runner(content: Mapping[str, Any], status: str) -> bool:
 def _waiting(content: Mapping[str, Any]) -> Any:
     if content.get("wait_over"):
         return None
-    found = content.get("waiting")
-    return msgspec.convert(found, Waiting) if found else msgspec.UNSET
+    waiting = content.get("waiting")
+    return msgspec.convert(waiting, Waiting) if waiting else msgspec.UNSET
 
 
 def seen(beat: Heartbeat) -> BeatSeen:
-    """A stored heartbeat, as rules see it."""
+    """A stored heartbeat as the rules see it."""
     content = beat.content or {}
     calls = content.get("calls") or []
     return BeatSeen(
-        beat.received_at,
-        beat.status,
-        content.get("message") or "",
-        content.get("custom") or "",
-        calls,
-        beat.tokens,
-        beat.cost,
-        content.get("note") or "",
-        content.get("evidence") or {},
+        received_at=beat.received_at,
+        status=beat.status,
+        message=content.get("message") or "",
+        custom=content.get("custom") or "",
+        calls=calls,
+        tokens=beat.tokens,
+        cost=beat.cost,
+        note=content.get("note") or "",
+        evidence=content.get("evidence") or {},
         progress=beat.progress,
         waiting=(content.get("waiting") or {}).get("for", ""),
         wait_over=bool(content.get("wait_over")),
@@ -110,7 +118,7 @@ def seen(beat: Heartbeat) -> BeatSeen:
         counter=content.get("counter") if calls else beat.tool_calls or None,
         iteration=beat.iteration,
         run=_run(content.get("labels") or {}),
-        version=version.named(content.get("labels") or {}),
+        version=version.from_labels(content.get("labels") or {}),
         prompts=content.get("prompts") or (),
         spent_at=beat.spent_at,
         doing=_doing(content, beat.received_at),
@@ -118,9 +126,9 @@ def seen(beat: Heartbeat) -> BeatSeen:
 
 
 def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
-    """The tool call that goes on; since when by our clock, where the client says what its own shows.
+    """The tool call in progress, its start converted to our clock if the client sent its own time.
 
-    Whatever that is, it did not begin after it was told, nor more than a year before.
+    It began neither after it was reported nor more than a year earlier, whatever the client's clock says.
     """
     doing, sent = content.get("doing"), content.get("sent_at")
     if not doing:
@@ -131,5 +139,5 @@ def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
 
 
 def _run(labels: dict[str, str]) -> str:
-    """Which run, task or talk an agent says it is at."""
+    """The run, task or conversation named by the labels."""
     return " ".join(f"{name}={labels[name]}" for name in RUN_LABELS if name in labels)

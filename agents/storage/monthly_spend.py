@@ -1,10 +1,10 @@
-"""What the agents of a project spent together in its month, held against its monthly budget.
+"""The spend of all agents of a project in a month, checked against its monthly budget.
 
-No running sum is kept, so there is none to get out of step: the agents' own sums, each exact under the lock of its hot
-row, are added up whenever one of them reports or is reviewed. A heartbeat is answered by what all others had committed
-before it and what it spends itself, without a lock, so nobody gets a second go after the budget is exceeded. Every
-heartbeat that spends brings its agent's review about, and the review of the last one sees all before it. The project's
-row of the month is locked from the sum to the end of the review, so of two reviews one sees what the other concluded.
+There is no running total that could drift: the agents' own sums, each exact under its hot row's lock, are added up
+whenever one of them reports or is reviewed. A heartbeat is answered from what all others had committed and what it
+spends itself, without a lock, so no agent gets a second chance after the budget is exceeded. Every heartbeat with spend
+triggers a review of its agent, and the last such review sees all spend before it. A review locks the project's month
+from summing to its end, so of two concurrent reviews one sees the result of the other.
 """
 
 from __future__ import annotations
@@ -21,45 +21,47 @@ from django.db.models import F, Sum
 
 from agents.domain import budgets
 from agents.domain.budgets import Limits, Month, Spend
+from agents.domain.money import MICRO
 from agents.models import Agent, AgentState, MonthSpend
 from agents.storage import statements
 from teams.models import Project
 
-MICRO: Final = 1_000_000
+# How a stored level of an exceeded budget begins.
+EXCEEDED: Final = "exceeded"
 SUMS: Final = ("tokens", "cost", "priced", "unpriced")
 
 
 @dataclass(slots=True)
 class Months:
-    """Of one review: each agent's month, by agent, and the projects whose other agents must look at it, too."""
+    """For one review: the month per agent, and the projects whose other agents must be reviewed, too."""
 
     by_agent: dict[int, Month] = field(default_factory=dict)
     crossed: set[int] = field(default_factory=set)
 
 
 def micros(usd: Decimal) -> int:
-    """Dollars, which have six places at most, as whole micro-dollars."""
+    """Dollars (at most six decimal places) as whole micro-dollars."""
     return int(usd * MICRO)
 
 
 def limits(agent: Agent, state: AgentState) -> Limits:
-    """An agent's own. The day's is what a person set, else what the client declared."""
+    """An agent's own limits. The daily budget is set by a person, else declared by the client."""
     day, run = agent.daily_budget_usd, agent.run_budget_usd
     return Limits(
-        state.cost_limit if day is None else micros(day),
-        None if run is None else micros(run),
-        agent.daily_token_limit,
+        day=state.cost_limit if day is None else micros(day),
+        run=None if run is None else micros(run),
+        tokens=agent.daily_token_limit,
     )
 
 
 def first_of(project: Project, now: datetime) -> date:
-    """The first day of the month that it is for the project."""
+    """The first day of the current month in the project's time zone."""
     return now.astimezone(ZoneInfo(project.time_zone)).date().replace(day=1)
 
 
 def months(states: Iterable[AgentState], now: datetime) -> Months:
     """How the monthly budgets of these agents' projects stand. Call it with the hot rows locked, in a transaction."""
-    found = Months()
+    months = Months()
     by_project: dict[int, list[AgentState]] = {}
     for state in states:
         if state.agent.project.monthly_budget_usd is not None:
@@ -68,33 +70,32 @@ def months(states: Iterable[AgentState], now: datetime) -> Months:
     for project_id, members in by_project.items():
         row = rows[project_id]
         month = _month(members[0].agent.project, row)
-        if _note(row, month, members):
-            found.crossed.add(project_id)
-        if row.level == _let_pass(month):
-            continue
-        for state in members:
-            tells = row.level == _near(month, state.agent_id)
-            found.by_agent[state.agent_id] = replace(month, tells=tells)
-    return found
+        if _store_level(row, month, members):
+            months.crossed.add(project_id)
+        if row.level != _waived(month):
+            months.by_agent |= {
+                state.agent_id: replace(month, warns=row.level == _near(month, state.agent_id)) for state in members
+            }
+    return months
 
 
 def committed(firsts: Mapping[int, date]) -> dict[int, Month]:
-    """The months of these projects as they stand, by project; `firsts` tells which. One statement, and no lock.
+    """Committed spend by project, for the month that begins on the given day. No lock, one statement per month.
 
-    Left out are projects without a budget of the month, and those that a person let pass theirs.
+    Projects without a monthly budget, or with one that a person waived, are left out.
     """
-    found: dict[int, Month] = {}
+    months: dict[int, Month] = {}
     for first in set(firsts.values()):
-        of_first = [project for project, one in firsts.items() if one == first]
-        months = {
-            pk: (Month(first, limit, cost), level) for pk, limit, level, cost in statements.months(of_first, first)
-        }
-        found |= {pk: month for pk, (month, level) in months.items() if level != _let_pass(month)}
-    return found
+        projects = [project for project, begins in firsts.items() if begins == first]
+        for project, limit, level, cost in statements.months(projects, first):
+            month = Month(first, limit, cost=cost)
+            if level != _waived(month):
+                months[project] = month
+    return months
 
 
 def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:
-    """The projects' rows of this month, locked in one order."""
+    """The projects' rows for this month, created if missing and locked in one order."""
     wanted = {project.pk: first_of(project, now) for project in projects}
     rows = _locked(wanted)
     missing = [MonthSpend(project_id=pk, month=month) for pk, month in wanted.items() if pk not in rows]
@@ -105,7 +106,7 @@ def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:
 
 
 def lock(project_ids: Iterable[int]) -> None:
-    """Their months, as a review has them: after hot rows, before incidents."""
+    """Lock these projects' months in the same order as a review: after hot rows, before incidents."""
     rows = MonthSpend.objects.select_for_update().filter(project__in=list(project_ids))
     list(rows.order_by("project_id", "month").values_list("pk"))
 
@@ -118,63 +119,66 @@ def _locked(wanted: Mapping[int, date]) -> dict[int, MonthSpend]:
 def _month(project: Project, row: MonthSpend) -> Month:
     sums = sums_of(row)
     limit = micros(project.monthly_budget_usd or Decimal(0))
-    return Month(row.month, limit, sums["cost"], sums["priced"], sums["unpriced"])
+    return Month(row.month, limit, cost=sums["cost"], priced=sums["priced"], unpriced=sums["unpriced"])
 
 
 def sums_of(row: MonthSpend) -> dict[str, int]:
-    """Of all agents of its project, those that are deleted too."""
+    """The sums of all agents of the project, including deleted ones."""
     states = AgentState.objects.filter(agent__project=row.project_id, month=row.month)
-    found = states.aggregate(**{name: Sum(f"{name}_month") for name in SUMS})
-    return {name: getattr(row, name) + (found[name] or 0) for name in SUMS}
+    current = states.aggregate(**{name: Sum(f"{name}_month") for name in SUMS})
+    return {name: getattr(row, name) + (current[name] or 0) for name in SUMS}
 
 
 def of_month(project: Project, now: datetime) -> Spend:
-    """What all agents of the project have spent this month."""
+    """The spend of all the project's agents this month."""
     first = first_of(project, now)
     row = MonthSpend.objects.filter(project=project, month=first).first() or MonthSpend(project=project, month=first)
     sums = sums_of(row)
-    return Spend(sums["cost"], sums["priced"], sums["unpriced"])
+    return Spend(cost=sums["cost"], priced=sums["priced"], unpriced=sums["unpriced"])
 
 
-def _note(row: MonthSpend, month: Month, members: list[AgentState]) -> bool:
-    """Keep how the budget stands. Returns whether it was exceeded just now, or is no longer."""
-    severity = budgets.of_month(month).severity
-    before, level = row.level, ""
-    if severity == budgets.CRITICAL:
-        level = before if before == _let_pass(month) else _exceeded(month)
-    elif severity and before.startswith(_near(month)):
-        level = before
-    elif severity:
-        level = _near(month, max(members, key=lambda state: state.cost_month).agent_id)
+def _store_level(row: MonthSpend, month: Month, members: list[AgentState]) -> bool:
+    """Store how the budget stands. Returns whether it was just exceeded, or just no longer is."""
+    before, level = row.level, _level(row.level, month, members)
     if level != before:
         row.level = level
         row.save(update_fields=["level"])
-    return _exceeded(month) == level != before or (before.startswith("exceeded") and not level.startswith("exceeded"))
+    was_exceeded, is_exceeded = before.startswith(EXCEEDED), level.startswith(EXCEEDED)
+    return (is_exceeded and level != before) or (was_exceeded and not is_exceeded)
+
+
+def _level(before: str, month: Month, members: list[AgentState]) -> str:
+    """Waived stays waived. A near budget keeps the agent that warns; at first it is the one that spent most."""
+    severity = budgets.month_budget(month).severity
+    if severity == budgets.CRITICAL:
+        return before if before == _waived(month) else f"{EXCEEDED} {month.limit}"
+    if not severity:
+        return ""
+    if before.startswith(_near(month)):
+        return before
+    return _near(month, max(members, key=lambda state: state.cost_month).agent_id)
 
 
 def _near(month: Month, agent_id: int | None = None) -> str:
     return f"near {month.limit} {'' if agent_id is None else agent_id}"
 
 
-def _exceeded(month: Month) -> str:
-    return f"exceeded {month.limit}"
-
-
-def _let_pass(month: Month) -> str:
+def _waived(month: Month) -> str:
+    # The stored text of earlier versions.
     return f"let pass at {month.limit}"
 
 
-def let_pass(agent: Agent, evidence: Mapping[str, Any]) -> None:
-    """A person ended the incident of a project's exceeded month: it holds nobody any more, nor who comes later."""
-    for name, period, limit, severity in evidence.get("budgets", ()):
-        if (name, severity) == (budgets.MONTH, budgets.CRITICAL):
-            first = date.fromisoformat(f"{period}-01")
+def waive(agent: Agent, evidence: Mapping[str, Any]) -> None:
+    """A person resolved the incident of an exceeded monthly budget: it holds no agent any more, nor new ones."""
+    for record in budgets.records_in(evidence):
+        if (record.name, record.severity) == (budgets.MONTH, budgets.CRITICAL):
+            first = date.fromisoformat(f"{record.period}-01")
             row = MonthSpend.objects.filter(project=agent.project_id, month=first)
-            row.update(level=_let_pass(Month(first, limit)))
+            row.update(level=_waived(Month(first, int(record.limit))))
 
 
 def look(project_ids: Iterable[int], now: datetime) -> None:
-    """Have all agents of these projects reviewed. In a transaction of its own: it locks rows that others may hold."""
+    """Have all agents of these projects reviewed. Uses its own transactions, since it locks rows others may hold."""
     for project_id in sorted(project_ids):
         with transaction.atomic():
             states = AgentState.objects.filter(agent__project=project_id, agent__paused_at__isnull=True)
@@ -183,7 +187,7 @@ def look(project_ids: Iterable[int], now: datetime) -> None:
 
 
 def keep(agent: Agent) -> None:
-    """What an agent that is about to be deleted spent stays in its project's month. Its hot row is locked."""
+    """Move the month's spend of an agent about to be deleted to its project. Its hot row is locked."""
     state = AgentState.objects.get(agent=agent)
     if state.month is None:
         return
@@ -191,5 +195,5 @@ def keep(agent: Agent) -> None:
     MonthSpend.objects.bulk_create([MonthSpend(**row)], ignore_conflicts=True)
     more: dict[str, Any] = {name: F(name) + getattr(state, f"{name}_month") for name in SUMS}
     MonthSpend.objects.filter(**row).update(**more)
-    # If it was the one that warned of the month, another does.
+    # If this agent warned about the month, another one must.
     MonthSpend.objects.filter(**row, level__startswith="near ", level__endswith=f" {agent.pk}").update(level="")

@@ -1,7 +1,7 @@
-"""Watching ourselves: when each part last ran, and the times in which it did not.
+"""Watchdog outages: when each part last ran, and when it did not.
 
-A stop, a crash, a suspended machine or a clock set forward all look the same from here: a gap between two ticks.
-Deadlines are moved by such gaps (`clocks.py`), so our own outage is never an agent's failure.
+A stop, a crash, a suspended machine or a clock set forward all look the same: a gap between two ticks. Deadlines move
+by these gaps (`clocks.py`), so a watchdog outage is never blamed on an agent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from agents.models import Outage, Pulse
 
 DETECTOR: Final = "detector"
 EDGE: Final = "edge"
-# The edge ticks every two seconds; what it misses is lost, so this is no longer than the smallest grace. The sweep
-# ticks every second and finds all that came meanwhile: one that is merely slow must go on judging, and `/readyz` fails
-# from the same time on.
+# The edge (web processes) ticks every two seconds; heartbeats it misses are lost, so its limit is the smallest grace
+# period. The detector ticks every second and finds everything that came meanwhile, so a merely slow one must go on
+# judging; `/readyz` fails after the same time.
 OUTAGE_AFTER: Final = {EDGE: timedelta(seconds=5), DETECTOR: timedelta(seconds=10)}
-# No deadline lies further back than the longest interval.
+# No deadline is older than the longest interval.
 REMEMBERED: Final = timedelta(days=8)
-# An outage that ends in the future was a clock set forward and is set back; others may tick a moment after we look.
+# An outage that ends further in the future came from a clock that was set back since; others may tick just after us.
 MAX_AHEAD: Final = timedelta(minutes=1)
 
 
 def tick(part: str, now: datetime) -> None:
-    """Say that a part runs; a gap since its last tick becomes an outage. Call it before judging anybody."""
+    """Record that a part runs; a gap since its last tick becomes an outage. Call it before reviewing any agent."""
     with transaction.atomic():
         pulse, fresh = Pulse.objects.select_for_update().get_or_create(name=part, defaults={"at": now})
         if fresh:
@@ -40,7 +40,7 @@ def tick(part: str, now: datetime) -> None:
 
 
 def outages(now: datetime) -> list[Span]:
-    """The times in which we did not watch, oldest first, without overlaps; one of the edge may still go on."""
+    """Watchdog outages, oldest first and without overlaps; the edge's may be ongoing."""
     known = Outage.objects.filter(ended_at__gt=now - REMEMBERED, ended_at__lte=now + MAX_AHEAD)
     spans = [Span(start, end) for start, end in known.values_list("started_at", "ended_at")]
     edge = Pulse.objects.filter(name=EDGE, at__lt=now - OUTAGE_AFTER[EDGE]).first()
@@ -50,9 +50,9 @@ def outages(now: datetime) -> list[Span]:
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order, with overlapping ones made one."""
+    """Ordered spans, with overlapping ones merged."""
     result: list[Span] = []
-    for span in sorted(spans, key=lambda one: one.start):
+    for span in sorted(spans, key=lambda span: span.start):
         if result and span.start <= result[-1].end:
             result[-1] = Span(result[-1].start, max(result[-1].end, span.end))
         else:

@@ -1,7 +1,7 @@
-"""Teams, projects and agents that people deleted are cleared away here, in pieces that each take a moment.
+"""Deletes the data of deleted teams, projects and agents in small pieces.
 
-Their heartbeats may be millions, and on SQLite whoever deletes keeps everybody from writing. So each piece is a
-transaction of its own, and what a run does not get to is left to the next.
+There may be millions of heartbeats, and on SQLite a delete blocks all writers. So each piece is a transaction of its
+own, and what one run does not finish is left to the next.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from django.db.models import QuerySet
 from agents.models import Agent, Heartbeat
 from teams.models import Project, Team
 
-# Heartbeats of one agent and day, or its sums, in one statement.
+# Rows per statement: heartbeats of one agent and day, or its rollups.
 PIECE: Final = 2_000
-# Its incidents, each with its signals, its timeline and who was told.
+# Incidents per statement, each with its signals, timeline and notifications.
 FEW: Final = 100
-# Seconds a run may take; well within a task's limit.
+# Seconds per run, well within the task's time limit.
 RUN: Final = 20.0
 
 
 def clear_away(seconds: float = RUN) -> bool:
-    """Delete what is left of teams that have ended, for about so many seconds. Whether nothing is left."""
+    """Delete what is left of ended teams, for about `seconds`. Returns whether nothing is left."""
     until = monotonic() + seconds
     for team in Team.objects.exclude(ended_at=None):
         for agent in Agent.objects.filter(project__team=team).order_by("pk"):
-            while _a_piece_of(agent):
+            while _delete_piece(agent):
                 if monotonic() >= until:
                     return False
             agent.delete()
@@ -38,20 +38,24 @@ def clear_away(seconds: float = RUN) -> bool:
     return True
 
 
-def _a_piece_of(agent: Agent) -> bool:
-    """Delete some of what the agent has; whether there was any."""
-    return _beats_of(agent) or _some(agent.rollups.order_by("pk"), PIECE) or _some(agent.incidents.order_by("pk"), FEW)
+def _delete_piece(agent: Agent) -> bool:
+    """Delete some of the agent's data. Returns whether there was any."""
+    return (
+        _delete_heartbeats(agent)
+        or _delete_first(agent.rollups.order_by("pk"), PIECE)
+        or _delete_first(agent.incidents.order_by("pk"), FEW)
+    )
 
 
-def _some(rows: QuerySet[Any], most: int) -> bool:
+def _delete_first(rows: QuerySet[Any], most: int) -> bool:
     ids = list(rows.values_list("pk", flat=True)[:most])
     rows.filter(pk__in=ids).delete()
     return bool(ids)
 
 
-def _beats_of(agent: Agent) -> bool:
-    """By day, which is how they lie on PostgreSQL."""
+def _delete_heartbeats(agent: Agent) -> bool:
+    """Day by day, because PostgreSQL partitions them by day."""
     oldest = Heartbeat.objects.filter(agent=agent).order_by("id").values_list("day", flat=True).first()
     if oldest is None:
         return False
-    return _some(Heartbeat.objects.filter(agent=agent, day=oldest).order_by("id"), PIECE)
+    return _delete_first(Heartbeat.objects.filter(agent=agent, day=oldest).order_by("id"), PIECE)

@@ -1,4 +1,4 @@
-"""Sums of heartbeats by minute, hour and day, the partitions they lie in, and how long they are kept."""
+"""Rollups of heartbeats by minute, hour and day; heartbeat partitions; retention."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from billing import limits, plans
 from teams.models import Team
 
 ROLLUP: Final = "rollup"
-# Beats of a minute may still be committed after it ended; for so long each minute is summed up afresh.
+# Heartbeats may be committed after their minute ended; for this long each minute is recalculated.
 OPEN_FOR: Final = timedelta(minutes=10)
 OLDEST: Final = timedelta(days=max(plan.history_days for plan in plans.ALL))
 MINUTES_KEPT: Final = timedelta(days=2)
 DAYS_AHEAD: Final = 7
-# Sent so long before it came in, a beat may belong to a minute that was closed already.
+# A heartbeat sent this long before it was received may belong to a minute that is closed already.
 LATE: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
-WRITTEN_AT_ONCE: Final = 500
-# Who waits to write on SQLite looks again so often, in seconds, and would find another piece under way each time.
-LET_OTHERS: Final = 0.11
+WRITE_CHUNK: Final = 500
+# Writers waiting on SQLite retry at this interval, in seconds; without a pause they would find it locked every time.
+LET_OTHERS_WRITE: Final = 0.11
 _NUMBERS: Final = ("tokens", "cost", "priced", "unpriced", "tool_calls")
 _SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
-_MOST: Final = ("memory_mb", "gap")
+_MAXIMA: Final = ("memory_mb", "gap")
 
 
 class Names(Func):
-    """The names in the log of calls of a heartbeat's content, oldest first, as a JSON list."""
+    """The tool names in a heartbeat's call log, oldest first, as a JSON list."""
 
     output_field = JSONField()
 
@@ -50,7 +50,7 @@ class Names(Func):
 
 
 class Gathered(Aggregate):
-    """All values of a JSON column, as one list; None or empty where there are none."""
+    """All values of a JSON column as one list; None or empty if there are none."""
 
     output_field = JSONField()
     template = "%(function)s(%(read)s(%(expressions)s))"
@@ -63,13 +63,13 @@ class Gathered(Aggregate):
 
 
 def roll_up(now: datetime) -> None:
-    """Bring minutes, hours and days up to date. Idempotent: every span still open is summed up afresh.
+    """Update minutes, hours and days. Idempotent: all spans that are still open are recalculated.
 
-    A heartbeat counts to the minute it was sent in. One that came much later than that, as from a spool, has the spans
-    of its agent summed up afresh from there on. What is interrupted is done again by the next one.
+    A heartbeat belongs to the minute in which it was sent. If it arrived much later, for example from a client's spool,
+    its agent's spans are recalculated from then on. The next run repeats whatever an interrupted run left.
     """
     make_partitions(now.date())
-    # One transaction keeps two of them apart. SQLite has one writer: there heartbeats would wait for all of the sums.
+    # One transaction serializes concurrent runs. SQLite has a single writer: there heartbeats would wait for all of it.
     with transaction.atomic() if connection.features.has_select_for_update else nullcontext():
         _bring_up_to_date(now)
 
@@ -77,8 +77,8 @@ def roll_up(now: datetime) -> None:
 def _bring_up_to_date(now: datetime) -> None:
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
     since = _minute(pulse.at - OPEN_FOR)
-    # A heartbeat that came in while its project was being deleted may be left over. It has nowhere to go, and what
-    # `purge.py` takes away meanwhile would make the sums of all fail.
+    # Heartbeats of deleted projects may be left. `purge.py` deletes their agents concurrently, which would violate the
+    # foreign key of their rollups and fail the whole run.
     lasting = Agent.objects.filter(project__team__ended_at=None)
     beats = Heartbeat.objects.filter(id__gt=pulse.read_to, agent__in=lasting.values("pk"))
     late = beats.filter(spent_at__lt=since).filter(spent_at__lt=F("received_at") - LATE)
@@ -94,7 +94,7 @@ def _bring_up_to_date(now: datetime) -> None:
 
 
 def sum_up(agent_ids: Iterable[int], since: datetime, until: datetime, now: datetime) -> None:
-    """Sum up afresh what these agents sent from `since` to `until`, from the heartbeats themselves."""
+    """Recalculate what these agents sent from `since` to `until` from the stored heartbeats."""
     ids = list(agent_ids)
     beats = Heartbeat.objects.filter(agent_id__in=ids, day__gte=since.astimezone(UTC).date())
     minutes = max(_minute(since), _hour(now - MINUTES_KEPT))
@@ -118,7 +118,7 @@ def _day(at: datetime) -> datetime:
 
 
 def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
-    """The id before that of every beat in a minute still open."""
+    """The last id before all heartbeats of minutes that are still open."""
     still_open = (now - OPEN_FOR).replace(second=0, microsecond=0)
     ids = beats.aggregate(open=Min("id", filter=Q(received_at__gte=still_open)), last=Max("id"))
     last: int | None = ids["open"] - 1 if ids["open"] else ids["last"]
@@ -134,8 +134,8 @@ def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]
             of_errors=Count("id", filter=Q(status="error")),
             of_progress=Count("id", filter=Q(progress=True)),
             **{f"of_{name}": Sum(name) for name in _NUMBERS},
-            **{f"of_{name}": Max(name) for name in _MOST},
-            # What has no calls is not even looked into: contents may be large.
+            **{f"of_{name}": Max(name) for name in _MAXIMA},
+            # Contents may be large, so those without calls are not decoded.
             logs=Gathered(JSONArray("tool_calls", Names("content")), filter=Q(tool_calls__gt=0)),
         )
         .order_by("agent_id", "start")
@@ -151,7 +151,7 @@ def _coarser(finer: QuerySet[Rollup], truncate: Any) -> Iterable[dict[str, Any]]
         .values("agent_id", "begin")
         .annotate(
             **{f"of_{name}": Sum(name) for name in _SUMS},
-            **{f"of_{name}": Max(name) for name in _MOST},
+            **{f"of_{name}": Max(name) for name in _MAXIMA},
             known=Gathered("tools", filter=Q(tools__isnull=False)),
         )
         .order_by("agent_id", "begin")
@@ -163,46 +163,46 @@ def _coarser(finer: QuerySet[Rollup], truncate: Any) -> Iterable[dict[str, Any]]
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:
-    return {"agent_id": row["agent_id"], **{name: row[f"of_{name}"] for name in (*_SUMS, *_MOST)}}
+    return {"agent_id": row["agent_id"], **{name: row[f"of_{name}"] for name in (*_SUMS, *_MAXIMA)}}
 
 
 def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
-    """All are read before any is written, which is done in pieces."""
-    found = [Rollup(span=span, **row) for row in rows]
-    for first in range(0, len(found), WRITTEN_AT_ONCE):
+    """Reads everything before it writes, in chunks."""
+    rollups = [Rollup(span=span, **row) for row in rows]
+    for first in range(0, len(rollups), WRITE_CHUNK):
         if first and not connection.features.has_select_for_update:
-            time.sleep(LET_OTHERS)
+            time.sleep(LET_OTHERS_WRITE)
         Rollup.objects.bulk_create(
-            found[first : first + WRITTEN_AT_ONCE],
+            rollups[first : first + WRITE_CHUNK],
             update_conflicts=True,
             unique_fields=["agent", "span", "start"],
-            update_fields=[*_SUMS, *_MOST, "tools"],
+            update_fields=[*_SUMS, *_MAXIMA, "tools"],
         )
 
 
 def make_partitions(today: date) -> None:
-    """PostgreSQL: the partitions of today and the coming days. A day that already has rows elsewhere stays there."""
+    """PostgreSQL: create partitions for today and the coming days, except days with rows in the default partition."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
-        there = {name for (name,) in cursor.fetchall()}
+        existing = {name for (name,) in cursor.fetchall()}
         for day in (today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)):
             name = f"agents_heartbeat_{day:%Y_%m_%d}"
-            if name not in there and not _lies_in_default(cursor, day):
+            if name not in existing and not _is_in_default(cursor, day):
                 cursor.execute(
                     f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF agents_heartbeat "
                     f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
                 )
 
 
-def _lies_in_default(cursor: Any, day: date) -> bool:
+def _is_in_default(cursor: Any, day: date) -> bool:
     cursor.execute("SELECT EXISTS (SELECT 1 FROM agents_heartbeat_default WHERE day = %s)", [day])
     return bool(cursor.fetchone()[0])
 
 
 def forget_old(now: datetime) -> None:
-    """Delete what is older than the plans keep; on PostgreSQL whole days that no plan keeps are dropped."""
+    """Delete what is older than the plans' retention; on PostgreSQL, drop the partitions that no plan keeps."""
     drop_partitions((now - OLDEST).date())
     for team in Team.objects.all():
         kept_from = now - limits.kept(team.pk)
@@ -213,7 +213,7 @@ def forget_old(now: datetime) -> None:
 
 
 def drop_partitions(before: date) -> None:
-    """PostgreSQL: drop the partitions of days before this one."""
+    """PostgreSQL: drop the partitions before this day."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:

@@ -1,6 +1,6 @@
-"""The statements of the hot path, on PostgreSQL and on SQLite: lock and read, update, insert, and a project's month.
+"""The SQL of the hot path, for PostgreSQL and SQLite: lock and read, update, insert, and a project's month.
 
-Each takes one JSON parameter that holds the whole batch: 4 µs a row against 36 for arrays (measured on PostgreSQL).
+Each statement takes the whole batch as one JSON parameter: 4 µs per row, against 36 µs with arrays (on PostgreSQL).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import msgspec
 from django.db import connection
 
 from agents.domain.hot_row import Hot
+from agents.domain.money import MICRO
 
-# Written by a heartbeat: column -> PostgreSQL type. Order as in `Hot`.
-_TYPES: Final[dict[str, str]] = {
+# Hot-row columns that a heartbeat writes: column -> PostgreSQL type. `tests/contracts/test_hot_row.py` checks them.
+WRITTEN: Final[dict[str, str]] = {
     "check_at": "timestamptz",
     "beats": "bigint",
     "last_beat_at": "timestamptz",
@@ -64,7 +65,7 @@ _TYPES: Final[dict[str, str]] = {
     "restart_target": "text",
     "warned": "text",
 }
-# Written by the review.
+# Hot-row columns that the review writes.
 CONCLUDED: Final[dict[str, str]] = {
     "check_at": "timestamptz",
     "quiet_until": "timestamptz",
@@ -87,7 +88,7 @@ _SETTINGS: Final = (
     "paused_at",
     "over_plan_at",
 )
-_BEAT_TYPES: Final[dict[str, str]] = {
+HEARTBEAT: Final[dict[str, str]] = {
     "agent_id": "bigint",
     "day": "date",
     "received_at": "timestamptz",
@@ -106,20 +107,20 @@ _BEAT_TYPES: Final[dict[str, str]] = {
     "content": "jsonb",
     "answer": "jsonb",
 }
-# Written when prices changed.
-_PRICED: Final = {name: _BEAT_TYPES[name] for name in ("cost", "priced", "unpriced", "content")}
-# A client may send the same beat again for so long after its first try; ours says when it was made.
+# Heartbeat columns that repricing writes.
+_PRICED: Final = {name: HEARTBEAT[name] for name in ("cost", "priced", "unpriced", "content")}
+# How long after its first try a client may resend a heartbeat; our client says when it was created.
 RESEND_DAYS: Final = timedelta(days=2)
-# Only for beats with an id: planning a look into every day's partition takes longer than all the rest.
+# Only joined for heartbeats with an id: planning for every day's partition takes longer than the rest of the statement.
 STORED_BEFORE: Final = """LEFT JOIN agents_heartbeat h
             ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day BETWEEN %s AND %s"""
 
 _hot_decoder = msgspec.json.Decoder(Hot)
-_hot_columns = ("agent_id", *_TYPES, *(name for name in CONCLUDED if name not in _TYPES))
+HOT_COLUMNS: Final = ("agent_id", *WRITTEN, *(name for name in CONCLUDED if name not in WRITTEN))
 
 
-class Found(NamedTuple):
-    """What is known of one beat's agent: the hot row, what a person set, and whether the beat is stored already."""
+class LockedAgent(NamedTuple):
+    """One heartbeat's agent: its hot row, its settings, and whether this heartbeat is stored already."""
 
     hot: Hot
     interval: float | None
@@ -134,24 +135,24 @@ class Found(NamedTuple):
     answer_before: Any
 
 
-def lock(wanted: list[dict[str, Any]], today: date, sent: date | None = None) -> dict[int, Found]:
-    """Lock the agents of `wanted` ({"i", "project_id", "name", "beat_id"}), in the order of their ids; by `i`.
+def lock(wanted: list[dict[str, Any]], today: date, sent: date | None = None) -> dict[int, LockedAgent]:
+    """Lock the agents of `wanted` ({"i", "project_id", "name", "beat_id"}), ordered by id to avoid deadlocks; by `i`.
 
-    Names without an agent are left out. `sent` is the day of the oldest: no copy of it can have come in before.
+    Names without an agent are left out. `sent` is the day of the oldest heartbeat: no copy of it can be older.
     """
     sql, values = _lock_sql(), [_json(wanted)]
-    if any(one["beat_id"] for one in wanted):
+    if any(each["beat_id"] for each in wanted):
         since = min(today, sent or today) - RESEND_DAYS
         sql, values = _lock_sql(STORED_BEFORE), [*values, since.isoformat(), today.isoformat()]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        return {row[0]: _found(row[1:]) for row in cursor.fetchall()}
+        return {index: _locked_agent(row) for index, *row in cursor.fetchall()}
 
 
 def _lock_sql(stored_before: str = "LEFT JOIN agents_heartbeat h ON false") -> str:
-    """PostgreSQL gives the hot row as one JSON text: read by msgspec, that is a tenth of the work of 38 columns."""
+    """PostgreSQL returns the hot row as JSON text: msgspec decodes it in a tenth of the time of separate columns."""
     select = ", ".join(f"a.{name}" for name in _SETTINGS)
-    hot = "row_to_json(s)::text" if _on_postgresql() else ", ".join(f"s.{name}" for name in _hot_columns)
+    hot = "row_to_json(s)::text" if _on_postgresql() else ", ".join(f"s.{name}" for name in HOT_COLUMNS)
     source = _rows_of({"i": "int", "project_id": "bigint", "name": "text", "beat_id": "text"})
     return f"""
         SELECT b.i, {select}, h.id, h.answer, {hot}
@@ -165,9 +166,9 @@ def _lock_sql(stored_before: str = "LEFT JOIN agents_heartbeat h ON false") -> s
 
 
 def months(project_ids: Sequence[int], first: date) -> list[tuple[int, int, str, int]]:
-    """Of projects that have a monthly budget: id, budget, how it stands (see `MonthSpend`), and what all agents spent.
+    """For projects with a monthly budget: id, budget, its level (see `MonthSpend`), and the spend of all agents.
 
-    By hand, since Django takes longer to write this than the database to answer it.
+    Raw SQL, because Django takes longer to build this query than the database takes to answer it.
     """
     sql = f"""
         SELECT p.id, p.monthly_budget_usd, COALESCE(m.level, ''), COALESCE(m.cost, 0) + COALESCE((
@@ -183,12 +184,12 @@ def months(project_ids: Sequence[int], first: date) -> list[tuple[int, int, str,
 
 
 def update(hot_rows: Iterable[Hot]) -> None:
-    """Write back what heartbeats change of hot rows."""
-    _update(_TYPES, list(hot_rows))
+    """Write the hot-row columns that heartbeats change."""
+    _update(WRITTEN, list(hot_rows))
 
 
 def save_outcomes(rows: list[dict[str, Any]]) -> None:
-    """Write what a review concluded of agents: `agent_id` and the columns of `CONCLUDED`."""
+    """Write a review's results: `agent_id` and the columns of `CONCLUDED`."""
     _update(CONCLUDED, rows)
 
 
@@ -203,18 +204,18 @@ def _update(types: dict[str, str], rows: list[Any]) -> None:
 
 
 def insert(beats: list[dict[str, Any]]) -> None:
-    """Append heartbeats. Raises IntegrityError when one with the same `beat_id` came in at the same moment."""
-    names = ", ".join(_BEAT_TYPES)
+    """Append heartbeats. Raises IntegrityError when a concurrent transaction stored one with the same `beat_id`."""
+    names = ", ".join(HEARTBEAT)
     sql = f"""
         INSERT INTO agents_heartbeat ({names})
-        SELECT {names} FROM {_rows_of(_BEAT_TYPES)} AS b
+        SELECT {names} FROM {_rows_of(HEARTBEAT)} AS b
     """
     with connection.cursor() as cursor:
         cursor.execute(sql, [_json(beats)])
 
 
 def price(beats: list[dict[str, Any]]) -> None:
-    """Write what stored heartbeats cost now: `id`, `day` and the columns of `_PRICED`."""
+    """Write repriced heartbeats: `id`, `day` and the columns of `_PRICED`."""
     sets = ", ".join(f"{name} = b.{name}" for name in _PRICED)
     sql = f"""
         UPDATE agents_heartbeat AS h SET {sets}
@@ -225,7 +226,7 @@ def price(beats: list[dict[str, Any]]) -> None:
 
 
 def _rows_of(types: dict[str, str]) -> str:
-    """SQL that turns the one JSON parameter into rows."""
+    """SQL that turns the JSON parameter into rows."""
     if _on_postgresql():
         return f"(SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r({', '.join(f'{n} {t}' for n, t in types.items())}))"
     parts = ", ".join(f"{_sqlite_value(name, kind)} AS {name}" for name, kind in types.items())
@@ -233,7 +234,7 @@ def _rows_of(types: dict[str, str]) -> str:
 
 
 def _sqlite_value(name: str, kind: str) -> str:
-    # JSON columns are texts there, and a JSON null must become an SQL one.
+    # SQLite stores JSON columns as text, where a JSON null must become an SQL NULL.
     return f"nullif(value -> '$.{name}', 'null')" if kind == "jsonb" else f"value ->> '$.{name}'"
 
 
@@ -246,7 +247,7 @@ def _json(rows: list[Any]) -> str:
 
 
 def _sqlite_json(rows: list[Any]) -> str:
-    """Times as Django writes them on SQLite: UTC, without a zone, a blank between date and time."""
+    """Times as Django stores them on SQLite: UTC without an offset, with a space between date and time."""
     plain = [_sqlite_row(row if isinstance(row, dict) else msgspec.structs.asdict(row)) for row in rows]
     return msgspec.json.encode(plain).decode()
 
@@ -259,39 +260,40 @@ def _sqlite_time(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
-def _found(row: tuple[Any, ...]) -> Found:
-    interval, grace, progress_timeout, budget, run_budget, tokens, paused_at, over_plan_at, *rest = row
+def _locked_agent(row: Sequence[Any]) -> LockedAgent:
+    # The columns of `_SETTINGS`, then those of `_lock_sql`.
+    interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
     stored_id, answer, *hot = rest
-    return Found(
-        _hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
-        interval,
-        grace,
-        progress_timeout,
-        _micros(budget),
-        _micros(run_budget),
-        tokens,
-        paused_at is not None,
-        over_plan_at is not None,
-        stored_id is not None,
-        _from_json(answer),
+    return LockedAgent(
+        hot=_hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
+        interval=interval,
+        grace=grace,
+        progress_timeout=progress_timeout,
+        daily_budget=_micros(daily_usd),
+        run_budget=_micros(run_usd),
+        daily_tokens=daily_tokens,
+        paused=paused_at is not None,
+        over_plan=over_plan_at is not None,
+        stored_before=stored_id is not None,
+        answer_before=_from_json(answer),
     )
 
 
 def _micros(usd: Any) -> int | None:
-    return None if usd is None else round(float(usd) * 1_000_000)
+    return None if usd is None else round(float(usd) * MICRO)
 
 
 def _hot_of(columns: list[Any]) -> Hot:
-    values = dict(zip(_hot_columns, map(_aware, columns), strict=True))
+    values = dict(zip(HOT_COLUMNS, map(_aware, columns), strict=True))
     values |= {name: _from_json(values[name]) for name in ("warnings", "unpriced", "lifted")}
     return Hot(**values)
 
 
 def _from_json(value: Any) -> Any:
-    """Django leaves JSON columns of raw queries as text."""
+    """Django does not decode JSON columns in raw queries."""
     return msgspec.json.decode(value) if isinstance(value, str) else value
 
 
 def _aware(value: Any) -> Any:
-    """SQLite's driver gives times without their zone, which is UTC."""
+    """SQLite's driver returns naive times, which are UTC."""
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

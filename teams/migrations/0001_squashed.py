@@ -48,6 +48,7 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(
                         blank=True,
                         help_text="Seconds after the interval before an agent is down. Default: one interval.",
+                        verbose_name="default grace period (s)",
                         null=True,
                     ),
                 ),
@@ -99,6 +100,7 @@ class Migration(migrations.Migration):
                         max_length=64,
                         null=True,
                         unique=True,
+                        verbose_name="page name",
                     ),
                 ),
                 (

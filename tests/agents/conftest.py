@@ -1,4 +1,4 @@
-"""A project in which time passes only when a test says so."""
+"""A project in which time only passes when a test says so."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
 class World:
-    """Send beats and let the detector look, both at seconds after T0."""
+    """Send heartbeats and run the detector, at seconds after T0."""
 
     def __init__(self, project: Project, caller: Caller) -> None:
         self.project = project
@@ -41,7 +41,7 @@ class World:
     def offer(
         self, at: float = 0, agent: str = "bot", source: str = "1/10.0.0.1", waited: float = 0, **fields: Any
     ) -> Any:
-        """Send one beat; the outcome, refused or not. `waited`: seconds between receiving and storing it."""
+        """Send one heartbeat and return its outcome. `waited`: seconds between receiving and storing it."""
         body = json.dumps({"agent": agent, "status": "ok", **fields}).encode()
         with self.clock(at + waited) as now:
             received = Received(self.caller, decode(body), now - timedelta(seconds=waited), source)
@@ -53,14 +53,14 @@ class World:
         return outcome
 
     def look(self, at: float, *, after_outage: bool = False) -> None:
-        """One sweep of the detector, which has been running until then unless it was our outage."""
+        """Run the detector once. It was running until then, unless this is after a watchdog outage."""
         with self.clock(at) as now:
             if not after_outage:
                 Pulse.objects.filter(name=outage_log.DETECTOR).update(at=now - timedelta(seconds=1))
             review.sweep(now)
 
     def watch(self, start: float, end: float) -> None:
-        """The detector looks every 4 s, and once at the end."""
+        """Run the detector every 4 s, and once at the end."""
         at = start
         while at < end:
             self.look(at)
@@ -77,7 +77,7 @@ class World:
         return list(Incident.objects.filter(project=self.project).order_by("id"))
 
     def kinds(self, name: str = "bot") -> list[str]:
-        """The signals that stand."""
+        """The kinds of open signals."""
         signals = Signal.objects.filter(agent=self.agent(name), cleared_at__isnull=True)
         return sorted(signals.values_list("kind", flat=True))
 
@@ -93,12 +93,12 @@ def world(project: Project, api_key: str) -> World:
 
 @pytest.fixture
 def live_world(transactional_db: None, request: pytest.FixtureRequest) -> World:
-    """One whose commits other connections see."""
+    """A world whose commits other connections see."""
     return World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
 
 
 def in_threads(count: int, work: Any) -> list[Any]:
-    """What `work` returns for each number, all at once, each with a connection of its own."""
+    """Run `work` for each number at once, each on its own connection; returns the results."""
 
     def closing(number: int) -> Any:
         try:

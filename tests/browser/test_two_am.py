@@ -148,7 +148,7 @@ def test_refused_restarts_are_predicted(
     assert page.get_by_role("button", name="Restart night-shift").is_disabled()
     Agent.objects.update(restart_policy="manual", unsafe_to_repeat=True)
     page.get_by_role("link", name="Check again").click()
-    tab.sees("Its work must not be done twice")
+    tab.sees("Its work is marked as not idempotent")
     tab.picture(f"caution-ask-{width}-{scheme}")
     assert tab.barriers() == []
     page.get_by_role("button", name="Restart night-shift").click()

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from agents.rules.cost import dollars
+from agents.domain.money import dollars
 from agents.storage import repricing, rollups
 from agents.storage.repricing import Changed
 from teams.models import Project

@@ -1,4 +1,4 @@
-"""What a repetition means: a loop, how bad, or a wait. Pure; the thresholds are those a person may change."""
+"""Classifies a repetition: a loop and how severe it is, or a wait. Pure; `thresholds` are those a person may set."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ from agents.rules.loops.state import Pattern, Shown, State
 from agents.rules.loops.symbols import CUT, HASHED, HIDDEN, READS, RESULT, SAID, TROUBLED, UNKNOWN, WAITS
 
 INFO, WARNING, CRITICAL = "info", "warning", "critical"
-# Laps of a cycle of 1, 2, 3 and more steps. On 3,264 recorded good runs 4/4/3 alarms falsely in none, 3/3/3 in 12;
-# where all of the arguments are known, two laps of two are followed by a third in loops only.
+# Laps for cycles of 1, 2, and 3 or more steps. On 3,264 recorded good runs 4/4/3 raises no false alarm, 3/3/3 raises
+# 12. Where all arguments are known, a third lap of two steps occurs in loops only.
 ONE, TWO, MORE = 4, 4, 3
 TWO_HASHED: Final = 3
-LEAST: Final = 2
-# Laps more where calls agree only when times, ids and word order are masked, and where arguments were cut:
-# all of them, and some of them or all while the agent says that something is wrong.
+MIN_LAPS: Final = 2
+# Additional laps: where calls match only with times, ids and word order masked; where all arguments were cut; where
+# some were, or all while the agent reports problems.
 SOFT_MORE: Final = 1
 CUT_ALL_MORE, CUT_SOME_MORE = 3, 1
-# Words that came in between may have been somebody's, who asked for it again.
+# Additional laps where a person may have spoken in between and asked for it again.
 HIDDEN_MORE: Final = 1
-# Names alone: their arguments may differ each time. Words of an agent that never reported a call may be a status line.
+# Laps where only names are known, since arguments may differ each time; and for messages of an agent that never
+# reported a call, since they may be a status line.
 NAMES_ONLY: Final = 12
 WORDS_ONLY: Final = 8
-# One call so often among the last 20 symbols, where it is three of five (every second is editing and testing); and
-# where each returned the same.
+# How often one call occurs among the last 20 symbols, if it is at least three of five (every second one is editing and
+# testing); where each returned the same; where arguments were cut.
 OFTEN_NEEDED, OFTEN_NEEDED_RESULT, OFTEN_NEEDED_CUT = 9, 8, 13
-# Symbols in a row that are nothing new; where that is certain and the agent says that something is wrong.
+# Symbols in a row without anything new; where that is certain and the agent reports problems.
 STALE_NEEDED, STALE_TROUBLED = 10, 8
-# Equal calls in a row with ever other results; and while the agent says that something is wrong.
+# Equal calls in a row with different results; while the agent reports problems.
 STUBBORN_NEEDED, STUBBORN_TROUBLED = 8, 5
+# Calls of one tool while the agent reports problems; its failures in a row; with the same error.
 TOOL_NEEDED, FAILS_NEEDED, ERRORS_NEEDED = 10, 6, 5
-# Polls whose result stays the same while they burn, or come faster than anything changes that is worth waiting for;
-# else laps and seconds.
+# Polling becomes a loop: after this many equal results, if it is expensive or faster (seconds per poll) than anything
+# worth waiting for; otherwise after this many laps and seconds.
 POLLS_UNCHANGED: Final = 12
 FAST_POLL: Final = 15.0
 POLLS, POLL_SECONDS = 40, 1_200.0
 SLEEPS: Final = re.compile(r"\W*(?:sleep|wait)", re.IGNORECASE)
-# A slow lap that burns little is a schedule: seconds, tokens a minute.
+# A slow and cheap lap is a schedule: seconds per lap, tokens per minute.
 SCHEDULE_LAP, SCHEDULE_BURN = 60.0, 6_000
-# Critical from twice the laps and so much spent since the onset: tokens, micro-dollars.
+# Critical from twice the laps and this much spent since the loop began: tokens, micro-dollars.
 CRITICAL_TOKENS, CRITICAL_COST = 50_000, 500_000
-# Whichever is worst is told; among equals the one that explains most.
+# The most severe repetition is reported; among equals the kind that explains most.
 ORDER: Final = (CYCLE, STUBBORN, OFTEN, STALE)
 SEVERITIES: Final = (INFO, WARNING, CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """`needed` laps were asked for; `waits` says `polling`, `backing off` or `scheduled` where it is that."""
+    """`needed` is the limit that was reached; `waits` is `polling`, `backing off`, `scheduled` or empty."""
 
     pattern: Pattern
     severity: str
@@ -61,41 +63,41 @@ class Classification:
 
 
 def worst(state: State, thresholds: Mapping[str, Any]) -> Classification | None:
-    """What is to be told of all that repeats."""
-    found = [verdict for pattern in state.found.values() if (verdict := judge(pattern, state, thresholds))]
-    return max(found, key=_rank, default=None)
+    """The most severe of all current repetitions."""
+    classified = [classify(pattern, state, thresholds) for pattern in state.found.values()]
+    return max((one for one in classified if one), key=_rank, default=None)
 
 
-def _rank(verdict: Classification) -> tuple[int, int]:
-    kind = verdict.pattern.kind
-    return SEVERITIES.index(verdict.severity), -(ORDER.index(kind) if kind in ORDER else len(ORDER))
+def _rank(classified: Classification) -> tuple[int, int]:
+    kind = classified.pattern.kind
+    return SEVERITIES.index(classified.severity), -(ORDER.index(kind) if kind in ORDER else len(ORDER))
 
 
-def judge(pattern: Pattern, state: State, thresholds: Mapping[str, Any]) -> Classification | None:
-    """None as long as it is too little to speak of."""
+def classify(pattern: Pattern, state: State, thresholds: Mapping[str, Any]) -> Classification | None:
+    """None while there are too few repetitions."""
     budget = _budget(pattern, thresholds)
     waits = "" if budget else _waits(pattern, thresholds)
     if waits:
-        return _judge_waiting(pattern, waits)
+        return _classify_wait(pattern, waits)
     needed, exact = _needed(pattern, state, thresholds, budget)
     if needed is None:
         return None
-    much = pattern.tokens >= CRITICAL_TOKENS or pattern.cost >= CRITICAL_COST
-    severity = CRITICAL if much and _size(pattern) >= 2 * needed else WARNING
+    is_expensive = pattern.tokens >= CRITICAL_TOKENS or pattern.cost >= CRITICAL_COST
+    severity = CRITICAL if is_expensive and _size(pattern) >= 2 * needed else WARNING
     return Classification(pattern, severity, needed, exact)
 
 
 def _size(pattern: Pattern) -> int:
-    """What is counted of a pattern of this kind."""
+    """Laps or symbols, whichever this kind of pattern is measured in."""
     return pattern.laps if pattern.kind in (CYCLE, OFTEN, STUBBORN) else pattern.count
 
 
 def _needed(pattern: Pattern, state: State, thresholds: Mapping[str, Any], budget: int) -> tuple[int | None, bool]:
-    """How much was needed for a verdict, None where it is not reached; and whether exactly equal calls reached it."""
+    """The limit, None if it is not reached; and whether exactly equal calls reached it."""
     least = budget or int(thresholds.get("repeats", 0))
-    least = max(LEAST, least) if budget or "repeats" in thresholds else 0
+    least = max(MIN_LAPS, least) if budget or "repeats" in thresholds else 0
     if pattern.kind == CYCLE:
-        return _needed_of_cycle(pattern, state, least)
+        return _needed_by_cycle(pattern, state, least)
     if pattern.kind == OFTEN:
         needed = max(least, _often(pattern))
         return (needed if pattern.laps >= needed else None), pattern.exact >= needed
@@ -105,10 +107,10 @@ def _needed(pattern: Pattern, state: State, thresholds: Mapping[str, Any], budge
     if pattern.kind == STALE:
         needed = max(least * pattern.period, _stale(pattern))
         return (needed if pattern.count >= needed else None), True
-    return _needed_of_thrash(pattern, least), False
+    return _needed_by_thrash(pattern, least), False
 
 
-def _needed_of_cycle(pattern: Pattern, state: State, least: int) -> tuple[int | None, bool]:
+def _needed_by_cycle(pattern: Pattern, state: State, least: int) -> tuple[int | None, bool]:
     needed = least or _laps(pattern, state)
     if pattern.exact >= needed:
         return needed, True
@@ -140,8 +142,8 @@ def _stale(pattern: Pattern) -> int:
     return STALE_NEEDED + (CUT_ALL_MORE if pattern.some & CUT else 0)
 
 
-def _needed_of_thrash(pattern: Pattern, least: int) -> int | None:
-    """By its failures where these are reported, else by what the agent says meanwhile."""
+def _needed_by_thrash(pattern: Pattern, least: int) -> int | None:
+    """By failures where they are reported, else by what the agent says meanwhile."""
     if pattern.laps >= max(least, FAILS_NEEDED):
         return max(least, FAILS_NEEDED)
     if pattern.exact >= max(least, ERRORS_NEEDED):
@@ -151,19 +153,19 @@ def _needed_of_thrash(pattern: Pattern, least: int) -> int | None:
 
 
 def _budget(pattern: Pattern, thresholds: Mapping[str, Any]) -> int:
-    """The repetitions that a person allows for a tool of it; 0 where nobody said."""
-    allowed = [int(thresholds.get(f"budget:{call.name}", 0)) for call in pattern.calls]
-    return max(allowed, default=0)
+    """The repetitions that a person allows for one of its tools; 0 if not set."""
+    return max((int(thresholds.get(f"budget:{call.name}", 0)) for call in pattern.calls), default=0)
 
 
 def _waits(pattern: Pattern, thresholds: Mapping[str, Any]) -> str:
+    """`polling`, `backing off`, `scheduled` or empty."""
     if pattern.every & SAID:
         return _paced(pattern)
     declared = [thresholds.get(f"poller:{call.name}") for call in pattern.calls]
     polls = [call.waits if said is None else bool(said) for call, said in zip(pattern.calls, declared, strict=True)]
-    # Of many calls only some are shown: the flags speak for the others.
-    shown = pattern.kind != STALE or pattern.every & WAITS or any(said is not None for said in declared)
-    return "polling" if all(polls) and shown else _paced(pattern)
+    # A stale pattern shows only some of its calls; its flags cover the others.
+    covers_all = pattern.kind != STALE or pattern.every & WAITS or any(said is not None for said in declared)
+    return "polling" if all(polls) and covers_all else _paced(pattern)
 
 
 def _paced(pattern: Pattern) -> str:
@@ -172,19 +174,19 @@ def _paced(pattern: Pattern) -> str:
     return "scheduled" if pattern.lap >= SCHEDULE_LAP and pattern.burn < SCHEDULE_BURN else ""
 
 
-def _judge_waiting(pattern: Pattern, waits: str) -> Classification | None:
-    """Told on pages only, unless a poller goes on for very long or hears the same again and again."""
+def _classify_wait(pattern: Pattern, waits: str) -> Classification | None:
+    """Only shown on pages, unless polling goes on for very long or keeps getting the same result."""
     if pattern.laps < ONE:
         return None
     unchanged = _is_unchanged(pattern)
     endless = pattern.laps >= POLLS and pattern.seconds >= POLL_SECONDS
-    told = waits == "polling" and (unchanged or endless)
+    is_loop = waits == "polling" and (unchanged or endless)
     needed = POLLS_UNCHANGED if unchanged else POLLS
-    return Classification(pattern, WARNING if told else INFO, needed, pattern.exact >= pattern.laps, waits)
+    return Classification(pattern, WARNING if is_loop else INFO, needed, pattern.exact >= pattern.laps, waits)
 
 
 def _is_unchanged(pattern: Pattern) -> bool:
-    """Whether polls that cost something, or that hurry, heard the same again and again."""
+    """Whether expensive or hasty polls keep getting the same result."""
     polls = pattern.exact * max(1, sum(not _sleeps(call) for call in pattern.calls))
     hurries = pattern.burn >= SCHEDULE_BURN or pattern.lap < FAST_POLL * len(pattern.calls)
     return bool(pattern.every & RESULT) and pattern.kind == CYCLE and polls >= POLLS_UNCHANGED and hurries

@@ -1,4 +1,4 @@
-"""What makes two tool calls the same: exactly, or but for a time, a request's id and the order of words. Pure."""
+"""Keys that compare tool calls: exactly, or ignoring times, request ids and word order. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Final
 
 LENGTH: Final = 6
 NONE: Final = "-" * LENGTH
-# Clients and the server cut arguments here; what follows is unknown unless a hash of all of it came along.
+# Clients and the server cut arguments here; the rest is unknown unless a hash of the full arguments was sent.
 CUT_AT: Final = 200
 
 _VALUE = r"""("[^"]*"|'[^']*'|[\w.+:-]+)"""
-# Values that differ at every try of the same thing. Never page, offset, cursor, line or another id: these are paging.
+# Values that differ on every retry. Never page, offset, cursor, line or other ids: those are paging.
 _VOLATILE = re.compile(
     r"""(\b(?:(?:request|trace|span|correlation|idempotency)[_-]?(?:id|key)|nonce|attempts?|retry|retries|retry_count)"""
     rf"""["']?\s*[:=]\s*){_VALUE}""",
@@ -26,7 +26,7 @@ _MOMENT = re.compile(
     r"""(?:\b([\w-]+)["']?\s*[:=]\s*["']?)?"""
     r"""(\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?|\b1[5-9]\d{8}(?:\d{3})?(?:\.\d+)?\b)"""
 )
-# A window of time that moves on is paging, too.
+# A moving time window is paging, too.
 _WINDOW = re.compile(r"since|until|from|to\b|start|end|begin|before|after|date|day|min|max|cursor|(?<!\w)id|_id", re.I)
 _UUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
 _WORD = re.compile(r"[\w.]+")
@@ -38,13 +38,13 @@ _BLANKS = re.compile(r"\s+")
 
 
 def digest(*parts: str) -> str:
-    """36 bits as text: with some forty of them kept, an accidental equal is one in a billion."""
+    """36 bits as text: among the forty or so that are kept, a collision is one in a billion."""
     raw = blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=6).digest()
     return urlsafe_b64encode(raw)[:LENGTH].decode()
 
 
 def of_call(call: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The exact key, the soft key and that of the result, `NONE` where no result was reported."""
+    """The exact key, the soft key and the result's key, which is `NONE` where no result was reported."""
     return _keys(
         call.get("name") or "",
         call.get("args") or "",
@@ -64,13 +64,13 @@ def _keys(name: str, args: str, args_hash: str, result: str, ok: bool | None) ->
 
 
 def of_text(text: str, *, in_trouble: bool) -> str:
-    """The key of what was said. `Retry 3 failed` says the same as `Retry 4 failed`; `page 3 done` is news to page 2."""
+    """The key of a message. `Retry 3 failed` equals `Retry 4 failed`, but `page 3 done` differs from `page 2 done`."""
     plain = _BLANKS.sub(" ", text.strip().lower())
     return digest("say", _DIGITS.sub("#", plain) if in_trouble else plain)
 
 
 def _canonical(args: str) -> str:
-    """The arguments without what their writing down adds: order of JSON keys, blanks."""
+    """The arguments without differences in formatting: JSON key order, whitespace."""
     if args[:1] in ("{", "[") and len(args) < CUT_AT:
         try:
             return json.dumps(json.loads(args), sort_keys=True)
@@ -83,12 +83,12 @@ def _masked(args: str, *, knows_result: bool) -> str:
     text = _VOLATILE.sub(r"\1#", args)
     text = _MOMENT.sub(_without_moment, text)
     if knows_result:
-        # Another id with the same result brought nothing new; without results it may be the next of a batch.
+        # Another id with the same result is nothing new; without results it may be the next item of a batch.
         text = _UUID.sub("#", text)
     words = [word for word in _WORD.findall(text.lower()) if word not in _FILLERS]
     return " ".join(sorted(words))
 
 
-def _without_moment(found: re.Match[str]) -> str:
-    key = found.group(1)
-    return found.group(0) if key and _WINDOW.search(key) else f"{key or ''} #"
+def _without_moment(match: re.Match[str]) -> str:
+    key = match.group(1)
+    return match.group(0) if key and _WINDOW.search(key) else f"{key or ''} #"

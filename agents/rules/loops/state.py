@@ -1,4 +1,4 @@
-"""What the loop detector remembers of an agent between heartbeats: one JSON value of at most 6 KB. Pure."""
+"""The loop detector's state between heartbeats: one JSON value of at most 6 KB per agent. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME_BYTES, ARGS_BYTES, SAMPLE_BYTES = 36, 40, 120
 
 
 class Mark(msgspec.Struct, array_like=True, frozen=True):
-    """A moment (seconds since 1970), and all tokens and micro-dollars that were spent up to it."""
+    """A moment (seconds since 1970), and the total tokens and micro-dollars up to it."""
 
     at: float = 0.0
     tokens: int = 0
@@ -26,7 +26,7 @@ class Mark(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Symbol(msgspec.Struct, array_like=True, frozen=True):
-    """One thing done: a tool call, or words without one. `key` is the exact key, the soft one and the result's."""
+    """One action: a tool call, or a message without one. `key` joins the exact key, the soft key and the result's."""
 
     key: str
     flags: int
@@ -34,17 +34,17 @@ class Symbol(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def exact(self) -> str:
-        """Name, arguments and, where reported, result."""
+        """Identifies name, arguments and, where reported, result."""
         return self.key[: keys.LENGTH] + self.key[2 * keys.LENGTH :]
 
     @property
     def soft(self) -> str:
-        """The same but for what is masked in the arguments."""
+        """The same, ignoring what is masked in the arguments."""
         return self.key[keys.LENGTH :]
 
     @property
     def action(self) -> str:
-        """Name and arguments, whatever they returned."""
+        """Identifies name and arguments, with any result."""
         return self.key[: keys.LENGTH]
 
     @property
@@ -53,7 +53,7 @@ class Symbol(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Shown(msgspec.Struct, array_like=True, frozen=True):
-    """A call as people are shown it, and whether it is a poller by its name or command."""
+    """A call as pages show it, and whether its name or command makes it a poller."""
 
     name: str
     args: str = ""
@@ -61,12 +61,12 @@ class Shown(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Pattern(msgspec.Struct, array_like=True):
-    """One repetition. `laps` agree but for what is masked, `exact` of them entirely; `count` are the symbols in it,
-    `period` those of a lap, `members` their soft keys.
+    """One repetition.
 
-    `every` holds the flags that all its symbols have, `some` those of any. `lap` is the seconds a lap took of late,
-    `burn` the tokens a minute meanwhile, `grows` whether the gaps grew like those of a back-off. `misses` are the
-    symbols since then that are none of it.
+    laps: repetitions that match on the soft key; exact: of those, on the exact key. count: symbols in all laps.
+    period: symbols per lap; members: their soft keys. every: flags that all symbols have; some: flags of any.
+    lap: seconds per lap, recently; burn: tokens per minute, recently; grows: whether the gaps grow like a back-off's.
+    misses: symbols since the last lap that do not belong to it.
     """
 
     kind: str
@@ -99,7 +99,7 @@ class Pattern(msgspec.Struct, array_like=True):
 
 
 class Tool(msgspec.Struct, array_like=True):
-    """How the last tool fares: calls in a row, failures in a row, equal errors in a row, since when."""
+    """The last tool: its calls in a row, failures in a row, equal errors in a row, and since when."""
 
     name: str = ""
     calls: int = 0
@@ -110,12 +110,13 @@ class Tool(msgspec.Struct, array_like=True):
 
 
 class State(msgspec.Struct, omit_defaults=True):
-    """`found` is the newest pattern of each kind.
+    """Everything that is stored.
 
-    `soft` and `exact` are for each period of 1 to 8 how many symbols in a row equal the one that many before them.
-    `tries` are equal calls in a row whatever they returned, `stale` the symbols in a row that are nothing new. `texts`
-    has a digit for each of the last texts: how much trouble it admits. `lines` are texts that came with calls, `log`
-    the calls of the last heartbeat where no counter is sent.
+    found: the newest pattern per kind.
+    soft, exact: for each period from 1 to 8, how many symbols in a row equal the one that many positions earlier.
+    tries: equal calls in a row with any result; stale: symbols in a row without anything new.
+    texts: one digit per recent message, its degree of trouble (`symbols.trouble`).
+    lines: messages that came with calls; log: the last heartbeat's calls, where the client sends no counter.
     """
 
     version: int = 0
@@ -137,10 +138,10 @@ class State(msgspec.Struct, omit_defaults=True):
     found: dict[str, Pattern] = {}
 
     @classmethod
-    def of(cls, memory: Mapping[str, Any]) -> State:
-        """From what was stored; anything else, as of an older version, begins anew."""
+    def of(cls, stored: Mapping[str, Any]) -> State:
+        """Read the stored state; anything else, such as an older version's, starts over."""
         try:
-            state = msgspec.convert(memory, cls)
+            state = msgspec.convert(stored, cls)
         except msgspec.ValidationError:
             return cls(version=VERSION)
         return state if state.version == VERSION else cls(version=VERSION)
@@ -150,16 +151,21 @@ class State(msgspec.Struct, omit_defaults=True):
         return kept
 
     def fresh(self) -> State:
-        """Begin anew, as for a new run. How its client reports is still known, and what it told already."""
-        now = Mark(self.now.at)
+        """Start over, as for a new run, but keep how the client reports and what it already sent."""
         return State(
-            VERSION, log=self.log, counts=self.counts, calls=self.calls, iteration=self.iteration, run=self.run, now=now
+            version=VERSION,
+            log=self.log,
+            counts=self.counts,
+            calls=self.calls,
+            iteration=self.iteration,
+            run=self.run,
+            now=Mark(self.now.at),
         )
 
 
 @lru_cache(maxsize=4_096)
 def short(text: str, most: int) -> str:
-    """The beginning of a text that takes at most so many bytes as JSON."""
+    """The beginning of a text, at most `most` bytes as JSON."""
     kept = text[:most]
     while len(json.dumps(kept)) - 2 > most:
         kept = kept[: len(kept) * 3 // 4]

@@ -1,29 +1,27 @@
-"""Heartbeats become symbols: one for each new tool call, one for what is said without any. Pure."""
+"""Turns heartbeats into symbols: one per new tool call, one per message without calls. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from agents.rules.facts import BeatSeen
 from agents.rules.loops import keys
 from agents.rules.loops.state import Mark, Symbol
 
-if TYPE_CHECKING:
-    from agents.rules.facts import BeatSeen
-
 # Flags of a symbol.
-CUT: Final = 1  # its arguments end where they were cut
-WAITS: Final = 2  # a poller: asking the same again is what it is for
-READS: Final = 4  # gets something, so a new result of the same call is news
-SAID: Final = 8  # words, no call
-HASHED: Final = 16  # all of the arguments are known by their hash
+CUT: Final = 1  # its arguments were cut
+WAITS: Final = 2  # a poller, meant to be called repeatedly
+READS: Final = 4  # fetches something, so a new result of the same call is new information
+SAID: Final = 8  # a message, no call
+HASHED: Final = 16  # the full arguments are known by their hash
 RESULT: Final = 32  # the result is known by its hash
 FAILED: Final = 64
-TROUBLED: Final = 256  # of a pattern: most texts of late say that something went wrong
-HIDDEN: Final = 512  # steps without a call lie around it, of which nothing is known
-UNKNOWN: Final = 128  # neither arguments nor result were reported, so equal names need not be the same
+TROUBLED: Final = 256  # of a pattern: recent messages mostly report problems
+HIDDEN: Final = 512  # iterations without a call are around it, about which nothing is known
+UNKNOWN: Final = 128  # neither arguments nor result were reported, so equal names may be different calls
 
 MIN_WORDS: Final = 5
 MAX_LOG: Final = 20
@@ -55,11 +53,11 @@ _ANEW = re.compile(
 
 
 def new_calls(beat: BeatSeen, known: Sequence[str], *, counts: bool, moved: bool) -> Sequence[Mapping[str, Any]]:
-    """The calls of a heartbeat that no earlier one told of.
+    """The calls of a heartbeat that no earlier one reported.
 
-    The counter decides; who has sent it once means none where it is left out. The log of a client without one is what
-    happened since its last heartbeat, unless it begins with the end of the last one (`known`): then it is a rolling
-    one. An equal log is new only if something `moved`.
+    The client's counter decides; a client that has sent one before (`counts`) and omits it made no calls. Without a
+    counter the log covers the time since the last heartbeat, unless it begins with the end of the previous log
+    (`known`): then it is a rolling log. An equal log is new only if something else `moved`.
     """
     if beat.counter is not None:
         return beat.calls[-beat.counter :] if beat.counter else ()
@@ -72,7 +70,7 @@ def new_calls(beat: BeatSeen, known: Sequence[str], *, counts: bool, moved: bool
 
 
 def log_marks(calls: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The last calls of a log, to be known again."""
+    """The last calls of a log, for recognizing a rolling log."""
     return [keys.digest(*keys.of_call(call)) for call in calls[-MAX_LOG:]]
 
 
@@ -84,7 +82,7 @@ def _overlap(known: Sequence[str], marks: Sequence[str]) -> int:
 
 
 def of_call(call: Mapping[str, Any]) -> tuple[str, int]:
-    """Key and flags."""
+    """A call's key and flags."""
     args, result = call.get("args") or "", call.get("result_hash")
     flags = kind_of(call.get("name") or "", args)
     if call.get("args_hash"):
@@ -98,7 +96,7 @@ def of_call(call: Mapping[str, Any]) -> tuple[str, int]:
 
 @lru_cache(maxsize=4_096)
 def kind_of(name: str, args: str) -> int:
-    """Whether a call waits or reads, by the words of its name; a shell's call by its command."""
+    """Whether a call waits or reads, judged by the words in its name, or by the command for a shell."""
     parts = {part.lower() for part in _PART.findall(name)}
     waits = bool(parts & _WAITING) or {"read", "output"} <= parts or bool(_WAITING_COMMAND.match(args))
     return (WAITS if waits else 0) | (READS if parts & _READING else 0)
@@ -115,16 +113,16 @@ def is_speech(text: str) -> bool:
 
 @lru_cache(maxsize=1_024)
 def trouble(text: str) -> int:
-    """1 where a text says that something went wrong, 2 where it says so not for the first time."""
+    """1 if a message says that something went wrong, 2 if it says so not for the first time, else 0."""
     if not _TROUBLE.search(text):
         return 0
     return 2 if _ANEW.search(text) else 1
 
 
-def spread(found: Sequence[tuple[str, int]], before: Mark, after: Mark) -> Iterator[Symbol]:
-    """Time, tokens and money of a heartbeat over the calls in it."""
-    for number, (key, flags) in enumerate(found, 1):
-        left = 1 - number / len(found)
+def spread(actions: Sequence[tuple[str, int]], before: Mark, after: Mark) -> Iterator[Symbol]:
+    """Spread a heartbeat's time, tokens and cost evenly over its actions, given as key and flags."""
+    for number, (key, flags) in enumerate(actions, 1):
+        left = 1 - number / len(actions)
         at = after.at - (after.at - before.at) * left
         tokens = after.tokens - round((after.tokens - before.tokens) * left)
         yield Symbol(key, flags, Mark(round(at, 2), tokens, after.cost - round((after.cost - before.cost) * left)))

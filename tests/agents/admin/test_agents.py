@@ -372,8 +372,8 @@ def test_confirmation_page_and_service_agree(
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"unsafe_to_repeat": True}, "Its work must not be done twice"),
-        ({"paused_at": datetime(2026, 5, 4, tzinfo=UTC)}, "The agent is paused"),
+        ({"unsafe_to_repeat": True}, "Its work is marked as not idempotent"),
+        ({"paused_at": datetime(2026, 5, 4, tzinfo=UTC)}, "Monitoring is paused"),
     ],
 )
 def test_confirmation_page_warns_of_blocked_restarts(

@@ -181,10 +181,10 @@ def test_most_helpful_button_comes_first(
     ("policy", "kind", "tried", "said"),
     [
         ("auto", "stalled", None, "The watchdog will restart it as soon as its runner checks in."),
-        ("auto", "stalled", 30, "is given time to work. Next check in"),
-        ("manual", "stalled", None, "Only a person or its runner restarts this agent"),
+        ("auto", "stalled", 30, "still has time to recover. Next check in"),
+        ("manual", "stalled", None, "Automatic restart is off for this agent"),
         ("off", "stalled", None, "Restarts are off for this agent"),
-        ("auto", "loop", None, "a restart would buy the same again"),
+        ("auto", "loop", None, "a restart would only repeat that"),
         ("auto", "memory", None, None),
     ],
 )

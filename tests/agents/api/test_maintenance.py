@@ -87,6 +87,6 @@ def test_window_is_ended_from_the_list(project: Project, member: User, client_of
     browser.post(f"{LIST}add/", form(project))
     window = Maintenance.objects.get()
     body = browser.post(LIST, {"action": "end_selected", "_selected_action": window.pk, "index": 0}, follow=True)
-    assert "their agents are watched again" in body.content.decode()
+    assert "Maintenance ended. Monitoring resumed." in body.content.decode()
     window.refresh_from_db()
     assert window.closed_at

@@ -129,7 +129,7 @@ def test_project_rules_are_replaced_as_a_whole(as_full: Call, agent: Agent, proj
     ("body", "says"),
     [
         ({}, "rules: This field is required."),
-        ({"rules": {"lop": {"off": True}}}, "rules: lop is no rule; there are crash,"),
+        ({"rules": {"lop": {"off": True}}}, "rules: lop is not a rule; rules are crash,"),
         ({"rules": {"loop": {"repeats": 1}}}, "rules: loop.repeats must be a whole number from 2 to 1,000"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the published runner really does, and what follows for the server: each line a test, in the order of the table.
+"""How the published runner behaves, and how the server copes with it.
 
 `clevagent-runner` 0.1.0 has no name of its own, no lease and no acknowledgement; runners are told apart by address.
 """
@@ -27,7 +27,7 @@ def as_runner(api_key: str) -> Call:
     return caller(api_key)
 
 
-# Any answer of `/commands` that is not a list ends the runner
+# The runner crashes on any answer of `/commands` that is not a list
 
 
 @pytest.mark.parametrize("key", [None, "nonsense", "cv_" + "a" * 40])
@@ -58,13 +58,13 @@ def test_idle_polls_get_an_empty_list(as_runner: Call) -> None:
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-# Runner: no lease, no ack, and its result is not sent again
+# The runner has no lease and no ack, and sends its result only once
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 
 
 class Runners:
-    """Published runners on one key, told apart by their address alone."""
+    """Published runners that share a key and differ only by address."""
 
     def __init__(self, world: World, call: Call) -> None:
         self.world, self.call = world, call
@@ -96,7 +96,7 @@ class Runners:
 
 @pytest.fixture
 def runners(world: World, as_runner: Call) -> Runners:
-    """One runner that reports its target and asks for commands."""
+    """One runner that reports its target and polls for commands."""
     made = Runners(world, as_runner)
     made.beat(0)
     assert made.poll(0) == []
@@ -186,7 +186,7 @@ def test_a_runner_is_not_asked_again_forever(runners: Runners) -> None:
     assert command.state == "expired"
 
 
-# Runner restarts whatever it sees down
+# The runner restarts whatever it sees down
 
 
 def test_the_runners_own_restart_is_in_the_history(runners: Runners, full_key: str) -> None:
@@ -221,7 +221,7 @@ def test_restarting_a_stopped_target_opens_no_incident(runners: Runners) -> None
     assert runners.world.state("research-agent.service").status == Status.OK
 
 
-# Runner is single-threaded: a slow restart delays the beats of all its targets
+# The runner is single-threaded: a slow restart delays the heartbeats of all its targets
 
 
 def test_a_stalled_runner_is_one_incident(world: World) -> None:
@@ -269,7 +269,7 @@ def test_a_result_after_an_error_is_the_same_incident(world: World) -> None:
     assert world.events() == ["opened"]
 
 
-# One agent seen twice
+# An agent with both SDK and runner
 
 
 def test_an_agent_with_sdk_and_runner_counts_once(world: World) -> None:
@@ -310,7 +310,7 @@ def test_a_cut_name_joins_by_alias(world: World, target: str, name: str) -> None
     assert world.incidents()[0].severity == "critical"
 
 
-# It does not read the answers to its heartbeats
+# The runner ignores the answers to its heartbeats
 
 
 def test_runners_get_no_warnings(world: World) -> None:

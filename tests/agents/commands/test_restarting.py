@@ -308,9 +308,9 @@ def test_a_heartbeat_cancels_a_silent_agents_restart(unit: Unit) -> None:
     ("meanwhile", "said"),
     [
         (lambda unit: Agent.objects.update(restart_policy="off"), "Restarts are off"),
-        (lambda unit: Agent.objects.update(unsafe_to_repeat=True), "Its work must not be done twice"),
-        (lambda unit: Agent.objects.update(paused_at=T0), "The agent is paused"),
-        (lambda unit: Incident.objects.update(together=True), "Many agents fell silent"),
+        (lambda unit: Agent.objects.update(unsafe_to_repeat=True), "Its work is marked as not idempotent"),
+        (lambda unit: Agent.objects.update(paused_at=T0), "Monitoring is paused"),
+        (lambda unit: Incident.objects.update(together=True), "Several agents fell silent"),
     ],
 )
 def test_a_policy_change_cancels_a_pending_restart(armed: Unit, meanwhile: Any, said: str) -> None:
@@ -451,7 +451,7 @@ def test_late_peers_on_a_host_delay_the_restart(armed: Unit) -> None:
     assert (world.kinds(), world.kinds("second")) == (["missed_heartbeat"], [])
     assert not Command.objects.exists()
     [note] = IncidentEvent.objects.filter(kind="note")
-    assert note.text == "Not restarted: Others on its host are late, too: it is the host or the network, not the agent."
+    assert note.text == "Not restarted: Other agents on its host are late, too: check the host or the network."
 
 
 def test_a_healthy_peer_allows_the_restart(armed: Unit) -> None:

@@ -1,4 +1,4 @@
-"""Budgets from the first cent to the hold and back: a day, its tokens, a run, and the project's month."""
+"""Budgets end to end, from the first cent to the hold and back: day, tokens, run and project month."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def reasons(world: World) -> list[str]:
     return list(Signal.objects.filter(cleared_at__isnull=True).order_by("id").values_list("reason", flat=True))
 
 
-def test_the_very_heartbeat_that_exceeds_a_budget_is_told_to_hold(world: World) -> None:
+def test_heartbeat_that_exceeds_a_budget_is_held(world: World) -> None:
     assert world.beat(0, cost_limit_usd=1, cost_usd=0.99).hold is False
     assert world.beat(0.1, cost_usd=0.01).hold is True
     assert world.beat(0.2).hold is True
     assert world.incidents() == []
 
 
-def test_hold_lasts_until_midnight_of_the_project(world: World) -> None:
+def test_hold_ends_at_the_projects_midnight(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2, interval=HOUR)
     world.look(1)
     assert (held(world), world.kinds()) == ([True], ["cost"])
@@ -65,13 +65,13 @@ def test_hold_lasts_until_midnight_of_the_project(world: World) -> None:
 
 
 def stopping(world: World, start: int, end: int) -> None:
-    """It obeys: every minute it says that it is there, and works no more."""
+    """An agent that obeys the hold: it sends a heartbeat every minute but no longer works."""
     for second in range(start, end, 60):
         world.beat(second, interval=60, progress_timeout=300)
         world.look(second + 1)
 
 
-def test_an_agent_that_stopped_as_it_was_told_is_not_stuck(world: World) -> None:
+def test_held_agent_does_not_count_as_stalled(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2, interval=60, progress_timeout=300)
     world.look(1)
     stopping(world, 60, HOUR)
@@ -83,7 +83,7 @@ def test_an_agent_that_stopped_as_it_was_told_is_not_stuck(world: World) -> None
     assert world.kinds() == ["stalled"]
 
 
-def test_an_agent_that_was_stuck_before_it_was_held_still_is(world: World) -> None:
+def test_agent_stalled_before_its_hold_stays_stalled(world: World) -> None:
     world.beat(0, cost_usd=0.5, interval=60, progress_timeout=300)
     stopping(world, 60, 600)
     assert world.kinds() == ["stalled"]
@@ -92,7 +92,7 @@ def test_an_agent_that_was_stuck_before_it_was_held_still_is(world: World) -> No
     assert (world.kinds(), held(world)) == (["cost", "stalled"], [True])
 
 
-def test_a_raised_budget_lifts_the_hold_and_exceeded_again_it_is_told_again(world: World) -> None:
+def test_raised_budget_ends_hold_until_exceeded_again(world: World) -> None:
     world.beat(0)
     set_for_agent(world, daily_budget_usd=Decimal(1))
     world.beat(1, cost_usd=1)
@@ -108,7 +108,7 @@ def test_a_raised_budget_lifts_the_hold_and_exceeded_again_it_is_told_again(worl
     assert world.events() == ["opened", "updated"]
 
 
-def test_a_person_who_ends_it_lifts_the_hold_for_the_day(world: World) -> None:
+def test_resolving_waives_the_budget_for_the_day(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2, interval=HOUR)
     world.look(1)
     actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=2))
@@ -119,7 +119,7 @@ def test_a_person_who_ends_it_lifts_the_hold_for_the_day(world: World) -> None:
     assert held(world) == [True]
 
 
-def test_tokens_have_a_limit_a_day_also_those_without_a_price(world: World) -> None:
+def test_daily_token_limit_counts_unpriced_tokens(world: World) -> None:
     world.beat(0)
     set_for_agent(world, daily_token_limit=1000)
     world.beat(1, usage=[{"model": "house", "input_tokens": 800, "output_tokens": 100}])
@@ -132,7 +132,7 @@ def test_tokens_have_a_limit_a_day_also_those_without_a_price(world: World) -> N
     assert (signal.evidence["spent_usd"], signal.evidence["unpriced_tokens"]) == (0.0, 1000)
 
 
-def test_a_runs_budget_begins_anew_with_the_next_run(world: World) -> None:
+def test_run_budget_resets_with_the_next_run(world: World) -> None:
     world.beat(0, instance="a", seq=1)
     set_for_agent(world, run_budget_usd=Decimal(2))
     assert world.beat(1, instance="a", seq=2, cost_usd=2).hold is True
@@ -143,21 +143,21 @@ def test_a_runs_budget_begins_anew_with_the_next_run(world: World) -> None:
     assert (held(world), world.kinds(), world.state().run_cost) == ([False], [], 1_000_000)
 
 
-def test_switched_off_nothing_is_held(world: World) -> None:
+def test_no_hold_when_the_rule_is_off(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2)
     set_for_agent(world, rules={"cost": {"off": True}})
     world.look(1)
     assert (world.beat(2, cost_usd=3).hold, world.incidents()) == (False, [])
 
 
-def test_switched_off_for_the_project_a_new_agents_first_heartbeat_is_not_held_either(world: World) -> None:
+def test_new_agent_is_not_held_when_rule_is_off(world: World) -> None:
     set_monthly(world, 10)
     Project.objects.filter(pk=world.project.pk).update(rules={"cost": {"off": True}})
     assert world.beat(0, "one", cost_limit_usd=1, cost_usd=20).hold is False
     assert world.beat(1, "two").hold is False
 
 
-def test_a_paused_agent_is_not_held(world: World) -> None:
+def test_paused_agent_is_not_held(world: World) -> None:
     world.beat(0, cost_limit_usd=1)
     services.pause(agent=world.agent(), actor="x", now=T0)
     assert world.beat(1, cost_usd=2).hold is False
@@ -166,7 +166,7 @@ def test_a_paused_agent_is_not_held(world: World) -> None:
 # The month
 
 
-def test_a_projects_month_is_the_sum_of_its_agents_and_holds_them_all(world: World) -> None:
+def test_exceeded_month_holds_all_agents(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "idle", interval=HOUR)
     world.beat(0, "one", cost_usd=6)
@@ -186,15 +186,15 @@ def test_a_projects_month_is_the_sum_of_its_agents_and_holds_them_all(world: Wor
     assert world.beat(5, "idle").warning is None
 
 
-def test_a_month_holds_with_the_heartbeat_that_exceeds_it_and_its_siblings_with_their_next(world: World) -> None:
-    """Before anybody looks, however fast they send."""
+def test_month_holds_others_at_their_next_heartbeat(world: World) -> None:
+    """Even before the detector runs, however fast they send."""
     set_monthly(world, 10)
     assert [world.beat(0, "one", cost_usd=usd).hold for usd in (6, 3.99)] == [False, False]
     assert world.beat(0, "two", cost_usd=0.01).hold is True
     assert [world.beat(0, name).hold for name in ("one", "new")] == [True, True]
 
 
-def test_within_one_batch_too(world: World) -> None:
+def test_month_is_exact_within_one_batch(world: World) -> None:
     set_monthly(world, 1)
     world.beat(0, "one")
     bodies = [{"agent": name, "cost_usd": 0.3} for name in ("one", "two", "one", "two", "one")]
@@ -204,7 +204,7 @@ def test_within_one_batch_too(world: World) -> None:
     assert held == [False, False, False, True, True]
 
 
-def test_a_month_that_a_person_let_pass_holds_no_heartbeat(world: World) -> None:
+def test_waived_month_holds_no_heartbeat(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, cost_usd=10)
     world.look(1)
@@ -213,13 +213,13 @@ def test_a_month_that_a_person_let_pass_holds_no_heartbeat(world: World) -> None
     assert [world.beat(4, name, cost_usd=1).hold for name in ("bot", "new")] == [False, False]
 
 
-def test_last_months_money_holds_nobody(world: World) -> None:
+def test_last_months_spend_holds_no_agent(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=9.99)
     assert world.beat(40 * DAY, "two", cost_usd=0.5).hold is False
 
 
-def test_only_a_monthly_budget_costs_a_heartbeat_one_more_statement(world: World) -> None:
+def test_monthly_budget_costs_one_more_statement(world: World) -> None:
     world.beat(0)
     counts = []
     for budget in (None, 10):
@@ -230,7 +230,7 @@ def test_only_a_monthly_budget_costs_a_heartbeat_one_more_statement(world: World
     assert counts == [3, 4]
 
 
-def test_nearing_it_is_said_once_by_the_agent_that_spent_most(world: World) -> None:
+def test_biggest_spender_warns_for_the_project(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=3)
     world.beat(0, "two", cost_usd=5)
@@ -248,7 +248,7 @@ def test_nearing_it_is_said_once_by_the_agent_that_spent_most(world: World) -> N
     )
 
 
-def test_where_the_agent_that_warned_is_deleted_another_warns(world: World) -> None:
+def test_another_agent_warns_after_deletion(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=8)
     world.look(1)
@@ -258,7 +258,7 @@ def test_where_the_agent_that_warned_is_deleted_another_warns(world: World) -> N
     assert (world.kinds("two"), held(world, "two")) == (["cost"], [False])
 
 
-def test_a_raised_monthly_budget_lifts_the_hold_of_all(world: World) -> None:
+def test_raised_monthly_budget_ends_all_holds(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=10)
     world.beat(0, "two")
@@ -271,7 +271,7 @@ def test_a_raised_monthly_budget_lifts_the_hold_of_all(world: World) -> None:
     assert world.events() == ["opened", "resolved"]
 
 
-def test_nobody_joins_an_incident_that_is_about_something_else(world: World) -> None:
+def test_month_does_not_join_unrelated_incidents(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "two")
     world.beat(0, "one", cost_usd=10, status="error", message="disk full")
@@ -281,7 +281,7 @@ def test_nobody_joins_an_incident_that_is_about_something_else(world: World) -> 
     assert (held(world, "one", "two"), world.kinds("one")) == ([True, True], ["cost", "error"])
 
 
-def test_the_next_month_lifts_the_hold(world: World) -> None:
+def test_next_month_ends_the_hold(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=10, interval=5 * DAY)
     world.beat(0, "two", interval=5 * DAY)
@@ -297,7 +297,7 @@ def test_the_next_month_lifts_the_hold(world: World) -> None:
     assert held(world, "one", "two") == [False, False]
 
 
-def test_a_person_who_ends_it_lifts_the_hold_of_all(world: World) -> None:
+def test_resolving_the_month_ends_all_holds(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=10)
     world.beat(0, "two")
@@ -309,7 +309,7 @@ def test_a_person_who_ends_it_lifts_the_hold_of_all(world: World) -> None:
     assert (held(world, "one", "two"), world.kinds("one"), world.kinds("two")) == ([False, False], [], [])
 
 
-def test_who_comes_after_a_person_let_the_month_pass_is_not_held_either(world: World) -> None:
+def test_agents_created_after_the_waiver_are_not_held(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "gone", status="shutdown")
     world.beat(0, "one", cost_usd=10)
@@ -325,7 +325,7 @@ def test_who_comes_after_a_person_let_the_month_pass_is_not_held_either(world: W
     assert held(world, "gone", "one", "new") == [True, True, True]
 
 
-def test_an_agent_that_comes_back_is_held_one_heartbeat_later(world: World) -> None:
+def test_returning_agent_is_held_one_heartbeat_later(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "gone", status="shutdown")
     world.beat(0, "one", cost_usd=10)
@@ -336,7 +336,7 @@ def test_an_agent_that_comes_back_is_held_one_heartbeat_later(world: World) -> N
     assert (held(world, "gone"), world.state("gone").status, len(world.incidents())) == ([True], Status.WARNING, 1)
 
 
-def test_what_a_deleted_agent_spent_stays_in_its_month(world: World) -> None:
+def test_deleted_agents_spend_stays_in_the_month(world: World) -> None:
     set_monthly(world, 10)
     world.beat(0, "one", cost_usd=6)
     world.look(1)
@@ -348,14 +348,14 @@ def test_what_a_deleted_agent_spent_stays_in_its_month(world: World) -> None:
     assert held(world, "two") == [True]
 
 
-def test_the_month_of_others_is_theirs(world: World, stranger: Any) -> None:
+def test_projects_do_not_share_a_month(world: World, stranger: Any) -> None:
     Project.objects.exclude(pk=world.project.pk).update(monthly_budget_usd=1)
     world.beat(0, cost_usd=50)
     world.look(1)
     assert (world.incidents(), MonthSpend.objects.count()) == ([], 0)
 
 
-def test_a_project_without_a_monthly_budget_pays_nothing_for_it(world: World) -> None:
+def test_no_month_row_without_a_monthly_budget(world: World) -> None:
     world.beat(0, cost_usd=50)
     with CaptureQueriesContext(connection) as asked:
         world.look(1)
@@ -364,8 +364,8 @@ def test_a_project_without_a_monthly_budget_pays_nothing_for_it(world: World) ->
 
 
 @pytest.mark.parametrize("limit", [100, 1_000])
-def test_a_spender_far_from_the_budget_is_looked_at_all_the_same(world: World, limit: int) -> None:
-    """Only all agents together tell how far it is."""
+def test_any_monthly_spend_triggers_a_review(world: World, limit: int) -> None:
+    """Only the sum of all agents shows how much of the month is used."""
     set_monthly(world, limit)
     world.beat(0, "one", cost_usd=limit - 1)
     world.look(1)

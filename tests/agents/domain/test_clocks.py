@@ -1,4 +1,4 @@
-"""Deadlines, as tables."""
+"""Deadlines as tables of cases."""
 
 from __future__ import annotations
 
@@ -43,18 +43,14 @@ class Rhythm:
         (Settings(interval=300), Rhythm(usual_gap=600, declared_interval=5), 300),
     ],
 )
-def test_interval_is_set_else_declared_else_learned_else_a_minute(
-    settings: Settings, rhythm: Rhythm, seconds: float
-) -> None:
+def test_interval_precedence(settings: Settings, rhythm: Rhythm, seconds: float) -> None:
     assert clocks.interval(settings, rhythm) == seconds
 
 
 @pytest.mark.parametrize(
     ("settings", "every", "seconds"), [(Settings(), 60, 60), (Settings(), 1, 5), (Settings(grace=7), 60, 7)]
 )
-def test_grace_is_set_else_one_interval_and_at_least_five_seconds(
-    settings: Settings, every: float, seconds: float
-) -> None:
+def test_grace_defaults_to_one_interval(settings: Settings, every: float, seconds: float) -> None:
     assert clocks.grace(settings, every) == seconds
 
 
@@ -67,16 +63,16 @@ def test_grace_is_set_else_one_interval_and_at_least_five_seconds(
         (Settings(progress_timeout=90), Rhythm(declared_progress_timeout=45), 90),
     ],
 )
-def test_progress_timeout_is_set_else_declared_else_learned(settings: Settings, rhythm: Rhythm, seconds: float) -> None:
+def test_progress_timeout_precedence(settings: Settings, rhythm: Rhythm, seconds: float) -> None:
     assert clocks.progress_timeout(settings, rhythm) == seconds
 
 
-def test_without_a_beat_or_progress_there_is_no_clock() -> None:
+def test_no_deadline_before_the_first_heartbeat() -> None:
     assert clocks.alive(Settings(), Rhythm(last_beat_at=None)) is None
     assert clocks.progress(Settings(), Rhythm(last_progress_at=None)) is None
 
 
-def test_a_wait_moves_the_progress_clock_to_its_end() -> None:
+def test_wait_moves_the_progress_deadline() -> None:
     waiting = Rhythm(waiting_until=at(1000), declared_progress_timeout=60)
     clock = clocks.progress(Settings(), waiting)
     assert clock is not None
@@ -89,13 +85,13 @@ def test_a_wait_moves_the_progress_clock_to_its_end() -> None:
         ([], 60, 120),
         ([Span(at(-100), at(-50))], 60, 120),  # over before the last beat
         ([Span(at(10), at(310))], 360, 420),  # moved by all of it
-        ([Span(at(-10), at(300))], 360, 420),  # only what came after the beat counts
+        ([Span(at(-10), at(300))], 360, 420),  # only the part after the heartbeat counts
         ([Span(at(118), at(418))], 360, 483),  # nearly due: time to settle, 60 + 5 s
-        ([Span(at(121), at(421))], 60, 120),  # began after the deadline: judged before it
-        ([Span(at(10), at(20)), Span(at(125), at(225))], 170, 290),  # the first one made the second one matter
+        ([Span(at(121), at(421))], 60, 120),  # began after the deadline, so it does not count
+        ([Span(at(10), at(20)), Span(at(125), at(225))], 170, 290),  # the first moved the deadline into the second
     ],
 )
-def test_our_own_outages_move_deadlines(outages: list[Span], due: float, deadline: float) -> None:
+def test_outages_move_deadlines(outages: list[Span], due: float, deadline: float) -> None:
     clock = clocks.alive(Settings(), Rhythm(), outages)
     assert clock == clocks.Clock(at(due), at(deadline))
 
@@ -103,15 +99,15 @@ def test_our_own_outages_move_deadlines(outages: list[Span], due: float, deadlin
 @pytest.mark.parametrize(
     ("usual", "gap", "now_usual"),
     [
-        (None, 600, 600),  # the first gap is all there is
+        (None, 600, 600),  # only one gap is known
         (60, 60, 60),
-        (60, 90, 90),  # up at once
-        (60, 10_800, 240),  # a night's outage raises it fourfold at most
-        (240, 60, 222),  # down slowly
-        (0.1, 60, 60),  # a burst of pings does not hold it down
+        (60, 90, 90),  # rises at once
+        (60, 10_800, 240),  # a night offline raises it fourfold at most
+        (240, 60, 222),  # falls slowly
+        (0.1, 60, 60),  # a burst of pings does not keep it low
     ],
 )
-def test_what_is_usual_rises_at_once_and_falls_slowly(usual: float | None, gap: float, now_usual: float) -> None:
+def test_learned_gap_rises_fast_and_falls_slowly(usual: float | None, gap: float, now_usual: float) -> None:
     assert clocks.learn(usual, gap, clocks.MIN_LEARNED) == pytest.approx(now_usual)
 
 
@@ -122,6 +118,6 @@ def test_overlapping_outages_count_once() -> None:
     ]
 
 
-def test_a_pause_is_not_held_against_the_agent() -> None:
+def test_deadlines_restart_after_a_pause() -> None:
     clock = clocks.alive(Settings(resumed_at=at(1000)), Rhythm())
     assert clock == clocks.Clock(at(1060), at(1120))

@@ -1,4 +1,4 @@
-"""What a heartbeat's tokens are worth, and what nobody knows the price of."""
+"""Prices of a heartbeat's tokens, and tokens without a known price."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTED = [
     ("gpt-4o", "openai"),
     ("gpt-4o-2024-08-06", "openai"),
     ("claude-sonnet-4-5", "anthropic"),
-    ("gemini-2.5-pro", "google"),  # dearer from the 200,001st token on
+    ("gemini-2.5-pro", "google"),  # more expensive from the 200,001st token on
     ("gpt-4o-mini", None),
 ]
 
@@ -39,7 +39,7 @@ LISTED = [
 @pytest.mark.parametrize(("model", "provider"), LISTED)
 @pytest.mark.parametrize("cached", [0, 4_000])
 @pytest.mark.parametrize("size", [10_000, 300_000])
-def test_a_known_model_costs_what_the_price_list_says(model: str, provider: str | None, cached: int, size: int) -> None:
+def test_known_models_use_the_price_list(model: str, provider: str | None, cached: int, size: int) -> None:
     counts = {"input_tokens": size, "output_tokens": 1_234, "cache_read_tokens": cached}
     listed = calc_price(Counts(**counts), model, provider_id=provider, genai_request_timestamp=AT).total_price
     found = spent(Usage(model=model, provider=provider, **counts))
@@ -47,7 +47,7 @@ def test_a_known_model_costs_what_the_price_list_says(model: str, provider: str 
     assert (found.unpriced, found.cost > 0) == ({}, True)
 
 
-def test_the_price_is_that_of_the_time_of_the_call() -> None:
+def test_price_is_as_of_the_time_of_the_call() -> None:
     cheap, dear = datetime(2026, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)
     now, then = (spent(use("o3"), at=at).cost for at in (cheap, dear))
     assert now < then
@@ -63,34 +63,34 @@ def test_the_price_is_that_of_the_time_of_the_call() -> None:
         ("gemma-3", "google"),
     ],
 )
-def test_what_nobody_knows_the_price_of_is_unpriced_and_not_free(model: str, provider: str | None) -> None:
+def test_unknown_models_are_unpriced_not_free(model: str, provider: str | None) -> None:
     found = spent(use(model, provider), use())
     assert found.unpriced == {model or pricing.UNNAMED: 11_000}
     assert found.prices[0] is None
     assert found.cost == found.priced == spent(use()).cost > 0
 
 
-def test_a_model_that_says_that_it_is_free_costs_nothing() -> None:
+def test_free_models_cost_nothing() -> None:
     found = spent(use("xingchen-agi/xing4.0-29b-a4b:free", "openrouter"))
     assert (found.cost, found.unpriced, found.prices) == (0, {}, (0,))
 
 
 @pytest.mark.parametrize("provider", ["x_ai", "XAI", "x-ai", "xai"])
-def test_providers_are_known_by_their_other_names(provider: str) -> None:
+def test_provider_aliases(provider: str) -> None:
     assert spent(use("grok-4", provider)).priced > 0
 
 
-def test_a_claim_beside_tokens_counts_instead_of_the_list_price() -> None:
+def test_reported_cost_replaces_the_list_price() -> None:
     found = spent(use(cost_usd=0.5), use("house-model", cost_usd=0.25))
     assert (found.cost, found.priced, found.unpriced) == (750_000, 0, {})
 
 
-def test_a_claim_of_nothing_is_no_claim() -> None:
+def test_reported_zero_is_ignored() -> None:
     assert spent(use(cost_usd=0.0)).priced == spent(use()).priced
     assert spent(use("house-model", cost_usd=0.0)).unpriced == {"house-model": 11_000}
 
 
-def test_the_projects_own_price_outranks_both() -> None:
+def test_custom_price_overrides_everything() -> None:
     own = [
         {"model": "gpt-4*", "input": 1, "output": "2.5"},
         {"model": "*", "provider": "house", "input": 0, "output": 0},
@@ -100,31 +100,31 @@ def test_the_projects_own_price_outranks_both() -> None:
     assert (found.cost, found.priced, found.unpriced) == (12_500, 12_500, {"any": 11_000})
 
 
-def test_an_own_price_knows_caches() -> None:
+def test_custom_price_covers_cached_tokens() -> None:
     own = [{"model": "house", "input": 10, "output": 0, "cache_read": 1, "cache_write": 12.5}]
     cached = use("house", cache_read_tokens=6_000, cache_write_tokens=2_000)
     assert spent(cached, overrides=own).cost == 2_000 * 10 + 6_000 * 1 + 2_000 * 12.5
     assert spent(cached, overrides=[{**own[0], "cache_read": 10}]).cost == 4_000 * 2 * 10 + 2_000 * 12.5
 
 
-def test_more_cached_tokens_than_input_are_counted_beside_it() -> None:
+def test_excess_cached_tokens_are_added_to_input() -> None:
     inclusive = use(input_tokens=10_000, cache_read_tokens=9_000, output_tokens=0)
     exclusive = use(input_tokens=1_000, cache_read_tokens=9_000, output_tokens=0)
     assert spent(exclusive).cost == spent(inclusive).cost > 0
 
 
-def test_tokens_without_a_model_are_unpriced_unless_they_come_with_money() -> None:
+def test_tokens_without_model_or_cost_are_unpriced() -> None:
     assert spent(tokens_used=500).unpriced == {pricing.UNNAMED: 500}
     assert spent(tokens_used=500, cost_usd=0.01).unpriced == {}
     assert spent(use(), tokens_used=500).tokens == 11_500
 
 
 @pytest.mark.parametrize("usd", [0.1, 0.000001, 1.005, 999_999.999999, 0.0000004])
-def test_dollars_are_taken_as_they_were_written(usd: float) -> None:
+def test_dollars_convert_exactly(usd: float) -> None:
     assert pricing.in_micros(usd) == round(Decimal(str(usd)) * 1_000_000)
 
 
-def test_many_unknown_models_share_an_entry() -> None:
+def test_many_unknown_models_share_one_entry() -> None:
     found = spent(*(use(f"house-{number}") for number in range(30)))
     assert len(found.unpriced) == pricing.MAX_MODELS + 1
     assert found.unpriced_tokens == 30 * 11_000
@@ -144,11 +144,11 @@ HOUR = timedelta(hours=1)
         ((AT - HOUR).replace(tzinfo=None), AT),
     ],
 )
-def test_money_is_spent_when_the_beat_says_as_far_as_that_can_be(sent: datetime | None, at: datetime) -> None:
+def test_spend_time_is_bounded(sent: datetime | None, at: datetime) -> None:
     assert pricing.spent_at(Beat(agent="bot", sent_at=sent), AT) == at
 
 
-def test_a_clock_that_is_ahead_is_corrected_by_the_newest_beat_of_the_request() -> None:
+def test_clock_ahead_is_corrected_by_newest_heartbeat() -> None:
     beats = [Beat(agent="bot", sent_at=AT + timedelta(minutes=minutes)) for minutes in (-50, 10)]
     ahead = pricing.ahead(beats, AT)
     assert ahead == timedelta(minutes=10)
@@ -172,6 +172,6 @@ def test_a_clock_that_is_ahead_is_corrected_by_the_newest_beat_of_the_request() 
         ([{"model": "x", "input": 1, "output": 1}] * 101, "At most"),
     ],
 )
-def test_own_prices_are_checked(written: Any, why: str | None) -> None:
+def test_custom_prices_are_validated(written: Any, why: str | None) -> None:
     found = prices.problem(written)
     assert found is None if why is None else why in str(found)

@@ -1,4 +1,4 @@
-"""Whether an agent may be restarted, as tables: budget, delays, and what speaks against it."""
+"""Restart decisions as tables of cases: budget, delays and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN = 60.0
 
 
 def before(*minutes: float) -> list[datetime]:
-    """So many minutes ago."""
+    """Times this many minutes ago."""
     return [NOW - timedelta(minutes=one) for one in minutes]
 
 
@@ -44,7 +44,7 @@ def code(origin: str = WATCHDOG, **facts: Any) -> str:
         ("auto", "", "", ""),
     ],
 )
-def test_the_policy_arms_it(policy: str, person: str, runner: str, watchdog: str) -> None:
+def test_policy_decides_who_may_restart(policy: str, person: str, runner: str, watchdog: str) -> None:
     found = [code(origin, policy=policy) for origin in (PERSON, RUNNER, WATCHDOG)]
     assert found == [person, runner, watchdog]
 
@@ -58,7 +58,7 @@ def test_the_policy_arms_it(policy: str, person: str, runner: str, watchdog: str
         ([9, 4], 1),  # five after the second
         ([9, 5], None),
         ([30, 20, 10], 5),  # fifteen after the third
-        ([61], None),  # an hour later it begins anew
+        ([61], None),  # an hour later it starts over
         ([61, 0.5], 0.5),
     ],
 )
@@ -67,13 +67,13 @@ def test_delays_between_restarts(ago: list[float], at: float | None) -> None:
 
 
 @pytest.mark.parametrize("origin", [RUNNER, WATCHDOG])
-def test_what_nobody_asked_for_waits_its_time(origin: str) -> None:
-    verdict = may_restart(RestartContext("auto", origin, NOW, before(9, 4)))
+def test_automatic_restarts_wait(origin: str) -> None:
+    verdict = may_restart(RestartContext("auto", origin, NOW, attempts=before(9, 4)))
     assert (verdict.allowed, verdict.code, verdict.at) == (False, "restart_delay", after(1))
 
 
-def test_a_person_waits_for_no_delay() -> None:
-    assert may_restart(RestartContext("manual", PERSON, NOW, before(0.1))).allowed
+def test_people_skip_the_delay() -> None:
+    assert may_restart(RestartContext("manual", PERSON, NOW, attempts=before(0.1))).allowed
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_a_person_waits_for_no_delay() -> None:
         ([1441 - 70 * n for n in range(10)], None),
     ],
 )
-def test_the_budget_binds_a_person_too(ago: list[float], at: float | None) -> None:
-    verdict = may_restart(RestartContext("manual", PERSON, NOW, before(*ago)))
+def test_budget_applies_to_people(ago: list[float], at: float | None) -> None:
+    verdict = may_restart(RestartContext("manual", PERSON, NOW, attempts=before(*ago)))
     assert (verdict.code, verdict.at) == (("", None) if at is None else ("restart_budget", after(at)))
 
 
@@ -96,23 +96,25 @@ def test_the_budget_binds_a_person_too(ago: list[float], at: float | None) -> No
     ("ago", "said"),
     [
         ([50, 40, 16], "gave_up"),
-        ([50, 40, 14], "restart_delay"),  # the last one still has its time
+        ([50, 40, 14], "restart_delay"),  # the last restart still has time to succeed
         ([50, 16], ""),
         ([1430 - 70 * n for n in range(10)], "gave_up"),
     ],
 )
-def test_then_it_is_given_up(origin: str, ago: list[float], said: str) -> None:
+def test_gives_up_after_the_budget(origin: str, ago: list[float], said: str) -> None:
     assert code(origin, attempts=before(*ago)) == said
     assert has_failed(before(*ago), NOW) == (said == "gave_up")
 
 
-def test_a_clock_that_was_set_back_makes_no_endless_wait() -> None:
+def test_clock_set_back_does_not_block_forever() -> None:
     assert delayed_until([after(600)], NOW) == after(1)
-    assert may_restart(RestartContext("auto", RUNNER, NOW, [after(600), after(700), after(800)])).at == after(15)
+    assert may_restart(RestartContext("auto", RUNNER, NOW, attempts=[after(600), after(700), after(800)])).at == after(
+        15
+    )
 
 
-def test_a_slow_agent_gets_its_time_to_prove_itself() -> None:
-    slow = RestartContext("auto", WATCHDOG, NOW, before(2), patience=10 * MIN)
+def test_slow_agents_get_more_time() -> None:
+    slow = RestartContext("auto", WATCHDOG, NOW, attempts=before(2), patience=10 * MIN)
     assert may_restart(slow).at == after(8)
 
 
@@ -133,29 +135,29 @@ def test_a_slow_agent_gets_its_time_to_prove_itself() -> None:
         ({"blind_until": after(-1)}, ""),
     ],
 )
-def test_what_speaks_against_it(origin: str, facts: dict[str, Any], said: str) -> None:
+def test_refusal_reasons(origin: str, facts: dict[str, Any], said: str) -> None:
     assert code(origin, **facts) == said
     assert code(PERSON, **facts) == ""
 
 
-def test_a_quiet_host_is_asked_first_unless_its_runner_asks_itself() -> None:
+def test_quiet_host_blocks_only_the_watchdog() -> None:
     assert code(WATCHDOG, source_quiet=True) == "source_quiet"
     assert code(RUNNER, source_quiet=True) == ""
     assert code(PERSON, source_quiet=True) == ""
 
 
-def test_our_own_outage_blinds_us_and_not_the_runner() -> None:
+def test_outage_blocks_only_the_watchdog() -> None:
     assert code(WATCHDOG, blind_until=after(1)) == "outage"
     assert code(RUNNER, blind_until=after(1)) == ""
 
 
-def test_what_a_restart_cures() -> None:
+def test_signals_a_restart_can_fix() -> None:
     kinds = {"missed_heartbeat", "stalled", "crash", "error", "loop", "cost", "memory"}
     assert cures(kinds, runner_down=False) == {"missed_heartbeat", "stalled", "crash"}
     assert "error" in cures(kinds, runner_down=True)
 
 
-def test_every_refusal_says_what_to_do() -> None:
+def test_every_refusal_has_a_reason() -> None:
     for facts in ({"held": True}, {"attempts": before(1, 2, 3)}, {"kinds": {"loop"}}):
         assert len(may_restart(RestartContext("auto", RUNNER, NOW, **facts)).reason) > 20
 
@@ -174,7 +176,7 @@ def test_every_refusal_says_what_to_do() -> None:
         ({"kinds": {"restart_failed"}}, "gave_up"),
     ],
 )
-def test_a_person_is_told_what_would_keep_anything_automatic_from_it(facts: dict[str, Any], said: str) -> None:
+def test_people_see_what_blocks_automatic_restarts(facts: dict[str, Any], said: str) -> None:
     case = RestartContext("manual", PERSON, NOW, **facts)
     found = caution(case)
     assert (found.code if found else "") == said

@@ -1,4 +1,4 @@
-"""Maintenance windows: agents are left alone in them, and only in them."""
+"""Maintenance windows pause their agents, and only while they are open."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def paused(world: World) -> set[str]:
 
 
 def pass_by(world: World, at: float) -> None:
-    """The detector's beat."""
+    """Sweep once at this moment."""
     with world.clock(at) as now:
         maintenance.apply_schedule(now)
     world.look(at)

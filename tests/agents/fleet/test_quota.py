@@ -1,4 +1,4 @@
-"""A plan with fewer places than agents: the oldest are watched, the others are told that they are not."""
+"""After a downgrade the oldest agents stay monitored and the others are rejected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ["one", "two", "three", "four", "five"]
 
 @pytest.fixture
 def full(world: World) -> World:
-    """Five agents of a team whose plan has three places since a moment."""
+    """Five agents of a team that was just downgraded to a plan for three."""
     set_plan(team=world.project.team, plan="starter", actor="test")
     for at, name in enumerate(NAMES):
         world.beat(at, name)
@@ -51,7 +51,7 @@ def test_the_oldest_agents_stay_within_the_limit(full: World) -> None:
 
 def test_a_rejection_says_why_and_where_to_upgrade(full: World) -> None:
     message = full.offer(20, "five").message
-    assert "The Free plan has 3 places for agents, which the oldest have." in message
+    assert "The Free plan monitors 3 agents, the oldest first." in message
     assert message.endswith("/admin/billing/subscription/")
 
 

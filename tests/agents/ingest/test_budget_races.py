@@ -1,4 +1,4 @@
-"""Many heartbeats at once against one budget: sums are exact, what is exceeded is told once and held at once."""
+"""Many concurrent heartbeats against one budget: sums are exact, one warning, immediate hold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENDERS, EACH = 4, 30
 
 
 def told(process: Committer, world: World, agent: str = "bot", **fields: Any) -> Answer:
-    """What one heartbeat is answered by one of several web processes, each of which has a committer of its own."""
+    """The answer of one of several web processes, each with its own committer."""
     body = json.dumps({"agent": agent, **fields}).encode()
     outcome = process.submit([Received(world.caller, decode(body), T0, "1/10.0.0.1")])[0]
     assert isinstance(outcome, Answer), outcome.message
@@ -39,7 +39,7 @@ def told(process: Committer, world: World, agent: str = "bot", **fields: Any) ->
 
 
 def send_while_two_review(world: World, agents: list[str], **fields: Any) -> list[Answer]:
-    """Every sender sends its heartbeats of a cent, one after the other, while two workers sweep."""
+    """All senders send heartbeats of one cent in sequence, while two workers sweep."""
     answers: list[Answer] = []
     done = threading.Event()
 
@@ -59,7 +59,7 @@ def send_while_two_review(world: World, agents: list[str], **fields: Any) -> lis
     return answers
 
 
-def test_a_days_budget_is_exact_and_holds_with_the_heartbeat_that_exceeds_it(live_world: World) -> None:
+def test_concurrent_daily_budget_is_exact(live_world: World) -> None:
     live_world.beat(0, cost_limit_usd=1)
     answers = send_while_two_review(live_world, ["bot"])
     assert live_world.state().cost_today == SENDERS * EACH * CENT
@@ -72,14 +72,14 @@ def test_a_days_budget_is_exact_and_holds_with_the_heartbeat_that_exceeds_it(liv
     assert live_world.state().hold is True
 
 
-def test_a_months_budget_is_the_exact_sum_and_holds_everyone_in_one_incident(live_world: World) -> None:
+def test_concurrent_monthly_budget_is_exact(live_world: World) -> None:
     names = ["one", "two"]
     Project.objects.filter(pk=live_world.project.pk).update(monthly_budget_usd=1)
     object.__setattr__(live_world.caller, "monthly", True)
     for name in [*names, "idle"]:
         live_world.beat(0, name)
     answers = send_while_two_review(live_world, names)
-    # The two that report at the same moment may both have gone on; nobody had a second go.
+    # Two agents that report at the same moment may both continue once; none gets a second chance.
     assert [answer.hold for answer in answers].count(False) in (99, 100)
     live_world.look(2)
     live_world.look(3)
@@ -92,7 +92,7 @@ def test_a_months_budget_is_the_exact_sum_and_holds_everyone_in_one_incident(liv
     assert [live_world.beat(5, name).warning for name in names] == [None] * 2
 
 
-def test_a_budget_that_is_raised_meanwhile_loses_nothing(live_world: World) -> None:
+def test_raising_a_budget_concurrently_loses_nothing(live_world: World) -> None:
     live_world.beat(0, cost_limit_usd=1)
     stop = threading.Event()
 
@@ -112,8 +112,8 @@ def test_a_budget_that_is_raised_meanwhile_loses_nothing(live_world: World) -> N
     assert live_world.beat(3, cost_usd=5).hold is True
 
 
-def test_a_spool_sent_thrice_by_different_ways_counts_once_and_to_its_hours(live_world: World) -> None:
-    """What was spent over two hours comes an hour late, in any order, and each of it several times at once."""
+def test_spool_sent_three_times_counts_once(live_world: World) -> None:
+    """Two hours of spend arrive an hour late, in any order, each heartbeat several times at once."""
     spool = [
         {"beat_id": f"b-{number}", "sent_at": (T0 + timedelta(minutes=number)).isoformat(), "cost_usd": 0.01}
         for number in range(120)
@@ -138,8 +138,8 @@ def test_a_spool_sent_thrice_by_different_ways_counts_once_and_to_its_hours(live
     assert [((row.start - T0).total_seconds(), row.cost) for row in hours] == [(0, 60 * CENT), (3600, 60 * CENT)]
 
 
-def test_an_old_clients_second_copy_of_a_body_exceeds_no_budget(live_world: World) -> None:
-    """It gave up after five seconds, in a jam, and sent the same again."""
+def test_resent_body_exceeds_no_budget(live_world: World) -> None:
+    """The client gave up after five seconds in a jam and sent the same body again."""
     live_world.beat(0, cost_limit_usd=1)
     live_world.offer(10, cost_usd=0.6, waited=6)
     live_world.offer(15, cost_usd=0.6, waited=1)
@@ -148,8 +148,8 @@ def test_an_old_clients_second_copy_of_a_body_exceeds_no_budget(live_world: Worl
 
 
 @pytest.mark.postgres
-def test_over_http_the_same(live_world: World, live_server: Any, api_key: str) -> None:
-    """Batches of five over connections of their own, while two workers sweep by the real clock."""
+def test_budget_is_exact_over_http(live_world: World, live_server: Any, api_key: str) -> None:
+    """Batches of five over separate connections, while two workers sweep by the real clock."""
 
     def post(path: str, body: Any) -> Any:
         headers = {"X-API-Key": api_key, "Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""The hot path: durable before the answer, once, in few statements, together with whoever else waits."""
+"""The hot path: durable before the answer, exactly once, few statements, group commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.flows.installation import wait_until
 
 
 def count_statements(captured: CaptureQueriesContext) -> tuple[int, int]:
-    """How many statements that do work, and how many commits (savepoints in a test's own transaction)."""
+    """Count working statements, and commits (savepoints within a test's transaction)."""
     texts = [query["sql"].strip() for query in captured.captured_queries]
     framing = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
     commits = sum(text.startswith(("COMMIT", "RELEASE")) for text in texts)
@@ -32,14 +32,14 @@ def count_statements(captured: CaptureQueriesContext) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("fields", [{}, {"beat_id": "b-2", "message": "page 2", "cost_usd": 0.1}])
-def test_one_known_agents_beat_is_three_statements_and_one_commit(world: World, fields: dict[str, Any]) -> None:
+def test_heartbeat_takes_three_statements(world: World, fields: dict[str, Any]) -> None:
     world.beat(0)
     with CaptureQueriesContext(connection) as captured:
         world.beat(1, **fields)
     assert count_statements(captured) == (3, 1)
 
 
-def test_the_same_beat_id_again_changes_nothing_and_gets_the_same_answer(world: World) -> None:
+def test_repeated_beat_id_gets_the_same_answer(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2)
     world.look(1)
     first = world.beat(2, beat_id="b-1", cost_usd=0.5)
@@ -48,7 +48,7 @@ def test_the_same_beat_id_again_changes_nothing_and_gets_the_same_answer(world: 
     assert (Heartbeat.objects.count(), world.state().cost_today) == (2, 2_500_000)
 
 
-def test_a_beat_id_is_remembered_over_midnight(world: World) -> None:
+def test_beat_id_is_unique_across_midnight(world: World) -> None:
     midnight = 12 * 3600
     world.beat(midnight - 1, beat_id="b-1", tokens_used=5)
     world.beat(midnight + 1, beat_id="b-1", tokens_used=5)
@@ -59,13 +59,13 @@ def gaps(world: World) -> list[float | None]:
     return list(Heartbeat.objects.filter(agent=world.agent()).order_by("id").values_list("gap", flat=True))
 
 
-def test_a_beat_knows_how_long_after_the_last_one_it_came(world: World) -> None:
+def test_gap_to_the_last_heartbeat_is_stored(world: World) -> None:
     for at in (0, 30, 31.5, 31.5, 4_000):
         world.beat(at)
     assert gaps(world) == [None, 30.0, 1.5, None, 3_968.5]
 
 
-def test_no_gap_is_told_after_a_goodbye_nor_when_our_clock_was_set_back(world: World) -> None:
+def test_no_gap_after_shutdown_or_clock_set_back(world: World) -> None:
     world.beat(0)
     world.beat(10, status="shutdown")
     world.beat(9_000)
@@ -74,7 +74,7 @@ def test_no_gap_is_told_after_a_goodbye_nor_when_our_clock_was_set_back(world: W
     assert gaps(world) == [None, 10.0, None, None, 20.0]
 
 
-def test_what_a_crashed_process_still_sends_is_no_sign_of_life_and_ends_no_gap(world: World) -> None:
+def test_last_breath_of_a_crash_does_not_count(world: World) -> None:
     world.beat(0)
     world.beat(10, status="error", message="CRASH: KeyError: 'title'")
     world.beat(11)
@@ -82,7 +82,7 @@ def test_what_a_crashed_process_still_sends_is_no_sign_of_life_and_ends_no_gap(w
     assert gaps(world) == [None, 10.0, None, 30.0]
 
 
-def test_two_agents_may_use_the_same_beat_id(world: World) -> None:
+def test_beat_ids_are_per_agent(world: World) -> None:
     world.beat(0, agent="a", beat_id="1")
     world.beat(0, agent="b", beat_id="1")
     assert Heartbeat.objects.count() == 2
@@ -93,19 +93,19 @@ def received(world: World, *agents: str, **fields: Any) -> list[Received]:
     return [Received(world.caller, beat, T0 + timedelta(seconds=1), "s") for beat in bodies]
 
 
-def test_several_beats_of_one_agent_in_a_batch_add_up_in_order(world: World) -> None:
+def test_batch_of_one_agent_adds_up_in_order(world: World) -> None:
     outcomes = committer.submit(received(world, "a", "a", "b", "a", tokens_used=10))
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
     assert (world.state("a").beats, world.state("a").tokens_today) == (3, 30)
 
 
-def test_a_beat_id_twice_in_one_batch_counts_once(world: World) -> None:
+def test_beat_id_twice_in_one_batch_counts_once(world: World) -> None:
     outcomes = committer.submit(received(world, "a", "a", beat_id="1", tokens_used=10))
     assert outcomes[0] == outcomes[1]
     assert (Heartbeat.objects.count(), world.state("a").tokens_today) == (1, 10)
 
 
-def test_a_poisoned_beat_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poisoned_heartbeat_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     committer.submit(received(world, "a", "b"))
     insert = statements.insert
 
@@ -122,7 +122,7 @@ def test_a_poisoned_beat_fails_alone(world: World, monkeypatch: pytest.MonkeyPat
     assert (world.state("a").tokens_today, world.state("b").tokens_today) == (7, 0)
 
 
-def test_a_beat_that_our_own_code_breaks_on_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bug_on_one_heartbeat_spares_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     committer.submit(received(world, "a", "b"))
 
     def broken(hot: Any, beat: Beat, *rest: Any) -> Any:
@@ -136,12 +136,12 @@ def test_a_beat_that_our_own_code_breaks_on_fails_alone(world: World, monkeypatc
     assert (world.state("a").tokens_today, world.state("b").beats) == (7, 1)
 
 
-def test_a_copy_that_loses_the_race_is_answered_like_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_that_loses_the_race_gets_the_same_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, beat_id="b-1", tokens_used=5)
     lock, blind = statements.lock, [True]
 
     def too_early(*args: Any) -> Any:
-        """The first look happens before the other copy was committed."""
+        """The first lookup happens before the other copy is committed."""
         found = lock(*args)
         return {i: one._replace(stored_before=False) for i, one in found.items()} if blind and blind.pop() else found
 
@@ -150,9 +150,7 @@ def test_a_copy_that_loses_the_race_is_answered_like_the_first(world: World, mon
     assert (Heartbeat.objects.count(), world.state().tokens_today) == (1, 5)
 
 
-def test_a_database_that_is_away_is_said_so_and_nothing_is_half_stored(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_database_outage_stores_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0)
 
     def away(rows: list[dict[str, Any]]) -> None:
@@ -164,7 +162,7 @@ def test_a_database_that_is_away_is_said_so_and_nothing_is_half_stored(
     assert (world.state().beats, world.state().tokens_today) == (1, 0)
 
 
-def test_the_plan_limits_new_agents_and_never_known_ones(world: World) -> None:
+def test_plan_limits_new_agents_only(world: World) -> None:
     for name in ("a", "b", "c"):
         world.beat(0, agent=name)
     refused = world.offer(1, agent="d")
@@ -174,7 +172,7 @@ def test_the_plan_limits_new_agents_and_never_known_ones(world: World) -> None:
     assert Agent.objects.count() == 3
 
 
-def test_an_alias_is_no_agent_of_its_own(world: World) -> None:
+def test_alias_creates_no_agent(world: World) -> None:
     world.beat(0, agent="research-agent")
     AgentName.objects.create(project=world.project, name="research-agent.service", agent=world.agent("research-agent"))
     answer = world.beat(1, agent="research-agent.service")
@@ -182,7 +180,7 @@ def test_an_alias_is_no_agent_of_its_own(world: World) -> None:
     assert Agent.objects.count() == 1
 
 
-def test_strict_mode_refuses_unknown_names_only(world: World) -> None:
+def test_strict_mode_refuses_unknown_names(world: World) -> None:
     world.beat(0, agent="known")
     world.project.strict = True
     world.project.save()
@@ -195,19 +193,19 @@ def _fields(caller: Caller) -> dict[str, Any]:
     return {name: getattr(caller, name) for name in Caller.__slots__}
 
 
-def test_without_detail_sums_are_kept_and_contents_are_not(world: World) -> None:
-    one = Received(world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", False)
+def test_without_detail_only_sums_are_stored(world: World) -> None:
+    one = Received(
+        world.caller, decode(b'{"agent":"a","status":"ok","message":"m","tokens_used":3}'), T0, "s", detail=False
+    )
     committer.submit([one])
     beat = Heartbeat.objects.get()
     assert (beat.tokens, beat.content) == (3, None)
 
 
-# Several threads, each with a connection of its own
+# Several threads, each with its own connection
 
 
-def test_beats_at_the_same_moment_share_commits_and_lose_nothing(
-    live_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_heartbeats_share_commits(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
     commits: list[int] = []
     commit = write.commit
@@ -226,8 +224,8 @@ def test_beats_at_the_same_moment_share_commits_and_lose_nothing(
     assert sum(commits) == 16
 
 
-def test_two_processes_count_a_budget_right(live_world: World) -> None:
-    """Each thread commits by itself, as separate processes do."""
+def test_two_processes_count_a_budget_exactly(live_world: World) -> None:
+    """Each thread has its own committer, like a separate process."""
     live_world.beat(0)
 
     def work(number: int) -> None:
@@ -240,25 +238,25 @@ def test_two_processes_count_a_budget_right(live_world: World) -> None:
     assert (state.beats, state.cost_today, Heartbeat.objects.count()) == (41, 400_000, 41)
 
 
-def test_first_beats_at_once_never_exceed_the_plan(live_world: World) -> None:
+def test_concurrent_first_heartbeats_respect_the_plan(live_world: World) -> None:
     outcomes = in_threads(6, lambda number: committer.Committer().submit(received(live_world, f"bot-{number}"))[0])
     assert Agent.objects.count() == 3
     assert sum(isinstance(outcome, ApiError) for outcome in outcomes) == 3
 
 
-def test_the_same_new_name_at_once_is_one_agent(live_world: World) -> None:
+def test_concurrent_first_heartbeats_create_one_agent(live_world: World) -> None:
     outcomes = in_threads(6, lambda number: committer.Committer().submit(received(live_world, "bot"))[0])
     assert {outcome.agent_id for outcome in outcomes} == {live_world.agent().pk}
     assert AgentState.objects.get().beats == 6
 
 
-def test_copies_of_one_beat_at_once_count_once(live_world: World) -> None:
+def test_concurrent_copies_count_once(live_world: World) -> None:
     live_world.beat(0)
     in_threads(6, lambda number: committer.Committer().submit(received(live_world, "bot", beat_id="x", tokens_used=5)))
     assert (Heartbeat.objects.count(), live_world.state().tokens_today) == (2, 5)
 
 
-def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_queue_refuses_and_drains(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
     monkeypatch.setattr(committer, "MAX_QUEUE", 1)
     process, inside, go_on = committer.Committer(), threading.Event(), threading.Event()
@@ -286,7 +284,7 @@ def test_a_queue_that_is_too_long_is_refused_and_drains(live_world: World, monke
 
 
 @pytest.mark.postgres
-def test_updates_of_the_hot_row_are_heap_only(live_world: World) -> None:
+def test_hot_row_updates_are_heap_only(live_world: World) -> None:
     live_world.beat(0, interval=60)
     live_world.look(1)
     with connection.cursor() as cursor:
@@ -305,7 +303,7 @@ def test_updates_of_the_hot_row_are_heap_only(live_world: World) -> None:
 
 
 @pytest.mark.postgres
-def test_a_beat_waits_for_a_review_of_its_agent_and_is_not_lost(live_world: World) -> None:
+def test_heartbeat_waits_for_its_agents_review(live_world: World) -> None:
     live_world.beat(0)
     with transaction.atomic():
         AgentState.objects.select_for_update().get(agent=live_world.agent())
@@ -318,15 +316,13 @@ def test_a_beat_waits_for_a_review_of_its_agent_and_is_not_lost(live_world: Worl
 
 
 @pytest.mark.postgres
-def test_who_waits_for_the_leader_keeps_no_connection_from_it(
-    live_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_threads_hold_no_connection(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
     held: list[bool] = []
     monkeypatch.setattr(committer._committer, "submit", lambda received: held.append(connection.connection is None))
 
     def work(number: int) -> None:
-        Agent.objects.count()  # as looking up a key does
+        Agent.objects.count()  # like looking up an API key
         committer.submit(received(live_world, "bot"))
 
     in_threads(1, work)

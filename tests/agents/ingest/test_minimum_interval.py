@@ -1,4 +1,4 @@
-"""A plan's shortest interval: what is declared is taken as it, what is set below it is refused."""
+"""A plan's shortest interval: shorter declared ones are raised, shorter configured ones are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def slow_free_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plans.BY_KEY, "free", replace(plans.BY_KEY["free"], shortest_interval=20))
 
 
-def test_a_shorter_one_that_is_declared_is_heard_and_judged_by_the_plans(api_key: str) -> None:
+def test_shorter_declared_interval_is_raised(api_key: str) -> None:
     agent = caller(api_key)
     assert agent("POST", "heartbeat", {"agent": "quick", "interval": 1}).status_code == 200
     assert agent("POST", "heartbeat", {"agent": "slow", "interval": 90}).status_code == 200
@@ -33,14 +33,14 @@ def test_a_shorter_one_that_is_declared_is_heard_and_judged_by_the_plans(api_key
 WHY = "The shortest interval of the Free plan is 20 s."
 
 
-def test_a_shorter_one_is_not_set(full_key: str, project: Project) -> None:
+def test_shorter_interval_cannot_be_set(full_key: str, project: Project) -> None:
     person, pk = caller(full_key), make_agent(project).pk
     answer = person("PATCH", f"agents/{pk}", {"interval": 19.5})
     assert (answer.status_code, answer.json()["error"]["fields"]) == (422, {"interval": WHY})
     assert person("PATCH", f"agents/{pk}", {"interval": 20}).status_code == 200
 
 
-def test_the_agents_page_says_so_beside_the_field(project: Project, owner: User, client_of: Any) -> None:
+def test_agent_page_explains_the_minimum(project: Project, owner: User, client_of: Any) -> None:
     agent = make_agent(project)
     page = f"/admin/agents/agent/{agent.pk}/change/"
     form = {"kind": "agent", "restart_policy": "manual", "labels": "{}", "rules": "{}"}
@@ -49,7 +49,7 @@ def test_the_agents_page_says_so_beside_the_field(project: Project, owner: User,
     assert WHY not in client_of(owner).post(page, {**form, "interval": "5.0"}).content.decode(), "it was there before"
 
 
-def test_on_a_plan_without_one_it_is(world: World) -> None:
+def test_plan_without_a_minimum_allows_it(world: World) -> None:
     set_plan(team=world.project.team, plan="starter", actor="test")
     world.beat(0)
     with world.clock(1) as now:
@@ -57,7 +57,7 @@ def test_on_a_plan_without_one_it_is(world: World) -> None:
     assert world.agent().interval == 1
 
 
-def test_a_plan_with_a_longer_one_lengthens_what_there_is(world: World) -> None:
+def test_plan_change_raises_existing_intervals(world: World) -> None:
     set_plan(team=world.project.team, plan="starter", actor="test")
     world.beat(0, interval=2)
     Agent.objects.update(interval=3)

@@ -1,4 +1,4 @@
-"""Whatever agents send, whenever the detector looks, whatever people do: what must hold in all of it."""
+"""Invariants that hold whatever agents send, whenever the detector runs and whatever people do."""
 
 from __future__ import annotations
 
@@ -131,14 +131,14 @@ DEEDS = some.one_of(
     some.just(lambda world, at: world.look(at, after_outage=True)),
     some.sampled_from(PEOPLE),
 )
-# Time only goes on; a client's own clock does as it likes.
+# The server's time only advances; the client's clock may be anything.
 STORIES = some.lists(some.tuples(some.sampled_from([0, 0.1, 1, 5, 61, 700, 90_000]), DEEDS), min_size=1, max_size=25)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STORIES)
-def test_what_holds_in_every_story(world: World, story: list[tuple[float, Deed]]) -> None:
-    """One incident for an agent at a time, evidence for each finding, every cent counted once, a small state."""
+def test_invariants_hold_in_every_story(world: World, story: list[tuple[float, Deed]]) -> None:
+    """At most one open incident per agent, evidence for each finding, every cent counted once, small state."""
     with transaction.atomic():
         at = 0.0
         for pause, deed in story:
@@ -190,7 +190,7 @@ def states_are_small() -> None:
 
 
 def days_add_up() -> None:
-    """Hours are made of minutes, or of heartbeats where those came late; days of hours."""
+    """Hours are sums of minutes, or of heartbeats that came late; days are sums of hours."""
     for agent in Agent.objects.filter(project__team__ended_at=None):
         beats = list(Heartbeat.objects.filter(agent=agent))
         names = Counter(name for one in beats for name in _names(one))
@@ -210,8 +210,8 @@ def _most(rows: list[Any], name: str) -> float | None:
     return max((value for row in rows if (value := getattr(row, name)) is not None), default=None)
 
 
-def test_a_story_can_be_told_at_all(world: World) -> None:
-    """The stories are not all refused: this one leaves an incident, and money."""
+def test_stories_can_be_generated(world: World) -> None:
+    """Not every story is refused: this one leaves an incident and spend."""
     for at in range(5):
         beat({"agent": AGENTS[0], "cost_usd": 19.99, "status": "error", "message": "no"})(world, at)
     world.look(5)

@@ -1,4 +1,4 @@
-"""Each field of the published clients' heartbeat: taken as they send it, and kept where it belongs."""
+"""Each field of the published clients' heartbeat: accepted as they send it and stored where it belongs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALLEST: dict[str, Any] = {"agent": "research-agent", "status": "ok"}
 
 @pytest.fixture
 def send(api_key: str) -> Callable[..., Any]:
-    """POST a heartbeat as the published clients do; the answer's object."""
+    """POST a heartbeat like the published clients; returns the decoded answer."""
     call: Call = caller(api_key)
 
     def send(**fields: Any) -> Any:
@@ -37,7 +37,7 @@ def state() -> AgentState:
     return AgentState.objects.get()
 
 
-def test_the_smallest_heartbeat_is_a_name_and_a_status(send: Callable[..., Any]) -> None:
+def test_minimal_heartbeat(send: Callable[..., Any]) -> None:
     answer = send()
     assert answer["agent_id"] == Agent.objects.get(name="research-agent").pk
     assert (answer["status"], answer["warning"]) == ("ok", None)
@@ -56,7 +56,7 @@ def test_status(send: Callable[..., Any], status: str) -> None:
     ("status", "shown"),
     [("ok", Status.OK), ("warning", Status.WARNING), ("error", Status.WARNING), ("shutdown", Status.STOPPED)],
 )
-def test_status_as_it_is_shown(world: World, status: str, shown: str) -> None:
+def test_displayed_status(world: World, status: str, shown: str) -> None:
     world.beat(0, status=status)
     world.look(1)
     assert world.state().status == shown
@@ -66,7 +66,7 @@ def test_status_as_it_is_shown(world: World, status: str, shown: str) -> None:
 TRACEBACK = json.dumps({"traceback": "Traceback (most recent call last): …", "crash": True})
 CALLS: list[dict[str, Any]] = [{"name": "search", "args": "q=" + "x" * 198}, {"name": "fetch"}]
 
-# field -> (what is sent, where it is found, what is found there)
+# field -> (sent value, where it is stored, stored value)
 FIELDS: dict[str, tuple[Any, Callable[[], Any], Any]] = {
     "message": ("page 2 done", lambda: content()["message"], "page 2 done"),
     "tokens_used": (1200, lambda: (state().tokens_today, Heartbeat.objects.get().tokens), (1200, 1200)),
@@ -82,13 +82,13 @@ FIELDS: dict[str, tuple[Any, Callable[[], Any], Any]] = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_field_is_kept(send: Callable[..., Any], field: str) -> None:
+def test_field_is_stored(send: Callable[..., Any], field: str) -> None:
     value, kept, expected = FIELDS[field]
     send(**{field: value})
     assert kept() == expected
 
 
-def test_prompt_hashes_are_compared_and_not_kept(send: Callable[..., Any]) -> None:
+def test_prompt_hashes_alone_are_not_stored(send: Callable[..., Any]) -> None:
     send(prompt_hashes=["0123456789abcdef"])
     first = state().prompts_hash
     send(prompt_hashes=["0123456789abcdef"])
@@ -104,31 +104,31 @@ def test_restart_type_and_target(send: Callable[..., Any], kind: str) -> None:
     assert state().runner
 
 
-def test_a_container_of_an_older_sdk_does_not_replace_what_a_runner_reports(send: Callable[..., Any]) -> None:
+def test_container_id_does_not_replace_runner_target(send: Callable[..., Any]) -> None:
     send(restart_type="systemd", restart_target="research.service")
     send(container_id="3f4e8c")
     assert (state().restart_type, state().restart_target) == ("systemd", "research.service")
 
 
-def test_sums_are_since_the_last_heartbeat_and_the_count_is_absolute(send: Callable[..., Any]) -> None:
+def test_counters_add_up_and_iterations_are_absolute(send: Callable[..., Any]) -> None:
     send(tokens_used=10, cost_usd=0.5, tool_calls=2, iteration_count=5)
     send(tokens_used=10, cost_usd=0.25, tool_calls=1, iteration_count=6)
     assert (state().tokens_today, state().cost_today, state().iteration) == (20, 750_000, 6)
 
 
-def test_twenty_calls_are_kept_in_their_order(send: Callable[..., Any]) -> None:
+def test_twenty_calls_keep_their_order(send: Callable[..., Any]) -> None:
     calls = [{"name": f"tool-{number}", "args": str(number)} for number in range(20)]
     send(tool_calls=20, tool_call_log=calls)
     assert content()["calls"] == calls
 
 
-def test_a_field_that_was_left_out_keeps_what_was_known(send: Callable[..., Any]) -> None:
+def test_omitted_fields_keep_their_value(send: Callable[..., Any]) -> None:
     send(iteration_count=5, memory_mb=100.5, restart_type="docker", restart_target="research")
     send()
     assert (state().iteration, state().memory_mb, state().restart_target) == (5, 100.5, "research")
 
 
-def test_a_crash_as_the_sdk_sends_it(world: World) -> None:
+def test_published_crash_heartbeat(world: World) -> None:
     world.beat(0, status="error", message="CRASH: ValueError: no such page", custom_data=TRACEBACK)
     world.look(1)
     (incident,) = world.incidents()
@@ -139,7 +139,7 @@ def test_a_crash_as_the_sdk_sends_it(world: World) -> None:
     ("field", "value"),
     [("status", "fine"), ("tokens_used", "many"), ("tool_call_log", "search"), ("restart_type", "initd"), ("agent", 5)],
 )
-def test_a_field_of_the_wrong_type_is_named(api_key: str, field: str, value: object) -> None:
+def test_wrong_type_names_the_field(api_key: str, field: str, value: object) -> None:
     answer = caller(api_key)("POST", "heartbeat", {**SMALLEST, field: value})
     assert answer.status_code == 422
     assert field in answer.json()["error"]["fields"]

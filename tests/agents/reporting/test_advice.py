@@ -58,4 +58,4 @@ def test_agent_name_survives_in_snippets(name: str, monkeypatch: pytest.MonkeyPa
     assert {word.arg: ast.literal_eval(word.value) for word in init.keywords}["agent"] == name
     words = shlex.split(offered["runner"].lines)
     assert words[0] == "clevagent-runner"
-    assert cli.settings_of(cli.parser().parse_args(words[1:])).targets[0].agent == name
+    assert cli.read_settings(cli.parser().parse_args(words[1:])).targets[0].agent == name

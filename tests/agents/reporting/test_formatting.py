@@ -95,40 +95,40 @@ EXACT = "23 Nov 2026, 20:25:57 UTC"
     [
         (
             "loop", LOOP,
-            [("Last of them", EXACT), ("Once every", "2.3 s"), ("Results", "the same each time"),
-             ("Used by it", "94,070 tokens"), ("Cost of it", "$0.20")],
-            {"What repeats": "the same calls in turn", "Tools": "`search_docs`", "Arguments": "exactly the same",
-             "Calls in a lap": "1", "Repeated": "24 times", "Calls that count": "24", "Told from": "4 times",
-             "First of them": EXACT, "Going on for": "53 s"},
+            [("Last call", EXACT), ("Interval", "2.3 s"), ("Results", "the same each time"),
+             ("Tokens", "94,070 tokens"), ("Cost", "$0.20")],
+            {"What repeats": "the same calls in turn", "Tools": "`search_docs`", "Arguments": "identical",
+             "Calls per repetition": "1", "Repeated": "24 times", "Calls counted": "24", "Alerts from": "4 times",
+             "First call": EXACT, "Duration": "53 s"},
         ),
         ("loop", {"pattern": "call_rate", "tool": "get", "count": 12, "allowed": 10, "first_at": NOW.isoformat()}, [],
-         {"First of them": EXACT}),
+         {"First call": EXACT}),
         ("loop", {"pattern": "repeated_message", "message": "hm", "count": 5, "first_at": NOW.isoformat(),
-                  "last_at": NOW.isoformat()}, [("First said", EXACT), ("Last said", EXACT)], {}),
+                  "last_at": NOW.isoformat()}, [("First time", EXACT), ("Last time", EXACT)], {}),
         ("loop", {"pattern": "repeated_prompts", "prompt": "ab12", "count": 5, "of": 5, "at": NOW.isoformat()}, [],
-         {"Hash of the prompt": "`ab12`", "Last asked": EXACT}),
+         {"Prompt hash": "`ab12`", "Last time": EXACT}),
         (
-            "cost", DAY, [("Spent in the last hour", "$2.14"), ("The budget begins anew", EXACT)],
-            {"Which budget": "of a day", "For": "2026-11-23", "Budget": "$2.00", "Spent in that time": "$2.14",
-             "Of that priced by the server": "$2.14"},
+            "cost", DAY, [("Last hour", "$2.14"), ("Budget resets", EXACT)],
+            {"Budget type": "per day", "Period": "2026-11-23", "Budget": "$2.00", "Spent in the period": "$2.14",
+             "Priced by the server": "$2.14"},
         ),
         ("cost", {"pattern": "token_spike", "tokens": 9_000, "usual": 100, "factor": 3.0}, [],
-         {"Told from": "3.0 times the average"}),
+         {"Alerts from": "3.0 times the average"}),
         (
             "stalled", STALL,
-            [("Last progress", EXACT), ("Usually moves every", "2.4 s"), ("Counts as stalled after", "5 min"),
-             ("Last tool call", "`fetch_page`"), ("That call began", EXACT)],
-            {"Counts as stalled since": EXACT, "Result": "watchdog"},
+            [("Last progress", EXACT), ("Typical progress every", "2.4 s"), ("Progress timeout", "5 min"),
+             ("Last tool call", "`fetch_page`"), ("Call started", EXACT)],
+            {"Stalled since": EXACT, "Result": "watchdog"},
         ),
         ("missed_heartbeat", {"last_heartbeat_at": NOW.isoformat(), "interval": 30.0, "deadline": NOW.isoformat()},
-         [("Last heartbeat", EXACT)], {"Expected every": "30 s", "Counts as down since": EXACT}),
+         [("Last heartbeat", EXACT)], {"Expected every": "30 s", "Down since": EXACT}),
         ("error", {"message": "boom", "by_runner": True}, [],
-         {"Told by": "its runner: what it watches is not running"}),
+         {"Reported by": "the runner: its target is not running"}),
         ("error", {"errors": 12, "heartbeats": 40, "last_error": "no page"}, [("Last error", "no page")], {}),
         ("restart_failed", {"restarts": 3, "first_at": NOW.isoformat(), "last_at": NOW.isoformat()},
          [("First restart", EXACT), ("Last restart", EXACT)], {}),
         ("memory", {"memory_mb": 3100.5, "mb_an_hour": 120.0, "grows_since_at": NOW.isoformat()},
-         [("Has grown since", EXACT)], {"Holds": "3,100.5 MB", "Grows an hour by": "120.0 MB"}),
+         [("Growing since", EXACT)], {"Memory used": "3,100.5 MB", "Growth per hour": "120.0 MB"}),
     ],
 )  # fmt: skip
 def test_every_rule_labels_its_evidence(
@@ -154,14 +154,14 @@ def test_copyable_text_is_separate(kind: str, evidence: dict[str, Any], text: st
 @pytest.mark.parametrize(
     ("kind", "evidence", "threshold", "words"),
     [
-        ("loop", LOOP, "poller:TOOL", "what `search_docs` is for"),
-        ("loop", {**LOOP, "pattern": "polling"}, "budget:TOOL", "`search_docs` a budget of its own: 48 laps"),
-        ("loop", {**LOOP, "pattern": "words", "tools": []}, "repeats", "set `repeats` to 48"),
-        ("cost", DAY, "daily_budget_usd", "A higher budget ends it"),
-        ("cost", {**DAY, "budget": "month"}, "monthly_budget_usd", "of the project"),
-        ("stalled", STALL, "progress_timeout", "a longer progress timeout"),
-        ("memory", {"limit_mb": 4_000}, "limit_mb", "raise its limit"),
-        ("error", {"errors": 12, "heartbeats": 40, "last_error": "no page"}, "errors", "from how many on"),
+        ("loop", LOOP, "poller:TOOL", "Mark `search_docs` as a polling tool"),
+        ("loop", {**LOOP, "pattern": "polling"}, "budget:TOOL", "`search_docs` a limit of its own, for example 48"),
+        ("loop", {**LOOP, "pattern": "words", "tools": []}, "repeats", "Raise `repeats`, for example to 48"),
+        ("cost", DAY, "daily_budget_usd", "Raise the budget, or resolve to ignore it for today."),
+        ("cost", {**DAY, "budget": "month"}, "monthly_budget_usd", "the project's budget"),
+        ("stalled", STALL, "progress_timeout", "Increase the progress timeout"),
+        ("memory", {"limit_mb": 4_000}, "limit_mb", "Raise the memory limit"),
+        ("error", {"errors": 12, "heartbeats": 40, "last_error": "no page"}, "errors", "how many errors should alert"),
         ("crash", {"message": "x", "traceback": ""}, None, ""),
     ],
 )
@@ -175,7 +175,7 @@ def test_setting_for_expected_behavior(kind: str, evidence: dict[str, Any], thre
 def test_setting_is_a_known_threshold(rule: rules.Rule) -> None:
     known = {one.name for one in rule.THRESHOLDS} | {""}
     loops = [LOOP, {**LOOP, "pattern": "polling"}, {**LOOP, "tools": []}]
-    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.OF_WHAT]
+    budgets: list[dict[str, Any]] = [{"budget": one} for one in cost.TO_RAISE]
     for evidence in (*loops, *budgets):
         setting = rules.allow(rule, evidence)
         assert setting is None or setting.of_project or setting.threshold in known

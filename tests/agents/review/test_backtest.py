@@ -1,4 +1,4 @@
-"""A rule tried on stored heartbeats finds what it found when they came."""
+"""A backtest on stored heartbeats finds what the rule found live."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def at(seconds: float) -> Any:
 
 
 def live(world: World, story: Story, end: float) -> None:
-    """The story as it happens: the detector looks whenever something is due, and just before each beat."""
+    """Play the story live: review whenever something is due, and just before each heartbeat."""
     for moment, beat in story:
         _look_until(world, moment)
         world.beat(moment, **beat)
@@ -47,7 +47,7 @@ def _look_until(world: World, moment: float) -> None:
             break
         world.look((due - T0).total_seconds())
     if world.kinds():
-        # What grows older is said in new words once a minute; here, just before it ends.
+        # Growing reasons are updated once a minute; here, just before they end, as the replay does.
         AgentState.objects.update(check_at=at(moment - 1))
         world.look(moment - 1)
 

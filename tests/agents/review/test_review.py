@@ -1,4 +1,4 @@
-"""Heartbeats and time become incidents, in one place."""
+"""Reviews turn heartbeats and time into incidents."""
 
 from __future__ import annotations
 
@@ -484,7 +484,7 @@ def test_a_dead_web_process_counts_as_our_outage(world: World) -> None:
     assert world.incidents() == []
 
 
-# Many at once
+# Shared incidents
 
 
 def test_a_silent_runner_is_one_incident(world: World) -> None:
@@ -570,7 +570,7 @@ def test_a_healthy_peer_prevents_grouping(world: World) -> None:
     assert [incident.together for incident in world.incidents()] == [False, False]
 
 
-# Several at once
+# Concurrency and failures
 
 
 def test_a_heartbeat_during_review_is_no_false_alarm(world: World) -> None:
@@ -605,7 +605,7 @@ def _raise_for_poisoned(world: World) -> object:
     return check
 
 
-# By hand
+# Resolved by people
 
 
 def test_acknowledging_and_resolving_by_hand(world: World) -> None:
@@ -694,7 +694,7 @@ def test_a_shorter_grace_applies_to_silent_agents(world: World) -> None:
 
 
 def test_an_unreadable_heartbeat_stops_no_other_review(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor that of its own agent for longer than a minute: it is left out."""
+    """It is skipped, so even its own agent is reviewed again after a minute."""
     seen = decoding.seen
 
     def poisoned(beat: Heartbeat) -> Any:
@@ -713,7 +713,7 @@ def test_an_unreadable_heartbeat_stops_no_other_review(world: World, monkeypatch
     assert world.kinds("bad") == ["error"]
 
 
-# Cost of looking
+# Cost of a sweep
 
 
 def test_an_idle_sweep_takes_few_statements(world: World, django_assert_max_num_queries: object) -> None:

@@ -1,4 +1,4 @@
-"""Several workers sweep at once."""
+"""Several workers sweep concurrently."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_concurrent_sweeps_record_an_outage_once(live_world: World) -> None:
 
 @pytest.mark.postgres
 def test_a_heartbeat_in_flight_is_no_false_alarm(live_world: World) -> None:
-    """The beat has the row locked when the sweep looks, and commits before it could judge."""
+    """The heartbeat holds the row lock when the sweep starts, and commits before the review."""
     live_world.beat(0, interval=10)
     live_world.look(1)
     locked, swept = threading.Event(), threading.Event()
@@ -80,7 +80,7 @@ def test_a_heartbeat_in_flight_is_no_false_alarm(live_world: World) -> None:
 
 @pytest.mark.postgres
 def test_the_review_sees_the_committed_heartbeat(live_world: World) -> None:
-    """The review has chosen the agent, then waits for a beat's lock: it must judge what the beat wrote."""
+    """The review waits for a heartbeat's lock, so it must see what the heartbeat wrote."""
     live_world.beat(0, interval=10)
     live_world.look(1)
     agent_id = live_world.agent().pk
@@ -104,7 +104,7 @@ def test_the_review_sees_the_committed_heartbeat(live_world: World) -> None:
 
 
 def meanwhile(world: World, at: float, first: str, second: str) -> None:
-    """Two workers: one has reviewed an agent and not yet committed when the other reviews another."""
+    """One worker has reviewed an agent but not committed when the other worker reviews the second agent."""
     now = T0 + timedelta(seconds=at)
     ids = [world.agent(name).pk for name in (first, second)]
     with transaction.atomic():
@@ -147,7 +147,7 @@ def test_a_signal_during_recovery_opens_another(live_world: World) -> None:
 
 @pytest.mark.postgres
 def test_pausing_waits_for_the_hot_row_without_locks(live_world: World) -> None:
-    """Deleting or resolving holds the hot row and then wants the agent: in another order each waits for the other."""
+    """Deleting and resolving lock the hot row before the agent: any other order would deadlock."""
     live_world.beat(0)
     agent = live_world.agent()
     pause = lambda number: services.pause(agent=Agent.objects.get(pk=agent.pk), actor="x", now=T0)  # noqa: E731

@@ -1,4 +1,4 @@
-"""Many errors among good heartbeats are one finding that lasts, against what is usual for the agent."""
+"""High error rates among good heartbeats, compared with the agent's usual rate."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ import pytest
 
 from agents.domain.notes import DYING, EXPECTED
 from agents.rules import error_rate
-from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Finding
 from tests.agents.conftest import World
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-Memory = dict[str, Any]
+State = dict[str, Any]
 
 
-def read(pattern: str, memory: Memory | None = None, **fields: Any) -> Memory:
-    """One heartbeat a letter, `e` for an error."""
+def read(pattern: str, state: State | None = None, **fields: Any) -> State:
+    """One heartbeat per letter, `e` for an error."""
     beats = [
         BeatSeen(T0 + timedelta(minutes=n), "error" if letter == "e" else "ok", "no page", **fields)
         for n, letter in enumerate(pattern)
     ]
-    return error_rate.read(memory or {}, beats)
+    return error_rate.read(state or {}, beats)
 
 
-def judged(memory: Memory, **given: int) -> Finding | None:
-    seen: Any = None
-    facts = Facts(T0, seen, None, None, 60, False, None, T0.date(), memory=memory, thresholds=given)
-    return error_rate.check(facts)
+def judged(state: State, **given: int) -> Finding | None:
+    return error_rate.check(quiet_facts(T0, state=state, thresholds=given))
 
 
-def test_many_errors_are_told_against_what_is_usual() -> None:
+def test_high_error_rate_compares_with_usual() -> None:
     usual = read(("." * 199 + "e") * 5)
     found = judged(read("...." + "..e" * 12, usual))
     assert found is not None
@@ -42,50 +41,50 @@ def test_many_errors_are_told_against_what_is_usual() -> None:
     assert found.evidence == {"errors": 12, "heartbeats": 40, "last_error": "no page"}
 
 
-def test_where_nothing_is_known_ten_are_needed() -> None:
+def test_new_agents_need_ten_errors() -> None:
     assert judged(read("e." * 9)) is None
     assert judged(read("e." * 10)) is not None
 
 
-def test_an_agent_that_never_erred_is_said_to() -> None:
+def test_reason_mentions_a_clean_history() -> None:
     found = judged(read("." * 240 + "ee.." * 6))
     assert found is not None
     assert found.reason.endswith("; none of the 224 before")
 
 
-def test_an_agent_that_errs_a_third_of_the_time_is_used_to_it() -> None:
+def test_usual_errors_do_not_alert() -> None:
     rng = random.Random(3)
-    memory: Memory = {}
+    state: State = {}
     for _ in range(60):
-        memory = read("".join(rng.choice("e..") for _ in range(40)), memory)
-    assert judged(memory) is None
+        state = read("".join(rng.choice("e..") for _ in range(40)), state)
+    assert judged(state) is None
 
 
-def test_it_lasts_while_good_heartbeats_come_between_and_ends_when_half_are_left() -> None:
-    memory = read("." * 200 + "e." * 10)
-    assert judged(memory) is not None
-    assert judged(read("." * 20, memory)) is not None
-    assert judged(read("." * 38, memory)) is None
+def test_lasts_until_half_the_errors_are_left() -> None:
+    state = read("." * 200 + "e." * 10)
+    assert judged(state) is not None
+    assert judged(read("." * 20, state)) is not None
+    assert judged(read("." * 38, state)) is None
 
 
-def test_a_few_in_a_row_are_no_rate() -> None:
+def test_few_errors_in_a_row_do_not_alert() -> None:
     assert judged(read("." * 400 + "eeee")) is None
 
 
 @pytest.mark.parametrize("note", [EXPECTED, DYING])
-def test_what_is_not_its_own_word_does_not_count(note: str) -> None:
+def test_only_the_agents_own_heartbeats_count(note: str) -> None:
     assert read("e" * 40, note=note) == {}
     assert read("e" * 40, evidence={"Result": "failed"}) == {}
 
 
-def test_a_number_can_be_set_instead() -> None:
-    memory = read("." * 37 + "eee")
-    assert judged(memory) is None
-    assert judged(memory, errors=3) is not None
+def test_fixed_limit_overrides_usual() -> None:
+    state = read("." * 37 + "eee")
+    assert judged(state) is None
+    assert judged(state, errors=3) is not None
     assert judged(read("e." * 12), errors=20) is None
 
 
-def test_the_state_is_small_and_the_same_when_replayed() -> None:
+def test_state_is_small_and_replayable() -> None:
     rng = random.Random(4)
     pattern = "".join(rng.choice("e....") for _ in range(9_000))
     whole, stored = read(pattern), dict[str, Any]()
@@ -113,7 +112,7 @@ TRACE = json.dumps(
 
 
 @pytest.mark.parametrize("message", ["CRASH: KeyError: 'x'", "fetch failed: KeyError"])
-def test_a_traceback_is_shown_as_text_without_secrets(world: World, message: str) -> None:
+def test_traceback_is_shown_without_secrets(world: World, message: str) -> None:
     secret = TRACE.replace("line 3", "line 3, api_key=abcdef123456")
     world.beat(0, status="error", message=f"{message} token=hunter2hunter2", custom_data=secret)
     world.look(1)
@@ -122,7 +121,7 @@ def test_a_traceback_is_shown_as_text_without_secrets(world: World, message: str
     assert "hunter2" not in str(evidence) + world.incidents()[0].signals.get().reason
 
 
-def test_of_a_long_traceback_the_end_is_kept(world: World) -> None:
+def test_long_traceback_keeps_its_end(world: World) -> None:
     trace = json.dumps({"traceback": "Traceback\n" + "  File x\n" * 2_000 + "ValueError: the cause"})
     world.beat(0, status="error", message="CRASH: ValueError", custom_data=trace)
     world.look(1)
@@ -139,7 +138,7 @@ def test_other_custom_data_is_no_traceback(world: World, custom: str) -> None:
 
 
 @pytest.mark.parametrize("message", ["CRASH: KeyError", "no page"])
-def test_what_is_over_is_not_remembered(world: World, message: str) -> None:
+def test_past_errors_are_dropped_from_the_state(world: World, message: str) -> None:
     world.beat(0, status="error", message=message, custom_data=TRACE)
     world.look(1)
     assert len(json.dumps(world.agent().memory.rules)) > 200

@@ -1,4 +1,4 @@
-"""What is a loop, what only looks like one, and what the detector keeps of it."""
+"""Loops, lookalikes, and the detector's state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from agents.rules import loop
 from agents.rules.facts import BeatSeen, Facts, Finding
 from agents.rules.loops.state import RING
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 Call = dict[str, Any]
@@ -25,7 +27,7 @@ def call(name: str, args: str = "", **fields: Any) -> Call:
 
 
 def beats(calls: Iterable[Call], every: float = 8, tokens: int = 3_000, **fields: Any) -> list[BeatSeen]:
-    """One heartbeat a call, `every` seconds."""
+    """One heartbeat per call, `every` seconds."""
     found = []
     for number, one in enumerate(calls, 1):
         at = T0 + timedelta(seconds=every * number)
@@ -41,11 +43,11 @@ def said(texts: Iterable[str], tokens: int = 3_000) -> list[BeatSeen]:
 
 
 def judged(found: list[BeatSeen], **thresholds: Any) -> Finding | None:
-    return loop.standing(loop.read({}, found), thresholds)
+    return loop.current(loop.read({}, found), thresholds)
 
 
 def alarms(found: list[BeatSeen]) -> list[int]:
-    """The heartbeats that are alarmed."""
+    """The heartbeats at which an alarm is raised."""
     state: dict[str, Any] = {}
     told = []
     for number, beat in enumerate(found):
@@ -66,7 +68,7 @@ def uuid(number: int) -> str:
 SEARCH = call("search_docs", "query=release notes")
 EDITS = [call("edit", f"line {number}: x = {number}", ok=False, result_hash="e1") for number in range(8)]
 LOOPS: dict[str, tuple[list[BeatSeen], int]] = {
-    # what goes on, and the index of the heartbeat at which it is told at the latest
+    # heartbeats, and the index of the one by which the loop must be found
     "the same call": (beats([SEARCH] * 6), 3),
     "with the same result": (beats([{**SEARCH, "result_hash": "r"}] * 6), 3),
     "two in turn": (beats(cycle(2, 6)), 7),
@@ -121,7 +123,7 @@ LEGITIMATE: dict[str, list[BeatSeen]] = {
 
 
 @pytest.mark.parametrize("what", LOOPS)
-def test_what_loops_is_found_in_time(what: str) -> None:
+def test_loops_are_found_in_time(what: str) -> None:
     found, latest = LOOPS[what]
     told = alarms(found)
     assert told
@@ -129,7 +131,7 @@ def test_what_loops_is_found_in_time(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", LEGITIMATE)
-def test_what_only_looks_like_a_loop_is_no_alarm(what: str) -> None:
+def test_lookalikes_raise_no_alarm(what: str) -> None:
     assert alarms(LEGITIMATE[what]) == []
 
 
@@ -142,21 +144,21 @@ def test_what_only_looks_like_a_loop_is_no_alarm(what: str) -> None:
         ("back-off", "backing off"),
     ],
 )
-def test_a_wait_is_known_but_raises_nothing(what: str, waits: str) -> None:
+def test_waits_raise_no_alarm(what: str, waits: str) -> None:
     finding = judged(LEGITIMATE[what])
     assert finding is not None
     assert (finding.severity, finding.evidence["pattern"]) == ("info", waits)
     assert loop.check(facts(loop.read({}, LEGITIMATE[what]))) is None
 
 
-def test_a_poll_without_end_is_told() -> None:
+def test_endless_polling_alerts() -> None:
     finding = judged(beats([JOB] * 50, every=30))
     assert finding is not None
     assert finding.severity == "warning"
     assert finding.evidence["silence"] == '{"loop": {"budget:get_job_status": 100}}'
 
 
-# What is said
+# Reasons
 
 
 @pytest.mark.parametrize(
@@ -174,13 +176,13 @@ def test_a_poll_without_end_is_told() -> None:
                                        "21,000 tokens so far"),
     ],
 )  # fmt: skip
-def test_a_finding_reads_like_a_colleague(found: list[BeatSeen], words: str) -> None:
+def test_reasons_are_readable(found: list[BeatSeen], words: str) -> None:
     finding = judged(found)
     assert finding is not None
     assert finding.reason == words
 
 
-def test_the_evidence_says_what_when_and_how_to_silence_it() -> None:
+def test_evidence_is_complete() -> None:
     finding = judged(beats([SEARCH] * 5))
     assert finding is not None
     assert finding.evidence == {
@@ -192,7 +194,7 @@ def test_the_evidence_says_what_when_and_how_to_silence_it() -> None:
     assert finding.started_at == T0 + timedelta(seconds=8)
 
 
-def test_twice_as_long_and_dear_is_critical() -> None:
+def test_long_and_expensive_loops_are_critical() -> None:
     assert [judged(beats([SEARCH] * count, tokens=tokens)).severity for count, tokens in  # type: ignore[union-attr]
             ((7, 9_000), (8, 9_000), (8, 900))] == ["warning", "critical", "warning"]  # fmt: skip
 
@@ -214,25 +216,22 @@ def test_twice_as_long_and_dear_is_critical() -> None:
         ({"poller:search_docs": True}, 20, False),
     ],
 )
-def test_a_person_may_say_how_often_is_too_often(given: dict[str, Any], count: int, told: bool) -> None:
+def test_thresholds_change_the_limit(given: dict[str, Any], count: int, told: bool) -> None:
     finding = judged(beats([SEARCH] * count), **given)
     assert (finding is not None and finding.severity != "info") is told
 
 
-def test_a_tool_that_sounds_like_a_poller_may_be_declared_none() -> None:
+def test_poller_can_be_declared_not_to_poll() -> None:
     found = beats([call("get_flight_status", "flight=1")] * 4)
     assert judged(found, **{"poller:get_flight_status": False}).severity == "warning"  # type: ignore[union-attr]
     assert judged(found).severity == "info"  # type: ignore[union-attr]
 
 
-# Its end
+# The end of a loop
 
 
-def facts(memory: dict[str, Any], now: datetime = T0, **thresholds: Any) -> Facts:
-    class Seen:
-        reported = "ok"
-
-    return Facts(now, Seen(), None, None, 60, False, None, now.date(), memory=memory, thresholds=thresholds)  # type: ignore[arg-type]
+def facts(state: dict[str, Any], now: datetime = T0, **thresholds: Any) -> Facts:
+    return quiet_facts(now, SimpleNamespace(reported="ok"), state=state, thresholds=thresholds)
 
 
 def others(count: int) -> list[Call]:
@@ -240,41 +239,41 @@ def others(count: int) -> list[Call]:
 
 
 @pytest.mark.parametrize(("count", "stands"), [(7, True), (8, False)])
-def test_it_is_over_after_eight_other_calls(count: int, stands: bool) -> None:
+def test_over_after_eight_other_calls(count: int, stands: bool) -> None:
     assert (judged(beats([SEARCH] * 6 + others(count))) is not None) is stands
 
 
-def test_a_call_of_the_loop_that_now_returns_something_new_is_another_one() -> None:
+def test_new_results_end_a_loop() -> None:
     moving = [call("search_docs", "query=release notes", result_hash=f"{number}") for number in range(8)]
     assert judged(beats([{**SEARCH, "result_hash": "r"}] * 6 + moving)) is None
 
 
-def test_it_is_over_when_the_agent_is_quiet_for_long() -> None:
-    memory = loop.read({}, beats([SEARCH] * 6))
-    assert loop.check(facts(memory, T0 + timedelta(minutes=5))) is not None
-    assert loop.check(facts(memory, T0 + timedelta(minutes=12))) is None
+def test_over_after_a_long_silence() -> None:
+    state = loop.read({}, beats([SEARCH] * 6))
+    assert loop.check(facts(state, T0 + timedelta(minutes=5))) is not None
+    assert loop.check(facts(state, T0 + timedelta(minutes=12))) is None
 
 
 @pytest.mark.parametrize("change", [{"note": "started"}, {"run": "run=2"}, {"waiting": "approval"}])
-def test_a_new_process_another_run_and_a_persons_turn_begin_anew(change: dict[str, str]) -> None:
+def test_new_process_run_or_persons_turn_starts_over(change: dict[str, str]) -> None:
     found = beats([SEARCH] * 4)
     again = BeatSeen(T0 + timedelta(minutes=1), "ok", calls=[SEARCH], counter=1, **change)  # type: ignore[arg-type]
     assert judged([*found, again]) is None
     assert judged([*found, BeatSeen(again.received_at, "ok", calls=[SEARCH], counter=1)]) is not None
 
 
-def test_what_a_person_dismissed_counts_no_more() -> None:
-    memory = loop.dismissed(loop.read({}, beats([SEARCH] * 6)), {})
-    assert loop.standing(memory, {}) is None
-    assert loop.standing(loop.read(memory, beats([SEARCH] * 3)), {}) is None
-    assert loop.standing(loop.read(memory, beats([SEARCH] * 4)), {}) is not None
+def test_dismissed_repetitions_do_not_count() -> None:
+    state = loop.dismissed(loop.read({}, beats([SEARCH] * 6)), {})
+    assert loop.current(state, {}) is None
+    assert loop.current(loop.read(state, beats([SEARCH] * 3)), {}) is None
+    assert loop.current(loop.read(state, beats([SEARCH] * 4)), {}) is not None
 
 
 # Which calls are new
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_a_rolling_log_is_counted_once(counted: bool) -> None:
+def test_rolling_log_is_counted_once(counted: bool) -> None:
     calls = [call("f", f"{number}") for number in range(4)] + [SEARCH] * 3
     log = [
         BeatSeen(T0 + timedelta(seconds=n), "ok", calls=calls[: n + 1], counter=1 if counted else None)
@@ -284,7 +283,7 @@ def test_a_rolling_log_is_counted_once(counted: bool) -> None:
     assert judged([*log, *idle]) is None
 
 
-def test_a_log_without_a_counter_is_what_happened_since() -> None:
+def test_log_without_counter_is_all_new() -> None:
     found = [BeatSeen(T0 + timedelta(seconds=n), "ok", calls=[SEARCH], tokens=5) for n in range(5)]
     assert judged(found).evidence["count"] == 5  # type: ignore[union-attr]
 
@@ -316,7 +315,7 @@ BEATS = st.lists(
 
 @pytest.mark.slow
 @given(BEATS)
-def test_any_stream_leaves_a_small_state_and_the_same_findings_from_stored_json(found: list[BeatSeen]) -> None:
+def test_any_stream_is_bounded_and_replayable(found: list[BeatSeen]) -> None:
     state, stored = {}, {}  # type: dict[str, Any], dict[str, Any]
     for beat in found:
         kept = copy.deepcopy(state)
@@ -344,11 +343,11 @@ def test_no_finding_without_evidence(found: list[BeatSeen], thresholds: dict[str
         assert evidence["first_at"] <= evidence["last_at"] or evidence["seconds"] == 0
 
 
-@pytest.mark.parametrize("memory", [{}, {"key": 1}, {"version": 99}, {"version": 1, "ring": 7}])
-def test_what_an_older_version_left_is_no_obstacle(memory: dict[str, Any]) -> None:
-    assert loop.standing(loop.read(memory, beats([SEARCH] * 4)), {}) is not None
+@pytest.mark.parametrize("state", [{}, {"key": 1}, {"version": 99}, {"version": 1, "ring": 7}])
+def test_older_state_versions_start_over(state: dict[str, Any]) -> None:
+    assert loop.current(loop.read(state, beats([SEARCH] * 4)), {}) is not None
 
 
-def test_the_ring_is_bounded() -> None:
+def test_ring_is_bounded() -> None:
     state = loop.read({}, beats(others(200)))
     assert len(state["ring"]) == RING

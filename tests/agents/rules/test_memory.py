@@ -1,4 +1,4 @@
-"""Memory that grows steadily is told with a forecast; garbage, jumps, warming up and old peaks are not."""
+"""Steady memory growth alerts with a forecast; garbage, jumps, warm-up and old peaks do not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from agents.domain.notes import STARTED
 from agents.rules import memory
-from agents.rules.facts import BeatSeen, Facts, Finding
+from agents.rules.facts import BeatSeen, Finding
+from tests.agents.rules.conftest import quiet_facts
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR, DAY = 60, 1_440
@@ -28,26 +29,24 @@ def held(shape: Shape, minutes: Iterable[int], state: dict[str, Any] | None = No
 
 
 def judged(state: dict[str, Any], minute: float, **given: float) -> Finding | None:
-    seen: Any = None
-    facts = Facts(at(minute), seen, None, None, 60, False, None, at(minute).date(), memory=state, thresholds=given)
-    return memory.check(facts)
+    return memory.check(quiet_facts(at(minute), state=state, thresholds=given))
 
 
 def leak(minute: int) -> float:
-    """A day at 1,000 MB, then 120 MB an hour."""
+    """A day at 1,000 MB, then 120 MB per hour."""
     return 1_000 + 2 * max(0, minute - DAY)
 
 
-def test_a_leak_is_told_with_a_forecast() -> None:
+def test_leak_has_a_forecast() -> None:
     end = DAY + 18 * HOUR
     found = judged(held(leak, range(0, end + 1, 2)), end, limit_mb=4_096)
     assert found is not None
-    assert found.reason == "Memory has grown by 120 MB an hour for 12 hours: 3.1 GB now, 4 GB at about 3 Jun 01:48"
+    assert found.reason == "Memory has grown by 120 MB per hour for 12 hours: 3.1 GB now, 4 GB at about 3 Jun 01:48"
     assert (found.severity, found.kind) == ("warning", "memory")
     assert found.evidence["mb_an_hour"] == pytest.approx(120)
 
 
-def test_without_a_limit_growth_by_half_is_told_and_no_forecast() -> None:
+def test_growth_by_half_alerts_without_a_limit() -> None:
     end = DAY + 13 * HOUR
     found = judged(held(leak, range(0, end + 1, 2)), end)
     assert found is not None
@@ -55,12 +54,12 @@ def test_without_a_limit_growth_by_half_is_told_and_no_forecast() -> None:
     assert "limit_mb" not in found.evidence
 
 
-def test_growth_by_less_than_half_is_not_told() -> None:
+def test_growth_by_less_than_half_does_not_alert() -> None:
     end = DAY + 3 * HOUR
     assert judged(held(leak, range(0, end + 1, 2)), end) is None
 
 
-def test_a_limit_that_is_far_is_not_told() -> None:
+def test_distant_limit_does_not_alert() -> None:
     def slow(minute: int) -> float:
         return 1_000 + 0.1 * minute
 
@@ -69,7 +68,7 @@ def test_a_limit_that_is_far_is_not_told() -> None:
     assert judged(state, 2 * DAY, limit_mb=1_330) is not None
 
 
-def test_at_its_limit_no_time_is_said() -> None:
+def test_no_forecast_at_the_limit() -> None:
     end = DAY + 18 * HOUR
     found = judged(held(leak, range(0, end + 1, 2)), end, limit_mb=3_000)
     assert found is not None
@@ -89,39 +88,39 @@ HONEST: dict[str, Shape] = {
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_honest_memory_is_never_told(name: str) -> None:
+def test_no_alert_without_a_leak(name: str) -> None:
     state: dict[str, Any] = {}
     for start in range(0, 2 * DAY, 10):
         state = held(HONEST[name], range(start, start + 10, 2), state)
         assert judged(state, start + 10, limit_mb=8_000) is None
 
 
-def test_it_is_over_when_memory_is_given_back() -> None:
+def test_over_when_memory_is_released() -> None:
     end = DAY + 18 * HOUR
     state = held(leak, range(0, end, 2))
     assert judged(state, end) is not None
     assert judged(held(lambda minute: 1_000, range(end, end + 21, 2), state), end + 20) is None
 
 
-def test_a_new_process_begins_anew() -> None:
+def test_new_process_starts_over() -> None:
     end = DAY + 18 * HOUR
     state = memory.read(held(leak, range(0, end, 2)), [BeatSeen(at(end), "ok", note=STARTED, memory_mb=900)])
     assert judged(state, end) is None
     assert state["low"] == [900]
 
 
-def test_agents_that_report_no_memory_are_not_judged() -> None:
+def test_agents_without_memory_reports_are_ignored() -> None:
     assert memory.read({}, [BeatSeen(at(0), "ok")]) == {}
     assert judged({}, 0, limit_mb=1) is None
 
 
-def test_a_gap_in_the_reports_is_no_jump_in_time() -> None:
+def test_gap_in_the_reports_is_bridged() -> None:
     state = held(leak, [0, DAY, DAY + 1, 40 * DAY])
     assert len(state["low"]) == 73
     assert judged(state, 40 * DAY) is None
 
 
-def test_the_state_is_small_and_the_same_when_replayed() -> None:
+def test_state_is_small_and_replayable() -> None:
     def spiky(minute: int) -> float:
         return 123_456.7 + minute * 1.7 + 1_000 * (minute % 7)
 

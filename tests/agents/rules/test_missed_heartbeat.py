@@ -1,4 +1,4 @@
-"""The silence after a crash: part of it, unless nobody is told of crashes."""
+"""The silence after a crash belongs to it, unless the crash rule is off."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def crashed(world: World, *, off: bool) -> None:
 
 
 @pytest.mark.parametrize(("off", "kinds"), [(False, ["crash"]), (True, ["missed_heartbeat"])])
-def test_the_silence_after_a_crash_is_told_once(world: World, off: bool, kinds: list[str]) -> None:
+def test_silence_after_a_crash_is_one_incident(world: World, off: bool, kinds: list[str]) -> None:
     crashed(world, off=off)
     assert world.kinds() == kinds
     assert len(world.incidents()) == 1
 
 
-def test_it_is_over_with_the_next_good_heartbeat(world: World) -> None:
+def test_over_with_the_next_good_heartbeat(world: World) -> None:
     crashed(world, off=True)
     world.beat(201)
     world.look(202)
     assert world.kinds() == []
 
 
-def test_before_the_deadline_nothing_is_told(world: World) -> None:
+def test_nothing_before_the_deadline(world: World) -> None:
     world.beat(0)
     Agent.objects.update(rules={"crash": {"off": True}})
     world.beat(1, **CRASH)

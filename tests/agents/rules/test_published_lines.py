@@ -1,6 +1,6 @@
-"""What the published clients really do, and what follows for the server: each line a test, in the order of the table.
+"""How the published clients really behave and what follows for the server: one test per line, in the table's order.
 
-SDK 0.4.0 sends no interval, version, instance, sequence or time. The runner has a file of its own.
+SDK 0.4.0 sends no interval, version, instance, sequence or time. The runner has its own file.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ SEARCH: dict[str, Any] = {"name": "search_docs", "args": "query=release notes"}
 
 
 def progress_of(world: World, agent: str = "bot") -> float | None:
-    """Seconds after T0 of the last progress."""
+    """The last progress, in seconds after T0."""
     at = world.state(agent).last_progress_at
     return None if at is None else (at - T0).total_seconds()
 
 
-# A stuck main loop keeps sending `ok` beats with the old count and the old five prompts
+# A stuck main loop keeps sending `ok` heartbeats with its old count and its last five prompts
 
 
-def test_a_re_sent_count_and_window_are_no_progress(world: World) -> None:
+def test_resent_counters_are_no_progress(world: World) -> None:
     world.beat(0, **STUCK)
     world.beat(60, **STUCK)
     world.beat(120, **STUCK)
     assert progress_of(world) == 0
 
 
-def test_a_stuck_loop_that_keeps_beating_is_stalled(world: World) -> None:
+def test_stuck_loop_with_heartbeats_is_stalled(world: World) -> None:
     for at in range(0, 1900, 60):
         world.beat(at, **STUCK)
         world.look(at + 1)
     assert [incident.kind for incident in world.incidents()] == ["stalled"]
 
 
-def test_a_re_sent_count_and_window_are_no_repeat(world: World) -> None:
+def test_resent_counters_are_no_loop(world: World) -> None:
     for at in range(0, 600, 10):
         assert world.beat(at, **STUCK).warning is None
         world.look(at + 1)
@@ -75,16 +75,16 @@ def test_anything_new_is_progress(world: World, news: dict[str, Any]) -> None:
     assert progress_of(world) == 60
 
 
-def test_an_agent_that_only_says_that_it_is_there_never_shows_progress(world: World) -> None:
+def test_background_heartbeats_are_no_progress(world: World) -> None:
     for at in range(0, 300, 60):
         world.beat(at)
     assert progress_of(world) is None
 
 
-# No beat carries its interval
+# No heartbeat carries its interval
 
 
-def test_an_agent_that_beats_every_ten_minutes_is_learned_and_then_never_flaps(world: World) -> None:
+def test_ten_minute_interval_is_learned(world: World) -> None:
     for at in range(0, 8 * 600, 600):
         world.beat(at)
         world.watch(at + 1, at + 599)
@@ -94,14 +94,14 @@ def test_an_agent_that_beats_every_ten_minutes_is_learned_and_then_never_flaps(w
     assert world.state().status == Status.DOWN
 
 
-def test_a_slow_agent_s_busy_hour_does_not_teach_it_impatience(world: World) -> None:
+def test_busy_hour_does_not_shorten_the_interval(world: World) -> None:
     for at in (0, 600, 1200, 1205, 1210, 1215):
         world.beat(at)
     world.watch(1216, 1900)
     assert world.incidents() == []
 
 
-# A POST that timed out is sent again with the same body
+# A POST that timed out is resent with the same body
 
 SPENT: dict[str, Any] = {"tokens_used": 500, "cost_usd": 0.25}
 
@@ -111,14 +111,14 @@ def sums(world: World) -> tuple[int, int]:
     return state.tokens_today, state.cost_today
 
 
-def test_the_second_copy_after_a_late_first_answer_is_counted_once(world: World) -> None:
+def test_copy_after_a_late_answer_counts_once(world: World) -> None:
     world.offer(0, waited=5.5, **SPENT)
     world.offer(5, waited=0.6, **SPENT)
     assert sums(world) == (500, 250_000)
     assert Heartbeat.objects.count() == 2
 
 
-def test_two_copies_that_waited_in_the_same_jam_are_counted_once(world: World) -> None:
+def test_copies_in_the_same_jam_count_once(world: World) -> None:
     with world.clock(9) as now:
         copies = [_received(world, now - timedelta(seconds=waited)) for waited in (9, 4)]
         committer.submit(copies)
@@ -130,7 +130,7 @@ def _received(world: World, at: Any, **fields: Any) -> Received:
     return Received(world.caller, decode(body), at, SOURCE)
 
 
-def test_a_background_beat_between_the_two_copies_changes_nothing(world: World) -> None:
+def test_background_heartbeat_between_copies(world: World) -> None:
     with world.clock(9) as now:
         first, between, second = (now - timedelta(seconds=waited) for waited in (9, 6, 4))
         committer.submit([_received(world, first), _received(world, between, iteration_count=3)])
@@ -138,36 +138,36 @@ def test_a_background_beat_between_the_two_copies_changes_nothing(world: World) 
     assert sums(world) == (500, 250_000)
 
 
-def test_of_two_equal_beats_that_were_each_sent_twice_both_are_counted(world: World) -> None:
+def test_two_equal_heartbeats_sent_twice_count_twice(world: World) -> None:
     with world.clock(21) as now:
         committer.submit([_received(world, now - timedelta(seconds=waited)) for waited in (20, 15, 10, 5)])
     assert sums(world) == (1000, 500_000)
 
 
 @pytest.mark.parametrize("apart", [0.01, 1, 5, 60])
-def test_a_legitimate_equal_beat_is_counted(world: World, apart: float) -> None:
+def test_legitimate_equal_heartbeat_counts(world: World, apart: float) -> None:
     world.offer(0, waited=0.01, **SPENT)
     world.offer(apart, waited=0.01, **SPENT)
     assert sums(world) == (1000, 500_000)
 
 
-def test_an_equal_beat_long_after_a_late_answer_is_counted(world: World) -> None:
+def test_equal_heartbeat_much_later_counts(world: World) -> None:
     world.offer(0, waited=5, **SPENT)
     world.offer(60, waited=0.01, **SPENT)
     assert sums(world) == (1000, 500_000)
 
 
-def test_the_second_copy_still_shows_that_the_agent_is_alive(world: World) -> None:
+def test_copy_still_shows_the_agent_is_alive(world: World) -> None:
     world.offer(0, waited=5.5, **SPENT)
     world.offer(5, waited=0.6, **SPENT)
     assert world.state().last_beat_at == T0 + timedelta(seconds=5)
     assert progress_of(world) == 0
 
 
-# After both tries its counters are cleared, so what was spent then is lost
+# After both tries the client clears its counters, so that spend is lost
 
 
-def test_a_time_in_which_we_took_no_beats_stands_on_the_timeline(world: World, full_key: str) -> None:
+def test_outage_is_on_the_timeline(world: World, full_key: str) -> None:
     world.beat(0)
     for part, end in ((outage_log.EDGE, 50), (outage_log.DETECTOR, 40)):
         Outage.objects.create(part=part, started_at=T0 + timedelta(seconds=20), ended_at=T0 + timedelta(seconds=end))
@@ -179,7 +179,7 @@ def test_a_time_in_which_we_took_no_beats_stands_on_the_timeline(world: World, f
 # 429 and 5xx are retried at once, then the data is dropped
 
 
-def test_a_known_agent_over_the_rate_is_answered_and_its_sums_are_kept(world: World, api_key: str) -> None:
+def test_over_the_rate_sums_are_still_stored(world: World, api_key: str) -> None:
     call = caller(api_key)
     with world.clock(0) as now:
         call("POST", "heartbeat", {"agent": "bot", "status": "ok"})
@@ -190,7 +190,7 @@ def test_a_known_agent_over_the_rate_is_answered_and_its_sums_are_kept(world: Wo
     assert Heartbeat.objects.latest("id").content is None
 
 
-def test_an_error_over_the_rate_is_still_an_incident(world: World) -> None:
+def test_error_over_the_rate_opens_an_incident(world: World) -> None:
     body = json.dumps({"agent": "bot", "status": "error", "message": "CRASH: OSError: no"}).encode()
     with world.clock(0) as now:
         committer.submit([Received(world.caller, decode(body), now, SOURCE, detail=False)])
@@ -198,7 +198,7 @@ def test_an_error_over_the_rate_is_still_an_incident(world: World) -> None:
     assert [incident.kind for incident in world.incidents()] == ["crash"]
 
 
-def test_a_management_call_over_the_rate_is_refused_with_a_time(world: World, full_key: str) -> None:
+def test_management_call_over_the_rate_is_refused(world: World, full_key: str) -> None:
     call = caller(full_key)
     with world.clock(0):
         answers = [call("GET", "agents") for _ in range(201)]
@@ -209,18 +209,16 @@ def test_a_management_call_over_the_rate_is_refused_with_a_time(world: World, fu
 # `ping()` blocks the agent's loop while the server hangs
 
 
-def test_the_answer_waits_for_three_statements_and_for_no_conclusion(
-    world: World, django_assert_max_num_queries: Any
-) -> None:
+def test_answer_waits_for_three_statements_only(world: World, django_assert_max_num_queries: Any) -> None:
     world.beat(0)
-    with django_assert_max_num_queries(5):  # with the savepoint of a test's own transaction
+    with django_assert_max_num_queries(5):  # including the savepoint of the test's transaction
         world.beat(1, status="error", message="CRASH: KeyError: 'x'", tool_call_log=[SEARCH] * 9)
     assert world.incidents() == []
     world.look(2)
     assert len(world.incidents()) == 1
 
 
-# A standing warning runs the callback at every beat
+# An open warning runs the callback at every heartbeat
 
 
 def over_budget(world: World, at: float = 0) -> None:
@@ -234,7 +232,7 @@ def looping(world: World, at: float = 0, calls: int = 6, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize(("cause", "warning"), [(over_budget, "cost_exceeded"), (looping, "loop_detected")])
-def test_a_standing_warning_is_given_once(world: World, cause: Any, warning: str) -> None:
+def test_open_warning_is_delivered_once(world: World, cause: Any, warning: str) -> None:
     cause(world)
     answers = [world.beat(2 + number / 2) for number in range(10)]
     assert [answer.warning for answer in answers] == [warning] + [None] * 9
@@ -242,7 +240,7 @@ def test_a_standing_warning_is_given_once(world: World, cause: Any, warning: str
     assert answers[-1].incident
 
 
-def test_a_warning_is_given_again_with_fresh_evidence(world: World) -> None:
+def test_warning_is_repeated_with_new_evidence(world: World) -> None:
     looping(world)
     assert world.beat(2).warning == "loop_detected"
     others = [{"name": "write_report", "args": f"part={number}"} for number in range(8)]
@@ -253,28 +251,28 @@ def test_a_warning_is_given_again_with_fresh_evidence(world: World) -> None:
     assert [world.beat(8).warning, world.beat(9).warning] == ["loop_detected", None]
 
 
-def test_one_answer_holds_one_warning(world: World) -> None:
+def test_one_warning_per_answer(world: World) -> None:
     world.beat(0, cost_limit_usd=1, cost_usd=2, tool_calls=6, tool_call_log=[SEARCH] * 6)
     world.look(1)
     assert {world.beat(2).warning, world.beat(3).warning} == {"cost_exceeded", "loop_detected"}
     assert world.beat(4).warning is None
 
 
-# `on_loop="stop"` is `os._exit(1)`, and a supervisor starts it again
+# `on_loop="stop"` is `os._exit(1)`, and a supervisor restarts the process
 
 
-def test_a_process_started_again_after_a_loop_lives_through_its_first_beats(world: World) -> None:
+def test_restarted_process_survives_the_old_loop(world: World) -> None:
     looping(world, iteration_count=40)
     assert world.beat(2, iteration_count=40).warning == "loop_detected"
     assert [world.beat(at, iteration_count=at - 4).warning for at in (5, 6, 7)] == [None] * 3
 
 
-def test_a_loop_that_killed_the_process_before_it_was_told_is_not_told_to_the_next_one(world: World) -> None:
+def test_new_process_is_not_warned_of_the_old_loop(world: World) -> None:
     looping(world, iteration_count=40)
     assert world.beat(5, iteration_count=1).warning is None
 
 
-def test_the_loop_rule_is_armed_anew_for_the_new_process(world: World) -> None:
+def test_new_process_is_warned_of_its_own_loop(world: World) -> None:
     looping(world, iteration_count=40)
     world.beat(2, iteration_count=40)
     looping(world, 5, calls=1, iteration_count=1)
@@ -284,7 +282,7 @@ def test_the_loop_rule_is_armed_anew_for_the_new_process(world: World) -> None:
     assert world.beat(12, iteration_count=3).warning == "loop_detected"
 
 
-def test_after_a_budget_stop_the_new_process_is_told_that_it_is_a_hold(world: World) -> None:
+def test_new_process_is_warned_of_the_budget(world: World) -> None:
     world.beat(0, cost_limit_usd=1.0, cost_usd=2.0, iteration_count=9)
     world.look(1)
     assert world.beat(2, iteration_count=9).warning == "cost_exceeded"
@@ -296,7 +294,7 @@ def test_after_a_budget_stop_the_new_process_is_told_that_it_is_a_hold(world: Wo
 # The first SIGTERM is swallowed
 
 
-def test_a_shutdown_is_stopped_and_any_later_beat_means_it_is_back(world: World) -> None:
+def test_heartbeat_after_shutdown_revives_the_agent(world: World) -> None:
     world.beat(0)
     world.beat(10, status="shutdown")
     world.watch(11, 400)
@@ -308,7 +306,7 @@ def test_a_shutdown_is_stopped_and_any_later_beat_means_it_is_back(world: World)
     assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
 
 
-def test_the_silence_after_a_shutdown_teaches_no_rhythm(world: World) -> None:
+def test_silence_after_shutdown_is_not_learned(world: World) -> None:
     for at in (0, 60, 120):
         world.beat(at)
     world.beat(130, status="shutdown")
@@ -319,7 +317,7 @@ def test_the_silence_after_a_shutdown_teaches_no_rhythm(world: World) -> None:
 # A script that ends normally sends no `shutdown`
 
 
-def test_a_finite_job_is_closed_by_hand_in_one_step_until_it_runs_again(world: World) -> None:
+def test_finished_job_stays_closed_until_it_runs_again(world: World) -> None:
     world.beat(0)
     world.watch(1, 130)
     actions.resolve(incident=world.incidents()[0], actor="owner@example.com", now=T0 + timedelta(seconds=131))
@@ -330,7 +328,7 @@ def test_a_finite_job_is_closed_by_hand_in_one_step_until_it_runs_again(world: W
     assert world.state().status == Status.OK
 
 
-def test_one_call_closes_it(world: World, full_key: str) -> None:
+def test_one_call_resolves_it(world: World, full_key: str) -> None:
     world.beat(0)
     world.watch(1, 130)
     with world.clock(131):
@@ -349,7 +347,7 @@ CRASH: dict[str, Any] = {
 }
 
 
-def test_a_crash_and_the_silence_after_it_are_one_incident(world: World) -> None:
+def test_crash_and_silence_are_one_incident(world: World) -> None:
     world.beat(0)
     world.beat(5, **CRASH)
     world.look(6)
@@ -360,7 +358,7 @@ def test_a_crash_and_the_silence_after_it_are_one_incident(world: World) -> None
     assert (len(world.incidents()), world.events()) == (1, ["opened"])
 
 
-def test_a_background_beat_right_behind_a_crash_is_no_recovery(world: World) -> None:
+def test_background_heartbeat_is_no_recovery(world: World) -> None:
     world.beat(0)
     world.beat(5, **CRASH)
     world.beat(5.9, tokens_used=7)
@@ -370,7 +368,7 @@ def test_a_background_beat_right_behind_a_crash_is_no_recovery(world: World) -> 
 
 
 @pytest.mark.parametrize("after", [1.5, 60])
-def test_a_process_that_is_started_again_after_its_crash_is_back(world: World, after: float) -> None:
+def test_restarted_process_recovers_from_its_crash(world: World, after: float) -> None:
     world.beat(0)
     world.beat(5, **CRASH)
     world.look(5.5)
@@ -379,22 +377,22 @@ def test_a_process_that_is_started_again_after_its_crash_is_back(world: World, a
     assert (world.events(), world.state().status) == (["opened", "resolved"], Status.OK)
 
 
-def test_without_a_crash_beat_the_silence_tells(world: World) -> None:
+def test_crash_without_a_report_is_found_by_silence(world: World) -> None:
     world.beat(0)
     world.watch(1, 130)
     assert [incident.kind for incident in world.incidents()] == ["missed_heartbeat"]
 
 
-# Sums are claims
+# Sums are reported by the client
 
 
-def test_tokens_are_taken_as_sent(world: World) -> None:
+def test_tokens_are_stored_as_sent(world: World) -> None:
     world.beat(0, tokens_used=500)
     world.beat(60, tokens_used=7)
     assert world.state().tokens_today == 507
 
 
-def test_reported_money_is_kept_as_reported_with_the_tokens_beside_it(world: World) -> None:
+def test_reported_cost_is_stored_as_reported(world: World) -> None:
     world.beat(0, tokens_used=1_000_000, cost_usd=0)
     world.beat(60, tokens_used=10, cost_usd=12.345678)
     assert sums(world) == (1_000_010, 12_345_678)
@@ -402,10 +400,10 @@ def test_reported_money_is_kept_as_reported_with_the_tokens_beside_it(world: Wor
     assert list(beats) == [(1_000_000, 0), (10, 12_345_678)]
 
 
-# `monitored_node` and the AutoGen hook send the same text at every step
+# `monitored_node` and the AutoGen hook send the same message at every step
 
 
-def test_repeated_text_alone_never_warns_stops_or_restarts(world: World) -> None:
+def test_repeated_text_alone_has_no_consequences(world: World) -> None:
     for at in range(0, 300, 5):
         answer = world.beat(at, message="node: research")
         world.look(at + 1)
@@ -414,7 +412,7 @@ def test_repeated_text_alone_never_warns_stops_or_restarts(world: World) -> None
     assert not Command.objects.exists()
 
 
-def test_repeated_text_alone_is_no_progress_and_with_other_progress_it_is(world: World) -> None:
+def test_repeated_text_is_no_progress(world: World) -> None:
     world.beat(0, message="node: research")
     world.beat(60, message="node: research")
     assert progress_of(world) == 0

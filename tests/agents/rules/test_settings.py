@@ -1,4 +1,4 @@
-"""Switches and thresholds: checked when they are set, put together when a rule is asked."""
+"""Switches and thresholds: validated when set, merged when a rule runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from agents import rules
 from agents.models import Agent
-from agents.rules import call_rate, loop, settings, token_spike
+from agents.rules import loop, settings
+from agents.rules.opt_in import call_rate, token_spike
 from tests.agents.conftest import World
 
 ONE_CALL = {"name": "search_docs", "args": "release notes"}
@@ -25,16 +26,16 @@ ONE_CALL = {"name": "search_docs", "args": "release notes"}
         ([{"loop": {"on": False}}, {"cost": {"on": True}}], False),
     ],
 )
-def test_the_agents_switch_goes_over_the_projects(levels: list[dict[str, Any]], on: bool) -> None:
+def test_agent_switch_overrides_the_projects(levels: list[dict[str, Any]], on: bool) -> None:
     assert rules.in_force(loop, *levels).on is on
 
 
-def test_what_cries_wolf_is_off_until_somebody_wants_it() -> None:
+def test_opt_in_rules_are_off_by_default() -> None:
     assert not rules.in_force(call_rate, {}, {}).on
     assert rules.in_force(call_rate, {"call_rate": {"on": True}}, {}).on
 
 
-def test_thresholds_are_the_agents_else_the_projects_else_the_defaults() -> None:
+def test_threshold_precedence() -> None:
     assert rules.in_force(token_spike).thresholds == {"factor": 3.0}
     project = {"token_spike": {"factor": 5}, "loop": {"repeats": 6, "budget:search": 9}}
     assert rules.in_force(token_spike, project, {}).thresholds == {"factor": 5}
@@ -42,19 +43,19 @@ def test_thresholds_are_the_agents_else_the_projects_else_the_defaults() -> None
     assert rules.in_force(loop, project, {"loop": {"repeats": 8}}).thresholds == {"repeats": 8, "budget:search": 9}
 
 
-def test_what_is_stored_and_wrong_is_not_in_force() -> None:
+def test_invalid_stored_values_are_ignored() -> None:
     stored = {"call_rate": {"calls": 0, "factor": 3, "on": True}}
     assert rules.in_force(call_rate, stored) == settings.InForce(True, {"calls": 10})
 
 
 WRONG: list[tuple[Any, str, str]] = [
-    ({"lop": {}}, "lop", "is no rule; there are crash, missed_heartbeat, "),
+    ({"lop": {}}, "lop", "is not a rule; rules are crash, missed_heartbeat, "),
     ({"loop": 5}, "loop", 'must be an object, e.g. {"off": true}'),
-    ({"loop": {"on": True, "off": True}}, "loop", "either `on` or `off`"),
+    ({"loop": {"on": True, "off": True}}, "loop", "must have either `on` or `off`, not both"),
     ({"loop": {"off": 1}}, "loop.off", "must be true or false"),
-    ({"loop": {"laps": 5}}, "loop.laps", "is no threshold of it; there are repeats, budget:TOOL, poller:TOOL"),
-    ({"crash": {"laps": 5}}, "crash.laps", "is no threshold of it; there are none"),
-    ({"call_rate": {"laps": 5}}, "call_rate.laps", "is no threshold of it; there is calls"),
+    ({"loop": {"laps": 5}}, "loop.laps", "is not a threshold of this rule; it has repeats, budget:TOOL, poller:TOOL"),
+    ({"crash": {"laps": 5}}, "crash.laps", "is not a threshold of this rule; it has none"),
+    ({"call_rate": {"laps": 5}}, "call_rate.laps", "is not a threshold of this rule; it has calls"),
     ({"loop": {"repeats": 1}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
     ({"loop": {"repeats": 2.5}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
     ({"loop": {"repeats": True}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
@@ -62,34 +63,34 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"loop": {"repeats": 10**400}}, "loop.repeats", "must be a whole number from 2 to 1,000"),
     ({"loop": {"budget:search": 1}}, "loop.budget:search", "must be a whole number from 2 to 10,000"),
     ({"loop": {"poller:search": 1}}, "loop.poller:search", "must be true or false"),
-    ({"loop": {"budget:": 5}}, "loop.budget:", "is no threshold of it; "),
-    ({"loop": {"repeats:search": 5}}, "loop.repeats:search", "is no threshold of it; "),
+    ({"loop": {"budget:": 5}}, "loop.budget:", "is not a threshold of this rule; "),
+    ({"loop": {"repeats:search": 5}}, "loop.repeats:search", "is not a threshold of this rule; "),
     ({"token_spike": {"factor": float("nan")}}, "token_spike.factor", "must be a number from 1 to 1,000"),
-    ({"stalled": {"progress_timeout": 60}}, "stalled.progress_timeout", "is a setting of the agent itself: set its `"),
+    ({"stalled": {"progress_timeout": 60}}, "stalled.progress_timeout", "is an agent setting: set the agent's `"),
 ]
 
 
 @pytest.mark.parametrize(("given", "place", "why"), WRONG, ids=lambda case: str(case)[:40])
-def test_what_is_wrong_is_said_with_its_place(given: Any, place: str, why: str) -> None:
+def test_errors_name_their_place(given: Any, place: str, why: str) -> None:
     (found,) = rules.wrong(given).items()
     assert found[0] == place
     assert found[1].startswith(why)
 
 
-def test_what_is_right_is_not() -> None:
+def test_valid_settings_have_no_errors() -> None:
     every = {"loop": {"off": True, "repeats": 8, "budget:a b": 9, "poller:get": True}, "crash": {}}
     assert rules.wrong({**every, "token_spike": {"on": True, "factor": 2.5}}) == {}
 
 
 @pytest.mark.parametrize("rule", rules.every().values(), ids=lambda rule: rule.KIND)
-def test_a_default_is_within_its_own_bounds(rule: rules.Rule) -> None:
+def test_defaults_are_within_bounds(rule: rules.Rule) -> None:
     for one in rule.THRESHOLDS:
         assert one.default is None or settings.out_of_range(one, one.default) == ""
         assert one.why.endswith(".")
         assert not one.column or hasattr(Agent, one.name)
 
 
-def test_the_project_arms_and_disarms_its_agents(world: World) -> None:
+def test_project_switch_applies_to_its_agents(world: World) -> None:
     world.beat(0)
     world.project.rules = {"loop": {"off": True}}
     world.project.save()

@@ -1,4 +1,4 @@
-"""What a stall says: how long, what is usual, and what the agent was in."""
+"""The reason of a stall: how long, what is usual, and the last tool call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reason(world: World) -> str:
     return Signal.objects.get(kind="stalled", cleared_at__isnull=True).reason
 
 
-def test_a_stall_names_the_tool_that_still_runs(world: World) -> None:
+def test_stall_names_the_running_tool(world: World) -> None:
     work(world, 40 * MIN)
     stuck(world, 41 * MIN, 87 * MIN, doing={"tool": "fetch_page", "since": "2026-05-04T12:40:10Z"})
     world.look(87 * MIN + 1)
@@ -36,7 +36,7 @@ def test_a_stall_names_the_tool_that_still_runs(world: World) -> None:
     assert reason(world) == said
 
 
-def test_a_tool_begins_by_our_clock_where_the_clients_is_wrong(world: World) -> None:
+def test_tool_start_uses_the_servers_clock(world: World) -> None:
     work(world, 40 * MIN)
     wrong: dict[str, Any] = {"doing": {"tool": "fetch_page", "since": "2026-05-04T03:40:10Z"}}
     world.beat(41 * MIN, progress=False, **wrong, sent_at="2026-05-04T03:41:00Z")
@@ -45,7 +45,7 @@ def test_a_tool_begins_by_our_clock_where_the_clients_is_wrong(world: World) -> 
     assert reason(world).endswith("last: `fetch_page`, started 12:40")
 
 
-def test_without_it_the_last_call_that_ended_is_named(world: World) -> None:
+def test_stall_names_the_last_finished_call(world: World) -> None:
     work(world, 40 * MIN)
     world.beat(40 * MIN + 1, progress=True, tool_call_log=[{"name": "search", "ms": 2000}])
     stuck(world, 41 * MIN, 87 * MIN)
@@ -53,7 +53,7 @@ def test_without_it_the_last_call_that_ended_is_named(world: World) -> None:
     assert reason(world).endswith("; last: `search`, started 12:39")
 
 
-def test_an_agent_without_tools_names_none(world: World) -> None:
+def test_stall_without_tools_names_none(world: World) -> None:
     work(world, 40 * MIN)
     stuck(world, 41 * MIN, 87 * MIN)
     world.look(87 * MIN + 1)
@@ -68,7 +68,7 @@ def test_an_agent_without_tools_names_none(world: World) -> None:
         ("0001-01-01T00:00:00+14:00", "2026-05-04T12:01:00", "3 May 12:01"),
     ],
 )
-def test_times_that_cannot_be_are_taken_as_a_year_or_none(since: str, sent_at: str, said: str, world: World) -> None:
+def test_impossible_start_times_are_bounded(since: str, sent_at: str, said: str, world: World) -> None:
     world.beat(0, progress=True)
     world.beat(MIN, progress=False, doing={"tool": "fetch_page", "since": since}, sent_at=sent_at)
     stuck(world, 2 * MIN, 31 * MIN)
@@ -77,12 +77,12 @@ def test_times_that_cannot_be_are_taken_as_a_year_or_none(since: str, sent_at: s
 
 
 @pytest.mark.parametrize("ms", [-1, 1e12, 1e308])
-def test_a_call_takes_no_less_than_no_time_and_no_more_than_a_year(ms: float) -> None:
+def test_call_duration_is_bounded(ms: float) -> None:
     beat = decode(b'{"agent": "bot", "tool_call_log": [{"name": "search", "ms": %r}]}' % ms)
     assert [call.ms for call in beat.tool_call_log or ()] == [None]
 
 
-def test_a_tool_that_runs_is_no_wait(world: World) -> None:
+def test_running_tool_is_no_wait(world: World) -> None:
     work(world, 40 * MIN)
     stuck(world, 41 * MIN, 87 * MIN, doing={"tool": "x", "since": T0.isoformat()})
     world.look(87 * MIN + 1)
@@ -90,14 +90,14 @@ def test_a_tool_that_runs_is_no_wait(world: World) -> None:
 
 
 @pytest.mark.parametrize("since", ["2026-05-04T12:00:00", "soon", 5])
-def test_what_cannot_be_a_time_is_refused_by_name(since: Any) -> None:
+def test_invalid_time_names_the_field(since: Any) -> None:
     body = f'{{"agent": "bot", "doing": {{"tool": "x", "since": {since if since == 5 else repr(since)}}}}}'
     with pytest.raises(ApiError) as refused:
         decode(body.replace("'", '"').encode())
     assert next(iter(refused.value.fields or {})).startswith("doing")
 
 
-def test_a_long_name_is_cut() -> None:
+def test_long_tool_name_is_cut() -> None:
     beat = decode(b'{"agent": "bot", "doing": {"tool": "%s", "since": "2026-05-04T12:00:00Z"}}' % (b"x" * 5000))
     assert beat.doing is not None
     assert len(beat.doing.tool) == 200

@@ -1,4 +1,4 @@
-"""What all rules together remember of one agent: a few KB, also of a busy one."""
+"""The state of all rules for one busy agent is a few KB."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def busy(rng: random.Random, at: datetime, number: int) -> BeatSeen:
 
 
 @pytest.mark.slow
-def test_all_rules_together_remember_at_most_6_kb_of_a_busy_agent() -> None:
+def test_state_of_all_rules_is_at_most_6_kb() -> None:
     rng, at = random.Random(1), T0
     memory: dict[str, Any] = {}
     for number in range(3_000):

@@ -1,4 +1,4 @@
-"""Money counted once: by day, month, run and for ever, whatever the order and the clocks."""
+"""Spend is counted exactly once by day, month, run and in total, whatever the order and the clocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agents.ingest.fold import fold
 from agents.ingest.write import Received
 from agents.models import AgentState, Heartbeat, Rollup
 from agents.storage import rollups
-from agents.storage.statements import _hot_columns
+from agents.storage.statements import HOT_COLUMNS
 from teams import auth, prices
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -41,7 +41,7 @@ def sums(world: World, span: str = "h") -> dict[int, int]:
     return {int((row.start - T0).total_seconds()): row.cost for row in rows}
 
 
-def test_priced_claimed_and_unpriced_are_kept_apart(world: World) -> None:
+def test_priced_reported_and_unpriced_are_separate(world: World) -> None:
     world.beat(0, usage=[USE, HOUSE], cost_usd=0.5)
     state, beat = world.state(), Heartbeat.objects.get()
     assert (state.cost_today, state.priced_today, state.unpriced) == (535_000, PRICE, {"house": 12_300})
@@ -51,28 +51,28 @@ def test_priced_claimed_and_unpriced_are_kept_apart(world: World) -> None:
     assert beat.content["prices"] == [PRICE, None]
 
 
-def test_a_projects_own_prices_count(world: World) -> None:
+def test_custom_prices_apply(world: World) -> None:
     world.caller = replace(world.caller, prices=prices.overrides([{"model": "house", "input": 1, "output": 10}]))
     world.beat(0, usage=[HOUSE])
     assert (world.state().priced_today, world.state().unpriced) == (15_000, None)
 
 
-def test_a_key_brings_its_projects_prices(project: Project, api_key: str) -> None:
+def test_api_key_carries_custom_prices(project: Project, api_key: str) -> None:
     project.prices = [{"model": "house", "input": 1, "output": 10}]
     project.save()
     auth._cache.clear()
     assert [one.model for one in auth.authenticate_key(api_key).prices] == ["house"]
 
 
-def test_usage_is_kept_where_detail_is_not(world: World) -> None:
+def test_usage_is_stored_without_detail(world: World) -> None:
     body = json.dumps({"agent": "bot", "message": "secret", "usage": [USE]}).encode()
     committer.submit([Received(world.caller, decode(body), timezone.now(), "1/x", detail=False)])
     content = Heartbeat.objects.get().content
     assert (content["usage"][0]["model"], content["prices"], "message" in content) == ("gpt-4o", [PRICE], False)
 
 
-def test_a_spool_counts_to_the_hours_and_the_day_it_was_spent_in(world: World) -> None:
-    """T0 is noon: sent an hour, and fourteen hours, after it was spent."""
+def test_spool_counts_to_when_it_was_spent(world: World) -> None:
+    """T0 is noon: sent one hour and fourteen hours after it was spent."""
     world.beat(0, cost_usd=1)
     rollups.roll_up(T0 + timedelta(seconds=30))
     world.beat(7200, cost_usd=2, sent_at=at(3600))
@@ -83,7 +83,7 @@ def test_a_spool_counts_to_the_hours_and_the_day_it_was_spent_in(world: World) -
     assert (world.state().cost_today, world.state().cost_month) == (3_000_000, 7_000_000)
 
 
-def test_a_late_beat_adds_to_a_minute_that_was_summed_up_already(world: World) -> None:
+def test_late_heartbeat_adds_to_a_closed_minute(world: World) -> None:
     for second in range(0, 600, 60):
         world.beat(second, cost_usd=1, sent_at=at(second))
     rollups.roll_up(T0 + timedelta(hours=3))
@@ -94,7 +94,7 @@ def test_a_late_beat_adds_to_a_minute_that_was_summed_up_already(world: World) -
     assert (sums(world, "m")[60], sums(world)[0], sums(world, "d")[-12 * 3600]) == (2_000_000, 11_000_000, 11_000_000)
 
 
-def test_what_is_days_late_does_not_shrink_an_hour_whose_minutes_are_forgotten(world: World) -> None:
+def test_days_late_heartbeat_keeps_old_hours(world: World) -> None:
     world.beat(0, cost_usd=1)
     rollups.roll_up(T0 + timedelta(minutes=1))
     later = 5 * 86_400
@@ -105,27 +105,27 @@ def test_what_is_days_late_does_not_shrink_an_hour_whose_minutes_are_forgotten(w
     assert sums(world)[0] == sums(world, "d")[-12 * 3600] == 3_000_000
 
 
-def test_deadlines_go_by_the_servers_clock(world: World) -> None:
+def test_deadlines_use_the_servers_clock(world: World) -> None:
     world.beat(0)
     world.beat(3600, sent_at=at(0), cost_usd=1)
     assert world.state().last_beat_at == T0 + timedelta(hours=1)
 
 
-def test_a_beat_that_comes_a_second_time_days_later_counts_once(world: World) -> None:
+def test_copy_days_later_counts_once(world: World) -> None:
     first: dict[str, Any] = {"beat_id": "b-1", "sent_at": at(0), "cost_usd": 1}
     world.beat(0, **first)
     world.beat(4 * 86_400, **first)
     assert (world.state().cost_total, Heartbeat.objects.count()) == (1_000_000, 1)
 
 
-def test_yesterdays_spool_is_no_part_of_today(world: World) -> None:
+def test_yesterdays_spool_is_not_todays(world: World) -> None:
     world.beat(0, cost_usd=1)
     world.beat(86_400, cost_usd=2, sent_at=at(10))
     state = world.state()
     assert (state.cost_today, state.cost_month, state.cost_total) == (0, 3_000_000, 3_000_000)
 
 
-def test_a_day_is_the_projects(world: World) -> None:
+def test_day_is_in_the_projects_time_zone(world: World) -> None:
     world.caller = replace(world.caller, time_zone="Asia/Tokyo")  # T0 is 21:00 there
     world.beat(0, cost_usd=1)
     world.beat(3 * 3600 + 1, cost_usd=2, sent_at=at(3 * 3600 - 1))
@@ -133,7 +133,7 @@ def test_a_day_is_the_projects(world: World) -> None:
     assert (world.state().cost_today, world.state().day) == (4_000_000, date(2026, 5, 5))
 
 
-def test_a_run_is_one_start_of_the_client(world: World) -> None:
+def test_run_begins_with_the_client(world: World) -> None:
     world.beat(0, instance="a", seq=1, cost_usd=1)
     world.beat(1, instance="a", seq=2, cost_usd=2)
     assert world.state().run_cost == 3_000_000
@@ -143,11 +143,11 @@ def test_a_run_is_one_start_of_the_client(world: World) -> None:
     assert (world.state().run_cost, world.state().cost_today) == (20_000_000, 31_000_000)
 
 
-# No sequence of heartbeats, clocks and restarts gives a negative or a lost cent.
+# No sequence of heartbeats, clocks and restarts loses a cent or makes a sum negative.
 
 
 def fresh() -> Hot:
-    row: dict[str, Any] = {name: getattr(AgentState(agent_id=1), name) for name in _hot_columns}
+    row: dict[str, Any] = {name: getattr(AgentState(agent_id=1), name) for name in HOT_COLUMNS}
     return Hot(**row)
 
 
@@ -173,7 +173,7 @@ BEATS = st.builds(
     sent_at=st.none() | st.integers(-14 * 86_400, 14 * 86_400).map(lambda seconds: T0 + timedelta(seconds=seconds)),
     body_hash=st.integers(0, 2),
 )
-# Seconds that the server's clock moves between two beats, back as well, and how long the beat waited to be stored.
+# Seconds by which the server's clock moves between heartbeats, forward or back, and seconds until storage.
 STEPS = st.lists(st.tuples(BEATS, st.integers(-100_000, 400_000), st.sampled_from([0, 1, 5])), max_size=15)
 ZONES = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"])
 
@@ -181,15 +181,14 @@ ZONES = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kir
 @pytest.mark.slow
 @given(STEPS, ZONES)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str) -> None:
+def test_no_sequence_of_heartbeats_loses_a_cent(steps: Any, zone_name: str) -> None:
     hot, zone, now = fresh(), ZoneInfo(zone_name), T0
-    none_set = AgentLimits(Settings(), None, None, None, paused=False)
+    none_set = AgentLimits(clocks=Settings(), daily_budget=None, run_budget=None, daily_tokens=None, paused=False)
     kept: list[pricing.Spent] = []
     for beat, step, waited in steps:
         now += timedelta(seconds=step)
-        moment = IngestTime(
-            now, now + timedelta(seconds=waited), (now + timedelta(seconds=waited)).astimezone(zone).date()
-        )
+        stored = now + timedelta(seconds=waited)
+        moment = IngestTime(received_at=now, stored_at=stored, today=stored.astimezone(zone).date())
         when = pricing.spent_at(beat, now)
         spent = pricing.spent(beat, when, when.astimezone(zone).date())
         kept.append(fold(hot, beat, spent, none_set, moment, "1/x").spent)
@@ -206,9 +205,9 @@ def test_no_sequence_of_beats_and_clocks_loses_a_cent(steps: Any, zone_name: str
 @pytest.mark.slow
 @given(STEPS, ZONES)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str) -> None:
+def test_daily_sum_is_independent_of_order(steps: Any, zone_name: str) -> None:
     zone, end = ZoneInfo(zone_name), T0 + timedelta(days=3)
-    none_set = AgentLimits(Settings(), None, None, None, paused=False)
+    none_set = AgentLimits(clocks=Settings(), daily_budget=None, run_budget=None, daily_tokens=None, paused=False)
     results = []
     for order in (steps, steps[::-1]):
         hot = fresh()
@@ -216,6 +215,7 @@ def test_a_days_sum_is_that_of_its_beats_in_any_order(steps: Any, zone_name: str
             beat.beat_id = "its own"
             when = pricing.spent_at(beat, end)
             spent = pricing.spent(beat, when, when.astimezone(zone).date())
-            fold(hot, beat, spent, none_set, IngestTime(end, end, end.astimezone(zone).date()), "1/x")
+            moment = IngestTime(received_at=end, stored_at=end, today=end.astimezone(zone).date())
+            fold(hot, beat, spent, none_set, moment, "1/x")
         results.append((hot.tokens_today, hot.cost_today, hot.cost_month, hot.unpriced_month, hot.cost_total))
     assert results[0] == results[1]

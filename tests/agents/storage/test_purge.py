@@ -1,4 +1,4 @@
-"""Deleted teams, projects and agents are gone at once, and cleared away in pieces."""
+"""Deleted teams, projects and agents disappear at once and are purged in pieces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.agents.admin.conftest import make_agent, make_incident
 
 @pytest.fixture
 def filled(project: Project) -> Agent:
-    """An agent with a past, and a channel."""
+    """An agent with history, and a channel."""
     agent, now = make_agent(project), timezone.now()
     make_incident(agent)
     Heartbeat.objects.bulk_create(
@@ -37,7 +37,7 @@ def filled(project: Project) -> Agent:
     return agent
 
 
-def test_a_deleted_project_is_gone_for_everybody_at_once(
+def test_deleted_project_disappears_at_once(
     filled: Agent, project: Project, team: Team, api_key: str, owner: User, operator: User, client_of: Any
 ) -> None:
     Project.objects.filter(pk=project.pk).update(status_page="named", status_address="our-agents")
@@ -57,7 +57,7 @@ def test_a_deleted_project_is_gone_for_everybody_at_once(
     assert list(team.projects.all()) == [again]
 
 
-def test_a_deleted_team_has_nobody_in_it(filled: Agent, team: Team, owner: User, operator: User) -> None:
+def test_deleted_team_has_no_members(filled: Agent, team: Team, owner: User, operator: User) -> None:
     services.delete_team(team=team, actor=owner.email, now=timezone.now())
     assert list(teams_of(owner)) == list(teams_of(operator)) == []
     assert not team.memberships.exists()
@@ -69,7 +69,7 @@ def ended(filled: Agent, project: Project, owner: User) -> Agent:
     return filled
 
 
-def test_what_was_deleted_is_cleared_away_and_nothing_else(ended: Agent, team: Team, stranger: User) -> None:
+def test_purge_deletes_only_what_was_deleted(ended: Agent, team: Team, stranger: User) -> None:
     other = make_agent(Project.objects.get(team__members=stranger), "other")
     assert purge.clear_away()
     for model in (Heartbeat, Rollup, Incident, Channel):
@@ -78,7 +78,7 @@ def test_what_was_deleted_is_cleared_away_and_nothing_else(ended: Agent, team: T
     assert set(Team.objects.all()) == {team, *stranger.teams.all()}
 
 
-def test_a_deleted_agent_is_gone_at_once_and_its_heartbeats_bit_by_bit(
+def test_deleted_agent_is_purged_in_pieces(
     filled: Agent, team: Team, api_key: str, owner: User, operator: User, client_of: Any
 ) -> None:
     before = Heartbeat.objects.count()
@@ -103,7 +103,7 @@ def test_a_deleted_agent_is_gone_at_once_and_its_heartbeats_bit_by_bit(
     assert list(Agent.objects.all()) == list(Agent.objects.filter(pk=again.json()["agent_id"]))
 
 
-def test_of_two_who_delete_an_agent_at_once_the_second_is_told(filled: Agent, owner: User) -> None:
+def test_concurrent_delete_gets_a_message(filled: Agent, owner: User) -> None:
     seen_by_the_other = Agent.objects.get(pk=filled.pk)
     agent_services.delete_agent(agent=filled, actor=owner.email, now=timezone.now())
     with pytest.raises(ApiError) as refusal:
@@ -112,17 +112,17 @@ def test_of_two_who_delete_an_agent_at_once_the_second_is_told(filled: Agent, ow
     assert AuditEntry.objects.filter(action="agent.deleted").count() == 1
 
 
-def test_a_run_ends_in_time_and_the_next_goes_on(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_purge_stops_in_time_and_continues(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purge, "PIECE", 2)
     left = []
     while not purge.clear_away(seconds=0):
         left.append(Heartbeat.objects.count())
-    # At most two of one day at a time: five are of one, four of the other.
+    # At most two of one day per piece: five are on one day, four on the other.
     assert left[:5] == [7, 5, 3, 1, 0]
     assert not Agent.objects.exists()
 
 
-def test_sums_and_incidents_go_in_pieces_too(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollups_and_incidents_are_purged_in_pieces(ended: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     now = timezone.now()
     Heartbeat.objects.all().delete()
     Rollup.objects.bulk_create(Rollup(agent=ended, span="m", start=now + timedelta(minutes=n)) for n in range(4))
@@ -137,8 +137,8 @@ def test_sums_and_incidents_go_in_pieces_too(ended: Agent, monkeypatch: pytest.M
     assert left == [(3, 3, 1), (1, 3, 1), (0, 3, 1), (0, 2, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0)]
 
 
-def test_nothing_of_it_is_summed_up_any_more(project: Project, owner: User, stranger: User) -> None:
-    """What is taken away meanwhile would make the sums of everybody fail."""
+def test_deleted_data_is_not_rolled_up(project: Project, owner: User, stranger: User) -> None:
+    """Rows deleted meanwhile would make the whole rollup fail."""
     now = timezone.now()
     other = make_agent(Project.objects.get(team__members=stranger), "other")
     for agent in (make_agent(project), other):

@@ -1,4 +1,4 @@
-"""After prices changed, what is stored costs what it does by the new ones, to the micro-dollar, in every sum."""
+"""After a price change all stored costs and sums match the new prices to the micro-dollar."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def at(seconds: float) -> str:
 
 
 def reprice(world: World, seconds: float, *args: str, own: Any = None) -> str:
-    """The command, at that time, after the project's own prices were set."""
+    """Run the command at that time, after setting custom prices."""
     if own is not None:
         Project.objects.filter(pk=world.project.pk).update(prices=own)
     said = StringIO()
@@ -48,7 +48,7 @@ def money(world: World, pattern: str) -> tuple[int, ...]:
     return tuple(getattr(world.state(), pattern.format(name), 0) for name in ("cost", "priced", "unpriced"))
 
 
-def test_a_price_that_was_not_known_prices_what_was_unpriced(world: World) -> None:
+def test_new_price_prices_unpriced_tokens(world: World) -> None:
     world.beat(0, usage=[HOUSE, LISTED], cost_usd=0.5, tokens_used=7)
     rollups.roll_up(T0 + timedelta(seconds=30))
     said = reprice(world, 60, own=OWN)
@@ -63,7 +63,7 @@ def test_a_price_that_was_not_known_prices_what_was_unpriced(world: World) -> No
     assert "bot: 1 of 1 heartbeats, $0.54 → $0.56, tokens without a price 11,000 → 0" in said
 
 
-def test_a_price_that_is_taken_back_leaves_tokens_without_one(world: World) -> None:
+def test_removed_price_leaves_tokens_unpriced(world: World) -> None:
     world.beat(0, usage=[HOUSE])
     reprice(world, 60, own=OWN)
     assert money(world, "{}_total") == (20_000, 20_000, 0)
@@ -71,7 +71,7 @@ def test_a_price_that_is_taken_back_leaves_tokens_without_one(world: World) -> N
     assert (money(world, "{}_total"), world.state().unpriced) == ((0, 0, 11_000), {"house": 11_000})
 
 
-def test_a_second_run_changes_nothing(world: World) -> None:
+def test_second_run_changes_nothing(world: World) -> None:
     world.beat(0, usage=[HOUSE, LISTED])
     reprice(world, 60, own=OWN)
     before = money(world, "{}_total")
@@ -79,7 +79,7 @@ def test_a_second_run_changes_nothing(world: World) -> None:
     assert money(world, "{}_total") == before
 
 
-def test_a_dry_run_writes_nothing(world: World) -> None:
+def test_dry_run_writes_nothing(world: World) -> None:
     world.beat(0, usage=[HOUSE])
     world.look(1)
     said = reprice(world, 60, "--dry-run", own=OWN)
@@ -89,8 +89,8 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
     assert not AuditEntry.objects.filter(action="project.repriced").exists()
 
 
-def test_only_days_since_then_are_changed(world: World) -> None:
-    """T0 is noon of the fourth of May."""
+def test_earlier_days_do_not_change(world: World) -> None:
+    """T0 is noon on 4 May."""
     world.beat(0, usage=[HOUSE], sent_at=at(-86_400))
     world.beat(1, usage=[HOUSE], sent_at=at(0))
     reprice(world, 60, "--since", "2026-05-04", own=OWN)
@@ -98,8 +98,8 @@ def test_only_days_since_then_are_changed(world: World) -> None:
     assert (world.state().cost_today, money(world, "{}_month")) == (20_000, (20_000, 20_000, 11_000))
 
 
-def test_each_sum_changes_by_what_is_part_of_it(world: World) -> None:
-    """Last month's, yesterday's, an earlier run's and today's heartbeat."""
+def test_each_sum_changes_by_its_part(world: World) -> None:
+    """Heartbeats of last month, yesterday, an earlier run and today."""
     world.beat(0, usage=[HOUSE], sent_at=at(-4.5 * 86_400), instance="a", seq=1)
     world.beat(1, usage=[HOUSE], sent_at=at(-86_400), instance="a", seq=2)
     world.beat(2, usage=[HOUSE], sent_at=at(1), instance="a", seq=3)
@@ -111,7 +111,7 @@ def test_each_sum_changes_by_what_is_part_of_it(world: World) -> None:
     assert (state.unpriced, state.unpriced_total, state.unpriced_month, state.run_unpriced) == (None, 0, 0, 0)
 
 
-def test_another_projects_heartbeats_stay_as_they_are(world: World) -> None:
+def test_other_projects_do_not_change(world: World) -> None:
     world.beat(0, usage=[HOUSE])
     assert reprice(world, 60, "--project", str(world.project.pk), own=OWN)
     with pytest.raises(CommandError, match="no project 999"):
@@ -121,14 +121,14 @@ def test_another_projects_heartbeats_stay_as_they_are(world: World) -> None:
     assert world.state().cost_total == 20_000
 
 
-def test_a_second_copy_that_counted_nothing_still_does(world: World) -> None:
+def test_resent_copy_still_counts_nothing(world: World) -> None:
     world.offer(0, usage=[HOUSE], waited=6)
     world.offer(5, usage=[HOUSE], waited=1)
     reprice(world, 60, own=OWN)
     assert (world.state().cost_total, Heartbeat.objects.count()) == (20_000, 2)
 
 
-def test_what_was_spent_before_an_incident_is_no_part_of_it(world: World) -> None:
+def test_spend_before_an_incident_is_not_its_cost(world: World) -> None:
     world.beat(0, usage=[HOUSE])
     world.beat(1, status="error", message="quota")
     world.look(2)
@@ -141,7 +141,7 @@ def test_what_was_spent_before_an_incident_is_no_part_of_it(world: World) -> Non
     assert (incident.spent, incident.spent_priced, incident.spent_unpriced) == (20_000, 20_000, 0)
 
 
-def test_a_budget_that_the_new_prices_exceed_is_looked_at(world: World) -> None:
+def test_repricing_triggers_a_budget_review(world: World) -> None:
     world.beat(0, usage=[HOUSE], cost_limit_usd=0.02)
     world.look(1)
     assert world.kinds() == []
@@ -150,7 +150,7 @@ def test_a_budget_that_the_new_prices_exceed_is_looked_at(world: World) -> None:
     assert (world.kinds(), world.state().hold) == (["cost"], True)
 
 
-def test_many_heartbeats_are_taken_in_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repricing_works_in_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repricing, "CHUNK", 3)
     for second in range(10):
         world.beat(second, usage=[HOUSE], beat_id=f"b{second}")
@@ -168,7 +168,7 @@ def test_many_unknown_models_lose_no_tokens(world: World) -> None:
     assert sum((state.unpriced or {}).values()) == state.unpriced_total == 20 * 11_000
 
 
-def test_a_price_list_that_changed_reprices_what_it_lists(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_price_list_is_applied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, usage=[LISTED])
     assert world.state().cost_total == LIST_PRICE
     listed: Any = pricing._list_price
@@ -177,7 +177,7 @@ def test_a_price_list_that_changed_reprices_what_it_lists(world: World, monkeypa
     assert world.state().cost_total == 2 * LIST_PRICE
 
 
-def test_usage_that_is_kept_without_detail_is_priced_again_too(world: World) -> None:
+def test_heartbeats_without_detail_are_repriced(world: World) -> None:
     body = b'{"agent": "bot", "usage": [{"model": "house", "input_tokens": 10000, "output_tokens": 1000}]}'
     with world.clock(0):
         submit([Received(world.caller, decode(body), T0, "1/x", detail=False)])
@@ -192,7 +192,7 @@ SUMS = [
 
 
 def history(seed: int) -> list[dict[str, Any]]:
-    """Two weeks of an agent: known and unknown models, claims, loose tokens, starts, spools."""
+    """Two weeks of an agent: known and unknown models, reported costs, tokens without model, starts, spools."""
     chance = random.Random(seed)
     found: list[dict[str, Any]] = []
     for seconds in sorted(chance.randrange(14 * 86_400) for _ in range(30)):
@@ -207,7 +207,7 @@ def history(seed: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_priced_again_is_as_if_it_had_been_priced_so_at_once(world: World, seed: int) -> None:
+def test_repricing_equals_pricing_at_once(world: World, seed: int) -> None:
     known = replace(world.caller, prices=prices.overrides(OWN))
     for beat in history(seed):
         for name, caller in (("before", world.caller), ("after", known)):
@@ -222,15 +222,15 @@ def test_priced_again_is_as_if_it_had_been_priced_so_at_once(world: World, seed:
 
 
 def kept(world: World, agent: str) -> tuple[list[Any], list[Any]]:
-    """Money of every heartbeat, and of every hour and day."""
+    """The cost of every heartbeat, hour and day."""
     money = ("cost", "priced", "unpriced", "tokens")
     beats = Heartbeat.objects.filter(agent=world.agent(agent)).order_by("id")
     sums = Rollup.objects.filter(agent=world.agent(agent)).exclude(span="m").order_by("span", "start")
     return list(beats.values_list(*money)), list(sums.values_list("span", "start", *money))
 
 
-def test_pricing_again_beside_heartbeats_loses_no_cent(live_world: World) -> None:
-    """Two send while prices are changed and taken back: the row agrees with what is stored, and so do the hours."""
+def test_concurrent_repricing_loses_no_cent(live_world: World) -> None:
+    """Two clients send while prices change back and forth: hot row and hours match the stored heartbeats."""
     live_world.beat(0, usage=[HOUSE])
     sent = threading.Event()
 

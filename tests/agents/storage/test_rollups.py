@@ -1,4 +1,4 @@
-"""Sums, partitions and retention."""
+"""Rollups, partitions and retention."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sums(span: str) -> list[tuple[int, int, int, int]]:
     return [(int((row.start - T0).total_seconds()), row.beats, row.tokens, row.cost) for row in rows]
 
 
-def test_beats_are_summed_by_minute_hour_and_day(world: World) -> None:
+def test_heartbeats_are_rolled_up(world: World) -> None:
     for at in (0, 30, 90, 4000):
         world.beat(at, tokens_used=10, cost_usd=0.5)
     rollups.roll_up(T0 + timedelta(seconds=4010))
@@ -29,12 +29,12 @@ def test_beats_are_summed_by_minute_hour_and_day(world: World) -> None:
     assert sums("d") == [(-43200, 4, 40, 2_000_000)]
 
 
-def test_heartbeats_come_in_while_sums_are_written(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite has one writer, who pauses between two pieces so that others get their turn."""
+def test_heartbeats_arrive_during_a_rollup(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite has one writer, which pauses between chunks so that others can write."""
     for at in (0, 60, 120):
         live_world.beat(at)
     stored: list[Any] = []
-    monkeypatch.setattr(rollups, "WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(rollups, "WRITE_CHUNK", 1)
     monkeypatch.setattr(time, "sleep", lambda _: stored.extend(in_threads(1, lambda _: live_world.beat(130))))
     rollups.roll_up(T0 + timedelta(seconds=140))
     assert len(stored) == (0 if connection.features.has_select_for_update else 2)
@@ -56,7 +56,7 @@ def log(*names: str) -> list[dict[str, str]]:
     return [{"name": name, "args": "query=planning"} for name in names]
 
 
-def test_of_memory_and_gaps_the_most_is_kept(world: World) -> None:
+def test_memory_and_gaps_keep_the_maximum(world: World) -> None:
     for at, memory in ((0, 200.5), (30, None), (90, 300), (3700, 50), (3710, 40)):
         world.beat(at, memory_mb=memory)
     rollups.roll_up(T0 + timedelta(seconds=3720))
@@ -76,7 +76,7 @@ def test_calls_are_counted_by_name(world: World) -> None:
     assert tools_of("d") == [{"search": 3, "fetch": 1, "ask": 1}]
 
 
-def test_of_a_log_that_goes_further_back_only_what_is_new_counts(world: World) -> None:
+def test_only_new_calls_of_a_log_count(world: World) -> None:
     world.beat(0, tool_call_log=log("search", "fetch"), tool_calls=2)
     world.beat(10, tool_call_log=log("search", "fetch", "ask"), tool_calls=1)
     world.beat(20, tool_calls=7)
@@ -84,7 +84,7 @@ def test_of_a_log_that_goes_further_back_only_what_is_new_counts(world: World) -
     assert tools_of("m") == [{"search": 1, "fetch": 1, "ask": 1}]
 
 
-def test_only_the_most_called_keep_their_names_and_none_is_lost(world: World) -> None:
+def test_rare_tools_share_one_count(world: World) -> None:
     for minute in range(4):
         world.beat(60 * minute, tool_call_log=log("search", *(f"tool-{minute}-{n}" for n in range(49))))
     rollups.roll_up(T0 + timedelta(seconds=240))
@@ -95,7 +95,7 @@ def test_only_the_most_called_keep_their_names_and_none_is_lost(world: World) ->
         assert sum(sum(names.values()) for names in tools_of(span)) == 200
 
 
-def test_a_spool_counts_to_the_minutes_and_days_it_was_sent_in(world: World) -> None:
+def test_spool_counts_to_when_it_was_sent(world: World) -> None:
     world.beat(0, memory_mb=100, tool_call_log=log("search"))
     rollups.roll_up(T0 + timedelta(seconds=10))
     sent_at = (T0 + timedelta(seconds=65)).isoformat()
@@ -107,7 +107,7 @@ def test_a_spool_counts_to_the_minutes_and_days_it_was_sent_in(world: World) -> 
         assert tools_of("h") == tools_of("d") == [{"search": 2, "fetch": 1}]
 
 
-def test_what_was_summed_up_before_stays_unknown(world: World) -> None:
+def test_old_rollups_stay_without_tools(world: World) -> None:
     world.beat(0, tool_call_log=log("search"))
     hour: Any = {"agent": world.agent(), "span": "h", "beats": 9, "tool_calls": 9}
     for hours in (-2, -1):
@@ -118,7 +118,7 @@ def test_what_was_summed_up_before_stays_unknown(world: World) -> None:
     assert tools_of("d") == [{"search": 1}]
 
 
-def test_rolling_up_again_and_again_counts_each_beat_once(world: World) -> None:
+def test_repeated_rollups_count_once(world: World) -> None:
     total = 0
     for at in range(0, 3000, 45):
         world.beat(at, tokens_used=1)
@@ -130,7 +130,7 @@ def test_rolling_up_again_and_again_counts_each_beat_once(world: World) -> None:
     assert sum(row[1] for row in sums("d")) == total
 
 
-def test_after_an_hour_without_rolling_up_nothing_is_missing(world: World) -> None:
+def test_rollup_catches_up_after_an_hour(world: World) -> None:
     world.beat(0, tokens_used=1)
     rollups.roll_up(T0 + timedelta(seconds=1))
     for at in (100, 2000, 3900):
@@ -141,7 +141,7 @@ def test_after_an_hour_without_rolling_up_nothing_is_missing(world: World) -> No
     assert sum(row[1] for row in sums("h")) == 4
 
 
-def test_a_heartbeat_left_over_from_a_deleted_agent_stops_no_sums(world: World) -> None:
+def test_orphaned_heartbeat_does_not_stop_rollups(world: World) -> None:
     world.beat(0, tokens_used=1)
     gone = world.agent().pk + 1000
     Heartbeat.objects.create(agent_id=gone, day=T0.date(), received_at=T0, status="ok")
@@ -150,7 +150,7 @@ def test_a_heartbeat_left_over_from_a_deleted_agent_stops_no_sums(world: World) 
     assert sums("m") == [(0, 1, 1, 0)]
 
 
-def test_what_the_plan_does_not_keep_is_forgotten(world: World) -> None:
+def test_retention_follows_the_plan(world: World) -> None:
     world.beat(0)
     world.beat(6 * 86_400)
     rollups.forget_old(T0 + timedelta(days=8))
@@ -158,7 +158,7 @@ def test_what_the_plan_does_not_keep_is_forgotten(world: World) -> None:
 
 
 @pytest.mark.postgres
-def test_days_have_partitions_of_their_own(world: World) -> None:
+def test_each_day_has_a_partition(world: World) -> None:
     rollups.make_partitions(T0.date())
     world.beat(0)
     with connection.cursor() as cursor:
@@ -167,7 +167,7 @@ def test_days_have_partitions_of_their_own(world: World) -> None:
 
 
 @pytest.mark.postgres
-def test_a_beat_of_a_day_without_partition_is_kept_and_its_day_stays_where_it_is(world: World) -> None:
+def test_default_partition_keeps_its_days(world: World) -> None:
     world.beat(0)
     rollups.make_partitions(T0.date())
     world.beat(10)
@@ -175,7 +175,7 @@ def test_a_beat_of_a_day_without_partition_is_kept_and_its_day_stays_where_it_is
 
 
 @pytest.mark.postgres
-def test_old_days_are_dropped_whole(world: World) -> None:
+def test_old_partitions_are_dropped(world: World) -> None:
     rollups.make_partitions(date(2025, 1, 1))
     rollups.drop_partitions(date(2025, 1, 3))
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Loops on their way from the wire to the incident and to the client's next answer."""
+"""Loops end to end: from heartbeats to the incident and the client's next answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def call_often(world: World, call: dict[str, Any], count: int, start: int = 0, *
         world.beat(at, tool_calls=1, tool_call_log=[call], **fields)
 
 
-def test_within_two_seconds_the_next_answer_carries_the_warning_and_the_reason(world: World) -> None:
+def test_warning_is_delivered_within_two_seconds(world: World) -> None:
     call_often(world, {**SEARCH, "result_hash": "r"}, 4)
     world.look(4)
     answer = world.beat(5)
@@ -30,7 +30,7 @@ def test_within_two_seconds_the_next_answer_carries_the_warning_and_the_reason(w
     assert world.beat(6).warning is None
 
 
-def test_words_alone_are_looked_at_as_soon(world: World) -> None:
+def test_message_loops_are_reviewed_as_soon(world: World) -> None:
     world.beat(0, tool_calls=1, tool_call_log=[SEARCH])
     world.look(1)
     for at in range(2, 6):
@@ -39,11 +39,11 @@ def test_words_alone_are_looked_at_as_soon(world: World) -> None:
     assert world.beat(7).warning == "loop_detected"
 
 
-def test_a_poller_opens_nothing_and_is_remembered_for_its_page(world: World) -> None:
+def test_polling_opens_no_incident(world: World) -> None:
     call_often(world, STATUS, 20)
     world.look(21)
     assert world.incidents() == []
-    standing = loop.standing(AgentMemory.objects.get().rules["loop"], {})
+    standing = loop.current(AgentMemory.objects.get().rules["loop"], {})
     assert standing is not None
     assert (standing.severity, standing.evidence["pattern"]) == ("info", "polling")
 
@@ -59,7 +59,7 @@ def test_a_poller_opens_nothing_and_is_remembered_for_its_page(world: World) -> 
         ({}, SEARCH, ["loop"]),
     ],
 )
-def test_thresholds_of_an_agent_count(world: World, given: dict[str, Any], call: dict[str, Any], kinds: Any) -> None:
+def test_agent_thresholds_apply(world: World, given: dict[str, Any], call: dict[str, Any], kinds: Any) -> None:
     world.beat(0)
     Agent.objects.update(rules={"loop": given})
     call_often(world, call, 8, 1)
@@ -67,7 +67,7 @@ def test_thresholds_of_an_agent_count(world: World, given: dict[str, Any], call:
     assert world.kinds() == kinds
 
 
-def test_changed_thresholds_count_at_once(world: World) -> None:
+def test_changed_thresholds_apply_at_once(world: World) -> None:
     call_often(world, SEARCH, 8)
     world.look(9)
     assert world.kinds() == ["loop"]
@@ -77,7 +77,7 @@ def test_changed_thresholds_count_at_once(world: World) -> None:
     assert world.kinds() == []
 
 
-def test_a_log_that_is_sent_again_without_its_counter_holds_nothing_new(world: World) -> None:
+def test_resent_log_without_counter_is_not_new(world: World) -> None:
     world.beat(0, tool_calls=2, tool_call_log=[SEARCH] * 2)
     for at in range(1, 10):
         world.beat(at, tool_call_log=[SEARCH] * 2, tokens_used=5)
@@ -86,7 +86,7 @@ def test_a_log_that_is_sent_again_without_its_counter_holds_nothing_new(world: W
 
 
 @pytest.mark.parametrize("change", [{"labels": {"run_id": "2"}}, {"waiting": {"for": "approval"}}])
-def test_another_run_and_a_persons_turn_end_a_loop(world: World, change: dict[str, Any]) -> None:
+def test_new_run_or_persons_turn_ends_a_loop(world: World, change: dict[str, Any]) -> None:
     call_often(world, SEARCH, 5)
     world.look(6)
     assert world.kinds() == ["loop"]
@@ -95,7 +95,7 @@ def test_another_run_and_a_persons_turn_end_a_loop(world: World, change: dict[st
     assert world.kinds() == []
 
 
-def test_noise_between_keeps_one_incident(world: World) -> None:
+def test_noise_in_between_keeps_one_incident(world: World) -> None:
     for at in range(0, 40, 4):
         call_often(world, SEARCH, 3, at)
         world.beat(at + 3, tool_calls=1, tool_call_log=[{"name": "note", "args": f"at={at}"}])
@@ -104,7 +104,7 @@ def test_noise_between_keeps_one_incident(world: World) -> None:
     assert world.events() == ["opened"]
 
 
-def test_a_dismissed_loop_comes_back_only_when_it_is_repeated_anew(world: World) -> None:
+def test_dismissed_loop_needs_new_repetitions(world: World) -> None:
     call_often(world, SEARCH, 6)
     world.look(7)
     actions.resolve(incident=world.incidents()[0], actor="x", now=T0 + timedelta(seconds=8))

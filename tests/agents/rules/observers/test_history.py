@@ -1,4 +1,4 @@
-"""Starts and waits of an agent, for its timeline."""
+"""An agent's starts and waits, for its timeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def beat(minutes: float, **said: Any) -> BeatSeen:
 
 
 def waits(*beats: BeatSeen, until: datetime | None = None) -> list[Any]:
-    """As they are known after each beat was read by itself, which is as reviews come."""
+    """The waits after reading heartbeats one by one, as reviews do."""
     memory: dict[str, Any] = {}
     for one in beats:
         memory = json.loads(json.dumps(history.read(memory, [one])))
@@ -29,7 +29,7 @@ def waits(*beats: BeatSeen, until: datetime | None = None) -> list[Any]:
     return [tuple(one) for one in history.waits(memory, until, at(60))]
 
 
-def test_a_wait_lasts_from_its_first_word_to_the_next_progress() -> None:
+def test_wait_lasts_until_the_next_progress() -> None:
     beats = beat(1, waiting="approval"), beat(2, waiting="approval"), beat(3), beat(4, progress=True), beat(5)
     assert waits(*beats) == [("approval", at(1), at(4))]
 
@@ -39,31 +39,31 @@ def test_another_wait_ends_the_first() -> None:
     assert found == [("approval", at(1), at(5)), ("a budget", at(5), None)]
 
 
-def test_the_agent_says_that_it_is_over() -> None:
+def test_agent_ends_its_wait() -> None:
     assert waits(beat(1, waiting="approval"), beat(3, wait_over=True)) == [("approval", at(1), at(3))]
     assert waits(beat(1, waiting="approval"), beat(3, status="shutdown")) == [("approval", at(1), at(3))]
 
 
-def test_a_wait_that_ran_out_is_over() -> None:
+def test_expired_wait_is_over() -> None:
     assert waits(beat(1, waiting="approval"), beat(9), until=at(6)) == [("approval", at(1), at(6))]
     assert waits(beat(1, waiting="approval"), until=at(90)) == [("approval", at(1), None)]
 
 
-def test_a_start_is_known_once() -> None:
+def test_start_is_listed_once() -> None:
     memory = history.read({}, [beat(1, note=STARTED), beat(2), beat(3, note=STARTED)])
     assert history.starts(memory, at(3.01)) == [at(1), at(3)]
     assert history.starts(memory, at(30)) == [at(1), at(3), at(30)]
     assert history.starts({}, None) == []
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_state_is_bounded() -> None:
     beats = [beat(n, note=STARTED, waiting=f"{n} {'x' * 500}") for n in range(500)]
     memory = history.read({}, beats)
     assert history.starts(memory, None)[0] == at(500 - history.KEPT)
     assert len(json.dumps(memory)) < 5_000
 
 
-def test_a_restart_of_the_client_and_a_wait_are_remembered_by_the_review(world: World) -> None:
+def test_review_stores_starts_and_waits(world: World) -> None:
     world.beat(0, instance="a", seq=1)
     world.beat(60, instance="a", seq=2, waiting={"for": "approval", "max_seconds": 600})
     world.beat(120, instance="b", seq=1, progress=True)

@@ -1,4 +1,4 @@
-"""What is learned of an agent's rhythm: bursts, nights, weekends, starts and waits, in a small state."""
+"""An agent's learned rhythm: bursts, nights, weekends, starts and waits, in a small state."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ def every(gap: float, start: float, end: float) -> list[float]:
 
 
 def office(days: Iterable[int], gap: float = 5 * MIN) -> list[float]:
-    """From 8 to 18 on these days."""
+    """Work from 8:00 to 18:00 on these days."""
     return [time for day in days for time in every(gap, day * DAY + 8 * HOUR, day * DAY + 18 * HOUR)]
 
 
 def known(memory: Memory, last: float) -> Learned:
-    return rhythm.of(memory, at(last))
+    return rhythm.learned(memory, at(last))
 
 
 def quiet_for(memory: Memory, last: float) -> float:
-    """Seconds from the last progress on in which nothing is told, beyond the timeout."""
+    """Seconds after the last progress without a stall, beyond the timeout."""
     until = known(memory, last).quiet_until
     return (until - at(last)).total_seconds() if until else 0.0
 
 
-def test_nothing_is_known_of_an_agent_that_never_moved() -> None:
+def test_nothing_is_known_without_progress() -> None:
     memory = rhythm.read({}, [BeatSeen(at(0), "ok"), BeatSeen(at(60), "ok")])
-    assert rhythm.of(memory, None) == Learned()
+    assert rhythm.learned(memory, None) == Learned()
 
 
 def test_one_progress_is_no_rhythm() -> None:
     assert known(learned([0]), 0) == Learned()
 
 
-def test_a_timer_gets_a_little_more_than_twice_its_gap() -> None:
+def test_timer_gets_twice_its_gap_and_more() -> None:
     memory = learned(every(10 * MIN, 0, 10 * DAY))
     found = known(memory, 10 * DAY)
     assert (found.usual, found.quiet_until) == (600, None)
@@ -68,23 +68,23 @@ def test_a_timer_gets_a_little_more_than_twice_its_gap() -> None:
     assert found.timeout == pytest.approx(2.65 * 600)
 
 
-def test_what_is_little_known_is_given_less() -> None:
+def test_timeout_is_shorter_while_little_is_known() -> None:
     assert known(learned(every(10 * MIN, 0, DAY)), DAY).timeout == pytest.approx(2.4 * 600)
 
 
-def test_quick_agents_get_five_minutes() -> None:
+def test_fast_agents_get_five_minutes() -> None:
     assert known(learned(every(20, 0, 5 * HOUR)), 5 * HOUR).timeout == 300
 
 
-def test_the_first_hours_get_half_an_hour() -> None:
+def test_first_hours_get_half_an_hour() -> None:
     assert known(learned(every(20, 0, HOUR)), HOUR).timeout == 1800
 
 
-def test_a_first_gap_of_a_day_is_allowed_again() -> None:
+def test_first_gap_of_a_day_is_allowed_again() -> None:
     assert (known(learned([0, DAY]), DAY).timeout or 0) >= 2 * DAY
 
 
-def test_a_first_gap_that_was_a_night_is_known_for_one_by_the_second() -> None:
+def test_second_gap_reveals_that_the_first_was_a_night() -> None:
     memory = learned([18 * HOUR, *office([1])])
     assert known(memory, DAY + 18 * HOUR).timeout == pytest.approx(2.4 * 5 * MIN)
     assert memory["rests"] == [[(at(18 * HOUR).timestamp()) // 60, 14 * 60]]
@@ -98,68 +98,66 @@ def test_bursts_teach_no_impatience() -> None:
     assert (found.timeout or 0) > 40 * MIN
 
 
-def test_one_bad_day_in_fourteen_moves_little() -> None:
+def test_one_bad_day_moves_little() -> None:
     times = every(5 * MIN, 0, 14 * DAY)
     before = known(learned(times), 14 * DAY).timeout or 0
     memory = learned([time for time in times if not 9 * DAY < time < 9 * DAY + 2 * HOUR])
     assert known(memory, 14 * DAY).timeout == pytest.approx(before, rel=0.15)
 
 
-def test_two_long_gaps_in_a_row_are_believed() -> None:
+def test_two_long_gaps_in_a_row_are_learned() -> None:
     memory = learned(every(MIN, 0, DAY))
     before = known(memory, DAY).timeout or 0
     after = known(learned([DAY + HOUR, DAY + 2 * HOUR, DAY + 3 * HOUR], memory), DAY + 3 * HOUR).timeout or 0
     assert after > 1.5 * before
 
 
-def test_nights_are_not_told_the_first_one_neither() -> None:
+def test_nights_are_no_stalls_from_the_first_one_on() -> None:
     morning, evening = 8 * HOUR, 18 * HOUR
     assert quiet_for(learned(office([0])), evening) == pytest.approx(DAY + HOUR - (evening - morning))
     assert quiet_for(learned(office([0, 1])), DAY + evening) > 14 * HOUR
 
 
 @pytest.mark.parametrize(("hours", "may_rest"), [(1, False), (2.4, False), (2.6, True), (13.9, True), (14.1, False)])
-def test_on_the_first_day_a_silence_is_told_at_once_in_the_first_hours_and_beyond_any_working_day(
-    hours: float, may_rest: bool
-) -> None:
+def test_first_day_stalls_outside_working_hours(hours: float, may_rest: bool) -> None:
     memory = learned(every(5 * MIN, 0, hours * HOUR))
     assert (quiet_for(memory, hours * HOUR) > 0) is may_rest
 
 
-def test_who_does_not_come_back_after_the_first_day_is_told() -> None:
+def test_missing_second_day_is_a_stall() -> None:
     last = 6 * HOUR
     assert quiet_for(learned(every(5 * MIN, 0, last)), last) == DAY + HOUR - last
 
 
-def test_a_first_day_before_a_weekend_is_over_after_it() -> None:
+def test_first_day_before_a_weekend_ends_after_it() -> None:
     friday, monday = 4 * DAY + 18 * HOUR, 7 * DAY + 8 * HOUR
     assert quiet_for(learned(office([4])), friday) == monday + HOUR - friday
 
 
-def test_a_night_of_which_the_agent_does_not_come_back_is_told() -> None:
+def test_night_that_does_not_end_is_a_stall() -> None:
     memory = learned(office(range(12)))
     assert quiet_for(memory, 11 * DAY + 18 * HOUR) == pytest.approx(15 * HOUR, abs=0.5 * HOUR)
 
 
 @pytest.mark.parametrize("hour", [8.5, 11, 14, 16.5])
-def test_by_day_it_may_not_rest(hour: float) -> None:
+def test_no_rest_during_the_day(hour: float) -> None:
     memory = learned([time for time in office(range(10)) if time <= 9 * DAY + hour * HOUR])
     assert quiet_for(memory, 9 * DAY + hour * HOUR) == 0
 
 
-def test_it_may_end_its_day_a_little_earlier() -> None:
+def test_day_may_end_a_little_earlier() -> None:
     last = 9 * DAY + 17.9 * HOUR
     assert quiet_for(learned([time for time in office(range(10)) if time <= last]), last) > 12 * HOUR
 
 
-def test_whose_gaps_differ_may_end_its_day_as_much_earlier_as_a_gap_takes() -> None:
-    """Its next step would have been after the end."""
+def test_irregular_agents_may_end_their_day_earlier() -> None:
+    """Its next step would have been after the end of the day."""
     times = [time for time in office(range(3), 10 * MIN) if not 12 * HOUR < time % DAY < 12.8 * HOUR]
     last = 2 * DAY + 17.3 * HOUR
     assert quiet_for(learned([time for time in times if time <= last]), last) > 14 * HOUR
 
 
-def test_days_off_make_no_day_of_work_look_calmer() -> None:
+def test_days_off_do_not_count_as_work() -> None:
     rng = random.Random(5)
     days = [[time for time in office([0]) if rng.random() < 0.3] for _ in range(20)]
     weekdays = [day for day in range(28) if day % 7 < 5]
@@ -169,12 +167,12 @@ def test_days_off_make_no_day_of_work_look_calmer() -> None:
     assert longest[1] == pytest.approx(longest[0], rel=0.05)
 
 
-def test_the_first_weekend_is_not_known_and_allowed() -> None:
+def test_first_weekend_is_allowed() -> None:
     friday = 4 * DAY + 18 * HOUR
     assert quiet_for(learned(office(range(5))), friday) > 62 * HOUR
 
 
-def test_weekends_are_known_and_other_nights_are_nights() -> None:
+def test_weekends_differ_from_nights() -> None:
     weekdays = [day for day in range(26) if day % 7 < 5]
     memory = learned(office(weekdays))
     friday, thursday = 25 * DAY + 18 * HOUR, 24 * DAY + 18 * HOUR
@@ -183,13 +181,13 @@ def test_weekends_are_known_and_other_nights_are_nights() -> None:
     assert 14 * HOUR < quiet_for(memory, thursday) < 16 * HOUR
 
 
-def test_a_stall_of_hours_that_nobody_cured_is_no_habit() -> None:
+def test_long_unfixed_stall_is_no_habit() -> None:
     stuck = [time for time in every(5 * MIN, 0, 10 * DAY) if not 8 * DAY < time < 8 * DAY + 7 * HOUR]
     assert len(learned(stuck)["rests"]) == 1
     assert quiet_for(learned(stuck), 9 * DAY) == 0
 
 
-def test_a_nightly_batch_is_watched_while_it_runs() -> None:
+def test_nightly_batch_is_monitored_while_it_runs() -> None:
     nights = [time for day in range(10) for time in every(2 * MIN, day * DAY, day * DAY + 4 * HOUR)]
     memory = learned(nights)
     assert quiet_for(memory, 9 * DAY + 4 * HOUR) > 20 * HOUR
@@ -197,7 +195,7 @@ def test_a_nightly_batch_is_watched_while_it_runs() -> None:
     assert known(memory, 9 * DAY + 4 * HOUR).timeout == pytest.approx(318, abs=1)
 
 
-def test_a_new_process_has_time_to_start_and_that_is_no_gap() -> None:
+def test_start_of_a_process_is_no_gap() -> None:
     memory = learned(every(MIN, 0, 6 * HOUR))
     before = known(memory, 6 * HOUR).timeout
     memory = rhythm.read(memory, [BeatSeen(at(6 * HOUR + 30), "ok", note=STARTED)])
@@ -206,7 +204,7 @@ def test_a_new_process_has_time_to_start_and_that_is_no_gap() -> None:
     assert known(memory, 6.5 * HOUR).timeout == before
 
 
-def test_a_slow_start_is_known_the_next_time() -> None:
+def test_slow_starts_are_learned() -> None:
     memory = learned(every(MIN, 0, HOUR))
     for start in (HOUR, 3 * HOUR):
         begun = BeatSeen(at(start + 30), "ok", note=STARTED)
@@ -215,7 +213,7 @@ def test_a_slow_start_is_known_the_next_time() -> None:
     assert quiet_for(memory, 5 * HOUR) >= 78 * MIN
 
 
-def test_a_process_that_is_started_while_stuck_gets_no_more_time() -> None:
+def test_stuck_process_gets_no_more_time_to_start() -> None:
     memory = learned(every(MIN, 0, 16 * HOUR))
     beats = [BeatSeen(at(16 * HOUR + MIN * n), "ok") for n in range(1, 60)]
     memory = rhythm.read(memory, [*beats, BeatSeen(at(17 * HOUR), "ok", note=STARTED)])
@@ -223,7 +221,7 @@ def test_a_process_that_is_started_while_stuck_gets_no_more_time() -> None:
 
 
 @pytest.mark.parametrize("end", [BeatSeen(at(6 * HOUR), "ok", waiting="x"), BeatSeen(at(6 * HOUR), "shutdown")])
-def test_waits_and_what_follows_a_goodbye_teach_nothing(end: BeatSeen) -> None:
+def test_waits_and_shutdowns_teach_nothing(end: BeatSeen) -> None:
     memory = learned(every(MIN, 0, 6 * HOUR))
     before = {name: memory[name] for name in ("gaps", "blocks")}
     memory = rhythm.read(memory, [end, moved(8 * HOUR)])
@@ -231,7 +229,7 @@ def test_waits_and_what_follows_a_goodbye_teach_nothing(end: BeatSeen) -> None:
 
 
 def wild(seed: int, steps: int = 4_000) -> list[BeatSeen]:
-    """Any beats in any order of kinds; now and then the clock is set back."""
+    """Any kinds of heartbeats in any order; the clock is set back now and then."""
     rng, time, beats = random.Random(seed), 0.0, []
     for _ in range(steps):
         time += rng.choice([0, 0.001, 1, 60, 900, 4 * HOUR, 30 * HOUR, -5, -2 * HOUR]) * rng.random()
@@ -241,15 +239,15 @@ def wild(seed: int, steps: int = 4_000) -> list[BeatSeen]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_state_stays_small_whatever_comes(seed: int) -> None:
+def test_state_stays_small(seed: int) -> None:
     memory: Memory = {}
     for beat in wild(seed):
         memory = rhythm.read(memory, [beat])
         assert len(json.dumps(memory)) <= 1_500
-    assert (rhythm.of(memory, at(0)).timeout or 300) >= 300
+    assert (rhythm.learned(memory, at(0)).timeout or 300) >= 300
 
 
-def test_replayed_from_stored_state_it_is_the_same() -> None:
+def test_replay_from_stored_state_is_identical() -> None:
     beats = wild(9, 600)
     stored: Memory = {}
     for beat in beats:
@@ -257,7 +255,7 @@ def test_replayed_from_stored_state_it_is_the_same() -> None:
     assert stored == rhythm.read({}, beats)
 
 
-def test_what_is_read_is_not_changed() -> None:
+def test_read_does_not_change_its_input() -> None:
     memory = learned(every(MIN, 0, HOUR))
     before = json.dumps(memory)
     rhythm.read(memory, [moved(HOUR + 400), BeatSeen(at(2 * HOUR), "ok", note=STARTED), moved(2 * HOUR + 60)])

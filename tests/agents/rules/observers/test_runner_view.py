@@ -1,9 +1,10 @@
-"""What a runner sees from outside: its evidence, its probe, and what follows when it cannot look."""
+"""A runner's view: its evidence, its probe, and a runner that cannot inspect its target."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from agents.domain.heartbeat import decode
 from agents.models import Heartbeat, Status
 from agents.reporting import formatting
-from agents.rules.facts import BeatSeen, Facts, Outside
+from agents.rules.facts import BeatSeen, Facts, RunnerView
 from agents.rules.observers import runner_view
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
+from tests.agents.rules.conftest import quiet_facts
 
 WATCHED: dict[str, Any] = {"restart_type": "systemd", "restart_target": "bot.service"}
 HUNG = {"ActiveState": "active", "Result": "watchdog", "NRestarts": 3}
@@ -26,30 +28,30 @@ def evidence_of(evidence: Any) -> Any:
     return decode(json.dumps({"agent": "bot", "evidence": evidence}).encode()).evidence
 
 
-def test_evidence_is_kept_with_the_heartbeat(world: World) -> None:
+def test_evidence_is_stored_with_the_heartbeat(world: World) -> None:
     seen = {"Result": "watchdog", "NRestarts": 3, "load": 0.5, "OOMKilled": True, "Error": None}
     world.beat(0, **WATCHED, evidence=seen)
     assert (Heartbeat.objects.get().content or {})["evidence"] == seen
 
 
-def test_evidence_is_cut_rather_than_refused() -> None:
+def test_long_evidence_is_cut() -> None:
     assert evidence_of({f"name{n}": n for n in range(30)}) == {f"name{n}": n for n in range(20)}
     assert evidence_of({"x" * 99: "y" * 999}) == {"x" * 50: "y" * 300}
     assert evidence_of({}) is None
 
 
 @pytest.mark.parametrize("evidence", [[], "text", {"a": []}, {"a": {"b": 1}}, {"a": "nul\0"}])
-def test_evidence_that_is_not_flat_is_refused(evidence: Any) -> None:
+def test_nested_evidence_is_refused(evidence: Any) -> None:
     with pytest.raises(ApiError, match="evidence"):
         evidence_of(evidence)
 
 
-def test_numbers_beyond_any_column_do_not_break_the_server(world: World) -> None:
+def test_huge_numbers_do_not_break_the_server(world: World) -> None:
     world.beat(0, **WATCHED, evidence={"big": 10**30, "small": -(10**30)})
     assert Heartbeat.objects.count() == 1
 
 
-def test_a_stall_says_what_the_runner_sees(world: World) -> None:
+def test_stall_reason_includes_the_runners_view(world: World) -> None:
     world.beat(0, progress=True, progress_timeout=60)
     for at in range(30, 121, 30):
         world.beat(at, progress=False)
@@ -63,7 +65,7 @@ def test_a_stall_says_what_the_runner_sees(world: World) -> None:
 
 
 @pytest.mark.parametrize(("kind", "beats"), [("error", DOWN), ("missed_heartbeat", WATCHED)])
-def test_an_error_and_a_silence_show_it_too(world: World, kind: str, beats: dict[str, Any]) -> None:
+def test_errors_and_silence_include_the_runners_view(world: World, kind: str, beats: dict[str, Any]) -> None:
     world.beat(0, **beats, evidence=HUNG)
     world.watch(1, 125 if kind == "missed_heartbeat" else 2)
     (incident,) = world.incidents()
@@ -71,7 +73,7 @@ def test_an_error_and_a_silence_show_it_too(world: World, kind: str, beats: dict
     assert incident.signals.get(kind=kind).evidence["runner"] == HUNG
 
 
-def test_without_evidence_nothing_is_added(world: World) -> None:
+def test_no_evidence_adds_nothing(world: World) -> None:
     world.beat(0, **DOWN)
     world.look(1)
     assert "runner" not in world.incidents()[0].signals.get().evidence
@@ -87,23 +89,20 @@ def test_without_evidence_nothing_is_added(world: World) -> None:
         ({"Health": "unhealthy"}, "health unhealthy"),
     ],
 )
-def test_only_what_is_worth_it_is_said(facts: Facts, evidence: dict[str, Any], said: str) -> None:
-    object.__setattr__(facts, "outside", Outside(evidence))
-    assert runner_view.said(facts) == (f"; docker: {said}" if said else "")
+def test_summary_mentions_only_the_unusual(facts: Facts, evidence: dict[str, Any], said: str) -> None:
+    object.__setattr__(facts, "runner_view", RunnerView(evidence=evidence))
+    assert runner_view.summary(facts) == (f"; docker: {said}" if said else "")
 
 
 @pytest.fixture
 def facts() -> Any:
-    class Seen:
-        restart_type = "docker"
-
-    return Facts(T0, Seen(), None, None, 60, False, None, T0.date())  # type: ignore[arg-type]
+    return quiet_facts(T0, SimpleNamespace(restart_type="docker"))
 
 
 # The probe
 
 
-def test_a_runners_probe_moves_the_progress_clock(world: World) -> None:
+def test_probe_resets_the_progress_deadline(world: World) -> None:
     world.beat(0, **WATCHED, progress=True, progress_timeout=60)
     world.beat(30, **WATCHED, progress=True)
     assert world.state().last_progress_at == T0 + timedelta(seconds=30)
@@ -116,12 +115,12 @@ def test_a_runners_probe_moves_the_progress_clock(world: World) -> None:
     assert world.kinds() == []
 
 
-def test_the_age_of_what_the_probe_saw_counts(world: World) -> None:
+def test_age_of_the_probes_progress_counts(world: World) -> None:
     world.beat(100, **WATCHED, progress=False, progress_age=40, progress_timeout=60)
     assert world.state().last_progress_at == T0 + timedelta(seconds=60)
 
 
-def test_without_a_probe_a_runners_words_are_no_progress(world: World) -> None:
+def test_runner_message_is_no_progress(world: World) -> None:
     world.beat(0, progress=True, progress_timeout=60)
     for at in range(30, 121, 30):
         world.beat(at, progress=False)
@@ -130,14 +129,14 @@ def test_without_a_probe_a_runners_words_are_no_progress(world: World) -> None:
     assert world.kinds() == ["stalled"]
 
 
-def test_a_probe_ends_no_wait_of_the_agent(world: World) -> None:
+def test_probe_does_not_end_a_wait(world: World) -> None:
     until = (T0 + timedelta(seconds=900)).isoformat()
     world.beat(0, progress=True, waiting={"for": "approval", "until": until})
     world.beat(1, **WATCHED, progress=True)
     assert world.state().waiting_for == "approval"
 
 
-def test_a_runner_beside_the_sdk_makes_no_new_start(world: World) -> None:
+def test_runner_beside_the_sdk_is_no_new_process(world: World) -> None:
     world.beat(0, instance="sdk-1", seq=1)
     world.beat(1, **WATCHED, instance="runner-1", seq=1)
     world.beat(2, instance="sdk-1", seq=2)
@@ -145,10 +144,10 @@ def test_a_runner_beside_the_sdk_makes_no_new_start(world: World) -> None:
     assert [beat.content.get("note") for beat in Heartbeat.objects.order_by("id")] == ["started", None, None]
 
 
-# A runner that cannot look
+# A blind runner
 
 
-def test_who_cannot_look_opens_nothing_and_is_no_silence(world: World) -> None:
+def test_blind_runner_opens_no_incident(world: World) -> None:
     world.beat(0, **WATCHED)
     for at in range(30, 600, 30):
         world.beat(at, **BLIND)
@@ -160,7 +159,7 @@ def test_who_cannot_look_opens_nothing_and_is_no_silence(world: World) -> None:
     assert world.state().status == Status.OK
 
 
-def test_who_cannot_look_clears_no_error(world: World) -> None:
+def test_blind_runner_clears_no_error(world: World) -> None:
     world.beat(0, **DOWN)
     world.look(1)
     for at in range(30, 200, 30):
@@ -172,22 +171,22 @@ def test_who_cannot_look_clears_no_error(world: World) -> None:
     assert world.events() == ["opened", "resolved"]
 
 
-def test_who_cannot_look_brings_no_stopped_agent_back(world: World) -> None:
+def test_blind_runner_does_not_revive_a_stopped_agent(world: World) -> None:
     world.beat(0, status="shutdown")
     world.beat(30, **BLIND)
     world.watch(31, 300)
     assert (world.incidents(), world.state().status) == ([], Status.STOPPED)
 
 
-def test_a_stall_found_meanwhile_says_that_nobody_could_look(world: World) -> None:
+def test_stall_mentions_a_blind_runner(world: World) -> None:
     world.beat(0, **WATCHED, progress=True, progress_timeout=60)
     for at in range(30, 121, 30):
         world.beat(at, **BLIND)
         world.look(at + 1)
-    assert "the runner cannot look (State not known: systemctl does not answer)" in world.incidents()[0].reason
+    assert "the runner cannot inspect it (State not known: systemctl does not answer)" in world.incidents()[0].reason
 
 
-def test_the_words_are_gone_when_it_can_look_again() -> None:
+def test_blind_message_is_dropped_on_recovery() -> None:
     beats = [BeatSeen(T0, "warning", "no socket", note="blind"), BeatSeen(T0, "ok", evidence={"Result": "success"})]
     assert runner_view.read({}, beats[:1]) == {"blind": "no socket"}
     assert runner_view.read({}, beats) == {"evidence": {"Result": "success"}}

@@ -1,4 +1,4 @@
-"""Deploys: another version among the labels of a heartbeat."""
+"""Deploys: a new version among a heartbeat's labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 24, 2, 11, tzinfo=UTC)
 
 
 def beats(*said: tuple[float, str]) -> list[BeatSeen]:
-    """Each `minutes` after NOW, with its version."""
+    """Heartbeats given as minutes after NOW and version."""
     return [BeatSeen(NOW + timedelta(minutes=minutes), "ok", version=name) for minutes, name in said]
 
 
@@ -31,49 +31,49 @@ def told(found: list[version.Version]) -> list[tuple[str, str, float]]:
         ({"release": "blue", "revision": "abc"}, "blue"),
         ({"revision": " abc "}, "abc"),
         ({"version": " ", "env": "production"}, ""),
-        ({"version": "x" * 200}, "x" * version.LONGEST),
+        ({"version": "x" * 200}, "x" * version.MAX_LENGTH),
     ],
 )
-def test_a_version_is_named_by_the_first_of_three_labels(labels: dict[str, str], name: str) -> None:
-    assert version.named(labels) == name
+def test_version_comes_from_the_first_label(labels: dict[str, str], name: str) -> None:
+    assert version.from_labels(labels) == name
 
 
-def test_another_version_is_a_deploy_and_the_first_one_is_none() -> None:
+def test_first_version_is_no_deploy() -> None:
     memory = version.read({}, beats((0, "1.4.2"), (1, ""), (2, "1.4.2"), (60, "1.4.3"), (61, "")))
     assert told(version.deploys(memory)) == [("1.4.2", "1.4.3", 60)]
     assert version.read({}, beats((0, ""))) == {}
 
 
-def test_what_is_remembered_goes_on_in_the_next_review() -> None:
+def test_state_continues_in_the_next_review() -> None:
     memory = version.read(version.read({}, beats((0, "a"))), beats((60, "b")))
     assert version.read(memory, beats((70, ""))) == memory
     assert told(version.deploys(memory)) == [("a", "b", 60)]
 
 
-def test_two_that_report_side_by_side_are_one_deploy() -> None:
+def test_versions_side_by_side_are_one_deploy() -> None:
     taking_turns = zip(range(120), cycle(("new", "old")), strict=False)
     memory = version.read({}, beats((-9, "old"), (-1, "old"), *taking_turns, *((120 + n, "new") for n in range(9))))
     assert told(version.deploys(memory)) == [("old", "new", 0)]
 
 
-def test_an_old_version_that_was_away_is_back() -> None:
+def test_old_version_that_was_gone_is_redeployed() -> None:
     memory = version.read({}, beats((0, "a"), (60, "b"), (61, "a")))
     assert [one.name for one in version.deploys(memory)] == ["b", "a"]
 
 
-def test_an_old_version_that_went_on_is_back_once_the_new_one_is_gone() -> None:
+def test_old_version_returns_once_the_new_one_is_gone() -> None:
     memory = version.read({}, beats(*((n, "a") for n in range(10)), (10, "b"), *((11 + n, "a") for n in range(10))))
     assert told(version.deploys(memory)) == [("a", "b", 10), ("b", "a", 13)]
 
 
-def test_it_is_known_what_ran_at_a_moment() -> None:
+def test_version_running_at_a_moment() -> None:
     memory = version.read({}, beats((0, "a"), (60, "b")))
     assert [
         one and one.name for one in (version.running(memory, NOW + timedelta(minutes=n)) for n in (-1, 0, 59, 60))
     ] == [None, "a", "a", "b"]
 
 
-def test_only_so_many_are_kept_and_the_oldest_still_knows_what_was_before() -> None:
+def test_oldest_kept_version_knows_its_predecessor() -> None:
     memory = version.read({}, beats(*((n * 10, f"1.{n}") for n in range(200))))
     found = version.deploys(memory)
     assert len(found) == version.KEPT - 1
@@ -81,7 +81,7 @@ def test_only_so_many_are_kept_and_the_oldest_still_knows_what_was_before() -> N
 
 
 @pytest.mark.django_db
-def test_a_message_names_the_version_that_came_shortly_before(world: World) -> None:
+def test_message_names_a_recent_deploy(world: World) -> None:
     for at, name in ((0, "1.4.2"), (600, "1.4.3")):
         world.beat(at, labels={"version": name}, interval=60)
         world.look(at)
