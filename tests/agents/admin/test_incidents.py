@@ -298,7 +298,7 @@ def test_a_button_that_would_be_refused_says_so_and_is_not_at_hand(
     Runner.objects.all().delete()
     Agent.objects.update(restart_policy="manual")
     body = text_in(client_of(member).get(page_of(incident)).content.decode())
-    assert "Restart, not now: The runner that watches this agent has not asked" in body
+    assert "Restart, not now: The runner of this agent has not polled" in body
     assert "Stop, not now: for the same reason." in body
 
 
