@@ -100,7 +100,7 @@ def test_unknown_rule_is_not_found(kind: str, bot: Agent, member: User, client_o
 
 def test_too_little_history_is_reported(bot: Agent, member: User, client_of: Browse) -> None:
     body = client_of(member).get(try_page(bot, "?hours=1")).content.decode()
-    assert "No heartbeat of this time is stored" in body
+    assert "No heartbeats are stored for this time" in body
 
 
 @pytest.mark.parametrize("kind", [rule.KIND for rule in backtests.testable_rules()])

@@ -114,7 +114,7 @@ def test_each_sum_changes_by_its_part(world: World) -> None:
 def test_other_projects_do_not_change(world: World) -> None:
     world.beat(0, usage=[HOUSE])
     assert reprice(world, 60, "--project", str(world.project.pk), own=OWN)
-    with pytest.raises(CommandError, match="no project 999"):
+    with pytest.raises(CommandError, match="Project 999 not found"):
         reprice(world, 60, "--project", "999")
     other = Project.objects.create(team=world.project.team, name="Other", prices=[])
     assert list(repricing.reprice(other, T0 - timedelta(days=1), T0)) == []
