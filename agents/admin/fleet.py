@@ -75,7 +75,7 @@ def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "now": now,
         "bar": bar_of(filtered),
         "query_string": filtered.query_string,
-        "counts": counts,
+        "numbers": counts,
         "tiles": [tile for tile in tiles if tile.status in TILES],
         "chips": [tile for tile in tiles if tile.status not in TILES],
         "shown": len(rows),
