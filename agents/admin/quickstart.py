@@ -25,64 +25,57 @@ def tabs(key: str, server: str, agent: str) -> list[Tab]:
     """Shortest first. Tabs of frameworks also start with installing the client."""
     install = f"pip install --index-url {server}/simple/ {_trusted(server)}clevagent"
     init = f'clevagent.init(api_key="{key}", agent="{agent}", endpoint="{server}")'
-    where = f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}"
-    start = "clevagent-runner start --watch"
-    client = "the install command"
+    runner = f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}\nclevagent-runner start --watch"
     return [
-        Tab(
-            "python",
-            "Python",
-            [
-                Block("python-install", install, client),
-                Block(
-                    "python-lines",
-                    f'import clevagent\n{init}\nclevagent.ping("ok", "page 3 done")',
-                    "the Python code",
-                ),
-            ],
-            "Call init() once at startup and ping() whenever work progresses. Heartbeats are sent automatically. "
-            "The client is served by this server and has no dependencies.",
-        ),
-        Tab(
-            "systemd",
-            "systemd",
-            [
-                Block("systemd-install", install, "the install command"),
-                Block("systemd-runner", f"{where}\n{start} systemd:{agent}.service={agent}", "the runner command"),
-            ],
-            "A runner monitors an agent from outside, without changing its code. You can also restart and stop the "
-            "agent from here.",
-        ),
-        Tab(
-            "docker",
-            "Docker",
-            [
-                Block("docker-install", install, "the install command"),
-                Block("docker-runner", f"{where}\n{start} docker:{agent}", "the runner command"),
-            ],
-            "A runner monitors the container by name. Use docker:label:KEY=VALUE for every container with a label.",
-        ),
-        Tab(
-            "curl",
-            "curl",
-            [Block("curl-command", _curl(key, server, agent), "the curl command")],
-            "From anything that speaks HTTP. Send it at least once a minute.",
-        ),
-        Tab(
-            "langchain",
-            "LangChain",
-            [
-                Block("langchain-install", install, client),
-                Block("langchain-lines", _langchain(init), "the LangChain code"),
-            ],
-            "Tools, models and steps are reported automatically, also in LangGraph.",
-        ),
-        Tab(
-            "crewai",
-            "CrewAI",
-            [Block("crewai-install", install, client), Block("crewai-lines", _crewai(init), "the CrewAI code")],
-            "The crew’s steps, tools and models are reported automatically.",
-        ),
+        _python_tab(install, init),
+        _systemd_tab(install, f"{runner} systemd:{agent}.service={agent}"),
+        _docker_tab(install, f"{runner} docker:{agent}"),
+        _curl_tab(_curl(key, server, agent)),
+        *_framework_tabs(install, init),
+    ]
+
+
+def _install(tab: str, command: str) -> Block:
+    return Block(f"{tab}-install", command, "the install command")
+
+
+def _python_tab(install: str, init: str) -> Tab:
+    lines = f'import clevagent\n{init}\nclevagent.ping("ok", "page 3 done")'
+    hint = (
+        "Call init() once at startup and ping() whenever work progresses. Heartbeats are sent automatically. "
+        "The client is served by this server and has no dependencies."
+    )
+    return Tab("python", "Python", [_install("python", install), Block("python-lines", lines, "the Python code")], hint)
+
+
+def _systemd_tab(install: str, command: str) -> Tab:
+    hint = (
+        "A runner monitors an agent from outside, without changing its code. You can also restart and stop the agent "
+        "from here."
+    )
+    blocks = [_install("systemd", install), Block("systemd-runner", command, "the runner command")]
+    return Tab("systemd", "systemd", blocks, hint)
+
+
+def _docker_tab(install: str, command: str) -> Tab:
+    hint = "A runner monitors the container by name. Use docker:label:KEY=VALUE for every container with a label."
+    blocks = [_install("docker", install), Block("docker-runner", command, "the runner command")]
+    return Tab("docker", "Docker", blocks, hint)
+
+
+def _curl_tab(command: str) -> Tab:
+    hint = "From anything that speaks HTTP. Send it at least once a minute."
+    return Tab("curl", "curl", [Block("curl-command", command, "the curl command")], hint)
+
+
+def _framework_tabs(install: str, init: str) -> list[Tab]:
+    langchain = Block("langchain-lines", _langchain(init), "the LangChain code")
+    crewai = Block("crewai-lines", _crewai(init), "the CrewAI code")
+    langchain_hint = "Tools, models and steps are reported automatically, also in LangGraph."
+    crewai_hint = "The crew’s steps, tools and models are reported automatically."
+    return [
+        Tab("langchain", "LangChain", [_install("langchain", install), langchain], langchain_hint),
+        Tab("crewai", "CrewAI", [_install("crewai", install), crewai], crewai_hint),
     ]
 
 

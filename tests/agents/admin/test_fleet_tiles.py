@@ -29,6 +29,7 @@ def test_fleet_counts_statuses_and_lists_worst(project: Project, viewer: User, c
     make_agent(project, "tardy", beat=80)
     incident = make_incident(make_agent(project, "stuck"))
     body = client_of(viewer).get("/admin/").content.decode()
+    assert 'role="search"' in body
     assert {status: n for status, n in tiles(body).items() if n} == {"stalled": 1, "late": 1, "ok": 3}
     assert re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', body) == ["stuck", "tardy", "good-0", "good-1", "good-2"]
     assert f"/admin/agents/incident/{incident.pk}/change/" in body
