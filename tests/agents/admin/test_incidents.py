@@ -157,7 +157,7 @@ def test_what_may_be_so_is_set_at_the_field_that_sets_it(
     assert f'href="{address}#id_progress_timeout">Open the setting' in body
     assert 'id="id_progress_timeout"' in client_of(member).get(address).content.decode()
     body = client_of(viewer).get(page_of(incident)).content.decode()
-    assert "give it a longer progress timeout" in body
+    assert "Increase the progress timeout" in body
     assert "Open the setting" not in body
 
 
