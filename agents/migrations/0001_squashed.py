@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "reason",
-                    models.CharField(help_text="What is done: people read it on the agents' pages.", max_length=200),
+                    models.CharField(help_text="Shown on the agents' pages.", max_length=200),
                 ),
                 ("starts_at", models.DateTimeField(verbose_name="from")),
                 ("ends_at", models.DateTimeField(verbose_name="until")),
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all of the project.',
+                        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all agents of the project.',
                     ),
                 ),
                 ("created_by", models.CharField(editable=False, max_length=255)),
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=list,
-                        help_text="Only these. Empty: all of the project.",
+                        help_text="Only these. Empty: all agents of the project.",
                         verbose_name="agents",
                     ),
                 ),
@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
                 (
                     "agent_type",
                     models.CharField(
-                        blank=True, help_text="What the client said it is: openai, claude, …", max_length=50
+                        blank=True, help_text="As reported by the client: openai, claude, …", max_length=50
                     ),
                 ),
                 ("labels", models.JSONField(blank=True, default=dict)),
@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                     "grace",
                     models.FloatField(
                         blank=True,
-                        help_text="Seconds past the interval before the agent counts as down. Empty: the project's, else one interval.",
+                        help_text="Seconds after the interval until the agent is down. Empty: the project's default, else one interval.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(5)],
                     ),
@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
                     "progress_timeout",
                     models.FloatField(
                         blank=True,
-                        help_text="Seconds without progress before the agent counts as stalled. Empty: declared, else learned.",
+                        help_text="Seconds without progress until the agent is stalled. Empty: declared by the client, else learned.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(5)],
                     ),
@@ -154,13 +154,13 @@ class Migration(migrations.Migration):
                     "unsafe_to_repeat",
                     models.BooleanField(
                         default=False,
-                        help_text="Its work must not be done twice, as with payments: only a person restarts it.",
+                        help_text="Not idempotent, as with payments: never restarted automatically.",
                     ),
                 ),
                 (
                     "over_plan_at",
                     models.DateTimeField(
-                        editable=False, help_text="Since then the plan has no place for it.", null=True
+                        editable=False, help_text="Over the plan's agent limit since then.", null=True
                     ),
                 ),
                 (
@@ -260,7 +260,7 @@ class Migration(migrations.Migration):
                 ("iteration", models.BigIntegerField(null=True)),
                 ("memory_mb", models.FloatField(null=True)),
                 ("content", models.JSONField(null=True)),
-                ("answer", models.JSONField(help_text="What was answered, when not plain ok.", null=True)),
+                ("answer", models.JSONField(help_text="The answer, if it carried a warning.", null=True)),
                 (
                     "agent",
                     models.ForeignKey(
@@ -276,14 +276,14 @@ class Migration(migrations.Migration):
                     "spent_at",
                     models.DateTimeField(
                         default=django.utils.timezone.now,
-                        help_text="When it was sent, by the client’s clock as far as that can be true.",
+                        help_text="When it was sent, by the client’s clock as far as that is plausible.",
                     ),
                 ),
-                ("unpriced", models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")),
+                ("unpriced", models.BigIntegerField(default=0, help_text="tokens without a known price")),
                 (
                     "gap",
                     models.FloatField(
-                        help_text="Seconds since the one that came in before it, where that is a gap.", null=True
+                        help_text="Seconds since the previous heartbeat, where that is a gap.", null=True
                     ),
                 ),
             ],
@@ -326,17 +326,22 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(max_length=500)),
                 (
                     "together",
-                    models.BooleanField(default=False, help_text="A host, a runner or the network, not one agent."),
+                    models.BooleanField(
+                        default=False, help_text="Caused by a host, a runner or the network, not by one agent."
+                    ),
                 ),
-                ("started_at", models.DateTimeField(help_text="When it became wrong, e.g. when the beat was due.")),
-                ("opened_at", models.DateTimeField(help_text="When it was noticed.")),
+                (
+                    "started_at",
+                    models.DateTimeField(help_text="When the problem began, e.g. when the heartbeat was due."),
+                ),
+                ("opened_at", models.DateTimeField(help_text="When it was detected.")),
                 ("acknowledged_at", models.DateTimeField(null=True)),
                 ("acknowledged_by", models.CharField(blank=True, default="", max_length=255)),
                 ("resolved_at", models.DateTimeField(null=True)),
                 ("resolved_by", models.CharField(blank=True, default="", max_length=255)),
                 (
                     "reopened",
-                    models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery."),
+                    models.SmallIntegerField(default=0, help_text="How often it was reopened soon after its recovery."),
                 ),
                 ("cost_before", models.BigIntegerField(default=0)),
                 ("cost", models.BigIntegerField(default=0)),
@@ -354,9 +359,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "recovered_in",
-                    models.FloatField(help_text="Seconds from then to the progress that proved it.", null=True),
+                    models.FloatField(help_text="Seconds from the restart to the progress that proved it.", null=True),
                 ),
-                ("restarted_at", models.DateTimeField(help_text="When the last one was, unless it failed.", null=True)),
+                (
+                    "restarted_at",
+                    models.DateTimeField(help_text="When the last restart was, unless it failed.", null=True),
+                ),
                 ("restarts", models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")),
                 ("priced", models.BigIntegerField(default=0)),
                 ("priced_before", models.BigIntegerField(default=0)),
@@ -397,11 +405,11 @@ class Migration(migrations.Migration):
                 ("target", models.CharField(max_length=300)),
                 (
                     "runner",
-                    models.CharField(blank=True, help_text="Which runner last reported the target.", max_length=80),
+                    models.CharField(blank=True, help_text="The runner that last reported the target.", max_length=80),
                 ),
                 (
                     "refused_by",
-                    models.JSONField(default=list, help_text="Runners that said that the target is not theirs."),
+                    models.JSONField(default=list, help_text="Runners that do not manage the target."),
                 ),
                 (
                     "state",
@@ -442,15 +450,15 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "evidence_at",
-                    models.DateTimeField(help_text="When the agent was seen to be in need of it.", null=True),
+                    models.DateTimeField(help_text="When the reason for it was last confirmed.", null=True),
                 ),
                 (
                     "origin",
                     models.CharField(
                         choices=[
                             ("person", "a person"),
-                            ("runner", "the runner by itself"),
-                            ("watchdog", "the watchdog by itself"),
+                            ("runner", "the runner"),
+                            ("watchdog", "the watchdog"),
                         ],
                         default="person",
                         max_length=10,
@@ -525,9 +533,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("priced", models.BigIntegerField(default=0, help_text="micro-dollars of them that the server priced")),
-                ("unpriced", models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")),
-                ("gap", models.FloatField(help_text="the longest, in seconds", null=True)),
-                ("memory_mb", models.FloatField(help_text="the most", null=True)),
+                ("unpriced", models.BigIntegerField(default=0, help_text="tokens without a known price")),
+                ("gap", models.FloatField(help_text="longest, in seconds", null=True)),
+                ("memory_mb", models.FloatField(help_text="maximum", null=True)),
                 ("tools", models.JSONField(help_text="Calls by name: see `agents/domain/tool_counts.py`.", null=True)),
             ],
             options={
@@ -540,7 +548,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("source", models.CharField(max_length=80)),
-                ("polled_at", models.DateTimeField(help_text="When it last asked, to within half a minute.")),
+                ("polled_at", models.DateTimeField(help_text="When it last polled, to within 30 seconds.")),
                 (
                     "project",
                     models.ForeignKey(
@@ -687,9 +695,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "held",
-                    models.BooleanField(
-                        default=False, help_text="A person stopped it: nothing automatic starts it again."
-                    ),
+                    models.BooleanField(default=False, help_text="Stopped by a person: never restarted automatically."),
                 ),
                 ("learned_progress_timeout", models.FloatField(null=True)),
                 ("quiet_until", models.DateTimeField(null=True)),

@@ -47,7 +47,7 @@ class Agent(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="agents")
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.AGENT)
-    agent_type = models.CharField(max_length=50, blank=True, help_text="What the client said it is: openai, claude, …")
+    agent_type = models.CharField(max_length=50, blank=True, help_text="As reported by the client: openai, claude, …")
     labels = models.JSONField(default=dict, blank=True)
     interval = models.FloatField(
         null=True,
@@ -59,13 +59,13 @@ class Agent(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(5)],
-        help_text="Seconds past the interval before the agent counts as down. Empty: the project's, else one interval.",
+        help_text="Seconds after the interval until the agent is down. Empty: the project's default, else one interval.",
     )
     progress_timeout = models.FloatField(
         null=True,
         blank=True,
         validators=[MinValueValidator(5)],
-        help_text="Seconds without progress before the agent counts as stalled. Empty: declared, else learned.",
+        help_text="Seconds without progress until the agent is stalled. Empty: declared by the client, else learned.",
     )
     daily_budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     daily_token_limit = models.PositiveBigIntegerField(null=True, blank=True)
@@ -74,14 +74,14 @@ class Agent(models.Model):
     restart_type = models.CharField(max_length=10, choices=RestartType.choices, blank=True)
     restart_target = models.CharField(max_length=300, blank=True)
     unsafe_to_repeat = models.BooleanField(
-        default=False, help_text="Its work must not be done twice, as with payments: only a person restarts it."
+        default=False, help_text="Not idempotent, as with payments: never restarted automatically."
     )
     rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
     paused_at = models.DateTimeField(null=True, editable=False)
     maintenance = models.ForeignKey(
         "Maintenance", models.SET_NULL, null=True, editable=False, related_name="agents", db_index=False
     )
-    over_plan_at = models.DateTimeField(null=True, editable=False, help_text="Since then the plan has no place for it.")
+    over_plan_at = models.DateTimeField(null=True, editable=False, help_text="Over the plan's agent limit since then.")
     resumed_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

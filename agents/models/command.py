@@ -16,7 +16,7 @@ class Runner(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="runners")
     source = models.CharField(max_length=80)
-    polled_at = models.DateTimeField(help_text="When it last asked, to within half a minute.")
+    polled_at = models.DateTimeField(help_text="When it last polled, to within 30 seconds.")
 
     class Meta:
         ordering = ["project", "source"]
@@ -43,8 +43,8 @@ class Command(models.Model):
 
     class Origin(models.TextChoices):
         PERSON = restart_policy.PERSON, "a person"
-        RUNNER = restart_policy.RUNNER, "the runner by itself"
-        WATCHDOG = restart_policy.WATCHDOG, "the watchdog by itself"
+        RUNNER = restart_policy.RUNNER, "the runner"
+        WATCHDOG = restart_policy.WATCHDOG, "the watchdog"
 
     LIVE = (State.PENDING, State.LEASED)
 
@@ -53,14 +53,14 @@ class Command(models.Model):
     action = models.CharField(max_length=10, choices=Action.choices)
     type = models.CharField(max_length=10, choices=RestartType.choices)
     target = models.CharField(max_length=300)
-    runner = models.CharField(max_length=80, blank=True, help_text="Which runner last reported the target.")
-    refused_by = models.JSONField(default=list, help_text="Runners that said that the target is not theirs.")
+    runner = models.CharField(max_length=80, blank=True, help_text="The runner that last reported the target.")
+    refused_by = models.JSONField(default=list, help_text="Runners that do not manage the target.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.PERSON)
     requested_by = models.CharField(max_length=255)
     reason = models.CharField(max_length=300, default="", blank=True)
     created_at = models.DateTimeField(default=timezone.now)
-    evidence_at = models.DateTimeField(null=True, help_text="When the agent was seen to be in need of it.")
+    evidence_at = models.DateTimeField(null=True, help_text="When the reason for it was last confirmed.")
     expires_at = models.DateTimeField()
     leased_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -18,7 +18,7 @@ class Heartbeat(models.Model):
     day = models.DateField()
     received_at = models.DateTimeField()
     spent_at = models.DateTimeField(
-        default=timezone.now, help_text="When it was sent, by the client’s clock as far as that can be true."
+        default=timezone.now, help_text="When it was sent, by the client’s clock as far as that is plausible."
     )
     beat_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null keeps it out of the unique index
     status = models.CharField(max_length=10)
@@ -26,13 +26,13 @@ class Heartbeat(models.Model):
     tokens = models.BigIntegerField(default=0)
     cost = models.BigIntegerField(default=0, help_text="micro-dollars that count")
     priced = models.BigIntegerField(default=0, help_text="micro-dollars of them that the server priced")
-    unpriced = models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")
+    unpriced = models.BigIntegerField(default=0, help_text="tokens without a known price")
     tool_calls = models.IntegerField(default=0)
     iteration = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
-    gap = models.FloatField(null=True, help_text="Seconds since the one that came in before it, where that is a gap.")
+    gap = models.FloatField(null=True, help_text="Seconds since the previous heartbeat, where that is a gap.")
     content: models.JSONField[Any, Any] = models.JSONField(null=True)
-    answer: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="What was answered, when not plain ok.")
+    answer: models.JSONField[Any, Any] = models.JSONField(null=True, help_text="The answer, if it carried a warning.")
 
     class Meta:
         ordering = ["-id"]
@@ -67,10 +67,10 @@ class Rollup(models.Model):
     tokens = models.BigIntegerField(default=0)
     cost = models.BigIntegerField(default=0, help_text="micro-dollars")
     priced = models.BigIntegerField(default=0, help_text="micro-dollars of them that the server priced")
-    unpriced = models.BigIntegerField(default=0, help_text="tokens that nobody knows the price of")
+    unpriced = models.BigIntegerField(default=0, help_text="tokens without a known price")
     tool_calls = models.IntegerField(default=0)
-    memory_mb = models.FloatField(null=True, help_text="the most")
-    gap = models.FloatField(null=True, help_text="the longest, in seconds")
+    memory_mb = models.FloatField(null=True, help_text="maximum")
+    gap = models.FloatField(null=True, help_text="longest, in seconds")
     tools: models.JSONField[Any, Any] = models.JSONField(
         null=True, help_text="Calls by name: see `agents/domain/tool_counts.py`."
     )

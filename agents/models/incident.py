@@ -67,15 +67,17 @@ class Incident(models.Model):
     kind = models.CharField(max_length=20, choices=SignalKind.choices)
     severity = models.CharField(max_length=10, choices=Severity.choices)
     reason = models.CharField(max_length=500)
-    together = models.BooleanField(default=False, help_text="A host, a runner or the network, not one agent.")
-    started_at = models.DateTimeField(help_text="When it became wrong, e.g. when the beat was due.")
-    opened_at = models.DateTimeField(help_text="When it was noticed.")
+    together = models.BooleanField(
+        default=False, help_text="Caused by a host, a runner or the network, not by one agent."
+    )
+    started_at = models.DateTimeField(help_text="When the problem began, e.g. when the heartbeat was due.")
+    opened_at = models.DateTimeField(help_text="When it was detected.")
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=255, default="", blank=True)
     resolved_at = models.DateTimeField(null=True)
     muted_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
-    reopened = models.SmallIntegerField(default=0, help_text="How often it came back soon after its recovery.")
+    reopened = models.SmallIntegerField(default=0, help_text="How often it was reopened soon after its recovery.")
     # The agent's total spend when the incident began, and the spend during it; see `AgentState`.
     cost_before = models.BigIntegerField(default=0)
     priced_before = models.BigIntegerField(default=0)
@@ -84,8 +86,8 @@ class Incident(models.Model):
     priced = models.BigIntegerField(default=0)
     unpriced = models.BigIntegerField(default=0)
     restarts = models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")
-    restarted_at = models.DateTimeField(null=True, help_text="When the last one was, unless it failed.")
-    recovered_in = models.FloatField(null=True, help_text="Seconds from then to the progress that proved it.")
+    restarted_at = models.DateTimeField(null=True, help_text="When the last restart was, unless it failed.")
+    recovered_in = models.FloatField(null=True, help_text="Seconds from the restart to the progress that proved it.")
 
     objects = IncidentQuerySet.as_manager()
 

@@ -12,17 +12,17 @@ class Maintenance(models.Model):
     """A planned period in which agents are not evaluated; see `agents/fleet/maintenance.py`."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="maintenances")
-    reason = models.CharField(max_length=200, help_text="What is done: people read it on the agents' pages.")
+    reason = models.CharField(max_length=200, help_text="Shown on the agents' pages.")
     starts_at = models.DateTimeField("from")
     ends_at = models.DateTimeField("until")
     labels = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all of the project.',
+        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all agents of the project.',
     )
     # Names instead of a relation: deleting the last listed agent must not empty the list, which would mean all agents.
     agent_names = models.JSONField(
-        "agents", default=list, blank=True, help_text="Only these. Empty: all of the project."
+        "agents", default=list, blank=True, help_text="Only these. Empty: all agents of the project."
     )
     created_by = models.CharField(max_length=255, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

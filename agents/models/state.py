@@ -76,7 +76,7 @@ class AgentState(models.Model):
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
     runner_down = models.BooleanField(default=False)
-    held = models.BooleanField(default=False, help_text="A person stopped it: nothing automatic starts it again.")
+    held = models.BooleanField(default=False, help_text="Stopped by a person: never restarted automatically.")
     restart_type = models.CharField(max_length=10, default="")
     restart_target = models.CharField(max_length=300, default="")
     # Results of the review

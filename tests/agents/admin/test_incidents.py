@@ -156,7 +156,7 @@ def test_expected_behavior_links_to_its_setting(
     assert f'href="{address}#id_progress_timeout">Open setting' in body
     assert 'id="id_progress_timeout"' in client_of(member).get(address).content.decode()
     body = client_of(viewer).get(page_of(incident)).content.decode()
-    assert "give it a longer progress timeout" in body
+    assert "Increase the progress timeout" in body
     assert "Open setting" not in body
 
 

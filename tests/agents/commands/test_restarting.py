@@ -158,7 +158,7 @@ def test_unsafe_agents_are_restarted_by_people_only(armed: Unit) -> None:
     armed.world.beat(30, **DOWN)
     armed.world.look(31)
     assert armed.refused(32) == ("unsafe_to_repeat", None)
-    assert "must not be done twice" in IncidentEvent.objects.get(text__startswith="Not restarted").text
+    assert "is marked as not idempotent" in IncidentEvent.objects.get(text__startswith="Not restarted").text
     assert not Command.objects.exists()
     assert armed.order(33).origin == "person"
 
