@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text="Only agents with all these labels, e.g. {\"host\": \"worker-3\"}. Empty: all agents of the project.",
+                        help_text='Only agents with all these labels, e.g. {"host": "worker-3"}. Empty: all agents of the project.',
                     ),
                 ),
                 ("created_by", models.CharField(editable=False, max_length=255)),

@@ -1,4 +1,4 @@
-"""Every page of the admin, for everybody: read from the registry and its addresses, so that none can be forgotten.
+"""Every admin page for every role. Pages are read from the registry and its URLs, so none can be forgotten.
 
 Two teams have rows of every model, marked with the team's name. What one team's people see, ask for or send must
 never show or change the other's.
@@ -48,7 +48,7 @@ POSTS = {
 
 @dataclass(frozen=True)
 class Address:
-    """`model` is None for pages of the site; `named` holds what the pattern takes besides the row."""
+    """A URL of the admin. `page` is None for pages that belong to no model."""
 
     path: str
     name: str
@@ -67,7 +67,7 @@ def registry() -> Pages:
 
 
 def patterns() -> Iterator[tuple[str, str]]:
-    """Route and name of each address, with `<name>` for what it takes."""
+    """Route and name of each URL, with `<name>` for its parameters."""
     for pattern in admin.site.get_urls():
         inner: list[Any] = getattr(pattern, "url_patterns", [pattern])
         prefix = "" if inner == [pattern] else str(pattern.pattern)
@@ -92,7 +92,7 @@ def addresses() -> list[Address]:
 
 
 def filled(route: str, page: Any) -> list[str]:
-    """The route once for each word that it takes; none of those that Django answers itself, alike for all."""
+    """The route once per value of its parameters; without routes that Django answers the same way for everyone."""
     if "<content_type_id>" in route or route.startswith(("^", "(?P")) or route in ("login/", "logout/"):
         return []
     words = {
@@ -109,7 +109,7 @@ def filled(route: str, page: Any) -> list[str]:
 
 
 def seed(team: Team, mark: str) -> dict[type[Model], Model]:
-    """One row of everything for a team, with its mark in every text."""
+    """One row of every model for a team, with the team's mark in every text."""
     now, owner = timezone.now(), team.memberships.get(role=Role.OWNER).user
     project = services.create_project(team=team, name=f"{mark} project", actor=owner.email)
     agent = create_agent(project=project, name=f"{mark}-agent", now=now)
@@ -167,7 +167,7 @@ def seed_command(agent: Agent, incident: Incident, mark: str) -> Command:
 
 @dataclass
 class World:
-    """Two teams with their rows, and a browser for each kind of person."""
+    """Two teams with their rows, and a browser per role."""
 
     mine: dict[type[Model], Model]
     theirs: dict[type[Model], Model]
@@ -192,7 +192,7 @@ def world(client_of: Callable[[User], Client]) -> World:
 
 
 def stored(rows: dict[type[Model], Model]) -> dict[str, list[Any]]:
-    """All that is stored of everything, as far as pages may not change it."""
+    """Every stored row, except for what reading a page may change."""
     changing = {"last_login", "last_used_at"}
     kinds: list[type[Model]] = [*rows, Heartbeat, Signal, IncidentEvent]
     return {
@@ -205,7 +205,7 @@ def stored(rows: dict[type[Model], Model]) -> dict[str, list[Any]]:
 
 
 def visit(browser: Client, url: str, data: dict[str, Any] | None = None) -> HttpResponse:
-    """GET, or POST with `data`; what a POST changed is taken back."""
+    """GET, or POST with `data`. Changes of a POST are rolled back."""
     if data is None:
         return browser.get(url)  # type: ignore[return-value]
     with transaction.atomic():
@@ -215,13 +215,13 @@ def visit(browser: Client, url: str, data: dict[str, Any] | None = None) -> Http
 
 
 def shown(answer: Any) -> str:
-    """All that an answer gives away."""
+    """Everything a response reveals."""
     body = b"".join(answer.streaming_content) if answer.streaming else answer.content
     return f"{body.decode()} {answer.headers.get('Location', '')} {answer.headers.get('Content-Disposition', '')}"
 
 
 def body_for(address: Address, row: Model | None) -> dict[str, Any]:
-    """What would do harm if it were taken: the delete page's yes, an action on the row, the row's project."""
+    """POST data that would do harm if accepted: confirm a deletion, run an action, move the row."""
     sent: dict[str, Any] = {"post": "yes", "reason": "x", "_selected_action": str(row.pk) if row else "1"}
     sent |= {"typed": str(row), "overlap": "0", "to": "off"}
     actions = getattr(address.page, "actions", None) or ()
@@ -234,7 +234,7 @@ def body_for(address: Address, row: Model | None) -> dict[str, Any]:
 
 
 def visits(rows: dict[type[Model], Model]) -> Iterator[tuple[Address, str, Model | None]]:
-    """Every address, for the rows of one team."""
+    """Every URL, for the rows of one team."""
     for address in addresses():
         row = rows.get(address.page.model) if address.page else rows[Agent]
         yield address, address.of(row.pk if row else 0), row
@@ -243,15 +243,15 @@ def visits(rows: dict[type[Model], Model]) -> Iterator[tuple[Address, str, Model
 # What holds
 
 
-def test_every_model_of_the_admin_is_seeded_and_scoped(world: World) -> None:
+def test_every_admin_model_is_seeded_and_scoped(world: World) -> None:
     assert set(registry()) <= set(world.mine)
     loose = [page for page in registry().values() if not isinstance(page, TeamScoped | OperatorAdmin)]
     assert loose == []
     assert len(addresses()) > 6 * len(registry())
 
 
-def test_the_seed_shows_on_its_own_pages(world: World) -> None:
-    """Else the absence of a mark would prove nothing."""
+def test_seed_is_visible_to_its_own_team(world: World) -> None:
+    """Otherwise the absence of a mark would prove nothing."""
     for model, page in registry().items():
         if isinstance(page, TeamScoped):
             path = f"/admin/{model._meta.label_lower.replace('.', '/')}/"
@@ -259,7 +259,7 @@ def test_the_seed_shows_on_its_own_pages(world: World) -> None:
             assert THEIRS in shown(world.browsers["stranger"].get(path)), path
 
 
-def test_a_stranger_finds_nothing_of_another_team(world: World) -> None:
+def test_stranger_sees_no_other_team(world: World) -> None:
     browser, before = world.browsers["stranger"], stored(world.mine)
     for address, url, row in visits(world.mine):
         for data in (None, body_for(address, row)):
@@ -278,8 +278,8 @@ def mine_of(rows: list[Any]) -> list[Any]:
     return [row for row in rows if MINE in str(row)]
 
 
-def test_a_stranger_gets_nothing_by_asking_for_another_teams_rows(world: World) -> None:
-    """Filters, searches, choices of a form, and the way in by a parent's id."""
+def test_stranger_cannot_request_other_teams_rows(world: World) -> None:
+    """Filters, searches, form choices, and access through a parent's id."""
     browser = world.browsers["stranger"]
     for model, page in registry().items():
         path = f"/admin/{model._meta.label_lower.replace('.', '/')}/"
@@ -302,7 +302,7 @@ def filters_of(page: Any, rows: dict[type[Model], Model]) -> list[str]:
 
 
 @pytest.mark.parametrize("who", ["stranger", Role.OWNER])
-def test_autocomplete_offers_only_ones_own(world: World, who: str) -> None:
+def test_autocomplete_offers_own_rows_only(world: World, who: str) -> None:
     foreign = MINE if who == "stranger" else THEIRS
     for model in registry():
         for field in parents_of(model, world.mine):
@@ -313,7 +313,7 @@ def test_autocomplete_offers_only_ones_own(world: World, who: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_opens_what_it_may_and_sees_only_its_team(world: World, role: Role) -> None:
+def test_roles_open_permitted_pages_of_their_team(world: World, role: Role) -> None:
     for address, url, _ in visits(world.mine):
         answer = visit(world.browsers[role], url)
         assert THEIRS not in shown(answer), url
@@ -332,7 +332,7 @@ def expected_get(address: Address, role: Role) -> tuple[int, ...]:
 
 
 def needed_action(address: Address, *, posting: bool) -> Action | None:
-    """What the address takes, from what its page declares. None: nobody but the operator."""
+    """The permission a URL needs, as its page declares. None: operators only."""
     page: Any = address.page
     last = address.name.removeprefix(f"{page.opts.app_label}_{page.opts.model_name}_")
     declared: dict[str, Action | None] = {"add": page.add_action, "delete": page.delete_action, "press": Action.OPERATE}
@@ -343,8 +343,8 @@ def needed_action(address: Address, *, posting: bool) -> Action | None:
     return Action(permissions[0]) if permissions else Action.VIEW
 
 
-def test_a_viewer_changes_nothing(world: World) -> None:
-    """Whatever is sent: refused, and nothing is different afterwards."""
+def test_viewer_cannot_change_anything(world: World) -> None:
+    """Every request is refused, and nothing changes."""
     browser, before = world.browsers[Role.VIEWER], stored(world.mine)
     for address, url, row in visits(world.mine):
         answer = browser.post(url, body_for(address, row))
@@ -356,7 +356,7 @@ def test_a_viewer_changes_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.MEMBER, Role.ADMIN, Role.OWNER])
-def test_a_role_posts_what_it_may(world: World, role: Role) -> None:
+def test_roles_post_what_is_permitted(world: World, role: Role) -> None:
     for address, url, row in visits(world.mine):
         if address.name.startswith("password_change"):
             continue
@@ -376,8 +376,8 @@ IDLE = {"resume_selected", "maintenance_selected"}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_does_with_a_selection_what_it_may(world: World, role: Role) -> None:
-    """Every bulk action of every list, deletion included: it changes something, or nothing at all."""
+def test_roles_run_permitted_bulk_actions(world: World, role: Role) -> None:
+    """Every bulk action of every list, including deletion, works if it is permitted and changes nothing if not."""
     before, tried = stored(world.mine), 0
     for model, page in registry().items():
         if isinstance(page, OperatorAdmin) or page.actions is None:
@@ -395,20 +395,20 @@ def test_a_role_does_with_a_selection_what_it_may(world: World, role: Role) -> N
 
 
 def bulk_actions(page: Any) -> dict[str, Action]:
-    """Name -> what it takes, as the page declares it."""
+    """Each action's name and the permission it needs, as the page declares it."""
     named = {name: getattr(page, name).allowed_permissions[0] for name in page.actions or ()}
     found = {name: Action(permission) for name, permission in named.items()}
     return found | ({"delete_selected": page.delete_action} if page.delete_action else {})
 
 
 def keeps(action: str, model: type[Model]) -> bool:
-    """The seed's member is the only owner: an admin may not touch them, and nobody may remove them."""
+    """The seeded member is the only owner: admins may not change them, and nobody may remove them."""
     return action == "delete_selected" and model is Membership
 
 
 @pytest.mark.parametrize("role", [Role.MEMBER, Role.OWNER])
-def test_nothing_is_put_into_another_team(world: World, role: Role) -> None:
-    """A form takes only parents of one's own, and a list's action only one's own rows."""
+def test_rows_cannot_move_to_another_team(world: World, role: Role) -> None:
+    """Forms accept only own parents, and list actions only own rows."""
     before = stored(world.theirs)
     for model, page in registry().items():
         path = f"/admin/{model._meta.label_lower.replace('.', '/')}/"
@@ -433,7 +433,7 @@ def theirs_of(rows: list[Any]) -> list[Any]:
     return [row for row in rows if THEIRS in str(row)]
 
 
-def test_the_operator_sees_the_whole_installation(world: World) -> None:
+def test_operator_sees_every_team(world: World) -> None:
     browser = world.browsers["operator"]
     for model in registry():
         body = shown(browser.get(f"/admin/{model._meta.label_lower.replace('.', '/')}/"))
@@ -444,7 +444,7 @@ def test_the_operator_sees_the_whole_installation(world: World) -> None:
             assert browser.get(url).status_code < 500, url
 
 
-def test_who_is_not_signed_in_is_sent_to_the_sign_in_page(world: World, client: Client) -> None:
+def test_anonymous_is_redirected_to_sign_in(world: World, client: Client) -> None:
     for address, url, row in visits(world.mine):
         for data in (None, body_for(address, row)):
             answer = client.get(url) if data is None else client.post(url, data)
@@ -453,7 +453,7 @@ def test_who_is_not_signed_in_is_sent_to_the_sign_in_page(world: World, client: 
                 assert answer.status_code == 302, url
 
 
-def test_who_is_in_no_team_gets_nothing(world: World, client_of: Callable[[User], Client]) -> None:
+def test_people_without_a_team_see_nothing(world: World, client_of: Callable[[User], Client]) -> None:
     browser = client_of(User.objects.create_user("loner@example.com"))
     for address, url, _ in visits(world.mine):
         answer = browser.get(url)
@@ -462,8 +462,8 @@ def test_who_is_in_no_team_gets_nothing(world: World, client_of: Callable[[User]
             assert answer.status_code == 302, url
 
 
-def test_models_that_hold_a_teams_data_are_not_left_out_by_accident() -> None:
-    """What has no page of its own is shown inside another's, or never."""
+def test_every_team_model_is_in_the_admin_or_exempt() -> None:
+    """A model without a page is shown on another model's page, or never."""
     hidden = {
         "AgentName",
         "AgentState",

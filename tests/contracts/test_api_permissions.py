@@ -1,4 +1,4 @@
-"""Who may call what: for every path and method of the API, taken from the URL registry."""
+"""Permissions of every path and method of the API, read from the URL registry."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ every_operation = pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=["
 
 @pytest.fixture
 def ids(project: Project, api_key: str) -> dict[str, int]:
-    """One of everything that has an address, each with the canary in it; by the first part of its path."""
+    """One row per resource, each containing the canary, by the first part of its path."""
     now = timezone.now()
     agent = create_agent(project=project, name=CANARY, now=now)
     caller = authenticate_key(api_key)
@@ -115,20 +115,20 @@ def strange_key(stranger: User) -> str:
     return key_of(Project.objects.get(team__members=stranger), "full")
 
 
-def test_the_registry_was_found() -> None:
+def test_registry_is_not_empty() -> None:
     assert set(OPERATIONS) > FOR_AGENTS
     assert len(OPERATIONS) > 25
 
 
 @every_operation
-def test_without_a_key_the_answer_is_401(ids: dict[str, int], method: str, path: str) -> None:
+def test_requests_without_a_key_get_401(ids: dict[str, int], method: str, path: str) -> None:
     before = AuditEntry.objects.count()
     assert call(None, method, path, ids).status_code == 401
     assert AuditEntry.objects.count() == before
 
 
 @pytest.mark.parametrize(("method", "path"), ON_ONE_THING, ids=[" ".join(one) for one in ON_ONE_THING])
-def test_what_belongs_to_others_does_not_exist(ids: dict[str, int], strange_key: str, method: str, path: str) -> None:
+def test_rows_of_other_teams_get_404(ids: dict[str, int], strange_key: str, method: str, path: str) -> None:
     before = AuditEntry.objects.count()
     answer = call(strange_key, method, path, ids)
     assert answer.status_code == 404
@@ -137,18 +137,18 @@ def test_what_belongs_to_others_does_not_exist(ids: dict[str, int], strange_key:
 
 
 @every_operation
-def test_a_stranger_sees_nothing_of_others(ids: dict[str, int], strange_key: str, method: str, path: str) -> None:
+def test_stranger_sees_no_other_team(ids: dict[str, int], strange_key: str, method: str, path: str) -> None:
     assert CANARY not in call(strange_key, method, path, ids).content.decode()
 
 
-def test_the_canary_would_be_seen_by_its_owner(ids: dict[str, int], full_key: str) -> None:
+def test_owner_sees_the_canary(ids: dict[str, int], full_key: str) -> None:
     for path in ("status", "agents", "incidents", "channels", "keys", "agents/{id}", "incidents/{id}", "channels/{id}"):
         assert CANARY in call(full_key, "GET", path, ids).content.decode(), path
 
 
 @pytest.mark.parametrize("scope", ["agent", "read", "full"])
 @every_operation
-def test_a_key_does_what_its_scope_names(
+def test_keys_are_limited_to_their_scope(
     project: Project, ids: dict[str, int], scope: str, method: str, path: str
 ) -> None:
     may = {"agent": (method, path) in FOR_AGENTS, "read": method == "GET" or (method, path) in READS, "full": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -45,8 +46,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: str, inside: Path) -> str:
-    """An empty text, or what a command that failed printed."""
-    done = subprocess.run([sys.executable, "-m", *command], cwd=inside, capture_output=True, text=True, timeout=240)
+    """An empty text, or what a command that failed printed. It gets a database and a data folder of its own."""
+    shared = ("TEST_DATA_DIR", "DATA_DIR", "DATABASE_URL", "REDIS_URL")
+    env = {name: value for name, value in os.environ.items() if name not in shared and not name.startswith("PYTEST_")}
+    argv = [sys.executable, "-m", *command]
+    done = subprocess.run(argv, cwd=inside, env=env, capture_output=True, text=True, timeout=240)
     return (done.stdout[-4000:] + done.stderr[-1000:]) if done.returncode else ""
 
 

@@ -47,7 +47,7 @@ CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "localt
 
 
 def imports(source: str) -> Iterator[str]:
-    """Every module that a source names, also inside functions; `from a import b` gives `a` and `a.b`."""
+    """Every imported module, including imports inside functions; `from a import b` yields `a` and `a.b`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -88,7 +88,7 @@ def module_name(path: Path) -> str:
 
 
 def imported_files(source: str, known: set[str]) -> Iterator[str]:
-    """The modules that a source needs: of `from package import module` the module, not the package around it."""
+    """The imported files: for `from package import module` the module, not the package."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -98,7 +98,7 @@ def imported_files(source: str, known: set[str]) -> Iterator[str]:
 
 
 def import_graph(paths: list[Path]) -> dict[str, set[str]]:
-    """Which file imports which other one; a package stands for its `__init__.py`."""
+    """Each file and the files it imports; a package stands for its `__init__.py`."""
     known = {module_name(path) for path in paths}
     return {module_name(path): known & set(imported_files(path.read_text(), known)) for path in paths}
 
@@ -138,7 +138,7 @@ def test_no_import_circles(package: str) -> None:
         pytest.fail(" -> ".join(circle.args[1]))
 
 
-def test_the_sdk_imports_nothing_of_the_server() -> None:
+def test_sdk_does_not_import_the_server() -> None:
     found = {
         str(path): [name for name in imports(path.read_text()) if name.split(".")[0] in {*LAYERS, "django"}]
         for path in sources("client_sdk")
@@ -148,14 +148,14 @@ def test_the_sdk_imports_nothing_of_the_server() -> None:
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_called_pure_is(path: Path) -> None:
+def test_pure_files_are_pure(path: Path) -> None:
     source = path.read_text()
     assert [name for name in imports(source) if name.split(".")[0] in IMPURE_IMPORTS] == []
     assert [name for name in imports(source) if name.endswith((".models", ".services"))] == []
     assert clock_readings(source) == []
 
 
-def test_an_import_inside_a_function_counts() -> None:
+def test_imports_inside_functions_count() -> None:
     assert wrong_way("teams", "def f():\n    from alerts import outbox\n") == ["alerts", "alerts.outbox"]
     assert wrong_way("alerts", "from agents import review\nimport teams.models\n") == []
 

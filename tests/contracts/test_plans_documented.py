@@ -1,4 +1,4 @@
-"""docs/plans.md has the numbers of billing/plans.py."""
+"""docs/plans.md lists the limits of billing/plans.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def row(plan: Plan) -> str:
     )
 
 
-def test_every_plan_is_in_the_table_as_it_is() -> None:
+def test_documented_limits_match_the_plans() -> None:
     text = (settings.BASE_DIR / "docs" / "plans.md").read_text()
     assert [plan.key for plan in ALL if f"| {row(plan)} |" not in text] == []

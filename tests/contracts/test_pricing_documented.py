@@ -1,4 +1,4 @@
-"""`docs/pricing.md`: its examples are taken by the code that they are about, and come to what it says."""
+"""The examples in docs/pricing.md are accepted by the code and produce the documented results."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def spent(overrides: Any = ()) -> pricing.Spent:
     return pricing.spent(decode(json.dumps(BEAT).encode()), AT, AT.date(), prices.overrides(overrides))
 
 
-def test_the_heartbeat_costs_what_the_text_says() -> None:
+def test_documented_heartbeat_costs_as_documented() -> None:
     found = spent()
     assert spend_dict(budgets.Spend(found.cost, found.priced, found.unpriced_tokens)) == SPEND
     assert (formatting.money(found.cost), formatting.money(found.priced)) == ("$0.07", "$0.03")
     assert dict(found.unpriced) == {"house-model": 12_300}
 
 
-def test_the_api_has_these_names() -> None:
+def test_documented_names_exist_in_the_api() -> None:
     assert set(SPEND) == set(Spend().fields)
 
 
-def test_the_own_prices_are_valid_and_free_is_not_unpriced() -> None:
+def test_documented_custom_prices_are_valid() -> None:
     assert prices.problem(OWN) is None
     assert spent(OWN).unpriced == {}
     assert prices.overrides(OWN)[1].matches("GPT-4o-mini", "Azure")
 
 
-def test_the_settings_are_taken() -> None:
+def test_documented_settings_are_accepted() -> None:
     checked = AgentChanges(data=CHANGES)
     assert checked.is_valid(), checked.errors
     assert set(CHANGES) <= set(SETTABLE)
@@ -58,7 +58,7 @@ def test_the_settings_are_taken() -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_the_commands_run(line: str, project: Project) -> None:
+def test_documented_commands_run(line: str, project: Project) -> None:
     _python, _manage, name, *args = shlex.split(line)
     given = [str(project.pk) if before == "--project" else arg for before, arg in zip(["", *args], args, strict=False)]
     call_command(name, *given)

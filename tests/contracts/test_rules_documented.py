@@ -182,7 +182,7 @@ def test_example_is_on_the_pages_and_in_the_api(
     assert known[-len(rules.OPT_IN_RULES) - 1]["thresholds"][0]["default"] == 600
 
 
-def test_a_new_rule_is_told_everything_it_lacks(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_rule_is_reported_in_full(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacking(example, TEXT, TESTS) == [
         "in docs/rules.md: a heading slow_tool",
         "a test in tests/agents/rules/ that uses slow_tool",

@@ -106,7 +106,7 @@ def test_many_ids_fit_into_one_field(project: Project, member: User, client_of: 
 def test_too_many_fields_are_refused(project: Project, member: User, client_of: Browse) -> None:
     answer = send(client_of(member), "pause_selected", *many(project, 60))
     assert answer.status_code == 400
-    assert "choose fewer" in answer.content.decode()
+    assert "select fewer" in answer.content.decode()
     assert not paused()
 
 

@@ -55,8 +55,8 @@ def test_owner_sets_monthly_budget_and_prices(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"monthly_budget_usd": "-1"}, "A budget is 0 or more"),
-        ({"prices": "x"}, "Line 1: give a model, input and output"),
+        ({"monthly_budget_usd": "-1"}, "Must be 0 or more"),
+        ({"prices": "x"}, "Line 1: model, input and output are required"),
         ({"prices": "x input 1 output -1"}, "“output” must be USD"),
     ],
 )

@@ -161,14 +161,14 @@ def test_clock_ahead_is_corrected_by_newest_heartbeat() -> None:
     [
         ([], None),
         ([{"model": "x", "input": 0, "output": "0.25", "provider": "house"}], None),
-        ({"model": "x"}, "A list"),
-        ([{"model": "x", "input": 1}], "1: needs"),
+        ({"model": "x"}, "Must be a list"),
+        ([{"model": "x", "input": 1}], '1: "model", "input" and "output" are required'),
         ([{"model": "x", "input": 1, "output": -1}], "“output” must be"),
         ([{"model": "x", "input": 1, "output": True}], "“output” must be"),
         ([{"model": "x", "input": "much", "output": 1}], "“input” must be"),
         ([{"model": "x", "input": "NaN", "output": 1}], "“input” must be"),
         ([{"model": "", "input": 1, "output": 1}], "“model” must be"),
-        ([{"model": "x", "input": 1, "output": 1, "price": 1}], "does not know “price”"),
+        ([{"model": "x", "input": 1, "output": 1, "price": 1}], "unknown field “price”"),
         ([{"model": "x", "input": 1, "output": 1}] * 101, "At most"),
     ],
 )

@@ -30,7 +30,7 @@ def test_shorter_declared_interval_is_raised(api_key: str) -> None:
     assert {one["name"]: one["interval"] for one in answer} == {"quick": 20, "slow": 90}
 
 
-WHY = "The shortest interval of the Free plan is 20 s."
+WHY = "The minimum interval of the Free plan is 20 s."
 
 
 def test_shorter_interval_cannot_be_set(full_key: str, project: Project) -> None:

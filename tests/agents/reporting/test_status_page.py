@@ -154,7 +154,7 @@ def test_owner_sets_a_named_or_secret_address(owner: User, project: Project, cli
 
 @pytest.mark.parametrize("address", ["", "ab", "Large", "a b", "-x-", "../x"])
 def test_invalid_address_is_refused(owner: User, project: Project, client_of: Any, address: str) -> None:
-    assert b"3 to 50 small letters" in publish(client_of(owner), project, "named", address).content
+    assert b"3 to 50 lowercase letters" in publish(client_of(owner), project, "named", address).content
 
 
 def test_taken_address_is_refused(owner: User, project: Project, client_of: Any, stranger: User) -> None:

@@ -1,4 +1,4 @@
-"""Everything that is noted in the audit log has words there: read from the code."""
+"""Every action written to the audit log has a phrase there; actions are read from the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACTION = re.compile(rf"({'|'.join(NOUNS)})\.[a-z_]+")
 
 
 def written() -> Iterator[str]:
-    """Every text of the code that is an action; the steps of a command are put together."""
+    """Every string in the code that is an action. Command steps are assembled from their parts."""
     for app in APPS:
         for path in (ROOT / app).rglob("*.py"):
             if "migrations" in path.relative_to(ROOT).parts or path.name == "audit.py":
@@ -35,13 +35,13 @@ def _texts(call: ast.Call) -> Iterator[str]:
             yield text
 
 
-def test_every_action_has_words() -> None:
+def test_every_audit_action_has_a_phrase() -> None:
     found = set(written())
     assert len(found) > 25
     assert found <= set(PHRASES)
 
 
-def test_every_step_of_a_command_has_words() -> None:
+def test_every_command_step_has_a_phrase() -> None:
     steps = re.findall(r'_record\(command, "(\w+)"', (ROOT / "agents/commands/dispatch.py").read_text())
     results = [state for state in Command.State.values if state in ("completed", "failed")]
     assert {f"command.{step}" for step in (*steps, *results)} <= set(PHRASES)
