@@ -26,7 +26,7 @@ from teams import services
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_beat, make_command, make_incident, make_runner
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text()
 # A few pages of each kind are enough.
@@ -34,7 +34,7 @@ MAX_PAGES_PER_KIND = 3
 SPOKEN_ATTRIBUTES = {"aria-label", "title", "placeholder", "alt", "value"}
 SILENT_TAGS = {"script", "style", "code", "pre", "template"}
 # URLs that sign the person out, or that are files and data.
-SKIPPED = re.compile(r"/logout|/static/|/media/|\.(?:json|svg|csv|whl)$|/docs/glossary|/api/")
+SKIPPED = re.compile(r"/logout|/static/|/media/|\.(?:json|svg|csv|whl|png)$|/docs/glossary|/api/")
 
 
 def replaced_words() -> list[str]:
