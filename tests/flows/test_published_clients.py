@@ -212,7 +212,7 @@ def test_recovery_from_kill_is_notified(runner_story: RunnerStory, site: Site) -
     assert 0 < took < NOTIFIED_WITHIN * slowdown()
     assert resolved.body["data"]["incident"]["id"] == runner_story.seen["opened"].body["data"]["incident"]["id"]
     first, second = site.inbox.mails_of(runner_story.name)
-    assert first == "reports an error"
+    assert first == "reported an error"
     assert second.startswith("recovered after")
 
 
@@ -224,7 +224,7 @@ def test_stop_requested_in_admin_is_carried_out(runner_story: RunnerStory) -> No
 
 
 def test_stop_is_audited(runner_story: RunnerStory) -> None:
-    for step in ("asked for a command for", "took a command for", "finished a command for"):
+    for step in ("requested a stop of", "received a stop for", "completed a stop of"):
         assert step in runner_story.seen["audit"]
     assert OWNER in runner_story.seen["audit"]
 

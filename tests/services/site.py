@@ -84,7 +84,7 @@ class Site:
         words = ("start", "--name", name, "--heartbeat-interval", "1", "--state", str(state), *options)
         started = Program(log, sys.executable, "-m", "clevagent.runner", *words, **{**self.env, **env})
         try:
-            wait_until(lambda: started.lines(" watches ") or not started.is_running, "the runner is ready")
+            wait_until(lambda: started.lines(" is watching ") or not started.is_running, "the runner is ready")
             assert started.is_running, log.read_text()
             yield started
         finally:

@@ -101,7 +101,7 @@ def test_requested_restart_resolves_the_incident(hung: Story) -> None:
     started, resolved = (datetime.fromisoformat(incident[name]) for name in ("started_at", "resolved_at"))
     assert 0 < (resolved - started).total_seconds() < 40
     said = [event["text"] for event in incident["timeline"]]
-    assert any(text.startswith("restart of worker completed: Docker restarted worker") for text in said)
+    assert any(text.startswith("Restart of worker completed: Docker restarted worker") for text in said)
 
 
 def test_incident_has_docker_and_probe_evidence(hung: Story) -> None:

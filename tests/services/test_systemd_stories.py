@@ -93,7 +93,7 @@ def test_requested_restart_resolves_the_incident(hung: Seen) -> None:
     (incident,) = hung["incidents"]
     assert (incident["kinds"], incident["state"]) == (["stalled"], "resolved")
     said = [event["text"] for event in incident["timeline"]]
-    assert "restart of user/research.service completed: systemctl restarted research.service" in said
+    assert "Restart of user/research.service completed: systemctl restarted research.service" in said
 
 
 def test_incident_has_a_time_to_recovery(hung: Seen) -> None:
@@ -150,7 +150,7 @@ def test_giving_up_extends_the_same_incident(dying: Seen) -> None:
 def test_runner_logs_why_it_stops_restarting(dying: Seen) -> None:
     log = dying["runner"]
     assert "Not responding: systemd says failed (exit-code, status 3)" in log
-    assert log.count("Not restarting systemd:user/dying.service: 409: Restarting it again and again did not help") == 1
+    assert log.count("Not restarting systemd:user/dying.service: 409: Repeated restarts did not help") == 1
 
 
 def bark(here: Site, manager: UserManager) -> Seen:
