@@ -47,7 +47,7 @@ def test_every_rule_has_a_section(bot: Agent, member: User, client_of: Browse) -
         field_of(body, f"rule__{kind}__switch")
         for one in rule.THRESHOLDS:
             assert one.column or one.why.replace("`", "").partition(";")[0].partition("'")[0] in body
-    assert "Default: 10 calls." in body
+    assert "Default: 10 calls per minute." in body
     assert "inherited: off" in body
     assert 'name="rules"' not in body
 
@@ -74,7 +74,7 @@ def test_empty_fields_inherit_again(bot: Agent, member: User, client_of: Browse)
 def test_agent_page_shows_project_settings(bot: Agent, member: User, client_of: Browse) -> None:
     Project.objects.update(rules={"call_rate": {"on": True, "calls": 33}, "loop": {"off": True, "budget:ls": 5}})
     body = client_of(member).get(page_of(bot)).content.decode()
-    assert "Set for the project: 33 calls." in body
+    assert "Set for the project: 33 calls per minute." in body
     assert "Inherited: ls = 5." in body
     assert line_of(body, "loop").startswith("Rule Loop off")
     assert 'value="33"' not in body
