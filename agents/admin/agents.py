@@ -103,7 +103,7 @@ class AgentPage(WithButtons):
     actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [
         ("Deadlines", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
-        ("Spend", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
+        ("Budgets", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
         (
             "Restarts",
             {

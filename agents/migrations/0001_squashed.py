@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. Empty: all agents of the project.',
+                        help_text='Only agents with all these labels, e.g. {"host": "worker-3"}. Empty: all agents of the project.',
                     ),
                 ),
                 ("created_by", models.CharField(editable=False, max_length=255)),
@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                     "grace",
                     models.FloatField(
                         blank=True,
-                        help_text="Seconds after the interval until the agent is down. Empty: the project's default, else one interval.",
+                        help_text="Seconds after the interval until the agent is down. Empty: the project's, else one interval.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(5)],
                     ),

@@ -59,8 +59,7 @@ class Agent(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(5)],
-        help_text="Seconds after the interval until the agent is down. "
-        "Empty: the project's default, else one interval.",
+        help_text="Seconds after the interval until the agent is down. Empty: the project's, else one interval.",
     )
     progress_timeout = models.FloatField(
         null=True,

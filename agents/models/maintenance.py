@@ -18,8 +18,7 @@ class Maintenance(models.Model):
     labels = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Only agents that have all these labels, e.g. {"host": "worker-3"}. '
-        "Empty: all agents of the project.",
+        help_text='Only agents with all these labels, e.g. {"host": "worker-3"}. Empty: all agents of the project.',
     )
     # Names instead of a relation: deleting the last listed agent must not empty the list, which would mean all agents.
     agent_names = models.JSONField(

@@ -21,7 +21,7 @@ from agents.rules.spending import forecast, wording
 from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "cost"
-LABEL = "Budgets"
+LABEL = "Budget exceeded"
 PACE: Final = "pace"
 THRESHOLDS: Thresholds = (
     Threshold(
