@@ -74,6 +74,11 @@ class FilterBar:
     search: str = SEARCH_VAR
 
     @property
+    def has_fields(self) -> bool:
+        """Whether there is anything to fill in or clear."""
+        return bool(self.hint or self.filtered or any(choice.options for choice in self.choices))
+
+    @property
     def summary(self) -> str:
         """The active filters in words: `“web-1”, project Production`."""
         words = [f"“{self.query}”"] if self.query else []

@@ -33,9 +33,9 @@ def ago(then: datetime, now: datetime) -> str:
 
 
 def relative(at: datetime, now: datetime) -> str:
-    """`in 3 days` for a future time, `12 min ago` for a past one."""
+    """`in 3 days` for a future time, `12 min ago` for a past one; `just now` within a second."""
     seconds_left = (at - now).total_seconds()
-    return f"in {duration(seconds_left)}" if seconds_left > 0 else ago(at, now)
+    return f"in {duration(seconds_left)}" if seconds_left >= 1 else ago(at, now)
 
 
 def exact(at: datetime, zone: tzinfo) -> str:

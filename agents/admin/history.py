@@ -37,15 +37,20 @@ def activity(agent: Agent, row: AgentStatus, now: datetime) -> dict[str, Any]:
         "activity": recent.activity(history.recent_beats(agent.pk, now, ACTIVITY_BEATS)),
         "is_inactive": row.status in INACTIVE,
         "learned": learned,
+        "has_set_timeout": _has_set_timeout(agent),
         "rests": rhythm.rests(state, last_progress_at),
         "may_rest_until": _may_rest_until(agent, learned, now),
     }
 
 
+def _has_set_timeout(agent: Agent) -> bool:
+    return bool(agent.progress_timeout or agent.state.declared_progress_timeout)
+
+
 def _may_rest_until(agent: Agent, learned: Learned, now: datetime) -> datetime | None:
     """None if a timeout is set, because that alone decides, or if the learned timeout would detect a stall earlier."""
     until, timeout = learned.quiet_until, learned.timeout or 0.0
-    if agent.progress_timeout or agent.state.declared_progress_timeout or until is None:
+    if _has_set_timeout(agent) or until is None:
         return None
     return until if until > now + timedelta(seconds=timeout) else None
 

@@ -211,7 +211,7 @@ class MaintenancePage(WithButtons):
 
     @admin.display(description="Agents")
     def agents(self, obj: Maintenance) -> str:
-        return ", ".join(obj.agent_names) or "All in the project"
+        return ", ".join(obj.agent_names) or ("All with these labels" if obj.labels else "All in the project")
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """One hour from now, as a starting point."""

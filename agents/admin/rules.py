@@ -130,8 +130,13 @@ class Section(NamedTuple):
 
 
 def form_sections(form: Iterable[Any], row: Row) -> list[Section]:
-    heads = {rule.LABEL: _head(rule, row) for rule in rules.every().values()}
-    return [Section(fieldset, heads.get(fieldset.name), _has_errors(fieldset)) for fieldset in form]
+    # By field, not by name: another section may have the name of a rule.
+    heads = {field_name(kind, SWITCH): _head(rule, row) for kind, rule in rules.every().items()}
+    return [Section(fieldset, _head_of(fieldset, heads), _has_errors(fieldset)) for fieldset in form]
+
+
+def _head_of(fieldset: Any, heads: Mapping[str, Head]) -> Head | None:
+    return next((heads[name] for name in flatten(fieldset.fields) if name in heads), None)
 
 
 def _has_errors(fieldset: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A budget is nearly used up or exceeded: an agent's day, its tokens per day, its run, or its project's month.
+"""A budget is nearly used up or exceeded: the agent's daily, token or run budget, or its project's monthly budget.
 
 Where the limits come from: the daily budget is set by a person, else declared by the client (`cost_limit_usd`); token
 and run limits are set on the agent, the monthly budget on the project. Both levels are product decisions: a warning at

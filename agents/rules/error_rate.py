@@ -1,4 +1,4 @@
-"""Many of an agent's heartbeats are errors, though not all: a good heartbeat ends each error, but not this finding.
+"""An unusual share of the agent's heartbeats report errors. A single good heartbeat doesn't end it.
 
 Compares the agent's last 40 heartbeats with those before them. The limit is what chance would rarely reach: five
 standard deviations and four errors above the expected number, at least five errors. While little is known, one error

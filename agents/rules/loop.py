@@ -1,4 +1,4 @@
-"""The same again and again, and nothing new from it: calls, cycles of calls, failures or messages.
+"""The same calls, cycles of calls, failures or messages repeat without new results.
 
 The detector is in `agents/rules/loops/`: keys, symbols, patterns, and their classification, which holds the numbers and
 their sources. Thresholds: `repeats`, how many equal repetitions make a loop; `budget:TOOL`, the same for one tool;
@@ -30,7 +30,7 @@ THRESHOLDS: Thresholds = (
         unit="repetitions",
         minimum=2,
         maximum=1_000,
-        why="Depends on what repeats (see docs/rules.md): 4 for one call in a row.",
+        why="Depends on what repeats (see docs/rules.md), e.g. 4 for one call in a row.",
     ),
     Threshold(
         name="budget:TOOL",
@@ -45,7 +45,7 @@ THRESHOLDS: Thresholds = (
         kind=bool,
         minimum=0,
         maximum=1,
-        why="Recognized by the tool's name: `get_status`, `wait` and the like poll.",
+        why="Recognized by the tool's name, e.g. `get_status` or `wait`.",
     ),
 )
 WHAT_REPEATS: Final = {

@@ -1,4 +1,4 @@
-"""Alive without progress: the process reports, but its work does not move on."""
+"""Alive without progress: the process reports, but its work doesn't advance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ THRESHOLDS: Thresholds = (
 EVIDENCE: EvidenceLabels = {
     "last_progress_at": EvidenceLabel("Last progress"),
     "usual_gap": EvidenceLabel("Typical progress every"),
-    "longest_gap": EvidenceLabel("Longest gap on an ordinary day"),
+    "longest_gap": EvidenceLabel("Longest gap (typical day)"),
     "timeout": EvidenceLabel("Progress timeout"),
     "deadline": EvidenceLabel("Stalled since", DETAIL),
     "last_call": EvidenceLabel("Last tool call", is_code=True),

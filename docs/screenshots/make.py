@@ -68,14 +68,14 @@ OPERATORS_PAGES = {
 OPEN_PAGES = {"landing": "/", "sign-up": "/accounts/signup/", "sign-in": "/accounts/login/"}
 # What leads to a row's page: the list, what the row says, and what its page shows.
 ROWS = {
-    "agent": ("/admin/agents/agent/", "research-agent", "Doing now"),
-    "agent-history": ("/admin/agents/agent/", "research-agent", "Doing now"),
-    "agent-spend": ("/admin/agents/agent/", "web-crawler", "Doing now"),
-    "try-a-rule": ("/admin/agents/agent/", "order-support", "Doing now"),
+    "agent": ("/admin/agents/agent/", "research-agent", "Current activity"),
+    "agent-history": ("/admin/agents/agent/", "research-agent", "Current activity"),
+    "agent-spend": ("/admin/agents/agent/", "web-crawler", "Current activity"),
+    "try-a-rule": ("/admin/agents/agent/", "order-support", "Current activity"),
     "incident": ("/admin/agents/incident/", "research-agent", "Timeline"),
     "incident-loop": ("/admin/agents/incident/", "order-support", "Timeline"),
     "restart": ("/admin/agents/incident/", "research-agent", "Timeline"),
-    "maintenance-window": ("/admin/agents/maintenance/", "database upgrade", "It begins"),
+    "maintenance-window": ("/admin/agents/maintenance/", "database upgrade", "Starts"),
     "channel": ("/admin/alerts/channel/", "On call", "On call"),
     "project": ("/admin/teams/project/", "Production", "Production"),
 }

@@ -44,7 +44,7 @@ def told(incident: Incident) -> Incident:
     event = IncidentEvent.objects.get(incident=incident)
     for name, kind, state, error in (
         ("On call", "email", "sent", ""),
-        ("#alerts", "slack", "pending", "503 Service Unavailable; the next try is in 2 minutes"),
+        ("#alerts", "slack", "pending", "503 Service Unavailable; next attempt in 2 minutes"),
     ):
         channel = Channel.objects.create(project=incident.project, kind=kind, name=name)
         sent = timezone.now() if state == "sent" else None

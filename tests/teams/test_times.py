@@ -31,6 +31,13 @@ def test_times_past(seconds: float, text: str) -> None:
     assert times.ago(NOW - timedelta(seconds=seconds), NOW) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "just now"), (7, "in 7 s"), (720, "in 12 min"), (-0.4, "just now"), (-7, "7 s ago")]
+)
+def test_past_and_future_relative_times(seconds: float, text: str) -> None:
+    assert times.relative(NOW + timedelta(seconds=seconds), NOW) == text
+
+
 def test_exact_time_in_zone() -> None:
     assert times.exact(NOW, UTC) == "23 Nov 2026, 20:25:57 UTC"
     assert times.exact(NOW, ZoneInfo("Asia/Tokyo")) == "24 Nov 2026, 05:25:57 JST"

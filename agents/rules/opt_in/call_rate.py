@@ -1,4 +1,4 @@
-"""One tool is called too often within a minute. Off by default: often a false positive, busy agents are not stuck."""
+"""One tool is called too often within a minute. Off by default: often a false positive for busy agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One heartbeat used far more tokens than usual. Off by default: often a false positive, real work comes in bursts."""
+"""One heartbeat used far more tokens than usual. Off by default: often wrong, because real work comes in bursts."""
 
 from __future__ import annotations
 

@@ -272,6 +272,10 @@ def test_learned_rhythm_is_shown(bot: Agent, viewer: User, client_of: Browse) ->
     AgentState.objects.filter(agent=bot).update(last_progress_at=timezone.now())
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
     assert "Typical progress every 2 min (daily max 11 min). Alerts after 29 min without progress." in body
+    Agent.objects.filter(pk=bot.pk).update(progress_timeout=20)
+    body = client_of(viewer).get(f"{LIST}{bot.pk}/live/now/").content.decode()
+    assert "Typical progress every 2 min (daily max 11 min)." in body
+    assert "Alerts after" not in body
 
 
 @pytest.mark.parametrize(
