@@ -82,7 +82,10 @@ class Receiver:
                 while header := stream.readline().decode().strip():
                     name, _, value = header.partition(":")
                     headers[name.lower()] = value.strip()
-                body = stream.read(int(headers.get("content-length", 0)))
+                length = int(headers.get("content-length", 0))
+                body = stream.read(length)
+                if len(body) < length:
+                    return  # the sender was killed while it was sending
                 self.requests.append(Request(line, headers, body))
                 self.answer(peer)
 

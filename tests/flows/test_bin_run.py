@@ -31,7 +31,6 @@ from tests.flows.installation import (
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
-QUICK = 5.0  # seconds for a later start on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +180,11 @@ def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: in
     assert other.stop(number) < 10 * slowdown()
     assert other.process.returncode == 0
     assert [pid for pid in everything if is_alive(pid)] == []
-    durations: list[float] = []
-    while len(durations) < 3 and (not durations or durations[-1] >= QUICK):
-        durations.append(other.start().took)
-        assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
-        assert other.beat(key, agent="kept", beat_id=f"kept-{2 + len(durations)}")[0] == 200
-        other.stop()
-    assert min(durations) < QUICK * slowdown()
-    assert "kept-1" in stored(other)
+    other.start()
+    assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
+    assert other.beat(key, agent="kept", beat_id="kept-2")[0] == 200
+    other.stop()
+    assert {"kept-1", "kept-2"} <= stored(other)
 
 
 def test_no_part_outlives_its_killed_parent(other: Installation) -> None:
