@@ -33,7 +33,7 @@ def test_plan_page_layout(open_tab: Open, owner: User, project: Project, width: 
             )
     tab = open_tab(owner, width, scheme)
     page = tab.go("/admin/billing/subscription/")
-    page.get_by_text("The numbers, day by day").click()
+    page.get_by_text("Daily figures").click()
     expect(page.get_by_role("row").nth(20)).to_be_visible()
     tab.picture(f"plan-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

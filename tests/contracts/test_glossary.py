@@ -16,7 +16,7 @@ from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
-from agents.models import AgentState, IncidentEvent, Maintenance, Status
+from agents.models import IncidentEvent, Maintenance
 from agents.models.incident import SignalKind
 from alerts import message
 from alerts.channels import email
@@ -115,7 +115,6 @@ def busy_project(project: Project, owner: User) -> Project:
         agent = make_agent(project, f"agent-{kind}")
         make_beat(agent)
         make_incident(agent, kind=kind, reason="Something is wrong")
-        AgentState.objects.filter(agent=agent).update(status=Status.WARNING)
     make_runner(agent)
     make_command(agent)
     refusals.record(team_id=project.team_id, project_id=project.pk, name="one-too-many", now=now)

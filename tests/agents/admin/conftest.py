@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from agents.domain import signal_kinds
 from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Incident, IncidentEvent, Runner, Signal
 from teams.models import Project, User
@@ -41,7 +42,9 @@ def make_incident(agent: Agent, *, kind: str = "stalled", reason: str = "No prog
         incident=incident, agent=agent, kind=kind, severity="critical", reason=reason, evidence=evidence, **times
     )
     IncidentEvent.objects.create(incident=incident, kind="opened", text=reason, at=times["opened_at"])
-    AgentState.objects.filter(agent=agent).update(status=kind, incident=incident, incident_kind=kind)
+    AgentState.objects.filter(agent=agent).update(
+        status=signal_kinds.traits(kind).shown_as, incident=incident, incident_kind=kind
+    )
     return incident
 
 
