@@ -5,7 +5,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from billing import plans
+from billing import plans, refusals
 from billing.models import Subscription
 from teams import services
 from teams.models import Team
@@ -23,6 +23,7 @@ def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
     subscription, _ = Subscription.objects.update_or_create(team=team, defaults={"plan": plan, **since})
     for sink in settings.PLAN_SINKS:
         import_string(sink)(team.pk, now)
+    refusals.forget(team.pk)
     if before != plan:
         data = {"from": before, "to": plan}
         services.audit(team=team, actor=actor, action="plan.changed", target=label, of=subscription, data=data)

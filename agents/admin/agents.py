@@ -133,7 +133,7 @@ class AgentPage(WithButtons):
         return [BacktestPage(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        return [agent_status.rank(timezone.now()).asc(), "project__name", "name", "pk"]
+        return agent_status.worst_first(timezone.now())
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_host(agent_status.with_related(super().get_queryset(request)))
@@ -197,7 +197,7 @@ class AgentPage(WithButtons):
         memory = agent.memory.rules
         return {
             "row": row,
-            "signals": agent.signals.filter(cleared_at__isnull=True),
+            "signals": agent_status.by_cause(agent.signals.filter(cleared_at__isnull=True), row.status),
             "buttons": self.buttons_for(request, agent),
             "aliases": services.aliases_of(agent),
             "target": target_text(agent),

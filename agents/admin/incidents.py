@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, Q, QuerySet, Value, When
+from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
 from django.forms import Media
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -21,7 +22,7 @@ from agents.admin.rules import setting_url
 from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related
-from agents.models import Command, Incident, Signal, Status
+from agents.models import Command, Incident, Signal, Status, naming_signals
 from agents.reporting import formatting
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
@@ -173,6 +174,11 @@ class IncidentPage(WithButtons):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("project__team", "agent__state", "agent__project__team")
 
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(changelist.result_list)
+        prefetch_related_objects(rows, naming_signals())
+        return {"rows": rows}
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
@@ -195,6 +201,7 @@ class IncidentPage(WithButtons):
         now, buttons = timezone.now(), self.buttons_for(request, row)
         pinned = [button for button in buttons if not button.why_not][:MAX_PINNED]
         signals = list(row.signals.select_related("agent__project"))
+        row.named_after = [each for each in signals if (each.agent_id, each.kind) == (row.agent_id, row.kind)]
         return {
             "now": now,
             "original": row,

@@ -19,7 +19,7 @@ from agents.incidents import actions
 from agents.ingest.registration import create_agent, over_limit
 from agents.models import Agent, AgentMemory, AgentName, AgentState
 from agents.storage import monthly_spend
-from billing import limits
+from billing import limits, refusals
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit, create_deleted_project
@@ -191,6 +191,7 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     monthly_spend.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     _detach(agent, now)
+    refusals.forget(team_id)
     if others_are_waiting:
         quota.settle(team_id, now)
 

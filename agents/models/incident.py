@@ -45,9 +45,12 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
 
 
 def kind_label(kind: str, severity: str) -> str:
-    """What people read for a kind. Most of a budget being spent is only a warning."""
+    """What people read for a kind. Most of a budget being spent is only a warning, and an error is critical only when
+    a runner says that the process is not running."""
     if kind == SignalKind.COST and severity == Severity.WARNING:
         return "budget warning"
+    if kind == SignalKind.ERROR and severity == Severity.CRITICAL:
+        return "not running"
     return str(SignalKind(kind).label)
 
 
@@ -88,6 +91,9 @@ class Incident(models.Model):
     restarts = models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")
     restarted_at = models.DateTimeField(null=True, help_text="When the last restart was, unless it failed.")
     recovered_in = models.FloatField(null=True, help_text="Seconds from the restart to the progress that proved it.")
+
+    # Its own agent's signals of its kind, see `naming_signals`; None: not fetched.
+    named_after: list[Signal] | None = None
 
     objects = IncidentQuerySet.as_manager()
 
@@ -146,7 +152,11 @@ class Incident(models.Model):
 
     @property
     def kind_label(self) -> str:
-        return kind_label(self.kind, self.severity)
+        """The label of the signal it is named after: another signal may have made the incident critical. Needs a query
+        unless it was fetched with `naming_signals`."""
+        if self.named_after is None:
+            self.named_after = list(_naming().filter(incident=self))
+        return kind_label(self.kind, self.named_after[-1].severity if self.named_after else self.severity)
 
     @property
     def noticed_after(self) -> int:
@@ -186,6 +196,16 @@ class Signal(models.Model):
     @property
     def kind_label(self) -> str:
         return kind_label(self.kind, self.severity)
+
+
+def _naming() -> models.QuerySet[Signal]:
+    """Each incident's signals of its own agent and kind: a shared incident has thousands of others."""
+    return Signal.objects.filter(agent=models.F("incident__agent"), kind=models.F("incident__kind"))
+
+
+def naming_signals() -> models.Prefetch[str, models.QuerySet[Signal], str]:
+    """What `kind_label` reads, for a whole list of incidents at once."""
+    return models.Prefetch("signals", queryset=_naming(), to_attr="named_after")
 
 
 class IncidentEvent(models.Model):
