@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from agents.admin import agents
+from agents.admin import agents, pausing
 from agents.admin.buttons import Button, WithButtons
 from agents.admin.rules import setting_url
 from agents.commands import restart_context
@@ -149,8 +149,14 @@ class IncidentPage(WithButtons):
             lambda i: agents.explain_stop(i.agent), no_target, "danger", Command.Action.STOP,
         ),
         Button(
-            "pause", "Pause monitoring", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
-            hidden=lambda i: is_resolved(i) or i.agent.paused_at is not None,
+            "pause", "Pause monitoring", "pause_circle",
+            lambda i, *rest, **chosen: pausing.pause(i.agent, *rest, **chosen),
+            lambda i: pausing.explain(i.agent), lambda i: is_resolved(i) or i.agent.paused_at is not None,
+            choices=pausing.lengths,
+        ),
+        Button(
+            "resume", "Resume monitoring", "play_circle", lambda i, *rest: pausing.resume(i.agent, *rest),
+            hidden=lambda i: i.agent.paused_at is None,
         ),
         Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
         Button("note", "Note", "edit_note", note, is_separate=True),

@@ -62,6 +62,16 @@ class Incident(models.Model):
         ACKNOWLEDGED = "acknowledged", "acknowledged"
         RESOLVED = "resolved", "resolved"
 
+    class Outcome(models.TextChoices):
+        """How it ended. Nothing but a recovery may be called one."""
+
+        RECOVERED = "recovered", "recovered"
+        STOPPED = "stopped", "agent stopped"
+        PAUSED = "paused", "monitoring paused"
+        MAINTENANCE = "maintenance", "maintenance started"
+        OVER_PLAN = "over_plan", "no longer monitored: over the plan’s agent limit"
+        RESOLVED = "resolved", "resolved"
+
     SPEND = ("cost", "priced", "unpriced")
     SPEND_BEFORE = ("cost_before", "priced_before", "unpriced_before")
 
@@ -80,6 +90,7 @@ class Incident(models.Model):
     resolved_at = models.DateTimeField(null=True)
     muted_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
+    outcome = models.CharField(max_length=15, choices=Outcome.choices, default="", blank=True)
     reopened = models.SmallIntegerField(default=0, help_text="How often it was reopened soon after its recovery.")
     # The agent's total spend when the incident began, and the spend during it; see `AgentState`.
     cost_before = models.BigIntegerField(default=0)
@@ -114,6 +125,21 @@ class Incident(models.Model):
         if self.resolved_at:
             return self.State.RESOLVED
         return self.State.ACKNOWLEDGED if self.acknowledged_at else self.State.OPEN
+
+    @property
+    def ending(self) -> str:
+        """`recovered`, `recovered after a restart`, `monitoring paused by ann@example.com`; empty while it is open."""
+        if not self.resolved_at:
+            return ""
+        text = str(self.Outcome(self.outcome or self._likely_outcome).label)
+        if self.recovered_in is not None and self.outcome == self.Outcome.RECOVERED:
+            text += " after a restart"
+        return text if self.resolved_by in ("", WATCHDOG) else f"{text} by {self.resolved_by}"
+
+    @property
+    def _likely_outcome(self) -> Incident.Outcome:
+        """Of an incident from before outcomes were stored."""
+        return self.Outcome.RECOVERED if self.resolved_by == WATCHDOG else self.Outcome.RESOLVED
 
     @property
     def spent(self) -> int:
