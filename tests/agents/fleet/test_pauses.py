@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -28,6 +28,14 @@ def end_due(world: World, at: float) -> None:
     with world.clock(at) as now:
         pauses.end_due(now)
     world.look(at)
+
+
+def start_maintenance(world: World, now: datetime) -> None:
+    ends = now + timedelta(hours=1)
+    maintenance.schedule(
+        project=world.project, reason="disks", labels={}, actor=PERSON, now=now, starts_at=now, ends_at=ends
+    )
+    maintenance.apply_schedule(now)
 
 
 def test_pause_ends_by_its_time_with_fresh_deadlines(world: World) -> None:
@@ -62,9 +70,7 @@ def test_pause_that_ends_in_maintenance_goes_on(world: World) -> None:
     world.beat(0)
     pause(world, 1, 100)
     with world.clock(2) as now:
-        times = {"starts_at": T0, "ends_at": T0 + timedelta(hours=1)}
-        maintenance.schedule(project=world.project, reason="disks", labels={}, actor=PERSON, now=now, **times)
-        maintenance.apply_schedule(now)
+        start_maintenance(world, now)
     end_due(world, 100)
     agent = world.agent()
     assert agent.paused_at is not None
@@ -104,6 +110,4 @@ def end(world: World, how: str) -> None:
         if how == "resolved":
             actions.resolve(incident=Incident.objects.get(), actor=PERSON, now=now)
         if how == "maintenance":
-            times = {"starts_at": now, "ends_at": now + timedelta(hours=1)}
-            maintenance.schedule(project=world.project, reason="disks", labels={}, actor=PERSON, now=now, **times)
-            maintenance.apply_schedule(now)
+            start_maintenance(world, now)
