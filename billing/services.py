@@ -8,7 +8,8 @@ from django.utils.module_loading import import_string
 from billing import plans, refusals
 from billing.models import Subscription
 from teams import services
-from teams.models import Team
+from teams.models import Membership, Team, User
+from teams.roles import Role
 
 
 @transaction.atomic
@@ -28,3 +29,14 @@ def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
         data = {"from": before, "to": plan}
         services.audit(team=team, actor=actor, action="plan.changed", target=label, of=subscription, data=data)
     return subscription
+
+
+def lift_limits(*, operator: User, actor: str) -> None:
+    """Put the first team of whoever runs the installation on the unlimited plan, unless a plan was ever chosen for it.
+
+    The other plans are for those who sign up.
+    """
+    owned = Membership.objects.filter(user=operator, role=Role.OWNER.value, team__ended_at=None)
+    first = owned.select_related("team").order_by("team__created_at", "team_id").first()
+    if first is not None and not Subscription.objects.filter(team=first.team_id).exists():
+        set_plan(team=first.team, plan=plans.UNLIMITED, actor=actor)

@@ -69,7 +69,8 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     """Restart attempts, the command in progress, and what the watchdog does next."""
     commands = list(incident.commands.all())
     live = next((command for command in commands if command.state in Command.LIVE), None)
-    open_kinds = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
+    own = (signal for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id)
+    open_kinds = restart_context.kinds_of(own)
     outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None

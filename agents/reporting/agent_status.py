@@ -83,6 +83,7 @@ class AgentStatus:
     limits: Limits
     incident: Incident | None
     today: date
+    is_trial: bool = False
     strip: strips.Strip | None = None
 
     @property
@@ -208,6 +209,7 @@ def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> A
         if status not in (*ENDED, Status.DOWN)
         else None,
         interval=clocks.interval(settings, state),
+        is_trial=state.last_beat_at is not None and clocks.is_trial(settings, state),
         tokens=tokens,
         spend=spend,
         limits=monthly_spend.limits(agent, state),
@@ -275,7 +277,9 @@ def is_late(now: datetime) -> Q:
         ),
     )
     unlearned = Case(When(state__usual_gap__isnull=True, then=Value(clocks.DEFAULT_INTERVAL)), default=learned)
-    every = Coalesce("interval", "state__declared_interval", unlearned, output_field=FloatField())
+    trial = When(state__beats__lte=clocks.MAX_TRIAL, then=Value(clocks.TRIAL_ALLOWED))
+    untold = Case(trial, default=unlearned, output_field=FloatField())
+    every = Coalesce("interval", "state__declared_interval", untold, output_field=FloatField())
     seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
     due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
     return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)

@@ -107,3 +107,16 @@ def test_acknowledged_agents_come_after_others(world: World) -> None:
     with world.clock(2) as now:
         actions.acknowledge(incident=Incident.objects.get(agent__name="a"), actor="ann@example.com", now=now)
     assert ordered(world, 3) == ["b", "a"]
+
+
+@pytest.mark.trial
+def test_one_curl_alarms_nobody_for_an_hour(world: World) -> None:
+    world.beat(0, message="hello")
+    world.look(3_590)
+    row = shown(world, 3_591)
+    assert (row.status, row.is_trial, world.kinds()) == ("ok", True, [])
+    with world.clock(3_591) as now:
+        late = Agent.objects.filter(agent_status.is_late(now))
+        assert not late.exists(), "the list agrees with the row"
+    world.look(3_601)
+    assert world.kinds() == ["missed_heartbeat"]
