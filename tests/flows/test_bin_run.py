@@ -26,6 +26,7 @@ from tests.flows.installation import (
     environment,
     free_port,
     is_alive,
+    parent_of,
     slowdown,
     wait_until,
 )
@@ -152,16 +153,12 @@ def detector_at(installation: Installation) -> str:
 def test_hung_web_process_is_restarted(running: Installation) -> None:
     hung = running.pid("web")
     assert hung
-    worker = next(pid for pid in running.pids() if pid != hung and _parent(pid) == hung)
+    worker = next(pid for pid in running.pids() if pid != hung and parent_of(pid) == hung)
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: running.pid("web") not in (None, hung), "web is started again")
     wait_until(running.is_ready, "ready")
     assert running.says("web has not responded for 15 s; restarting")
     assert not is_alive(worker)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_second_start_on_same_folder_is_rejected(running: Installation) -> None:
