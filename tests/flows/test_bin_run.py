@@ -130,6 +130,15 @@ def test_killed_part_restarts_without_data_loss(running: Installation, key: str,
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
 
 
+def test_killed_fork_server_is_replaced(running: Installation, key: str) -> None:
+    before = running.pid("web")
+    assert before
+    os.kill(parent_of(before), signal.SIGKILL)
+    wait_until(lambda: running.pid("web") not in (None, before), "web is back")
+    wait_until(running.is_ready, "ready again")
+    assert running.beat(key, agent="first", beat_id="after-fork-server")[0] == 200
+
+
 def test_detector_survives_broker_kill(running: Installation) -> None:
     broker = running.pid("broker")
     assert broker
@@ -176,7 +185,7 @@ def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: in
     assert len(everything) >= 4
     assert other.stop(number) < 10 * slowdown()
     assert other.process.returncode == 0
-    assert [pid for pid in everything if is_alive(pid)] == []
+    wait_until(lambda: not any(is_alive(pid) for pid in everything), "all parts are gone")
     other.start()
     assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
     assert other.beat(key, agent="kept", beat_id="kept-2")[0] == 200
