@@ -11,7 +11,7 @@ from django.test import Client
 
 from watchdog_project import addresses
 
-ADAPTERS = [
+ADAPTERS: list[list[Any]] = [
     ["127.0.0.1", ("::1", 0, 0)],
     ["192.168.1.5", ("fd00::2", 0, 0), ("fe80::1", 0, 3)],
     ["10.0.0.7", "169.254.3.4"],
@@ -21,8 +21,8 @@ ADAPTERS = [
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = [SimpleNamespace(ips=[SimpleNamespace(ip=ip) for ip in ips]) for ips in ADAPTERS]
-    monkeypatch.setattr(addresses.ifaddr, "get_adapters", lambda: adapters)
-    monkeypatch.setattr(addresses.socket, "gethostname", lambda: "Studio")
+    monkeypatch.setattr("ifaddr.get_adapters", lambda: adapters)
+    monkeypatch.setattr("socket.gethostname", lambda: "Studio")
     for name in ("BASE_URL", "ALLOWED_HOSTS"):
         monkeypatch.setenv(name, "")
 
