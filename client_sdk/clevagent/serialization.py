@@ -12,7 +12,7 @@ from clevagent.log import warn_once
 from clevagent.options import MAX_NAME_LENGTH, Options
 from clevagent.outbox import Heartbeat
 from clevagent.recorder import PendingHeartbeat, Recorder, Wait
-from clevagent.redact import clean
+from clevagent.redact import clean, storable
 from clevagent.version import AGENT
 
 # Maximum characters the server stores; the SDK cuts longer texts instead of sending them for nothing.
@@ -78,7 +78,10 @@ class HeartbeatBuilder:
             state["waiting"], recorder.wait_changed = _waiting(recorder.wait), False
         doing = recorder.doing
         if doing is not None:
-            state["doing"] = {"tool": clean(doing.tool, MAX_NAME_LENGTH), "since": _moment(wall - (now - doing.since))}
+            state["doing"] = {
+                "tool": storable(doing.tool, MAX_NAME_LENGTH),
+                "since": _moment(wall - (now - doing.since)),
+            }
         return state
 
 
@@ -118,7 +121,6 @@ def _cut(counted: dict[str, Any]) -> dict[str, Any]:
     if "custom_data" in counted:
         counted["custom_data"] = clean(counted["custom_data"], MAX_CUSTOM_LENGTH)
     for call in counted.get("tool_call_log", ()):
-        call["name"] = clean(call["name"], MAX_NAME_LENGTH)
         if call.get("args"):
             call["args"] = clean(call["args"], MAX_ARGS_LENGTH)
     return counted

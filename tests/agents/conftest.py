@@ -13,7 +13,7 @@ import pytest
 import time_machine
 from django.db import connections
 
-from agents.domain.heartbeat import decode
+from agents.domain.decoding import decode
 from agents.domain.hot_row import Answer
 from agents.ingest import committer
 from agents.ingest.write import Received

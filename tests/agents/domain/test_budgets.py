@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents.domain.heartbeat import decode
+from agents.domain.decoding import decode
 from agents.domain.hot_row import Answer
 from agents.fleet import services
 from agents.incidents import actions

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 from django.utils import timezone
 
-from agents.domain.heartbeat import decode
+from agents.domain.decoding import decode
 from agents.domain.hot_row import Answer
 from agents.fleet import services
 from agents.ingest.committer import Committer

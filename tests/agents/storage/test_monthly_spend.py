@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from agents.domain import pricing
 from agents.domain.clocks import Settings
-from agents.domain.heartbeat import Beat, Usage, decode
+from agents.domain.decoding import decode
+from agents.domain.heartbeat import Beat, Usage
 from agents.domain.hot_row import AgentLimits, Hot, IngestTime
 from agents.ingest import committer
 from agents.ingest.fold import fold
