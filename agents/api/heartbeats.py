@@ -18,9 +18,9 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from agents.api import examples, schemas
-from agents.domain import pricing
-from agents.domain.decoding import decode, decode_batch
 from agents.domain.heartbeat import Beat
+from agents.domain.wire import sender_clock
+from agents.domain.wire.decoding import decode, decode_batch
 from agents.ingest import committer, minimum_interval
 from agents.ingest.rate_limit import count_beats, plan_for
 from agents.ingest.reporter import source_of
@@ -114,7 +114,8 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     detail = count_beats(caller, len(beats), now)
     minimum_interval.bound(beats, plan_for(caller, now))
     source = source_of(request._request, caller)
-    ahead = pricing.ahead(beats, now)
+    ahead = sender_clock.ahead(beats, now)
+    sender_clock.correct(beats, now, ahead)
     return committer.submit([Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats])
 
 

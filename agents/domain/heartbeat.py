@@ -1,4 +1,4 @@
-"""One heartbeat and its limits. Pure: no Django, no clock. `decoding.py` reads it from a request's body.
+"""One heartbeat and its limits. Pure: no Django, no clock. `wire/` reads it from a request's body.
 
 The fields are those of the published clients and our own.
 """
@@ -184,6 +184,7 @@ class Beat(msgspec.Struct):
             "evidence": self.evidence or None,
             "seq": self.seq,
             "sent_at": self.sent_at,
+            "age": self.age if self.sent_at else None,
             "sdk": self.sdk,
             "left_out": self.left_out,
         }

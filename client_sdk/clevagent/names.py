@@ -1,6 +1,6 @@
 """Agent names as they are stored: every name becomes readable, and different names stay different.
 
-The server has the same rules in `agents/domain/names.py`. Pure.
+The server has the same rules in `agents/domain/wire/names.py`. Pure.
 """
 
 from __future__ import annotations

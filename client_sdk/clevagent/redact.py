@@ -26,9 +26,13 @@ _SHAPES = re.compile(
 # Formats that words may have, too: `sk-learn-trainer-01`. Only one with a random part is a key.
 _MAYBE = re.compile(r"(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)[A-Za-z0-9_\-]{16,}")
 _NAMED = re.compile(
-    r"""(?i)((?:api[_-]?key|secret|passw(?:or)?d|authorization)["']?\s*[=:]\s*["']?)(?!\[hidden\])[^\s"',;)}&]{4,}"""
+    r"""(?i)(
+        (?: api[_-]?key | secret | passw(?:or)?d | authorization
+          | (?:access|auth|refresh|session|bearer|bot|user|id)[_-]?token | (?<![\w\-])token(?=["'=])
+        )["']?\s*[=:]\s*["']?)(?!\[hidden\])[^\s"',;)}&]{4,}""",
+    re.VERBOSE,
 )
-# "Unexpected token: identifier" and `page_token=next` are no secrets.
+# Other tokens only when they look like one: "Unexpected token: identifier" and `page_token=next` are no secrets.
 _TOKEN = re.compile(r"""(?i)(token["']?\s*[=:]\s*["']?)(?!\[hidden\])([^\s"',;)}&]{8,})""")
 _PIECE = re.compile(r"[A-Za-z0-9]+")
 MIN_RANDOM_LENGTH = 16

@@ -12,7 +12,7 @@ from clevagent.log import log, warn_loudly_once, warn_once
 from clevagent.options import Options
 from clevagent.outbox import Heartbeat, Outbox
 from clevagent.recorder import PendingHeartbeat, Recorder
-from clevagent.serialization import HeartbeatBuilder, to_wire
+from clevagent.serialization import HeartbeatBuilder, age_of, to_wire
 from clevagent.transport import Answer, UnreachableError
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ class Reporter:
         self._adopted = True
         for fields in self.spool.adopt():
             # The earlier process may have sent it already, so it must not change.
-            self.outbox.add(Heartbeat(fields, now, wall, tried=True))
+            age = age_of(fields, wall)
+            self.outbox.add(Heartbeat(fields, now - age, wall - age, tried=True))
 
     def _is_due(self, now: float) -> bool:
         return now >= self._due_at() or (self._recorder.has_news and now >= self._news_at())

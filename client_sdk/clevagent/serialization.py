@@ -86,12 +86,24 @@ class HeartbeatBuilder:
 
 
 def to_wire(beat: Heartbeat, last_progress: float | None, now: float) -> dict[str, Any]:
-    """Return the heartbeat's fields for sending now. Without declared progress, the server judges progress itself."""
+    """Return the heartbeat's fields for sending now, with its age, which holds even if this machine's clock is wrong.
+
+    Without declared progress, the server judges progress itself.
+    """
+    fields = {**beat.fields, "age": round(max(0.0, now - beat.at), 3)}
     if last_progress is None or beat.reduced:
-        return beat.fields
+        return fields
     if beat.progress and now - beat.at < FRESH:
-        return {**beat.fields, "progress": True}
-    return {**beat.fields, "progress": False, "progress_age": round(max(0.0, now - last_progress), 3)}
+        return {**fields, "progress": True}
+    return {**fields, "progress": False, "progress_age": round(max(0.0, now - last_progress), 3)}
+
+
+def age_of(fields: dict[str, Any], wall: float) -> float:
+    """Return how many seconds ago an earlier process made the heartbeat, by this machine's clock; 0 if unknown."""
+    try:
+        return max(0.0, wall - datetime.fromisoformat(fields["sent_at"]).timestamp())
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def memory_mb() -> float | None:

@@ -13,8 +13,8 @@ import pytest
 import time_machine
 from django.db import connections
 
-from agents.domain.decoding import decode
 from agents.domain.hot_row import Answer
+from agents.domain.wire.decoding import decode
 from agents.ingest import committer
 from agents.ingest.write import Received
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal

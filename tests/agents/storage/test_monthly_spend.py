@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from agents.domain import pricing
 from agents.domain.clocks import Settings
-from agents.domain.decoding import decode
 from agents.domain.heartbeat import Beat, Usage
 from agents.domain.hot_row import AgentLimits, Hot, IngestTime
+from agents.domain.wire.decoding import decode
 from agents.ingest import committer
 from agents.ingest.fold import fold
 from agents.ingest.write import Received

@@ -18,7 +18,7 @@ import msgspec
 
 from agents.domain import heartbeat
 from agents.domain.heartbeat import Beat, Doing, ToolCall, Usage, Waiting, hash_of
-from agents.domain.names import agent_name
+from agents.domain.wire.names import agent_name
 from teams.errors import ApiError
 
 # Digits that a number written as text may have.
@@ -162,7 +162,7 @@ def _yes_or_no(value: Any) -> _Read:
 def _time(value: Any) -> _Read:
     try:
         at = msgspec.convert(value, datetime)
-    except (msgspec.ValidationError, OverflowError):
+    except (ValueError, OverflowError):  # also msgspec's errors, and half a character
         at = None
     if at is None or at.tzinfo is None:
         return _Read(MISSING, "must be a time with its UTC offset, such as 2030-01-31T12:00:00Z")

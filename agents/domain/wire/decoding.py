@@ -16,8 +16,8 @@ import msgspec
 
 from agents.domain import heartbeat
 from agents.domain.heartbeat import Beat, Doing, ToolCall, Usage, Waiting, hash_of
-from agents.domain.names import agent_name
-from agents.domain.salvage import invalid, salvaged
+from agents.domain.wire.names import agent_name
+from agents.domain.wire.salvage import invalid, salvaged
 from teams.errors import ApiError
 
 # Levels of nesting to read; nothing that is stored has more. Deeper values are read as null.
