@@ -229,7 +229,7 @@ class Reporter:
         if error.get("code") in PERMANENT_CODES:
             self._drop_detail(beat, str(error.get("message")))
             return False
-        warn_loudly_once(f"clevagent: the server does not accept heartbeats from this agent: {error.get('message')}")
+        _say_unaccepted(str(error.get("message")))
         return True
 
     def _accepted(self, beat: Heartbeat, result: Any) -> None:
@@ -248,7 +248,7 @@ class Reporter:
     def _refused(self, beats: list[Heartbeat], answer: Answer, now: float) -> None:
         if answer.status not in PERMANENT_STATUSES:
             if not answer.is_temporary:
-                warn_loudly_once(f"clevagent: the server does not accept heartbeats from this agent: {answer.why}")
+                _say_unaccepted(answer.message or answer.why)
             self.outbox.failed(now, answer.retry_after)
         elif len(beats) > 1:
             self._one_by_one = True  # one of them is at fault
@@ -262,3 +262,7 @@ class Reporter:
         else:
             warn_loudly_once(f"clevagent: the server refused a heartbeat ({why})")
             self._lose()
+
+
+def _say_unaccepted(why: str) -> None:
+    warn_loudly_once(f"clevagent: the server does not accept heartbeats from this agent: {why}")

@@ -72,11 +72,15 @@ class Answer(NamedTuple):
         return float(mktime_tz(parts)) if parts else None
 
     @property
-    def why(self) -> str:
-        """The server's error message, or the status code."""
+    def message(self) -> str:
+        """The server's error message, or nothing."""
         error = self.body.get("error") if isinstance(self.body, dict) else None
-        message = error.get("message") if isinstance(error, dict) else None
-        return f"{self.status}: {message}" if message else f"HTTP status {self.status}"
+        return str(error.get("message") or "") if isinstance(error, dict) else ""
+
+    @property
+    def why(self) -> str:
+        """The status code, and the server's error message if there is one."""
+        return f"{self.status}: {self.message}" if self.message else f"HTTP status {self.status}"
 
 
 class Transport:
@@ -216,7 +220,7 @@ def _parsed_endpoint(endpoint: str) -> SplitResult:
     if url.port == 0:
         message = "the port must be from 1 to 65535"
         raise ValueError(message)
-    host_header(url).encode("ascii")
+    url.hostname.encode("idna")
     path = quote(url.path.rstrip("/"), safe=PLAIN)
     for ending in ("/heartbeat", API):
         path = path[: -len(ending)] if path.endswith(ending) else path
