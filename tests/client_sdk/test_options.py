@@ -180,5 +180,6 @@ def test_no_argument_makes_init_raise(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("clevagent.Client.start", lambda self: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        clevagent.init(**{"api_key": "cv_test", "endpoint": "http://127.0.0.1:9", name: Hostile()})
+        given: dict[str, Any] = {"api_key": "cv_test", "endpoint": "http://127.0.0.1:9", name: Hostile()}
+        clevagent.init(**given)
     clevagent._client = None
