@@ -257,7 +257,7 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
-    "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js"],
+    "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js", lambda request: f"{STATIC_URL}teams/icons.js"],
     "SIDEBAR": {"show_search": False, "navigation": "watchdog_project.navigation.groups"},
     "ACCOUNT": {"navigation": "watchdog_project.navigation.account_links"},
     "COLORS": {
