@@ -33,8 +33,8 @@ class Migration(migrations.Migration):
                 ),
                 ("created_by", models.CharField(editable=False, max_length=255)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("opened_at", models.DateTimeField(editable=False, null=True)),
-                ("closed_at", models.DateTimeField(editable=False, null=True)),
+                ("opened_at", models.DateTimeField(editable=False, null=True, verbose_name="started")),
+                ("closed_at", models.DateTimeField(editable=False, null=True, verbose_name="ended")),
                 (
                     "project",
                     models.ForeignKey(
