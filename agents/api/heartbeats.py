@@ -68,7 +68,7 @@ class HeartbeatView(BeatView):
         description="Responds once the heartbeat is durable. `warning` is sent once per incident and client start.",
         tags=["heartbeats"],
         request=schemas.Heartbeat,
-        responses=schemas.responses(200, schemas.Answer, 400, 413, 415, 422),
+        responses=schemas.responses(200, schemas.HeartbeatResponse, 400, 413, 415, 422),
         examples=[examples.BEAT, examples.ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:

@@ -70,7 +70,8 @@ def _spend(reports: Reports) -> Iterator[Advice]:
 def _process(reports: Reports) -> Iterator[Advice]:
     if not reports.runner:
         why = (
-            "You can then restart and stop the agent from here, and a dead process is told apart from a silent one. "
+            "You can then restart and stop the agent from here, and the watchdog can tell a dead process from a silent "
+            "one. "
             "Name what the agent runs under: systemd:, docker:, launchd:, process: or k8s:."
         )
         yield Advice("runner", "Add a runner", why, _runner(reports))

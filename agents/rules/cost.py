@@ -83,7 +83,7 @@ EVIDENCE: EvidenceLabels = {
     "unpriced_models": EvidenceLabel("Models without a known price", DETAIL),
     "reached_at": EvidenceLabel("Used up at this rate", DETAIL),
     "times_usual": EvidenceLabel("Rate of the last hour", DETAIL, "times the usual"),
-    "pace": EvidenceLabel("Alerts from", DETAIL, "times the usual"),
+    "pace": EvidenceLabel("Alert threshold", DETAIL, "times the usual"),
     "budgets": EvidenceLabel("Budgets", NOWHERE),
 }
 TO_RAISE: Final = {
