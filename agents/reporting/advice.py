@@ -35,6 +35,7 @@ class Reports:
     usage: bool
     tokens_without_price: bool
     runner: bool
+    target: str = ""
 
 
 def advice(reports: Reports) -> list[Advice]:
@@ -84,5 +85,6 @@ def _init(reports: Reports) -> str:
 
 def _runner(reports: Reports) -> str:
     unit = re.sub(r"[^A-Za-z0-9_.-]+", "-", reports.name)
-    watch = f"--watch {shlex.quote(f'systemd:{unit}.service={reports.name}')}"
+    target = reports.target or f"systemd:{unit}.service"
+    watch = f"--watch {shlex.quote(f'{target}={reports.name}')}"
     return f"clevagent-runner start {watch} --api-key YOUR_KEY --endpoint {reports.server}"

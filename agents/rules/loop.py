@@ -198,24 +198,24 @@ def _reason(classified: Classification) -> str:
 def _what(classified: Classification) -> str:
     pattern, call = classified.pattern, classified.pattern.calls[-1]
     if pattern.every & SAID:
-        return f"Same message {pattern.laps} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
+        return f"Same message {pattern.laps:,} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
     if pattern.kind == patterns.THRASH:
         return _failing(classified, call)
     if pattern.kind == patterns.STALE:
-        return f"{pattern.count} calls in a row without anything new, including {_steps(pattern.calls)},"
+        return f"{pattern.count:,} calls in a row without anything new, including {_steps(pattern.calls)},"
     if pattern.kind == patterns.CYCLE and pattern.period > 1:
-        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_similarity(classified)}"
+        return f"{_steps(pattern.calls)} repeated {pattern.laps:,} times{_similarity(classified)}"
     in_a_row = " in a row" if pattern.kind != patterns.OFTEN and pattern.count == pattern.laps else ""
-    return f"{_call(call)} called {pattern.count} times{_similarity(classified) or in_a_row}"
+    return f"{_call(call)} called {pattern.count:,} times{_similarity(classified) or in_a_row}"
 
 
 def _failing(classified: Classification, call: Shown) -> str:
     pattern = classified.pattern
     if pattern.exact >= classification.ERRORS_NEEDED:
-        return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
+        return f"`{call.name}` failed {pattern.exact:,} times in a row with the same error"
     if pattern.laps >= classification.FAILS_NEEDED:
-        return f"`{call.name}` failed {pattern.laps} times in a row"
-    return f"`{call.name}` called {pattern.count} times in a row while the agent reports problems,"
+        return f"`{call.name}` failed {pattern.laps:,} times in a row"
+    return f"`{call.name}` called {pattern.count:,} times in a row while the agent reports problems,"
 
 
 def _similarity(classified: Classification) -> str:
