@@ -40,7 +40,7 @@ LABELS: Final = {
     "pace": "Spend rate",
     "grace": "Grace period",
     "errors": "Errors",
-    "times": "Repeats",
+    "times": "Times repeated",
 }
 # Units that a label already names.
 UNITS_IN_LABELS: Final = {"calls": "", "repeats": "", "times": ""}
