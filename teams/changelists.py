@@ -126,7 +126,8 @@ class TableMixin(_Base):
         return results
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        response = super().changelist_view(request, extra_context)
+        title = capfirst(str(self.opts.verbose_name_plural))
+        response = super().changelist_view(request, {"title": title, **(extra_context or {})})
         context = getattr(response, "context_data", None) or {}
         if "cl" in context:
             self._extend(context, request, timezone.now())

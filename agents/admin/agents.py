@@ -89,7 +89,7 @@ class AgentPage(WithButtons):
     destroys = ("incidents", "commands")
     explains_deletion = (
         "Its heartbeats and history are deleted too. A new heartbeat under this name creates a new agent, so stop the "
-        "process first. This can’t be undone."
+        "process first. This cannot be undone."
     )
     actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [

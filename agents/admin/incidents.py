@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from agents.admin import agents, pausing
 from agents.admin.buttons import Button, WithButtons
+from agents.admin.filters import AGENT, AgentFilter
 from agents.admin.rules import setting_url
 from agents.commands import restart_context
 from agents.domain import restart_policy
@@ -130,7 +131,8 @@ class IncidentPage(WithButtons):
     live_parts = {"now": "agents/incident_now.html"}
     list_display = ["reason", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
-    list_filter = [StateFilter, "kind", "project"]
+    list_filter = [StateFilter, "kind", "project", AgentFilter]
+    unsaved_filters = (AGENT,)
     list_select_related = ["project__team", "agent__state"]
     search_fields = ["reason", "agent__name"]
     search_help_text = "Search agents and reasons"

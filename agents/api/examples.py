@@ -192,7 +192,7 @@ _CALL_RATE: Final = {
             "unit": "calls",
             "minimum": 1,
             "maximum": 120,
-            "why": "The retired service's default; 12 % of good runs are as busy.",
+            "why": "12 % of healthy runs are this busy.",
             "set_on": "rules",
         }
     ],

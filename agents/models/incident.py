@@ -30,7 +30,7 @@ class SignalKind(models.TextChoices):
     COST = "cost", "budget exceeded"
     ERROR = "error", "error"
     CRASH = "crash", "crash"
-    MEMORY = "memory", "memory"
+    MEMORY = "memory", "memory growth"
     RESTART_FAILED = "restart_failed", "restart failed"
 
 
@@ -260,8 +260,13 @@ class IncidentEvent(models.Model):
         return self.text
 
     @property
+    def names_actor(self) -> bool:
+        """Whether the text says who did it: `Muted by ada@example.com`."""
+        return self.text.endswith(f" by {self.actor}")
+
+    @property
     def headline(self) -> str:
         """What happened, in a few words; for updates, whether a signal is new or became critical."""
         if self.kind != self.Kind.UPDATED or "signal" not in self.data:
             return self.get_kind_display()
-        return "critical now" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"
+        return "became critical" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"

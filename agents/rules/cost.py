@@ -84,7 +84,7 @@ EVIDENCE: EvidenceLabels = {
     "reached_at": EvidenceLabel("Used up at this rate", DETAIL),
     "earliest_at": EvidenceLabel("Used up at the rate of the fastest 5 minutes", DETAIL),
     "times_usual": EvidenceLabel("Rate of the last hour", DETAIL, "times the usual"),
-    "pace": EvidenceLabel("Alerts from", DETAIL, "times the usual"),
+    "pace": EvidenceLabel("Alert threshold", DETAIL, "times the usual"),
     "budgets": EvidenceLabel("Budgets", NOWHERE),
 }
 TO_RAISE: Final = {

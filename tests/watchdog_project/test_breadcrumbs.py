@@ -77,6 +77,6 @@ def test_labels_in_the_audit_log_are_pairs() -> None:
 
 def test_maintenance_was_started_and_ended(project: Project, operator: User, client_of: Browse) -> None:
     names = {name: Maintenance._meta.get_field(name).verbose_name for name in ("opened_at", "closed_at")}
-    assert names == {"opened_at": "started", "closed_at": "ended"}
+    assert names == {"opened_at": "started at", "closed_at": "ended at"}
     Maintenance.objects.create(project=project, reason="disks", starts_at=timezone.now(), ends_at=timezone.now())
     assert "Opened at" not in client_of(operator).get("/admin/agents/maintenance/").content.decode()

@@ -48,7 +48,7 @@ def _create(*, team: str, project: str, owner: str, scope: str, **options: Any) 
     own_project = Project.objects.filter(team=own_team, name=project).first() or services.create_project(
         team=own_team, name=project, actor=_ACTOR
     )
-    _key, raw = services.issue_key(project=own_project, name="create_project", scope=scope, actor=person.email)
+    _key, raw = services.issue_key(project=own_project, name="setup", scope=scope, actor=person.email)
     return {
         "team": own_team.name,
         "project": own_project.name,

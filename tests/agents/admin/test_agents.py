@@ -420,7 +420,7 @@ def test_page_navigation_and_settings_at_the_end(bot: Agent, member: User, viewe
     places = [body.index(f'id="{part}"') for part in parts]
     assert len(parts) == 7
     assert places == sorted(places)
-    assert places[-1] < body.index('name="_continue"') < body.index("Delete bot-1…")
+    assert places[-1] < body.index('name="_save"') < body.index("Delete bot-1…")
     assert "Delete this" not in body
     assert "Delete bot-1" not in client_of(viewer).get(page_of(bot)).content.decode()
     answer = save(client_of(member), bot, interval="0.5").content.decode()
@@ -450,6 +450,9 @@ def test_page_links_to_all_incidents_and_commands(bot: Agent, viewer: User, clie
         shown = browser.get(link).content.decode()
         assert "bot-2" not in shown
         assert "bot is stuck" in shown or "bot@example.com" in shown
+        assert f'<option value="{bot.pk}" selected>bot</option>' in shown
+    assert "bot-2 is stuck" in browser.get("/admin/agents/incident/").content.decode()
+    assert "bot-2@example.com" in browser.get("/admin/agents/command/").content.decode()
 
 
 def test_page_links_to_maintenance(bot: Agent, member: User, viewer: User, client_of: Browse) -> None:

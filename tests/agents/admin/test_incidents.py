@@ -207,7 +207,7 @@ def test_escalation_and_new_signal_differ(incident: Incident, viewer: User, clie
         data = {"signal": "loop", "rose": rose}
         IncidentEvent.objects.create(incident=incident, kind="updated", text=text, data=data)
     body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
-    assert "critical now worse" in body
+    assert "became critical worse" in body
     assert "new signal: loop more" in body
 
 
@@ -404,6 +404,9 @@ def test_muted_incident_sends_no_notifications(incident: Incident, member: User,
     actions.resolve(incident=incident, actor=member.email, now=timezone.now())
     assert not Delivery.objects.filter(channel=channel).exists()
     assert IncidentEvent.objects.filter(text=f"Muted by {member.email}").count() == 1
+    body = client_of(member).get(page_of(incident)).content.decode()
+    assert f"<strong>Muted by {member.email}</strong></p>" in body
+    assert f"UTC  Muted by {member.email}\n" in body
 
 
 def test_page_shows_version_and_deploys(incident: Incident, viewer: User, client_of: Browse) -> None:
