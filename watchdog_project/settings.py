@@ -96,6 +96,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "watchdog_project.logs.RequestIdMiddleware",
     "watchdog_project.health.HealthMiddleware",
+    "watchdog_project.compression_middleware.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "watchdog_project.csp_middleware.PolicyMiddleware",
