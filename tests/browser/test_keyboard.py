@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from agents.models import Incident
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_incident
 from tests.browser.conftest import Open
@@ -118,3 +120,15 @@ def test_api_reference_is_readable(open_tab: Open, owner: User, project: Project
     tab.picture("api-docs")
     pale = [barrier for barrier in tab.barriers() if "color-contrast" in barrier]
     assert sorted({re.sub(r">.*", ">", barrier) for barrier in pale}) == []
+
+
+def test_tab_shows_open_alarms(open_tab: Open, owner: User, project: Project) -> None:
+    """In its title and icon, while another tab is in front; both follow the page's polls."""
+    incident = make_incident(make_agent(project))
+    page = open_tab(owner).go("/admin/")
+    icon = page.locator('link[rel="icon"]')
+    expect(page).to_have_title(re.compile(r"^\(1\) Fleet overview"))
+    assert "icon-alarm" in str(icon.get_attribute("href"))
+    Incident.objects.filter(pk=incident.pk).update(acknowledged_at=timezone.now(), acknowledged_by="ann@example.com")
+    expect(page).to_have_title(re.compile(r"^Fleet overview"))
+    assert "icon-alarm" not in str(icon.get_attribute("href"))
