@@ -258,8 +258,12 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
-    "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js", lambda request: f"{STATIC_URL}teams/icons.js"],
-    "SIDEBAR": {"show_search": False, "navigation": "watchdog_project.navigation.groups"},
+    "SCRIPTS": [
+        lambda request: f"{STATIC_URL}teams/copy.js",
+        lambda request: f"{STATIC_URL}teams/icons.js",
+        lambda request: f"{STATIC_URL}teams/find.js",
+    ],
+    "SIDEBAR": {"show_search": True, "navigation": "watchdog_project.navigation.groups"},
     "ACCOUNT": {"navigation": "watchdog_project.navigation.account_links"},
     "COLORS": {
         "primary": {

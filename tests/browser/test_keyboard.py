@@ -132,3 +132,23 @@ def test_tab_shows_open_alarms(open_tab: Open, owner: User, project: Project) ->
     Incident.objects.filter(pk=incident.pk).update(acknowledged_at=timezone.now(), acknowledged_by="ann@example.com")
     expect(page).to_have_title(re.compile(r"^Fleet overview"))
     assert "icon-alarm" not in str(icon.get_attribute("href"))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_search_opens_by_shortcut(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+    make_agent(project, "research-bot")
+    tab = open_tab(owner, width, scheme)
+    page = tab.go("/admin/agents/incident/")
+    for shortcut in ("/", "Control+k"):
+        page.keyboard.press(shortcut)
+        expect(page.get_by_role("dialog", name="Search")).to_be_visible()
+        page.keyboard.type("resea")
+        page.locator("#found").get_by_text("research-bot").wait_for()
+        tab.picture(f"search-{width}-{scheme}", full_page=False)
+        assert tab.barriers() == []
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog", name="Search")).to_be_hidden()
+    page.keyboard.press("/")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/agents/agent/*/change/")

@@ -8,9 +8,7 @@ from html import unescape
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 
-from agents.models import Maintenance
 from teams.admin.audit import details
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent
@@ -73,10 +71,3 @@ def test_labels_in_the_audit_log_are_pairs() -> None:
     changed = {"labels": {"from": {}, "to": {"env": "staging", "host": "a"}}, "interval": {"from": 60.0, "to": 30.0}}
     assert details(changed) == "labels: from none to env=staging, host=a; interval: from 60.0 to 30.0"
     assert details({"labels": {"env": "staging"}}) == "labels: env=staging"
-
-
-def test_maintenance_was_started_and_ended(project: Project, operator: User, client_of: Browse) -> None:
-    names = {name: Maintenance._meta.get_field(name).verbose_name for name in ("opened_at", "closed_at")}
-    assert names == {"opened_at": "started at", "closed_at": "ended at"}
-    Maintenance.objects.create(project=project, reason="disks", starts_at=timezone.now(), ends_at=timezone.now())
-    assert "Opened at" not in client_of(operator).get("/admin/agents/maintenance/").content.decode()
