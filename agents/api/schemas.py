@@ -213,6 +213,7 @@ class AgentDetail(AgentStatus):
     unsafe_to_repeat = serializers.BooleanField()
     rules = serializers.DictField()
     paused_at = serializers.DateTimeField(allow_null=True)
+    paused_until = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
 
 
@@ -375,6 +376,12 @@ class CommandDetail(Order):
     expires_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
     result = serializers.CharField()
+
+
+class Pause(serializers.Serializer[Any]):
+    until = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="When monitoring resumes. Empty: when somebody resumes it."
+    )
 
 
 class CommandReason(serializers.Serializer[Any]):

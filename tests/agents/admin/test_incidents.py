@@ -27,8 +27,8 @@ def page_of(incident: Incident) -> str:
     return f"{LIST}{incident.pk}/change/"
 
 
-def press(browser: Any, incident: Incident, name: str) -> str:
-    body: bytes = browser.post(f"{LIST}{incident.pk}/press/{name}/", follow=True).content
+def press(browser: Any, incident: Incident, name: str, **data: str) -> str:
+    body: bytes = browser.post(f"{LIST}{incident.pk}/press/{name}/", data, follow=True).content
     return body.decode()
 
 
@@ -283,8 +283,10 @@ def test_agent_actions_are_on_the_incident(incident: Incident, member: User, cli
     assert "Stop of bot requested." in press(client_of(member), incident, "stop")
     assert Command.objects.get().incident == incident
     assert "waiting for the runner" in press(client_of(member), incident, "restart")
-    press(client_of(member), incident, "pause")
+    assert "/press/resume/" in press(client_of(member), incident, "pause", choice="1h")
     assert Agent.objects.get().paused_at is not None
+    press(client_of(member), incident, "resume")
+    assert Agent.objects.get().paused_at is None
 
 
 def test_refused_button_is_explained_and_not_pinned(incident: Incident, member: User, client_of: Browse) -> None:
