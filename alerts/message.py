@@ -1,6 +1,7 @@
 """The message about an incident event: what is wrong with which agent, since when, why, the cost, what was tried."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,16 +30,19 @@ _TYPES: Final[dict[str, str]] = {
 }
 
 
-def of_delivery(delivery: Delivery) -> Message:
-    """The message of a delivery, with the incident as it is now; a delivery without an event is a test."""
+def incidents_of(deliveries: Iterable[Delivery]) -> dict[int, Incident]:
+    """The incidents of deliveries as they are now, with all that a message reads: four queries for any number."""
+    keys = {delivery.event.incident_id for delivery in deliveries if delivery.event}
+    incidents = Incident.objects.select_related("project__team", "agent__state", "agent__memory")
+    return incidents.prefetch_related("signals__agent", "events", "commands").in_bulk(keys) if keys else {}
+
+
+def of_delivery(delivery: Delivery, incidents: Mapping[int, Incident]) -> Message:
+    """The message of a delivery; one without an event is a test."""
     if delivery.event is None:
         return _test(delivery.channel, delivery)
-    incident = (
-        Incident.objects.select_related("project__team", "agent__state", "agent__memory")
-        .prefetch_related("signals__agent", "events", "commands")
-        .get(pk=delivery.event.incident_id)
-    )
-    return of_event(delivery.event, incident, delivery.message_id)
+    message = of_event(delivery.event, incidents[delivery.event.incident_id], delivery.message_id)
+    return replace(message, recipient=delivery.recipient) if delivery.recipient else message
 
 
 def of_event(event: IncidentEvent, incident: Incident, message_id: str) -> Message:

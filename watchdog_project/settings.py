@@ -366,6 +366,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "agents.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "relay": {"task": "alerts.relay", "schedule": 2.0, "options": {"expires": 10}},
+    "notify_owners": {"task": "alerts.notify_owners", "schedule": 60.0, "options": {"expires": 60}},
     "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
