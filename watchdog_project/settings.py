@@ -12,6 +12,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
+from watchdog_project.mail_settings import mail_settings
+
 # Makes Django's generic classes subscriptable at runtime: `ModelForm[User]`.
 django_stubs_ext.monkeypatch()
 
@@ -281,7 +283,7 @@ UNFOLD = {
 # --- E-mail
 
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
-vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
+vars().update(mail_settings(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
 # Seconds per SMTP step, of about ten, so that one e-mail takes less than its delivery's lease of 60 s.
 EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
