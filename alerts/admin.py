@@ -43,12 +43,19 @@ class StateFilter(admin.SimpleListFilter):
     title = parameter_name = "state"
     QUERIES: Final = {
         "failing": Q(enabled=True, failing_since__isnull=False),
+        "refused": Q(enabled=True, failing_since=None) & ~Q(refused={}),
         "off": Q(enabled=False),
-        "works": Q(enabled=True, failing_since=None, last_sent_at__isnull=False),
+        "works": Q(enabled=True, failing_since=None, last_sent_at__isnull=False, refused={}),
         "new": Q(enabled=True, failing_since=None, last_sent_at=None),
     }
     # The values are in people's bookmarks; the texts match the badges in the table.
-    TEXTS: Final = {"failing": "failing", "off": "disabled", "works": "OK", "new": "not used yet"}
+    TEXTS: Final = {
+        "failing": "failing",
+        "refused": "refused by some",
+        "off": "disabled",
+        "works": "OK",
+        "new": "not used yet",
+    }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.TEXTS.items())
@@ -328,7 +335,7 @@ class DeliveryPage(LiveList):
     actions = None
     has_history = False
     fields = [
-        *("what", "channel", "state", "attempts", "created_at", "next_try_at"),
+        *("what", "channel", "recipient", "state", "attempts", "created_at", "next_try_at"),
         *("sent_at", "last_error", "message_id"),
     ]
     empty = Empty(
@@ -339,7 +346,11 @@ class DeliveryPage(LiveList):
 
     def get_fields(self, request: HttpRequest, obj: Delivery | None = None) -> Any:
         is_pending = obj is not None and obj.state == Delivery.State.PENDING
-        return [name for name in self.fields if name != "next_try_at" or is_pending]
+        hidden = {
+            *([] if is_pending else ["next_try_at"]),
+            *([] if obj is not None and obj.recipient else ["recipient"]),
+        }
+        return [name for name in self.fields if name not in hidden]
 
     @admin.display(description="Alert")
     def what(self, obj: Delivery) -> str:

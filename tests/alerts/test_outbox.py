@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from agents.incidents import events
 from agents.ingest.registration import create_agent
@@ -315,3 +315,80 @@ def test_one_matching_agent_of_a_group_is_enough(happened: Happened, email: Chan
     incident.together = True
     outbox.enqueue(happened("opened"))
     assert notified(email) == [("opened", PENDING)]
+
+
+def test_relay_costs_the_same_with_a_backlog(
+    happened: Happened, email: Channel, webhook: Channel, django_assert_num_queries: Any
+) -> None:
+    """Thousands wait for two dead channels."""
+    Channel.objects.update(retry_at=NOW + timedelta(minutes=5), failing_since=NOW)
+    event = happened("opened")
+    small = relay_steps(django_assert_num_queries)
+    for channel in (email, webhook):
+        fill(event, channel, 1250)
+    large = relay_steps(django_assert_num_queries)
+    assert Delivery.objects.pending().count() == 2500
+    assert large < small + 100 * 2500  # instructions of the database: linear, where each row used to read all others
+
+
+def fill(event: IncidentEvent, channel: Channel, count: int) -> None:
+    Delivery.objects.bulk_create(
+        Delivery(event=event, channel=channel, recipient=str(n), message_id=f"{channel.pk}-{n}", next_try_at=NOW)
+        for n in range(count)
+    )
+
+
+def relay_steps(assert_num_queries: Any) -> int:
+    """Instructions that SQLite needs for one run of the relay; 0 on PostgreSQL."""
+    steps = [0]
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    connection.ensure_connection()
+    is_sqlite = connection.vendor == "sqlite"
+    if is_sqlite:
+        connection.connection.set_progress_handler(count, 1)
+    try:
+        with assert_num_queries(3):
+            outbox.relay(NOW)
+    finally:
+        if is_sqlite:
+            connection.connection.set_progress_handler(None, 0)
+    return steps[0]
+
+
+def test_transaction_wakes_each_channel_once(
+    happened: Happened, email: Channel, webhook: Channel, woken: list[int], django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        for _ in range(10):
+            outbox.enqueue(happened("updated"))
+    assert len(callbacks) == 1
+    assert woken == sorted([email.pk, webhook.pk])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rolled_back_event_takes_no_wakeup_along(happened: Happened, email: Channel, woken: list[int]) -> None:
+    with transaction.atomic():
+        with transaction.atomic():
+            outbox.enqueue(happened("opened"))
+            transaction.set_rollback(True)
+        outbox.enqueue(happened("updated"))
+    assert woken == [email.pk]
+
+
+def test_interrupted_test_is_not_repeated(email: Channel, woken: list[int]) -> None:
+    """Its sender was killed. Nobody expects a test minutes later."""
+    test = Delivery.objects.create(
+        channel=email, message_id="msg_1", next_try_at=NOW, lease_until=NOW + timedelta(seconds=60), attempts=1
+    )
+    outbox.relay(NOW + timedelta(seconds=59))
+    test.refresh_from_db()
+    assert test.state == PENDING
+    outbox.relay(NOW + timedelta(seconds=60))
+    test.refresh_from_db()
+    assert test.state == FAILED
+    assert "Send another test" in test.last_error
+    assert woken == []

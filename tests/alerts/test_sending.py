@@ -345,3 +345,90 @@ def test_concurrent_workers_send_in_order_and_once(
     assert errors == []
     assert all(pks == sorted(pks) and len(pks) == 6 for pks in sent.values())
     assert len(sent) == 3
+
+
+def test_batch_costs_a_fixed_number_of_queries(
+    happened: Happened,
+    opened: Delivery,
+    receiver: Receiver,
+    django_assert_max_num_queries: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two claims of seven or six with their savepoints, five for the incidents, two per record."""
+    monkeypatch.setattr(sending, "RECORD_EVERY", timedelta(hours=1))
+    monkeypatch.setattr(sending, "TURN", timedelta(hours=1))
+    for _ in range(60):
+        outbox.enqueue(happened("updated"))
+    assert fresh(opened.channel).failing_since is None
+    with django_assert_max_num_queries(24):
+        sending.deliver(opened.channel_id, NOW)
+    assert len(receiver.requests) == 61
+    assert not Delivery.objects.pending().exists()
+
+
+def test_killed_sender_repeats_its_batch_once(
+    happened: Happened, opened: Delivery, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.enqueue(happened("updated"))
+
+    def die(*args: Any) -> bool:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "record", die)
+        with pytest.raises(SystemExit):
+            sending.deliver(opened.channel_id, NOW)
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=59))
+    assert len(receiver.requests) == 2
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=60))
+    ids = [request.headers["webhook-id"] for request in receiver.requests]
+    assert len(ids) == 4
+    assert ids[:2] == ids[2:]
+    assert not Delivery.objects.pending().exists()
+
+
+def test_turn_ends_before_its_lease(
+    happened: Happened, opened: Delivery, receiver: Receiver, woken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow receiver: what doesn't fit into a turn is left, and counts no attempt."""
+    outbox.enqueue(happened("updated"))
+    monkeypatch.setattr(sending, "TURN", timedelta(0))
+    monkeypatch.setattr(sending, "MAX_TURNS", timedelta(0))
+    sending.deliver(opened.channel_id, NOW)
+    assert receiver.requests == []
+    assert woken == [opened.channel_id]
+    assert set(Delivery.objects.values_list("state", "attempts", "lease_until")) == {(State.PENDING, 0, None)}
+    assert fresh(opened.channel).lease_until is None
+
+
+def test_disabling_stops_a_batch(
+    happened: Happened, opened: Delivery, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person disables the channel while it is being sent to."""
+    outbox.enqueue(happened("updated"))
+    monkeypatch.setattr(sending, "RECORD_EVERY", timedelta(microseconds=1))
+    send = channels.webhook.send
+
+    def disable_and_send(config: Any, message: Any) -> None:
+        Channel.objects.update(enabled=False)
+        send(config, message)
+
+    monkeypatch.setattr(channels.webhook, "send", disable_and_send)
+    sending.deliver(opened.channel_id, NOW)
+    assert len(receiver.requests) == 1
+    assert list(Delivery.objects.order_by("pk").values_list("state", flat=True)) == [State.SENT, State.SKIPPED]
+
+
+def test_rejected_message_holds_up_no_other(opened: Delivery, receiver: Receiver) -> None:
+    """The receiver fails for one incident only."""
+    other = another(opened)
+    bad = f'"id":{opened.event.incident_id},'.encode()  # type: ignore[union-attr]
+
+    def answer(peer: Any) -> None:
+        responds("500 Oops" if bad in receiver.requests[-1].body else "200 OK")(peer)
+
+    receiver.answer = answer
+    sending.deliver(opened.channel_id, NOW)
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=60))
+    assert fresh(other).state == State.SENT
+    assert fresh(opened).state == State.PENDING

@@ -1,7 +1,7 @@
 """Open connections to receivers, kept for the next message.
 
-A connection is used again only by `http`, after it has checked the address once more, and only for the same scheme,
-host and port. It lives for a minute at most, so that a changed DNS record or certificate is noticed.
+Only `channels/http.py` uses one again, after it has checked the address once more, and only for the same scheme, host
+and port. It lives for a minute at most, so that a changed DNS record or certificate is noticed.
 """
 
 from __future__ import annotations
