@@ -68,9 +68,12 @@ def test_refusal_is_shown_and_owners_notified_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mails: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        owner_notices, "notify_owners", lambda team, subject, text: mails.append((subject, text)) or True
-    )
+
+    def notify(team: object, subject: str, text: str) -> bool:
+        mails.append((subject, text))
+        return True
+
+    monkeypatch.setattr(owner_notices, "notify_owners", notify)
     for kind in ("opened", "updated"):
         outbox.enqueue(happened(kind))
         sending.deliver(channel.pk, NOW)
