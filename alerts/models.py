@@ -107,7 +107,7 @@ class Delivery(models.Model):
     # Which of the channel's recipients; empty for channels that have only one, and for tests.
     recipient = models.CharField(max_length=254, default="", blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
-    message_id = models.CharField("message ID", max_length=40, unique=True, help_text="The same on every attempt.")
+    message_id = models.CharField("message ID", max_length=40, unique=True, help_text="The same for every retry.")
     created_at = models.DateTimeField("created", default=timezone.now)
     next_try_at = models.DateTimeField("next attempt", null=True)
     lease_until = models.DateTimeField(null=True)
