@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_safe
 
 from agents.admin.live import LiveList, LivePage
-from agents.models import Agent
+from agents.models import Agent, naming_signals
 from alerts import channels, coverage, first_alert, routing, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
@@ -106,6 +106,13 @@ def _rows(found: Sequence[Channel], now: datetime) -> list[ChannelRow]:
     return [ChannelRow(channel, *by_channel.get(channel.pk, (0, 0))) for channel in found]
 
 
+def _with_named_incidents(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Deliveries whose incidents can be named without a query each."""
+    rows = list(deliveries)
+    prefetch_related_objects([row.event.incident for row in rows if row.event], naming_signals())
+    return rows
+
+
 @admin.register(Channel)
 class ChannelPage(LivePage):
     form = ChannelForm
@@ -174,7 +181,7 @@ class ChannelPage(LivePage):
             "now": now,
             "channel": row,
             "row": _rows([row], now)[0],
-            "deliveries": deliveries[:LATEST],
+            "deliveries": _with_named_incidents(deliveries[:LATEST]),
             "last_test": row.deliveries.filter(event=None).first(),
             "waiting": row.deliveries.pending().count(),
             "may_test": self.has_operate_permission(request, row),
@@ -343,6 +350,9 @@ class DeliveryPage(LiveList):
         "Every notification is listed here with its result. The first one is sent with the first incident, or when you "
         "send a test from a channel’s page.",
     )
+
+    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
+        return {"rows": _with_named_incidents(found.result_list)}
 
     def get_fields(self, request: HttpRequest, obj: Delivery | None = None) -> Any:
         is_pending = obj is not None and obj.state == Delivery.State.PENDING
