@@ -11,7 +11,8 @@ from typing import Final
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from agents.models import Agent, Incident, IncidentEvent
+from agents.domain import budgets, signal_kinds
+from agents.models import Agent, Incident, IncidentEvent, Severity, Signal
 from alerts import channels, owner_notices, routing
 from alerts.models import Channel, Delivery
 from alerts.retry import LIFETIME
@@ -34,6 +35,7 @@ def enqueue(event: IncidentEvent) -> None:
     if event.kind not in routing.NOTIFIED_EVENTS or event.incident.muted_at:
         return
     missed_recovery = _cancel_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
+    informed = _informed_of_month(event)
     send_at = routing.send_at(event.kind, event.incident.reopened, event.at)
     agents = _agent_labels(event.incident)
     deliveries = Delivery.objects.bulk_create(
@@ -47,6 +49,7 @@ def enqueue(event: IncidentEvent) -> None:
         )
         for subscriber in _subscribers(event.incident, missed_recovery)
         if routing.is_notified(event.kind, subscriber, event.incident.severity, agents)
+        and not informed & {(subscriber.channel_id, subscriber.recipient), (subscriber.channel_id, "")}
     )
     if deliveries and send_at <= event.at:
         wake_on_commit({delivery.channel_id for delivery in deliveries})
@@ -100,6 +103,28 @@ def _subscribers(incident: Incident, missed_recovery: set[tuple[int, str]]) -> I
                 severity=severity,
                 labels=labels,
             )
+
+
+def _informed_of_month(event: IncidentEvent) -> set[tuple[int, str]]:
+    """The channels and recipients that know from another incident that the project's monthly budget is exceeded.
+
+    Agents that were already in trouble keep their incidents, but one overrun is one message.
+    """
+    if event.kind != IncidentEvent.Kind.UPDATED or event.data.get("signal") != signal_kinds.COST:
+        return set()
+    exceeded = Signal.objects.filter(
+        incident__project=event.incident.project_id,
+        kind=signal_kinds.COST,
+        severity=Severity.CRITICAL,
+        evidence__budget=budgets.MONTH,
+        cleared_at__isnull=True,
+    )
+    if not exceeded.filter(incident=event.incident_id).exists():
+        return set()
+    others = exceeded.exclude(incident=event.incident_id).filter(incident=OuterRef("event__incident"))
+    since = others.filter(opened_at__lte=OuterRef("event__at"))
+    known = Delivery.objects.filter(Exists(since), event__kind__in=routing.FAILURES)
+    return set(known.exclude(state__in=Delivery.UNDELIVERED).values_list("channel_id", "recipient"))
 
 
 def _agent_labels(incident: Incident) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from alerts import channels, leases, message, outcomes
 from alerts.channels.base import ChannelError, ChannelKind, ConfigError
@@ -82,13 +82,13 @@ def _send_some(
 
 def _attempts_of(batch: Batch) -> Callable[[Delivery], ChannelError | None]:
     kind = channels.BY_KIND[batch.channel.kind]
-    incidents = message.incidents_of(batch.deliveries)
-    return lambda delivery: _attempt(kind, delivery, incidents)
+    known = message.incidents_of(batch.deliveries)
+    return lambda delivery: _attempt(kind, delivery, known)
 
 
-def _attempt(kind: ChannelKind, delivery: Delivery, incidents: Mapping[int, Any]) -> ChannelError | None:
+def _attempt(kind: ChannelKind, delivery: Delivery, known: Mapping[int, message.Known]) -> ChannelError | None:
     try:
-        kind.send(kind.parse(delivery.channel.config), message.of_delivery(delivery, incidents))
+        kind.send(kind.parse(delivery.channel.config), message.of_delivery(delivery, known))
     except ChannelError as error:
         return error
     except ConfigError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -392,3 +392,64 @@ def test_interrupted_test_is_not_repeated(email: Channel, woken: list[int]) -> N
     assert test.state == FAILED
     assert "Send another test" in test.last_error
     assert woken == []
+
+
+def over_month(incident: Incident, agent: Agent, at: datetime = NOW) -> IncidentEvent:
+    """An agent's open incident learns that the month's budget is exceeded."""
+    Signal.objects.create(
+        incident=incident, agent=agent, kind="cost", severity="critical", reason="over", started_at=at, opened_at=at,
+        evidence={"budget": "month"},
+    )  # fmt: skip
+    return IncidentEvent.objects.create(
+        incident=incident, kind="updated", at=at, text="over", data={"signal": "cost", "rose": False}
+    )
+
+
+def broken(project: Project, name: str) -> tuple[Incident, Agent]:
+    agent = create_agent(project=project, name=name, now=NOW)
+    incident = Incident.objects.create(
+        project=project, agent=agent, kind="error", severity="critical", reason="r", started_at=NOW, opened_at=NOW
+    )
+    outbox.enqueue(IncidentEvent.objects.create(incident=incident, kind="opened", at=NOW, text="r"))
+    return incident, agent
+
+
+def test_one_overrun_is_one_message(project: Project, email: Channel) -> None:
+    """Five agents were in trouble already when the project exceeded its monthly budget."""
+    agents = [broken(project, f"bot-{n}") for n in range(5)]
+    later = NOW + timedelta(minutes=1)
+    for incident, agent in agents:
+        outbox.enqueue(over_month(incident, agent, later))
+    assert [kind for kind, _ in notified(email)] == ["opened"] * 5 + ["updated"]
+
+
+def test_overrun_of_its_own_incident_is_told_once(project: Project, email: Channel) -> None:
+    """The agents that were well share an incident, whose message came first."""
+    incident, agent = broken(project, "bot")
+    later = NOW + timedelta(minutes=1)
+    well = create_agent(project=project, name="well", now=NOW)
+    shared = Incident.objects.create(
+        project=project, agent=well, kind="cost", severity="critical", reason="All", together=True, started_at=later,
+        opened_at=later,
+    )  # fmt: skip
+    over_month(shared, well, later)
+    outbox.enqueue(IncidentEvent.objects.create(incident=shared, kind="opened", at=later, text="All"))
+    outbox.enqueue(over_month(incident, agent, later))
+    assert [kind for kind, _ in notified(email)] == ["opened", "opened"]
+
+
+def test_overrun_reaches_channels_not_yet_informed(project: Project, email: Channel) -> None:
+    first, second = broken(project, "a"), broken(project, "b")
+    outbox.enqueue(over_month(*first))
+    late = Channel.objects.create(project=project, kind="email", name="late", config={"to": ["a@example.com"]})
+    outbox.enqueue(over_month(*second))
+    assert [kind for kind, _ in notified(late)] == ["updated"]
+
+
+def test_other_signals_are_still_told_of_each_agent(project: Project, email: Channel) -> None:
+    first, second = broken(project, "a"), broken(project, "b")
+    for incident, agent in (first, second):
+        event = over_month(incident, agent)
+        Signal.objects.filter(incident=incident).update(evidence={"budget": "day"})
+        outbox.enqueue(event)
+    assert [kind for kind, _ in notified(email)] == ["opened", "opened", "updated", "updated"]
