@@ -19,6 +19,7 @@ class CommandPage(LiveList):
     list_display = ["action", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
     list_filter = ["state", "action"]
+    linked_lookups = ("agent__id__exact",)
     list_select_related = ["agent__project__team"]
     search_fields = ["agent__name", "target", "requested_by"]
     actions = None

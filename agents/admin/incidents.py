@@ -129,6 +129,7 @@ class IncidentPage(WithButtons):
     list_display = ["reason", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
     list_filter = [StateFilter, "kind", "project"]
+    linked_lookups = ("agent__id__exact",)
     list_select_related = ["project__team", "agent__state"]
     search_fields = ["reason", "agent__name"]
     search_help_text = "Search agents and reasons"
