@@ -34,7 +34,8 @@ class DeclaredFiltersMixin(_Base):
         return lookup in self.linked_lookups or lookup in self._declared_lookups(request)
 
     def _declared_lookups(self, request: Any) -> Iterator[str]:
-        for item in self.get_list_filter(request):
+        declared: Any = self.get_list_filter(request)
+        for item in declared:
             if isinstance(item, type) and issubclass(item, admin.SimpleListFilter):
                 yield str(item.parameter_name)
             else:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from agents.domain import intents
 from teams.errors import ApiError
 
 MAX_BATCH: Final = 500
@@ -98,6 +99,8 @@ class Beat(msgspec.Struct):
     container_id: str | None = None
     restart_type: Literal["docker", "systemd", "launchd", "process", "k8s"] | None = None
     restart_target: str | None = None
+    # What a runner knows about why its target is not running, see `intents.py`.
+    intent: str | None = None
     beat_id: str | None = None
     sent_at: datetime | None = None
     seq: int | None = None
@@ -181,6 +184,7 @@ def decode(body: bytes) -> Beat:
     if b"\\u0000" in body:
         _refuse_nul(beat)
     _check(beat)
+    _interpret_intent(beat)
     beat.body_hash = hash_of(body)
     return beat
 
@@ -260,6 +264,15 @@ def _short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
     """The first entries, each cut to what a page can show."""
     kept = list(evidence.items())[:MAX_EVIDENCE]
     return {name[:50]: value[:MAX_EVIDENCE_LENGTH] if isinstance(value, str) else value for name, value in kept}
+
+
+def _interpret_intent(beat: Beat) -> None:
+    """A runner's target that ended on purpose is no error. Older runners only say so in the message."""
+    if beat.by_runner and beat.status in ("error", "shutdown"):
+        beat.intent = intents.intent_of(beat.intent, beat.message or "", beat.evidence or {})
+        beat.status = "shutdown" if beat.intent in intents.ON_PURPOSE else beat.status
+    else:
+        beat.intent = None
 
 
 def _refuse_nul(beat: Beat) -> None:

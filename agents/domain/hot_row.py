@@ -61,6 +61,7 @@ class Hot(msgspec.Struct):
     run_unpriced: int
     source: str
     runner: str
+    runner_at: datetime | None
     runner_down: bool
     held: bool
     restart_type: str
@@ -130,7 +131,8 @@ class Answer:
 class FoldResult:
     """What to store of a heartbeat besides the hot row, and what to answer.
 
-    `note` is what the fold concluded from context (`notes.py`). `gap` is the number of seconds since the last
+    `note` is what the fold concluded from context (`notes.py`), `claimed` a restart target that it names against the
+    pinned one (`pinning.py`). `gap` is the number of seconds since the last
     heartbeat; None where that means nothing.
     """
 
@@ -141,3 +143,4 @@ class FoldResult:
     note: str | None
     hold: bool
     gap: float | None = None
+    claimed: str = ""

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agents.domain import budgets, clocks, signal_kinds
+from agents.domain import budgets, clocks, intents, pinning, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
@@ -61,8 +61,9 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
     gap = _reset_deadlines(hot, beat, moment.received_at, note, progress=progress)
     # Before step 6, which overwrites the status this compares with.
-    changed = _needs_review(hot, beat)
-    _remember(hot, beat, source, note)
+    claimed = _claimed(hot, beat, source, moment.received_at)
+    changed = _needs_review(hot, beat) or bool(claimed)
+    _remember(hot, beat, source, note, claimed=bool(claimed))
     # After step 6, which may change the declared daily limit.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
@@ -76,6 +77,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
         note=note,
         hold=on_hold(hot, used, limits),
         gap=gap,
+        claimed=claimed,
     )
 
 
@@ -269,19 +271,31 @@ def _needs_review(hot: Hot, beat: Beat) -> bool:
     )
 
 
+def _claimed(hot: Hot, beat: Beat, source: str, at: datetime) -> str:
+    """Another restart target or runner than the pinned ones; empty: none."""
+    if beat.restart_type is None:
+        return ""
+    target = (beat.restart_type, beat.restart_target or beat.agent)
+    return pinning.claim(target, source) if pinning.is_pinned_elsewhere(hot, target, source, at) else ""
+
+
 # 6. Remember what it said
 
 
-def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
-    """Keep what the next heartbeat is compared with; omitted fields keep their last value."""
+def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool) -> None:
+    """Keep what the next heartbeat is compared with; omitted fields keep their last value.
+
+    `claimed`: a runner other than the agent's own sent it, which says nothing about the agent's target.
+    """
     _remember_status(hot, beat, note)
     _remember_work(hot, beat)
     _remember_declared(hot, beat)
     hot.source = source
     _remember_wait(hot, beat)
-    # Before `_release`, which asks whether the runner says the target is down.
-    _remember_runner(hot, beat, source)
-    _release(hot, beat)
+    if not claimed:
+        # Before `_release`, which asks whether the runner says the target is down.
+        _remember_runner(hot, beat, source)
+        _release(hot, beat)
 
 
 def _remember_status(hot: Hot, beat: Beat, note: str | None) -> None:
@@ -329,11 +343,13 @@ def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
     """A runner's first `error` heartbeat lacks the restart fields, so the last known target stays."""
     if beat.restart_type:
         hot.restart_type, hot.restart_target = beat.restart_type, beat.restart_target or beat.agent
-        hot.runner = source
+        hot.runner, hot.runner_at = source, hot.last_beat_at
     elif beat.container_id and not hot.restart_type:
         hot.restart_type, hot.restart_target = "docker", beat.container_id
     if not beat.is_blind:
         hot.runner_down = beat.status == "error" and says_down(hot, beat)
+    if beat.intent in intents.HOLDS:
+        hot.held = True
 
 
 def _release(hot: Hot, beat: Beat) -> None:

@@ -263,7 +263,8 @@ def _content(received: Received, folded: FoldResult) -> dict[str, Any] | None:
     # Errors and usage are stored even beyond the plan's rate: prices change later, tokens do not.
     kept = received.beat.content() if received.detail or received.beat.status == "error" else None
     used = {"usage": received.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
-    return {**(kept or {}), **used, **({"note": folded.note} if folded.note else {})} or None
+    concluded = {name: text for name, text in (("note", folded.note), ("claimed", folded.claimed)) if text}
+    return {**(kept or {}), **used, **concluded} or None
 
 
 def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:

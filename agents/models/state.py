@@ -75,8 +75,9 @@ class AgentState(models.Model):
     # Its reporter, and how it can be restarted
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
+    runner_at = models.DateTimeField(null=True)
     runner_down = models.BooleanField(default=False)
-    held = models.BooleanField(default=False, help_text="Stopped by a person: never restarted automatically.")
+    held = models.BooleanField(default=False, help_text="Stopped on purpose: never restarted automatically.")
     restart_type = models.CharField(max_length=10, default="")
     restart_target = models.CharField(max_length=300, default="")
     # Results of the review

@@ -59,6 +59,7 @@ WRITTEN: Final[dict[str, str]] = {
     "run_unpriced": "bigint",
     "source": "text",
     "runner": "text",
+    "runner_at": "timestamptz",
     "runner_down": "boolean",
     "held": "boolean",
     "restart_type": "text",
