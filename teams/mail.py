@@ -3,11 +3,10 @@
 import logging
 import smtplib
 
-from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
-from django.urls import reverse
 
+from teams.links import absolute
 from teams.models import Invitation, Team, User
 from teams.roles import Role
 
@@ -15,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def invitation_url(token: str) -> str:
-    return f"{settings.BASE_URL}{reverse('teams:invitation', args=[token])}"
+    return absolute("teams:invitation", token)
 
 
 def send_invitation(invitation: Invitation, url: str) -> bool:

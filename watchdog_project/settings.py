@@ -61,9 +61,14 @@ _address_file = DATA_DIR / "address"
 _default_url = _address_file.read_text() if EMBEDDED and _address_file.exists() else "http://127.0.0.1:8000"
 BASE_URL = (env.str("BASE_URL", default="") or _default_url).rstrip("/")
 _base = urlsplit(BASE_URL)
+# The path of BASE_URL, if the server is published below one.
+FORCE_SCRIPT_NAME = _base.path or None
+_path = _base.path
 _local = ["127.0.0.1", "localhost", "[::1]"] if EMBEDDED else []
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or [_base.hostname or "localhost", *_local]
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [BASE_URL]
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [f"{_base.scheme}://{_base.netloc}"]
+# Proxies whose X-Forwarded-* headers count.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=["127.0.0.1", "::1"])
 
 # --- Django: apps, middleware, templates
 
@@ -183,7 +188,7 @@ AUTH_PASSWORD_VALIDATORS = [
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
-ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_LOGOUT_REDIRECT_URL = reverse_lazy("teams:landing")
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -209,7 +214,10 @@ AXES_USERNAME_CALLABLE = "teams.accounts.username"
 AXES_LOCKOUT_TEMPLATE = "teams/locked_out.html"
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
+# The address after `forwarding.py`, never what a client writes into a header.
+AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_path}/"
 
 # --- Transport security: TLS settings follow the scheme of BASE_URL
 
@@ -245,7 +253,7 @@ CSP_LOOSER = {"/admin/": _looser, "/api/docs": _looser}
 # --- Static files and admin theme
 
 # The web process serves static files straight from the packages, without a collectstatic step.
-STATIC_URL = "/static/"
+STATIC_URL = f"{_path}/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600

@@ -95,7 +95,7 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent with that name.")
     state, seen = _locked(agent), {cause} & restart_policy.SURVIVES_RESTART
-    _require_own_target(state, target, runner, now)
+    _require_own_target(agent, state, target, runner, now)
     preflight = Preflight(agent, state, restart_policy.RUNNER, now, seen=seen)
     preflight.require_grant()
     by, reason = f"runner:{runner}", f"runner: {cause}"[:MAX_REASON]
@@ -108,8 +108,8 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     return command
 
 
-def _require_own_target(state: AgentState, target: tuple[str, str], runner: str, now: datetime) -> None:
-    if pinning.is_pinned_elsewhere(state, target, runner, now):
+def _require_own_target(agent: Agent, state: AgentState, target: tuple[str, str], runner: str, now: datetime) -> None:
+    if pinning.is_pinned_elsewhere(state, target, runner, now, armed=agent.is_armed):
         pinned = f"{state.restart_type}:{state.restart_target}"
         message = f"Restarts of this agent go to {pinned}, as its own runner reports. Change its target on its page."
         wait = int(pinning.RUNNER_GONE.total_seconds())
@@ -188,7 +188,7 @@ def _is_for(command: Command, runner: str, now: datetime) -> bool:
         return True
     # After the head start the runner that reported the target may be gone: it would have polled by now.
     waited = command.created_at <= now - HEAD_START
-    return waited and pinning.is_replaceable(command.agent.state, runner, now)
+    return waited and pinning.is_replaceable(command.agent.state, runner, now, armed=command.agent.is_armed)
 
 
 @transaction.atomic

@@ -37,6 +37,7 @@ class Hot(msgspec.Struct):
     calls_hash: int | None
     memory_mb: float | None
     instance: str
+    instances: dict[str, dict[str, Any]] | None
     body_hash: int | None
     body_at: datetime | None
     stored_after: float
@@ -86,6 +87,8 @@ class AgentLimits:
     run_budget: int | None
     daily_tokens: int | None
     paused: bool
+    # Whether a person armed restarts, see `pinning.py`.
+    armed: bool = False
     # Whether the project has a monthly budget, and what its other agents spent of it.
     monthly: bool = False
     others: budgets.Month | None = None

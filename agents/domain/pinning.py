@@ -1,7 +1,8 @@
 """Which target and which runner the restarts of an agent are bound to. Pure: no Django, no clock.
 
-The first runner that reports an agent pins both. Any `agent` key can report anything: without the pin, one stolen key
-would turn "stop bot" into "stop database". A person changes the target in the agent's settings.
+The first report pins the target. Any `agent` key can report anything: without the pin, one stolen key would turn "stop
+bot" into "stop database". The runner is pinned once a person armed restarts; before, the one that last reported the
+target gets the commands. A person changes the target in the agent's settings.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ def is_same_runner(source: str, other: str) -> bool:
     return source.partition("/")[2] == other.partition("/")[2]
 
 
-def is_replaceable(pin: Pin, source: str, at: datetime) -> bool:
-    """Whether this runner may report the pinned target: it is the pinned one, or that one is gone."""
-    if not pin.runner or is_same_runner(pin.runner, source):
+def is_replaceable(pin: Pin, source: str, at: datetime, *, armed: bool) -> bool:
+    """Whether this runner may watch the pinned target: it is the pinned one, or that one is gone or not armed."""
+    if not (armed and pin.runner) or is_same_runner(pin.runner, source):
         return True
     return pin.runner_at is None or at - pin.runner_at >= RUNNER_GONE
 
 
-def is_pinned_elsewhere(pin: Pin, target: tuple[str, str], source: str, at: datetime) -> bool:
-    """Whether the pin forbids this runner this target."""
+def is_pinned_elsewhere(pin: Pin, target: tuple[str, str], source: str, at: datetime, *, armed: bool) -> bool:
+    """Whether the pin forbids this runner this target. `armed`: automatic restarts are on, or a person set a target."""
     if not (pin.runner and pin.restart_type):
         return False
-    return target != (pin.restart_type, pin.restart_target) or not is_replaceable(pin, source, at)
+    return target != (pin.restart_type, pin.restart_target) or not is_replaceable(pin, source, at, armed=armed)
 
 
 def claim(target: tuple[str, str], source: str) -> str:

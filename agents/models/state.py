@@ -44,6 +44,7 @@ class AgentState(models.Model):
     calls_hash = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
     instance = models.CharField(max_length=64, default="")
+    instances: models.JSONField[Any, Any] = models.JSONField(null=True)
     # The last body with sums, when it was received, and how many seconds it took to store it: an old client resends it
     # after 5 s without an answer.
     body_hash = models.BigIntegerField(null=True)

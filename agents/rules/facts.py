@@ -44,6 +44,8 @@ class Row(Protocol):
     run_cost: int
     run_priced: int
     run_unpriced: int
+    declared_interval: float | None
+    instances: dict[str, dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)

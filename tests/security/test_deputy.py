@@ -13,7 +13,7 @@ import pytest
 from agents.commands import dispatch
 from agents.domain import pinning
 from agents.fleet import services
-from agents.models import Command, Runner, Signal
+from agents.models import Agent, Command, Runner, Signal
 from agents.rules import restart_target
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
@@ -32,6 +32,10 @@ def polls(world: World, source: str = MINE, at: float = 0) -> None:
     Runner.objects.update_or_create(
         project=world.project, source=source, defaults={"polled_at": T0 + timedelta(seconds=at)}
     )
+
+
+def arm(world: World) -> None:
+    Agent.objects.update(restart_policy="auto")
 
 
 def moment(at: float) -> datetime:
@@ -72,6 +76,7 @@ def test_another_target_raises_a_signal(world: World) -> None:
 
 def test_another_runner_takes_no_command(world: World) -> None:
     reported(world)
+    arm(world)
     polls(world)
     reported(world, 0.5, THEIRS)
     polls(world, THEIRS)
@@ -85,6 +90,7 @@ def test_another_runner_takes_no_command(world: World) -> None:
 def test_other_runner_says_nothing_of_the_target(world: World) -> None:
     """Neither that it is down, which an automatic restart would believe, nor that it runs again after a stop."""
     reported(world)
+    arm(world)
     reported(world, 1, THEIRS, status="error", message="Not responding: gone")
     assert world.state().runner_down is False
     reported(world, 2, status="error", message="Not responding: x", intent="stopped")
@@ -96,6 +102,7 @@ def test_moved_runner_is_accepted_when_gone(world: World) -> None:
     """The same target, once the pinned runner is silent; never another target."""
     gone = pinning.RUNNER_GONE.total_seconds()
     reported(world)
+    arm(world)
     reported(world, gone - 1, THEIRS)
     assert world.state().runner == MINE
     reported(world, gone + 1, THEIRS, "docker", "database")
@@ -106,6 +113,7 @@ def test_moved_runner_is_accepted_when_gone(world: World) -> None:
 
 def test_rotated_key_keeps_the_runner(world: World) -> None:
     reported(world)
+    arm(world)
     reported(world, 1, MINE.replace("1/", "2/", 1))
     world.look(2)
     assert world.state().runner.startswith("2/")
@@ -124,6 +132,7 @@ def test_people_change_the_target(world: World) -> None:
 
 def test_runner_restarts_its_own_target_only(world: World) -> None:
     reported(world)
+    arm(world)
     for source, target in ((THEIRS, ("systemd", "bot.service")), (MINE, ("docker", "database"))):
         with pytest.raises(ApiError) as refused:
             dispatch.grant(caller=world.caller, runner=source, name="bot", target=target, cause="down", now=moment(1))

@@ -7,7 +7,7 @@ what the runner remembers of why the target is down: a source may forget that so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .backends.base import Observation, State
 
@@ -26,7 +26,7 @@ class StatusReport:
 
     status: str
     message: str = ""
-    intent: str = ""
+    intent: str = field(default="", compare=False)
 
 
 def status_report(seen: Observation, *, held: bool = False, acting: str = "", intent: str = "") -> StatusReport:

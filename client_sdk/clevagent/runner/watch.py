@@ -172,7 +172,7 @@ class Watch:
             memory.held_at = None
 
     def _log(self, report: StatusReport) -> None:
-        if (report.status, report.message) != (self.memory.status, self.memory.message):
+        if report != StatusReport(self.memory.status, self.memory.message):
             text = report.message or "running"
             log.log(LEVELS[report.status], "%s: %s", self.target, text, extra={"target": self.target})
 

@@ -11,5 +11,6 @@ class Migration(migrations.Migration):
     dependencies = [("agents", "0002_postgresql")]
     operations = [
         migrations.AddField("agentstate", "runner_at", models.DateTimeField(null=True)),
+        migrations.AddField("agentstate", "instances", models.JSONField(null=True)),
         migrations.RunPython(runners_have_just_reported, migrations.RunPython.noop),
     ]
