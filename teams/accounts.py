@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams import passkeys, services
+from teams import encryption, passkeys, services
 from teams.errors import ApiError
 from teams.links import on_base_url, on_site
 from teams.models import Invitation, User
@@ -74,7 +74,13 @@ def client_address(request: HttpRequest) -> str:
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
-    """Error messages that say how to fix a wrong code."""
+    """Encrypts seeds, and says how to fix a wrong code."""
+
+    def encrypt(self, text: str) -> str:
+        return encryption.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return encryption.decrypt(encrypted_text)
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,

@@ -2,7 +2,13 @@
 
 import logging
 import smtplib
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
 
+from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 
@@ -11,6 +17,8 @@ from teams.models import Invitation, Team, User
 from teams.roles import Role
 
 log = logging.getLogger(__name__)
+# Mails in files, which only embedded installations without a mail server write.
+KEEP_FILES: Final = timedelta(days=7)
 
 
 def invitation_url(token: str) -> str:
@@ -35,3 +43,15 @@ def notify_owners(team: Team, subject: str, text: str) -> None:
             send_mail(" ".join(subject.split()), text, None, [owner.email])
         except Exception as error:  # a broken mail server must not undo what has been committed
             log.warning("Could not e-mail an owner of team %s: %s", team.pk, type(error).__name__)
+
+
+def purge_files() -> None:
+    """Delete mails older than a week that were written to files for lack of a mail server: they hold sign-in links."""
+    folder = Path(getattr(settings, "EMAIL_FILE_PATH", "") or "")
+    if settings.EMAIL_CONFIGURED or not folder.is_dir():
+        return
+    oldest = time.time() - KEEP_FILES.total_seconds()
+    for file in folder.iterdir():
+        with suppress(OSError):
+            if file.is_file() and not file.is_symlink() and file.stat().st_mtime < oldest:
+                file.unlink()

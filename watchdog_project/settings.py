@@ -1,8 +1,10 @@
 """Settings, read once from the environment. `.env.example` lists every variable."""
 
+import base64
 import hashlib
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,14 +23,14 @@ DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "var").absolute()
 EMBEDDED = not env.str("DATABASE_URL", default="")
 
 
-def _stored_secret_key(folder: Path) -> str:
-    """The embedded installation's secret key: generated at the first start and stored in its data directory."""
-    stored = folder / "secret_key"
+def _stored_secret(folder: Path, name: str, make: Callable[[], str]) -> str:
+    """A secret of the embedded installation: generated at the first start and stored in its data directory."""
+    stored = folder / name
     if not stored.exists():
         folder.mkdir(parents=True, exist_ok=True)
         # Several processes may start at once: the first to link its file wins, and all read that one.
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as generated:
-            generated.write(secrets.token_urlsafe(50))
+            generated.write(make())
         try:
             stored.hardlink_to(generated.name)
         except FileExistsError:
@@ -52,7 +54,16 @@ SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY:
     if not EMBEDDED:
         raise ImproperlyConfigured("Set SECRET_KEY (50 random characters or more): DATABASE_URL is set.")
-    SECRET_KEY = _stored_secret_key(DATA_DIR)
+    SECRET_KEY = _stored_secret(DATA_DIR, "secret_key", lambda: secrets.token_urlsafe(50))
+# Of secrets at rest: the first encrypts, all decrypt. Without any, derived from SECRET_KEY.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
+ENCRYPTION_KEYS_CONFIGURED = bool(ENCRYPTION_KEYS) or EMBEDDED
+if not ENCRYPTION_KEYS:
+    ENCRYPTION_KEYS = [
+        _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32))
+        if EMBEDDED
+        else base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()
+    ]
 
 DEBUG = False
 # bin/run stores the address it listens on, so that manage.py makes links to it too.
@@ -215,6 +226,7 @@ AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
 # The address after `forwarding.py`, never what a client writes into a header.
 AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"
+SESSION_ENGINE = "teams.sessions"
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_path}/"
 
@@ -376,6 +388,7 @@ CELERY_BEAT_SCHEDULE = {
     "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
+    "protect_secrets": {"task": "teams.protect_secrets", "schedule": 600.0, "options": {"expires": 600}},
     "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
 # --- Hooks: functions that lower apps call by name, because imports only go the other way
