@@ -7,7 +7,7 @@ import copy
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import DjangoDbBlocker
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-Columns = dict[str, list[str]]
 Rows = dict[str, Counter[str]]
 
 # Column positions are compared as an order: dropped columns leave gaps in the numbers.
@@ -70,25 +69,18 @@ def read_schema(database: BaseDatabaseWrapper) -> dict[str, Any]:
     return {name: split_definitions(sql) if kind == "table" else sql for kind, name, sql in objects}
 
 
-def read_columns(database: BaseDatabaseWrapper) -> Columns:
-    """Column names by table."""
+def read_columns(database: BaseDatabaseWrapper) -> dict[str, list[str]]:
+    """By table."""
     with database.cursor() as cursor:
-        return {
-            table: [column.name for column in database.introspection.get_table_description(cursor, table)]
-            for table in database.introspection.table_names(cursor)
-        }
+        describe, tables = database.introspection.get_table_description, database.introspection.table_names(cursor)
+        return {table: [column.name for column in describe(cursor, table)] for table in tables}
 
 
-def read_rows(database: BaseDatabaseWrapper, columns: Columns | None = None) -> Rows:
-    """All rows; of these columns, if given: a migration may add others."""
+def read_rows(database: BaseDatabaseWrapper, columns: dict[str, list[str]]) -> Rows:
+    quoted = {table: ", ".join(f'"{name}"' for name in names) for table, names in columns.items()}
     return {
-        table: Counter(map(repr, fetch(database, f'SELECT {quoted(names)} FROM "{table}"')))
-        for table, names in (columns or read_columns(database)).items()
+        table: Counter(map(repr, fetch(database, f'SELECT {names} FROM "{table}"'))) for table, names in quoted.items()
     }
-
-
-def quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def migrate(database: BaseDatabaseWrapper) -> None:
@@ -146,7 +138,7 @@ def test_upgraded_schema_equals_fresh_schema(fresh: BaseDatabaseWrapper, old: Ba
 
 
 def test_upgrade_keeps_every_row(old: BaseDatabaseWrapper) -> None:
-    columns = read_columns(old)
+    columns = read_columns(old)  # an upgrade may add others
     before = read_rows(old, columns)
     assert [table for table, rows in before.items() if not rows] == []
     migrate(old)
@@ -171,7 +163,8 @@ def test_half_migrated_database_is_refused(old: BaseDatabaseWrapper, app: str) -
     recorder = MigrationRecorder(old)
     last = max(name for label, name in recorder.applied_migrations() if label == app)
     recorder.record_unapplied(app, last)
-    before = read_rows(old)
+    columns = read_columns(old)
+    before = read_rows(old, columns)
     with pytest.raises(InconsistentMigrationHistory, match=re.escape(f"dependency {app}.0001_squashed")):
         migrate(old)
-    assert read_rows(old) == before
+    assert read_rows(old, columns) == before

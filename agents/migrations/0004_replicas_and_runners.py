@@ -8,7 +8,7 @@ def runners_have_just_reported(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("agents", "0002_postgresql")]
+    dependencies = [("agents", "0003_pauses_and_outcomes")]
     operations = [
         migrations.AddField("agentstate", "runner_at", models.DateTimeField(null=True)),
         migrations.AddField("agentstate", "instances", models.JSONField(null=True)),
