@@ -40,6 +40,10 @@ def _stored_secret(folder: Path, name: str, make: Callable[[], str]) -> str:
     return stored.read_text()
 
 
+def _stored_secret_key(folder: Path) -> str:
+    return _stored_secret(folder, "secret_key", lambda: secrets.token_urlsafe(50))
+
+
 def broker_socket(folder: Path) -> Path:
     """Path of the embedded broker's socket; in the temp directory if `folder` exceeds the limit of 107 bytes."""
     path = folder / "broker.sock"
@@ -54,7 +58,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY:
     if not EMBEDDED:
         raise ImproperlyConfigured("Set SECRET_KEY (50 random characters or more): DATABASE_URL is set.")
-    SECRET_KEY = _stored_secret(DATA_DIR, "secret_key", lambda: secrets.token_urlsafe(50))
+    SECRET_KEY = _stored_secret_key(DATA_DIR)
 # Of secrets at rest: the first encrypts, all decrypt. Without any, derived from SECRET_KEY.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
 ENCRYPTION_KEYS_CONFIGURED = bool(ENCRYPTION_KEYS) or EMBEDDED
