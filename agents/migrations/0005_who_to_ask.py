@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0003_pauses_and_outcomes"),
+        ("agents", "0004_replicas_and_runners"),
     ]
 
     operations = [
