@@ -14,6 +14,8 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 from django.views.generic.base import RedirectView
 
+from teams.links import on_base_url
+
 # RFC 9116 asks for less than a year.
 EXPIRES_IN: Final = timedelta(days=180)
 # The landing page and the documentation say what this is; everything else belongs to somebody.
@@ -40,7 +42,7 @@ def security(request: HttpRequest) -> HttpResponse:
     """RFC 9116. Without `SUPPORT_EMAIL`, the installation itself is the only contact there is."""
     contact = f"mailto:{settings.SUPPORT_EMAIL}" if settings.SUPPORT_EMAIL else settings.BASE_URL
     expires = (timezone.now() + EXPIRES_IN).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    own = f"{settings.BASE_URL}{request.path}"
+    own = on_base_url(request.path)
     text = f"Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\nCanonical: {own}\n"
     return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
