@@ -6,9 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from django.conf import settings
-from django.urls import reverse
-
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, Severity, Signal
 from agents.reporting import formatting, history, recent
@@ -18,6 +15,7 @@ from agents.rules import cost, token_spike
 from agents.rules.observers import version
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
+from teams.links import absolute
 from teams.models import Project
 
 MAX_TRACEBACK_LINES: Final = 12
@@ -91,7 +89,7 @@ def _test(channel: Channel, delivery: Delivery) -> Message:
         title=_clean(f"Test alert for {channel.name}"),
         lines=("This is a test. Alerts for this project will be sent here.",),
         severity="ok",
-        url=settings.BASE_URL + reverse("admin:index"),
+        url=absolute("admin:index"),
         team=channel.project.team.name,
         project=channel.project.name,
         payload={"incident": None, "agent": None, **_owners(channel.project)},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -11,6 +10,7 @@ from django.utils import timezone
 
 from agents.models import IncidentEvent
 from alerts import channels
+from teams.encryption import EncryptedJSONField
 from teams.models import Project
 
 
@@ -35,7 +35,7 @@ class Channel(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="channels")
     kind = models.CharField(max_length=20, choices=kinds)
     name = models.CharField(max_length=100)
-    config: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
+    config = EncryptedJSONField(default=dict)
     enabled = models.BooleanField(default=True)
     severity = models.CharField(
         "severity",

@@ -9,11 +9,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
-from django.conf import settings
 from django.db import transaction
-from django.urls import reverse
 
 from alerts.models import Channel
+from teams.links import absolute
 from teams.mail import notify_owners
 
 # Channels per run; the next run is a minute away.
@@ -88,7 +87,7 @@ def _text(channel: Channel) -> str:
         state="does not deliver every alert" if channel.enabled else "was disabled",
         notice=channel.owner_notice,
         cure=_FAILING if channel.enabled else _DISABLED,
-        url=settings.BASE_URL + reverse("admin:alerts_channel_change", args=[channel.pk]),
+        url=absolute("admin:alerts_channel_change", channel.pk),
     )
 
 

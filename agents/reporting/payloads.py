@@ -4,14 +4,11 @@ Times are RFC 3339 in UTC, money is dollars with up to six decimal places.
 """
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
-
-from django.conf import settings
-from django.urls import reverse
 
 from agents.domain.budgets import Spend
 from agents.models import Agent, Incident, IncidentEvent, Signal
+from teams.links import absolute
 
 
 def moment(at: datetime | None) -> str | None:
@@ -36,18 +33,12 @@ def spend_dict(spend: Spend) -> dict[str, Any]:
 
 def agent_url(agent_id: int) -> str:
     """The URL of an agent's page."""
-    return settings.BASE_URL + _path("admin:agents_agent_change", agent_id)
+    return absolute("admin:agents_agent_change", agent_id)
 
 
 def incident_url(incident_id: int) -> str:
     """The URL of an incident's page."""
-    return settings.BASE_URL + _path("admin:agents_incident_change", incident_id)
-
-
-# Looking paths up was a fifth of what a notification costs.
-@lru_cache(maxsize=4096)
-def _path(view: str, pk: int) -> str:
-    return reverse(view, args=[pk])
+    return absolute("admin:agents_incident_change", incident_id)
 
 
 def agent_ref(agent: Agent) -> dict[str, Any]:
