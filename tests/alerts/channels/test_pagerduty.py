@@ -46,7 +46,7 @@ class EventsApi(HttpPeer):
 @pytest.fixture
 def peer(receiver: Receiver, monkeypatch: pytest.MonkeyPatch, allow_private: None) -> EventsApi:
     monkeypatch.setattr(http, "TOTAL_SECONDS", 0.4)
-    monkeypatch.setitem(pagerduty.REGIONS, "us", receiver.url(""))  # type: ignore[misc]
+    monkeypatch.setitem(pagerduty.REGIONS, "us", receiver.url(""))
     return EventsApi(receiver)
 
 
