@@ -419,5 +419,14 @@ SENTRY_DSN = env.str("SENTRY_DSN", default="")
 if SENTRY_DSN:
     import sentry_sdk
 
-    # Without local variables, which may hold API keys and channel secrets.
-    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False)
+    from watchdog_project.hiding import scrub
+
+    sentry_sdk.init(
+        dsn=SENTRY_DSN,
+        send_default_pii=False,
+        # Variables, the lines around a call and bodies may hold API keys and channel secrets.
+        include_local_variables=False,
+        max_request_body_size="never",
+        before_send=scrub,  # type: ignore[arg-type]
+        before_send_transaction=scrub,  # type: ignore[arg-type]
+    )
