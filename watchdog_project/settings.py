@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -200,6 +202,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
+SIGNUP_CONFIGURED = EMBEDDED or "SIGNUP_OPEN" in os.environ
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
 ACCOUNT_LOGOUT_REDIRECT_URL = "teams:landing"
@@ -304,7 +307,9 @@ UNFOLD = {
 # --- E-mail
 
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
-vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
+_mail_url = env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"
+# `smtps` is TLS from the first byte (port 465), which django-environ takes for STARTTLS.
+vars().update(env.email_url_config(re.sub(r"^smtps://", "smtp+ssl://", _mail_url)))
 # Seconds per SMTP step, of about ten, so that one e-mail takes less than its delivery's lease of 60 s.
 EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
@@ -410,7 +415,10 @@ PLAN_GATE = "billing.limits.require_room"
 
 SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="")
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
-RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
+try:
+    RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
+except ValueError:
+    raise ImproperlyConfigured("RESTART_DELAYS must be seconds separated by commas, such as 60,300,900.") from None
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING_CONFIG = "watchdog_project.logs.configure"
