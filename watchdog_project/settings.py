@@ -218,6 +218,12 @@ ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = ACCOUNT_EMAIL_VERIFICATION_SUPPORTS
 # Allows requesting another code once or twice.
 ACCOUNT_RATE_LIMITS = {"confirm_email": "3/3m/key"}
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+# A stolen session must not become the account: changing address, password or second factor asks for the password again,
+# and is told by e-mail, to the old address too.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+# Seconds that a link to reset the password works.
+PASSWORD_RESET_TIMEOUT = 3600
 MFA_ADAPTER = "teams.accounts.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
