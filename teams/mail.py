@@ -35,14 +35,20 @@ def send_invitation(invitation: Invitation, url: str) -> bool:
         return False
 
 
-def notify_owners(team: Team, subject: str, text: str) -> None:
-    """E-mail every owner of a team. Call outside a transaction. Never raises; a page must show the same notice."""
+def notify_owners(team: Team, subject: str, text: str) -> bool:
+    """E-mail every owner of a team. Call outside a transaction. Never raises; a page must show the same notice.
+
+    Returns whether the mail server took a mail, or had none to take.
+    """
     owners = User.objects.filter(memberships__team=team, memberships__role=Role.OWNER, is_active=True)
+    failed = 0
     for owner in owners:
         try:
             send_mail(" ".join(subject.split()), text, None, [owner.email])
         except Exception as error:  # a broken mail server must not undo what has been committed
+            failed += 1
             log.warning("Could not e-mail an owner of team %s: %s", team.pk, type(error).__name__)
+    return failed == 0 or failed < len(owners)
 
 
 def purge_files() -> None:

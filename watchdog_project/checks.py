@@ -27,7 +27,7 @@ MIN_DISTINCT_CHARACTERS = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Seconds; a day.
 MAX_DELAY = 86_400
-URL_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "EMAIL_URL")
+URL_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 Check = Callable[[], CheckMessage | None]
 

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import os
-import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from urllib.parse import quote, urlsplit
 import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from watchdog_project.mail_settings import mail_settings
 
 # Makes Django's generic classes subscriptable at runtime: `ModelForm[User]`.
 django_stubs_ext.monkeypatch()
@@ -313,9 +314,7 @@ UNFOLD = {
 # --- E-mail
 
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
-_mail_url = env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"
-# `smtps` is TLS from the first byte (port 465), which django-environ takes for STARTTLS.
-vars().update(env.email_url_config(re.sub(r"^smtps://", "smtp+ssl://", _mail_url)))
+vars().update(mail_settings(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
 # Seconds per SMTP step, of about ten, so that one e-mail takes less than its delivery's lease of 60 s.
 EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
@@ -400,6 +399,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "agents.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "relay": {"task": "alerts.relay", "schedule": 2.0, "options": {"expires": 10}},
+    "notify_owners": {"task": "alerts.notify_owners", "schedule": 60.0, "options": {"expires": 60}},
     "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
