@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clevagent.failures import RECOVERY_TIME
 from clevagent.log import log, warn_loudly_once, warn_once
 from clevagent.options import Options
 from clevagent.outbox import Heartbeat, Outbox
@@ -78,7 +79,8 @@ class Reporter:
     @property
     def is_idle(self) -> bool:
         """Whether the server has accepted everything reported so far."""
-        return not self.outbox and not self._recorder.pending and self._recorder.is_empty
+        recorder = self._recorder
+        return not self.outbox and not recorder.pending and recorder.failure is None and recorder.is_empty
 
     def confirm(self) -> bool:
         """Return whether the server has everything. A loss counts until this said so and a heartbeat was accepted."""
@@ -88,6 +90,7 @@ class Reporter:
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and return when to look again unless woken earlier."""
         self._adopt(now, wall)
+        self._recorder.release_failure(now)
         if self._recorder.pending and now >= self._urgent_at:
             self._seal(self._recorder.take_pending(), now, wall)
             self._urgent_at = now + MIN_SPACING
@@ -98,6 +101,7 @@ class Reporter:
 
     def finish(self, now: float, wall: float) -> None:
         """Send everything now, even during a retry delay."""
+        self._recorder.release_failure()
         self._seal(self._recorder.take_pending(), now, wall)
         if not self._recorder.is_empty:
             self._seal(self._recorder.take(), now, wall)
@@ -164,6 +168,9 @@ class Reporter:
             looks.append(self._urgent_at)
         if self._recorder.has_news:
             looks.append(self._news_at())
+        failure = self._recorder.failure
+        if failure is not None:
+            looks.append(failure[0] + RECOVERY_TIME)
         if self.outbox:
             looks.append(self.outbox.next_try_at)
         # An idle child still checks now and then whether its parent is gone and it represents the agent.
