@@ -241,9 +241,16 @@ class Client:
                 systemd.notify(STOPPING=1)
         if not self._worker.end(max(0.0, self._close_by - self._clock())):
             log.warning("the server did not accept everything in time: %s", self.reporter.unsent())
+            self._store_rest()
         if self._hooks:
             self._hooks.restore()
         self.is_closed = True
+
+    def _store_rest(self) -> None:
+        try:
+            self.reporter.store_rest(self._clock(), time.time())
+        except Exception:
+            log.exception("could not store unsent heartbeats")
 
     def _stop(self, why: str, force_after: float | None) -> None:
         self.recorder.report("warning", message=f"stopping: {why}")
