@@ -158,7 +158,7 @@ def _is_doing_right(doing: Doing) -> bool:
 
 def _without_blanks(beat: Beat) -> Beat:
     """Empty texts and lists mean the same as none."""
-    for name in (*heartbeat.LENGTHS, "tool_call_log", "prompt_hashes"):
+    for name in (*heartbeat.LENGTHS, "tool_call_log", "prompt_hashes", "usage", "labels", "evidence"):
         if not getattr(beat, name):
             setattr(beat, name, None)
     return beat
