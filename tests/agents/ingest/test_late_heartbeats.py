@@ -19,7 +19,7 @@ def late(world: World, at: float, age: float, **fields: Any) -> None:
 
 
 def seconds(at: Any) -> float:
-    return (at - T0).total_seconds()
+    return float((at - T0).total_seconds())
 
 
 def test_old_heartbeat_shows_life_then_not_now(world: World) -> None:
