@@ -5,12 +5,12 @@ from __future__ import annotations
 # Seconds. If the agent makes progress within this time after an exception, the program has handled it: it tried again,
 # or took another way. tenacity and LangChain wait up to ten seconds between their first attempts.
 RECOVERY_TIME = 15.0
-# Cancellations that are ordinary exceptions, such as that of `concurrent.futures`.
-_CANCELLED = ("CancelledError", "Cancelled")
+# Cancellations that are ordinary exceptions, such as that of `concurrent.futures`, and the ends of iterators.
+_CONTROL_FLOW = ("CancelledError", "Cancelled", "StopIteration", "StopAsyncIteration")
 
 
 def is_purposeful(error: BaseException) -> bool:
-    """Return whether somebody asked for it: a cancellation, a closed generator, an interrupt, or an exit without error.
+    """Return whether somebody asked for it: a cancellation, the end of an iterator, an interrupt or a clean exit.
 
     A group is purposeful if everything in it is.
     """
@@ -19,4 +19,4 @@ def is_purposeful(error: BaseException) -> bool:
         return all(isinstance(each, BaseException) and is_purposeful(each) for each in inner)
     if isinstance(error, SystemExit):
         return error.code in (None, 0)
-    return not isinstance(error, Exception) or any(kind.__name__ in _CANCELLED for kind in type(error).__mro__)
+    return not isinstance(error, Exception) or any(kind.__name__ in _CONTROL_FLOW for kind in type(error).__mro__)
