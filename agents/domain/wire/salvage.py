@@ -299,7 +299,7 @@ _FIELDS: Final[dict[str, _Reader]] = {
     "status": _status,
     "tool_call_log": _list_of(_call, heartbeat.MAX_CALLS),
     "prompt_hashes": _list_of(_text(heartbeat.HASH_LENGTH), heartbeat.MAX_PROMPTS),
-    "restart_type": _one_of("docker", "systemd", "launchd", "process", "k8s"),
+    "restart_type": _one_of(*heartbeat.RESTART_TYPES),
     "sent_at": _time,
     "progress": _yes_or_no,
     "usage": _usage,
