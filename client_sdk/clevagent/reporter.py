@@ -68,6 +68,8 @@ class Reporter:
         # Errors are sent immediately, but an agent that keeps failing sends them in batches.
         self._urgent_at = 0.0
         self._one_by_one = False
+        # Whether everything was stored before the last attempt to send it.
+        self._is_stored = False
         self._unanswered_since: float | None = None
         self._ever_answered = False
         self._lost = self._lost_is_known = False
@@ -100,6 +102,7 @@ class Reporter:
         self._seal_all(now, wall)
         if is_last and self.spool:
             self.spool.keep_all(self.outbox)
+            self._is_stored = self.spool.is_open
         self.outbox.next_try_at = 0.0
         while self.outbox and self._send(now):
             pass
@@ -117,7 +120,10 @@ class Reporter:
         """
         if self.spool is None:
             return
+        before = len(self.outbox)
         self._seal_all(now, wall)
+        if self._is_stored and len(self.outbox) == before:
+            return
         rest = self.spool.beside("-rest")
         rest.keep_all(self.outbox)
         rest.leave()

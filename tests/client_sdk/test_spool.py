@@ -83,6 +83,15 @@ def test_goodbye_in_an_outage_is_delivered(server: Server, place: Place) -> None
     assert files(place) == []
 
 
+def test_goodbye_is_stored_once(server: Server, place: Place) -> None:
+    agent = Agent(server, spool=place)
+    agent.let_pass(1)
+    server.away = True
+    end(agent)
+    agent.reporter.store_rest(agent.now, EPOCH + agent.now)
+    assert len(files(place)) == 1
+
+
 def test_running_process_delivers_for_others(server: Server, place: Place) -> None:
     living, ended = Agent(server, agent="living", spool=place), Agent(server, spool=place)
     living.let_pass(1)

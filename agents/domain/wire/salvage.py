@@ -82,7 +82,7 @@ def _text(longest: int) -> _Reader:
 
     def read(value: Any) -> _Read:
         text = _clean(_text_of(value))
-        why = "" if text == _text_of(value) else "characters that cannot be stored were replaced"
+        why = "" if text == _text_of(value) else "had characters that cannot be stored; they were replaced"
         return _Read(text[:longest], f"is cut to {longest:,} characters" if len(text) > longest else why)
 
     return read
