@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agents.domain import budgets, clocks, signal_kinds
+from agents.domain import budgets, clocks, instances, intents, pinning, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
@@ -20,6 +20,7 @@ from agents.domain.money import MICRO
 from agents.domain.notes import BLIND, DYING, EXPECTED, OUTDATED, RUNNER_SAYS_DOWN, STARTED
 from agents.domain.pricing import Spent, merged
 from agents.domain.wire import sender_clock
+from agents.ingest import hosts
 
 # Published clients give up after 5 s and send the same body once more. The second copy of a heartbeat that was stored
 # late, or that waited in the same jam, must not be counted again.
@@ -46,6 +47,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
 
     The order matters, because the row holds the previous heartbeat until step 6 replaces it:
 
+    0. Of several replicas, compare with the one that sent it.
     1. Interpret: is it a resent copy, what does its context say (`note`), is it progress. Compares with the last one.
     2. Drop delivered warnings that a new process has not seen.
     3. Count spend by day, month and run, nothing for a copy. Remember the body, so a copy can be recognized.
@@ -59,6 +61,8 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > FRESH else moment.received_at
     if hot.last_beat_at and made_at < hot.last_beat_at - CLOCK_BACK and beat.age:
         return _fold_outdated(hot, beat, spent, limits, moment)
+    if hot.instance and _is_another(hot, beat):
+        instances.switch(hot, beat.instance or "")
     resent = _is_resent(hot, beat, moment)
     note = _note(hot, beat, made_at)
     progress = not resent and _is_progress(hot, beat)
@@ -67,8 +71,9 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
     gap = _reset_deadlines(hot, beat, moment.received_at, note, made_at=made_at, progress=progress)
     # Before step 6, which overwrites the status this compares with.
-    changed = _needs_review(hot, beat)
-    _remember(hot, beat, source, note)
+    claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
+    changed = _needs_review(hot, beat) or bool(claimed)
+    _remember(hot, beat, source, note, claimed=bool(claimed))
     # After step 6, which may change the declared daily limit.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
@@ -82,6 +87,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
         note=note,
         hold=on_hold(hot, used, limits),
         gap=gap,
+        claimed=claimed,
     )
 
 
@@ -287,19 +293,32 @@ def _needs_review(hot: Hot, beat: Beat) -> bool:
     )
 
 
+def _claimed(hot: Hot, beat: Beat, source: str, at: datetime, *, armed: bool) -> str:
+    """Another restart target or runner than the pinned ones; empty: none."""
+    if beat.restart_type is None:
+        return ""
+    target = (beat.restart_type, beat.restart_target or beat.agent)
+    elsewhere = pinning.is_pinned_elsewhere(hot, target, source, at, armed=armed)
+    return pinning.claim(target, source) if elsewhere else ""
+
+
 # 6. Remember what it said
 
 
-def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
-    """Keep what the next heartbeat is compared with; omitted fields keep their last value."""
+def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool) -> None:
+    """Keep what the next heartbeat is compared with; omitted fields keep their last value.
+
+    `claimed`: a runner other than the agent's own sent it, which says nothing about the agent's target.
+    """
     _remember_status(hot, beat, note)
     _remember_work(hot, beat)
     _remember_declared(hot, beat)
-    hot.source = source
+    hot.source = source if beat.by_runner else hosts.source_on_host(source, beat.labels or {}, beat.instance or "")
     _remember_wait(hot, beat)
-    # Before `_release`, which asks whether the runner says the target is down.
-    _remember_runner(hot, beat, source)
-    _release(hot, beat)
+    if not claimed:
+        # Before `_release`, which asks whether the runner says the target is down.
+        _remember_runner(hot, beat, source)
+        _release(hot, beat)
 
 
 def _remember_status(hot: Hot, beat: Beat, note: str | None) -> None:
@@ -347,11 +366,13 @@ def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
     """A runner's first `error` heartbeat lacks the restart fields, so the last known target stays."""
     if beat.restart_type:
         hot.restart_type, hot.restart_target = beat.restart_type, beat.restart_target or beat.agent
-        hot.runner = source
+        hot.runner, hot.runner_at = source, hot.last_beat_at
     elif beat.container_id and not hot.restart_type:
         hot.restart_type, hot.restart_target = "docker", beat.container_id
     if not beat.is_blind:
         hot.runner_down = beat.status == "error" and says_down(hot, beat)
+    if beat.intent in intents.HOLDS:
+        hot.held = True
 
 
 def _release(hot: Hot, beat: Beat) -> None:
