@@ -226,7 +226,10 @@ def _check_file(path: Path, timeout: float) -> Observation:
     if process is None:
         return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended")
     if process.started > written + FILE_SLACK:
-        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another process has its id now")
+        why = (
+            f"process {text[0]} of {path} has ended; another process has its id now (if it is the agent: touch {path})"
+        )
+        return Observation(State.STOPPED, why=why)
     return Observation(State.RUNNING, _evidence(process))
 
 
