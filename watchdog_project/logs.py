@@ -10,6 +10,8 @@ import structlog
 from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
+from watchdog_project.hiding import NoTracebackOfRefusals, hide_secrets
+
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 
 
@@ -37,6 +39,8 @@ def configure(options: dict[str, Any]) -> None:
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            # Last, because a traceback shows values, too.
+            hide_secrets,
             renderer,
         ],
     }
@@ -45,7 +49,8 @@ def configure(options: dict[str, Any]) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"line": formatter},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "filters": {"refusals": {"()": NoTracebackOfRefusals}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
             "root": {"handlers": ["stderr"], "level": "INFO"},
             "loggers": {
                 "axes": {"level": "WARNING"},

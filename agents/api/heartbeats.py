@@ -115,7 +115,7 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     minimum_interval.bound(beats, plan_for(caller, now))
     source = source_of(request._request, caller)
     ahead = sender_clock.ahead(beats, now)
-    sender_clock.correct(beats, now, ahead)
+    sender_clock.correct(beats, now)
     return committer.submit([Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats])
 
 
