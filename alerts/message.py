@@ -191,7 +191,13 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     lines += [_attempt(command) for command in incident.commands.all()]
     if incident.acknowledged_by and not is_resolved:
         lines.append(f"Acknowledged by {incident.acknowledged_by}")
-    return lines
+    return lines + ([] if incident.together else _about(incident.agent))
+
+
+def _about(agent: Agent) -> list[str]:
+    """What it is, whom to ask and what to do."""
+    about = {"About": agent.description, "Owner": agent.owner, "Runbook": agent.runbook_url}
+    return [f"{name}: {text}" for name, text in about.items() if text]
 
 
 def _open_signals(incident: Incident) -> list[Signal]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
@@ -15,7 +16,7 @@ from django.utils import timezone
 from teams import encryption, passkeys, services
 from teams.errors import ApiError
 from teams.links import on_base_url, on_site
-from teams.models import Invitation, User
+from teams.models import Invitation, Project, User
 
 FIRST_PROJECT = "Production"
 GET_STARTED_URL = "/admin/first-steps/"
@@ -118,6 +119,9 @@ class SignupForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
+    # Filled in by the browser.
+    time_zone = forms.CharField(required=False, max_length=50, widget=forms.HiddenInput(attrs={"data-time-zone": ""}))
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if remembered_invitation(context.request):
@@ -132,17 +136,29 @@ class SignupForm(forms.Form):
 
     def signup(self, request: HttpRequest, user: User) -> None:
         """Create a team with a first project, unless the person was invited to an existing team."""
+        _adopt_time_zone(user, self.cleaned_data["time_zone"])
         invitation = remembered_invitation(request)
         if invitation is None or invitation.email != user.email:
             names = self.cleaned_data
             create_team_with_project(user, names.get("team_name") or "", names.get("project_name") or FIRST_PROJECT)
 
 
+def _adopt_time_zone(user: User, name: str) -> None:
+    """Use the browser's zone if it is one we know; else the person keeps UTC."""
+    if name in available_timezones():
+        user.time_zone = name
+        user.save(update_fields=["time_zone"])
+
+
 @transaction.atomic
 def create_team_with_project(user: User, name: str, project: str = FIRST_PROJECT) -> None:
-    """Create a team with its first project. An empty name is replaced by one made from the e-mail address."""
+    """Create a team with its first project, whose days begin at the person's midnight.
+
+    An empty name is replaced by one made from the e-mail address.
+    """
     team = services.create_team(owner=user, name=name or f"{user.email.partition('@')[0][:80]}’s team")
-    services.create_project(team=team, name=project, actor=user.email)
+    created = services.create_project(team=team, name=project, actor=user.email)
+    Project.objects.filter(pk=created.pk).update(time_zone=user.time_zone)
 
 
 def username(request: HttpRequest | None, credentials: dict[str, Any] | None) -> str | None:

@@ -139,6 +139,8 @@ class TableMixin(_Base):
         changelist.has_filters = False  # the filter bar replaces Django's sidebar
         # Without a total (`show_full_result_count`), the page count stands in, so that no wrong total is shown.
         changelist.full_result_count = changelist.full_result_count or changelist.result_count
+        # Instead of "Select agent to change".
+        context["title"] = capfirst(changelist.opts.verbose_name_plural)
         context |= {"now": now, **self.table(request, changelist, now)}
         context["many_teams"] = is_operator(request) or len(roles_of(request)) > 1
 

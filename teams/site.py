@@ -29,6 +29,10 @@ class Site(UnfoldAdminSite):
             return False
         return user.is_superuser or bool(roles_of(request))
 
+    def app_index(self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Django's bare list of an app's models; nothing links to it."""
+        return redirect("admin:index")
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Redirect to the sign-in page, or to the teams page if signed in without a team."""
         if self.has_permission(request):

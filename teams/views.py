@@ -20,6 +20,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from teams import accounts, plan_gate, services, sign_in_links
 from teams.errors import ApiError
 from teams.forms import ProfileForm, TeamForm
+from teams.links import on_site
 from teams.models import Membership, User
 
 View = Callable[..., HttpResponse]
@@ -123,6 +124,6 @@ def sign_in(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "teams/sign_in.html", {"person": sign_in_links.find_person(token)})
     is_first = sign_in_links.find_person(token).last_login is None
     user = sign_in_links.redeem(token, now=timezone.now())
-    start = accounts.GET_STARTED_URL if is_first else reverse("admin:index")
+    start = on_site(accounts.GET_STARTED_URL) if is_first else reverse("admin:index")
     response: HttpResponse = perform_login(request, Login(user=user, redirect_url=start))
     return response

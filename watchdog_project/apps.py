@@ -12,6 +12,6 @@ class WatchdogConfig(AppConfig):
 
     def ready(self) -> None:
         from teams.site import Site
-        from watchdog_project import checks, installation  # noqa: F401 - importing registers the checks
+        from watchdog_project import checks, installation, search  # noqa: F401 - importing registers the checks
 
-        Site.pages.extend(installation.urls())
+        Site.pages.extend([*installation.urls(), *search.urls()])

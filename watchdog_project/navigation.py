@@ -58,6 +58,11 @@ _GROUPS = (
 )
 
 
+def group_of(model: str) -> str:
+    """The group in which a model's list stands; empty for a model that has no entry."""
+    return next((title for title, entries in _GROUPS if any(entry[2] == model for entry in entries)), "")
+
+
 def groups(request: HttpRequest) -> list[dict[str, Any]]:
     """For Unfold's `SIDEBAR.navigation`."""
     shown: list[dict[str, Any]] = []

@@ -119,6 +119,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "watchdog_project.logs.RequestIdMiddleware",
     "watchdog_project.health.HealthMiddleware",
+    "watchdog_project.compression_middleware.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "watchdog_project.csp_middleware.PolicyMiddleware",
@@ -291,8 +292,12 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
-    "SCRIPTS": [lambda request: f"{STATIC_URL}teams/copy.js"],
-    "SIDEBAR": {"show_search": False, "navigation": "watchdog_project.navigation.groups"},
+    "SCRIPTS": [
+        lambda request: f"{STATIC_URL}teams/copy.js",
+        lambda request: f"{STATIC_URL}teams/icons.js",
+        lambda request: f"{STATIC_URL}teams/find.js",
+    ],
+    "SIDEBAR": {"show_search": True, "navigation": "watchdog_project.navigation.groups"},
     "ACCOUNT": {"navigation": "watchdog_project.navigation.account_links"},
     "COLORS": {
         "primary": {

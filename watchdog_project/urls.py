@@ -27,4 +27,5 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.package_index")),
+    path("", include("watchdog_project.site_files")),
 ]

@@ -93,6 +93,7 @@ class AgentPage(WithButtons):
     )
     actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [
+        ("About", {"classes": ["collapse"], "fields": ["description", ("owner", "runbook_url")]}),
         ("Deadlines", {"classes": ["collapse"], "fields": [("interval", "grace"), "progress_timeout"]}),
         ("Budgets", {"classes": ["collapse"], "fields": [("daily_budget_usd", "run_budget_usd"), "daily_token_limit"]}),
         (

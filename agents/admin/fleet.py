@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.contrib import admin
-from django.db.models import Case, Count, F, QuerySet, Value, When
+from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -233,9 +233,12 @@ def _incidents(request: HttpRequest, any_status: QuerySet[Agent], filtered: filt
     incidents = Incident.objects.open().filter(project__team__in=teams_of(request.user))
     if filtered.has_other_filters:
         incidents = incidents.filter(agent__in=any_status.values("pk"))
+    # One statement for both numbers.
+    counts = incidents.aggregate(open=Count("pk"), alarms=Count("pk", filter=Q(acknowledged_at=None)))
     return {
         "incidents": incidents.select_related("project", "agent").order_by(*_WORST_INCIDENTS)[:INCIDENTS_SHOWN],
-        "incident_count": incidents.count(),
+        "incident_count": counts["open"],
+        "alarms": counts["alarms"],
         "incidents_query_string": filtered.only(filters.PROJECT),
         "has_other_filters": filtered.has_other_filters,
     }

@@ -30,6 +30,7 @@ class AgentForm(RulesForm):
         model = Agent
         fields = tuple(name for name in SETTABLE if name != "rules")
         labels = {
+            "runbook_url": "Runbook",
             "interval": "Interval (seconds)",
             "grace": "Grace period (seconds)",
             "progress_timeout": "Progress timeout (seconds)",
@@ -40,6 +41,9 @@ class AgentForm(RulesForm):
             "unsafe_to_repeat": "Not idempotent",
         }
         help_texts = {
+            "description": "What it does, in one sentence. Shown on its page and in messages.",
+            "owner": "Whom to ask: a person, a team or a channel. Shown on its page and in messages.",
+            "runbook_url": "Link to what to do when something is wrong. Shown on its page and in messages.",
             "interval": "How often the agent reports. Empty: declared by the client, else learned, else 60.",
             "grace": "Extra time after the interval before the agent is down. Empty: the project’s, else one interval.",
             "progress_timeout": "Time without progress before the agent is stalled. Empty: declared, else learned.",

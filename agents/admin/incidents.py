@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
@@ -17,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from agents.admin import agents, pausing
-from agents.admin.buttons import Button, WithButtons
+from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import AGENT, AgentFilter
 from agents.admin.rules import setting_url
 from agents.commands import restart_context
@@ -29,6 +30,9 @@ from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
 from teams.access import is_operator
+from teams.admin.projects import actor
+from teams.errors import ApiError
+from teams.roles import Action
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
@@ -136,7 +140,7 @@ class IncidentPage(WithButtons):
     list_select_related = ["project__team", "agent__state"]
     search_fields = ["reason", "agent__name"]
     search_help_text = "Search agents and reasons"
-    actions = None
+    actions = ["acknowledge_selected", "resolve_selected"]
     buttons = (
         Button(
             "acknowledge", "Acknowledge", "visibility", acknowledge,
@@ -176,6 +180,33 @@ class IncidentPage(WithButtons):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return is_operator(request)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Operators delete incidents one by one, on their pages."""
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    @admin.action(description="Acknowledge selected incidents", permissions=[Action.OPERATE.value])
+    def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
+        unseen = queryset.filter(acknowledged_at=None)
+        self._for_each(request, unseen, queryset.count(), acknowledge, "Acknowledged")
+
+    @admin.action(description="Resolve selected incidents", permissions=[Action.OPERATE.value])
+    def resolve_selected(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
+        self._for_each(request, queryset, queryset.count(), resolve, "Resolved")
+
+    def _for_each(
+        self, request: HttpRequest, incidents: QuerySet[Incident], selected: int, run: Run, done: str
+    ) -> None:
+        """Those that are over, or acknowledged already, are left as they are; a refusal is reported with its reason."""
+        rows, refused = list(incidents.filter(resolved_at=None).order_by("pk")), Counter[str]()
+        for incident in rows:
+            try:
+                run(incident, actor(request), "", timezone.now())
+            except ApiError as refusal:
+                refused[refusal.message] += 1
+        self.message_user(request, f"{done} {len(rows) - refused.total()} of {selected} incidents.")
+        for reason, count in refused.items():
+            self.message_user(request, f"Skipped {count}: {reason}", messages.WARNING)
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [Case(When(resolved_at__isnull=True, then=Value(0)), default=Value(1)).asc(), "-opened_at", "-pk"]

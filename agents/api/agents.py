@@ -217,6 +217,9 @@ def _settings(agent: Agent) -> dict[str, Any]:
     return {
         "url": agent_url(agent.pk),
         "kind": agent.kind,
+        "description": agent.description,
+        "owner": agent.owner,
+        "runbook_url": agent.runbook_url,
         "agent_type": agent.agent_type,
         "labels": agent.labels,
         "aliases": services.aliases_of(agent),

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from agents import rules
 from agents.domain.heartbeat import MAX_NAME_LENGTH
 from agents.models import Agent, RestartType
+from agents.models.agent import WEB_ADDRESS
 
 MAX_SECONDS: Final = 366 * 86_400
 MAX_LABELS: Final = 50
@@ -71,6 +72,9 @@ class NewAgent(serializers.Serializer[Any]):
 class AgentChanges(serializers.Serializer[Any]):
     """Only the fields sent are changed; null resets a setting. Unknown fields are ignored."""
 
+    description = serializers.CharField(max_length=300, allow_blank=True, required=False)
+    owner = serializers.CharField(max_length=200, allow_blank=True, required=False)
+    runbook_url = serializers.CharField(max_length=500, allow_blank=True, required=False, validators=[WEB_ADDRESS])
     interval = Seconds(1)
     grace = Seconds(5)
     progress_timeout = Seconds(5)

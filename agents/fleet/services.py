@@ -25,6 +25,9 @@ from teams.models import Project
 from teams.services import audit, create_deleted_project
 
 SETTABLE: Final = (
+    "description",
+    "owner",
+    "runbook_url",
     "interval",
     "grace",
     "progress_timeout",

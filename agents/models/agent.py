@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MinValueValidator, URLValidator
 from django.db import models
 from django.utils import timezone
 
 from agents.domain import clocks
 from teams.models import Project
+
+# Pages link to it, so it must not be a script.
+WEB_ADDRESS = URLValidator(schemes=["http", "https"])
 
 
 class Status(models.TextChoices):
@@ -48,6 +51,10 @@ class Agent(models.Model):
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.AGENT)
     agent_type = models.CharField(max_length=50, blank=True, help_text="As reported by the client: openai, claude, …")
+    # For whoever is woken by it: what it does, whose it is, and what to do.
+    description = models.CharField(max_length=300, default="", blank=True)
+    owner = models.CharField(max_length=200, default="", blank=True)
+    runbook_url = models.CharField("runbook", max_length=500, default="", blank=True, validators=[WEB_ADDRESS])
     labels = models.JSONField(default=dict, blank=True)
     interval = models.FloatField(
         null=True,

@@ -1,7 +1,9 @@
-// Account pages: reveal a password, print recovery codes, explain passkey errors.
+// Account pages: tell the time zone, reveal a password, print recovery codes, explain passkey errors.
 (() => {
   "use strict";
   for (const button of document.querySelectorAll("[data-reveal], [data-print]")) button.hidden = false;
+
+  for (const field of document.querySelectorAll("[data-time-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
 
   const reveal = (button) => {
     const field = document.getElementById(button.dataset.reveal);

@@ -106,8 +106,10 @@ def details(data: dict[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict) and {"from", "to"} == value.keys():
+        return f"from {_text(value['from']) or 'none'} to {_text(value['to']) or 'none'}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+        return ", ".join(f"{name}={_text(part)}" for name, part in value.items())
     if isinstance(value, list):
         return ", ".join(_text(part) for part in value)
     if isinstance(value, bool):

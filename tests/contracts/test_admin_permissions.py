@@ -384,6 +384,7 @@ def test_roles_run_permitted_bulk_actions(world: World, role: Role) -> None:
             continue
         for action, needed in bulk_actions(page).items():
             sent = {"action": action, "_selected_action": str(world.mine[model].pk), "post": "yes", "index": "0"}
+            sent["choice"] = "1h"  # how long a pause lasts
             with transaction.atomic():
                 answer = world.browsers[role].post(f"/admin/{model._meta.label_lower.replace('.', '/')}/", sent)
                 changed = stored(world.mine) != before

@@ -58,6 +58,14 @@ def test_sign_up_creates_team_and_project() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("told", "zone"), [("Asia/Tokyo", "Asia/Tokyo"), ("Mars/Base", "UTC"), ("", "UTC")])
+def test_sign_up_takes_the_browsers_time_zone(told: str, zone: str) -> None:
+    sign_up(Client(), "new@example.com", time_zone=told)
+    person = User.objects.get(email="new@example.com")
+    assert (person.time_zone, Project.objects.get(team__members=person).time_zone) == (zone, zone)
+
+
+@pytest.mark.django_db
 def test_sign_up_without_names_uses_defaults() -> None:
     sign_up(Client(), "new@example.com")
     assert (Team.objects.get().name, Project.objects.get().name) == ("new’s team", "Production")

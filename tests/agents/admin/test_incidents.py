@@ -417,3 +417,40 @@ def test_page_shows_version_and_deploys(incident: Incident, viewer: User, client
         r"<dt>Version</dt><dd>1.4.3 .*<strong>deployed 6 min before the incident</strong>; previously 1.4.2", body
     )
     assert re.search(r"<dt>Deployed</dt><dd>1.4.4 .*, 45 min after the incident started", body)
+
+
+@pytest.mark.parametrize(
+    ("action", "states", "says"),
+    [
+        ("acknowledge_selected", ["acknowledged", "acknowledged", "resolved"], "Acknowledged 1 of 3 incidents."),
+        ("resolve_selected", ["resolved", "resolved", "resolved"], "Resolved 2 of 3 incidents."),
+    ],
+)
+def test_selected_incidents_change_together(
+    action: str, states: list[str], says: str, project: Project, member: User, client_of: Browse
+) -> None:
+    rows = [make_incident(make_agent(project, name)) for name in ("fresh", "seen", "over")]
+    actions.acknowledge(incident=rows[1], actor="ann@example.com", now=timezone.now())
+    actions.resolve(incident=rows[2], actor="ann@example.com", now=timezone.now())
+    data = {"action": action, "index": "0", "_selected_action": [row.pk for row in rows]}
+    page = client_of(member).post(LIST, data, follow=True).content.decode()
+    assert says in page
+    assert [Incident.objects.get(pk=row.pk).state for row in rows] == states
+    assert Incident.objects.get(pk=rows[1].pk).acknowledged_by == "ann@example.com"
+
+
+def test_viewer_and_stranger_change_no_incident(
+    incident: Incident, viewer: User, stranger: User, client_of: Browse
+) -> None:
+    data = {"action": "resolve_selected", "index": "0", "_selected_action": [incident.pk]}
+    for person in (viewer, stranger):
+        client_of(person).post(LIST, data)
+    assert Incident.objects.get().state == "open"
+    assert "_selected_action" not in client_of(viewer).get(LIST).content.decode()
+
+
+def test_tab_counts_what_nobody_acknowledged(incident: Incident, viewer: User, client_of: Browse) -> None:
+    browser = client_of(viewer)
+    assert 'data-alarms="1"' in browser.get("/admin/").content.decode()
+    actions.acknowledge(incident=incident, actor="ann@example.com", now=timezone.now())
+    assert 'data-alarms="0"' in browser.get("/admin/fleet/").content.decode()

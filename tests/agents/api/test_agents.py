@@ -106,6 +106,9 @@ SETTINGS: dict[str, Any] = {
     "restart_type": "docker",
     "restart_target": "research",
     "unsafe_to_repeat": True,
+    "description": "Answers support mail",
+    "owner": "Support tools, #support",
+    "runbook_url": "https://wiki.example.com/runbooks/support",
     "rules": {"loop": {"off": True}, "token_spike": {"factor": 2.5}},
     "aliases": ["research-agent.service"],
 }

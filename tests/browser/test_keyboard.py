@@ -1,0 +1,154 @@
+"""Every journey with the keyboard alone, and what a screen reader is told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from agents.models import Incident
+from teams.models import Project, User
+from tests.agents.admin.conftest import make_agent, make_incident
+from tests.browser.conftest import Open
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+MAX_STEPS = 80
+FOCUSED = "document.activeElement?.getAttribute('aria-label') || document.activeElement?.textContent.trim() || ''"
+# Icons are words in a font. Read aloud, "dock_to_right" is noise.
+READ_ALOUD = """[...document.querySelectorAll('.material-symbols-outlined')]
+    .filter((icon) => !icon.closest('[aria-hidden=true]') && icon.checkVisibility())
+    .map((icon) => icon.textContent.trim())"""
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the element with this name has the focus."""
+    for _ in range(MAX_STEPS):
+        page.keyboard.press("Tab")
+        if name in page.evaluate(FOCUSED).replace("\n", " "):
+            return
+    pytest.fail(f"Tab never reaches {name}")
+
+
+def test_skip_link_leads_to_the_content(open_tab: Open, owner: User, project: Project) -> None:
+    make_agent(project)
+    page = open_tab(owner).go("/admin/")
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED) == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    assert page.locator("main").count() == 1
+
+
+def test_account_menu_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    page = tab.go("/admin/")
+    tab_to(page, owner.email)
+    page.keyboard.press("Enter")
+    menu = page.locator("#account-menu")
+    expect(menu).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    assert owner.email in page.evaluate(FOCUSED)
+    page.keyboard.press("Space")
+    expect(menu).to_be_visible()
+    assert tab.barriers() == []
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(FOCUSED) == "Log out logout".strip() or "Log out" in page.evaluate(FOCUSED)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(640, "light"), (390, "dark")])
+def test_navigation_opens_at_any_zoom(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+    """640 pixels are a laptop's screen at 200 %."""
+    tab = open_tab(owner, width, scheme)
+    page = tab.go("/admin/")
+    tab_to(page, "Open navigation")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Incidents", exact=True)).to_be_visible()
+    assert page.evaluate(FOCUSED) == "Close navigation"
+    tab.picture(f"navigation-{width}-{scheme}", full_page=False)
+    assert tab.barriers() == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Incidents", exact=True)).to_be_hidden()
+    assert page.evaluate(FOCUSED) == "Open navigation"
+    page.keyboard.press("Enter")
+    tab_to(page, "Incidents")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/agents/incident/")
+
+
+def test_no_icon_name_is_read_aloud(open_tab: Open, owner: User, project: Project) -> None:
+    incident = make_incident(make_agent(project))
+    tab = open_tab(owner)
+    for path in (
+        "",
+        "agents/agent/",
+        f"agents/incident/{incident.pk}/change/",
+        "alerts/channel/add/",
+        "teams/project/",
+    ):
+        assert tab.go(f"/admin/{path}").evaluate(READ_ALOUD) == [], path
+
+
+def test_incident_is_handled_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
+    """From the fleet to a pause of an hour and back, without a mouse."""
+    make_incident(make_agent(project))
+    tab = open_tab(owner)
+    page = tab.go("/admin/")
+    tab_to(page, "bot: No progress for 47 minutes")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/incident/*/change/")
+    tab_to(page, "Acknowledge")
+    page.keyboard.press("Enter")
+    tab.sees("Acknowledged. Your team can see")
+    tab_to(page, "Pause monitoring…")
+    page.keyboard.press("Enter")
+    tab.sees("For 1 hour, until")
+    tab_to(page, "Pause monitoring")
+    page.keyboard.press("Enter")
+    tab.sees("is paused until")
+    tab_to(page, "Resume monitoring")
+    page.keyboard.press("Enter")
+    tab.sees("Monitoring of bot resumed.")
+
+
+def test_api_reference_is_readable(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    page = tab.go("/api/docs")
+    page.get_by_text("/api/v1/heartbeat", exact=True).first.wait_for()
+    tab.picture("api-docs")
+    pale = [barrier for barrier in tab.barriers() if "color-contrast" in barrier]
+    assert sorted({re.sub(r">.*", ">", barrier) for barrier in pale}) == []
+
+
+def test_tab_shows_open_alarms(open_tab: Open, owner: User, project: Project) -> None:
+    """In its title and icon, while another tab is in front; both follow the page's polls."""
+    incident = make_incident(make_agent(project))
+    page = open_tab(owner).go("/admin/")
+    icon = page.locator('link[rel="icon"]')
+    expect(page).to_have_title(re.compile(r"^\(1\) Fleet overview"))
+    assert "icon-alarm" in str(icon.get_attribute("href"))
+    Incident.objects.filter(pk=incident.pk).update(acknowledged_at=timezone.now(), acknowledged_by="ann@example.com")
+    expect(page).to_have_title(re.compile(r"^Fleet overview"))
+    assert "icon-alarm" not in str(icon.get_attribute("href"))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_search_opens_by_shortcut(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+    make_agent(project, "research-bot")
+    tab = open_tab(owner, width, scheme)
+    page = tab.go("/admin/agents/incident/")
+    for shortcut in ("/", "Control+k"):
+        page.keyboard.press(shortcut)
+        expect(page.get_by_role("dialog", name="Search")).to_be_visible()
+        page.keyboard.type("resea")
+        page.locator("#found").get_by_text("research-bot").wait_for()
+        tab.picture(f"search-{width}-{scheme}", full_page=False)
+        assert tab.barriers() == []
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog", name="Search")).to_be_hidden()
+    page.keyboard.press("/")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/agents/agent/*/change/")

@@ -1,0 +1,36 @@
+"""Where a page of the admin is: the heading that every page has. Parts follow the side bar, not Django's apps."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from django import template
+from django.urls import reverse
+
+from watchdog_project import navigation
+
+register = template.Library()
+
+
+class Part(NamedTuple):
+    """`link` is empty for a part that is no page of its own."""
+
+    title: Any
+    link: str = ""
+
+
+@register.inclusion_tag("unfold/helpers/header_title.html", takes_context=True)
+def breadcrumbs(context: Any) -> dict[str, list[Part]]:
+    """Group, list and row; else the page's title."""
+    opts = context.get("opts")
+    title = context.get("title") or context.get("content_title")
+    if opts is None:
+        return {"parts": [Part(title)] if title else []}
+    name = f"admin:{opts.app_label}_{opts.model_name}"
+    parts = [Part(navigation.group_of(opts.label_lower)), Part(opts.verbose_name_plural, reverse(f"{name}_changelist"))]
+    row = context.get("original") or context.get("object")
+    if row is not None and not isinstance(row, str):
+        parts.append(Part(row, reverse(f"{name}_change", args=[row.pk])))
+    elif context.get("cl") is None and title:
+        parts.append(Part(title))
+    return {"parts": [part for part in parts if part.title]}
