@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from watchdog_project import demo
+from watchdog_project import demo, fork_server
 from watchdog_project.broker import broker_argv, is_broker_healthy, prepare_broker
-from watchdog_project.process_supervisor import Child, Supervisor
+from watchdog_project.process_supervisor import Child, Process, Supervisor, execute
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MIN_FREE_BYTES = 50 * 1024 * 1024
@@ -219,7 +220,6 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
     from watchdog_project.settings import broker_socket
 
     path, folder = broker_socket(options.data_dir), options.data_dir / "broker"
-    process = [sys.executable, "-m", "watchdog_project.processes"]
     broker = Child(
         "broker",
         broker_argv(path, folder),
@@ -227,29 +227,41 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
         before_start=lambda failed_starts: prepare_broker(path, folder, failed_starts),
     )
     others = [
-        Child("web", [*process, "web", "--host", options.host, "--port", str(options.port)], is_healthy=site.is_up),
-        Child("worker", [*process, "worker"], is_healthy=site.detector_ran, health_timeout=40),
-        Child("beat", [*process, "beat"], is_healthy=site.detector_ran, health_timeout=30),
+        _part("web", "--host", options.host, "--port", str(options.port), is_healthy=site.is_up),
+        _part("worker", is_healthy=site.detector_ran, health_timeout=40),
+        _part("beat", is_healthy=site.detector_ran, health_timeout=30),
     ]
     return [broker, *others] if settings.CELERY_BROKER_URL.startswith("redis+socket:") else others
+
+
+def _part(name: str, *options: str, **settings: Any) -> Child:
+    return Child(name, [name, *options], launch=_launch, **settings)
+
+
+def _launch(argv: list[str], out: int) -> Process:
+    """Start a part: see `processes`."""
+    if fork_server.AVAILABLE:
+        return fork_server.ForkedProcess(argv, out)
+    return execute([sys.executable, "-m", "watchdog_project.processes", *argv], out)
 
 
 def prepare(supervisor: Supervisor, *, new_key: bool, with_demo: bool) -> dict[str, Any]:
     """Migrate the database and get the sign-in link and any new keys, in a separate process."""
     flags = [*(["--new-key"] if new_key else []), *(["--demo"] if with_demo else [])]
-    argv = [sys.executable, "-m", "watchdog_project.processes", "prepare", *flags]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not supervisor.stopping:
+    reading, writing = os.pipe()
+    process = _launch(["prepare", *flags], writing)
+    os.close(writing)
+    with os.fdopen(reading, errors="replace") as output:
+        while process.poll() is None:
+            if supervisor.stopping:
+                process.send_signal(signal.SIGKILL)
+                return {}
             with contextlib.suppress(subprocess.TimeoutExpired):
-                out, err = process.communicate(timeout=0.2)
-                break
-        else:
-            process.kill()
-            return {}
+                process.wait(0.2)
+        last_line = (output.read().strip().splitlines() or ["no reason given"])[-1]
     if process.returncode:
-        last_line = err.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise StartError(f"Cannot start: {last_line[0]}")
-    account: dict[str, Any] = json.loads(out.splitlines()[-1])
+        raise StartError(f"Cannot start: {last_line}")
+    account: dict[str, Any] = json.loads(last_line)
     return account
 
 

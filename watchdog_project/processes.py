@@ -120,16 +120,17 @@ def _demo_key(owner: str) -> str:
     return key
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=["web", "worker", "beat", "prepare"])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--new-key", action="store_true")
     parser.add_argument("--demo", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
-    die_with_parent()
+    if argv is None:
+        die_with_parent()
     if options.part == "web":
         web(options.host, options.port)
     elif options.part == "prepare":
