@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -48,6 +48,9 @@ log = structlog.get_logger(__name__)
 CHUNK: Final = 50
 # Seconds after which a sweep ends, and the next one goes on. It knows newer outages, and later deadlines.
 MAX_SWEEP: Final = 5.0
+# How often agents are tried again that were passed over, and seconds in between: a review takes about that long.
+PASSES: Final = 4
+PAUSE: Final = 0.05
 # A lock that nobody is expected to hold for longer, such as that of a channel's row for a new delivery.
 LOCK_TIMEOUT: Final = "2s"
 # Heartbeats per review, from the last two days; the rest is read a second later.
@@ -62,18 +65,19 @@ RETRY_RESTART_AFTER: Final = timedelta(minutes=1)
 OUTLIVES_SHUTDOWN: Final = signal_kinds.where(lambda traits: traits.outlives_shutdown)
 
 
-@dataclass(frozen=True, slots=True)
 class View:
     """What all reviews of a sweep have in common. `now` is read once, before any row is locked."""
 
-    now: datetime
-    outages: Sequence[clocks.Span]
-    judge: shared_incidents.Judge
+    def __init__(self, now: datetime) -> None:
+        self.now = now
 
-    @classmethod
-    def at(cls, now: datetime) -> View:
-        outages = outage_log.outages(now)
-        return cls(now, outages, shared_incidents.Judge(outages, now))
+    @cached_property
+    def outages(self) -> Sequence[clocks.Span]:
+        return outage_log.outages(self.now)
+
+    @cached_property
+    def judge(self) -> shared_incidents.Judge:
+        return shared_incidents.Judge(self.outages, self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +97,24 @@ class Reviewed:
 def sweep(now: datetime) -> int:
     """Review the agents that are due, in chunks; safe with any number of workers. Returns how many.
 
-    Takes rows that nobody has locked. Those are met again before the sweep ends, else by the next one.
+    Agents are passed over while another transaction has locked what concerns them. They get a few more passes; after
+    that they are left to the next sweep.
     """
     outage_log.tick(outage_log.DETECTOR, now)
-    view, left, total, began = View.at(now), set[int](), 0, time.monotonic()
-    while time.monotonic() - began < MAX_SWEEP:
-        reviewed = _review_next(view, left)
-        if not reviewed.done and not reviewed.left:
+    view, total, began = View(now), 0, time.monotonic()
+    for _ in range(PASSES):
+        passed_over: set[int] = set()
+        while time.monotonic() - began < MAX_SWEEP:
+            reviewed = _review_next(view, passed_over)
+            if not reviewed.done and not reviewed.left:
+                break
+            monthly_spend.look(reviewed.crossed, now)
+            total, passed_over = total + reviewed.done, passed_over | set(reviewed.left)
+            if reviewed.done >= CHUNK:
+                _let_others_write()
+        if not passed_over:
             break
-        monthly_spend.look(reviewed.crossed, now)
-        total, left = total + reviewed.done, left | set(reviewed.left)
-        if reviewed.done >= CHUNK:
-            _let_others_write()
+        time.sleep(PAUSE)
     return total
 
 
@@ -114,12 +124,12 @@ def _let_others_write() -> None:
         time.sleep(LET_OTHERS_WRITE)
 
 
-def _review_next(view: View, left: Collection[int]) -> Reviewed:
+def _review_next(view: View, passed_over: Collection[int]) -> Reviewed:
     """Review the next agents that are due, in one transaction; when that fails, each in its own."""
     ids: list[int] = []
     try:
         with transaction.atomic():
-            states = _claim(_due(view).exclude(agent_id__in=left)[:CHUNK])
+            states = _claim(_due(view).exclude(agent_id__in=passed_over)[:CHUNK])
             ids = [state.agent_id for state in states]
             return _review(states, view)
     except Exception as error:
@@ -135,9 +145,6 @@ def _due(view: View) -> QuerySet[AgentState]:
 
 def _claim(rows: QuerySet[AgentState]) -> list[AgentState]:
     """Lock those of these hot rows that nobody else has locked."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     return _with_related(rows.select_for_update(skip_locked=True, of=("self",)))
 
 
@@ -178,7 +185,7 @@ def _review_apart(ids: Sequence[int], view: View) -> Reviewed:
 def review(agent_ids: Iterable[int], now: datetime) -> Reviewed:
     """Review these agents at this moment. Waits for their rows."""
     rows = AgentState.objects.filter(agent_id__in=list(agent_ids)).order_by("agent_id")
-    return _review(_with_related(rows.select_for_update(of=("self",))), View.at(now))
+    return _review(_with_related(rows.select_for_update(of=("self",))), View(now))
 
 
 def _review(states: Sequence[AgentState], view: View) -> Reviewed:
@@ -213,6 +220,7 @@ def _bring_incidents_in_line(cases: Sequence[Case], view: View) -> Sequence[Case
     troubled = [case for case in cases if not case.set_aside and (case.findings or case.signals)]
     if not troubled:
         return cases
+    _wait_for_no_lock()
     ledger.busy |= shared_incidents.leave_to_others(troubled)
     ledger.open({case.agent.pk: case.signals for case in troubled})
     shared_incidents.open_for_silence(ledger, _settled(ledger, troubled), view.judge)
@@ -229,6 +237,13 @@ def _bring_incidents_in_line(cases: Sequence[Case], view: View) -> Sequence[Case
         )
     lifecycle.write(ledger)
     return _settled(ledger, cases)
+
+
+def _wait_for_no_lock() -> None:
+    """From here on rows are written that others may hold, if only for a moment."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 def _settled(ledger: Ledger, cases: Sequence[Case]) -> Sequence[Case]:

@@ -104,15 +104,17 @@ def test_the_review_sees_the_committed_heartbeat(live_world: World) -> None:
 
 
 def meanwhile(world: World, at: float, first: str, second: str) -> None:
-    """One worker has reviewed an agent but not committed when the other worker reviews the second agent."""
+    """One worker has reviewed an agent but not committed when another one comes to the second agent: it waits for no
+    lock, and leaves that agent to the next sweep."""
     now = T0 + timedelta(seconds=at)
     ids = [world.agent(name).pk for name in (first, second)]
     with transaction.atomic():
         review.review(ids[:1], now)
         thread = threading.Thread(target=in_threads, args=(1, lambda number: review.review(ids[1:], now)))
         thread.start()
-        thread.join(0.3)
-    thread.join(60)
+        thread.join(60)
+        assert not thread.is_alive()
+    world.look(at + 1)
 
 
 @pytest.mark.postgres
