@@ -18,8 +18,9 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from agents.api import examples, schemas
-from agents.domain import pricing
-from agents.domain.heartbeat import Beat, decode, decode_batch
+from agents.domain.heartbeat import Beat
+from agents.domain.wire import sender_clock
+from agents.domain.wire.decoding import decode, decode_batch
 from agents.ingest import committer, minimum_interval
 from agents.ingest.rate_limit import count_beats, plan_for
 from agents.ingest.reporter import source_of
@@ -31,6 +32,16 @@ from teams.errors import ApiError
 MAX_BODY: Final = 256 * 1024
 MAX_BATCH_BODY: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
+
+
+_HEARTBEAT: Final = (
+    "Responds once the heartbeat is durable. `warning` is sent once per incident and client start. Whatever can be "
+    "kept of a heartbeat is kept; `left_out` then names the fields that could not be, and why."
+)
+_BATCH: Final = (
+    "Results are in the order of the heartbeats. Each has its own `left_out`. A rejected heartbeat does not affect "
+    "the others."
+)
 
 
 class PlainJSON(BaseRenderer):
@@ -65,7 +76,7 @@ class HeartbeatView(BeatView):
     @extend_schema(
         operation_id="heartbeat",
         summary="Send a heartbeat",
-        description="Responds once the heartbeat is durable. `warning` is sent once per incident and client start.",
+        description=_HEARTBEAT,
         tags=["heartbeats"],
         request=schemas.Heartbeat,
         responses=schemas.responses(200, schemas.Answer, 400, 413, 415, 422),
@@ -76,14 +87,14 @@ class HeartbeatView(BeatView):
         outcome = _submit(request, [beat])[0]
         if isinstance(outcome, ApiError):
             raise outcome
-        return _json(outcome.as_dict())
+        return _json(_result(beat, outcome))
 
 
 class BatchView(BeatView):
     @extend_schema(
         operation_id="heartbeat_batch",
         summary="Send up to 500 heartbeats",
-        description="Results are in the order of the heartbeats. A rejected heartbeat does not affect the others.",
+        description=_BATCH,
         tags=["heartbeats"],
         request=schemas.HeartbeatBatch,
         responses=schemas.responses(200, schemas.BATCH_ANSWER, 400, 413, 415, 422),
@@ -94,7 +105,7 @@ class BatchView(BeatView):
         outcomes = iter(_submit(request, [item for item in items if isinstance(item, Beat)]))
         results = [next(outcomes) if isinstance(item, Beat) else item for item in items]
         _raise_if_all_failed(results)
-        return _json({"results": [_result(result) for result in results]})
+        return _json({"results": [_result(item, result) for item, result in zip(items, results, strict=True)]})
 
 
 def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
@@ -103,7 +114,8 @@ def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
     detail = count_beats(caller, len(beats), now)
     minimum_interval.bound(beats, plan_for(caller, now))
     source = source_of(request._request, caller)
-    ahead = pricing.ahead(beats, now)
+    ahead = sender_clock.ahead(beats, now)
+    sender_clock.correct(beats, now, ahead)
     return committer.submit([Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats])
 
 
@@ -114,8 +126,11 @@ def _raise_if_all_failed(results: list[Outcome]) -> None:
         raise errors[0]
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    return outcome.body() if isinstance(outcome, ApiError) else outcome.as_dict()
+def _result(item: Beat | ApiError, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, ApiError):
+        return outcome.body()
+    left_out = item.left_out if isinstance(item, Beat) else None
+    return {**outcome.as_dict(), "left_out": left_out} if left_out else outcome.as_dict()
 
 
 def _json(data: dict[str, Any]) -> HttpResponse:

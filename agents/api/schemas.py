@@ -97,7 +97,13 @@ class Heartbeat(serializers.Serializer[Any]):
         max_length=64,
         help_text="Idempotency key: a repeated id changes nothing and gets the same response.",
     )
-    sent_at = serializers.DateTimeField(required=False)
+    sent_at = serializers.DateTimeField(required=False, help_text="When the heartbeat was made, by the client's clock.")
+    age = serializers.FloatField(
+        required=False,
+        min_value=0,
+        help_text="Seconds since the heartbeat was made, when it is sent. With `sent_at`, it shows the client's clock "
+        "skew.",
+    )
     seq = serializers.IntegerField(required=False, min_value=0)
     instance = serializers.CharField(required=False)
     sdk = serializers.CharField(required=False)
@@ -130,6 +136,11 @@ class Answer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
     incident = IncidentRef(allow_null=True)
     hold = serializers.BooleanField()
+    left_out = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Only if something could not be kept: field names and reasons.",
+    )
 
 
 _COMPONENTS: Final = "#/components/schemas/"

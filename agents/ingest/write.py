@@ -23,6 +23,7 @@ from agents.domain.budgets import Month
 from agents.domain.clocks import Settings
 from agents.domain.heartbeat import Beat
 from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTime
+from agents.domain.wire import sender_clock
 from agents.ingest import registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
 from agents.storage import monthly_spend, statements
@@ -54,7 +55,7 @@ class Received:
 
     @property
     def spent_at(self) -> datetime:
-        return pricing.spent_at(self.beat, self.received_at, self.ahead)
+        return sender_clock.made_at(self.beat, self.received_at, self.ahead)
 
 
 Outcome = Answer | ApiError

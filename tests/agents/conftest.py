@@ -15,8 +15,8 @@ import time_machine
 from django.db import connections
 from django.db.models import Min
 
-from agents.domain.heartbeat import decode
 from agents.domain.hot_row import Answer
+from agents.domain.wire.decoding import decode
 from agents.ingest import committer
 from agents.ingest.write import Received
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
