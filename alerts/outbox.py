@@ -43,12 +43,13 @@ def enqueue(*events: IncidentEvent) -> None:
             channel_id=channel_id,
             message_id=new_message_id(),
             created_at=event.at,
-            next_try_at=routing.send_at(event.kind, event.incident.reopened, event.at),
+            next_try_at=_send_at(event),
         )
         for event in notified
         for channel_id in audience.channels_for(event)
     )
-    due = [delivery.pk for delivery in deliveries if delivery.next_try_at <= delivery.created_at]
+    immediate = {event.pk for event in notified if _send_at(event) <= event.at}
+    due = [delivery.pk for delivery in deliveries if delivery.event_id in immediate]
     if due:
         transaction.on_commit(partial(wake, due))
 
@@ -68,6 +69,10 @@ def give_up(now: datetime) -> None:
     late.update(
         state=Delivery.State.FAILED, lease_until=None, last_error="Gave up: the channel has been failing for 24 hours."
     )
+
+
+def _send_at(event: IncidentEvent) -> datetime:
+    return routing.send_at(event.kind, event.incident.reopened, event.at)
 
 
 class _Audience:

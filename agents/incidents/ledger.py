@@ -104,12 +104,12 @@ class Ledger:
     def begin(self, incident: Incident) -> None:
         """Add a new incident, or one that is reopened."""
         self._named[incident.agent_id] = incident
-        if incident.pk is None:
+        if incident._state.adding:
             self._new.append(incident)
         self.change(incident)
 
     def change(self, incident: Incident) -> None:
-        if incident.pk is not None:
+        if not incident._state.adding:
             self._changed[incident.pk] = incident
 
     def add(self, signal: Signal) -> None:

@@ -93,7 +93,7 @@ def open_for_month(ledger: Ledger, *, members: Sequence[Member], project_id: int
         # It is locked, or all members bear the names of other incidents.
         ledger.busy |= {member.agent.pk for member in members} if pk else set()
         return {}
-    if incident.pk is None:
+    if not pk:
         ledger.record(incident, IncidentEvent.Kind.OPENED, title)
     return _joined(ledger, incident, members)
 

@@ -295,8 +295,13 @@ def test_silence_is_judged_without_reading_the_project(world: World, monkeypatch
         Agent.objects.filter(name=name).update(interval=10)
     AgentState.objects.filter(agent__interval=600).update(check_at=T0 + timedelta(seconds=900))
     read: list[Any] = []
-    made = AgentState.from_db.__func__  # type: ignore[attr-defined]
-    monkeypatch.setattr(AgentState, "from_db", classmethod(lambda *given: read.append(1) or made(*given)))
+    made: Any = AgentState.from_db
+
+    def counted(*given: Any) -> Any:
+        read.append(given)
+        return made(*given)
+
+    monkeypatch.setattr(AgentState, "from_db", counted)
     world.look(25)
     assert [incident.together for incident in world.incidents()] == [False, False, False]
     assert len(read) < 20
