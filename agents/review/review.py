@@ -35,7 +35,7 @@ from agents.models import Agent, AgentState, Command, Heartbeat
 from agents.review import outcome, shared_incidents
 from agents.review.case import Case, case_of, curable_kinds, has_ended
 from agents.rules import crash
-from agents.rules.facts import Facts, Finding, Restarts
+from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
 from agents.storage import bulk, decoding, monthly_spend, outage_log, statements
 from teams.actors import WATCHDOG
@@ -311,44 +311,41 @@ def _learn_rhythm(case: Case, outages: Sequence[clocks.Span]) -> None:
 
 
 def _check_all(case: Case, asked: Sequence[rules.Rule], now: datetime) -> None:
+    known = _known(case, now)
     for rule in asked:
-        # One by one, because a rule sees the findings before it: `restart_failed` asks which of them a restart cures.
-        finding = _check(rule, case, now)
-        if finding is not None:
-            case.findings.append(finding)
+        armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
+        if armed.on:
+            state = case.memory.rules.get(rule.KIND, {})
+            # Each time, because a rule sees the findings before it: `restart_failed` asks which a restart cures.
+            facts = Facts(**known, state=state, thresholds=armed.thresholds, restarts=_restarts(case))
+            if (finding := rule.check(facts)) is not None:
+                case.findings.append(finding)
     case.findings = rules.worst_per_kind(case.findings)
 
 
-def _check(rule: rules.Rule, case: Case, now: datetime) -> Finding | None:
-    armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
-    return rule.check(_facts(case, rule.KIND, armed.thresholds, now)) if armed.on else None
-
-
-def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) -> Facts:
+def _known(case: Case, now: datetime) -> dict[str, Any]:
+    """The facts that all rules see alike."""
     agent, state, zone = case.agent, case.state, ZoneInfo(case.agent.project.time_zone)
     limits = monthly_spend.limits(agent, state)
-    return Facts(
-        now=now,
-        row=state,
-        alive=case.alive,
-        progress=case.progress,
-        interval=clocks.interval(case.settings, state),
-        paused=agent.paused_at is not None,
-        budget=limits.day,
-        today=now.astimezone(zone).date(),
-        beats=case.beats,
-        state=case.memory.rules.get(kind, {}),
-        thresholds=thresholds,
-        runner_view=runner_view.last_view(case.memory.rules.get(runner_view.KIND, {})),
-        restarts=_restarts(case),
-        rhythm=case.rhythm,
-        zone=zone,
-        run_budget=limits.run,
-        token_limit=limits.tokens,
-        month=case.month,
-        is_crash_rule_on=rules.in_force(crash, agent.project.rules, agent.rules).on,
-        is_held=state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
-    )
+    return {
+        "now": now,
+        "row": state,
+        "alive": case.alive,
+        "progress": case.progress,
+        "interval": clocks.interval(case.settings, state),
+        "paused": agent.paused_at is not None,
+        "budget": limits.day,
+        "today": now.astimezone(zone).date(),
+        "beats": case.beats,
+        "runner_view": runner_view.last_view(case.memory.rules.get(runner_view.KIND, {})),
+        "rhythm": case.rhythm,
+        "zone": zone,
+        "run_budget": limits.run,
+        "token_limit": limits.tokens,
+        "month": case.month,
+        "is_crash_rule_on": rules.in_force(crash, agent.project.rules, agent.rules).on,
+        "is_held": state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
+    }
 
 
 def _restarts(case: Case) -> Restarts:
