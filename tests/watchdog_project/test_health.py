@@ -116,7 +116,7 @@ def test_edge_pulse_reports_an_overload(db: None, monkeypatch: pytest.MonkeyPatc
     assert (outage.part, outage.started_at) == (outage_log.OVERLOAD, began)
 
 
-def test_an_overload_is_reported_once_the_database_is_back(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overload_is_kept_until_it_is_stored(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     process, began = Load(), timezone.now() - timedelta(seconds=9)
     monkeypatch.setattr(load, "of_this_process", process)
     process.end(process.begin(began), [busy()], timezone.now())

@@ -15,7 +15,7 @@ def test_a_prompt_process_reports_nothing() -> None:
     assert load.take_trouble(at(2)) is None
 
 
-def test_waiting_heartbeats_are_trouble_before_they_are_answered() -> None:
+def test_waiting_heartbeats_are_trouble_at_once() -> None:
     load = Load()
     ticket = load.begin(at(0))
     load.begin(at(5))

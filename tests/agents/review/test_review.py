@@ -525,6 +525,15 @@ def test_overloads_close_together_are_one(world: World) -> None:
     assert [((a - T0).seconds, (b - T0).seconds) for a, b in spans] == [(0, 8), (60, 70)]
 
 
+@pytest.mark.parametrize(("at", "seconds"), [(200, 60), (3_600, 60), (8_000, 600)])
+def test_a_standing_incident_is_rarely_reviewed(world: World, at: float, seconds: float) -> None:
+    """At the latest after ten minutes, since settings may change."""
+    world.beat(0)
+    world.look(121)
+    world.look(at)
+    assert world.state().check_at == T0 + timedelta(seconds=at + seconds)
+
+
 # Shared incidents
 
 
@@ -764,7 +773,7 @@ def test_an_idle_sweep_takes_few_statements(world: World, django_assert_max_num_
         world.look(2)
 
 
-def test_an_agent_that_names_another_incident_can_fall_silent(world: World) -> None:
+def test_the_name_of_another_incident_is_no_obstacle(world: World) -> None:
     """It gave its name to a shared incident that it has left, so another member names the new one."""
     for name in ("a", "b", "c"):
         world.beat(0, name, interval=10, source="1/x" if name < "c" else "1/y")
