@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from watchdog_project import demo, fork_server
+from watchdog_project import addresses, demo, fork_server
 from watchdog_project.broker import broker_argv, is_broker_healthy, prepare_broker
 from watchdog_project.process_supervisor import Child, Process, Supervisor, execute
 
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
             if options.demo:
                 demo_agents.children = demo.agents(site.url, account["demo_key"])
                 demo_agents.start(demo.SCENARIOS)
-            greeting = (site, supervisor, welcome_lines(account), welcomed)
+            greeting = (site, supervisor, welcome_lines(account, options), welcomed)
             threading.Thread(target=greet_when_ready, args=greeting, daemon=True).start()
             supervisor.run()
     finally:
@@ -119,7 +119,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"http://{addresses.as_host(self.host)}:{self.port}"
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body; status 0 if there is no response within 3 s."""
@@ -155,11 +155,9 @@ def claim_port_and_data(options: argparse.Namespace) -> tuple[Site, int]:
     options.data_dir = options.data_dir.absolute()
     require_free_port(options.host, options.port)
     lock = lock_data_directory(options.data_dir)
-    local_addresses = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    site = Site(local_addresses.get(options.host, options.host), options.port)
+    site = Site(addresses.LOCAL.get(options.host, options.host), options.port)
     os.environ["DATA_DIR"] = str(options.data_dir)
-    os.environ["BASE_URL"] = os.environ.get("BASE_URL") or site.url
-    (options.data_dir / "address").write_text(os.environ["BASE_URL"])
+    (options.data_dir / "address").write_text(addresses.publish(options.host, options.port))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
     return site, lock
 
@@ -265,9 +263,11 @@ def prepare(supervisor: Supervisor, *, new_key: bool, with_demo: bool) -> dict[s
     return account
 
 
-def welcome_lines(account: dict[str, Any]) -> list[str]:
+def welcome_lines(account: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    base_url, with_code = os.environ["BASE_URL"], sys.stdout.isatty() and not options.quiet
     lines = [
-        f"ClevAgent Watchdog is running at {os.environ['BASE_URL']}",
+        f"ClevAgent Watchdog is running at {base_url}",
+        *addresses.lines(options.host, options.port, base_url, with_code=with_code),
         f"One-time sign-in link (valid 24 h): {account['sign_in_url']}",
     ]
     if "api_key" in account:

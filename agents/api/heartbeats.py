@@ -79,7 +79,7 @@ class HeartbeatView(BeatView):
         description=_HEARTBEAT,
         tags=["heartbeats"],
         request=schemas.Heartbeat,
-        responses=schemas.responses(200, schemas.Answer, 400, 413, 415, 422),
+        responses=schemas.responses(200, schemas.HeartbeatResponse, 400, 413, 415, 422),
         examples=[examples.BEAT, examples.ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:

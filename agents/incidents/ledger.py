@@ -26,6 +26,7 @@ WRITTEN: Final = (
     "acknowledged_by",
     "resolved_at",
     "resolved_by",
+    "outcome",
     "reopened",
     "restarts",
     "restarted_at",

@@ -80,7 +80,7 @@ def _reopened(ledger: Ledger, agent: Agent, finding: Finding, state: AgentState)
     if last is None:
         return None
     last.agent = agent
-    last.resolved_at, last.resolved_by = None, ""
+    last.resolved_at, last.resolved_by, last.outcome = None, "", ""
     last.acknowledged_at, last.acknowledged_by, last.recovered_in = None, "", None
     last.reopened += 1
     last.reason, last.severity = finding.reason[:MAX_TEXT], finding.severity
@@ -144,39 +144,61 @@ def severity_after(kind: str, before: str, found: str) -> str:
 def write(ledger: Ledger) -> None:
     """Store what a review changed, and close the incidents whose last signal it cleared."""
     ledger.write_signals()
-    closed = [incident for _, (incident, _) in sorted(ledger.closing.items())]
-    for incident, state in ledger.closing.values():
+    closing = [closing for _, closing in sorted(ledger.closing.items())]
+    for incident, state in closing:
         incident.recovered_in = restarts.recovered_in(incident, state)
-        _end(incident, state, WATCHDOG, ledger.now)
+        outcome, by = _conclusion(state)
+        _end(incident, state, by, ledger.now, outcome)
         ledger.change(incident)
-        ledger.record(
-            incident, IncidentEvent.Kind.RESOLVED, _recovery(state, incident, ledger.now), data=_facts(incident)
-        )
+        text = _conclusion_text(outcome, by, incident, ledger.now)
+        ledger.record(incident, IncidentEvent.Kind.RESOLVED, text, actor=by, data=_facts(incident))
     ledger.write_incidents()
-    for incident in closed:
+    for incident, _ in closing:
         restarts.audit_proof(incident)
 
 
-def _recovery(state: AgentState, incident: Incident, now: datetime) -> str:
-    lasted = spoken((now - incident.started_at).total_seconds())
-    if state.agent.paused_at:
-        return f"Monitoring paused after {lasted}"
-    if state.reported == "shutdown":
-        return f"Stopped after {lasted}"
-    return f"Recovered after {lasted}{restarts.credit(incident)}"
+def _conclusion(state: AgentState) -> tuple[Incident.Outcome, str]:
+    """Why nothing is wrong any more, and who is behind it: most that ends an incident is no recovery."""
+    agent = state.agent
+    if agent.paused_at:
+        if agent.maintenance_id:
+            return Incident.Outcome.MAINTENANCE, WATCHDOG
+        if agent.over_plan_at == agent.paused_at:
+            return Incident.Outcome.OVER_PLAN, WATCHDOG
+        return Incident.Outcome.PAUSED, agent.paused_by or WATCHDOG
+    return (Incident.Outcome.STOPPED if state.reported == "shutdown" else Incident.Outcome.RECOVERED), WATCHDOG
 
 
-def close(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
+def _conclusion_text(outcome: Incident.Outcome, by: str, incident: Incident, now: datetime) -> str:
+    who = "" if by == WATCHDOG else f" by {by}"
+    lasted = f"after {spoken((now - incident.started_at).total_seconds())}"
+    texts = {
+        Incident.Outcome.STOPPED: f"Stopped {lasted}",
+        Incident.Outcome.PAUSED: f"Monitoring paused{who} {lasted}",
+        Incident.Outcome.MAINTENANCE: f"Maintenance started {lasted}",
+        Incident.Outcome.OVER_PLAN: f"No longer monitored {lasted}: over the plan's agent limit",
+    }
+    return texts.get(outcome, f"Recovered {lasted}{restarts.credit(incident)}")
+
+
+def close(
+    incident: Incident,
+    state: AgentState | None,
+    by: str,
+    text: str,
+    now: datetime,
+    outcome: Incident.Outcome = Incident.Outcome.RESOLVED,
+) -> None:
     """Resolve the incident. `state` is the hot row of its agent, which knows the spend; None when it is not loaded."""
-    _end(incident, state, by, now)
-    incident.save(update_fields=["resolved_at", "resolved_by", "recovered_in", *Incident.SPEND])
+    _end(incident, state, by, now, outcome)
+    incident.save(update_fields=["resolved_at", "resolved_by", "outcome", "recovered_in", *Incident.SPEND])
     record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, data=_facts(incident), now=now)
 
 
-def _end(incident: Incident, state: AgentState | None, by: str, now: datetime) -> None:
+def _end(incident: Incident, state: AgentState | None, by: str, now: datetime, outcome: Incident.Outcome) -> None:
     if state is not None:
         incident.count_spend(state)
-    incident.resolved_at, incident.resolved_by = now, by
+    incident.resolved_at, incident.resolved_by, incident.outcome = now, by, outcome
 
 
 def _facts(incident: Incident) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from tests.flows.installation import (
     slowdown,
     wait_until,
 )
+from watchdog_project import addresses
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
 
@@ -263,6 +264,24 @@ def test_foreign_host_is_rejected(tmp_path: Path) -> None:
     assert code == 2
     assert one_sentence(out)
     assert "203.0.113.7" in out
+
+
+def test_other_devices_reach_a_public_host(tmp_path: Path) -> None:
+    """The address that it prints, under which any other device would ask."""
+    installation = Installation(tmp_path / "data", "--quiet", "--host", "0.0.0.0")
+    try:
+        installation.start()
+        own = next((name for name in addresses.hosts("0.0.0.0") if name[0].isdigit()), None)
+        if own is None:
+            pytest.skip("this machine has no other address")
+        for host in (own, "127.0.0.1"):
+            asked = urllib.request.Request(f"http://{host}:{installation.port}/")
+            assert installation.request(asked)[0] == 200, host
+        assert installation.says(f"is running at http://{own}:{installation.port}")
+        unknown = urllib.request.Request(f"http://{own}:{installation.port}/", headers={"Host": "evil.example"})
+        assert installation.request(unknown)[0] == 400
+    finally:
+        installation.stop(signal.SIGKILL)
 
 
 def test_unwritable_folder_is_rejected(tmp_path: Path) -> None:

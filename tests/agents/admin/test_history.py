@@ -305,7 +305,14 @@ def test_learned_rhythm_is_shown(bot: Agent, viewer: User, client_of: Browse) ->
         ({"last_progress_at": "now"}, {"client", "calls", "usage", "runner"}),
         ({"tokens_total": 5}, {"client", "progress", "calls", "runner"}),
         ({"tokens_total": 5, "unpriced_total": 5}, {"client", "progress", "calls", "runner", "price"}),
-        ({"restart_type": "systemd", "restart_target": "bot.service"}, {"client", "progress", "calls", "usage"}),
+        (
+            {"restart_type": "systemd", "restart_target": "bot.service"},
+            {"client", "progress", "calls", "usage", "runner"},
+        ),
+        (
+            {"restart_type": "systemd", "restart_target": "bot.service", "runner": "web-1"},
+            {"client", "progress", "calls", "usage"},
+        ),
     ],
 )
 def test_missing_reports_are_suggested(
