@@ -74,7 +74,7 @@ class World:
         due = AgentState.objects.aggregate(first=Min("check_at"))["first"]
         if due is None:
             return math.inf
-        wait = (due - T0).total_seconds() - at
+        wait: float = (due - T0).total_seconds() - at
         return at + 4 * max(0, math.ceil(wait / 4))
 
     def agent(self, name: str = "bot") -> Agent:
