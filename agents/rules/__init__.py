@@ -1,6 +1,7 @@
 """The rules, worst first. To add one: a module here, its name in ALL, a section in docs/rules.md, a test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from agents.rules import (
@@ -63,8 +64,6 @@ class Dismissible(Protocol):
 ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
 # Rules of the retired service, off by default. Their signals use the kinds of other rules.
 OPT_IN_RULES: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
-# Asked once: asking for a protocol takes longer than most rules.
-READERS: Final = frozenset(rule.KIND for rule in (*ALL, *OPT_IN_RULES) if isinstance(rule, Reader))
 # Observers read heartbeats like rules but raise nothing; several rules use what they learn.
 OBSERVERS: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history)}
 
@@ -104,8 +103,15 @@ def read(states: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[st
     """Fold new heartbeats into the stored state of the observers and of these rules, each under its KIND."""
     if not beats:
         return dict(states)
-    readers = {**OBSERVERS, **{kind: cast("Reader", rule).read for kind, rule in asked.items() if kind in READERS}}
+    rules: dict[str, Any] = {kind: rule for kind, rule in asked.items() if _is_reader(cast("Hashable", rule))}
+    readers = {**OBSERVERS, **{kind: rule.read for kind, rule in rules.items()}}
     return {**states, **{kind: reader(states.get(kind, {}), beats) for kind, reader in readers.items()}}
+
+
+@cache
+def _is_reader(rule: Hashable) -> bool:
+    """Cached, because asking for a protocol takes longer than most rules."""
+    return isinstance(rule, Reader)
 
 
 def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
