@@ -1,29 +1,32 @@
 """The outbox: deliveries are rows, written in the same transaction as their event and sent after the commit.
 
-A sender holds a lease on the row. If its worker is killed, the lease expires and the relay hands the row to another
-worker, with the same message id. Delivery is at least once.
+A sender holds a lease on the channel and on the rows it sends; see `leases`. If its worker is killed, the leases expire
+and the relay hands the rows to another worker, with the same message ids. Delivery is at least once.
 """
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Final
 
-from django.db import transaction
-from django.db.models import Min
+from django.db.models import Exists, OuterRef, QuerySet
 
-from agents.models import Agent, Incident, IncidentEvent
-from alerts import channels, routing
+from agents.domain import budgets, signal_kinds
+from agents.models import Agent, Incident, IncidentEvent, Severity, Signal
+from alerts import channels, owner_notices, routing
 from alerts.models import Channel, Delivery
 from alerts.retry import LIFETIME
 from alerts.routing import Subscriber
-from alerts.wakeup import wake
+from alerts.wakeup import wake, wake_on_commit
 
+# A channel and one of its recipients.
+Target = tuple[int, str]
 # Channels per run of the relay; the next run is seconds away.
 MAX_WAKEUPS: Final = 500
+GAVE_UP: Final = "Gave up: the channel has been failing for 24 hours."
+INTERRUPTED: Final = "The server stopped while it was sending this. Send another test."
 
 
 def new_message_id() -> str:
@@ -41,34 +44,48 @@ def enqueue(*events: IncidentEvent) -> None:
         Delivery(
             event=event,
             channel_id=channel_id,
+            recipient=recipient,
             message_id=new_message_id(),
             created_at=event.at,
             next_try_at=_send_at(event),
         )
         for event in notified
-        for channel_id in audience.channels_for(event)
+        for channel_id, recipient in audience.targets_of(event)
     )
     immediate = {event.pk for event in notified if _send_at(event) <= event.at}
-    due = [delivery.pk for delivery in deliveries if delivery.event_id in immediate]
+    due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
     if due:
-        transaction.on_commit(partial(wake, due))
+        wake_on_commit(due)
 
 
 def relay(now: datetime) -> None:
-    """Wake workers for unleased deliveries that are due: one per channel, whose sender then wakes the next."""
+    """Wake a worker for each channel with something to send that no sender works on."""
     give_up(now)
-    first = Delivery.objects.due(now).order_by().values("channel").annotate(first=Min("pk"))
-    wake(list(first.values_list("first", flat=True)[:MAX_WAKEUPS]))
+    wake(due_channels(now)[:MAX_WAKEUPS])
+
+
+def due_channels(now: datetime) -> QuerySet[Channel, int]:
+    """The channels that have something to send, may be sent to now, and are idle.
+
+    Costs one look into an index per channel, whatever waits for channels that fail.
+    """
+    due = Delivery.objects.due(now).filter(channel=OuterRef("pk"))
+    channels_due = Channel.objects.open(now).idle(now).filter(Exists(due))
+    return channels_due.order_by("pk").values_list("pk", flat=True)
 
 
 def give_up(now: datetime) -> None:
-    """Fail deliveries that have waited 24 hours for a channel that still doesn't work."""
+    """Fail what has waited 24 hours for a channel that still doesn't work, and tests whose sender was killed."""
+    failing = Channel.objects.filter(retry_at__isnull=False).values("pk")
     late = Delivery.objects.unleased(now).filter(
-        created_at__lte=now - LIFETIME, event__isnull=False, channel__retry_at__isnull=False
+        created_at__lte=now - LIFETIME, event__isnull=False, channel__in=failing
     )
-    late.update(
-        state=Delivery.State.FAILED, lease_until=None, last_error="Gave up: the channel has been failing for 24 hours."
-    )
+    channels_late = list(Channel.objects.filter(pk__in=late.values("channel")))
+    if channels_late and late.update(state=Delivery.State.FAILED, lease_until=None, last_error=GAVE_UP):
+        for channel in channels_late:
+            owner_notices.channel_fails(channel, f"{GAVE_UP} {channel.last_error}", now)
+    interrupted = Delivery.objects.unleased(now).filter(event__isnull=True)
+    interrupted.update(state=Delivery.State.FAILED, lease_until=None, last_error=INTERRUPTED)
 
 
 def _send_at(event: IncidentEvent) -> datetime:
@@ -76,58 +93,87 @@ def _send_at(event: IncidentEvent) -> datetime:
 
 
 class _Audience:
-    """The enabled channels of the events' projects, and what each knows about their incidents."""
+    """The recipients of the enabled channels of the events' projects, and what each knows about their incidents."""
 
     def __init__(self, events: Sequence[IncidentEvent]) -> None:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
         self._notified = _notified_before(incidents)
-        self._channels = _enabled({incident.project_id for incident in incidents.values()})
+        self._enabled = _enabled({incident.project_id for incident in incidents.values()})
         self._labels = _shared_labels([pk for pk, incident in incidents.items() if incident.together])
+        self._over_month = _over_month({event.incident.project_id for event in events if _may_be_of_month(event)})
+        self._informed_of_month = _informed_of_month(self._over_month)
 
-    def channels_for(self, event: IncidentEvent) -> list[int]:
-        """The ids of the channels that are notified of the event."""
-        incident = event.incident
-        agents = self._labels.get(incident.pk, []) if incident.together else [incident.agent.labels]
-        chosen = [
-            subscriber.channel_id
+    def targets_of(self, event: IncidentEvent) -> list[Target]:
+        """Who is notified of the event. Ask in the order of the events: each may make the next one needless."""
+        incident, informed = event.incident, self._informed_elsewhere(event)
+        agents = self._labels[incident.pk] if incident.together else [incident.agent.labels]
+        targets = [
+            (subscriber.channel_id, subscriber.recipient)
             for subscriber in self._subscribers(incident)
             if routing.is_notified(event.kind, subscriber, incident.severity, agents)
+            and not informed & _known_as(subscriber.channel_id, subscriber.recipient)
         ]
         if event.kind in routing.FAILURES:
-            # For the next event of the same incident.
-            self._notified[incident.pk] |= set(chosen)
-        return chosen
+            self._notified[incident.pk] |= set(targets)
+            self._informed_of_month[incident.pk] |= set(targets)
+        return targets
 
     def _subscribers(self, incident: Incident) -> Iterator[Subscriber]:
         notified, missed = self._notified[incident.pk], self._missed_recovery[incident.pk]
-        for channel in self._channels[incident.project_id]:
-            yield replace(
-                channel, was_notified=channel.channel_id in notified, missed_recovery=channel.channel_id in missed
-            )
+        for subscriber in self._enabled[incident.project_id]:
+            known = _known_as(subscriber.channel_id, subscriber.recipient)
+            yield replace(subscriber, was_notified=bool(known & notified), missed_recovery=bool(known & missed))
+
+    def _informed_elsewhere(self, event: IncidentEvent) -> set[Target]:
+        """Who knows from another incident that the project's monthly budget is exceeded.
+
+        Agents that were already in trouble keep their incidents, but one overrun is one message.
+        """
+        over_month = self._over_month[event.incident.project_id]
+        if not _may_be_of_month(event) or event.incident_id not in over_month:
+            return set()
+        others = over_month - {event.incident_id}
+        return {target for incident_id in others for target in self._informed_of_month[incident_id]}
+
+
+def _known_as(channel_id: int, recipient: str) -> set[Target]:
+    """How deliveries name a target. An empty recipient: written before each recipient had a row of its own."""
+    return {(channel_id, recipient), (channel_id, "")}
 
 
 def _enabled(project_ids: Iterable[int]) -> dict[int, list[Subscriber]]:
-    """The enabled channels by project, not knowing about any incident yet."""
+    """Every recipient of the enabled channels by project, as if it knew about no incident."""
     by_project: dict[int, list[Subscriber]] = defaultdict(list)
     enabled = Channel.objects.filter(project__in=list(project_ids), enabled=True).order_by("pk")
-    for project_id, pk, kind, severity, labels in enabled.values_list("project", "pk", "kind", "severity", "labels"):
+    columns = ("project_id", "pk", "kind", "config", "severity", "labels")
+    for project_id, pk, kind, config, severity, labels in enabled.values_list(*columns):
         acknowledgements = channels.BY_KIND[kind].SENDS_ACKNOWLEDGEMENTS
-        by_project[project_id].append(
-            Subscriber(channel_id=pk, sends_acknowledgements=acknowledgements, severity=severity, labels=labels)
-        )
+        by_project[project_id] += [
+            Subscriber(
+                channel_id=pk,
+                recipient=recipient,
+                sends_acknowledgements=acknowledgements,
+                severity=severity,
+                labels=labels,
+            )
+            for recipient in channels.recipients(kind, config)
+        ]
     return by_project
 
 
-def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[int]]:
-    """The channels by incident that were notified of a failure, or will be."""
-    failures = Delivery.objects.filter(event__incident__in=list(incident_ids), event__kind__in=routing.FAILURES)
-    notified: dict[int, set[int]] = defaultdict(set)
-    for incident_id, channel_id in failures.exclude(state__in=Delivery.UNDELIVERED).values_list(
-        "event__incident", "channel"
-    ):
-        notified[incident_id].add(channel_id)
-    return notified
+def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[Target]]:
+    """Who was notified of a failure, or will be, by incident."""
+    return _targets_of(Delivery.objects.filter(event__incident__in=list(incident_ids)))
+
+
+def _targets_of(deliveries: QuerySet[Delivery]) -> dict[int, set[Target]]:
+    """Who receives these deliveries, as far as they are failures, by incident."""
+    by_incident: dict[int, set[Target]] = defaultdict(set)
+    failures = deliveries.filter(event__kind__in=routing.FAILURES).exclude(state__in=Delivery.UNDELIVERED)
+    for pk, channel_id, recipient in failures.values_list("event__incident", "channel_id", "recipient"):
+        by_incident[pk].add((channel_id, recipient))
+    return by_incident
 
 
 def _shared_labels(incident_ids: Sequence[int]) -> dict[int, list[dict[str, str]]]:
@@ -140,13 +186,45 @@ def _shared_labels(incident_ids: Sequence[int]) -> dict[int, list[dict[str, str]
     return labels
 
 
-def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[int]]:
+def _may_be_of_month(event: IncidentEvent) -> bool:
+    return event.kind == IncidentEvent.Kind.UPDATED and event.data.get("signal") == signal_kinds.COST
+
+
+def _over_month(project_ids: Collection[int]) -> dict[int, set[int]]:
+    """The incidents by project that report an exceeded monthly budget."""
+    by_project: dict[int, set[int]] = defaultdict(set)
+    if project_ids:
+        exceeded = _exceeded_months().filter(incident__project__in=project_ids)
+        for project_id, incident_id in exceeded.values_list("incident__project", "incident"):
+            by_project[project_id].add(incident_id)
+    return by_project
+
+
+def _exceeded_months() -> QuerySet[Signal]:
+    return Signal.objects.filter(
+        kind=signal_kinds.COST,
+        severity=Severity.CRITICAL,
+        evidence__budget=budgets.MONTH,
+        cleared_at__isnull=True,
+    )
+
+
+def _informed_of_month(over_month: Mapping[int, set[int]]) -> dict[int, set[Target]]:
+    """Who was notified of these incidents since they report the month, by incident."""
+    incident_ids = [pk for pks in over_month.values() for pk in pks]
+    if not incident_ids:
+        return defaultdict(set)
+    since = _exceeded_months().filter(incident=OuterRef("event__incident"), opened_at__lte=OuterRef("event__at"))
+    return _targets_of(Delivery.objects.filter(Exists(since), event__incident__in=incident_ids))
+
+
+def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[Target]]:
     """Cancel recoveries of incidents that came back which are still waiting.
 
-    Returns the channels by incident that certainly never received one. A channel whose sender died may have received
-    it, so it is notified of the reopening, too.
+    Returns who certainly never received one, by incident. A channel whose sender died may have received it, so it is
+    notified of the reopening, too.
     """
-    missed: dict[int, set[int]] = defaultdict(set)
+    missed: dict[int, set[Target]] = defaultdict(set)
     reopened = {event.incident_id: event.at for event in events if event.kind == IncidentEvent.Kind.REOPENED}
     if not reopened:
         return missed
@@ -162,5 +240,5 @@ def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[int]]:
     )
     for delivery in cancelled:
         if delivery.lease_until is None and delivery.event is not None:
-            missed[delivery.event.incident_id].add(delivery.channel_id)
+            missed[delivery.event.incident_id].add((delivery.channel_id, delivery.recipient))
     return missed
