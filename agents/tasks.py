@@ -1,5 +1,8 @@
 """The Celery tasks of the detector. Thin: the database holds what is due, so a lost task loses nothing."""
 
+from threading import Lock
+from typing import Final
+
 from celery import shared_task
 from django.utils import timezone
 
@@ -8,14 +11,23 @@ from agents.fleet import maintenance, pauses, quota
 from agents.review import review
 from agents.storage import purge, rollups
 
+# Sweeps of several processes share the work. A second one in the same process, which shares its interpreter, would only
+# hold rows for longer.
+_SWEEPING: Final = Lock()
+
 
 @shared_task(name="agents.sweep")
 def sweep() -> None:
-    now = timezone.now()
-    maintenance.apply_schedule(now)
-    pauses.end_due(now)
-    review.sweep(now)
-    dispatch.expire(now)
+    if not _SWEEPING.acquire(blocking=False):
+        return
+    try:
+        now = timezone.now()
+        maintenance.apply_schedule(now)
+        pauses.end_due(now)
+        review.sweep(now)
+        dispatch.expire(now)
+    finally:
+        _SWEEPING.release()
 
 
 @shared_task(name="agents.rollup")

@@ -5,7 +5,9 @@ and the relay hands the rows to another worker, with the same message ids. Deliv
 """
 
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +21,8 @@ from alerts.retry import LIFETIME
 from alerts.routing import Subscriber
 from alerts.wakeup import wake, wake_on_commit
 
+# A channel and one of its recipients.
+Target = tuple[int, str]
 # Channels per run of the relay; the next run is seconds away.
 MAX_WAKEUPS: Final = 500
 GAVE_UP: Final = "Gave up: the channel has been failing for 24 hours."
@@ -30,29 +34,28 @@ def new_message_id() -> str:
     return f"msg_{uuid.uuid4().hex}"
 
 
-def enqueue(event: IncidentEvent) -> None:
-    """Write the deliveries of an event inside the event's own transaction; workers are woken on commit."""
-    if event.kind not in routing.NOTIFIED_EVENTS or event.incident.muted_at:
+def enqueue(*events: IncidentEvent) -> None:
+    """Write the deliveries of events inside the events' own transaction; workers are woken on commit, once for all."""
+    notified = [event for event in events if event.kind in routing.NOTIFIED_EVENTS and not event.incident.muted_at]
+    if not notified:
         return
-    missed_recovery = _cancel_recovery(event) if event.kind == IncidentEvent.Kind.REOPENED else set()
-    informed = _informed_of_month(event)
-    send_at = routing.send_at(event.kind, event.incident.reopened, event.at)
-    agents = _agent_labels(event.incident)
+    audience = _Audience(notified)
     deliveries = Delivery.objects.bulk_create(
         Delivery(
             event=event,
-            channel_id=subscriber.channel_id,
-            recipient=subscriber.recipient,
+            channel_id=channel_id,
+            recipient=recipient,
             message_id=new_message_id(),
             created_at=event.at,
-            next_try_at=send_at,
+            next_try_at=_send_at(event),
         )
-        for subscriber in _subscribers(event.incident, missed_recovery)
-        if routing.is_notified(event.kind, subscriber, event.incident.severity, agents)
-        and not informed & {(subscriber.channel_id, subscriber.recipient), (subscriber.channel_id, "")}
+        for event in notified
+        for channel_id, recipient in audience.targets_of(event)
     )
-    if deliveries and send_at <= event.at:
-        wake_on_commit({delivery.channel_id for delivery in deliveries})
+    immediate = {event.pk for event in notified if _send_at(event) <= event.at}
+    due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
+    if due:
+        wake_on_commit(due)
 
 
 def relay(now: datetime) -> None:
@@ -85,67 +88,157 @@ def give_up(now: datetime) -> None:
     interrupted.update(state=Delivery.State.FAILED, lease_until=None, last_error=INTERRUPTED)
 
 
-def _subscribers(incident: Incident, missed_recovery: set[tuple[int, str]]) -> Iterator[Subscriber]:
-    """Every recipient of the enabled channels of the incident's project, and what each knows about the incident."""
-    failures = Delivery.objects.filter(event__incident=incident, event__kind__in=routing.FAILURES)
-    notified = set(failures.exclude(state__in=Delivery.UNDELIVERED).values_list("channel_id", "recipient"))
-    enabled = Channel.objects.filter(project_id=incident.project_id, enabled=True).order_by("pk")
-    for pk, kind, config, severity, labels in enabled.values_list("pk", "kind", "config", "severity", "labels"):
-        for recipient in channels.recipients(kind, config):
-            # An empty recipient: written before each recipient had a row of its own.
-            known = {(pk, recipient), (pk, "")}
-            yield Subscriber(
+def _send_at(event: IncidentEvent) -> datetime:
+    return routing.send_at(event.kind, event.incident.reopened, event.at)
+
+
+class _Audience:
+    """The recipients of the enabled channels of the events' projects, and what each knows about their incidents."""
+
+    def __init__(self, events: Sequence[IncidentEvent]) -> None:
+        incidents = {event.incident_id: event.incident for event in events}
+        self._missed_recovery = _cancel_recoveries(events)
+        self._notified = _notified_before(incidents)
+        self._enabled = _enabled({incident.project_id for incident in incidents.values()})
+        self._labels = _shared_labels([pk for pk, incident in incidents.items() if incident.together])
+        self._over_month = _over_month({event.incident.project_id for event in events if _may_be_of_month(event)})
+        self._informed_of_month = _informed_of_month(self._over_month)
+
+    def targets_of(self, event: IncidentEvent) -> list[Target]:
+        """Who is notified of the event. Ask in the order of the events: each may make the next one needless."""
+        incident, informed = event.incident, self._informed_elsewhere(event)
+        agents = self._labels[incident.pk] if incident.together else [incident.agent.labels]
+        targets = [
+            (subscriber.channel_id, subscriber.recipient)
+            for subscriber in self._subscribers(incident)
+            if routing.is_notified(event.kind, subscriber, incident.severity, agents)
+            and not informed & _known_as(subscriber.channel_id, subscriber.recipient)
+        ]
+        if event.kind in routing.FAILURES:
+            self._notified[incident.pk] |= set(targets)
+            self._informed_of_month[incident.pk] |= set(targets)
+        return targets
+
+    def _subscribers(self, incident: Incident) -> Iterator[Subscriber]:
+        notified, missed = self._notified[incident.pk], self._missed_recovery[incident.pk]
+        for subscriber in self._enabled[incident.project_id]:
+            known = _known_as(subscriber.channel_id, subscriber.recipient)
+            yield replace(subscriber, was_notified=bool(known & notified), missed_recovery=bool(known & missed))
+
+    def _informed_elsewhere(self, event: IncidentEvent) -> set[Target]:
+        """Who knows from another incident that the project's monthly budget is exceeded.
+
+        Agents that were already in trouble keep their incidents, but one overrun is one message.
+        """
+        over_month = self._over_month[event.incident.project_id]
+        if not _may_be_of_month(event) or event.incident_id not in over_month:
+            return set()
+        others = over_month - {event.incident_id}
+        return {target for incident_id in others for target in self._informed_of_month[incident_id]}
+
+
+def _known_as(channel_id: int, recipient: str) -> set[Target]:
+    """How deliveries name a target. An empty recipient: written before each recipient had a row of its own."""
+    return {(channel_id, recipient), (channel_id, "")}
+
+
+def _enabled(project_ids: Iterable[int]) -> dict[int, list[Subscriber]]:
+    """Every recipient of the enabled channels by project, as if it knew about no incident."""
+    by_project: dict[int, list[Subscriber]] = defaultdict(list)
+    enabled = Channel.objects.filter(project__in=list(project_ids), enabled=True).order_by("pk")
+    columns = ("project_id", "pk", "kind", "config", "severity", "labels")
+    for project_id, pk, kind, config, severity, labels in enabled.values_list(*columns):
+        acknowledgements = channels.BY_KIND[kind].SENDS_ACKNOWLEDGEMENTS
+        by_project[project_id] += [
+            Subscriber(
                 channel_id=pk,
                 recipient=recipient,
-                sends_acknowledgements=channels.BY_KIND[kind].SENDS_ACKNOWLEDGEMENTS,
-                was_notified=bool(known & notified),
-                missed_recovery=bool(known & missed_recovery),
+                sends_acknowledgements=acknowledgements,
                 severity=severity,
                 labels=labels,
             )
+            for recipient in channels.recipients(kind, config)
+        ]
+    return by_project
 
 
-def _informed_of_month(event: IncidentEvent) -> set[tuple[int, str]]:
-    """The channels and recipients that know from another incident that the project's monthly budget is exceeded.
+def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[Target]]:
+    """Who was notified of a failure, or will be, by incident."""
+    return _targets_of(Delivery.objects.filter(event__incident__in=list(incident_ids)))
 
-    Agents that were already in trouble keep their incidents, but one overrun is one message.
-    """
-    if event.kind != IncidentEvent.Kind.UPDATED or event.data.get("signal") != signal_kinds.COST:
-        return set()
-    exceeded = Signal.objects.filter(
-        incident__project=event.incident.project_id,
+
+def _targets_of(deliveries: QuerySet[Delivery]) -> dict[int, set[Target]]:
+    """Who receives these deliveries, as far as they are failures, by incident."""
+    by_incident: dict[int, set[Target]] = defaultdict(set)
+    failures = deliveries.filter(event__kind__in=routing.FAILURES).exclude(state__in=Delivery.UNDELIVERED)
+    for pk, channel_id, recipient in failures.values_list("event__incident", "channel_id", "recipient"):
+        by_incident[pk].add((channel_id, recipient))
+    return by_incident
+
+
+def _shared_labels(incident_ids: Sequence[int]) -> dict[int, list[dict[str, str]]]:
+    """The labels of each affected agent, by incident."""
+    labels: dict[int, list[dict[str, str]]] = defaultdict(list)
+    if incident_ids:
+        affected = Agent.objects.filter(signals__incident__in=incident_ids).distinct()
+        for incident_id, _, of_agent in affected.values_list("signals__incident", "pk", "labels"):
+            labels[incident_id].append(of_agent)
+    return labels
+
+
+def _may_be_of_month(event: IncidentEvent) -> bool:
+    return event.kind == IncidentEvent.Kind.UPDATED and event.data.get("signal") == signal_kinds.COST
+
+
+def _over_month(project_ids: Collection[int]) -> dict[int, set[int]]:
+    """The incidents by project that report an exceeded monthly budget."""
+    by_project: dict[int, set[int]] = defaultdict(set)
+    if project_ids:
+        exceeded = _exceeded_months().filter(incident__project__in=project_ids)
+        for project_id, incident_id in exceeded.values_list("incident__project", "incident"):
+            by_project[project_id].add(incident_id)
+    return by_project
+
+
+def _exceeded_months() -> QuerySet[Signal]:
+    return Signal.objects.filter(
         kind=signal_kinds.COST,
         severity=Severity.CRITICAL,
         evidence__budget=budgets.MONTH,
         cleared_at__isnull=True,
     )
-    if not exceeded.filter(incident=event.incident_id).exists():
-        return set()
-    others = exceeded.exclude(incident=event.incident_id).filter(incident=OuterRef("event__incident"))
-    since = others.filter(opened_at__lte=OuterRef("event__at"))
-    known = Delivery.objects.filter(Exists(since), event__kind__in=routing.FAILURES)
-    return set(known.exclude(state__in=Delivery.UNDELIVERED).values_list("channel_id", "recipient"))
 
 
-def _agent_labels(incident: Incident) -> list[dict[str, str]]:
-    """The labels of each affected agent."""
-    if not incident.together:
-        return [incident.agent.labels]
-    return list(Agent.objects.filter(signals__incident=incident).distinct().values_list("labels", flat=True))
+def _informed_of_month(over_month: Mapping[int, set[int]]) -> dict[int, set[Target]]:
+    """Who was notified of these incidents since they report the month, by incident."""
+    incident_ids = [pk for pks in over_month.values() for pk in pks]
+    if not incident_ids:
+        return defaultdict(set)
+    since = _exceeded_months().filter(incident=OuterRef("event__incident"), opened_at__lte=OuterRef("event__at"))
+    return _targets_of(Delivery.objects.filter(Exists(since), event__incident__in=incident_ids))
 
 
-def _cancel_recovery(event: IncidentEvent) -> set[tuple[int, str]]:
-    """Cancel recoveries that are still waiting. Returns the channels and recipients that certainly never received one.
+def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[Target]]:
+    """Cancel recoveries of incidents that came back which are still waiting.
 
-    A channel whose sender died may have received it, so it is notified of the reopening, too.
+    Returns who certainly never received one, by incident. A channel whose sender died may have received it, so it is
+    notified of the reopening, too.
     """
+    missed: dict[int, set[Target]] = defaultdict(set)
+    reopened = {event.incident_id: event.at for event in events if event.kind == IncidentEvent.Kind.REOPENED}
+    if not reopened:
+        return missed
     waiting = (
-        Delivery.objects.unleased(event.at)
-        .filter(event__incident_id=event.incident_id, event__kind=IncidentEvent.Kind.RESOLVED)
+        Delivery.objects.unleased(max(reopened.values()))
+        .filter(event__incident__in=list(reopened), event__kind=IncidentEvent.Kind.RESOLVED)
+        .select_related("event")
         .select_for_update(of=("self",))
     )
     cancelled = list(waiting)
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in cancelled]).update(
         state=Delivery.State.SKIPPED, lease_until=None
     )
-    return {(each.channel_id, each.recipient) for each in cancelled if each.lease_until is None}
+    for delivery in cancelled:
+        if delivery.lease_until is None and delivery.event is not None:
+            missed[delivery.event.incident_id].add((delivery.channel_id, delivery.recipient))
+    return missed

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -15,12 +16,15 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
+from agents.domain.clocks import Span
+from agents.ingest import load
 from agents.models import Pulse
 from agents.storage import outage_log
 from watchdog_project.celery import app as celery
 
 MAX_DETECTOR_AGE = 10.0  # seconds
 log = logging.getLogger(__name__)
+_last_pulse: datetime | None = None
 
 
 class HealthMiddleware:
@@ -96,6 +100,8 @@ def queued(queues: list[str]) -> dict[str, int] | None:
 
 def start_edge_pulse() -> None:
     """Record every `EDGE_PULSE_SECONDS` that this web process is up; also in forked children."""
+    global _last_pulse
+    _last_pulse = None
     if settings.EDGE_PULSE_SECONDS > 0:
         threading.Thread(target=_record_pulse_forever, name="edge-pulse", daemon=True).start()
         _restart_in_forked_children()
@@ -118,5 +124,22 @@ def _record_pulse_forever() -> None:
 
 
 def record_edge_pulse() -> None:
-    """Record that this web process accepts heartbeats."""
-    outage_log.tick(outage_log.EDGE, timezone.now())
+    """Record that this web process accepts heartbeats, and when it did not keep up."""
+    now = timezone.now()
+    outage_log.tick(outage_log.EDGE, now)
+    _record_gap(now)
+    trouble = load.of_this_process.take_trouble(now)
+    if trouble is not None:
+        try:
+            outage_log.record(outage_log.OVERLOAD, trouble)
+        except DatabaseError:
+            load.of_this_process.give_back(trouble)
+            raise
+
+
+def _record_gap(now: datetime) -> None:
+    """Other web processes keep the common pulse alive, so each looks after its own."""
+    global _last_pulse
+    if _last_pulse is not None and now - _last_pulse > outage_log.OUTAGE_AFTER[outage_log.EDGE]:
+        outage_log.record(outage_log.EDGE, Span(_last_pulse, now))
+    _last_pulse = now

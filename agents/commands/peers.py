@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from agents.domain import clocks
+from agents.domain.signal_kinds import MISSED_HEARTBEAT
 from agents.domain.silent_groups import Peer
 from agents.models import Agent, AgentState
+
+# What a peer is made of.
+_READ: Final = (
+    "source",
+    "beats",
+    "last_beat_at",
+    "usual_gap",
+    "declared_interval",
+    "agent__name",
+    "agent__interval",
+    "agent__grace",
+    "agent__progress_timeout",
+    "agent__resumed_at",
+    "agent__project__default_grace",
+)
 
 
 def expected(states: QuerySet[AgentState]) -> QuerySet[AgentState]:
@@ -19,9 +37,37 @@ def expected(states: QuerySet[AgentState]) -> QuerySet[AgentState]:
     return running.select_related("agent__project")
 
 
-def silent(states: Iterable[AgentState], outages: Sequence[clocks.Span], now: datetime) -> list[Peer]:
-    """Peers whose `due_at` is set once their deadline has passed."""
-    return [peer for state in states if (peer := _peer(state, state.agent, outages, now, late=False))]
+def silent(project_ids: Iterable[int], outages: Sequence[clocks.Span], now: datetime) -> dict[int, list[Peer]]:
+    """The agents by project whose deadline has passed, `due_at` set.
+
+    Found among those that are due for review and those known to be silent, so the cost depends on what is wrong, not
+    on the size of the project.
+    """
+    of_projects = expected(AgentState.objects.filter(agent__project__in=list(project_ids))).only(*_READ)
+    known = Q(agent__signals__kind=MISSED_HEARTBEAT, agent__signals__cleared_at__isnull=True)
+    by_project: dict[int, dict[int, Peer]] = defaultdict(dict)
+    # Two statements, because no index serves their disjunction.
+    for state in (*of_projects.filter(check_at__lte=now), *of_projects.filter(known)):
+        peer = _peer(state, state.agent, outages, now, late=False)
+        if peer is not None and peer.due_at is not None:
+            by_project[state.agent.project_id][peer.agent_id] = peer
+    return {project_id: sorted(peers.values(), key=_by_id) for project_id, peers in by_project.items()}
+
+
+def _by_id(peer: Peer) -> int:
+    return peer.agent_id
+
+
+def newest(project_ids: Iterable[int], sources: Iterable[str]) -> dict[tuple[int, str], datetime]:
+    """The last heartbeat of each source, by project and source, of the agents that should report."""
+    there = expected(AgentState.objects.filter(agent__project__in=list(project_ids), source__in=list(sources)))
+    by_source = there.order_by().values_list("agent__project", "source").annotate(Max("last_beat_at"))
+    return {(project_id, source): at for project_id, source, at in by_source if at is not None}
+
+
+def count_expected(project_id: int, at_most: int) -> int:
+    """How many agents of a project should report; stops counting at `at_most`."""
+    return len(expected(AgentState.objects.filter(agent__project=project_id)).order_by()[:at_most].values_list("pk"))
 
 
 def late(states: Iterable[AgentState], outages: Sequence[clocks.Span], now: datetime) -> list[Peer]:
@@ -41,4 +87,4 @@ def _peer(state: AgentState, agent: Agent, outages: Sequence[clocks.Span], now: 
         return None
     limit = clock.due_at if late else clock.deadline
     due_at = clock.due_at if now >= limit else None
-    return Peer(state.agent_id, state.source, state.last_beat_at, clocks.interval(given, state), due_at)
+    return Peer(state.agent_id, state.source, state.last_beat_at, clocks.interval(given, state), due_at, agent.name)

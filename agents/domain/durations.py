@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from typing import Final
+
+_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def unit(seconds: float) -> int:
+    """The seconds in the unit in which `spoken` gives a duration: for so long it says the same."""
+    return next((size for size, _ in _UNITS if seconds >= 2 * size), 1)
 
 
 def spoken(seconds: float) -> str:
     """A duration in words: `40 seconds`, `47 minutes`, `3 hours`."""
-    for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+    for size, name in _UNITS:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}s"
     whole = round(seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,6 +24,7 @@ class Peer:
     last_beat_at: datetime
     interval: float
     due_at: datetime | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,37 @@ class Group:
     agent_ids: tuple[int, ...]
 
 
-def groups(peers: Iterable[Peer]) -> list[Group]:
-    """The groups among a project's agents. Each agent is in at most one group."""
-    peers = list(peers)
+def suspected_sources(silent: Iterable[Peer]) -> set[str]:
+    """The sources of which several agents stopped at about the same time. Whether they still report is to be asked."""
+    return {source for source, members in _by_source(silent).items() if _silent(members, MIN_SOURCE)}
+
+
+def is_project_suspected(silent: Sequence[Peer]) -> bool:
+    """Whether so many agents stopped at about the same time that they may be most of their project."""
+    return bool(_silent(silent, MIN_PROJECT))
+
+
+def groups(silent: Sequence[Peer], *, newest: Mapping[str, datetime], expected: int) -> list[Group]:
+    """The groups among a project's silent agents. Each agent is in at most one group.
+
+    `newest` is the last heartbeat of each suspected source, `expected` the number of agents that should be reporting,
+    silent ones included; twice the number of silent ones is as good as more.
+    """
+    source_groups = [
+        Group(source, ids)
+        for source, members in _by_source(silent).items()
+        if (ids := _whole_source(members, newest.get(source)))
+    ]
+    ids = _silent(silent, MIN_PROJECT) if 2 * len(silent) > expected else ()
+    silent_sources = {peer.source for peer in silent} if ids else set()
+    return [Group("", ids)] if len(silent_sources) > 1 else source_groups
+
+
+def _by_source(peers: Iterable[Peer]) -> dict[str, list[Peer]]:
     by_source: dict[str, list[Peer]] = defaultdict(list)
     for peer in peers:
         by_source[peer.source].append(peer)
-    source_groups = [Group(source, ids) for source, members in by_source.items() if (ids := _whole_source(members))]
-    ids = _most_of_project(peers)
-    silent_sources = {peer.source for peer in peers if peer.agent_id in ids}
-    return [Group("", ids)] if len(silent_sources) > 1 else source_groups
+    return by_source
 
 
 def is_source_quiet(peer: Peer, others: Iterable[Peer]) -> bool:
@@ -57,18 +79,10 @@ def is_source_quiet(peer: Peer, others: Iterable[Peer]) -> bool:
     return any(_silent([peer, other], MIN_SOURCE) for other in others)
 
 
-def _whole_source(peers: Sequence[Peer]) -> tuple[int, ...]:
+def _whole_source(silent: Sequence[Peer], newest: datetime | None) -> tuple[int, ...]:
     """The silent agents of a source, unless another one on it still reports: then the source is fine."""
-    silent = _silent(peers, MIN_SOURCE)
-    last_due = max((peer.due_at for peer in peers if peer.due_at is not None), default=None)
-    still_reports = any(peer.due_at is None and last_due is not None and peer.last_beat_at > last_due for peer in peers)
-    return () if still_reports else silent
-
-
-def _most_of_project(peers: Sequence[Peer]) -> tuple[int, ...]:
-    """The silent agents of a project, if they are more than half of it."""
-    silent = _silent(peers, MIN_PROJECT)
-    return silent if 2 * len(silent) > len(peers) else ()
+    last_due = max(peer.due_at for peer in silent if peer.due_at is not None)
+    return () if newest is not None and newest > last_due else _silent(silent, MIN_SOURCE)
 
 
 def _silent(peers: Sequence[Peer], least: int) -> tuple[int, ...]:

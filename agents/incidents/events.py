@@ -3,7 +3,7 @@ transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -17,6 +17,28 @@ from teams.actors import WATCHDOG
 MAX_TEXT: Final = 500
 
 
+def new(
+    *,
+    incident: Incident,
+    kind: str,
+    text: str,
+    now: datetime,
+    actor: str = WATCHDOG,
+    data: dict[str, Any] | None = None,
+) -> IncidentEvent:
+    """An event, not stored yet."""
+    return IncidentEvent(incident=incident, kind=kind, at=now, actor=actor, text=text[:MAX_TEXT], data=data or {})
+
+
+def write(events: Sequence[IncidentEvent]) -> None:
+    """Add events to their timelines and pass them to `INCIDENT_EVENT_SINKS`, which queue their notifications."""
+    if not events:
+        return
+    IncidentEvent.objects.bulk_create(events)
+    for sink in _sinks():
+        sink(*events)
+
+
 def record(
     *,
     incident: Incident,
@@ -26,12 +48,9 @@ def record(
     actor: str = WATCHDOG,
     data: dict[str, Any] | None = None,
 ) -> IncidentEvent:
-    """Add an event to the timeline and pass it to `INCIDENT_EVENT_SINKS`, which queue its notifications."""
-    event = IncidentEvent.objects.create(
-        incident=incident, kind=kind, at=now, actor=actor, text=text[:MAX_TEXT], data=data or {}
-    )
-    for sink in _sinks():
-        sink(event)
+    """Write one event."""
+    event = new(incident=incident, kind=kind, text=text, now=now, actor=actor, data=data)
+    write([event])
     return event
 
 
@@ -43,5 +62,5 @@ def note_once(*, incident: Incident, code: str, text: str, now: datetime) -> Non
 
 
 @cache
-def _sinks() -> list[Callable[[IncidentEvent], None]]:
+def _sinks() -> list[Callable[..., None]]:
     return [import_string(name) for name in settings.INCIDENT_EVENT_SINKS]

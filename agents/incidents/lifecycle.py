@@ -4,21 +4,17 @@ and `actions.py` for what people do."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Final
-
-from django.db.models import QuerySet
+from datetime import datetime
+from typing import Any
 
 from agents.domain import signal_kinds
 from agents.domain.durations import spoken
 from agents.incidents import restarts
 from agents.incidents.events import MAX_TEXT, record
+from agents.incidents.ledger import Ledger
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
 from agents.rules.facts import Finding
 from teams.actors import WATCHDOG
-
-# An incident that comes back this soon after its recovery is reopened, so a flapping agent does not page again.
-FLAP_WINDOW: Final = timedelta(minutes=5)
 
 
 def open_signals(agent_ids: Iterable[int]) -> dict[int, list[Signal]]:
@@ -30,38 +26,40 @@ def open_signals(agent_ids: Iterable[int]) -> dict[int, list[Signal]]:
 
 
 def apply_findings(
-    *, agent: Agent, state: AgentState, findings: Sequence[Finding], signals: Sequence[Signal], now: datetime
+    ledger: Ledger, *, agent: Agent, state: AgentState, findings: Sequence[Finding], signals: Sequence[Signal]
 ) -> list[Signal]:
     """Bring an agent's open signals in line with the findings: open, extend, clear. Returns the signals open now."""
     found = {finding.kind: finding for finding in findings}
     known = {signal.kind for signal in signals}
-    still_open = [_extend(signal, found[signal.kind], state, now) for signal in signals if signal.kind in found]
+    still_open = [_extend(ledger, signal, found[signal.kind], state) for signal in signals if signal.kind in found]
     incident = signals[0].incident if signals else None
     for finding in findings:
         if finding.kind not in known:
-            signal = _raise(agent, state, incident, finding, now)
+            signal = _raise(ledger, agent, state, incident, finding)
             incident = signal.incident
             still_open.append(signal)
-    _clear([signal for signal in signals if signal.kind not in found], state, now)
+    for signal in signals:
+        if signal.kind not in found:
+            ledger.clear(signal, state)
     return still_open
 
 
-def _raise(agent: Agent, state: AgentState, incident: Incident | None, finding: Finding, now: datetime) -> Signal:
+def _raise(ledger: Ledger, agent: Agent, state: AgentState, incident: Incident | None, finding: Finding) -> Signal:
     """Add a new signal to the agent's open incident, to one that has just ended, or to a new one."""
-    incident = incident or locked_open().filter(agent=agent).first()
+    incident = incident or ledger.named_after(agent.pk)
     if incident is not None:
-        signal = add_signal(incident, agent, finding, now)
-        _announce_update(incident, signal, state, now)
+        signal = add_signal(ledger, incident, agent, finding)
+        _announce_update(ledger, incident, signal, state)
         return signal
-    incident = _reopened(agent, finding, state, now)
+    incident = _reopened(ledger, agent, finding, state)
     if incident is None:
-        incident = opened(agent, finding, state, now)
-        record(incident=incident, kind=IncidentEvent.Kind.OPENED, text=finding.reason, now=now)
-    restarts.adopt(incident, now)
-    return add_signal(incident, agent, finding, now)
+        incident = opened(ledger, agent, finding, state)
+        ledger.record(incident, IncidentEvent.Kind.OPENED, finding.reason)
+    ledger.adopt_restarts(incident)
+    return add_signal(ledger, incident, agent, finding)
 
 
-def opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident:
+def opened(ledger: Ledger, agent: Agent, finding: Finding, state: AgentState) -> Incident:
     """A new incident, without its event."""
     incident = Incident(
         project_id=agent.project_id,
@@ -70,29 +68,30 @@ def opened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> 
         severity=finding.severity,
         reason=finding.reason[:MAX_TEXT],
         started_at=finding.started_at,
-        opened_at=now,
+        opened_at=ledger.now,
     )
     incident.begin_spend(state)
-    incident.save()
+    ledger.begin(incident)
     return incident
 
 
-def _reopened(agent: Agent, finding: Finding, state: AgentState, now: datetime) -> Incident | None:
-    last = Incident.objects.filter(agent=agent, kind=finding.kind, resolved_at__gt=now - FLAP_WINDOW).first()
-    if last is None or last.resolved_by != WATCHDOG:
+def _reopened(ledger: Ledger, agent: Agent, finding: Finding, state: AgentState) -> Incident | None:
+    last = ledger.just_ended(agent.pk, finding.kind)
+    if last is None:
         return None
+    last.agent = agent
     last.resolved_at, last.resolved_by, last.outcome = None, "", ""
     last.acknowledged_at, last.acknowledged_by, last.recovered_in = None, "", None
     last.reopened += 1
     last.reason, last.severity = finding.reason[:MAX_TEXT], finding.severity
     last.count_spend(state)
-    last.save()
-    record(incident=last, kind=IncidentEvent.Kind.REOPENED, text=f"Again: {finding.reason}", now=now)
+    ledger.begin(last)
+    ledger.record(last, IncidentEvent.Kind.REOPENED, f"Again: {finding.reason}")
     return last
 
 
-def add_signal(incident: Incident, agent: Agent, finding: Finding, now: datetime) -> Signal:
-    return Signal.objects.create(
+def add_signal(ledger: Ledger, incident: Incident, agent: Agent, finding: Finding) -> Signal:
+    signal = Signal(
         incident=incident,
         agent=agent,
         kind=finding.kind,
@@ -100,34 +99,39 @@ def add_signal(incident: Incident, agent: Agent, finding: Finding, now: datetime
         reason=finding.reason[:MAX_TEXT],
         evidence=finding.evidence,
         started_at=finding.started_at,
-        opened_at=now,
+        opened_at=ledger.now,
     )
+    ledger.add(signal)
+    return signal
 
 
 def _announce_update(
-    incident: Incident, signal: Signal, state: AgentState, now: datetime, *, rose: bool = False
+    ledger: Ledger, incident: Incident, signal: Signal, state: AgentState, *, rose: bool = False
 ) -> None:
     """Record that a signal was added or, with `rose`, became critical."""
     if signal.severity == Severity.CRITICAL:
         incident.severity = Severity.CRITICAL
     incident.count_spend(state)
-    incident.save(update_fields=["severity", *Incident.SPEND])
+    ledger.change(incident)
     data = {"signal": signal.kind, "rose": rose}
-    record(incident=incident, kind=IncidentEvent.Kind.UPDATED, text=signal.reason, data=data, now=now)
+    ledger.record(incident, IncidentEvent.Kind.UPDATED, signal.reason, data=data)
 
 
-def _extend(signal: Signal, finding: Finding, state: AgentState, now: datetime) -> Signal:
+def _extend(ledger: Ledger, signal: Signal, finding: Finding, state: AgentState) -> Signal:
     """Keep the reason and evidence of an open signal and its incident current. Only a rise in severity notifies."""
     severity = severity_after(signal.kind, signal.severity, finding.severity)
     reason, rose = finding.reason[:MAX_TEXT], severity != signal.severity and severity == Severity.CRITICAL
     if (signal.severity, signal.reason, signal.evidence) == (severity, reason, finding.evidence):
         return signal
     signal.severity, signal.reason, signal.evidence = severity, reason, finding.evidence
-    signal.save(update_fields=["severity", "reason", "evidence"])
-    named_after_it = Incident.objects.filter(pk=signal.incident_id, agent=signal.agent_id, kind=signal.kind)
-    named_after_it.filter(together=False).update(reason=reason)
-    if rose and not _rose_already(signal.incident):
-        _announce_update(signal.incident, signal, state, now, rose=True)
+    ledger.extend(signal)
+    incident = signal.incident
+    if (incident.agent_id, incident.kind, incident.together) == (signal.agent_id, signal.kind, False):
+        incident.reason = reason
+        ledger.change(incident)
+    # Of a shared incident only the first agent announces it.
+    if rose and not (incident.together and incident.severity == Severity.CRITICAL):
+        _announce_update(ledger, incident, signal, state, rose=True)
     return signal
 
 
@@ -137,28 +141,20 @@ def severity_after(kind: str, before: str, found: str) -> str:
     return found if found == Severity.CRITICAL or may_ease else before
 
 
-def _rose_already(incident: Incident) -> bool:
-    """Whether another agent of a shared incident has announced that it is critical."""
-    lower = Incident.objects.filter(pk=incident.pk).exclude(severity=Severity.CRITICAL)
-    return incident.together and not lower.update(severity=Severity.CRITICAL)
-
-
-def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
-    """Clear signals, and close the incidents that have no other open signal."""
-    for signal in signals:
-        signal.cleared_at = now
-        signal.save(update_fields=["cleared_at"])
-    for incident in locked_open().filter(pk__in={signal.incident_id for signal in signals}).order_by("pk"):
-        if not incident.signals.filter(cleared_at__isnull=True).exists():
-            incident.recovered_in = restarts.recovered_in(incident, state)
-            outcome, by = _conclusion(state)
-            close(incident, state, by, _conclusion_text(outcome, by, incident, now), now, outcome)
-            restarts.audit_proof(incident)
-
-
-def locked_open() -> QuerySet[Incident]:
-    """Open incidents, locked: when two reviews clear the last two signals of one, the second must see the first."""
-    return Incident.objects.open().select_for_update(no_key=True)
+def write(ledger: Ledger) -> None:
+    """Store what a review changed, and close the incidents whose last signal it cleared."""
+    ledger.write_signals()
+    closing = [closing for _, closing in sorted(ledger.closing.items())]
+    for incident, state in closing:
+        incident.recovered_in = restarts.recovered_in(incident, state)
+        outcome, by = _conclusion(state)
+        _end(incident, state, by, ledger.now, outcome)
+        ledger.change(incident)
+        text = _conclusion_text(outcome, by, incident, ledger.now)
+        ledger.record(incident, IncidentEvent.Kind.RESOLVED, text, actor=by, data=_facts(incident))
+    ledger.write_incidents()
+    for incident, _ in closing:
+        restarts.audit_proof(incident)
 
 
 def _conclusion(state: AgentState) -> tuple[Incident.Outcome, str]:
@@ -194,9 +190,17 @@ def close(
     outcome: Incident.Outcome = Incident.Outcome.RESOLVED,
 ) -> None:
     """Resolve the incident. `state` is the hot row of its agent, which knows the spend; None when it is not loaded."""
+    _end(incident, state, by, now, outcome)
+    incident.save(update_fields=["resolved_at", "resolved_by", "outcome", "recovered_in", *Incident.SPEND])
+    record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, data=_facts(incident), now=now)
+
+
+def _end(incident: Incident, state: AgentState | None, by: str, now: datetime, outcome: Incident.Outcome) -> None:
     if state is not None:
         incident.count_spend(state)
     incident.resolved_at, incident.resolved_by, incident.outcome = now, by, outcome
-    incident.save(update_fields=["resolved_at", "resolved_by", "outcome", "recovered_in", *Incident.SPEND])
-    data = {"restarts": incident.restarts, "restart_to_recovery": incident.recovered_in} if incident.restarts else {}
-    record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, data=data, now=now)
+
+
+def _facts(incident: Incident) -> dict[str, Any]:
+    """What the event of a resolved incident says about its restarts."""
+    return {"restarts": incident.restarts, "restart_to_recovery": incident.recovered_in} if incident.restarts else {}

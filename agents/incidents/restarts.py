@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import F
 
 from agents.domain.durations import spoken
-from agents.incidents.events import record
-from agents.models import AgentState, Command, Incident, IncidentEvent
+from agents.models import AgentState, Command, Incident
 from teams.actors import WATCHDOG
 from teams.services import audit
 
@@ -35,20 +35,15 @@ def take_back(incident: Incident | None) -> None:
         Incident.objects.filter(pk=incident.pk).update(restarts=F("restarts") - 1, restarted_at=None)
 
 
-def adopt(incident: Incident, now: datetime) -> None:
-    """Add the restarts to a new incident that its agent's runner made shortly before."""
-    recent = Command.objects.filter(agent=incident.agent_id, incident=None, created_at__gt=now - ADOPTED_WITHIN)
-    for command in recent.filter(origin=Command.Origin.RUNNER, leased_at__isnull=False).order_by("pk"):
-        Command.objects.filter(pk=command.pk).update(incident=incident)
-        count(incident, command.leased_at or now)
-        record(
-            incident=incident,
-            kind=IncidentEvent.Kind.COMMAND,
-            text=by_runner(command),
-            actor=command.requested_by,
-            data={"command": command.pk, "state": command.state, "reason": command.reason},
-            now=now,
-        )
+def add(incident: Incident, at: datetime) -> None:
+    """The same for an incident that is not stored yet, or locked and stored later."""
+    incident.restarts, incident.restarted_at, incident.recovered_in = incident.restarts + 1, at, None
+
+
+def unclaimed(agent_ids: Iterable[int], now: datetime) -> Iterable[Command]:
+    """Restarts that runners of these agents made shortly before, and that belong to no incident yet."""
+    recent = Command.objects.filter(agent__in=agent_ids, incident=None, created_at__gt=now - ADOPTED_WITHIN)
+    return recent.filter(origin=Command.Origin.RUNNER, leased_at__isnull=False).order_by("pk")
 
 
 def by_runner(command: Command) -> str:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from django.db import connection
+from django.utils import timezone
 
+from agents.ingest import load
 from agents.ingest.write import Outcome, Received, busy, commit
 
 MAX_BATCH: Final = 500
@@ -32,7 +34,12 @@ def submit(received: Sequence[Received]) -> list[Outcome]:
     if connection.connection is not None and not connection.in_atomic_block:
         # A waiting thread must not hold a pooled connection, or the leader may not get one.
         connection.close_if_unusable_or_obsolete()
-    return _committer.submit(received)
+    ticket, outcomes = load.of_this_process.begin(received[0].received_at), list[Outcome]()
+    try:
+        outcomes = _committer.submit(received)
+    finally:
+        load.of_this_process.end(ticket, outcomes, timezone.now())
+    return outcomes
 
 
 @dataclass(slots=True)

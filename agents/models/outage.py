@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Pulse(models.Model):
-    """When a part of the watchdog last ran: `detector`, `rollup`, or `edge` (the web processes)."""
+    """When a part of the watchdog last ran: `detector`, `rollup`, `edge` (web processes), `overload` (theirs)."""
 
     name = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()

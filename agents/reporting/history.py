@@ -23,6 +23,7 @@ MAX_RECENT_BEATS: Final = 400
 RECENT: Final = timedelta(days=1)
 MAX_ENTRIES: Final = 100
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
+OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats waited or were refused; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
 
 
@@ -103,5 +104,11 @@ def _command(command: Command) -> Entry:
 
 def _outages(since: datetime, now: datetime) -> list[Entry]:
     outages = Outage.objects.filter(ended_at__gte=since, ended_at__lte=now + outage_log.MAX_AHEAD)
-    spans = [Span(start, end) for start, end in outages.values_list("started_at", "ended_at")[:MAX_ENTRIES]]
-    return [Entry(OUTAGES, "away", OUTAGE_TEXT, span.start, span.end) for span in outage_log.merged(spans)]
+    spans: dict[str, list[Span]] = {OUTAGE_TEXT: [], OVERLOAD_TEXT: []}
+    for part, start, end in outages.values_list("part", "started_at", "ended_at")[:MAX_ENTRIES]:
+        spans[OVERLOAD_TEXT if part == outage_log.OVERLOAD else OUTAGE_TEXT].append(Span(start, end))
+    return [
+        Entry(OUTAGES, "away", text, span.start, span.end)
+        for text, of_text in spans.items()
+        for span in outage_log.merged(of_text)
+    ]

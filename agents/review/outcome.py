@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from agents import rules
 from agents.commands import restart_context
-from agents.domain import budgets, restart_policy, signal_kinds
+from agents.domain import budgets, durations, restart_policy, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.models import Signal, Status
 from agents.review.case import Case, curable_kinds, has_ended
@@ -25,7 +25,7 @@ SET_ASIDE: Final = timedelta(seconds=60)
 REVIEW_SOON: Final = timedelta(seconds=1)
 # The project's settings and the server's clock may change, so no deadline is trusted for longer.
 MAX_WAIT: Final = timedelta(minutes=10)
-# How often "No heartbeat for 3 minutes" is brought up to date.
+# How often "No heartbeat for 3 minutes" is brought up to date at most.
 REASON_UPDATED_EVERY: Final = timedelta(minutes=1)
 _SEVEREST_FIRST: Final = tuple(Status.values)
 
@@ -134,10 +134,18 @@ def _turning_points(case: Case, now: datetime) -> Iterator[datetime | None]:
     traits = [signal_kinds.traits(finding.kind) for finding in case.findings]
     if any(kind.is_budget for kind in traits):
         yield _midnight(case, now)
-    if any(kind.reason_grows for kind in traits):
-        yield now + REASON_UPDATED_EVERY
+    yield _reason_changes_at(case, now)
     if case.has_unread_beats or _recovered_from_error(case):
         yield now + REVIEW_SOON
+
+
+def _reason_changes_at(case: Case, now: datetime) -> datetime | None:
+    """When a reason that contains a duration reads differently: after two hours it does so once an hour."""
+    growing = [finding for finding in case.findings if signal_kinds.traits(finding.kind).reason_grows]
+    if not growing:
+        return None
+    lasted = min((now - finding.started_at).total_seconds() for finding in growing)
+    return now + max(REASON_UPDATED_EVERY, timedelta(seconds=durations.unit(lasted)))
 
 
 def _recovered_from_error(case: Case) -> bool:

@@ -7,94 +7,247 @@ incident because of them.
 4. Bring incidents in line with the findings: shared incidents first, then each agent's own.
 5. Request the restarts that people enabled.
 6. Write the outcome, and when to review again.
+
+Heartbeats wait for the hot rows that a review holds. So it takes few agents at a time, writes what it changes in sets,
+and waits for no other lock meanwhile: agents it cannot conclude about now are left to the next sweep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import F, QuerySet
 
 from agents import rules
 from agents.commands import dispatch, restart_context
 from agents.domain import clocks, restart_policy, signal_kinds
 from agents.incidents import events, lifecycle
-from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat
+from agents.incidents.ledger import Ledger
+from agents.models import Agent, AgentState, Command, Heartbeat
 from agents.review import outcome, shared_incidents
 from agents.review.case import Case, case_of, curable_kinds, has_ended
 from agents.rules import crash
-from agents.rules.facts import Facts, Finding, Restarts
+from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
-from agents.storage import decoding, monthly_spend, outage_log, statements
+from agents.storage import bulk, decoding, monthly_spend, outage_log, statements
 from teams.actors import WATCHDOG
 from teams.errors import ApiError
+from teams.models import Project
 
 log = structlog.get_logger(__name__)
 
-CHUNK: Final = 1_000
+# Agents per transaction: a heartbeat of one of them waits until all are done, about 1 ms each.
+CHUNK: Final = 50
+# Seconds after which a sweep ends, and the next one goes on. It knows newer outages, and later deadlines.
+MAX_SWEEP: Final = 5.0
+# How often agents are tried again that were passed over, and seconds in between: a review takes about that long.
+PASSES: Final = 4
+PAUSE: Final = 0.05
+# A lock that nobody is expected to hold for longer, such as that of a channel's row for a new delivery.
+LOCK_TIMEOUT: Final = "2s"
 # Heartbeats per review, from the last two days; the rest is read a second later.
 MAX_BEATS: Final = 5_000
 READ_BACK: Final = timedelta(days=1)
+# Seconds at which SQLite's waiting writers try again.
+LET_OTHERS_WRITE: Final = 0.11
+# PostgreSQL: a lock was not available in time, a deadlock, a serialization failure.
+RETRYABLE: Final = ("55P03", "40P01", "40001")
 # When a restart is refused for now, for instance because its runner is away, it is requested again.
 RETRY_RESTART_AFTER: Final = timedelta(minutes=1)
 OUTLIVES_SHUTDOWN: Final = signal_kinds.where(lambda traits: traits.outlives_shutdown)
 
 
+class View:
+    """What all reviews of a sweep have in common. `now` is read once, before any row is locked."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    @cached_property
+    def outages(self) -> Sequence[clocks.Span]:
+        return outage_log.outages(self.now)
+
+    @cached_property
+    def judge(self) -> shared_incidents.Judge:
+        return shared_incidents.Judge(self.outages, self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What became of some agents.
+
+    `left` could not be concluded about, because another transaction is at their incident, project or month; they stay
+    due. `crossed` are the projects whose monthly budget was exceeded just now, or no longer is: all of their agents
+    must be reviewed after this transaction (`monthly_spend.look`).
+    """
+
+    done: int = 0
+    left: Collection[int] = ()
+    crossed: Collection[int] = ()
+
+
 def sweep(now: datetime) -> int:
-    """Review every agent that is due, in chunks; safe with any number of workers. Returns how many."""
+    """Review the agents that are due, in chunks; safe with any number of workers. Returns how many.
+
+    Agents are passed over while another transaction has locked what concerns them. They get a few more passes; after
+    that they are left to the next sweep.
+    """
     outage_log.tick(outage_log.DETECTOR, now)
-    total = 0
-    crossed: set[int] = set()
-    while True:
+    view, total, began = View(now), 0, time.monotonic()
+    for _ in range(PASSES):
+        passed_over: set[int] = set()
+        while time.monotonic() - began < MAX_SWEEP:
+            reviewed = _review_next(view, passed_over)
+            if not reviewed.done and not reviewed.left:
+                break
+            monthly_spend.look(reviewed.crossed, now)
+            total, passed_over = total + reviewed.done, passed_over | set(reviewed.left)
+            if reviewed.done >= CHUNK:
+                _let_others_write()
+        if not passed_over:
+            break
+        time.sleep(PAUSE)
+    return total
+
+
+def _let_others_write() -> None:
+    """SQLite has a single writer: without a pause, heartbeats would find the database locked at each of their tries."""
+    if not connection.features.has_select_for_update:
+        time.sleep(LET_OTHERS_WRITE)
+
+
+def _review_next(view: View, passed_over: Collection[int]) -> Reviewed:
+    """Review the next agents that are due, in one transaction; when that fails, each in its own."""
+    ids: list[int] = []
+    try:
         with transaction.atomic():
-            ids = _due(now)
-            crossed = review(ids, now) if ids else set()
-        monthly_spend.look(crossed, now)
-        total += len(ids)
-        if len(ids) < CHUNK and not crossed:
-            return total
+            states = _claim(_due(view).exclude(agent_id__in=passed_over)[:CHUNK])
+            ids = [state.agent_id for state in states]
+            return _review(states, view)
+    except Exception as error:
+        if not ids or _is_down(error):
+            raise
+        log.warning("agents could not be reviewed together", agents=len(ids), error=str(error))
+    return _review_apart(ids, view)
 
 
-def _due(now: datetime) -> list[int]:
-    """Agents whose time has come. Rows that another worker or a heartbeat has locked are left to the next sweep."""
-    due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
-    return list(due.select_for_update(skip_locked=True, of=("self",))[:CHUNK].values_list("agent_id", flat=True))
+def _due(view: View) -> QuerySet[AgentState]:
+    return AgentState.objects.filter(check_at__lte=view.now).order_by("check_at")
+
+
+def _claim(rows: QuerySet[AgentState]) -> list[AgentState]:
+    """Lock those of these hot rows that nobody else has locked."""
+    return _with_related(rows.select_for_update(skip_locked=True, of=("self",)))
+
+
+def _with_related(rows: QuerySet[AgentState]) -> list[AgentState]:
+    states = list(rows.select_related("agent__memory"))
+    # Few projects have many agents: joined, each row would bring its own copy.
+    projects = Project.objects.in_bulk({state.agent.project_id for state in states})
+    for state in states:
+        state.agent.project = projects[state.agent.project_id]
+    return states
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether trying again does not help: the database is away. A lock that somebody held too long is no such case."""
+    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") not in RETRYABLE
+
+
+def _review_apart(ids: Sequence[int], view: View) -> Reviewed:
+    """Review agents one by one: one that fails must not stop the others. It is left as it was, and reviewed later."""
+    done, left, crossed = 0, set[int](), set[int]()
+    for agent_id in ids:
+        try:
+            with transaction.atomic():
+                reviewed = _review(_claim(_due(view).filter(agent_id=agent_id)), view)
+        except Exception as error:
+            if _is_down(error):
+                raise
+            left.add(agent_id)
+            if not isinstance(error, OperationalError):
+                log.exception("an agent could not be reviewed", agent_id=agent_id)
+                AgentState.objects.filter(pk=agent_id).update(check_at=view.now + outcome.SET_ASIDE)
+        else:
+            done, left, crossed = done + reviewed.done, left | set(reviewed.left), crossed | set(reviewed.crossed)
+    return Reviewed(done, left, crossed)
 
 
 @transaction.atomic
-def review(agent_ids: Iterable[int], now: datetime) -> set[int]:
-    """Review these agents at this moment. `now` is read once, before the rows are locked.
+def review(agent_ids: Iterable[int], now: datetime) -> Reviewed:
+    """Review these agents at this moment. Waits for their rows."""
+    rows = AgentState.objects.filter(agent_id__in=list(agent_ids)).order_by("agent_id")
+    return _review(_with_related(rows.select_for_update(of=("self",))), View(now))
 
-    Returns the projects whose monthly budget was exceeded just now, or no longer is: all of their agents must be
-    reviewed after this transaction (`monthly_spend.look`).
-    """
-    outages = outage_log.outages(now)
-    cases = [case_of(state, outages) for state in _lock(list(agent_ids))]
-    _read_beats(cases, now)
-    months = monthly_spend.months((case.state for case in cases), now)
+
+def _review(states: Sequence[AgentState], view: View) -> Reviewed:
+    """Review agents whose hot rows are locked."""
+    if not states:
+        return Reviewed()
+    months = monthly_spend.months(states, view.now)
+    cases = [case_of(state, view.outages) for state in states if state.agent.project_id not in months.busy]
     for case in cases:
         case.month = months.by_agent.get(case.agent.pk)
-    _load_signals_and_restarts(cases, now)
-    for case in cases:
-        _guarded(case, partial(ask_rules, outages=outages, now=now))
-    shared_incidents.open_for_silence(cases, outages, now)
-    shared_incidents.open_for_months(cases, now)
-    for case in cases:
-        _guarded(case, partial(_update_incidents, now=now))
-        _guarded(case, partial(_request_restart, now=now))
-    _save(cases, now)
-    return months.crossed
+    _conclude(cases, view)
+    settled = _bring_incidents_in_line(cases, view)
+    for case in settled:
+        _guarded(case, partial(_request_restart, now=view.now))
+    _save(settled, view.now)
+    done = {case.agent.pk for case in settled}
+    left = {state.agent_id for state in states if state.agent_id not in done}
+    return Reviewed(len(done), left, months.crossed)
 
 
-def _lock(ids: Sequence[int]) -> list[AgentState]:
-    states: QuerySet[AgentState] = AgentState.objects.filter(agent_id__in=ids).order_by("agent_id")
-    return list(states.select_for_update(of=("self",)).select_related("agent__project", "agent__memory"))
+def _conclude(cases: Sequence[Case], view: View) -> None:
+    """What the rules find, agent by agent."""
+    _read_beats(cases, view.now)
+    _load_signals_and_restarts(cases, view.now)
+    for case in cases:
+        _guarded(case, partial(ask_rules, outages=view.outages, now=view.now))
+
+
+def _bring_incidents_in_line(cases: Sequence[Case], view: View) -> Sequence[Case]:
+    """Open, extend and resolve incidents. Returns the cases that are settled; the others are left to another review."""
+    ledger = Ledger(view.now)
+    troubled = [case for case in cases if not case.set_aside and (case.findings or case.signals)]
+    if not troubled:
+        return cases
+    _wait_for_no_lock()
+    ledger.busy |= shared_incidents.leave_to_others(troubled)
+    ledger.open({case.agent.pk: case.signals for case in troubled})
+    shared_incidents.open_for_silence(ledger, _settled(ledger, troubled), view.judge)
+    shared_incidents.open_for_months(ledger, _settled(ledger, troubled))
+    own = _settled(ledger, troubled)
+    ledger.look_back([case.agent.pk for case in own if case.findings and not case.signals])
+    for case in own:
+        case.signals = lifecycle.apply_findings(
+            ledger,
+            agent=case.agent,
+            state=case.state,
+            findings=[*case.findings, *case.unproven],
+            signals=case.signals,
+        )
+    lifecycle.write(ledger)
+    return _settled(ledger, cases)
+
+
+def _wait_for_no_lock() -> None:
+    """From here on rows are written that others may hold, if only for a moment."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def _settled(ledger: Ledger, cases: Sequence[Case]) -> Sequence[Case]:
+    return [case for case in cases if case.agent.pk not in ledger.busy] if ledger.busy else cases
 
 
 def _read_beats(cases: Sequence[Case], now: datetime) -> None:
@@ -158,44 +311,41 @@ def _learn_rhythm(case: Case, outages: Sequence[clocks.Span]) -> None:
 
 
 def _check_all(case: Case, asked: Sequence[rules.Rule], now: datetime) -> None:
+    known = _known(case, now)
     for rule in asked:
-        # One by one, because a rule sees the findings before it: `restart_failed` asks which of them a restart cures.
-        finding = _check(rule, case, now)
-        if finding is not None:
-            case.findings.append(finding)
+        armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
+        if armed.on:
+            state = case.memory.rules.get(rule.KIND, {})
+            # Each time, because a rule sees the findings before it: `restart_failed` asks which a restart cures.
+            facts = Facts(**known, state=state, thresholds=armed.thresholds, restarts=_restarts(case))
+            if (finding := rule.check(facts)) is not None:
+                case.findings.append(finding)
     case.findings = rules.worst_per_kind(case.findings)
 
 
-def _check(rule: rules.Rule, case: Case, now: datetime) -> Finding | None:
-    armed = rules.in_force(rule, case.agent.project.rules, case.agent.rules)
-    return rule.check(_facts(case, rule.KIND, armed.thresholds, now)) if armed.on else None
-
-
-def _facts(case: Case, kind: str, thresholds: Mapping[str, Any], now: datetime) -> Facts:
+def _known(case: Case, now: datetime) -> dict[str, Any]:
+    """The facts that all rules see alike."""
     agent, state, zone = case.agent, case.state, ZoneInfo(case.agent.project.time_zone)
     limits = monthly_spend.limits(agent, state)
-    return Facts(
-        now=now,
-        row=state,
-        alive=case.alive,
-        progress=case.progress,
-        interval=clocks.interval(case.settings, state),
-        paused=agent.paused_at is not None,
-        budget=limits.day,
-        today=now.astimezone(zone).date(),
-        beats=case.beats,
-        state=case.memory.rules.get(kind, {}),
-        thresholds=thresholds,
-        runner_view=runner_view.last_view(case.memory.rules.get(runner_view.KIND, {})),
-        restarts=_restarts(case),
-        rhythm=case.rhythm,
-        zone=zone,
-        run_budget=limits.run,
-        token_limit=limits.tokens,
-        month=case.month,
-        is_crash_rule_on=rules.in_force(crash, agent.project.rules, agent.rules).on,
-        is_held=state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
-    )
+    return {
+        "now": now,
+        "row": state,
+        "alive": case.alive,
+        "progress": case.progress,
+        "interval": clocks.interval(case.settings, state),
+        "paused": agent.paused_at is not None,
+        "budget": limits.day,
+        "today": now.astimezone(zone).date(),
+        "beats": case.beats,
+        "runner_view": runner_view.last_view(case.memory.rules.get(runner_view.KIND, {})),
+        "rhythm": case.rhythm,
+        "zone": zone,
+        "run_budget": limits.run,
+        "token_limit": limits.tokens,
+        "month": case.month,
+        "is_crash_rule_on": rules.in_force(crash, agent.project.rules, agent.rules).on,
+        "is_held": state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
+    }
 
 
 def _restarts(case: Case) -> Restarts:
@@ -210,19 +360,6 @@ def _restarts(case: Case) -> Restarts:
         needed_for=kinds,
         given_up=restart_context.as_finding(given_up) if given_up else None,
     )
-
-
-def _update_incidents(case: Case, *, now: datetime) -> None:
-    if case.set_aside or not (case.findings or case.signals):
-        return
-    with transaction.atomic():
-        case.signals = lifecycle.apply_findings(
-            agent=case.agent,
-            state=case.state,
-            findings=[*case.findings, *case.unproven],
-            signals=case.signals,
-            now=now,
-        )
 
 
 def _request_restart(case: Case, *, now: datetime) -> None:
@@ -257,5 +394,4 @@ def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
     statements.save_outcomes([outcome.row(case, now) for case in cases])
-    changed = [case.memory for case in cases if case.beats or case.set_aside]
-    AgentMemory.objects.bulk_update(changed, ["read_to", "rules"], batch_size=200)
+    bulk.update([case.memory for case in cases if case.beats or case.set_aside], ("read_to", "rules"))

@@ -1,7 +1,8 @@
 """The rules, worst first. To add one: a module here, its name in ALL, a section in docs/rules.md, a test."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from agents.rules import (
     cost,
@@ -112,8 +113,17 @@ def wrong(given: Mapping[str, Any]) -> dict[str, str]:
 
 def read(states: Mapping[str, Any], beats: Sequence[BeatSeen], asked: Mapping[str, Rule]) -> dict[str, Any]:
     """Fold new heartbeats into the stored state of the observers and of these rules, each under its KIND."""
-    readers = {**OBSERVERS, **{kind: rule.read for kind, rule in asked.items() if isinstance(rule, Reader)}}
+    if not beats:
+        return dict(states)
+    rules: dict[str, Any] = {kind: rule for kind, rule in asked.items() if _is_reader(cast("Hashable", rule))}
+    readers = {**OBSERVERS, **{kind: rule.read for kind, rule in rules.items()}}
     return {**states, **{kind: reader(states.get(kind, {}), beats) for kind, reader in readers.items()}}
+
+
+@cache
+def _is_reader(rule: Hashable) -> bool:
+    """Cached, because asking for a protocol takes longer than most rules."""
+    return isinstance(rule, Reader)
 
 
 def dismissed(memory: Mapping[str, Any], kind: str, evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from summing to its end, so of two concurrent reviews one sees the result of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,7 +17,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 
 from agents.domain import budgets
 from agents.domain.budgets import Limits, Month, Spend
@@ -28,15 +28,19 @@ from teams.models import Project
 
 # How a stored level of an exceeded budget begins.
 EXCEEDED: Final = "exceeded"
+# Hot rows locked at a time, for which heartbeats wait.
+LOOK_CHUNK: Final = 500
 SUMS: Final = ("tokens", "cost", "priced", "unpriced")
 
 
 @dataclass(slots=True)
 class Months:
-    """For one review: the month per agent, and the projects whose other agents must be reviewed, too."""
+    """For one review: the month per agent, the projects whose other agents must be reviewed, too, and the projects
+    whose month another transaction has locked."""
 
     by_agent: dict[int, Month] = field(default_factory=dict)
     crossed: set[int] = field(default_factory=set)
+    busy: set[int] = field(default_factory=set)
 
 
 def micros(usd: Decimal) -> int:
@@ -60,14 +64,20 @@ def first_of(project: Project, now: datetime) -> date:
 
 
 def months(states: Iterable[AgentState], now: datetime) -> Months:
-    """How the monthly budgets of these agents' projects stand. Call it with the hot rows locked, in a transaction."""
+    """How the monthly budgets of these agents' projects stand. Call it with the hot rows locked, in a transaction.
+
+    It waits for no other transaction, because heartbeats wait for the hot rows.
+    """
     months = Months()
     by_project: dict[int, list[AgentState]] = {}
     for state in states:
         if state.agent.project.monthly_budget_usd is not None:
             by_project.setdefault(state.agent.project_id, []).append(state)
     rows = _rows({members[0].agent.project for members in by_project.values()}, now) if by_project else {}
+    months.busy = by_project.keys() - rows.keys()
     for project_id, members in by_project.items():
+        if project_id in months.busy:
+            continue
         row = rows[project_id]
         month = _month(members[0].agent.project, row)
         if _store_level(row, month, members):
@@ -95,11 +105,12 @@ def committed(firsts: Mapping[int, date]) -> dict[int, Month]:
 
 
 def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:
-    """The projects' rows for this month, created if missing and locked in one order."""
+    """The projects' rows for this month, created if missing and locked, except those that others have locked."""
     wanted = {project.pk: first_of(project, now) for project in projects}
     rows = _locked(wanted)
-    missing = [MonthSpend(project_id=pk, month=month) for pk, month in wanted.items() if pk not in rows]
-    if missing:
+    known = set(_of_months(wanted).values_list("project_id", "month")) if len(rows) < len(wanted) else set()
+    missing = [MonthSpend(project_id=pk, month=month) for pk, month in wanted.items() if (pk, month) not in known]
+    if len(rows) < len(wanted) and missing:
         MonthSpend.objects.bulk_create(missing, ignore_conflicts=True)
         rows = _locked(wanted)
     return rows
@@ -112,8 +123,13 @@ def lock(project_ids: Iterable[int]) -> None:
 
 
 def _locked(wanted: Mapping[int, date]) -> dict[int, MonthSpend]:
-    rows = MonthSpend.objects.select_for_update().filter(project__in=wanted, month__in=set(wanted.values()))
-    return {row.project_id: row for row in rows.order_by("project_id", "month") if row.month == wanted[row.project_id]}
+    rows = _of_months(wanted).select_for_update(skip_locked=True)
+    return {row.project_id: row for row in rows if row.month == wanted[row.project_id]}
+
+
+def _of_months(wanted: Mapping[int, date]) -> QuerySet[MonthSpend]:
+    months = MonthSpend.objects.filter(project__in=wanted, month__in=set(wanted.values()))
+    return months.order_by("project_id", "month")
 
 
 def _month(project: Project, row: MonthSpend) -> Month:
@@ -177,13 +193,26 @@ def waive(agent: Agent, evidence: Mapping[str, Any]) -> None:
             row.update(level=_waived(Month(first, int(record.limit))))
 
 
-def look(project_ids: Iterable[int], now: datetime) -> None:
-    """Have all agents of these projects reviewed. Uses its own transactions, since it locks rows others may hold."""
-    for project_id in sorted(project_ids):
-        with transaction.atomic():
-            states = AgentState.objects.filter(agent__project=project_id, agent__paused_at__isnull=True)
-            ids = list(states.select_for_update(of=("self",)).order_by("agent_id").values_list("agent_id", flat=True))
-            AgentState.objects.filter(agent_id__in=ids).exclude(check_at__lte=now).update(check_at=now)
+def look(project_ids: Collection[int], now: datetime) -> None:
+    """Have all agents of these projects reviewed. Holds few hot rows at a time, and none while it waits for one."""
+    if not project_ids:
+        return
+    states = AgentState.objects.filter(agent__project__in=list(project_ids), agent__paused_at__isnull=True)
+    waiting = states.exclude(check_at__lte=now).order_by("agent_id")
+    while _bring_forward(waiting, now):
+        pass
+    # Those that were locked: a review that holds one may not have seen how the budget stands now.
+    for agent_id in list(waiting.values_list("agent_id", flat=True)):
+        AgentState.objects.filter(agent_id=agent_id).exclude(check_at__lte=now).update(check_at=now)
+
+
+@transaction.atomic
+def _bring_forward(states: QuerySet[AgentState], now: datetime) -> bool:
+    """Have some of these reviewed that nobody has locked. Returns whether there may be more."""
+    free = states.select_for_update(of=("self",), skip_locked=True)[:LOOK_CHUNK]
+    ids = list(free.values_list("agent_id", flat=True))
+    AgentState.objects.filter(agent_id__in=ids).update(check_at=now)
+    return len(ids) == LOOK_CHUNK
 
 
 def keep(agent: Agent) -> None:

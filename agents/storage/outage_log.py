@@ -1,7 +1,8 @@
-"""Watchdog outages: when each part last ran, and when it did not.
+"""Watchdog outages: when each part last ran, when it did not, and when it was too slow.
 
-A stop, a crash, a suspended machine or a clock set forward all look the same: a gap between two ticks. Deadlines move
-by these gaps (`clocks.py`), so a watchdog outage is never blamed on an agent.
+A stop, a crash, a suspended machine or a clock set forward all look the same: a gap between two ticks. An overload is
+reported by the web process whose heartbeats wait or are refused. Deadlines move by both (`clocks.py`), so a watchdog
+outage is never blamed on an agent.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from agents.models import Outage, Pulse
 
 DETECTOR: Final = "detector"
 EDGE: Final = "edge"
+OVERLOAD: Final = "overload"
 # The edge (web processes) ticks every two seconds; heartbeats it misses are lost, so its limit is the smallest grace
 # period. The detector ticks every second and finds everything that came meanwhile, so a merely slow one must go on
 # judging; `/readyz` fails after the same time.
@@ -25,6 +27,8 @@ OUTAGE_AFTER: Final = {EDGE: timedelta(seconds=5), DETECTOR: timedelta(seconds=1
 REMEMBERED: Final = timedelta(days=8)
 # An outage that ends further in the future came from a clock that was set back since; others may tick just after us.
 MAX_AHEAD: Final = timedelta(minutes=1)
+# An overload is reported with every pulse, by every web process: what is this close is one.
+JOINED: Final = timedelta(seconds=10)
 
 
 def tick(part: str, now: datetime) -> None:
@@ -37,6 +41,20 @@ def tick(part: str, now: datetime) -> None:
             Outage.objects.create(part=part, started_at=pulse.at, ended_at=now)
         pulse.at = now
         pulse.save(update_fields=["at"])
+
+
+def record(part: str, span: Span) -> None:
+    """Record a time in which one process of a part was no use. One that follows or overlaps the last extends it."""
+    with transaction.atomic():
+        # Serializes the web processes, which tend to have trouble at the same time.
+        Pulse.objects.select_for_update().get_or_create(name=part, defaults={"at": span.end})
+        near = Outage.objects.filter(part=part, ended_at__gte=span.start - JOINED, started_at__lte=span.end + JOINED)
+        last = near.order_by("-ended_at").first()
+        if last is None:
+            Outage.objects.create(part=part, started_at=span.start, ended_at=span.end)
+            return
+        last.started_at, last.ended_at = min(last.started_at, span.start), max(last.ended_at, span.end)
+        last.save(update_fields=["started_at", "ended_at"])
 
 
 def outages(now: datetime) -> list[Span]:

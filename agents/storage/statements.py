@@ -208,6 +208,14 @@ def _update(types: dict[str, str], rows: list[Any]) -> None:
         cursor.execute(sql, [_json(rows)])
 
 
+def update_rows(table: str, key: str, types: dict[str, str], rows: list[dict[str, Any]]) -> None:
+    """Write these columns (with their types) of a table's rows, each given with its primary key as `pk`."""
+    sets = ", ".join(f"{name} = b.{name}" for name in types)
+    sql = f"UPDATE {table} AS t SET {sets} FROM {_rows_of({'pk': 'bigint', **types})} AS b WHERE t.{key} = b.pk"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_json(rows)])
+
+
 def insert(beats: list[dict[str, Any]]) -> None:
     """Append heartbeats. Raises IntegrityError when a concurrent transaction stored one with the same `beat_id`."""
     names = ", ".join(HEARTBEAT)

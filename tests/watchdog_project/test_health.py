@@ -12,6 +12,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from agents.ingest import load
+from agents.ingest.load import Load
+from agents.ingest.write import busy
 from agents.models import Outage, Pulse
 from agents.storage import outage_log
 from watchdog_project import health
@@ -93,7 +96,8 @@ def test_not_ready_without_a_database(db: None, broker: str, client: Client, mon
     assert parts["database"] == parts["detector"] == "not responding (OperationalError)"
 
 
-def test_edge_pulse_and_its_gaps_are_recorded(db: None) -> None:
+def test_edge_pulse_and_its_gaps_are_recorded(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_last_pulse", None)
     health.record_edge_pulse()
     assert Outage.objects.count() == 0
     Pulse.objects.filter(name=outage_log.EDGE).update(at=timezone.now() - timedelta(seconds=60))
@@ -101,6 +105,42 @@ def test_edge_pulse_and_its_gaps_are_recorded(db: None) -> None:
     health.record_edge_pulse()
     assert before <= Pulse.objects.get(name=outage_log.EDGE).at <= timezone.now()
     assert Outage.objects.get().part == outage_log.EDGE
+
+
+def test_edge_pulse_reports_an_overload(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, began = Load(), timezone.now() - timedelta(seconds=9)
+    monkeypatch.setattr(load, "of_this_process", process)
+    process.begin(began)
+    health.record_edge_pulse()
+    outage = Outage.objects.get()
+    assert (outage.part, outage.started_at) == (outage_log.OVERLOAD, began)
+
+
+def test_an_overload_is_kept_until_it_is_stored(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, began = Load(), timezone.now() - timedelta(seconds=9)
+    monkeypatch.setattr(load, "of_this_process", process)
+    process.end(process.begin(began), [busy()], timezone.now())
+
+    def refuse(*_: Any) -> Any:
+        raise OperationalError("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(outage_log, "record", refuse)
+        with pytest.raises(OperationalError):
+            health.record_edge_pulse()
+    health.record_edge_pulse()
+    assert Outage.objects.get().started_at == began
+
+
+def test_each_web_process_reports_its_own_gap(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one has kept the common pulse alive."""
+    suspended = timezone.now() - timedelta(seconds=30)
+    monkeypatch.setattr(health, "_last_pulse", suspended)
+    Pulse.objects.create(name=outage_log.EDGE, at=timezone.now())
+    health.record_edge_pulse()
+    health.record_edge_pulse()
+    outage = Outage.objects.get()
+    assert (outage.part, outage.started_at) == (outage_log.EDGE, suspended)
 
 
 def test_edge_pulse_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.domain.clocks import Span
 from agents.fleet import services
 from agents.incidents import actions
 from agents.models import Agent, AgentState, Heartbeat, Incident, Outage, Pulse, Signal, Status
@@ -498,6 +499,55 @@ def test_a_dead_web_process_counts_as_our_outage(world: World) -> None:
     assert world.incidents() == []
 
 
+def test_an_overload_is_no_silence(world: World) -> None:
+    """Its heartbeats wait from second 55 to 180, as one web process reports again and again."""
+    world.beat(0)
+    for at in range(60, 182, 4):
+        outage_log.record(outage_log.OVERLOAD, Span(T0 + timedelta(seconds=55), T0 + timedelta(seconds=min(at, 180))))
+        world.look(at)
+    world.beat(185)
+    world.watch(186, 300)
+    assert world.incidents() == []
+    assert Outage.objects.get().part == outage_log.OVERLOAD
+
+
+def test_an_overload_is_no_stall(world: World) -> None:
+    world.beat(0, progress=True, progress_timeout=60)
+    outage_log.record(outage_log.OVERLOAD, Span(T0 + timedelta(seconds=40), T0 + timedelta(seconds=80)))
+    for at in (30, 50, 70, 90, 98):
+        world.beat(at)
+        world.look(at + 1)
+    assert world.incidents() == []
+    world.beat(145)
+    world.look(146)
+    assert world.kinds() == ["stalled"]
+
+
+def test_a_dead_agent_is_found_after_an_overload(world: World) -> None:
+    world.beat(0)
+    outage_log.record(outage_log.OVERLOAD, Span(T0 + timedelta(seconds=100), T0 + timedelta(seconds=130)))
+    world.watch(131, 190)
+    assert world.incidents() == []
+    world.watch(190, 200)
+    assert world.kinds() == ["missed_heartbeat"]
+
+
+def test_overloads_close_together_are_one(world: World) -> None:
+    for start, end in ((0, 4), (6, 8), (2, 7), (60, 70)):
+        outage_log.record(outage_log.OVERLOAD, Span(T0 + timedelta(seconds=start), T0 + timedelta(seconds=end)))
+    spans = Outage.objects.order_by("started_at").values_list("started_at", "ended_at")
+    assert [((a - T0).seconds, (b - T0).seconds) for a, b in spans] == [(0, 8), (60, 70)]
+
+
+@pytest.mark.parametrize(("at", "seconds"), [(200, 60), (3_600, 60), (8_000, 600)])
+def test_a_standing_incident_is_rarely_reviewed(world: World, at: float, seconds: float) -> None:
+    """At the latest after ten minutes, since settings may change."""
+    world.beat(0)
+    world.look(121)
+    world.look(at)
+    assert world.state().check_at == T0 + timedelta(seconds=at + seconds)
+
+
 # Shared incidents
 
 
@@ -735,3 +785,17 @@ def test_an_idle_sweep_takes_few_statements(world: World, django_assert_max_num_
     world.look(1)
     with django_assert_max_num_queries(8):  # type: ignore[operator]
         world.look(2)
+
+
+def test_the_name_of_another_incident_is_no_obstacle(world: World) -> None:
+    """It gave its name to a shared incident that it has left, so another member names the new one."""
+    for name in ("a", "b", "c"):
+        world.beat(0, name, interval=10, source="1/x" if name < "c" else "1/y")
+    world.look(21)
+    [first] = [incident for incident in world.incidents() if incident.together]
+    Incident.objects.filter(pk=first.pk).update(kind="cost")
+    named = first.agent
+    Signal.objects.filter(agent=named).update(cleared_at=T0 + timedelta(seconds=22), kind="cost")
+    AgentState.objects.filter(agent=named).update(check_at=T0)
+    world.look(23)
+    assert world.kinds(named.name) == ["missed_heartbeat"]

@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
+from agents import tasks
 from agents.fleet import services
-from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
+from agents.incidents import lifecycle
+from agents.models import Agent, AgentState, Incident, IncidentEvent, MonthSpend, Pulse, Signal
 from agents.review import review
-from agents.storage import outage_log
+from agents.storage import monthly_spend, outage_log
+from alerts.models import Delivery
+from alerts.services import create_channel
 from billing.models import Subscription
+from teams.models import Project
 from tests.agents.conftest import T0, World, in_threads
+from tests.flows.installation import wait_until
 
 
 def many(world: World, count: int, *, source: str) -> None:
@@ -104,15 +111,17 @@ def test_the_review_sees_the_committed_heartbeat(live_world: World) -> None:
 
 
 def meanwhile(world: World, at: float, first: str, second: str) -> None:
-    """One worker has reviewed an agent but not committed when the other worker reviews the second agent."""
+    """One worker has reviewed an agent but not committed when another one comes to the second agent: it waits for no
+    lock, and leaves that agent to the next sweep."""
     now = T0 + timedelta(seconds=at)
     ids = [world.agent(name).pk for name in (first, second)]
     with transaction.atomic():
         review.review(ids[:1], now)
         thread = threading.Thread(target=in_threads, args=(1, lambda number: review.review(ids[1:], now)))
         thread.start()
-        thread.join(0.3)
-    thread.join(60)
+        thread.join(60)
+        assert not thread.is_alive()
+    world.look(at + 1)
 
 
 @pytest.mark.postgres
@@ -143,6 +152,159 @@ def test_a_signal_during_recovery_opens_another(live_world: World) -> None:
         ("error", "open"),
     ]
     assert live_world.kinds(named) == ["error"]
+
+
+# Heartbeats wait for the rows a review holds, so it waits for nothing
+
+
+def sweep_beside(world: World, at: float, *, busy: Any) -> None:
+    """A sweep while another transaction holds a row. It ends, and leaves its agents to the next one."""
+    with transaction.atomic():
+        list(busy.select_for_update())
+        thread = threading.Thread(target=in_threads, args=(1, lambda number: world.look(at)))
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.postgres
+def test_a_sweep_waits_for_no_project(live_world: World) -> None:
+    live_world.beat(0, interval=10)
+    sweep_beside(live_world, 21, busy=Project.objects.all())
+    assert live_world.incidents() == []
+    live_world.look(22)
+    assert live_world.kinds() == ["missed_heartbeat"]
+
+
+@pytest.mark.postgres
+def test_a_sweep_waits_for_no_incident(live_world: World) -> None:
+    live_world.beat(0, interval=10)
+    live_world.look(21)
+    live_world.beat(22)
+    sweep_beside(live_world, 23, busy=Incident.objects.all())
+    assert live_world.events() == ["opened"]
+    live_world.look(24)
+    assert live_world.events() == ["opened", "resolved"]
+
+
+@pytest.mark.postgres
+def test_a_sweep_waits_for_no_month(live_world: World) -> None:
+    Project.objects.update(monthly_budget_usd=10)
+    live_world.beat(0, cost_usd=1)
+    live_world.look(1)
+    live_world.beat(2, cost_usd=20)
+    AgentState.objects.update(check_at=T0)
+    sweep_beside(live_world, 3, busy=MonthSpend.objects.all())
+    assert live_world.incidents() == []
+    live_world.look(4)
+    assert live_world.kinds() == ["cost"]
+
+
+@pytest.mark.postgres
+def test_a_sweep_passes_over_locked_rows(live_world: World) -> None:
+    for name in ("a", "b"):
+        live_world.beat(0, name, source=name, interval=10)
+    sweep_beside(live_world, 21, busy=AgentState.objects.filter(agent__name="a"))
+    assert (live_world.kinds("a"), live_world.kinds("b")) == ([], ["missed_heartbeat"])
+    live_world.look(22)
+    assert live_world.kinds("a") == ["missed_heartbeat"]
+
+
+@pytest.mark.postgres
+def test_a_crossed_budget_waits_without_locks(live_world: World) -> None:
+    """All agents of the project are to be reviewed; one of them is locked meanwhile."""
+    for name in ("a", "b"):
+        live_world.beat(0, name)
+    live_world.look(1)
+    project, now = {live_world.project.pk}, T0 + timedelta(seconds=2)
+    with transaction.atomic():
+        list(AgentState.objects.select_for_update().filter(agent__name="b"))
+        thread = threading.Thread(target=in_threads, args=(1, lambda number: monthly_spend.look(project, now)))
+        thread.start()
+        wait_until(lambda: live_world.state("a").check_at == now, "the free agent is due")
+        AgentState.objects.select_for_update(nowait=True).get(agent__name="a")
+    thread.join(60)
+    assert live_world.state("b").check_at == now
+
+
+def test_one_process_runs_one_sweep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def sweep(now: Any) -> None:
+        calls.append(now)
+        tasks.sweep()
+
+    monkeypatch.setattr(review, "sweep", sweep)
+    tasks.sweep()
+    tasks.sweep()
+    assert len(calls) == 2
+
+
+def test_a_failing_chunk_is_reviewed_one_by_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("good", "bad", "fine"):
+        world.beat(0, name, source=name, interval=10)
+    opened, bad = lifecycle.opened, world.agent("bad")
+
+    def fail(ledger: Any, agent: Agent, *given: Any) -> Any:
+        return 1 / 0 if agent == bad else opened(ledger, agent, *given)
+
+    monkeypatch.setattr("agents.domain.silent_groups.MIN_PROJECT", 1000)
+    monkeypatch.setattr(lifecycle, "opened", fail)
+    world.look(21)
+    assert [incident.agent.name for incident in world.incidents()] == ["good", "fine"]
+    assert world.state("bad").check_at == T0 + timedelta(seconds=81)
+
+
+# The cost of a sweep
+
+
+def statements_of(world: World, at: float) -> int:
+    with CaptureQueriesContext(connection) as queries:
+        world.look(at)
+    return len(queries)
+
+
+def test_due_agents_cost_less_than_a_statement(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.domain.silent_groups.MIN_PROJECT", 1000)
+    many(world, 200, source="{}/10.0.0.1")
+    config = {"url": "https://hooks.example.com/x"}
+    create_channel(project=world.project, kind="webhook", name="hook", config=config, actor="x")
+    silent = statements_of(world, 25)
+    assert (Incident.objects.open().count(), Delivery.objects.count()) == (200, 200)
+    standing = statements_of(world, 86)
+    assert Signal.objects.filter(reason__contains="86 seconds").count() == 200
+    AgentState.objects.update(last_beat_at=T0 + timedelta(seconds=90), check_at=T0 + timedelta(seconds=90))
+    recovered = statements_of(world, 91)
+    assert (Incident.objects.open().count(), Delivery.objects.count()) == (0, 400)
+    assert max(silent, standing, recovered) < 200
+
+
+def test_a_silent_host_costs_less_than_a_statement(world: World) -> None:
+    many(world, 200, source="1/10.0.0.1")
+    assert statements_of(world, 25) < 200
+    (incident,) = world.incidents()
+    assert incident.signals.count() == 200
+    # Chunks join one after another, which is no news.
+    assert world.events() == ["opened"]
+
+
+def test_silence_is_judged_without_reading_the_project(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(world, 100, source="{}/10.0.0.1")
+    Agent.objects.update(interval=600)
+    for name in ("bot-0", "bot-1", "bot-2"):
+        Agent.objects.filter(name=name).update(interval=10)
+    AgentState.objects.filter(agent__interval=600).update(check_at=T0 + timedelta(seconds=900))
+    read: list[Any] = []
+    made: Any = AgentState.from_db
+
+    def counted(*given: Any) -> Any:
+        read.append(given)
+        return made(*given)
+
+    monkeypatch.setattr(AgentState, "from_db", counted)
+    world.look(25)
+    assert [incident.together for incident in world.incidents()] == [False, False, False]
+    assert len(read) < 20
 
 
 @pytest.mark.postgres

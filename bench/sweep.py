@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""What the detector costs per due agent: bench/sweep.py [--agents 10000] [--projects 10].
+
+Fills a new SQLite database, or the empty one in DATABASE_URL (`bin/services` starts one), with agents on hosts of 100,
+each with a heartbeat every 30 s; every project has a webhook channel. Then agents fall due, and one sweep in this
+process reviews them:
+
+    silent     they stopped: each opens an incident, with its signal, event and delivery
+    recovered  the same agents report again, and their incidents are resolved
+    standing   they are still silent: only the time in the reasons changes
+    moved      they are healthy: their heartbeats only moved their deadlines
+    read       they are healthy, and each has a heartbeat with a tool call to read
+
+Columns: due agents, statements and milliseconds of this process's CPU per due agent, and milliseconds in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+PERIOD = 30.0
+PER_HOST = 100
+WRITE_CHUNK = 5_000
+COLUMNS = ("case", "due", "statements", "CPU ms", "ms in all")
+
+
+def main() -> int:
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="watchdog-sweep-") as folder:
+        prepare(folder)
+        fleet = Fleet(options.agents, options.projects)
+        rows = [row for due in options.due for row in measure(fleet, due)]
+    print(json.dumps([row._asdict() for row in rows]) if options.json else as_table(rows))
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--agents", type=int, default=10_000)
+    parser.add_argument("--projects", type=int, default=10)
+    parser.add_argument("--due", type=int, nargs="+", default=[10, 1_000])
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def prepare(folder: str) -> None:
+    """Set up Django with a database of its own."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "watchdog_project.settings"
+    os.environ |= {"DATA_DIR": folder, "BASE_URL": "http://localhost"}
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    from teams.models import User
+
+    if User.objects.exists():
+        raise SystemExit("This database is not empty. Use an empty one.")
+
+
+class Row(NamedTuple):
+    """One case, measured."""
+
+    case: str
+    due: int
+    statements: float
+    cpu_ms: float
+    ms_in_all: float
+
+
+class Fleet:
+    """Healthy agents, all of which are next reviewed in an hour."""
+
+    def __init__(self, agents: int, projects: int) -> None:
+        from django.utils import timezone
+
+        self.now = timezone.now()
+        self.ids: list[int] = []
+        self._fill(agents, self._projects(projects))
+
+    def _projects(self, count: int) -> list[Any]:
+        from alerts.services import create_channel
+        from billing.services import set_plan
+        from teams import services
+        from teams.models import User
+
+        owner = User.objects.create_superuser("owner@example.com", "correct horse battery")
+        team = services.create_team(owner=owner, name="Research")
+        set_plan(team=team, plan="enterprise", actor="bench")
+        projects = [services.create_project(team=team, name=f"Project {n}", actor=owner.email) for n in range(count)]
+        for project in projects:
+            config = {"url": "https://hooks.example.com/watchdog"}
+            create_channel(project=project, kind="webhook", name="Hook", config=config, actor=owner.email)
+        return projects
+
+    def _fill(self, count: int, projects: Sequence[Any]) -> None:
+        from agents.models import Agent, AgentMemory, AgentName, AgentState
+
+        made: list[Any] = []
+        for number in range(count):
+            project = projects[number * len(projects) // count]
+            made.append(Agent(project=project, name=f"agent-{number}", interval=PERIOD))
+        in_chunks(Agent, made)
+        self.ids = [agent.pk for agent in made]
+        in_chunks(AgentName, (AgentName(agent=agent, project=agent.project, name=agent.name) for agent in made))
+        in_chunks(AgentMemory, (AgentMemory(agent=agent) for agent in made))
+        in_chunks(AgentState, (self._state(agent, number) for number, agent in enumerate(made)))
+        analyze()
+
+    def _state(self, agent: Any, number: int) -> Any:
+        from agents.models import AgentState, Status
+
+        return AgentState(
+            agent=agent,
+            check_at=self.now + timedelta(hours=1),
+            beats=10,
+            last_beat_at=self.now,
+            last_progress_at=self.now,
+            usual_gap=PERIOD,
+            reported="ok",
+            source=f"1/10.0.{number // PER_HOST // 250}.{number // PER_HOST % 250}",
+            status=Status.OK,
+        )
+
+    def spread(self, due: int) -> list[int]:
+        """Some agents, spread over all hosts and projects."""
+        return self.ids[:: max(1, len(self.ids) // due)][:due]
+
+    def make_due(self, ids: Sequence[int], **values: Any) -> None:
+        from agents.models import AgentState
+
+        AgentState.objects.filter(agent_id__in=ids).update(check_at=self.now, **values)
+
+    def add_calls(self, ids: Sequence[int]) -> None:
+        from agents.models import Heartbeat
+
+        call = {"name": "search", "args_hash": "a1", "ok": True}
+        for n, agent_id in enumerate(ids):
+            Heartbeat.objects.create(
+                agent_id=agent_id,
+                day=self.now.date(),
+                received_at=self.now,
+                spent_at=self.now,
+                status="ok",
+                progress=True,
+                tokens=100,
+                tool_calls=1,
+                content={"calls": [{**call, "args_hash": str(n)}]},
+            )
+
+
+def in_chunks(model: Any, rows: Any) -> None:
+    rows = iter(rows)
+    while chunk := list(islice(rows, WRITE_CHUNK)):
+        model.objects.bulk_create(chunk)
+
+
+def analyze() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def measure(fleet: Fleet, due: int) -> Iterator[Row]:
+    ids = fleet.spread(due)
+    minute = timedelta(minutes=1)
+    fleet.make_due(ids, last_beat_at=fleet.now - 2 * minute)
+    yield sweep("silent", due, fleet.now)
+    fleet.now += minute
+    fleet.make_due(ids)
+    yield sweep("standing", due, fleet.now)
+    fleet.make_due(ids, last_beat_at=fleet.now, last_progress_at=fleet.now)
+    yield sweep("recovered", due, fleet.now)
+    fleet.now += 10 * minute
+    everyone(fleet.now)
+    fleet.make_due(ids)
+    yield sweep("moved", due, fleet.now)
+    fleet.make_due(ids)
+    fleet.add_calls(ids)
+    yield sweep("read", due, fleet.now)
+
+
+def everyone(now: datetime) -> None:
+    """All agents report."""
+    from agents.models import AgentState
+
+    AgentState.objects.update(last_beat_at=now, last_progress_at=now)
+
+
+def sweep(case: str, due: int, now: datetime) -> Row:
+    from django.db import connection
+
+    from agents.models import Pulse
+    from agents.review import review
+
+    Pulse.objects.update(at=now - timedelta(seconds=1))
+    statements = 0
+
+    def count(execute: Any, *args: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return execute(*args)
+
+    with connection.execute_wrapper(count), contextlib.ExitStack():
+        began, cpu = time.perf_counter(), time.process_time()
+        reviewed = review.sweep(now)
+        cpu, took = time.process_time() - cpu, time.perf_counter() - began
+    if reviewed != due:
+        raise SystemExit(f"{case}: {reviewed} of {due} due agents were reviewed.")
+    return Row(case, due, statements / due, cpu / due * 1000, took * 1000)
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    lines = [
+        COLUMNS,
+        *((r.case, f"{r.due:,}", f"{r.statements:.2f}", f"{r.cpu_ms:.2f}", f"{r.ms_in_all:,.0f}") for r in rows),
+    ]
+    return "\n".join(f"{line[0]:<10}" + "".join(f"{cell:>12}" for cell in line[1:]) for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

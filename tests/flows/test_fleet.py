@@ -1,0 +1,60 @@
+"""The small form of bench/fleet.py: a fleet against the real processes on PostgreSQL and Redis, some of which stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from agents.storage import outage_log
+from tests.flows.installation import ROOT, environment
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.postgres, pytest.mark.xdist_group("fleet")]
+# Other sizes by the environment, for example on a machine that does something else meanwhile.
+AGENTS = int(os.environ.get("FLEET_AGENTS", "1000"))
+PERIOD = float(os.environ.get("FLEET_PERIOD", "5"))
+SECONDS = float(os.environ.get("FLEET_SECONDS", "60"))
+# A Redis database that no other test uses.
+REDIS_DATABASE = 8
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    """One run in which a tenth of the agents stops for good within one second."""
+    servers = {
+        "DATABASE_URL": os.environ["DATABASE_URL"],
+        "REDIS_URL": f"{os.environ['REDIS_URL'].rpartition('/')[0]}/{REDIS_DATABASE}",
+    }
+    size = ["--agents", str(AGENTS), "--period", str(PERIOD), "--seconds", str(SECONDS), "--per-host", "50"]
+    argv = [sys.executable, "bench/fleet.py", *size, "--silence", str(AGENTS // 10), "--json"]
+    limits: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 600 + SECONDS}
+    run = subprocess.run(argv, cwd=ROOT, env=environment(**servers), **limits)
+    assert run.returncode in (0, 1), run.stderr
+    assert run.stdout, run.stderr
+    print(run.stdout)
+    measured: dict[str, Any] = json.loads(run.stdout)
+    return measured
+
+
+def test_no_healthy_agent_is_reported(figures: dict[str, Any]) -> None:
+    assert figures["false_incidents"] == 0
+
+
+def test_acknowledged_heartbeats_are_stored_once(figures: dict[str, Any]) -> None:
+    assert figures["answered"] > 0
+    assert (figures["lost"], figures["stored_twice"], figures["wrong_sums"]) == (0, 0, 0)
+
+
+def test_every_silent_agent_is_reported(figures: dict[str, Any]) -> None:
+    """Unless the machine was too slow for the fleet: then the watchdog says so, and blames nobody."""
+    assert figures["due"] == AGENTS // 10
+    if outage_log.OVERLOAD not in figures["outages"]:
+        assert (figures["missed"], figures["unreported"]) == (0, 0)
+
+
+def test_no_event_is_delivered_twice(figures: dict[str, Any]) -> None:
+    assert (figures["repeated_messages"], figures["max_copies"]) in ((0, 0), (0, 1))
