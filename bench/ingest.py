@@ -68,10 +68,10 @@ def manage(*arguments: str) -> str:
 @contextlib.contextmanager
 def web(port: int, workers: int) -> Iterator[list[int]]:
     """Run the web server as in deploy/; yields the ids of all its processes."""
-    argv = [str(Path(PYTHON).parent / "granian"), "--interface", "wsgi", "--http", "1", "--port", str(port)]
-    argv += ["--blocking-threads", "64", "--workers-kill-timeout", "5", "--workers", str(workers)]
-    argv += ["watchdog_project.wsgi:application"]
-    server = subprocess.Popen(argv, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    argv = [str(Path(PYTHON).parent / "granian"), "--interface", "asginl", "--http", "1", "--loop", "uvloop"]
+    argv += ["--backlog", "4096", "--backpressure", "20000", "--workers-kill-timeout", "5", "--port", str(port)]
+    argv += ["--workers", str(workers), "watchdog_project.asgi:application"]
+    server = subprocess.Popen(argv, cwd=HERE, stdout=subprocess.DEVNULL, stderr=open('/tmp/ingest-scratch/web.log','w'))
     try:
         wait_for(port)
         time.sleep(3)  # until all workers are up, not just the first one

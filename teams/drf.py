@@ -48,7 +48,7 @@ _CODES = {
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: one format for our errors and DRF's. Anything else is a bug and propagates."""
     if isinstance(error, ApiError):
-        return Response(error.body(), status=error.http_status, headers=_headers(error))
+        return Response(error.body(), status=error.http_status, headers=error.headers())
     if isinstance(error, exceptions.ValidationError):
         return Response(_validation_body(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)
     response = exception_handler(error, context)
@@ -56,11 +56,6 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         message = "Not found." if isinstance(error, Http404) else _message(error)
         response.data = {"error": {"code": _CODES.get(response.status_code, "error"), "message": message}}
     return response
-
-
-def _headers(error: ApiError) -> dict[str, str]:
-    headers = {"WWW-Authenticate": "ApiKey"} if error.http_status == status.HTTP_401_UNAUTHORIZED else {}
-    return headers if error.retry_after is None else {**headers, "Retry-After": str(error.retry_after)}
 
 
 def _validation_body(error: exceptions.ValidationError) -> dict[str, Any]:

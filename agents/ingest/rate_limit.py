@@ -51,6 +51,11 @@ class Meter:
             plan = self._plans[caller.prefix] = plan_of(caller.team_id)
         return plan
 
+    def has_plan(self, caller: Caller, now: datetime) -> bool:
+        """Whether `plan` needs no query."""
+        self._start_minute(int(now.timestamp()) // MINUTE)
+        return caller.prefix in self._plans
+
     def _start_minute(self, minute: int) -> None:
         if minute != self._minute:
             self._used, self._plans, self._minute = {}, {}, minute
@@ -62,6 +67,10 @@ _meter = Meter()
 def plan_for(caller: Caller, now: datetime, meter: Meter = _meter) -> Plan:
     """The plan of a key's team, at most a minute old: for callers that must not query the database each time."""
     return meter.plan(caller, now)
+
+
+def has_plan(caller: Caller, now: datetime) -> bool:
+    return _meter.has_plan(caller, now)
 
 
 def count_beats(caller: Caller, count: int, now: datetime, meter: Meter = _meter) -> bool:

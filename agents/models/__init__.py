@@ -9,7 +9,7 @@ from agents.models.heartbeat import Heartbeat, MonthSpend, Rollup
 from agents.models.incident import Incident, IncidentEvent, IncidentQuerySet, Severity, Signal, SignalKind
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
-from agents.models.state import AgentMemory, AgentState
+from agents.models.state import AgentMemory, AgentState, Unread
 
 __all__ = [
     "Agent",
@@ -32,4 +32,5 @@ __all__ = [
     "Signal",
     "SignalKind",
     "Status",
+    "Unread",
 ]

@@ -19,13 +19,13 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.db import OperationalError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from agents import rules
 from agents.commands import dispatch, restart_context
 from agents.domain import clocks, restart_policy, signal_kinds
 from agents.incidents import events, lifecycle
-from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat
+from agents.models import Agent, AgentMemory, AgentState, Command, Heartbeat, Unread
 from agents.review import outcome, shared_incidents
 from agents.review.case import Case, case_of, curable_kinds, has_ended
 from agents.rules import crash
@@ -62,8 +62,12 @@ def sweep(now: datetime) -> int:
 
 
 def _due(now: datetime) -> list[int]:
-    """Agents whose time has come. Rows that another worker or a heartbeat has locked are left to the next sweep."""
-    due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
+    """Agents with heartbeats to read, and agents whose time has come.
+
+    Rows that another worker or a heartbeat has locked are left to the next sweep.
+    """
+    unread = list(Unread.objects.values_list("agent_id", flat=True)[:CHUNK])
+    due = AgentState.objects.filter(Q(check_at__lte=now) | Q(agent_id__in=unread)).order_by("check_at")
     return list(due.select_for_update(skip_locked=True, of=("self",))[:CHUNK].values_list("agent_id", flat=True))
 
 
@@ -256,6 +260,7 @@ def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
 
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
+    Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
     statements.save_outcomes([outcome.row(case, now) for case in cases])
     changed = [case.memory for case in cases if case.beats or case.set_aside]
     AgentMemory.objects.bulk_update(changed, ["read_to", "rules"], batch_size=200)

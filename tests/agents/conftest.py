@@ -16,6 +16,7 @@ from django.db import connections
 from agents.domain.heartbeat import decode
 from agents.domain.hot_row import Answer
 from agents.ingest import committer
+from agents.ingest.committer import Committer
 from agents.ingest.write import Received
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
 from agents.review import review
@@ -32,6 +33,17 @@ class World:
     def __init__(self, project: Project, caller: Caller) -> None:
         self.project = project
         self.caller = caller
+        self._processes: list[Committer] = []
+
+    def process(self) -> Committer:
+        """The committer of another web process."""
+        self._processes.append(Committer())
+        return self._processes[-1]
+
+    def close(self) -> None:
+        committer.close()
+        for process in self._processes:
+            process.close()
 
     @contextmanager
     def clock(self, at: float) -> Iterator[datetime]:
@@ -92,9 +104,11 @@ def world(project: Project, api_key: str) -> World:
 
 
 @pytest.fixture
-def live_world(transactional_db: None, request: pytest.FixtureRequest) -> World:
+def live_world(transactional_db: None, request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose commits other connections see."""
-    return World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
+    world = World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
+    yield world
+    world.close()
 
 
 def in_threads(count: int, work: Any) -> list[Any]:
