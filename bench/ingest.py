@@ -71,7 +71,7 @@ def web(port: int, workers: int) -> Iterator[list[int]]:
     argv = [str(Path(PYTHON).parent / "granian"), "--interface", "asginl", "--http", "1", "--loop", "uvloop"]
     argv += ["--backlog", "4096", "--backpressure", "20000", "--workers-kill-timeout", "5", "--port", str(port)]
     argv += ["--workers", str(workers), "watchdog_project.asgi:application"]
-    server = subprocess.Popen(argv, cwd=HERE, stdout=subprocess.DEVNULL, stderr=open('/tmp/ingest-scratch/web.log','w'))
+    server = subprocess.Popen(argv, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
         time.sleep(3)  # until all workers are up, not just the first one

@@ -1,9 +1,11 @@
 """Hooks for the REST framework, named in the settings: strict JSON, one error format, pagination."""
 
+import logging
 from typing import Any
 
 import msgspec
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, parsers, status
 from rest_framework.pagination import LimitOffsetPagination
@@ -11,6 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from teams.errors import ApiError
+
+log = logging.getLogger(__name__)
 
 
 class Pages(LimitOffsetPagination):
@@ -48,6 +52,10 @@ _CODES = {
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: one format for our errors and DRF's. Anything else is a bug and propagates."""
     if isinstance(error, ApiError):
+        return Response(error.body(), status=error.http_status, headers=error.headers())
+    if isinstance(error, OperationalError | InterfaceError):
+        log.error("the database is not available: %s", error)
+        error = ApiError(503, "busy", "The database is not available right now. Try again.", retry_after=2)
         return Response(error.body(), status=error.http_status, headers=error.headers())
     if isinstance(error, exceptions.ValidationError):
         return Response(_validation_body(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)

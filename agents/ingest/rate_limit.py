@@ -64,21 +64,21 @@ class Meter:
 _meter = Meter()
 
 
-def plan_for(caller: Caller, now: datetime, meter: Meter = _meter) -> Plan:
+def plan_for(caller: Caller, now: datetime) -> Plan:
     """The plan of a key's team, at most a minute old: for callers that must not query the database each time."""
-    return meter.plan(caller, now)
+    return _meter.plan(caller, now)
 
 
 def has_plan(caller: Caller, now: datetime) -> bool:
     return _meter.has_plan(caller, now)
 
 
-def count_beats(caller: Caller, count: int, now: datetime, meter: Meter = _meter) -> bool:
+def count_beats(caller: Caller, count: int, now: datetime, meter: Meter | None = None) -> bool:
     """Count a key's heartbeats. Returns whether to store their detail: only within the plan's requests per minute.
 
     Raises ApiError 429 beyond ten times that limit.
     """
-    used, limit = meter.add(caller, "beats", count, now)
+    used, limit = (meter or _meter).add(caller, "beats", count, now)
     if used > limit * FLOOD_FACTOR:
         raise _refusal(f"More than {limit * FLOOD_FACTOR} heartbeats per minute from one key.", now)
     return used <= limit

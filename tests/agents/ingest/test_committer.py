@@ -364,7 +364,9 @@ def hot_updates() -> tuple[int, int]:
 
 
 def others(cursor: Any) -> int:
-    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    cursor.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     return int(cursor.fetchone()[0])
 
 
