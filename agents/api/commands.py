@@ -17,7 +17,7 @@ from agents.api import examples, schemas
 from agents.api.project_view import ProjectView
 from agents.api.validation import validated
 from agents.commands import dispatch
-from agents.ingest.rate_limit import count_beats
+from agents.ingest.rate_limit import count_beats, plan_for
 from agents.ingest.reporter import sender_of
 from agents.models import Command, RestartType
 from agents.reporting.payloads import agent_ref, moment
@@ -137,7 +137,7 @@ class ResultView(ProjectView):
     )
     def post(self, request: Request, pk: int) -> Response:
         now = timezone.now()
-        count_beats(self.caller, 1, now)
+        count_beats(self.caller, plan_for(self.caller, now), 1, now)
         result = validated(Result, request.data)
         command = dispatch.report(
             command_id=pk,

@@ -21,6 +21,7 @@ from agents.domain.heartbeat import Beat
 from agents.ingest import committer, rate_limit
 from agents.ingest.reporter import source_of
 from agents.ingest.write import Outcome, Received, unavailable
+from billing.plans import Plan
 from teams import auth
 from teams.auth import Caller
 from teams.errors import ApiError
@@ -72,24 +73,24 @@ async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
 
 
 async def _handle(endpoint: Endpoint, scope: Scope, headers: Mapping[str, str], receive: Receive) -> bytes:
-    caller = await _caller(auth.key_from(headers.get("x-api-key", ""), headers.get("authorization", "")))
+    caller, plan = await _caller(auth.key_from(headers.get("x-api-key", ""), headers.get("authorization", "")))
     body = await _body(headers, receive, endpoint.max_body)
     items = endpoint.decode(body)
     client = scope.get("client") or ("",)
     source = source_of(caller, client[0], headers.get("x-clevagent-runner", ""))
-    received = received_from([item for item in items if isinstance(item, Beat)], caller, source)
+    received = received_from([item for item in items if isinstance(item, Beat)], caller, plan, source)
     return endpoint.encode(items, await _store(received))
 
 
-async def _caller(raw: str | None) -> Caller:
-    """Authenticate, check the scope, and have the plan at hand; mostly without the database."""
+async def _caller(raw: str | None) -> tuple[Caller, Plan]:
+    """Authenticate and check the scope; the caller and its plan, mostly without the database."""
     caller = auth.cached_caller(raw)
     if caller is None:
         caller = await _aside(lambda: auth.authenticate_key(raw))
     auth.require_scope(caller, "agent")
-    if not rate_limit.has_plan(caller, timezone.now()):
-        await _aside(lambda: rate_limit.plan_for(caller, timezone.now()))
-    return caller
+    now = timezone.now()
+    plan = rate_limit.known_plan(caller, now)
+    return caller, plan or await _aside(lambda: rate_limit.plan_for(caller, now))
 
 
 async def _body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:

@@ -26,6 +26,7 @@ from agents.ingest import committer, minimum_interval
 from agents.ingest.rate_limit import count_beats, plan_for
 from agents.ingest.reporter import sender_of
 from agents.ingest.write import Outcome, Received
+from billing.plans import Plan
 from teams.api import caller_of
 from teams.auth import ApiKeyAuthentication, Caller
 from teams.errors import ApiError
@@ -105,15 +106,16 @@ def _respond(endpoint: Endpoint, request: Request) -> HttpResponse:
     caller = caller_of(request)
     items = endpoint.decode(body_of(request._request, endpoint.max_body))
     beats = [item for item in items if isinstance(item, Beat)]
-    outcomes = committer.submit(received_from(beats, caller, sender_of(request._request, caller)))
+    plan = plan_for(caller, timezone.now())
+    outcomes = committer.submit(received_from(beats, caller, plan, sender_of(request._request, caller)))
     return HttpResponse(endpoint.encode(items, outcomes), content_type="application/json")
 
 
-def received_from(beats: Sequence[Beat], caller: Caller, source: str) -> list[Received]:
-    """Count the heartbeats against the plan's rate. Raises ApiError 429 for a flood."""
+def received_from(beats: Sequence[Beat], caller: Caller, plan: Plan, source: str) -> list[Received]:
+    """Count the heartbeats against the plan's rate. Raises ApiError 429 for a flood. Asks no database."""
     now = timezone.now()
-    detail = count_beats(caller, len(beats), now)
-    minimum_interval.bound(beats, plan_for(caller, now))
+    detail = count_beats(caller, plan, len(beats), now)
+    minimum_interval.bound(beats, plan)
     ahead = pricing.ahead(beats, now)
     return [Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats]
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -104,10 +105,9 @@ class _Waiting:
 
 
 class Committer:
-    """Group commit for one process. `lanes` is the largest number of concurrent transactions."""
+    """Group commit for one process."""
 
-    def __init__(self, lanes: int = LANES) -> None:
-        self._lanes = lanes
+    def __init__(self) -> None:
         guard = threading.Lock()
         self._ready = threading.Condition(guard)
         self._registrar = threading.Condition(guard)
@@ -162,7 +162,7 @@ class Committer:
 
     def _open(self) -> None:
         if not self._threads:
-            works = [self._commit_forever] * self._lanes + [self._register_forever]
+            works = [self._commit_forever] * _lanes() + [self._register_forever]
             self._threads = [threading.Thread(target=work, name="ingest", daemon=True) for work in works]
             for thread in self._threads:
                 thread.start()
@@ -175,7 +175,8 @@ class Committer:
                 # A connection that broke is replaced; without an error this asks nobody.
                 connection.close_if_unusable_or_obsolete()
                 try:
-                    outcomes = commit([waiting.received for waiting in group])
+                    with _turn():
+                        outcomes = commit([waiting.received for waiting in group])
                 finally:
                     with self._ready:
                         self._at_work -= 1
@@ -293,10 +294,24 @@ class Committer:
             self._ready.notify()
 
 
+def _lanes() -> int:
+    """SQLite has one writer: more lanes would only wait for it, and it lets those who wait sleep."""
+    return LANES if connection.features.has_select_for_update else 1
+
+
+def _turn() -> AbstractContextManager[object]:
+    """On SQLite, this process's threads write one after the other for the same reason."""
+    return nullcontext() if connection.features.has_select_for_update else _writing
+
+
+_writing = threading.Lock()
+
+
 def _register(group: Sequence[_Waiting]) -> Sequence[Outcome | Later | None]:
     try:
         newcomers = [(waiting.received.caller, waiting.received.beat) for waiting in group]
-        return registration.register_apart(newcomers, timezone.now())
+        with _turn():
+            return registration.register_apart(newcomers, timezone.now())
     except Exception as error:
         return [unavailable(error)] * len(group)
 

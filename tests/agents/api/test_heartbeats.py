@@ -15,7 +15,9 @@ from django.db import OperationalError
 from django.test import RequestFactory
 from django.utils import timezone
 
+from agents.api import heartbeats
 from agents.api.heartbeats import MAX_BODY, HeartbeatView
+from agents.domain.heartbeat import Beat
 from agents.ingest import rate_limit
 from agents.ingest.rate_limit import Meter, count_beats
 from agents.models import Agent, AgentState, Heartbeat
@@ -232,6 +234,20 @@ def test_database_that_is_away_is_503(as_agent: Call, monkeypatch: pytest.Monkey
     assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (503, "busy", "2")
 
 
+@only_lane
+def test_minute_that_begins_meanwhile_asks_nobody(api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan is looked up before the body has arrived; the event loop must not ask the database after that."""
+    meter, decode = Meter(), heartbeats.decode
+
+    def next_minute(body: bytes) -> Beat:
+        meter._start_minute(0)
+        return decode(body)
+
+    monkeypatch.setattr(rate_limit, "_meter", meter)
+    monkeypatch.setattr(heartbeats, "decode", next_minute)
+    assert post_in_pieces(api_key, piece(json.dumps(BEAT).encode(), more=False)).status_code == 200
+
+
 def test_plan_that_cannot_be_read_is_503(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> Any:
         raise OperationalError("connection refused")
@@ -295,8 +311,9 @@ def test_forwarded_address_is_not_trusted(api_key: str) -> None:
 
 def test_over_the_rate_only_sums_are_stored(api_key: str) -> None:
     meter, now, key = Meter(), timezone.now(), authenticate_key(api_key)
-    assert count_beats(key, 200, now, meter)
-    assert not count_beats(key, 1, now, meter)
+    plan = meter.plan(key, now)
+    assert count_beats(key, plan, 200, now, meter)
+    assert not count_beats(key, plan, 1, now, meter)
 
 
 def test_heartbeat_over_the_rate_succeeds(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,11 +326,12 @@ def test_heartbeat_over_the_rate_succeeds(as_agent: Call, monkeypatch: pytest.Mo
 def test_flood_is_refused_until_the_next_minute(api_key: str) -> None:
     meter, key = Meter(), authenticate_key(api_key)
     now = timezone.now().replace(second=45, microsecond=0)
-    count_beats(key, 2000, now, meter)
+    plan = meter.plan(key, now)
+    count_beats(key, plan, 2000, now, meter)
     with pytest.raises(ApiError) as refused:
-        count_beats(key, 1, now, meter)
+        count_beats(key, plan, 1, now, meter)
     assert (refused.value.http_status, refused.value.retry_after) == (429, 15)
-    assert count_beats(key, 1, now.replace(second=0) + timedelta(minutes=1), meter)
+    assert count_beats(key, plan, 1, now.replace(second=0) + timedelta(minutes=1), meter)
 
 
 def test_only_the_name_is_required(as_agent: Call) -> None:

@@ -230,6 +230,7 @@ def test_concurrent_heartbeats_share_commits(live_world: World, monkeypatch: pyt
     assert sum(commits) == 16
 
 
+@pytest.mark.postgres
 def test_slow_commit_delays_only_its_own(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
     process, go_on, commit = live_world.process(), threading.Event(), write.commit
@@ -313,6 +314,7 @@ def test_full_queue_refuses_and_drains(live_world: World, monkeypatch: pytest.Mo
     assert isinstance(process.submit(received(live_world, "bot"))[0], Answer)
 
 
+@pytest.mark.postgres
 def test_lost_patience_is_503_and_stores_nothing(live_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     live_world.beat(0)
     process, go_on, commit = live_world.process(), threading.Event(), write.commit
