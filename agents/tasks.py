@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from agents.commands import dispatch
-from agents.fleet import maintenance, quota
+from agents.fleet import maintenance, pauses, quota
 from agents.review import review
 from agents.storage import purge, rollups
 
@@ -13,6 +13,7 @@ from agents.storage import purge, rollups
 def sweep() -> None:
     now = timezone.now()
     maintenance.apply_schedule(now)
+    pauses.end_due(now)
     review.sweep(now)
     dispatch.expire(now)
 

@@ -114,7 +114,7 @@ class ChannelPage(LivePage):
     conditional_fields = {
         field_name(kind.KIND, name): f"kind == '{kind.KIND}'" for kind in channels.ALL for name in settings_of(kind)
     }
-    explains_deletion = "It receives no more alerts. This can't be undone; to pause it, disable it instead."
+    explains_deletion = "It receives no more alerts. This cannot be undone; to pause it, disable it instead."
     empty = Empty(
         "No channels yet",
         "A channel is where your team is notified: e-mail, Slack or a webhook. Add one and send a test to check that "
@@ -157,7 +157,7 @@ class ChannelPage(LivePage):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         channel: Channel | None = kwargs.get("obj")
         if channel is not None:
-            context |= self.live_context(request, channel, "now") | {"title": channel.name}
+            context |= self.live_context(request, channel, "now") | {"title": channel.name, "subtitle": None}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_context(self, request: HttpRequest, row: Channel, part: str) -> dict[str, Any]:

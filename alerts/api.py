@@ -244,7 +244,7 @@ class ChannelDetailView(ChannelView):
 
     @extend_schema(
         operation_id="delete_channel",
-        summary="Delete a channel and its deliveries",
+        summary="Delete a channel and its notification log",
         tags=["channels"],
         responses=schemas.responses(204, None, 404),
     )
@@ -276,7 +276,7 @@ class DeliveriesView(ProjectView):
 
     @extend_schema(
         operation_id="deliveries",
-        summary="Notification log, newest first",
+        summary="List notifications, newest first",
         tags=["channels"],
         parameters=[schemas.LIMIT, schemas.OFFSET],
         responses=schemas.responses(200, schemas.page_of(DeliveryDetail), 422),

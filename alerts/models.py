@@ -96,7 +96,7 @@ class Delivery(models.Model):
     event = models.ForeignKey(IncidentEvent, models.CASCADE, null=True, related_name="deliveries")
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
-    message_id = models.CharField("message ID", max_length=40, unique=True, help_text="The same on every attempt.")
+    message_id = models.CharField("message ID", max_length=40, unique=True, help_text="The same for every retry.")
     created_at = models.DateTimeField("created", default=timezone.now)
     next_try_at = models.DateTimeField("next attempt", null=True)
     lease_until = models.DateTimeField(null=True)

@@ -266,9 +266,8 @@ def show(title: str, rows: list[tuple[int, float, Result]]) -> None:
     print(f"{title:>11}  pgbench/s  beats/s  CPU ms  commits  p50 ms  p99 ms   WAL  of best")
     for connections, rate, result in rows:
         figures = f"{result.rate:8.0f} {result.cpu_ms:7.2f} {result.commits:8.2f} {result.p50_ms:7.1f}"
-        print(
-            f"{connections:>11} {rate:>10.0f} {figures} {result.p99_ms:7.1f} {result.wal:5.0f} {result.rate / best:8.0%}"
-        )
+        end = f"{result.p99_ms:7.1f} {result.wal:5.0f} {result.rate / best:8.0%}"
+        print(f"{connections:>11} {rate:>10.0f} {figures} {end}")
 
 
 def main() -> None:

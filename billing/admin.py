@@ -59,6 +59,7 @@ class TeamUsage:
     over_plan: list[str]
     rejected: list[Refusal]
     offer: Offer | None
+    is_reporting: bool
 
     @property
     def charts(self) -> list[Chart]:
@@ -82,7 +83,7 @@ def usage_by_team(teams: Iterable[Team], now: datetime) -> list[TeamUsage]:
     """What to show for each team, in a constant number of queries."""
     teams = list(teams)
     ids = [team.pk for team in teams]
-    usage, days = limits.usage_of(ids), history.of(ids, now)
+    usage, days, reporting = limits.usage_of(ids), history.of(ids, now), history.reporting(ids, now)
     over_plan = _by_team(limits.agents_over_plan(Team.objects.filter(pk__in=ids)))
     rejected = _by_team((row.team_id, row) for row in Refusal.objects.filter(team__in=ids).select_related("project"))
     return [
@@ -91,8 +92,9 @@ def usage_by_team(teams: Iterable[Team], now: datetime) -> list[TeamUsage]:
             usage=usage[team.pk],
             days=days[team.pk],
             over_plan=over_plan[team.pk],
-            rejected=rejected[team.pk],
+            rejected=rejected[team.pk] if usage[team.pk].is_full("agents") else [],
             offer=_offer(team, usage[team.pk]),
+            is_reporting=team.pk in reporting,
         )
         for team in teams
     ]

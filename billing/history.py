@@ -15,6 +15,7 @@ DAYS: Final = 30
 # The daily span of `agents.models.Rollup`, which this app must not import.
 DAY: Final = "d"
 ROLLUPS: Final = "projects__agents__rollups"
+LAST_BEAT: Final = "projects__agents__state__last_beat_at__gte"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +43,9 @@ def _stored(team_ids: list[int], now: datetime) -> Iterable[tuple[int, DayOfUse]
     sums = teams.annotate(Count(ROLLUPS), Sum(f"{ROLLUPS}__beats"), Sum(f"{ROLLUPS}__cost"))
     for pk, start, agents, beats, cost in sums:
         yield pk, DayOfUse(start.astimezone(UTC).date(), agents, beats, cost)
+
+
+def reporting(team_ids: Iterable[int], now: datetime) -> set[int]:
+    """The teams with a heartbeat in the last 30 days, also in the last minute, which no roll-up has yet. One query."""
+    recent = {LAST_BEAT: now - timedelta(days=DAYS)}
+    return set(Team.objects.filter(pk__in=list(team_ids), **recent).order_by().values_list("pk", flat=True).distinct())

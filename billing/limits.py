@@ -112,6 +112,10 @@ class Usage:
     plan: plans.Plan
     shares: tuple[Share, ...]
 
+    def is_full(self, what: str) -> bool:
+        """Whether the limit on `what`, a key of `COUNTED`, is reached."""
+        return any(share.full for share in self.shares if share.what == what)
+
 
 def usage_of(team_ids: Iterable[int]) -> dict[int, Usage]:
     """Usage by team, counted now, in a constant number of queries."""

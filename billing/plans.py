@@ -34,4 +34,6 @@ ALL: Final = (
         "enterprise", "Enterprise", None, 365, 10_000, members=None, projects=None, channels=None, shortest_interval=1
     ),
 )
+# The plan of the operator's own team.
+UNLIMITED: Final = "enterprise"
 BY_KEY: Final[dict[str, Plan]] = {plan.key: plan for plan in ALL}

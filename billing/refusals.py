@@ -67,9 +67,15 @@ def _text(team: Team, names: list[str]) -> str:
     return _TEXT.format(team=team, limit=plan.agents, plan=plan.label, names="\n".join(lines), url=url)
 
 
-def with_rejected_agents(teams: QuerySet[Team], now: datetime) -> QuerySet[Team]:
-    """The teams among these whose agents are being rejected."""
-    return teams.filter(Exists(Refusal.objects.filter(team=OuterRef("pk"), last_at__gt=now - RECENT)))
+def with_rejected_agents(teams: QuerySet[Team], now: datetime) -> list[Team]:
+    """The teams among these whose agents are being rejected: there were rejections, and there is still no room."""
+    rejected = list(teams.filter(Exists(Refusal.objects.filter(team=OuterRef("pk"), last_at__gt=now - RECENT))))
+    return [team for team in rejected if limits.usage_of([team.pk])[team.pk].is_full("agents")]
+
+
+def forget(team_id: int) -> None:
+    """The plan changed or an agent was deleted: whoever is still rejected is recorded again with its next heartbeat."""
+    Refusal.objects.filter(team=team_id).delete()
 
 
 def forget_old(now: datetime) -> None:

@@ -5,10 +5,11 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from billing import plans
+from billing import plans, refusals
 from billing.models import Subscription
 from teams import services
-from teams.models import Team
+from teams.models import Membership, Team, User
+from teams.roles import Role
 
 
 @transaction.atomic
@@ -23,7 +24,19 @@ def set_plan(*, team: Team, plan: str, actor: str) -> Subscription:
     subscription, _ = Subscription.objects.update_or_create(team=team, defaults={"plan": plan, **since})
     for sink in settings.PLAN_SINKS:
         import_string(sink)(team.pk, now)
+    refusals.forget(team.pk)
     if before != plan:
         data = {"from": before, "to": plan}
         services.audit(team=team, actor=actor, action="plan.changed", target=label, of=subscription, data=data)
     return subscription
+
+
+def lift_limits(*, operator: User, actor: str) -> None:
+    """Put the first team of whoever runs the installation on the unlimited plan, unless a plan was ever chosen for it.
+
+    The other plans are for those who sign up.
+    """
+    owned = Membership.objects.filter(user=operator, role=Role.OWNER.value, team__ended_at=None)
+    first = owned.select_related("team").order_by("team__created_at", "team_id").first()
+    if first is not None and not Subscription.objects.filter(team=first.team_id).exists():
+        set_plan(team=first.team, plan=plans.UNLIMITED, actor=actor)

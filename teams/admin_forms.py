@@ -34,6 +34,14 @@ class SimpleFormsMixin(_Base):
     # Whether the audit log has entries about its rows.
     has_history: ClassVar[bool] = True
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Name the bulk action like the delete button."""
+        actions: dict[str, Any] = super().get_actions(request)
+        if "delete_selected" in actions:
+            run, name, _ = actions["delete_selected"]
+            actions["delete_selected"] = run, name, f"{self.delete_label} selected %(verbose_name_plural)s"
+        return actions
+
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Drop the buttons that add or edit the related row from here."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -75,7 +83,10 @@ class SimpleFormsMixin(_Base):
         keys = [key for field in data.getlist(ACTION_CHECKBOX_NAME) for key in field.split(",")]
         data.setlist(ACTION_CHECKBOX_NAME, keys)
         request.POST = data  # type: ignore[assignment]
-        return super().response_action(request, queryset, *args)
+        response = super().response_action(request, queryset, *args)
+        if (context := getattr(response, "context_data", None)) is not None:
+            context["delete_label"] = self.delete_label
+        return response
 
     def get_deleted_objects(
         self, objs: Iterable[models.Model], request: HttpRequest

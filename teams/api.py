@@ -97,7 +97,12 @@ class Keys(GenericAPIView[ApiKey]):
     def get_queryset(self) -> QuerySet[ApiKey]:
         return ApiKey.objects.filter(project_id=caller_of(self.request).project_id).order_by("-id")
 
-    @extend_schema(operation_id="keys_list", summary="API keys", responses=KeySerializer(many=True), examples=[KEY])
+    @extend_schema(
+        operation_id="keys_list",
+        summary="List API keys, newest first",
+        responses=KeySerializer(many=True),
+        examples=[KEY],
+    )
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(self.get_serializer(page, many=True).data)

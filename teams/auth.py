@@ -72,7 +72,7 @@ def authenticate_key(raw: str | None) -> Caller:
 def cached_caller(raw: str | None) -> Caller | None:
     """As `authenticate_key` without the database; None if only that can tell."""
     result = _cached(_digest(raw))
-    return result and _valid(result)
+    return None if result is None else _valid(result)
 
 
 def _digest(raw: str | None) -> str:

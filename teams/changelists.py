@@ -12,6 +12,7 @@ from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import Count
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from teams.access import is_operator, roles_of
 from teams.tenant_admin import OperatorAdmin, TeamAdmin
@@ -125,7 +126,8 @@ class TableMixin(_Base):
         return results
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        response = super().changelist_view(request, extra_context)
+        title = capfirst(str(self.opts.verbose_name_plural))
+        response = super().changelist_view(request, {"title": title, **(extra_context or {})})
         context = getattr(response, "context_data", None) or {}
         if "cl" in context:
             self._extend(context, request, timezone.now())

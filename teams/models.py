@@ -127,10 +127,10 @@ class Project(models.Model):
         "strict mode", default=False, help_text="Reject heartbeats from agents that were not created beforehand."
     )
     default_grace = models.PositiveIntegerField(
-        "default grace period (s)",
+        "default grace period (seconds)",
         null=True,
         blank=True,
-        help_text="Seconds after the interval before an agent is down. Default: one interval.",
+        help_text="Extra time after the interval before an agent is down. Default: one interval.",
     )
     time_zone = models.CharField(
         max_length=50, default="UTC", help_text="Budget and report days start at midnight in this zone."

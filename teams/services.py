@@ -200,6 +200,16 @@ def remove_member(*, membership: Membership, by: User) -> None:
     audit(team=member.team, actor=by.email, action="member.removed", target=member.user.email, data=data)
 
 
+def left_behind(membership: Membership) -> dict[str, Any]:
+    """Who stays when this person leaves: `others`, and whether they are the `last_owner`, who cannot leave."""
+    others = Membership.objects.filter(team=membership.team_id).exclude(pk=membership.pk)
+    is_owner = membership.role == Role.OWNER.value
+    return {
+        "others": others.count(),
+        "last_owner": is_owner and not others.filter(role=Role.OWNER.value).exists(),
+    }
+
+
 def _locked(membership: Membership) -> Membership:
     """Reload the membership with its team locked, so that two owners cannot remove each other at once."""
     Team.objects.select_for_update().get(pk=membership.team_id)

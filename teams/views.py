@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from teams import accounts, plan_gate, services, sign_in_links
 from teams.errors import ApiError
@@ -64,10 +64,13 @@ def teams(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@require_http_methods(["GET", "POST"])
 def leave(request: HttpRequest, membership_id: int) -> HttpResponse:
+    """GET asks for confirmation: only an invitation leads back."""
     user = _person(request)
     membership = get_object_or_404(Membership.objects.select_related("team"), pk=membership_id, user=user)
+    if request.method == "GET":
+        return render(request, "teams/leave.html", {"membership": membership, **services.left_behind(membership)})
     try:
         services.remove_member(membership=membership, by=user)
         messages.success(request, f"You left {membership.team}.")
@@ -118,6 +121,8 @@ def sign_in(request: HttpRequest, token: str) -> HttpResponse:
     """GET only shows a button, so that a mail scanner does not use up the link. POST signs in; MFA still applies."""
     if request.method == "GET":
         return render(request, "teams/sign_in.html", {"person": sign_in_links.find_person(token)})
+    is_first = sign_in_links.find_person(token).last_login is None
     user = sign_in_links.redeem(token, now=timezone.now())
-    response: HttpResponse = perform_login(request, Login(user=user, redirect_url=reverse("admin:index")))
+    start = accounts.GET_STARTED_URL if is_first else reverse("admin:index")
+    response: HttpResponse = perform_login(request, Login(user=user, redirect_url=start))
     return response

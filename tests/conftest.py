@@ -15,6 +15,7 @@ from django.template import Template
 from django.test import Client
 from django.utils import timezone
 
+from agents.domain import clocks
 from teams import services
 from teams.models import Membership, Project, Team, User
 from teams.roles import Role
@@ -64,6 +65,13 @@ def skip_impossible(items: list[pytest.Item]) -> None:
 def _plain_templates(django_test_environment: None) -> None:
     """Render as in production: Django's test runner copies the context of every template, and no test reads it."""
     Template._render = lambda template, context: template.nodelist.render(context)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def _judged_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most stories begin with one heartbeat; only those marked `trial` give it an hour, as the server does."""
+    if request.node.get_closest_marker("trial") is None:
+        monkeypatch.setattr(clocks, "MAX_TRIAL", 0)
 
 
 @pytest.fixture

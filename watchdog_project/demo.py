@@ -71,7 +71,7 @@ def overspending(watched: Any) -> None:
             watched.log_usage(model="claude-opus-4-1", provider="anthropic", input_tokens=tokens, output_tokens=900)
             call(watched, "summarize", {"chapter": turn}, result=f"summary {turn}")
         if watched.should_stop():
-            watched.waiting("budget: today's is spent")
+            watched.waiting("today's budget is spent")
             threading.Event().wait()
         time.sleep(2)
 

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from watchdog_project import demo
+from watchdog_project import addresses, demo, fork_server
 from watchdog_project.broker import broker_argv, is_broker_healthy, prepare_broker
-from watchdog_project.process_supervisor import Child, Supervisor
+from watchdog_project.process_supervisor import Child, Process, Supervisor, execute
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MIN_FREE_BYTES = 50 * 1024 * 1024
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
             if options.demo:
                 demo_agents.children = demo.agents(site.url, account["demo_key"])
                 demo_agents.start(demo.SCENARIOS)
-            greeting = (site, supervisor, welcome_lines(account), welcomed)
+            greeting = (site, supervisor, welcome_lines(account, options), welcomed)
             threading.Thread(target=greet_when_ready, args=greeting, daemon=True).start()
             supervisor.run()
     finally:
@@ -118,7 +119,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"http://{addresses.as_host(self.host)}:{self.port}"
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body; status 0 if there is no response within 3 s."""
@@ -154,11 +155,9 @@ def claim_port_and_data(options: argparse.Namespace) -> tuple[Site, int]:
     options.data_dir = options.data_dir.absolute()
     require_free_port(options.host, options.port)
     lock = lock_data_directory(options.data_dir)
-    local_addresses = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    site = Site(local_addresses.get(options.host, options.host), options.port)
+    site = Site(addresses.LOCAL.get(options.host, options.host), options.port)
     os.environ["DATA_DIR"] = str(options.data_dir)
-    os.environ["BASE_URL"] = os.environ.get("BASE_URL") or site.url
-    (options.data_dir / "address").write_text(os.environ["BASE_URL"])
+    (options.data_dir / "address").write_text(addresses.publish(options.host, options.port))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
     return site, lock
 
@@ -219,7 +218,6 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
     from watchdog_project.settings import broker_socket
 
     path, folder = broker_socket(options.data_dir), options.data_dir / "broker"
-    process = [sys.executable, "-m", "watchdog_project.processes"]
     broker = Child(
         "broker",
         broker_argv(path, folder),
@@ -227,35 +225,49 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
         before_start=lambda failed_starts: prepare_broker(path, folder, failed_starts),
     )
     others = [
-        Child("web", [*process, "web", "--host", options.host, "--port", str(options.port)], is_healthy=site.is_up),
-        Child("worker", [*process, "worker"], is_healthy=site.detector_ran, health_timeout=40),
-        Child("beat", [*process, "beat"], is_healthy=site.detector_ran, health_timeout=30),
+        _part("web", "--host", options.host, "--port", str(options.port), is_healthy=site.is_up),
+        _part("worker", is_healthy=site.detector_ran, health_timeout=40),
+        _part("beat", is_healthy=site.detector_ran, health_timeout=30),
     ]
     return [broker, *others] if settings.CELERY_BROKER_URL.startswith("redis+socket:") else others
+
+
+def _part(name: str, *options: str, **settings: Any) -> Child:
+    return Child(name, [name, *options], launch=_launch, **settings)
+
+
+def _launch(argv: list[str], out: int) -> Process:
+    """Start a part: see `processes`."""
+    if fork_server.AVAILABLE:
+        return fork_server.ForkedProcess(argv, out)
+    return execute([sys.executable, "-m", "watchdog_project.processes", *argv], out)
 
 
 def prepare(supervisor: Supervisor, *, new_key: bool, with_demo: bool) -> dict[str, Any]:
     """Migrate the database and get the sign-in link and any new keys, in a separate process."""
     flags = [*(["--new-key"] if new_key else []), *(["--demo"] if with_demo else [])]
-    argv = [sys.executable, "-m", "watchdog_project.processes", "prepare", *flags]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not supervisor.stopping:
+    reading, writing = os.pipe()
+    process = _launch(["prepare", *flags], writing)
+    os.close(writing)
+    with os.fdopen(reading, errors="replace") as output:
+        while process.poll() is None:
+            if supervisor.stopping:
+                process.send_signal(signal.SIGKILL)
+                return {}
             with contextlib.suppress(subprocess.TimeoutExpired):
-                out, err = process.communicate(timeout=0.2)
-                break
-        else:
-            process.kill()
-            return {}
+                process.wait(0.2)
+        last_line = (output.read().strip().splitlines() or ["no reason given"])[-1]
     if process.returncode:
-        last_line = err.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise StartError(f"Cannot start: {last_line[0]}")
-    account: dict[str, Any] = json.loads(out.splitlines()[-1])
+        raise StartError(f"Cannot start: {last_line}")
+    account: dict[str, Any] = json.loads(last_line)
     return account
 
 
-def welcome_lines(account: dict[str, Any]) -> list[str]:
+def welcome_lines(account: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    base_url, with_code = os.environ["BASE_URL"], sys.stdout.isatty() and not options.quiet
     lines = [
-        f"ClevAgent Watchdog is running at {os.environ['BASE_URL']}",
+        f"ClevAgent Watchdog is running at {base_url}",
+        *addresses.lines(options.host, options.port, base_url, with_code=with_code),
         f"One-time sign-in link (valid 24 h): {account['sign_in_url']}",
     ]
     if "api_key" in account:

@@ -154,7 +154,7 @@ def _storage() -> list[Metric]:
     disk = shutil.disk_usage(settings.DATA_DIR)
     used = round(100 * (1 - disk.free / disk.total))
     return [
-        Metric("Database", f"{megabytes(database_bytes())}, {connection.vendor}"),
+        Metric("Database", f"{megabytes(database_bytes())}, {connection.display_name}"),
         Metric("Heartbeats stored (approx.)", formatting.count(heartbeats_stored())),
         _graded(
             "Data directory disk", f"{used} % full, {megabytes(disk.free)} free", used, DISK_USAGE, "free up disk space"

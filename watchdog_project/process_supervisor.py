@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -46,6 +47,35 @@ def restart_delay(failed_starts: int) -> float:
     return 0.0 if failed_starts == 0 else min(0.25 * 2.0**failed_starts, 10.0)
 
 
+class Process(Protocol):
+    """What a supervisor needs of a process: a part of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+def execute(argv: list[str], out: int, env: dict[str, str] | None = None) -> Process:
+    """Start a program with output to the file descriptor `out`, in a new session that Ctrl-C does not reach."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=out,
+        env={**os.environ, **env} if env else None,
+        start_new_session=True,
+        preexec_fn=die_with_parent if _libc else None,
+    )
+
+
 @dataclass
 class Child:
     """One process. `is_healthy` returns whether it works, or None if that is unknown right now.
@@ -53,7 +83,7 @@ class Child:
     It is killed and restarted once it has been unhealthy for `health_timeout` seconds. After a start, `start_timeout`
     applies until it is healthy for the first time: on a busy machine a start may take long, and a child that is killed
     each time would never come up. `before_start` gets the number of failed starts in a row. `env` is added to the
-    environment.
+    environment. `launch` starts the process, by default as a program.
     """
 
     name: str
@@ -63,7 +93,8 @@ class Child:
     start_timeout: float = 90.0
     before_start: Callable[[int], None] | None = None
     env: dict[str, str] | None = None
-    process: subprocess.Popen[bytes] | None = None
+    launch: Callable[[list[str], int], Process] | None = None
+    process: Process | None = None
     started_at: float = 0.0
     healthy_at: float = 0.0
     was_healthy: bool = False
@@ -75,18 +106,10 @@ class Child:
         return self.process.pid if self.process else None
 
     def start(self, out: int, now: float) -> None:
-        """Start it with output to the file descriptor `out`, in a new session that Ctrl-C does not reach."""
+        """Start it with output to the file descriptor `out`."""
         if self.before_start:
             self.before_start(self.failed_starts)
-        self.process = subprocess.Popen(
-            self.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            env={**os.environ, **self.env} if self.env else None,
-            start_new_session=True,
-            preexec_fn=die_with_parent if _libc else None,
-        )
+        self.process = self.launch(self.argv, out) if self.launch else execute(self.argv, out, self.env)
         self.started_at = self.healthy_at = now
         self.was_healthy = False
 
@@ -103,8 +126,9 @@ class Child:
     def kill(self) -> None:
         """Kill it and everything it started."""
         if self.process:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            for kill in (os.killpg, os.kill):  # a process that was just forked has no group yet
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def wait(self, deadline: float) -> None:
@@ -178,13 +202,13 @@ class Supervisor:
         for child in self.children:
             child.healthy_at = now
 
-    def _check_child(self, child: Child, process: subprocess.Popen[bytes], now: float) -> None:
+    def _check_child(self, child: Child, process: Process, now: float) -> None:
         if child.restart_at:
             if now >= child.restart_at:
                 child.restart_at = 0.0
                 self._start(child, now)
         elif process.poll() is not None:
-            self._schedule_restart(child, f"{child.name} exited ({_describe_exit(process.returncode)})", now)
+            self._schedule_restart(child, f"{child.name} exited ({_describe_exit(process.returncode or 0)})", now)
         elif unhealthy := child.hung_for(now):
             self._schedule_restart(child, f"{child.name} has not responded for {unhealthy:.0f} s", now)
 

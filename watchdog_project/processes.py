@@ -86,7 +86,9 @@ def prepare(*, new_key: bool, with_demo: bool) -> None:
     except ImproperlyConfigured as refusal:
         sys.exit(f"unsafe configuration. {refusal}")
     call_command("migrate", interactive=False, verbosity=0)
+    from billing import services as billing
     from teams import sign_in_links
+    from teams.actors import WATCHDOG
     from teams.models import User
 
     operator = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
@@ -94,6 +96,7 @@ def prepare(*, new_key: bool, with_demo: bool) -> None:
         owner = operator.email if operator else OWNER
         account = _create_project(team="My team", project="Production", owner=owner, operator=True)
     else:
+        billing.lift_limits(operator=operator, actor=WATCHDOG)
         owner, account = operator.email, {"sign_in_url": sign_in_links.sign_in_url(operator)}
     if with_demo:
         account["demo_key"] = _demo_key(owner)
@@ -124,16 +127,17 @@ def _demo_key(owner: str) -> str:
     return key
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=["web", "worker", "beat", "prepare"])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--new-key", action="store_true")
     parser.add_argument("--demo", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
-    die_with_parent()
+    if argv is None:
+        die_with_parent()
     if options.part == "web":
         web(options.host, options.port)
     elif options.part == "prepare":

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import reverse_lazy
 
 # Makes Django's generic classes subscriptable at runtime: `ModelForm[User]`.
 django_stubs_ext.monkeypatch()
@@ -191,7 +190,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+LOGIN_REDIRECT_URL = "admin:index"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"

@@ -10,6 +10,7 @@ api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api_schema")
 )
 
+handler400 = "watchdog_project.error_views.bad_request"
 handler404 = "watchdog_project.error_views.not_found"
 handler500 = "watchdog_project.error_views.server_error"
 

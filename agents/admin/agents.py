@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 from agents.admin import history as history_view
-from agents.admin import maintenance, selection
+from agents.admin import maintenance, pausing, selection
 from agents.admin.backtests import BacktestPage
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
@@ -66,16 +67,6 @@ def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
     return f"Stop of {agent} requested."
 
 
-def pause(agent: Agent, by: str, reason: str, now: datetime) -> str:
-    services.pause(agent=agent, actor=by, now=now)
-    return f"Monitoring of {agent} is paused. Heartbeats are stored, but there are no alerts until you resume it."
-
-
-def resume(agent: Agent, by: str, reason: str, now: datetime) -> str:
-    services.resume(agent=agent, actor=by, now=now)
-    return f"Monitoring of {agent} resumed."
-
-
 @admin.register(Agent)
 class AgentPage(WithButtons):
     form = AgentForm
@@ -98,7 +89,7 @@ class AgentPage(WithButtons):
     destroys = ("incidents", "commands")
     explains_deletion = (
         "Its heartbeats and history are deleted too. A new heartbeat under this name creates a new agent, so stop the "
-        "process first. This can’t be undone."
+        "process first. This cannot be undone."
     )
     actions = ["pause_selected", "resume_selected", "maintenance_selected"]
     fieldsets = [
@@ -122,8 +113,11 @@ class AgentPage(WithButtons):
             "stop", "Stop", "stop_circle", stop, explain_stop,
             lambda a: not target_text(a), tone="danger", command=Command.Action.STOP,
         ),
-        Button("pause", "Pause monitoring", "pause_circle", pause, hidden=lambda a: a.paused_at is not None),
-        Button("resume", "Resume monitoring", "play_circle", resume, hidden=lambda a: a.paused_at is None),
+        Button(
+            "pause", "Pause monitoring", "pause_circle", pausing.pause, pausing.explain,
+            lambda a: a.paused_at is not None, choices=pausing.lengths,
+        ),
+        Button("resume", "Resume monitoring", "play_circle", pausing.resume, hidden=lambda a: a.paused_at is None),
     )  # fmt: skip
 
     class Media:
@@ -133,7 +127,7 @@ class AgentPage(WithButtons):
         return [BacktestPage(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        return [agent_status.rank(timezone.now()).asc(), "project__name", "name", "pk"]
+        return agent_status.worst_first(timezone.now())
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_host(agent_status.with_related(super().get_queryset(request)))
@@ -197,7 +191,7 @@ class AgentPage(WithButtons):
         memory = agent.memory.rules
         return {
             "row": row,
-            "signals": agent.signals.filter(cleared_at__isnull=True),
+            "signals": agent_status.by_cause(agent.signals.filter(cleared_at__isnull=True), row.status),
             "buttons": self.buttons_for(request, agent),
             "aliases": services.aliases_of(agent),
             "target": target_text(agent),
@@ -234,11 +228,14 @@ class AgentPage(WithButtons):
 
     @admin.action(description="Pause monitoring of the selected agents", permissions=[Action.OPERATE.value])
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
-        return self._for_each(request, queryset, pause, "Monitoring paused for")
+        if "choice" not in request.POST:
+            return pausing.ask(request, or_404(list(queryset.select_related("project")) or None))
+        run = partial(pausing.pause, choice=request.POST["choice"])
+        return self._for_each(request, queryset, run, "Monitoring paused for")
 
     @admin.action(description="Resume monitoring of the selected agents", permissions=[Action.OPERATE.value])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:
-        return self._for_each(request, queryset, resume, "Monitoring resumed for")
+        return self._for_each(request, queryset, pausing.resume, "Monitoring resumed for")
 
     @admin.action(description="Schedule maintenance for the selected agents", permissions=[Action.OPERATE.value])
     def maintenance_selected(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from django.contrib import messages
@@ -24,7 +23,7 @@ from agents.reporting import formatting
 from teams.admin.projects import actor
 from teams.errors import ApiError
 
-Run = Callable[[Any, str, str, datetime], str]
+Run = Callable[..., str]
 # What helps after a refusal, by its code: the text of a link, and an anchor on the agent's page.
 REMEDIES: Final = {
     "restart_off": ("Open restart settings", "restarts"),
@@ -40,7 +39,8 @@ class Button:
     """`run(row, actor, reason, now)` performs the action and returns a confirmation sentence.
 
     `explains` describes the effect before it is confirmed; None: no confirmation. `hidden` tells for which rows there
-    is no button. `command` is the action requested from the agent's runner, if any.
+    is no button. `command` is the action requested from the agent's runner, if any. `choices` are asked for with the
+    confirmation, as keys with their labels; `run` receives the chosen key as `choice`.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Button:
     hidden: Callable[[Any], bool] = lambda _row: False
     tone: str = "plain"
     command: str = ""
+    choices: Callable[[], Mapping[str, str]] | None = None
     # Set per row: why the action would be refused now.
     why_not: str = ""
     # Drawn in its own form elsewhere on the page.
@@ -88,7 +89,8 @@ class WithButtons(LivePage):
 
     def _press(self, request: HttpRequest, row: Any, button: Button) -> HttpResponse:
         try:
-            done = button.run(row, actor(request), request.POST.get("reason", "").strip(), timezone.now())
+            chosen = {"choice": request.POST.get("choice", "")} if button.choices else {}
+            done = button.run(row, actor(request), request.POST.get("reason", "").strip(), timezone.now(), **chosen)
             messages.success(request, done)
         except ApiError as refusal:
             messages.error(request, formatting.plain(refusal.message))
@@ -102,6 +104,7 @@ class WithButtons(LivePage):
             "opts": self.opts,
             "original": row,
             "button": button,
+            "choices": button.choices() if button.choices else {},
             "explanation": button.explains(row) if button.explains else "",
             **(_preview(row, button.command) if button.command else {}),
         }

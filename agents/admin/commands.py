@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from agents.admin.filters import AGENT, AgentFilter
 from agents.admin.live import LiveList
 from agents.models import Command
 from teams.changelists import Empty
@@ -18,7 +19,8 @@ class CommandPage(LiveList):
     table_template = "agents/commands_table.html"
     list_display = ["action", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
-    list_filter = ["state", "action"]
+    list_filter = ["state", "action", AgentFilter]
+    unsaved_filters = (AGENT,)
     list_select_related = ["agent__project__team"]
     search_fields = ["agent__name", "target", "requested_by"]
     actions = None

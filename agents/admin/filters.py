@@ -16,9 +16,11 @@ from unfold.views import ChangeList
 
 from agents.models import Agent
 from agents.reporting import agent_status
+from teams.access import teams_of
 from teams.filter_persistence import CLEAR
 
 PROJECT, LABEL, STATUS = "project__id__exact", "label", "status"
+AGENT = "agent__id__exact"
 NAMES = (SEARCH_VAR, PROJECT, LABEL, STATUS)
 SEARCH_HINT = "Search names, aliases and hosts"
 MAX_LABELS = 200
@@ -43,6 +45,29 @@ def of_status(agents: QuerySet[Agent], status: str | None) -> QuerySet[Agent]:
     if status not in dict(agent_status.DISPLAY_STATUSES):
         return agents.none()
     return agents.alias(shown=agent_status.display_status(timezone.now())).filter(shown=status)
+
+
+class AgentFilter(admin.SimpleListFilter):
+    """The rows of one agent, linked from its page. Only offered while it is selected, so that the list says so."""
+
+    title, parameter_name = "agent", AGENT
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        pk = request.GET.get(AGENT, "")
+        if not pk:
+            return []
+        agents = Agent.objects.filter(project__team__in=teams_of(request.user), pk=pk) if _is_id(pk) else ()
+        return [(pk, next((agent.name for agent in agents), pk))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        pk = self.value()
+        if not pk:
+            return queryset
+        return queryset.filter(agent=pk) if _is_id(pk) else queryset.none()
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 class LabelFilter(admin.SimpleListFilter):

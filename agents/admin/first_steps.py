@@ -33,6 +33,8 @@ from teams.models import Project
 from teams.roles import Action
 
 AGENT = "my-agent"
+# What this page calls the keys it creates.
+KEY_NAME = "first steps"
 # htmx swaps in this response and stops polling.
 STOP_POLLING = 286
 
@@ -100,9 +102,9 @@ def _renamed(project: Project, form: NamesForm, by: str) -> bool:
 
 @require_POST
 def make_key(request: HttpRequest) -> HttpResponse:
-    """Create a key and show it once, in this response. With `first`, only if the project has no key yet."""
+    """Create a key and show it once, in this response. With `first`, only if the project still needs one."""
     project = _managed(request)
-    raw = "" if "first" in request.POST and project.api_keys.exists() else _new_key(project, actor(request))
+    raw = "" if "first" in request.POST and not _needs_key(project) else _new_key(project, actor(request))
     template = "agents/first_steps_setup.html" if getattr(request, "htmx", False) else "agents/first_steps.html"
     return TemplateResponse(request, template, _steps(request, project, raw))
 
@@ -114,8 +116,13 @@ def _managed(request: HttpRequest) -> Project:
     return project
 
 
+def _needs_key(project: Project) -> bool:
+    """Whether nothing has reported yet and this page has made no key: what another page showed may be out of reach."""
+    return not (_reporting(project).exists() or project.api_keys.filter(name=KEY_NAME).exists())
+
+
 def _new_key(project: Project, by: str) -> str:
-    return services.issue_key(project=project, name="first steps", scope="agent", actor=by)[1]
+    return services.issue_key(project=project, name=KEY_NAME, scope="agent", actor=by)[1]
 
 
 @require_safe
@@ -143,6 +150,7 @@ def _steps(request: HttpRequest, project: Project | None, raw: str = "") -> dict
         **shared,
         **_first_beat(project, timezone.now(), reporting.aggregate(newest=Max("pk"))["newest"] or 0),
         "reported": reporting.count(),
+        "needs_key": _needs_key(project) and may_manage,
         "keys": project.api_keys.filter(revoked_at__isnull=True).count(),
         "names": _names(request, project) if may_manage else None,
         "may_create_keys": may_manage,

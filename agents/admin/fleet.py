@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.contrib import admin
-from django.db.models import Case, Count, QuerySet, Value, When
+from django.db.models import Case, Count, F, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -30,6 +30,8 @@ INCIDENTS_SHOWN = 8
 # Statuses with a large tile; the others are small chips.
 TILES = (Status.DOWN, Status.STALLED, agent_status.LOOPING, agent_status.OVER_BUDGET, Status.OK)
 PROJECTS_SHOWN = 50
+# What nobody has acknowledged first, then by severity: "critical" comes before "warning".
+_WORST_INCIDENTS = (F("acknowledged_at").asc(nulls_first=True), "severity", "-opened_at", "-pk")
 # Session key of the last filter.
 FILTER_KEY = "filter fleet"
 
@@ -182,7 +184,7 @@ def _tile(status: str, label: str, n: int, filtered: filters.FilteredAgents) -> 
 
 
 def _worst(agents: QuerySet[Agent], now: datetime) -> list[agent_status.AgentStatus]:
-    worst = agent_status.with_related(agents).order_by(agent_status.rank(now), "name", "pk")[:AGENTS_SHOWN]
+    worst = agent_status.with_related(agents).order_by(*agent_status.worst_first(now))[:AGENTS_SHOWN]
     return agent_status.with_strips(agent_status.statuses(worst, now), now)
 
 
@@ -232,7 +234,7 @@ def _incidents(request: HttpRequest, any_status: QuerySet[Agent], filtered: filt
     if filtered.has_other_filters:
         incidents = incidents.filter(agent__in=any_status.values("pk"))
     return {
-        "incidents": incidents.select_related("project", "agent")[:INCIDENTS_SHOWN],
+        "incidents": incidents.select_related("project", "agent").order_by(*_WORST_INCIDENTS)[:INCIDENTS_SHOWN],
         "incident_count": incidents.count(),
         "incidents_query_string": filtered.only(filters.PROJECT),
         "has_other_filters": filtered.has_other_filters,

@@ -47,8 +47,8 @@ class AgentForm(RulesForm):
             "daily_budget_usd": "Warning at 80 %, hold at 100 %. Resets at midnight in the project’s time zone.",
             "run_budget_usd": "Warning at 80 %, hold at 100 %. Resets when the client starts.",
             "daily_token_limit": "Warning at 80 %, hold at 100 %. Includes tokens without a known price.",
-            "restart_type": "Empty (with the target): as reported by the runner.",
-            "restart_target": "Its name there, e.g. research-agent.service.",
+            "restart_type": "Leave this and the next field empty to use what the runner reports.",
+            "restart_target": "Its name or path, e.g. research-agent.service.",
             "unsafe_to_repeat": "Never restart automatically, e.g. because a payment could be made twice.",
         }
 

@@ -106,5 +106,6 @@ def reports(agent: Agent, beats: list[recent.ReportedBeat], target: str) -> advi
         calls=any(beat.content.get("calls") for beat in beats),
         usage=bool(state.tokens_total or state.cost_total),
         tokens_without_price=bool(state.unpriced_total),
-        runner=bool(target),
+        runner=bool(target and state.runner),
+        target=target,
     )

@@ -8,20 +8,22 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, Q, QuerySet, Value, When
+from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
 from django.forms import Media
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from agents.admin import agents
+from agents.admin import agents, pausing
 from agents.admin.buttons import Button, WithButtons
+from agents.admin.filters import AGENT, AgentFilter
 from agents.admin.rules import setting_url
 from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related
-from agents.models import Command, Incident, Signal, Status
+from agents.models import Command, Incident, Signal, Status, naming_signals
 from agents.reporting import formatting
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
@@ -68,7 +70,8 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     """Restart attempts, the command in progress, and what the watchdog does next."""
     commands = list(incident.commands.all())
     live = next((command for command in commands if command.state in Command.LIVE), None)
-    open_kinds = {signal.kind for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id}
+    own = (signal for signal in signals if not signal.cleared_at and signal.agent_id == incident.agent_id)
+    open_kinds = restart_context.kinds_of(own)
     outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None
@@ -128,7 +131,8 @@ class IncidentPage(WithButtons):
     live_parts = {"now": "agents/incident_now.html"}
     list_display = ["reason", "agent"]  # used in sentences; the table shows more
     sortable_by = ()
-    list_filter = [StateFilter, "kind", "project"]
+    list_filter = [StateFilter, "kind", "project", AgentFilter]
+    unsaved_filters = (AGENT,)
     list_select_related = ["project__team", "agent__state"]
     search_fields = ["reason", "agent__name"]
     search_help_text = "Search agents and reasons"
@@ -148,8 +152,14 @@ class IncidentPage(WithButtons):
             lambda i: agents.explain_stop(i.agent), no_target, "danger", Command.Action.STOP,
         ),
         Button(
-            "pause", "Pause monitoring", "pause_circle", lambda i, *rest: agents.pause(i.agent, *rest),
-            hidden=lambda i: is_resolved(i) or i.agent.paused_at is not None,
+            "pause", "Pause monitoring", "pause_circle",
+            lambda i, *rest, **chosen: pausing.pause(i.agent, *rest, **chosen),
+            lambda i: pausing.explain(i.agent), lambda i: is_resolved(i) or i.agent.paused_at is not None,
+            choices=pausing.lengths,
+        ),
+        Button(
+            "resume", "Resume monitoring", "play_circle", lambda i, *rest: pausing.resume(i.agent, *rest),
+            hidden=lambda i: i.agent.paused_at is None,
         ),
         Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
         Button("note", "Note", "edit_note", note, is_separate=True),
@@ -173,6 +183,11 @@ class IncidentPage(WithButtons):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("project__team", "agent__state", "agent__project__team")
 
+    def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
+        rows = list(changelist.result_list)
+        prefetch_related_objects(rows, naming_signals())
+        return {"rows": rows}
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
@@ -195,6 +210,7 @@ class IncidentPage(WithButtons):
         now, buttons = timezone.now(), self.buttons_for(request, row)
         pinned = [button for button in buttons if not button.why_not][:MAX_PINNED]
         signals = list(row.signals.select_related("agent__project"))
+        row.named_after = [each for each in signals if (each.agent_id, each.kind) == (row.agent_id, row.kind)]
         return {
             "now": now,
             "original": row,

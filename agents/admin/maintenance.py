@@ -205,7 +205,7 @@ class MaintenancePage(WithButtons):
     def get_fields(self, request: HttpRequest, obj: Maintenance | None = None) -> list[Any]:
         return [*(self.fields[:-1] if obj else self.fields), *self.get_readonly_fields(request, obj)]
 
-    @admin.display(description="Only with labels")
+    @admin.display(description="Only agents with labels")
     def labelled(self, obj: Maintenance) -> str:
         return ", ".join(f"{name}={value}" for name, value in sorted(obj.labels.items())) or "Any"
 
@@ -221,7 +221,7 @@ class MaintenancePage(WithButtons):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         window: Maintenance | None = kwargs.get("obj")
         if window is not None:
-            context |= {**self.live_context(request, window, "now"), "title": str(window)}
+            context |= {**self.live_context(request, window, "now"), "title": str(window), "subtitle": None}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_context(self, request: HttpRequest, row: Maintenance, part: str) -> dict[str, Any]:

@@ -40,9 +40,10 @@ LABELS: Final = {
     "pace": "Spend rate",
     "grace": "Grace period",
     "errors": "Errors",
+    "times": "Times repeated",
 }
 # Units that a label already names.
-UNITS_IN_LABELS: Final = {"calls": ""}
+UNITS_IN_LABELS: Final = {"calls": "", "repeats": "", "times": ""}
 SWITCH: Final = "switch"
 YES, NO = ("yes", "true", "on"), ("no", "false", "off")
 READ_ONLY: Final = ("Rules", {"classes": ["collapse"], "fields": ["rules_in_force"]})

@@ -27,7 +27,7 @@ class BulkAction(NamedTuple):
 
 
 OPERATE: Final = (
-    BulkAction("pause_selected", "Pause monitoring", "pause_circle"),
+    BulkAction("pause_selected", "Pause monitoring…", "pause_circle"),
     BulkAction("resume_selected", "Resume monitoring", "play_circle"),
     BulkAction("maintenance_selected", "Schedule maintenance…", "engineering"),
 )

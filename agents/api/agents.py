@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -122,13 +123,15 @@ class PauseView(AgentActionView):
     @extend_schema(
         operation_id="pause_agent",
         summary="Pause monitoring of an agent",
+        description="Until the time in `until`, else until it is resumed. Does nothing if it is paused already.",
         tags=["agents"],
-        request=None,
-        responses=schemas.responses(200, schemas.AgentDetail, 404),
-        examples=[examples.AGENT],
+        request=schemas.Pause,
+        responses=schemas.responses(200, schemas.AgentDetail, 400, 404, 415, 422),
+        examples=[examples.PAUSE, examples.AGENT],
     )
     def post(self, request: Request, pk: int) -> Response:
-        return self.act(services.pause, pk)
+        until = validated(schemas.Pause, request.data or {}).get("until")
+        return self.act(partial(services.pause, until=until), pk)
 
 
 class ResumeView(AgentActionView):
@@ -229,6 +232,7 @@ def _settings(agent: Agent) -> dict[str, Any]:
         "unsafe_to_repeat": agent.unsafe_to_repeat,
         "rules": agent.rules,
         "paused_at": moment(agent.paused_at),
+        "paused_until": moment(agent.paused_until),
         "created_at": moment(agent.created_at),
     }
 

@@ -60,6 +60,7 @@ _AGENT: Final = {
     "unsafe_to_repeat": False,
     "rules": {"loop": {"repeats": 8}},
     "paused_at": None,
+    "paused_until": None,
     "created_at": "2026-11-01T08:00:00Z",
 }
 _SIGNAL: Final = {
@@ -162,6 +163,7 @@ CHANGES: Final = _request(
     "A longer grace period and a budget", {"grace": 30, "daily_budget_usd": 25, "labels": {"env": "prod"}}
 )
 REASON: Final = _request("With a reason", {"reason": "stuck since this morning"})
+PAUSE: Final = _request("Until tomorrow", {"until": "2026-05-05T08:00:00Z"})
 COMMAND: Final = _response("The command", _COMMAND)
 ORDERED: Final = _response("Requested", _COMMAND, 202)
 # A single item: drf-spectacular wraps it in a list.
@@ -190,7 +192,7 @@ _CALL_RATE: Final = {
             "unit": "calls",
             "minimum": 1,
             "maximum": 120,
-            "why": "The retired service's default; 12 % of good runs are as busy.",
+            "why": "12 % of healthy runs are this busy.",
             "set_on": "rules",
         }
     ],

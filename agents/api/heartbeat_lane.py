@@ -20,7 +20,7 @@ from agents.api.heartbeats import BATCH, SINGLE, Endpoint, received_from, requir
 from agents.domain.heartbeat import Beat
 from agents.ingest import committer, rate_limit
 from agents.ingest.reporter import source_of
-from agents.ingest.write import Outcome, Received, unavailable
+from agents.ingest.write import Outcome, Received, failed, unavailable
 from billing.plans import Plan
 from teams import auth
 from teams.auth import Caller
@@ -67,8 +67,7 @@ async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
         log.warning("%s: %s", error.code, scope["path"], extra=extra)
     except Exception:
         log.exception("a heartbeat could not be handled", extra=extra)
-        error = ApiError(500, "server_error", "The server failed to process this heartbeat. See its log.")
-        status, body = 500, error.encoded()
+        status, body = 500, failed().encoded()
     await _respond(send, status, body, {"x-request-id": request_id, **more})
 
 
@@ -90,7 +89,9 @@ async def _caller(raw: str | None) -> tuple[Caller, Plan]:
     auth.require_scope(caller, "agent")
     now = timezone.now()
     plan = rate_limit.known_plan(caller, now)
-    return caller, plan or await _aside(lambda: rate_limit.plan_for(caller, now))
+    if plan is None:
+        plan = await _aside(lambda: rate_limit.plan_for(caller, now))
+    return caller, plan
 
 
 async def _body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:

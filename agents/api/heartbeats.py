@@ -20,8 +20,9 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from agents.api import examples, schemas
-from agents.domain import pricing
-from agents.domain.heartbeat import Beat, decode, decode_batch
+from agents.domain.heartbeat import Beat
+from agents.domain.wire import sender_clock
+from agents.domain.wire.decoding import decode, decode_batch
 from agents.ingest import committer, minimum_interval
 from agents.ingest.rate_limit import count_beats, plan_for
 from agents.ingest.reporter import sender_of
@@ -44,6 +45,16 @@ class Endpoint:
     max_body: int
     decode: Callable[[bytes], Items]
     encode: Callable[[Items, Sequence[Outcome]], bytes]
+
+
+_HEARTBEAT: Final = (
+    "Responds once the heartbeat is durable. `warning` is sent once per incident and client start. Whatever can be "
+    "kept of a heartbeat is kept; `left_out` then names the fields that could not be, and why."
+)
+_BATCH: Final = (
+    "Results are in the order of the heartbeats. Each has its own `left_out`. A rejected heartbeat does not affect "
+    "the others."
+)
 
 
 class PlainJSON(BaseRenderer):
@@ -78,10 +89,10 @@ class HeartbeatView(BeatView):
     @extend_schema(
         operation_id="heartbeat",
         summary="Send a heartbeat",
-        description="Responds once the heartbeat is durable. `warning` is sent once per incident and client start.",
+        description=_HEARTBEAT,
         tags=["heartbeats"],
         request=schemas.Heartbeat,
-        responses=schemas.responses(200, schemas.Answer, 400, 413, 415, 422),
+        responses=schemas.responses(200, schemas.HeartbeatResponse, 400, 413, 415, 422),
         examples=[examples.BEAT, examples.ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
@@ -92,7 +103,7 @@ class BatchView(BeatView):
     @extend_schema(
         operation_id="heartbeat_batch",
         summary="Send up to 500 heartbeats",
-        description="Results are in the order of the heartbeats. A rejected heartbeat does not affect the others.",
+        description=_BATCH,
         tags=["heartbeats"],
         request=schemas.HeartbeatBatch,
         responses=schemas.responses(200, schemas.BATCH_ANSWER, 400, 413, 415, 422),
@@ -116,7 +127,8 @@ def received_from(beats: Sequence[Beat], caller: Caller, plan: Plan, source: str
     now = timezone.now()
     detail = count_beats(caller, plan, len(beats), now)
     minimum_interval.bound(beats, plan)
-    ahead = pricing.ahead(beats, now)
+    ahead = sender_clock.ahead(beats, now)
+    sender_clock.correct(beats, now, ahead)
     return [Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats]
 
 
@@ -128,14 +140,14 @@ def _encode_single(items: Items, outcomes: Sequence[Outcome]) -> bytes:
     (outcome,) = outcomes
     if isinstance(outcome, ApiError):
         raise outcome
-    return _encode(outcome.as_dict())
+    return _encode(_result(items[0], outcome))
 
 
 def _encode_batch(items: Items, outcomes: Sequence[Outcome]) -> bytes:
     following = iter(outcomes)
     results = [next(following) if isinstance(item, Beat) else item for item in items]
     _raise_if_all_failed(results)
-    return _encode({"results": [_result(result) for result in results]})
+    return _encode({"results": [_result(item, result) for item, result in zip(items, results, strict=True)]})
 
 
 def _raise_if_all_failed(results: Sequence[Outcome]) -> None:
@@ -145,8 +157,11 @@ def _raise_if_all_failed(results: Sequence[Outcome]) -> None:
         raise errors[0]
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    return outcome.body() if isinstance(outcome, ApiError) else outcome.as_dict()
+def _result(item: Beat | ApiError, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, ApiError):
+        return outcome.body()
+    left_out = item.left_out if isinstance(item, Beat) else None
+    return {**outcome.as_dict(), "left_out": left_out} if left_out else outcome.as_dict()
 
 
 SINGLE: Final = Endpoint(MAX_BODY, _decode_single, _encode_single)

@@ -23,7 +23,7 @@ _LABELS_HELP = "Only agents with all of these labels. Empty: all agents of the p
 _AGENTS_HELP = "Only these agents, by name or alias. Empty: all agents of the project."
 
 
-class NewWindow(serializers.Serializer[Any]):
+class NewMaintenance(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=200)
     starts_at = serializers.DateTimeField(required=False, help_text="Default: now.")
     ends_at = serializers.DateTimeField()
@@ -33,7 +33,7 @@ class NewWindow(serializers.Serializer[Any]):
     )
 
 
-class Window(serializers.Serializer[Any]):
+class MaintenanceWindow(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     reason = serializers.CharField()
     starts_at = serializers.DateTimeField()
@@ -98,7 +98,7 @@ class WindowsView(WindowView):
         summary="List maintenance windows, latest first",
         tags=["maintenance"],
         parameters=[schemas.LIMIT, schemas.OFFSET],
-        responses=schemas.responses(200, schemas.page_of(Window), 422),
+        responses=schemas.responses(200, schemas.page_of(MaintenanceWindow), 422),
         examples=[LIST_EXAMPLE],
     )
     def get(self, request: Request) -> Response:
@@ -108,12 +108,12 @@ class WindowsView(WindowView):
         operation_id="plan_maintenance",
         summary="Schedule maintenance",
         tags=["maintenance"],
-        request=NewWindow,
-        responses=schemas.responses(201, Window, 400, 415, 422),
+        request=NewMaintenance,
+        responses=schemas.responses(201, MaintenanceWindow, 400, 415, 422),
         examples=[NEW_EXAMPLE, CREATED_EXAMPLE],
     )
     def post(self, request: Request) -> Response:
-        now, window_data = timezone.now(), validated(NewWindow, request.data)
+        now, window_data = timezone.now(), validated(NewMaintenance, request.data)
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
         defaults = {"starts_at": now, "labels": {}}
         window = maintenance.schedule(project=project, actor=self.caller.actor, now=now, **{**defaults, **window_data})
@@ -127,7 +127,7 @@ class OneWindowView(WindowView):
         operation_id="maintenance_window",
         summary="Get a maintenance window",
         tags=["maintenance"],
-        responses=schemas.responses(200, Window, 404),
+        responses=schemas.responses(200, MaintenanceWindow, 404),
         examples=[ONE_EXAMPLE],
     )
     def get(self, request: Request, pk: int) -> Response:

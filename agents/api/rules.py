@@ -45,7 +45,7 @@ class AgentIdOrName(serializers.Field):  # type: ignore[type-arg]
         return data
 
 
-class Trying(serializers.Serializer[Any]):
+class Backtest(serializers.Serializer[Any]):
     """Either `since`, or the last `hours`. `thresholds` override current ones, including an agent's settings."""
 
     rule = serializers.CharField()
@@ -104,12 +104,12 @@ class TryView(ProjectView):
         summary="Backtest a rule on stored heartbeats",
         description=f"Reads at most {backtest.MAX_BEATS:,} heartbeats, shared by all agents of the project.",
         tags=["rules"],
-        request=Trying,
-        responses=schemas.responses(200, schemas.Tried, 400, 404, 415, 422, 503),
+        request=Backtest,
+        responses=schemas.responses(200, schemas.BacktestResult, 400, 404, 415, 422, 503),
         examples=[examples.BACKTEST, examples.BACKTEST_RESULT],
     )
     def post(self, request: Request) -> Response:
-        requested, until = validated(Trying, request.data), timezone.now()
+        requested, until = validated(Backtest, request.data), timezone.now()
         rule, thresholds = backtest.parse(requested["rule"], requested.get("thresholds", {}))
         since = _since(requested, until)
         if requested.get("agent") is None:

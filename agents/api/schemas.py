@@ -56,7 +56,7 @@ class ModelUsage(serializers.Serializer[Any]):
 
 
 WAITING: Final = inline_serializer(
-    "Waiting",
+    "Wait",
     {"for": serializers.CharField(), "until": serializers.DateTimeField(required=False, allow_null=True)},
     required=False,
     allow_null=True,
@@ -65,7 +65,7 @@ WAITING: Final = inline_serializer(
 
 
 DOING: Final = inline_serializer(
-    "Doing",
+    "CurrentCall",
     {"tool": serializers.CharField(), "since": serializers.DateTimeField()},
     required=False,
     help_text="The tool call in progress and when it started. Shown when the agent stalls.",
@@ -97,7 +97,13 @@ class Heartbeat(serializers.Serializer[Any]):
         max_length=64,
         help_text="Idempotency key: a repeated id changes nothing and gets the same response.",
     )
-    sent_at = serializers.DateTimeField(required=False)
+    sent_at = serializers.DateTimeField(required=False, help_text="When the heartbeat was made, by the client's clock.")
+    age = serializers.FloatField(
+        required=False,
+        min_value=0,
+        help_text="Seconds since the heartbeat was made, when it is sent. With `sent_at`, it shows the client's clock "
+        "skew.",
+    )
     seq = serializers.IntegerField(required=False, min_value=0)
     instance = serializers.CharField(required=False)
     sdk = serializers.CharField(required=False)
@@ -123,13 +129,18 @@ class HeartbeatBatch(serializers.Serializer[Any]):
     heartbeats = Heartbeat(many=True, help_text="At most 500.")
 
 
-class Answer(serializers.Serializer[Any]):
+class HeartbeatResponse(serializers.Serializer[Any]):
     agent_id = serializers.IntegerField()
     status = serializers.CharField()
     warning = serializers.ChoiceField(signal_kinds.CLIENT_WARNINGS, allow_null=True)
     reason = serializers.CharField(allow_null=True)
     incident = IncidentRef(allow_null=True)
     hold = serializers.BooleanField()
+    left_out = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Only if something could not be kept: field names and reasons.",
+    )
 
 
 _COMPONENTS: Final = "#/components/schemas/"
@@ -139,7 +150,7 @@ BATCH_ANSWER: Final[dict[str, Any]] = {
         "results": {
             "type": "array",
             "description": "In the order of the heartbeats.",
-            "items": {"oneOf": [{"$ref": f"{_COMPONENTS}Answer"}, {"$ref": f"{_COMPONENTS}Error"}]},
+            "items": {"oneOf": [{"$ref": f"{_COMPONENTS}HeartbeatResponse"}, {"$ref": f"{_COMPONENTS}Error"}]},
         }
     },
     "required": ["results"],
@@ -202,6 +213,7 @@ class AgentDetail(AgentStatus):
     unsafe_to_repeat = serializers.BooleanField()
     rules = serializers.DictField()
     paused_at = serializers.DateTimeField(allow_null=True)
+    paused_until = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
 
 
@@ -294,7 +306,7 @@ class Rules(serializers.Serializer[Any]):
     known = KnownRule(many=True)
 
 
-class TriedFinding(serializers.Serializer[Any]):
+class BacktestFinding(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(SignalKind.choices)
     severity = serializers.ChoiceField(Severity.choices)
     reason = serializers.CharField()
@@ -305,7 +317,7 @@ class TriedFinding(serializers.Serializer[Any]):
     seconds = serializers.FloatField(help_text="Seconds from `fired_at` to the end, or to now.")
 
 
-class TriedIncident(serializers.Serializer[Any]):
+class BacktestIncident(serializers.Serializer[Any]):
     incident = serializers.IntegerField()
     url = serializers.URLField()
     kind = serializers.ChoiceField(SignalKind.choices)
@@ -316,7 +328,7 @@ class TriedIncident(serializers.Serializer[Any]):
     cleared_at = serializers.DateTimeField(allow_null=True)
 
 
-class TriedAgent(serializers.Serializer[Any]):
+class BacktestAgent(serializers.Serializer[Any]):
     agent = AgentRef()
     thresholds = serializers.DictField(help_text="All thresholds used, including current ones.")
     covered_from = serializers.DateTimeField()
@@ -324,15 +336,15 @@ class TriedAgent(serializers.Serializer[Any]):
     note = serializers.CharField(allow_null=True, help_text="A warning if there is too little data to rely on.")
     heartbeats = serializers.IntegerField(help_text="Heartbeats read from the requested time range.")
     learned_from = serializers.IntegerField(help_text="Earlier heartbeats read to learn typical behavior.")
-    findings = TriedFinding(many=True)
-    incidents = TriedIncident(many=True, help_text="Actual incidents in the time range, from any rule.")
+    findings = BacktestFinding(many=True)
+    incidents = BacktestIncident(many=True, help_text="Actual incidents in the time range, from any rule.")
 
 
-class Tried(serializers.Serializer[Any]):
+class BacktestResult(serializers.Serializer[Any]):
     rule = serializers.CharField()
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
-    agents = TriedAgent(many=True)
+    agents = BacktestAgent(many=True)
     left_out = serializers.IntegerField(
         help_text="Agents skipped because of the limit: those that reported longest ago."
     )
@@ -366,6 +378,12 @@ class CommandDetail(Order):
     result = serializers.CharField()
 
 
+class Pause(serializers.Serializer[Any]):
+    until = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="When monitoring resumes. Empty: when somebody resumes it."
+    )
+
+
 class CommandReason(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
@@ -391,7 +409,7 @@ def responses(status: int, schema: Any, *errors: int) -> dict[int, OpenApiRespon
 
 def page_of(schema: Schema) -> Any:
     """One page of a list."""
-    url: dict[str, Any] = {"allow_null": True, "help_text": "URL of the neighbouring page."}
+    url: dict[str, Any] = {"allow_null": True, "help_text": "URL of the next or previous page."}
     fields: dict[str, Any] = {
         "count": serializers.IntegerField(),
         "next": serializers.URLField(**url),

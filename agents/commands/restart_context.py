@@ -33,9 +33,15 @@ def recent_restarts(agent_ids: Iterable[int], now: datetime) -> dict[int, list[d
 
 def open_kinds(agent: Agent) -> set[str]:
     """What is wrong with the agent now. A budget that is not exceeded yet does not count."""
-    signals = Signal.objects.filter(agent=agent, cleared_at__isnull=True).values_list("kind", "severity")
+    return kinds_of(Signal.objects.filter(agent=agent, cleared_at__isnull=True))
+
+
+def kinds_of(signals: Iterable[Signal]) -> set[str]:
+    """The kinds of open signals that bear on a restart. A budget that is not exceeded yet does not."""
     return {
-        kind for kind, severity in signals if severity == Severity.CRITICAL or not signal_kinds.traits(kind).is_budget
+        signal.kind
+        for signal in signals
+        if signal.severity == Severity.CRITICAL or not signal_kinds.traits(signal.kind).is_budget
     }
 
 

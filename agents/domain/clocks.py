@@ -13,6 +13,10 @@ from typing import Final, Protocol
 
 DEFAULT_INTERVAL: Final = 60.0
 MIN_GRACE: Final = 5.0
+# Up to this many heartbeats without a known interval may be somebody's trial, and no rhythm follows from them yet.
+MAX_TRIAL: Final = 2
+# Seconds after which such an agent is down all the same. A product decision.
+TRIAL_ALLOWED: Final = 3_600.0
 # No learned interval is shorter: after a burst of pings, one long model call must not look like a crash.
 MIN_LEARNED: Final = 30.0
 # Heartbeats before a learned interval may be shorter than the default.
@@ -71,6 +75,11 @@ def _learned_interval(rhythm: Rhythm) -> float:
     return max(shortest, rhythm.usual_gap)
 
 
+def is_trial(settings: Settings, rhythm: Rhythm) -> bool:
+    """Whether it reported once or twice and nobody said how often it will."""
+    return rhythm.beats <= MAX_TRIAL and not (settings.interval or rhythm.declared_interval)
+
+
 def grace(settings: Settings, every: float) -> float:
     """Seconds after the interval: set by a person, else one interval, at least 5."""
     return settings.grace if settings.grace is not None else max(MIN_GRACE, every)
@@ -107,6 +116,8 @@ def alive(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> C
         return None
     every = interval(settings, rhythm)
     since = _latest(rhythm.last_beat_at, settings.resumed_at)
+    if is_trial(settings, rhythm):
+        return _moved_by_outages(since + timedelta(seconds=TRIAL_ALLOWED), 0, since, every, outages)
     due = since + timedelta(seconds=every)
     return _moved_by_outages(due, grace(settings, every), since, every, outages)
 
@@ -123,6 +134,8 @@ def progress(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -
     due = since + timedelta(seconds=timeout)
     if not _explicit_progress_timeout(settings, rhythm):
         due = _latest(due, rhythm.quiet_until)
+        if is_trial(settings, rhythm):
+            due = _latest(due, since + timedelta(seconds=TRIAL_ALLOWED))
     return _moved_by_outages(due, 0, since, timeout, outages)
 
 

@@ -1,21 +1,15 @@
-"""Decodes and validates one heartbeat. Pure: no Django, no clock.
+"""One heartbeat and its limits. Pure: no Django, no clock. `wire/` reads it from a request's body.
 
-The fields are those of the published clients and our own; unknown fields are ignored. Long texts are cut, because
-losing a heartbeat over its wording would be worse. Impossible numbers are refused, except for the duration of a call,
-which is dropped.
+The fields are those of the published clients and our own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
-
-from teams.errors import ApiError
 
 MAX_BATCH: Final = 500
 MAX_NAME_LENGTH: Final = 200
@@ -34,12 +28,40 @@ MAX_COST: Final = 1_000_000.0
 MAX_CALLS_COUNT: Final = 1_000_000
 MAX_MEMORY: Final = 1_000_000_000.0
 MAX_COUNTER: Final = 2**63 - 1
-WEEK: Final = 7 * 86_400.0
-# The longest tool call: a year.
-MAX_MS: Final = 52 * WEEK * 1_000
-
-T = TypeVar("T")
-_FIELD_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+# Seconds, and milliseconds of a tool call: a year, as for an agent's settings. Jobs may run once a month.
+YEAR: Final = 366 * 86_400.0
+MAX_MS: Final = YEAR * 1_000
+HASH_LENGTH: Final = 64
+LABEL_LENGTH: Final = 50
+STATUSES: Final = ("ok", "warning", "error", "shutdown")
+RESTART_TYPES: Final = ("docker", "systemd", "launchd", "process", "k8s")
+COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count", "seq")
+# field -> (minimum, maximum)
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    "tokens_used": (0, MAX_TOKENS),
+    "cost_usd": (0, MAX_COST),
+    "tool_calls": (0, MAX_CALLS_COUNT),
+    "iteration_count": (0, MAX_COUNTER),
+    "memory_mb": (0, MAX_MEMORY),
+    "seq": (0, MAX_COUNTER),
+    "interval": (1, YEAR),
+    "progress_age": (0, YEAR),
+    "progress_timeout": (5, YEAR),
+    "cost_limit_usd": (0, MAX_COST),
+    "age": (0, YEAR),
+}
+# field -> longest text
+LENGTHS: Final[dict[str, int]] = {
+    "message": MAX_MESSAGE_LENGTH,
+    "custom_data": MAX_CUSTOM_LENGTH,
+    "agent_type": 50,
+    "instance": 64,
+    "sdk": 50,
+    "beat_id": HASH_LENGTH,
+    "restart_target": 300,
+    "container_id": 300,
+}
 
 
 class ToolCall(msgspec.Struct, omit_defaults=True):
@@ -114,6 +136,10 @@ class Beat(msgspec.Struct):
     labels: dict[str, str] | None = None
     # What a runner observes of its target from outside, by short names.
     evidence: dict[str, str | int | float | bool | None] | None = None
+    # Seconds from its making to the sending of the request, by the client's steady clock.
+    age: float | None = None
+    # What could not be kept of it: field -> why. Set by the server.
+    left_out: dict[str, str] | None = None
     # Hash of the raw body, to recognize a resent heartbeat from an old client, which sends no `beat_id`.
     body_hash: int = 0
 
@@ -158,210 +184,14 @@ class Beat(msgspec.Struct):
             "evidence": self.evidence or None,
             "seq": self.seq,
             "sent_at": self.sent_at,
+            "age": self.age if self.sent_at else None,
             "sdk": self.sdk,
+            "left_out": self.left_out,
         }
         return {key: value for key, value in kept.items() if value is not None} or None
-
-
-class _Batch(msgspec.Struct):
-    heartbeats: list[msgspec.Raw]
-
-
-_beat_decoder = msgspec.json.Decoder(Beat)
-_batch_decoder = msgspec.json.Decoder(_Batch)
-
-
-def decode(body: bytes) -> Beat:
-    """Decode one heartbeat.
-
-    Raises ApiError: 400 when the body is not JSON, 422 with the invalid fields.
-    """
-    beat = _decoded(_beat_decoder, body)
-    _cut(beat)
-    if b"\\u0000" in body:
-        _refuse_nul(beat)
-    _check(beat)
-    beat.body_hash = hash_of(body)
-    return beat
-
-
-def decode_batch(body: bytes) -> list[Beat | ApiError]:
-    """Decode a batch, in order; an invalid heartbeat becomes an ApiError in its place.
-
-    Raises ApiError for the whole batch: 400 when it is not JSON, 422 without `heartbeats` or with more than 500.
-    """
-    batch = _decoded(_batch_decoder, body)
-    if len(batch.heartbeats) > MAX_BATCH:
-        message = f"heartbeats: at most {MAX_BATCH} per batch; send the rest in another batch."
-        raise ApiError(422, "invalid", message, fields={"heartbeats": message})
-    return [_decoded_or_error(bytes(raw)) for raw in batch.heartbeats]
 
 
 def hash_of(text: str | bytes) -> int:
     """A 63-bit hash, identical in every process."""
     data = text.encode() if isinstance(text, str) else text
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
-
-
-def _decoded_or_error(body: bytes) -> Beat | ApiError:
-    try:
-        return decode(body)
-    except ApiError as error:
-        return error
-
-
-def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except RecursionError:
-        raise ApiError(400, "bad_request", "The body is nested too deeply; send one flat JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"The body is not valid JSON ({error}). Send one JSON object in UTF-8."
-        raise ApiError(400, "bad_request", message) from None
-
-
-def _invalid(reason: str) -> ApiError:
-    """Split msgspec's message into the field and the problem."""
-    path = _FIELD_PATH.search(reason)
-    missing = re.search(r"missing required field `(\w+)`", reason)
-    field = missing.group(1) if missing else (path.group("path") if path else "") or "body"
-    why = "is required" if missing else _FIELD_PATH.sub("", reason)
-    return ApiError(422, "invalid", f"{field}: {why}", fields={field: why})
-
-
-def _cut(beat: Beat) -> None:
-    """Shorten texts and lists to what is stored."""
-    beat.agent = beat.agent.strip()
-    beat.message = beat.message[:MAX_MESSAGE_LENGTH] if beat.message else None
-    beat.custom_data = beat.custom_data[:MAX_CUSTOM_LENGTH] if beat.custom_data else None
-    beat.agent_type = beat.agent_type[:50] if beat.agent_type else None
-    beat.instance = beat.instance[:64] if beat.instance else None
-    beat.sdk = beat.sdk[:50] if beat.sdk else None
-    beat.tool_call_log = beat.tool_call_log[-MAX_CALLS:] if beat.tool_call_log else None
-    beat.prompt_hashes = [text[:64] for text in beat.prompt_hashes[-MAX_PROMPTS:]] if beat.prompt_hashes else None
-    beat.evidence = _short_evidence(beat.evidence) if beat.evidence else None
-    if beat.doing:
-        beat.doing.tool = beat.doing.tool[:MAX_NAME_LENGTH]
-    for call in beat.tool_call_log or ():
-        _cut_call(call)
-
-
-def _cut_call(call: ToolCall) -> None:
-    call.name = call.name[:MAX_ARGS_LENGTH]
-    call.args = call.args[:MAX_ARGS_LENGTH] if call.args is not None else None
-    call.args_hash = call.args_hash[:64] if call.args_hash else None
-    call.result_hash = call.result_hash[:64] if call.result_hash else None
-    call.ms = call.ms if call.ms is not None and 0 <= call.ms <= MAX_MS else None
-
-
-def _short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
-    """The first entries, each cut to what a page can show."""
-    kept = list(evidence.items())[:MAX_EVIDENCE]
-    return {name[:50]: value[:MAX_EVIDENCE_LENGTH] if isinstance(value, str) else value for name, value in kept}
-
-
-def _refuse_nul(beat: Beat) -> None:
-    """PostgreSQL cannot store U+0000 in text. The escape in the body may itself be escaped, so check the values."""
-    wrong = [name for name, value in msgspec.to_builtins(beat).items() if _holds_nul(value)]
-    if wrong:
-        why = "contains a NUL character (U+0000); remove it"
-        raise ApiError(422, "invalid", f"{wrong[0]}: {why}", fields=dict.fromkeys(wrong, why))
-
-
-def _holds_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_holds_nul(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(_holds_nul(part) for part in value)
-
-
-# field -> (minimum, maximum)
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "tokens_used": (0, MAX_TOKENS),
-    "cost_usd": (0, MAX_COST),
-    "tool_calls": (0, MAX_CALLS_COUNT),
-    "iteration_count": (0, MAX_COUNTER),
-    "memory_mb": (0, MAX_MEMORY),
-    "seq": (0, MAX_COUNTER),
-    "interval": (1, WEEK),
-    "progress_age": (0, 52 * WEEK),
-    "progress_timeout": (5, WEEK),
-    "cost_limit_usd": (0, MAX_COST),
-}
-_WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count")
-# field -> longest text; the shortest is one character.
-_LENGTHS: Final[dict[str, int]] = {"beat_id": 64, "restart_target": 300, "container_id": 300}
-
-
-def _check(beat: Beat) -> None:
-    wrong = {name: why for name, is_valid, why in _CHECKS if not is_valid(beat)}
-    for name, longest in _LENGTHS.items():
-        text = getattr(beat, name)
-        if text is not None and not 1 <= len(text) <= longest:
-            wrong[name] = f"must have 1 to {longest} characters"
-    for name, (minimum, maximum) in _RANGES.items():
-        value = getattr(beat, name)
-        if value is not None and not minimum <= value <= maximum:
-            wrong[name] = f"must be from {minimum:,.0f} to {maximum:,.0f}"
-    for name in _WHOLE:
-        value = getattr(beat, name)
-        if isinstance(value, float) and not value.is_integer():
-            wrong.setdefault(name, "must be a whole number")
-    if wrong:
-        raise ApiError(422, "invalid", "; ".join(f"{name}: {why}" for name, why in wrong.items()), fields=wrong)
-
-
-def _is_agent_valid(beat: Beat) -> bool:
-    return 1 <= len(beat.agent) <= MAX_NAME_LENGTH and beat.agent.isprintable()
-
-
-def _are_labels_valid(beat: Beat) -> bool:
-    labels = beat.labels
-    if not labels:
-        return True
-    return len(labels) <= MAX_LABELS and all(len(key) <= 50 and len(value) <= 200 for key, value in labels.items())
-
-
-def _is_waiting_valid(beat: Beat) -> bool:
-    waiting = beat.waiting
-    if not isinstance(waiting, Waiting):
-        return True
-    return bool(waiting.for_) and (waiting.until is None or waiting.until.tzinfo is not None)
-
-
-def _is_doing_valid(beat: Beat) -> bool:
-    return beat.doing is None or (bool(beat.doing.tool) and beat.doing.since.tzinfo is not None)
-
-
-def _is_usage_valid(beat: Beat) -> bool:
-    usage = beat.usage
-    return not usage or (len(usage) <= MAX_USAGE and all(map(_is_use_valid, usage)))
-
-
-def _is_use_valid(use: Usage) -> bool:
-    return (
-        len(use.model) <= 200
-        and 0 <= use.input_tokens <= MAX_TOKENS
-        and 0 <= use.output_tokens <= MAX_TOKENS
-        and 0 <= use.cache_read_tokens <= MAX_TOKENS
-        and 0 <= use.cache_write_tokens <= MAX_TOKENS
-        and 0 <= use.reasoning_tokens <= MAX_TOKENS
-        and 0 <= (use.cost_usd or 0) <= MAX_COST
-    )
-
-
-# field, check, and what to say when it fails
-_CHECKS: Final[tuple[tuple[str, Callable[[Beat], bool], str], ...]] = (
-    ("agent", _is_agent_valid, f"must be a name of 1 to {MAX_NAME_LENGTH} printable characters"),
-    ("labels", _are_labels_valid, f"at most {MAX_LABELS}, with names up to 50 and values up to 200 characters"),
-    ("waiting", _is_waiting_valid, "needs `for`, a text, and `until`, a time with its UTC offset or null"),
-    ("doing", _is_doing_valid, "needs `tool`, a name, and `since`, a time with its UTC offset"),
-    (
-        "usage",
-        _is_usage_valid,
-        f"at most {MAX_USAGE} entries, counts from 0 to {MAX_TOKENS:,}, costs from 0 to {MAX_COST:,.0f}",
-    ),
-)

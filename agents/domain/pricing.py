@@ -10,9 +10,9 @@ Money is whole micro-dollars, rounded half up once per entry, so sums by heartbe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -25,8 +25,6 @@ from agents.domain.heartbeat import Beat, Usage
 from agents.domain.money import MICRO
 from teams.prices import Override
 
-# The longest a client keeps unsent heartbeats; a clock further behind is wrong.
-OLDEST: Final = timedelta(days=7)
 UNNAMED: Final = "unnamed model"
 OTHERS: Final = "other models"
 # Unpriced models counted separately per day, and the longest model name.
@@ -81,21 +79,6 @@ class Worth(NamedTuple):
 
     micros: int
     by_server: bool
-
-
-def ahead(beats: Iterable[Beat], received_at: datetime) -> timedelta:
-    """How far the sender's clock is ahead of ours: no heartbeat can be sent after it was received."""
-    sent = [beat.sent_at for beat in beats if beat.sent_at is not None and beat.sent_at.tzinfo is not None]
-    return max([timedelta(0), *(at - received_at for at in sent)])
-
-
-def spent_at(beat: Beat, received_at: datetime, ahead: timedelta = timedelta(0)) -> datetime:
-    """When a heartbeat's money was spent: when it was sent, by the client's clock as far as that is plausible."""
-    if beat.sent_at is None or beat.sent_at.tzinfo is None:
-        return received_at
-    oldest = received_at - OLDEST
-    # Compared before subtracting, which would overflow in year 1.
-    return oldest if beat.sent_at <= oldest else min(max(oldest, beat.sent_at - ahead), received_at)
 
 
 def spent(beat: Beat, at: datetime, day: date, overrides: Sequence[Override] = ()) -> Spent:

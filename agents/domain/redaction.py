@@ -1,26 +1,74 @@
-"""Removes what looks like a secret from text before it is shown as evidence. Pure."""
+"""Removes secrets from free text before it is shown as evidence. Names are never changed. Pure.
+
+The SDK has the same rules in `clevagent/redact.py`, and applies them before a text leaves the agent's machine.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Final
 
 HIDDEN: Final = "[hidden]"
-# Vendors' key formats; credentials before the @ of a URL; bearer tokens; JSON web tokens.
-_SHAPES = re.compile(
-    r"\b(?:sk|pk|rk|cv|ghp|gho|ghs|github_pat|glpat|xox[abprs]|hf|AKIA|ASIA|AIza|whsec)[-_]?[A-Za-z0-9_\-]{12,}"
-    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)|(?<=Bearer )[A-Za-z0-9._~+/=\-]{8,}"
-    r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"
+# Vendors' formats that no word has: a prefix and an unbroken run, as long as in the shortest key of that kind.
+_SHAPES: Final = re.compile(
+    r"""(?<![A-Za-z0-9])(?:
+      (?:cv_|gh[pousr]_|hf_|npm_|whsec_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9+/=]{16,}
+    | github_pat_[A-Za-z0-9_]{22,} | AIza[A-Za-z0-9_\-]{30,} | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
+    | eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*
+    ) | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)
+    | (?<=Bearer\ )[A-Za-z0-9._~+/=\-]{8,}""",
+    re.VERBOSE,
 )
-_NAMED = re.compile(
-    r"(?i)((?:api[_-]?key|secret|token|passw(?:or)?d|authorization)[\"']?\s*[=:]\s*[\"']?)(?!\[hidden\])[^\s\"',;)}&]{4,}"
+# Formats that words may have, too: `sk-learn-trainer-01`. Only one with a random part is a key.
+_MAYBE: Final = re.compile(r"(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)[A-Za-z0-9_\-]{16,}")
+_NAMED: Final = re.compile(
+    r"""(?i)(
+        (?: api[_-]?key | secret | passw(?:or)?d | authorization
+          | (?:access|auth|refresh|session|bearer|bot|user|id)[_-]?token | (?<![\w\-])token(?=["'=])
+        )["']?\s*[=:]\s*["']?)(?!\[hidden\])[^\s"',;)}&]{4,}""",
+    re.VERBOSE,
 )
+# Other tokens only when they look like one: "Unexpected token: identifier" and `page_token=next` are no secrets.
+_TOKEN: Final = re.compile(r"""(?i)(token["']?\s*[=:]\s*["']?)(?!\[hidden\])([^\s"',;)}&]{8,})""")
+_PIECE: Final = re.compile(r"[A-Za-z0-9]+")
+MIN_RANDOM_LENGTH: Final = 16
+MIN_WORDLESS_LENGTH: Final = 20
+MIN_SECRET_LENGTH: Final = 8
 
 
 def redacted(text: str) -> str:
-    """The text without anything that looks like a key, a token or a password."""
-    return _NAMED.sub(rf"\1{HIDDEN}", _SHAPES.sub(HIDDEN, text))
+    """The text without anything that is likely a key, a token or a password."""
+    known = _MAYBE.sub(lambda found: HIDDEN if is_random(found[0]) else found[0], _SHAPES.sub(HIDDEN, text))
+    named = _NAMED.sub(rf"\1{HIDDEN}", known)
+    return _TOKEN.sub(lambda found: found[1] + HIDDEN if _is_token(found[2]) else found[0], named)
+
+
+def is_random(text: str) -> bool:
+    """Whether a part of at least 16 letters and digits looks random: words have no digits and change case less."""
+    return any(_has_digits(piece) or _is_no_word(piece) for piece in _long_pieces(text))
+
+
+def _long_pieces(text: str) -> list[str]:
+    return [piece for piece in _PIECE.findall(text) if len(piece) >= MIN_RANDOM_LENGTH]
+
+
+def _has_digits(piece: str) -> bool:
+    return not piece.isalpha() and not piece.isdecimal()
+
+
+def _is_no_word(piece: str) -> bool:
+    """Too long for a single word, or the case changes more often than in CamelCase, which is twice per word."""
+    changes = sum(before.isupper() != after.isupper() for before, after in pairwise(piece))
+    return len(piece) >= MIN_WORDLESS_LENGTH if not changes else changes > len(piece) * 0.35
+
+
+def _is_token(value: str) -> bool:
+    pieces = _PIECE.findall(value)
+    return any(
+        len(piece) >= MIN_RANDOM_LENGTH or (len(piece) >= MIN_SECRET_LENGTH and _has_digits(piece)) for piece in pieces
+    )
 
 
 def traceback_of(custom: str, longest: int) -> str:

@@ -152,7 +152,7 @@ def _refused(case: RestartContext) -> Decision | None:
     if FAILED in case.kinds:
         return _gave_up()
     if set(case.kinds) & SURVIVES_RESTART:
-        return _no("needs_a_person", "It is in a loop or over budget: a restart would only repeat that.")
+        return _no("needs_a_person", f"It is {_repeated(case.kinds)}: a restart would only repeat that.")
     if case.together:
         return _no("together", "Several agents fell silent at once: check their host or the network.")
     if case.origin == WATCHDOG and case.source_quiet:
@@ -160,6 +160,12 @@ def _refused(case: RestartContext) -> Decision | None:
     if case.origin == WATCHDOG and case.policy != "auto":
         return _no("restart_manual", "Automatic restart is off for this agent: its restart_policy is manual.")
     return None
+
+
+def _repeated(kinds: Collection[str]) -> str:
+    """What a restart would repeat, as the end of "It is …"."""
+    states = {signal_kinds.LOOP: "in a loop", signal_kinds.COST: "over budget"}
+    return " and ".join(text for kind, text in states.items() if kind in kinds) or "in trouble"
 
 
 def _not_yet(case: RestartContext, delays: Sequence[float]) -> Decision | None:

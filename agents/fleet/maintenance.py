@@ -145,6 +145,14 @@ def _close(window: Maintenance, now: datetime) -> None:
         _pause(other, [pk for pk in _agents_of(other) if pk in released], now)
 
 
+def join_open(agent: Agent, now: datetime) -> None:
+    """Have an agent whose own pause is over take part in the maintenance that began meanwhile."""
+    windows = Maintenance.objects.filter(project=agent.project_id, opened_at__isnull=False, closed_at=None)
+    for window in windows:
+        if agent.pk in _agents_of(window):
+            _pause(window, [agent.pk], now)
+
+
 def _pause(window: Maintenance, agent_ids: list[int], now: datetime) -> None:
     """Pause those agents that are not paused already."""
     _review_at(now, agent_ids)

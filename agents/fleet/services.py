@@ -19,7 +19,7 @@ from agents.incidents import actions
 from agents.ingest.registration import create_agent, over_limit
 from agents.models import Agent, AgentMemory, AgentName, AgentState
 from agents.storage import monthly_spend
-from billing import limits
+from billing import limits, refusals
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit, create_deleted_project
@@ -39,6 +39,8 @@ SETTABLE: Final = (
     "unsafe_to_repeat",
     "rules",
 )
+# The columns of an agent that is monitored again.
+NOT_PAUSED: Final[dict[str, Any]] = {"paused_at": None, "paused_by": "", "paused_until": None, "maintenance": None}
 
 
 @transaction.atomic
@@ -146,12 +148,18 @@ def _name_taken(agent: Agent, name: str) -> ApiError:
 
 
 @transaction.atomic
-def pause(*, agent: Agent, actor: str, now: datetime) -> Agent:
-    """Pause monitoring until the agent is resumed; heartbeats are still stored. Does nothing when it is paused."""
+def pause(*, agent: Agent, actor: str, now: datetime, until: datetime | None = None) -> Agent:
+    """Pause monitoring until that time, else until it is resumed; heartbeats are still stored.
+
+    Does nothing when it is paused. Raises ApiError 422 when `until` has passed.
+    """
+    if until is not None and until <= now:
+        raise ApiError(422, "invalid", "until: must be in the future", fields={"until": "must be in the future"})
     _review_soon(agent, now)
-    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=True).update(paused_at=now):
-        agent.paused_at = now
-        _note(agent, "agent.paused", actor)
+    paused = {"paused_at": now, "paused_by": actor, "paused_until": until}
+    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=True).update(**paused):
+        agent.paused_at, agent.paused_by, agent.paused_until = now, actor, until
+        _note(agent, "agent.paused", actor, {"until": until.isoformat()} if until else None)
     return agent
 
 
@@ -165,10 +173,8 @@ def resume(*, agent: Agent, actor: str, now: datetime) -> Agent:
     agent.refresh_from_db(fields=["over_plan_at"])
     if agent.over_plan_at:
         raise over_limit(agent.project.team_id)
-    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(
-        paused_at=None, resumed_at=now, maintenance=None
-    ):
-        agent.paused_at, agent.resumed_at = None, now
+    if Agent.objects.filter(pk=agent.pk, paused_at__isnull=False).update(**NOT_PAUSED, resumed_at=now):
+        agent.paused_at, agent.paused_by, agent.paused_until, agent.resumed_at = None, "", None, now
         _note(agent, "agent.resumed", actor)
     return agent
 
@@ -191,6 +197,7 @@ def delete_agent(*, agent: Agent, actor: str, now: datetime) -> None:
     monthly_spend.keep(agent)
     _note(agent, "agent.deleted", actor, {"id": agent.pk})
     _detach(agent, now)
+    refusals.forget(team_id)
     if others_are_waiting:
         quota.settle(team_id, now)
 

@@ -81,7 +81,7 @@ def _reopened(agent: Agent, finding: Finding, state: AgentState, now: datetime) 
     last = Incident.objects.filter(agent=agent, kind=finding.kind, resolved_at__gt=now - FLAP_WINDOW).first()
     if last is None or last.resolved_by != WATCHDOG:
         return None
-    last.resolved_at, last.resolved_by = None, ""
+    last.resolved_at, last.resolved_by, last.outcome = None, "", ""
     last.acknowledged_at, last.acknowledged_by, last.recovered_in = None, "", None
     last.reopened += 1
     last.reason, last.severity = finding.reason[:MAX_TEXT], finding.severity
@@ -151,7 +151,8 @@ def _clear(signals: Sequence[Signal], state: AgentState, now: datetime) -> None:
     for incident in locked_open().filter(pk__in={signal.incident_id for signal in signals}).order_by("pk"):
         if not incident.signals.filter(cleared_at__isnull=True).exists():
             incident.recovered_in = restarts.recovered_in(incident, state)
-            close(incident, state, WATCHDOG, _recovery(state, incident, now), now)
+            outcome, by = _conclusion(state)
+            close(incident, state, by, _conclusion_text(outcome, by, incident, now), now, outcome)
             restarts.audit_proof(incident)
 
 
@@ -160,20 +161,42 @@ def locked_open() -> QuerySet[Incident]:
     return Incident.objects.open().select_for_update(no_key=True)
 
 
-def _recovery(state: AgentState, incident: Incident, now: datetime) -> str:
-    lasted = spoken((now - incident.started_at).total_seconds())
-    if state.agent.paused_at:
-        return f"Monitoring paused after {lasted}"
-    if state.reported == "shutdown":
-        return f"Stopped after {lasted}"
-    return f"Recovered after {lasted}{restarts.credit(incident)}"
+def _conclusion(state: AgentState) -> tuple[Incident.Outcome, str]:
+    """Why nothing is wrong any more, and who is behind it: most that ends an incident is no recovery."""
+    agent = state.agent
+    if agent.paused_at:
+        if agent.maintenance_id:
+            return Incident.Outcome.MAINTENANCE, WATCHDOG
+        if agent.over_plan_at == agent.paused_at:
+            return Incident.Outcome.OVER_PLAN, WATCHDOG
+        return Incident.Outcome.PAUSED, agent.paused_by or WATCHDOG
+    return (Incident.Outcome.STOPPED if state.reported == "shutdown" else Incident.Outcome.RECOVERED), WATCHDOG
 
 
-def close(incident: Incident, state: AgentState | None, by: str, text: str, now: datetime) -> None:
+def _conclusion_text(outcome: Incident.Outcome, by: str, incident: Incident, now: datetime) -> str:
+    who = "" if by == WATCHDOG else f" by {by}"
+    lasted = f"after {spoken((now - incident.started_at).total_seconds())}"
+    texts = {
+        Incident.Outcome.STOPPED: f"Stopped {lasted}",
+        Incident.Outcome.PAUSED: f"Monitoring paused{who} {lasted}",
+        Incident.Outcome.MAINTENANCE: f"Maintenance started {lasted}",
+        Incident.Outcome.OVER_PLAN: f"No longer monitored {lasted}: over the plan's agent limit",
+    }
+    return texts.get(outcome, f"Recovered {lasted}{restarts.credit(incident)}")
+
+
+def close(
+    incident: Incident,
+    state: AgentState | None,
+    by: str,
+    text: str,
+    now: datetime,
+    outcome: Incident.Outcome = Incident.Outcome.RESOLVED,
+) -> None:
     """Resolve the incident. `state` is the hot row of its agent, which knows the spend; None when it is not loaded."""
     if state is not None:
         incident.count_spend(state)
-    incident.resolved_at, incident.resolved_by = now, by
-    incident.save(update_fields=["resolved_at", "resolved_by", "recovered_in", *Incident.SPEND])
+    incident.resolved_at, incident.resolved_by, incident.outcome = now, by, outcome
+    incident.save(update_fields=["resolved_at", "resolved_by", "outcome", "recovered_in", *Incident.SPEND])
     data = {"restarts": incident.restarts, "restart_to_recovery": incident.recovered_in} if incident.restarts else {}
     record(incident=incident, kind=IncidentEvent.Kind.RESOLVED, text=text, actor=by, data=data, now=now)

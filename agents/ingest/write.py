@@ -23,6 +23,7 @@ from agents.domain.budgets import Month
 from agents.domain.clocks import Settings
 from agents.domain.heartbeat import Beat
 from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTime, Later
+from agents.domain.wire import sender_clock
 from agents.ingest import registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
 from agents.storage import monthly_spend, statements
@@ -54,7 +55,7 @@ class Received:
 
     @property
     def spent_at(self) -> datetime:
-        return pricing.spent_at(self.beat, self.received_at, self.ahead)
+        return sender_clock.made_at(self.beat, self.received_at, self.ahead)
 
 
 Outcome = Answer | ApiError
@@ -62,6 +63,10 @@ Outcome = Answer | ApiError
 
 def busy() -> ApiError:
     return ApiError(503, "busy", "The server cannot store heartbeats right now. Send it again.", retry_after=2)
+
+
+def failed() -> ApiError:
+    return ApiError(500, "server_error", "The server failed to process this heartbeat. See its log.")
 
 
 # Retries
@@ -100,7 +105,7 @@ def _commit_alone(received: Received) -> Outcome | Later:
                 return unavailable(error)
         except Exception:
             log.exception("a heartbeat could not be stored", agent=received.beat.agent)
-            return ApiError(500, "server_error", "The server failed to process this heartbeat. See its log.")
+            return failed()
         else:
             return outcome
     raise AssertionError("unreachable")

@@ -33,8 +33,8 @@ class Migration(migrations.Migration):
                 ),
                 ("created_by", models.CharField(editable=False, max_length=255)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("opened_at", models.DateTimeField(editable=False, null=True)),
-                ("closed_at", models.DateTimeField(editable=False, null=True)),
+                ("opened_at", models.DateTimeField(editable=False, null=True, verbose_name="started at")),
+                ("closed_at", models.DateTimeField(editable=False, null=True, verbose_name="ended at")),
                 (
                     "project",
                     models.ForeignKey(
@@ -313,7 +313,7 @@ class Migration(migrations.Migration):
                             ("cost", "budget exceeded"),
                             ("error", "error"),
                             ("crash", "crash"),
-                            ("memory", "memory"),
+                            ("memory", "memory growth"),
                             ("restart_failed", "restart failed"),
                         ],
                         max_length=20,
@@ -575,7 +575,7 @@ class Migration(migrations.Migration):
                             ("cost", "budget exceeded"),
                             ("error", "error"),
                             ("crash", "crash"),
-                            ("memory", "memory"),
+                            ("memory", "memory growth"),
                             ("restart_failed", "restart failed"),
                         ],
                         max_length=20,

@@ -6,7 +6,16 @@ Money is stored in whole micro-dollars, times are UTC by the server's clock, dur
 from agents.models.agent import Agent, AgentName, RestartType, Status
 from agents.models.command import Command, Runner
 from agents.models.heartbeat import Heartbeat, MonthSpend, Rollup
-from agents.models.incident import Incident, IncidentEvent, IncidentQuerySet, Severity, Signal, SignalKind
+from agents.models.incident import (
+    Incident,
+    IncidentEvent,
+    IncidentQuerySet,
+    Severity,
+    Signal,
+    SignalKind,
+    kind_label,
+    naming_signals,
+)
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
 from agents.models.state import AgentMemory, AgentState, Unread
@@ -33,4 +42,6 @@ __all__ = [
     "SignalKind",
     "Status",
     "Unread",
+    "kind_label",
+    "naming_signals",
 ]

@@ -78,6 +78,8 @@ class Agent(models.Model):
     )
     rules = models.JSONField(default=dict, blank=True, help_text="Per rule: {'off': true} or thresholds.")
     paused_at = models.DateTimeField(null=True, editable=False)
+    paused_by = models.CharField(max_length=255, default="", editable=False)
+    paused_until = models.DateTimeField(null=True, editable=False, help_text="Empty: until somebody resumes it.")
     maintenance = models.ForeignKey(
         "Maintenance", models.SET_NULL, null=True, editable=False, related_name="agents", db_index=False
     )
@@ -88,6 +90,10 @@ class Agent(models.Model):
     class Meta:
         ordering = ["project", "name"]
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="agent_name_once_a_project")]
+        indexes = [
+            # For: SELECT … WHERE paused_until <= now, every second (`fleet/pauses.py`)
+            models.Index(fields=["paused_until"], name="pause_ends", condition=models.Q(paused_until__isnull=False))
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -30,7 +30,7 @@ class SignalKind(models.TextChoices):
     COST = "cost", "budget exceeded"
     ERROR = "error", "error"
     CRASH = "crash", "crash"
-    MEMORY = "memory", "memory"
+    MEMORY = "memory", "memory growth"
     RESTART_FAILED = "restart_failed", "restart failed"
 
 
@@ -45,9 +45,12 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
 
 
 def kind_label(kind: str, severity: str) -> str:
-    """What people read for a kind. Most of a budget being spent is only a warning."""
+    """What people read for a kind. Most of a budget being spent is only a warning, and an error is critical only when
+    a runner says that the process is not running."""
     if kind == SignalKind.COST and severity == Severity.WARNING:
         return "budget warning"
+    if kind == SignalKind.ERROR and severity == Severity.CRITICAL:
+        return "not running"
     return str(SignalKind(kind).label)
 
 
@@ -57,6 +60,16 @@ class Incident(models.Model):
     class State(models.TextChoices):
         OPEN = "open", "open"
         ACKNOWLEDGED = "acknowledged", "acknowledged"
+        RESOLVED = "resolved", "resolved"
+
+    class Outcome(models.TextChoices):
+        """How it ended. Nothing but a recovery may be called one."""
+
+        RECOVERED = "recovered", "recovered"
+        STOPPED = "stopped", "agent stopped"
+        PAUSED = "paused", "monitoring paused"
+        MAINTENANCE = "maintenance", "maintenance started"
+        OVER_PLAN = "over_plan", "no longer monitored: over the plan’s agent limit"
         RESOLVED = "resolved", "resolved"
 
     SPEND = ("cost", "priced", "unpriced")
@@ -77,6 +90,7 @@ class Incident(models.Model):
     resolved_at = models.DateTimeField(null=True)
     muted_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
+    outcome = models.CharField(max_length=15, choices=Outcome.choices, default="", blank=True)
     reopened = models.SmallIntegerField(default=0, help_text="How often it was reopened soon after its recovery.")
     # The agent's total spend when the incident began, and the spend during it; see `AgentState`.
     cost_before = models.BigIntegerField(default=0)
@@ -88,6 +102,9 @@ class Incident(models.Model):
     restarts = models.SmallIntegerField(default=0, help_text="Restarts that were handed to a runner.")
     restarted_at = models.DateTimeField(null=True, help_text="When the last restart was, unless it failed.")
     recovered_in = models.FloatField(null=True, help_text="Seconds from the restart to the progress that proved it.")
+
+    # Its own agent's signals of its kind, see `naming_signals`; None: not fetched.
+    named_after: list[Signal] | None = None
 
     objects = IncidentQuerySet.as_manager()
 
@@ -108,6 +125,21 @@ class Incident(models.Model):
         if self.resolved_at:
             return self.State.RESOLVED
         return self.State.ACKNOWLEDGED if self.acknowledged_at else self.State.OPEN
+
+    @property
+    def ending(self) -> str:
+        """`recovered`, `recovered after a restart`, `monitoring paused by ann@example.com`; empty while it is open."""
+        if not self.resolved_at:
+            return ""
+        text = str(self.Outcome(self.outcome or self._likely_outcome).label)
+        if self.recovered_in is not None and self.outcome == self.Outcome.RECOVERED:
+            text += " after a restart"
+        return text if self.resolved_by in ("", WATCHDOG) else f"{text} by {self.resolved_by}"
+
+    @property
+    def _likely_outcome(self) -> Incident.Outcome:
+        """Of an incident from before outcomes were stored."""
+        return self.Outcome.RECOVERED if self.resolved_by == WATCHDOG else self.Outcome.RESOLVED
 
     @property
     def spent(self) -> int:
@@ -146,7 +178,11 @@ class Incident(models.Model):
 
     @property
     def kind_label(self) -> str:
-        return kind_label(self.kind, self.severity)
+        """The label of the signal it is named after: another signal may have made the incident critical. Needs a query
+        unless it was fetched with `naming_signals`."""
+        if self.named_after is None:
+            self.named_after = list(_naming().filter(incident=self))
+        return kind_label(self.kind, self.named_after[-1].severity if self.named_after else self.severity)
 
     @property
     def noticed_after(self) -> int:
@@ -188,6 +224,16 @@ class Signal(models.Model):
         return kind_label(self.kind, self.severity)
 
 
+def _naming() -> models.QuerySet[Signal]:
+    """Each incident's signals of its own agent and kind: a shared incident has thousands of others."""
+    return Signal.objects.filter(agent=models.F("incident__agent"), kind=models.F("incident__kind"))
+
+
+def naming_signals() -> models.Prefetch[str, models.QuerySet[Signal], str]:
+    """What `kind_label` reads, for a whole list of incidents at once."""
+    return models.Prefetch("signals", queryset=_naming(), to_attr="named_after")
+
+
 class IncidentEvent(models.Model):
     """One timeline entry, written in the same transaction as the change. Notifications refer to it."""
 
@@ -214,8 +260,13 @@ class IncidentEvent(models.Model):
         return self.text
 
     @property
+    def names_actor(self) -> bool:
+        """Whether the text says who did it: `Muted by ada@example.com`."""
+        return self.text.endswith(f" by {self.actor}")
+
+    @property
     def headline(self) -> str:
         """What happened, in a few words; for updates, whether a signal is new or became critical."""
         if self.kind != self.Kind.UPDATED or "signal" not in self.data:
             return self.get_kind_display()
-        return "critical now" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"
+        return "became critical" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"

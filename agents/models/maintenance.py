@@ -26,8 +26,8 @@ class Maintenance(models.Model):
     )
     created_by = models.CharField(max_length=255, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    opened_at = models.DateTimeField(null=True, editable=False)
-    closed_at = models.DateTimeField(null=True, editable=False)
+    opened_at = models.DateTimeField("started at", null=True, editable=False)
+    closed_at = models.DateTimeField("ended at", null=True, editable=False)
 
     class Meta:
         ordering = ["-starts_at", "-id"]

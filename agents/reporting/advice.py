@@ -35,6 +35,7 @@ class Reports:
     usage: bool
     tokens_without_price: bool
     runner: bool
+    target: str = ""
 
 
 def advice(reports: Reports) -> list[Advice]:
@@ -70,7 +71,8 @@ def _spend(reports: Reports) -> Iterator[Advice]:
 def _process(reports: Reports) -> Iterator[Advice]:
     if not reports.runner:
         why = (
-            "You can then restart and stop the agent from here, and a dead process is told apart from a silent one. "
+            "You can then restart and stop the agent from here, and the watchdog can tell a dead process from a silent "
+            "one. "
             "Name what the agent runs under: systemd:, docker:, launchd:, process: or k8s:."
         )
         yield Advice("runner", "Add a runner", why, _runner(reports))
@@ -83,5 +85,6 @@ def _init(reports: Reports) -> str:
 
 def _runner(reports: Reports) -> str:
     unit = re.sub(r"[^A-Za-z0-9_.-]+", "-", reports.name)
-    watch = f"--watch {shlex.quote(f'systemd:{unit}.service={reports.name}')}"
+    target = reports.target or f"systemd:{unit}.service"
+    watch = f"--watch {shlex.quote(f'{target}={reports.name}')}"
     return f"clevagent-runner start {watch} --api-key YOUR_KEY --endpoint {reports.server}"

@@ -15,11 +15,11 @@ from django.db.models import Case, Exists, F, FloatField, Func, IntegerField, Ou
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
-from agents.domain import clocks
+from agents.domain import clocks, signal_kinds
 from agents.domain.budgets import NEAR as NEAR_SHARE
 from agents.domain.budgets import Limits, Spend
 from agents.domain.client_warning import ClientWarning
-from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status
+from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status, kind_label
 from agents.reporting import formatting, strips
 from agents.storage import monthly_spend, outage_log
 
@@ -39,6 +39,10 @@ DISPLAY_STATUSES: Final = [
 NEEDS_ATTENTION: Final = (LOOPING, OVER_BUDGET, *PROBLEM_STATUSES)
 # Stored statuses that are shown as late once the heartbeat is due.
 _CAN_BE_LATE: Final = (Status.OK, Status.NEW, Status.WAITING)
+# No clock runs in one of these.
+ENDED: Final = (Status.PAUSED, Status.STOPPED)
+# The heartbeat clock of a process that crashed or that its runner found not running.
+DEAD: Final = "not running"
 # Width of a full progress bar.
 BAR: Final = 100
 # Percent of a budget at which it is nearly spent.
@@ -50,7 +54,7 @@ HOST_LABELS: Final = ("host", "hostname", "node")
 @dataclass(frozen=True, slots=True)
 class ClockDisplay:
     """One clock as the page shows it. `share` is the elapsed part of the allowed time, 0 to 1; `tone` is good, late
-    or bad."""
+    or bad. A clock that was overtaken by a crash or a runner's report `is_dead`, whatever its deadline says."""
 
     text: str
     deadline: datetime
@@ -58,6 +62,7 @@ class ClockDisplay:
     allowed: float
     share: float
     tone: str
+    is_dead: bool = False
 
     @property
     def width(self) -> int:
@@ -78,6 +83,7 @@ class AgentStatus:
     limits: Limits
     incident: Incident | None
     today: date
+    is_trial: bool = False
     strip: strips.Strip | None = None
 
     @property
@@ -87,9 +93,19 @@ class AgentStatus:
     @property
     def display_status(self) -> str:
         """One of `DISPLAY_STATUSES`. The hot row already lists the two warnings that clients receive."""
-        warnings = self.state.warnings or () if self.status == Status.WARNING else ()
-        kinds = {ClientWarning.decode(key).kind for key, _ in warnings}
+        kinds = self._warned_of if self.status == Status.WARNING else ()
         return LOOPING if SignalKind.LOOP in kinds else OVER_BUDGET if SignalKind.COST in kinds else self.status
+
+    @property
+    def _warned_of(self) -> set[str]:
+        return {ClientWarning.decode(key).kind for key, _ in self.state.warnings or ()}
+
+    @property
+    def incident_label(self) -> str:
+        """The kind of its incident, as severe as this kind is now: another signal may have made it critical."""
+        kind = self.incident.kind if self.incident else ""
+        is_critical = kind in self._warned_of or (kind == SignalKind.ERROR and self.state.runner_down)
+        return kind_label(kind, Severity.CRITICAL if is_critical else Severity.WARNING) if kind else ""
 
     @property
     def display_label(self) -> str:
@@ -180,18 +196,20 @@ def with_related(agents: QuerySet[Agent]) -> QuerySet[Agent]:
 def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> AgentStatus:
     state, settings = agent.state, agent.clock_settings
     alive = clocks.alive(settings, state, outages)
-    runs = state.status not in (Status.PAUSED, Status.STOPPED)
+    status = _status(state, alive, now)
     incident = state.incident if state.incident and not state.incident.resolved_at else None
     day = now.astimezone(ZoneInfo(agent.project.time_zone)).date()
     tokens, spend = spent_on(state, day)
     return AgentStatus(
         agent=agent,
-        status=_status(state, alive, now),
-        alive=_clock_display(alive, state.last_beat_at, now) if runs else None,
+        status=status,
+        alive=_alive_display(state, alive, now) if status not in ENDED else None,
+        # What is down makes no progress, so it is due at no time.
         progress=_clock_display(clocks.progress(settings, state, outages), state.last_progress_at, now)
-        if runs
+        if status not in (*ENDED, Status.DOWN)
         else None,
         interval=clocks.interval(settings, state),
+        is_trial=state.last_beat_at is not None and clocks.is_trial(settings, state),
         tokens=tokens,
         spend=spend,
         limits=monthly_spend.limits(agent, state),
@@ -214,6 +232,14 @@ def _status(state: AgentState, alive: clocks.Clock | None, now: datetime) -> str
     if alive is not None and alive.due_at < now and state.status in _CAN_BE_LATE:
         return Status.LATE
     return state.status
+
+
+def _alive_display(state: AgentState, clock: clocks.Clock | None, now: datetime) -> ClockDisplay | None:
+    """The last heartbeat of a process that is known to be dead says nothing: it may be its crash or its runner's."""
+    shown = _clock_display(clock, state.last_beat_at, now)
+    if shown is None or state.status != Status.DOWN or not (state.crashed or state.runner_down):
+        return shown
+    return replace(shown, text=DEAD, share=1.0, tone="bad", is_dead=True)
 
 
 def _clock_display(clock: clocks.Clock | None, last: datetime | None, now: datetime) -> ClockDisplay | None:
@@ -251,7 +277,9 @@ def is_late(now: datetime) -> Q:
         ),
     )
     unlearned = Case(When(state__usual_gap__isnull=True, then=Value(clocks.DEFAULT_INTERVAL)), default=learned)
-    every = Coalesce("interval", "state__declared_interval", unlearned, output_field=FloatField())
+    trial = When(state__beats__lte=clocks.MAX_TRIAL, then=Value(clocks.TRIAL_ALLOWED))
+    untold = Case(trial, default=unlearned, output_field=FloatField())
+    every = Coalesce("interval", "state__declared_interval", untold, output_field=FloatField())
     seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
     due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
     return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
@@ -275,8 +303,39 @@ def _open_signals(**conditions: str) -> QuerySet[Signal]:
     return Signal.objects.filter(agent=OuterRef("pk"), cleared_at__isnull=True, **conditions)
 
 
-def rank(now: datetime) -> Case:
+def worst_first(now: datetime) -> list[Case | str]:
+    """How to order agents: by status, then critical before warning, then what nobody has acknowledged; by name last."""
+    return [_rank(now), _severity_rank(), _acknowledged_last(), "name", "pk"]
+
+
+def _rank(now: datetime) -> Case:
     """A query expression: 0 is the worst."""
     ranks = [When(state__status=status, then=Value(position)) for position, status in enumerate(WORST_FIRST)]
     late = When(is_late(now), then=Value(WORST_FIRST.index(Status.LATE)))
     return Case(late, *ranks, default=Value(len(ranks)), output_field=IntegerField())
+
+
+def _severity_rank() -> Case:
+    is_open = Q(state__incident__isnull=False, state__incident__resolved_at=None)
+    critical = When(is_open & Q(state__incident__severity=Severity.CRITICAL), then=Value(0))
+    return Case(critical, When(is_open, then=Value(1)), default=Value(2), output_field=IntegerField())
+
+
+def _acknowledged_last() -> Case:
+    acknowledged = When(state__incident__acknowledged_at__isnull=False, then=Value(1))
+    return Case(acknowledged, default=Value(0), output_field=IntegerField())
+
+
+def by_cause(signals: Iterable[Signal], status: str) -> list[Signal]:
+    """Open signals with those first that explain the status, then the critical ones, then the oldest."""
+
+    def order(signal: Signal) -> tuple[bool, bool, int]:
+        return not _explains(signal, status), signal.severity != Severity.CRITICAL, signal.pk
+
+    return sorted(signals, key=order)
+
+
+def _explains(signal: Signal, status: str) -> bool:
+    traits = signal_kinds.traits(signal.kind)
+    by_runner = traits.down_if_runner_confirms and signal.severity == Severity.CRITICAL
+    return (Status.DOWN if by_runner else traits.shown_as) == status

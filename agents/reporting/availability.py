@@ -1,7 +1,8 @@
 """An agent's availability per day, for the strip on a project's status page. Pure: no Django, no clock.
 
-A day is well, troubled (a warning was open), down (a critical problem kept the agent from working), or unknown (before
-the agent existed). Times are aware; days are calendar days in the project's zone.
+A day is well, troubled (a warning was open, or the agent was down briefly), down (critical problems kept the agent from
+working for 1 % of a day), or unknown (before the agent existed). Times are aware; days are calendar days in the
+project's zone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ AMISS: Final = (TROUBLED, DOWN)
 # An agent that loops or overspends still works.
 STOPS_WORK: Final = signal_kinds.where(lambda traits: traits.stops_work)
 DAYS: Final = 90
+# Downtime in seconds that makes a day a bad one: below 99 % uptime. A shorter one must not look like a lost day.
+DOWN_FROM: Final = 864.0
+# An uptime in percent says something from one whole day on, in seconds.
+UPTIME_FROM: Final = 86_400.0
 
 
 class Trouble(NamedTuple):
@@ -33,7 +38,7 @@ class Trouble(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """`down` is the downtime in seconds."""
+    """`down` is the downtime in seconds, also of a day that is only troubled."""
 
     date: date
     state: str
@@ -82,8 +87,9 @@ def _day(day: date, troubles: Sequence[Trouble], known_since: datetime, begin: d
         return Day(day, WELL, 0.0)
     open_ones = [trouble for trouble in troubles if _overlaps(trouble, begin, end)]
     stops = [(max(one.began, begin), min(one.ended or end, end)) for one in open_ones if _stops_work(one)]
-    state = DOWN if stops else TROUBLED if open_ones else WELL
-    return Day(day, state, _covered(stops))
+    down = _covered(stops)
+    state = DOWN if down >= DOWN_FROM else TROUBLED if open_ones else WELL
+    return Day(day, state, down)
 
 
 def _overlaps(trouble: Trouble, begin: datetime, end: datetime) -> bool:

@@ -8,7 +8,9 @@ from datetime import datetime
 from statistics import median
 from typing import Any, Final, NamedTuple
 
+from agents.domain.durations import spoken
 from agents.domain.redaction import redacted
+from agents.domain.wire import sender_clock
 
 CALLS_SHOWN: Final = 6
 NAMES_SHOWN: Final = 12
@@ -46,6 +48,15 @@ class Activity:
     message: str
     message_at: datetime | None
     calls: list[Call]
+    # What could not be kept of these heartbeats, field -> why, and when that last happened.
+    left_out: Mapping[str, str]
+    left_out_at: datetime | None
+    # Seconds that the client's clock is ahead of ours, negative if behind.
+    skew: float
+
+    @property
+    def skew_text(self) -> str:
+        return f"{spoken(abs(self.skew))} {'ahead' if self.skew > 0 else 'behind'}"
 
 
 class ToolStats(NamedTuple):
@@ -66,7 +77,25 @@ def activity(beats: Sequence[ReportedBeat]) -> Activity:
     message = redacted(str(latest.content["message"])) if latest else ""
     since = _parse_time(current.get("since"))
     calls = [call._replace(args=redacted(call.args)) for call in _calls(beats)[:CALLS_SHOWN]]
-    return Activity(current.get("tool", ""), since, message, latest.at if latest else None, calls)
+    return Activity(
+        tool=current.get("tool", ""),
+        since=since,
+        message=message,
+        message_at=latest.at if latest else None,
+        calls=calls,
+        left_out={name: why for beat in reversed(beats) for name, why in _left_out(beat).items()},
+        left_out_at=next((beat.at for beat in beats if _left_out(beat)), None),
+        skew=_skew(beats[0]) if beats else 0.0,
+    )
+
+
+def _left_out(beat: ReportedBeat) -> Mapping[str, str]:
+    return beat.content.get("left_out") or {}
+
+
+def _skew(beat: ReportedBeat) -> float:
+    sent_at, age = _parse_time(beat.content.get("sent_at")), beat.content.get("age")
+    return sender_clock.skew(sent_at, age, beat.at).total_seconds()
 
 
 def _is_crash(beat: ReportedBeat) -> bool:

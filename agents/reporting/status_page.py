@@ -88,7 +88,7 @@ def _project(address: str) -> Project:
 def _shown(agents: QuerySet[Agent], now: datetime) -> list[AgentStatus]:
     """Worst first; paused and new agents are included."""
     return agent_status.statuses(
-        agent_status.with_related(agents).order_by(agent_status.rank(now), "name")[:MAX_AGENTS], now
+        agent_status.with_related(agents).order_by(*agent_status.worst_first(now))[:MAX_AGENTS], now
     )
 
 
@@ -110,12 +110,14 @@ def _rows(project: Project, shown: list[AgentStatus], now: datetime) -> list[dic
 def _row(
     status: AgentStatus, troubles: Sequence[availability.Trouble], now: datetime, zone: ZoneInfo
 ) -> dict[str, Any]:
-    created = status.agent.created_at
-    days = availability.days(troubles, created, now, zone)
+    since = max(status.agent.created_at, now - timedelta(days=availability.DAYS))
+    days = availability.days(troubles, status.agent.created_at, now, zone)
+    is_long_known = (now - since).total_seconds() >= availability.UPTIME_FROM
     return {
         "agent": status,
         "known": sum(day.state != availability.UNKNOWN for day in days),
-        "uptime": availability.share(days, max(created, now - timedelta(days=availability.DAYS)), now),
+        "uptime": availability.share(days, since, now) if is_long_known else None,
+        "down": sum(day.down for day in days),
         "lines": availability.lines(days),
         "problem_days": [(position, day) for position, day in enumerate(days) if day.state in availability.AMISS],
         "width": len(days),

@@ -82,8 +82,9 @@ EVIDENCE: EvidenceLabels = {
     "unpriced_tokens": EvidenceLabel("Tokens without a known price", DETAIL, "tokens"),
     "unpriced_models": EvidenceLabel("Models without a known price", DETAIL),
     "reached_at": EvidenceLabel("Used up at this rate", DETAIL),
+    "earliest_at": EvidenceLabel("Used up at the rate of the fastest 5 minutes", DETAIL),
     "times_usual": EvidenceLabel("Rate of the last hour", DETAIL, "times the usual"),
-    "pace": EvidenceLabel("Alerts from", DETAIL, "times the usual"),
+    "pace": EvidenceLabel("Alert threshold", DETAIL, "times the usual"),
     "budgets": EvidenceLabel("Budgets", NOWHERE),
 }
 TO_RAISE: Final = {
@@ -177,13 +178,14 @@ def dismissed(state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str
 
 def _evidence(reached: Sequence[Budget], facts: Facts) -> dict[str, Any]:
     worst = reached[0]
-    used_up, resets = forecast.used_up_at(worst, facts), forecast.resets_at(worst, facts)
+    used_up, resets = forecast.used_up(worst, facts), forecast.resets_at(worst, facts)
     return {
         "budget": worst.name,
         "period": worst.period,
         **_limit(worst),
         **_money(worst, facts),
-        "reached_at": used_up.isoformat() if used_up else None,
+        "reached_at": used_up.at.isoformat() if used_up else None,
+        "earliest_at": used_up.earliest.isoformat() if used_up and used_up.earliest else None,
         "ends_at": resets.isoformat() if resets else None,
         # All of them, the worst first: resolving the incident waives them.
         "budgets": [list(budget.record) for budget in reached],

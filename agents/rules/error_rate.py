@@ -30,7 +30,7 @@ THRESHOLDS: Thresholds = (
         unit="of 40 heartbeats",
         minimum=1,
         maximum=WINDOW,
-        why="Unusual for this agent: 7 if 1 in 200 is usual, 10 while nothing is known yet.",
+        why="An unusual number for this agent, e.g. 7 if 1 in 200 is usual; 10 until its usual rate is known.",
     ),
 )
 EVIDENCE: EvidenceLabels = {

@@ -30,7 +30,7 @@ THRESHOLDS: Thresholds = (
         unit="repetitions",
         minimum=2,
         maximum=1_000,
-        why="Depends on what repeats (see docs/rules.md), e.g. 4 for one call in a row.",
+        why="Depends on what repeats, e.g. 4 for the same call in a row.",
     ),
     Threshold(
         name="budget:TOOL",
@@ -38,18 +38,18 @@ THRESHOLDS: Thresholds = (
         unit="repetitions",
         minimum=2,
         maximum=10_000,
-        why="The same limit as for other tools.",
+        why="Other tools use the general limit.",
     ),
     Threshold(
         name="poller:TOOL",
         kind=bool,
         minimum=0,
         maximum=1,
-        why="Recognized by the tool's name, e.g. `get_status` or `wait`.",
+        why="Tools with names like `get_status` or `wait` are recognized automatically.",
     ),
 )
 WHAT_REPEATS: Final = {
-    patterns.CYCLE: "the same calls in turn",
+    patterns.CYCLE: "the same call or sequence of calls",
     patterns.OFTEN: "one call, with others in between",
     patterns.STUBBORN: "one call, whatever it returns",
     patterns.STALE: "only calls that were made before",
@@ -70,7 +70,7 @@ EVIDENCE: EvidenceLabels = {
     "period": EvidenceLabel("Calls per repetition", DETAIL),
     "laps": EvidenceLabel("Repeated", DETAIL, "times"),
     "count": EvidenceLabel("Calls counted", DETAIL),
-    "needed": EvidenceLabel("Alerts from", DETAIL, "times"),
+    "needed": EvidenceLabel("Alert threshold", DETAIL, "times"),
     "first_at": EvidenceLabel("First call", DETAIL),
     "seconds": EvidenceLabel("Duration", DETAIL, SECONDS),
     "silence": EvidenceLabel("Setting that would allow it", NOWHERE),
@@ -198,24 +198,24 @@ def _reason(classified: Classification) -> str:
 def _what(classified: Classification) -> str:
     pattern, call = classified.pattern, classified.pattern.calls[-1]
     if pattern.every & SAID:
-        return f"Same message {pattern.laps} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
+        return f"Same message {pattern.laps:,} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
     if pattern.kind == patterns.THRASH:
         return _failing(classified, call)
     if pattern.kind == patterns.STALE:
-        return f"{pattern.count} calls in a row without anything new, including {_steps(pattern.calls)},"
+        return f"{pattern.count:,} calls in a row without anything new, including {_steps(pattern.calls)},"
     if pattern.kind == patterns.CYCLE and pattern.period > 1:
-        return f"{_steps(pattern.calls)} repeated {pattern.laps} times{_similarity(classified)}"
+        return f"{_steps(pattern.calls)} repeated {pattern.laps:,} times{_similarity(classified)}"
     in_a_row = " in a row" if pattern.kind != patterns.OFTEN and pattern.count == pattern.laps else ""
-    return f"{_call(call)} called {pattern.count} times{_similarity(classified) or in_a_row}"
+    return f"{_call(call)} called {pattern.count:,} times{_similarity(classified) or in_a_row}"
 
 
 def _failing(classified: Classification, call: Shown) -> str:
     pattern = classified.pattern
     if pattern.exact >= classification.ERRORS_NEEDED:
-        return f"`{call.name}` failed {pattern.exact} times in a row with the same error"
+        return f"`{call.name}` failed {pattern.exact:,} times in a row with the same error"
     if pattern.laps >= classification.FAILS_NEEDED:
-        return f"`{call.name}` failed {pattern.laps} times in a row"
-    return f"`{call.name}` called {pattern.count} times in a row while the agent reports problems,"
+        return f"`{call.name}` failed {pattern.laps:,} times in a row"
+    return f"`{call.name}` called {pattern.count:,} times in a row while the agent reports problems,"
 
 
 def _similarity(classified: Classification) -> str:

@@ -1,4 +1,4 @@
-"""The restart limit is used up and the agent still does not work: the watchdog gave up, until it recovers."""
+"""The restart limit is reached and the agent still hasn't recovered. It is not restarted again until it does."""
 
 from agents.domain import restart_policy
 from agents.domain.durations import spoken

@@ -222,7 +222,8 @@ def write(changes: Changes) -> None:
         if _on_postgresql():
             cursor.execute(_write_sql(), [msgspec.json.encode(changes).decode()])
             return
-        for sql, rows in zip(_sqlite_writes(), (changes.hot, changes.beats, changes.unread), strict=True):
+        batches: tuple[list[Any], ...] = (changes.hot, changes.beats, changes.unread)
+        for sql, rows in zip(_sqlite_writes(), batches, strict=True):
             if rows:
                 cursor.execute(sql, [_json(rows)])
 

@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                 (
                     "message_id",
                     models.CharField(
-                        help_text="The same on every attempt.", max_length=40, unique=True, verbose_name="message ID"
+                        help_text="The same for every retry.", max_length=40, unique=True, verbose_name="message ID"
                     ),
                 ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="created")),

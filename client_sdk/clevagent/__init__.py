@@ -23,7 +23,8 @@ from typing import Any, TypeVar, cast, overload
 from clevagent import version as _version
 from clevagent.client import EXIT_WITHIN, UNSET, Client
 from clevagent.log import log as _log
-from clevagent.options import Options, Reaction, read_options, warn
+from clevagent.log import warn
+from clevagent.options import Options, Reaction, read_options
 from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, wrap_calls
 from clevagent.reactions import Reason
 from clevagent.signals import SignalHandlers
@@ -99,12 +100,12 @@ def init(
     if unknown:
         warn(f"clevagent.init() does not know {', '.join(sorted(unknown))}; ignored.")
     shutdown()
-    options = read_options(
+    options = _read(
         api_key=api_key,
         agent=agent,
         endpoint=endpoint,
         interval=interval,
-        agent_type=str(agent_type) if agent_type else None,
+        agent_type=agent_type,
         cost_limit_usd=cost_limit_usd,
         progress_timeout=progress_timeout,
         labels=labels,
@@ -118,6 +119,15 @@ def init(
         if auto_cost:
             _watch_models()
         _start(options, handle_signals=handle_signals, report_crashes=report_crashes)
+
+
+def _read(**settings: Any) -> Options | None:
+    """Never raise into the program, whatever an argument's own methods do."""
+    try:
+        return read_options(**settings)
+    except Exception as error:
+        warn(f"clevagent is not reporting: init() could not read its arguments ({type(error).__name__}).")
+        return None
 
 
 def _start(options: Options, *, handle_signals: bool, report_crashes: bool) -> None:

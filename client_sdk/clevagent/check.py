@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from clevagent.options import ENDPOINT
-from clevagent.transport import Answer, Transport, UnreachableError
+from clevagent.transport import Answer, Transport, UnreachableError, key_hint, parse_key
 from clevagent.version import AGENT
 
 # Seconds. The Date header is in whole seconds; beyond this, times in heartbeats are misleading.
@@ -38,19 +38,29 @@ def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
         transport = Transport(endpoint, key)
     except ValueError as error:
         return _bad(str(error))
+    if parse_key(key) != key:
+        print("--   the API key has white space or quotes around it, which are ignored; remove them where it is set")
     try:
         answer = transport.request("GET", "/status?limit=1")
         _good(f"{transport.address} is reachable")
-        return _check_key(answer) or _check_clock(answer, wall) or _check_beat(transport, agent)
+        return _check_key(answer, parse_key(key)) or _check_clock(answer, wall) or _check_beat(transport, agent)
     except UnreachableError as error:
-        return _bad(f"{endpoint} does not answer: {error}. Is the server running, and CLEVAGENT_ENDPOINT correct?")
+        return _bad(f"{transport.address} does not answer: {error}. {_cure(error)}")
     finally:
         transport.close()
 
 
-def _check_key(answer: Answer) -> int:
+def _cure(error: UnreachableError) -> str:
+    if error.needs_fix and "CERTIFICATE" in str(error).upper():
+        return "Add the server's certificate authority to SSL_CERT_FILE, and check this machine's clock."
+    if error.needs_fix:
+        return "Fix CLEVAGENT_ENDPOINT, or HTTPS_PROXY."
+    return "Is the server running, and CLEVAGENT_ENDPOINT correct?"
+
+
+def _check_key(answer: Answer, key: str) -> int:
     if answer.status == 401:
-        return _bad(f"The API key is not valid ({answer.why}). Create one under Team → Keys.")
+        return _bad(f"The API key is not valid ({answer.why}). Create one under Team → Keys.{key_hint(key)}")
     if not answer.accepted:
         return _bad(f"The server answered {answer.why}")
     _good("the API key is valid")

@@ -18,7 +18,7 @@ from clevagent.log import log, warn_once
 from clevagent.options import MAX_NAME_LENGTH, Options
 from clevagent.reactions import Reactions
 from clevagent.recorder import Recorder, Wait
-from clevagent.redact import clean, redacted, traceback_of, without_values
+from clevagent.redact import clean, redacted, storable, text_of, traceback_of, without_values
 from clevagent.reporter import Reporter, RequestSender
 from clevagent.serialization import MAX_ARGS_LENGTH, custom_text
 from clevagent.transport import Transport
@@ -28,6 +28,8 @@ from clevagent.worker import Worker
 EXIT_WITHIN = 2.0
 # Minimum seconds between updates of systemd's status line.
 STATUS_EVERY = 1.0
+# Maximum characters of what a declared wait is for.
+MAX_WAIT_LENGTH = 100
 STATUSES = ("ok", "warning", "error", "shutdown")
 UNSET: Any = object()
 
@@ -94,7 +96,7 @@ class Client:
         memory = number("memory_mb", memory_mb) if memory_mb is not None else None
         if status in ("ok", "warning"):
             self._progressed(message)
-        words = None if message is None else str(message)
+        words = None if message is None else text_of(message)
         data = None if custom is None else custom_text(custom)
         self.recorder.report(status, message=words, memory_mb=memory, custom_data=data)
 
@@ -112,9 +114,9 @@ class Client:
     ) -> None:
         entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
         entry = {name: count for name, count in entry.items() if count}
-        entry["model"] = clean(model, MAX_NAME_LENGTH)
+        entry["model"] = storable(model, MAX_NAME_LENGTH)
         if provider:
-            entry["provider"] = clean(provider, MAX_NAME_LENGTH)
+            entry["provider"] = storable(provider, MAX_NAME_LENGTH)
         if cost_usd is not None:
             entry["cost_usd"] = number("cost_usd", cost_usd)
         self.recorder.add_usage(entry, call_id)
@@ -129,10 +131,10 @@ class Client:
         ms: float | None = None,
         ok: bool | None = None,
     ) -> None:
-        entry: dict[str, Any] = {"name": str(name)}
+        entry: dict[str, Any] = {"name": storable(name, MAX_NAME_LENGTH)}
         summary = args_summary or (progress.summary_of(args) if args is not UNSET else "")
         if summary and self.options.send_args:
-            entry["args"] = str(summary)[: MAX_ARGS_LENGTH * 4]
+            entry["args"] = text_of(summary)[: MAX_ARGS_LENGTH * 4]
         if args is not UNSET or args_summary:
             entry["args_hash"] = progress.hash_of(args if args is not UNSET else args_summary)
         if result is not UNSET:
@@ -152,7 +154,7 @@ class Client:
             self._progressed(None)
 
     def log_prompt(self, text: str) -> None:
-        self.recorder.prompt(hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
+        self.recorder.prompt(hashlib.sha256(text_of(text).encode("utf-8", "surrogatepass")).hexdigest()[:16])
 
     # -- progress and waiting
 
@@ -185,7 +187,9 @@ class Client:
         return progress.ToolCall(began, ended, name, args)
 
     def waiting(self, for_: str, until: Any = None) -> progress.Waiting:
-        wait = Wait(str(for_)[:100] or "something", progress.parse_until(until, datetime.now(timezone.utc)))
+        wait = Wait(
+            clean(for_, MAX_WAIT_LENGTH).strip() or "something", progress.parse_until(until, datetime.now(timezone.utc))
+        )
         self.recorder.wait_for(wait)
 
         def over() -> None:
@@ -213,7 +217,7 @@ class Client:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             return
         self.has_crashed = self.has_crashed or not where
-        text = f"CRASH: {type(error).__name__}: {error}" + (f" ({where})" if where else "")
+        text = f"CRASH: {type(error).__name__}: {text_of(error)}" + (f" ({where})" if where else "")
         trace = traceback_of(type(error), error, error.__traceback__)
         custom = custom_text({"traceback": trace, "crash": True})
         self.recorder.report("error", is_final=not where, message=redacted(without_values(text)), custom_data=custom)

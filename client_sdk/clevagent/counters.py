@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from clevagent.log import warn_once
+from clevagent.redact import text_of
 
 # The server keeps at most this many of each. The SDK drops details beyond that, but never totals.
 MAX_CALLS, MAX_USAGE, MAX_PROMPTS = 50, 200, 5
@@ -143,15 +144,19 @@ def _only(fields: dict[str, Any], *names: str) -> dict[str, Any]:
 def number(name: str, value: Any) -> float:
     """Return a count of at least 0; anything else becomes 0, with a warning."""
     try:
-        amount = float(value or 0)
-    except (TypeError, ValueError):
+        amount = 0.0 if value is None else float(value)
+    except Exception:  # a foreign number type may raise anything
         amount = math.nan
     if math.isfinite(amount) and amount >= 0:
         return amount
-    warn_once(f"clevagent: {name}={value!r} is not a number of at least 0; it is not counted")
+    warn_once(f"clevagent: {name}={text_of(value)[:100]} is not a number of at least 0; it is not counted")
     return 0
 
 
 def decimal(name: str, value: Any) -> Decimal:
     """Return an exact amount of at least 0; anything else becomes 0, with a warning."""
-    return Decimal(str(value)) if value and number(name, value) else Decimal(0)
+    amount = number(name, value)
+    try:
+        return Decimal(str(value)) if amount else Decimal(0)
+    except ArithmeticError:  # written in a way that only float reads
+        return Decimal(str(amount))

@@ -101,13 +101,15 @@ class Outbox:
         self._failures, self.next_try_at = 0, 0.0
 
     def refused(self, beat: Heartbeat) -> bool:
-        """The server will never accept it as it is: keep only its totals. Return whether anything is left to send."""
-        sums = {} if beat.reduced else sums_of(beat.fields)
-        if not sums:
+        """The server will never accept it as it is: keep who it is, its status and totals, or drop it the second time.
+
+        Return whether anything is left to send.
+        """
+        if beat.reduced:
             self._waiting.remove(beat)
             return False
-        names = ("agent", "beat_id", "instance", "seq", "sent_at", "sdk")
-        beat.fields = {"status": "ok", **{name: beat.fields[name] for name in names if name in beat.fields}, **sums}
+        names = ("agent", "status", "beat_id", "instance", "seq", "sent_at", "sdk")
+        beat.fields = {**{name: beat.fields[name] for name in names if name in beat.fields}, **sums_of(beat.fields)}
         beat.reduced = True
         return True
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clevagent.log import log, warn_once
+from clevagent.log import log, warn_loudly_once, warn_once
 from clevagent.options import Options
 from clevagent.outbox import Heartbeat, Outbox
 from clevagent.recorder import PendingHeartbeat, Recorder
-from clevagent.serialization import HeartbeatBuilder, to_wire
+from clevagent.serialization import HeartbeatBuilder, age_of, to_wire
 from clevagent.transport import Answer, UnreachableError
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MIN_SPACING = 0.9
 # With a spool, spend is on disk within this many seconds.
 SPOOL_EVERY = 5.0
+# Seconds without any answer since the start, after which the address is probably wrong.
+NEVER_REACHED = 30.0
+# What a heartbeat may not lose: `flush()` is only true once the server has counted these.
+SUMS = ("tokens_used", "cost_usd", "tool_calls", "usage")
 # Errors in the request itself: sending it again would fail again.
 PERMANENT_CODES = ("invalid", "bad_request", "too_large")
 PERMANENT_STATUSES = (400, 413, 422)
@@ -67,11 +71,19 @@ class Reporter:
         # Errors are sent immediately, but an agent that keeps failing sends them in batches.
         self._urgent_at = 0.0
         self._one_by_one = False
+        self._unanswered_since: float | None = None
+        self._ever_answered = False
+        self._lost = self._lost_is_known = False
 
     @property
     def is_idle(self) -> bool:
         """Whether the server has accepted everything reported so far."""
         return not self.outbox and not self._recorder.pending and self._recorder.is_empty
+
+    def confirm(self) -> bool:
+        """Return whether the server has everything. A loss counts until this said so and a heartbeat was accepted."""
+        self._lost_is_known = True
+        return self.is_idle and not self._lost
 
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and return when to look again unless woken earlier."""
@@ -123,7 +135,8 @@ class Reporter:
         self._adopted = True
         for fields in self.spool.adopt():
             # The earlier process may have sent it already, so it must not change.
-            self.outbox.add(Heartbeat(fields, now, wall, tried=True))
+            age = age_of(fields, wall)
+            self.outbox.add(Heartbeat(fields, now - age, wall - age, tried=True))
 
     def _is_due(self, now: float) -> bool:
         return now >= self._due_at() or (self._recorder.has_news and now >= self._news_at())
@@ -176,11 +189,18 @@ class Reporter:
         try:
             self._settle(beats, self._ask(bodies), now)
         except UnreachableError as error:
-            log.info("no answer from the server (%s); retrying later", error)
+            self._unanswered(error, now)
             self.outbox.failed(now)
         if self.spool and len(self.outbox) < before:
             self.spool.done(self.outbox)
         return now >= self.outbox.next_try_at
+
+    def _unanswered(self, error: UnreachableError, now: float) -> None:
+        log.info("no answer from the server (%s); retrying later", error)
+        self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
+        never = not self._ever_answered and now - self._unanswered_since >= NEVER_REACHED
+        if error.needs_fix or never:
+            warn_loudly_once(f"clevagent is not reporting: {self._options.endpoint} does not answer ({error})")
 
     def _ask(self, bodies: list[dict[str, Any]]) -> Answer:
         if len(bodies) == 1:
@@ -188,6 +208,7 @@ class Reporter:
         return self._transport.request("POST", "/heartbeat/batch", {"heartbeats": bodies})
 
     def _settle(self, beats: list[Heartbeat], answer: Answer, now: float) -> None:
+        self._ever_answered = True
         if not answer.accepted:
             self._refused(beats, answer, now)
             return
@@ -203,19 +224,31 @@ class Reporter:
         """Process the answer to one heartbeat. Return whether to send it again later."""
         error = result.get("error") if isinstance(result, dict) else None
         if not isinstance(error, dict):
-            self.outbox.accepted(beat)
-            self._heard(result)
+            self._accepted(beat, result)
             return False
         if error.get("code") in PERMANENT_CODES:
             self._drop_detail(beat, str(error.get("message")))
             return False
-        warn_once(f"clevagent: the server does not accept heartbeats from this agent: {error.get('message')}")
+        _say_unaccepted(str(error.get("message")))
         return True
+
+    def _accepted(self, beat: Heartbeat, result: Any) -> None:
+        self.outbox.accepted(beat)
+        self._lost = self._lost and not self._lost_is_known
+        left_out = result.get("left_out") if isinstance(result, dict) else None
+        if isinstance(left_out, dict) and left_out:
+            warn_once(f"clevagent: the server left out {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
+            if any(name in SUMS for name in left_out):
+                self._lose()
+        self._heard(result)
+
+    def _lose(self) -> None:
+        self._lost, self._lost_is_known = True, False
 
     def _refused(self, beats: list[Heartbeat], answer: Answer, now: float) -> None:
         if answer.status not in PERMANENT_STATUSES:
             if not answer.is_temporary:
-                warn_once(f"clevagent: the server does not accept heartbeats from this agent: {answer.why}")
+                _say_unaccepted(answer.message or answer.why)
             self.outbox.failed(now, answer.retry_after)
         elif len(beats) > 1:
             self._one_by_one = True  # one of them is at fault
@@ -224,5 +257,12 @@ class Reporter:
         self._one_by_one = self._one_by_one and bool(self.outbox)
 
     def _drop_detail(self, beat: Heartbeat, why: str) -> None:
-        warn_once(f"clevagent: the server refused a heartbeat ({why}); sending only its totals")
-        self.outbox.refused(beat)
+        if self.outbox.refused(beat):
+            warn_once(f"clevagent: the server refused a heartbeat ({why}); sending it without details")
+        else:
+            warn_loudly_once(f"clevagent: the server refused a heartbeat ({why})")
+            self._lose()
+
+
+def _say_unaccepted(why: str) -> None:
+    warn_loudly_once(f"clevagent: the server does not accept heartbeats from this agent: {why}")

@@ -12,7 +12,7 @@ from clevagent.log import warn_once
 from clevagent.options import MAX_NAME_LENGTH, Options
 from clevagent.outbox import Heartbeat
 from clevagent.recorder import PendingHeartbeat, Recorder, Wait
-from clevagent.redact import clean
+from clevagent.redact import clean, storable
 from clevagent.version import AGENT
 
 # Maximum characters the server stores; the SDK cuts longer texts instead of sending them for nothing.
@@ -78,17 +78,32 @@ class HeartbeatBuilder:
             state["waiting"], recorder.wait_changed = _waiting(recorder.wait), False
         doing = recorder.doing
         if doing is not None:
-            state["doing"] = {"tool": clean(doing.tool, MAX_NAME_LENGTH), "since": _moment(wall - (now - doing.since))}
+            state["doing"] = {
+                "tool": storable(doing.tool, MAX_NAME_LENGTH),
+                "since": _moment(wall - (now - doing.since)),
+            }
         return state
 
 
 def to_wire(beat: Heartbeat, last_progress: float | None, now: float) -> dict[str, Any]:
-    """Return the heartbeat's fields for sending now. Without declared progress, the server judges progress itself."""
+    """Return the heartbeat's fields for sending now, with its age, which holds even if this machine's clock is wrong.
+
+    Without declared progress, the server judges progress itself.
+    """
+    fields = {**beat.fields, "age": round(max(0.0, now - beat.at), 3)}
     if last_progress is None or beat.reduced:
-        return beat.fields
+        return fields
     if beat.progress and now - beat.at < FRESH:
-        return {**beat.fields, "progress": True}
-    return {**beat.fields, "progress": False, "progress_age": round(max(0.0, now - last_progress), 3)}
+        return {**fields, "progress": True}
+    return {**fields, "progress": False, "progress_age": round(max(0.0, now - last_progress), 3)}
+
+
+def age_of(fields: dict[str, Any], wall: float) -> float:
+    """Return how many seconds ago an earlier process made the heartbeat, by this machine's clock; 0 if unknown."""
+    try:
+        return max(0.0, wall - datetime.fromisoformat(fields["sent_at"]).timestamp())
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def memory_mb() -> float | None:
@@ -118,7 +133,6 @@ def _cut(counted: dict[str, Any]) -> dict[str, Any]:
     if "custom_data" in counted:
         counted["custom_data"] = clean(counted["custom_data"], MAX_CUSTOM_LENGTH)
     for call in counted.get("tool_call_log", ()):
-        call["name"] = clean(call["name"], MAX_NAME_LENGTH)
         if call.get("args"):
             call["args"] = clean(call["args"], MAX_ARGS_LENGTH)
     return counted

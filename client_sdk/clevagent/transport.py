@@ -8,13 +8,15 @@ from __future__ import annotations
 import codecs
 import http.client
 import json
+import math
 import os
 import socket
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from clevagent.redact import redacted, text_of
 from clevagent.version import AGENT
 
 # The first connection imports this codec. A fork at that moment would leave the child with a half-imported module and a
@@ -22,6 +24,13 @@ from clevagent.version import AGENT
 codecs.lookup("idna")
 
 API = "/api/v1"
+# What a header and a path may contain unescaped: printable ASCII.
+PLAIN = "".join(map(chr, range(0x20, 0x7F)))
+KEY_LENGTH = 43
+KEY_LETTERS = frozenset(PLAIN) - {" "}
+WRAPPING = " \t\r\n\v\f\u00a0\u200b\ufeff\"'`“”‘’"
+# Of values that JSON has no type for: their levels, and the characters of their text.
+MAX_DEPTH, MAX_TEXT = 20, 1_000
 # Limits the memory that a foreign page can take up. Real answers are far smaller.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 # Seconds. Longer `Retry-After` values are cut to this.
@@ -29,7 +38,14 @@ MAX_RETRY_AFTER = 3600.0
 
 
 class UnreachableError(OSError):
-    """No answer: refused, timed out, interrupted or not HTTP."""
+    """No answer: refused, timed out, interrupted or not HTTP.
+
+    `needs_fix` means that waiting will not help: a setting on this machine is wrong, or the certificate is not trusted.
+    """
+
+    def __init__(self, why: str, *, needs_fix: bool = False) -> None:
+        super().__init__(why)
+        self.needs_fix = needs_fix
 
 
 class Answer(NamedTuple):
@@ -56,11 +72,15 @@ class Answer(NamedTuple):
         return float(mktime_tz(parts)) if parts else None
 
     @property
-    def why(self) -> str:
-        """The server's error message, or the status code."""
+    def message(self) -> str:
+        """The server's error message, or nothing."""
         error = self.body.get("error") if isinstance(self.body, dict) else None
-        message = error.get("message") if isinstance(error, dict) else None
-        return f"{self.status}: {message}" if message else f"HTTP status {self.status}"
+        return str(error.get("message") or "") if isinstance(error, dict) else ""
+
+    @property
+    def why(self) -> str:
+        """The status code, and the server's error message if there is one."""
+        return f"{self.status}: {self.message}" if self.message else f"HTTP status {self.status}"
 
 
 class Transport:
@@ -68,7 +88,7 @@ class Transport:
 
     `endpoint` is the server's address, with or without `/api/v1` or `/api/v1/heartbeat`. `timeout` is in seconds and
     applies separately to connecting, sending and reading.
-    Raises ValueError if the endpoint is not an http or https address.
+    Raises ValueError if the endpoint is not an http or https address, or the key cannot be one.
     """
 
     def __init__(
@@ -77,10 +97,10 @@ class Transport:
         self._url = parse_endpoint(endpoint)
         self._timeout = timeout
         self._headers = {
-            "X-API-Key": api_key,
+            "X-API-Key": parse_key(api_key),
             "Content-Type": "application/json",
             "User-Agent": AGENT,
-            **(headers or {}),
+            **{name: quote(value, safe=PLAIN) for name, value in (headers or {}).items()},
         }
         self._connection: http.client.HTTPConnection | None = None
 
@@ -101,15 +121,15 @@ class Transport:
         except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as error:
             self.close()
             if not kept:
-                raise UnreachableError(_why(error)) from error
+                raise _unreachable(error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise UnreachableError(_why(error)) from error
+            raise _unreachable(error) from error
         try:
             return self._ask(method, path, data)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise UnreachableError(_why(error)) from error
+            raise _unreachable(error) from error
 
     def limit(self, seconds: float) -> None:
         """Limit the duration of every further request: a third each for connecting, sending and reading."""
@@ -133,15 +153,11 @@ class Transport:
             os.close(connection.sock.detach())
 
     def _head(self, method: str, path: str, data: bytes | None) -> bytes:
-        """Raises ValueError if a header contains a line break."""
         lines = [f"{method} {self._url.path}{API}{path} HTTP/1.1", f"Host: {host_header(self._url)}"]
         lines += [f"{name}: {value}" for name, value in self._headers.items()]
-        if any("\r" in line or "\n" in line for line in lines):
-            message = "a header must not contain line breaks"
-            raise ValueError(message)
         if data is not None:
             lines.append(f"Content-Length: {len(data)}")
-        return "\r\n".join([*lines, "Accept-Encoding: identity", "", ""]).encode("latin-1")
+        return "\r\n".join([*lines, "Accept-Encoding: identity", "", ""]).encode("ascii")
 
     def _ask(self, method: str, path: str, data: bytes | None) -> Answer:
         if self._connection is None:
@@ -160,17 +176,65 @@ class Transport:
         return Answer(response.status, decoded(text), parse_retry_after(waits), date)
 
 
+def parse_key(key: str) -> str:
+    """Return the API key without white space, quotes and byte order marks around it.
+
+    Raises ValueError if it cannot be a key, with a message that does not contain it.
+    """
+    kept = _unwrapped(key)
+    wrong = next((letter for letter in kept if letter not in KEY_LETTERS), None)
+    if not kept or wrong is not None:
+        why = "is empty" if wrong is None else f"contains {_spoken(wrong)}"
+        message = f"The API key {why}. Copy it again: cv_ and 40 letters and digits."
+        raise ValueError(message)
+    return kept
+
+
+def key_hint(key: str) -> str:
+    """What is unusual about a refused key, or nothing."""
+    expected = len(key) == KEY_LENGTH and key.startswith("cv_")
+    return "" if expected else f" A key is cv_ and 40 letters and digits; this one has {len(key)} characters."
+
+
 def parse_endpoint(endpoint: str) -> SplitResult:
     """Return the server's address without the API path. Raises ValueError unless it is http or https."""
-    url = urlsplit(endpoint.strip())
+    try:
+        return _parsed_endpoint(_unwrapped(endpoint))
+    except ValueError as error:  # also UnicodeError, for a host that no name server could know
+        # Someone may have pasted the key, or the address may contain a password.
+        shown = redacted(endpoint.strip())
+        message = (
+            f"The endpoint {shown!r} is not an address ({error}); write it as http://127.0.0.1:8000 or https://host."
+        )
+        raise ValueError(message) from None
+
+
+def _parsed_endpoint(endpoint: str) -> SplitResult:
+    url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.hostname:
-        message = f"The endpoint {endpoint!r} is not an address; write it as http://127.0.0.1:8000 or https://host."
+        message = "it must begin with http:// or https:// and a host"
         raise ValueError(message)
-    url.port  # noqa: B018 - raises ValueError if it is not a number
-    path = url.path.rstrip("/")
+    if any(letter.isspace() or not letter.isprintable() for letter in endpoint):
+        message = "it contains white space"
+        raise ValueError(message)
+    if url.port == 0:
+        message = "the port must be from 1 to 65535"
+        raise ValueError(message)
+    url.hostname.encode("idna")
+    path = quote(url.path.rstrip("/"), safe=PLAIN)
     for ending in ("/heartbeat", API):
         path = path[: -len(ending)] if path.endswith(ending) else path
     return url._replace(path=path, query="", fragment="")
+
+
+def _unwrapped(text: str) -> str:
+    """Without what files, shells and web pages leave around a value."""
+    return text.strip(WRAPPING)
+
+
+def _spoken(letter: str) -> str:
+    names = {"\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab"}
+    return names.get(letter) or f"the character U+{ord(letter):04X}"
 
 
 def host_header(url: SplitResult) -> str:
@@ -213,7 +277,24 @@ def _authorization(proxy: SplitResult) -> dict[str, str]:
 
 
 def encode(body: Any) -> bytes:
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    """Return the body as JSON. What JSON cannot say becomes null or text, so that the rest arrives."""
+    try:
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        text = json.dumps(_plain(body), separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < MAX_DEPTH and isinstance(value, Mapping):
+        return {text_of(name): _plain(part, depth + 1) for name, part in value.items()}
+    if depth < MAX_DEPTH and isinstance(value, (list, tuple)):
+        return [_plain(part, depth + 1) for part in value]
+    return text_of(value)[:MAX_TEXT]
 
 
 def decoded(text: bytes) -> Any:
@@ -229,6 +310,11 @@ def parse_retry_after(retry_after: str | None) -> float | None:
         return min(max(0.0, float(retry_after or "")), MAX_RETRY_AFTER)
     except ValueError:
         return None
+
+
+def _unreachable(error: Exception) -> UnreachableError:
+    needs_fix = isinstance(error, ValueError) or type(error).__name__ == "SSLCertVerificationError"
+    return UnreachableError(_why(error), needs_fix=needs_fix)
 
 
 def _why(error: Exception) -> str:

@@ -69,7 +69,7 @@ class Worker:
         self.wake()
         if not self.is_running:
             self._flush_without_thread(seconds)
-        return done.wait(seconds) and self._reporter.is_idle
+        return done.wait(seconds) and self._reporter.confirm()
 
     def end(self, seconds: float) -> bool:
         """Send everything and end the thread. Return whether the server accepted it within `seconds`."""

@@ -43,7 +43,7 @@
     const text = isSome ? summary(shown) : status.dataset.none;
     if (status.textContent !== text) status.textContent = text;
     for (const button of bar().querySelectorAll("[name=action]")) button.disabled = !isSome;
-    offer("shown", !isSome, `Select these ${shown.length}`);
+    offer("shown", !isSome, `Select all ${shown.length} shown`);
     offer("all", isSome && !isAll && total() > selected.size, `Select all ${total().toLocaleString("en")}`);
     offer("none", isSome, "Clear selection");
   };

@@ -44,10 +44,10 @@ PHRASES: Final = {
     "command.refused": "rejected a {command} of",
     "command.requested": "requested a {command} of",
     "command.superseded": "replaced a {command} of",
-    "incident.acknowledge": "acknowledged an incident of",
-    "incident.mute": "muted an incident of",
-    "incident.note": "added a note to an incident of",
-    "incident.resolve": "resolved an incident of",
+    "incident.acknowledge": "acknowledged incident",
+    "incident.mute": "muted incident",
+    "incident.note": "added a note to incident",
+    "incident.resolve": "resolved incident",
     "invitation.withdrawn": "withdrew the invitation of",
     "key.created": "created the API key",
     "key.renamed": "renamed the API key",
@@ -69,6 +69,9 @@ PHRASES: Final = {
     "team.changed": "renamed the team to",
     "team.created": "created the team",
 }
+
+# The first part of an action, where it is not the word for the object.
+NOUNS: Final = {"command": "restart or stop", "key": "API key", "restart": "restart outcome"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,12 @@ def _localize(text: str) -> str:
 class ObjectFilter(admin.SimpleListFilter):
     """The history of one object, linked from its page: `?of=alerts.channel:5`."""
 
-    title = parameter_name = "of"
+    title, parameter_name = "object", "of"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Only offered while it is selected."""
         of = request.GET.get("of")
-        return [(of, f"only {of.partition('.')[2].replace(':', ' ')}")] if of else []
+        return [(of, of.partition(".")[2].replace(":", " "))] if of else []
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(of=self.value()) if self.value() else queryset
@@ -135,7 +138,8 @@ class ObjectTypeFilter(admin.SimpleListFilter):
     title, parameter_name = "type", "what"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(noun, noun) for noun in sorted({action.partition(".")[0] for action in PHRASES})]
+        nouns = sorted({action.partition(".")[0] for action in PHRASES})
+        return [(noun, NOUNS.get(noun, noun)) for noun in nouns]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(action__startswith=f"{self.value()}.") if self.value() else queryset

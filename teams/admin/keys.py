@@ -101,7 +101,7 @@ class KeyPage(TeamTableAdmin):
         key: ApiKey | None = kwargs.get("obj")
         if key is not None:
             now = timezone.now()
-            context |= {"key": key, "now": now, "agents": agents_using(key, now), "title": str(key)}
+            context |= {"key": key, "now": now, "agents": agents_using(key, now), "title": str(key), "subtitle": None}
             context["may_manage"] = self.has_manage_permission(request, key)
         return super().render_change_form(request, context, *args, **kwargs)
 

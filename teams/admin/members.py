@@ -73,11 +73,11 @@ class MemberPage(TeamTableAdmin):
         return rows
 
     def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
-        """Also lists open invitations."""
+        """Also lists pending invitations."""
         invitations = Invitation.objects.filter(team__in=teams_of(request.user), accepted_at=None, expires_at__gt=now)
         return {
             **super().table(request, changelist, now),
-            "open_invitations": invitations.select_related("team", "invited_by"),
+            "pending_invitations": invitations.select_related("team", "invited_by"),
             "may_invite": allowed(request, Action.MANAGE),
             # Only owners see who uses two-factor authentication.
             "owned": set(teams_of(request.user, Action.OWN).values_list("pk", flat=True)),
@@ -116,7 +116,7 @@ class StateFilter(admin.SimpleListFilter):
     title = parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "open"), ("accepted", "accepted"), ("expired", "expired")]
+        return [("open", "pending"), ("accepted", "accepted"), ("expired", "expired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> QuerySet[Invitation]:
         pending, now = queryset.filter(accepted_at=None), timezone.now()
@@ -165,7 +165,7 @@ class InvitationPage(TeamTableAdmin):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         invitation: Invitation | None = kwargs.get("obj")
         if invitation is not None:
-            context |= {"invitation": invitation, "now": timezone.now(), "title": invitation.email}
+            context |= {"invitation": invitation, "now": timezone.now(), "title": invitation.email, "subtitle": None}
             context["may_manage"] = self.has_manage_permission(request, invitation)
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -23,8 +24,12 @@ class MembershipsOfPerson(TeamTabularInline):
     model = Membership
     team_path = "team"
     add_action = change_action = delete_action = None
-    fields = ["team", "role", "created_at"]
-    readonly_fields = ["created_at"]
+    fields = ["team", "role", "joined"]
+    readonly_fields = ["joined"]
+
+    @admin.display(description="Joined")
+    def joined(self, obj: Membership) -> datetime:
+        return obj.created_at
 
 
 class AccountFilter(admin.SimpleListFilter):
@@ -42,19 +47,39 @@ class AccountFilter(admin.SimpleListFilter):
         return queryset.filter(self.QUERIES.get(self.value() or "", Q()))
 
 
+class PersonForm(forms.ModelForm[User]):
+    class Meta:
+        model = User
+        fields = ["name", "time_zone", "is_active", "is_superuser"]
+        labels = {"is_active": "Active", "is_superuser": "Operator"}
+        help_texts = {
+            "is_active": "A deactivated person cannot sign in.",
+            "is_superuser": "Can see and change every team, and open the Operator pages.",
+        }
+
+
 @admin.register(User)
 class PersonPage(OperatorTableAdmin):
     table_template = "teams/admin/people_table.html"
+    form = PersonForm
     list_display = ["email"]  # the table template shows more
     list_filter = [AccountFilter]
     search_fields = ["email", "name"]
     search_help_text = "Search names and addresses"
     ordering = ["email"]
     actions = None
-    fields = ["email", "name", "time_zone", "is_active", "is_superuser", "last_login", "date_joined"]
-    readonly_fields = ["email", "last_login", "date_joined"]
+    fields = ["email", "name", "time_zone", "is_active", "is_superuser", "last_sign_in", "joined"]
+    readonly_fields = ["email", "last_sign_in", "joined"]
     inlines = [MembershipsOfPerson]
     empty = Empty("No people yet", "People sign up, or join a team by invitation.")
+
+    @admin.display(description="Last sign-in")
+    def last_sign_in(self, obj: User) -> datetime | None:
+        return obj.last_login
+
+    @admin.display(description="Joined")
+    def joined(self, obj: User) -> datetime:
+        return obj.date_joined
 
     def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
         rows = list(changelist.result_list)

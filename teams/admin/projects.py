@@ -180,7 +180,7 @@ class ProjectPage(TeamTableAdmin):
         project: Project | None = kwargs.get("obj")
         if project is not None:
             add_counts([project], "agents", "channels", "api_keys")
-            context |= {"project": project, "title": project.name}
+            context |= {"project": project, "title": project.name, "subtitle": None}
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="URL")

@@ -47,8 +47,8 @@ class Migration(migrations.Migration):
                     "default_grace",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="Seconds after the interval before an agent is down. Default: one interval.",
-                        verbose_name="default grace period (s)",
+                        help_text="Extra time after the interval before an agent is down. Default: one interval.",
+                        verbose_name="default grace period (seconds)",
                         null=True,
                     ),
                 ),

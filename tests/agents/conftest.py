@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,13 +13,14 @@ from typing import Any
 import pytest
 import time_machine
 from django.db import connections
+from django.db.models import Min
 
-from agents.domain.heartbeat import decode
 from agents.domain.hot_row import Answer
+from agents.domain.wire.decoding import decode
 from agents.ingest import committer
 from agents.ingest.committer import Committer
 from agents.ingest.write import Received
-from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
+from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal, Unread
 from agents.review import review
 from agents.storage import outage_log
 from teams.auth import Caller, authenticate_key
@@ -72,12 +74,22 @@ class World:
             review.sweep(now)
 
     def watch(self, start: float, end: float) -> None:
-        """Run the detector every 4 s, and once at the end."""
+        """Run the detector every 4 s, and once at the end. Sweeps that nothing is due for are skipped."""
         at = start
-        while at < end:
+        while (at := self._next_sweep(at)) < end:
             self.look(at)
             at += 4
         self.look(end)
+
+    def _next_sweep(self, at: float) -> float:
+        """The first of the sweeps every 4 s from `at` that has something to review."""
+        due = AgentState.objects.aggregate(first=Min("check_at"))["first"]
+        if Unread.objects.exists():
+            return at
+        if due is None:
+            return math.inf
+        wait: float = (due - T0).total_seconds() - at
+        return at + 4 * max(0, math.ceil(wait / 4))
 
     def agent(self, name: str = "bot") -> Agent:
         return Agent.objects.get(project=self.project, names__name=name)

@@ -45,7 +45,7 @@ def test_owner_signs_in_by_link_without_a_password() -> None:
     assert (person.email, person.has_usable_password(), person.is_superuser) == ("owner@example.com", False, False)
     assert EmailAddress.objects.get().verified
     browser = Client()
-    assert browser.post(path).headers["Location"] == "/admin/"
+    assert browser.post(path).headers["Location"] == "/admin/first-steps/"
     assert browser.get("/admin/teams/project/").status_code == 200
 
 
@@ -68,6 +68,19 @@ def test_plan_scope_and_operator_options() -> None:
     assert User.objects.get().is_superuser
     create()
     assert limits.plan_of(caller.team_id).agents == 100
+
+
+def test_operators_first_team_is_unlimited() -> None:
+    own = auth.authenticate_key(create(operator=True)["api_key"])
+    second = auth.authenticate_key(create(operator=True, team="Another")["api_key"])
+    other = auth.authenticate_key(create(owner="other@example.com")["api_key"])
+    assert [limits.plan_of(caller.team_id).agents for caller in (own, second, other)] == [None, 3, 3]
+
+
+def test_chosen_plan_of_the_operator_stays() -> None:
+    made = auth.authenticate_key(create(operator=True, plan="free")["api_key"])
+    create(operator=True)
+    assert limits.plan_of(made.team_id).agents == 3
 
 
 def test_invalid_address_creates_nothing() -> None:

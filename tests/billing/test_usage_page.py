@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from agents.fleet.services import delete_agent
 from agents.models import Agent, Rollup
 from billing import refusals
 from billing.gateway import Offer
@@ -36,6 +37,9 @@ def text(browser: Client) -> str:
 
 
 def reject(project: Project, name: str) -> None:
+    """A heartbeat of another agent, when the Free plan's three are in use."""
+    for number in range(3 - Agent.objects.filter(project=project).count()):
+        make_agent(project, f"in-use-{number}")
     refusals.record(team_id=project.team_id, project_id=project.pk, name=name, now=timezone.now())
 
 
@@ -159,3 +163,30 @@ def test_other_teams_usage_is_hidden(project: Project, stranger: User, client_of
     Agent.objects.update(over_plan_at=timezone.now())
     reject(project, "refused-agent")
     assert word not in text(client_of(stranger))
+
+
+def test_nobody_is_rejected_after_an_upgrade(project: Project, owner: User, mailoutbox: Any, client_of: Any) -> None:
+    reject(project, "a-fourth")
+    set_plan(team=project.team, plan="starter", actor="test")
+    refusals.mail_owners(timezone.now())
+    browser = client_of(owner)
+    assert "a-fourth" not in text(browser)
+    assert "not monitored" not in browser.get("/admin/").content.decode()
+    assert not mailoutbox
+
+
+def test_nobody_is_rejected_once_there_is_room(project: Project, owner: User, client_of: Any) -> None:
+    reject(project, "a-fourth")
+    delete_agent(agent=Agent.objects.all()[0], actor="test", now=timezone.now())
+    # A heartbeat that was rejected at the same moment.
+    refusals.record(team_id=project.team_id, project_id=project.pk, name="a-fourth", now=timezone.now())
+    browser = client_of(owner)
+    assert "a-fourth" not in text(browser)
+    assert "not monitored" not in browser.get("/admin/").content.decode()
+
+
+def test_first_minute_is_not_thirty_silent_days(project: Project, owner: User, client_of: Any) -> None:
+    assert "No heartbeat in the last 30 days" in text(client_of(owner))
+    make_agent(project, "a", beat=10)
+    assert "No heartbeat in the last 30 days" not in text(client_of(owner))
+    assert "Totals are updated every minute" in text(client_of(owner))

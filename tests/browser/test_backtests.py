@@ -26,7 +26,7 @@ def looped(project: Project) -> Agent:
 def test_backtest_and_apply_by_keyboard(open_tab: Open, owner: User, looped: Agent) -> None:
     tab = open_tab(owner)
     page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
-    page.get_by_role("link", name="Test rules on past data").focus()
+    page.get_by_role("link", name="Backtest rules").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Repeats").fill("5")
     page.get_by_role("button", name="Run backtest", exact=True).focus()

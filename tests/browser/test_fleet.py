@@ -126,8 +126,11 @@ def test_pausing_all_matches_keeps_the_filter(open_tab: Open, owner: User, proje
     make_agent(project, "good")
     tab = open_tab(owner)
     page = tab.go("/admin/?status=down")
-    page.get_by_role("button", name="Select these 25").click()
+    page.get_by_role("button", name="Select all 25 shown").click()
     page.get_by_role("button", name="Select all 27").click()
+    page.get_by_role("button", name="Pause monitoring…", exact=True).click()
+    tab.sees("Pause monitoring of 27 agents?")
+    assert tab.barriers() == []
     page.get_by_role("button", name="Pause monitoring", exact=True).click()
     tab.sees("Monitoring paused for 27 agents.")
     assert page.url.endswith("/admin/?status=down")

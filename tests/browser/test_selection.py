@@ -61,11 +61,14 @@ def test_select_all_on_a_phone_and_in_the_list(open_tab: Open, owner: User, proj
         make_agent(project, f"down-{n:02}", status="down")
     tab = open_tab(owner, 390, "dark")
     page = tab.go("/admin/")
-    page.get_by_role("button", name="Select these 25").click()
+    page.get_by_role("button", name="Select all 25 shown").click()
     tab.sees("25 selected")
     page.get_by_role("button", name="Select all 27").click()
     tab.sees("All 27 selected")
     tab.picture("selection-390-dark", full_page=False)
+    page.get_by_role("button", name="Pause monitoring…", exact=True).click()
+    tab.sees("Pause monitoring of 27 agents?")
+    assert tab.barriers() == []
     page.get_by_role("button", name="Pause monitoring", exact=True).click()
     tab.sees("Monitoring paused for 27 agents.")
     assert paused() == 27

@@ -178,6 +178,9 @@ class RecordingReporter:
 
     is_idle = False
 
+    def confirm(self) -> bool:
+        return self.is_idle
+
     def __init__(self) -> None:
         self.threads: list[int] = []
 

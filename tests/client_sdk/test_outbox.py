@@ -102,17 +102,14 @@ def test_retry_after_is_respected() -> None:
     assert outbox.next_try_at == 142
 
 
-@pytest.mark.parametrize(("fields", "left"), [({}, True), ({"tokens_used": 0}, False)])
-def test_refused_heartbeat_keeps_its_totals(fields: dict[str, Any], left: bool) -> None:
+@pytest.mark.parametrize("sums", [{}, {"tokens_used": 1}, {"usage": [{"model": "m", "input_tokens": 3}]}])
+@pytest.mark.parametrize("status", ["ok", "error", "shutdown"])
+def test_refused_heartbeat_keeps_life_and_totals(sums: dict[str, Any], status: str) -> None:
     outbox = Outbox()
-    found = beat(1, message="x", agent="bot", **fields)
-    if not fields.get("tokens_used", 1):
-        del found.fields["tokens_used"]
+    known = {"agent": "bot", "status": status, "beat_id": "1", **sums}
+    found = Heartbeat({**known, "message": "x", "labels": {"a": "b"}}, 0, 0)
     outbox.add(found)
-    assert outbox.refused(found) is left
-    assert [waiting.fields for waiting in outbox] == (
-        [{"status": "ok", "agent": "bot", "beat_id": "1", "tokens_used": 1}] if left else []
-    )
-    if left:
-        assert outbox.refused(found) is False
-        assert len(outbox) == 0
+    assert outbox.refused(found) is True
+    assert [waiting.fields for waiting in outbox] == [known]
+    assert outbox.refused(found) is False
+    assert len(outbox) == 0

@@ -56,12 +56,12 @@ def test_exception_ends_a_running_tool() -> None:
     assert "doing" not in last(server)
 
 
-def test_secret_in_a_tool_name_is_redacted() -> None:
+def test_tool_names_are_never_redacted() -> None:
     server = Server()
     agent = Agent(server)
-    with agent.client.tool("call sk-ant-api03-" + "a" * 40):
+    with agent.client.tool("skip_to_next_page"):
         agent.let_pass(40)
-        assert "aaaa" not in last(server)["doing"]["tool"]
+        assert last(server)["doing"]["tool"] == "skip_to_next_page"
 
 
 def test_merged_heartbeats_keep_the_newer_tool() -> None:

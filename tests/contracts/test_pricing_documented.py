@@ -15,7 +15,7 @@ from django.core.management import call_command
 from agents.api.changes import AgentChanges
 from agents.api.schemas import Spend
 from agents.domain import budgets, pricing
-from agents.domain.heartbeat import decode
+from agents.domain.wire.decoding import decode
 from agents.fleet.services import SETTABLE
 from agents.reporting import formatting
 from agents.reporting.payloads import spend_dict

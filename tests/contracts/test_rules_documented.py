@@ -53,14 +53,13 @@ def row(one: Threshold) -> str:
 
 def missing(rule: rules.Rule, text: str) -> list[str]:
     """What the docs lack about a rule, or say although the rule does not declare it."""
-    section = sections(text).get(rule.KIND)
-    if section is None:
-        return [f"a heading {rule.KIND}"]
+    section = sections(text).get(rule.KIND, "")
     rows = [line for line in section.partition(HEAD)[2].splitlines() if line.startswith("| ") and "---" not in line]
     table = rows[: section.partition(HEAD)[2].strip().partition("\n\n")[0].count("\n")]
     wanted = [row(one) for one in rule.THRESHOLDS]
     switch = "On by default." if rule in rules.ALL else "Off by default."
     return [
+        *([] if rule.KIND in sections(text) else [f"a heading {rule.KIND}"]),
         *([] if switch in section else [switch]),
         *([] if bool(wanted) == (HEAD in section) else [HEAD if wanted else "no table"]),
         *(line for line in wanted if line not in table),
@@ -103,7 +102,8 @@ def report(module: ModuleType, needed: list[str]) -> str:
 
 def test_headings_are_the_rules_worst_first() -> None:
     kinds = [*(rule.KIND for rule in rules.ALL), *(rule.KIND for rule in rules.OPT_IN_RULES), "Adding a rule"]
-    assert list(sections(TEXT)) == kinds
+    headings = list(sections(TEXT))
+    assert headings == kinds, f"docs/rules.md needs these headings in this order: {', '.join(kinds)}"
 
 
 @pytest.mark.parametrize("module", rule_modules(), ids=lambda module: module.KIND)
@@ -126,7 +126,12 @@ def test_leftovers_in_the_docs_are_found() -> None:
     assert missing(rule, TEXT.replace(line, f"{line}\n| `gone` | 1 | 1 to 2 | It was. |")) == [
         "not: | `gone` | 1 | 1 to 2 | It was. |"
     ]
-    assert missing(rule, TEXT.replace("### call_rate", "### other")) == ["a heading call_rate"]
+    assert missing(rule, TEXT.replace("### call_rate", "### other")) == [
+        "a heading call_rate",
+        "Off by default.",
+        HEAD,
+        line,
+    ]
 
 
 # The example
@@ -185,6 +190,9 @@ def test_example_is_on_the_pages_and_in_the_api(
 def test_incomplete_rule_is_reported_in_full(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacking(example, TEXT, TESTS) == [
         "in docs/rules.md: a heading slow_tool",
+        "in docs/rules.md: On by default.",
+        f"in docs/rules.md: {HEAD}",
+        f"in docs/rules.md: {row(example.THRESHOLDS[0])}",
         "a test in tests/agents/rules/ that uses slow_tool",
     ]
     monkeypatch.setattr(rules, "ALL", rules.ALL[:-1])

@@ -84,6 +84,10 @@ def children_of(pid: int) -> list[int]:
     return children
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -150,19 +154,26 @@ class Installation:
 
     def pid(self, part: str) -> int | None:
         """The process id of one of PARTS; None while it is not running."""
-        for child in children_of(self.process.pid):
+        for child in self.pids():
             try:
-                command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                name = Path(f"/proc/{child}/comm").read_text().strip()
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                parent = parent_of(child)
             except OSError:  # it has just ended
                 continue
-            if f"processes {part}" in command or (part == "broker" and "broker.sock" in command):
+            # Granian's worker has the name of its parent.
+            if name == f"watchdog-{part}" and Path(f"/proc/{parent}/comm").read_text().strip() != name:
+                return child
+            if part == "broker" and b"broker.sock" in command:
                 return child
         return None
 
     def pids(self) -> list[int]:
         """All its processes except the parent."""
-        direct = children_of(self.process.pid)
-        return [*direct, *(grandchild for child in direct for grandchild in children_of(child))]
+        found = [self.process.pid]
+        for pid in found:
+            found += children_of(pid)
+        return found[1:]
 
     def get(self, path: str) -> tuple[int, Any]:
         return self.request(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))

@@ -26,9 +26,11 @@ from tests.flows.installation import (
     environment,
     free_port,
     is_alive,
+    parent_of,
     slowdown,
     wait_until,
 )
+from watchdog_project import addresses
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite, pytest.mark.xdist_group("bin_run")]
 
@@ -129,6 +131,15 @@ def test_killed_part_restarts_without_data_loss(running: Installation, key: str,
     assert {f"before-{part}", f"after-{part}"} <= stored(running)
 
 
+def test_killed_fork_server_is_replaced(running: Installation, key: str) -> None:
+    before = running.pid("web")
+    assert before
+    os.kill(parent_of(before), signal.SIGKILL)
+    wait_until(lambda: running.pid("web") not in (None, before), "web is back")
+    wait_until(running.is_ready, "ready again")
+    assert running.beat(key, agent="first", beat_id="after-fork-server")[0] == 200
+
+
 def test_detector_survives_broker_kill(running: Installation) -> None:
     broker = running.pid("broker")
     assert broker
@@ -152,16 +163,12 @@ def detector_at(installation: Installation) -> str:
 def test_hung_web_process_is_restarted(running: Installation) -> None:
     hung = running.pid("web")
     assert hung
-    worker = next(pid for pid in running.pids() if pid != hung and _parent(pid) == hung)
+    worker = next(pid for pid in running.pids() if pid != hung and parent_of(pid) == hung)
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: running.pid("web") not in (None, hung), "web is started again")
     wait_until(running.is_ready, "ready")
     assert running.says("web has not responded for 15 s; restarting")
     assert not is_alive(worker)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_second_start_on_same_folder_is_rejected(running: Installation) -> None:
@@ -179,7 +186,7 @@ def test_stop_ends_all_and_next_start_keeps_data(other: Installation, number: in
     assert len(everything) >= 4
     assert other.stop(number) < 10 * slowdown()
     assert other.process.returncode == 0
-    assert [pid for pid in everything if is_alive(pid)] == []
+    wait_until(lambda: not any(is_alive(pid) for pid in everything), "all parts are gone")
     other.start()
     assert "API key" not in other.found("(?s).*").split("Create API keys")[0]
     assert other.beat(key, agent="kept", beat_id="kept-2")[0] == 200
@@ -257,6 +264,24 @@ def test_foreign_host_is_rejected(tmp_path: Path) -> None:
     assert code == 2
     assert one_sentence(out)
     assert "203.0.113.7" in out
+
+
+def test_other_devices_reach_a_public_host(tmp_path: Path) -> None:
+    """The address that it prints, under which any other device would ask."""
+    installation = Installation(tmp_path / "data", "--quiet", "--host", "0.0.0.0")
+    try:
+        installation.start()
+        own = next((name for name in addresses.hosts("0.0.0.0") if name[0].isdigit()), None)
+        if own is None:
+            pytest.skip("this machine has no other address")
+        for host in (own, "127.0.0.1"):
+            asked = urllib.request.Request(f"http://{host}:{installation.port}/")
+            assert installation.request(asked)[0] == 200, host
+        assert installation.says(f"is running at http://{own}:{installation.port}")
+        unknown = urllib.request.Request(f"http://{own}:{installation.port}/", headers={"Host": "evil.example"})
+        assert installation.request(unknown)[0] == 400
+    finally:
+        installation.stop(signal.SIGKILL)
 
 
 def test_unwritable_folder_is_rejected(tmp_path: Path) -> None:

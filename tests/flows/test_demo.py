@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.tab import SHORT, Tab, launch
-from tests.flows.installation import PATIENCE, Installation, is_alive, slowdown
+from tests.flows.installation import PATIENCE, Installation, is_alive, slowdown, wait_until
 from tests.live import create_project
 from tests.services.site import Site
 from watchdog_project import demo
@@ -105,7 +105,7 @@ def test_demo_stops_cleanly(shown: Site) -> None:
     everything = shown.running.pids()
     assert len(everything) >= 4 + 5
     assert shown.running.stop() < 10 * slowdown()
-    assert [pid for pid in everything if is_alive(pid)] == []
+    wait_until(lambda: not any(is_alive(pid) for pid in everything), "all processes are gone")
     shown.running.start()
     assert shown.call("status")[0] == 401, "keys of an earlier demo are revoked"
     again = create_project(shown.running, OWNER, "full", demo.TEAM, demo.PROJECT)

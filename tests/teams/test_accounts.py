@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from allauth.account.models import EmailAddress
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
@@ -129,7 +130,7 @@ def page_of(token: str) -> str:
 
 
 def test_invited_person_signs_up_while_closed(token: str, team: Team, settings: Settings) -> None:
-    settings.SIGNUP_OPEN = False
+    settings.SIGNUP_OPEN, settings.EMAIL_CONFIGURED = False, True
     browser = Client()
     page = browser.get(page_of(token)).content.decode()
     assert "Research" in page
@@ -139,6 +140,29 @@ def test_invited_person_signs_up_while_closed(token: str, team: Team, settings: 
     assert browser.post(page_of(token)).headers["Location"] == "/admin/"
     member = Membership.objects.get(user__email="new@example.com")
     assert (member.team, member.role) == (team, Role.VIEWER)
+
+
+@pytest.mark.parametrize("mail_server", [False, True])
+def test_invitation_proves_the_address_without_smtp(
+    token: str, team: Team, settings: Settings, mail_server: bool
+) -> None:
+    settings.EMAIL_CONFIGURED = mail_server
+    browser = Client()
+    browser.get(page_of(token))
+    data = {"email": "New@example.com", "password1": PASSWORD, "next": page_of(token)}
+    leads = browser.post("/accounts/signup/", data).headers["Location"]
+    assert (leads == page_of(token)) is not mail_server, "with a mail server, the code still has to be entered"
+    browser.post(page_of(token))
+    assert team.memberships.filter(user__email="new@example.com").exists() is not mail_server
+
+
+def test_invitation_proves_no_other_address(token: str, settings: Settings) -> None:
+    settings.EMAIL_CONFIGURED = False
+    browser = Client()
+    browser.get(page_of(token))
+    answer = browser.post("/accounts/signup/", {"email": "other@example.com", "password1": PASSWORD})
+    assert "confirm" in answer.headers["Location"]
+    assert not EmailAddress.objects.filter(verified=True, email="other@example.com").exists()
 
 
 def test_invitation_only_opens_sign_up_for_its_address(token: str, settings: Settings) -> None:
@@ -199,7 +223,7 @@ def test_sign_in_link_works_once(owner: User, team: Team) -> None:
     scanner, browser = Client(), Client()
     assert scanner.get(path).status_code == 200
     assert scanner.head(path).status_code == 405
-    assert browser.post(path).headers["Location"] == "/admin/"
+    assert browser.post(path).headers["Location"] == "/admin/first-steps/"
     assert browser.get("/admin/teams/project/").status_code == 200
     again = scanner.post(path)
     assert again.status_code == 404
@@ -454,8 +478,29 @@ def test_leaving_a_team_only_removes_yourself(viewer: User, member: User, team: 
     own = Membership.objects.get(user=viewer)
     browser = client_of(viewer)
     assert browser.post(f"/accounts/teams/leave/{other.pk}/").status_code == 404
+    asked = browser.get(f"/accounts/teams/leave/{own.pk}/").content.decode()
+    assert "Leave Research?" in asked
+    assert team.memberships.filter(pk=own.pk).exists(), "a link never acts"
     browser.post(f"/accounts/teams/leave/{own.pk}/")
     assert set(team.memberships.values_list("user__email", flat=True)) == {"owner@example.com", member.email}
+
+
+def test_only_owner_is_told_why_they_stay(owner: User, member: User, team: Team, client_of: Browser) -> None:
+    own = team.memberships.get(user=owner)
+    page = client_of(owner).get(f"/accounts/teams/leave/{own.pk}/").content.decode()
+    assert "its only owner" in page
+    assert '<form method="post">' not in page
+    team.memberships.filter(user=member).update(role="owner")
+    page = client_of(owner).get(f"/accounts/teams/leave/{own.pk}/").content.decode()
+    assert "no longer one of its owners" in page
+    assert '<form method="post">' in page
+
+
+def test_first_link_opens_the_first_steps(owner: User, team: Team) -> None:
+    browser = Client()
+    assert browser.post(path_of(owner)).headers["Location"] == "/admin/first-steps/"
+    owner.refresh_from_db()
+    assert Client().post(path_of(owner)).headers["Location"] == "/admin/"
 
 
 def test_not_found_page(db: None) -> None:

@@ -14,7 +14,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from agents.models import Outage, Pulse
 from agents.storage import outage_log
-from watchdog_project import celery_app, health
+from watchdog_project import health
+from watchdog_project.celery import app as celery_app
 
 
 def detector_ran(seconds_ago: float) -> None:

@@ -41,12 +41,17 @@ class Step(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Micro-dollars and tokens of the last hour, and the hourly rates; `usual` is micro-dollars per hour."""
+    """Micro-dollars and tokens of the last hour, and the hourly rates: on average, and of its fastest five minutes.
+
+    `usual` is micro-dollars per hour.
+    """
 
     cost: int = 0
     tokens: int = 0
     cost_an_hour: float = 0.0
     tokens_an_hour: float = 0.0
+    fastest_cost_an_hour: float = 0.0
+    fastest_tokens_an_hour: float = 0.0
     usual: float | None = None
 
     @property
@@ -88,6 +93,8 @@ def pace(state: Mapping[str, Any], now: datetime) -> Pace:
         tokens=tokens,
         cost_an_hour=cost * factor,
         tokens_an_hour=tokens * factor,
+        fastest_cost_an_hour=max((step.cost for step in last_hour), default=0) * HOUR / STEP if factor else 0.0,
+        fastest_tokens_an_hour=max((step.tokens for step in last_hour), default=0) * HOUR / STEP if factor else 0.0,
         usual=_usual(state, int(at // DAY)),
     )
 

@@ -26,7 +26,7 @@ THRESHOLDS: Thresholds = (
         unit="calls per minute",
         minimum=1,
         maximum=KEPT,
-        why="12 % of good runs are as busy.",
+        why="12 % of healthy runs are this busy.",
     ),
 )
 

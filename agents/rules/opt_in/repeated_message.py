@@ -24,7 +24,7 @@ THRESHOLDS: Thresholds = (
         unit="times",
         minimum=MIN_TIMES,
         maximum=10_000,
-        why="The default of the retired service.",
+        why="The default of the original ClevAgent service.",
     ),
 )
 

@@ -25,7 +25,7 @@ THRESHOLDS: Thresholds = (
         unit="times",
         minimum=MIN_TIMES,
         maximum=20,
-        why="All of the five prompts that the published client sends.",
+        why="The published client reports its last five prompts: all of them are the same.",
     ),
 )
 

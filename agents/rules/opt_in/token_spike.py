@@ -26,7 +26,7 @@ THRESHOLDS: Thresholds = (
         unit="times the average",
         minimum=1,
         maximum=1_000,
-        why="The default of the retired service.",
+        why="The default of the original ClevAgent service.",
     ),
 )
 
@@ -34,7 +34,7 @@ EVIDENCE: EvidenceLabels = {
     "pattern": EvidenceLabel("Pattern", NOWHERE),
     "tokens": EvidenceLabel("Tokens", NOWHERE),
     "usual": EvidenceLabel("Usual", NOWHERE),
-    "factor": EvidenceLabel("Alerts from", DETAIL, "times the average"),
+    "factor": EvidenceLabel("Alert threshold", DETAIL, "times the average"),
 }
 
 

@@ -12,6 +12,8 @@ from agents.rules.spending import forecast
 
 MODELS_NAMED: Final = 2
 MAX_REASON: Final = 500
+# From this share of the project's spend on, an agent's rate is the project's.
+MOST: Final = 0.95
 # From this many times the usual rate on, the reason says so.
 FAST: Final = 2.0
 
@@ -26,14 +28,9 @@ def _spent(budget: Budget, facts: Facts) -> str:
         return f"Used {budget.used:,} of {budget.limit:,} tokens today"
     amount = f"{dollars(budget.used)} of {dollars(budget.limit)}"
     if budget.name == MONTH:
-        part = f", {dollars(facts.row.cost_month)} of it by this agent" if _is_this_month(facts) else ""
+        part = f", {dollars(facts.row.cost_month)} of it by this agent" if forecast.is_this_month(facts) else ""
         return f"The project has spent {amount} this month{part}"
     return f"Spent {amount} {'today' if budget.name == DAY else 'in this run' + _run_start(facts)}"
-
-
-def _is_this_month(facts: Facts) -> bool:
-    day = facts.row.day
-    return day is not None and day.replace(day=1) == facts.today.replace(day=1)
 
 
 def _run_start(facts: Facts) -> str:
@@ -44,12 +41,20 @@ def _rate(budget: Budget, facts: Facts) -> str:
     """The forecast; without one, the part of the last hour."""
     times = forecast.pace(facts).times_usual or 0.0
     fast = f"{times:.0f} times the usual" if times >= FAST and budget.name != MONTH else ""
-    used_up = forecast.used_up_at(budget, facts)
+    used_up = forecast.used_up(budget, facts)
     if used_up is not None:
-        period = "this month’s" if budget.name == MONTH else "the last hour’s"
-        at = time_of_day(used_up, facts.zone, facts.now)
-        return f"; at {period} rate{f' ({fast})' if fast else ''} the budget will be used up at {at}"
+        at = time_of_day(used_up.at, facts.zone, facts.now)
+        return f"; at {_whose_rate(budget, facts)}{f' ({fast})' if fast else ''} the budget will be used up at {at}" + (
+            f", at that of its fastest 5 minutes at {time_of_day(used_up.earliest, facts.zone, facts.now)}"
+            if used_up.earliest
+            else ""
+        )
     return _last_hour(budget, facts) + (f", {fast}" if fast else "")
+
+
+def _whose_rate(budget: Budget, facts: Facts) -> str:
+    is_all = budget.name != MONTH or forecast.share_of_month(facts) >= MOST
+    return "the last hour’s rate" if is_all else "the rate of this agent’s last hour, with the others in proportion,"
 
 
 def _last_hour(budget: Budget, facts: Facts) -> str:

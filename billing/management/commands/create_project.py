@@ -43,10 +43,12 @@ def _create(*, team: str, project: str, owner: str, scope: str, **options: Any) 
     own_team = _team(team, person)
     if options["plan"]:
         billing.set_plan(team=own_team, plan=options["plan"], actor=_ACTOR)
+    elif options["operator"]:
+        billing.lift_limits(operator=person, actor=_ACTOR)
     own_project = Project.objects.filter(team=own_team, name=project).first() or services.create_project(
         team=own_team, name=project, actor=_ACTOR
     )
-    _key, raw = services.issue_key(project=own_project, name="create_project", scope=scope, actor=person.email)
+    _key, raw = services.issue_key(project=own_project, name="setup", scope=scope, actor=person.email)
     return {
         "team": own_team.name,
         "project": own_project.name,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from http.client import HTTPException
 from typing import Any
 
-from clevagent.transport import API, connect, parse_endpoint
+from clevagent.transport import Answer, Transport, UnreachableError, key_hint
 
 from . import backends
 from .backends.base import Observation, PermissionChecker, State
@@ -62,42 +60,35 @@ def _report(target: Target) -> dict[str, Any]:
 
 
 def _server(settings: Settings) -> list[Line]:
+    transport = Transport(
+        settings.endpoint, settings.api_key, timeout=REQUEST_TIMEOUT, headers={"X-ClevAgent-Runner": settings.name}
+    )
     try:
-        status, date, body = _ask(settings)
-    except (OSError, HTTPException) as error:
+        answer = transport.request("GET", "/status?limit=1")
+    except UnreachableError as error:
         text = f"{settings.endpoint} cannot be reached ({error}); start the server or fix --endpoint"
         return [Line(False, "server", text)]
-    lines = [Line(True, "server", f"{settings.endpoint} answers")]
-    if 200 <= status < 300:
-        lines.append(Line(True, "key", "valid"))
-    elif status in (401, 403):
-        lines.append(Line(False, "key", f"refused ({status}); create a new one under Team → Keys"))
-    else:
-        lines.append(Line(False, "server", f"answered with status {status}: {body[:200]}"))
-    return [*lines, *_clock(date)]
+    finally:
+        transport.close()
+    return [Line(True, "server", f"{settings.endpoint} answers"), _key(answer, settings.api_key), *_clock(answer)]
 
 
-def _clock(date: str | None) -> list[Line]:
-    try:
-        skew = time.time() - parsedate_to_datetime(date or "").timestamp()
-    except (TypeError, ValueError):
+def _key(answer: Answer, key: str) -> Line:
+    if answer.accepted:
+        return Line(True, "key", "valid")
+    if answer.status in (401, 403):
+        return Line(False, "key", f"refused ({answer.why}); create a new one under Team → Keys.{key_hint(key)}")
+    return Line(False, "server", f"answered with {answer.why}")
+
+
+def _clock(answer: Answer) -> list[Line]:
+    if answer.served_at is None:
         return [Line(None, "clock", "the server did not send its time")]
+    skew = time.time() - answer.served_at
     if abs(skew) <= MAX_SKEW:
         return [Line(True, "clock", "agrees with the server's")]
     way = "ahead of" if skew > 0 else "behind"
     return [Line(False, "clock", f"{abs(skew):.0f} s {way} the server's; synchronize both with NTP")]
-
-
-def _ask(settings: Settings) -> tuple[int, str | None, str]:
-    url = parse_endpoint(settings.endpoint)
-    connection = connect(url, REQUEST_TIMEOUT)
-    try:
-        headers = {"X-API-Key": settings.api_key, "X-ClevAgent-Runner": settings.name}
-        connection.request("GET", f"{url.path}{API}/status?limit=1", headers=headers)
-        response = connection.getresponse()
-        return response.status, response.getheader("Date"), response.read(10_000).decode(errors="replace")
-    finally:
-        connection.close()
 
 
 def _target(target: Target) -> list[Line]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clevagent.transport import parse_key
 from clevagent.version import VERSION
 
 from . import backends, check, config, install, journal, status, target
@@ -81,6 +82,13 @@ def _from_file(file: dict[str, Any], options: argparse.Namespace) -> list[target
 
 
 def _key(options: argparse.Namespace, file: dict[str, Any]) -> str:
+    try:
+        return parse_key(_raw_key(options, file))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _raw_key(options: argparse.Namespace, file: dict[str, Any]) -> str:
     if options.api_key:
         print_error(
             "every user of this machine can read a key on the command line; use CLEVAGENT_API_KEY or --api-key-file"

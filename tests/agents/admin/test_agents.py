@@ -138,7 +138,7 @@ def test_yesterdays_spend_is_not_todays(project: Project, viewer: User, client_o
 def test_agents_are_paused_and_resumed_in_bulk(project: Project, member: User, client_of: Browse) -> None:
     agents = [make_agent(project, name) for name in ("one", "two")]
     chosen = {"_selected_action": [agent.pk for agent in agents]}
-    client_of(member).post(LIST, {"action": "pause_selected", **chosen})
+    client_of(member).post(LIST, {"action": "pause_selected", "choice": "1h", **chosen})
     assert Agent.objects.filter(paused_at__isnull=False).count() == 2
     client_of(member).post(LIST, {"action": "resume_selected", **chosen})
     assert not Agent.objects.filter(paused_at__isnull=False).exists()
@@ -152,7 +152,7 @@ def test_viewer_has_no_actions_or_buttons(bot: Agent, viewer: User, client_of: B
     body = browser.get(page_of(bot)).content.decode()
     assert "/press/" not in body
     assert 'name="_save"' not in body
-    browser.post(LIST, {"action": "pause_selected", "_selected_action": bot.pk})
+    browser.post(LIST, {"action": "pause_selected", "choice": "1h", "_selected_action": bot.pk})
     assert not Agent.objects.filter(paused_at__isnull=False).exists()
 
 
@@ -420,7 +420,7 @@ def test_page_navigation_and_settings_at_the_end(bot: Agent, member: User, viewe
     places = [body.index(f'id="{part}"') for part in parts]
     assert len(parts) == 7
     assert places == sorted(places)
-    assert places[-1] < body.index('name="_continue"') < body.index("Delete bot-1…")
+    assert places[-1] < body.index('name="_save"') < body.index("Delete bot-1…")
     assert "Delete this" not in body
     assert "Delete bot-1" not in client_of(viewer).get(page_of(bot)).content.decode()
     answer = save(client_of(member), bot, interval="0.5").content.decode()
@@ -450,6 +450,9 @@ def test_page_links_to_all_incidents_and_commands(bot: Agent, viewer: User, clie
         shown = browser.get(link).content.decode()
         assert "bot-2" not in shown
         assert "bot is stuck" in shown or "bot@example.com" in shown
+        assert f'<option value="{bot.pk}" selected>bot</option>' in shown
+    assert "bot-2 is stuck" in browser.get("/admin/agents/incident/").content.decode()
+    assert "bot-2@example.com" in browser.get("/admin/agents/command/").content.decode()
 
 
 def test_page_links_to_maintenance(bot: Agent, member: User, viewer: User, client_of: Browse) -> None:
@@ -464,12 +467,45 @@ def test_no_restart_button_without_target(bot: Agent, member: User, client_of: B
     assert "press/restart/" in client_of(member).get(page_of(bot)).content.decode()
 
 
-def test_pause_and_resume(bot: Agent, member: User, client_of: Browse) -> None:
-    assert "there are no alerts until you resume it" in press(client_of(member), bot, "pause").content.decode()
-    assert Agent.objects.get().paused_at is not None
-    assert "press/resume/" in client_of(member).get(page_of(bot)).content.decode()
-    press(client_of(member), bot, "resume")
-    assert Agent.objects.get().paused_at is None
+@pytest.mark.parametrize(
+    ("choice", "until", "says"),
+    [
+        ("1h", timedelta(hours=1), "is paused until"),
+        ("tomorrow", None, "09:00:00"),
+        ("resumed", None, "until somebody resumes it"),
+    ],
+)
+def test_pause_has_a_length_and_resume(
+    choice: str, until: timedelta | None, says: str, bot: Agent, member: User, client_of: Browse
+) -> None:
+    browser = client_of(member)
+    asked = browser.get(f"{LIST}{bot.pk}/press/pause/").content.decode()
+    assert f'name="choice" value="{choice}"' in asked
+    assert says in press(browser, bot, "pause", choice=choice).content.decode()
+    agent = Agent.objects.get()
+    assert (agent.paused_at, agent.paused_by) == (timezone.now(), member.email)
+    assert (agent.paused_until is None) is (choice == "resumed")
+    if until:
+        assert agent.paused_until == timezone.now() + until
+    assert "press/resume/" in browser.get(page_of(bot)).content.decode()
+    press(browser, bot, "resume")
+    agent.refresh_from_db()
+    assert (agent.paused_at, agent.paused_until, agent.paused_by) == (None, None, "")
+
+
+def test_one_tap_pauses_nothing(bot: Agent, member: User, client_of: Browse) -> None:
+    assert "Choose how long" in press(client_of(member), bot, "pause").content.decode()
+    client_of(member).post(LIST, {"action": "pause_selected", "_selected_action": bot.pk})
+    assert not Agent.objects.filter(paused_at__isnull=False).exists()
+
+
+def test_bulk_pause_asks_for_its_length(project: Project, member: User, client_of: Browse) -> None:
+    agents = [make_agent(project, name) for name in ("one", "two")]
+    chosen = {"action": "pause_selected", "_selected_action": [agent.pk for agent in agents]}
+    asked = client_of(member).post(LIST, chosen).content.decode()
+    assert "Pause monitoring of 2 agents?" in asked
+    assert f'name="_selected_action" value="{agents[0].pk},{agents[1].pk}"' in asked
+    assert "Until tomorrow, " in asked
 
 
 def test_unknown_button_is_not_found(bot: Agent, member: User, client_of: Browse) -> None:

@@ -45,6 +45,23 @@ def test_new_project_gets_a_key_automatically(project: Project, owner: User, cli
     assert AuditEntry.objects.get(action="key.created").actor == owner.email
 
 
+def test_first_visit_fills_a_key_in(project: Project, owner: User, client_of: Browse) -> None:
+    """Also when a key exists that only a terminal showed."""
+    services.issue_key(project=project, name="create_project", scope="agent", actor="test")
+    browser = client_of(owner)
+    assert 'hx-trigger="load, submit"' in browser.get(STEPS).content.decode()
+    assert key_in(make_key(browser, project, first="1").content.decode()).startswith("cv_")
+    assert 'hx-trigger="submit"' in browser.get(STEPS).content.decode(), "once"
+
+
+def test_reporting_project_gets_no_key_unasked(project: Project, owner: User, client_of: Browse) -> None:
+    make_agent(project)
+    browser = client_of(owner)
+    assert 'hx-trigger="submit"' in browser.get(STEPS).content.decode()
+    make_key(browser, project, first="1")
+    assert not project.api_keys.exists()
+
+
 def test_key_is_in_every_snippet(project: Project, owner: User, client_of: Browse, settings: Any) -> None:
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
@@ -109,6 +126,7 @@ def test_reload_creates_no_second_key(project: Project, owner: User, client_of: 
 
 
 def test_another_key_on_request(project: Project, api_key: str, owner: User, client_of: Browse) -> None:
+    make_agent(project)
     page = client_of(owner).get(STEPS).content.decode()
     assert "Create another key" in page
     assert "load, submit" not in page

@@ -89,6 +89,14 @@ def test_healthy_fleet_says_so_and_lists_agents(project: Project, viewer: User, 
     assert "w-strip" in body
 
 
+def test_fleet_shows_who_acknowledged(project: Project, viewer: User, client_of: Browse) -> None:
+    incident = make_incident(make_agent(project))
+    browser = client_of(viewer)
+    assert "acknowledged by" not in browser.get("/admin/fleet/").content.decode()
+    Incident.objects.filter(pk=incident.pk).update(acknowledged_at=timezone.now(), acknowledged_by="ann@example.com")
+    assert browser.get("/admin/fleet/").content.decode().count("acknowledged by ann@example.com") == 2
+
+
 # Groups
 
 

@@ -143,6 +143,7 @@ def test_select_all_selects_only_matches(project: Project, staging: Project, mem
     box = Agent.objects.get(project=staging, name="crawler").pk
     sent = {
         "action": "pause_selected",
+        "choice": "1h",
         "index": "0",
         "select_across": "1",
         "_selected_action": box,

@@ -234,6 +234,26 @@ def test_current_activity_is_shown(bot: Agent, viewer: User, client_of: Browse) 
     assert "sk-abc" not in body
 
 
+def test_lost_details_and_skew_are_shown(bot: Agent, viewer: User, client_of: Browse) -> None:
+    now = timezone.now()
+    sent_at = (now - timedelta(hours=26)).isoformat()
+    content = {"left_out": {"labels": "at most 20 <b>"}, "sent_at": sent_at, "age": 0.5}
+    Heartbeat.objects.create(agent=bot, day=now.date(), received_at=now, status="ok", content=content)
+    body = client_of(viewer).get(page_of(bot)).content.decode()
+    assert "Left out of its heartbeats" in body
+    assert "<code>labels</code>: at most 20 &lt;b&gt;" in body
+    assert "The clock of its machine is 26 hours behind." in body
+
+
+def test_right_clock_and_whole_beats_show_nothing(bot: Agent, viewer: User, client_of: Browse) -> None:
+    now = timezone.now()
+    content = {"message": "step", "sent_at": now.isoformat(), "age": 0.5}
+    Heartbeat.objects.create(agent=bot, day=now.date(), received_at=now, status="ok", content=content)
+    body = client_of(viewer).get(page_of(bot)).content.decode()
+    assert "Left out" not in body
+    assert "clock of its machine" not in body
+
+
 def test_silent_agent_shows_its_last_activity(bot: Agent, viewer: User, client_of: Browse) -> None:
     make_history(bot, 5)
     AgentState.objects.filter(agent=bot).update(status="down")
@@ -285,7 +305,14 @@ def test_learned_rhythm_is_shown(bot: Agent, viewer: User, client_of: Browse) ->
         ({"last_progress_at": "now"}, {"client", "calls", "usage", "runner"}),
         ({"tokens_total": 5}, {"client", "progress", "calls", "runner"}),
         ({"tokens_total": 5, "unpriced_total": 5}, {"client", "progress", "calls", "runner", "price"}),
-        ({"restart_type": "systemd", "restart_target": "bot.service"}, {"client", "progress", "calls", "usage"}),
+        (
+            {"restart_type": "systemd", "restart_target": "bot.service"},
+            {"client", "progress", "calls", "usage", "runner"},
+        ),
+        (
+            {"restart_type": "systemd", "restart_target": "bot.service", "runner": "web-1"},
+            {"client", "progress", "calls", "usage"},
+        ),
     ],
 )
 def test_missing_reports_are_suggested(

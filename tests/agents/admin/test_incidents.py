@@ -27,8 +27,8 @@ def page_of(incident: Incident) -> str:
     return f"{LIST}{incident.pk}/change/"
 
 
-def press(browser: Any, incident: Incident, name: str) -> str:
-    body: bytes = browser.post(f"{LIST}{incident.pk}/press/{name}/", follow=True).content
+def press(browser: Any, incident: Incident, name: str, **data: str) -> str:
+    body: bytes = browser.post(f"{LIST}{incident.pk}/press/{name}/", data, follow=True).content
     return body.decode()
 
 
@@ -207,7 +207,7 @@ def test_escalation_and_new_signal_differ(incident: Incident, viewer: User, clie
         data = {"signal": "loop", "rose": rose}
         IncidentEvent.objects.create(incident=incident, kind="updated", text=text, data=data)
     body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
-    assert "critical now worse" in body
+    assert "became critical worse" in body
     assert "new signal: loop more" in body
 
 
@@ -283,8 +283,10 @@ def test_agent_actions_are_on_the_incident(incident: Incident, member: User, cli
     assert "Stop of bot requested." in press(client_of(member), incident, "stop")
     assert Command.objects.get().incident == incident
     assert "waiting for the runner" in press(client_of(member), incident, "restart")
-    press(client_of(member), incident, "pause")
+    assert "/press/resume/" in press(client_of(member), incident, "pause", choice="1h")
     assert Agent.objects.get().paused_at is not None
+    press(client_of(member), incident, "resume")
+    assert Agent.objects.get().paused_at is None
 
 
 def test_refused_button_is_explained_and_not_pinned(incident: Incident, member: User, client_of: Browse) -> None:
@@ -402,6 +404,9 @@ def test_muted_incident_sends_no_notifications(incident: Incident, member: User,
     actions.resolve(incident=incident, actor=member.email, now=timezone.now())
     assert not Delivery.objects.filter(channel=channel).exists()
     assert IncidentEvent.objects.filter(text=f"Muted by {member.email}").count() == 1
+    body = client_of(member).get(page_of(incident)).content.decode()
+    assert f"<strong>Muted by {member.email}</strong></p>" in body
+    assert f"UTC  Muted by {member.email}\n" in body
 
 
 def test_page_shows_version_and_deploys(incident: Incident, viewer: User, client_of: Browse) -> None:

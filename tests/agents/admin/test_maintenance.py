@@ -66,7 +66,7 @@ def test_labels_are_shown_as_text(
     window = maintenance.schedule(project=project, reason="new disks", labels=labels, actor="x", now=now, **times)
     body = client_of(viewer).get(f"{LIST}{window.pk}/change/").content.decode()
     assert said in body
-    assert "{}" not in body.partition("Only with labels")[2][:400]
+    assert "{}" not in body.partition("Only agents with labels")[2][:400]
 
 
 def test_other_teams_window_is_not_found(project: Project, stranger: User, client_of: Browse) -> None:

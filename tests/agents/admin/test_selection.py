@@ -60,7 +60,7 @@ def test_bulk_action_skips_agents_of_other_roles(
     project: Project, theirs: Agent, member: User, client_of: Browse
 ) -> None:
     mine = make_agent(project, "mine")
-    answer = send(client_of(member), "pause_selected", mine, theirs)
+    answer = send(client_of(member), "pause_selected", mine, theirs, choice="1h")
     assert paused() == {"mine"}
     assert "Monitoring paused for 1 agent." in answer.content.decode()
 
@@ -68,14 +68,14 @@ def test_bulk_action_skips_agents_of_other_roles(
 def test_individual_selection_ignores_the_filter(project: Project, member: User, client_of: Browse) -> None:
     recovered = make_agent(project, "recovered")
     make_agent(project, "down", status="down")
-    send(client_of(member), "pause_selected", recovered, query="?status=down")
+    send(client_of(member), "pause_selected", recovered, choice="1h", query="?status=down")
     assert paused() == {"recovered"}
 
 
 def test_select_all_goes_beyond_the_page(project: Project, member: User, client_of: Browse) -> None:
     make_agent(project, "good")
     downs = [make_agent(project, f"down-{n}", status="down") for n in range(60)]
-    answer = send(client_of(member), "pause_selected", downs[0], query="?status=down", select_across="1")
+    answer = send(client_of(member), "pause_selected", downs[0], choice="1h", query="?status=down", select_across="1")
     assert len(paused()) == 60
     assert "Monitoring paused for 60 agents." in answer.content.decode()
 
@@ -97,7 +97,7 @@ def few_fields(settings: Settings) -> None:
 def test_many_ids_fit_into_one_field(project: Project, member: User, client_of: Browse) -> None:
     agents = many(project, 60)
     ids = ",".join(str(agent.pk) for agent in agents[1:])
-    data = {"action": "pause_selected", "index": "0", "_selected_action": ids}
+    data = {"action": "pause_selected", "choice": "1h", "index": "0", "_selected_action": ids}
     assert "Monitoring paused for 59 agents." in client_of(member).post(LIST, data, follow=True).content.decode()
     assert "agent-0000" not in paused()
 
@@ -150,7 +150,7 @@ def test_deletion_stops_at_the_time_limit(
 def test_bulk_action_returns_to_the_page(
     back: str, leads: str, project: Project, member: User, client_of: Browse
 ) -> None:
-    answer = send(client_of(member), "pause_selected", make_agent(project), back=back)
+    answer = send(client_of(member), "pause_selected", make_agent(project), choice="1h", back=back)
     assert answer.redirect_chain == [(leads, 302)]
 
 

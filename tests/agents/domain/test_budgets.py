@@ -11,8 +11,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents.domain.heartbeat import decode
 from agents.domain.hot_row import Answer
+from agents.domain.wire.decoding import decode
 from agents.fleet import services
 from agents.incidents import actions
 from agents.ingest import committer

@@ -121,3 +121,31 @@ def test_overlapping_outages_count_once() -> None:
 def test_deadlines_restart_after_a_pause() -> None:
     clock = clocks.alive(Settings(resumed_at=at(1000)), Rhythm())
     assert clock == clocks.Clock(at(1060), at(1120))
+
+
+@pytest.mark.trial
+@pytest.mark.parametrize(
+    ("settings", "rhythm", "deadline"),
+    [
+        (Settings(), Rhythm(beats=1), 3_600),
+        (Settings(), Rhythm(beats=2, usual_gap=1), 3_600),
+        (Settings(grace=10), Rhythm(beats=1), 3_600),
+        (Settings(), Rhythm(beats=3, usual_gap=20), 120),
+        (Settings(interval=30), Rhythm(beats=1), 60),
+        (Settings(), Rhythm(beats=1, declared_interval=30), 60),
+    ],
+)
+def test_trial_is_not_judged_for_an_hour(settings: Settings, rhythm: Rhythm, deadline: float) -> None:
+    clock = clocks.alive(settings, rhythm)
+    assert clock is not None
+    assert clock.deadline == at(deadline)
+
+
+@pytest.mark.trial
+def test_trial_is_not_stalled_within_the_hour() -> None:
+    clock = clocks.progress(Settings(), Rhythm(beats=1))
+    assert clock is not None
+    assert clock.deadline == at(3_600)
+    told = clocks.progress(Settings(progress_timeout=60), Rhythm(beats=1))
+    assert told is not None
+    assert told.deadline == at(60)

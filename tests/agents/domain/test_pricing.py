@@ -12,6 +12,7 @@ from genai_prices import calc_price
 
 from agents.domain import pricing
 from agents.domain.heartbeat import Beat, Usage
+from agents.domain.wire import sender_clock
 from teams import prices
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -145,15 +146,15 @@ HOUR = timedelta(hours=1)
     ],
 )
 def test_spend_time_is_bounded(sent: datetime | None, at: datetime) -> None:
-    assert pricing.spent_at(Beat(agent="bot", sent_at=sent), AT) == at
+    assert sender_clock.made_at(Beat(agent="bot", sent_at=sent), AT) == at
 
 
 def test_clock_ahead_is_corrected_by_newest_heartbeat() -> None:
     beats = [Beat(agent="bot", sent_at=AT + timedelta(minutes=minutes)) for minutes in (-50, 10)]
-    ahead = pricing.ahead(beats, AT)
+    ahead = sender_clock.ahead(beats, AT)
     assert ahead == timedelta(minutes=10)
-    assert [pricing.spent_at(beat, AT, ahead) for beat in beats] == [AT - HOUR, AT]
-    assert pricing.ahead(beats[:1], AT) == timedelta(0)
+    assert [sender_clock.made_at(beat, AT, ahead) for beat in beats] == [AT - HOUR, AT]
+    assert sender_clock.ahead(beats[:1], AT) == timedelta(0)
 
 
 @pytest.mark.parametrize(

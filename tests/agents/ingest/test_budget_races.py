@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 import pytest
 from django.utils import timezone
 
-from agents.domain.heartbeat import decode
 from agents.domain.hot_row import Answer
+from agents.domain.wire.decoding import decode
 from agents.fleet import services
 from agents.ingest.committer import Committer
 from agents.ingest.write import Received

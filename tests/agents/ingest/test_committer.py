@@ -10,8 +10,9 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from agents.domain.heartbeat import Beat, decode
+from agents.domain.heartbeat import Beat
 from agents.domain.hot_row import Answer
+from agents.domain.wire.decoding import decode
 from agents.ingest import committer, write
 from agents.ingest.fold import fold
 from agents.ingest.write import Received

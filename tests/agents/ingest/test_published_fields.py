@@ -137,10 +137,18 @@ def test_published_crash_heartbeat(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("status", "fine"), ("tokens_used", "many"), ("tool_call_log", "search"), ("restart_type", "initd"), ("agent", 5)],
+    [("status", "fine"), ("tokens_used", "many"), ("tool_call_log", "search"), ("restart_type", "initd")],
 )
 def test_wrong_type_names_the_field(api_key: str, field: str, value: object) -> None:
     answer = caller(api_key)("POST", "heartbeat", {**SMALLEST, field: value})
+    assert answer.status_code == 200
+    assert list(answer.json()["left_out"]) == [field]
+    assert Heartbeat.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", [True, ["a"], {"a": 1}, "", "\u200b"])
+def test_heartbeat_without_a_name_is_refused(api_key: str, name: object) -> None:
+    answer = caller(api_key)("POST", "heartbeat", {**SMALLEST, "agent": name})
     assert answer.status_code == 422
-    assert field in answer.json()["error"]["fields"]
+    assert "agent" in answer.json()["error"]["fields"]
     assert not Heartbeat.objects.exists()

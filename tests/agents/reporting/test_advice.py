@@ -18,7 +18,7 @@ NAMES = ["bot", "my agent", 'say "hi"', "Zürich's bot", "a\\b"]
 
 def reports(name: str = "bot", *, all_of_it: bool = False, unpriced: bool = False) -> Reports:
     known = dict.fromkeys(("client", "progress", "calls", "usage", "runner"), all_of_it)
-    return Reports(name=name, server="https://watchdog.example", tokens_without_price=unpriced, **known)
+    return Reports(name=name, server="https://watchdog.example", tokens_without_price=unpriced, target="", **known)
 
 
 def calls_in(one: Advice) -> list[ast.Call]:

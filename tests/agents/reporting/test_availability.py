@@ -35,6 +35,8 @@ def states(*troubles: Trouble, count: int = 3, known_since: datetime = LONG_AGO)
         ([trouble(3, 1), trouble(2, None, "stalled")], [("well", 0), ("well", 0), ("down", 3)]),  # counted once
         ([trouble(3, 1, "loop")], [("well", 0), ("well", 0), ("troubled", 0)]),
         ([trouble(3, 1, "error", critical=False)], [("well", 0), ("well", 0), ("troubled", 0)]),
+        ([trouble(77 / 3600, 0)], [("well", 0), ("well", 0), ("troubled", 77 / 3600)]),  # a brief outage
+        ([trouble(n, n - 0.1) for n in range(2, 5)], [("well", 0), ("well", 0), ("down", pytest.approx(0.3))]),
     ],
 )
 def test_day_shows_its_worst_state(troubles: list[Trouble], shown: list[tuple[str, float]]) -> None:

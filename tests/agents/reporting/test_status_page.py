@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ from agents.models import Agent
 from agents.reporting import status_page
 from billing.services import set_plan
 from teams.models import AuditEntry, Project, User
-from tests.agents.conftest import World
+from tests.agents.conftest import T0, World
 
 Anyone = Client
 PAGE = "/status/research/"
@@ -41,6 +42,18 @@ def test_status_page_lists_all_agents(shown: World) -> None:
     assert "1 of 2 agents has problems" in text
     assert text.index("<h2>bad</h2>") < text.index("<h2>good</h2>")
     assert "down for" in text
+
+
+def test_uptime_of_minutes_is_no_percentage(shown: World) -> None:
+    text = get(PAGE).content.decode()
+    assert "% uptime" not in text
+    assert "down for 2 s since it was added" in text
+    assert "no downtime since it was added" in text
+
+
+def test_uptime_is_a_percentage_from_one_day_on(shown: World) -> None:
+    Agent.objects.update(created_at=T0 - timedelta(days=2))
+    assert "100.00 % uptime in the last 3 days" in get(PAGE).content.decode()
 
 
 def test_status_page_reveals_nothing_else(shown: World) -> None:

@@ -142,14 +142,38 @@ def month(spent: int, **fields: Any) -> Month:
     return Month(date(2026, 5, 1), 100 * DOLLAR, cost=spent * DOLLAR, **fields)
 
 
-def test_month_forecast_uses_the_month_so_far() -> None:
-    """$84 in three and a half days: the remaining $16 last two thirds of a day."""
-    one = found(Row(cost_month=30 * DOLLAR), month=month(84))
+def test_month_forecast_uses_the_last_hour() -> None:
+    """$4 per hour, whatever the month was like: the remaining $16 last four hours."""
+    one = found(Row(cost_month=84 * DOLLAR), state=spending(DOLLAR // 3, minutes=120), month=month(84))
     assert one.reason == (
-        "The project has spent $84.00 of $100.00 this month, $30.00 of it by this agent; "
-        "at this month’s rate the budget will be used up at 5 May 04:00"
+        "The project has spent $84.00 of $100.00 this month, $84.00 of it by this agent; "
+        "at the last hour’s rate the budget will be used up at 16:00"
     )
     assert one.evidence["ends_at"] == "2026-06-01T00:00:00+00:00"
+
+
+def test_month_forecast_expects_others_in_proportion() -> None:
+    one = found(Row(cost_month=42 * DOLLAR), state=spending(DOLLAR // 3, minutes=120), month=month(84))
+    assert one.reason.endswith(
+        "at the rate of this agent’s last hour, with the others in proportion, the budget will be used up at 14:00"
+    )
+
+
+def test_month_has_no_forecast_without_recent_spend() -> None:
+    """A mean over the month says nothing about now, least of all in a project that is half an hour old."""
+    one = found(Row(cost_month=30 * DOLLAR), month=month(84))
+    assert one.reason == "The project has spent $84.00 of $100.00 this month, $30.00 of it by this agent"
+    assert one.evidence["reached_at"] is None
+
+
+def test_unsteady_spend_has_two_forecasts() -> None:
+    """$0.10 every five minutes and, just now, $3: at that rate the rest is gone within minutes."""
+    state = burn_rate.read(
+        spending(100_000, minutes=120), [BeatSeen(NOON - timedelta(seconds=10), "ok", cost=3 * DOLLAR)]
+    )
+    one = found(Row(cost_today=46 * DOLLAR), state=state, budget=50 * DOLLAR)
+    assert one.reason.endswith("will be used up at 12:57, at that of its fastest 5 minutes at 12:06")
+    assert one.evidence["earliest_at"] < one.evidence["reached_at"]
 
 
 def test_one_agent_warns_and_all_exceed_the_month() -> None:

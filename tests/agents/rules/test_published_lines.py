@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents.domain.heartbeat import decode
+from agents.domain.wire.decoding import decode
 from agents.incidents import actions
 from agents.ingest import committer, rate_limit
 from agents.ingest.write import Received

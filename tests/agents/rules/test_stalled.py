@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.domain.heartbeat import decode
+from agents.domain.wire.decoding import decode
 from agents.models import Signal
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from agents.domain import pricing
 from agents.domain.clocks import Settings
-from agents.domain.heartbeat import Beat, Usage, decode
+from agents.domain.heartbeat import Beat, Usage
 from agents.domain.hot_row import AgentLimits, Hot, IngestTime
+from agents.domain.wire import sender_clock
+from agents.domain.wire.decoding import decode
 from agents.ingest import committer
 from agents.ingest.fold import fold
 from agents.ingest.write import Received
@@ -189,7 +191,7 @@ def test_no_sequence_of_heartbeats_loses_a_cent(steps: Any, zone_name: str) -> N
         now += timedelta(seconds=step)
         stored = now + timedelta(seconds=waited)
         moment = IngestTime(received_at=now, stored_at=stored, today=stored.astimezone(zone).date())
-        when = pricing.spent_at(beat, now)
+        when = sender_clock.made_at(beat, now)
         spent = pricing.spent(beat, when, when.astimezone(zone).date())
         kept.append(fold(hot, beat, spent, none_set, moment, "1/x").spent)
         assert 0 <= hot.priced_today <= hot.cost_today <= hot.cost_total
@@ -213,7 +215,7 @@ def test_daily_sum_is_independent_of_order(steps: Any, zone_name: str) -> None:
         hot = fresh()
         for beat, _, _ in order:
             beat.beat_id = "its own"
-            when = pricing.spent_at(beat, end)
+            when = sender_clock.made_at(beat, end)
             spent = pricing.spent(beat, when, when.astimezone(zone).date())
             moment = IngestTime(received_at=end, stored_at=end, today=end.astimezone(zone).date())
             fold(hot, beat, spent, none_set, moment, "1/x")

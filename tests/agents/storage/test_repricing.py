@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from agents.domain import pricing
-from agents.domain.heartbeat import decode
+from agents.domain.wire.decoding import decode
 from agents.ingest.committer import submit
 from agents.ingest.write import Received
 from agents.models import Heartbeat, Rollup

@@ -56,13 +56,14 @@ class ChannelCases:
     def test_message_arrives(self, peer: Any) -> None:
         self.send(peer)
         assert len(peer.received()) == 1
-        assert "bot-1 is down" in peer.received()[0] or '"id":7' in peer.received()[0]
+        (text,) = peer.received()
+        assert "bot-1 is down" in text or '"id":7' in text, f"received() has no title; does it decode the body? {text}"
 
     def test_hostile_names_arrive_as_text(self, peer: Any) -> None:
         nasty = "bot\r\nBcc: x@example.com <script>alert(1)</script> <!channel> & \x00 \ud7ff 🤖" + "x" * 9000
         self.send(peer, message(title=nasty, lines=(nasty,) * 60))
         (text,) = peer.received()
-        assert "\nBcc:" not in text
+        assert "\nBcc:" not in text, "a line break of a name arrives as one; does received() leave it escaped?"
 
     def test_silent_receiver_is_retried(self, peer: Any) -> None:
         peer.be_silent()
@@ -101,7 +102,7 @@ class ChannelCases:
             with pytest.raises(ConfigError) as caught:
                 self.kind.parse({**self.kind.generate(), **data})
             assert str(caught.value).endswith(".")
-            assert caught.value.field in data or not data
+            assert caught.value.field in data or not data, f"{data} was rejected for its {caught.value.field}"
 
     def test_unknown_settings_are_ignored(self, peer: Any) -> None:
         assert self.kind.parse({**peer.config, "colour": "green"}) == self.kind.parse(peer.config)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.domain.heartbeat import decode
+from agents.domain.wire.decoding import decode
 from agents.models import Heartbeat, Status
 from agents.reporting import formatting
 from agents.rules.facts import BeatSeen, Facts, RunnerView

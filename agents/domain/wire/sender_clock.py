@@ -1,0 +1,71 @@
+"""What a heartbeat's own times mean by our clock. Pure.
+
+Clocks of agents are wrong by minutes or by years, and jump when they are set. So a client says two things: when it made
+the heartbeat by its clock (`sent_at`), and how many seconds ago that is (`age`, by a clock that cannot be set). The age
+alone tells when money was spent; both together tell how far the clock is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from agents.domain.heartbeat import Beat, Waiting
+
+# The longest a client keeps unsent heartbeats; a clock further behind is wrong.
+OLDEST: Final = timedelta(days=7)
+# Less is the network's delay, and misleads nobody.
+MIN_SKEW: Final = timedelta(seconds=5)
+NONE: Final = timedelta(0)
+
+
+def ahead(beats: Iterable[Beat], received_at: datetime) -> timedelta:
+    """How far the sender's clock is ahead of ours, as far as times without an age show it.
+
+    No heartbeat can be sent after it was received.
+    """
+    sent = [beat.sent_at for beat in beats if beat.age is None and _has_zone(beat.sent_at)]
+    return max([NONE, *(at - received_at for at in sent if at)])
+
+
+def made_at(beat: Beat, received_at: datetime, ahead: timedelta = NONE) -> datetime:
+    """When a heartbeat was made and its money spent, at most seven days ago."""
+    oldest = received_at - OLDEST
+    if beat.age is not None:
+        return max(oldest, received_at - timedelta(seconds=beat.age))
+    if beat.sent_at is None or not _has_zone(beat.sent_at):
+        return received_at
+    # Compared before subtracting, which would overflow in year 1.
+    return oldest if beat.sent_at <= oldest else min(max(oldest, beat.sent_at - ahead), received_at)
+
+
+def skew(sent_at: datetime | None, age: float | None, received_at: datetime) -> timedelta:
+    """How far the sender's clock is ahead of ours, negative if behind; zero if it is right or unknown."""
+    if sent_at is None or age is None or not _has_zone(sent_at):
+        return NONE
+    found = sent_at - (received_at - timedelta(seconds=age))
+    return found if abs(found) >= MIN_SKEW else NONE
+
+
+def correct(beats: Iterable[Beat], received_at: datetime, ahead: timedelta) -> None:
+    """Move the times that heartbeats name, of waits and running calls, from the sender's clock to ours."""
+    for beat in beats:
+        off = ahead if beat.age is None else skew(beat.sent_at, beat.age, received_at)
+        if abs(off) < MIN_SKEW:
+            continue
+        if isinstance(beat.waiting, Waiting) and beat.waiting.until:
+            beat.waiting.until = _moved(beat.waiting.until, off)
+        if beat.doing:
+            beat.doing.since = _moved(beat.doing.since, off)
+
+
+def _moved(at: datetime, off: timedelta) -> datetime:
+    try:
+        return at - off
+    except OverflowError:  # in year 1 or 9999
+        return at
+
+
+def _has_zone(at: datetime | None) -> bool:
+    return at is not None and at.tzinfo is not None
