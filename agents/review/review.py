@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.db import OperationalError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 
 from agents import rules
 from agents.commands import dispatch, restart_context
@@ -66,9 +66,14 @@ def _due(now: datetime) -> list[int]:
 
     Rows that another worker or a heartbeat has locked are left to the next sweep.
     """
-    unread = list(Unread.objects.values_list("agent_id", flat=True)[:CHUNK])
-    due = AgentState.objects.filter(Q(check_at__lte=now) | Q(agent_id__in=unread)).order_by("check_at")
-    return list(due.select_for_update(skip_locked=True, of=("self",))[:CHUNK].values_list("agent_id", flat=True))
+    unread = Unread.objects.values_list("agent_id")
+    overdue = AgentState.objects.filter(check_at__lte=now).values_list("agent_id")
+    # Not in one statement with the lock: that could use no index.
+    found = [pk for (pk,) in unread.union(overdue, all=True)[:CHUNK]]
+    if not found:
+        return []
+    due = AgentState.objects.filter(agent_id__in=found).order_by("check_at")
+    return list(due.select_for_update(skip_locked=True, of=("self",)).values_list("agent_id", flat=True))
 
 
 @transaction.atomic
