@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_safe
 
 from agents.admin.live import LiveList, LivePage
-from agents.models import Agent
+from agents.models import Agent, naming_signals
 from alerts import channels, coverage, first_alert, routing, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
@@ -43,12 +43,19 @@ class StateFilter(admin.SimpleListFilter):
     title = parameter_name = "state"
     QUERIES: Final = {
         "failing": Q(enabled=True, failing_since__isnull=False),
+        "refused": Q(enabled=True, failing_since=None) & ~Q(refused={}),
         "off": Q(enabled=False),
-        "works": Q(enabled=True, failing_since=None, last_sent_at__isnull=False),
+        "works": Q(enabled=True, failing_since=None, last_sent_at__isnull=False, refused={}),
         "new": Q(enabled=True, failing_since=None, last_sent_at=None),
     }
     # The values are in people's bookmarks; the texts match the badges in the table.
-    TEXTS: Final = {"failing": "failing", "off": "disabled", "works": "OK", "new": "not used yet"}
+    TEXTS: Final = {
+        "failing": "failing",
+        "refused": "refused by some",
+        "off": "disabled",
+        "works": "OK",
+        "new": "not used yet",
+    }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.TEXTS.items())
@@ -97,6 +104,13 @@ def _rows(found: Sequence[Channel], now: datetime) -> list[ChannelRow]:
     )
     by_channel = {row["channel"]: (row["sent"], row["failed"]) for row in counts}
     return [ChannelRow(channel, *by_channel.get(channel.pk, (0, 0))) for channel in found]
+
+
+def _with_named_incidents(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Deliveries whose incidents can be named without a query each."""
+    rows = list(deliveries)
+    prefetch_related_objects([row.event.incident for row in rows if row.event], naming_signals())
+    return rows
 
 
 @admin.register(Channel)
@@ -167,7 +181,7 @@ class ChannelPage(LivePage):
             "now": now,
             "channel": row,
             "row": _rows([row], now)[0],
-            "deliveries": deliveries[:LATEST],
+            "deliveries": _with_named_incidents(deliveries[:LATEST]),
             "last_test": row.deliveries.filter(event=None).first(),
             "waiting": row.deliveries.pending().count(),
             "may_test": self.has_operate_permission(request, row),
@@ -328,7 +342,7 @@ class DeliveryPage(LiveList):
     actions = None
     has_history = False
     fields = [
-        *("what", "channel", "state", "attempts", "created_at", "next_try_at"),
+        *("what", "channel", "recipient", "state", "attempts", "created_at", "next_try_at"),
         *("sent_at", "last_error", "message_id"),
     ]
     empty = Empty(
@@ -337,9 +351,16 @@ class DeliveryPage(LiveList):
         "send a test from a channel’s page.",
     )
 
+    def table(self, request: HttpRequest, found: ChangeList, now: datetime) -> dict[str, Any]:
+        return {"rows": _with_named_incidents(found.result_list)}
+
     def get_fields(self, request: HttpRequest, obj: Delivery | None = None) -> Any:
         is_pending = obj is not None and obj.state == Delivery.State.PENDING
-        return [name for name in self.fields if name != "next_try_at" or is_pending]
+        hidden = {
+            *([] if is_pending else ["next_try_at"]),
+            *([] if obj is not None and obj.recipient else ["recipient"]),
+        }
+        return [name for name in self.fields if name not in hidden]
 
     @admin.display(description="Alert")
     def what(self, obj: Delivery) -> str:

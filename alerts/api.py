@@ -60,6 +60,9 @@ class ChannelDetail(serializers.Serializer[Any]):
     last_sent_at = serializers.DateTimeField(allow_null=True)
     failing_since = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField()
+    refused = serializers.DictField(
+        child=serializers.CharField(), help_text="Recipients that refuse messages, each with the error."
+    )
 
 
 class CreatedChannel(ChannelDetail):
@@ -78,6 +81,9 @@ class DeliveryDetail(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     message_id = serializers.CharField(help_text="Sent to webhooks as `webhook-id`.")
     channel = DeliveryChannel()
+    recipient = serializers.CharField(
+        help_text="One of the channel's recipients. Empty if it has none, and for a test."
+    )
     event = serializers.CharField(help_text="The kind of the incident event, or `test`.")
     incident = serializers.IntegerField(allow_null=True)
     state = serializers.ChoiceField(Delivery.State.choices)
@@ -111,11 +117,13 @@ _CHANNEL = {
     "last_sent_at": "2026-11-23T20:26:01Z",
     "failing_since": None,
     "last_error": "",
+    "refused": {},
 }
 _DELIVERY = {
     "id": 311,
     "message_id": "msg_2mXh7Vq9",
     "channel": {"id": 5, "kind": "webhook", "name": "Our receiver"},
+    "recipient": "",
     "event": "opened",
     "incident": 204,
     "state": "sent",
@@ -158,6 +166,7 @@ def channel_dict(channel: Channel) -> dict[str, Any]:
         "last_sent_at": moment(channel.last_sent_at),
         "failing_since": moment(channel.failing_since),
         "last_error": channel.last_error,
+        "refused": channel.refused,
     }
 
 
@@ -169,6 +178,7 @@ def delivery_dict(delivery: Delivery) -> dict[str, Any]:
         "id": delivery.pk,
         "message_id": delivery.message_id,
         "channel": {"id": channel.pk, "kind": channel.kind, "name": channel.name},
+        "recipient": delivery.recipient,
         "event": event.kind if event else "test",
         "incident": event.incident_id if event else None,
         "state": delivery.state,

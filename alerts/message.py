@@ -1,25 +1,27 @@
 """The message about an incident event: what is wrong with which agent, since when, why, the cost, what was tried."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from django.conf import settings
-from django.urls import reverse
 
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, Severity, Signal
-from agents.reporting import formatting
+from agents.reporting import formatting, history, recent
 from agents.reporting.payloads import agent_ref, dollars, incident_dict, incident_url
+from agents.reporting.recent import Activity
 from agents.rules import cost, token_spike
 from agents.rules.observers import version
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
+from teams.links import absolute
 from teams.models import Project
 
 MAX_TRACEBACK_LINES: Final = 12
 MAX_SIGNALS: Final = 10
+MAX_LAST_WORDS: Final = 300
+BEATS_READ: Final = 10
 _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.OPENED: "incident.opened",
     IncidentEvent.Kind.REOPENED: "incident.opened",
@@ -29,19 +31,38 @@ _TYPES: Final[dict[str, str]] = {
 }
 
 
-def of_delivery(delivery: Delivery) -> Message:
-    """The message of a delivery, with the incident as it is now; a delivery without an event is a test."""
+class Known(NamedTuple):
+    """An incident as it is now, and what its agent did last if that explains why it no longer works."""
+
+    incident: Incident
+    activity: Activity | None
+
+
+def incidents_of(deliveries: Iterable[Delivery]) -> dict[int, Known]:
+    """What messages read: four queries for all incidents, and one for each agent that no longer works."""
+    keys = {delivery.event.incident_id for delivery in deliveries if delivery.event}
+    incidents = Incident.objects.select_related("project__team", "agent__state", "agent__memory")
+    found = incidents.prefetch_related("signals__agent", "events", "commands").in_bulk(keys) if keys else {}
+    return {pk: Known(incident, _activity(incident)) for pk, incident in found.items()}
+
+
+def _activity(incident: Incident) -> Activity | None:
+    """The last activity of an agent that alone stopped working, from the day before the incident."""
+    if incident.together or incident.resolved_at or not signal_kinds.traits(incident.kind).stops_work:
+        return None
+    return recent.activity(history.recent_beats(incident.agent_id, incident.opened_at, BEATS_READ))
+
+
+def of_delivery(delivery: Delivery, known: Mapping[int, Known]) -> Message:
+    """The message of a delivery; one without an event is a test."""
     if delivery.event is None:
         return _test(delivery.channel, delivery)
-    incident = (
-        Incident.objects.select_related("project__team", "agent__state", "agent__memory")
-        .prefetch_related("signals__agent", "events", "commands")
-        .get(pk=delivery.event.incident_id)
-    )
-    return of_event(delivery.event, incident, delivery.message_id)
+    incident, activity = known[delivery.event.incident_id]
+    message = of_event(delivery.event, incident, delivery.message_id, activity)
+    return replace(message, recipient=delivery.recipient) if delivery.recipient else message
 
 
-def of_event(event: IncidentEvent, incident: Incident, message_id: str) -> Message:
+def of_event(event: IncidentEvent, incident: Incident, message_id: str, activity: Activity | None = None) -> Message:
     """The message about an incident event."""
     is_resolved = event.kind == IncidentEvent.Kind.RESOLVED
     return Message(
@@ -56,7 +77,7 @@ def of_event(event: IncidentEvent, incident: Incident, message_id: str) -> Messa
         project=incident.project.name,
         payload={"incident": incident_dict(incident), "agent": _agent(incident.agent), **_owners(incident.project)},
         thread=f"incident-{incident.pk}",
-        facts=() if is_resolved else tuple(_facts(incident)),
+        facts=() if is_resolved else (*_facts(incident), *_last_words(incident, activity)),
     )
 
 
@@ -68,7 +89,7 @@ def _test(channel: Channel, delivery: Delivery) -> Message:
         title=_clean(f"Test alert for {channel.name}"),
         lines=("This is a test. Alerts for this project will be sent here.",),
         severity="ok",
-        url=settings.BASE_URL + reverse("admin:index"),
+        url=absolute("admin:index"),
         team=channel.project.team.name,
         project=channel.project.name,
         payload={"incident": None, "agent": None, **_owners(channel.project)},
@@ -194,6 +215,28 @@ def _facts(incident: Incident) -> Iterator[tuple[str, str]]:
         evidence = formatting.explained(signal.kind, signal.evidence, _zone(incident.project))
         yield from ((fact.label, _clean(fact.text)) for fact in evidence.shown)
         yield from ((fact.label, _tail(fact.text)) for fact in evidence.texts)
+
+
+def _last_words(incident: Incident, activity: Activity | None) -> Iterator[tuple[str, str]]:
+    """What the agent said and did last."""
+    if activity and activity.message and activity.message_at:
+        at = f"{activity.message_at.astimezone(_zone(incident.project)):%H:%M:%S}"
+        yield "Last message", f"{_cut(_clean(activity.message))} (at {at})"
+    if activity and activity.tool:
+        yield "During tool call", f"`{_clean(activity.tool)}`"
+    elif activity and activity.calls and not _shows_call(incident):
+        call = activity.calls[0]
+        failed = ", failed" if call.ok is False else ""
+        yield "Last tool call", f"`{_clean(call.name)}` {_cut(_clean(call.args))}".rstrip() + failed
+
+
+def _shows_call(incident: Incident) -> bool:
+    """Whether the evidence has the last tool call already."""
+    return any("last_call" in signal.evidence for signal in _open_signals(incident))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LAST_WORDS else f"{text[: MAX_LAST_WORDS - 1]}…"
 
 
 def _tail(text: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from agents.models import IncidentEvent
 from alerts import channels
+from teams.encryption import EncryptedJSONField
 from teams.models import Project
 
 
@@ -19,13 +19,23 @@ def kinds() -> list[tuple[str, str]]:
     return [(kind.KIND, kind.LABEL) for kind in channels.ALL]
 
 
+class ChannelQuerySet(models.QuerySet["Channel"]):
+    def open(self, now: datetime) -> ChannelQuerySet:
+        """Channels that may be sent to now."""
+        return self.filter(Q(retry_at__isnull=True) | Q(retry_at__lte=now), enabled=True)
+
+    def idle(self, now: datetime) -> ChannelQuerySet:
+        """Channels that no sender works on."""
+        return self.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=now))
+
+
 class Channel(models.Model):
     """Where a project's team is notified. `config` depends on the kind; see `channels/`."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="channels")
     kind = models.CharField(max_length=20, choices=kinds)
     name = models.CharField(max_length=100)
-    config: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
+    config = EncryptedJSONField(default=dict)
     enabled = models.BooleanField(default=True)
     severity = models.CharField(
         "severity",
@@ -47,6 +57,15 @@ class Channel(models.Model):
     failures = models.PositiveIntegerField(default=0, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.CharField(max_length=300, default="", blank=True, editable=False)
+    # A sender works on the channel until then; see `leases`.
+    lease_until = models.DateTimeField(null=True, editable=False)
+    # Recipients that the receiver permanently refuses, each with its error, while the others get their messages.
+    refused: models.JSONField[dict[str, str], dict[str, str]] = models.JSONField(default=dict, editable=False)
+    # What the owners have yet to be told about the channel, and when they were last told; see `owner_notices`.
+    owner_notice = models.TextField(default="", blank=True, editable=False)
+    owners_notified_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ChannelQuerySet.as_manager()
 
     class Meta:
         ordering = ["project", "name"]
@@ -59,29 +78,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def pending(self) -> DeliveryQuerySet:
         return self.filter(state=Delivery.State.PENDING)
 
-    def leased(self, now: datetime) -> DeliveryQuerySet:
-        """Being sent at this moment."""
-        return self.pending().filter(lease_until__gt=now)
-
     def unleased(self, now: datetime) -> DeliveryQuerySet:
         return self.pending().filter(Q(lease_until__isnull=True) | Q(lease_until__lte=now))
 
     def due(self, now: datetime) -> DeliveryQuerySet:
-        """Deliveries to send now: one at a time per channel, and the events of each incident in order."""
-        of_channel = Delivery.objects.filter(channel=OuterRef("channel"))
-        earlier = of_channel.pending().filter(event__incident=OuterRef("event__incident"), pk__lt=OuterRef("pk"))
-        return self.pending().filter(
-            # Tests are sent in parallel: they must not hold up an alert.
-            ~Exists(of_channel.leased(now).filter(event__isnull=False)),
-            ~Exists(earlier),
-            Q(channel__retry_at__isnull=True) | Q(channel__retry_at__lte=now),
-            Q(channel__enabled=True) | Q(event__isnull=True),
-            next_try_at__lte=now,
-        )
+        """Notifications whose time has come and that nobody is sending. Tests are sent by whoever asks for them."""
+        return self.unleased(now).filter(next_try_at__lte=now, event__isnull=False)
 
 
 class Delivery(models.Model):
-    """A notification: one event to one channel. Written with the event, sent by the worker that holds the lease."""
+    """A notification: one event to one recipient of a channel.
+
+    Written with the event, sent by the worker that holds the lease.
+    """
 
     class State(models.TextChoices):
         PENDING = "pending", "waiting"
@@ -95,6 +104,8 @@ class Delivery(models.Model):
     # Null for a test.
     event = models.ForeignKey(IncidentEvent, models.CASCADE, null=True, related_name="deliveries")
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
+    # Which of the channel's recipients; empty for channels that have only one, and for tests.
+    recipient = models.CharField(max_length=254, default="", blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     message_id = models.CharField("message ID", max_length=40, unique=True, help_text="The same for every retry.")
     created_at = models.DateTimeField("created", default=timezone.now)
@@ -110,11 +121,13 @@ class Delivery(models.Model):
         ordering = ["-id"]
         verbose_name = "notification"
         verbose_name_plural = "notification log"
-        constraints = [models.UniqueConstraint(fields=["event", "channel"], name="one_delivery_an_event_and_channel")]
+        constraints = [
+            models.UniqueConstraint(fields=["event", "channel", "recipient"], name="one_delivery_per_recipient")
+        ]
         indexes = [
-            # The relay's search for due deliveries
-            models.Index(fields=["next_try_at"], name="delivery_due", condition=Q(state="pending")),
-            # The search for other waiting or leased deliveries of the same channel
+            # Whether a channel has something to send now
+            models.Index(fields=["channel", "next_try_at"], name="delivery_due", condition=Q(state="pending")),
+            # What waits for a channel, oldest first
             models.Index(fields=["channel", "id"], name="delivery_waiting", condition=Q(state="pending")),
         ]
 

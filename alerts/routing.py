@@ -17,7 +17,7 @@ FLAP_DELAY: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """A channel as seen by routing.
+    """A channel as seen by routing, or one of its recipients.
 
     The route: `severity` is the lowest it receives, `labels` are required of an agent. `sends_acknowledgements` comes
     from the kind of channel. About one incident: `was_notified` of a failure; `missed_recovery` means that its readers
@@ -25,6 +25,7 @@ class Subscriber:
     """
 
     channel_id: int
+    recipient: str = ""
     sends_acknowledgements: bool = False
     was_notified: bool = False
     missed_recovery: bool = False

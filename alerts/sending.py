@@ -1,66 +1,94 @@
-"""Sends one delivery: claim it, send it outside any transaction, record the outcome.
+"""Sends what is due on a channel: one sender per channel, in batches, outside any transaction."""
 
-Lock order is always the channel before its deliveries, so workers never deadlock.
-"""
+from __future__ import annotations
 
 import logging
-import random
 import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from django.db import transaction
-from django.db.models import F
-
-from alerts import channels, message, owner_mail, retry
-from alerts.channels.base import ChannelError, ConfigError
-from alerts.models import Channel, Delivery
+from alerts import channels, leases, message, outcomes
+from alerts.channels.base import ChannelError, ChannelKind, ConfigError
+from alerts.leases import Batch
+from alerts.models import Delivery
+from alerts.outcomes import Failure
 from alerts.wakeup import wake
 
 log = logging.getLogger(__name__)
 
-# Longer than any channel takes to send; after that the sender is presumed dead.
-LEASE: Final = timedelta(seconds=60)
+# After this long a batch begins no further message, so that its lease outlives it.
+TURN: Final = timedelta(seconds=5)
+# After this long a sender makes room for other channels and wakes a worker for the rest.
+MAX_TURNS: Final = timedelta(seconds=15)
+# A killed sender repeats at most what it sent in this time.
+RECORD_EVERY: Final = timedelta(milliseconds=100)
+
+Clock = Callable[[], datetime]
 
 
-def deliver(delivery_id: int, now: datetime) -> None:
-    """Send one delivery if it is due, then wake a worker for the channel's next one."""
-    delivery = claim(delivery_id, now)
-    if delivery is None:
-        return
-    finished = send(delivery, now)
-    following = Delivery.objects.due(finished).filter(channel_id=delivery.channel_id).order_by("next_try_at", "pk")
-    wake(following.values_list("pk", flat=True)[:1])
+def deliver(channel_id: int, now: datetime) -> None:
+    """Send everything that is due on a channel, unless another sender is at it."""
+    clock = _clock_from(now)
+    batch = leases.claim(channel_id, now)
+    while batch:
+        send(batch, clock)
+        if clock() - now >= MAX_TURNS:
+            leases.give_up(channel_id, batch.until)
+            wake([channel_id])
+            return
+        batch = leases.claim(channel_id, clock(), batch.until)
 
 
-@transaction.atomic
-def claim(delivery_id: int, now: datetime) -> Delivery | None:
-    """Take the lease on a due delivery. None if it is not due, or if another worker was faster."""
-    channel_id = Delivery.objects.filter(pk=delivery_id).values_list("channel_id", flat=True).first()
-    if channel_id is None or _lock(channel_id) is None:
-        return None
-    # Lock the row before reading it, so that a recovery cancelled at this moment is seen as cancelled.
-    Delivery.objects.select_for_update(of=("self",)).filter(pk=delivery_id).first()
-    due = Delivery.objects.due(now).filter(pk=delivery_id)
-    if not due.update(lease_until=now + LEASE, attempts=F("attempts") + 1):
-        return None
-    return Delivery.objects.select_related("channel__project__team", "event").get(pk=delivery_id)
+def send_now(batch: Batch, now: datetime) -> None:
+    """Send a batch that starts now."""
+    send(batch, _clock_from(now))
 
 
-def send(delivery: Delivery, now: datetime) -> datetime:
-    """Send a leased delivery and record the outcome. `now` is the start; returns the end."""
+def _clock_from(now: datetime) -> Clock:
     started = monotonic()
-    error = _attempt(delivery)
-    finished = now + timedelta(seconds=monotonic() - started)
-    record_outcome(delivery, error, finished)
-    return finished
+    return lambda: now + timedelta(seconds=monotonic() - started)
 
 
-def _attempt(delivery: Delivery) -> ChannelError | None:
-    kind = channels.BY_KIND[delivery.channel.kind]
+def send(batch: Batch, clock: Clock) -> None:
+    """Send a batch and record the outcomes as they come. What is not sent within a turn is given back."""
+    attempt = _attempts_of(batch)
+    unsent, until = deque(batch.deliveries), clock() + TURN
+    is_open = True
+    while unsent and is_open and clock() < until:
+        sent, failure = _send_some(unsent, attempt, clock)
+        is_open = outcomes.record(batch, sent, failure, clock())
+    leases.give_back(batch, unsent)
+    if not is_open:
+        outcomes.cancel_if_disabled(batch.channel, clock())
+
+
+def _send_some(
+    unsent: deque[Delivery], attempt: Callable[[Delivery], ChannelError | None], clock: Clock
+) -> tuple[list[Delivery], Failure | None]:
+    """Send until the first failure or until it is time to record. Returns what was sent, and the failure."""
+    sent: list[Delivery] = []
+    until = clock() + RECORD_EVERY
+    while unsent and clock() < until:
+        delivery = unsent.popleft()
+        error = attempt(delivery)
+        if error:
+            return sent, (delivery, error)
+        sent.append(delivery)
+    return sent, None
+
+
+def _attempts_of(batch: Batch) -> Callable[[Delivery], ChannelError | None]:
+    kind = channels.BY_KIND[batch.channel.kind]
+    known = message.incidents_of(batch.deliveries)
+    return lambda delivery: _attempt(kind, delivery, known)
+
+
+def _attempt(kind: ChannelKind, delivery: Delivery, known: Mapping[int, message.Known]) -> ChannelError | None:
     try:
-        kind.send(kind.parse(delivery.channel.config), message.of_delivery(delivery))
+        kind.send(kind.parse(delivery.channel.config), message.of_delivery(delivery, known))
     except ChannelError as error:
         return error
     except ConfigError as error:
@@ -71,83 +99,3 @@ def _attempt(delivery: Delivery) -> ChannelError | None:
         log.error("Delivery %s: %s in the channel's code\n%s", delivery.pk, type(error).__name__, where)
         return ChannelError("This server could not build or send the message; see its log.")
     return None
-
-
-def record_outcome(delivery: Delivery, error: ChannelError | None, now: datetime) -> None:
-    """Record the outcome of an attempt, unless another worker has taken the lease meanwhile."""
-    with transaction.atomic():
-        channel = _lock(delivery.channel_id)
-        if channel is None or not _holds_lease(delivery):
-            return
-        if error is None:
-            _record_success(delivery, channel, now)
-        else:
-            _record_failure(delivery, channel, error, now)
-    if error and error.disable and channel.enabled:
-        owner_mail.send_channel_disabled(channel, str(error))
-
-
-def _lock(channel_id: int) -> Channel | None:
-    # Without locking the key: inserting a delivery must not wait for this lock.
-    return Channel.objects.select_for_update(no_key=True).filter(pk=channel_id).first()
-
-
-def _holds_lease(delivery: Delivery) -> bool:
-    held = Delivery.objects.pending().filter(pk=delivery.pk, lease_until=delivery.lease_until)
-    return held.select_for_update().first() is not None
-
-
-def _record_success(delivery: Delivery, channel: Channel, now: datetime) -> None:
-    _release(delivery, state=Delivery.State.SENT, sent_at=now, last_error="")
-    if channel.failing_since:
-        # The channel works again: send everything that waited for it now, not hours later.
-        channel.deliveries.unleased(now).filter(attempts__gt=0).update(next_try_at=now)
-    _update(channel, last_sent_at=now, failing_since=None, failures=0, retry_at=None, last_error="")
-
-
-def _record_failure(delivery: Delivery, channel: Channel, error: ChannelError, now: datetime) -> None:
-    text = str(error)[:300]
-    is_final = delivery.event_id is None or error.permanent
-    next_try_at = None if is_final else _next_attempt(delivery, error, now)
-    if next_try_at:
-        _release(delivery, next_try_at=next_try_at, last_error=text)
-    else:
-        prefix = "" if is_final else "Gave up after 24 hours: "
-        _release(delivery, state=Delivery.State.FAILED, last_error=(prefix + text)[:300])
-    _update(channel, last_error=text, failing_since=channel.failing_since or now)
-    if error.disable:
-        _update(channel, enabled=False, disabled_reason=text)
-        cancel_waiting(channel, now)
-    elif not is_final:
-        _back_off(channel, error, now)
-
-
-def _next_attempt(delivery: Delivery, error: ChannelError, now: datetime) -> datetime | None:
-    return retry.next_attempt(
-        attempt=delivery.attempts,
-        first_at=delivery.created_at,
-        now=now,
-        retry_after=error.retry_after,
-        jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
-    )
-
-
-def _back_off(channel: Channel, error: ChannelError, now: datetime) -> None:
-    """Let the whole channel wait, so that its other deliveries don't each run into the same failure."""
-    failures = channel.failures + 1
-    retry_at = retry.back_off_until(failures=failures, now=now, retry_after=error.retry_after)
-    _update(channel, failures=failures, retry_at=retry_at)
-
-
-def cancel_waiting(channel: Channel, now: datetime) -> None:
-    """Cancel everything that waits for a disabled channel and is not being sent at this moment."""
-    waiting = channel.deliveries.unleased(now).filter(event__isnull=False)
-    waiting.update(state=Delivery.State.SKIPPED, last_error="The channel was disabled.", lease_until=None)
-
-
-def _release(delivery: Delivery, **changes: Any) -> None:
-    Delivery.objects.filter(pk=delivery.pk).update(lease_until=None, **changes)
-
-
-def _update(channel: Channel, **changes: Any) -> None:
-    Channel.objects.filter(pk=channel.pk).update(**changes)

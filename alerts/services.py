@@ -10,8 +10,9 @@ from typing import Any, Final, TypedDict, Unpack
 import msgspec
 from django.db import transaction
 
-from alerts import channels, outbox, sending
+from alerts import channels, leases, outbox, outcomes, sending
 from alerts.channels.base import ConfigError
+from alerts.leases import Batch
 from alerts.models import Channel, Delivery
 from billing import limits
 from teams.errors import ApiError
@@ -90,13 +91,23 @@ def _values(channel: Channel) -> list[Any]:
 def _save_changes(channel: Channel, changed: list[str], actor: str, now: datetime) -> None:
     if "enabled" in changed:
         # In both directions: whatever was still being sent when it was disabled is outdated by now.
-        sending.cancel_waiting(channel, now)
+        outcomes.cancel_waiting(channel, now)
         channel.disabled_reason = "" if channel.enabled else f"by {actor}"
     if {"config", "enabled"} & set(changed):
         channel.failing_since = channel.retry_at = None
         channel.failures, channel.last_error = 0, ""
-        channel.deliveries.unleased(now).filter(attempts__gt=0).update(next_try_at=now)
+        outcomes.retry_now(channel, now)
+    if "config" in changed:
+        _drop_removed_recipients(channel, now)
     channel.save()
+
+
+def _drop_removed_recipients(channel: Channel, now: datetime) -> None:
+    """Cancel what waits for people who were removed from the channel, and forget their refusals."""
+    present = [*channels.recipients(channel.kind, channel.config), ""]
+    channel.refused = {name: why for name, why in channel.refused.items() if name in present}
+    removed = channel.deliveries.unleased(now).exclude(recipient__in=present)
+    removed.update(state=Delivery.State.SKIPPED, last_error="Removed from the channel.", lease_until=None)
 
 
 def _audit_changes(channel: Channel, changed: list[str], actor: str) -> None:
@@ -150,10 +161,10 @@ def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
         message_id=outbox.new_message_id(),
         created_at=now,
         next_try_at=now,
-        lease_until=now + sending.LEASE,
+        lease_until=now + leases.LEASE,
         attempts=1,
     )
     _audit(channel, actor, "channel.tested")
-    sending.send(delivery, now)
+    sending.send_now(Batch(channel, [delivery], delivery.lease_until or now), now)
     delivery.refresh_from_db()
     return delivery

@@ -1,27 +1,50 @@
 """Celery tasks. Each finds its work in the database and is safe to run any number of times."""
 
-from threading import BoundedSemaphore
+from __future__ import annotations
+
+from threading import BoundedSemaphore, Lock
 from typing import Final
 
 from celery import shared_task
 from django.utils import timezone
 
-from alerts import outbox, sending
+from alerts import outbox, owner_notices, sending
+from alerts.models import Channel
 
-# A worker has 16 threads, and hanging channels must leave some for the detector. The relay retries what finds no slot.
-SLOTS: Final = BoundedSemaphore(12)
+# A worker has 16 threads. Channels that fail, and may hang, can't take the slots of those that work, and all of them
+# leave some for the detector. The relay retries what finds no slot.
+SLOTS: Final = BoundedSemaphore(8)
+FAILING_SLOTS: Final = BoundedSemaphore(4)
+# A slow database must not fill the threads with the same work.
+_RELAYING: Final = Lock()
+_NOTIFYING: Final = Lock()
 
 
 @shared_task(name="alerts.deliver")
-def deliver(delivery_id: int) -> None:
-    if not SLOTS.acquire(blocking=False):
+def deliver(channel_id: int) -> None:
+    is_failing = Channel.objects.filter(pk=channel_id, failing_since__isnull=False).exists()
+    slots = FAILING_SLOTS if is_failing else SLOTS
+    if not slots.acquire(blocking=False):
         return
     try:
-        sending.deliver(delivery_id, timezone.now())
+        sending.deliver(channel_id, timezone.now())
     finally:
-        SLOTS.release()
+        slots.release()
 
 
 @shared_task(name="alerts.relay")
 def relay() -> None:
-    outbox.relay(timezone.now())
+    if _RELAYING.acquire(blocking=False):
+        try:
+            outbox.relay(timezone.now())
+        finally:
+            _RELAYING.release()
+
+
+@shared_task(name="alerts.notify_owners")
+def notify_owners() -> None:
+    if _NOTIFYING.acquire(blocking=False):
+        try:
+            owner_notices.send_due()
+        finally:
+            _NOTIFYING.release()

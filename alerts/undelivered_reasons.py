@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
+from agents.domain import budgets, signal_kinds
 from agents.models import Incident, IncidentEvent
 from alerts import routing
 from alerts.models import Channel, Delivery
@@ -19,6 +20,8 @@ NOT_ROUTED: Final = "not_routed"
 NOT_ROUTED_THEN: Final = "not_routed_then"
 # It came back before its recovery was sent: for its readers it never ended.
 ONGOING: Final = "ongoing"
+# The project's monthly budget, of which another incident's message told.
+KNOWN: Final = "known"
 
 
 def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str]]:
@@ -30,9 +33,20 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
     channels = list(incident.project.channels.all()) if unsent else []
     ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
-    reasons = {event.pk: ONGOING if event.pk in ongoing else reason(incident, channels, event.at) for event in unsent}
+    reasons = {event.pk: _reason(incident, channels, event, event.pk in ongoing) for event in unsent}
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
     return [(event, reasons[event.pk] if event.pk in last_of_each else "") for event in events]
+
+
+def _reason(incident: Incident, channels: Iterable[Channel], event: IncidentEvent, is_ongoing: bool) -> str:
+    if is_ongoing:
+        return ONGOING
+    why = reason(incident, channels, event.at)
+    # A channel matched, so what it knows already was the reason.
+    is_month = event.data.get("signal") == signal_kinds.COST and any(
+        signal.evidence.get("budget") == budgets.MONTH for signal in incident.signals.all()
+    )
+    return KNOWN if why == NOT_ROUTED_THEN and is_month else why
 
 
 def _is_cancelled_recovery(event: IncidentEvent) -> bool:

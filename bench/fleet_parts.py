@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +33,7 @@ UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 FOREIGN = re.compile(
     r"CELERY_.*|DJANGO_.*|PYTEST_.*|EMAIL_URL|SENTRY_DSN|RESTART_DELAYS|DEFAULT_PLAN|WATCHDOG_PING_URL"
 )
+ALL_PARTS = ("web", "worker", "sender", "beat")
 READY_WITHIN = 120
 STOPPED_WITHIN = 30
 
@@ -157,9 +158,11 @@ class Parts:
         web = next(unit for unit in UNITS if part_of(unit) == "web")
         run(command(web, "ExecStartPre", self.port), env)
 
-    def start(self, env: dict[str, str]) -> None:
+    def start(self, env: dict[str, str], names: Collection[str] = ALL_PARTS) -> None:
         for unit in UNITS:
             name = part_of(unit)
+            if name not in names:
+                continue
             own = {**env, **environment(unit)}
             if name == "web":
                 own["GRANIAN_WORKERS"] = str(self.counts["web"])

@@ -9,12 +9,12 @@ from typing import Final
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet
-from django.urls import reverse
 from django.utils import timezone
 
 from billing import plans
 from billing.models import Subscription
 from teams.errors import ApiError
+from teams.links import absolute
 from teams.models import Team
 
 # Above this share, pages say that a limit is nearly reached.
@@ -80,7 +80,7 @@ def too_short(team_id: int, interval: float) -> str:
 
 def usage_url() -> str:
     """The page that shows plan limits and usage."""
-    return settings.BASE_URL + reverse("admin:billing_subscription_changelist")
+    return absolute("admin:billing_subscription_changelist")
 
 
 @dataclass(frozen=True, slots=True)

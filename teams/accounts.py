@@ -12,8 +12,9 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams import passkeys, services
+from teams import encryption, passkeys, services
 from teams.errors import ApiError
+from teams.links import on_base_url, on_site
 from teams.models import Invitation, User
 
 FIRST_PROJECT = "Production"
@@ -68,16 +69,27 @@ class AccountAdapter(DefaultAccountAdapter):
         )
 
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
-        return GET_STARTED_URL
+        return on_site(GET_STARTED_URL)
 
 
 def _on_base_url(url: str) -> str:
     """Replace the host: allauth takes it from the request's Host header, which anyone can forge."""
-    return settings.BASE_URL + urlsplit(url)._replace(scheme="", netloc="").geturl()
+    return on_base_url(urlsplit(url)._replace(scheme="", netloc="").geturl())
+
+
+def client_address(request: HttpRequest) -> str:
+    """The client's address, for counting failed sign-ins."""
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
-    """Error messages that say how to fix a wrong code."""
+    """Encrypts seeds, and says how to fix a wrong code."""
+
+    def encrypt(self, text: str) -> str:
+        return encryption.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return encryption.decrypt(encrypted_text)
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,

@@ -2,20 +2,27 @@
 
 import logging
 import smtplib
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
-from django.urls import reverse
 
+from teams.links import absolute
 from teams.models import Invitation, Team, User
 from teams.roles import Role
 
 log = logging.getLogger(__name__)
+# Mails in files, which only embedded installations without a mail server write.
+KEEP_FILES: Final = timedelta(days=7)
 
 
 def invitation_url(token: str) -> str:
-    return f"{settings.BASE_URL}{reverse('teams:invitation', args=[token])}"
+    return absolute("teams:invitation", token)
 
 
 def send_invitation(invitation: Invitation, url: str) -> bool:
@@ -28,11 +35,29 @@ def send_invitation(invitation: Invitation, url: str) -> bool:
         return False
 
 
-def notify_owners(team: Team, subject: str, text: str) -> None:
-    """E-mail every owner of a team. Call outside a transaction. Never raises; a page must show the same notice."""
+def notify_owners(team: Team, subject: str, text: str) -> bool:
+    """E-mail every owner of a team. Call outside a transaction. Never raises; a page must show the same notice.
+
+    Returns whether the mail server took a mail, or had none to take.
+    """
     owners = User.objects.filter(memberships__team=team, memberships__role=Role.OWNER, is_active=True)
+    failed = 0
     for owner in owners:
         try:
             send_mail(" ".join(subject.split()), text, None, [owner.email])
         except Exception as error:  # a broken mail server must not undo what has been committed
+            failed += 1
             log.warning("Could not e-mail an owner of team %s: %s", team.pk, type(error).__name__)
+    return failed == 0 or failed < len(owners)
+
+
+def purge_files() -> None:
+    """Delete mails older than a week that were written to files for lack of a mail server: they hold sign-in links."""
+    folder = Path(getattr(settings, "EMAIL_FILE_PATH", "") or "")
+    if settings.EMAIL_CONFIGURED or not folder.is_dir():
+        return
+    oldest = time.time() - KEEP_FILES.total_seconds()
+    for file in folder.iterdir():
+        with suppress(OSError):
+            if file.is_file() and not file.is_symlink() and file.stat().st_mtime < oldest:
+                file.unlink()

@@ -3,12 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.conf import settings
 from django.core import signing
 from django.db.models import Q
-from django.urls import reverse
 
 from teams.errors import ApiError
+from teams.links import absolute
 from teams.models import User
 
 LIFETIME: Final = timedelta(hours=24)
@@ -22,7 +21,7 @@ def _last_sign_in(user: User) -> str:
 def sign_in_url(user: User) -> str:
     """A link that signs this person in once."""
     token = signing.dumps({"user": user.pk, "after": _last_sign_in(user)}, salt=_SALT)
-    return f"{settings.BASE_URL}{reverse('teams:sign-in', args=[token])}"
+    return absolute("teams:sign-in", token)
 
 
 def find_person(token: str) -> User:

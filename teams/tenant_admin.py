@@ -19,6 +19,7 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from teams.access import allowed, is_operator, teams_of
 from teams.admin_forms import SimpleFormsMixin
+from teams.declared_filters import DeclaredFiltersMixin
 from teams.errors import ApiError
 from teams.filter_persistence import FilterPersistenceMixin
 from teams.models import User
@@ -241,7 +242,7 @@ class ScopedRelatedFilter(admin.RelatedFieldListFilter):
             return queryset.none()
 
 
-class TeamAdmin(FilterPersistenceMixin, TeamScoped, SimpleFormsMixin, ModelAdmin):  # type: ignore[misc]
+class TeamAdmin(DeclaredFiltersMixin, FilterPersistenceMixin, TeamScoped, SimpleFormsMixin, ModelAdmin):  # type: ignore[misc]
     """A ModelAdmin scoped to the person's teams."""
 
     actions_list: Any = ()
@@ -256,7 +257,7 @@ class TeamTabularInline(TeamScopedInline, TabularInline):  # type: ignore[misc]
     extra = 0
 
 
-class OperatorAdmin(FilterPersistenceMixin, SimpleFormsMixin, ModelAdmin):  # type: ignore[misc]
+class OperatorAdmin(DeclaredFiltersMixin, FilterPersistenceMixin, SimpleFormsMixin, ModelAdmin):  # type: ignore[misc]
     """A ModelAdmin for the operator only."""
 
     has_history = False

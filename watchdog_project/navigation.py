@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from teams.access import is_operator
+from teams.links import on_site
 
 INSTALLATION = "/admin/installation/"
 # Below the URL of channels, but a page of its own in the side bar.
@@ -77,10 +78,10 @@ def _visible(request: HttpRequest, target: str) -> bool:
 
 
 def _item(request: HttpRequest, title: str, icon: str, target: str) -> dict[str, Any]:
-    link = target if target.startswith("/") else reverse(f"admin:{target.replace('.', '_')}_changelist")
+    link = on_site(target) if target.startswith("/") else reverse(f"admin:{target.replace('.', '_')}_changelist")
     item = {"title": title, "icon": icon, "link": link}
     # Unfold would also highlight "Channels" on the routing page, whose URL is below it.
-    return {**item, "active": False} if request.path == ROUTES and link != ROUTES else item
+    return {**item, "active": False} if request.path_info == ROUTES != target else item
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:

@@ -1,8 +1,10 @@
 """Settings, read once from the environment. `.env.example` lists every variable."""
 
+import base64
 import hashlib
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -10,6 +12,8 @@ from urllib.parse import quote, urlsplit
 import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from watchdog_project.mail_settings import mail_settings
 
 # Makes Django's generic classes subscriptable at runtime: `ModelForm[User]`.
 django_stubs_ext.monkeypatch()
@@ -21,14 +25,14 @@ DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "var").absolute()
 EMBEDDED = not env.str("DATABASE_URL", default="")
 
 
-def _stored_secret_key(folder: Path) -> str:
-    """The embedded installation's secret key: generated at the first start and stored in its data directory."""
-    stored = folder / "secret_key"
+def _stored_secret(folder: Path, name: str, make: Callable[[], str]) -> str:
+    """A secret of the embedded installation: generated at the first start and stored in its data directory."""
+    stored = folder / name
     if not stored.exists():
         folder.mkdir(parents=True, exist_ok=True)
         # Several processes may start at once: the first to link its file wins, and all read that one.
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as generated:
-            generated.write(secrets.token_urlsafe(50))
+            generated.write(make())
         try:
             stored.hardlink_to(generated.name)
         except FileExistsError:
@@ -36,6 +40,10 @@ def _stored_secret_key(folder: Path) -> str:
         finally:
             Path(generated.name).unlink()
     return stored.read_text()
+
+
+def _stored_secret_key(folder: Path) -> str:
+    return _stored_secret(folder, "secret_key", lambda: secrets.token_urlsafe(50))
 
 
 def broker_socket(folder: Path) -> Path:
@@ -53,6 +61,15 @@ if not SECRET_KEY:
     if not EMBEDDED:
         raise ImproperlyConfigured("Set SECRET_KEY (50 random characters or more): DATABASE_URL is set.")
     SECRET_KEY = _stored_secret_key(DATA_DIR)
+# Of secrets at rest: the first encrypts, all decrypt. Without any, derived from SECRET_KEY.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
+ENCRYPTION_KEYS_CONFIGURED = bool(ENCRYPTION_KEYS) or EMBEDDED
+if not ENCRYPTION_KEYS:
+    ENCRYPTION_KEYS = [
+        _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32))
+        if EMBEDDED
+        else base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()
+    ]
 
 DEBUG = False
 # bin/run stores the address it listens on, so that manage.py makes links to it too.
@@ -60,9 +77,14 @@ _address_file = DATA_DIR / "address"
 _default_url = _address_file.read_text() if EMBEDDED and _address_file.exists() else "http://127.0.0.1:8000"
 BASE_URL = (env.str("BASE_URL", default="") or _default_url).rstrip("/")
 _base = urlsplit(BASE_URL)
+# The path of BASE_URL, if the server is published below one.
+FORCE_SCRIPT_NAME = _base.path or None
+_path = _base.path
 _local = ["127.0.0.1", "localhost", "[::1]"] if EMBEDDED else []
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or [_base.hostname or "localhost", *_local]
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [BASE_URL]
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [f"{_base.scheme}://{_base.netloc}"]
+# Proxies whose X-Forwarded-* headers count.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=["127.0.0.1", "::1"])
 
 # --- Django: apps, middleware, templates
 
@@ -191,7 +213,7 @@ AUTH_PASSWORD_VALIDATORS = [
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
-ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_LOGOUT_REDIRECT_URL = "teams:landing"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -217,7 +239,11 @@ AXES_USERNAME_CALLABLE = "teams.accounts.username"
 AXES_LOCKOUT_TEMPLATE = "teams/locked_out.html"
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
+# The address after `forwarding.py`, never what a client writes into a header.
+AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"
+SESSION_ENGINE = "teams.sessions"
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_path}/"
 
 # --- Transport security: TLS settings follow the scheme of BASE_URL
 
@@ -253,7 +279,7 @@ CSP_LOOSER = {"/admin/": _looser, "/api/docs": _looser}
 # --- Static files and admin theme
 
 # The web process serves static files straight from the packages, without a collectstatic step.
-STATIC_URL = "/static/"
+STATIC_URL = f"{_path}/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
@@ -289,7 +315,7 @@ UNFOLD = {
 # --- E-mail
 
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
-vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
+vars().update(mail_settings(env.str("EMAIL_URL", default="") or f"filemail:///{quote(str(DATA_DIR / 'mail'))}"))
 # Seconds per SMTP step, of about ten, so that one e-mail takes less than its delivery's lease of 60 s.
 EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ClevAgent Watchdog <watchdog@localhost>")
@@ -374,9 +400,11 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "agents.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "relay": {"task": "alerts.relay", "schedule": 2.0, "options": {"expires": 10}},
+    "notify_owners": {"task": "alerts.notify_owners", "schedule": 60.0, "options": {"expires": 60}},
     "rollup": {"task": "agents.rollup", "schedule": 60.0, "options": {"expires": 300}},
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
+    "protect_secrets": {"task": "teams.protect_secrets", "schedule": 600.0, "options": {"expires": 600}},
     "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
 # --- Hooks: functions that lower apps call by name, because imports only go the other way

@@ -19,9 +19,11 @@ from django.http import HttpResponse
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "watchdog_project.settings")
 django.setup(set_prefix=False)
 
-from django.db import connection  # noqa: E402 - these imports read the settings
+from django.conf import settings  # noqa: E402 - these imports read the settings
+from django.db import connection  # noqa: E402
 
 from watchdog_project.checks import refuse_unsafe_start  # noqa: E402
+from watchdog_project.forwarding import behind_proxies, below_prefix, networks  # noqa: E402
 from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
 
@@ -89,7 +91,8 @@ def release_connections(app: Wsgi) -> Wsgi:
     return wrapped
 
 
-application = read_chunked(release_connections(by_path(ApiHandler(), WSGIHandler())))
+routed = read_chunked(release_connections(by_path(ApiHandler(), WSGIHandler())))
+application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), networks(settings.TRUSTED_PROXIES))
 
 refuse_unsafe_start()
 start_edge_pulse()

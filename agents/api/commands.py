@@ -153,7 +153,14 @@ class ResultView(ProjectView):
 def waiting_dict(command: Command, now: datetime) -> dict[str, Any]:
     """A command for a runner; it expires after `expires_in` seconds."""
     left = (command.expires_at - now).total_seconds()
-    return {**_order(command), "agent": command.agent.name, "expires_in": max(0.0, round(left, 3))}
+    return {
+        **_order(command),
+        "agent": command.agent.name,
+        # The runner may watch it under an alias, and refuses a command for an agent that it does not watch there.
+        "names": [row.name for row in command.agent.names.all()],
+        "origin": command.origin,
+        "expires_in": max(0.0, round(left, 3)),
+    }
 
 
 def _order(command: Command) -> dict[str, Any]:

@@ -104,7 +104,13 @@ _ORDER: Final = {
     "reason": "stuck since this morning",
     "evidence_at": "2026-11-23T20:26:00Z",
 }
-_WAITING: Final = {**_ORDER, "agent": "research-agent", "expires_in": 287.4}
+_WAITING: Final = {
+    **_ORDER,
+    "agent": "research-agent",
+    "names": ["research-agent", "research-agent.service"],
+    "origin": "person",
+    "expires_in": 287.4,
+}
 _COMMAND: Final = {
     **_ORDER,
     "state": "pending",

@@ -7,7 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-from agents.domain import signal_kinds
+from agents.domain import intents, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, RestartType, Severity, SignalKind, Status
 
 Schema = type[serializers.Serializer[Any]]
@@ -92,6 +92,11 @@ class Heartbeat(serializers.Serializer[Any]):
     container_id = serializers.CharField(required=False, help_text="Docker container to restart.")
     restart_type = serializers.ChoiceField(RestartType.choices, required=False)
     restart_target = serializers.CharField(required=False, max_length=300)
+    intent = serializers.ChoiceField(
+        intents.HOLDS,
+        required=False,
+        help_text="From runners, of a target that is not running: stopped by someone, finished, or nobody knows.",
+    )
     beat_id = serializers.CharField(
         required=False,
         max_length=64,
@@ -363,6 +368,8 @@ class Order(serializers.Serializer[Any]):
 
 class WaitingCommand(Order):
     agent = serializers.CharField(help_text="The agent's name.")
+    names = serializers.ListField(child=serializers.CharField(), help_text="Its name and aliases.")
+    origin = serializers.ChoiceField(Command.Origin.choices)
     expires_in = serializers.FloatField(help_text="Seconds until the command expires.")
 
 

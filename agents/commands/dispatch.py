@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from agents.commands import restart_context
 from agents.commands.preflight import Preflight, Target
-from agents.domain import restart_policy
+from agents.domain import pinning, restart_policy
 from agents.incidents import events, restarts
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams.actors import WATCHDOG
@@ -88,12 +88,14 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
 
     It shares the restart budget with all other restarts and is reported like them. `target` is the type and name at
     the runner, `cause` the reason in the runner's words.
-    Raises ApiError 404 when no agent of the project has that name, 409 as `request` does.
+    Raises ApiError 404 when no agent of the project has that name, 409 `not_its_target` when another target or runner
+    is pinned for it, 409 as `request` does.
     """
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent with that name.")
     state, seen = _locked(agent), {cause} & restart_policy.SURVIVES_RESTART
+    _require_own_target(agent, state, target, runner, now)
     preflight = Preflight(agent, state, restart_policy.RUNNER, now, seen=seen)
     preflight.require_grant()
     by, reason = f"runner:{runner}", f"runner: {cause}"[:MAX_REASON]
@@ -104,6 +106,14 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
     restarts.count(preflight.incident, now)
     _record(command, "granted", restarts.by_runner(command), by, now, reason=command.reason)
     return command
+
+
+def _require_own_target(agent: Agent, state: AgentState, target: tuple[str, str], runner: str, now: datetime) -> None:
+    if pinning.is_pinned_elsewhere(state, target, runner, now, armed=agent.is_armed):
+        pinned = f"{state.restart_type}:{state.restart_target}"
+        message = f"Restarts of this agent go to {pinned}, as its own runner reports. Change its target on its page."
+        wait = int(pinning.RUNNER_GONE.total_seconds())
+        raise ApiError(409, "not_its_target", message, retry_after=wait)
 
 
 def _locked(agent: Agent) -> AgentState:
@@ -144,7 +154,7 @@ def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
     ).order_by("id")
     offered = [
         command
-        for command in pending.select_related("agent__project__team", "incident")
+        for command in pending.select_related("agent__project__team", "agent__state", "incident")
         if _is_for(command, runner, now)
     ]
     return [command for command in offered if _lease(command, runner, now)]
@@ -174,8 +184,11 @@ def _note_poll(caller: Caller, runner: str, now: datetime) -> bool:
 def _is_for(command: Command, runner: str, now: datetime) -> bool:
     if runner in command.refused_by:
         return bool(command.refused_by.count(runner) < TRIES_PER_ADDRESS)
-    # After the head start the runner that reported the target must be gone: it would have polled by now.
-    return runner == command.runner or command.runner in command.refused_by or command.created_at <= now - HEAD_START
+    if runner == command.runner or command.runner in command.refused_by:
+        return True
+    # After the head start the runner that reported the target may be gone: it would have polled by now.
+    waited = command.created_at <= now - HEAD_START
+    return waited and pinning.is_replaceable(command.agent.state, runner, now, armed=command.agent.is_armed)
 
 
 @transaction.atomic
@@ -215,7 +228,7 @@ def report(*, command_id: int, caller: Caller, runner: str, status: str, message
 
     "Not registered" returns the command for another runner. The first result stays; a second changes nothing. A result
     after expiry is still true, so it is stored.
-    Raises ApiError 404 for another project's command, 409 for one that was never sent.
+    Raises ApiError 404 for another project's command, 409 for one that was never sent, or not to this runner.
     """
     known = Command.objects.filter(pk=command_id, agent__project=caller.project_id)
     command = known.select_related("agent__project__team", "incident").first()
@@ -224,6 +237,11 @@ def report(*, command_id: int, caller: Caller, runner: str, status: str, message
     if command.leased_at is None and not command.refused_by:
         raise ApiError(409, "not_handed_out", "This command was never sent to a runner.")
     _locked(command.agent)
+    command.refresh_from_db()
+    if not pinning.is_same_runner(command.runner, runner):
+        if any(pinning.is_same_runner(refused, runner) for refused in command.refused_by):
+            return command  # it was returned, so its result does not count any more
+        raise ApiError(409, "not_handed_out", "This command was sent to another runner, which reports its result.")
     if status == Command.State.REJECTED and NOT_REGISTERED in message.lower():
         _return(command, runner, now)
     else:

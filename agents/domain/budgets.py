@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from typing import Any, Final, NamedTuple, Protocol
+
+from agents.domain import instances
 
 DAY: Final = "day"
 TOKENS: Final = "tokens"
@@ -21,14 +23,12 @@ CRITICAL: Final = "critical"
 ALL_WAIVED: Final[dict[str, Any]] = {"all": []}
 
 
-class SpendColumns(Protocol):
+class SpendColumns(instances.Runs, Protocol):
     """The hot-row columns that budgets are checked against."""
 
     day: date | None
     tokens_today: int
     cost_today: int
-    run_at: datetime | None
-    run_cost: int
 
 
 class Spend(NamedTuple):
@@ -110,8 +110,9 @@ def agent_budgets(row: SpendColumns, limits: Limits, today: date) -> list[Budget
     if limits.tokens is not None:
         budgets.append(Budget(TOKENS, row.tokens_today if is_today else 0, limits.tokens, day))
     if limits.run is not None:
-        run = row.run_at.astimezone(UTC).isoformat() if row.run_at else ""
-        budgets.append(Budget(RUN, row.run_cost, limits.run, run))
+        run = instances.worst_run(row)
+        begun = run.at.astimezone(UTC).isoformat() if run.at else ""
+        budgets.append(Budget(RUN, run.cost, limits.run, begun))
     return budgets
 
 

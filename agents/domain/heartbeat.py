@@ -60,6 +60,7 @@ LENGTHS: Final[dict[str, int]] = {
     "sdk": 50,
     "beat_id": HASH_LENGTH,
     "restart_target": 300,
+    "intent": 20,
     "container_id": 300,
 }
 
@@ -120,6 +121,8 @@ class Beat(msgspec.Struct):
     container_id: str | None = None
     restart_type: Literal["docker", "systemd", "launchd", "process", "k8s"] | None = None
     restart_target: str | None = None
+    # What a runner knows about why its target is not running, see `intents.py`.
+    intent: str | None = None
     beat_id: str | None = None
     sent_at: datetime | None = None
     seq: int | None = None

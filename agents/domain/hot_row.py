@@ -38,6 +38,7 @@ class Hot(msgspec.Struct):
     calls_hash: int | None
     memory_mb: float | None
     instance: str
+    instances: dict[str, dict[str, Any]] | None
     body_hash: int | None
     body_at: datetime | None
     stored_after: float
@@ -62,6 +63,7 @@ class Hot(msgspec.Struct):
     run_unpriced: int
     source: str
     runner: str
+    runner_at: datetime | None
     runner_down: bool
     held: bool
     restart_type: str
@@ -86,6 +88,8 @@ class AgentLimits:
     run_budget: int | None
     daily_tokens: int | None
     paused: bool
+    # Whether a person armed restarts, see `pinning.py`.
+    armed: bool = False
     # Whether the project has a monthly budget, and what its other agents spent of it.
     monthly: bool = False
     others: budgets.Month | None = None
@@ -138,8 +142,9 @@ class Later(Enum):
 class FoldResult:
     """What to store of a heartbeat besides the hot row, and what to answer.
 
-    `note` is what the fold concluded from context (`notes.py`). `gap` is the number of seconds since the last
-    heartbeat; None where that means nothing. `unread`: the review must look at it at once, not just in time.
+    `note` is what the fold concluded from context (`notes.py`), `claimed` a restart target that it names against the
+    pinned one (`pinning.py`). `gap` is the number of seconds since the last heartbeat; None where that means nothing.
+    `unread`: the review must look at it at once, not just in time.
     """
 
     spent: Spent
@@ -150,3 +155,4 @@ class FoldResult:
     hold: bool
     gap: float | None = None
     unread: bool = False
+    claimed: str = ""

@@ -32,9 +32,10 @@ class RestartContext:
     """Everything that decides about a restart. Times are aware, `patience` is seconds.
 
     `attempts`: restarts handed to a runner in the last day. `kinds`: the agent's current signals. `unsafe`: its work is
-    not idempotent. `held`: a person stopped it. `together`: it fell silent with others. `source_quiet`: it is silent
-    and others on its host or runner have been late since the same time. `blind_until`: after a watchdog outage, when
-    enough is known again. `patience`: how long a freshly started process may take to show progress.
+    not idempotent. `held`: it was stopped on purpose, as far as is known. `together`: it fell silent with others.
+    `source_quiet`: it is silent and others on its host or runner have been late since the same time. `blind_until`:
+    after a watchdog outage, when enough is known again. `patience`: how long a freshly started process may take to show
+    progress.
     """
 
     policy: str
@@ -146,7 +147,7 @@ def _refused(case: RestartContext) -> Decision | None:
     if case.paused:
         return _no("paused", "Monitoring is paused: no automatic restarts until it is resumed.")
     if case.held:
-        return _no("held", "A person stopped the agent: only a person can restart it.")
+        return _no("held", "It was stopped on purpose, or may have been: only a person can restart it.")
     if case.unsafe:
         return _no("unsafe_to_repeat", "Its work is marked as not idempotent: only a person can restart it.")
     if FAILED in case.kinds:

@@ -73,6 +73,8 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
     for name, value in changed.items():
         setattr(agent, name, value)
     _require_complete_target(agent)
+    if changed.keys() & {"restart_type", "restart_target"}:
+        _pin_target(agent)
     if changed:
         agent.save(update_fields=list(changed))
         data = {name: {"from": _plain(before[name]), "to": _plain(value)} for name, value in changed.items()}
@@ -106,6 +108,12 @@ def _require_complete_target(agent: Agent) -> None:
         missing = "restart_target" if agent.restart_type else "restart_type"
         why = "set restart_type and restart_target together, or neither"
         raise ApiError(422, "invalid", f"{missing}: {why}", fields={missing: why})
+
+
+def _pin_target(agent: Agent) -> None:
+    """A person's target replaces the reported one; without one, the next report counts. Any runner may watch it."""
+    pinned = {"restart_type": agent.restart_type, "restart_target": agent.restart_target}
+    AgentState.objects.filter(agent=agent).update(**pinned, runner_at=None)
 
 
 def _plain(value: Any) -> Any:

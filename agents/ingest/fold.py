@@ -12,13 +12,14 @@ from typing import Final
 
 import msgspec
 
-from agents.domain import budgets, clocks, signal_kinds
+from agents.domain import budgets, clocks, instances, intents, pinning, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
 from agents.domain.money import MICRO
 from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN, STARTED
 from agents.domain.pricing import Spent, merged
+from agents.ingest import hosts
 
 # Published clients give up after 5 s and send the same body once more. The second copy of a heartbeat that was stored
 # late, or that waited in the same jam, must not be counted again.
@@ -43,6 +44,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
 
     The order matters, because the row holds the previous heartbeat until step 6 replaces it:
 
+    0. Of several replicas, compare with the one that sent it.
     1. Interpret: is it a resent copy, what does its context say (`note`), is it progress. Compares with the last one.
     2. Drop delivered warnings that a new process has not seen.
     3. Count spend by day, month and run, nothing for a copy. Remember the body, so a copy can be recognized.
@@ -53,6 +55,8 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     8. Bring the review forward to the new deadlines, unless it must look at once.
     9. Pick the warning to deliver.
     """
+    if hot.instance and _is_another(hot, beat):
+        instances.switch(hot, beat.instance or "")
     resent = _is_resent(hot, beat, moment)
     note = _note(hot, beat, moment.received_at)
     progress = not resent and _is_progress(hot, beat)
@@ -61,8 +65,9 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
     gap = _reset_deadlines(hot, beat, moment.received_at, note, progress=progress)
     # Before step 6, which overwrites the status this compares with.
-    changed = _needs_review(hot, beat)
-    _remember(hot, beat, source, note)
+    claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
+    changed = _needs_review(hot, beat) or bool(claimed)
+    _remember(hot, beat, source, note, claimed=bool(claimed))
     # After step 6, which may change the declared daily limit.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
@@ -78,6 +83,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
         hold=on_hold(hot, used, limits),
         gap=gap,
         unread=changed and not limits.paused,
+        claimed=claimed,
     )
 
 
@@ -271,19 +277,32 @@ def _needs_review(hot: Hot, beat: Beat) -> bool:
     )
 
 
+def _claimed(hot: Hot, beat: Beat, source: str, at: datetime, *, armed: bool) -> str:
+    """Another restart target or runner than the pinned ones; empty: none."""
+    if beat.restart_type is None:
+        return ""
+    target = (beat.restart_type, beat.restart_target or beat.agent)
+    elsewhere = pinning.is_pinned_elsewhere(hot, target, source, at, armed=armed)
+    return pinning.claim(target, source) if elsewhere else ""
+
+
 # 6. Remember what it said
 
 
-def _remember(hot: Hot, beat: Beat, source: str, note: str | None) -> None:
-    """Keep what the next heartbeat is compared with; omitted fields keep their last value."""
+def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool) -> None:
+    """Keep what the next heartbeat is compared with; omitted fields keep their last value.
+
+    `claimed`: a runner other than the agent's own sent it, which says nothing about the agent's target.
+    """
     _remember_status(hot, beat, note)
     _remember_work(hot, beat)
     _remember_declared(hot, beat)
-    hot.source = source
+    hot.source = source if beat.by_runner else hosts.source_on_host(source, beat.labels or {}, beat.instance or "")
     _remember_wait(hot, beat)
-    # Before `_release`, which asks whether the runner says the target is down.
-    _remember_runner(hot, beat, source)
-    _release(hot, beat)
+    if not claimed:
+        # Before `_release`, which asks whether the runner says the target is down.
+        _remember_runner(hot, beat, source)
+        _release(hot, beat)
 
 
 def _remember_status(hot: Hot, beat: Beat, note: str | None) -> None:
@@ -331,11 +350,13 @@ def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
     """A runner's first `error` heartbeat lacks the restart fields, so the last known target stays."""
     if beat.restart_type:
         hot.restart_type, hot.restart_target = beat.restart_type, beat.restart_target or beat.agent
-        hot.runner = source
+        hot.runner, hot.runner_at = source, hot.last_beat_at
     elif beat.container_id and not hot.restart_type:
         hot.restart_type, hot.restart_target = "docker", beat.container_id
     if not beat.is_blind:
         hot.runner_down = beat.status == "error" and says_down(hot, beat)
+    if beat.intent in intents.HOLDS:
+        hot.held = True
 
 
 def _release(hot: Hot, beat: Beat) -> None:

@@ -14,7 +14,8 @@ MAX_LENGTH: Final = 80
 def source_of(caller: Caller, address: str, runner: str) -> str:
     """API key and address, plus the runner's own name if it sends one, in at most 80 characters.
 
-    The address is the connection's, because a sender can write anything into `X-Forwarded-For`.
+    The address is the connection's, or what a trusted proxy says (`TRUSTED_PROXIES`): a sender can write anything into
+    `X-Forwarded-For`.
     """
     source = f"{caller.key_id}/{address}"
     if runner:

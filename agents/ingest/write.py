@@ -13,9 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError, transaction
-from django.urls import reverse
 from django.utils import timezone
 
 from agents.domain import pricing
@@ -30,6 +28,7 @@ from agents.storage import monthly_spend, statements
 from agents.storage.statements import LockedAgent
 from teams.auth import Caller
 from teams.errors import ApiError
+from teams.links import absolute
 
 log = structlog.get_logger(__name__)
 
@@ -254,6 +253,7 @@ def _limits(agent: LockedAgent, caller: Caller, others: Month | None) -> AgentLi
         run_budget=agent.run_budget,
         daily_tokens=agent.daily_tokens,
         paused=agent.paused,
+        armed=agent.armed,
         monthly=caller.monthly,
         others=others,
     )
@@ -286,7 +286,8 @@ def _content(received: Received, folded: FoldResult) -> dict[str, Any] | None:
     # Errors and usage are stored even beyond the plan's rate: prices change later, tokens do not.
     kept = received.beat.content() if received.detail or received.beat.status == "error" else None
     used = {"usage": received.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
-    return {**(kept or {}), **used, **({"note": folded.note} if folded.note else {})} or None
+    concluded = {name: text for name, text in (("note", folded.note), ("claimed", folded.claimed)) if text}
+    return {**(kept or {}), **used, **concluded} or None
 
 
 def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:
@@ -298,7 +299,7 @@ def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | N
 
 @lru_cache(maxsize=4096)
 def _incident_url(incident_id: int) -> str:
-    return str(settings.BASE_URL) + reverse("admin:agents_incident_change", args=[incident_id])
+    return absolute("admin:agents_incident_change", incident_id)
 
 
 def _date(at: datetime, caller: Caller) -> date:

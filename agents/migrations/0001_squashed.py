@@ -695,7 +695,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "held",
-                    models.BooleanField(default=False, help_text="Stopped by a person: never restarted automatically."),
+                    models.BooleanField(default=False, help_text="Stopped on purpose: never restarted automatically."),
                 ),
                 ("learned_progress_timeout", models.FloatField(null=True)),
                 ("quiet_until", models.DateTimeField(null=True)),

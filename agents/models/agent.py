@@ -99,6 +99,11 @@ class Agent(models.Model):
         return self.name
 
     @property
+    def is_armed(self) -> bool:
+        """Whether a person armed restarts: automatic ones, or by a target of their own. See `domain/pinning.py`."""
+        return self.restart_policy == Agent.RestartPolicy.AUTO or bool(self.restart_type)
+
+    @property
     def clock_settings(self) -> clocks.Settings:
         """What people set for its deadlines, including the project's default grace period."""
         return clocks.Settings(

@@ -103,8 +103,8 @@ class Incident(models.Model):
     restarted_at = models.DateTimeField(null=True, help_text="When the last restart was, unless it failed.")
     recovered_in = models.FloatField(null=True, help_text="Seconds from the restart to the progress that proved it.")
 
-    # Its own agent's signals of its kind, see `naming_signals`; None: not fetched.
-    named_after: list[Signal] | None = None
+    # Its own agent's signals of its kind, see `naming_signals`. Without a value: with one, Django would not fetch them.
+    named_after: list[Signal]
 
     objects = IncidentQuerySet.as_manager()
 
@@ -180,7 +180,7 @@ class Incident(models.Model):
     def kind_label(self) -> str:
         """The label of the signal it is named after: another signal may have made the incident critical. Needs a query
         unless it was fetched with `naming_signals`."""
-        if self.named_after is None:
+        if not hasattr(self, "named_after"):
             self.named_after = list(_naming().filter(incident=self))
         return kind_label(self.kind, self.named_after[-1].severity if self.named_after else self.severity)
 

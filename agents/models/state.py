@@ -44,6 +44,7 @@ class AgentState(models.Model):
     calls_hash = models.BigIntegerField(null=True)
     memory_mb = models.FloatField(null=True)
     instance = models.CharField(max_length=64, default="")
+    instances: models.JSONField[Any, Any] = models.JSONField(null=True)
     # The last body with sums, when it was received, and how many seconds it took to store it: an old client resends it
     # after 5 s without an answer.
     body_hash = models.BigIntegerField(null=True)
@@ -75,8 +76,9 @@ class AgentState(models.Model):
     # Its reporter, and how it can be restarted
     source = models.CharField(max_length=80, default="")
     runner = models.CharField(max_length=80, default="")
+    runner_at = models.DateTimeField(null=True)
     runner_down = models.BooleanField(default=False)
-    held = models.BooleanField(default=False, help_text="Stopped by a person: never restarted automatically.")
+    held = models.BooleanField(default=False, help_text="Stopped on purpose: never restarted automatically.")
     restart_type = models.CharField(max_length=10, default="")
     restart_target = models.CharField(max_length=300, default="")
     # Results of the review

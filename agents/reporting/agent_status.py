@@ -15,7 +15,7 @@ from django.db.models import Case, Exists, F, FloatField, Func, IntegerField, Ou
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
-from agents.domain import clocks, signal_kinds
+from agents.domain import clocks, instances, signal_kinds
 from agents.domain.budgets import NEAR as NEAR_SHARE
 from agents.domain.budgets import Limits, Spend
 from agents.domain.client_warning import ClientWarning
@@ -133,7 +133,7 @@ class AgentStatus:
     @property
     def run(self) -> Spend:
         """Since the client was last started."""
-        return Spend(self.state.run_cost, self.state.run_priced, self.state.run_unpriced)
+        return Spend(*instances.worst_run(self.state)[1:])
 
     @property
     def ever(self) -> Spend:

@@ -6,11 +6,9 @@ Times are RFC 3339 in UTC, money is dollars with up to six decimal places.
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
-from django.urls import reverse
-
 from agents.domain.budgets import Spend
 from agents.models import Agent, Incident, IncidentEvent, Signal
+from teams.links import absolute
 
 
 def moment(at: datetime | None) -> str | None:
@@ -35,12 +33,12 @@ def spend_dict(spend: Spend) -> dict[str, Any]:
 
 def agent_url(agent_id: int) -> str:
     """The URL of an agent's page."""
-    return f"{settings.BASE_URL}{reverse('admin:agents_agent_change', args=[agent_id])}"
+    return absolute("admin:agents_agent_change", agent_id)
 
 
 def incident_url(incident_id: int) -> str:
     """The URL of an incident's page."""
-    return f"{settings.BASE_URL}{reverse('admin:agents_incident_change', args=[incident_id])}"
+    return absolute("admin:agents_incident_change", incident_id)
 
 
 def agent_ref(agent: Agent) -> dict[str, Any]:

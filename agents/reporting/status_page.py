@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -26,6 +25,7 @@ from django.views.decorators.http import require_safe
 from agents.models import Agent, Signal, Status
 from agents.reporting import agent_status, availability
 from agents.reporting.agent_status import AgentStatus
+from teams.links import absolute, on_base_url
 from teams.models import Project
 
 MAX_AGENTS: Final = 100
@@ -163,12 +163,12 @@ def badges(project: Project) -> list[Badge]:
         for name, value in labels
         if name and "/" not in name and value
     ]
-    page = settings.BASE_URL + reverse("public:status", args=[project.status_address])
+    page = absolute("public:status", project.status_address)
     return [_as_badge(of, path, page) for of, path in (*of_agents, *of_labels)]
 
 
 def _as_badge(of: str, path: str, page: str) -> Badge:
-    url = settings.BASE_URL + path
+    url = on_base_url(path)
     alt = re.sub(r"([\\\[\]])", r"\\\1", of)
     html = f'<a href="{page}"><img src="{url}" alt="{escape(of)}"></a>'
     return Badge(of, path, url, f"[![{alt}]({url})]({page})", html)

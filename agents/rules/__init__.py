@@ -12,6 +12,7 @@ from agents.rules import (
     memory,
     missed_heartbeat,
     restart_failed,
+    restart_target,
     settings,
     stalled,
 )
@@ -60,7 +61,18 @@ class Dismissible(Protocol):
     def dismissed(self, memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
-ALL: Final[tuple[Rule, ...]] = (crash, missed_heartbeat, stalled, error, error_rate, restart_failed, cost, memory, loop)
+ALL: Final[tuple[Rule, ...]] = (
+    crash,
+    missed_heartbeat,
+    stalled,
+    error,
+    error_rate,
+    restart_target,
+    restart_failed,
+    cost,
+    memory,
+    loop,
+)
 # Rules of the retired service, off by default. Their signals use the kinds of other rules.
 OPT_IN_RULES: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # Observers read heartbeats like rules but raise nothing; several rules use what they learn.

@@ -29,6 +29,7 @@ class Row(Protocol):
     crashed: bool
     runner_down: bool
     restart_type: str
+    restart_target: str
     last_beat_at: datetime | None
     last_progress_at: datetime | None
     waiting_until: datetime | None
@@ -43,6 +44,8 @@ class Row(Protocol):
     run_cost: int
     run_priced: int
     run_unpriced: int
+    declared_interval: float | None
+    instances: dict[str, dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class BeatSeen:
     waiting: what the agent says it waits for from now on; wait_over: that it no longer waits.
     run: the run or task named by its labels; version: the version named by its labels.
     doing: the tool call in progress, with `tool` and `since`.
+    claimed: the restart target that it names against the pinned one, and who reported it.
     spent_at: when its money was spent; None: when it was received.
     """
 
@@ -79,6 +83,7 @@ class BeatSeen:
     prompts: Sequence[str] = ()
     spent_at: datetime | None = None
     doing: Mapping[str, Any] = field(default_factory=dict)
+    claimed: str = ""
 
 
 def is_over(beats: Sequence[BeatSeen]) -> bool:

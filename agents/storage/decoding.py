@@ -122,6 +122,7 @@ def seen(beat: Heartbeat) -> BeatSeen:
         prompts=content.get("prompts") or (),
         spent_at=beat.spent_at,
         doing=_doing(content, beat.received_at),
+        claimed=content.get("claimed") or "",
     )
 
 

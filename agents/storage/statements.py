@@ -38,6 +38,7 @@ WRITTEN: Final[dict[str, str]] = {
     "calls_hash": "bigint",
     "memory_mb": "float8",
     "instance": "text",
+    "instances": "jsonb",
     "body_hash": "bigint",
     "body_at": "timestamptz",
     "stored_after": "float8",
@@ -62,6 +63,7 @@ WRITTEN: Final[dict[str, str]] = {
     "run_unpriced": "bigint",
     "source": "text",
     "runner": "text",
+    "runner_at": "timestamptz",
     "runner_down": "boolean",
     "held": "boolean",
     "restart_type": "text",
@@ -90,6 +92,8 @@ _SETTINGS: Final = (
     "daily_token_limit",
     "paused_at",
     "over_plan_at",
+    "restart_policy",
+    "restart_type",
 )
 HEARTBEAT: Final[dict[str, str]] = {
     "agent_id": "bigint",
@@ -137,6 +141,7 @@ class LockedAgent(NamedTuple):
     daily_tokens: int | None
     paused: bool
     over_plan: bool
+    armed: bool
     stored_before: bool
     answer_before: Any
 
@@ -331,7 +336,7 @@ def _sqlite_time(value: datetime) -> str:
 def _locked_agent(row: Sequence[Any]) -> LockedAgent:
     # The columns of `_SETTINGS`, then those of `_lock_sql`.
     interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
-    stored_id, answer, *hot = rest
+    policy, own_target, stored_id, answer, *hot = rest
     return LockedAgent(
         hot=_hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval=interval,
@@ -342,6 +347,7 @@ def _locked_agent(row: Sequence[Any]) -> LockedAgent:
         daily_tokens=daily_tokens,
         paused=paused_at is not None,
         over_plan=over_plan_at is not None,
+        armed=policy == "auto" or bool(own_target),
         stored_before=stored_id is not None,
         answer_before=_from_json(answer),
     )
@@ -353,7 +359,7 @@ def _micros(usd: Any) -> int | None:
 
 def _hot_of(columns: list[Any]) -> Hot:
     values = dict(zip(HOT_COLUMNS, map(_aware, columns), strict=True))
-    values |= {name: _from_json(values[name]) for name in ("warnings", "unpriced", "lifted")}
+    values |= {name: _from_json(values[name]) for name in ("warnings", "unpriced", "lifted", "instances")}
     return Hot(**values)
 
 

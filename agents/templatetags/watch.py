@@ -14,6 +14,7 @@ from agents.models import Incident, Signal, Status
 from agents.reporting import agent_status, formatting
 from agents.rules.facts import Finding
 from teams import times
+from teams.links import on_site
 
 # Where the documentation is served.
 DOCS = "/docs/"
@@ -80,4 +81,4 @@ def explained(signal: Signal | Finding) -> formatting.Explanation:
 @register.inclusion_tag("agents/help.html")
 def help_link(page: str, about: str) -> dict[str, str]:
     """A small link to a documentation page, e.g. `glossary/#deadline`; `about` completes "Learn more about"."""
-    return {"url": f"{DOCS}{page}", "about": about}
+    return {"url": on_site(f"{DOCS}{page}"), "about": about}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,6 +20,7 @@ class Message:
     - `lines`: short sentences, most important first; code in backticks.
     - `thread`: the same for all messages of an incident.
     - `facts`: the evidence as label and text, for channels with room for it. A traceback has several lines.
+    - `recipient`: to whom, for `Personal` channels; empty for all of them, which only a test is sent to.
     """
 
     id: str
@@ -34,22 +35,30 @@ class Message:
     payload: dict[str, Any]
     thread: str
     facts: tuple[tuple[str, str], ...] = ()
+    recipient: str = ""
 
 
 class ChannelError(Exception):
     """A message could not be delivered. The text is shown to people and must not contain a secret.
 
     `permanent`: retrying is useless. `disable`: the receiver wants no more messages (HTTP 410), so the channel is
-    disabled. `retry_after`: seconds the receiver asked us to wait.
+    disabled. `retry_after`: seconds the receiver asked us to wait. `only_recipient`: the channel works for others.
     """
 
     def __init__(
-        self, message: str, *, permanent: bool = False, disable: bool = False, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        disable: bool = False,
+        retry_after: float | None = None,
+        only_recipient: bool = False,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
         self.disable = disable
         self.retry_after = retry_after
+        self.only_recipient = only_recipient
 
 
 class ConfigError(ValueError):
@@ -90,3 +99,11 @@ class ChannelKind(Protocol):
 
     def send(self, config: Any, message: Message) -> None:
         """Send a message. Raises `ChannelError`. Must take seconds at most: the caller holds a lease."""
+
+
+@runtime_checkable
+class Personal(Protocol):
+    """A channel with several recipients: each gets a message of their own, which succeeds or fails on its own."""
+
+    def recipients(self, data: Mapping[str, Any]) -> Sequence[str]:
+        """To whom it sends, from the stored settings."""

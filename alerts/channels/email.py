@@ -55,16 +55,47 @@ def public(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"to": data.get("to", [])}
 
 
+def recipients(data: Mapping[str, Any]) -> list[str]:
+    """Each address gets a mail of its own: a mail server may refuse one and take another."""
+    return list(dict.fromkeys(data.get("to", [])))
+
+
 def send(config: Config, message: Message) -> None:
-    mail = compose(config, message)
+    """Send to the message's recipient; a test is sent to all, and fails if any of them is refused."""
+    if message.recipient:
+        _send(message.recipient, message)
+        return
+    errors = [error for address in recipients({"to": config.to}) if (error := _failure(address, message))]
+    if errors and len(config.to) == 1:
+        raise errors[0]
+    if errors:
+        raise ChannelError(
+            " ".join(map(str, errors)),
+            permanent=all(error.permanent for error in errors),
+            only_recipient=len(errors) < len(config.to),
+        )
+
+
+def _failure(address: str, message: Message) -> ChannelError | None:
+    try:
+        _send(address, message)
+    except ChannelError as error:
+        return error
+    return None
+
+
+def _send(address: str, message: Message) -> None:
+    mail = compose(address, message)
     try:
         # Django leaves the connection open if authentication fails.
         with closing(get_connection()) as server:
             server.send_messages([mail])
     except smtplib.SMTPRecipientsRefused as error:
-        codes = [code for code, _ in error.recipients.values()]
+        code = next(iter(error.recipients.values()))[0]
+        verb = "refused" if code >= 500 else "deferred"
+        # 421 is not about the address: the server is about to close.
         raise ChannelError(
-            f"The mail server rejected all recipients ({codes[0]}).", permanent=all(code >= 500 for code in codes)
+            f"The mail server {verb} {address} ({code}).", permanent=code >= 500, only_recipient=code != 421
         ) from None
     except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
         raise ChannelError(
@@ -85,14 +116,14 @@ def _explain(error: OSError) -> str:
     return "The mail server is unreachable."
 
 
-def compose(config: Config, message: Message) -> EmailMultiAlternatives:
+def compose(address: str, message: Message) -> EmailMultiAlternatives:
     """The mail as text and HTML, with headers that keep all mails of an incident in one thread."""
     domain = urlsplit(settings.BASE_URL).hostname or "localhost"
     thread = f"<{message.thread}@{domain}>"
     mail = EmailMultiAlternatives(
         subject=_one_line(message.title)[:200],
         body=_text(message),
-        to=config.to,
+        to=[address],
         headers={
             "Message-ID": f"<{message.id}@{domain}>",
             "References": thread,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from standardwebhooks import Webhook
@@ -17,6 +19,8 @@ from alerts.channels.base import ChannelError, ConfigError, Message
 KIND: Final = "webhook"
 LABEL: Final = "Webhook"
 SENDS_ACKNOWLEDGEMENTS: Final = True
+# A part of a path that everyone may see: `hooks`, `incoming-alerts`, `v2`. Tokens have digits or capitals.
+WORDS: Final = re.compile(r"[a-z]{1,12}([-_.][a-z]{1,12}){0,3}|v\d")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -40,9 +44,11 @@ def generate() -> dict[str, str]:
 
 
 def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The URL without its query, which may contain a token."""
-    address, separator, _ = str(data.get("url", "")).partition("?")
-    return {"url": address + ("?…" if separator else "")}
+    """The URL without what may be a token: its query, and parts of the path that are no plain words."""
+    url = urlsplit(str(data.get("url", "")))
+    host = f"{url.hostname or ''}{f':{url.port}' if url.port else ''}"
+    path = "/".join(part if not part or WORDS.fullmatch(part) else "…" for part in url.path.split("/"))
+    return {"url": f"{url.scheme}://{host}{path}{'?…' if url.query else ''}"}
 
 
 def send(config: Config, message: Message) -> None:

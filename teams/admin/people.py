@@ -9,7 +9,9 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
+from teams import times
 from teams.changelists import Empty, OperatorTableAdmin, add_counts
 from teams.models import FailedSignIn, Membership, User
 from teams.tenant_admin import TeamTabularInline
@@ -20,16 +22,21 @@ LOCKOUT_RULE = (
 )
 
 
+def _exact(at: datetime) -> str:
+    return times.exact(at, timezone.get_current_timezone())
+
+
 class MembershipsOfPerson(TeamTabularInline):
     model = Membership
+    verbose_name_plural = "teams"
     team_path = "team"
     add_action = change_action = delete_action = None
     fields = ["team", "role", "joined"]
     readonly_fields = ["joined"]
 
     @admin.display(description="Joined")
-    def joined(self, obj: Membership) -> datetime:
-        return obj.created_at
+    def joined(self, obj: Membership) -> str:
+        return _exact(obj.created_at)
 
 
 class AccountFilter(admin.SimpleListFilter):
@@ -74,12 +81,12 @@ class PersonPage(OperatorTableAdmin):
     empty = Empty("No people yet", "People sign up, or join a team by invitation.")
 
     @admin.display(description="Last sign-in")
-    def last_sign_in(self, obj: User) -> datetime | None:
-        return obj.last_login
+    def last_sign_in(self, obj: User) -> str:
+        return _exact(obj.last_login) if obj.last_login else "never"
 
     @admin.display(description="Joined")
-    def joined(self, obj: User) -> datetime:
-        return obj.date_joined
+    def joined(self, obj: User) -> str:
+        return _exact(obj.date_joined)
 
     def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
         rows = list(changelist.result_list)

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
@@ -20,6 +19,7 @@ from teams import plan_gate, services
 from teams.access import roles_of
 from teams.changelists import Empty, TeamTableAdmin, add_counts
 from teams.forms import TIME_ZONES, PricesField
+from teams.links import on_base_url
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
@@ -191,7 +191,7 @@ class ProjectPage(TeamTableAdmin):
             return "–"
         path = reverse("public:status", args=[address])
         style = "text-primary-600 dark:text-primary-500 font-medium"
-        return format_html('<a class="{}" href="{}">{}</a>', style, path, settings.BASE_URL + path)
+        return format_html('<a class="{}" href="{}">{}</a>', style, path, on_base_url(path))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "time_zone":

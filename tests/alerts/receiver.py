@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BufferedReader
 from types import TracebackType
 
 Answer = Callable[[socket.socket], None]
@@ -33,6 +34,8 @@ class Receiver:
     answer: Answer = field(default_factory=lambda: responds("204 No Content"))
     context: ssl.SSLContext | None = None
     greeting: bytes = b""
+    keeps_connections: bool = False
+    connections: int = 0
     requests: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -40,11 +43,15 @@ class Receiver:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
+        self._peers: list[socket.socket] = []
         self._start(self._serve)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+        for peer in self._peers:
+            with suppress(OSError):  # the other side may keep it open
+                peer.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(60)
 
@@ -68,26 +75,34 @@ class Receiver:
         with suppress(OSError):
             while True:
                 self._start(self._take, self._listener.accept()[0])
+                self.connections += 1
 
     def _take(self, peer: socket.socket) -> None:
         with suppress(OSError), peer:
             if self.context:
                 peer = self.context.wrap_socket(peer, server_side=True)
+            self._peers.append(peer)
             peer.sendall(self.greeting)
             with peer, peer.makefile("rb") as stream:
-                line = stream.readline().decode().strip()
-                if not line:
-                    return
-                headers = {}
-                while header := stream.readline().decode().strip():
-                    name, _, value = header.partition(":")
-                    headers[name.lower()] = value.strip()
-                length = int(headers.get("content-length", 0))
-                body = stream.read(length)
-                if len(body) < length:
-                    return  # the sender was killed while it was sending
-                self.requests.append(Request(line, headers, body))
-                self.answer(peer)
+                while self._answer_one(peer, stream) and self.keeps_connections:
+                    pass
+
+    def _answer_one(self, peer: socket.socket, stream: BufferedReader) -> bool:
+        """Whether there was a whole request."""
+        line = stream.readline().decode().strip()
+        if not line:
+            return False
+        headers = {}
+        while header := stream.readline().decode().strip():
+            name, _, value = header.partition(":")
+            headers[name.lower()] = value.strip()
+        length = int(headers.get("content-length", 0))
+        body = stream.read(length)
+        if len(body) < length:
+            return False  # the sender was killed while it was sending
+        self.requests.append(Request(line, headers, body))
+        self.answer(peer)
+        return True
 
 
 def stays_silent(receiver: Receiver) -> Answer:

@@ -239,7 +239,7 @@ def test_payload_is_the_incident_of_the_api(happened: Happened, incident: Incide
 
 
 def test_test_alert_says_so(email: Channel) -> None:
-    sent = message.of_delivery(Delivery(channel=email, message_id="msg_1", created_at=NOW))
+    sent = message.of_delivery(Delivery(channel=email, message_id="msg_1", created_at=NOW), {})
     assert sent.type == "channel.test"
     assert sent.title == "Test alert for mail"
     assert sent.payload == {"incident": None, "agent": None, "project": "Production", "team": "Research"}

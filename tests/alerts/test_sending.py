@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 from django.core import mail
-from django.db import connection, transaction
+from django.db import connection
+from django.utils import timezone
 
 from agents.models import Incident, IncidentEvent
-from alerts import channels, outbox, sending
+from alerts import channels, leases, outbox, outcomes, owner_notices, sending
 from alerts.channels.base import ChannelError
+from alerts.leases import Batch
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
 from tests.alerts.conftest import NOW
@@ -48,9 +51,15 @@ def close_to(at: Any, expected: Any) -> bool:
     return bool(abs(at - expected) < timedelta(seconds=3))
 
 
+def claimed(delivery: Delivery, now: Any) -> Batch:
+    batch = leases.claim(delivery.channel_id, now)
+    assert batch is not None
+    return batch
+
+
 def test_delivery_is_sent_once(opened: Delivery, receiver: Receiver) -> None:
-    sending.deliver(opened.pk, NOW)
-    sending.deliver(opened.pk, NOW + timedelta(hours=1))
+    sending.deliver(opened.channel_id, NOW)
+    sending.deliver(opened.channel_id, NOW + timedelta(hours=1))
     assert len(receiver.requests) == 1
     assert fresh(opened).state == State.SENT
     assert opened.attempts == 1
@@ -69,7 +78,7 @@ def test_only_one_of_competing_workers_sends(opened: Delivery, receiver: Receive
 
     def work() -> None:
         ready.wait()
-        sending.deliver(opened.pk, NOW)
+        sending.deliver(opened.channel_id, NOW)
         connection.close()
 
     workers = [threading.Thread(target=work) for _ in range(4)]
@@ -81,42 +90,26 @@ def test_only_one_of_competing_workers_sends(opened: Delivery, receiver: Receive
     assert fresh(opened).attempts == 1
 
 
-def test_claim_lasts_as_long_as_its_lease(opened: Delivery) -> None:
-    assert sending.claim(opened.pk, NOW) is not None
-    assert sending.claim(opened.pk, NOW + timedelta(seconds=59)) is None
-    again = sending.claim(opened.pk, NOW + timedelta(seconds=60))
-    assert again is not None
-    assert again.attempts == 2
-    assert again.message_id == opened.message_id
-
-
 def test_expired_sender_does_not_overwrite_result(opened: Delivery) -> None:
-    slow = sending.claim(opened.pk, NOW)
-    quick = sending.claim(opened.pk, NOW + timedelta(seconds=61))
-    assert slow is not None
-    assert quick is not None
-    sending.record_outcome(quick, None, NOW + timedelta(seconds=62))
-    sending.record_outcome(slow, ChannelError("late"), NOW + timedelta(seconds=63))
+    slow, quick = claimed(opened, NOW), claimed(opened, NOW + timedelta(seconds=61))
+    outcomes.record(quick, quick.deliveries, None, NOW + timedelta(seconds=62))
+    outcomes.record(slow, [], (opened, ChannelError("late")), NOW + timedelta(seconds=63))
     assert fresh(opened).state == State.SENT
     assert opened.last_error == ""
 
 
 def test_expired_sender_does_not_release_new_lease(opened: Delivery) -> None:
-    slow = sending.claim(opened.pk, NOW)
-    quick = sending.claim(opened.pk, NOW + timedelta(seconds=61))
-    assert slow is not None
-    assert quick is not None
-    sending.record_outcome(slow, ChannelError("late"), NOW + timedelta(seconds=62))
-    assert fresh(opened).lease_until == quick.lease_until
+    slow, quick = claimed(opened, NOW), claimed(opened, NOW + timedelta(seconds=61))
+    assert not outcomes.record(slow, [], (opened, ChannelError("late")), NOW + timedelta(seconds=62))
+    assert fresh(opened).lease_until == quick.until
     assert opened.last_error == ""
-    sending.record_outcome(quick, None, NOW + timedelta(seconds=63))
+    assert outcomes.record(quick, quick.deliveries, None, NOW + timedelta(seconds=63))
     assert fresh(opened).state == State.SENT
 
 
 def test_late_sender_without_successor_records_result(opened: Delivery) -> None:
-    slow = sending.claim(opened.pk, NOW)
-    assert slow is not None
-    sending.record_outcome(slow, None, NOW + timedelta(seconds=90))
+    slow = claimed(opened, NOW)
+    outcomes.record(slow, slow.deliveries, None, NOW + timedelta(seconds=90))
     assert fresh(opened).state == State.SENT
 
 
@@ -124,44 +117,23 @@ def test_events_of_an_incident_arrive_in_order(
     happened: Happened, opened: Delivery, webhook: Channel, receiver: Receiver, woken: list[int]
 ) -> None:
     outbox.enqueue(happened("updated"))
-    second = webhook.deliveries.get(event__kind="updated")
-    sending.deliver(second.pk, NOW)
-    assert receiver.requests == []
-    sending.deliver(opened.pk, NOW)
-    assert woken == [second.pk]
-    sending.deliver(second.pk, NOW)
-    assert [b'"incident.opened"' in receiver.requests[0].body, b'"incident.updated"' in receiver.requests[1].body] == [
-        True,
-        True,
-    ]
-
-
-def test_channel_has_one_delivery_in_flight(happened: Happened, opened: Delivery, incident: Incident) -> None:
-    Incident.objects.filter(pk=incident.pk).update(resolved_at=NOW)
-    other = Incident.objects.create(
-        project=incident.project, agent=incident.agent, kind="loop", severity="warning", reason="r",
-        started_at=NOW, opened_at=NOW,
-    )  # fmt: skip
-    outbox.enqueue(IncidentEvent.objects.create(incident=other, kind="opened", at=NOW, text="loop"))
-    second = Delivery.objects.get(event__incident=other)
-    first = sending.claim(opened.pk, NOW)
-    assert first is not None
-    assert sending.claim(second.pk, NOW) is None
-    sending.record_outcome(first, None, NOW)
-    assert sending.claim(second.pk, NOW) is not None
+    sending.deliver(webhook.pk, NOW)
+    types = [json.loads(request.body)["type"] for request in receiver.requests]
+    assert types == ["incident.opened", "incident.updated"]
+    assert woken == []
 
 
 def test_failed_attempt_is_retried_and_arrives(opened: Delivery, receiver: Receiver) -> None:
     receiver.answer = responds("500 Oops")
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert fresh(opened).state == State.PENDING
     assert close_to(opened.next_try_at, NOW + timedelta(seconds=5))
     assert opened.last_error == fresh(opened.channel).last_error == "The receiver answered 500."
     assert opened.channel.failing_since
     receiver.answer = responds("200 OK")
-    sending.deliver(opened.pk, NOW + timedelta(seconds=1))
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=1))
     assert len(receiver.requests) == 1
-    sending.deliver(opened.pk, NOW + timedelta(seconds=10))
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=10))
     assert fresh(opened).state == State.SENT
     assert fresh(opened.channel).failing_since is None
     assert opened.channel.last_error == ""
@@ -171,7 +143,7 @@ def test_failed_attempt_is_retried_and_arrives(opened: Delivery, receiver: Recei
 
 def test_retry_after_is_respected(opened: Delivery, receiver: Receiver) -> None:
     receiver.answer = responds("429 Slow down", b"", "Retry-After: 600")
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert close_to(fresh(opened).next_try_at, NOW + timedelta(seconds=600))
     assert close_to(fresh(opened.channel).retry_at, NOW + timedelta(seconds=600))
 
@@ -191,11 +163,13 @@ def another(delivery: Delivery, kind: str = "loop") -> Delivery:
 def test_deliveries_of_a_failing_channel_wait(opened: Delivery, receiver: Receiver) -> None:
     receiver.answer = responds("500 Oops")
     other = another(opened)
-    sending.deliver(opened.pk, NOW)
-    sending.deliver(other.pk, NOW + timedelta(seconds=1))
+    sending.deliver(opened.channel_id, NOW)
+    assert fresh(other).attempts == 0
+    sending.deliver(other.channel_id, NOW + timedelta(seconds=1))
     assert len(receiver.requests) == 1
-    sending.deliver(other.pk, NOW + timedelta(seconds=10))
+    sending.deliver(other.channel_id, NOW + timedelta(seconds=10))
     assert len(receiver.requests) == 2
+    assert fresh(other).attempts == 1
     assert fresh(opened.channel).failures == 2
     assert close_to(opened.channel.retry_at, NOW + timedelta(seconds=40))
 
@@ -204,12 +178,12 @@ def test_recovered_channel_sends_what_waited(opened: Delivery, receiver: Receive
     receiver.answer = responds("500 Oops")
     other = another(opened)
     Delivery.objects.filter(pk=opened.pk).update(attempts=7)
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert fresh(opened).next_try_at > NOW + timedelta(hours=3)
     receiver.answer = responds("200 OK")
-    sending.deliver(other.pk, NOW + timedelta(seconds=10))
-    assert fresh(opened).next_try_at < NOW + timedelta(seconds=15)
-    assert woken == [opened.pk]
+    sending.deliver(other.channel_id, NOW + timedelta(seconds=10))
+    assert fresh(other).state == fresh(opened).state == State.SENT
+    assert len(receiver.requests) == 3
 
 
 def test_recovered_channel_keeps_flap_delay(
@@ -219,7 +193,7 @@ def test_recovered_channel_keeps_flap_delay(
     incident.save()
     outbox.enqueue(happened("resolved"))
     Channel.objects.update(failing_since=NOW)
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert opened.channel.deliveries.get(event__kind="resolved").next_try_at == NOW + timedelta(minutes=5)
 
 
@@ -230,14 +204,14 @@ def test_dead_channel_delays_no_other(
         config = {**opened.channel.config, "url": second.url("/hook")}
         channel = Channel.objects.create(project=project, kind="webhook", name="live", config=config)
         outbox.enqueue(happened("updated"))
-        assert sending.claim(opened.pk, NOW) is not None  # its sender hangs here
-        sending.deliver(channel.deliveries.get().pk, NOW)
+        claimed(opened, NOW)  # its sender hangs here
+        sending.deliver(channel.pk, NOW)
         assert len(second.requests) == 1
 
 
 def test_permanent_failure_shows_why(opened: Delivery, receiver: Receiver) -> None:
     Channel.objects.update(config={"url": "ftp://nowhere", "secret": "whsec_abcd"})
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert fresh(opened).state == State.FAILED
     assert "must start with" in opened.last_error
     assert "must start with" in fresh(opened.channel).last_error
@@ -248,7 +222,7 @@ def test_permanent_failure_shows_why(opened: Delivery, receiver: Receiver) -> No
 def test_delivery_is_given_up_after_a_day(opened: Delivery, receiver: Receiver) -> None:
     receiver.answer = responds("500 Oops")
     Delivery.objects.update(attempts=12)
-    sending.deliver(opened.pk, NOW + timedelta(hours=23))
+    sending.deliver(opened.channel_id, NOW + timedelta(hours=23))
     assert fresh(opened).state == State.FAILED
     assert opened.last_error == "Gave up after 24 hours: The receiver answered 500."
     assert fresh(opened.channel).failing_since
@@ -259,11 +233,12 @@ def test_410_disables_channel_and_notifies_owners(
 ) -> None:
     receiver.answer = responds("410 Gone")
     other = another(opened)
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert fresh(opened).state == State.FAILED
     assert fresh(other).state == State.SKIPPED
     assert not fresh(opened.channel).enabled
     assert "410" in opened.channel.disabled_reason
+    owner_notices.send_due()
     (sent,) = mail.outbox
     assert sent.to == [owner.email]
     assert "disabled" in sent.subject
@@ -273,7 +248,7 @@ def test_410_disables_channel_and_notifies_owners(
 
 def test_disabled_channel_receives_nothing(happened: Happened, opened: Delivery, receiver: Receiver) -> None:
     Channel.objects.update(enabled=False)
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert receiver.requests == []
 
 
@@ -284,7 +259,7 @@ def test_unexpected_error_is_retried_without_details(
         raise KeyError(config.secret)
 
     monkeypatch.setattr(channels.webhook, "send", broken)
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     assert fresh(opened).state == State.PENDING
     secret = opened.channel.config["secret"]
     assert secret not in opened.last_error
@@ -295,13 +270,13 @@ def test_unexpected_error_is_retried_without_details(
 def test_cancelled_recovery_is_not_sent(
     happened: Happened, opened: Delivery, incident: Incident, receiver: Receiver
 ) -> None:
-    sending.deliver(opened.pk, NOW)
+    sending.deliver(opened.channel_id, NOW)
     outbox.enqueue(happened("resolved"))
     recovery = opened.channel.deliveries.get(event__kind="resolved")
     incident.reopened = 1
     incident.save()
     outbox.enqueue(happened("reopened"))
-    sending.deliver(recovery.pk, NOW)
+    sending.deliver(recovery.channel_id, NOW)
     assert len(receiver.requests) == 1
     assert fresh(recovery).state == State.SKIPPED
 
@@ -313,7 +288,7 @@ def test_no_transaction_is_open_while_a_channel_hangs(
     receiver.answer = stays_silent(receiver)
 
     def work() -> None:
-        sending.deliver(opened.pk, NOW)
+        sending.deliver(opened.channel_id, NOW)
         connection.close()
 
     worker = threading.Thread(target=work)
@@ -340,7 +315,7 @@ def test_concurrent_workers_send_in_order_and_once(
     sent: dict[str, list[int]] = {}
 
     def record(config: Any, message: Any) -> None:
-        sent.setdefault(config.to[0], []).append(Delivery.objects.get(message_id=message.id).pk)
+        sent.setdefault(message.recipient, []).append(Delivery.objects.get(message_id=message.id).pk)
 
     monkeypatch.setattr(channels.email, "send", record)
     for number in range(3):
@@ -348,20 +323,20 @@ def test_concurrent_workers_send_in_order_and_once(
         Channel.objects.create(project=project, kind="email", name=str(number), config=config)
     for _ in range(6):
         outbox.enqueue(happened("updated"))
-    rows = list(Delivery.objects.values_list("pk", flat=True))
+    rows = list(Channel.objects.values_list("pk", flat=True))
     errors: list[Exception] = []
 
     def work(order: list[int]) -> None:
         try:
             while Delivery.objects.pending().exists() and not errors:
                 for pk in order:
-                    sending.deliver(pk, NOW)
+                    sending.deliver(pk, timezone.now())
         except Exception as error:
             errors.append(error)
         finally:
             connection.close()
 
-    orders = [rows, rows[::-1], rows[::2] + rows[1::2]]
+    orders = [rows, rows[::-1], rows[1:] + rows[:1]]
     workers = [threading.Thread(target=work, args=[order]) for order in orders]
     for worker in workers:
         worker.start()
@@ -372,52 +347,88 @@ def test_concurrent_workers_send_in_order_and_once(
     assert len(sent) == 3
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_recovery_cancelled_during_claim_is_not_sent(
-    opened: Delivery, happened: Happened, incident: Incident, receiver: Receiver
+def test_batch_costs_a_fixed_number_of_queries(
+    happened: Happened,
+    opened: Delivery,
+    receiver: Receiver,
+    django_assert_max_num_queries: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The reopening's transaction has cancelled the recovery but not committed yet when a worker claims it.
-
-    On SQLite the worker waits for the whole transaction anyway.
-    """
-    sending.deliver(opened.pk, NOW)
-    outbox.enqueue(happened("resolved"))
-    recovery = opened.channel.deliveries.get(event__kind="resolved")
-    Incident.objects.update(reopened=1)
-    claims: list[Any] = []
-
-    def claim() -> None:
-        claims.append(sending.claim(recovery.pk, NOW))
-        connection.close()
-
-    worker = threading.Thread(target=claim)
-    with transaction.atomic():
-        outbox.enqueue(happened("reopened"))
-        worker.start()
-        worker.join(0.5)
-        assert worker.is_alive()
-    worker.join(60)
-    assert claims == [None]
-    assert fresh(recovery).state == State.SKIPPED
+    """Two claims of seven or six with their savepoints, five for the incidents, two per record."""
+    monkeypatch.setattr(sending, "RECORD_EVERY", timedelta(hours=1))
+    monkeypatch.setattr(sending, "TURN", timedelta(hours=1))
+    for _ in range(60):
+        outbox.enqueue(happened("updated"))
+    assert fresh(opened.channel).failing_since is None
+    with django_assert_max_num_queries(24):
+        sending.deliver(opened.channel_id, NOW)
+    assert len(receiver.requests) == 61
+    assert not Delivery.objects.pending().exists()
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_simultaneous_claims_give_one_lease(opened: Delivery) -> None:
-    """The first claim is not committed yet when a worker claims another delivery of the same channel."""
+def test_killed_sender_repeats_its_batch_once(
+    happened: Happened, opened: Delivery, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.enqueue(happened("updated"))
+
+    def die(*args: Any) -> bool:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "record", die)
+        with pytest.raises(SystemExit):
+            sending.deliver(opened.channel_id, NOW)
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=59))
+    assert len(receiver.requests) == 2
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=60))
+    ids = [request.headers["webhook-id"] for request in receiver.requests]
+    assert len(ids) == 4
+    assert ids[:2] == ids[2:]
+    assert not Delivery.objects.pending().exists()
+
+
+def test_turn_ends_before_its_lease(
+    happened: Happened, opened: Delivery, receiver: Receiver, woken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow receiver: what doesn't fit into a turn is left, and counts no attempt."""
+    outbox.enqueue(happened("updated"))
+    monkeypatch.setattr(sending, "TURN", timedelta(0))
+    monkeypatch.setattr(sending, "MAX_TURNS", timedelta(0))
+    sending.deliver(opened.channel_id, NOW)
+    assert receiver.requests == []
+    assert woken == [opened.channel_id]
+    assert set(Delivery.objects.values_list("state", "attempts", "lease_until")) == {(State.PENDING, 0, None)}
+    assert fresh(opened.channel).lease_until is None
+
+
+def test_disabling_stops_a_batch(
+    happened: Happened, opened: Delivery, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person disables the channel while it is being sent to."""
+    outbox.enqueue(happened("updated"))
+    monkeypatch.setattr(sending, "RECORD_EVERY", timedelta(microseconds=1))
+    send = channels.webhook.send
+
+    def disable_and_send(config: Any, message: Any) -> None:
+        Channel.objects.update(enabled=False)
+        send(config, message)
+
+    monkeypatch.setattr(channels.webhook, "send", disable_and_send)
+    sending.deliver(opened.channel_id, NOW)
+    assert len(receiver.requests) == 1
+    assert list(Delivery.objects.order_by("pk").values_list("state", flat=True)) == [State.SENT, State.SKIPPED]
+
+
+def test_rejected_message_holds_up_no_other(opened: Delivery, receiver: Receiver) -> None:
+    """The receiver fails for one incident only."""
     other = another(opened)
-    claims: list[Any] = []
+    bad = f'"id":{opened.event.incident_id},'.encode()  # type: ignore[union-attr]
 
-    def claim() -> None:
-        claims.append(sending.claim(other.pk, NOW))
-        connection.close()
+    def answer(peer: Any) -> None:
+        responds("500 Oops" if bad in receiver.requests[-1].body else "200 OK")(peer)
 
-    worker = threading.Thread(target=claim)
-    with transaction.atomic():
-        assert sending.claim(opened.pk, NOW) is not None
-        worker.start()
-        worker.join(0.5)
-        assert worker.is_alive()
-    worker.join(60)
-    assert claims == [None]
+    receiver.answer = answer
+    sending.deliver(opened.channel_id, NOW)
+    sending.deliver(opened.channel_id, NOW + timedelta(seconds=60))
+    assert fresh(other).state == State.SENT
+    assert fresh(opened).state == State.PENDING

@@ -158,10 +158,12 @@ def test_empty_pages_use_the_glossary(project: Project, owner: User, client_of: 
 
 @pytest.mark.parametrize("kind", ["opened", "updated", "acknowledged", "reopened", "resolved"])
 def test_messages_use_the_glossary(busy_project: Project, kind: str) -> None:
-    for delivery in Delivery.objects.select_related("event", "channel"):
+    deliveries = list(Delivery.objects.select_related("event", "channel"))
+    incidents = message.incidents_of(deliveries)
+    for delivery in deliveries:
         assert delivery.event is not None
         delivery.event.kind = kind
-        composed: Any = email.compose(email.Config(to=["on@example.com"]), message.of_delivery(delivery))
+        composed: Any = email.compose("on@example.com", message.of_delivery(delivery, incidents))
         text = f"{composed.subject}\n{composed.body}\n{composed.alternatives[0][0]}"
         assert old_words(text) == [], composed.subject
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from teams import auth, services
+from teams import auth, services, times
 from teams.errors import ApiError
 from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membership, Project, Team, User
 from teams.roles import Role
@@ -122,7 +122,10 @@ def test_deleting_a_failed_sign_in_lifts_lockout(operator: User, client_of: Brow
 def test_operator_edits_a_person(viewer: User, operator: User, client_of: Browser) -> None:
     page = f"/admin/teams/user/{viewer.pk}/change/"
     browser = client_of(operator)
-    assert "Research" in browser.get(page).content.decode()
+    body = browser.get(page).content.decode()
+    assert "Research" in body
+    assert "A deactivated person cannot sign in." in body
+    assert times.exact(viewer.date_joined, UTC) in body
     inlines = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
     assert browser.post(page, {"name": "Ada", "time_zone": "UTC", **inlines}).status_code == 302
     viewer.refresh_from_db()

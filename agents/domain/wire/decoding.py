@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agents.domain import heartbeat
+from agents.domain import heartbeat, intents
 from agents.domain.heartbeat import Beat, Doing, ToolCall, Usage, Waiting, hash_of
 from agents.domain.wire.names import agent_name
 from agents.domain.wire.salvage import invalid, salvaged
@@ -41,7 +41,18 @@ def decode(body: bytes) -> Beat:
 
     Raises ApiError: 400 when the body is not JSON, 422 when it is not an object or names no agent.
     """
-    return _without_blanks(_strict(body) or salvaged(_parsed(body), body))
+    beat = _without_blanks(_strict(body) or salvaged(_parsed(body), body))
+    _interpret_intent(beat)
+    return beat
+
+
+def _interpret_intent(beat: Beat) -> None:
+    """A runner's target that ended on purpose is no error. Older runners only say so in the message."""
+    if beat.by_runner and beat.status in ("error", "shutdown"):
+        beat.intent = intents.intent_of(beat.intent, beat.message or "", beat.evidence or {})
+        beat.status = "shutdown" if beat.intent in intents.ON_PURPOSE else beat.status
+    else:
+        beat.intent = None
 
 
 def decode_batch(body: bytes) -> list[Beat | ApiError]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
+from agents.domain import instances
 from agents.domain.budgets import CRITICAL, MONTH, RUN, TOKENS, Budget, Month, Spend
 from agents.rules.facts import Facts
 from agents.rules.observers import burn_rate
@@ -96,7 +97,7 @@ def spend(budget: Budget, facts: Facts) -> Spend:
     if budget.name == MONTH and month:
         return Spend(month.cost, month.priced, month.unpriced)
     if budget.name == RUN:
-        return Spend(row.run_cost, row.run_priced, row.run_unpriced)
+        return Spend(*instances.worst_run(row)[1:])
     return Spend(row.cost_today, row.priced_today, sum(unpriced_models(facts).values()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents.domain import instances
 from agents.domain.budgets import DAY, MONTH, RUN, TOKENS, Budget
 from agents.domain.durations import time_of_day
 from agents.domain.money import dollars
@@ -34,7 +35,8 @@ def _spent(budget: Budget, facts: Facts) -> str:
 
 
 def _run_start(facts: Facts) -> str:
-    return f" (since {time_of_day(facts.row.run_at, facts.zone, facts.now)})" if facts.row.run_at else ""
+    begun = instances.worst_run(facts.row).at
+    return f" (since {time_of_day(begun, facts.zone, facts.now)})" if begun else ""
 
 
 def _rate(budget: Budget, facts: Facts) -> str:

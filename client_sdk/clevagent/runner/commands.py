@@ -19,7 +19,7 @@ from typing import Any, Callable
 from clevagent.transport import Answer
 
 from . import backends, budget
-from .backends.base import Outcome
+from .backends.base import Outcome, State
 from .scheduling import RetryDelay
 from .server import Server
 from .state import CommandRecord, Store, TargetRecord
@@ -37,6 +37,10 @@ POLL_PAUSE = 0.05
 # Statuses that settle a result: command unknown, result already known, or never acceptable.
 FINAL = (404, 409, 410, 422)
 ACTIONS = ("restart", "stop")
+# Origins of commands that no person asked for.
+AUTOMATIC = ("watchdog", "runner")
+# Seconds for the check before an automatic restart.
+MAX_LOOK = 5.0
 
 
 class CommandExecutor:
@@ -164,12 +168,29 @@ class CommandExecutor:
     def _refusal(self, command: CommandRecord, item: Mapping[str, Any]) -> str:
         if (command.type, command.target) not in self._targets():
             return f"{command.type}:{command.target} is not registered with this runner"
+        target, names = self._targets()[command.type, command.target], _agent_names(item)
+        if names and target.agent not in names:
+            return f"{target} is watched for {target.agent}, not {names[0]}: it is not registered with this runner"
         if command.action not in ACTIONS:
             return f"{command.action[:50]} is not supported; this runner can restart and stop"
+        if item.get("origin") in AUTOMATIC and command.action == "restart" and self._is_stopped(target):
+            return f"{target} was stopped on purpose; only a person can restart it"
         expires_in = item.get("expires_in")
         if isinstance(expires_in, (int, float)) and expires_in <= 0:
             return "The command had expired"
         return ""
+
+    def _is_stopped(self, target: Target) -> bool:
+        """Whether it was stopped on purpose, maybe since the last check."""
+        memory = self._store.target(str(target))
+        if memory.held_at is not None or memory.intent:
+            return True
+        try:
+            seen = backends.of(target.type).check(target, MAX_LOOK)
+        except Exception:
+            log.exception("Checking %s failed", target)
+            return False
+        return seen.state is State.STOPPED and (seen.ended or seen.doubtful)
 
     def _refuse(self, command: CommandRecord, why: str) -> None:
         log.warning("Command %s (%s %s:%s) rejected: %s", command.id, command.action, command.type, command.target, why)
@@ -241,7 +262,15 @@ def _hold(memory: TargetRecord, action: str, outcome: Outcome, now: float) -> No
     if action == "stop" and outcome.ok:
         memory.held_at, memory.held_seen = now, False
     elif action == "restart":
-        memory.held_at = None
+        memory.held_at, memory.intent = None, ""
+
+
+def _agent_names(item: Mapping[str, Any]) -> list[str]:
+    """The names of the command's agent; none from a server that does not send them."""
+    names = item.get("names")
+    if not isinstance(names, list) or not names:
+        names = [item.get("agent")]
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def _parse_command(item: Any) -> CommandRecord | None:

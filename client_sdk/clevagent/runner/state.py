@@ -53,6 +53,9 @@ class TargetRecord:
     # A requested stop lasts from `held_at`; `held_seen` means the target was seen stopped since.
     held_at: float | None = None
     held_seen: bool = False
+    # Why it is not running (`stopped` or `unknown`; empty: it failed), and the run that this is about.
+    intent: str = ""
+    run: str = ""
     # The server's last answers: the agent is on hold, and why it refused a restart for good.
     hold: bool = False
     refused: str = ""

@@ -21,6 +21,7 @@ from .config import Settings
 from .errors import ConfigError
 from .server import Server
 from .state import Store
+from .status_report import STOPPED
 from .target import Target
 from .watch import MAX_CHECK, Watch
 
@@ -107,7 +108,8 @@ class Supervisor:
 
     def _require_exists(self, target: Target) -> None:
         backend = backends.of(target.type)
-        if isinstance(backend, Starter) and self.store.target(str(target)).held_at is None:
+        memory = self.store.target(str(target))
+        if isinstance(backend, Starter) and memory.held_at is None and memory.intent != STOPPED:
             backend.start_if_needed(target)
         seen = look(target)
         if seen.missing:

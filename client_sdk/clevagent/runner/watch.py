@@ -17,7 +17,7 @@ from .backends.base import Evidence, Observation, Probe, State
 from .commands import CommandExecutor
 from .server import Server
 from .state import Store, TargetRecord
-from .status_report import StatusReport, status_report
+from .status_report import DOUBTFUL, STOPPED, StatusReport, status_report
 from .target import Target
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,8 @@ class Watch:
         seen = self.look()
         acting = self.executor.acting(self.target)
         self._note(seen, now)
-        report = status_report(seen, held=self.memory.held_at is not None, acting=acting)
+        held = self.memory.held_at is not None
+        report = status_report(seen, held=held, acting=acting, intent=self.memory.intent)
         self._log(report)
         sent = self._send(self.beat(seen, report, now), report, now)
         if not acting:
@@ -110,6 +111,7 @@ class Watch:
             "agent": self.target.agent,
             "status": report.status,
             "message": report.message,
+            "intent": report.intent,
             "restart_type": self.target.type,
             "restart_target": self.target.name,
             "interval": self.interval,
@@ -138,6 +140,7 @@ class Watch:
         return {"restarts_by_runner": made} if made else {}
 
     def _note(self, seen: Observation, now: float) -> None:
+        self._remember_intent(seen)
         with self.store.changing(durable=False):
             memory = self.memory
             memory.state, memory.why, memory.evidence = seen.state.value, seen.why, seen.evidence
@@ -148,6 +151,19 @@ class Watch:
             elif seen.state is State.STOPPED:
                 memory.down_since = memory.down_since or now
                 memory.held_seen = True
+
+    def _remember_intent(self, seen: Observation) -> None:
+        """Keep what is known of its end until it runs again, because Docker soon forgets that someone stopped it."""
+        memory = self.memory
+        if seen.state is State.UNKNOWN:
+            return
+        intent = STOPPED if seen.ended else DOUBTFUL if seen.doubtful else ""
+        is_known = seen.state is State.STOPPED and memory.down_since is not None and seen.run == memory.run
+        if is_known and intent != STOPPED:
+            intent = memory.intent
+        if (intent, seen.run) != (memory.intent, memory.run):
+            with self.store.changing(durable=intent != memory.intent):
+                memory.intent, memory.run = intent, seen.run
 
     def _release(self, memory: TargetRecord, now: float) -> None:
         """End a stop: a held target that runs again was started by a person."""
@@ -184,7 +200,7 @@ class Watch:
 
     def _restart_if_down(self, seen: Observation, now: float) -> None:
         """Restart a target that is down if allowed: by the server, or if unreachable, by the runner's own budget."""
-        if not self.target.restart_on_down or seen.state is not State.STOPPED or seen.ended:
+        if not self.target.restart_on_down or seen.state is not State.STOPPED or self.memory.intent:
             return
         if self.memory.held_at is not None or now < self.next_request_at or self._is_just_down(now):
             return

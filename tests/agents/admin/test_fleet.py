@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from agents.fleet import maintenance
 from agents.models import Agent, AgentMemory, AgentState, Incident, Signal
 from teams import services
 from teams.models import Project, User
@@ -79,6 +81,18 @@ def test_row_names_the_kind_of_warning(
     make_agent(project, status="warning", warnings=[[f"7:{kind}:9", "It is"]] if kind else None)
     body = client_of(viewer).get("/admin/fleet/").content.decode()
     assert re.search(rf"<td><span class=\"w-badge.*</span>{said}</span></td>", body)
+
+
+def test_row_says_that_maintenance_paused_it(project: Project, member: User, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "broken", status="paused")
+    agent = make_agent(project, "planned", status="paused")
+    now = timezone.now()
+    times = {"starts_at": now, "ends_at": now + timedelta(hours=1), "now": now}
+    [window] = maintenance.schedule_for(agents=[agent], reason="Upgrade", actor=member.email, **times)
+    Agent.objects.filter(pk=agent.pk).update(maintenance=window)
+    rows = client_of(viewer).get("/admin/").content.decode().split("<tr data-key=")
+    [told] = [row for row in rows if "in maintenance" in row]
+    assert ">planned</a>" in told
 
 
 def test_healthy_fleet_says_so_and_lists_agents(project: Project, viewer: User, client_of: Browse) -> None:
@@ -219,7 +233,7 @@ def test_missing_data_is_not_shown_as_zero(
     agent = make_agent(project, **totals)
     browser = client_of(viewer)
     [cell] = re.findall(
-        r'data-label="Today" class="w-number">(.*?)</td>', browser.get(LIST).content.decode(), re.DOTALL
+        r'data-label="Spend today" class="w-number">(.*?)</td>', browser.get(LIST).content.decode(), re.DOTALL
     )
     for text in ("–", "none reported", "of $2.00", "no known price", "$0.00", "0 tokens"):
         assert (text in re.sub(r"<[^>]+>", "", cell)) is (text in said), text

@@ -15,21 +15,25 @@ from aiosmtpd.controller import Controller
 from pytest_django.fixtures import Settings
 
 from alerts.channels import email
-from alerts.channels.base import ChannelKind
+from alerts.channels.base import ChannelError, ChannelKind
 from tests.alerts.channels.cases import SECRET, ChannelCases, message
 from tests.alerts.receiver import Receiver
 
 
 class Sink:
-    """Accepts mail, unless `refusal` is set to (command, reply)."""
+    """Accepts mail, unless `refusal` is set to (command, reply), or `refuses` has a reply for an address."""
 
     def __init__(self) -> None:
         self.mails: list[str] = []
+        self.taken: list[str] = []
         self.refusal: tuple[str, str] = ("", "")
+        self.refuses: dict[str, str] = {}
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         if self.refusal[0] == "RCPT":
             return self.refusal[1]
+        if address in self.refuses:
+            return self.refuses[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -37,11 +41,12 @@ class Sink:
         if self.refusal[0] == "DATA":
             return self.refusal[1]
         self.mails.append(envelope.content.decode())
+        self.taken += envelope.rcpt_tos
         return "250 OK"
 
 
 class Peer:
-    config = {"to": ["ops@example.com", "night@example.com"]}
+    config = {"to": ["ops@example.com"]}
 
     def __init__(self, sink: Sink, receiver: Receiver, settings: Settings) -> None:
         self.sink, self.receiver, self.settings = sink, receiver, settings
@@ -123,7 +128,7 @@ class TestEmail(ChannelCases):
             assert fact in text.get_content()
             assert fact in html.get_content()
         assert mail["Subject"] == "bot-1 is down"
-        assert mail["To"] == "ops@example.com, night@example.com"
+        assert mail["To"] == "ops@example.com"
 
     def test_code_is_marked_and_evidence_is_below_link(self, peer: Peer) -> None:
         facts = (("Last tool call", "`fetch`"), ("Traceback", "one\n  <two>"))
@@ -184,6 +189,40 @@ class TestEmail(ChannelCases):
         error = self.failure(peer)
         assert error.permanent is permanent
         assert refusal[1][:3] in str(error)
+
+    def test_recipient_gets_a_mail_of_their_own(self, peer: Peer) -> None:
+        self.send(peer, message(recipient="night@example.com"))
+        assert peer.sink.taken == ["night@example.com"]
+        assert self.only(peer)["To"] == "night@example.com"
+
+    @pytest.mark.parametrize(("reply", "permanent"), [("550 5.1.1 unknown", True), ("450 4.2.0 greylisted", False)])
+    def test_refusal_concerns_one_recipient(self, peer: Peer, reply: str, permanent: bool) -> None:
+        peer.sink.refuses = {"ops@example.com": reply}
+        error = self.failure(peer)
+        assert error.only_recipient
+        assert error.permanent is permanent
+        assert f"ops@example.com ({reply[:3]})" in str(error)
+
+    def test_closing_server_is_not_the_recipients_fault(self, peer: Peer) -> None:
+        peer.sink.refusal = ("RCPT", "421 too many connections")
+        error = self.failure(peer)
+        assert not error.only_recipient
+        assert not error.permanent
+
+    def test_test_mail_names_who_was_refused(self, peer: Peer) -> None:
+        peer.sink.refuses = {"gone@example.com": "550 unknown", "grey@example.com": "450 later"}
+        config = email.parse({"to": ["a@example.com", "gone@example.com", "grey@example.com", "b@example.com"]})
+        with pytest.raises(ChannelError) as caught:
+            email.send(config, message())
+        assert peer.sink.taken == ["a@example.com", "b@example.com"]
+        assert "gone@example.com (550)" in str(caught.value)
+        assert "grey@example.com (450)" in str(caught.value)
+
+    def test_repeated_address_is_one_recipient(self) -> None:
+        assert email.recipients({"to": ["a@example.com", "b@example.com", "a@example.com"]}) == [
+            "a@example.com",
+            "b@example.com",
+        ]
 
     def test_rejected_password_is_retried(self, peer: Peer, settings: Settings) -> None:
         settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "watchdog", SECRET

@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pytest_django.fixtures import Settings
 
+from alerts import connections
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError
+from alerts.connections import Pool
 from tests.alerts.receiver import Answer, Receiver, responds, stays_silent
 
 SECRET_PATH = "/services/T0/B0/hidden?token=hidden"
@@ -30,6 +32,14 @@ def refused(url: str, seconds: float = 2.0) -> ChannelError:
     with pytest.raises(ChannelError) as caught:
         http.post(url, b"{}", {}, seconds=seconds)
     return caught.value
+
+
+@pytest.fixture(autouse=True)
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    pool = Pool()
+    monkeypatch.setattr(http, "POOL", pool)
+    yield pool
+    pool.clear()
 
 
 @pytest.fixture
@@ -280,6 +290,90 @@ def test_errors_and_logs_name_only_the_host(
     assert "hidden" not in caplog.text
 
 
+# Kept connections
+
+
+@pytest.fixture
+def keeping(receiver: Receiver, allow_private: None) -> Receiver:
+    receiver.keeps_connections = True
+    return receiver
+
+
+def post(receiver: Receiver, host: str = "127.0.0.1") -> int:
+    return http.post(receiver.url(host=host), b"{}", {}).status
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        responds("204 No Content"),
+        responds("200 OK", b"ok"),
+        responds("500 Oops", b"a" * 3000),
+        lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    ],
+)
+def test_connection_is_kept(keeping: Receiver, answer: Answer) -> None:
+    keeping.answer = answer
+    assert len({post(keeping) for _ in range(5)}) == 1
+    assert (len(keeping.requests), keeping.connections) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        responds("200 OK", b"", "Connection: close"),
+        responds("200 OK", b"a" * 100_000),  # more than is read
+        lambda peer: peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        lambda peer: peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+    ],
+)
+def test_connection_in_doubt_is_not_kept(keeping: Receiver, answer: Answer) -> None:
+    """An unread rest must not become the response to the next message, which may be another team's."""
+    keeping.answer = answer
+    first = post(keeping)
+    assert post(keeping) == first
+    assert len(keeping.requests) == 2
+
+
+def test_closed_connection_is_replaced(receiver: Receiver, allow_private: None) -> None:
+    """The receiver closes after each response without saying so."""
+    assert [post(receiver) for _ in range(20)] == [204] * 20
+    assert len(receiver.requests) == receiver.connections == 20
+
+
+def test_kept_connection_is_checked_again(keeping: Receiver, names: Any, settings: Settings) -> None:
+    names("rebound.example.com", ["127.0.0.1"])
+    assert post(keeping, host="rebound.example.com") == 204
+    settings.ALLOW_PRIVATE_TARGETS = False
+    assert "private address" in str(refused(keeping.url(host="rebound.example.com")))
+    assert len(keeping.requests) == 1
+
+
+def test_name_is_resolved_again_after_a_minute(keeping: Receiver, names: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = names("moved.example.com", ["127.0.0.1"])
+    assert post(keeping, host="moved.example.com") == post(keeping, host="moved.example.com") == 204
+    assert len(asked) == 1
+    monkeypatch.setattr(connections, "MAX_AGE_SECONDS", 0.0)
+    assert post(keeping, host="moved.example.com") == 204
+    assert len(asked) == 2
+
+
+def test_other_name_gets_another_connection(keeping: Receiver, names: Any) -> None:
+    names("one.example.com", ["127.0.0.1"])
+    names("two.example.com", ["127.0.0.1"])
+    assert post(keeping, host="one.example.com") == post(keeping, host="two.example.com") == 204
+    assert keeping.connections == 2
+
+
+def test_timeout_ends_a_kept_connection(keeping: Receiver) -> None:
+    assert post(keeping) == 204
+    keeping.answer = stays_silent(keeping)
+    assert "in time" in str(refused(keeping.url(), seconds=0.3))
+    keeping.answer = responds("204 No Content")
+    assert post(keeping) == 204
+    assert keeping.connections == 2
+
+
 # TLS
 
 
@@ -328,6 +422,13 @@ def test_tls_verifies_name_at_the_checked_address(names: Any, secure: Receiver, 
     names("good.example.com", ["127.0.0.1"])
     assert http.post(secure.url(host="good.example.com"), b"{}", {}).status == 204
     assert secure.requests[0].headers["host"] == f"good.example.com:{secure.port}"
+
+
+def test_tls_connection_is_kept(names: Any, secure: Receiver, trusting: None) -> None:
+    secure.keeps_connections = True
+    names("good.example.com", ["127.0.0.1"])
+    assert post(secure, host="good.example.com") == post(secure, host="good.example.com") == 204
+    assert secure.connections == 1
 
 
 def test_certificate_for_another_name_is_rejected(names: Any, secure: Receiver, trusting: None) -> None:

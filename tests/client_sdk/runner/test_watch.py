@@ -307,7 +307,7 @@ class TestRestartOnDown:
         systemctl.answers("show", shown("inactive"))
         server.may_restart = (201, command(31))
         runners.start(ON_DOWN)
-        assert "stopped by someone, or finished" in says(server, "error")["message"]
+        assert "stopped by someone, or finished" in says(server, "shutdown")["message"]
         server.wait_for(4)
         assert not systemctl.called("restart")
 

@@ -36,6 +36,9 @@ class Observation:
     `missing`: there is no such target, which is an error at startup and UNKNOWN later.
     `ended`: someone stopped it or it finished without an error; the runner reports it but does not restart it without a
     command.
+    `doubtful`: it is down and may have been stopped by someone, because the source no longer knows. Never restarted
+    without a command either.
+    `run`: identifies the run of the program that was seen; "" if the source has nothing that does.
     """
 
     state: State
@@ -43,6 +46,8 @@ class Observation:
     why: str = ""
     missing: bool = False
     ended: bool = False
+    doubtful: bool = False
+    run: str = ""
 
 
 @dataclass(frozen=True)

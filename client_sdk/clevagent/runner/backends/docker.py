@@ -39,6 +39,8 @@ STATES = {"running": State.RUNNING, "exited": State.STOPPED, "dead": State.STOPP
 TRANSITIONS = {"paused": "; docker unpause resumes it", "restarting": " it under its restart policy"}
 # Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, 130, 143)
+# Ended by SIGKILL.
+KILLED = 137
 # Docker's default, in seconds.
 GRACE = 10
 # Seconds of an action's timeout reserved for Docker's own work.
@@ -79,8 +81,10 @@ class Docker:
         if not reply.accepted or not container.id:
             return Observation(State.UNKNOWN, why=engine.problem(reply))
         self._seen[target.name] = container
-        ended = container.state is State.STOPPED and (container.exit_code in CLEAN or engine.was_stopped(container))
-        return Observation(container.state, container.evidence(), container.why(ended=ended), ended=ended)
+        ended, doubtful = _is_ended(container, engine)
+        why = container.why(ended=ended, doubtful=doubtful)
+        run = f"{container.id} {container.started}"
+        return Observation(container.state, container.evidence(), why, ended=ended, doubtful=doubtful, run=run)
 
     def restart(self, target: Target, timeout: float) -> Outcome:
         done = self._act("restart", target, timeout)
@@ -193,7 +197,12 @@ class Container:
         }
         return {name: fact for name, fact in facts.items() if fact is not None and not _is_nothing(fact)}
 
-    def why(self, *, ended: bool) -> str:
+    @property
+    def was_killed(self) -> bool:
+        """Whether SIGKILL ended it, but not for its memory: `docker stop` after its grace period, or somebody."""
+        return self.exit_code == KILLED and not self._state.get("OOMKilled")
+
+    def why(self, *, ended: bool, doubtful: bool = False) -> str:
         """Return a phrase such as "Docker says exited (code 137, out of memory), restarted 3 times"."""
         if self.state is State.RUNNING:
             return "its health check is failing" if self.health == "unhealthy" else ""
@@ -202,6 +211,7 @@ class Container:
         details += ["out of memory"] if self._state.get("OOMKilled") else []
         text += f" ({', '.join(details)})" if details else ""
         text += ": stopped by someone, or finished" if ended else ""
+        text += "; Docker no longer knows whether someone stopped it" if doubtful else ""
         times = self._found.get("RestartCount") or 0
         return f"{text}, restarted {'once' if times == 1 else f'{times} times'}" if times else text
 
@@ -215,9 +225,11 @@ class Engine:
     def ask(self, method: str, path: str, query: Mapping[str, Any] | None = None) -> Reply:
         return ask(_Unix(self._path, self._timeout), method, f"{path}?{urlencode(query or {})}")
 
-    def was_stopped(self, container: Container) -> bool:
-        """Whether someone stopped it since its start. Docker keeps only the last 256 events."""
-        filters = {"container": [container.id], "event": ["stop"]}
+    def has_event(self, container: Container, event: str) -> bool:
+        """Whether it had such an event since its start. Docker keeps only the last 256 events, and none over its own
+        restart.
+        """
+        filters = {"container": [container.id], "event": [event]}
         query = {"since": container.started, "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
         reply = self.ask("GET", "/events", query)
         return reply.accepted and bool(reply.text.strip())
@@ -243,6 +255,15 @@ class _Unix(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _is_ended(container: Container, engine: Engine) -> tuple[bool, bool]:
+    """Return whether it ended on purpose, and whether Docker has forgotten how it ended."""
+    if container.state is not State.STOPPED:
+        return False, False
+    if container.exit_code in CLEAN or engine.has_event(container, "stop"):
+        return True, False
+    return False, container.was_killed and not engine.has_event(container, "die")
 
 
 def _socket(target: Target) -> str:

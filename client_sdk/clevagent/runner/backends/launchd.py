@@ -25,6 +25,8 @@ EVIDENCE = {"state": "state", "pid": "pid", "last exit code": "last_exit_code", 
 # Where plists are kept; see launchd.plist(5).
 FOLDERS = ("~/Library/LaunchAgents", "/Library/LaunchAgents", "/Library/LaunchDaemons")
 CHECK_TIMEOUT = 5.0
+# Finished, or ended by SIGINT or SIGTERM in the program's own way.
+CLEAN = ("0", "130", "143")
 MAX_TEXT_LENGTH = 200
 
 
@@ -52,7 +54,7 @@ def check(target: Target, timeout: float) -> Observation:
         return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'no state'}")
     code = fields.get("last exit code", "")
     why = f"launchd says {state}" + (f", last exit code {code}" if code else "")
-    return Observation(State.STOPPED, evidence, why, ended=code == "0")
+    return Observation(State.STOPPED, evidence, why, ended=code in CLEAN, run=fields.get("runs", ""))
 
 
 def restart(target: Target, timeout: float) -> Outcome:

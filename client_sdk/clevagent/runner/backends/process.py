@@ -35,6 +35,8 @@ STOP_TIMEOUT = 15.0
 SETTLE_TIME = 1.0
 POLL_PAUSE = 0.05
 CHECK_TIMEOUT = 5.0
+# Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
+CLEAN = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)
 
 
 class Processes:
@@ -106,7 +108,7 @@ class Processes:
         if code is None:
             return Observation(State.STOPPED, why="it is not running")
         text = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return Observation(State.STOPPED, {"ExitCode": code}, f"it {text}", ended=code == 0)
+        return Observation(State.STOPPED, {"ExitCode": code}, f"it {text}", ended=code in CLEAN)
 
     def _own(self, target: Target) -> Process | None:
         """Return the process that this runner or its predecessor started, or None if it is not running."""

@@ -33,6 +33,19 @@ PROPERTIES = (
     "WatchdogTimestamp",
 )
 EVIDENCE = PROPERTIES[1:]
+# Not part of the evidence: what tells a stop from a failure, and one run from the next.
+DECIDING = ("Restart", "ExecMainCode", "InvocationID")
+# Results for which `Restart=` of each value starts a unit again, unless someone stopped it; see systemd.service(5).
+FAILURES = ("exit-code", "signal", "core-dump", "timeout", "watchdog", "oom-kill")
+RESTARTS_AFTER = {
+    "always": FAILURES,
+    "on-failure": FAILURES,
+    "on-abnormal": ("signal", "core-dump", "timeout", "watchdog", "oom-kill"),
+    "on-abort": ("signal", "core-dump"),
+    "on-watchdog": ("watchdog",),
+}
+# Exit codes of programs that end on SIGINT or SIGTERM in their own way; ExecMainCode 1 means that it exited.
+ENDED_CODES, EXITED = ("130", "143"), "1"
 NUMBERS = ("NRestarts", "ExecMainStatus", "MainPID")
 NOTHING = ("", "0", "infinity", "[not set]")
 MAX_TEXT_LENGTH = 200
@@ -52,7 +65,7 @@ def validation_error(target: Target) -> str:
 
 
 def check(target: Target, timeout: float) -> Observation:
-    ran = _ask(target, ("show", "--no-pager", "-p", ",".join(PROPERTIES)), timeout)
+    ran = _ask(target, ("show", "--no-pager", "-p", ",".join((*PROPERTIES, *DECIDING))), timeout)
     if not ran.ok:
         return Observation(State.UNKNOWN, why=_problem(target, ran))
     properties = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
@@ -65,8 +78,9 @@ def check(target: Target, timeout: float) -> Observation:
     if load == "masked" and active == "inactive":
         return Observation(State.STOPPED, evidence, "the unit is masked and cannot be started", ended=True)
     state = STATES.get(active, State.UNKNOWN)
-    ended = active == "inactive" and properties.get("Result", "success") == "success"
-    return Observation(state, evidence, _why(properties, ended=ended), ended=ended)
+    ended = _was_ended(properties)
+    run = properties.get("InvocationID", "")
+    return Observation(state, evidence, _why(properties, ended=ended), ended=ended, run=run)
 
 
 def restart(target: Target, timeout: float) -> Outcome:
@@ -116,6 +130,21 @@ def _evidence(properties: dict[str, str]) -> Evidence:
         if text not in NOTHING or (name == "NRestarts" and text):
             kept[name] = int(text) if name in NUMBERS and text.isdigit() else text
     return kept
+
+
+def _was_ended(properties: dict[str, str]) -> bool:
+    """Whether someone stopped it, or it finished. systemd says so only of a clean exit; otherwise it shows in that
+    systemd has never started the unit again although `Restart=` asks for it. After restarts, it may be the start limit.
+    """
+    active, result = properties.get("ActiveState", ""), properties.get("Result", "success")
+    if active == "inactive":
+        return result == "success"
+    if active != "failed":
+        return False
+    exited = properties.get("ExecMainCode") == EXITED and properties.get("ExecMainStatus") in ENDED_CODES
+    unrestarted = properties.get("NRestarts", "0") in NOTHING
+    wanted = result in RESTARTS_AFTER.get(properties.get("Restart", ""), ())
+    return (wanted and unrestarted) or (result == "exit-code" and exited)
 
 
 def _why(properties: dict[str, str], *, ended: bool) -> str:

@@ -13,7 +13,7 @@ def on_postgresql(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("agents", "0003_pauses_and_outcomes")]
+    dependencies = [("agents", "0004_replicas_and_runners")]
     operations = [
         migrations.CreateModel(
             name="Unread",
