@@ -36,6 +36,8 @@ PATIENCE: Final = 0.05
 RETRY_LOCKED: Final = 0.005
 RETRY_LOCKED_MAX: Final = 0.1
 MAX_NEW: Final = 100
+# Seconds for each thread to end.
+CLOSING: Final = 30.0
 _clock = time.perf_counter
 
 
@@ -147,7 +149,7 @@ class Committer:
             self._closed, threads, self._threads = True, self._threads, []
             self._wake_all()
         for thread in threads:
-            thread.join(MAX_WAIT)
+            thread.join(CLOSING)
         self._closed = False
 
     @property
