@@ -131,8 +131,8 @@ class ChannelPage(LivePage):
     explains_deletion = "It receives no more alerts. This cannot be undone; to pause it, disable it instead."
     empty = Empty(
         "No channels yet",
-        "A channel is where your team is notified: e-mail, Slack or a webhook. Add one and send a test to check that "
-        "it arrives.",
+        "A channel is where your team is notified: e-mail, a chat or a webhook. Add one and send a test to check "
+        "that it arrives.",
         "Add a channel",
         "Only members and above can add channels.",
     )

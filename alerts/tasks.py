@@ -13,8 +13,8 @@ from alerts.models import Channel
 
 # A worker has 16 threads. Channels that fail, and may hang, can't take the slots of those that work, and all of them
 # leave some for the detector. The relay retries what finds no slot.
-SLOTS: Final = BoundedSemaphore(8)
-FAILING_SLOTS: Final = BoundedSemaphore(4)
+SLOTS: Final = BoundedSemaphore(10)
+FAILING_SLOTS: Final = BoundedSemaphore(3)
 # A slow database must not fill the threads with the same work.
 _RELAYING: Final = Lock()
 _NOTIFYING: Final = Lock()

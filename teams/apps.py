@@ -7,6 +7,11 @@ class TeamsConfig(AppConfig):
     verbose_name = "Team"
     default = True
 
+    def ready(self) -> None:
+        from teams import account_log
+
+        account_log.connect()
+
 
 class AdminConfig(django_admin.AdminConfig):
     """Django's admin with our site as the default site."""

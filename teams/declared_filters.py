@@ -27,7 +27,8 @@ class DeclaredFiltersMixin(_Base):
     show_facets = admin.ShowFacets.NEVER
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in self._declared_lookups(request)
+        # PostgreSQL cannot compare with a NUL.
+        return "\0" not in value and lookup in self._declared_lookups(request)
 
     def _declared_lookups(self, request: Any) -> Iterator[str]:
         declared: Any = self.get_list_filter(request)

@@ -1,4 +1,4 @@
-"""One-time sign-in links: signed, valid for 24 hours, invalidated by the person's next sign-in."""
+"""One-time sign-in links: signed, valid for an hour, invalidated by the person's next sign-in."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,7 +10,7 @@ from teams.errors import ApiError
 from teams.links import absolute
 from teams.models import User
 
-LIFETIME: Final = timedelta(hours=24)
+LIFETIME: Final = timedelta(hours=1)
 _SALT: Final = "teams.sign-in"
 
 

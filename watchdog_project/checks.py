@@ -6,10 +6,11 @@ Errors also stop web, worker and beat from starting where others could reach the
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from email.utils import parseaddr
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -18,9 +19,16 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
 from billing import plans
+from teams import encryption
+from watchdog_project.forwarding import networks
 
 MIN_SECRET_LENGTH = 50
 MIN_DISTINCT_CHARACTERS = 10
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Seconds; a day.
+MAX_DELAY = 86_400
+URL_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
+URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 Check = Callable[[], CheckMessage | None]
 
 
@@ -93,7 +101,7 @@ def _number(variable: str) -> int:
 
 def base_url() -> CheckMessage | None:
     url = urlsplit(settings.BASE_URL)
-    if url.scheme == "https" or url.hostname in ("localhost", "127.0.0.1", "::1"):
+    if url.scheme == "https" or url.hostname in LOOPBACK or _url_problem(url):
         return None
     return checks.Warning(
         "BASE_URL is not https: passwords and API keys are sent unencrypted.",
@@ -123,6 +131,162 @@ def sender() -> CheckMessage | None:
     )
 
 
+def encryption_keys() -> CheckMessage | None:
+    try:
+        encryption.parse_keys(settings.ENCRYPTION_KEYS)
+    except ValueError as error:
+        hint = "Generate each with `openssl rand -base64 32`, separated by commas; the first encrypts."
+        return Error(f"ENCRYPTION_KEYS is wrong: {error}", hint=hint, id="watchdog.E007")
+    if settings.ENCRYPTION_KEYS_CONFIGURED:
+        return None
+    return checks.Warning(
+        "ENCRYPTION_KEYS is not set: secrets at rest depend on SECRET_KEY, which then cannot be replaced.",
+        hint="Set it to a key from `openssl rand -base64 32`.",
+        id="watchdog.W004",
+    )
+
+
+def proxies() -> CheckMessage | None:
+    try:
+        trusted = networks(settings.TRUSTED_PROXIES)
+    except ValueError as error:
+        hint = "List addresses or networks, such as 10.0.0.5 or 10.0.0.0/8, separated by commas; no host names."
+        return Error(f"TRUSTED_PROXIES is wrong: {error}.", hint=hint, id="watchdog.E008")
+    if all(network.prefixlen for network in trusted):
+        return None
+    return Error(
+        "TRUSTED_PROXIES trusts every address: anyone could claim to be someone else and get around sign-in limits.",
+        hint="List only your proxies.",
+        id="watchdog.E008",
+    )
+
+
+def base_url_form() -> CheckMessage | None:
+    url = urlsplit(settings.BASE_URL)
+    problem = _url_problem(url)
+    if not problem:
+        return None
+    return Error(
+        f"BASE_URL {problem}: links in mails and pages would not work.",
+        hint="Set it to scheme, host, port and path only, such as https://example.com or https://example.com/watchdog.",
+        id="watchdog.E009",
+    )
+
+
+def _url_problem(url: SplitResult) -> str:
+    try:
+        port_is_wrong = url.port == 0
+    except ValueError:
+        port_is_wrong = True
+    problems = {
+        "does not begin with http:// or https://": url.scheme not in ("http", "https"),
+        "names no host": not url.hostname,
+        "has an impossible port": port_is_wrong,
+        "contains a user name or password": "@" in url.netloc,
+        "has a query or fragment": bool(url.query or url.fragment),
+        "contains spaces or other characters that no URL has": not URL_CHARACTERS.fullmatch(url.geturl()),
+    }
+    return next((problem for problem, is_wrong in problems.items() if is_wrong), "")
+
+
+def base_url_set() -> CheckMessage | None:
+    if settings.EMBEDDED or urlsplit(settings.BASE_URL).hostname not in LOOPBACK:
+        return None
+    return checks.Warning(
+        "BASE_URL is an address of this machine only: links in mails lead nowhere for everyone else.",
+        hint="Set it to the address at which people reach the server.",
+        id="watchdog.W005",
+    )
+
+
+def wildcard_hosts() -> CheckMessage | None:
+    wide = [host for host in settings.ALLOWED_HOSTS if host.startswith(".")]
+    if not wide:
+        return None
+    return checks.Warning(
+        f"ALLOWED_HOSTS allows every host below {wide[0]}: whoever controls one of them can imitate this server.",
+        hint="List the host names in full.",
+        id="watchdog.W006",
+    )
+
+
+def origins() -> CheckMessage | None:
+    wrong = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not _is_origin(origin)]
+    if not wrong:
+        return None
+    return Error(
+        f"CSRF_TRUSTED_ORIGINS contains {wrong[0]!r}, which is not one origin.",
+        hint="List origins in full: scheme, host and port, such as https://example.com. No wildcards, no paths.",
+        id="watchdog.E010",
+    )
+
+
+def _is_origin(text: str) -> bool:
+    url = urlsplit(text)
+    plain = not (url.path or url.query or url.fragment or "@" in url.netloc)
+    return url.scheme in ("http", "https") and bool(url.hostname) and "*" not in text and plain
+
+
+def mail_encryption() -> CheckMessage | None:
+    host = getattr(settings, "EMAIL_HOST", None) or ""
+    encrypted = getattr(settings, "EMAIL_USE_TLS", False) or getattr(settings, "EMAIL_USE_SSL", False)
+    if not settings.EMAIL_CONFIGURED or encrypted or host in (*LOOPBACK, ""):
+        return None
+    return checks.Warning(
+        "EMAIL_URL is not encrypted: anyone on the way can read sign-in links and the mail server's password.",
+        hint="Use smtp+tls:// (port 587) or smtp+ssl:// (port 465).",
+        id="watchdog.W007",
+    )
+
+
+def broker_password() -> CheckMessage | None:
+    urls = {"REDIS_URL": settings.REDIS_URL, "CELERY_BROKER_URL": settings.CELERY_BROKER_URL}
+    name = next((name for name, url in urls.items() if _is_open(urlsplit(url))), None)
+    if name is None:
+        return None
+    return checks.Warning(
+        f"{name} has no password: anyone who reaches its port can run tasks of this server.",
+        hint="Set a password in Redis and in the URL: redis://:PASSWORD@host:6379/0.",
+        id="watchdog.W008",
+    )
+
+
+def _is_open(url: SplitResult) -> bool:
+    return url.scheme in ("redis", "rediss") and url.hostname not in LOOPBACK and not url.password
+
+
+def open_sign_up() -> CheckMessage | None:
+    if not settings.SIGNUP_OPEN or settings.SIGNUP_CONFIGURED:
+        return None
+    return checks.Warning(
+        "SIGNUP_OPEN is not set: anyone who reaches this server can sign up.",
+        hint="Set SIGNUP_OPEN=false, or SIGNUP_OPEN=true if that is what you want.",
+        id="watchdog.W009",
+    )
+
+
+def restart_delays() -> CheckMessage | None:
+    if all(0 <= delay <= MAX_DELAY for delay in settings.RESTART_DELAYS):
+        return None
+    return Error(
+        f"RESTART_DELAYS is {settings.RESTART_DELAYS}: delays are from 0 to {MAX_DELAY:,} seconds.",
+        hint="Set it to seconds separated by commas, such as 60,300,900.",
+        id="watchdog.E011",
+    )
+
+
+def unescaped_urls() -> CheckMessage | None:
+    """A `#` begins a fragment, so everything after it in a password would be lost."""
+    wrong = [name for name in URL_VARIABLES if "#" in os.environ.get(name, "")]
+    if not wrong:
+        return None
+    return Error(
+        f"{wrong[0]} contains #, which ends a URL: the rest, such as a password's, is ignored.",
+        hint="Write # as %23, and likewise @ as %40, : as %3A, / as %2F and % as %25.",
+        id="watchdog.E012",
+    )
+
+
 ALL: Sequence[Check] = (
     secret_key,
     allowed_hosts,
@@ -130,9 +294,31 @@ ALL: Sequence[Check] = (
     default_plan,
     log_format,
     single_sqlite_writer,
+    encryption_keys,
+    proxies,
+    base_url_form,
+    origins,
+    restart_delays,
+    unescaped_urls,
     base_url,
     mail,
     sender,
+    base_url_set,
+    wildcard_hosts,
+    mail_encryption,
+    broker_password,
+    open_sign_up,
+)
+
+# Settings that work on no installation, also not on one that nobody else can reach.
+IMPOSSIBLE: Sequence[Check] = (
+    single_sqlite_writer,
+    encryption_keys,
+    proxies,
+    base_url_form,
+    origins,
+    restart_delays,
+    unescaped_urls,
 )
 
 
@@ -143,9 +329,8 @@ def configuration_mistakes(app_configs: Sequence[AppConfig] | None = None, **kwa
 
 
 def refuse_unsafe_start() -> None:
-    """Raise ImproperlyConfigured with hints if there are errors. Embedded, only the SQLite check applies."""
-    if settings.EMBEDDED and not single_sqlite_writer():
-        return
-    errors = [message for message in configuration_mistakes() if message.is_serious()]
+    """Raise ImproperlyConfigured with hints if there are errors. Embedded, only what cannot work counts."""
+    found = [message for check in IMPOSSIBLE if (message := check())] if settings.EMBEDDED else configuration_mistakes()
+    errors = [message for message in found if message.is_serious()]
     if errors:
         raise ImproperlyConfigured(" ".join(f"{error.msg} {error.hint}" for error in errors))

@@ -268,7 +268,7 @@ def welcome_lines(account: dict[str, Any], options: argparse.Namespace) -> list[
     lines = [
         f"ClevAgent Watchdog is running at {base_url}",
         *addresses.lines(options.host, options.port, base_url, with_code=with_code),
-        f"One-time sign-in link (valid 24 h): {account['sign_in_url']}",
+        f"One-time sign-in link (valid 1 h): {account['sign_in_url']}",
     ]
     if "api_key" in account:
         lines.append(f"API key of project “{account['project']}” (shown only once): {account['api_key']}")

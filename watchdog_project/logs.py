@@ -9,6 +9,7 @@ from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
 from teams.request_ids import request_id_for
+from watchdog_project.hiding import NoTracebackOfRefusals, hide_secrets
 
 
 def configure(options: dict[str, Any]) -> None:
@@ -35,6 +36,8 @@ def configure(options: dict[str, Any]) -> None:
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            # Last, because a traceback shows values, too.
+            hide_secrets,
             renderer,
         ],
     }
@@ -43,7 +46,8 @@ def configure(options: dict[str, Any]) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"line": formatter},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "filters": {"refusals": {"()": NoTracebackOfRefusals}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
             "root": {"handlers": ["stderr"], "level": "INFO"},
             "loggers": {
                 "axes": {"level": "WARNING"},

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -211,6 +212,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
+SIGNUP_CONFIGURED = EMBEDDED or "SIGNUP_OPEN" in os.environ
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
 ACCOUNT_LOGOUT_REDIRECT_URL = "teams:landing"
@@ -226,6 +228,12 @@ ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = ACCOUNT_EMAIL_VERIFICATION_SUPPORTS
 # Allows requesting another code once or twice.
 ACCOUNT_RATE_LIMITS = {"confirm_email": "3/3m/key"}
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+# A stolen session must not become the account: changing address, password or second factor asks for the password again,
+# and is told by e-mail, to the old address too.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+# Seconds that a link to reset the password works.
+PASSWORD_RESET_TIMEOUT = 3600
 MFA_ADAPTER = "teams.accounts.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -422,7 +430,10 @@ PLAN_GATE = "billing.limits.require_room"
 
 SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="")
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
-RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
+try:
+    RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
+except ValueError:
+    raise ImproperlyConfigured("RESTART_DELAYS must be seconds separated by commas, such as 60,300,900.") from None
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING_CONFIG = "watchdog_project.logs.configure"
@@ -431,5 +442,14 @@ SENTRY_DSN = env.str("SENTRY_DSN", default="")
 if SENTRY_DSN:
     import sentry_sdk
 
-    # Without local variables, which may hold API keys and channel secrets.
-    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False)
+    from watchdog_project.hiding import scrub
+
+    sentry_sdk.init(
+        dsn=SENTRY_DSN,
+        send_default_pii=False,
+        # Variables, the lines around a call and bodies may hold API keys and channel secrets.
+        include_local_variables=False,
+        max_request_body_size="never",
+        before_send=scrub,  # type: ignore[arg-type]
+        before_send_transaction=scrub,  # type: ignore[arg-type]
+    )

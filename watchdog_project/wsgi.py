@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import django
+import sentry_sdk
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
@@ -75,6 +76,16 @@ def by_path(api: Wsgi, pages: Wsgi) -> Wsgi:
     return route
 
 
+def isolated(app: Wsgi) -> Wsgi:
+    """Give each API request a scope of its own in error reports; pages get theirs from Sentry's Django integration."""
+
+    def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with sentry_sdk.isolation_scope():
+            return app(environ, start_response)
+
+    return wrapped if settings.SENTRY_DSN else app
+
+
 def release_connections(app: Wsgi) -> Wsgi:
     """Return the database connection to the pool as soon as the response is ready.
 
@@ -91,7 +102,7 @@ def release_connections(app: Wsgi) -> Wsgi:
     return wrapped
 
 
-routed = read_chunked(release_connections(by_path(ApiHandler(), WSGIHandler())))
+routed = read_chunked(release_connections(by_path(isolated(ApiHandler()), WSGIHandler())))
 application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), networks(settings.TRUSTED_PROXIES))
 
 refuse_unsafe_start()

@@ -128,7 +128,7 @@ def received_from(beats: Sequence[Beat], caller: Caller, plan: Plan, source: str
     detail = count_beats(caller, plan, len(beats), now)
     minimum_interval.bound(beats, plan)
     ahead = sender_clock.ahead(beats, now)
-    sender_clock.correct(beats, now, ahead)
+    sender_clock.correct(beats, now)
     return [Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats]
 
 

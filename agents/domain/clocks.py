@@ -7,7 +7,7 @@ timeout (5 minutes) come from the public contract.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -104,10 +104,14 @@ def learn(usual: float | None, gap: float, smallest: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`due_at` is when the next event is expected; after `deadline` it counts as missing."""
+    """`due_at` is when the next event is expected; after `deadline` it counts as missing.
+
+    `offline` is how long the watchdog was offline since the last event, and could not have received it.
+    """
 
     due_at: datetime
     deadline: datetime
+    offline: timedelta = field(default=timedelta(0), compare=False)
 
 
 def alive(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> Clock | None:
@@ -150,9 +154,10 @@ def _latest(first: datetime, *others: datetime | None) -> datetime:
 def _moved_by_outages(due: datetime, allowed: float, since: datetime, every: float, outages: Sequence[Span]) -> Clock:
     """Extend a deadline by the watchdog outages within it (ordered, not overlapping), plus time to report again."""
     settle = timedelta(seconds=min(every, MAX_SETTLE) + SETTLE_EXTRA)
-    deadline = due + timedelta(seconds=allowed)
+    deadline, offline = due + timedelta(seconds=allowed), timedelta(0)
     for outage in outages:
         if outage.end > since and outage.start < deadline:
             taken = outage.end - max(outage.start, since)
             due, deadline = due + taken, max(deadline + taken, outage.end + settle)
-    return Clock(due, deadline)
+            offline += taken
+    return Clock(due, deadline, offline)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -33,8 +33,10 @@ YEAR: Final = 366 * 86_400.0
 MAX_MS: Final = YEAR * 1_000
 HASH_LENGTH: Final = 64
 LABEL_LENGTH: Final = 50
-STATUSES: Final = ("ok", "warning", "error", "shutdown")
-RESTART_TYPES: Final = ("docker", "systemd", "launchd", "process", "k8s")
+Status = Literal["ok", "warning", "error", "shutdown"]
+RestartType = Literal["docker", "systemd", "launchd", "process", "k8s"]
+STATUSES: Final[tuple[str, ...]] = get_args(Status)
+RESTART_TYPES: Final[tuple[str, ...]] = get_args(RestartType)
 COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count", "seq")
 # field -> (minimum, maximum)
@@ -107,7 +109,7 @@ class Beat(msgspec.Struct):
     """One heartbeat. Counters are since the last one, `iteration_count` is absolute, durations are seconds."""
 
     agent: str
-    status: Literal["ok", "warning", "error", "shutdown"] = "ok"
+    status: Status = "ok"
     message: str | None = None
     tokens_used: int | float | None = None
     cost_usd: float | None = None
@@ -119,7 +121,7 @@ class Beat(msgspec.Struct):
     custom_data: str | None = None
     agent_type: str | None = None
     container_id: str | None = None
-    restart_type: Literal["docker", "systemd", "launchd", "process", "k8s"] | None = None
+    restart_type: RestartType | None = None
     restart_target: str | None = None
     # What a runner knows about why its target is not running, see `intents.py`.
     intent: str | None = None

@@ -22,7 +22,9 @@ _SHAPES: Final = re.compile(
     re.VERBOSE,
 )
 # Formats that words may have, too: `sk-learn-trainer-01`. Only one with a random part is a key.
-_MAYBE: Final = re.compile(r"(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)[A-Za-z0-9_\-]{16,}")
+_MAYBE: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)(?:[A-Za-z0-9_\-]|\.(?=[A-Za-z0-9])){16,}"
+)
 _NAMED: Final = re.compile(
     r"""(?i)(
         (?: api[_-]?key | secret | passw(?:or)?d | authorization

@@ -17,8 +17,9 @@ from agents.domain.client_warning import ClientWarning
 from agents.domain.heartbeat import Beat, Waiting, hash_of
 from agents.domain.hot_row import AgentLimits, FoldResult, Hot, IngestTime
 from agents.domain.money import MICRO
-from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN, STARTED
+from agents.domain.notes import BLIND, DYING, EXPECTED, OUTDATED, RUNNER_SAYS_DOWN, STARTED
 from agents.domain.pricing import Spent, merged
+from agents.domain.wire import sender_clock
 from agents.ingest import hosts
 
 # Published clients give up after 5 s and send the same body once more. The second copy of a heartbeat that was stored
@@ -29,6 +30,8 @@ JAM: Final = 0.25
 LATE: Final = 4.0
 # Concurrent heartbeats may be stored out of order; one that is older than this means our clock was set back.
 CLOCK_BACK: Final = timedelta(seconds=5)
+# Seconds. A younger heartbeat counts from its arrival: the rest is the network's delay.
+FRESH: Final = 2.0
 MAX_WAIT: Final = timedelta(hours=24)
 MAX_WARNED: Final = 5
 # Statuses that a runner which cannot inspect its target does not overwrite: it knows nothing better.
@@ -55,15 +58,18 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     8. Bring the review forward to the new deadlines, unless it must look at once.
     9. Pick the warning to deliver.
     """
+    made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > FRESH else moment.received_at
+    if hot.last_beat_at and made_at < hot.last_beat_at - CLOCK_BACK and beat.age:
+        return _fold_outdated(hot, beat, spent, limits, moment)
     if hot.instance and _is_another(hot, beat):
         instances.switch(hot, beat.instance or "")
     resent = _is_resent(hot, beat, moment)
-    note = _note(hot, beat, moment.received_at)
+    note = _note(hot, beat, made_at)
     progress = not resent and _is_progress(hot, beat)
     _forget_delivered(hot, beat, note)
     spent = Spent(spent.at, spent.day) if resent else spent
     _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
-    gap = _reset_deadlines(hot, beat, moment.received_at, note, progress=progress)
+    gap = _reset_deadlines(hot, beat, moment.received_at, note, made_at=made_at, progress=progress)
     # Before step 6, which overwrites the status this compares with.
     claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
     changed = _needs_review(hot, beat) or bool(claimed)
@@ -85,6 +91,15 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
         unread=changed and not limits.paused,
         claimed=claimed,
     )
+
+
+def _fold_outdated(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: IngestTime) -> FoldResult:
+    """Count the spend of a heartbeat that was made before the last one: what it says about the agent is outdated."""
+    _count_spend(hot, beat, spent, moment, started=False, resent=False)
+    used = budgets_of(hot, limits, moment.today)
+    _bring_review_forward(hot, limits, moment, at_once=_nears_a_budget(used, spent, limits))
+    hold = on_hold(hot, used, limits)
+    return FoldResult(spent=spent, progress=False, warning=None, reason=None, note=OUTDATED, hold=hold)
 
 
 # 1. Interpret
@@ -232,10 +247,13 @@ def _remember_body(hot: Hot, beat: Beat, moment: IngestTime, *, resent: bool) ->
 # 4. Reset the deadlines
 
 
-def _reset_deadlines(hot: Hot, beat: Beat, at: datetime, note: str | None, *, progress: bool) -> float | None:
+def _reset_deadlines(
+    hot: Hot, beat: Beat, at: datetime, note: str | None, *, made_at: datetime, progress: bool
+) -> float | None:
     """Returns the seconds since the last heartbeat, where that is a gap."""
     hot.beats += 1
-    gap = None if note == DYING else _mark_alive(hot, at)
+    # What was stored during an outage shows life then, not now: its process may have ended since.
+    gap = None if note == DYING else _mark_alive(hot, made_at)
     _mark_progress(hot, beat, at, progress=progress)
     return gap
 

@@ -15,7 +15,7 @@ from math import sqrt
 from typing import Any, Final
 
 from agents.domain import signal_kinds
-from agents.domain.notes import BLIND, DYING, EXPECTED, RUNNER_SAYS_DOWN
+from agents.domain.notes import BLIND, DYING, EXPECTED, OUTDATED, RUNNER_SAYS_DOWN
 from agents.rules.evidence import NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, BeatSeen, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds
@@ -45,7 +45,7 @@ MARGIN: Final = 4.0
 PRIOR: Final = 50
 # Heartbeats after which the counts are halved, so that the usual share follows the agent.
 USUAL_KEPT: Final = 4_000
-NOT_ITS_OWN: Final = (EXPECTED, DYING, BLIND)
+NOT_ITS_OWN: Final = (EXPECTED, DYING, BLIND, OUTDATED)
 
 
 def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from agents.domain.budgets import Month
 from agents.domain.clocks import Clock
-from agents.domain.notes import BLIND, DYING, EXPECTED
+from agents.domain.notes import BLIND, DYING, EXPECTED, OUTDATED
 
 WARNING = "warning"
 CRITICAL = "critical"
@@ -88,7 +88,9 @@ class BeatSeen:
 
 def is_over(beats: Sequence[BeatSeen]) -> bool:
     """Whether any of these heartbeats is good and comes from the agent itself, which ends an earlier error."""
-    return any(beat.status in ("ok", "warning") and beat.note not in (EXPECTED, DYING, BLIND) for beat in beats)
+    return any(
+        beat.status in ("ok", "warning") and beat.note not in (EXPECTED, DYING, BLIND, OUTDATED) for beat in beats
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

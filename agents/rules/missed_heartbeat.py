@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from agents.domain.clocks import Clock
 from agents.domain.durations import spoken
-from agents.rules.evidence import DETAIL, EvidenceLabel, EvidenceLabels, Setting
+from agents.rules.evidence import DETAIL, SECONDS, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import CRITICAL, Facts, Finding, since
 from agents.rules.observers import runner_view
 from agents.rules.thresholds import Threshold, Thresholds
@@ -37,6 +38,7 @@ EVIDENCE: EvidenceLabels = {
     "last_heartbeat_at": EvidenceLabel("Last heartbeat"),
     "interval": EvidenceLabel("Expected every", DETAIL),
     "deadline": EvidenceLabel("Down since", DETAIL),
+    "offline": EvidenceLabel("Watchdog offline for", DETAIL, unit=SECONDS),
     **runner_view.EVIDENCE,
 }
 
@@ -58,12 +60,22 @@ def check(facts: Facts) -> Finding | None:
     return Finding(
         kind=KIND,
         severity=CRITICAL,
-        reason=silence + runner_view.summary(facts),
+        reason=silence + (runner_view.summary(facts) or _lost_goodbye(facts.alive)),
         started_at=facts.alive.due_at,
         evidence={
             "last_heartbeat_at": last.isoformat(),
             "interval": round(facts.interval, 3),
             "deadline": facts.alive.deadline.isoformat(),
+            **({"offline": round(facts.alive.offline.total_seconds(), 3)} if facts.alive.offline else {}),
             **runner_view.evidence(facts),
         },
+    )
+
+
+def _lost_goodbye(alive: Clock) -> str:
+    """Without a runner nobody knows whether the agent failed, or ended while the watchdog could not hear it."""
+    if not alive.offline:
+        return ""
+    return (
+        f". The watchdog was offline for {spoken(alive.offline.total_seconds())} since then; it may have ended normally"
     )

@@ -13,6 +13,7 @@ from agents.domain import notes, pricing
 from agents.domain.heartbeat import Beat, ToolCall, Waiting
 from agents.domain.money import MICRO
 from agents.domain.pricing import Spent
+from agents.domain.wire import sender_clock
 from agents.models import AgentState, Heartbeat
 from agents.rules.facts import BeatSeen
 from agents.rules.observers import version
@@ -100,6 +101,8 @@ def _waiting(content: Mapping[str, Any]) -> Any:
 def seen(beat: Heartbeat) -> BeatSeen:
     """A stored heartbeat as the rules see it."""
     content = beat.content or {}
+    if content.get("note") == notes.OUTDATED:
+        return _spend_only(beat)
     calls = content.get("calls") or []
     return BeatSeen(
         received_at=beat.received_at,
@@ -126,16 +129,30 @@ def seen(beat: Heartbeat) -> BeatSeen:
     )
 
 
+def _spend_only(beat: Heartbeat) -> BeatSeen:
+    """What an outdated heartbeat says about the agent is not so any more."""
+    return BeatSeen(
+        received_at=beat.received_at,
+        status="ok",
+        tokens=beat.tokens,
+        cost=beat.cost,
+        note=notes.OUTDATED,
+        spent_at=beat.spent_at,
+    )
+
+
 def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:
     """The tool call in progress, its start converted to our clock if the client sent its own time.
 
     It began neither after it was reported nor more than a year earlier, whatever the client's clock says.
     """
-    doing, sent = content.get("doing"), content.get("sent_at")
+    doing, sent, age = content.get("doing"), content.get("sent_at"), content.get("age")
     if not doing:
         return {}
     sent_at = datetime.fromisoformat(sent) if sent else received_at
-    went_on = (sent_at if sent_at.tzinfo else received_at) - datetime.fromisoformat(doing["since"])
+    if sent_at.tzinfo is None or sender_clock.skew(sent_at, age, received_at):
+        sent_at = received_at - timedelta(seconds=age or 0)  # its start is by our clock already
+    went_on = sent_at - datetime.fromisoformat(doing["since"])
     return {**doing, "since": (received_at - min(max(went_on, timedelta(0)), MAX_CONTINUED)).isoformat()}
 
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 import certifi
+import msgspec
 from django.conf import settings
 
 from alerts.channels.base import ChannelError, ConfigError
@@ -155,6 +156,15 @@ def describe(reply: Reply) -> str:
     if 300 <= reply.status < 400:
         return f"The receiver answered with a redirect ({reply.status}). Enter the final URL instead."
     return f"The receiver answered {reply.status}."
+
+
+def json_of(reply: Reply) -> dict[str, Any]:
+    """The response's JSON object; empty if it is anything else."""
+    try:
+        found = msgspec.json.decode(reply.body)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read(response: HTTPResponse) -> Reply:

@@ -55,8 +55,11 @@ def public(data: Mapping[str, Any]) -> dict[str, Any]:
 def send(config: Config, message: Message) -> None:
     body = msgspec.json.encode(compose(message))
     reply = http.post(config.url, body, {"Content-Type": "application/json"})
-    if 200 <= reply.status < 300:
+    if 200 <= reply.status < 300 and http.json_of(reply).get("ok") is not False:
         return
+    if 200 <= reply.status < 300:
+        # Slack's API, and chats that imitate it, answer 200 to what they reject. Their text may hold a secret.
+        raise ChannelError("The receiver answered 200 with an error.", permanent=True)
     if reply.status in (404, 410):
         raise ChannelError(
             f"Slack answered {reply.status}: this webhook no longer exists.", permanent=True, disable=True

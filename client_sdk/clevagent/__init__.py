@@ -69,7 +69,7 @@ def init(
     progress_timeout: float | None = None,
     labels: Mapping[str, Any] | None = None,
     send_args: bool = True,
-    spool: str | os.PathLike[str] | None = None,
+    spool: str | os.PathLike[str] | bool | None = None,
     stop_grace: float = 10.0,
     handle_signals: bool = False,
     report_crashes: bool = True,
@@ -91,7 +91,8 @@ def init(
     `progress_timeout`: seconds without progress until the agent counts as stalled, at least 5; default: learned.
     `labels`: names and values that describe the agent, such as its version.
     `send_args=False`: send only hashes of tool arguments.
-    `spool`: a file path; heartbeats the server has not accepted are stored next to it and sent after a restart.
+    `spool`: a file path; heartbeats are stored next to it until the server accepts them. By default, what could not be
+    sent is stored in a private folder of the user, and sent by the next process or the runner. `False`: store nothing.
     `handle_signals`: report a shutdown on SIGTERM and SIGINT, then do what the program would have done.
     `report_crashes`: report uncaught exceptions.
 

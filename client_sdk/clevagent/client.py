@@ -13,6 +13,7 @@ from typing import Any
 from clevagent import progress, systemd
 from clevagent.counters import COUNTS, number
 from clevagent.crash import CrashHooks
+from clevagent.failures import is_purposeful
 from clevagent.interrupt import stop_program
 from clevagent.log import log, warn_once
 from clevagent.options import MAX_NAME_LENGTH, Options
@@ -167,9 +168,9 @@ class Client:
             self._progressed(None)
 
     def failed(self, name: str, error: BaseException) -> None:
-        """Report an exception from a monitored function."""
-        if not isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            self.recorder.report("error", message=f"{name} failed: {type(error).__name__}: {error}")
+        """Report an exception from a monitored function, unless the program handles it."""
+        if not is_purposeful(error):
+            self.recorder.fail(f"{name} failed: {type(error).__name__}: {text_of(error)}")
 
     def tool(self, name: str, args: Any = None, timeout: float | None = None) -> progress.ToolCall:
         def began(call: progress.ToolCall) -> None:
@@ -213,9 +214,10 @@ class Client:
     # -- shutdown
 
     def crashed(self, error: BaseException, where: str) -> None:
-        """Report an uncaught exception. On the main thread it ends the program, unless it is a KeyboardInterrupt."""
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        """Report an uncaught exception. On the main thread it ends the program."""
+        if is_purposeful(error):
             return
+        self.recorder.failure = None  # the same exception, on its way here
         self.has_crashed = self.has_crashed or not where
         text = f"CRASH: {type(error).__name__}: {text_of(error)}" + (f" ({where})" if where else "")
         trace = traceback_of(type(error), error, error.__traceback__)
@@ -239,9 +241,16 @@ class Client:
                 systemd.notify(STOPPING=1)
         if not self._worker.end(max(0.0, self._close_by - self._clock())):
             log.warning("the server did not accept everything in time: %s", self.reporter.unsent())
+            self._store_rest()
         if self._hooks:
             self._hooks.restore()
         self.is_closed = True
+
+    def _store_rest(self) -> None:
+        try:
+            self.reporter.store_rest(self._clock(), time.time())
+        except Exception:
+            log.exception("could not store unsent heartbeats")
 
     def _stop(self, why: str, force_after: float | None) -> None:
         self.recorder.report("warning", message=f"stopping: {why}")

@@ -63,7 +63,7 @@ class CrashHooks:
     def _loop_handler(self) -> Callable[..., Any]:
         def call_exception_handler(loop: _Loop, context: dict[str, Any]) -> Any:
             error = context.get("exception")
-            if isinstance(error, BaseException):
+            if isinstance(error, BaseException) and _is_unhandled(loop, context):
                 self._safely_report(error, _location(context))
             return self._previous_loop(loop, context) if self._previous_loop else None
 
@@ -79,6 +79,12 @@ class CrashHooks:
 def _event_loop_class() -> Any:
     # Another thread, or the code that a signal interrupted, may be in the middle of importing asyncio.
     return getattr(sys.modules.get("asyncio.base_events"), "BaseEventLoop", None)
+
+
+def _is_unhandled(loop: _Loop, context: dict[str, Any]) -> bool:
+    """Whether nobody handles it: not the program's own handler, nor a connection that closes because of it."""
+    has_handler = getattr(loop, "get_exception_handler", lambda: None)() is not None
+    return not has_handler and any(name in context for name in ("task", "future", "handle"))
 
 
 def _location(context: dict[str, Any]) -> str:

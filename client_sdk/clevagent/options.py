@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Union
 from clevagent.log import warn
 from clevagent.names import agent_name
 from clevagent.redact import clean, storable, text_of
+from clevagent.spool import Place, place_of
 from clevagent.transport import parse_endpoint, parse_key
 
 ENDPOINT = "http://127.0.0.1:8000"
@@ -43,7 +44,7 @@ class Options(NamedTuple):
     on_cost_exceeded: Reaction = "alert_only"
     stop_grace: float = DEFAULT_STOP_GRACE
     send_args: bool = True
-    spool: str | os.PathLike[str] | None = None
+    spool: Place | None = None
 
 
 def read_options(
@@ -59,7 +60,7 @@ def read_options(
     labels: Any,
     agent_type: Any = None,
     stop_grace: Any = None,
-    spool: str | os.PathLike[str] | None,
+    spool: Any,
     **plain: Any,
 ) -> Options | None:
     """Return the options, with invalid values replaced and warned about, or None if reporting is impossible."""
@@ -79,7 +80,7 @@ def read_options(
         labels=_labels(labels),
         agent_type=storable(agent_type, MAX_TYPE_LENGTH) or None if agent_type else None,
         stop_grace=DEFAULT_STOP_GRACE if (grace := _seconds("stop_grace", stop_grace, 0.0)) is None else grace,
-        spool=spool or os.environ.get("CLEVAGENT_SPOOL") or None,
+        spool=place_of(spool, key),
         **plain,
     )
 

@@ -27,10 +27,12 @@ class Heartbeat:
     Once sent it may have been stored, so it must not change: the server recognises a repeat by its `beat_id`.
     """
 
-    __slots__ = ("_size", "at", "fields", "progress", "reduced", "tried", "wall")
+    __slots__ = ("_size", "adopted", "at", "fields", "progress", "reduced", "tried", "wall")
 
-    def __init__(self, fields: dict[str, Any], at: float, wall: float, *, tried: bool = False) -> None:
-        self.fields, self.at, self.wall, self.tried = fields, at, wall, tried
+    def __init__(self, fields: dict[str, Any], at: float, wall: float, *, adopted: bool = False) -> None:
+        self.fields, self.at, self.wall = fields, at, wall
+        # An earlier process made it, and may have sent it already, so it must not change.
+        self.adopted = self.tried = adopted
         self.reduced = self.progress = False
         self._size = 0
 
@@ -44,6 +46,12 @@ class Heartbeat:
     def must_stay_separate(self) -> bool:
         """Whether merging it with an `ok` heartbeat would lose its status."""
         return bool(self.fields.get("status", "ok") != "ok")
+
+
+def essence_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return who sent a heartbeat, its status and its totals."""
+    names = ("agent", "status", "beat_id", "instance", "seq", "sent_at", "sdk")
+    return {**{name: fields[name] for name in names if name in fields}, **sums_of(fields)}
 
 
 class Outbox:
@@ -108,8 +116,7 @@ class Outbox:
         if beat.reduced:
             self._waiting.remove(beat)
             return False
-        names = ("agent", "status", "beat_id", "instance", "seq", "sent_at", "sdk")
-        beat.fields = {**{name: beat.fields[name] for name in names if name in beat.fields}, **sums_of(beat.fields)}
+        beat.fields = essence_of(beat.fields)
         beat.reduced = True
         return True
 

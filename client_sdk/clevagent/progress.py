@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from clevagent.failures import is_purposeful
 from clevagent.log import log
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -154,7 +155,7 @@ class ToolCall(Span):
 
     def end(self, error: BaseException | None) -> None:
         self.ms = (time.perf_counter() - self._at) * 1000
-        self.ok = error is None
+        self.ok = error is None or is_purposeful(error)
         self._ended(self)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from clevagent.counters import MAX_PROMPTS, SEVERITY_ORDER, Counters
+from clevagent.failures import RECOVERY_TIME
 from clevagent.locks import DeferringLock
 
 # Ids of model calls to remember, so that a call seen by two observers counts once. Both see it within seconds.
@@ -62,6 +63,8 @@ class Recorder:
         self.wait_changed = False
         self.last_progress: float | None = None
         self.has_news = False
+        # When and how the program last failed, until it either goes on or has not for too long.
+        self.failure: tuple[float, str] | None = None
         self.final_status: tuple[str, str | None] = ("ok", None)
         self.running: dict[int, Doing] = {}
         self.counted: OrderedDict[str, None] = OrderedDict()
@@ -74,11 +77,25 @@ class Recorder:
     def progressed(self) -> None:
         """Record progress: any wait is over, and the next heartbeat says so."""
         with self.lock:
-            self.last_progress = self.clock()
+            self.last_progress, self.failure = self.clock(), None
             self.counters.progress = True
             if self.wait is not None:
                 self.wait, self.wait_changed = None, True
             self._notify()
+
+    def fail(self, text: str) -> None:
+        """Record an exception that the program may still handle. Progress takes it back."""
+        with self.lock:
+            if self.failure is None:
+                self.failure = self.clock(), text
+                self.wake()
+
+    def release_failure(self, now: float = float("inf")) -> None:
+        """Report an exception that the program has not handled by now."""
+        with self.lock:
+            if self.failure is not None and now >= self.failure[0] + RECOVERY_TIME:
+                text, self.failure = self.failure[1], None
+                self.report("error", message=text)
 
     def report(self, status: str, *, is_final: bool = False, **fields: Any) -> None:
         """Report a status and fields. Any status except `ok` gets a heartbeat of its own, so no later status hides it.
@@ -188,7 +205,7 @@ class Recorder:
     def reset(self) -> None:
         """Reset in a forked child: the parent reports what it counted, and a copied lock may never be released."""
         self.lock = DeferringLock()
-        self.counters, self.pending, self.has_news = Counters(), [], False
+        self.counters, self.pending, self.has_news, self.failure = Counters(), [], False, None
         self.wait, self.wait_changed, self.prompts_changed = None, False, False
         self.running = {}
 

@@ -6,23 +6,24 @@ It works in single steps with the clock passed in, so that tests can cover an ho
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from clevagent.failures import RECOVERY_TIME
 from clevagent.log import log, warn_loudly_once, warn_once
 from clevagent.options import Options
 from clevagent.outbox import Heartbeat, Outbox
 from clevagent.recorder import PendingHeartbeat, Recorder
 from clevagent.serialization import HeartbeatBuilder, age_of, to_wire
+from clevagent.spool import Spool
 from clevagent.transport import Answer, UnreachableError
-
-if TYPE_CHECKING:
-    from clevagent.spool import Spool
 
 # Minimum seconds between heartbeats; reports in between go into the next one. Slightly under a second, so that an agent
 # that pings once a second does not miss the slot by a moment and wake the thread twice.
 MIN_SPACING = 0.9
 # With a spool, spend is on disk within this many seconds.
 SPOOL_EVERY = 5.0
+# Seconds between looks for what ended processes left, and the age at which it is no longer of use: as on the server.
+ADOPT_EVERY, MAX_AGE = 60.0, 7 * 86_400.0
 # Seconds without any answer since the start, after which the address is probably wrong.
 NEVER_REACHED = 30.0
 # What a heartbeat may not lose: `flush()` is only true once the server has counted these.
@@ -41,11 +42,7 @@ class RequestSender(Protocol):
 
 
 def _spool_of(options: Options, instance: str) -> Spool | None:
-    if options.spool is None:
-        return None
-    from clevagent.spool import Spool  # most agents have no spool
-
-    return Spool(options.spool, instance)
+    return None if options.spool is None else Spool(options.spool, instance)
 
 
 class Reporter:
@@ -66,11 +63,13 @@ class Reporter:
         self._builder = HeartbeatBuilder(options)
         self.outbox = outbox or Outbox()
         self.spool = _spool_of(options, self._builder.instance)
-        self._adopted = self.spool is None
+        self._adopt_at = float("inf") if self.spool is None else 0.0
         self._built_at: float | None = None
         # Errors are sent immediately, but an agent that keeps failing sends them in batches.
         self._urgent_at = 0.0
         self._one_by_one = False
+        # Whether everything was stored before the last attempt to send it.
+        self._is_stored = False
         self._unanswered_since: float | None = None
         self._ever_answered = False
         self._lost = self._lost_is_known = False
@@ -78,7 +77,8 @@ class Reporter:
     @property
     def is_idle(self) -> bool:
         """Whether the server has accepted everything reported so far."""
-        return not self.outbox and not self._recorder.pending and self._recorder.is_empty
+        recorder = self._recorder
+        return not self.outbox and not recorder.pending and recorder.failure is None and recorder.is_empty
 
     def confirm(self) -> bool:
         """Return whether the server has everything. A loss counts until this said so and a heartbeat was accepted."""
@@ -88,6 +88,7 @@ class Reporter:
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and return when to look again unless woken earlier."""
         self._adopt(now, wall)
+        self._recorder.release_failure(now)
         if self._recorder.pending and now >= self._urgent_at:
             self._seal(self._recorder.take_pending(), now, wall)
             self._urgent_at = now + MIN_SPACING
@@ -96,14 +97,36 @@ class Reporter:
         self._send(now)
         return self._next_look(now)
 
-    def finish(self, now: float, wall: float) -> None:
-        """Send everything now, even during a retry delay."""
-        self._seal(self._recorder.take_pending(), now, wall)
-        if not self._recorder.is_empty:
-            self._seal(self._recorder.take(), now, wall)
+    def finish(self, now: float, wall: float, *, is_last: bool = False) -> None:
+        """Send everything now, even during a retry delay. What is sent last is stored first, in case it hangs."""
+        self._seal_all(now, wall)
+        if is_last and self.spool:
+            self.spool.keep_all(self.outbox)
+            self._is_stored = self.spool.is_open
         self.outbox.next_try_at = 0.0
         while self.outbox and self._send(now):
             pass
+
+    def _seal_all(self, now: float, wall: float) -> None:
+        self._recorder.release_failure()
+        self._seal(self._recorder.take_pending(), now, wall)
+        if not self._recorder.is_empty:
+            self._seal(self._recorder.take(), now, wall)
+
+    def store_rest(self, now: float, wall: float) -> None:
+        """Store what is unsent at the end of the program, while the sending thread still waits for an answer.
+
+        That thread may wake up at any time, so this uses a file of its own. What it sends as well counts once.
+        """
+        if self.spool is None:
+            return
+        before = len(self.outbox)
+        self._seal_all(now, wall)
+        if self._is_stored and len(self.outbox) == before:
+            return
+        rest = self.spool.beside("-rest")
+        rest.keep_all(self.outbox)
+        rest.leave()
 
     def limit_requests(self, seconds: float) -> None:
         """Limit the duration of every further request."""
@@ -122,7 +145,7 @@ class Reporter:
         self._built_at = None
         if self.spool:
             self.spool.reset_after_fork(self._builder.instance)
-            self._adopted = True
+            self._adopt_at = float("inf")
 
     def unsent(self) -> str:
         """Describe what the server has not accepted."""
@@ -130,13 +153,16 @@ class Reporter:
         return f"{len(self.outbox)} heartbeats with ${spent:.4f} of reported cost"
 
     def _adopt(self, now: float, wall: float) -> None:
-        if self._adopted or self.spool is None:
+        """Take over what ended processes left, at the start and then whenever the server accepts heartbeats."""
+        if self.spool is None or now < self._adopt_at or (self.outbox and self._adopt_at):
             return
-        self._adopted = True
+        self._adopt_at = now + ADOPT_EVERY
         for fields in self.spool.adopt():
-            # The earlier process may have sent it already, so it must not change.
             age = age_of(fields, wall)
-            self.outbox.add(Heartbeat(fields, now - age, wall - age, tried=True))
+            if age <= MAX_AGE:
+                self.outbox.add(Heartbeat(fields, now - age, wall - age, adopted=True))
+        if not self.outbox:
+            self.spool.done(self.outbox)
 
     def _is_due(self, now: float) -> bool:
         return now >= self._due_at() or (self._recorder.has_news and now >= self._news_at())
@@ -146,7 +172,7 @@ class Reporter:
         if self._built_at is None:
             return 0.0 if self._is_main() or not self._recorder.counters.is_empty else float("inf")
         every = self._options.interval
-        if self.spool is not None and not self._recorder.counters.is_empty:
+        if self.spool is not None and self.spool.stores_at_once and not self._recorder.counters.is_empty:
             every = min(every, SPOOL_EVERY)
         if not self._is_main() and self._recorder.counters.is_empty:
             return float("inf")
@@ -164,6 +190,9 @@ class Reporter:
             looks.append(self._urgent_at)
         if self._recorder.has_news:
             looks.append(self._news_at())
+        failure = self._recorder.failure
+        if failure is not None:
+            looks.append(failure[0] + RECOVERY_TIME)
         if self.outbox:
             looks.append(self.outbox.next_try_at)
         # An idle child still checks now and then whether its parent is gone and it represents the agent.
@@ -174,7 +203,7 @@ class Reporter:
             beat = self._builder.build(page, self._recorder, now, wall)
             self.outbox.add(beat)
             self._built_at = now
-            if self.spool:
+            if self.spool and (self.spool.stores_at_once or self.spool.is_open):
                 self.spool.keep(beat.fields)
 
     def _send(self, now: float) -> bool:
@@ -193,6 +222,8 @@ class Reporter:
             self.outbox.failed(now)
         if self.spool and len(self.outbox) < before:
             self.spool.done(self.outbox)
+        if self.spool and self.outbox.next_try_at > now:
+            self.spool.keep_all(self.outbox)
         return now >= self.outbox.next_try_at
 
     def _unanswered(self, error: UnreachableError, now: float) -> None:

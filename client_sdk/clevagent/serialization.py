@@ -91,6 +91,8 @@ def to_wire(beat: Heartbeat, last_progress: float | None, now: float) -> dict[st
     Without declared progress, the server judges progress itself.
     """
     fields = {**beat.fields, "age": round(max(0.0, now - beat.at), 3)}
+    if beat.adopted:  # nothing is known of that process's progress since
+        return {**fields, "progress": False}
     if last_progress is None or beat.reduced:
         return fields
     if beat.progress and now - beat.at < FRESH:

@@ -118,7 +118,7 @@ class Worker:
     def _serve_flushes(self) -> None:
         waiting = [self._flushes.popleft() for _ in range(len(self._flushes))]
         if waiting:
-            self._reporter.finish(self._clock(), time.time())
+            self._reporter.finish(self._clock(), time.time(), is_last=self._ending)
             if self._ending:
                 self._reporter.close()
         for done in waiting:

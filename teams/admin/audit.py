@@ -21,6 +21,12 @@ from teams.models import AuditEntry
 ISO_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 # `action` -> verb phrase, followed by the target. `{command}` is restart or stop. Other actions are shown as they are.
 PHRASES: Final = {
+    "account.email_changed": "changed the e-mail address of",
+    "account.password_changed": "changed the password of",
+    "account.password_reset": "reset the password of",
+    "account.second_factor_added": "added a second factor to",
+    "account.second_factor_removed": "removed a second factor from",
+    "account.second_factor_reset": "renewed the recovery codes of",
     "agent.aliases_changed": "changed the aliases of",
     "agent.changed": "changed settings of",
     "agent.created": "created the agent",

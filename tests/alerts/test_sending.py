@@ -422,7 +422,7 @@ def test_disabling_stops_a_batch(
 def test_rejected_message_holds_up_no_other(opened: Delivery, receiver: Receiver) -> None:
     """The receiver fails for one incident only."""
     other = another(opened)
-    bad = f'"id":{opened.event.incident_id},'.encode()  # type: ignore[union-attr]
+    bad = f'"incident":{{"id":{opened.event.incident_id},'.encode()  # type: ignore[union-attr]
 
     def answer(peer: Any) -> None:
         responds("500 Oops" if bad in receiver.requests[-1].body else "200 OK")(peer)

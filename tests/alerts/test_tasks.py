@@ -42,9 +42,9 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_deliveries_leave_threads_for_other_work(email: Channel, delivered: list[int]) -> None:
-    """While eight channels are being sent to, further ones are left to the relay."""
+    """While ten channels are being sent to, further ones are left to the relay."""
     with ExitStack() as hanging:
-        for _ in range(8):
+        for _ in range(10):
             hanging.enter_context(tasks.SLOTS)
         tasks.deliver(email.pk)
         assert delivered == []
@@ -55,7 +55,7 @@ def test_deliveries_leave_threads_for_other_work(email: Channel, delivered: list
 def test_failing_channels_leave_slots_for_others(email: Channel, webhook: Channel, delivered: list[int]) -> None:
     Channel.objects.filter(pk=webhook.pk).update(failing_since=NOW)
     with ExitStack() as hanging:
-        for _ in range(4):
+        for _ in range(3):
             hanging.enter_context(tasks.FAILING_SLOTS)
         tasks.deliver(webhook.pk)
         tasks.deliver(email.pk)

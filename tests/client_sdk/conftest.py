@@ -27,6 +27,11 @@ class PatientServer(FakeServer):
         return super().wait_for(what, seconds)
 
 
+@pytest.fixture(autouse=True)
+def _own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     with PatientServer() as running:
@@ -51,6 +56,8 @@ class Program:
             "CLEVAGENT_API_KEY": server.key,
             "CLEVAGENT_ENDPOINT": server.url,
             "CLEVAGENT_AGENT": "bot",
+            # Unsent heartbeats are stored here, not in the folder of whoever runs the tests.
+            "XDG_STATE_HOME": str(folder / "state"),
         }
 
     def start(self, code: str, *, env: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:

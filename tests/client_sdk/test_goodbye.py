@@ -187,7 +187,7 @@ class RecordingReporter:
     def step(self, now: float, wall: float) -> float:
         return now + 60
 
-    def finish(self, now: float, wall: float) -> None:
+    def finish(self, now: float, wall: float, *, is_last: bool = False) -> None:
         self.threads.append(threading.get_ident())
         self.is_idle = True
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from clevagent.client import Client
 from clevagent.options import Options
+from clevagent.spool import Place
 from clevagent.transport import Answer, UnreachableError
 
 EPOCH = 1_750_000_000.0
@@ -350,37 +351,37 @@ class TestChild:
 
 class TestSpool:
     def test_next_process_sends_the_spool(self, server: Server, tmp_path: Path) -> None:
-        first = Agent(server, spool=tmp_path / "spool")
+        first = Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True))
         server.away = True
         first.client.log_cost(1, 0.5)
         first.let_pass(100)
         kept = {beat.fields["beat_id"] for beat in first.reporter.outbox}
         end_of_process(first)
         server.away = False
-        Agent(server, spool=tmp_path / "spool").let_pass(1)
+        Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True)).let_pass(1)
         assert server.cost() == Decimal("0.5")
         assert kept < set(server.beats)
 
     def test_spend_is_spooled_within_seconds(self, server: Server, tmp_path: Path) -> None:
-        agent = Agent(server, spool=tmp_path / "spool")
+        agent = Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True))
         agent.let_pass(1)
         server.away = True
         agent.client.log_cost(1, 0.5)
         agent.let_pass(6)
         end_of_process(agent)
         server.away = False
-        Agent(server, spool=tmp_path / "spool").let_pass(1)
+        Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True)).let_pass(1)
         assert server.cost() == Decimal("0.5")
 
     def test_accepted_heartbeats_leave_no_spool(self, server: Server, tmp_path: Path) -> None:
-        agent = Agent(server, spool=tmp_path / "spool")
+        agent = Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True))
         agent.client.log_cost(1, 0.5)
         agent.let_pass(40)
         agent.reporter.close()
         assert list(tmp_path.iterdir()) == []
 
     def test_spool_of_a_living_process_is_left_alone(self, server: Server, tmp_path: Path) -> None:
-        first, second = (Agent(server, spool=tmp_path / "spool") for _ in range(2))
+        first, second = (Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True)) for _ in range(2))
         server.away = True
         first.client.log_cost(1, 0.5)
         first.let_pass(10)
@@ -392,19 +393,19 @@ class TestSpool:
 
     def test_incomplete_spool_line_is_skipped(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "spool.old").write_text('{"beat_id": "a", "agent": "bot", "cost_usd": 0.5}\n{"beat_id": "b", "ag')
-        Agent(server, spool=tmp_path / "spool").let_pass(1)
+        Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True)).let_pass(1)
         assert server.cost() == Decimal("0.5")
         assert not (tmp_path / "spool.old").exists()
 
     def test_unwritable_spool_stops_nothing(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        agent = Agent(server, spool=tmp_path / "file" / "spool")
+        agent = Agent(server, spool=Place(tmp_path / "file" / "spool", stores_at_once=True))
         agent.client.log_cost(1, 0.5)
         agent.let_pass(1)
         assert server.cost() == Decimal("0.5")
 
     def test_file_is_private_to_its_owner(self, server: Server, tmp_path: Path) -> None:
-        agent = Agent(server, spool=tmp_path / "spool")
+        agent = Agent(server, spool=Place(tmp_path / "spool", stores_at_once=True))
         agent.step()
         assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
 

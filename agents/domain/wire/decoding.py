@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,10 @@ class _Batch(msgspec.Struct):
     heartbeats: list[msgspec.Raw]
 
 
+# Read at once: this runs for every heartbeat.
+_texts_of, _LONGEST = attrgetter(*heartbeat.LENGTHS), tuple(heartbeat.LENGTHS.values())
+_numbers_of, _BOUNDS = attrgetter(*heartbeat.RANGES), tuple(heartbeat.RANGES.values())
+_whole_of = attrgetter(*heartbeat.WHOLE)
 _beat_decoder = msgspec.json.Decoder(Beat)
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
@@ -104,15 +109,23 @@ def _is_right(beat: Beat) -> bool:
     return (
         bool(beat.agent)
         and agent_name(beat.agent) == beat.agent
-        and all(_has_length(getattr(beat, name), longest) for name, longest in heartbeat.LENGTHS.items())
-        and all(_is_in(getattr(beat, name), bounds) for name, bounds in heartbeat.RANGES.items())
-        and not any(
-            isinstance(value := getattr(beat, name), float) and not value.is_integer() for name in heartbeat.WHOLE
-        )
+        and _are_texts_right(beat)
+        and _are_numbers_right(beat)
         and _are_lists_right(beat)
         and (not isinstance(beat.waiting, Waiting) or _is_wait_right(beat.waiting))
         and (beat.doing is None or _is_doing_right(beat.doing))
     )
+
+
+def _are_texts_right(beat: Beat) -> bool:
+    return all(text is None or len(text) <= longest for text, longest in zip(_texts_of(beat), _LONGEST, strict=True))
+
+
+def _are_numbers_right(beat: Beat) -> bool:
+    in_range = all(
+        value is None or least <= value <= most for value, (least, most) in zip(_numbers_of(beat), _BOUNDS, strict=True)
+    )
+    return in_range and all(value is None or value == int(value) for value in _whole_of(beat))
 
 
 def _has_length(text: str | None, longest: int) -> bool:
@@ -169,7 +182,7 @@ def _is_doing_right(doing: Doing) -> bool:
 
 def _without_blanks(beat: Beat) -> Beat:
     """Empty texts and lists mean the same as none."""
-    for name in (*heartbeat.LENGTHS, "tool_call_log", "prompt_hashes"):
+    for name in (*heartbeat.LENGTHS, "tool_call_log", "prompt_hashes", "usage", "labels", "evidence"):
         if not getattr(beat, name):
             setattr(beat, name, None)
     return beat

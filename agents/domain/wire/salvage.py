@@ -82,7 +82,7 @@ def _text(longest: int) -> _Reader:
 
     def read(value: Any) -> _Read:
         text = _clean(_text_of(value))
-        why = "" if text == _text_of(value) else "characters that cannot be stored were replaced"
+        why = "" if text == _text_of(value) else "had characters that cannot be stored; they were replaced"
         return _Read(text[:longest], f"is cut to {longest:,} characters" if len(text) > longest else why)
 
     return read
@@ -299,7 +299,7 @@ _FIELDS: Final[dict[str, _Reader]] = {
     "status": _status,
     "tool_call_log": _list_of(_call, heartbeat.MAX_CALLS),
     "prompt_hashes": _list_of(_text(heartbeat.HASH_LENGTH), heartbeat.MAX_PROMPTS),
-    "restart_type": _one_of("docker", "systemd", "launchd", "process", "k8s"),
+    "restart_type": _one_of(*heartbeat.RESTART_TYPES),
     "sent_at": _time,
     "progress": _yes_or_no,
     "usage": _usage,

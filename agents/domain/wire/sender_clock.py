@@ -48,11 +48,11 @@ def skew(sent_at: datetime | None, age: float | None, received_at: datetime) -> 
     return found if abs(found) >= MIN_SKEW else NONE
 
 
-def correct(beats: Iterable[Beat], received_at: datetime, ahead: timedelta) -> None:
+def correct(beats: Iterable[Beat], received_at: datetime) -> None:
     """Move the times that heartbeats name, of waits and running calls, from the sender's clock to ours."""
     for beat in beats:
-        off = ahead if beat.age is None else skew(beat.sent_at, beat.age, received_at)
-        if abs(off) < MIN_SKEW:
+        off = skew(beat.sent_at, beat.age, received_at)
+        if not off:
             continue
         if isinstance(beat.waiting, Waiting) and beat.waiting.until:
             beat.waiting.until = _moved(beat.waiting.until, off)

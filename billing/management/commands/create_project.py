@@ -83,5 +83,5 @@ def _as_text(account: dict[str, Any]) -> str:
     return (
         f"Team {account['team']}, project {account['project']} (id {account['project_id']})\n"
         f"API key (you won't see it again): {account['api_key']}\n"
-        f"One-time sign-in link (valid 24 h): {account['sign_in_url']}"
+        f"One-time sign-in link (valid 1 h): {account['sign_in_url']}"
     )

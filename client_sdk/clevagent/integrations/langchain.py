@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clevagent.failures import is_purposeful
 from clevagent.integrations import report
 from clevagent.integrations.report import MAX_OPEN, OpenCalls, StreamProgress, quiet
 
@@ -57,7 +58,9 @@ class ClevAgentCallbackHandler(Handler):
     @quiet
     def on_llm_error(self, error: BaseException, **run: Any) -> None:
         self._asked.pop(run.get("run_id"), None)
-        _failed("LLM error", error)
+        # The chain around it may try again or fall back to another model; if it does not, it fails itself.
+        if run.get("parent_run_id") not in self._chains:
+            _failed("LLM error", error)
 
     @quiet
     def on_chain_start(self, serialized: Any, inputs: Any, **run: Any) -> None:
@@ -109,7 +112,7 @@ def _failed(text: str, problem: BaseException) -> None:
 def is_control_flow(problem: BaseException) -> bool:
     """Whether nothing failed: a stream was left, a task cancelled, or LangGraph interrupted or left a graph."""
     names = {kind.__name__ for kind in type(problem).__mro__}
-    return not isinstance(problem, Exception) or "GraphBubbleUp" in names
+    return is_purposeful(problem) or "GraphBubbleUp" in names
 
 
 def _usage_of(response: Any, asked: dict[str, Any]) -> dict[str, Any]:

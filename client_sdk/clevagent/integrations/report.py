@@ -13,6 +13,7 @@ from typing import Any, Callable, TypeVar, cast
 import clevagent
 from clevagent import capture
 from clevagent.log import warn_once
+from clevagent.redact import text_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Maximum open calls to remember, and maximum characters of a message.
@@ -67,8 +68,10 @@ def may_send_contents() -> bool:
 
 @quiet
 def error(text: str, problem: object) -> None:
-    """Report an error that the framework apparently did not recover from."""
-    clevagent.ping(status="error", message=f"{text}: {problem}"[:MAX_MESSAGE_LENGTH])
+    """Report an error, unless the framework or the program recovers from it."""
+    client = clevagent._client
+    if client is not None:
+        client.recorder.fail(f"{text}: {text_of(problem)}"[:MAX_MESSAGE_LENGTH])
 
 
 @quiet

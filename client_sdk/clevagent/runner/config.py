@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clevagent.options import MAX_DURATION
 from clevagent.transport import parse_endpoint
 
 from . import backends
@@ -182,8 +183,9 @@ def _labels(labels: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def _progress_timeout(seconds: float | None, where: str) -> float | None:
-    if seconds is not None and not seconds >= MIN_PROGRESS_TIMEOUT:
-        raise ConfigError(f"{where}progress_timeout = {seconds} must be at least {MIN_PROGRESS_TIMEOUT:g} seconds")
+    if seconds is not None and not MIN_PROGRESS_TIMEOUT <= seconds <= MAX_DURATION:
+        limits = f"from {MIN_PROGRESS_TIMEOUT:g} to {MAX_DURATION:,.0f} seconds"
+        raise ConfigError(f"{where}progress_timeout = {seconds} must be {limits}")
     return seconds
 
 

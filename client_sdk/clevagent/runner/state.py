@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from .backends.base import Evidence
 from .errors import ConfigError
+from .private import open_private
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ def _lock(path: Path) -> int:
     """Hold the file until the process ends, however it ends."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(
             f"The state file {path} cannot be written ({error.strerror}); choose another with --state"
@@ -220,8 +221,7 @@ def _lock(path: Path) -> int:
 def _replace(path: Path, text: str, *, durable: bool) -> None:
     """Write to a temporary file and rename it, so the file is never incomplete."""
     beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with open_private(beside) as file:
         file.write(text)
         file.flush()
         if durable:

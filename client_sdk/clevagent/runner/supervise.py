@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
+from clevagent.spool import place_of
 from clevagent.version import VERSION
 
-from . import backends
+from . import backends, unsent
 from .backends.base import Finder, Observation, Probe, Starter
 from .commands import CommandExecutor
 from .config import Settings
@@ -64,7 +65,14 @@ class Supervisor:
         self._start("results", self.executor.report_forever)
         if self._finders:
             self._start("find", self._find_forever)
+        self._deliver_unsent()
         log.info("clevagent-runner %s is watching %s for %s", VERSION, self._describe(), self.settings.endpoint)
+
+    def _deliver_unsent(self) -> None:
+        place = place_of(None, self.settings.api_key)
+        if place is not None:
+            reporter = unsent.courier(place, self.settings.endpoint, self.settings.api_key)
+            self._start("unsent", lambda: unsent.deliver_until(self.ended, reporter))
 
     def wait(self) -> None:
         """Block until the end is requested; meanwhile tell systemd, if it started the runner, that all is well."""

@@ -435,6 +435,20 @@ def test_a_dead_agent_is_found_after_an_outage(world: World) -> None:
     world.watch(311, 440)
     (incident,) = world.incidents()
     assert incident.started_at == T0 + timedelta(seconds=360)
+    assert incident.reason.endswith("The watchdog was offline for 5 minutes since then; it may have ended normally")
+
+
+def test_goodbye_lost_in_an_outage_resolves_it(world: World) -> None:
+    """The next process or the runner delivers it."""
+    world.beat(0)
+    world.watch(1, 10)
+    world.look(310, after_outage=True)
+    world.watch(311, 440)
+    (incident,) = world.incidents()
+    world.beat(500, status="shutdown", sent_at=(T0 + timedelta(seconds=20)).isoformat(), age=480)
+    world.look(501)
+    incident.refresh_from_db()
+    assert (incident.state, world.state().status) == ("resolved", "stopped")
 
 
 def test_agents_get_time_to_report_after_an_outage(world: World) -> None:

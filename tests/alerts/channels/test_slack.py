@@ -6,7 +6,7 @@ import pytest
 from alerts.channels import slack
 from alerts.channels.base import ChannelKind
 from tests.alerts.channels.cases import SECRET, HttpCases, HttpPeer, message
-from tests.alerts.receiver import Receiver
+from tests.alerts.receiver import Receiver, responds
 
 
 @pytest.fixture
@@ -62,3 +62,14 @@ class TestSlack(HttpCases):
     def test_only_host_and_last_characters_are_shown(self) -> None:
         shown = slack.public({"url": "https://hooks.slack.com/services/T000/B000/abcdWXYZ"})
         assert shown == {"url": "https://hooks.slack.com/…WXYZ"}
+
+    @pytest.mark.parametrize("body", [b"ok", b"", b'{"ok": true}', b"{", b"[]"])
+    def test_success_by_the_body(self, peer: Any, body: bytes) -> None:
+        peer.receiver.answer = responds("200 OK", body)
+        self.send(peer)
+
+    def test_200_with_an_error_is_no_success(self, peer: Any) -> None:
+        peer.receiver.answer = responds("200 OK", b'{"ok": false, "error": "channel_not_found"}')
+        error = self.failure(peer)
+        assert error.permanent
+        assert "200 with an error" in str(error)

@@ -6,4 +6,4 @@ class TestCrewai(ModelIntegration):
     CALLS = [("weather", True), ("weather", True), ("broken", False)]
     STEPS = 3
     # The crew retries twice.
-    ERRORS = ["LLM error: Failed to connect to OpenAI API: Connection error."] * 3
+    ERRORS = ["LLM error: Failed to connect to OpenAI API: Connection error."]

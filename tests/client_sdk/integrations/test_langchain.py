@@ -4,5 +4,5 @@ from tests.client_sdk.integrations.cases import ModelIntegration
 class TestLangchain(ModelIntegration):
     NAME = ENVIRONMENT = "langchain"
     CALLS = [("weather", True)] * 3 + [("broken", False)]
-    STEPS = 8
+    STEPS = 11
     ERRORS = ["Chain error: no such city: Paris", "LLM error: Connection error."]

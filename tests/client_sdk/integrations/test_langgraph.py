@@ -7,4 +7,4 @@ class TestLanggraph(Integration):
     NAME, ENVIRONMENT = "langgraph", "langchain"
     CALLS = []
     STEPS = 4
-    ERRORS = ["node:fall error: no ground", "Chain error: no ground"]
+    ERRORS = ["node:fall error: no ground"]

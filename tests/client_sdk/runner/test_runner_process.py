@@ -224,7 +224,7 @@ class TestCheck:
         systemctl.answers("show", "LoadState=not-found\nActiveState=inactive\n")
         code, out, _ = program.run("check", "--watch", A, CLEVAGENT_API_KEY="cv_wrong")
         assert code == 1
-        assert "FAIL  key: refused (401)" in out
+        assert "FAIL  key: refused (401: " in out
         assert "FAIL  systemd:a.service: unknown, reports as bot: systemd has no unit a.service" in out
         with FakeServer() as gone:
             address = gone.url

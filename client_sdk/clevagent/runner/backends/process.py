@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import processes
+from ..private import open_private
 from ..processes import Process
 from ..target import Target
 from .base import Evidence, Observation, Outcome, State
@@ -170,7 +171,8 @@ class Processes:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             beside = self._file(target).with_suffix(".new")
-            beside.write_text(json.dumps({"pid": process.pid, "mark": process.mark}))
+            with open_private(beside) as file:
+                file.write(json.dumps({"pid": process.pid, "mark": process.mark}))
             beside.replace(self._file(target))
         except OSError as error:
             log.error("%s: its process id cannot be stored: %s", target, error)
@@ -196,10 +198,20 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def _child_environment() -> dict[str, str]:
-    """Return the environment without the runner's own systemd variables; systemd would mistake the child for the
-    runner.
+    """Return the environment without the runner's API key, which an agent must be given on purpose, and without its
+    systemd variables, by which systemd would mistake the child for the runner.
     """
-    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "STATE_DIRECTORY", "JOURNAL_STREAM", "INVOCATION_ID")
+    ours = (
+        "CLEVAGENT_API_KEY",
+        "CLEVAGENT_API_KEY_FILE",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "STATE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        "JOURNAL_STREAM",
+        "INVOCATION_ID",
+    )
     return {name: text for name, text in os.environ.items() if name not in ours}
 
 
@@ -214,7 +226,10 @@ def _check_file(path: Path, timeout: float) -> Observation:
     if process is None:
         return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended")
     if process.started > written + FILE_SLACK:
-        return Observation(State.STOPPED, why=f"process {text[0]} of {path} has ended; another process has its id now")
+        why = (
+            f"process {text[0]} of {path} has ended; another process has its id now (if it is the agent: touch {path})"
+        )
+        return Observation(State.STOPPED, why=why)
     return Observation(State.RUNNING, _evidence(process))
 
 

@@ -44,12 +44,12 @@ def test_network_delay_is_no_skew() -> None:
 def test_waits_and_calls_move_to_our_clock(off: timedelta) -> None:
     beat = Beat("bot", sent_at=AT + off, age=0.0)
     beat.waiting, beat.doing = Waiting("approval", AT + off + HOUR), Doing("search", AT + off - HOUR)
-    sender_clock.correct([beat], AT, timedelta(0))
+    sender_clock.correct([beat], AT)
     assert (beat.waiting.until, beat.doing.since) == (AT + HOUR, AT - HOUR)
 
 
 def test_times_beyond_the_calendar_stay() -> None:
     beat = Beat("bot", sent_at=AT + HOUR, age=0.0, waiting=Waiting("x", datetime.min.replace(tzinfo=UTC)))
-    sender_clock.correct([beat, Beat("bot", waiting=msgspec.UNSET)], AT, timedelta(0))
+    sender_clock.correct([beat, Beat("bot", waiting=msgspec.UNSET)], AT)
     assert isinstance(beat.waiting, Waiting)
     assert beat.waiting.until == datetime.min.replace(tzinfo=UTC)

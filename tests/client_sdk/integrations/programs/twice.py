@@ -26,7 +26,7 @@ class Heard(logging.Handler):
 
 
 def run(*scenarios: Callable[[], object]) -> None:
-    """Run each scenario once per agent, continuing after exceptions."""
+    """Run each scenario once per agent, each to its end: an exception that ends it was not handled."""
     heard = Heard()
     logging.getLogger("clevagent").addHandler(heard)
     for agent, auto_cost in AGENTS.items():
@@ -34,6 +34,7 @@ def run(*scenarios: Callable[[], object]) -> None:
         for scenario in scenarios:
             with contextlib.suppress(Exception):
                 scenario()
+            clevagent.flush()
         clevagent.shutdown()
         capture.uninstall()
     if heard.said:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import twice
 from clevagent.integrations.langchain import ClevAgentCallbackHandler
 from langchain.agents import create_agent
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
@@ -62,4 +64,37 @@ def unreachable() -> None:
     model(base_url=twice.NOWHERE, max_retries=0, callbacks=[ClevAgentCallbackHandler()]).invoke("hello")
 
 
-twice.run(ask, ask_responses, ask_async, stream, leave, fail, unreachable)
+def unavailable(**more: object) -> ChatOpenAI:
+    return model(base_url=twice.NOWHERE, max_retries=0, **more)
+
+
+def fall_back() -> None:
+    unavailable().with_fallbacks([model()]).invoke("hello", with_handler())
+
+
+def fall_back_with_own_handlers() -> None:
+    """Each model has its own handler, which sees no chain around it."""
+    handlers = [ClevAgentCallbackHandler()]
+    unavailable(callbacks=handlers).with_fallbacks([model(callbacks=handlers)]).invoke("hello")
+
+
+def retry() -> None:
+    outcomes = iter([ValueError("not yet"), None])
+
+    def answer(question: str) -> str:
+        problem = next(outcomes)
+        if problem:
+            raise problem
+        return question
+
+    RunnableLambda(answer).with_retry(wait_exponential_jitter=False).invoke("hello", with_handler())
+
+
+def retry_by_hand() -> None:
+    for each in (unavailable(), model()):
+        with contextlib.suppress(Exception):
+            each.invoke("hello", with_handler())
+
+
+recoveries = (fall_back, fall_back_with_own_handlers, retry, retry_by_hand)
+twice.run(ask, ask_responses, ask_async, stream, leave, fail, unreachable, *recoveries)

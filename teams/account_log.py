@@ -1,0 +1,40 @@
+"""Changes of a person's account, in the audit log of each of their teams: a takeover leaves a trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account import signals as account
+from allauth.mfa import signals as second_factor
+
+from teams.models import Team, User
+from teams.services import audit
+
+
+def connect() -> None:
+    """Called once, when the app is ready."""
+    account.password_changed.connect(_log("account.password_changed"), weak=False)
+    account.password_set.connect(_log("account.password_changed"), weak=False)
+    account.password_reset.connect(_log("account.password_reset"), weak=False)
+    account.email_changed.connect(_email_changed)
+    second_factor.authenticator_added.connect(_log("account.second_factor_added"), weak=False)
+    second_factor.authenticator_removed.connect(_log("account.second_factor_removed"), weak=False)
+    second_factor.authenticator_reset.connect(_log("account.second_factor_reset"), weak=False)
+
+
+def _log(action: str) -> Any:
+    def receive(*, user: User, **facts: Any) -> None:
+        authenticator = facts.get("authenticator")
+        _record(user, action, {"kind": authenticator.get_type_display()} if authenticator else {})
+
+    return receive
+
+
+def _email_changed(*, user: User, from_email_address: Any, to_email_address: Any, **facts: Any) -> None:
+    before = from_email_address.email if from_email_address else ""
+    _record(user, "account.email_changed", {"from": before, "to": to_email_address.email})
+
+
+def _record(user: User, action: str, data: dict[str, Any]) -> None:
+    for team in Team.objects.active().filter(memberships__user=user):
+        audit(team=team, actor=user.email, action=action, target=user.email, of=user, data=data)
