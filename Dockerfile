@@ -8,4 +8,4 @@ RUN useradd --system --uid 10001 watchdog && mkdir /data && chown watchdog /data
 USER watchdog
 ENV DATA_DIR=/data PYTHONUNBUFFERED=1
 EXPOSE 8000
-CMD ["granian", "--interface", "wsgi", "--http", "1", "--host", "0.0.0.0", "--port", "8000", "--blocking-threads", "64", "--workers-kill-timeout", "10", "--respawn-failed-workers", "watchdog_project.wsgi:application"]
+CMD ["granian", "--interface", "asginl", "--loop", "uvloop", "--http", "1", "--host", "0.0.0.0", "--port", "8000", "--backlog", "4096", "--backpressure", "20000", "--workers-kill-timeout", "10", "--respawn-failed-workers", "watchdog_project.asgi:application"]

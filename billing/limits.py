@@ -57,6 +57,12 @@ def refusal(team_id: int, what: str) -> ApiError | None:
     return ApiError(403, f"{counted.removesuffix('s')}_limit_reached", f"{message}: {usage_url()}")
 
 
+def room(team_id: int, what: str) -> int | None:
+    """How many more of `what` the plan allows; None for any number. Call it with the team's row locked."""
+    limit: int | None = getattr(plan_of(team_id), what)
+    return None if limit is None else max(0, limit - _used(what, [team_id])[team_id])
+
+
 def require_room(*, team_id: int, what: str) -> None:
     """Raise ApiError 403 `…_limit_reached` if the plan allows no more of `what`; see `refusal`."""
     refused = refusal(team_id, what)

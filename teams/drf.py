@@ -1,9 +1,11 @@
 """Hooks for the REST framework, named in the settings: strict JSON, one error format, pagination."""
 
+import logging
 from typing import Any
 
 import msgspec
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, parsers, status
 from rest_framework.pagination import LimitOffsetPagination
@@ -11,6 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from teams.errors import ApiError
+
+log = logging.getLogger(__name__)
 
 
 class Pages(LimitOffsetPagination):
@@ -48,7 +52,11 @@ _CODES = {
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: one format for our errors and DRF's. Anything else is a bug and propagates."""
     if isinstance(error, ApiError):
-        return Response(error.body(), status=error.http_status, headers=_headers(error))
+        return Response(error.body(), status=error.http_status, headers=error.headers())
+    if isinstance(error, OperationalError | InterfaceError):
+        log.error("the database is not available: %s", error)
+        error = ApiError(503, "busy", "The database is not available right now. Try again.", retry_after=2)
+        return Response(error.body(), status=error.http_status, headers=error.headers())
     if isinstance(error, exceptions.ValidationError):
         return Response(_validation_body(error), status=status.HTTP_422_UNPROCESSABLE_ENTITY)
     response = exception_handler(error, context)
@@ -56,11 +64,6 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         message = "Not found." if isinstance(error, Http404) else _message(error)
         response.data = {"error": {"code": _CODES.get(response.status_code, "error"), "message": message}}
     return response
-
-
-def _headers(error: ApiError) -> dict[str, str]:
-    headers = {"WWW-Authenticate": "ApiKey"} if error.http_status == status.HTTP_401_UNAUTHORIZED else {}
-    return headers if error.retry_after is None else {**headers, "Retry-After": str(error.retry_after)}
 
 
 def _validation_body(error: exceptions.ValidationError) -> dict[str, Any]:

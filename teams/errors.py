@@ -1,5 +1,6 @@
 """Every API error has the shape {"error": {"code", "message", "fields"?}}. Pure: no Django, no clock."""
 
+import json
 from typing import Any
 
 
@@ -30,3 +31,11 @@ class ApiError(Exception):
         if self.fields:
             error["fields"] = self.fields
         return {"error": error}
+
+    def encoded(self) -> bytes:
+        return json.dumps(self.body(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    def headers(self) -> dict[str, str]:
+        """The response headers that belong to it."""
+        headers = {"WWW-Authenticate": "ApiKey"} if self.http_status == 401 else {}
+        return headers if self.retry_after is None else {**headers, "Retry-After": str(self.retry_after)}

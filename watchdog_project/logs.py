@@ -1,8 +1,6 @@
 """Structured logs with a request id on every line."""
 
 import logging.config
-import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +8,8 @@ import structlog
 from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
+from teams.request_ids import request_id_for
 from watchdog_project.hiding import NoTracebackOfRefusals, hide_secrets
-
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 
 
 def configure(options: dict[str, Any]) -> None:
@@ -72,8 +69,7 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        supplied = request.headers.get("X-Request-ID", "")
-        request_id = supplied if _REQUEST_ID.match(supplied) else os.urandom(16).hex()
+        request_id = request_id_for(request.headers.get("X-Request-ID", ""))
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id

@@ -17,24 +17,28 @@ from watchdog_project import demo
 from watchdog_project.process_supervisor import die_with_parent
 
 OWNER = "owner@localhost"
-WEB_THREADS = 64
+# Connections: waiting to be accepted, and open at the same time. Idle ones cost a few kilobytes each.
+BACKLOG = 1024
+MAX_CONNECTIONS = 20_000
 WORKER_THREADS = 16
 
 
 def web(host: str, port: int) -> None:
-    """Serve HTTP: granian's parent process and one worker with threads, because SQLite has a single writer."""
+    """Serve HTTP: granian's parent process and one worker, because SQLite has a single writer."""
     from granian import Granian
-    from granian.constants import HTTPModes, Interfaces
+    from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
 
     Granian(
-        "watchdog_project.wsgi:application",
+        "watchdog_project.asgi:application",
         address=host,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGINL,
+        loop=Loops.uvloop,
         http=HTTPModes.http1,
         websockets=False,
-        blocking_threads=WEB_THREADS,
+        backlog=BACKLOG,
+        backpressure=MAX_CONNECTIONS,
         workers_kill_timeout=6,
         log_level=LogLevels.error,
     ).serve(target_loader=_load_application, wrap_loader=False)
@@ -42,7 +46,7 @@ def web(host: str, port: int) -> None:
 
 def _load_application() -> Any:
     die_with_parent()
-    from watchdog_project.wsgi import application
+    from watchdog_project.asgi import application
 
     return application
 

@@ -176,9 +176,18 @@ else:
     DATABASES["default"]["OPTIONS"] = {
         # JIT-compiling a page's query takes longer than running it. `options` in DATABASE_URL take precedence.
         "options": "-c jit=off",
+        # Only the statements of the hot path are prepared. A pooler in transaction mode must support that.
+        "prepare_threshold": 1,
+        # A database that is away is noticed within seconds, also when its machine no longer answers.
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
         **DATABASES["default"].get("OPTIONS", {}),
-        # More connections than a worker has threads: waiting for a dead channel must not block the sweep.
-        "pool": {"min_size": 1, "max_size": 20, "timeout": 15},
+        # More connections than a worker has threads: waiting for a dead channel must not block the sweep. The pool
+        # pauses for longer and longer while the database is away; after `reconnect_timeout` it starts afresh.
+        "pool": {"min_size": 1, "max_size": 20, "timeout": 15, "reconnect_timeout": 3},
     }
 # How often each web process records that it is up; the detector treats a gap as a watchdog outage. 0: never.
 EDGE_PULSE_SECONDS = 2

@@ -17,8 +17,8 @@ from agents.api import examples, schemas
 from agents.api.project_view import ProjectView
 from agents.api.validation import validated
 from agents.commands import dispatch
-from agents.ingest.rate_limit import count_beats
-from agents.ingest.reporter import source_of
+from agents.ingest.rate_limit import count_beats, plan_for
+from agents.ingest.reporter import sender_of
 from agents.models import Command, RestartType
 from agents.reporting.payloads import agent_ref, moment
 from teams.models import Scope
@@ -65,7 +65,7 @@ class CommandsView(ProjectView):
         # A `read` key must not take a command, because nobody would then carry it out.
         if self.caller.scope == Scope.READ:
             return Response([])
-        commands, now = self.hand_out(source_of(request._request, self.caller)), timezone.now()
+        commands, now = self.hand_out(sender_of(request._request, self.caller)), timezone.now()
         return Response([waiting_dict(command, now) for command in commands])
 
     @extend_schema(
@@ -86,7 +86,7 @@ class CommandsView(ProjectView):
         preflight, now = validated(Preflight, request.data), timezone.now()
         command = dispatch.grant(
             caller=self.caller,
-            runner=source_of(request._request, self.caller),
+            runner=sender_of(request._request, self.caller),
             name=preflight["agent"],
             target=(preflight["type"], preflight["target"]),
             cause=preflight["cause"],
@@ -137,12 +137,12 @@ class ResultView(ProjectView):
     )
     def post(self, request: Request, pk: int) -> Response:
         now = timezone.now()
-        count_beats(self.caller, 1, now)
+        count_beats(self.caller, plan_for(self.caller, now), 1, now)
         result = validated(Result, request.data)
         command = dispatch.report(
             command_id=pk,
             caller=self.caller,
-            runner=source_of(request._request, self.caller),
+            runner=sender_of(request._request, self.caller),
             status=result["status"],
             message=result.get("message") or "",
             now=now,

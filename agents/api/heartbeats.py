@@ -6,6 +6,8 @@ no content negotiation, no throttle.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -23,15 +25,26 @@ from agents.domain.wire import sender_clock
 from agents.domain.wire.decoding import decode, decode_batch
 from agents.ingest import committer, minimum_interval
 from agents.ingest.rate_limit import count_beats, plan_for
-from agents.ingest.reporter import source_of
+from agents.ingest.reporter import sender_of
 from agents.ingest.write import Outcome, Received
+from billing.plans import Plan
 from teams.api import caller_of
-from teams.auth import ApiKeyAuthentication
+from teams.auth import ApiKeyAuthentication, Caller
 from teams.errors import ApiError
 
 MAX_BODY: Final = 256 * 1024
 MAX_BATCH_BODY: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
+Items = Sequence[Beat | ApiError]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How one of the two endpoints decodes a body and encodes the outcomes of its heartbeats."""
+
+    max_body: int
+    decode: Callable[[bytes], Items]
+    encode: Callable[[Items, Sequence[Outcome]], bytes]
 
 
 _HEARTBEAT: Final = (
@@ -83,11 +96,7 @@ class HeartbeatView(BeatView):
         examples=[examples.BEAT, examples.ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
-        beat = decode(body_of(request._request, MAX_BODY))
-        outcome = _submit(request, [beat])[0]
-        if isinstance(outcome, ApiError):
-            raise outcome
-        return _json(_result(beat, outcome))
+        return _respond(SINGLE, request)
 
 
 class BatchView(BeatView):
@@ -101,25 +110,47 @@ class BatchView(BeatView):
         examples=[examples.BATCH, examples.BATCH_ANSWER],
     )
     def post(self, request: Request) -> HttpResponse:
-        items = decode_batch(body_of(request._request, MAX_BATCH_BODY))
-        outcomes = iter(_submit(request, [item for item in items if isinstance(item, Beat)]))
-        results = [next(outcomes) if isinstance(item, Beat) else item for item in items]
-        _raise_if_all_failed(results)
-        return _json({"results": [_result(item, result) for item, result in zip(items, results, strict=True)]})
+        return _respond(BATCH, request)
 
 
-def _submit(request: Request, beats: list[Beat]) -> list[Outcome]:
+def _respond(endpoint: Endpoint, request: Request) -> HttpResponse:
     caller = caller_of(request)
+    items = endpoint.decode(body_of(request._request, endpoint.max_body))
+    beats = [item for item in items if isinstance(item, Beat)]
+    plan = plan_for(caller, timezone.now())
+    outcomes = committer.submit(received_from(beats, caller, plan, sender_of(request._request, caller)))
+    return HttpResponse(endpoint.encode(items, outcomes), content_type="application/json")
+
+
+def received_from(beats: Sequence[Beat], caller: Caller, plan: Plan, source: str) -> list[Received]:
+    """Count the heartbeats against the plan's rate. Raises ApiError 429 for a flood. Asks no database."""
     now = timezone.now()
-    detail = count_beats(caller, len(beats), now)
-    minimum_interval.bound(beats, plan_for(caller, now))
-    source = source_of(request._request, caller)
+    detail = count_beats(caller, plan, len(beats), now)
+    minimum_interval.bound(beats, plan)
     ahead = sender_clock.ahead(beats, now)
     sender_clock.correct(beats, now)
-    return committer.submit([Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats])
+    return [Received(caller, beat, now, source, detail=detail, ahead=ahead) for beat in beats]
 
 
-def _raise_if_all_failed(results: list[Outcome]) -> None:
+def _decode_single(body: bytes) -> Items:
+    return [decode(body)]
+
+
+def _encode_single(items: Items, outcomes: Sequence[Outcome]) -> bytes:
+    (outcome,) = outcomes
+    if isinstance(outcome, ApiError):
+        raise outcome
+    return _encode(_result(items[0], outcome))
+
+
+def _encode_batch(items: Items, outcomes: Sequence[Outcome]) -> bytes:
+    following = iter(outcomes)
+    results = [next(following) if isinstance(item, Beat) else item for item in items]
+    _raise_if_all_failed(results)
+    return _encode({"results": [_result(item, result) for item, result in zip(items, results, strict=True)]})
+
+
+def _raise_if_all_failed(results: Sequence[Outcome]) -> None:
     # If the server is too busy to store any of them, reject the whole batch so the client retries it.
     errors = [result for result in results if isinstance(result, ApiError)]
     if errors and len(errors) == len(results) and all(error.http_status == 503 for error in errors):
@@ -133,8 +164,8 @@ def _result(item: Beat | ApiError, outcome: Outcome) -> dict[str, Any]:
     return {**outcome.as_dict(), "left_out": left_out} if left_out else outcome.as_dict()
 
 
-def _json(data: dict[str, Any]) -> HttpResponse:
-    return HttpResponse(_encode(data), content_type="application/json")
+SINGLE: Final = Endpoint(MAX_BODY, _decode_single, _encode_single)
+BATCH: Final = Endpoint(MAX_BATCH_BODY, decode_batch, _encode_batch)
 
 
 def body_of(request: HttpRequest, limit: int) -> bytes:
@@ -142,19 +173,24 @@ def body_of(request: HttpRequest, limit: int) -> bytes:
 
     Raises ApiError 415 if it is not declared as JSON, 413 if it is too large, 400 if it is incomplete.
     """
-    if request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.")
+    require_json(request.META.get("CONTENT_TYPE", ""))
     try:
         if _declared_length(request) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         body = request.body
     except RequestDataTooBig:
-        raise _too_large(limit) from None
+        raise too_large(limit) from None
     except UnreadablePostError:
         raise ApiError(400, "bad_request", "The body is incomplete. Send it again.") from None
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
+
+
+def require_json(content_type: str) -> None:
+    """Raise ApiError 415 unless the body is declared as JSON."""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.")
 
 
 def _declared_length(request: HttpRequest) -> int:
@@ -162,5 +198,5 @@ def _declared_length(request: HttpRequest) -> int:
     return int(declared) if declared.isdecimal() else 0
 
 
-def _too_large(limit: int) -> ApiError:
+def too_large(limit: int) -> ApiError:
     return ApiError(413, "too_large", f"The body is larger than {limit // 1024} KiB. Send less at a time.")

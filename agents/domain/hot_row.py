@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import Enum, auto
 from typing import Any
 
 import msgspec
@@ -130,13 +131,20 @@ class Answer:
         }
 
 
+class Later(Enum):
+    """Why a heartbeat cannot be stored yet: its agent's row is locked, or its agent does not exist."""
+
+    LOCKED = auto()
+    UNKNOWN = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldResult:
     """What to store of a heartbeat besides the hot row, and what to answer.
 
     `note` is what the fold concluded from context (`notes.py`), `claimed` a restart target that it names against the
-    pinned one (`pinning.py`). `gap` is the number of seconds since the last
-    heartbeat; None where that means nothing.
+    pinned one (`pinning.py`). `gap` is the number of seconds since the last heartbeat; None where that means nothing.
+    `unread`: the review must look at it at once, not just in time.
     """
 
     spent: Spent
@@ -146,4 +154,5 @@ class FoldResult:
     note: str | None
     hold: bool
     gap: float | None = None
+    unread: bool = False
     claimed: str = ""

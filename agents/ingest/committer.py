@@ -1,139 +1,328 @@
 """Group commit: heartbeats that wait at the same moment share one transaction.
 
-A request that finds no commit in progress becomes the leader: it takes everything that waits, writes it (`write.py`)
-and wakes the others. There is no timer, so a lone heartbeat does not wait; each request is answered after its commit.
+A few threads, the lanes, take everything that waits, write it (`write.py`) and report the outcomes. There is no timer,
+so a lone heartbeat does not wait; each request is answered after its commit. Usually one lane is at work, because large
+groups are cheap; another one steps in when heartbeats have waited for `PATIENCE`, so a slow transaction delays only its
+own. Heartbeats of an agent whose row is locked are tried again, and new agents are registered, without anybody else
+waiting for them.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
 from django.db import connection
 from django.utils import timezone
 
-from agents.ingest import load
-from agents.ingest.write import Outcome, Received, busy, commit
+from agents.domain.hot_row import Later
+from agents.ingest import load, registration
+from agents.ingest.write import Outcome, Received, busy, commit, commit_here, unavailable
+from teams.own_connection import own_connection
 
+LANES: Final = 4
 MAX_BATCH: Final = 500
 MAX_QUEUE: Final = 5_000
-MAX_WAIT: Final = 30.0
+# Seconds: after that a request is refused. Published clients give up sooner.
+MAX_WAIT: Final = 10.0
+# Seconds that heartbeats wait for the lane at work before another one steps in.
+PATIENCE: Final = 0.05
+# Seconds until a locked row is tried again: at first, and at most.
+RETRY_LOCKED: Final = 0.005
+RETRY_LOCKED_MAX: Final = 0.1
+MAX_NEW: Final = 100
+# Seconds for each thread to end.
+CLOSING: Final = 30.0
+_clock = time.perf_counter
 
 
 def submit(received: Sequence[Received]) -> list[Outcome]:
     """Store heartbeats and answer each, in order; returns when they are durable.
 
     An outcome is an ApiError where a heartbeat was refused: 403 for an agent over the plan's limit or unknown in strict
-    mode, 503 with Retry-After when the database cannot take it now (then nothing of it is stored).
+    mode, 503 with Retry-After when the database cannot take it now.
     """
     if not received:
         return []
-    if connection.connection is not None and not connection.in_atomic_block:
-        # A waiting thread must not hold a pooled connection, or the leader may not get one.
+    if connection.in_atomic_block:  # the caller's transaction decides what becomes durable
+        return commit_here(received)
+    if connection.connection is not None:
+        # A waiting thread must not hold a pooled connection.
         connection.close_if_unusable_or_obsolete()
-    ticket, outcomes = load.of_this_process.begin(received[0].received_at), list[Outcome]()
-    try:
-        outcomes = _committer.submit(received)
-    finally:
-        load.of_this_process.end(ticket, outcomes, timezone.now())
-    return outcomes
+    return _committer.submit(received)
 
 
-@dataclass(slots=True)
-class _Job:
-    """One request's heartbeats; once done, an outcome for each. `turn` is locked until it is done or becomes leader."""
+def start(received: Sequence[Received], done: Callable[[Job], None]) -> Job:
+    """As `submit`, without waiting: `done` is called from another thread once the outcomes are there."""
+    return _committer.start(received, done)
+
+
+def abandon(job: Job) -> None:
+    """Give up waiting: what was not taken for a transaction yet is not stored."""
+    job.abandoned = True
+    load.of_this_process.end(job.ticket, job.outcomes, timezone.now())
+
+
+def has_waited_too_long(job: Job) -> bool:
+    return _clock() - job.since > MAX_WAIT
+
+
+def close() -> None:
+    """Store what waits and end this process's threads."""
+    _committer.close()
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request's heartbeats, and an outcome for each as soon as it is known."""
 
     received: Sequence[Received]
-    turn: threading.Lock
-    leads: bool = False
+    done: Callable[[Job], None]
+    since: float
     outcomes: list[Outcome] = field(default_factory=list)
+    missing: int = 0
+    abandoned: bool = False
+    # By which `load` knows the request.
+    ticket: int = 0
+
+    def finish(self) -> None:
+        load.of_this_process.end(self.ticket, self.outcomes, timezone.now())
+        self.done(self)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.received)
+        self.outcomes = [busy()] * self.missing
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One heartbeat of a job, by index, which may be tried again from `due`."""
+
+    job: Job
+    index: int
+    due: float = 0.0
+    pause: float = RETRY_LOCKED
+
+    @property
+    def received(self) -> Received:
+        return self.job.received[self.index]
 
 
 class Committer:
-    """Group commit for one process. `lanes` is the number of concurrent transactions."""
+    """Group commit for one process."""
 
-    def __init__(self, lanes: int = 1) -> None:
-        self._guard = threading.Lock()
-        self._waiting: deque[_Job] = deque()
+    def __init__(self) -> None:
+        guard = threading.Lock()
+        self._ready = threading.Condition(guard)
+        self._registrar = threading.Condition(guard)
+        self._waiting: deque[_Waiting] = deque()
+        self._locked: list[_Waiting] = []
+        self._new: deque[_Waiting] = deque()
         self._queued = 0
-        self._free = lanes
+        self._at_work = 0
+        self._watching = 0
+        self._threads: list[threading.Thread] = []
+        self._closed = False
 
     def submit(self, received: Sequence[Received]) -> list[Outcome]:
-        job = _Job(received, threading.Lock())
-        if not self._enter(job):
-            return [busy() for _ in received]
-        if not job.outcomes:
-            self._lead()
+        finished = threading.Event()
+        job = self.start(received, lambda job: finished.set())
+        if not finished.wait(MAX_WAIT):
+            abandon(job)
         return job.outcomes
 
-    def _enter(self, job: _Job) -> bool:
-        """Wait in the queue until the job is done or this thread becomes leader; False when the queue is full."""
-        with self._guard:
-            if self._queued >= MAX_QUEUE:
-                return False
-            self._queued += len(job.received)
-            self._waiting.append(job)
-            if self._free:
-                self._free -= 1
-                return True
-            job.turn.acquire()
-        if not job.turn.acquire(timeout=MAX_WAIT):
-            return self._leave(job)
-        return True
+    def start(self, received: Sequence[Received], done: Callable[[Job], None]) -> Job:
+        job = Job(received, done, _clock(), ticket=load.of_this_process.begin(received[0].received_at))
+        with self._ready:
+            is_full = self._queued >= MAX_QUEUE
+            if not is_full:
+                self._queued += len(received)
+                self._waiting.extend(_Waiting(job, index) for index in range(len(received)))
+                self._open()
+                if not self._at_work:
+                    self._ready.notify()
+        if is_full:
+            job.finish()
+        return job
 
-    def _leave(self, job: _Job) -> bool:
-        """Leave the queue; returns False. If the job was taken or leads by now, wait: its turn is near."""
-        with self._guard:
-            if job in self._waiting and not job.leads:
-                self._waiting.remove(job)
-                self._queued -= len(job.received)
-                return False
-        job.turn.acquire()
-        return True
+    def close(self) -> None:
+        """Store what waits, then end the threads and their connections. The next heartbeat starts new ones."""
+        with self._ready:
+            self._closed, threads, self._threads = True, self._threads, []
+            self._wake_all()
+        for thread in threads:
+            thread.join(CLOSING)
+        self._closed = False
 
-    def _lead(self) -> None:
-        """Commit everything that waits, wake those threads, and make the next one in the queue leader."""
-        jobs = self._take()
-        try:
-            _commit_jobs(jobs)
-        finally:
-            self._hand_over(jobs)
+    @property
+    def queued(self) -> int:
+        """How many heartbeats wait or are being stored."""
+        return self._queued
 
-    def _take(self) -> list[_Job]:
-        with self._guard:
-            jobs: list[_Job] = []
-            size = 0
-            while self._waiting and (not jobs or size + len(self._waiting[0].received) <= MAX_BATCH):
-                job = self._waiting.popleft()
-                size += len(job.received)
-                jobs.append(job)
-            return jobs
+    def waited(self) -> float:
+        """How many seconds the first one in the queue has waited."""
+        with self._ready:
+            return _clock() - self._waiting[0].job.since if self._waiting else 0.0
 
-    def _hand_over(self, jobs: list[_Job]) -> None:
-        for job in jobs:
-            if not job.outcomes:
-                job.outcomes = [busy() for _ in job.received]
-            if job.turn.locked():
-                job.turn.release()
-        with self._guard:
-            self._queued -= sum(len(job.received) for job in jobs)
-            if self._waiting:
-                self._waiting[0].leads = True
-                self._waiting[0].turn.release()
-            else:
-                self._free += 1
+    def _open(self) -> None:
+        if not self._threads:
+            works = [self._commit_forever] * _lanes() + [self._register_forever]
+            self._threads = [threading.Thread(target=work, name="ingest", daemon=True) for work in works]
+            for thread in self._threads:
+                thread.start()
+
+    # The lanes
+
+    def _commit_forever(self) -> None:
+        with own_connection():
+            while group := self._take():
+                # A connection that broke is replaced; without an error this asks nobody.
+                connection.close_if_unusable_or_obsolete()
+                try:
+                    with _turn():
+                        outcomes = commit([waiting.received for waiting in group])
+                finally:
+                    with self._ready:
+                        self._at_work -= 1
+                self._sort(group, outcomes)
+
+    def _take(self) -> list[_Waiting]:
+        """Everything that waits, as soon as it is this lane's turn. Empty: closed."""
+        with self._ready:
+            while not self._is_my_turn(_clock()):
+                if self._closed and not self._queued:
+                    return []
+                self._wait(self._pause(_clock()))
+            self._at_work += 1
+            if not self._watching:
+                self._ready.notify()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+
+    def _is_my_turn(self, now: float) -> bool:
+        self._recall_locked(now)
+        self._drop_abandoned()
+        if not self._waiting:
+            return False
+        return not self._at_work or now - self._waited_since() >= PATIENCE
+
+    def _waited_since(self) -> float:
+        first = self._waiting[0]
+        return max(first.job.since, first.due)
+
+    def _recall_locked(self, now: float) -> None:
+        due = [waiting for waiting in self._locked if waiting.due <= now]
+        if due:
+            self._locked = [waiting for waiting in self._locked if waiting.due > now]
+            self._waiting.extendleft(reversed(due))
+
+    def _drop_abandoned(self) -> None:
+        while self._waiting and self._waiting[0].job.abandoned:
+            self._waiting.popleft()
+            self._queued -= 1
+
+    def _pause(self, now: float) -> float | None:
+        """Seconds until it may be this lane's turn; None: until something happens.
+
+        While a lane is at work, another one looks at the queue from time to time: waking it for each heartbeat that
+        comes in would cost more than storing the heartbeat.
+        """
+        times = [waiting.due for waiting in self._locked]
+        if self._at_work:
+            times.append((self._waited_since() if self._waiting else now) + PATIENCE)
+        return max(0.001, min(times) - now) if times else None
+
+    def _wait(self, pause: float | None) -> None:
+        self._watching += pause is not None
+        self._ready.wait(pause)
+        self._watching -= pause is not None
+
+    def _sort(self, group: Sequence[_Waiting], outcomes: Sequence[Outcome | Later]) -> None:
+        """Report outcomes; keep the heartbeats of locked rows and of new agents for another attempt."""
+        settled = []
+        with self._ready:
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if outcome is Later.LOCKED:
+                    self._keep_locked(waiting)
+                elif outcome is Later.UNKNOWN:
+                    self._new.append(waiting)
+                else:
+                    settled.append((waiting, outcome))
+            self._queued -= len(settled)
+            if self._new or self._closed:
+                self._wake_all()
+        self._report(settled)
+
+    def _wake_all(self) -> None:
+        self._ready.notify_all()
+        self._registrar.notify_all()
+
+    def _keep_locked(self, waiting: _Waiting) -> None:
+        waiting.due = _clock() + waiting.pause
+        waiting.pause = min(waiting.pause * 2, RETRY_LOCKED_MAX)
+        self._locked.append(waiting)
+
+    def _report(self, settled: Iterable[tuple[_Waiting, Outcome]]) -> None:
+        for waiting, outcome in settled:
+            job = waiting.job
+            job.outcomes[waiting.index] = outcome
+            # Heartbeats of one job may be settled by different lanes.
+            with self._ready:
+                job.missing -= 1
+                is_done = job.missing == 0
+            if is_done:
+                job.finish()
+
+    # New agents
+
+    def _register_forever(self) -> None:
+        with own_connection():
+            while group := self._take_new():
+                connection.close_if_unusable_or_obsolete()
+                self._sort_new(group, _register(group))
+
+    def _take_new(self) -> list[_Waiting]:
+        with self._ready:
+            while not self._new:
+                if self._closed and not self._queued:
+                    return []
+                self._registrar.wait()
+            return [self._new.popleft() for _ in range(min(len(self._new), MAX_NEW))]
+
+    def _sort_new(self, group: Sequence[_Waiting], outcomes: Sequence[Outcome | Later | None]) -> None:
+        """Those that are registered now go to the lanes, with everybody who waits."""
+        pairs = list(zip(group, outcomes, strict=True))
+        others = [(waiting, outcome) for waiting, outcome in pairs if outcome is not None]
+        self._sort([waiting for waiting, _ in others], [outcome for _, outcome in others])
+        with self._ready:
+            self._waiting.extend(waiting for waiting, outcome in pairs if outcome is None)
+            self._ready.notify()
+
+
+def _lanes() -> int:
+    """SQLite has one writer: more lanes would only wait for it, and it lets those who wait sleep."""
+    return LANES if connection.features.has_select_for_update else 1
+
+
+def _turn() -> AbstractContextManager[object]:
+    """On SQLite, this process's threads write one after the other for the same reason."""
+    return nullcontext() if connection.features.has_select_for_update else _writing
+
+
+_writing = threading.Lock()
+
+
+def _register(group: Sequence[_Waiting]) -> Sequence[Outcome | Later | None]:
+    try:
+        newcomers = [(waiting.received.caller, waiting.received.beat) for waiting in group]
+        with _turn():
+            return registration.register_apart(newcomers, timezone.now())
+    except Exception as error:
+        return [unavailable(error)] * len(group)
 
 
 _committer = Committer()
-
-
-def _commit_jobs(jobs: list[_Job]) -> None:
-    outcomes = commit([received for job in jobs for received in job.received])
-    start = 0
-    for job in jobs:
-        end = start + len(job.received)
-        job.outcomes = outcomes[start:end]
-        start = end

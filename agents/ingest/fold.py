@@ -55,7 +55,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     5. Decide whether anything changed that the review must look at.
     6. Remember what the heartbeat said.
     7. Check budgets, with this heartbeat counted and its declared limit in force.
-    8. Bring the review forward: at once, or to the new deadlines.
+    8. Bring the review forward to the new deadlines, unless it must look at once.
     9. Pick the warning to deliver.
     """
     made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > FRESH else moment.received_at
@@ -77,7 +77,8 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     # After step 6, which may change the declared daily limit.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
-    _bring_review_forward(hot, limits, moment, at_once=changed)
+    if not changed:
+        _bring_review_forward(hot, limits)
     warning, reason = _next_warning(hot, beat)
     return FoldResult(
         spent=spent,
@@ -87,6 +88,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
         note=note,
         hold=on_hold(hot, used, limits),
         gap=gap,
+        unread=changed and not limits.paused,
         claimed=claimed,
     )
 
@@ -429,11 +431,11 @@ def on_hold(hot: Hot, used: Sequence[budgets.Budget], limits: AgentLimits) -> bo
 # 8. Bring the review forward
 
 
-def _bring_review_forward(hot: Hot, limits: AgentLimits, moment: IngestTime, *, at_once: bool) -> None:
+def _bring_review_forward(hot: Hot, limits: AgentLimits) -> None:
     """Only ever earlier: an early review costs little, but an index update would slow down every heartbeat."""
     if limits.paused:
         return
-    look_at = moment.stored_at if at_once or hot.check_at is None else _deadline(hot, limits)
+    look_at = _deadline(hot, limits)
     if look_at is not None and (hot.check_at is None or look_at < hot.check_at):
         hot.check_at = look_at
 

@@ -38,9 +38,11 @@ class Load:
             return self._tickets
 
     def end(self, ticket: int, outcomes: Sequence[Outcome], now: datetime) -> None:
-        """The request is answered."""
+        """The request is answered, or was abandoned before: the first of both counts."""
         with self._guard:
-            received_at = self._waiting.pop(ticket)
+            received_at = self._waiting.pop(ticket, None)
+            if received_at is None:
+                return
             if now - received_at >= SLOW_AFTER or _is_refused(outcomes):
                 self._add(Span(received_at, now))
 

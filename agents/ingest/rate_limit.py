@@ -36,20 +36,24 @@ class Meter:
         self._used: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}
 
-    def add(self, caller: Caller, kind: str, count: int, now: datetime) -> tuple[int, int]:
-        """Add `count` requests. Returns the requests in this minute, including these, and the plan's limit."""
-        limit = self.plan(caller, now).requests_per_minute
+    def add(self, caller: Caller, kind: str, count: int, now: datetime) -> int:
+        """Add `count` requests. Returns the requests in this minute, including these."""
+        self._start_minute(int(now.timestamp()) // MINUTE)
         name = f"{caller.prefix}/{kind}"
         used = self._used[name] = self._used.get(name, 0) + count
-        return used, limit
+        return used
 
     def plan(self, caller: Caller, now: datetime) -> Plan:
         """The plan of the key's team when the key was first used in this minute."""
-        self._start_minute(int(now.timestamp()) // MINUTE)
-        plan = self._plans.get(caller.prefix)
+        plan = self.known_plan(caller, now)
         if plan is None:
             plan = self._plans[caller.prefix] = plan_of(caller.team_id)
         return plan
+
+    def known_plan(self, caller: Caller, now: datetime) -> Plan | None:
+        """As `plan`, without a query; None if it takes one."""
+        self._start_minute(int(now.timestamp()) // MINUTE)
+        return self._plans.get(caller.prefix)
 
     def _start_minute(self, minute: int) -> None:
         if minute != self._minute:
@@ -59,17 +63,21 @@ class Meter:
 _meter = Meter()
 
 
-def plan_for(caller: Caller, now: datetime, meter: Meter = _meter) -> Plan:
+def plan_for(caller: Caller, now: datetime) -> Plan:
     """The plan of a key's team, at most a minute old: for callers that must not query the database each time."""
-    return meter.plan(caller, now)
+    return _meter.plan(caller, now)
 
 
-def count_beats(caller: Caller, count: int, now: datetime, meter: Meter = _meter) -> bool:
+def known_plan(caller: Caller, now: datetime) -> Plan | None:
+    return _meter.known_plan(caller, now)
+
+
+def count_beats(caller: Caller, plan: Plan, count: int, now: datetime, meter: Meter | None = None) -> bool:
     """Count a key's heartbeats. Returns whether to store their detail: only within the plan's requests per minute.
 
     Raises ApiError 429 beyond ten times that limit.
     """
-    used, limit = meter.add(caller, "beats", count, now)
+    used, limit = (meter or _meter).add(caller, "beats", count, now), plan.requests_per_minute
     if used > limit * FLOOD_FACTOR:
         raise _refusal(f"More than {limit * FLOOD_FACTOR} heartbeats per minute from one key.", now)
     return used <= limit
@@ -77,7 +85,7 @@ def count_beats(caller: Caller, count: int, now: datetime, meter: Meter = _meter
 
 def count_call(caller: Caller, now: datetime, meter: Meter = _meter) -> None:
     """Count a key's management call. Raises ApiError 429 beyond the plan's requests per minute."""
-    used, limit = meter.add(caller, "calls", 1, now)
+    used, limit = meter.add(caller, "calls", 1, now), meter.plan(caller, now).requests_per_minute
     if used > limit:
         raise _refusal(f"Your plan allows {limit} requests per minute and key.", now)
 

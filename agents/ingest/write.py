@@ -1,6 +1,6 @@
 """One transaction of heartbeats: lock and read the agents, fold each heartbeat, write what changed, answer.
 
-Write first, think later: a heartbeat's request runs nothing slower than these three statements.
+Write first, think later: a heartbeat's request runs nothing slower than these two statements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agents.domain import pricing
 from agents.domain.budgets import Month
 from agents.domain.clocks import Settings
 from agents.domain.heartbeat import Beat
-from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTime
+from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTime, Later
 from agents.domain.wire import sender_clock
 from agents.ingest import registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
@@ -64,20 +64,34 @@ def busy() -> ApiError:
     return ApiError(503, "busy", "The server cannot store heartbeats right now. Send it again.", retry_after=2)
 
 
+def failed() -> ApiError:
+    return ApiError(500, "server_error", "The server failed to process this heartbeat. See its log.")
+
+
 # Retries
 
 
-def commit(received: Sequence[Received]) -> list[Outcome]:
+def commit(received: Sequence[Received]) -> Sequence[Outcome | Later]:
     """Store heartbeats in one transaction; if that fails, each in its own, so a poisoned one fails alone."""
     try:
         return _store(received)
     except Exception as error:
         if len(received) > 1 and _is_down(error):
-            return [_unavailable(error) for _ in received]
+            return [unavailable(error)] * len(received)
         return [_commit_alone(heartbeat) for heartbeat in received]
 
 
-def _commit_alone(received: Received) -> Outcome:
+def commit_here(received: Sequence[Received]) -> list[Outcome]:
+    """Store heartbeats in the caller's transaction, registering new agents. Those of a locked agent are refused."""
+    outcomes = list(commit(received))
+    unknown = [index for index, outcome in enumerate(outcomes) if outcome is Later.UNKNOWN]
+    refusals = registration.register([(received[i].caller, received[i].beat) for i in unknown], timezone.now())
+    for index, refusal in zip(unknown, refusals, strict=True):
+        outcomes[index] = refusal or commit([received[index]])[0]
+    return [busy() if isinstance(outcome, Later) else outcome for outcome in outcomes]
+
+
+def _commit_alone(received: Received) -> Outcome | Later:
     """Retry one heartbeat: after a deadlock, or when a concurrent copy won and can now be found."""
     for attempt in range(1, TRIES + 1):
         try:
@@ -87,10 +101,10 @@ def _commit_alone(received: Received) -> Outcome:
             return ApiError(422, "invalid", "The heartbeat contains a value that cannot be stored.")
         except DatabaseError as error:
             if attempt == TRIES or _is_down(error):
-                return _unavailable(error)
+                return unavailable(error)
         except Exception:
             log.exception("a heartbeat could not be stored", agent=received.beat.agent)
-            return ApiError(500, "server_error", "The server failed to process this heartbeat. See its log.")
+            return failed()
         else:
             return outcome
     raise AssertionError("unreachable")
@@ -103,7 +117,7 @@ def _is_down(error: Exception) -> bool:
     return isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | DataError)
 
 
-def _unavailable(error: Exception) -> ApiError:
+def unavailable(error: Exception) -> ApiError:
     log.error("heartbeats could not be stored", error=str(error))
     return busy()
 
@@ -111,17 +125,19 @@ def _unavailable(error: Exception) -> ApiError:
 # The transaction
 
 
-def _store(received: Sequence[Received]) -> list[Outcome]:
+def _store(received: Sequence[Received]) -> list[Outcome | Later]:
     with transaction.atomic():
         now = timezone.now()
-        agents, refused = _lock(received, now)
-        # After the locks: another transaction's spend is visible only then.
-        batch = _Batch(now, _months(received, now))
-        for index, heartbeat in enumerate(received):
-            if index in agents:
-                batch.add(index, heartbeat, agents[index])
-        batch.write()
-    return [batch.outcomes[index] if index in agents else refused[index] for index in range(len(received))]
+        agents, others = _lock(received, now)
+        if agents:
+            # After the locks: another transaction's spend is visible only then.
+            batch = _Batch(now, _months(received, now))
+            for index, heartbeat in enumerate(received):
+                if index in agents:
+                    batch.add(index, heartbeat, agents[index])
+            batch.write()
+            others |= batch.outcomes
+    return [others[index] for index in range(len(received))]
 
 
 def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
@@ -131,21 +147,25 @@ def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
     return monthly_spend.committed(firsts) if firsts else {}
 
 
-def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, LockedAgent], dict[int, ApiError]]:
-    """Lock the agents of all heartbeats by index, creating unknown ones; and the refusals by index."""
+def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, LockedAgent], dict[int, Outcome | Later]]:
+    """Lock the agents of heartbeats by index; and the outcomes of those whose agent is not there or over the limit."""
     wanted = [
         {"i": i, "project_id": each.caller.project_id, "name": each.beat.agent, "beat_id": each.beat.beat_id}
         for i, each in enumerate(received)
     ]
     oldest = min(each.spent_at for each in received).astimezone(UTC).date()
     agents = statements.lock(wanted, now.date(), oldest)
-    unknown = {i: (each.caller, each.beat) for i, each in enumerate(received) if i not in agents}
-    refused: dict[int, ApiError] = {}
-    if unknown:
-        refused = registration.register(unknown, now)
-        agents = statements.lock(wanted, now.date(), oldest)
-    refused |= _over_plan(received, agents, now)
-    return {index: agent for index, agent in agents.items() if index not in refused}, refused
+    others: dict[int, Outcome | Later] = {}
+    if len(agents) < len(received):
+        others |= _not_locked([each for each in wanted if each["i"] not in agents])
+    over_plan = _over_plan(received, agents, now)
+    others |= over_plan
+    return {index: agent for index, agent in agents.items() if index not in over_plan}, others
+
+
+def _not_locked(wanted: list[dict[str, Any]]) -> dict[int, Outcome | Later]:
+    existing = statements.existing(wanted)
+    return {each["i"]: Later.LOCKED if each["i"] in existing else Later.UNKNOWN for each in wanted}
 
 
 def _over_plan(received: Sequence[Received], agents: dict[int, LockedAgent], now: datetime) -> dict[int, ApiError]:
@@ -165,6 +185,7 @@ class _Batch:
         self.months = months
         self.hot: dict[int, Hot] = {}
         self.beats: list[dict[str, Any]] = []
+        self.unread: set[int] = set()
         self.outcomes: dict[int, Answer] = {}
         self._answered: dict[tuple[int, str], Answer] = {}
 
@@ -181,10 +202,9 @@ class _Batch:
                 self._answered[copy_of] = self.outcomes[index]
 
     def write(self) -> None:
-        if self.hot:
-            statements.update(self.hot.values())
         if self.beats:
-            statements.insert(self.beats)
+            unread = [{"agent_id": agent_id} for agent_id in sorted(self.unread)]
+            statements.write(statements.Changes(list(self.hot.values()), self.beats, unread))
 
     def _fold(self, received: Received, agent: LockedAgent) -> Answer:
         caller = received.caller
@@ -197,6 +217,8 @@ class _Batch:
         if others is not None:
             self.months[caller.project_id] = replace(others, cost=others.cost + spent_in(hot, others.first))
         answer = _answer(hot, hold=folded.hold, warning=folded.warning, reason=folded.reason)
+        if folded.unread:
+            self.unread.add(hot.agent_id)
         self.beats.append(_row(hot.agent_id, received, folded, answer, self.now))
         return answer
 

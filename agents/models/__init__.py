@@ -18,7 +18,7 @@ from agents.models.incident import (
 )
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
-from agents.models.state import AgentMemory, AgentState
+from agents.models.state import AgentMemory, AgentState, Unread
 
 __all__ = [
     "Agent",
@@ -41,6 +41,7 @@ __all__ = [
     "Signal",
     "SignalKind",
     "Status",
+    "Unread",
     "kind_label",
     "naming_signals",
 ]

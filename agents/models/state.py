@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class AgentState(models.Model):
     """The hot row, which every heartbeat updates. Narrow, with no index besides its key and `check_at`.
 
-    A heartbeat changes `check_at` only if there is something to review, so its update is heap-only on PostgreSQL; the
-    sweep finds the row at the earlier time and moves it. A new column also belongs in `domain/hot_row.py` and
-    `storage/statements.py`; a contract test names the places that lack it.
+    A heartbeat changes `check_at` only to bring it forward, so its update is heap-only on PostgreSQL; the sweep finds
+    the row at the earlier time and moves it. What there is to read stands in `Unread`. A new column also belongs in
+    `domain/hot_row.py` and `storage/statements.py`; a contract test names the places that lack it.
     """
 
     agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="state")
@@ -112,6 +112,20 @@ class AgentState(models.Model):
     def knows_cost(self) -> bool:
         """Whether it ever reported a cost, or tokens with a known price."""
         return self.cost_total > 0 or self.tokens_total > self.unpriced_total
+
+
+class Unread(models.Model):
+    """An agent with heartbeats that the next review must read. Heartbeats add it, the review removes it.
+
+    Apart from the hot row, because a column that the sweep can find there needs an index, and an update of an indexed
+    column is never heap-only. Both sides hold the hot row's lock. No database constraint: its check would lock the
+    agent's row for every heartbeat.
+    """
+
+    agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="+", db_constraint=False)
+
+    def __str__(self) -> str:
+        return f"unread heartbeats of agent {self.agent_id}"
 
 
 class AgentMemory(models.Model):

@@ -97,9 +97,9 @@ class Replay:
         beat, spent = decoding.beat_of(row, self._state, self._processes), decoding.spent_of(row, zone)
         moment = hot_row.IngestTime(received_at=self._now, stored_at=self._now, today=self._now.astimezone(zone).date())
         # The row has the columns of the one that heartbeats are folded into.
-        fold.fold(cast("hot_row.Hot", self._state), beat, spent, _limits(self.agent), moment, "")
+        folded = fold.fold(cast("hot_row.Hot", self._state), beat, spent, _limits(self.agent), moment, "")
         self._unread.append(row)
-        if self._state.check_at is not None and self._state.check_at <= self._now:
+        if folded.unread or (self._state.check_at is not None and self._state.check_at <= self._now):
             self._review(self._now)
 
     def _review(self, now: datetime) -> None:
@@ -116,7 +116,7 @@ class Replay:
         self._state.status = outcome.status_of(case, now)
         # `_let_time_pass` updates a growing reason once at its end, which is cheaper than every minute.
         case.findings = [finding for finding in case.findings if not signal_kinds.traits(finding.kind).reason_grows]
-        self._state.check_at = outcome.next_review(case, now)
+        self._state.check_at = outcome.planned_review(case, now)
 
     def _update_episodes(self, finding: Finding | None, now: datetime) -> None:
         episode = self._open_episode()

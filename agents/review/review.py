@@ -24,14 +24,14 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.db import OperationalError, connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from agents import rules
 from agents.commands import dispatch, restart_context
 from agents.domain import clocks, restart_policy, signal_kinds
 from agents.incidents import events, lifecycle
 from agents.incidents.ledger import Ledger
-from agents.models import Agent, AgentState, Command, Heartbeat
+from agents.models import Agent, AgentState, Command, Heartbeat, Unread
 from agents.review import outcome, shared_incidents
 from agents.review.case import Case, case_of, curable_kinds, has_ended
 from agents.rules import crash
@@ -129,7 +129,7 @@ def _review_next(view: View, passed_over: Collection[int]) -> Reviewed:
     ids: list[int] = []
     try:
         with transaction.atomic():
-            states = _claim(_due(view).exclude(agent_id__in=passed_over)[:CHUNK])
+            states = _claim_due(view, passed_over)
             ids = [state.agent_id for state in states]
             return _review(states, view)
     except Exception as error:
@@ -139,8 +139,23 @@ def _review_next(view: View, passed_over: Collection[int]) -> Reviewed:
     return _review_apart(ids, view)
 
 
-def _due(view: View) -> QuerySet[AgentState]:
-    return AgentState.objects.filter(check_at__lte=view.now).order_by("check_at")
+def _claim_due(view: View, passed_over: Collection[int]) -> list[AgentState]:
+    """Lock the next agents that are due: first those whose time has come, then those with heartbeats to read.
+
+    Two statements, because no index serves their disjunction.
+    """
+    others = AgentState.objects.exclude(agent_id__in=passed_over)
+    states = _claim(others.filter(check_at__lte=view.now).order_by("check_at")[:CHUNK])
+    if len(states) < CHUNK:
+        claimed = {state.agent_id for state in states}
+        unread = others.filter(agent_id__in=Unread.objects.values("agent_id")).exclude(agent_id__in=claimed)
+        states += _claim(unread.order_by("agent_id")[: CHUNK - len(states)])
+    return states
+
+
+def _still_due(agent_id: int, view: View) -> QuerySet[AgentState]:
+    has_unread = Q(agent_id__in=Unread.objects.values("agent_id"))
+    return AgentState.objects.filter(Q(check_at__lte=view.now) | has_unread, agent_id=agent_id)
 
 
 def _claim(rows: QuerySet[AgentState]) -> list[AgentState]:
@@ -168,7 +183,7 @@ def _review_apart(ids: Sequence[int], view: View) -> Reviewed:
     for agent_id in ids:
         try:
             with transaction.atomic():
-                reviewed = _review(_claim(_due(view).filter(agent_id=agent_id)), view)
+                reviewed = _review(_claim(_still_due(agent_id, view)), view)
         except Exception as error:
             if _is_down(error):
                 raise
@@ -393,5 +408,6 @@ def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
 
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
+    Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
     statements.save_outcomes([outcome.row(case, now) for case in cases])
     bulk.update([case.memory for case in cases if case.beats or case.set_aside], ("read_to", "rules"))

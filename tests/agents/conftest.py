@@ -18,8 +18,9 @@ from django.db.models import Min
 from agents.domain.hot_row import Answer
 from agents.domain.wire.decoding import decode
 from agents.ingest import committer
+from agents.ingest.committer import Committer
 from agents.ingest.write import Received
-from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal
+from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal, Unread
 from agents.review import review
 from agents.storage import outage_log
 from teams.auth import Caller, authenticate_key
@@ -34,6 +35,17 @@ class World:
     def __init__(self, project: Project, caller: Caller) -> None:
         self.project = project
         self.caller = caller
+        self._processes: list[Committer] = []
+
+    def process(self) -> Committer:
+        """The committer of another web process."""
+        self._processes.append(Committer())
+        return self._processes[-1]
+
+    def close(self) -> None:
+        committer.close()
+        for process in self._processes:
+            process.close()
 
     @contextmanager
     def clock(self, at: float) -> Iterator[datetime]:
@@ -72,6 +84,8 @@ class World:
     def _next_sweep(self, at: float) -> float:
         """The first of the sweeps every 4 s from `at` that has something to review."""
         due = AgentState.objects.aggregate(first=Min("check_at"))["first"]
+        if Unread.objects.exists():
+            return at
         if due is None:
             return math.inf
         wait: float = (due - T0).total_seconds() - at
@@ -102,9 +116,11 @@ def world(project: Project, api_key: str) -> World:
 
 
 @pytest.fixture
-def live_world(transactional_db: None, request: pytest.FixtureRequest) -> World:
+def live_world(transactional_db: None, request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose commits other connections see."""
-    return World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
+    world = World(request.getfixturevalue("project"), authenticate_key(request.getfixturevalue("api_key")))
+    yield world
+    world.close()
 
 
 def in_threads(count: int, work: Any) -> list[Any]:

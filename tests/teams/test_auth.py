@@ -150,4 +150,4 @@ def test_scope_permissions(scope: str, needed: str, reading: bool, allowed: bool
     ],
 )
 def test_key_from_headers(headers: dict[str, str], found: str | None) -> None:
-    assert auth.key_from(headers) == found
+    assert auth.key_from(headers.get("X-API-Key", ""), headers.get("Authorization", "")) == found

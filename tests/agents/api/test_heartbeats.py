@@ -1,4 +1,7 @@
-"""The heartbeat endpoint: what it answers, and what it refuses without storing anything."""
+"""The heartbeat endpoint: what it answers, and what it refuses without storing anything.
+
+Every case runs against the documented view and against the lane that answers before Django.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,39 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import RequestFactory
 from django.utils import timezone
 
+from agents.api import heartbeats
 from agents.api.heartbeats import MAX_BODY, HeartbeatView
+from agents.domain.heartbeat import Beat
+from agents.domain.wire.decoding import decode
+from agents.ingest import rate_limit
 from agents.ingest.rate_limit import Meter, count_beats
 from agents.models import Agent, AgentState, Heartbeat
-from teams import services
+from teams import auth, services
 from teams.auth import authenticate_key
 from teams.errors import ApiError
 from teams.models import ApiKey, Project
+from tests.agents.api import lane
 from tests.agents.api.conftest import Call, caller
 from watchdog_project.wsgi import read_chunked
 
 pytestmark = pytest.mark.django_db
 BEAT = {"agent": "research-agent", "status": "ok"}
+
+
+@pytest.fixture(autouse=True, params=["view", "lane"])
+def edge(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    edge: str = request.param
+    if edge == "lane":
+        lane.use(monkeypatch)
+    return edge
+
+
+only_view = pytest.mark.parametrize("edge", ["view"], indirect=True)
+only_lane = pytest.mark.parametrize("edge", ["lane"], indirect=True)
 
 
 def nothing_is_stored() -> bool:
@@ -110,6 +131,7 @@ def test_other_content_types_are_refused(api_key: str, kind: str) -> None:
     assert nothing_is_stored()
 
 
+@only_view
 def test_missing_content_type_is_refused(api_key: str) -> None:
     request = RequestFactory().post(
         "/api/v1/heartbeat", json.dumps(BEAT), "application/json", headers={"X-API-Key": api_key}
@@ -118,6 +140,7 @@ def test_missing_content_type_is_refused(api_key: str) -> None:
     assert HeartbeatView.as_view()(request).status_code == 415
 
 
+@only_view
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
 def test_other_methods_are_refused(as_full: Call, method: str) -> None:
     assert as_full(method, "heartbeat").status_code == 405
@@ -158,14 +181,93 @@ def chunked(key: str, body: bytes) -> Any:
     return seen["answer"]
 
 
+@only_view
 def test_chunked_body_is_read(api_key: str) -> None:
     assert chunked(api_key, json.dumps(BEAT).encode()).status_code == 200
     assert Heartbeat.objects.count() == 1
 
 
+@only_view
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
 def test_large_chunked_body_is_refused(api_key: str, size: int) -> None:
     assert chunked(api_key, b" " * size).status_code == 413
+
+
+def piece(body: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def post_in_pieces(key: str, *pieces: dict[str, Any]) -> lane.Response:
+    headers = {"X-API-Key": key, "Content-Type": "application/json"}
+    return lane.post("/api/v1/heartbeat", b"", headers, pieces)
+
+
+@only_lane
+def test_body_in_pieces_is_read(api_key: str) -> None:
+    body = json.dumps(BEAT).encode()
+    answer = post_in_pieces(api_key, piece(body[:9], more=True), piece(body[9:], more=True), piece(b"", more=False))
+    assert answer.status_code == 200
+    assert Heartbeat.objects.count() == 1
+
+
+@only_lane
+def test_large_body_in_pieces_is_refused(api_key: str) -> None:
+    endless = [piece(b" " * 100_000, more=True)] * 3
+    assert post_in_pieces(api_key, *endless).status_code == 413
+
+
+@only_lane
+def test_client_that_hangs_up_stores_nothing(api_key: str) -> None:
+    half = piece(json.dumps(BEAT).encode()[:9], more=True)
+    assert post_in_pieces(api_key, half, {"type": "http.disconnect"}).status_code == 400
+    assert nothing_is_stored()
+
+
+@only_lane
+def test_slow_body_is_refused(api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.api.heartbeat_lane.BODY_TIMEOUT", 0.01)
+    assert post_in_pieces(api_key, piece(b"{", more=True)).status_code == 400
+
+
+@only_lane
+def test_responses_carry_a_request_id(api_key: str) -> None:
+    headers = {"X-API-Key": api_key, "Content-Type": "application/json", "X-Request-ID": "mine-4711"}
+    assert lane.post("/api/v1/heartbeat", json.dumps(BEAT), headers)["X-Request-ID"] == "mine-4711"
+    assert len(lane.post("/api/v1/heartbeat", b"{", {**headers, "X-Request-ID": "\tx"})["X-Request-ID"]) == 32
+
+
+def test_database_that_is_away_is_503(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when already the key cannot be looked up; the client learns when to try again."""
+
+    def away(*_: Any) -> Any:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(auth, "_look_up", away)
+    answer = as_agent("POST", "heartbeat", BEAT)
+    assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (503, "busy", "2")
+
+
+@only_lane
+def test_minute_that_begins_meanwhile_asks_nobody(api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan is looked up before the body has arrived; the event loop must not ask the database after that."""
+    meter = Meter()
+
+    def next_minute(body: bytes) -> Beat:
+        meter._start_minute(0)
+        return decode(body)
+
+    monkeypatch.setattr(rate_limit, "_meter", meter)
+    monkeypatch.setattr(heartbeats, "decode", next_minute)
+    assert post_in_pieces(api_key, piece(json.dumps(BEAT).encode(), more=False)).status_code == 200
+
+
+def test_plan_that_cannot_be_read_is_503(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> Any:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(rate_limit, "_meter", Meter())
+    monkeypatch.setattr("agents.ingest.rate_limit.plan_of", away)
+    assert as_agent("POST", "heartbeat", BEAT).status_code == 503
 
 
 def test_batch_results_are_in_order(as_agent: Call) -> None:
@@ -231,8 +333,9 @@ def test_forwarded_address_is_not_trusted(api_key: str) -> None:
 
 def test_over_the_rate_only_sums_are_stored(api_key: str) -> None:
     meter, now, key = Meter(), timezone.now(), authenticate_key(api_key)
-    assert count_beats(key, 200, now, meter)
-    assert not count_beats(key, 1, now, meter)
+    plan = meter.plan(key, now)
+    assert count_beats(key, plan, 200, now, meter)
+    assert not count_beats(key, plan, 1, now, meter)
 
 
 def test_heartbeat_over_the_rate_succeeds(as_agent: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,11 +348,12 @@ def test_heartbeat_over_the_rate_succeeds(as_agent: Call, monkeypatch: pytest.Mo
 def test_flood_is_refused_until_the_next_minute(api_key: str) -> None:
     meter, key = Meter(), authenticate_key(api_key)
     now = timezone.now().replace(second=45, microsecond=0)
-    count_beats(key, 2000, now, meter)
+    plan = meter.plan(key, now)
+    count_beats(key, plan, 2000, now, meter)
     with pytest.raises(ApiError) as refused:
-        count_beats(key, 1, now, meter)
+        count_beats(key, plan, 1, now, meter)
     assert (refused.value.http_status, refused.value.retry_after) == (429, 15)
-    assert count_beats(key, 1, now.replace(second=0) + timedelta(minutes=1), meter)
+    assert count_beats(key, plan, 1, now.replace(second=0) + timedelta(minutes=1), meter)
 
 
 def test_only_the_name_is_required(as_agent: Call) -> None:

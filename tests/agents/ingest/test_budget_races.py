@@ -48,7 +48,7 @@ def send_while_two_review(world: World, agents: list[str], **fields: Any) -> lis
             while not done.is_set():
                 review.sweep(T0 + timedelta(seconds=1))
             return
-        process = Committer()
+        process = world.process()
         for _ in range(EACH):
             answers.append(told(process, world, agents[number % len(agents)], cost_usd=0.01, **fields))
             if len(answers) == SENDERS * EACH:
@@ -120,7 +120,7 @@ def test_spool_sent_three_times_counts_once(live_world: World) -> None:
     ]
 
     def work(number: int) -> None:
-        process, order = Committer(), list(spool)
+        process, order = live_world.process(), list(spool)
         random.Random(number).shuffle(order)
         for fields in order:
             body = json.dumps({"agent": "bot", **fields}).encode()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents import rules
-from agents.models import Agent, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Signal
+from agents.models import Agent, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Signal, Unread
 from agents.review import backtest
 from agents.review.replay import Episode
 from billing.services import set_plan
@@ -54,7 +54,7 @@ def _look_until(world: World, moment: float) -> None:
 
 def _look_if_due(world: World, moment: float) -> None:
     due = world.state().check_at
-    if due is not None and due <= at(moment):
+    if Unread.objects.exists() or (due is not None and due <= at(moment)):
         world.look(moment)
 
 

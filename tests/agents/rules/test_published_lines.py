@@ -183,7 +183,7 @@ def test_over_the_rate_sums_are_still_stored(world: World, api_key: str) -> None
     call = caller(api_key)
     with world.clock(0) as now:
         call("POST", "heartbeat", {"agent": "bot", "status": "ok"})
-        rate_limit.count_beats(world.caller, 200, now)
+        rate_limit.count_beats(world.caller, rate_limit.plan_for(world.caller, now), 200, now)
         answer = call("POST", "heartbeat", {"agent": "bot", "status": "ok", "message": "hello", **SPENT})
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
     assert sums(world) == (500, 250_000)

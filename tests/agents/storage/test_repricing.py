@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 
 from agents.domain import pricing
 from agents.domain.wire.decoding import decode
-from agents.ingest.committer import Committer, submit
+from agents.ingest.committer import submit
 from agents.ingest.write import Received
 from agents.models import Heartbeat, Rollup
 from agents.storage import repricing, rollups
@@ -235,7 +235,7 @@ def test_concurrent_repricing_loses_no_cent(live_world: World) -> None:
     sent = threading.Event()
 
     def work(number: int) -> None:
-        process = Committer()
+        process = live_world.process()
         for turn in range(20 if number else 0):
             body = json.dumps({"agent": "bot", "usage": [HOUSE, LISTED], "beat_id": f"{number}-{turn}"}).encode()
             process.submit([Received(live_world.caller, decode(body), T0, "1/x")])

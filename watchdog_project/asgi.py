@@ -1,0 +1,79 @@
+"""The ASGI entry point: heartbeats have a lane of their own, everything else runs in threads (`wsgi.py`).
+
+A request gets a thread only once its body is complete, so idle connections cannot use up the threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from a2wsgi import WSGIMiddleware
+
+from watchdog_project.wsgi import MAX_BODY  # first: it sets up Django
+from watchdog_project.wsgi import application as wsgi_application
+
+# isort: split
+from agents.api.heartbeat_lane import Asgi, Receive, Scope, Send, heartbeat_lane
+
+THREADS = 32
+BODY_TIMEOUT = 30.0  # seconds
+
+
+def read_body_first(app: Asgi) -> Asgi:
+    """Hand on requests with their whole body and its length.
+
+    Reads at most one byte more than any path accepts, so that views answer 413.
+    """
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                body = await _read(receive)
+        except (TimeoutError, ConnectionError):
+            await _refuse(send)
+            return
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() not in _FRAMING]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await app({**scope, "headers": headers}, _receive_once(body, receive), send)
+
+    return wrapped
+
+
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while len(body) <= MAX_BODY:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return bytes(body[: MAX_BODY + 1])
+
+
+def _receive_once(body: bytes, receive: Receive) -> Receive:
+    left = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Any:
+        return left.pop() if left else await receive()
+
+    return next_message
+
+
+async def _refuse(send: Send) -> None:
+    text = b"The request was not complete in time.\n"
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"content-length", str(len(text)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 408, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+_pages: Any = WSGIMiddleware(wsgi_application, workers=THREADS)  # type: ignore[arg-type]
+application = heartbeat_lane(read_body_first(_pages))
