@@ -12,7 +12,7 @@ from django.db.models import Max, Q, QuerySet
 from agents.domain import clocks
 from agents.domain.signal_kinds import MISSED_HEARTBEAT
 from agents.domain.silent_groups import Peer
-from agents.models import Agent, AgentState
+from agents.models import Agent, AgentState, Unread
 
 # What a peer is made of.
 _READ: Final = (
@@ -40,14 +40,16 @@ def expected(states: QuerySet[AgentState]) -> QuerySet[AgentState]:
 def silent(project_ids: Iterable[int], outages: Sequence[clocks.Span], now: datetime) -> dict[int, list[Peer]]:
     """The agents by project whose deadline has passed, `due_at` set.
 
-    Found among those that are due for review and those known to be silent, so the cost depends on what is wrong, not
-    on the size of the project.
+    Found among those that are due for review, new ones and those known to be silent, so the cost depends on what is
+    wrong, not on the size of the project.
     """
     of_projects = expected(AgentState.objects.filter(agent__project__in=list(project_ids))).only(*_READ)
     known = Q(agent__signals__kind=MISSED_HEARTBEAT, agent__signals__cleared_at__isnull=True)
     by_project: dict[int, dict[int, Peer]] = defaultdict(dict)
-    # Two statements, because no index serves their disjunction.
-    for state in (*of_projects.filter(check_at__lte=now), *of_projects.filter(known)):
+    # Agents that no review has seen yet have no date for it.
+    new = Q(check_at__isnull=True, agent_id__in=Unread.objects.values("agent_id"))
+    # Three statements, because no index serves their disjunction.
+    for state in (*of_projects.filter(check_at__lte=now), *of_projects.filter(new), *of_projects.filter(known)):
         peer = _peer(state, state.agent, outages, now, late=False)
         if peer is not None and peer.due_at is not None:
             by_project[state.agent.project_id][peer.agent_id] = peer

@@ -97,9 +97,18 @@ def _fold_outdated(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, mome
     """Count the spend of a heartbeat that was made before the last one: what it says about the agent is outdated."""
     _count_spend(hot, beat, spent, moment, started=False, resent=False)
     used = budgets_of(hot, limits, moment.today)
-    _bring_review_forward(hot, limits, moment, at_once=_nears_a_budget(used, spent, limits))
-    hold = on_hold(hot, used, limits)
-    return FoldResult(spent=spent, progress=False, warning=None, reason=None, note=OUTDATED, hold=hold)
+    changed = _nears_a_budget(used, spent, limits)
+    if not changed:
+        _bring_review_forward(hot, limits)
+    return FoldResult(
+        spent=spent,
+        progress=False,
+        warning=None,
+        reason=None,
+        note=OUTDATED,
+        hold=on_hold(hot, used, limits),
+        unread=changed and not limits.paused,
+    )
 
 
 # 1. Interpret
@@ -299,9 +308,15 @@ def _claimed(hot: Hot, beat: Beat, source: str, at: datetime, *, armed: bool) ->
     """Another restart target or runner than the pinned ones; empty: none."""
     if beat.restart_type is None:
         return ""
-    target = (beat.restart_type, beat.restart_target or beat.agent)
+    target = (beat.restart_type, _target_name(hot, beat))
     elsewhere = pinning.is_pinned_elsewhere(hot, target, source, at, armed=armed)
     return pinning.claim(target, source) if elsewhere else ""
+
+
+def _target_name(hot: Hot, beat: Beat) -> str:
+    """A report that names no target means the known one of its type, or the target that is named as the agent."""
+    known = hot.restart_target if hot.restart_type == beat.restart_type else ""
+    return beat.restart_target or known or beat.agent
 
 
 # 6. Remember what it said
@@ -367,7 +382,7 @@ def _remember_wait(hot: Hot, beat: Beat) -> None:
 def _remember_runner(hot: Hot, beat: Beat, source: str) -> None:
     """A runner's first `error` heartbeat lacks the restart fields, so the last known target stays."""
     if beat.restart_type:
-        hot.restart_type, hot.restart_target = beat.restart_type, beat.restart_target or beat.agent
+        hot.restart_type, hot.restart_target = beat.restart_type, _target_name(hot, beat)
         hot.runner, hot.runner_at = source, hot.last_beat_at
     elif beat.container_id and not hot.restart_type:
         hot.restart_type, hot.restart_target = "docker", beat.container_id

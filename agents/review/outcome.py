@@ -116,12 +116,13 @@ def _status_in_trouble(case: Case) -> str:
 
 
 def planned_review(case: Case, now: datetime) -> datetime | None:
-    """The next review; the one that is planned already if it comes first.
+    """The next review; of an agent without findings the one that is planned already, if it comes first.
 
     It costs little, but changing the indexed column costs the hot row its heap-only update.
     """
     planned, following = case.state.check_at, next_review(case, now)
-    return planned if planned and following and now < planned <= following else following
+    is_early = bool(planned and following and now < planned <= following)
+    return planned if is_early and not case.findings else following
 
 
 def next_review(case: Case, now: datetime) -> datetime | None:

@@ -116,7 +116,7 @@ class Replay:
         self._state.status = outcome.status_of(case, now)
         # `_let_time_pass` updates a growing reason once at its end, which is cheaper than every minute.
         case.findings = [finding for finding in case.findings if not signal_kinds.traits(finding.kind).reason_grows]
-        self._state.check_at = outcome.planned_review(case, now)
+        self._state.check_at = outcome.next_review(case, now)
 
     def _update_episodes(self, finding: Finding | None, now: datetime) -> None:
         episode = self._open_episode()

@@ -783,7 +783,7 @@ def test_an_unreadable_heartbeat_stops_no_other_review(world: World, monkeypatch
 def test_an_idle_sweep_takes_few_statements(world: World, django_assert_max_num_queries: object) -> None:
     world.beat(0)
     world.look(1)
-    with django_assert_max_num_queries(8):  # type: ignore[operator]
+    with django_assert_max_num_queries(9):  # type: ignore[operator] # one of them is the test's own
         world.look(2)
 
 

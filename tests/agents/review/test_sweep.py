@@ -290,6 +290,7 @@ def test_a_silent_host_costs_less_than_a_statement(world: World) -> None:
 
 def test_silence_is_judged_without_reading_the_project(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     many(world, 100, source="{}/10.0.0.1")
+    world.look(1)
     Agent.objects.update(interval=600)
     for name in ("bot-0", "bot-1", "bot-2"):
         Agent.objects.filter(name=name).update(interval=10)
