@@ -308,7 +308,13 @@ def test_command_is_accepted_and_fetched(as_full: Call, as_agent: Call, agent: A
     assert answer.status_code == 202
     assert (answer.json()["action"], answer.json()["state"], answer.json()["reason"]) == (action, "pending", "stuck")
     seen = {"id": answer.json()["id"], "action": action, "type": "systemd", "target": "research-agent.service"}
-    more = {"agent": "research-agent", "reason": "stuck", "evidence_at": None}
+    more = {
+        "agent": "research-agent",
+        "names": ["research-agent"],
+        "origin": "person",
+        "reason": "stuck",
+        "evidence_at": None,
+    }
     [item] = as_agent("GET", "commands").json()
     assert 290 < item.pop("expires_in") <= 300
     assert item == {**seen, **more}

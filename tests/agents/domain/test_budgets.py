@@ -196,7 +196,7 @@ def test_month_holds_others_at_their_next_heartbeat(world: World) -> None:
 
 def test_month_is_exact_within_one_batch(world: World) -> None:
     set_monthly(world, 1)
-    world.beat(0, "one")
+    world.beat(0, "one"), world.beat(0, "two")  # new agents would be stored after the others
     bodies = [{"agent": name, "cost_usd": 0.3} for name in ("one", "two", "one", "two", "one")]
     with world.clock(1) as now:
         beats = [Received(world.caller, decode(json.dumps(body).encode()), now, "1/10.0.0.1") for body in bodies]
@@ -227,7 +227,7 @@ def test_monthly_budget_costs_one_more_statement(world: World) -> None:
         with CaptureQueriesContext(connection) as asked:
             world.beat(1, cost_usd=0.1)
         counts.append(sum(not one["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN")) for one in asked))
-    assert counts == [3, 4]
+    assert counts[1] == counts[0] + 1
 
 
 def test_biggest_spender_warns_for_the_project(world: World) -> None:
