@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -29,11 +30,16 @@ class FilterPersistenceMixin(_Base):
     unsaved_filters: ClassVar[Sequence[str]] = ()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        key = f"filter {self.opts.label_lower}"
         if request.method == "GET":
-            redirect = restore_filter(request, f"filter {self.opts.label_lower}", self.unsaved_filters)
+            redirect = restore_filter(request, key, self.unsaved_filters)
             if redirect is not None:
                 return redirect
-        return super().changelist_view(request, extra_context)
+        try:
+            return super().changelist_view(request, extra_context)
+        except DisallowedModelAdminLookup:
+            request.session.pop(key, None)  # otherwise a plain link would lead to it again
+            raise
 
 
 def restore_filter(request: HttpRequest, key: str, unsaved_filters: Sequence[str] = ()) -> HttpResponse | None:

@@ -74,8 +74,9 @@ class Receiver:
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
-                self._start(self._take, self._listener.accept()[0])
-                self.connections += 1
+                peer = self._listener.accept()[0]
+                self.connections += 1  # before it is answered: tests look right after the answer
+                self._start(self._take, peer)
 
     def _take(self, peer: socket.socket) -> None:
         with suppress(OSError), peer:
