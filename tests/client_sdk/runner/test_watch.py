@@ -262,7 +262,7 @@ class TestRestartOnDown:
     def test_brief_downtime_is_confirmed_first(
         self, runners: Runners, server: FakeServer, systemctl: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_DELAY", 60.0)
+        monkeypatch.setattr("clevagent.runner.watch.CONFIRM_DELAY", 5.0)
         server.may_restart = (201, command(31))
         runners.start(ON_DOWN, interval=60.0)
         says(server, "error")
