@@ -20,7 +20,10 @@ import segno
 EVERYWHERE: Final = {"0.0.0.0": (4,), "::": (4, 6)}  # noqa: S104 - compared with, not listened on
 LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
-PROXY_ADVICE: Final = "Behind a proxy: set BASE_URL to the address people open, and pass X-Forwarded-Proto on."
+PROXY_ADVICE: Final = (
+    "Behind a proxy: set BASE_URL to the address people open, pass X-Forwarded-Proto on, "
+    "and put the proxy's address in TRUSTED_PROXIES."
+)
 PLAIN_ADVICE: Final = "Everyone on these networks can open it, and passwords travel unencrypted: use a proxy with TLS."
 
 

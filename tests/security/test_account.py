@@ -44,7 +44,7 @@ def test_changes_ask_for_the_password_again(
     owner.refresh_from_db()
     assert owner.check_password(PASSWORD)
     assert [row.type for row in Authenticator.objects.all()] == ["totp"]
-    assert not owner.emailaddress_set.filter(email="thief@example.com").exists()  # type: ignore[attr-defined]
+    assert not owner.emailaddress_set.filter(email="thief@example.com").exists()
 
 
 def signed_in(owner: User) -> Client:

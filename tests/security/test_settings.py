@@ -119,4 +119,4 @@ def test_table_covers_every_check() -> None:
     ids = set(re.findall(r"watchdog\.([EW]\d{3})", Path(checks.__file__).read_text()))
     assert {row[0] for row in WRONG} == ids - {"E006"}
     assert len(WRONG) >= 40
-    assert GOOD["BASE_URL"].startswith("https://")
+    assert str(GOOD["BASE_URL"]).startswith("https://")
