@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 CENT = 10_000
 SENDERS, EACH = 4, 30
+# Seconds between two sweeps, which hold SQLite's only writer: there is one a second otherwise.
+PAUSE = 0.01
 
 
 def told(process: Committer, world: World, agent: str = "bot", **fields: Any) -> Answer:
@@ -45,14 +47,18 @@ def send_while_two_review(world: World, agents: list[str], **fields: Any) -> lis
 
     def work(number: int) -> None:
         if number >= SENDERS:
-            while not done.is_set():
+            while not done.wait(PAUSE):
                 review.sweep(T0 + timedelta(seconds=1))
             return
         process = world.process()
-        for _ in range(EACH):
-            answers.append(told(process, world, agents[number % len(agents)], cost_usd=0.01, **fields))
-            if len(answers) == SENDERS * EACH:
-                done.set()
+        try:
+            for _ in range(EACH):
+                answers.append(told(process, world, agents[number % len(agents)], cost_usd=0.01, **fields))
+        except AssertionError:
+            done.set()
+            raise
+        if len(answers) == SENDERS * EACH:
+            done.set()
 
     with world.clock(0):
         in_threads(SENDERS + 2, work)
