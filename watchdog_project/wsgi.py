@@ -29,7 +29,8 @@ from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
 
 MAX_BODY = 1024 * 1024
-API = "/api/v1/"
+# Jobs ping as agents report: with a key in the path, and nothing that only pages need.
+API = ("/api/v1/", "/ping/")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import OperationalError, connection, transaction
+from django.utils.text import slugify
 
 from agents import rules
 from agents.domain import budgets
-from agents.domain.heartbeat import Beat
+from agents.domain.heartbeat import MAX_NAME_LENGTH, Beat
 from agents.domain.hot_row import Later
-from agents.models import Agent, AgentMemory, AgentName, AgentState
+from agents.models import Agent, AgentMemory, AgentName, AgentState, Job
 from agents.rules import cost
 from billing import limits, refusals
 from teams.auth import Caller
@@ -72,11 +73,11 @@ def _register_team(team_id: int, newcomers: Mapping[int, Newcomer], now: datetim
     projects = Project.objects.in_bulk(ids)
     known = _known(newcomers.values())
     wanted = [
-        (caller.project_id, beat.agent, beat.agent_type or "")
+        NewAgent(projects[caller.project_id], beat.agent, beat.agent_type or "", _kind(beat))
         for caller, beat in newcomers.values()
         if caller.project_id in projects and not caller.strict and (caller.project_id, beat.agent) not in known
     ]
-    created = _create_within_plan(team_id, projects, wanted, now) if wanted else set()
+    created = _create_within_plan(team_id, wanted, now) if wanted else set()
     return {
         index: _refusal(caller, beat.agent, projects, known | created, now)
         for index, (caller, beat) in newcomers.items()
@@ -89,16 +90,18 @@ def _known(newcomers: Iterable[Newcomer]) -> set[tuple[int, str]]:
     return wanted & set(names.values_list("project_id", "name"))
 
 
-def _create_within_plan(
-    team_id: int, projects: Mapping[int, Project], wanted: Sequence[tuple[int, str, str]], now: datetime
-) -> set[tuple[int, str]]:
+def _create_within_plan(team_id: int, wanted: Sequence[NewAgent], now: datetime) -> set[tuple[int, str]]:
     """Create agents in order of arrival as far as the plan allows; returns those names."""
-    types: dict[tuple[int, str], str] = {}
-    for project_id, name, agent_type in wanted:
-        types.setdefault((project_id, name), agent_type)
-    allowed = list(types.items())[: limits.room(team_id, "agents")]
-    create_agents([NewAgent(projects[pk], name, agent_type) for (pk, name), agent_type in allowed], now)
-    return {key for key, _ in allowed}
+    first: dict[tuple[int, str], NewAgent] = {}
+    for new in wanted:
+        first.setdefault((new.project.pk, new.name), new)
+    allowed = dict(list(first.items())[: limits.room(team_id, "agents")])
+    create_agents(list(allowed.values()), now)
+    return set(allowed)
+
+
+def _kind(beat: Beat) -> str:
+    return Agent.Kind.JOB if beat.job else Agent.Kind.AGENT
 
 
 def _refusal(
@@ -132,18 +135,26 @@ class NewAgent(NamedTuple):
     project: Project
     name: str
     agent_type: str = ""
+    kind: str = Agent.Kind.AGENT
 
 
-def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:
+def create_agent(*, project: Project, name: str, now: datetime, kind: str = Agent.Kind.AGENT) -> Agent:
     """Create an agent with its name and hot row. Raises IntegrityError when the name is taken."""
-    (agent,) = create_agents([NewAgent(project, name, agent_type)], now)
+    (agent,) = create_agents([NewAgent(project, name, kind=kind)], now)
     return agent
 
 
 def create_agents(new: Sequence[NewAgent], now: datetime) -> list[Agent]:
-    """As `create_agent` for several, in four statements."""
+    """As `create_agent` for several, in five statements at most."""
     agents = Agent.objects.bulk_create(
-        Agent(project_id=each.project.pk, name=each.name, agent_type=each.agent_type, created_at=now) for each in new
+        Agent(
+            project_id=each.project.pk,
+            name=each.name,
+            agent_type=each.agent_type,
+            kind=each.kind,
+            created_at=now,
+        )
+        for each in new
     )
     AgentName.objects.bulk_create(
         AgentName(project_id=agent.project_id, name=agent.name, agent=agent) for agent in agents
@@ -152,7 +163,15 @@ def create_agents(new: Sequence[NewAgent], now: datetime) -> list[Agent]:
         AgentState(agent=agent, lifted=_waived(each.project)) for agent, each in zip(agents, new, strict=True)
     )
     AgentMemory.objects.bulk_create(AgentMemory(agent=agent) for agent in agents)
+    jobs = [agent for agent in agents if agent.kind == Agent.Kind.JOB]
+    if jobs:
+        Job.objects.bulk_create(Job(agent=agent, slug=slug_of(agent.name), scheduled_at=now) for agent in jobs)
     return agents
+
+
+def slug_of(name: str) -> str:
+    """Its name in ping addresses: lowercase letters, digits, hyphens and underscores."""
+    return slugify(name)[:MAX_NAME_LENGTH]
 
 
 def _waived(project: Project) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from agents.models.incident import (
     kind_label,
     naming_signals,
 )
+from agents.models.job import Job
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
 from agents.models.state import AgentMemory, AgentState, Unread
@@ -30,6 +31,7 @@ __all__ = [
     "Incident",
     "IncidentEvent",
     "IncidentQuerySet",
+    "Job",
     "Maintenance",
     "MonthSpend",
     "Outage",

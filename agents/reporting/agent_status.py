@@ -195,7 +195,9 @@ def with_related(agents: QuerySet[Agent]) -> QuerySet[Agent]:
 
 def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> AgentStatus:
     state, settings = agent.state, agent.clock_settings
-    alive = clocks.alive(settings, state, outages)
+    # A job that declares no interval is silent between its runs.
+    is_silent_job = agent.kind == Agent.Kind.JOB and state.declared_interval is None
+    alive = None if is_silent_job else clocks.alive(settings, state, outages)
     status = _status(state, alive, now)
     incident = state.incident if state.incident and not state.incident.resolved_at else None
     day = now.astimezone(ZoneInfo(agent.project.time_zone)).date()
@@ -282,7 +284,8 @@ def is_late(now: datetime) -> Q:
     every = Coalesce("interval", "state__declared_interval", untold, output_field=FloatField())
     seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
     due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
-    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
+    is_silent_job = Q(kind=Agent.Kind.JOB, state__declared_interval__isnull=True)
+    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & ~is_silent_job & Q(due)
 
 
 def display_status(now: datetime) -> Case:
