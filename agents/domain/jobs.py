@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
@@ -235,12 +236,11 @@ def last_slot(job: Job) -> Slot | None:
     served = _served(schedule, ordered[-1].at)
     if schedule.kind == PERIOD:
         half = timedelta(seconds=schedule.period / 2)
-        until = served + half
-        same = [run for run in ordered if run.at > served - half]
+        until, same = served + half, [run for run in ordered if run.at > served - half]
     else:
-        following = schedules.next_after(schedule, served, served)
-        until = following or served
-        same = [run for run in ordered if following is None or _reaches(schedule, run, following)]
+        until = schedules.next_after(schedule, served, served) or served
+        # From the last one back: usually the one before it is of another time.
+        same = [*takewhile(lambda run: _reaches(schedule, run, until), reversed(ordered))][::-1]
     counted = [run for run in same if run.ok is not False]
     return Slot(runs=counted, until=until, clock_set_back=_is_set_back(schedule, served, until))
 
@@ -253,7 +253,7 @@ def _is_set_back(schedule: Schedule, start: datetime, end: datetime) -> bool:
 def _reaches(schedule: Schedule, run: Run, following: datetime) -> bool:
     """Whether the next time after a run's own is `following`, so both belong to one slot."""
     served = _served(schedule, run.at)
-    return schedules.next_after(schedule, served, served) == following
+    return (schedules.next_after(schedule, served, served) or served) == following
 
 
 def turning_points(job: Job) -> Iterator[datetime]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -113,10 +114,15 @@ def next_after(schedule: Schedule, moment: datetime, anchor: datetime) -> dateti
     if schedule.kind == PERIOD:
         missed = max(0, int((moment - anchor).total_seconds() // schedule.period))
         return anchor + timedelta(seconds=schedule.period * (missed + 1))
-    start = moment.astimezone(schedule.zone)
+    return _following(schedule.kind, schedule.expression, schedule.time_zone, moment)
+
+
+# A review asks for the same few times again and again.
+@lru_cache(maxsize=4096)
+def _following(kind: str, expression: str, time_zone: str, moment: datetime) -> datetime | None:
     # The library answers with the first of two equal times, also when asked in the second of them.
-    later = (at for at in _occurrences(schedule.kind, schedule.expression, start) if at > moment)
-    return next(later, None)
+    occurrences = _occurrences(kind, expression, moment.astimezone(ZoneInfo(time_zone)))
+    return next((at for at in occurrences if at > moment), None)
 
 
 def _occurrences(kind: str, expression: str, start: datetime) -> Iterator[datetime]:

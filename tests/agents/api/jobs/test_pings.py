@@ -14,7 +14,7 @@ from agents.fleet import jobs, services
 from agents.models import Agent, Heartbeat, Job
 from agents.review import review
 from billing.services import set_plan
-from teams.models import AuditEntry, Project
+from teams.models import AuditEntry, Project, User
 from tests.agents.conftest import World
 
 RID = "123e4567-e89b-12d3-a456-426614174000"
@@ -155,8 +155,9 @@ def test_pings_of_an_agent_are_heartbeats(client: Client, world: World) -> None:
     assert world.kinds() == ["error"]
 
 
-def test_other_projects_jobs_cannot_be_pinged(client: Client, job: Job, stranger_project: Project) -> None:
-    assert client.get(f"/ping/{stranger_project.ping_key}/nightly-backup").status_code == 404
+def test_other_projects_jobs_cannot_be_pinged(client: Client, job: Job, stranger: User) -> None:
+    theirs = Project.objects.get(name="Theirs").ping_key
+    assert client.get(f"/ping/{theirs}/nightly-backup").status_code == 404
 
 
 def test_deleted_job_is_not_found(client: Client, job: Job, world: World) -> None:
