@@ -3,6 +3,7 @@
 from django.urls import path
 
 from agents.api import agents, commands, heartbeats, history, incidents, maintenance, rules, status
+from agents.api.jobs import schedules
 
 urlpatterns = [
     path("heartbeat", heartbeats.HeartbeatView.as_view(), name="api_heartbeat"),
@@ -14,6 +15,7 @@ urlpatterns = [
     path("agents/<int:pk>/resume", agents.ResumeView.as_view(), name="api_agent_resume"),
     path("agents/<int:pk>/restart", agents.RestartView.as_view(), name="api_agent_restart"),
     path("agents/<int:pk>/stop", agents.StopView.as_view(), name="api_agent_stop"),
+    path("agents/<int:pk>/schedule", schedules.ScheduleView.as_view(), name="api_agent_schedule"),
     path("agents/<int:pk>/heartbeats", history.HeartbeatsView.as_view(), name="api_agent_heartbeats"),
     path("agents/<int:pk>/timeline", history.TimelineView.as_view(), name="api_agent_timeline"),
     path("incidents", incidents.IncidentsView.as_view(), name="api_incidents"),

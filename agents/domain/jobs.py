@@ -100,21 +100,19 @@ def _ended(runs: list[Run], event: Event) -> list[Run]:
     if run.is_open:
         run.ended, run.ok = event.at, event.event == SUCCESS
         run.exit_status, run.took, run.output = event.exit_status, event.took, event.output[-MAX_OUTPUT:]
-    if run.ok:
-        runs = [other for other in runs if not _is_given_up(other, run)]
     return runs
 
 
-def _is_given_up(run: Run, success: Run) -> bool:
-    """Whether a run that never ended was followed by one that began later and succeeded."""
-    return run.is_open and success.began is not None and run.at < success.began
+def _successor(run: Run, runs: Iterable[Run]) -> Run | None:
+    """A run that began later and succeeded: an earlier one without an end was probably killed."""
+    return next((other for other in runs if other.ok and other.began and other.began > run.at), None)
 
 
 def _bounded(runs: list[Run]) -> list[Run]:
-    """At most MAX_RUNS, finished runs dropped first; only the last failure keeps its output."""
+    """At most MAX_RUNS: those in progress are dropped last. Only the last failure keeps its output."""
     surplus = len(runs) - MAX_RUNS
     if surplus > 0:
-        dropped = sorted(runs, key=lambda run: (run.is_open, run.at))[:surplus]
+        dropped = sorted(runs, key=lambda run: (run.is_open and not _successor(run, runs), run.at))[:surplus]
         runs = [run for run in runs if run not in dropped]
     last = last_ended(runs)
     for run in runs:
@@ -139,7 +137,7 @@ class Job:
 
     @property
     def is_running(self) -> bool:
-        return any(run.is_open for run in self.runs)
+        return any(run.is_open and not _successor(run, self.runs) for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +196,8 @@ def _outage_in(job: Job, start: datetime, end: datetime) -> Span | None:
 def overlong(job: Job) -> Iterator[tuple[Run, datetime]]:
     """Runs in progress with the time at which they take too long, the oldest first.
 
-    The end of a run may have been lost while the watchdog was offline, so such a run is not judged.
+    The end of a run may have been lost while the watchdog was offline, so such a run is not judged. One that took too
+    long is over once a later run has succeeded.
     """
     schedule = job.schedule
     if schedule is None:
@@ -207,7 +206,9 @@ def overlong(job: Job) -> Iterator[tuple[Run, datetime]]:
         limit = _limit(schedule, run)
         if limit is None or not run.is_open or _is_before(run, job.resumed_at):
             continue
-        if not _outage_in(job, run.at, limit):
+        successor = _successor(run, job.runs)
+        is_over = successor is not None and successor.ended is not None and successor.ended >= limit
+        if not is_over and not _outage_in(job, run.at, limit):
             yield run, limit
 
 

@@ -88,9 +88,16 @@ def test_resuming_starts_over() -> None:
 def test_overlapping_runs_are_told_apart_by_their_id() -> None:
     known = runs((0, "start", "a"), (600, "start", "b"), (700, "success", "b"))
     assert [(run.rid, run.is_open) for run in known] == [("a", True), ("b", False)]
-    # A later run that succeeded shows that the earlier one was given up.
+    assert overlong(job(known)) == [1_200]
     assert overlong(job(runs((0, "start", "a"), (600, "start", "b")))) == [1_200, 1_800]
-    assert [run.rid for run in runs((0, "start", "a"), (600, "start", "b"), (700, "success", "b"))] == ["a", "b"]
+
+
+def test_later_success_ends_a_run_that_took_too_long() -> None:
+    known = runs((0, "start", "a"), (3_600, "start", "b"))
+    assert overlong(job(known)) == [1_200, 4_800]
+    known = jobs.add(known, Event(event="success", at=at(3_700), rid="b"))
+    assert overlong(job(known)) == []
+    assert not job(known).is_running
 
 
 def test_start_without_an_id_replaces_the_last() -> None:
