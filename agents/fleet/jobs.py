@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from agents.domain import schedules
+from agents.domain.jobs import schedules
 from agents.ingest.registration import create_agent, slug_of
 from agents.models import Agent, AgentState, Job
 from billing import limits, refusals

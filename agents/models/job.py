@@ -7,7 +7,7 @@ import uuid
 from django.db import models
 from django.utils import timezone
 
-from agents.domain import schedules
+from agents.domain.jobs import schedules
 from agents.models.agent import Agent
 
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from django.conf import settings
 from django.urls import reverse
 
-from agents.domain import jobs, schedules
-from agents.domain.jobs import Due, Run
-from agents.domain.schedules import Schedule
+from agents.domain import jobs
+from agents.domain.jobs import Due, Run, schedules
+from agents.domain.jobs.schedules import Schedule
 from agents.models import Agent, Job
 from agents.review.case import job_of
 from agents.storage import outage_log

@@ -10,6 +10,7 @@ from typing import Any
 from agents.domain import budgets, clocks, jobs, restart_policy
 from agents.models import Agent, AgentMemory, AgentState, Signal
 from agents.rules.facts import BeatSeen, Finding, Learned
+from agents.rules.jobs import did_not_start
 from agents.rules.observers import runs
 
 
@@ -57,10 +58,12 @@ def job_of(agent: Agent, memory: Mapping[str, Any], outages: Sequence[clocks.Spa
         return None
     state, settings = memory.get(runs.KIND, {}), getattr(agent, "job", None)
     schedule = (settings.as_schedule if settings else None) or runs.declared_schedule(state)
+    waived = memory.get(did_not_start.KIND, {}).get("waived")
     job = jobs.Job(
         schedule=schedule,
         runs=runs.runs_of(state),
         seen=runs.seen_at(state),
+        waived=datetime.fromisoformat(waived) if waived else None,
         resumed_at=agent.resumed_at,
         outages=outages,
     )

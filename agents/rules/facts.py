@@ -60,7 +60,7 @@ class BeatSeen:
     run: the run or task named by its labels; version: the version named by its labels.
     doing: the tool call in progress, with `tool` and `since`.
     claimed: the restart target that it names against the pinned one, and who reported it.
-    job: what it says about a run of a job, see `agents/domain/jobs.py`.
+    job: what it says about a run of a job, see `agents/domain/jobs/`.
     spent_at: when its money was spent; None: when it was received.
     """
 

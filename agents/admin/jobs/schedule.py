@@ -15,7 +15,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from agents.domain import schedules
+from agents.domain.jobs import schedules
 from agents.fleet import jobs as services
 from agents.models import Agent, Job
 from agents.reporting import jobs

@@ -14,8 +14,7 @@ from agents.api import schemas
 from agents.api.agents import AgentView
 from agents.api.changes import Seconds
 from agents.api.validation import validated
-from agents.domain import schedules
-from agents.domain.jobs import Run
+from agents.domain.jobs import Run, schedules
 from agents.fleet import jobs as services
 from agents.models import Agent, Job
 from agents.reporting import jobs

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from agents.domain import schedules
 from agents.domain.heartbeat import YEAR, Declared, JobEvent
+from agents.domain.jobs import schedules
 
 MAX_RID: Final = 64
 MAX_EXIT_STATUS: Final = 2**31 - 1

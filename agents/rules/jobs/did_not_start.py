@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from agents.domain import jobs, schedules
+from agents.domain import jobs
 from agents.domain.durations import spoken, time_of_day
+from agents.domain.jobs import schedules
 from agents.rules.evidence import DETAIL, SECONDS, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import CRITICAL, Facts, Finding
 from agents.rules.thresholds import Thresholds
@@ -37,8 +37,7 @@ def check(facts: Facts) -> Finding | None:
     job = facts.job
     if job is None or job.schedule is None:
         return None
-    waived = facts.state.get("waived")
-    due = jobs.next_due(job, datetime.fromisoformat(waived) if waived else None)
+    due = jobs.next_due(job)
     if due is None or facts.now < due.deadline:
         return None
     schedule = job.schedule

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from agents.domain import jobs, schedules
+from agents.domain import jobs
 from agents.domain.durations import time_of_day
+from agents.domain.jobs import schedules
 from agents.rules.evidence import DETAIL, NOWHERE, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import WARNING, Facts, Finding
 from agents.rules.thresholds import Threshold, Thresholds

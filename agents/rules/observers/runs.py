@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from agents.domain import jobs, schedules
+from agents.domain import jobs
+from agents.domain.jobs import schedules
+from agents.domain.jobs.schedules import Schedule
 from agents.domain.notes import DYING, OUTDATED
 from agents.domain.redaction import redacted
-from agents.domain.schedules import Schedule
 from agents.rules.facts import BeatSeen
 
 KIND: Final = "runs"

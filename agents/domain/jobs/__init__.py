@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agents.domain import schedules
 from agents.domain.clocks import Span
-from agents.domain.schedules import NONE, PERIOD, Schedule
+from agents.domain.jobs import schedules
+from agents.domain.jobs.schedules import NONE, PERIOD, Schedule
 
 START: Final = "start"
 SUCCESS: Final = "success"
@@ -126,12 +126,16 @@ def last_ended(runs: Iterable[Run]) -> Run | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the rules see it. `seen`: its last heartbeat that says nothing about a run; `resumed_at`: monitoring was
-    paused until then; `outages` are the watchdog's, in which pings were lost."""
+    """A job as the rules see it.
+
+    seen: its last heartbeat that says nothing about a run. waived: a person resolved all that was expected up to then.
+    resumed_at: monitoring was paused until then. outages: the watchdog's, in which pings were lost.
+    """
 
     schedule: Schedule | None = None
     runs: Sequence[Run] = ()
     seen: datetime | None = None
+    waived: datetime | None = None
     resumed_at: datetime | None = None
     outages: Sequence[Span] = ()
 
@@ -148,8 +152,8 @@ class Due:
     deadline: datetime
 
 
-def next_due(job: Job, waived: datetime | None = None) -> Due | None:
-    """The next expected run that has not shown up; None without a schedule. Up to `waived`, a person waived them.
+def next_due(job: Job) -> Due | None:
+    """The next expected run that has not shown up; None without a schedule.
 
     A run in progress within its time explains why the next one did not start. Nothing is known about times at which the
     watchdog was offline.
@@ -158,7 +162,7 @@ def next_due(job: Job, waived: datetime | None = None) -> Due | None:
     if schedule is None:
         return None
     anchor = _shown_up(job, schedule)
-    after = max(moment for moment in (anchor, waived) if moment is not None)
+    after = max(moment for moment in (anchor, job.waived) if moment is not None)
     at = schedules.next_after(schedule, after, anchor)
     grace = timedelta(seconds=schedule.grace)
     while at is not None and (outage := _outage_in(job, at - EARLY, at + grace)):

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents.domain import schedules
-from agents.domain.schedules import Schedule
+from agents.domain.jobs import schedules
+from agents.domain.jobs.schedules import Schedule
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from typing import Any
 from agents.domain import jobs
 from agents.domain.clocks import Span
 from agents.domain.jobs import Event, Job, Run
-from agents.domain.schedules import Schedule
+from agents.domain.jobs.schedules import Schedule
 
 T0 = datetime(2026, 5, 4, tzinfo=UTC)
 
