@@ -16,7 +16,7 @@ from clevagent.version import AGENT
 # Seconds. An answer takes milliseconds; a server that hangs must not hold up whatever comes after the command.
 TIMEOUT = 5.0
 # How long the end of a run is tried, at most.
-CLOSING = 6.0
+CLOSING = 3.0
 RETRY_AFTER = 1.0
 # Characters of output that are sent at the end.
 MAX_OUTPUT = 10_000
