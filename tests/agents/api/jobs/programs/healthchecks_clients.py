@@ -1,4 +1,4 @@
-"""Published clients of Healthchecks with nothing changed but the base address. Arguments: base, UUID, ping key, slug."""
+"""Published clients of Healthchecks; only the base address differs. Arguments: base, UUID, ping key, slug."""
 
 import sys
 
