@@ -80,6 +80,7 @@ def _report(options: argparse.Namespace) -> int:
     name = EVENTS[options.command]
     beat = report.event(options.agent, name, rid=options.rid, exit_status=options.exit_status)
     why = report.send_once(transport, {**beat, "progress": name != "fail"}, options.message)
+    transport.close()
     return _say(why, 1) if why else 0
 
 

@@ -94,6 +94,8 @@ class Reporter:
                 if not unsent:
                     unsent.append(self._alive())
             unsent = self._send(unsent)
+        if self._transport is not None:
+            self._transport.close()
 
     def _send(self, beats: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Send in order; returns what is to be tried again. A refused heartbeat is not."""
