@@ -27,7 +27,6 @@ from agents.reporting.payloads import agent_url, moment, spend_dict
 from teams.errors import ApiError
 from teams.models import Project
 
-
 # Statuses in which an agent does no work.
 UNHEALTHY: Final = (Status.DOWN, Status.STALLED)
 

@@ -43,7 +43,7 @@ class IncidentsView(IncidentView):
         parameters=[
             OpenApiParameter("state", str, enum=list(IN_STATE)),
             OpenApiParameter(
-                "agent", int, description="An agent's id. Includes incidents it shares with other agents."
+                "agent", str, description="An agent's id or name. Includes incidents it shares with other agents."
             ),
             OpenApiParameter(
                 "kind", str, enum=SignalKind.values, description="The kind of any of the incident's signals."
