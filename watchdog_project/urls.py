@@ -5,6 +5,8 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from agents.api.metrics import metrics
+
 # Swagger UI uses inline styles.
 api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
     SpectacularSwaggerSplitView.as_view(url_name="api_schema")
@@ -16,6 +18,7 @@ handler500 = "watchdog_project.error_views.server_error"
 
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first: most requests are heartbeats
+    path("metrics", metrics, name="metrics"),
     path("ping/", include("agents.api.jobs.pings")),
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
