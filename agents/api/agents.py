@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -140,7 +140,10 @@ class HealthView(AgentView):
             "`/agents/by-name/{name}/health` and `/agents/{name}/health`."
         ),
         tags=["agents"],
-        responses=schemas.responses(200, schemas.Health, 404, 503),
+        responses={
+            **schemas.responses(200, schemas.Health, 404),
+            503: OpenApiResponse(schemas.Health, "Down or stalled."),
+        },
         examples=[examples.HEALTH],
     )
     def get(self, request: Request, pk: int) -> Response:
