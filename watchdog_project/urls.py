@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from agents.api.mcp.endpoint import mcp
 from agents.api.metrics import metrics
 
 # Swagger UI uses inline styles.
@@ -19,6 +20,7 @@ handler500 = "watchdog_project.error_views.server_error"
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first: most requests are heartbeats
     path("metrics", metrics, name="metrics"),
+    path("mcp", mcp, name="mcp"),
     path("ping/", include("agents.api.jobs.pings")),
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),

@@ -30,7 +30,7 @@ from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
 
 MAX_BODY = 1024 * 1024
 # Jobs ping as agents report: with a key in the path, and nothing that only pages need.
-API = ("/api/v1/", "/ping/", "/metrics")
+API = ("/api/v1/", "/ping/", "/metrics", "/mcp")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
