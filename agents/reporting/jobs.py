@@ -42,7 +42,7 @@ def job_status(agent: Agent, now: datetime) -> JobStatus | None:
     if agent.kind != Agent.Kind.JOB:
         return None
     own = Job.objects.filter(agent=agent).first()
-    job = job_of(agent, agent.memory.rules, outage_log.outages(now)) or jobs.Job()
+    job = job_of(agent, agent.memory.rules, outage_log.outages(now), agent.state.last_beat_at) or jobs.Job()
     runs = sorted(job.runs, key=lambda run: run.at, reverse=True)
     is_declared = job.schedule is not None and (own is None or own.as_schedule is None)
     return JobStatus(own, job.schedule, jobs.next_due(job), runs, is_declared)

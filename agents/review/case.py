@@ -49,10 +49,13 @@ def case_of(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
     return Case(agent, state, agent.memory, alive, progress, given)
 
 
-def job_of(agent: Agent, memory: Mapping[str, Any], outages: Sequence[clocks.Span]) -> jobs.Job | None:
+def job_of(
+    agent: Agent, memory: Mapping[str, Any], outages: Sequence[clocks.Span], last_beat_at: datetime | None
+) -> jobs.Job | None:
     """The runs and the schedule of a job; None for other agents, and for a job that has neither.
 
-    A schedule is set by a person, else declared by the client.
+    A schedule is set by a person, else declared by the client. Where nothing reports runs, any heartbeat shows that the
+    job was started.
     """
     if agent.kind != Agent.Kind.JOB:
         return None
@@ -62,7 +65,7 @@ def job_of(agent: Agent, memory: Mapping[str, Any], outages: Sequence[clocks.Spa
     job = jobs.Job(
         schedule=schedule,
         runs=runs.runs_of(state),
-        seen=runs.seen_at(state),
+        seen=runs.seen_at(state) if runs.RUNS in state else last_beat_at,
         waived=datetime.fromisoformat(waived) if waived else None,
         resumed_at=agent.resumed_at,
         outages=outages,
@@ -71,14 +74,17 @@ def job_of(agent: Agent, memory: Mapping[str, Any], outages: Sequence[clocks.Spa
 
 
 def set_job(case: Case, outages: Sequence[clocks.Span]) -> None:
-    """Judge a job by its schedule. The two clocks run only during a run, the heartbeat's only if it was declared."""
-    case.job = job_of(case.agent, case.memory.rules, outages)
+    """Judge a job by its schedule. The two clocks run only during a run: that of heartbeats if an interval was declared,
+    that of progress once the run has shown some."""
+    case.job = job_of(case.agent, case.memory.rules, outages, case.state.last_beat_at)
     if case.job is None:
         return
-    if not case.job.is_running:
-        case.alive = case.progress = None
-    elif case.state.declared_interval is None:
+    began, progressed = case.job.running_since, case.state.last_progress_at
+    if began is None or case.state.declared_interval is None:
         case.alive = None
+    # A command that prints nothing shows no progress, and nothing is wrong with it.
+    if began is None or progressed is None or progressed <= began:
+        case.progress = None
 
 
 def has_ended(case: Case, now: datetime) -> bool:

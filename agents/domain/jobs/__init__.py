@@ -140,8 +140,9 @@ class Job:
     outages: Sequence[Span] = ()
 
     @property
-    def is_running(self) -> bool:
-        return any(run.is_open and not _successor(run, self.runs) for run in self.runs)
+    def running_since(self) -> datetime | None:
+        """When the last of the runs in progress began; None between runs."""
+        return max((run.at for run in self.runs if run.is_open and not _successor(run, self.runs)), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from agents.domain.redaction import redacted
 from agents.rules.facts import BeatSeen
 
 KIND: Final = "runs"
+# Its name in the state.
+RUNS: Final = "runs"
 
 
 def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:

@@ -141,3 +141,41 @@ def test_agent_becomes_a_job(world: World, full_key: str) -> None:
     assert client.get(path).json()["schedule"] == "none"
     assert client.patch(path, NIGHTLY, content_type="application/json").status_code == 200
     assert world.agent().kind == "job"
+
+
+def test_plain_heartbeats_show_that_a_job_started(world: World, full_key: str) -> None:
+    world.beat(0)
+    path = f"/api/v1/agents/{world.agent().pk}/schedule"
+    with world.clock(1):
+        Client(headers={"X-API-Key": full_key}).patch(path, NIGHTLY, content_type="application/json")
+    world.beat(3_650)
+    world.look(4_201)
+    assert world.incidents() == []
+    world.look(86_400 + 4_201)
+    assert world.kinds() == ["did_not_start"]
+
+
+def test_wrapped_commands_are_judged_while_they_run(world: World) -> None:
+    beat = {"agent": "etl", "interval": 30, "instance": "r"}
+    world.beat(0, **beat, progress=True, job={"event": "start", "rid": "r"})
+    world.beat(30, **beat, progress=False)
+    world.look(31)
+    world.beat(60, **beat, progress=False)
+    world.look(95)
+    assert world.kinds("etl") == []
+    world.look(121)
+    assert world.kinds("etl") == ["missed_heartbeat"]
+    world.beat(130, **beat, job={"event": "success", "rid": "r"})
+    world.look(131)
+    world.look(90_000)
+    assert world.kinds("etl") == []
+    assert world.state("etl").status == "ok"
+
+
+def test_quiet_command_is_not_stalled(world: World) -> None:
+    beat = {"agent": "etl", "interval": 30, "instance": "r"}
+    world.beat(0, **beat, progress=True, job={"event": "start", "rid": "r"})
+    for second in range(30, 4_000, 30):
+        world.beat(second, **beat, progress=False)
+    world.look(4_000)
+    assert world.kinds("etl") == []

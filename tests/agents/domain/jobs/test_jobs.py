@@ -97,7 +97,7 @@ def test_later_success_ends_a_run_that_took_too_long() -> None:
     assert overlong(job(known)) == [1_200, 4_800]
     known = jobs.add(known, Event(event="success", at=at(3_700), rid="b"))
     assert overlong(job(known)) == []
-    assert not job(known).is_running
+    assert job(known).running_since is None
 
 
 def test_start_without_an_id_replaces_the_last() -> None:
