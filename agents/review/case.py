@@ -74,8 +74,10 @@ def job_of(
 
 
 def set_job(case: Case, outages: Sequence[clocks.Span]) -> None:
-    """Judge a job by its schedule. The two clocks run only during a run: that of heartbeats if an interval was declared,
-    that of progress once the run has shown some."""
+    """Judge a job by its schedule. The two clocks run only during a run.
+
+    That of heartbeats runs if an interval was declared, that of progress once the run has shown some.
+    """
     case.job = job_of(case.agent, case.memory.rules, outages, case.state.last_beat_at)
     if case.job is None:
         return
