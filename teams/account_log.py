@@ -25,16 +25,17 @@ def connect() -> None:
 def _log(action: str) -> Any:
     def receive(*, user: User, **facts: Any) -> None:
         authenticator = facts.get("authenticator")
-        _record(user, action, {"kind": authenticator.get_type_display()} if authenticator else {})
+        record(user, action, {"kind": authenticator.get_type_display()} if authenticator else {})
 
     return receive
 
 
 def _email_changed(*, user: User, from_email_address: Any, to_email_address: Any, **facts: Any) -> None:
     before = from_email_address.email if from_email_address else ""
-    _record(user, "account.email_changed", {"from": before, "to": to_email_address.email})
+    record(user, "account.email_changed", {"from": before, "to": to_email_address.email})
 
 
-def _record(user: User, action: str, data: dict[str, Any]) -> None:
+def record(user: User, action: str, data: dict[str, Any]) -> None:
+    """Write into the audit log of each of the person's teams."""
     for team in Team.objects.active().filter(memberships__user=user):
         audit(team=team, actor=user.email, action=action, target=user.email, of=user, data=data)

@@ -128,6 +128,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "teams.timezone_middleware.TimeZoneMiddleware",
+    "teams.session_middleware.SessionUseMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -251,7 +252,9 @@ AXES_DISABLE_ACCESS_LOG = True
 # The address after `forwarding.py`, never what a client writes into a header.
 AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"
 SESSION_ENGINE = "teams.sessions"
+# At most 30 days, and as long as somebody uses it: the default outlasts a weekend.
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+SESSION_IDLE_HOURS = env.float("SESSION_IDLE_HOURS", default=72)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_path}/"
 
 # --- Transport security: TLS settings follow the scheme of BASE_URL

@@ -24,6 +24,8 @@ PHRASES: Final = {
     "account.email_changed": "changed the e-mail address of",
     "account.password_changed": "changed the password of",
     "account.password_reset": "reset the password of",
+    "account.sessions_ended": "signed out other browsers of",
+    "account.signed_in": "signed in as",
     "account.second_factor_added": "added a second factor to",
     "account.second_factor_removed": "removed a second factor from",
     "account.second_factor_reset": "renewed the recovery codes of",
@@ -74,6 +76,7 @@ PHRASES: Final = {
     "restart.proven": "saw progress after a restart of",
     "team.changed": "renamed the team to",
     "team.created": "created the team",
+    "team.second_factor_required": "changed whether two-factor authentication is required in",
 }
 
 # The first part of an action, where it is not the word for the object.

@@ -46,7 +46,7 @@ class TeamPage(TeamTableAdmin):
     list_display = ["name"]  # the table template shows more
     search_fields = ["name"]
     search_help_text = "Search names"
-    fields = ["name"]
+    fields = ["name", "require_second_factor"]
     destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
     explains_deletion = (
         "All history, incidents and the audit log are deleted, and every API key stops working immediately. "
@@ -69,7 +69,10 @@ class TeamPage(TeamTableAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        services.rename_team(team=Team.objects.get(pk=obj.pk), name=obj.name, actor=actor(request))
+        team = Team.objects.get(pk=obj.pk)
+        services.rename_team(team=team, name=obj.name, actor=actor(request))
+        if isinstance(request.user, User):
+            services.require_second_factor(team=team, required=obj.require_second_factor, by=request.user)
 
     def delete_model(self, request: HttpRequest, obj: Team) -> None:
         services.delete_team(team=obj, actor=actor(request), now=timezone.now())
