@@ -21,6 +21,8 @@ from teams.models import AuditEntry
 ISO_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 # `action` -> verb phrase, followed by the target. `{command}` is restart or stop. Other actions are shown as they are.
 PHRASES: Final = {
+    "account.email_added": "added an e-mail address to",
+    "account.email_removed": "removed an e-mail address of",
     "account.email_changed": "changed the e-mail address of",
     "account.password_changed": "changed the password of",
     "account.password_reset": "reset the password of",
