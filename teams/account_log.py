@@ -8,7 +8,6 @@ from allauth.account import signals as account
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from allauth.mfa import signals as second_factor
-
 from django.http import HttpRequest
 
 from teams.models import Team, User

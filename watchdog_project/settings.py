@@ -65,12 +65,10 @@ if not SECRET_KEY:
 # Of secrets at rest: the first encrypts, all decrypt. Without any, derived from SECRET_KEY.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
 ENCRYPTION_KEYS_CONFIGURED = bool(ENCRYPTION_KEYS) or EMBEDDED
-if not ENCRYPTION_KEYS:
-    ENCRYPTION_KEYS = [
-        _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32))
-        if EMBEDDED
-        else base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()
-    ]
+if not ENCRYPTION_KEYS and EMBEDDED:
+    ENCRYPTION_KEYS = _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32)).split()
+elif not ENCRYPTION_KEYS:
+    ENCRYPTION_KEYS = [base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()]
 
 DEBUG = False
 # bin/run stores the address it listens on, so that manage.py makes links to it too.

@@ -15,7 +15,18 @@ LENGTH = 200_000
 MAX_SECONDS = 8
 # Each begins what an expression looks for, many times, and never ends it.
 PARTS = [
-    *("-eyJaaaaaaaa", "-eyJaaaaaaaa.aaaaaaaa", "eyJ.", "sk-", "sk-aaaa.", "://", "://a:", "token=", "token='", "token "),
+    *(
+        "-eyJaaaaaaaa",
+        "-eyJaaaaaaaa.aaaaaaaa",
+        "eyJ.",
+        "sk-",
+        "sk-aaaa.",
+        "://",
+        "://a:",
+        "token=",
+        "token='",
+        "token ",
+    ),
     *("secret" + " " * 50, "Bearer ", "user_token", "password:", "cv_", "AIza-", "-AIza", "whsec_", "[hidden]", "aB"),
     *("-", " ", "\n", ".", "=", "A", "github_pat_", "api_key\t", "/ping/", "?", "/status/?", "é", "\u2028"),
 ]

@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 
 import pytest
+from clevagent.runner import program
 from clevagent.runner.backends.process import Processes, _child_environment
 from clevagent.runner.errors import ConfigError
-from clevagent.runner import program
 from clevagent.runner.private import append_private, open_private
 from clevagent.runner.state import Store
 from clevagent.runner.target import make_target
