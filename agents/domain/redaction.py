@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 HIDDEN: Final = "[hidden]"
 # Vendors' formats that no word has: a prefix and an unbroken run, as long as in the shortest key of that kind.
@@ -39,6 +39,8 @@ _PIECE: Final = re.compile(r"[A-Za-z0-9]+")
 MIN_RANDOM_LENGTH: Final = 16
 MIN_WORDLESS_LENGTH: Final = 20
 MIN_SECRET_LENGTH: Final = 8
+# Fields whose texts are names.
+NAMES: Final = frozenset({"name", "tool", "model", "provider", "labels", "instance", "sdk"})
 
 
 def redacted(text: str) -> str:
@@ -47,6 +49,15 @@ def redacted(text: str) -> str:
     known = _MAYBE.sub(lambda found: HIDDEN if is_random(found[0]) else found[0], shaped)
     named = _NAMED.sub(rf"\1{HIDDEN}", known)
     return _TOKEN.sub(lambda found: found[1] + HIDDEN if _is_token(found[2]) else found[0], named)
+
+
+def redacted_in(value: Any) -> Any:
+    """The value, as JSON has it, with every text in it redacted but names."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {name: part if name in NAMES else redacted_in(part) for name, part in value.items()}
+    return [redacted_in(part) for part in value] if isinstance(value, list) else value
 
 
 def is_random(text: str) -> bool:
