@@ -264,6 +264,12 @@ class AuditEntry(models.Model):
         return f"{self.actor} {self.action} {self.target}"
 
 
+class AuditPosition(models.Model):
+    """How far the audit log was streamed; one row."""
+
+    sent_up_to = models.BigIntegerField(default=0)
+
+
 class FailedSignIn(AccessAttempt):
     """Failed sign-ins to one account from one IP address, counted by django-axes, which locks that address out."""
 

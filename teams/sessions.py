@@ -49,7 +49,7 @@ class SessionStore(db.SessionStore):
         return Session
 
     def _get_session_from_db(self) -> Any:
-        known = self.model.objects.filter(session_key=hash_of(self.session_key), expire_date__gt=timezone.now())
+        known = Session.objects.filter(session_key=hash_of(self.session_key), expire_date__gt=timezone.now())
         self._row = known.first()
         if self._row is None:
             self._session_key = None
@@ -59,7 +59,7 @@ class SessionStore(db.SessionStore):
         return bool(self.model.objects.filter(session_key=hash_of(session_key)).exists())
 
     def create_model_instance(self, data: Any) -> Any:
-        session = super().create_model_instance(data)
+        session: Any = super().create_model_instance(data)
         session.session_key = hash_of(session.session_key)
         now, sign_in = timezone.now(), data.get(SIGN_IN, {})
         session.user_id = data.get(SESSION_KEY)

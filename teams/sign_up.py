@@ -9,7 +9,7 @@ from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest
 
 
-class EvenSignupForm(SignupForm):  # type: ignore[misc]
+class EvenSignupForm(SignupForm):
     """Takes as long for an address that has an account as for a new one: else the time tells who has one."""
 
     def try_save(self, request: HttpRequest) -> Any:

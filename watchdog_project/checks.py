@@ -287,6 +287,23 @@ def session_idle_time() -> CheckMessage | None:
     )
 
 
+def audit_stream() -> CheckMessage | None:
+    url = urlsplit(settings.AUDIT_STREAM_URL)
+    if not url.geturl() or (url.scheme in ("https", "syslog+tls") and url.hostname):
+        return None
+    if url.scheme in ("http", "syslog") and url.hostname:
+        return checks.Warning(
+            "AUDIT_STREAM_URL is not encrypted: anyone on the way can read and change the audit log.",
+            hint="Use https:// or syslog+tls://.",
+            id="watchdog.W010",
+        )
+    return Error(
+        "AUDIT_STREAM_URL is no address that the audit log can be sent to.",
+        hint="Set it to https://…, syslog://host:514 or syslog+tls://host:6514, or leave it empty.",
+        id="watchdog.E014",
+    )
+
+
 def unescaped_urls() -> CheckMessage | None:
     """A `#` begins a fragment, so everything after it in a password would be lost."""
     wrong = [name for name in URL_VARIABLES if "#" in os.environ.get(name, "")]
@@ -312,6 +329,7 @@ ALL: Sequence[Check] = (
     origins,
     restart_delays,
     session_idle_time,
+    audit_stream,
     unescaped_urls,
     base_url,
     mail,

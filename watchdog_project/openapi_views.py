@@ -28,5 +28,6 @@ class SchemaView(SpectacularAPIView):
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         renderer: Any = getattr(request, "accepted_renderer")  # noqa: B009 - DRF sets it
+        kind: type[BaseRenderer] = type(renderer)
         headers = {"Cache-Control": "public, max-age=3600"}
-        return HttpResponse(_rendered(type(renderer)), content_type=renderer.media_type, headers=headers)
+        return HttpResponse(_rendered(kind), content_type=renderer.media_type, headers=headers)

@@ -421,6 +421,7 @@ CELERY_BEAT_SCHEDULE = {
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
     "protect_secrets": {"task": "teams.protect_secrets", "schedule": 600.0, "options": {"expires": 600}},
+    "stream_audit_log": {"task": "watchdog_project.stream_audit_log", "schedule": 10.0, "options": {"expires": 10}},
     "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
 # --- Hooks: functions that lower apps call by name, because imports only go the other way
@@ -443,6 +444,8 @@ try:
 except ValueError:
     raise ImproperlyConfigured("RESTART_DELAYS must be seconds separated by commas, such as 60,300,900.") from None
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
+# Where the audit log is streamed to: https://…, syslog://host:514 or syslog+tls://host:6514. Empty: nowhere.
+AUDIT_STREAM_URL = env.str("AUDIT_STREAM_URL", default="")
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING_CONFIG = "watchdog_project.logs.configure"
 LOGGING = {"format": LOG_FORMAT}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from itertools import pairwise
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ _NAMED: Final = re.compile(
 )
 # Other tokens only when they look like one: "Unexpected token: identifier" and `page_token=next` are no secrets.
 _TOKEN: Final = re.compile(r"""(?i)(token["']?\s*[=:]\s*["']?)(?!\[hidden\])([^\s"',;)}&]{8,})""")
+# What secrets consist of.
+_RUN: Final = string.ascii_letters + string.digits + "+/=_-.~%"
 _PIECE: Final = re.compile(r"[A-Za-z0-9]+")
 MIN_RANDOM_LENGTH: Final = 16
 MIN_WORDLESS_LENGTH: Final = 20
@@ -58,6 +61,11 @@ def redacted_in(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: part if name in NAMES else redacted_in(part) for name, part in value.items()}
     return [redacted_in(part) for part in value] if isinstance(value, list) else value
+
+
+def redacted_beginning(text: str, cut: str) -> str:
+    """As `redacted`, for a text that ends with `cut` if it goes on: half a secret no longer looks like one."""
+    return redacted(text.removesuffix(cut).rstrip(_RUN)) + cut if text.endswith(cut) else redacted(text)
 
 
 def is_random(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A secret that an agent sends by mistake is hidden wherever its text is shown: on every page, in the API, in messages."""
+"""A secret that an agent sends by mistake is hidden wherever its text is shown: pages, the API, messages."""
 
 from __future__ import annotations
 
