@@ -163,7 +163,6 @@ class State(msgspec.Struct, omit_defaults=True):
         )
 
 
-@lru_cache(maxsize=4_096)
 # Shows that a text goes on, and takes six bytes of JSON.
 CUT: Final = "…"
 
@@ -174,6 +173,7 @@ def beginning(text: str, most: int) -> str:
     return text if kept == text else short(text, most - 6) + CUT
 
 
+@lru_cache(maxsize=4_096)
 def short(text: str, most: int) -> str:
     """The beginning of a text, at most `most` bytes as JSON."""
     kept = text[:most]
