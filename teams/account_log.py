@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from allauth.account import signals as account
@@ -57,7 +58,12 @@ def _email_removed(*, request: HttpRequest, user: User, email_address: EmailAddr
         )
 
 
-def record(user: User, action: str, data: dict[str, Any]) -> None:
-    """Write into the audit log of each of the person's teams."""
+def record(user: User, action: str, data: dict[str, Any], *, actor: str = "") -> None:
+    """Write into the audit log of each of the person's teams. `actor`: who did it, if not the person."""
     for team in Team.objects.active().filter(memberships__user=user):
-        audit(team=team, actor=user.email, action=action, target=user.email, of=user, data=data)
+        audit(team=team, actor=actor or user.email, action=action, target=user.email, of=user, data=data)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each value that differs, what it was and is."""
+    return {name: {"from": before[name], "to": after[name]} for name in before if before[name] != after[name]}

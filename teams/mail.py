@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -70,6 +70,13 @@ def tell_of_key(key: ApiKey, actor: str) -> None:
     owners = Q(memberships__team=key.project.team_id, memberships__role=Role.OWNER)
     for person in User.objects.filter(owners | Q(pk=key.created_by_id), is_active=True).distinct():
         _sent(person.email, f"New API key for {key.project}", text)
+
+
+def send_receipt(receipt: dict[str, Any]) -> None:
+    """Tell the owners that their team was deleted. Call after the commit. Never raises."""
+    text = render_to_string("teams/deletion_receipt.txt", receipt)
+    for address in receipt["addresses"]:
+        _sent(address, f"{receipt['team']} was deleted", text)
 
 
 def purge_files() -> None:

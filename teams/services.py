@@ -16,7 +16,7 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from teams import auth, keys, mail
+from teams import auth, keys, mail, portability
 from teams.errors import ApiError
 from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User, second_factors
 from teams.roles import Role, may_assign
@@ -105,8 +105,12 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
 def delete_team(*, team: Team, actor: str, now: datetime) -> None:
     """Delete a team. It is inaccessible at once; its rows are purged in the background.
 
-    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`.
+    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`. Its owners
+    get a receipt.
     """
+    receipt = portability.receipt(team, actor=actor, now=now)
+    audit(team=team, actor=actor, action="team.deleted", target=team.name, data={"receipt": receipt["number"]})
+    transaction.on_commit(partial(mail.send_receipt, receipt), robust=True)
     team.memberships.all().delete()
     team.invitations.all().delete()
     _shut_down(team, now)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
+from django.forms import model_to_dict
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -86,9 +87,13 @@ def leave(request: HttpRequest, membership_id: int) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
-    form = ProfileForm(request.POST or None, instance=_person(request))
+    user = _person(request)
+    before = model_to_dict(user, ProfileForm.Meta.fields)
+    form = ProfileForm(request.POST or None, instance=user)
     if form.is_valid():
         form.save()
+        if changed := account_log.changes(before, form.cleaned_data):
+            account_log.record(user, "account.profile_changed", changed)
         messages.success(request, "Saved.")
         return redirect("teams:profile")
     return render(request, "teams/profile.html", {"form": form})

@@ -6,16 +6,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from allauth.account.decorators import reauthentication_required
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest
-from django.urls import reverse
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
-from teams import plan_gate, services
+from teams import plan_gate, portability, services
 from teams.access import roles_of
 from teams.changelists import Empty, TeamTableAdmin, add_counts
 from teams.forms import TIME_ZONES, PricesField
@@ -23,6 +25,7 @@ from teams.links import on_base_url
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
+from teams.tenant_admin import or_404
 
 MIN_GRACE = 5  # seconds
 # Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
@@ -67,6 +70,19 @@ class TeamPage(TeamTableAdmin):
             context |= {"team": team, "projects": team.projects.order_by("name"), "now": timezone.now()}
             context["own_role"] = roles_of(request).get(team.pk, "")
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(reauthentication_required(self.export))
+        return [path("<int:pk>/export/", export, name="teams_team_export"), *super().get_urls()]
+
+    def export(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
+        """All data of the team, for its owners. Asks for the password again: it is what a thief would want."""
+        team = or_404(self.get_queryset(request).filter(pk=pk).first())
+        if not self.has_change_permission(request, team):
+            raise PermissionDenied
+        services.audit(team=team, actor=actor(request), action="team.exported", target=team.name, of=team)
+        headers = {"Content-Disposition": f'attachment; filename="team-{pk}.jsonl"'}
+        return StreamingHttpResponse(portability.lines(team), content_type="application/x-ndjson", headers=headers)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         team = Team.objects.get(pk=obj.pk)

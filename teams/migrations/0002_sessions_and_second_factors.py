@@ -78,5 +78,12 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="AuditPosition",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("sent_up_to", models.BigIntegerField(default=0)),
+            ],
+        ),
         migrations.RunPython(forget_old_sessions, migrations.RunPython.noop, elidable=True),
     ]
