@@ -81,6 +81,6 @@ def test_deletion_leaves_a_receipt(
     assert mail.to == [owner.email]
     logged = AuditEntry.objects.get(action="team.deleted")
     assert logged.data["receipt"] in mail.body
-    assert "- 1 agents" in mail.body
-    assert "- 2 memberships" in mail.body
+    assert "- agents: 1" in mail.body
+    assert "- memberships: 2" in mail.body
     assert "These are kept" in mail.body
