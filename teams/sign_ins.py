@@ -22,10 +22,11 @@ def connect() -> None:
 
 def _signed_in(*, request: HttpRequest, user: User, **_: Any) -> None:
     now, address = timezone.now(), client_address(request)
+    network = network_of(address)
     browser = browser_name(request.headers.get("User-Agent", ""))
-    request.session[SIGN_IN] = {"at": now.isoformat(), "address": address or None, "browser": browser}
+    request.session[SIGN_IN] = {"at": now.isoformat(), "address": address if network else None, "browser": browser}
     account_log.record(user, "account.signed_in", {"address": address, "browser": browser})
-    if _is_new(user, network_of(address), browser):
+    if network and _is_new(user, network, browser):
         mail.tell_of_sign_in(user, address=address, browser=browser, at=now)
 
 

@@ -393,7 +393,7 @@ CELERY_BROKER_URL = (
 )
 CELERY_TASK_IGNORE_RESULT = True
 # Sending waits for external servers; a separate queue allows separate workers.
-CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}}
+CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}, "watchdog_project.stream_audit_log": {"queue": "alerts"}}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_SOFT_TIME_LIMIT = 50
