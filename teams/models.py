@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 
@@ -47,10 +49,38 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
 
+def second_factors(user: Any) -> models.QuerySet[Authenticator]:
+    """The second factors of a person (or of an outer query's). Recovery codes alone are none."""
+    return Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.RECOVERY_CODES)
+
+
+class Session(AbstractBaseSession):
+    """A browser that is signed in, or about to be (`user` None). `session_key` is the hash of the cookie's key."""
+
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="sessions")
+    address = models.GenericIPAddressField(null=True)
+    browser = models.CharField(max_length=80, default="")
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+
+class KnownBrowser(models.Model):
+    """Where a person signed in before; a sign-in from anywhere else is told by e-mail."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="known_browsers")
+    network = models.CharField(max_length=60, blank=True)
+    browser = models.CharField(max_length=80, blank=True)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "network", "browser"], name="known_browser_once")]
+
+
 class TeamQuerySet(models.QuerySet["Team"]):
     def allowing(self, user: User, action: Action) -> TeamQuerySet:
         """Teams in which a person can do something."""
-        return self.filter(memberships__user=user, memberships__role__in=roles_with(action))
+        own = self.filter(memberships__user=user, memberships__role__in=roles_with(action))
+        return own.filter(models.Q(require_second_factor=False) | models.Exists(second_factors(user.pk)))
 
     def active(self) -> TeamQuerySet:
         """All teams but those that are deleted and wait to be purged."""
@@ -64,6 +94,11 @@ class Team(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Set once the team, or the project that it holds, was deleted. It has no members and is purged in batches.
     ended_at = models.DateTimeField(null=True, editable=False)
+    require_second_factor = models.BooleanField(
+        "require two-factor authentication",
+        default=False,
+        help_text="Members without a second factor cannot open anything of the team until they set one up.",
+    )
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
     )
@@ -227,6 +262,12 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.target}"
+
+
+class AuditPosition(models.Model):
+    """How far the audit log was streamed; one row."""
+
+    sent_up_to = models.BigIntegerField(default=0)
 
 
 class FailedSignIn(AccessAttempt):

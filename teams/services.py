@@ -7,6 +7,7 @@ the person who made the request.
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
@@ -15,9 +16,9 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from teams import auth, keys
+from teams import auth, keys, mail, portability
 from teams.errors import ApiError
-from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User
+from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User, second_factors
 from teams.roles import Role, may_assign
 
 INVITATION_LIFETIME: Final = timedelta(days=7)
@@ -49,6 +50,21 @@ def create_team(*, owner: User, name: str) -> Team:
     Membership.objects.create(team=team, user=owner, role=Role.OWNER.value)
     audit(team=team, actor=owner.email, action="team.created", target=name, of=team)
     return team
+
+
+@transaction.atomic
+def require_second_factor(*, team: Team, required: bool, by: User) -> None:
+    """Whether members need a second factor to open the team. A no-op if that is so already.
+
+    Raises 409 `no_second_factor` if `by` has none: they would lock themselves out.
+    """
+    if required == team.require_second_factor:
+        return
+    if required and not second_factors(by.pk).exists():
+        raise ApiError(409, "no_second_factor", "Set up two-factor authentication for yourself first.")
+    Team.objects.filter(pk=team.pk).update(require_second_factor=required)
+    data = {"from": not required, "to": required}
+    audit(team=team, actor=by.email, action="team.second_factor_required", target=team.name, of=team, data=data)
 
 
 @transaction.atomic
@@ -89,8 +105,12 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
 def delete_team(*, team: Team, actor: str, now: datetime) -> None:
     """Delete a team. It is inaccessible at once; its rows are purged in the background.
 
-    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`.
+    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`. Its owners
+    get a receipt.
     """
+    receipt = portability.receipt(team, actor=actor, now=now)
+    audit(team=team, actor=actor, action="team.deleted", target=team.name, data={"receipt": receipt["number"]})
+    transaction.on_commit(partial(mail.send_receipt, receipt), robust=True)
     team.memberships.all().delete()
     team.invitations.all().delete()
     _shut_down(team, now)
@@ -139,6 +159,7 @@ def issue_key(*, project: Project, name: str, scope: str = "agent", actor: str) 
         created_by=_person(actor),
     )
     audit(team=project.team, actor=actor, action="key.created", target=str(key), of=key, data={"scope": scope})
+    transaction.on_commit(partial(mail.tell_of_key, key, actor), robust=True)
     return key, raw
 
 

@@ -27,6 +27,8 @@ MIN_DISTINCT_CHARACTERS = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Seconds; a day.
 MAX_DELAY = 86_400
+# A session ends after 30 days in any case.
+MAX_IDLE_HOURS = 720
 URL_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 Check = Callable[[], CheckMessage | None]
@@ -275,6 +277,33 @@ def restart_delays() -> CheckMessage | None:
     )
 
 
+def session_idle_time() -> CheckMessage | None:
+    if 0 < settings.SESSION_IDLE_HOURS <= MAX_IDLE_HOURS:
+        return None
+    return Error(
+        f"SESSION_IDLE_HOURS is {settings.SESSION_IDLE_HOURS}: nobody could sign in, or sessions would never end.",
+        hint=f"Set it to hours, more than 0 and at most {MAX_IDLE_HOURS}.",
+        id="watchdog.E013",
+    )
+
+
+def audit_stream() -> CheckMessage | None:
+    url = urlsplit(settings.AUDIT_STREAM_URL)
+    if not url.geturl() or (url.scheme in ("https", "syslog+tls") and url.hostname):
+        return None
+    if url.scheme in ("http", "syslog") and url.hostname:
+        return checks.Warning(
+            "AUDIT_STREAM_URL is not encrypted: anyone on the way can read and change the audit log.",
+            hint="Use https:// or syslog+tls://.",
+            id="watchdog.W010",
+        )
+    return Error(
+        "AUDIT_STREAM_URL is no address that the audit log can be sent to.",
+        hint="Set it to https://…, syslog://host:514 or syslog+tls://host:6514, or leave it empty.",
+        id="watchdog.E014",
+    )
+
+
 def unescaped_urls() -> CheckMessage | None:
     """A `#` begins a fragment, so everything after it in a password would be lost."""
     wrong = [name for name in URL_VARIABLES if "#" in os.environ.get(name, "")]
@@ -299,6 +328,8 @@ ALL: Sequence[Check] = (
     base_url_form,
     origins,
     restart_delays,
+    session_idle_time,
+    audit_stream,
     unescaped_urls,
     base_url,
     mail,
@@ -318,6 +349,7 @@ IMPOSSIBLE: Sequence[Check] = (
     base_url_form,
     origins,
     restart_delays,
+    session_idle_time,
     unescaped_urls,
 )
 

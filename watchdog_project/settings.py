@@ -65,12 +65,10 @@ if not SECRET_KEY:
 # Of secrets at rest: the first encrypts, all decrypt. Without any, derived from SECRET_KEY.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
 ENCRYPTION_KEYS_CONFIGURED = bool(ENCRYPTION_KEYS) or EMBEDDED
-if not ENCRYPTION_KEYS:
-    ENCRYPTION_KEYS = [
-        _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32))
-        if EMBEDDED
-        else base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()
-    ]
+if not ENCRYPTION_KEYS and EMBEDDED:
+    ENCRYPTION_KEYS = _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32)).split()
+elif not ENCRYPTION_KEYS:
+    ENCRYPTION_KEYS = [base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()]
 
 DEBUG = False
 # bin/run stores the address it listens on, so that manage.py makes links to it too.
@@ -119,6 +117,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "watchdog_project.logs.RequestIdMiddleware",
     "watchdog_project.health.HealthMiddleware",
+    "watchdog_project.no_store_middleware.NoStoreMiddleware",
     "watchdog_project.compression_middleware.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -128,6 +127,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "teams.timezone_middleware.TimeZoneMiddleware",
+    "teams.session_middleware.SessionUseMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -219,6 +219,7 @@ LOGIN_REDIRECT_URL = "admin:index"
 ACCOUNT_LOGOUT_REDIRECT_URL = "teams:landing"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
+ACCOUNT_FORMS = {"signup": "teams.sign_up.EvenSignupForm"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
@@ -251,7 +252,9 @@ AXES_DISABLE_ACCESS_LOG = True
 # The address after `forwarding.py`, never what a client writes into a header.
 AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"
 SESSION_ENGINE = "teams.sessions"
+# At most 30 days, and as long as somebody uses it: the default outlasts a weekend.
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+SESSION_IDLE_HOURS = env.float("SESSION_IDLE_HOURS", default=72)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_path}/"
 
 # --- Transport security: TLS settings follow the scheme of BASE_URL
@@ -390,7 +393,7 @@ CELERY_BROKER_URL = (
 )
 CELERY_TASK_IGNORE_RESULT = True
 # Sending waits for external servers; a separate queue allows separate workers.
-CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}}
+CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}, "watchdog_project.stream_audit_log": {"queue": "alerts"}}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_SOFT_TIME_LIMIT = 50
@@ -418,6 +421,7 @@ CELERY_BEAT_SCHEDULE = {
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
     "protect_secrets": {"task": "teams.protect_secrets", "schedule": 600.0, "options": {"expires": 600}},
+    "stream_audit_log": {"task": "watchdog_project.stream_audit_log", "schedule": 10.0, "options": {"expires": 10}},
     "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
 # --- Hooks: functions that lower apps call by name, because imports only go the other way
@@ -440,6 +444,8 @@ try:
 except ValueError:
     raise ImproperlyConfigured("RESTART_DELAYS must be seconds separated by commas, such as 60,300,900.") from None
 ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
+# Where the audit log is streamed to: https://…, syslog://host:514 or syslog+tls://host:6514. Empty: nowhere.
+AUDIT_STREAM_URL = env.str("AUDIT_STREAM_URL", default="")
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING_CONFIG = "watchdog_project.logs.configure"
 LOGGING = {"format": LOG_FORMAT}

@@ -51,6 +51,14 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("E012", {"env": {"DATABASE_URL": "postgres://me:pa#ss@db/watchdog"}}),
     ("E012", {"env": {"CELERY_BROKER_URL": "redis://:a#b@redis:6379/1"}}),
     ("E012", {"env": {"REDIS_URL": "redis://:a#b@redis:6379/0"}}),
+    ("E013", {"SESSION_IDLE_HOURS": 0.0}),
+    ("E013", {"SESSION_IDLE_HOURS": float("nan")}),
+    ("E013", {"SESSION_IDLE_HOURS": 10_000.0}),
+    ("E014", {"AUDIT_STREAM_URL": "logs.example.com"}),
+    ("E014", {"AUDIT_STREAM_URL": "udp://logs.example.com:514"}),
+    ("E014", {"AUDIT_STREAM_URL": "syslog://"}),
+    ("W010", {"AUDIT_STREAM_URL": "syslog://logs.example.com:514"}),
+    ("W010", {"AUDIT_STREAM_URL": "http://logs.example.com"}),
     ("W001", {"BASE_URL": "http://watchdog.example.com"}),
     ("W002", {"EMAIL_CONFIGURED": False}),
     ("W003", {"DEFAULT_FROM_EMAIL": "watchdog@localhost"}),
@@ -77,6 +85,8 @@ RIGHT: list[dict[str, Any]] = [
     {"REDIS_URL": "redis://127.0.0.1:6379/0"},
     {"SIGNUP_OPEN": False, "SIGNUP_CONFIGURED": True},
     {"RESTART_DELAYS": []},
+    {"AUDIT_STREAM_URL": "syslog+tls://logs.example.com:6514"},
+    {"AUDIT_STREAM_URL": "https://logs.example.com/in?token=x"},
     {"env": {"DATABASE_URL": "postgres://me:pa%23ss@db/watchdog"}},
 ]
 
