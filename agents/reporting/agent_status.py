@@ -12,6 +12,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.db.models import Case, Exists, F, FloatField, Func, IntegerField, OuterRef, Q, QuerySet, Value, When
+from django.db.models.expressions import OrderBy
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
@@ -303,9 +304,11 @@ def _open_signals(**conditions: str) -> QuerySet[Signal]:
     return Signal.objects.filter(agent=OuterRef("pk"), cleared_at__isnull=True, **conditions)
 
 
-def worst_first(now: datetime) -> list[Case | str]:
-    """How to order agents: by status, then critical before warning, then what nobody has acknowledged; by name last."""
-    return [_rank(now), _severity_rank(), _acknowledged_last(), "name", "pk"]
+def worst_first(now: datetime) -> list[Case | OrderBy | str]:
+    """How to order agents: by status, then critical before warning, what nobody has acknowledged first, and the longest
+    first; by name last."""
+    longest_first = F("state__incident__started_at").asc(nulls_last=True)
+    return [_rank(now), _severity_rank(), _acknowledged_last(), longest_first, "name", "pk"]
 
 
 def _rank(now: datetime) -> Case:

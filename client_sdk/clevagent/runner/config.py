@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clevagent.options import MAX_DURATION
+from clevagent.options import MAX_DURATION, MAX_LABEL_NAME_LENGTH, MAX_LABELS, MAX_NAME_LENGTH
 from clevagent.transport import parse_endpoint
 
 from . import backends
@@ -179,6 +179,13 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
 def _labels(labels: Mapping[str, Any], where: str) -> dict[str, str]:
     if not all(isinstance(text, str) for text in labels.values()):
         raise ConfigError(f'{where}labels must be strings, such as labels = {{ team = "research" }}')
+    # The server would leave them out of every heartbeat.
+    if len(labels) > MAX_LABELS:
+        raise ConfigError(f"{where}an agent has at most {MAX_LABELS} labels, not {len(labels)}")
+    for name, text in labels.items():
+        if not name or len(name) > MAX_LABEL_NAME_LENGTH or len(text) > MAX_NAME_LENGTH:
+            limits = f"a name of 1 to {MAX_LABEL_NAME_LENGTH} and a value of at most {MAX_NAME_LENGTH} characters"
+            raise ConfigError(f"{where}the label {name[:MAX_LABEL_NAME_LENGTH]!r} must have {limits}")
     return dict(labels)
 
 

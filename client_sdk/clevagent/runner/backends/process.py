@@ -188,7 +188,7 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
             output = stack.enter_context(Path(options["log"]).expanduser().open("ab"))
         return subprocess.Popen(
             options["command"],
-            cwd=options.get("cwd"),
+            cwd=Path(options["cwd"]).expanduser() if options.get("cwd") else None,
             env={**_child_environment(), **options.get("env", {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
