@@ -60,6 +60,8 @@ def read_settings(options: argparse.Namespace) -> config.Settings:
     named = [target.parse(text) for text in options.watch]
     if options.restart_on_down:
         named = [replace(each, restart_on_down=True) for each in named]
+    if not config.value(file, "send_log", bool, True):
+        named = [replace(each, send_log=False) for each in named]
     name = options.name or config.value(file, "name", str, "")
     interval = options.heartbeat_interval
     if interval is None:

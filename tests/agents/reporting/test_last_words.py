@@ -118,3 +118,25 @@ def test_shared_incident_shows_nobodys_words(world: World, browser: Client) -> N
         world.beat(0, name, interval=30, source="1/10.0.0.1", message=f"I am {name}")
     world.watch(1, 100)
     assert "Last message" not in page(world, browser, 100)
+
+
+def test_last_lines_of_the_log_stay_on_the_page(world: World, browser: Client) -> None:
+    world.beat(0, **WORK)
+    world.beat(20, **KILLED, custom_data='{"last_lines": "Loading model\\npassword=hunter2222\\nKilled"}')
+    world.look(21)
+    for at in (50, 80):
+        world.beat(at, **KILLED)
+        world.look(at + 1)
+    text = page(world, browser, 90)
+    assert "Last lines of its log" in text
+    assert "Loading model password=[hidden] Killed" in text
+
+
+def test_log_of_an_earlier_failure_is_forgotten(world: World) -> None:
+    world.beat(0, **KILLED, custom_data='{"last_lines": "first"}')
+    world.look(1)
+    world.beat(30, **WATCHED)
+    world.look(31)
+    world.beat(60, **KILLED)
+    world.look(61)
+    assert "last_lines" not in world.incidents()[-1].signals.latest("pk").evidence

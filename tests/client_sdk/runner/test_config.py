@@ -98,6 +98,22 @@ def test_key_file_formats(tmp_path: Path, text: str) -> None:
     assert settings("--watch", "systemd:a.service", "--api-key-file", str(tmp_path / "key")).api_key == "cv_1"
 
 
+def labelled(labels: dict[str, str]) -> str:
+    """A target's table with labels."""
+    table = ", ".join(f'"{name}" = "{value}"' for name, value in labels.items())
+    return f"[[targets]]\ntype = 'systemd'\ntarget = 'a'\nlabels = {{ {table} }}\n"
+
+
+def test_paths_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "key").write_text("cv_file")
+    file = toml(
+        tmp_path, "api_key_file = '~/key'\nstate = '~/runner.json'\n[[targets]]\ntype = 'systemd'\ntarget = 'a'\n"
+    )
+    found = settings("--config", file)
+    assert (found.api_key, found.state) == ("cv_file", str(tmp_path / "runner.json"))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

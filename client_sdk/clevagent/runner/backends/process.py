@@ -22,7 +22,7 @@ from .. import processes
 from ..private import open_private
 from ..processes import Process
 from ..target import Target
-from .base import Evidence, Observation, Outcome, State
+from .base import LINES, Evidence, Observation, Outcome, State
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ STOP_TIMEOUT = 15.0
 # Seconds. A process that exits earlier has failed to start.
 SETTLE_TIME = 1.0
 POLL_PAUSE = 0.05
+# Bytes of the end of a log in which its last lines are looked for.
+TAIL = 16_384
 CHECK_TIMEOUT = 5.0
 # Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)
@@ -96,6 +98,14 @@ class Processes:
         if "command" not in target.options:
             return Outcome(False, _not_started_here(target))
         return self._end(target, timeout)
+
+    def last_lines(self, target: Target, timeout: float) -> str:
+        """Return the end of the file that `log` names."""
+        if not target.options.get("log"):
+            return ""
+        with Path(target.options["log"]).expanduser().open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return "\n".join(file.read(TAIL).decode(errors="replace").splitlines()[-LINES:])
 
     def missing_permission(self, target: Target, timeout: float) -> str:
         """The runner can only restart what it starts itself."""
