@@ -26,7 +26,7 @@ def invalid(field: str, problem: str) -> ApiError:
 
 
 class Moment(serializers.DateTimeField):
-    """A time in a request. Without its UTC offset it would be taken for another one wherever the sender's clock differs."""
+    """A time in a request: without its UTC offset it would mean another one wherever clocks differ."""
 
     def enforce_timezone(self, value: datetime) -> datetime:
         if timezone.is_naive(value):

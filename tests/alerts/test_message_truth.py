@@ -79,7 +79,14 @@ MONTH_EXCEEDED: Story = [
     (61, beat(MORE_BEATS[10], "bot-2")),
     (1, look),
 ]
-CRASH_NEAR_BUDGET: Story = [(1, beat(BEATS[2])), (1, look), (5, beat(BEATS[5])), (1, look), (200, beat(BEATS[3])), (1, look)]
+CRASH_NEAR_BUDGET: Story = [
+    (1, beat(BEATS[2])),
+    (1, look),
+    (5, beat(BEATS[5])),
+    (1, look),
+    (200, beat(BEATS[3])),
+    (1, look),
+]
 HOST_DIES: Story = [*((1, beat(MORE_BEATS[9], name)) for name in ("bot", "bot-2", "bot-3")), (61, look), (4_000, look)]
 FORECAST: Story = [
     (1, beat({"cost_usd": 0.5, "cost_limit_usd": 3})),
@@ -196,7 +203,6 @@ def gave_up(sent: Sent, found: re.Match[str]) -> bool:
 
 def by(field: str) -> Claim:
     return lambda sent, found: getattr(sent.incident, field) == found["by"]
-
 
 
 AGAIN = "(?: again)?"

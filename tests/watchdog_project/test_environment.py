@@ -24,7 +24,7 @@ def test_empty_switch_is_the_default(given: dict[str, str], default: bool) -> No
 
 @pytest.mark.parametrize("text", ["ture", "enabled", "2"])
 def test_misspelled_switch_is_refused(text: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="SIGNUP_OPEN is .*Write true or false"):
+    with pytest.raises(ImproperlyConfigured, match=r"SIGNUP_OPEN is .*Write true or false"):
         environment.flag("SIGNUP_OPEN", True, environment={"SIGNUP_OPEN": text})
 
 

@@ -29,9 +29,7 @@ DEAD_BY_ITS_RUNNER = [(1, beat(BEATS[0])), (5, beat(BEATS[7])), (1, look)]
 @example(PAUSED_IN_TROUBLE)
 @example(DEAD_BY_ITS_RUNNER)
 @given(STORIES)
-def test_pages_say_what_rows_say(
-    world: World, viewer: User, client_of: Callable[[User], Client], story: Story
-) -> None:
+def test_pages_say_what_rows_say(world: World, viewer: User, client_of: Callable[[User], Client], story: Story) -> None:
     with transaction.atomic():
         at = 0.0
         for waited, deed in story:
