@@ -79,7 +79,15 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None
-    return {"commands": commands, "live": live, "outlook": outlook, "worked": worked}
+    at = None if is_resolved(incident) else incident.restarted_at
+    return {
+        "commands": commands,
+        "live": live,
+        "outlook": outlook,
+        "worked": worked,
+        # Although something else is still wrong.
+        "is_back": at is not None and restart_context.has_recovered(incident.agent.state, at, open_kinds),
+    }
 
 
 class ExplainedSignal(NamedTuple):

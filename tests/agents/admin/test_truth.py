@@ -86,7 +86,12 @@ def check_page(browser: Client, agent: Agent, now: datetime) -> None:
         assert last is None or last < now - timedelta(days=1)
     if "No data yet" in text:
         assert last is None
-    assert ("Stalled since" in text) <= bool(kinds_of(agent)["stalled"] or agent.state.status != Status.STALLED)
+    clocks = text.partition("Spend today")[0]
+    assert ("Stalled since" in clocks) <= bool(kinds_of(agent)["stalled"])
+    assert ("Down since" in clocks) <= (agent.state.status == Status.DOWN)
+    if since := re.search(r"The process is not running since (\d+ \w+ \d+, [\d:]+)", clocks):
+        began = [signal.started_at for signal in Signal.objects.filter(agent=agent, cleared_at=None)]
+        assert since[1] in {f"{at.day} {at:%b %Y, %H:%M:%S}" for at in began}
     assert ("On hold" in text) is agent.state.hold
 
 
@@ -102,5 +107,8 @@ def check_incidents(browser: Client, agent: Agent, now: datetime) -> None:
         if "went silent at the same time" in text:
             assert incident.together
             assert incident.kind != "cost"
+        if "no progress since" in text:
+            progress, restarted_at = agent.state.last_progress_at, incident.restarted_at
+            assert progress is None or restarted_at is None or progress <= restarted_at
         own = list(incident.signals.filter(agent=incident.agent, kind="cost").values_list("severity", flat=True))
         assert ("Budget exceeded" in text) is ("critical" in own)
