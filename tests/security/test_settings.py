@@ -53,7 +53,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("E012", {"env": {"REDIS_URL": "redis://:a#b@redis:6379/0"}}),
     ("E013", {"REDIS_URL": "localhost:6379"}),
     ("E013", {"REDIS_URL": "amqp://user:pw@rabbit/"}),
-    ("E013", {"CELERY_BROKER_URL": "redis:6379"}),
+    ("E013", {"CELERY_BROKER_URL": "broker:6379"}),
     ("E014", {"ALLOWED_HOSTS": ["watchdog.example.com", "https://watchdog.example.com"]}),
     ("E014", {"ALLOWED_HOSTS": ["watchdog.example.com", "watchdog.example.com:8000"]}),
     ("E014", {"ALLOWED_HOSTS": ["watchdog.example.com", "::1"]}),
