@@ -111,6 +111,9 @@ def test_messages_say_what_rows_say(world: World, story: Story) -> None:
                 for sent in sent_after(last):
                     check(sent)
             last = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        with world.clock(at):
+            for sent in sent_after(0):
+                check_late(sent)
         transaction.set_rollback(True)
 
 
@@ -127,6 +130,15 @@ def check(sent: Sent) -> None:
                 assert is_so(sent, found), line
     is_bad = sent.incident.signals.filter(cleared_at=None, severity="critical").exists()
     assert sent.text.severity == "critical" or sent.event.kind not in FAILURES or not is_bad
+
+
+def check_late(sent: Sent) -> None:
+    """A message that leaves only now: whatever became critical since, a budget is exceeded only if it is."""
+    budgets = sent.incident.signals.filter(kind="cost")
+    if "exceeded its" in sent.text.title:
+        assert budgets.filter(severity="critical").exists(), sent.text.title
+    if " % of its" in sent.text.title:
+        assert budgets.latest("pk").severity == "warning", sent.text.title
 
 
 # Titles
