@@ -356,6 +356,8 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "DESCRIPTION": "A self-hosted runtime watchdog for AI agents. Send your project's key in `X-API-Key`.",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # For "Try it out" below a path.
+    "SERVERS": [{"url": _path}] if _path else [],
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
