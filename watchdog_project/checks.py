@@ -350,6 +350,7 @@ IMPOSSIBLE: Sequence[Check] = (
     origins,
     restart_delays,
     session_idle_time,
+    audit_stream,
     unescaped_urls,
 )
 
