@@ -430,6 +430,7 @@ IMPOSSIBLE: Sequence[Check] = (
     origins,
     restart_delays,
     session_idle_time,
+    audit_stream,
     unescaped_urls,
     broker_urls,
     host_names,
