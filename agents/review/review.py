@@ -115,7 +115,17 @@ def sweep(now: datetime) -> int:
         if not passed_over:
             break
         time.sleep(PAUSE)
+    if time.monotonic() - began >= MAX_SWEEP:
+        _record_backlog(now)
     return total
+
+
+def _record_backlog(now: datetime) -> None:
+    """When reviews are as late as in an outage of the detector, deadlines move, and the timeline says so."""
+    due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
+    oldest = due.values_list("check_at", flat=True).first()
+    if oldest is not None and now - oldest > outage_log.OUTAGE_AFTER[outage_log.DETECTOR]:
+        outage_log.record(outage_log.OVERLOAD, clocks.Span(oldest, now))
 
 
 def _let_others_write() -> None:
