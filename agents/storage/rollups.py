@@ -1,11 +1,11 @@
-"""Rollups of heartbeats by minute, hour and day; heartbeat partitions; retention."""
+"""Rollups of heartbeats by minute, hour and day."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -14,21 +14,16 @@ from django.db.models.functions import JSONArray, TruncDay, TruncHour, TruncMinu
 
 from agents.domain import tool_counts
 from agents.models import Agent, Heartbeat, Pulse, Rollup
-from billing import limits, plans
-from teams.models import Team
+from agents.storage import partitions
+from agents.storage.retention import LET_OTHERS_WRITE, MINUTES_KEPT, OLDEST
 
 ROLLUP: Final = "rollup"
 # Heartbeats may be committed after their minute ended; for this long each minute is recalculated.
 OPEN_FOR: Final = timedelta(minutes=10)
-OLDEST: Final = timedelta(days=max(plan.history_days for plan in plans.ALL))
-MINUTES_KEPT: Final = timedelta(days=2)
-DAYS_AHEAD: Final = 7
 # A heartbeat sent this long before it was received may belong to a minute that is closed already.
 LATE: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
 WRITE_CHUNK: Final = 500
-# Writers waiting on SQLite retry at this interval, in seconds; without a pause they would find it locked every time.
-LET_OTHERS_WRITE: Final = 0.11
 _NUMBERS: Final = ("tokens", "cost", "priced", "unpriced", "tool_calls")
 _SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
 _MAXIMA: Final = ("memory_mb", "gap")
@@ -68,7 +63,7 @@ def roll_up(now: datetime) -> None:
     A heartbeat belongs to the minute in which it was sent. If it arrived much later, for example from a client's spool,
     its agent's spans are recalculated from then on. The next run repeats whatever an interrupted run left.
     """
-    make_partitions(now.date())
+    partitions.make(now.date())
     # One transaction serializes concurrent runs. SQLite has a single writer: there heartbeats would wait for all of it.
     with transaction.atomic() if connection.features.has_select_for_update else nullcontext():
         _bring_up_to_date(now)
@@ -178,46 +173,3 @@ def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
             unique_fields=["agent", "span", "start"],
             update_fields=[*_SUMS, *_MAXIMA, "tools"],
         )
-
-
-def make_partitions(today: date) -> None:
-    """PostgreSQL: create partitions for today and the coming days, except days with rows in the default partition."""
-    if connection.vendor != "postgresql":
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
-        existing = {name for (name,) in cursor.fetchall()}
-        for day in (today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)):
-            name = f"agents_heartbeat_{day:%Y_%m_%d}"
-            if name not in existing and not _is_in_default(cursor, day):
-                cursor.execute(
-                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF agents_heartbeat "
-                    f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-                )
-
-
-def _is_in_default(cursor: Any, day: date) -> bool:
-    cursor.execute("SELECT EXISTS (SELECT 1 FROM agents_heartbeat_default WHERE day = %s)", [day])
-    return bool(cursor.fetchone()[0])
-
-
-def forget_old(now: datetime) -> None:
-    """Delete what is older than the plans' retention; on PostgreSQL, drop the partitions that no plan keeps."""
-    drop_partitions((now - OLDEST).date())
-    for team in Team.objects.all():
-        kept_from = now - limits.kept(team.pk)
-        agents = list(Agent.objects.filter(project__team=team).values_list("pk", flat=True))
-        Heartbeat.objects.filter(agent_id__in=agents, day__lt=kept_from.date()).delete()
-        Rollup.objects.filter(agent_id__in=agents, start__lt=kept_from).delete()
-    Rollup.objects.filter(span=Rollup.Span.MINUTE, start__lt=now - MINUTES_KEPT).delete()
-
-
-def drop_partitions(before: date) -> None:
-    """PostgreSQL: drop the partitions before this day."""
-    if connection.vendor != "postgresql":
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
-        for (name,) in cursor.fetchall():
-            if name < f"agents_heartbeat_{before:%Y_%m_%d}":
-                cursor.execute(f"DROP TABLE {name}")

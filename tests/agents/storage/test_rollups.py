@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -148,36 +148,3 @@ def test_orphaned_heartbeat_does_not_stop_rollups(world: World) -> None:
     rollups.roll_up(T0 + timedelta(seconds=10))
     connection.check_constraints()
     assert sums("m") == [(0, 1, 1, 0)]
-
-
-def test_retention_follows_the_plan(world: World) -> None:
-    world.beat(0)
-    world.beat(6 * 86_400)
-    rollups.forget_old(T0 + timedelta(days=8))
-    assert [beat.day for beat in Heartbeat.objects.all()] == [T0.date() + timedelta(days=6)]
-
-
-@pytest.mark.postgres
-def test_each_day_has_a_partition(world: World) -> None:
-    rollups.make_partitions(T0.date())
-    world.beat(0)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tableoid::regclass::text FROM agents_heartbeat")
-        assert cursor.fetchall() == [("agents_heartbeat_2026_05_04",)]
-
-
-@pytest.mark.postgres
-def test_default_partition_keeps_its_days(world: World) -> None:
-    world.beat(0)
-    rollups.make_partitions(T0.date())
-    world.beat(10)
-    assert Heartbeat.objects.count() == 2
-
-
-@pytest.mark.postgres
-def test_old_partitions_are_dropped(world: World) -> None:
-    rollups.make_partitions(date(2025, 1, 1))
-    rollups.drop_partitions(date(2025, 1, 3))
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2025%' ORDER BY 1")
-        assert cursor.fetchone() == ("agents_heartbeat_2025_01_03",)
