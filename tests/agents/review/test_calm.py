@@ -68,7 +68,7 @@ def test_a_stall_is_found_among_moves(world: World, reviewed: list[str]) -> None
 
 @pytest.mark.parametrize("changes", [{"daily_budget_usd": 1}, {"interval": 600}, {"rules": {"cost": {"off": True}}}])
 def test_a_change_by_a_person_is_reviewed(healthy: World, reviewed: list[str], changes: dict[str, Any]) -> None:
-    now = T0 + timedelta(seconds=60)
+    now = T0 + timedelta(seconds=59)
     services.change_agent(agent=healthy.agent(), changes=changes, actor="ada@example.com", now=now)
     healthy.look(61)
     assert reviewed == ["bot"]

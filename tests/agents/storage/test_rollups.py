@@ -1,4 +1,4 @@
-"""Rollups, partitions and retention."""
+"""Rollups of heartbeats."""
 
 from __future__ import annotations
 
@@ -139,6 +139,53 @@ def test_rollup_catches_up_after_an_hour(world: World) -> None:
     rollups.roll_up(T0 + timedelta(seconds=8000))
     assert sum(row[1] for row in sums("m")) == 4
     assert sum(row[1] for row in sums("h")) == 4
+
+
+def test_hours_follow_within_five_minutes(world: World) -> None:
+    """They have sixty times as much to read as the last minute."""
+    world.beat(0, tokens_used=1)
+    rollups.roll_up(T0 + timedelta(seconds=10))
+    for at in range(30, 330, 60):
+        world.beat(at, tokens_used=1)
+        rollups.roll_up(T0 + timedelta(seconds=at + 10))
+        assert sum(row[1] for row in sums("m")) == 2 + at // 60
+    assert (sums("h")[0][1], sums("d")[0][1]) == (1, 1)
+    rollups.roll_up(T0 + timedelta(seconds=340))
+    assert (sums("h")[0][1], sums("d")[0][1]) == (6, 6)
+
+
+def test_the_last_minutes_of_an_hour_are_added_up(world: World) -> None:
+    world.beat(3_590, tokens_used=1)
+    rollups.roll_up(T0 + timedelta(seconds=3_605))
+    world.beat(3_599, tokens_used=1)
+    for at in (3_620, 3_680, 3_901):
+        rollups.roll_up(T0 + timedelta(seconds=at))
+    assert sums("h") == [(0, 2, 2, 0)]
+
+
+def test_a_heartbeat_committed_late_is_counted(world: World) -> None:
+    """Its id is lower than that of others that were rolled up before, and its minute is over."""
+    for at in (0, 60, 200):
+        world.beat(at, tokens_used=1)
+    hidden = Heartbeat.objects.get(spent_at=T0 + timedelta(seconds=60))
+    values = {field.attname: getattr(hidden, field.attname) for field in Heartbeat._meta.concrete_fields}
+    hidden.delete()
+    for at in (210, 270):
+        rollups.roll_up(T0 + timedelta(seconds=at))
+    assert sums("m") == [(0, 1, 1, 0), (180, 1, 1, 0)]
+    Heartbeat.objects.create(**values)
+    rollups.roll_up(T0 + timedelta(seconds=330))
+    assert sums("m") == [(0, 1, 1, 0), (60, 1, 1, 0), (180, 1, 1, 0)]
+    assert sums("h") == [(0, 3, 3, 0)]
+
+
+def test_each_run_writes_only_the_last_minutes(world: World) -> None:
+    for at in range(0, 600, 30):
+        world.beat(at)
+    rollups.roll_up(T0 + timedelta(seconds=601))
+    Rollup.objects.update(beats=99)
+    rollups.roll_up(T0 + timedelta(seconds=661))
+    assert [row[1] for row in sums("m")] == [99] * 9 + [2]
 
 
 def test_orphaned_heartbeat_does_not_stop_rollups(world: World) -> None:
