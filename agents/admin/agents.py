@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
 
+from agents.admin import filters, maintenance, pausing, selection
 from agents.admin import history as history_view
-from agents.admin import maintenance, pausing, selection
 from agents.admin.backtests import BacktestPage
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
@@ -28,6 +28,7 @@ from agents.models import Agent, Command, Heartbeat
 from agents.reporting import agent_status
 from agents.rules import cost
 from agents.rules.observers import burn_rate, version
+from teams import csv_export
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.roles import Action
@@ -85,6 +86,26 @@ class AgentPage(WithButtons):
     list_select_related = ["project__team", "state__incident"]
     search_fields = ["name", "names__name", "host"]
     search_help_text = SEARCH_HINT
+    sorts = filters.SORTS
+    export_columns: ClassVar = {
+        "Agent": lambda row: row.agent,
+        "Team": lambda row: row.agent.project.team,
+        "Project": lambda row: row.agent.project,
+        "Status": lambda row: row.display_label,
+        "Description": lambda row: row.agent.description,
+        "Owner": lambda row: row.agent.owner,
+        "Runbook": lambda row: row.agent.runbook_url,
+        "Labels": lambda row: ", ".join(f"{name}={value}" for name, value in row.agent.labels.items()),
+        "Host": lambda row: row.host,
+        "Interval (s)": lambda row: row.interval,
+        "Last heartbeat (UTC)": lambda row: row.state.last_beat_at,
+        "Last progress (UTC)": lambda row: row.state.last_progress_at,
+        "Tokens today": lambda row: row.tokens if row.state.knows_tokens else None,
+        "Spend today (USD)": lambda row: csv_export.dollars(row.cost) if row.state.knows_cost else None,
+        "Daily budget (USD)": lambda row: csv_export.dollars(row.budget) if row.budget is not None else None,
+        "Open incident": lambda row: row.incident.pk if row.incident else None,
+        "Acknowledged by": lambda row: row.incident.acknowledged_by if row.incident else None,
+    }
     list_per_page = 50  # redrawn every two seconds
     destroys = ("incidents", "commands")
     explains_deletion = (
@@ -137,6 +158,9 @@ class AgentPage(WithButtons):
         rows = agent_status.with_strips(agent_status.statuses(found.result_list, now), now)
         actions, here = (*selection.OPERATE, selection.DELETE), request.get_full_path()
         return {"rows": rows, "selection": selection.selection_for(request, rows, found.result_count, here, actions)}
+
+    def export_rows(self, rows: list[Agent], now: datetime) -> list[agent_status.AgentStatus]:
+        return agent_status.statuses(rows, now)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Agent], *args: Any) -> HttpResponse | None:
         # Agents selected one by one stay selected, even if the filter no longer matches them.

@@ -23,6 +23,7 @@ from teams.links import on_base_url
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
+from teams.sorting import Sort
 
 MIN_GRACE = 5  # seconds
 # Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
@@ -46,6 +47,7 @@ class TeamPage(TeamTableAdmin):
     list_display = ["name"]  # the table template shows more
     search_fields = ["name"]
     search_help_text = "Search names"
+    sorts = (Sort("name", "Team", "name"), Sort("created", "Created", "created_at", newest_first=True))
     fields = ["name"]
     destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
     explains_deletion = (
@@ -142,6 +144,11 @@ class ProjectPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["name"]
     search_help_text = "Search names"
+    sorts = (
+        Sort("name", "Project", "name"),
+        Sort("zone", "Time zone", "time_zone"),
+        Sort("created", "Created", "created_at", newest_first=True),
+    )
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
         "Agents": ("strict", "default_grace"),
