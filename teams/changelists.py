@@ -113,9 +113,11 @@ class SortedList(UnfoldChangeList):
     """A list sorted by the columns that its ModelAdmin names in `sorts`."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        usual = self.model_admin.get_ordering(request) or self._get_default_ordering()
-        order = sorting.ordering(self.model_admin.sorts, self.params.get(ORDER_VAR, ""), timezone.now())
-        ordering: list[Any] = self._get_deterministic_ordering([*order, *usual])
+        changelist: Any = self  # Django's methods are not in its type stubs
+        page: Any = self.model_admin
+        usual = page.get_ordering(request) or changelist._get_default_ordering()
+        order = sorting.ordering(page.sorts, self.params.get(ORDER_VAR, ""), timezone.now())
+        ordering: list[Any] = changelist._get_deterministic_ordering([*order, *usual])
         return ordering
 
 

@@ -142,7 +142,7 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(self.QUERIES.get(self.value() or "", Q()))
 
 
-def _duration(now: datetime) -> ExpressionWrapper:
+def _duration(now: datetime) -> ExpressionWrapper[Any]:
     ended = Coalesce("resolved_at", Value(now), output_field=DateTimeField())
     return ExpressionWrapper(ended - F("started_at"), output_field=DurationField())
 
