@@ -74,9 +74,8 @@ class AgentPage(WithButtons):
     change_list_template = "agents/agents.html"
     table_template = "agents/agents_table.html"
     live_parts = {
-        "now": "agents/agent_now.html",
-        "history": "agents/agent_history.html",
-        "past": "agents/agent_past.html",
+        part: f"agents/agent_{part}.html"
+        for part in ("head", "now", "history", "better", "beats", "incidents", "commands")
     }
     change_form_template = "agents/agent.html"
     change_form_outer_after_template = None  # the template has this link itself
@@ -190,7 +189,7 @@ class AgentPage(WithButtons):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         agent: Agent | None = context.get("original")
         if agent is not None:
-            for part in self.live_parts:
+            for part in ("now", "history", "beats", "incidents", "commands"):  # those that read something
                 context |= self.live_context(request, agent, part)
             context |= {"title": agent.name, "subtitle": None, "backtest": "admin:agents_agent_backtest"}
             context |= {"sections": form_sections(context["adminform"], agent)}
@@ -200,16 +199,15 @@ class AgentPage(WithButtons):
     def live_context(self, request: HttpRequest, row: Agent, part: str) -> dict[str, Any]:
         now = timezone.now()
         shared = {"now": now, "original": row, "opts": self.opts}
-        if part == "now":
+        if part in ("head", "now"):
             return {**shared, **self._now(request, row, now)}
-        if part == "history":
+        if part in ("history", "better"):
             return {**shared, **history_view.past(request, row, target_text(row), now)}
-        return {
-            **shared,
-            "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN],
-            "incidents": row.incidents.all()[:INCIDENTS_SHOWN],
-            "commands": row.commands.all()[:COMMANDS_SHOWN],
-        }
+        if part == "beats":
+            return {**shared, "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN]}
+        if part == "incidents":
+            return {**shared, "incidents": row.incidents.all()[:INCIDENTS_SHOWN]}
+        return {**shared, "commands": row.commands.all()[:COMMANDS_SHOWN]}
 
     def _now(self, request: HttpRequest, agent: Agent, now: datetime) -> dict[str, Any]:
         [row] = agent_status.statuses([agent], now)
