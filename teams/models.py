@@ -33,6 +33,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField("e-mail", unique=True)
     name = models.CharField(max_length=100, blank=True)
     time_zone = models.CharField(max_length=50, default="UTC")
+    compact_rows = models.BooleanField(default=False, db_default=False, help_text="Lists show more rows at once.")
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
@@ -205,6 +206,29 @@ class Project(models.Model):
     class Meta:
         ordering = ["team", "name"]
         constraints = [models.UniqueConstraint(fields=["team", "name"], name="project_name_once_a_team")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SavedView(models.Model):
+    """The filter and order of a list under a name. Belongs to a person or to a team, never to both."""
+
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="saved_views")
+    team = models.ForeignKey(Team, models.CASCADE, null=True, related_name="saved_views")
+    page = models.CharField(max_length=60, help_text="`fleet`, or the model of the list: `agents.agent`.")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1000, blank=True, help_text="A query string: `status=down&o=name`.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(user=None, team__isnull=False) | models.Q(user__isnull=False, team=None),
+                name="saved_view_has_one_owner",
+            ),
+            models.UniqueConstraint(fields=["user", "page", "name"], name="one_view_per_person_and_name"),
+            models.UniqueConstraint(fields=["team", "page", "name"], name="one_view_per_team_and_name"),
+        ]
 
     def __str__(self) -> str:
         return self.name

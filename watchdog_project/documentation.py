@@ -23,7 +23,7 @@ CONTENTS: Final = (
     ("Monitor agents", ("sdk", "capture", "integrations", "runner")),
     ("Alerting", ("rules", "channels")),
     ("Operating", ("deployment", "operating", "security", "pricing", "plans")),
-    ("Reference", ("glossary", "architecture", "decisions")),
+    ("Reference", ("pages", "glossary", "architecture", "decisions")),
 )
 # The glossary's column for writers: it lists words the product no longer uses, so readers never see it.
 WRITERS_COLUMN: Final = "instead of"

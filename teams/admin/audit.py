@@ -18,6 +18,7 @@ from django.utils import timezone
 from teams import audit_lines, times
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import AuditEntry
+from teams.sorting import Sort
 
 ISO_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 # `action` -> verb phrase, followed by the target. `{command}` is restart or stop. Other actions are shown as they are.
@@ -174,6 +175,7 @@ class AuditPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["actor", "action", "target"]
     search_help_text = "Search people and objects"
+    sorts = (Sort("when", "When", "at", newest_first=True),)
     show_full_result_count = False
     fields = ["at", "team", "actor", "action", "target", "data_details"]
     readonly_fields = ["data_details"]

@@ -17,6 +17,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import ApiKey, Scope
 from teams.roles import Action
+from teams.sorting import Sort
 from teams.tenant_admin import action, refusals_as_messages
 
 OVERLAPS = [("0", "Not at all: stop now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
@@ -77,6 +78,13 @@ class KeyPage(TeamTableAdmin):
     list_filter = ["project", "scope", StateFilter]
     search_fields = ["name", "prefix"]
     search_help_text = "Search names and prefixes"
+    sorts = (
+        Sort("name", "Key", "name"),
+        Sort("project", "Project", "project__name"),
+        Sort("scope", "Scope", "scope"),
+        Sort("used", "Last used", "last_used_at", newest_first=True),
+        Sort("created", "Created", "created_at", newest_first=True),
+    )
     actions = ["revoke_selected"]
     actions_detail = ["rotate", "revoke"]
     fields = ["project", "name", "scope"]

@@ -26,6 +26,7 @@ from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
 from teams.tenant_admin import or_404
+from teams.sorting import Sort
 
 MIN_GRACE = 5  # seconds
 # Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
@@ -50,6 +51,7 @@ class TeamPage(TeamTableAdmin):
     search_fields = ["name"]
     search_help_text = "Search names"
     fields = ["name", "require_second_factor"]
+    sorts = (Sort("name", "Team", "name"), Sort("created", "Created", "created_at", newest_first=True))
     destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
     explains_deletion = (
         "All history, incidents and the audit log are deleted, and every API key stops working immediately. "
@@ -161,6 +163,11 @@ class ProjectPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["name"]
     search_help_text = "Search names"
+    sorts = (
+        Sort("name", "Project", "name"),
+        Sort("zone", "Time zone", "time_zone"),
+        Sort("created", "Created", "created_at", newest_first=True),
+    )
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
         "Agents": ("strict", "default_grace"),
