@@ -2,11 +2,14 @@
 
 from celery import shared_task
 
-from teams import encryption, mail
+from django.utils import timezone
+
+from teams import encryption, mail, rate_limits
 
 
 @shared_task(name="teams.protect_secrets")
 def protect_secrets() -> None:
-    """Encrypt what another key encrypted, and delete old mails that were written to files."""
+    """Encrypt what another key encrypted; delete old mails that were written to files, and old counts."""
     encryption.encrypt_again()
     mail.purge_files()
+    rate_limits.purge(timezone.now())

@@ -25,9 +25,9 @@ def behind_proxies(app: Wsgi, trusted: Networks) -> Wsgi:
     """Set REMOTE_ADDR to the client's address if a trusted proxy forwards the request; else drop what it claims."""
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if _is_trusted(_address(environ.get("REMOTE_ADDR", "")), trusted):
-            environ["REMOTE_ADDR"] = _client(environ, trusted)
-        else:
+        peer = environ.get("REMOTE_ADDR", "")
+        environ["REMOTE_ADDR"] = client_address(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted)
+        if not _is_trusted(_address(peer), trusted):
             for name in [name for name in environ if name.startswith(PREFIXES)]:
                 del environ[name]
         return app(environ, start_response)
@@ -49,10 +49,15 @@ def below_prefix(app: Wsgi, prefix: str) -> Wsgi:
     return wrapped
 
 
-def _client(environ: dict[str, Any], trusted: Networks) -> str:
-    """The last address that is no trusted proxy's. Each proxy appends what it saw, so everything before is hearsay."""
-    known = str(environ["REMOTE_ADDR"])
-    for text in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+def client_address(peer: str, forwarded_for: str, trusted: Networks) -> str:
+    """The last address that is no trusted proxy's. Each proxy appends what it saw, so everything before is hearsay.
+
+    `peer` is the connection's address, `forwarded_for` the header X-Forwarded-For.
+    """
+    if not _is_trusted(_address(peer), trusted):
+        return peer
+    known = peer
+    for text in reversed(forwarded_for.split(",")):
         address = _address(text)
         if address is None:
             break

@@ -73,8 +73,9 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     # Before step 6, which overwrites the status this compares with.
     claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
     changed = _needs_review(hot, beat) or bool(claimed)
+    hot.cost_limit = _declared_limit(hot, beat, limits, moment.today)
     _remember(hot, beat, source, note, claimed=bool(claimed))
-    # After step 6, which may change the declared daily limit.
+    # After the declared daily limit, which may have changed.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
     if not changed:
@@ -357,8 +358,16 @@ def _remember_work(hot: Hot, beat: Beat) -> None:
 def _remember_declared(hot: Hot, beat: Beat) -> None:
     hot.declared_interval = beat.interval or hot.declared_interval
     hot.declared_progress_timeout = beat.progress_timeout or hot.declared_progress_timeout
-    if beat.cost_limit_usd is not None:
-        hot.cost_limit = round(beat.cost_limit_usd * MICRO)
+
+
+def _declared_limit(hot: Hot, beat: Beat, limits: AgentLimits, today: date) -> int | None:
+    """The client's own daily limit. It cannot raise it while the agent is held: only a person ends a hold."""
+    known = hot.cost_limit
+    if beat.cost_limit_usd is None:
+        return known
+    declared = round(beat.cost_limit_usd * MICRO)
+    is_raise = known is not None and declared > known
+    return known if is_raise and on_hold(hot, budgets_of(hot, limits, today), limits) else declared
 
 
 def _remember_wait(hot: Hot, beat: Beat) -> None:

@@ -94,7 +94,7 @@ class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
         fields = (
-            *("team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+            *("team", "name", "strict", "bind_names", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
             *("status_page", "status_address"),
         )
 
@@ -144,7 +144,7 @@ class ProjectPage(TeamTableAdmin):
     search_help_text = "Search names"
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
-        "Agents": ("strict", "default_grace"),
+        "Agents": ("strict", "bind_names", "default_grace"),
         "Spend": ("monthly_budget_usd", "prices"),
         "Public status page": ("status_page", "status_address", "new_address", "public_page"),
     }
