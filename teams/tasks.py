@@ -1,7 +1,6 @@
 """The Celery tasks of accounts and secrets."""
 
 from celery import shared_task
-
 from django.utils import timezone
 
 from teams import encryption, mail, rate_limits

@@ -89,8 +89,8 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
 
     It shares the restart budget with all other restarts and is reported like them. `target` is the type and name at
     the runner, `cause` the reason in the runner's words.
-    Raises ApiError 403 when the key must not report as that agent, 404 when no agent of the project has that name, 409 `not_its_target` when another target or runner
-    is pinned for it, 409 as `request` does.
+    Raises ApiError 403 when the key must not report as that agent, 404 when no agent of the project has that name, 409
+    `not_its_target` when another target or runner is pinned for it, 409 as `request` does.
     """
     bindings.require_name(caller, name, now)
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()

@@ -49,12 +49,12 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
 
     0. Of several replicas, compare with the one that sent it.
     1. Interpret: is it a resent copy, what does its context say (`note`), is it progress. Compares with the last one.
-    2. Drop delivered warnings that a new process has not seen.
+    2. Drop delivered warnings that a new process has not seen. Take the declared limit, unless that would end a hold.
     3. Count spend by day, month and run, nothing for a copy. Remember the body, so a copy can be recognized.
     4. Reset the deadlines: alive, then progress. The gap is measured to the last heartbeat.
     5. Decide whether anything changed that the review must look at.
     6. Remember what the heartbeat said.
-    7. Check budgets, with this heartbeat counted and its declared limit in force.
+    7. Check budgets, with this heartbeat counted.
     8. Bring the review forward to the new deadlines, unless it must look at once.
     9. Pick the warning to deliver.
     """
@@ -68,14 +68,14 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     progress = not resent and _is_progress(hot, beat)
     _forget_delivered(hot, beat, note)
     spent = Spent(spent.at, spent.day) if resent else spent
+    # Before its own spend, which may be what exceeds the old limit.
+    hot.cost_limit = _declared_limit(hot, beat, limits, moment.today)
     _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
     gap = _reset_deadlines(hot, beat, moment.received_at, note, made_at=made_at, progress=progress)
     # Before step 6, which overwrites the status this compares with.
     claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
     changed = _needs_review(hot, beat) or bool(claimed)
-    hot.cost_limit = _declared_limit(hot, beat, limits, moment.today)
     _remember(hot, beat, source, note, claimed=bool(claimed))
-    # After the declared daily limit, which may have changed.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
     if not changed:
