@@ -18,6 +18,7 @@ from teams.times import duration
 
 HOUR: Final = 3_600
 DAY: Final = 86_400
+MINUTE: Final = 60
 _SQL: Final = """
     INSERT INTO teams_ratecount (key, used, ends_at) VALUES (%s, %s, %s)
     ON CONFLICT (key) DO UPDATE SET used = teams_ratecount.used + excluded.used RETURNING used
@@ -31,6 +32,19 @@ class RateLimit(NamedTuple):
     most: int
     seconds: int
     what: str
+
+
+# Each is far above what people do by hand, and far below what bothers others.
+TEAMS: Final = RateLimit("teams", 10, DAY, "new teams")
+KEYS: Final = RateLimit("keys", 200, DAY, "new API keys in this project")
+INVITATIONS_BY_PERSON: Final = RateLimit("invitations_by", 100, DAY, "invitations from you")
+INVITATIONS_BY_TEAM: Final = RateLimit("invitations_of", 200, DAY, "invitations from this team")
+# Of all teams together, because it is one person who gets the mails.
+INVITATIONS_TO_ADDRESS: Final = RateLimit("invitations_to", 5, DAY, "invitations to this address")
+TESTS_BY_PERSON: Final = RateLimit("tests_by", 60, HOUR, "tests from you")
+TESTS_OF_CHANNEL: Final = RateLimit("tests_of", 20, HOUR, "tests of this channel")
+TESTS_OF_TEAM: Final = RateLimit("tests_in", 200, HOUR, "tests of this team's channels")
+TEST_MAILS_TO_ADDRESS: Final = RateLimit("test_mails_to", 20, DAY, "test e-mails to one of these addresses")
 
 
 def spend(limit: RateLimit, who: object, now: datetime) -> None:
@@ -65,7 +79,7 @@ def _window(limit: RateLimit, now: datetime) -> int:
 
 
 def _period(limit: RateLimit) -> str:
-    return {HOUR: "hour", DAY: "day"}.get(limit.seconds) or duration(limit.seconds)
+    return {MINUTE: "minute", HOUR: "hour", DAY: "day"}.get(limit.seconds) or duration(limit.seconds)
 
 
 def _short(who: str) -> str:

@@ -14,10 +14,11 @@ from typing import Any, Final
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from teams import auth, keys
+from teams import auth, keys, rate_limits
 from teams.errors import ApiError
 from teams.models import (
     NEW_AGENTS_PER_HOUR,
@@ -32,6 +33,8 @@ from teams.models import (
 )
 from teams.roles import Role, may_assign
 
+# Working keys of a project: more than hosts in most fleets, and few enough to read.
+MAX_KEYS: Final = 1_000
 INVITATION_LIFETIME: Final = timedelta(days=7)
 
 
@@ -168,10 +171,12 @@ def issue_key(
 ) -> tuple[ApiKey, str]:
     """Create a key. The second value is its plain text, which is not stored: show it once.
 
-    `first` is the first key of its line, whose names it owns too. Raises 422 for a limit that does not fit.
+    `first` is the first key of its line, whose names it owns too. Raises 422 for a limit that does not fit, 403
+    `key_limit_reached` in a project with `MAX_KEYS`, 429 `rate_limited` for too many new ones in a day.
     """
     limits, now, raw = limits or KeyLimits(), timezone.now(), keys.generate()
     _require_agent_scope(scope, limits.agent)
+    _require_room_for_key(project, now)
     key = ApiKey.objects.create(
         project=project,
         name=name,
@@ -196,6 +201,14 @@ def _require_agent_scope(scope: str, agent: str) -> None:
     if agent and scope != Scope.AGENT:
         why = "A key for one agent needs the scope agent: other scopes reach every agent."
         raise ApiError(422, "invalid", f"agent: {why}", fields={"agent": why})
+
+
+def _require_room_for_key(project: Project, now: datetime) -> None:
+    rate_limits.spend(rate_limits.KEYS, project.pk, now)
+    works = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
+    if project.api_keys.filter(works).count() >= MAX_KEYS:
+        message = f"This project has {MAX_KEYS:,} API keys. Revoke keys that are not needed."
+        raise ApiError(403, "key_limit_reached", message)
 
 
 def _lifetime(expires_at: datetime | None, now: datetime) -> timedelta | None:
@@ -342,10 +355,14 @@ def _token_hash(token: str) -> str:
 def invite(*, team: Team, email: str, role: str, invited_by: User, now: datetime) -> tuple[Invitation, str]:
     """Invite an address to a team. The second value is the token of the link, which is stored only as a hash.
 
-    Replaces an open invitation of the same address. Raises 403 `role_above_own`, 409 `already_member`.
+    Replaces an open invitation of the same address. Raises 403 `role_above_own`, 409 `already_member`, 429
+    `rate_limited` for too many in a day by this person, from this team or to this address.
     """
     _require_rank(team, invited_by, role)
     email = email.strip().lower()
+    rate_limits.spend(rate_limits.INVITATIONS_TO_ADDRESS, email, now)
+    rate_limits.spend(rate_limits.INVITATIONS_BY_PERSON, invited_by.pk, now)
+    rate_limits.spend(rate_limits.INVITATIONS_BY_TEAM, team.pk, now)
     if Membership.objects.filter(team=team, user__email=email).exists():
         raise ApiError(409, "already_member", f"{email} is already in {team}.")
     Invitation.objects.filter(team=team, email=email, accepted_at__isnull=True).delete()

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from teams import accounts, plan_gate, services, sign_in_links
+from teams import accounts, plan_gate, rate_limits, services, sign_in_links
 from teams.errors import ApiError
 from teams.forms import ProfileForm, TeamForm
 from teams.links import on_site
@@ -52,12 +52,14 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@refusals_as_page
 @require_http_methods(["GET", "POST"])
 def teams(request: HttpRequest) -> HttpResponse:
     """Your teams, and a form to create one."""
     user = _person(request)
     form = TeamForm(request.POST or None)
     if form.is_valid():
+        rate_limits.spend(rate_limits.TEAMS, user.pk, timezone.now())
         accounts.create_team_with_project(user, form.cleaned_data["name"])
         return redirect("admin:index")
     memberships = Membership.objects.filter(user=user).select_related("team").order_by("team__name")

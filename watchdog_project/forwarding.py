@@ -6,13 +6,16 @@ and put the silence of an agent on another host.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 Address = IPv4Address | IPv6Address
 Networks = Sequence[IPv4Network | IPv6Network]
+log = logging.getLogger(__name__)
 PREFIXES = ("HTTP_X_FORWARDED", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 
 
@@ -28,11 +31,22 @@ def behind_proxies(app: Wsgi, trusted: Networks) -> Wsgi:
         peer = environ.get("REMOTE_ADDR", "")
         environ["REMOTE_ADDR"] = client_address(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted)
         if not _is_trusted(_address(peer), trusted):
+            if "HTTP_X_FORWARDED_FOR" in environ:
+                _warn_of_untrusted(peer)
             for name in [name for name in environ if name.startswith(PREFIXES)]:
                 del environ[name]
         return app(environ, start_response)
 
     return wrapped
+
+
+@lru_cache(maxsize=100)
+def _warn_of_untrusted(peer: str) -> None:
+    """Once per address: behind a proxy that is not listed, all people share its address, and the limits of sign-in."""
+    if (address := _address(peer)) is not None and address.is_private:
+        log.warning(
+            "%s forwards requests and is not in TRUSTED_PROXIES, so its X-Forwarded-* headers are ignored", peer
+        )
 
 
 def below_prefix(app: Wsgi, prefix: str) -> Wsgi:
