@@ -26,7 +26,7 @@ from alerts.models import Channel, Delivery
 from teams import rate_limits, services
 from teams.errors import ApiError
 from teams.mail import harmless
-from teams.models import ApiKey, Invitation, Membership, Project, RateCount, Team, User
+from teams.models import ApiKey, Invitation, Project, RateCount, Team, User
 from teams.rate_limits import DAY, HOUR, RateLimit
 from tests.contracts.test_api_permissions import OPERATIONS
 
@@ -405,5 +405,3 @@ def test_allauth_limits_all_that_mails_or_guesses() -> None:
     limits = app_settings.RATE_LIMITS
     for name in ("login", "login_failed", "signup", "reset_password", "confirm_email", "manage_email"):
         assert limits[name], name
-
-
