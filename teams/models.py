@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
@@ -162,6 +162,11 @@ class Project(models.Model):
     strict = models.BooleanField(
         "strict mode", default=False, help_text="Reject heartbeats from agents that were not created beforehand."
     )
+    bind_names = models.BooleanField(
+        "names belong to keys",
+        default=True,
+        help_text="The API key that first reports as a name owns it: other keys cannot report as that agent.",
+    )
     default_grace = models.PositiveIntegerField(
         "default grace period (seconds)",
         null=True,
@@ -234,6 +239,10 @@ class SavedView(models.Model):
         return self.name
 
 
+# A fleet of this size comes up within an hour; a stolen key creates no more either.
+NEW_AGENTS_PER_HOUR: Final = 2_000
+
+
 class Scope(models.TextChoices):
     AGENT = "agent", "agent: send heartbeats, fetch commands, read statuses"
     READ = "read", "read: read everything, change nothing"
@@ -253,10 +262,31 @@ class ApiKey(models.Model):
     hash = models.CharField(max_length=64, unique=True, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    last_used_at = models.DateTimeField(null=True, editable=False)
-    expires_at = models.DateTimeField(
-        null=True, editable=False, help_text="Set by a rotation: until when the old key works."
+    # Names of agents stay bound to a key through its rotations: to the first key of the line, which is empty here.
+    first = models.ForeignKey("self", models.SET_NULL, null=True, editable=False, related_name="successors")
+    agent = models.CharField(
+        "only for agent",
+        max_length=200,
+        default="",
+        blank=True,
+        help_text="The one name that the key may report as. Empty: any name. Needs the scope agent.",
     )
+    allowed_networks: models.JSONField[Any, Any] = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Addresses or networks that may use the key, such as 10.0.0.0/8 or 2001:db8::/32. Empty: all.",
+    )
+    new_agents_per_hour = models.PositiveIntegerField(
+        default=NEW_AGENTS_PER_HOUR,
+        help_text="How many agents the key may create per hour with their first heartbeats.",
+    )
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_address = models.CharField(max_length=45, default="", editable=False)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="Until when the key works. Empty: until revoked."
+    )
+    # How long its successor works, if the key was created with an expiry.
+    lifetime = models.DurationField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -265,6 +295,11 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def line(self) -> int:
+        """What names are bound to: the first key of its rotations."""
+        return self.first_id or self.pk
 
 
 class AuditEntry(models.Model):
@@ -292,6 +327,17 @@ class AuditPosition(models.Model):
     """How far the audit log was streamed; one row."""
 
     sent_up_to = models.BigIntegerField(default=0)
+
+
+class RateCount(models.Model):
+    """How often something happened in one window of time. Written by `rate_limits.py`."""
+
+    key = models.CharField(max_length=100, primary_key=True)
+    used = models.BigIntegerField()
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.used}"
 
 
 class FailedSignIn(AccessAttempt):

@@ -191,6 +191,23 @@ else:
         # pauses for longer and longer while the database is away; after `reconnect_timeout` it starts afresh.
         "pool": {"min_size": 1, "max_size": 20, "timeout": 15, "reconnect_timeout": 3},
     }
+# Counts attempts to sign in, sign up and reset passwords, shared by all web processes. See `teams/shared_cache.py`.
+REDIS_URL = env.str("REDIS_URL", default="")
+CACHES: dict[str, Any] = {
+    "database": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "watchdog_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+CACHES["default"] = CACHES["database"]
+if REDIS_URL:
+    CACHES["default"] = {
+        "BACKEND": "teams.shared_cache.SharedCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "watchdog",
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
+    }
 # How often each web process records that it is up; the detector treats a gap as a watchdog outage. 0: never.
 EDGE_PULSE_SECONDS = 2
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -391,7 +408,6 @@ SPECTACULAR_SETTINGS = {
 
 # --- Background tasks (Celery)
 
-REDIS_URL = env.str("REDIS_URL", default="")
 CELERY_BROKER_URL = (
     env.str("CELERY_BROKER_URL", default="") or REDIS_URL or f"redis+socket://{broker_socket(DATA_DIR)}?virtual_host=0"
 )

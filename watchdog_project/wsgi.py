@@ -104,7 +104,8 @@ def release_connections(app: Wsgi) -> Wsgi:
 
 
 routed = read_chunked(release_connections(by_path(isolated(ApiHandler()), WSGIHandler())))
-application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), networks(settings.TRUSTED_PROXIES))
+TRUSTED = networks(settings.TRUSTED_PROXIES)
+application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), TRUSTED)
 
 refuse_unsafe_start()
 start_edge_pulse()

@@ -68,6 +68,18 @@ def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
     return f"Stop of {agent} requested."
 
 
+def explain_release(agent: Agent) -> str:
+    return (
+        f"The names of {agent} belong to the API keys that first used them. Afterwards, the next key that reports as "
+        f"{agent} owns its name."
+    )
+
+
+def release(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    services.release_names(agent=agent, actor=by, now=now)
+    return f"Names of {agent} released."
+
+
 @admin.register(Agent)
 class AgentPage(WithButtons):
     form = AgentForm
@@ -139,6 +151,9 @@ class AgentPage(WithButtons):
             lambda a: a.paused_at is not None, choices=pausing.lengths,
         ),
         Button("resume", "Resume monitoring", "play_circle", pausing.resume, hidden=lambda a: a.paused_at is None),
+        Button(
+            "release", "Release names", "link_off", release, explain_release, lambda a: not services.has_bound_names(a),
+        ),
     )  # fmt: skip
 
     class Media:

@@ -177,6 +177,8 @@ class LockedAgent(NamedTuple):
     paused: bool
     over_plan: bool
     armed: bool
+    # `AgentName.bound_to` of the name that the heartbeat was sent under.
+    owner: int | None
     stored_before: bool
     answer_before: Any
 
@@ -265,7 +267,7 @@ def _lock_sql(vendor: str, stored_before: str) -> str:
     select = ", ".join(f"a.{name}" for name in _SETTINGS)
     hot = "row_to_json(s)::text" if vendor == POSTGRESQL else ", ".join(f"s.{name}" for name in HOT_COLUMNS)
     return f"""
-        SELECT b.i, {select}, h.id, h.answer, {hot}
+        SELECT b.i, {select}, n.bound_to, h.id, h.answer, {hot}
         FROM {_rows_of(_WANTED)} AS b
         JOIN agents_agentname n ON n.project_id = b.project_id AND n.name = b.name
         JOIN agents_agent a ON a.id = n.agent_id
@@ -437,9 +439,9 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def _locked_agent(row: Sequence[Any]) -> LockedAgent:
-    # The columns of `_SETTINGS`, then those of `_lock_sql`.
+    # The columns of `_SETTINGS`, then the others of `_lock_sql`.
     interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
-    policy, own_target, stored_id, answer, *hot = rest
+    policy, own_target, owner, stored_id, answer, *hot = rest
     return LockedAgent(
         hot=_hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval=interval,
@@ -451,6 +453,7 @@ def _locked_agent(row: Sequence[Any]) -> LockedAgent:
         paused=paused_at is not None,
         over_plan=over_plan_at is not None,
         armed=policy == "auto" or bool(own_target),
+        owner=owner,
         stored_before=stored_id is not None,
         answer_before=_from_json(answer),
     )

@@ -25,8 +25,8 @@ from teams.links import on_base_url
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
-from teams.tenant_admin import or_404
 from teams.sorting import Sort
+from teams.tenant_admin import or_404
 
 MIN_GRACE = 5  # seconds
 # Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
@@ -115,7 +115,7 @@ class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
         fields = (
-            *("team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+            *("team", "name", "strict", "bind_names", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
             *("status_page", "status_address"),
         )
 
@@ -170,7 +170,7 @@ class ProjectPage(TeamTableAdmin):
     )
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
-        "Agents": ("strict", "default_grace"),
+        "Agents": ("strict", "bind_names", "default_grace"),
         "Spend": ("monthly_budget_usd", "prices"),
         "Public status page": ("status_page", "status_address", "new_address", "public_page"),
     }
