@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from agents.doors.otlp.telemetry import NO_ATTRIBUTES, Event, Export, Log, Malformed, Point, Resource, Span
+from agents.doors.otlp.telemetry import NO_ATTRIBUTES, Event, Export, Log, MalformedError, Point, Resource, Span
 
 NANOS: Final = 1_000
 MAX_TIME: Final = 2**63
@@ -28,24 +28,24 @@ _DELTA: Final = (1, "1", "AGGREGATION_TEMPORALITY_DELTA")
 
 
 def traces(body: bytes) -> Export:
-    """The spans of an ExportTraceServiceRequest. Raises Malformed."""
+    """The spans of an ExportTraceServiceRequest. Raises MalformedError."""
     export = Export()
     for resource, scope, span in _leaves(_parsed(body), "resourceSpans", "scopeSpans", "spans"):
         try:
             export.items.append(_span(resource, scope, span))
-        except Malformed as error:
+        except MalformedError as error:
             export.reject(str(error))
     return export
 
 
 def logs(body: bytes) -> Export:
-    """The records of an ExportLogsServiceRequest. Raises Malformed."""
+    """The records of an ExportLogsServiceRequest. Raises MalformedError."""
     leaves = _leaves(_parsed(body), "resourceLogs", "scopeLogs", "logRecords")
     return Export([_log(resource, scope, record) for resource, scope, record in leaves])
 
 
 def metrics(body: bytes) -> Export:
-    """The points of an ExportMetricsServiceRequest that have a sum. Raises Malformed."""
+    """The points of an ExportMetricsServiceRequest that have a sum. Raises MalformedError."""
     leaves = _leaves(_parsed(body), "resourceMetrics", "scopeMetrics", "metrics")
     return Export([point for resource, scope, metric in leaves for point in _points(resource, scope, metric)])
 
@@ -55,9 +55,9 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
     try:
         tree = json.loads(body.decode().lstrip("\ufeff"), parse_int=_integer) if body.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"The body is not valid JSON ({error}).") from None
+        raise MalformedError(f"The body is not valid JSON ({error}).") from None
     if not isinstance(tree, dict):
-        raise Malformed("The body is not a JSON object.")
+        raise MalformedError("The body is not a JSON object.")
     return tree
 
 
@@ -81,7 +81,7 @@ def _list(tree: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise Malformed(f"“{key}” is not a list of objects.")
+        raise MalformedError(f"“{key}” is not a list of objects.")
     return value
 
 
@@ -136,7 +136,7 @@ def _id(value: Any, digits: int) -> str:
     if len(text) != digits or not _HEX.fullmatch(text):
         text = _from_base64(text)
     if len(text) != digits or not text.strip("0"):
-        raise Malformed(f"“{str(value)[:40]}” is not an id of {digits} hex digits.")
+        raise MalformedError(f"“{str(value)[:40]}” is not an id of {digits} hex digits.")
     return text.lower()
 
 
@@ -150,7 +150,7 @@ def _from_base64(text: str) -> str:
 def _optional_id(value: Any, digits: int) -> str:
     try:
         return _id(value, digits) if value else ""
-    except Malformed:
+    except MalformedError:
         return ""
 
 
@@ -211,7 +211,7 @@ def _attributes(pairs: Any) -> Mapping[str, Any]:
     if not pairs:
         return NO_ATTRIBUTES
     if not isinstance(pairs, list):
-        raise Malformed("“attributes” is not a list.")
+        raise MalformedError("“attributes” is not a list.")
     return {
         _storable(pair["key"]): _value(pair.get("value"), MAX_DEPTH)
         for pair in pairs

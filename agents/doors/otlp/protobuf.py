@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from agents.doors.otlp.telemetry import NO_ATTRIBUTES, Event, Export, Log, Malformed, Point, Resource, Span
+from agents.doors.otlp.telemetry import NO_ATTRIBUTES, Event, Export, Log, MalformedError, Point, Resource, Span
 
 NANOS: Final = 1_000
 ERROR: Final = 2
@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 8
 
 
 def traces(body: bytes) -> Export:
-    """The spans of an ExportTraceServiceRequest. Raises Malformed."""
+    """The spans of an ExportTraceServiceRequest. Raises MalformedError."""
     export = Export()
     for group in _parsed(ExportTraceServiceRequest(), body).resource_spans:
         resource = _resource(group.resource)
@@ -32,7 +32,7 @@ def traces(body: bytes) -> Export:
 
 
 def logs(body: bytes) -> Export:
-    """The records of an ExportLogsServiceRequest. Raises Malformed."""
+    """The records of an ExportLogsServiceRequest. Raises MalformedError."""
     export = Export()
     for group in _parsed(ExportLogsServiceRequest(), body).resource_logs:
         resource = _resource(group.resource)
@@ -43,7 +43,7 @@ def logs(body: bytes) -> Export:
 
 
 def metrics(body: bytes) -> Export:
-    """The points of an ExportMetricsServiceRequest that have a sum. Raises Malformed."""
+    """The points of an ExportMetricsServiceRequest that have a sum. Raises MalformedError."""
     export = Export()
     for group in _parsed(ExportMetricsServiceRequest(), body).resource_metrics:
         resource = _resource(group.resource)
@@ -57,14 +57,14 @@ def _parsed(message: Any, body: bytes) -> Any:
     try:
         message.ParseFromString(body)
     except (DecodeError, RecursionError) as error:
-        raise Malformed(f"The body is not an {type(message).__name__} in protobuf ({error}).") from None
+        raise MalformedError(f"The body is not an {type(message).__name__} in protobuf ({error}).") from None
     return message
 
 
 def _read(export: Export, read: Callable[..., Any], *parts: Any) -> None:
     try:
         export.items.append(read(*parts))
-    except Malformed as error:
+    except MalformedError as error:
         export.reject(str(error))
 
 
@@ -87,7 +87,7 @@ def _span(resource: Resource, scope: str, span: Any) -> Span:
 
 def _id(raw: bytes, length: int) -> str:
     if len(raw) != length or not any(raw):
-        raise Malformed(f"An id has {len(raw)} bytes instead of {length}, or only zeros.")
+        raise MalformedError(f"An id has {len(raw)} bytes instead of {length}, or only zeros.")
     return raw.hex()
 
 

@@ -10,14 +10,22 @@ from typing import Any, Final
 
 import msgspec
 
+from agents.domain.heartbeat import hash_of
+
 Attributes = Mapping[str, Any]
 NO_ATTRIBUTES: Final[Attributes] = {}
+# Host and process differ between the signals of one sender, so they do not tell senders apart.
+_SENDER: Final = ("service.namespace", "service.name", "service.instance.id", "agent.name")
 
 
-class Resource(msgspec.Struct, frozen=True, eq=False):
-    """What sent it: a process, as its attributes say."""
+class Resource(msgspec.Struct, eq=False):
+    """What sent it: a process, as its attributes say. `sender` is a hash of what tells senders apart."""
 
     attributes: Attributes = NO_ATTRIBUTES
+    sender: int = 0
+
+    def __post_init__(self) -> None:
+        self.sender = hash_of("\n".join(["sender", *map(self.text, _SENDER)]))
 
     def text(self, name: str) -> str:
         """An attribute as text; empty if it is missing or no text."""
@@ -88,5 +96,5 @@ class Export(msgspec.Struct):
         self.reason = self.reason or reason
 
 
-class Malformed(ValueError):
+class MalformedError(ValueError):
     """The request cannot be read at all. The message says why."""
