@@ -60,14 +60,14 @@ def take(report: Report) -> Taken:
         try:
             with transaction.atomic():
                 return _take(report, timezone.now())
-        except _Locked:
+        except _LockedError:
             time.sleep(PAUSE)
         except OperationalError as error:
             raise unavailable(error) from None
     raise busy()
 
 
-class _Locked(Exception):
+class _LockedError(Exception):
     """Another transaction holds an agent's row."""
 
 
@@ -92,7 +92,7 @@ def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
     for outcome, (_, size) in zip(outcomes, made, strict=True):
         if isinstance(outcome, ApiError):
             if outcome.http_status == 503:
-                raise _Locked
+                raise _LockedError
             if outcome.http_status >= 500:
                 raise outcome
             refused, reason = refused + size, reason or outcome.message

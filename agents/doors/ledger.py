@@ -1,7 +1,7 @@
 """One sender's tokens of one model, told on several tracks: the one that told most counts. Pure.
 
 Logs, spans and metrics of a coding agent, and a library's metrics beside its spans, tell the same tokens, in any order
-and with any of them missing. So what counts is the highest sum of all tracks, and each report adds what it raises it by.
+and with any of them missing. What counts is the highest sum of all tracks; each report adds what it raises that by.
 """
 
 from __future__ import annotations

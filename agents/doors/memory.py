@@ -72,10 +72,9 @@ def _marks(values: Sequence[int]) -> str:
 
 
 def _select(project_id: int, where: str, values: Sequence[int]) -> list[Row]:
+    sql = f"SELECT {_COLUMNS} FROM agents_doornote WHERE project_id = %s AND {where}"  # noqa: S608 - no values in it
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM agents_doornote WHERE project_id = %s AND {where}", [project_id, *values]
-        )
+        cursor.execute(sql, [project_id, *values])
         return [_row(columns) for columns in cursor.fetchall()]
 
 

@@ -1,4 +1,4 @@
-"""What a project's doors remember, so that one thing told twice counts once: across requests, processes and signals. Pure.
+"""What a project's doors remember across requests and processes, so that what is told twice counts once. Pure.
 
 A note has a key that identifies what it is about, and for calls and tools also who observed it and when.
 """
@@ -222,7 +222,8 @@ class Recall:
         """Remember where a span stands."""
         row = self.rows.get(trace_key(trace)) or Row(trace_key(trace), TraceNote())
         note = row.note
-        if isinstance(note, TraceNote) and note.nodes.get(span) != (parent, name):
-            if len(note.nodes) < MAX_NODES or name:
-                note.nodes[span] = (parent, name)
-                self.add(row)
+        if not isinstance(note, TraceNote) or note.nodes.get(span) == (parent, name):
+            return
+        if len(note.nodes) < MAX_NODES or name:
+            note.nodes[span] = (parent, name)
+            self.add(row)

@@ -10,7 +10,7 @@ from typing import Final
 
 from agents.doors.dialects import reading
 from agents.doors.dialects.reading import Attributes, count, text
-from agents.doors.facts import Call, Counts, Fact, Origin, Step, Sum, Tool
+from agents.doors.facts import NOTHING, Call, Counts, Fact, Origin, Step, Sum, Tool
 from agents.doors.otlp.telemetry import Log, Point, Span
 
 CALLS: Final = {"chat", "text_completion", "generate_content", "embeddings", "llm_call"}
@@ -196,7 +196,7 @@ def _sums(point: Point) -> list[Fact]:
 
 
 def metric_sum(
-    point: Point, kind: str, counts: Counts = Counts(), cost: float | None = None, *, session: str = ""
+    point: Point, kind: str, counts: Counts = NOTHING, cost: float | None = None, *, session: str = ""
 ) -> Sum:
     """What a point tells, with the identity of its series."""
     given = point.attributes
