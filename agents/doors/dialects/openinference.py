@@ -31,7 +31,7 @@ def facts(span: Span) -> list[Fact]:
 
 def _call(span: Span) -> Call:
     given = span.attributes
-    answer = _ANSWER_ID.match(text(given, "output.value")[:200])
+    answer = _ANSWER_ID.match(text(given, "output.value"))
     model = text(given, "llm.response.model_name", "llm.model_name", "llm.request.model_name", "embedding.model_name")
     return Call(
         origin=genai.origin(span, "otel", agent=text(given, "agent.name")),

@@ -14,6 +14,8 @@ from agents.domain.redaction import redacted
 from agents.doors.facts import Counts
 
 Attributes = Mapping[str, Any]
+# Names, ids and messages; anything longer is none.
+MAX_TEXT: Final = 2_000
 # An answer that asks for a tool, in the words of every provider.
 ASKS_FOR_TOOL: Final = {"tool_calls", "tool_call", "tool-calls", "tool_use", "function_call", "tool_uses"}
 # What a client hides stands for any value, so it says nothing about repetition.
@@ -32,7 +34,7 @@ def text(attributes: Attributes, *names: str) -> str:
     for name in names:
         value = attributes.get(name)
         if isinstance(value, str) and value:
-            return value
+            return value[:MAX_TEXT]
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
     return ""

@@ -14,7 +14,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from agents.doors.otlp.telemetry import NO_ATTRIBUTES, Event, Export, Log, MalformedError, Point, Resource, Span
+from agents.doors.otlp.telemetry import (
+    NO_ATTRIBUTES,
+    Event,
+    Export,
+    Log,
+    MalformedError,
+    Point,
+    Resource,
+    Span,
+    storable,
+)
 
 NANOS: Final = 1_000
 MAX_TIME: Final = 2**63
@@ -100,7 +110,7 @@ def _text(value: Any) -> str:
 
 def _storable(text: str) -> str:
     """Halves of characters have no UTF-8."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return storable(text if text.isascii() else text.encode("utf-8", "replace").decode())
 
 
 def _span(resource: Resource, scope: str, span: Mapping[str, Any]) -> Span:

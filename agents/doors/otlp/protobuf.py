@@ -10,7 +10,17 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from agents.doors.otlp.telemetry import NO_ATTRIBUTES, Event, Export, Log, MalformedError, Point, Resource, Span
+from agents.doors.otlp.telemetry import (
+    NO_ATTRIBUTES,
+    Event,
+    Export,
+    Log,
+    MalformedError,
+    Point,
+    Resource,
+    Span,
+    storable,
+)
 
 NANOS: Final = 1_000
 ERROR: Final = 2
@@ -71,15 +81,15 @@ def _read(export: Export, read: Callable[..., Any], *parts: Any) -> None:
 def _span(resource: Resource, scope: str, span: Any) -> Span:
     return Span(
         resource=resource,
-        scope=scope,
+        scope=storable(scope),
         trace=_id(span.trace_id, TRACE_LENGTH),
         id=_id(span.span_id, SPAN_LENGTH),
         parent=span.parent_span_id.hex() if len(span.parent_span_id) == SPAN_LENGTH else "",
-        name=span.name,
+        name=storable(span.name),
         start=span.start_time_unix_nano // NANOS,
         end=span.end_time_unix_nano // NANOS,
         failed=span.status.code == ERROR,
-        message=span.status.message,
+        message=storable(span.status.message),
         attributes=_attributes(span.attributes),
         events=tuple(Event(event.name, _attributes(event.attributes)) for event in span.events) if span.events else (),
     )
@@ -94,12 +104,12 @@ def _id(raw: bytes, length: int) -> str:
 def _log(resource: Resource, scope: str, record: Any) -> Log:
     return Log(
         resource=resource,
-        scope=scope,
-        name=record.event_name,
+        scope=storable(scope),
+        name=storable(record.event_name),
         at=(record.time_unix_nano or record.observed_time_unix_nano) // NANOS,
         trace=record.trace_id.hex(),
         span=record.span_id.hex(),
-        body=record.body.string_value,
+        body=storable(record.body.string_value),
         attributes=_attributes(record.attributes),
     )
 
@@ -115,8 +125,8 @@ def _read_points(export: Export, resource: Resource, scope: str, metric: Any) ->
         export.items.append(
             Point(
                 resource=resource,
-                scope=scope,
-                metric=metric.name,
+                scope=storable(scope),
+                metric=storable(metric.name),
                 start=point.start_time_unix_nano // NANOS,
                 at=point.time_unix_nano // NANOS,
                 value=float(value),
@@ -131,11 +141,13 @@ def _resource(message: Message) -> Resource:
 
 
 def _attributes(pairs: Iterable[Any]) -> Mapping[str, Any]:
-    return {pair.key: _value(pair.value, MAX_DEPTH) for pair in pairs} if pairs else NO_ATTRIBUTES
+    return {storable(pair.key): _value(pair.value, MAX_DEPTH) for pair in pairs} if pairs else NO_ATTRIBUTES
 
 
 def _value(value: Any, depth: int) -> Any:
     kind = value.WhichOneof("value")
+    if kind == "string_value":
+        return storable(value.string_value)
     if kind == "array_value":
         return [_value(each, depth - 1) for each in value.array_value.values] if depth else None
     if kind == "kvlist_value":

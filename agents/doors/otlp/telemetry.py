@@ -96,5 +96,10 @@ class Export(msgspec.Struct):
         self.reason = self.reason or reason
 
 
+def storable(text: str) -> str:
+    """PostgreSQL cannot store U+0000 in text."""
+    return text.replace("\x00", "") if "\x00" in text else text
+
+
 class MalformedError(ValueError):
     """The request cannot be read at all. The message says why."""
