@@ -29,9 +29,9 @@ from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
 
 MAX_BODY = 1024 * 1024
-# Telemetry comes in larger bodies than anything else.
+# Telemetry comes in larger bodies than anything else; hooks of coding agents send whole files.
 MAX_TELEMETRY = 64 * 1024 * 1024
-TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/")
+TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/", "/hooks/")
 API = ("/api/v1/", *TELEMETRY)
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, Literal
 
 import msgspec
 
-from agents.domain.heartbeat import LABEL_LENGTH, MAX_CALLS, MAX_MESSAGE_LENGTH, MAX_USAGE, Beat, Waiting
+from agents.domain.heartbeat import (
+    MAX_CALLS,
+    MAX_MESSAGE_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_USAGE,
+    Beat,
+    Doing,
+    Waiting,
+)
 from agents.domain.redaction import redacted
 from agents.doors.facts import Origin
 from agents.doors.identity import host_of, instance_of
@@ -19,6 +28,7 @@ from agents.doors.merging import Entry
 INTERVAL: Final = 86_400.0
 NEXT_WORK: Final = "the next work"
 SDK: Final = "opentelemetry"
+HOOK: Final = "hook"
 
 
 def beats_of(entries: Sequence[Entry]) -> list[tuple[Beat, int]]:
@@ -46,10 +56,9 @@ def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def _beat(entries: Sequence[Entry]) -> Beat:
     last = entries[-1]
     tools = [entry.tool for entry in entries if entry.tool]
-    failed = _has_failed(last)
     return Beat(
         agent=last.agent,
-        status="error" if failed else "ok",
+        status=_status(last),
         message=_message(entries),
         usage=[entry.usage for entry in entries if entry.usage] or None,
         tool_call_log=tools or None,
@@ -57,18 +66,35 @@ def _beat(entries: Sequence[Entry]) -> Beat:
         progress=True,
         interval=INTERVAL,
         instance=instance_of(last.origin) or None,
-        sdk=SDK,
+        sdk=HOOK if last.origin.is_hook else SDK,
         agent_type=last.origin.kind,
         labels=_labels(last.origin),
-        # Between two runs nothing is due: an agent that has answered is not stuck.
-        waiting=msgspec.UNSET if last.is_open or failed else Waiting(NEXT_WORK),
+        waiting=_waiting(last),
+        doing=_doing(last),
     )
 
 
-def _has_failed(entry: Entry) -> bool:
-    """A run that ended with an error. A single failed call is progress: the agent may try again."""
+def _status(entry: Entry) -> Literal["ok", "error", "shutdown"]:
+    """Error only for a run that ended with one. A single failed call is progress: the agent may try again."""
     step = entry.step
-    return step is not None and step.kind in ("run", "end") and step.failed and not step.is_open
+    if step is None or step.is_open:
+        return "ok"
+    if step.kind == "end":
+        return "shutdown"
+    return "error" if step.kind == "run" and step.failed else "ok"
+
+
+def _waiting(entry: Entry) -> Waiting | msgspec.UnsetType:
+    """Between two runs nothing is due: an agent that has answered is not stuck."""
+    if entry.step and entry.step.waits_for:
+        return Waiting(entry.step.waits_for)
+    return msgspec.UNSET if entry.is_open or _status(entry) != "ok" else Waiting(NEXT_WORK)
+
+
+def _doing(entry: Entry) -> Doing | None:
+    if entry.step is None or not entry.step.tool:
+        return None
+    return Doing(entry.step.tool[:MAX_NAME_LENGTH], datetime.fromtimestamp(entry.at / 1_000_000, UTC))
 
 
 def _message(entries: Iterable[Entry]) -> str | None:
@@ -79,4 +105,4 @@ def _message(entries: Iterable[Entry]) -> str | None:
 
 def _labels(origin: Origin) -> dict[str, str] | None:
     host = host_of(origin.resource).replace("\x00", "")
-    return {"host": host[: LABEL_LENGTH * 4]} if host else None
+    return {"host": host[:MAX_NAME_LENGTH]} if host else None

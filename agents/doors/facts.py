@@ -39,7 +39,8 @@ NOTHING: Final = Counts()
 class Origin(msgspec.Struct, eq=False, kw_only=True):
     """Where and when something was observed. Times are microseconds since 1970, 0 if unknown.
 
-    `agent` is the name that the item itself gives, `kind` the sender's kind for an agent's type.
+    `agent` is the name that the item itself gives, `kind` the sender's kind for an agent's type. `is_hook`: a coding
+    agent asks or tells before and after each of its steps.
     """
 
     resource: Resource
@@ -52,6 +53,7 @@ class Origin(msgspec.Struct, eq=False, kw_only=True):
     start: int = 0
     end: int = 0
     agent: str = ""
+    is_hook: bool = False
 
 
 class Call(msgspec.Struct, eq=False, kw_only=True):
@@ -94,7 +96,8 @@ StepKind = Literal["run", "step", "prompt", "decision", "error", "end"]
 class Step(msgspec.Struct, eq=False, kw_only=True):
     """Something else that shows work: the end of a run or of a step of it, a prompt, an error, the end of a session.
 
-    `is_open`: more must follow. `names` is the agent's name for all that happened inside of this span.
+    `is_open`: more must follow. `names` is the agent's name for all that happened inside of this span. `waits_for` is
+    what the agent waits for from now on, `tool` the tool that it begins to run.
     """
 
     origin: Origin
@@ -103,6 +106,8 @@ class Step(msgspec.Struct, eq=False, kw_only=True):
     message: str = ""
     failed: bool = False
     is_open: bool = False
+    waits_for: str = ""
+    tool: str = ""
 
 
 class Sum(msgspec.Struct, eq=False, kw_only=True):

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agents.api.heartbeats import received_from
 from agents.domain.heartbeat import Beat
+from agents.domain.hot_row import Answer
 from agents.doors import beats, memory, merging
 from agents.doors.facts import Fact
 from agents.doors.merging import Rename
@@ -33,10 +34,11 @@ STILL_NEW: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How many facts were refused, and why the first one was."""
+    """How many facts were refused, and why the first one was; and what agents on hold are told."""
 
     refused: int = 0
     reason: str = ""
+    hold: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,7 @@ def _take(report: Report, now: datetime) -> Taken:
 def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
     received = [_received(report, beat) for beat, _ in made]
     outcomes = commit_here(received) if received else []
-    refused = 0
-    reason = ""
+    refused, reason, hold = 0, "", None
     for outcome, (_, size) in zip(outcomes, made, strict=True):
         if isinstance(outcome, ApiError):
             if outcome.http_status == 503:
@@ -96,7 +97,9 @@ def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
             if outcome.http_status >= 500:
                 raise outcome
             refused, reason = refused + size, reason or outcome.message
-    return Taken(refused, reason)
+        elif outcome.hold:
+            hold = outcome
+    return Taken(refused, reason, hold)
 
 
 def _received(report: Report, beat: Beat) -> Received:

@@ -382,7 +382,12 @@ class _Merge:
         if not tool.name or self.recall.knows(key):
             return
         note = ToolNote(
-            name=tool.name, session=origin.session, trace=origin.trace, span=origin.span, parent=origin.parent
+            name=tool.name,
+            session=origin.session,
+            trace=origin.trace,
+            span=origin.span,
+            parent=origin.parent,
+            is_hook=origin.is_hook,
         )
         row = Row(key, note, sender, _ref(tool, sender), origin.start, origin.end)
         is_known = self._is_told(row, note)
@@ -492,7 +497,8 @@ def _is_nested(note: ToolNote, other: ToolNote) -> bool:
 
 
 def _is_same_tool(row: Row, note: ToolNote, other: Row, theirs: ToolNote) -> bool:
-    """One of them is a log and the other a span, and only one of them knows an id."""
-    if (row.ref and other.ref) or note.is_matched or theirs.is_matched or bool(note.span) == bool(theirs.span):
+    """Two of hook, log and span tell it, and not both of them know an id."""
+    sources = (note.is_hook, bool(note.span)), (theirs.is_hook, bool(theirs.span))
+    if (row.ref and other.ref) or note.is_matched or theirs.is_matched or sources[0] == sources[1]:
         return False
     return row.overlaps(other, SAME_CALL)

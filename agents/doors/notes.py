@@ -62,6 +62,7 @@ class ToolNote(msgspec.Struct, tag="tool", omit_defaults=True, kw_only=True):
     trace: str = ""
     span: str = ""
     parent: str = ""
+    is_hook: bool = False
     is_matched: bool = False
 
 

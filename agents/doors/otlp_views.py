@@ -72,7 +72,7 @@ def _export(request: HttpRequest, signal: str, kind: str) -> bytes:
     caller = caller_of(request)
     decode = _DECODERS[signal, kind]
     try:
-        exported = decode(body.decompressed(_body(request), request.META.get("HTTP_CONTENT_ENCODING", "")))
+        exported = decode(body.decompressed(body_of(request), request.META.get("HTTP_CONTENT_ENCODING", "")))
     except MalformedError as error:
         raise ApiError(400, "bad_request", str(error)) from None
     facts = _facts(exported)
@@ -115,7 +115,8 @@ def _password(authorization: str) -> str:
     return password or name
 
 
-def _body(request: HttpRequest) -> bytes:
+def body_of(request: HttpRequest) -> bytes:
+    """The raw body. Raises ApiError: 400 if it is incomplete, 413 if it is too large."""
     try:
         declared = request.META.get("CONTENT_LENGTH") or "0"
         if declared.isdecimal() and int(declared) > body.MAX_BODY:

@@ -33,6 +33,7 @@ PURE = [
     *sorted((ROOT / "agents" / "domain").rglob("*.py")),
     *sorted((ROOT / "agents" / "rules").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "dialects").rglob("*.py")),
+    *sorted((ROOT / "agents" / "doors" / "hooks").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "otlp").rglob("*.py")),
 ]
 IMPURE_IMPORTS = {
