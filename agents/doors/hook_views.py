@@ -1,4 +1,4 @@
-"""`POST /hooks/claude-code`, `/hooks/codex`, `/hooks/gemini`: a coding agent tells each of its steps, and is told to stop.
+"""`POST /hooks/claude-code`, `/hooks/codex`, `/hooks/gemini`: coding agents tell their steps, and are told to stop.
 
 A coding agent waits for these answers, and goes on without one: an error here never stops it.
 """
@@ -81,5 +81,5 @@ def _why(answer: Answer) -> str:
     where = f" at {incident['url']}" if incident.get("url") else ""
     return (
         f"ClevAgent Watchdog holds this agent: {why}. Do not retry. "
-        f"A person can lift the hold by resolving the incident{where}."
+        f"The hold ends when a person resolves the incident or raises the budget{where}."
     )

@@ -131,7 +131,9 @@ def _content(fact: Fact) -> tuple[object, ...]:
 def _ref(fact: Call | Tool, sender: int) -> int:
     if not fact.ref:
         return 0
-    return key_of("id", fact.ref) if isinstance(fact, Call) else key_of("tool id", sender, fact.ref)
+    if isinstance(fact, Call):
+        return key_of("id", fact.ref)
+    return key_of("tool id", (fact.origin.kind in CODING and fact.origin.session) or sender, fact.ref)
 
 
 def _ledger_key(fact: Call | Sum, sender: int) -> int:

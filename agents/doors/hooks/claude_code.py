@@ -10,6 +10,15 @@ from agents.doors.hooks import events
 from agents.doors.hooks.events import Event
 
 KIND: Final = "claude-code"
+# Events, and kinds of notifications, after which it waits for a person.
+WAITS: Final = {
+    "SessionStart": events.NEXT_PROMPT,
+    "Stop": events.NEXT_PROMPT,
+    "PermissionRequest": events.APPROVAL,
+    "permission_prompt": events.APPROVAL,
+    "idle_prompt": events.NEXT_PROMPT,
+    "elicitation_dialog": "an answer",
+}
 # Before these the agent can be stopped.
 ASKS: Final = {"PreToolUse", "UserPromptSubmit"}
 
@@ -17,8 +26,6 @@ ASKS: Final = {"PreToolUse", "UserPromptSubmit"}
 def facts(event: Event, agent: str, at: int) -> list[Fact]:
     here = events.origin(event, KIND, agent, at)
     match events.name_of(event):
-        case "SessionStart" | "Stop":
-            return [events.waiting(here, events.NEXT_PROMPT)]
         case "UserPromptSubmit":
             return [events.step(here, "prompt", is_open=True)]
         case "PreToolUse":
@@ -27,10 +34,6 @@ def facts(event: Event, agent: str, at: int) -> list[Fact]:
             return [events.ends(event, here, ok=True, result=event.get("tool_response"))]
         case "PostToolUseFailure":
             return [events.ends(event, here, ok=False, result=event.get("error"))]
-        case "PermissionRequest":
-            return [events.waiting(here, events.APPROVAL)]
-        case "Notification":
-            return _notified(event, here)
         case "StopFailure":
             message = f"The turn failed: {text(event, 'error') or 'API error'}"
             return [events.step(here, "run", failed=True, message=message)]
@@ -38,11 +41,11 @@ def facts(event: Event, agent: str, at: int) -> list[Fact]:
             return [events.step(here, "step", is_open=True)]
         case "SessionEnd":
             return [events.step(here, "end")]
-        case _:
-            return []
+        case name:
+            return _waits(event, here, name)
 
 
-def _notified(event: Event, here: Origin) -> list[Fact]:
-    kind = text(event, "notification_type")
-    waits = {"permission_prompt": events.APPROVAL, "idle_prompt": events.NEXT_PROMPT, "elicitation_dialog": "an answer"}
-    return [events.waiting(here, waits[kind])] if kind in waits else []
+def _waits(event: Event, here: Origin, name: str) -> list[Fact]:
+    """An event after which nothing is due before a person acts."""
+    what = WAITS.get(text(event, "notification_type") if name == "Notification" else name)
+    return [events.waiting(here, what)] if what else []
