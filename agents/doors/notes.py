@@ -80,7 +80,7 @@ class LedgerNote(msgspec.Struct, tag="ledger", omit_defaults=True):
     priced: bool = False
 
     def total(self) -> Counts:
-        return Counts(*map(max, zip(NOTHING, *self.tracks.values(), strict=True)))
+        return Counts(*(max(told) for told in zip(NOTHING, *self.tracks.values(), strict=True)))
 
 
 class PointNote(msgspec.Struct, tag="point", omit_defaults=True):
