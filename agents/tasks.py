@@ -7,6 +7,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from agents.commands import dispatch
+from agents.doors import memory
 from agents.fleet import maintenance, pauses, quota
 from agents.review import review
 from agents.storage import purge, rollups
@@ -42,6 +43,7 @@ def retention() -> None:
     dispatch.forget_runners(now)
     quota.settle_all(now)
     forget_old(now)
+    memory.forget_old(now)
 
 
 @shared_task(name="agents.clear_away")

@@ -18,6 +18,7 @@ handler500 = "watchdog_project.error_views.server_error"
 
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first: most requests are heartbeats
+    path("", include("agents.doors.urls")),
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
     path("", include("agents.reporting.status_page")),

@@ -367,6 +367,18 @@ def update_rows(table: str, key: str, types: dict[str, str], rows: list[dict[str
         cursor.execute(sql, [_json(rows)])
 
 
+def upsert_rows(
+    table: str, unique: Sequence[str], types: dict[str, str], rows: list[Any], *, touched: Sequence[str] = ()
+) -> None:
+    """Insert these rows; of those that exist by their `unique` columns, write the `touched` ones, else all others."""
+    names, keys = ", ".join(types), ", ".join(unique)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in touched or types if name not in unique)
+    # SQLite needs a WHERE before ON CONFLICT to tell it from a join's ON.
+    sql = f"INSERT INTO {table} ({names}) SELECT {names} FROM {_rows_of(types)} AS b WHERE true"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} ON CONFLICT ({keys}) DO UPDATE SET {sets}", [_json(rows)])
+
+
 def _insert_sql(source: str = "%s") -> str:
     names = ", ".join(HEARTBEAT)
     return f"INSERT INTO agents_heartbeat ({names}) SELECT {names} FROM {_rows_of(HEARTBEAT, source)} AS b"
