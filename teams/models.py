@@ -11,6 +11,7 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 
+from teams import keys
 from teams.roles import Action, Role, roles_with
 
 
@@ -206,6 +207,8 @@ class Project(models.Model):
         blank=True,
         help_text="Name in the URL: lowercase letters, digits and hyphens. Unlisted pages get a random one.",
     )
+    # In the addresses of pings. It creates and reports jobs and reads nothing, so members may see it.
+    ping_key = models.CharField(max_length=22, unique=True, default=keys.generate_ping_key, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -386,6 +386,7 @@ SPECTACULAR_SETTINGS = {
         "SeverityEnum": "agents.models.Severity",
         "RestartTypeEnum": "agents.models.RestartType",
         "AgentKindEnum": "agents.models.Agent.Kind",
+        "JobScheduleEnum": "agents.models.Job.Schedule",
         "EventKindEnum": "agents.models.IncidentEvent.Kind",
         "IncidentStateEnum": "agents.models.Incident.State",
         "CommandStateEnum": "agents.models.Command.State",

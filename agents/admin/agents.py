@@ -21,6 +21,7 @@ from agents.admin.backtests import BacktestPage
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
+from agents.admin.jobs.schedule import SchedulePage
 from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
 from agents.commands import dispatch, preflight
 from agents.fleet import services
@@ -160,7 +161,7 @@ class AgentPage(WithButtons):
         js = ("agents/selection.js",)
 
     def get_urls(self) -> list[URLPattern]:
-        return [BacktestPage(self).url, *super().get_urls()]
+        return [BacktestPage(self).url, SchedulePage(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return agent_status.worst_first(timezone.now())

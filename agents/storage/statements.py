@@ -226,6 +226,7 @@ def _calm_sql(vendor: str) -> str:
         JOIN teams_project p ON p.id = a.project_id
         JOIN agents_agentmemory m ON m.agent_id = s.agent_id
         WHERE s.check_at <= %s AND s.planned_at = s.check_at
+            AND a.kind = 'agent' -- a job's next deadline depends on its schedule
             AND s.reviewed_at > %s AND s.reviewed_at <= %s
             AND NOT EXISTS (SELECT 1 FROM agents_unread u WHERE u.agent_id = s.agent_id)
             AND ({_TELLING}) IS NULL
