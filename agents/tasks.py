@@ -9,7 +9,7 @@ from django.utils import timezone
 from agents.commands import dispatch
 from agents.fleet import maintenance, pauses, quota
 from agents.review import review
-from agents.storage import purge, rollups
+from agents.storage import purge, rollups, stored_bytes
 
 # Sweeps of several processes share the work. A second one in the same process, which shares its interpreter, would only
 # hold rows for longer.
@@ -32,7 +32,9 @@ def sweep() -> None:
 
 @shared_task(name="agents.rollup")
 def rollup() -> None:
-    rollups.roll_up(timezone.now())
+    now = timezone.now()
+    rollups.roll_up(now)
+    stored_bytes.count(now)
 
 
 @shared_task(name="agents.retention")

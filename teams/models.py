@@ -64,6 +64,8 @@ class Team(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Set once the team, or the project that it holds, was deleted. It has no members and is purged in batches.
     ended_at = models.DateTimeField(null=True, editable=False)
+    # The day's storage of the plan is used up: until then, heartbeats are stored without details.
+    details_off_until = models.DateTimeField(null=True, editable=False)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
     )
