@@ -101,6 +101,8 @@ class Team(models.Model):
         default=False,
         help_text="Members without a second factor cannot open anything of the team until they set one up.",
     )
+    # The day's storage of the plan is used up: until then, heartbeats are stored without details.
+    details_off_until = models.DateTimeField(null=True, editable=False)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
     )
