@@ -63,6 +63,16 @@ def test_page_uses_the_viewers_time_zone(incident: Incident, viewer: User, clien
         assert text in body, text
 
 
+def test_agent_that_works_again_is_said_to(incident: Incident, viewer: User, client_of: Browse) -> None:
+    """Although its incident is still open, for another reason."""
+    restarted_at = timezone.now() - timedelta(minutes=2)
+    Incident.objects.filter(pk=incident.pk).update(restarts=1, restarted_at=restarted_at)
+    assert "Restarted once: no progress since." in client_of(viewer).get(page_of(incident)).content.decode()
+    AgentState.objects.filter(agent=incident.agent).update(last_progress_at=restarted_at + timedelta(seconds=40))
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "Restarted once: working again, other problems remain." in body
+
+
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
