@@ -30,6 +30,8 @@ MIN_DISTINCT_CHARACTERS = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Seconds; a day.
 MAX_DELAY = 86_400
+# A session ends after 30 days in any case.
+MAX_IDLE_HOURS = 720
 URL_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 # First parts of paths that Django's URLs don't list.
@@ -283,6 +285,33 @@ def restart_delays() -> CheckMessage | None:
     )
 
 
+def session_idle_time() -> CheckMessage | None:
+    if 0 < settings.SESSION_IDLE_HOURS <= MAX_IDLE_HOURS:
+        return None
+    return Error(
+        f"SESSION_IDLE_HOURS is {settings.SESSION_IDLE_HOURS}: nobody could sign in, or sessions would never end.",
+        hint=f"Set it to hours, more than 0 and at most {MAX_IDLE_HOURS}.",
+        id="watchdog.E013",
+    )
+
+
+def audit_stream() -> CheckMessage | None:
+    url = urlsplit(settings.AUDIT_STREAM_URL)
+    if not url.geturl() or (url.scheme in ("https", "syslog+tls") and url.hostname):
+        return None
+    if url.scheme in ("http", "syslog") and url.hostname:
+        return checks.Warning(
+            "AUDIT_STREAM_URL is not encrypted: anyone on the way can read and change the audit log.",
+            hint="Use https:// or syslog+tls://.",
+            id="watchdog.W010",
+        )
+    return Error(
+        "AUDIT_STREAM_URL is no address that the audit log can be sent to.",
+        hint="Set it to https://…, syslog://host:514 or syslog+tls://host:6514, or leave it empty.",
+        id="watchdog.E014",
+    )
+
+
 def unescaped_urls() -> CheckMessage | None:
     """A `#` begins a fragment, so everything after it in a password would be lost."""
     wrong = [name for name in URL_VARIABLES if "#" in os.environ.get(name, "")]
@@ -305,7 +334,7 @@ def broker_urls() -> CheckMessage | None:
     return Error(
         f"{name} is no broker's URL: no task would ever run.",
         hint="Write it as redis://:PASSWORD@HOST:6379/0, or rediss:// with TLS.",
-        id="watchdog.E013",
+        id="watchdog.E015",
     )
 
 
@@ -320,7 +349,7 @@ def host_names() -> CheckMessage | None:
     return Error(
         f"ALLOWED_HOSTS contains {wrong[0]!r}, which no request can match.",
         hint="List host names only, without scheme, port and path, such as watchdog.example.com.",
-        id="watchdog.E014",
+        id="watchdog.E016",
     )
 
 
@@ -334,7 +363,7 @@ def own_host() -> CheckMessage | None:
     return checks.Warning(
         f"ALLOWED_HOSTS lacks {host}, the host of BASE_URL: links in mails are answered with 400.",
         hint="Add it, or leave ALLOWED_HOSTS empty to allow the host of BASE_URL.",
-        id="watchdog.W010",
+        id="watchdog.W011",
     )
 
 
@@ -346,7 +375,7 @@ def base_url_path() -> CheckMessage | None:
     return Error(
         f"BASE_URL has the path /{first}, which is also one of this server's own paths.",
         hint="Publish the server below another path, such as /watchdog, or on a host of its own.",
-        id="watchdog.E015",
+        id="watchdog.E017",
     )
 
 
@@ -373,6 +402,8 @@ ALL: Sequence[Check] = (
     base_url_form,
     origins,
     restart_delays,
+    session_idle_time,
+    audit_stream,
     unescaped_urls,
     broker_urls,
     host_names,
@@ -398,6 +429,8 @@ IMPOSSIBLE: Sequence[Check] = (
     base_url_form,
     origins,
     restart_delays,
+    session_idle_time,
+    audit_stream,
     unescaped_urls,
     broker_urls,
     host_names,

@@ -32,6 +32,10 @@ class SignalKind(models.TextChoices):
     CRASH = "crash", "crash"
     MEMORY = "memory", "memory growth"
     RESTART_FAILED = "restart_failed", "restart failed"
+    DID_NOT_START = "did_not_start", "did not start"
+    TOOK_TOO_LONG = "took_too_long", "took too long"
+    JOB_FAILED = "job_failed", "job failed"
+    RAN_TOO_OFTEN = "ran_too_often", "ran too often"
 
 
 class Severity(models.TextChoices):

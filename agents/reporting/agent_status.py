@@ -196,7 +196,10 @@ def with_related(agents: QuerySet[Agent]) -> QuerySet[Agent]:
 
 def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> AgentStatus:
     state, settings = agent.state, agent.clock_settings
-    alive = clocks.alive(settings, state, outages)
+    # A job is silent between its runs; when the next one is due, its schedule says.
+    is_job = agent.kind == Agent.Kind.JOB
+    alive = None if is_job else clocks.alive(settings, state, outages)
+    progress = None if is_job else clocks.progress(settings, state, outages)
     status = _status(state, alive, now)
     incident = state.incident if state.incident and not state.incident.resolved_at else None
     day = now.astimezone(ZoneInfo(agent.project.time_zone)).date()
@@ -205,9 +208,7 @@ def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> A
         agent=agent,
         status=status,
         alive=_alive_display(state, alive, now) if status not in ENDED else None,
-        progress=_clock_display(clocks.progress(settings, state, outages), state.last_progress_at, now)
-        if _is_progress_due(state, status)
-        else None,
+        progress=_clock_display(progress, state.last_progress_at, now) if _is_progress_due(state, status) else None,
         interval=clocks.interval(settings, state),
         is_trial=state.last_beat_at is not None and clocks.is_trial(settings, state),
         tokens=tokens,
@@ -287,7 +288,8 @@ def is_late(now: datetime) -> Q:
     every = Coalesce("interval", "state__declared_interval", untold, output_field=FloatField())
     seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
     due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
-    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
+    never_late = Q(kind=Agent.Kind.JOB)
+    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & ~never_late & Q(due)
 
 
 def display_status(now: datetime) -> Case:

@@ -23,7 +23,7 @@ MAX_RECENT_BEATS: Final = 400
 RECENT: Final = timedelta(days=1)
 MAX_ENTRIES: Final = 100
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
-OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats waited or were refused; this time is not counted."
+OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats or reviews waited; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
 
 

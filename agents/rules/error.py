@@ -37,7 +37,8 @@ def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
     last = errors[-1]
     message = redacted(last.message) or "The agent reported an error"
     traceback = traceback_of(last.custom, MAX_TRACEBACK) if "traceback" in last.custom.lower() else ""
-    kept = {"message": message, "at": last.received_at.isoformat()}
+    kept: dict[str, Any] = {"message": message, "at": last.received_at.isoformat()}
+    kept |= {"of_run": True} if last.job else {}
     texts = {"traceback": traceback, "last_lines": _last_lines(state, beats)}
     return kept | {name: text for name, text in texts.items() if text}
 
@@ -56,6 +57,8 @@ def check(facts: Facts) -> Finding | None:
     is_open = facts.row.reported == "error" and not facts.row.crashed
     if not facts.state or not (is_open or any(_is_error(beat) for beat in facts.beats)):
         return None
+    if facts.job is not None and facts.state.get("of_run"):
+        return None  # a signal of its own: `jobs/job_failed.py`
     message, texts = facts.state["message"], {name: facts.state.get(name) for name in ("traceback", "last_lines")}
     return Finding(
         kind=KIND,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clevagent.transport import parse_key
+from clevagent.transport import exposure, parse_key
 from clevagent.version import VERSION
 
 from . import backends, check, config, install, journal, status, target
@@ -119,6 +119,8 @@ def _start(options: argparse.Namespace) -> int:
     journal.begin(settings.log_level, settings.api_key)
     if options.dry_run:
         return check.dry_run(settings)
+    if exposed := exposure(settings.endpoint):
+        print_error(exposed)
     supervisor = Supervisor(settings, open_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.request_end())

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import processes
-from ..private import open_private
+from ..private import append_private, open_private
 from ..processes import Process
+from ..program import KEYS, environment_without
 from ..target import Target
 from .base import LINES, Evidence, Observation, Outcome, State
 
@@ -195,7 +196,7 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     with contextlib.ExitStack() as stack:
         output: Any = subprocess.DEVNULL
         if options.get("log"):
-            output = stack.enter_context(Path(options["log"]).expanduser().open("ab"))
+            output = stack.enter_context(append_private(Path(options["log"]).expanduser()))
         return subprocess.Popen(
             options["command"],
             cwd=Path(options["cwd"]).expanduser() if options.get("cwd") else None,
@@ -212,8 +213,7 @@ def _child_environment() -> dict[str, str]:
     systemd variables, by which systemd would mistake the child for the runner.
     """
     ours = (
-        "CLEVAGENT_API_KEY",
-        "CLEVAGENT_API_KEY_FILE",
+        *KEYS,
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
@@ -222,7 +222,7 @@ def _child_environment() -> dict[str, str]:
         "JOURNAL_STREAM",
         "INVOCATION_ID",
     )
-    return {name: text for name, text in os.environ.items() if name not in ours}
+    return environment_without(ours)
 
 
 def _check_file(path: Path, timeout: float) -> Observation:
