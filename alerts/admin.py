@@ -27,6 +27,7 @@ from alerts.routing import Subscriber
 from teams.access import allowed, teams_of
 from teams.admin.projects import actor
 from teams.changelists import Empty
+from teams.errors import ApiError
 from teams.models import Project
 from teams.roles import Action
 from teams.site import Site
@@ -242,8 +243,14 @@ class ChannelPage(LivePage):
         channel: Channel = self.get_object(request, object_id)
         if request.method != "POST":
             return self._page(request, channel, f"Send a test to {channel.name}?", "alerts/channel_test.html")
-        delivery = services.send_test(channel=channel, actor=actor(request), now=timezone.now())
-        if getattr(request, "htmx", False):
+        is_fragment = getattr(request, "htmx", False)
+        try:
+            delivery = services.send_test(channel=channel, actor=actor(request), now=timezone.now())
+        except ApiError as refusal:
+            messages.error(request, refusal.message)
+            page = reverse("admin:alerts_channel_change", args=[channel.pk])
+            return HttpResponse(headers={"HX-Redirect": page}) if is_fragment else redirect(page)
+        if is_fragment:
             channel.refresh_from_db()
             return TemplateResponse(request, self.live_parts["now"], self.live_context(request, channel, "now"))
         self._show_result(request, channel, delivery)

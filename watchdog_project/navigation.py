@@ -116,5 +116,6 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
         ("Your teams", "teams:teams"),
         ("Password", "account_change_password"),
         ("Two-factor and passkeys", "mfa_index"),
+        ("Sessions", "teams:sessions"),
     )
     return [{"title": title, "link": reverse(name)} for title, name in pages]

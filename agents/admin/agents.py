@@ -21,6 +21,7 @@ from agents.admin.backtests import BacktestPage
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
+from agents.admin.jobs.schedule import SchedulePage
 from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
 from agents.commands import dispatch, preflight
 from agents.fleet import services
@@ -66,6 +67,18 @@ def restart(agent: Agent, by: str, reason: str, now: datetime) -> str:
 def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
     dispatch.request(agent=agent, action="stop", actor=by, reason=reason, now=now)
     return f"Stop of {agent} requested."
+
+
+def explain_release(agent: Agent) -> str:
+    return (
+        f"The names of {agent} belong to the API keys that first used them. Afterwards, the next key that reports as "
+        f"{agent} owns its name."
+    )
+
+
+def release(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    services.release_names(agent=agent, actor=by, now=now)
+    return f"Names of {agent} released."
 
 
 @admin.register(Agent)
@@ -139,13 +152,16 @@ class AgentPage(WithButtons):
             lambda a: a.paused_at is not None, choices=pausing.lengths,
         ),
         Button("resume", "Resume monitoring", "play_circle", pausing.resume, hidden=lambda a: a.paused_at is None),
+        Button(
+            "release", "Release names", "link_off", release, explain_release, lambda a: not services.has_bound_names(a),
+        ),
     )  # fmt: skip
 
     class Media:
         js = ("agents/selection.js",)
 
     def get_urls(self) -> list[URLPattern]:
-        return [BacktestPage(self).url, *super().get_urls()]
+        return [BacktestPage(self).url, SchedulePage(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return agent_status.worst_first(timezone.now())

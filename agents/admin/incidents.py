@@ -37,7 +37,7 @@ from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related
 from agents.models import Command, Incident, Signal, Status, naming_signals
-from agents.reporting import formatting
+from agents.reporting import formatting, last_words
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
@@ -93,7 +93,15 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None
-    return {"commands": commands, "live": live, "outlook": outlook, "worked": worked}
+    at = None if is_resolved(incident) else incident.restarted_at
+    return {
+        "commands": commands,
+        "live": live,
+        "outlook": outlook,
+        "worked": worked,
+        # Although something else is still wrong.
+        "is_back": at is not None and restart_context.has_recovered(incident.agent.state, at, open_kinds),
+    }
 
 
 class ExplainedSignal(NamedTuple):
@@ -118,6 +126,14 @@ def _versions(incident: Incident) -> dict[str, Any]:
     running = version.running(memory, incident.started_at)
     is_fresh = running and incident.started_at - running.since < FRESH
     return {"version": running, "is_fresh": is_fresh, "deploys": deploys}
+
+
+def _last_words(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:
+    """What its agent did last; of an incident that many share, nothing."""
+    if incident.together:
+        return {}
+    activity, ended = last_words.activity(incident, signals, now), last_words.exit_reason(incident, signals)
+    return {"activity": activity, "last_call": next(iter(activity.calls), None), "exit_reason": ended}
 
 
 MEDIA: Final = Media(js=["agents/print.js"])
@@ -311,4 +327,5 @@ class IncidentPage(WithButtons):
             "url": incident_url(row.pk),
             **_restarts(row, signals, now),
             **_versions(row),
+            **_last_words(row, signals, now),
         }

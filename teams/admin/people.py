@@ -11,7 +11,8 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams import times
+from teams import account_log, times
+from teams.admin.projects import actor
 from teams.changelists import Empty, OperatorTableAdmin, add_counts
 from teams.models import FailedSignIn, Membership, User
 from teams.sorting import Sort
@@ -85,6 +86,12 @@ class PersonPage(OperatorTableAdmin):
     readonly_fields = ["email", "last_sign_in", "joined"]
     inlines = [MembershipsOfPerson]
     empty = Empty("No people yet", "People sign up, or join a team by invitation.")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        changed = account_log.changes({name: form.initial.get(name) for name in form.changed_data}, form.cleaned_data)
+        if changed:
+            account_log.record(obj, "account.changed_by_operator", changed, actor=actor(request))
 
     @admin.display(description="Last sign-in")
     def last_sign_in(self, obj: User) -> str:

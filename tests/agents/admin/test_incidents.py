@@ -211,6 +211,13 @@ def test_escalation_and_new_signal_differ(incident: Incident, viewer: User, clie
     assert "new signal: loop more" in body
 
 
+def test_timeline_calls_a_near_budget_a_warning(incident: Incident, viewer: User, client_of: Browse) -> None:
+    data = {"signal": "cost", "severity": "warning", "rose": False}
+    IncidentEvent.objects.create(incident=incident, kind="updated", text="Spent $8", data=data)
+    body = text_in(client_of(viewer).get(page_of(incident)).content.decode())
+    assert "new signal: budget warning Spent $8" in body
+
+
 def test_incident_can_be_copied_as_text(incident: Incident, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(page_of(incident)).content.decode()
     text = body.partition('id="as-text"')[2].partition(">")[2].partition("</pre>")[0]

@@ -53,7 +53,7 @@ def test_uptime_of_minutes_is_no_percentage(shown: World) -> None:
 
 def test_uptime_is_a_percentage_from_one_day_on(shown: World) -> None:
     Agent.objects.update(created_at=T0 - timedelta(days=2))
-    assert "100.00 % uptime in the last 3 days" in get(PAGE).content.decode()
+    assert "100.00 % uptime since it was added" in get(PAGE).content.decode()
 
 
 def test_status_page_reveals_nothing_else(shown: World) -> None:

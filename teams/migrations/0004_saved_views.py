@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("teams", "0001_squashed"),
+        ("teams", "0003_append_only_audit"),
     ]
 
     operations = [
