@@ -17,7 +17,6 @@ from tests.agents.conftest import World
 from tests.agents.ingest.test_committer import received
 from tests.flows.installation import wait_until
 
-
 SHED_AFTER, REFUSE_AFTER = overload.SHED_AFTER, overload.REFUSE_AFTER
 
 
