@@ -17,6 +17,14 @@ from tests.agents.conftest import World
 from tests.agents.ingest.test_committer import received
 from tests.flows.installation import wait_until
 
+SHED_AFTER, REFUSE_AFTER = overload.SHED_AFTER, overload.REFUSE_AFTER
+
+
+@pytest.fixture(autouse=True)
+def _impatient_server(_patient_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "SHED_AFTER", SHED_AFTER)
+    monkeypatch.setattr(overload, "REFUSE_AFTER", REFUSE_AFTER)
+
 
 @pytest.mark.parametrize(
     ("waited", "stage"),
