@@ -91,6 +91,7 @@ def email_action(browser: Client, action: str, address: str) -> None:
 def test_new_address_is_told_to_the_old_one(owner: User, team: Team, mailoutbox: list[Any]) -> None:
     old, new = owner.email, "new@example.com"
     browser = signed_in(owner)
+    assert browser.post("/accounts/reauthenticate/", {"password": PASSWORD}).status_code == 302
     email_action(browser, "add", new)
     (code,) = re.findall(r"^\s*([A-Z0-9]{3,4}-?[A-Z0-9]{3,4})\s*$", mailoutbox[-1].body, re.MULTILINE)
     mailoutbox.clear()
