@@ -88,7 +88,7 @@ def of_person(user: User, now: datetime) -> models.QuerySet[Session]:
 
 
 def end(user: User, row: str) -> bool:
-    """End one session of a person. Whether there was one. PostgreSQL takes no text with NUL, so only hashes reach it."""
+    """End one session of a person. Whether there was one. Other texts than hashes may not even suit the database."""
     return row.isalnum() and bool(Session.objects.filter(user=user, pk=row).delete()[0])
 
 
