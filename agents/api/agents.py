@@ -189,6 +189,20 @@ class ResumeView(AgentActionView):
         return self.act(services.resume, pk)
 
 
+class ReleaseView(AgentActionView):
+    @extend_schema(
+        operation_id="release_agent_names",
+        summary="Release an agent's names from their API keys",
+        description="The next key that reports under a name owns it.",
+        tags=["agents"],
+        request=None,
+        responses=schemas.responses(200, schemas.AgentDetail, 404),
+        examples=[examples.AGENT],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        return self.act(services.release_names, pk)
+
+
 class CommandView(AgentView):
     # Creates a command for the runner that manages the agent.
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from agents.api.validation import Moment
 from agents.domain import intents, jobs, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, Job, RestartType, Severity, SignalKind, Status
 
@@ -416,7 +417,7 @@ class CommandDetail(Order):
 
 
 class Pause(serializers.Serializer[Any]):
-    until = serializers.DateTimeField(
+    until = Moment(
         required=False, allow_null=True, help_text="When monitoring resumes. Empty: when somebody resumes it."
     )
 

@@ -28,6 +28,7 @@ urlpatterns = [
     path("agents/<int:pk>", agents.OneAgentView.as_view(), name="api_agent"),
     path("agents/<int:pk>/pause", agents.PauseView.as_view(), name="api_agent_pause"),
     path("agents/<int:pk>/resume", agents.ResumeView.as_view(), name="api_agent_resume"),
+    path("agents/<int:pk>/release", agents.ReleaseView.as_view(), name="api_agent_release"),
     path("agents/<int:pk>/restart", agents.RestartView.as_view(), name="api_agent_restart"),
     path("agents/<int:pk>/stop", agents.StopView.as_view(), name="api_agent_stop"),
     path("agents/<int:pk>/health", agents.HealthView.as_view(), name="api_agent_health"),

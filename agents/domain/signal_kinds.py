@@ -34,6 +34,9 @@ class Traits:
     # The same when the signal joins an open incident. Empty: "new signal" and the kind's label.
     added_headline: str = ""
 
+    # The same when a runner confirms that the target is not running.
+    confirmed_headline: str = ""
+
     # The agent's status while the signal is open.
     shown_as: Literal["down", "stalled", "warning"] = "warning"
     # Down, and cured by a restart, once a runner confirms that the target is not running.
@@ -90,6 +93,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     ),
     ERROR: Traits(
         headline="reported an error",
+        confirmed_headline="is not running",
         down_if_runner_confirms=True,
         stops_work=True,
         outlives_shutdown=True,

@@ -89,6 +89,19 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
 
 
 @transaction.atomic
+def release_names(*, agent: Agent, actor: str, now: datetime) -> None:
+    """Let the next API key that reports under one of the agent's names own it. A no-op if no key owns any."""
+    released = AgentName.objects.filter(agent=agent, bound_to__isnull=False).update(bound_to=None)
+    if released:
+        _note(agent, "agent.released", actor)
+
+
+def has_bound_names(agent: Agent) -> bool:
+    """Whether an API key owns one of the agent's names."""
+    return AgentName.objects.filter(agent=agent, bound_to__isnull=False).exists()
+
+
+@transaction.atomic
 def change_project_rules(*, project: Project, given: Mapping[str, Any], actor: str, now: datetime) -> None:
     """Set the rules that the project's agents inherit, and have all of them reviewed. `given` is valid."""
     stored = Project.objects.get(pk=project.pk)

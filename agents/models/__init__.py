@@ -5,6 +5,7 @@ Money is stored in whole micro-dollars, times are UTC by the server's clock, dur
 
 from agents.models.agent import Agent, AgentName, RestartType, Status
 from agents.models.command import Command, Runner
+from agents.models.door import DoorNote
 from agents.models.heartbeat import Heartbeat, MonthSpend, Rollup
 from agents.models.incident import (
     Incident,
@@ -27,6 +28,7 @@ __all__ = [
     "AgentName",
     "AgentState",
     "Command",
+    "DoorNote",
     "Heartbeat",
     "Incident",
     "IncidentEvent",

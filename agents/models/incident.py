@@ -273,4 +273,7 @@ class IncidentEvent(models.Model):
         """What happened, in a few words; for updates, whether a signal is new or became critical."""
         if self.kind != self.Kind.UPDATED or "signal" not in self.data:
             return self.get_kind_display()
-        return "became critical" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"
+        if self.data.get("rose"):
+            return "became critical"
+        # Events from before the severity was stored have none.
+        return f"new signal: {kind_label(self.data['signal'], self.data.get('severity', ''))}"

@@ -37,12 +37,15 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
         kept = {name: getattr(state, name) for name in statements.CONCLUDED if name != "check_at"}
         return {"agent_id": case.agent.pk, "check_at": now + SET_ASIDE, **kept}
     incident = case.signals[0].incident if case.signals else None
+    status, planned = status_of(case, now), planned_review(case, now)
     return {
         "agent_id": case.agent.pk,
-        "check_at": planned_review(case, now),
+        "check_at": planned,
+        "planned_at": planned if _is_calm(case, status) else None,
+        "reviewed_at": now,
         "quiet_until": case.rhythm.quiet_until,
         "learned_progress_timeout": case.rhythm.timeout,
-        "status": status_of(case, now),
+        "status": status,
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",
         "warnings": _warnings(case.signals) or None,
@@ -50,6 +53,11 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
         "waiting_until": _waiting_until(case, now),
         "lifted": _waived_budgets(case),
     }
+
+
+def _is_calm(case: Case, status: str) -> bool:
+    """Whether only time can change this outcome, as long as nothing new comes in."""
+    return status == Status.OK and not case.signals and not case.has_unread_beats
 
 
 def _on_hold(signals: Sequence[Signal]) -> bool:

@@ -12,7 +12,7 @@ def make_keys(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("teams", "0001_squashed")]
+    dependencies = [("teams", "0006_shared_cache")]
     operations = [
         # One default for all rows would break the constraint.
         migrations.AddField("project", "ping_key", models.CharField(editable=False, max_length=22, null=True)),

@@ -18,7 +18,7 @@ def add_jobs(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0006_unread"),
+        ("agents", "0009_door_notes"),
     ]
 
     operations = [
