@@ -34,9 +34,8 @@ PREFIX: Final = "clevagent"
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     try:
-        caller = authenticate_key(
-            key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
-        )
+        key = key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
+        caller = authenticate_key(key, request.META.get("REMOTE_ADDR", ""))
         require_scope(caller, Scope.READ, reading=True)
     except ApiError as refusal:
         headers = refusal.headers()
