@@ -473,6 +473,7 @@ def test_every_team_model_is_in_the_admin_or_exempt() -> None:
         "Heartbeat",
         "MonthSpend",
         "Refusal",
+        "RateCount",
         "Rollup",
         "Pulse",
         "Outage",
