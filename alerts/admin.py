@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -31,6 +31,7 @@ from teams.errors import ApiError
 from teams.models import Project
 from teams.roles import Action
 from teams.site import Site
+from teams.sorting import Sort
 from teams.tenant_admin import action, refusals_as_messages
 
 LATEST: Final = 20
@@ -122,6 +123,11 @@ class ChannelPage(LivePage):
     change_form_template = "alerts/channel.html"
     list_display = ["name", "project"]  # for search results; the table shows more
     list_filter = ["project", "kind", StateFilter]
+    sorts = (
+        Sort("name", "Channel", "name"),
+        Sort("project", "Project", "project__name"),
+        Sort("sent", "Last sent", "last_sent_at", newest_first=True),
+    )
     search_fields = ["name"]
     search_help_text = "Search names"
     actions = ["test_selected"]
@@ -344,7 +350,28 @@ class DeliveryPage(LiveList):
     table_template = "alerts/deliveries_table.html"
     list_display = ["what", "channel"]  # for search results; the table shows more
     list_filter = ["channel", "state"]
-    list_select_related = ["channel", "event__incident__agent"]
+    list_select_related = ["channel__project__team", "event__incident__agent"]
+    sorts = (
+        Sort("state", "Result", "state"),
+        Sort("channel", "Channel", "channel__name"),
+        Sort("created", "Created", "created_at", newest_first=True),
+        Sort("attempts", "Attempts", "attempts", newest_first=True),
+    )
+    export_columns: ClassVar = {
+        "Created (UTC)": lambda row: row.created_at,
+        "Team": lambda row: row.channel.project.team,
+        "Project": lambda row: row.channel.project,
+        "Alert": lambda row: row.event.get_kind_display() if row.event else "test",
+        "Incident": lambda row: row.event.incident_id if row.event else None,
+        "Agent": lambda row: row.event.incident.agent if row.event else None,
+        "Channel": lambda row: row.channel,
+        "Kind": lambda row: row.channel.kind,
+        "Recipient": lambda row: row.recipient,
+        "Result": lambda row: row.get_state_display(),
+        "Attempts": lambda row: row.attempts,
+        "Sent (UTC)": lambda row: row.sent_at,
+        "Error": lambda row: row.last_error,
+    }
     show_full_result_count = False
     actions = None
     has_history = False

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
@@ -18,7 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from teams import auth, keys, rate_limits
+from teams import auth, keys, mail, portability, rate_limits
 from teams.errors import ApiError
 from teams.models import (
     NEW_AGENTS_PER_HOUR,
@@ -30,6 +31,7 @@ from teams.models import (
     Scope,
     Team,
     User,
+    second_factors,
 )
 from teams.roles import Role, may_assign
 
@@ -64,6 +66,21 @@ def create_team(*, owner: User, name: str) -> Team:
     Membership.objects.create(team=team, user=owner, role=Role.OWNER.value)
     audit(team=team, actor=owner.email, action="team.created", target=name, of=team)
     return team
+
+
+@transaction.atomic
+def require_second_factor(*, team: Team, required: bool, by: User) -> None:
+    """Whether members need a second factor to open the team. A no-op if that is so already.
+
+    Raises 409 `no_second_factor` if `by` has none: they would lock themselves out.
+    """
+    if required == team.require_second_factor:
+        return
+    if required and not second_factors(by.pk).exists():
+        raise ApiError(409, "no_second_factor", "Set up two-factor authentication for yourself first.")
+    Team.objects.filter(pk=team.pk).update(require_second_factor=required)
+    data = {"from": not required, "to": required}
+    audit(team=team, actor=by.email, action="team.second_factor_required", target=team.name, of=team, data=data)
 
 
 @transaction.atomic
@@ -104,8 +121,12 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
 def delete_team(*, team: Team, actor: str, now: datetime) -> None:
     """Delete a team. It is inaccessible at once; its rows are purged in the background.
 
-    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`.
+    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`. Its owners
+    get a receipt.
     """
+    receipt = portability.receipt(team, actor=actor, now=now)
+    audit(team=team, actor=actor, action="team.deleted", target=team.name, data={"receipt": receipt["number"]})
+    transaction.on_commit(partial(mail.send_receipt, receipt), robust=True)
     team.memberships.all().delete()
     team.invitations.all().delete()
     _shut_down(team, now)
@@ -194,6 +215,7 @@ def issue_key(
     )
     data = {"scope": scope, **_limits_in_words(limits)}
     audit(team=project.team, actor=actor, action="key.created", target=str(key), of=key, data=data)
+    transaction.on_commit(partial(mail.tell_of_key, key, actor), robust=True)
     return key, raw
 
 

@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from agents.api.heartbeats import BATCH, SINGLE, Endpoint, received_from, require_json, too_large
 from agents.domain.heartbeat import Beat
-from agents.ingest import committer, rate_limit
+from agents.ingest import committer, load, rate_limit
+from agents.ingest.pace import Pace
 from agents.ingest.reporter import source_of
 from agents.ingest.write import Outcome, Received, failed, unavailable
 from billing.plans import Plan
@@ -80,6 +81,7 @@ async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
 
 
 async def _handle(endpoint: Endpoint, address: str, headers: Mapping[str, str], receive: Receive) -> bytes:
+    committer.require_room()
     key = auth.key_from(headers.get("x-api-key", ""), headers.get("authorization", ""))
     caller, plan = await _caller(key, address)
     body = await _body(headers, receive, endpoint.max_body)
@@ -173,6 +175,7 @@ class _Finished:
         self._done: deque[committer.Job] = deque()
         self._woken = False
         self._watched = False
+        load.of_this_process.behind = Pace(loop).behind
 
     def wait(self, received: Sequence[Received]) -> asyncio.Future[Sequence[Outcome]]:
         job = committer.start(received, self._wake)

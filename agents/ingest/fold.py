@@ -300,6 +300,7 @@ def _needs_review(hot: Hot, beat: Beat) -> bool:
         or hot.status not in ("ok", "paused")
         or beat.status in ("error", "shutdown")
         or bool(beat.tool_call_log)
+        or beat.job is not None
         or bool(beat.message and beat.tokens)
         or beat.waiting is not msgspec.UNSET
     )

@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import OperationalError, connection, transaction
+from django.utils.text import slugify
 
 from agents import rules
 from agents.domain import budgets
-from agents.domain.heartbeat import Beat
+from agents.domain.heartbeat import MAX_NAME_LENGTH, Beat
 from agents.domain.hot_row import Later
 from agents.ingest import bindings
-from agents.models import Agent, AgentMemory, AgentName, AgentState
+from agents.models import Agent, AgentMemory, AgentName, AgentState, Job
 from agents.rules import cost
 from billing import limits, refusals
 from teams import rate_limits
@@ -143,7 +144,8 @@ def _new_agents(caller: Caller) -> RateLimit:
 
 def _new_agent(projects: Mapping[int, Project], newcomer: Newcomer) -> NewAgent:
     caller, beat = newcomer
-    return NewAgent(projects[caller.project_id], beat.agent, beat.agent_type or "", bindings.owner_of(caller))
+    kind = Agent.Kind.JOB if beat.job else Agent.Kind.AGENT
+    return NewAgent(projects[caller.project_id], beat.agent, beat.agent_type or "", kind, bindings.owner_of(caller))
 
 
 def _refusal(
@@ -177,20 +179,28 @@ class NewAgent(NamedTuple):
     project: Project
     name: str
     agent_type: str = ""
+    kind: str = Agent.Kind.AGENT
     # `AgentName.bound_to`
     owner: int | None = None
 
 
-def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:
+def create_agent(*, project: Project, name: str, now: datetime, kind: str = Agent.Kind.AGENT) -> Agent:
     """Create an agent with its name and hot row. Raises IntegrityError when the name is taken."""
-    (agent,) = create_agents([NewAgent(project, name, agent_type)], now)
+    (agent,) = create_agents([NewAgent(project, name, kind=kind)], now)
     return agent
 
 
 def create_agents(new: Sequence[NewAgent], now: datetime) -> list[Agent]:
-    """As `create_agent` for several, in four statements."""
+    """As `create_agent` for several, in five statements at most."""
     agents = Agent.objects.bulk_create(
-        Agent(project_id=each.project.pk, name=each.name, agent_type=each.agent_type, created_at=now) for each in new
+        Agent(
+            project_id=each.project.pk,
+            name=each.name,
+            agent_type=each.agent_type,
+            kind=each.kind,
+            created_at=now,
+        )
+        for each in new
     )
     AgentName.objects.bulk_create(
         AgentName(project_id=agent.project_id, name=agent.name, agent=agent, bound_to=each.owner)
@@ -200,7 +210,15 @@ def create_agents(new: Sequence[NewAgent], now: datetime) -> list[Agent]:
         AgentState(agent=agent, lifted=_waived(each.project)) for agent, each in zip(agents, new, strict=True)
     )
     AgentMemory.objects.bulk_create(AgentMemory(agent=agent) for agent in agents)
+    jobs = [agent for agent in agents if agent.kind == Agent.Kind.JOB]
+    if jobs:
+        Job.objects.bulk_create(Job(agent=agent, slug=slug_of(agent.name), scheduled_at=now) for agent in jobs)
     return agents
+
+
+def slug_of(name: str) -> str:
+    """Its name in ping addresses: lowercase letters, digits, hyphens and underscores."""
+    return slugify(name)[:MAX_NAME_LENGTH]
 
 
 def _waived(project: Project) -> dict[str, Any] | None:

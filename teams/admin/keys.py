@@ -18,6 +18,7 @@ from teams.changelists import Empty, TeamTableAdmin
 from teams.forms import NetworksField
 from teams.models import NEW_AGENTS_PER_HOUR, ApiKey, Scope
 from teams.roles import Action
+from teams.sorting import Sort
 from teams.tenant_admin import action, refusals_as_messages
 
 OVERLAPS = [("0", "Not at all: stop now"), ("1", "1 hour"), ("24", "24 hours"), ("168", "7 days")]
@@ -126,6 +127,13 @@ class KeyPage(TeamTableAdmin):
     list_filter = ["project", "scope", StateFilter]
     search_fields = ["name", "prefix"]
     search_help_text = "Search names and prefixes"
+    sorts = (
+        Sort("name", "Key", "name"),
+        Sort("project", "Project", "project__name"),
+        Sort("scope", "Scope", "scope"),
+        Sort("used", "Last used", "last_used_at", newest_first=True),
+        Sort("created", "Created", "created_at", newest_first=True),
+    )
     actions = ["revoke_selected"]
     actions_detail = ["rotate", "revoke"]
     fields = ["project", "name", "scope", "agent", "expires", "allowed_networks", "new_agents_per_hour"]
