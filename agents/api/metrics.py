@@ -35,7 +35,8 @@ PREFIX: Final = "clevagent"
 def metrics(request: HttpRequest) -> HttpResponse:
     try:
         caller = authenticate_key(
-            key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
+            key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", "")),
+            request.META.get("REMOTE_ADDR", ""),
         )
         require_scope(caller, Scope.READ, reading=True)
     except ApiError as refusal:

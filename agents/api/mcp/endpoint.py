@@ -43,7 +43,8 @@ class RpcError(Exception):
 def mcp(request: HttpRequest) -> HttpResponse:
     try:
         sent = request.headers
-        caller = authenticate_key(key_from(sent.get("X-API-Key", ""), sent.get("Authorization", "")))
+        key = key_from(sent.get("X-API-Key", ""), sent.get("Authorization", ""))
+        caller = authenticate_key(key, request.META.get("REMOTE_ADDR", ""))
         count_call(caller, timezone.now())
         message = _message(body_of(request, MAX_BODY))
     except ApiError as refusal:
