@@ -1,6 +1,7 @@
 """E-mail to people: invitations, notices to a team's owners, and what concerns the safety of an account."""
 
 import logging
+import re
 import smtplib
 import time
 from contextlib import suppress
@@ -17,6 +18,10 @@ from teams.links import absolute
 from teams.models import ApiKey, Invitation, Team, User
 from teams.roles import Role
 
+# Anybody can name a team and invite a stranger to it, so the subject has no words of theirs.
+INVITATION_SUBJECT: Final = "You are invited to a team on ClevAgent Watchdog"
+# A dot or a scheme that makes mail programs turn text into a link.
+LINK_MARK: Final = re.compile(r"(?<=\S)\.(?=\S)|:(?=//)|(?<=\S)@(?=\S)")
 log = logging.getLogger(__name__)
 # Mails in files, which only embedded installations without a mail server write.
 KEEP_FILES: Final = timedelta(days=7)
@@ -26,12 +31,17 @@ def invitation_url(token: str) -> str:
     return absolute("teams:invitation", token)
 
 
+def harmless(name: str) -> str:
+    """A name that somebody chose, for a mail to strangers: on one line, and no link. `acme.io` becomes `acme[.]io`."""
+    return LINK_MARK.sub(lambda mark: f"[{mark.group()}]", " ".join(name.split()))
+
+
 def send_invitation(invitation: Invitation, url: str) -> bool:
     """Whether the e-mail was sent. Call outside a transaction: a mail server may take seconds to answer."""
-    text = render_to_string("teams/invitation_mail.txt", {"invitation": invitation, "url": url})
-    subject = f"Join {invitation.team} on ClevAgent Watchdog"
+    names = {"team": harmless(str(invitation.team)), "by": harmless(str(invitation.invited_by or ""))}
+    text = render_to_string("teams/invitation_mail.txt", {"invitation": invitation, "url": url, **names})
     try:
-        return send_mail(" ".join(subject.split()), text, None, [invitation.email]) > 0
+        return send_mail(INVITATION_SUBJECT, text, None, [invitation.email]) > 0
     except (OSError, smtplib.SMTPException):
         return False
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from teams import account_log, accounts, plan_gate, services, sessions, sign_in_links, times
+from teams import account_log, accounts, plan_gate, rate_limits, services, sessions, sign_in_links, times
 from teams.access import closed_teams
 from teams.errors import ApiError
 from teams.forms import ProfileForm, TeamForm
@@ -55,12 +55,14 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@refusals_as_page
 @require_http_methods(["GET", "POST"])
 def teams(request: HttpRequest) -> HttpResponse:
     """Your teams, and a form to create one."""
     user = _person(request)
     form = TeamForm(request.POST or None)
     if form.is_valid():
+        rate_limits.spend(rate_limits.TEAMS, user.pk, timezone.now())
         accounts.create_team_with_project(user, form.cleaned_data["name"])
         return redirect("admin:index")
     memberships = Membership.objects.filter(user=user).select_related("team").order_by("team__name")

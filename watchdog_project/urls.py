@@ -5,6 +5,8 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from agents.api.mcp.endpoint import mcp
+from agents.api.metrics import metrics
 from watchdog_project.openapi_views import SchemaView
 
 # Swagger UI uses inline styles.
@@ -18,6 +20,10 @@ handler500 = "watchdog_project.error_views.server_error"
 
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first: most requests are heartbeats
+    path("", include("agents.doors.urls")),
+    path("metrics", metrics, name="metrics"),
+    path("mcp", mcp, name="mcp"),
+    path("ping/", include("agents.api.jobs.pings")),
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
     path("", include("agents.reporting.status_page")),

@@ -105,7 +105,7 @@ def outage_entry(outage: Outage) -> dict[str, Any]:
     when = f"from {moment(outage.started_at)} to {moment(outage.ended_at)}"
     text = f"Watchdog ({outage.part}) was offline {when}."
     if outage.part == outage_log.OVERLOAD:
-        text = f"Watchdog was slow {when}: heartbeats waited or were refused. Deadlines were extended."
+        text = f"Watchdog was slow {when}: heartbeats or reviews waited. Deadlines were extended."
     if outage.part == outage_log.EDGE:
         text += " Spend from that time may be missing: old clients drop data after two failed attempts."
     return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": WATCHDOG, "incident": None}

@@ -94,16 +94,30 @@ def _is_token(value: str) -> bool:
     )
 
 
+def last_lines_of(custom: str, longest: int) -> str:
+    """The end of the log that a runner sent in a heartbeat's custom data, redacted; empty if it sent none."""
+    data = _decoded(custom)
+    return _end_of(data.get("last_lines") if isinstance(data, dict) else None, longest)
+
+
 def traceback_of(custom: str, longest: int) -> str:
     """The traceback in a heartbeat's custom data, redacted; its last `longest` characters, where the cause is.
 
     Clients send JSON with a `traceback`; anything that is not JSON is taken as the traceback itself.
     """
+    data = _decoded(custom)
+    if isinstance(data, dict):
+        return _end_of(data.get("traceback"), longest)
+    return _end_of(custom if data is custom else None, longest)
+
+
+def _decoded(custom: str) -> Any:
+    """The text itself if it is no JSON."""
     try:
-        data = json.loads(custom)
+        return json.loads(custom)
     except ValueError:
-        data = {"traceback": custom}
-    text = data.get("traceback") if isinstance(data, dict) else None
-    if not isinstance(text, str):
-        return ""
-    return redacted(text).strip()[-longest:]
+        return custom
+
+
+def _end_of(text: Any, longest: int) -> str:
+    return redacted(text).strip()[-longest:] if isinstance(text, str) else ""

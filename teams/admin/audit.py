@@ -18,6 +18,7 @@ from django.utils import timezone
 from teams import audit_lines, times
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import AuditEntry
+from teams.sorting import Sort
 
 ISO_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 # `action` -> verb phrase, followed by the target. `{command}` is restart or stop. Other actions are shown as they are.
@@ -40,6 +41,7 @@ PHRASES: Final = {
     "agent.deleted": "deleted the agent",
     "agent.over_plan": "stopped monitoring, because the plan's agent limit is reached:",
     "agent.paused": "paused monitoring of",
+    "agent.released": "released the names of",
     "agent.resumed": "resumed monitoring of",
     "agent.within_plan": "started monitoring, now within the plan's agent limit:",
     "channel.changed": "changed the channel",
@@ -63,6 +65,7 @@ PHRASES: Final = {
     "incident.resolve": "resolved incident",
     "invitation.withdrawn": "withdrew the invitation of",
     "key.created": "created the API key",
+    "key.changed": "changed the API key",
     "key.renamed": "renamed the API key",
     "key.revoked": "revoked the API key",
     "key.rotated": "rotated the API key",
@@ -74,6 +77,7 @@ PHRASES: Final = {
     "member.invited": "invited",
     "member.removed": "removed the member",
     "plan.changed": "changed the plan to",
+    "plan.storage_full": "stopped storing details of heartbeats until midnight UTC, for lack of storage in the plan:",
     "project.changed": "changed settings of the project",
     "project.created": "created the project",
     "project.deleted": "deleted the project",
@@ -174,6 +178,7 @@ class AuditPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["actor", "action", "target"]
     search_help_text = "Search people and objects"
+    sorts = (Sort("when", "When", "at", newest_first=True),)
     show_full_result_count = False
     fields = ["at", "team", "actor", "action", "target", "data_details"]
     readonly_fields = ["data_details"]

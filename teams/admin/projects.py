@@ -25,6 +25,7 @@ from teams.links import on_base_url
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
+from teams.sorting import Sort
 from teams.tenant_admin import or_404
 
 MIN_GRACE = 5  # seconds
@@ -50,6 +51,7 @@ class TeamPage(TeamTableAdmin):
     search_fields = ["name"]
     search_help_text = "Search names"
     fields = ["name", "require_second_factor"]
+    sorts = (Sort("name", "Team", "name"), Sort("created", "Created", "created_at", newest_first=True))
     destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
     explains_deletion = (
         "All history, incidents and the audit log are deleted, and every API key stops working immediately. "
@@ -113,7 +115,7 @@ class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
         fields = (
-            *("team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+            *("team", "name", "strict", "bind_names", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
             *("status_page", "status_address"),
         )
 
@@ -161,9 +163,14 @@ class ProjectPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["name"]
     search_help_text = "Search names"
+    sorts = (
+        Sort("name", "Project", "name"),
+        Sort("zone", "Time zone", "time_zone"),
+        Sort("created", "Created", "created_at", newest_first=True),
+    )
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
-        "Agents": ("strict", "default_grace"),
+        "Agents": ("strict", "bind_names", "default_grace"),
         "Spend": ("monthly_budget_usd", "prices"),
         "Public status page": ("status_page", "status_address", "new_address", "public_page"),
     }

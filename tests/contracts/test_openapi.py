@@ -56,7 +56,8 @@ def test_schema_is_valid_and_free_of_warnings() -> None:
 
 def test_schema_covers_every_path() -> None:
     described = {(method, path.removeprefix("/api/v1/").replace("{key_id}", "{id}")) for method, path in DESCRIBED}
-    assert described == set(OPERATIONS)
+    # By name, agents have the same operations as by id.
+    assert described == {(method, path) for method, path in OPERATIONS if "<" not in path}
 
 
 @ours

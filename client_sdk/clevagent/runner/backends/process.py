@@ -23,7 +23,7 @@ from ..private import append_private, open_private
 from ..processes import Process
 from ..program import KEYS, environment_without
 from ..target import Target
-from .base import Evidence, Observation, Outcome, State
+from .base import LINES, Evidence, Observation, Outcome, State
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ STOP_TIMEOUT = 15.0
 # Seconds. A process that exits earlier has failed to start.
 SETTLE_TIME = 1.0
 POLL_PAUSE = 0.05
+# Bytes of the end of a log in which its last lines are looked for.
+TAIL = 16_384
 CHECK_TIMEOUT = 5.0
 # Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)
@@ -97,6 +99,14 @@ class Processes:
         if "command" not in target.options:
             return Outcome(False, _not_started_here(target))
         return self._end(target, timeout)
+
+    def last_lines(self, target: Target, timeout: float) -> str:
+        """Return the end of the file that `log` names."""
+        if not target.options.get("log"):
+            return ""
+        with Path(target.options["log"]).expanduser().open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return "\n".join(file.read(TAIL).decode(errors="replace").splitlines()[-LINES:])
 
     def missing_permission(self, target: Target, timeout: float) -> str:
         """The runner can only restart what it starts itself."""
@@ -189,7 +199,7 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
             output = stack.enter_context(append_private(Path(options["log"]).expanduser()))
         return subprocess.Popen(
             options["command"],
-            cwd=options.get("cwd"),
+            cwd=Path(options["cwd"]).expanduser() if options.get("cwd") else None,
             env={**_child_environment(), **options.get("env", {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
