@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.ingest import committer, load, overload
+from agents.ingest import committer, load, overload, write
 from agents.ingest.committer import Committer, Job
 from agents.ingest.load import Load
 from agents.ingest.overload import OverloadError, Stage
@@ -59,7 +59,7 @@ class Process:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self.committer = world, world.process()
         self.inside, self.go_on = threading.Event(), threading.Event()
-        self.at, self.really = 0.0, committer.commit
+        self.at, self.really = 0.0, write.commit
         monkeypatch.setattr(committer, "_clock", lambda: self.at)
         monkeypatch.setattr(committer, "_lanes", lambda: 1)
         monkeypatch.setattr(committer, "commit", self.commit)
