@@ -7,9 +7,10 @@ from celery import shared_task
 from django.utils import timezone
 
 from agents.commands import dispatch
+from agents.doors import memory
 from agents.fleet import maintenance, pauses, quota
 from agents.review import review
-from agents.storage import purge, rollups
+from agents.storage import purge, rollups, stored_bytes
 from agents.storage.retention import forget_old
 
 # Sweeps of several processes share the work. A second one in the same process, which shares its interpreter, would only
@@ -33,7 +34,9 @@ def sweep() -> None:
 
 @shared_task(name="agents.rollup")
 def rollup() -> None:
-    rollups.roll_up(timezone.now())
+    now = timezone.now()
+    rollups.roll_up(now)
+    stored_bytes.count(now)
 
 
 @shared_task(name="agents.retention")
@@ -42,6 +45,7 @@ def retention() -> None:
     dispatch.forget_runners(now)
     quota.settle_all(now)
     forget_old(now)
+    memory.forget_old(now)
 
 
 @shared_task(name="agents.clear_away")

@@ -6,15 +6,17 @@ A request gets a thread only once its body is complete, so idle connections cann
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
 
-from watchdog_project.wsgi import MAX_BODY  # first: it sets up Django
+from watchdog_project.wsgi import TRUSTED, max_body  # first: it sets up Django
 from watchdog_project.wsgi import application as wsgi_application
 
 # isort: split
 from agents.api.heartbeat_lane import Asgi, Receive, Scope, Send, heartbeat_lane
+from watchdog_project.forwarding import client_address
 
 THREADS = 32
 BODY_TIMEOUT = 30.0  # seconds
@@ -23,13 +25,13 @@ BODY_TIMEOUT = 30.0  # seconds
 def read_body_first(app: Asgi) -> Asgi:
     """Hand on requests with their whole body and its length.
 
-    Reads at most one byte more than any path accepts, so that views answer 413.
+    Reads at most one byte more than its path accepts, so that views answer 413.
     """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
-                body = await _read(receive)
+                body = await _read(receive, max_body(scope.get("path", "")))
         except (TimeoutError, ConnectionError):
             await _refuse(send)
             return
@@ -43,16 +45,16 @@ def read_body_first(app: Asgi) -> Asgi:
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, limit: int) -> bytes:
     body = bytearray()
-    while len(body) <= MAX_BODY:
+    while len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionError
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    return bytes(body[: MAX_BODY + 1])
+    return bytes(body[: limit + 1])
 
 
 def _receive_once(body: bytes, receive: Receive) -> Receive:
@@ -76,4 +78,4 @@ async def _refuse(send: Send) -> None:
 
 
 _pages: Any = WSGIMiddleware(wsgi_application, workers=THREADS)  # type: ignore[arg-type]
-application = heartbeat_lane(read_body_first(_pages))
+application = heartbeat_lane(read_body_first(_pages), partial(client_address, trusted=TRUSTED))

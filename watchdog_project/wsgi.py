@@ -1,7 +1,7 @@
 """The WSGI entry point: pages run all of Django's middleware, the API skips what only pages need.
 
 WSGI servers hand Django an empty body when a request is chunked (Django ticket 35838); `read_chunked` reads it
-first, up to the largest body that any path accepts, and sets the length.
+first, up to the largest body that its path accepts, and sets the length.
 """
 
 import gc
@@ -27,10 +27,20 @@ from watchdog_project.checks import refuse_unsafe_start  # noqa: E402
 from watchdog_project.forwarding import behind_proxies, below_prefix, networks  # noqa: E402
 from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
+from watchdog_project.no_store_middleware import NoStoreMiddleware  # noqa: E402
 
 MAX_BODY = 1024 * 1024
-API = "/api/v1/"
+# Telemetry comes in larger bodies than anything else; hooks of coding agents send whole files.
+MAX_TELEMETRY = 64 * 1024 * 1024
+TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/", "/hooks/")
+# What programs call: with a key in the header or the path, and nothing that only pages need.
+API = ("/api/v1/", *TELEMETRY, "/ping/", "/metrics", "/mcp")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def max_body(path: str) -> int:
+    """The largest body in bytes that a path accepts."""
+    return MAX_TELEMETRY if path.startswith(TELEMETRY) else MAX_BODY
 
 
 class ApiHandler(BaseHandler):
@@ -44,7 +54,7 @@ class ApiHandler(BaseHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(view))
+        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(NoStoreMiddleware(view)))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         response = cast("HttpResponse", self.get_response(WSGIRequest(environ)))  # the API streams nothing
@@ -59,7 +69,7 @@ def read_chunked(app: Wsgi) -> Wsgi:
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not environ.get("CONTENT_LENGTH") and environ.get("wsgi.input_terminated"):
-            body = environ["wsgi.input"].read(MAX_BODY + 1)
+            body = environ["wsgi.input"].read(max_body(environ.get("PATH_INFO", "")) + 1)
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
         return app(environ, start_response)
@@ -103,7 +113,8 @@ def release_connections(app: Wsgi) -> Wsgi:
 
 
 routed = read_chunked(release_connections(by_path(isolated(ApiHandler()), WSGIHandler())))
-application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), networks(settings.TRUSTED_PROXIES))
+TRUSTED = networks(settings.TRUSTED_PROXIES)
+application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), TRUSTED)
 
 refuse_unsafe_start()
 start_edge_pulse()

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from agents.api import examples, schemas
 from agents.api.agents import AgentView
 from agents.domain.budgets import Spend
+from agents.domain.redaction import redacted_in
 from agents.models import Agent, Heartbeat, IncidentEvent, Outage
 from agents.reporting.payloads import moment, spend_dict
 from agents.storage import outage_log
@@ -86,7 +87,7 @@ def heartbeat_dict(beat: Heartbeat) -> dict[str, Any]:
         "tool_calls": beat.tool_calls,
         "iteration": beat.iteration,
         "memory_mb": beat.memory_mb,
-        "content": beat.content,
+        "content": redacted_in(beat.content),
     }
 
 

@@ -17,11 +17,12 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import msgspec
 from genai_prices import Usage as Counts
 from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
-from agents.domain.heartbeat import Beat, Usage
+from agents.domain.heartbeat import COUNTS, Beat, Usage
 from agents.domain.money import MICRO
 from teams.prices import Override
 
@@ -149,6 +150,10 @@ def _without_price(uses: Sequence[Usage], prices: Sequence[int | None]) -> dict[
 
 
 def _worth(use: Usage, at: datetime, overrides: Sequence[Override]) -> Worth | None:
+    if use.input_tokens < 0 or use.output_tokens < 0:
+        # A correction takes back what a too high report was worth.
+        taken_back = _worth(_negated(use), at, overrides)
+        return taken_back and Worth(-taken_back.micros, taken_back.by_server)
     custom = next((override for override in overrides if override.matches(use.model, use.provider)), None)
     if custom is not None:
         rates = Rates(
@@ -159,6 +164,11 @@ def _worth(use: Usage, at: datetime, overrides: Sequence[Override]) -> Worth | N
         return Worth(in_micros(use.cost_usd), by_server=False)
     listed = _list_price(use, at)
     return None if listed is None else Worth(_rounded(listed), by_server=True)
+
+
+def _negated(use: Usage) -> Usage:
+    counts = {name: -getattr(use, name) for name in COUNTS}
+    return msgspec.structs.replace(use, **counts, cost_usd=None if use.cost_usd is None else -use.cost_usd)
 
 
 def _list_price(use: Usage, at: datetime) -> Decimal | None:

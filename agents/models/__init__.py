@@ -5,6 +5,7 @@ Money is stored in whole micro-dollars, times are UTC by the server's clock, dur
 
 from agents.models.agent import Agent, AgentName, RestartType, Status
 from agents.models.command import Command, Runner
+from agents.models.door import DoorNote
 from agents.models.heartbeat import Heartbeat, MonthSpend, Rollup
 from agents.models.incident import (
     Incident,
@@ -16,6 +17,7 @@ from agents.models.incident import (
     kind_label,
     naming_signals,
 )
+from agents.models.job import Job
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
 from agents.models.state import AgentMemory, AgentState, Unread
@@ -26,10 +28,12 @@ __all__ = [
     "AgentName",
     "AgentState",
     "Command",
+    "DoorNote",
     "Heartbeat",
     "Incident",
     "IncidentEvent",
     "IncidentQuerySet",
+    "Job",
     "Maintenance",
     "MonthSpend",
     "Outage",

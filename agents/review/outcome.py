@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from agents import rules
 from agents.commands import restart_context
-from agents.domain import budgets, durations, restart_policy, signal_kinds
+from agents.domain import budgets, durations, jobs, restart_policy, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.models import Signal, Status
 from agents.review.case import Case, curable_kinds, has_ended
@@ -146,6 +146,8 @@ def next_review(case: Case, now: datetime) -> datetime | None:
 def _turning_points(case: Case, now: datetime) -> Iterator[datetime | None]:
     """Moments at which the outcome may change without a heartbeat."""
     yield from (clock.deadline for clock in (case.alive, case.progress) if clock)
+    if case.job is not None:
+        yield from jobs.turning_points(case.job)
     yield case.retry_restart_at
     yield _restart_given_up_at(case, now)
     yield case.state.waiting_until

@@ -33,7 +33,7 @@ from agents.incidents import events, lifecycle
 from agents.incidents.ledger import Ledger
 from agents.models import Agent, AgentState, Command, Heartbeat, Unread
 from agents.review import calm, outcome, shared_incidents
-from agents.review.case import Case, case_of, curable_kinds, has_ended
+from agents.review.case import Case, case_of, curable_kinds, has_ended, set_job
 from agents.rules import crash
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
@@ -176,7 +176,7 @@ def _claim(rows: QuerySet[AgentState]) -> list[AgentState]:
 
 
 def _with_related(rows: QuerySet[AgentState]) -> list[AgentState]:
-    states = list(rows.select_related("agent__memory"))
+    states = list(rows.select_related("agent__memory", "agent__job"))
     # Few projects have many agents: joined, each row would bring its own copy.
     projects = Project.objects.in_bulk({state.agent.project_id for state in states})
     for state in states:
@@ -321,6 +321,7 @@ def ask_rules(
     asked = rules.every() if only is None else only
     case.memory.rules = rules.read(case.memory.rules, case.beats, asked)
     _learn_rhythm(case, outages)
+    set_job(case, outages)
     ended, paused = has_ended(case, now), case.agent.paused_at is not None
     if not paused:
         _check_all(case, [rule for rule in asked.values() if not ended or rule.KIND in OUTLIVES_SHUTDOWN], now)
@@ -371,6 +372,7 @@ def _known(case: Case, now: datetime) -> dict[str, Any]:
         "token_limit": limits.tokens,
         "month": case.month,
         "is_crash_rule_on": rules.in_force(crash, agent.project.rules, agent.rules).on,
+        "job": case.job,
         "is_held": state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
     }
 

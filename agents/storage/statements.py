@@ -177,6 +177,8 @@ class LockedAgent(NamedTuple):
     paused: bool
     over_plan: bool
     armed: bool
+    # `AgentName.bound_to` of the name that the heartbeat was sent under.
+    owner: int | None
     stored_before: bool
     answer_before: Any
 
@@ -224,6 +226,7 @@ def _calm_sql(vendor: str) -> str:
         JOIN teams_project p ON p.id = a.project_id
         JOIN agents_agentmemory m ON m.agent_id = s.agent_id
         WHERE s.check_at <= %s AND s.planned_at = s.check_at
+            AND a.kind = 'agent' -- a job's next deadline depends on its schedule
             AND s.reviewed_at > %s AND s.reviewed_at <= %s
             AND NOT EXISTS (SELECT 1 FROM agents_unread u WHERE u.agent_id = s.agent_id)
             AND ({_TELLING}) IS NULL
@@ -265,7 +268,7 @@ def _lock_sql(vendor: str, stored_before: str) -> str:
     select = ", ".join(f"a.{name}" for name in _SETTINGS)
     hot = "row_to_json(s)::text" if vendor == POSTGRESQL else ", ".join(f"s.{name}" for name in HOT_COLUMNS)
     return f"""
-        SELECT b.i, {select}, h.id, h.answer, {hot}
+        SELECT b.i, {select}, n.bound_to, h.id, h.answer, {hot}
         FROM {_rows_of(_WANTED)} AS b
         JOIN agents_agentname n ON n.project_id = b.project_id AND n.name = b.name
         JOIN agents_agent a ON a.id = n.agent_id
@@ -365,6 +368,18 @@ def update_rows(table: str, key: str, types: dict[str, str], rows: list[dict[str
         cursor.execute(sql, [_json(rows)])
 
 
+def upsert_rows(
+    table: str, unique: Sequence[str], types: dict[str, str], rows: list[Any], *, touched: Sequence[str] = ()
+) -> None:
+    """Insert these rows; of those that exist by their `unique` columns, write the `touched` ones, else all others."""
+    names, keys = ", ".join(types), ", ".join(unique)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in touched or types if name not in unique)
+    # SQLite needs a WHERE before ON CONFLICT to tell it from a join's ON.
+    sql = f"INSERT INTO {table} ({names}) SELECT {names} FROM {_rows_of(types)} AS b WHERE true"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} ON CONFLICT ({keys}) DO UPDATE SET {sets}", [_json(rows)])
+
+
 def _insert_sql(source: str = "%s") -> str:
     names = ", ".join(HEARTBEAT)
     return f"INSERT INTO agents_heartbeat ({names}) SELECT {names} FROM {_rows_of(HEARTBEAT, source)} AS b"
@@ -437,9 +452,9 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def _locked_agent(row: Sequence[Any]) -> LockedAgent:
-    # The columns of `_SETTINGS`, then those of `_lock_sql`.
+    # The columns of `_SETTINGS`, then the others of `_lock_sql`.
     interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
-    policy, own_target, stored_id, answer, *hot = rest
+    policy, own_target, owner, stored_id, answer, *hot = rest
     return LockedAgent(
         hot=_hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval=interval,
@@ -451,6 +466,7 @@ def _locked_agent(row: Sequence[Any]) -> LockedAgent:
         paused=paused_at is not None,
         over_plan=over_plan_at is not None,
         armed=policy == "auto" or bool(own_target),
+        owner=owner,
         stored_before=stored_id is not None,
         answer_before=_from_json(answer),
     )

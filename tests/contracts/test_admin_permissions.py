@@ -469,6 +469,7 @@ def test_every_team_model_is_in_the_admin_or_exempt() -> None:
         "AgentName",
         "AgentState",
         "AgentMemory",
+        "DoorNote",
         "Unread",
         "Heartbeat",
         "MonthSpend",

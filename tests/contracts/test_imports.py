@@ -15,7 +15,7 @@ LAYERS = ["teams", "billing", "agents", "alerts", "watchdog_project"]
 # Low to high: a room imports from itself and from the rooms before it.
 ROOMS = [
     *("domain", "models", "rules", "storage", "ingest", "incidents", "commands", "review", "fleet", "reporting"),
-    *("api", "admin"),
+    *("api", "doors", "admin"),
 ]
 MAX_FILES_PER_ROOM = 18
 PURE_FILES = {
@@ -23,6 +23,7 @@ PURE_FILES = {
     "billing": ("plans",),
     "agents": (
         *("ingest/fold", "admin/quickstart"),
+        *(f"doors/{name}" for name in ("beats", "facts", "identity", "ledger", "merging", "notes")),
         *(f"reporting/{name}" for name in ("advice", "availability", "formatting", "recent", "series", "timeline")),
     ),
     "alerts": ("coverage", "retry", "routing"),
@@ -31,6 +32,9 @@ PURE = [
     *(ROOT / app / f"{name}.py" for app, names in PURE_FILES.items() for name in names),
     *sorted((ROOT / "agents" / "domain").rglob("*.py")),
     *sorted((ROOT / "agents" / "rules").rglob("*.py")),
+    *sorted((ROOT / "agents" / "doors" / "dialects").rglob("*.py")),
+    *sorted((ROOT / "agents" / "doors" / "hooks").rglob("*.py")),
+    *sorted((ROOT / "agents" / "doors" / "otlp").rglob("*.py")),
 ]
 IMPURE_IMPORTS = {
     "django",

@@ -1,0 +1,1 @@
+"""Agents of every kind report here without our SDK: OpenTelemetry, hooks of coding agents, gateways."""
