@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("agents", "0010_jobs")]
+    dependencies = [("agents", "0006_unread")]
     operations = [
         migrations.AddField("agentstate", "planned_at", models.DateTimeField(null=True)),
         migrations.AddField("agentstate", "reviewed_at", models.DateTimeField(null=True)),
