@@ -1,8 +1,8 @@
 # One image for web, workers and beat; compose.yaml sets the command of each.
 FROM python:3.11-slim
 WORKDIR /app
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
+COPY requirements.lock .
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY . .
 RUN useradd --system --uid 10001 watchdog && mkdir /data && chown watchdog /data
 USER watchdog

@@ -10,7 +10,8 @@ from agents.commands import dispatch
 from agents.doors import memory
 from agents.fleet import maintenance, pauses, quota
 from agents.review import review
-from agents.storage import purge, rollups
+from agents.storage import purge, rollups, stored_bytes
+from agents.storage.retention import forget_old
 
 # Sweeps of several processes share the work. A second one in the same process, which shares its interpreter, would only
 # hold rows for longer.
@@ -33,7 +34,9 @@ def sweep() -> None:
 
 @shared_task(name="agents.rollup")
 def rollup() -> None:
-    rollups.roll_up(timezone.now())
+    now = timezone.now()
+    rollups.roll_up(now)
+    stored_bytes.count(now)
 
 
 @shared_task(name="agents.retention")
@@ -41,7 +44,7 @@ def retention() -> None:
     now = timezone.now()
     dispatch.forget_runners(now)
     quota.settle_all(now)
-    rollups.forget_old(now)
+    forget_old(now)
     memory.forget_old(now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -27,9 +27,11 @@ from alerts.routing import Subscriber
 from teams.access import allowed, teams_of
 from teams.admin.projects import actor
 from teams.changelists import Empty
+from teams.errors import ApiError
 from teams.models import Project
 from teams.roles import Action
 from teams.site import Site
+from teams.sorting import Sort
 from teams.tenant_admin import action, refusals_as_messages
 
 LATEST: Final = 20
@@ -121,6 +123,11 @@ class ChannelPage(LivePage):
     change_form_template = "alerts/channel.html"
     list_display = ["name", "project"]  # for search results; the table shows more
     list_filter = ["project", "kind", StateFilter]
+    sorts = (
+        Sort("name", "Channel", "name"),
+        Sort("project", "Project", "project__name"),
+        Sort("sent", "Last sent", "last_sent_at", newest_first=True),
+    )
     search_fields = ["name"]
     search_help_text = "Search names"
     actions = ["test_selected"]
@@ -236,8 +243,14 @@ class ChannelPage(LivePage):
         channel: Channel = self.get_object(request, object_id)
         if request.method != "POST":
             return self._page(request, channel, f"Send a test to {channel.name}?", "alerts/channel_test.html")
-        delivery = services.send_test(channel=channel, actor=actor(request), now=timezone.now())
-        if getattr(request, "htmx", False):
+        is_fragment = getattr(request, "htmx", False)
+        try:
+            delivery = services.send_test(channel=channel, actor=actor(request), now=timezone.now())
+        except ApiError as refusal:
+            messages.error(request, refusal.message)
+            page = reverse("admin:alerts_channel_change", args=[channel.pk])
+            return HttpResponse(headers={"HX-Redirect": page}) if is_fragment else redirect(page)
+        if is_fragment:
             channel.refresh_from_db()
             return TemplateResponse(request, self.live_parts["now"], self.live_context(request, channel, "now"))
         self._show_result(request, channel, delivery)
@@ -337,7 +350,28 @@ class DeliveryPage(LiveList):
     table_template = "alerts/deliveries_table.html"
     list_display = ["what", "channel"]  # for search results; the table shows more
     list_filter = ["channel", "state"]
-    list_select_related = ["channel", "event__incident__agent"]
+    list_select_related = ["channel__project__team", "event__incident__agent"]
+    sorts = (
+        Sort("state", "Result", "state"),
+        Sort("channel", "Channel", "channel__name"),
+        Sort("created", "Created", "created_at", newest_first=True),
+        Sort("attempts", "Attempts", "attempts", newest_first=True),
+    )
+    export_columns: ClassVar = {
+        "Created (UTC)": lambda row: row.created_at,
+        "Team": lambda row: row.channel.project.team,
+        "Project": lambda row: row.channel.project,
+        "Alert": lambda row: row.event.get_kind_display() if row.event else "test",
+        "Incident": lambda row: row.event.incident_id if row.event else None,
+        "Agent": lambda row: row.event.incident.agent if row.event else None,
+        "Channel": lambda row: row.channel,
+        "Kind": lambda row: row.channel.kind,
+        "Recipient": lambda row: row.recipient,
+        "Result": lambda row: row.get_state_display(),
+        "Attempts": lambda row: row.attempts,
+        "Sent (UTC)": lambda row: row.sent_at,
+        "Error": lambda row: row.last_error,
+    }
     show_full_result_count = False
     actions = None
     has_history = False

@@ -84,7 +84,7 @@ def _post(request: HttpRequest, project: Project) -> dict[str, Any]:
         raise PermissionDenied
     if chosen:
         channel = get_object_or_404(project.channels, pk=first_steps.number(chosen))
-        return {"outcome": _send_test(channel, actor(request))}
+        return _tested(channel, actor(request))
     form = ChannelForm({**request.POST.dict(), "project": project.pk, "name": _name(request.POST.get("kind", ""))})
     if not form.is_valid():
         return {"offers": _offers(form), "errors": form.errors.get("kind")}
@@ -103,9 +103,12 @@ def _create_and_test(project: Project, entered: dict[str, Any], sender: str) -> 
         )
     except ApiError as error:
         return {"errors": [error.message]}
-    return {"outcome": _send_test(channel, sender, secret)}
+    return _tested(channel, sender, secret)
 
 
-def _send_test(channel: Channel, sender: str, secret: str | None = None) -> Outcome:
-    delivery = services.send_test(channel=channel, actor=sender, now=timezone.now())
-    return Outcome(channel, delivery, secret)
+def _tested(channel: Channel, sender: str, secret: str | None = None) -> dict[str, Any]:
+    try:
+        delivery = services.send_test(channel=channel, actor=sender, now=timezone.now())
+    except ApiError as error:
+        return {"errors": [error.message]}
+    return {"outcome": Outcome(channel, delivery, secret)}

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, Severity, Signal
-from agents.reporting import formatting, history, recent
+from agents.reporting import formatting, last_words
 from agents.reporting.payloads import agent_ref, dollars, incident_dict, incident_url
 from agents.reporting.recent import Activity
 from agents.rules import cost, token_spike
@@ -21,7 +21,6 @@ from teams.models import Project
 MAX_TRACEBACK_LINES: Final = 12
 MAX_SIGNALS: Final = 10
 MAX_LAST_WORDS: Final = 300
-BEATS_READ: Final = 10
 _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.OPENED: "incident.opened",
     IncidentEvent.Kind.REOPENED: "incident.opened",
@@ -47,10 +46,10 @@ def incidents_of(deliveries: Iterable[Delivery]) -> dict[int, Known]:
 
 
 def _activity(incident: Incident) -> Activity | None:
-    """The last activity of an agent that alone stopped working, from the day before the incident."""
+    """The last activity of an agent that alone stopped working."""
     if incident.together or incident.resolved_at or not signal_kinds.traits(incident.kind).stops_work:
         return None
-    return recent.activity(history.recent_beats(incident.agent_id, incident.opened_at, BEATS_READ))
+    return last_words.activity(incident, incident.signals.all(), incident.opened_at)
 
 
 def of_delivery(delivery: Delivery, known: Mapping[int, Known]) -> Message:
@@ -107,17 +106,33 @@ def _owners(project: Project) -> dict[str, str]:
 
 
 def _title(event: IncidentEvent, incident: Incident) -> str:
-    name = _subject(incident)
     match event.kind:
         case IncidentEvent.Kind.RESOLVED | IncidentEvent.Kind.ACKNOWLEDGED:
-            title = f"{name}: {event.text[:1].lower()}{event.text[1:]}"
+            title = f"{_subject(incident)}: {event.text[:1].lower()}{event.text[1:]}"
         case IncidentEvent.Kind.REOPENED:
-            title = f"{name} {_wrong(incident)} again"
-        case IncidentEvent.Kind.UPDATED if not (_is_worse(event, incident) or _became_shared(event, incident)):
-            title = _newest(event, incident)
+            title = f"{_headline(incident)} again"
+        case IncidentEvent.Kind.UPDATED:
+            title = _update(event, incident)
         case _:
-            title = f"{name} {_wrong(incident)}"
+            title = _headline(incident)
     return _clean(formatting.plain(title))
+
+
+def _headline(incident: Incident) -> str:
+    """`bot is down`, `3 agents in Production fell silent together`."""
+    traits = signal_kinds.traits(incident.kind)
+    if traits.is_budget:
+        return f"{_subject(incident)} {_budget_headline(incident, _budget_signal(incident))}"
+    if incident.together and traits.shared_headline:
+        return f"{_subject(incident)} {traits.shared_headline}"
+    main = [signal for signal in incident.signals.all() if _is_main(signal, incident)]
+    return f"{_subject(incident)} {_signal_headline(main[-1]) if main else traits.headline}"
+
+
+def _signal_headline(signal: Signal) -> str:
+    """An error is critical only where a runner says that the process is not running."""
+    traits = signal_kinds.traits(signal.kind)
+    return (traits.confirmed_headline if signal.severity == Severity.CRITICAL else "") or traits.headline
 
 
 def _subject(incident: Incident) -> str:
@@ -129,53 +144,79 @@ def _subject(incident: Incident) -> str:
     return f"{len(agents)} agents in {incident.project.name}"
 
 
-def _wrong(incident: Incident) -> str:
-    if signal_kinds.traits(incident.kind).is_budget:
-        return _budget_headline(incident)
-    traits = signal_kinds.traits(incident.kind)
-    return traits.shared_headline if incident.together and traits.shared_headline else traits.headline
-
-
-def _budget_headline(incident: Incident) -> str:
-    budget = _budget(incident)
+def _budget_headline(incident: Incident, signal: Signal | None) -> str:
+    """What a budget signal says; without one, what the incident says. Another signal may have made that critical."""
+    budget, severity = _budget_of(signal), signal.severity if signal else incident.severity
     if budget == cost.PACE:
         return "is spending faster than usual"
     if budget == token_spike.KIND:
         return "is using more tokens than usual"
     monthly = incident.together or budget == budgets.MONTH
-    if incident.severity == Severity.WARNING:
-        return f"has used 80 % of its {'monthly ' if monthly else ''}budget"
-    traits = signal_kinds.traits(incident.kind)
+    if severity == Severity.WARNING:
+        return f"has used {_percent(signal)} % of its {'monthly ' if monthly else ''}budget"
+    traits = signal_kinds.traits(cost.KIND)
     return traits.shared_headline if monthly else traits.headline
 
 
+def _percent(signal: Signal | None) -> int:
+    """How much of the budget is used; rounded down, because 100 is exceeded."""
+    evidence = signal.evidence if signal else {}
+    used, limit = (evidence.get(name) for name in ("spent_usd", "budget_usd"))
+    if limit is None:
+        used, limit = evidence.get("tokens"), evidence.get("token_limit")
+    if not used or not limit:
+        return round(100 * budgets.NEAR)
+    # 100 * 8.2 / 10 is 81.99999999999999.
+    return min(99, int(round(100 * used / limit, 6)))
+
+
 def _budget(incident: Incident) -> str:
-    """Which budget the newest cost signal is about; spikes of tokens have none and give their pattern instead."""
-    evidence = [signal.evidence for signal in incident.signals.all() if signal_kinds.traits(signal.kind).is_budget][-1:]
-    return next((str(each.get("budget") or each.get("pattern") or "") for each in evidence), "")
+    return _budget_of(_budget_signal(incident))
 
 
-def _is_worse(event: IncidentEvent, incident: Incident) -> bool:
-    """Whether the incident's main signal got worse, rather than a new signal joining it."""
-    of_its_kind = (signal for signal in incident.signals.all() if signal.kind == incident.kind)
-    return any(signal.opened_at < event.at and signal.reason == event.text for signal in of_its_kind)
+def _budget_signal(incident: Incident) -> Signal | None:
+    """The newest one about a budget."""
+    of_budgets = [signal for signal in incident.signals.all() if signal_kinds.traits(signal.kind).is_budget]
+    return of_budgets[-1] if of_budgets else None
+
+
+def _budget_of(signal: Signal | None) -> str:
+    """Which budget a signal is about; spikes of tokens have none and give their pattern instead."""
+    return str(signal.evidence.get("budget") or signal.evidence.get("pattern") or "") if signal else ""
+
+
+def _update(event: IncidentEvent, incident: Incident) -> str:
+    """What an update is about: a new signal, one that became critical, or silence that turned out to be a host's."""
+    signal = _signal_of(event, incident)
+    if signal is None:
+        return f"{_subject(incident)}: {event.text}"
+    if _became_shared(event, incident) or _is_main(signal, incident):
+        return _headline(incident)
+    name, traits = signal.agent.name, signal_kinds.traits(signal.kind)
+    if traits.added_headline:
+        return f"{name} {traits.added_headline}"
+    if signal.severity == Severity.CRITICAL and _budget_of(signal) == budgets.MONTH:
+        return f"{incident.project.name} budget exceeded (also affects {name})"
+    if event.data.get("rose"):
+        return f"{name} {_budget_headline(incident, signal) if traits.is_budget else _signal_headline(signal)}"
+    return f"{name}: new signal ({signal.kind_label})"
+
+
+def _signal_of(event: IncidentEvent, incident: Incident) -> Signal | None:
+    """The signal that an update is about; several may have joined at once."""
+    known = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
+    named = [signal for signal in known if signal.kind == event.data.get("signal")]
+    return next(iter((named or known)[-1:]), None)
+
+
+def _is_main(signal: Signal, incident: Incident) -> bool:
+    """Whether the incident is named after the signal, which is no news, so that it must have become worse."""
+    return (signal.kind, signal.agent_id) == (incident.kind, incident.agent_id)
 
 
 def _became_shared(event: IncidentEvent, incident: Incident) -> bool:
     """Whether one agent's silence turned out to be that of a whole host."""
     return incident.together and not signal_kinds.traits(incident.kind).is_budget and "signal" not in event.data
-
-
-def _newest(event: IncidentEvent, incident: Incident) -> str:
-    signals = [signal for signal in incident.signals.all() if signal.opened_at <= event.at]
-    if not signals:
-        return f"{_subject(incident)}: {event.text}"
-    newest = signals[-1]
-    if added := signal_kinds.traits(newest.kind).added_headline:
-        return f"{_subject(incident)} {added}"
-    if newest.severity == Severity.CRITICAL and newest.evidence.get("budget") == budgets.MONTH:
-        return f"{incident.project.name} budget exceeded (also affects {newest.agent.name})"
-    return f"{_subject(incident)}: new signal ({newest.kind_label})"
 
 
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
@@ -187,7 +228,8 @@ def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     lines += [_signal_line(signal) for signal in _open_signals(incident) if signal.reason not in lines][:MAX_SIGNALS]
     lines += _deploy(incident)
     if incident.spent or incident.spent_unpriced:
-        lines.append(f"Cost since start: {_spent(incident)}")
+        of_agent = f" of {incident.agent.name}" if incident.together else ""
+        lines.append(f"Cost{of_agent} since start: {_spent(incident)}")
     lines += [_attempt(command) for command in incident.commands.all()]
     if incident.acknowledged_by and not is_resolved:
         lines.append(f"Acknowledged by {incident.acknowledged_by}")

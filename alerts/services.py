@@ -15,6 +15,7 @@ from alerts.channels.base import ConfigError
 from alerts.leases import Batch
 from alerts.models import Channel, Delivery
 from billing import limits
+from teams import rate_limits
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit
@@ -151,11 +152,24 @@ def rotate_secret(*, channel: Channel, actor: str) -> str:
     return generated["secret"]
 
 
+def _spend_test(channel: Channel, actor: str, now: datetime) -> None:
+    """A test reaches whomever the channel names, so it is limited for them, too."""
+    with transaction.atomic():
+        rate_limits.spend(rate_limits.TESTS_OF_CHANNEL, channel.pk, now)
+        rate_limits.spend(rate_limits.TESTS_BY_PERSON, actor, now)
+        rate_limits.spend(rate_limits.TESTS_OF_TEAM, channel.project.team_id, now)
+        for address in filter(None, channels.recipients(channel.kind, channel.config)):
+            rate_limits.spend(rate_limits.TEST_MAILS_TO_ADDRESS, address.lower(), now)
+
+
 def send_test(*, channel: Channel, actor: str, now: datetime) -> Delivery:
     """Send a test immediately, even if the channel is disabled. It is tried once; the delivery holds the result.
 
     Takes as long as the channel does, up to about 10 seconds: call it outside any transaction.
+    Raises ApiError 429 `rate_limited` for too many tests by this person or key, of this channel, of this team, or to
+    one of its addresses.
     """
+    _spend_test(channel, actor, now)
     delivery = Delivery.objects.create(
         channel=channel,
         message_id=outbox.new_message_id(),

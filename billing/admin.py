@@ -1,17 +1,20 @@
 """The plan and usage page. Operators move teams between plans."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
 from billing import history, limits, plans
 from billing.gateway import Offer, gateway
@@ -19,6 +22,7 @@ from billing.history import DayOfUse
 from billing.limits import Usage
 from billing.models import Refusal, Subscription
 from billing.services import set_plan
+from teams import csv_export
 from teams.access import is_operator, teams_of
 from teams.admin.projects import actor
 from teams.models import Team
@@ -137,6 +141,17 @@ class PlanPage(TeamAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         set_plan(team=obj.team, plan=obj.plan, actor=actor(request))
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_safe(self.export_view))
+        return [path("export/", view, name="billing_subscription_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> StreamingHttpResponse:
+        """The daily figures of the teams on the page, of all its pages."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        now = timezone.now()
+        return csv_export.response("usage", EXPORT_COLUMNS, _exported(_teams(request), now), now)
+
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> TemplateResponse:
         """A page of usage instead of a list of rows: teams on the default plan have no row."""
         page = Paginator(_teams(request), TEAMS_PER_PAGE).get_page(request.GET.get("page"))
@@ -151,8 +166,29 @@ class PlanPage(TeamAdmin):
             "all_plans": plans.ALL,
             "max_rejected": MAX_REJECTED_SHOWN,
             "may_change": is_operator(request),
+            "export_query": request.GET.urlencode(),
         }
         return TemplateResponse(request, "billing/plan.html", context)
+
+
+class UsageRow(NamedTuple):
+    team: Team
+    day: DayOfUse
+
+
+EXPORT_COLUMNS: Final[csv_export.Columns] = {
+    "Team": lambda row: row.team,
+    "Day (UTC)": lambda row: row.day.day,
+    "Heartbeats": lambda row: row.day.heartbeats,
+    "Agents": lambda row: row.day.agents,
+    "Spend (USD)": lambda row: csv_export.dollars(row.day.cost),
+}
+
+
+def _exported(teams: QuerySet[Team], now: datetime) -> Iterator[UsageRow]:
+    for some in csv_export.in_chunks(teams):
+        days = history.of((team.pk for team in some), now)
+        yield from (UsageRow(team, day) for team in some for day in days[team.pk])
 
 
 def _teams(request: HttpRequest) -> QuerySet[Team]:

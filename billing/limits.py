@@ -36,6 +36,13 @@ def plan_of(team_id: int) -> plans.Plan:
     return plans.BY_KEY[key or settings.DEFAULT_PLAN]
 
 
+def teams_on(plan: plans.Plan) -> QuerySet[Team]:
+    """The teams on a plan, deleted ones included."""
+    is_on = Q(subscription__plan=plan.key)
+    is_default = Q(subscription__isnull=True) if plan.key == settings.DEFAULT_PLAN else Q(pk__in=())
+    return Team.objects.filter(is_on | is_default)
+
+
 def kept(team_id: int) -> timedelta:
     """The plan's history retention."""
     return timedelta(days=plan_of(team_id).history_days)

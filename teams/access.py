@@ -5,7 +5,7 @@ from typing import Any
 from django.db import models
 from django.http import HttpRequest
 
-from teams.models import Membership, Team, User
+from teams.models import Membership, Team, User, second_factors
 from teams.roles import Action, may
 
 
@@ -21,12 +21,25 @@ def teams_of(user: Any, action: Action = Action.VIEW) -> models.QuerySet[Team]:
 
 
 def roles_of(request: HttpRequest) -> dict[int, str]:
-    """Team id -> role of the signed-in person; one query per request."""
+    """Team id -> role of the signed-in person; one query per request.
+
+    Leaves out teams that require a second factor which the person does not have.
+    """
     roles: dict[int, str] | None = getattr(request, "_roles", None)
     if roles is None:
-        roles = dict(Membership.objects.filter(user_id=request.user.pk or 0).values_list("team_id", "role"))
+        memberships = Membership.objects.filter(user_id=request.user.pk or 0).order_by()
+        rows = list(memberships.values_list("team_id", "role", "team__require_second_factor"))
+        strict = any(required for _, _, required in rows) and not second_factors(request.user.pk).exists()
+        roles = {team: role for team, role, required in rows if not (required and strict)}
         request._roles = roles  # type: ignore[attr-defined]
     return roles
+
+
+def closed_teams(user: User) -> list[Team]:
+    """The person's teams that they cannot open before they set up a second factor."""
+    if second_factors(user.pk).exists():
+        return []
+    return list(Team.objects.active().filter(memberships__user=user, require_second_factor=True))
 
 
 def allowed(request: HttpRequest, action: Action | None, team_id: int | None = None) -> bool:

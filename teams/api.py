@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from teams import services
+from teams import networks, services
 from teams.auth import Caller
 from teams.models import ApiKey, Project, Scope
 
@@ -39,11 +39,52 @@ def caller_of(request: Request) -> Caller:
     return request.auth
 
 
+class NetworksField(serializers.ListField):
+    """Addresses and networks, in their usual form."""
+
+    child = serializers.CharField(max_length=50)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        try:
+            return networks.checked(super().to_internal_value(data))
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+
+
 class KeySerializer(serializers.ModelSerializer[ApiKey]):
+    agent = serializers.CharField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text="The only agent the key may report as; it then sees no other status. Empty: any.",
+    )
+    allowed_networks = NetworksField(
+        required=False, help_text="Where the key may be used, such as 10.0.0.0/8 or 2001:db8::/32. Empty: everywhere."
+    )
+    new_agents_per_hour = serializers.IntegerField(
+        min_value=0,
+        max_value=services.MAX_NEW_AGENTS,
+        required=False,
+        help_text="How many agents it may create per hour.",
+    )
+    expires_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="Until when the key works; null: until it is revoked."
+    )
+
     class Meta:
         model = ApiKey
-        fields = ["id", "name", "scope", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at"]
-        read_only_fields = ["prefix", "created_at"]
+        fields = [
+            *("id", "name", "scope", "prefix", "agent", "allowed_networks", "new_agents_per_hour"),
+            *("created_at", "last_used_at", "last_used_address", "expires_at", "revoked_at"),
+        ]
+        read_only_fields = ["prefix", "created_at", "last_used_at", "last_used_address", "revoked_at"]
+
+
+class KeyChangesSerializer(KeySerializer):
+    """What can be changed of a key."""
+
+    class Meta(KeySerializer.Meta):
+        fields = [*services.CHANGEABLE]
 
 
 class NewKeySerializer(KeySerializer):
@@ -69,19 +110,24 @@ _KEY = {
     "name": "production agents",
     "scope": "agent",
     "prefix": "cv_x4Tq8Lm2",
+    "agent": "",
+    "allowed_networks": ["10.0.0.0/8"],
+    "new_agents_per_hour": 2000,
     "created_at": "2026-11-01T08:00:00Z",
     "last_used_at": "2026-11-23T20:25:00Z",
+    "last_used_address": "10.0.4.17",
     "expires_at": None,
     "revoked_at": None,
 }
 KEY = OpenApiExample("The key", _KEY, response_only=True, status_codes=["200"])
 CREATED = OpenApiExample(
     "With its plain text, only in this response",
-    {**_KEY, "last_used_at": None, "api_key": "cv_x4Tq8Lm2…"},
+    {**_KEY, "last_used_at": None, "last_used_address": "", "api_key": "cv_x4Tq8Lm2…"},
     response_only=True,
     status_codes=["201"],
 )
 CREATE = OpenApiExample("For a fleet", {"name": "production agents", "scope": "agent"}, request_only=True)
+CHANGE = OpenApiExample("Only from the office", {"allowed_networks": ["192.0.2.0/24"]}, request_only=True)
 OVERLAP = OpenApiExample("One day of overlap", {"overlap": 86_400}, request_only=True)
 
 
@@ -116,12 +162,13 @@ class Keys(GenericAPIView[ApiKey]):
     def post(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        caller = caller_of(request)
+        caller, chosen = caller_of(request), dict(serializer.validated_data)
         key, raw = services.issue_key(
             project=Project.objects.get(pk=caller.project_id),
-            name=serializer.validated_data.get("name", "default"),
-            scope=serializer.validated_data.get("scope", Scope.AGENT.value),
+            name=chosen.pop("name", "default"),
+            scope=chosen.pop("scope", Scope.AGENT.value),
             actor=caller.actor,
+            limits=services.KeyLimits(**chosen),
         )
         return Response(_with_plain_text(key, raw), status=status.HTTP_201_CREATED)
 
@@ -131,11 +178,27 @@ def _key(request: Request, key_id: int) -> ApiKey:
 
 
 class Key(APIView):
-    """One key; DELETE revokes it."""
+    """One key; PATCH changes its name and limits, DELETE revokes it."""
 
     @extend_schema(operation_id="keys_read", summary="Get a key", responses=KeySerializer, examples=[KEY])
     def get(self, request: Request, key_id: int) -> Response:
         return Response(KeySerializer(_key(request, key_id)).data)
+
+    @extend_schema(
+        operation_id="keys_change",
+        summary="Change a key's name, networks, expiry or rate of new agents",
+        request=KeyChangesSerializer,
+        responses=KeySerializer,
+        examples=[CHANGE, KEY],
+    )
+    def patch(self, request: Request, key_id: int) -> Response:
+        serializer = KeyChangesSerializer(data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        caller, key = caller_of(request), _key(request, key_id)
+        changed = services.change_key(
+            key=key, changes=serializer.validated_data, actor=caller.actor, now=timezone.now()
+        )
+        return Response(KeySerializer(changed).data)
 
     @extend_schema(
         operation_id="keys_revoke", summary="Revoke a key", responses={204: OpenApiResponse(description="Revoked.")}

@@ -8,9 +8,10 @@ class TeamsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from teams import account_log
+        from teams import account_log, sign_ins
 
         account_log.connect()
+        sign_ins.connect()
 
 
 class AdminConfig(django_admin.AdminConfig):

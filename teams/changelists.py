@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
-from django.db.models import Count
-from django.http import HttpRequest
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.text import capfirst
+from django.views.decorators.http import require_safe
+from unfold.views import ChangeList as UnfoldChangeList
 
+from teams import csv_export, sorting
 from teams.access import is_operator, roles_of
+from teams.filter_persistence import CLEAR
+from teams.list_tools import ListTools, list_tools
 from teams.tenant_admin import OperatorAdmin, TeamAdmin
 
 if TYPE_CHECKING:
@@ -73,6 +82,7 @@ class FilterBar:
     n: int = 0
     total: int = 0
     search: str = SEARCH_VAR
+    sorting: sorting.Sorting | None = None
 
     @property
     def has_fields(self) -> bool:
@@ -86,7 +96,7 @@ class FilterBar:
         return ", ".join(words + [choice.summary for choice in self.choices if choice.value])
 
 
-def filter_bar(changelist: ChangeList) -> FilterBar:
+def filter_bar(changelist: ChangeList, order: sorting.Sorting | None = None) -> FilterBar:
     hint = str(changelist.search_help_text or "Search") if changelist.search_fields else ""
     return FilterBar(
         hint=hint,
@@ -95,7 +105,20 @@ def filter_bar(changelist: ChangeList) -> FilterBar:
         filtered=bool(changelist.has_active_filters or changelist.query),
         n=changelist.result_count,
         total=changelist.full_result_count or 0,
+        sorting=order if order and order.options else None,
     )
+
+
+class SortedList(UnfoldChangeList):
+    """A list sorted by the columns that its ModelAdmin names in `sorts`."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        changelist: Any = self  # Django's methods are not in its type stubs
+        page: Any = self.model_admin
+        usual = page.get_ordering(request) or changelist._get_default_ordering()
+        order = sorting.ordering(page.sorts, self.params.get(ORDER_VAR, ""), timezone.now())
+        ordering: list[Any] = changelist._get_deterministic_ordering([*order, *usual])
+        return ordering
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +142,37 @@ class TableMixin(_Base):
     change_list_template = "teams/admin/list.html"
     sortable_by = ()
     list_per_page = 100
+    sorts: ClassVar[Sequence[sorting.Sort]] = ()
+    # Title -> value of a row. Empty: the list cannot be exported.
+    export_columns: ClassVar[csv_export.Columns] = {}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SortedList
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_safe(self.export_view))
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        own = [path("export/", view, name=name)] if self.export_columns else []
+        return [*own, *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        """The rows of the list, with its filters and order, as a CSV file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            rows = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        now, title = timezone.now(), str(self.opts.verbose_name_plural)
+        return csv_export.response(title, self.export_columns, self._exported(rows, now), now)
+
+    def _exported(self, rows: QuerySet[Any], now: datetime) -> Iterator[Any]:
+        for some in csv_export.in_chunks(rows):
+            yield from self.export_rows(some, now)
+
+    def export_rows(self, rows: list[Any], now: datetime) -> Iterable[Any]:
+        """What the columns read. To be overridden where that is more than the row."""
+        return rows
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Cut the search off: a database accepts only so many terms per query."""
@@ -135,7 +189,10 @@ class TableMixin(_Base):
 
     def _extend(self, context: dict[str, Any], request: HttpRequest, now: datetime) -> None:
         changelist = context["cl"]
-        context["bar"] = filter_bar(changelist)
+        order = sorting.sorting(self.sorts, changelist.params.get(ORDER_VAR, ""), _sorted_url(changelist))
+        context |= {"bar": filter_bar(changelist, order), "sorting": order}
+        if not getattr(request, "htmx", False):
+            context["tools"] = self._tools(request)
         changelist.has_filters = False  # the filter bar replaces Django's sidebar
         # Without a total (`show_full_result_count`), the page count stands in, so that no wrong total is shown.
         changelist.full_result_count = changelist.full_result_count or changelist.result_count
@@ -144,9 +201,23 @@ class TableMixin(_Base):
         context |= {"now": now, **self.table(request, changelist, now)}
         context["many_teams"] = is_operator(request) or len(roles_of(request)) > 1
 
+    def _tools(self, request: HttpRequest) -> ListTools:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_export"
+        return list_tools(request, self.opts.label_lower, reverse(name) if self.export_columns else "")
+
     def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
         """Template context for the rows of this page."""
         return {"rows": list(changelist.result_list)}
+
+
+def _sorted_url(changelist: ChangeList) -> Callable[[dict[str, str]], str]:
+    """Links that sort lead to the first page. Without any parameter, a list would restore its last filter."""
+
+    def url(changes: dict[str, str]) -> str:
+        found: str = changelist.get_query_string({name: value or None for name, value in changes.items()}, [PAGE_VAR])
+        return found if found != "?" else f"?{CLEAR}"
+
+    return url
 
 
 class TeamTableAdmin(TableMixin, TeamAdmin):  # type: ignore[misc]

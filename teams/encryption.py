@@ -1,7 +1,7 @@
 """Secrets at rest: encrypted with keys that are not in the database, so a stolen copy of it reveals none.
 
-`ENCRYPTION_KEYS` holds the keys: the first encrypts, all decrypt. To replace a key, put a new one before it; within ten
-minutes everything is encrypted with the new one, and `check --deploy` says when the old one can go.
+`ENCRYPTION_KEYS` holds the keys: the first encrypts, all decrypt. `manage.py rotate_encryption_key` replaces one, step
+by step. With a new first key, a task encrypts everything with it within ten minutes.
 """
 
 from __future__ import annotations

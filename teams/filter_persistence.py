@@ -49,7 +49,7 @@ def restore_filter(request: HttpRequest, key: str, unsaved_filters: Sequence[str
     """
     if "HX-Request" in request.headers or IS_POPUP_VAR in request.GET:
         return None  # a live update, or a popup that selects a value for a form
-    saved, requested = request.session.get(key, ""), _filter_query(request.GET)
+    saved, requested = request.session.get(key, ""), filter_query(request.GET)
     if any(name in request.GET for name in unsaved_filters):
         return None
     if not request.GET and saved and not _came_from_same_list(request):
@@ -61,7 +61,7 @@ def restore_filter(request: HttpRequest, key: str, unsaved_filters: Sequence[str
     return None
 
 
-def _filter_query(parameters: QueryDict) -> str:
+def filter_query(parameters: QueryDict) -> str:
     """The filters of a URL as a query string, without form fields that were left empty."""
     if CLEAR in parameters or ERROR_FLAG in parameters:
         return ""

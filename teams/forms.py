@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from teams import labels, prices
+from teams import labels, networks, prices
 from teams.models import User
 
 # Lowercase names such as `posixrules` are no places.
@@ -67,6 +67,11 @@ class LinesField(forms.CharField):
 class LabelsField(LinesField):
     parse = staticmethod(labels.parse)
     format_lines = staticmethod(lambda value: labels.format_lines(value or {}))
+
+
+class NetworksField(LinesField):
+    parse = staticmethod(networks.parse)
+    format_lines = staticmethod(networks.format_lines)
 
 
 class PricesField(LinesField):

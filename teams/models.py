@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 
+from teams import keys
 from teams.roles import Action, Role, roles_with
 
 
@@ -31,6 +34,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField("e-mail", unique=True)
     name = models.CharField(max_length=100, blank=True)
     time_zone = models.CharField(max_length=50, default="UTC")
+    compact_rows = models.BooleanField(default=False, db_default=False, help_text="Lists show more rows at once.")
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
@@ -47,10 +51,38 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
 
+def second_factors(user: Any) -> models.QuerySet[Authenticator]:
+    """The second factors of a person (or of an outer query's). Recovery codes alone are none."""
+    return Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.RECOVERY_CODES)
+
+
+class Session(AbstractBaseSession):
+    """A browser that is signed in, or about to be (`user` None). `session_key` is the hash of the cookie's key."""
+
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="sessions")
+    address = models.GenericIPAddressField(null=True)
+    browser = models.CharField(max_length=80, default="")
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+
+class KnownBrowser(models.Model):
+    """Where a person signed in before; a sign-in from anywhere else is told by e-mail."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="known_browsers")
+    network = models.CharField(max_length=60, blank=True)
+    browser = models.CharField(max_length=80, blank=True)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "network", "browser"], name="known_browser_once")]
+
+
 class TeamQuerySet(models.QuerySet["Team"]):
     def allowing(self, user: User, action: Action) -> TeamQuerySet:
         """Teams in which a person can do something."""
-        return self.filter(memberships__user=user, memberships__role__in=roles_with(action))
+        own = self.filter(memberships__user=user, memberships__role__in=roles_with(action))
+        return own.filter(models.Q(require_second_factor=False) | models.Exists(second_factors(user.pk)))
 
     def active(self) -> TeamQuerySet:
         """All teams but those that are deleted and wait to be purged."""
@@ -64,6 +96,13 @@ class Team(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Set once the team, or the project that it holds, was deleted. It has no members and is purged in batches.
     ended_at = models.DateTimeField(null=True, editable=False)
+    require_second_factor = models.BooleanField(
+        "require two-factor authentication",
+        default=False,
+        help_text="Members without a second factor cannot open anything of the team until they set one up.",
+    )
+    # The day's storage of the plan is used up: until then, heartbeats are stored without details.
+    details_off_until = models.DateTimeField(null=True, editable=False)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
     )
@@ -126,6 +165,11 @@ class Project(models.Model):
     strict = models.BooleanField(
         "strict mode", default=False, help_text="Reject heartbeats from agents that were not created beforehand."
     )
+    bind_names = models.BooleanField(
+        "names belong to keys",
+        default=True,
+        help_text="The API key that first reports as a name owns it: other keys cannot report as that agent.",
+    )
     default_grace = models.PositiveIntegerField(
         "default grace period (seconds)",
         null=True,
@@ -165,6 +209,8 @@ class Project(models.Model):
         blank=True,
         help_text="Name in the URL: lowercase letters, digits and hyphens. Unlisted pages get a random one.",
     )
+    # In the addresses of pings. It creates and reports jobs and reads nothing, so members may see it.
+    ping_key = models.CharField(max_length=22, unique=True, default=keys.generate_ping_key, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -173,6 +219,33 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SavedView(models.Model):
+    """The filter and order of a list under a name. Belongs to a person or to a team, never to both."""
+
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="saved_views")
+    team = models.ForeignKey(Team, models.CASCADE, null=True, related_name="saved_views")
+    page = models.CharField(max_length=60, help_text="`fleet`, or the model of the list: `agents.agent`.")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1000, blank=True, help_text="A query string: `status=down&o=name`.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(user=None, team__isnull=False) | models.Q(user__isnull=False, team=None),
+                name="saved_view_has_one_owner",
+            ),
+            models.UniqueConstraint(fields=["user", "page", "name"], name="one_view_per_person_and_name"),
+            models.UniqueConstraint(fields=["team", "page", "name"], name="one_view_per_team_and_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# A fleet of this size comes up within an hour; a stolen key creates no more either.
+NEW_AGENTS_PER_HOUR: Final = 2_000
 
 
 class Scope(models.TextChoices):
@@ -194,10 +267,31 @@ class ApiKey(models.Model):
     hash = models.CharField(max_length=64, unique=True, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    last_used_at = models.DateTimeField(null=True, editable=False)
-    expires_at = models.DateTimeField(
-        null=True, editable=False, help_text="Set by a rotation: until when the old key works."
+    # Names of agents stay bound to a key through its rotations: to the first key of the line, which is empty here.
+    first = models.ForeignKey("self", models.SET_NULL, null=True, editable=False, related_name="successors")
+    agent = models.CharField(
+        "only for agent",
+        max_length=200,
+        default="",
+        blank=True,
+        help_text="The one name that the key may report as. Empty: any name. Needs the scope agent.",
     )
+    allowed_networks: models.JSONField[Any, Any] = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Addresses or networks that may use the key, such as 10.0.0.0/8 or 2001:db8::/32. Empty: all.",
+    )
+    new_agents_per_hour = models.PositiveIntegerField(
+        default=NEW_AGENTS_PER_HOUR,
+        help_text="How many agents the key may create per hour with their first heartbeats.",
+    )
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_address = models.CharField(max_length=45, default="", editable=False)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="Until when the key works. Empty: until revoked."
+    )
+    # How long its successor works, if the key was created with an expiry.
+    lifetime = models.DurationField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -206,6 +300,11 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def line(self) -> int:
+        """What names are bound to: the first key of its rotations."""
+        return self.first_id or self.pk
 
 
 class AuditEntry(models.Model):
@@ -227,6 +326,23 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.target}"
+
+
+class AuditPosition(models.Model):
+    """How far the audit log was streamed; one row."""
+
+    sent_up_to = models.BigIntegerField(default=0)
+
+
+class RateCount(models.Model):
+    """How often something happened in one window of time. Written by `rate_limits.py`."""
+
+    key = models.CharField(max_length=100, primary_key=True)
+    used = models.BigIntegerField()
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.used}"
 
 
 class FailedSignIn(AccessAttempt):

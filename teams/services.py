@@ -6,20 +6,37 @@ the person who made the request.
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from teams import auth, keys
+from teams import auth, keys, mail, portability, rate_limits
 from teams.errors import ApiError
-from teams.models import ApiKey, AuditEntry, Invitation, Membership, Project, Team, User
+from teams.models import (
+    NEW_AGENTS_PER_HOUR,
+    ApiKey,
+    AuditEntry,
+    Invitation,
+    Membership,
+    Project,
+    Scope,
+    Team,
+    User,
+    second_factors,
+)
 from teams.roles import Role, may_assign
 
+# Working keys of a project: more than hosts in most fleets, and few enough to read.
+MAX_KEYS: Final = 1_000
 INVITATION_LIFETIME: Final = timedelta(days=7)
 
 
@@ -49,6 +66,21 @@ def create_team(*, owner: User, name: str) -> Team:
     Membership.objects.create(team=team, user=owner, role=Role.OWNER.value)
     audit(team=team, actor=owner.email, action="team.created", target=name, of=team)
     return team
+
+
+@transaction.atomic
+def require_second_factor(*, team: Team, required: bool, by: User) -> None:
+    """Whether members need a second factor to open the team. A no-op if that is so already.
+
+    Raises 409 `no_second_factor` if `by` has none: they would lock themselves out.
+    """
+    if required == team.require_second_factor:
+        return
+    if required and not second_factors(by.pk).exists():
+        raise ApiError(409, "no_second_factor", "Set up two-factor authentication for yourself first.")
+    Team.objects.filter(pk=team.pk).update(require_second_factor=required)
+    data = {"from": not required, "to": required}
+    audit(team=team, actor=by.email, action="team.second_factor_required", target=team.name, of=team, data=data)
 
 
 @transaction.atomic
@@ -89,8 +121,12 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
 def delete_team(*, team: Team, actor: str, now: datetime) -> None:
     """Delete a team. It is inaccessible at once; its rows are purged in the background.
 
-    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`.
+    A team may hold millions of heartbeats, too many to delete in a request. See `agents/storage/purge.py`. Its owners
+    get a receipt.
     """
+    receipt = portability.receipt(team, actor=actor, now=now)
+    audit(team=team, actor=actor, action="team.deleted", target=team.name, data={"receipt": receipt["number"]})
+    transaction.on_commit(partial(mail.send_receipt, receipt), robust=True)
     team.memberships.all().delete()
     team.invitations.all().delete()
     _shut_down(team, now)
@@ -126,26 +162,123 @@ def _person(actor: str) -> User | None:
     return User.objects.filter(email=actor).first()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """What a key is limited to. `agent` is the one name it may report as, `expires_at` is in the future.
+
+    `allowed_networks` are in their usual form, see `networks.py`. Empty, or None: no limit.
+    """
+
+    agent: str = ""
+    allowed_networks: Sequence[str] = ()
+    new_agents_per_hour: int = NEW_AGENTS_PER_HOUR
+    expires_at: datetime | None = None
+
+
+MAX_NEW_AGENTS: Final = 1_000_000
+# What can be changed later. The scope and the agent say what a key is.
+CHANGEABLE: Final = ("name", "allowed_networks", "new_agents_per_hour", "expires_at")
+
+
 @transaction.atomic
-def issue_key(*, project: Project, name: str, scope: str = "agent", actor: str) -> tuple[ApiKey, str]:
-    """Create a key. The second value is its plain text, which is not stored: show it once."""
-    raw = keys.generate()
+def issue_key(
+    *,
+    project: Project,
+    name: str,
+    scope: str = "agent",
+    actor: str,
+    limits: KeyLimits | None = None,
+    first: ApiKey | None = None,
+) -> tuple[ApiKey, str]:
+    """Create a key. The second value is its plain text, which is not stored: show it once.
+
+    `first` is the first key of its line, whose names it owns too. Raises 422 for a limit that does not fit, 403
+    `key_limit_reached` in a project with `MAX_KEYS`, 429 `rate_limited` for too many new ones in a day.
+    """
+    limits, now, raw = limits or KeyLimits(), timezone.now(), keys.generate()
+    _require_agent_scope(scope, limits.agent)
+    _require_room_for_key(project, now)
     key = ApiKey.objects.create(
         project=project,
         name=name,
         scope=scope,
         prefix=keys.prefix_of(raw),
         hash=keys.hash_of(raw),
+        first=first,
+        agent=limits.agent,
+        allowed_networks=list(limits.allowed_networks),
+        new_agents_per_hour=limits.new_agents_per_hour,
+        expires_at=limits.expires_at,
+        lifetime=_lifetime(limits.expires_at, now),
         created_by=_person(actor),
+        created_at=now,
     )
-    audit(team=project.team, actor=actor, action="key.created", target=str(key), of=key, data={"scope": scope})
+    data = {"scope": scope, **_limits_in_words(limits)}
+    audit(team=project.team, actor=actor, action="key.created", target=str(key), of=key, data=data)
+    transaction.on_commit(partial(mail.tell_of_key, key, actor), robust=True)
     return key, raw
+
+
+def _require_agent_scope(scope: str, agent: str) -> None:
+    if agent and scope != Scope.AGENT:
+        why = "A key for one agent needs the scope agent: other scopes reach every agent."
+        raise ApiError(422, "invalid", f"agent: {why}", fields={"agent": why})
+
+
+def _require_room_for_key(project: Project, now: datetime) -> None:
+    rate_limits.spend(rate_limits.KEYS, project.pk, now)
+    works = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
+    if project.api_keys.filter(works).count() >= MAX_KEYS:
+        message = f"This project has {MAX_KEYS:,} API keys. Revoke keys that are not needed."
+        raise ApiError(403, "key_limit_reached", message)
+
+
+def _lifetime(expires_at: datetime | None, now: datetime) -> timedelta | None:
+    if expires_at is None:
+        return None
+    if expires_at <= now:
+        why = "Must be in the future."
+        raise ApiError(422, "invalid", f"expires_at: {why}", fields={"expires_at": why})
+    return expires_at - now
+
+
+def _limits_in_words(limits: KeyLimits) -> dict[str, str]:
+    """The limits that differ from a key without any, for the audit log."""
+    values = {name: getattr(limits, name) for name in KeyLimits.__slots__}
+    return {name: _plain(value) for name, value in values.items() if value != getattr(KeyLimits(), name)}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(value)
+    return "" if value is None else str(value)
+
+
+@transaction.atomic
+def change_key(*, key: ApiKey, changes: Mapping[str, Any], actor: str, now: datetime) -> ApiKey:
+    """Change any of `CHANGEABLE`; every process follows within 2 seconds. Raises 422 for an expiry in the past."""
+    stored = ApiKey.objects.select_for_update(of=("self",)).select_related("project__team").get(pk=key.pk)
+    before = {name: getattr(stored, name) for name in CHANGEABLE if name in changes}
+    changed = {name: changes[name] for name, old in before.items() if changes[name] != old}
+    if not changed:
+        return stored
+    if "expires_at" in changed:
+        changed["lifetime"] = _lifetime(changed["expires_at"], now)
+    for name, value in changed.items():
+        setattr(stored, name, value)
+    stored.save(update_fields=list(changed))
+    auth.forget(stored)
+    data = {name: {"from": _plain(old), "to": _plain(changed[name])} for name, old in before.items() if name in changed}
+    action = "key.renamed" if set(data) == {"name"} else "key.changed"
+    audit(team=stored.project.team, actor=actor, action=action, target=str(stored), of=stored, data=data)
+    return stored
 
 
 @transaction.atomic
 def rotate_key(*, key: ApiKey, overlap: timedelta, actor: str, now: datetime | None = None) -> tuple[ApiKey, str]:
     """Create a successor of a key; the old key keeps working for `overlap`, which may be zero.
 
+    The successor has the same limits, its expiry starts anew, and it owns the names that are bound to the old key.
     Raises 409 `key_ended` if the key was revoked or has expired.
     """
     now = now or timezone.now()
@@ -155,7 +288,15 @@ def rotate_key(*, key: ApiKey, overlap: timedelta, actor: str, now: datetime | N
     old.expires_at = min(now + overlap, old.expires_at or now + overlap)
     old.save(update_fields=["expires_at"])
     auth.forget(old)
-    successor, raw = issue_key(project=old.project, name=old.name, scope=old.scope, actor=actor)
+    limits = KeyLimits(
+        agent=old.agent,
+        allowed_networks=old.allowed_networks,
+        new_agents_per_hour=old.new_agents_per_hour,
+        expires_at=now + old.lifetime if old.lifetime else None,
+    )
+    successor, raw = issue_key(
+        project=old.project, name=old.name, scope=old.scope, actor=actor, limits=limits, first=old.first or old
+    )
     data = {"successor": successor.prefix, "until": old.expires_at.isoformat()}
     audit(team=old.project.team, actor=actor, action="key.rotated", target=str(old), of=old, data=data)
     return successor, raw
@@ -236,10 +377,14 @@ def _token_hash(token: str) -> str:
 def invite(*, team: Team, email: str, role: str, invited_by: User, now: datetime) -> tuple[Invitation, str]:
     """Invite an address to a team. The second value is the token of the link, which is stored only as a hash.
 
-    Replaces an open invitation of the same address. Raises 403 `role_above_own`, 409 `already_member`.
+    Replaces an open invitation of the same address. Raises 403 `role_above_own`, 409 `already_member`, 429
+    `rate_limited` for too many in a day by this person, from this team or to this address.
     """
     _require_rank(team, invited_by, role)
     email = email.strip().lower()
+    rate_limits.spend(rate_limits.INVITATIONS_TO_ADDRESS, email, now)
+    rate_limits.spend(rate_limits.INVITATIONS_BY_PERSON, invited_by.pk, now)
+    rate_limits.spend(rate_limits.INVITATIONS_BY_TEAM, team.pk, now)
     if Membership.objects.filter(team=team, user__email=email).exists():
         raise ApiError(409, "already_member", f"{email} is already in {team}.")
     Invitation.objects.filter(team=team, email=email, accepted_at__isnull=True).delete()

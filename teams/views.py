@@ -7,17 +7,20 @@ from urllib.parse import urlencode
 
 from allauth.account.internal.flows.login import perform_login
 from allauth.account.models import Login
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
+from django.forms import model_to_dict
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from teams import accounts, plan_gate, services, sign_in_links
+from teams import account_log, accounts, plan_gate, rate_limits, services, sessions, sign_in_links, times
+from teams.access import closed_teams
 from teams.errors import ApiError
 from teams.forms import ProfileForm, TeamForm
 from teams.links import on_site
@@ -52,16 +55,19 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@refusals_as_page
 @require_http_methods(["GET", "POST"])
 def teams(request: HttpRequest) -> HttpResponse:
     """Your teams, and a form to create one."""
     user = _person(request)
     form = TeamForm(request.POST or None)
     if form.is_valid():
+        rate_limits.spend(rate_limits.TEAMS, user.pk, timezone.now())
         accounts.create_team_with_project(user, form.cleaned_data["name"])
         return redirect("admin:index")
     memberships = Membership.objects.filter(user=user).select_related("team").order_by("team__name")
-    return render(request, "teams/teams.html", {"form": form, "memberships": memberships})
+    context = {"form": form, "memberships": memberships, "closed": closed_teams(user)}
+    return render(request, "teams/teams.html", context)
 
 
 @login_required
@@ -83,12 +89,50 @@ def leave(request: HttpRequest, membership_id: int) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
-    form = ProfileForm(request.POST or None, instance=_person(request))
+    user = _person(request)
+    before = model_to_dict(user, ProfileForm.Meta.fields)
+    form = ProfileForm(request.POST or None, instance=user)
     if form.is_valid():
         form.save()
+        if changed := account_log.changes(before, form.cleaned_data):
+            account_log.record(user, "account.profile_changed", changed)
         messages.success(request, "Saved.")
         return redirect("teams:profile")
     return render(request, "teams/profile.html", {"form": form})
+
+
+@login_required
+@require_safe
+def session_list(request: HttpRequest) -> HttpResponse:
+    """Where the person is signed in."""
+    context = {
+        "sessions": sessions.of_person(_person(request), timezone.now()),
+        "current": sessions.hash_of(request.session.session_key),
+        "idle": times.duration(settings.SESSION_IDLE_HOURS * 3600),
+        "longest": times.duration(settings.SESSION_COOKIE_AGE),
+    }
+    return render(request, "teams/sessions.html", context)
+
+
+@login_required
+@require_POST
+def end_session(request: HttpRequest) -> HttpResponse:
+    user = _person(request)
+    if sessions.end(user, request.POST.get("session", "")):
+        account_log.record(user, "account.sessions_ended", {"sessions": 1})
+        messages.success(request, "Signed out.")
+    return redirect("teams:sessions")
+
+
+@login_required
+@require_POST
+def end_other_sessions(request: HttpRequest) -> HttpResponse:
+    user = _person(request)
+    ended = sessions.end_others(user, request.session.session_key)
+    if ended:
+        account_log.record(user, "account.sessions_ended", {"sessions": ended})
+    messages.success(request, "You are signed out everywhere else.")
+    return redirect("teams:sessions")
 
 
 @never_cache

@@ -14,6 +14,7 @@ from django.db import connection
 from django.template import Template
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from agents.domain import clocks
 from teams import services
@@ -65,6 +66,17 @@ def skip_impossible(items: list[pytest.Item]) -> None:
 def _plain_templates(django_test_environment: None) -> None:
     """Render as in production: Django's test runner copies the context of every template, and no test reads it."""
     Template._render = lambda template, context: template.nodelist.render(context)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End the idle connections of server and commit threads: PostgreSQL drops no database that somebody uses."""
+    yield
+    if connection.vendor != "postgresql":
+        return
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        cursor.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ os.environ["DATA_DIR"] = str(Path(os.environ["TEST_DATA_DIR"]) / os.environ.get(
 Path(os.environ["DATA_DIR"]).mkdir(exist_ok=True)
 
 from watchdog_project.settings import *  # noqa: E402, F403 - they read DATA_DIR when imported
-from watchdog_project.settings import DATA_DIR, DATABASES, EMBEDDED  # noqa: E402
+from watchdog_project.settings import CACHES, DATA_DIR, DATABASES, EMBEDDED  # noqa: E402
 
 if EMBEDDED:
     # A file, not an in-memory database: threads need separate connections and real locks.
@@ -28,3 +28,5 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EDGE_PULSE_SECONDS = 0
 # Finds static files when they are requested. Listing them all takes 35 ms for each of the tests' clients.
 WHITENOISE_AUTOREFRESH = True
+# Redis would keep counts from one test to the next, and for other test processes.
+CACHES["default"] = CACHES["database"]

@@ -6,15 +6,17 @@ A request gets a thread only once its body is complete, so idle connections cann
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
 
+from watchdog_project.wsgi import TRUSTED, max_body  # first: it sets up Django
 from watchdog_project.wsgi import application as wsgi_application
-from watchdog_project.wsgi import max_body  # first: it sets up Django
 
 # isort: split
 from agents.api.heartbeat_lane import Asgi, Receive, Scope, Send, heartbeat_lane
+from watchdog_project.forwarding import client_address
 
 THREADS = 32
 BODY_TIMEOUT = 30.0  # seconds
@@ -76,4 +78,4 @@ async def _refuse(send: Send) -> None:
 
 
 _pages: Any = WSGIMiddleware(wsgi_application, workers=THREADS)  # type: ignore[arg-type]
-application = heartbeat_lane(read_body_first(_pages))
+application = heartbeat_lane(read_body_first(_pages), partial(client_address, trusted=TRUSTED))

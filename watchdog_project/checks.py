@@ -17,9 +17,12 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import validate_host
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from billing import plans
 from teams import encryption
+from watchdog_project.addresses import as_host
 from watchdog_project.forwarding import networks
 
 MIN_SECRET_LENGTH = 50
@@ -27,7 +30,14 @@ MIN_DISTINCT_CHARACTERS = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Seconds; a day.
 MAX_DELAY = 86_400
+# A session ends after 30 days in any case.
+MAX_IDLE_HOURS = 720
 URL_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+# First parts of paths that Django's URLs don't list.
+SERVED_BEFORE_DJANGO = frozenset({"static", "healthz", "readyz", "metrics"})
+# Host names and addresses, but no URLs and ports.
+HOST = re.compile(r"\*|\.?[^\s/:@]+|\[[0-9A-Fa-f:.]+\]")
 URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 Check = Callable[[], CheckMessage | None]
 
@@ -275,6 +285,33 @@ def restart_delays() -> CheckMessage | None:
     )
 
 
+def session_idle_time() -> CheckMessage | None:
+    if 0 < settings.SESSION_IDLE_HOURS <= MAX_IDLE_HOURS:
+        return None
+    return Error(
+        f"SESSION_IDLE_HOURS is {settings.SESSION_IDLE_HOURS}: nobody could sign in, or sessions would never end.",
+        hint=f"Set it to hours, more than 0 and at most {MAX_IDLE_HOURS}.",
+        id="watchdog.E013",
+    )
+
+
+def audit_stream() -> CheckMessage | None:
+    url = urlsplit(settings.AUDIT_STREAM_URL)
+    if not url.geturl() or (url.scheme in ("https", "syslog+tls") and url.hostname):
+        return None
+    if url.scheme in ("http", "syslog") and url.hostname:
+        return checks.Warning(
+            "AUDIT_STREAM_URL is not encrypted: anyone on the way can read and change the audit log.",
+            hint="Use https:// or syslog+tls://.",
+            id="watchdog.W010",
+        )
+    return Error(
+        "AUDIT_STREAM_URL is no address that the audit log can be sent to.",
+        hint="Set it to https://…, syslog://host:514 or syslog+tls://host:6514, or leave it empty.",
+        id="watchdog.E014",
+    )
+
+
 def unescaped_urls() -> CheckMessage | None:
     """A `#` begins a fragment, so everything after it in a password would be lost."""
     wrong = [name for name in URL_VARIABLES if "#" in os.environ.get(name, "")]
@@ -285,6 +322,72 @@ def unescaped_urls() -> CheckMessage | None:
         hint="Write # as %23, and likewise @ as %40, : as %3A, / as %2F and % as %25.",
         id="watchdog.E012",
     )
+
+
+def broker_urls() -> CheckMessage | None:
+    """Celery accepts any text and fails at the first task."""
+    redis, broker = settings.REDIS_URL, settings.CELERY_BROKER_URL
+    wrong = {"REDIS_URL": redis and _scheme(redis) not in REDIS_SCHEMES, "CELERY_BROKER_URL": not _scheme(broker)}
+    name = next((name for name, is_wrong in wrong.items() if is_wrong), None)
+    if name is None:
+        return None
+    return Error(
+        f"{name} is no broker's URL: no task would ever run.",
+        hint="Write it as redis://:PASSWORD@HOST:6379/0, or rediss:// with TLS.",
+        id="watchdog.E015",
+    )
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0] if "://" in url else ""
+
+
+def host_names() -> CheckMessage | None:
+    wrong = [host for host in settings.ALLOWED_HOSTS if not HOST.fullmatch(host)]
+    if not wrong:
+        return None
+    return Error(
+        f"ALLOWED_HOSTS contains {wrong[0]!r}, which no request can match.",
+        hint="List host names only, without scheme, port and path, such as watchdog.example.com.",
+        id="watchdog.E016",
+    )
+
+
+def own_host() -> CheckMessage | None:
+    url = urlsplit(settings.BASE_URL)
+    if host_names() or _url_problem(url) or url.hostname in LOOPBACK:
+        return None
+    host = as_host(url.hostname or "")
+    if validate_host(host, settings.ALLOWED_HOSTS):
+        return None
+    return checks.Warning(
+        f"ALLOWED_HOSTS lacks {host}, the host of BASE_URL: links in mails are answered with 400.",
+        hint="Add it, or leave ALLOWED_HOSTS empty to allow the host of BASE_URL.",
+        id="watchdog.W011",
+    )
+
+
+def base_url_path() -> CheckMessage | None:
+    """A proxy may strip the path or not, so it must not look like the beginning of a page's own path."""
+    first = urlsplit(settings.BASE_URL).path.strip("/").partition("/")[0]
+    if not first or first not in SERVED_BEFORE_DJANGO | _first_parts(get_resolver().url_patterns):
+        return None
+    return Error(
+        f"BASE_URL has the path /{first}, which is also one of this server's own paths.",
+        hint="Publish the server below another path, such as /watchdog, or on a host of its own.",
+        id="watchdog.E017",
+    )
+
+
+def _first_parts(patterns: Sequence[URLPattern | URLResolver]) -> frozenset[str]:
+    parts = set[str]()
+    for pattern in patterns:
+        path = str(pattern.pattern)
+        if path or isinstance(pattern, URLPattern):
+            parts.add(path.partition("/")[0])
+        else:
+            parts |= _first_parts(pattern.url_patterns)
+    return frozenset(parts - {""})
 
 
 ALL: Sequence[Check] = (
@@ -299,7 +402,13 @@ ALL: Sequence[Check] = (
     base_url_form,
     origins,
     restart_delays,
+    session_idle_time,
+    audit_stream,
     unescaped_urls,
+    broker_urls,
+    host_names,
+    own_host,
+    base_url_path,
     base_url,
     mail,
     sender,
@@ -312,13 +421,20 @@ ALL: Sequence[Check] = (
 
 # Settings that work on no installation, also not on one that nobody else can reach.
 IMPOSSIBLE: Sequence[Check] = (
+    default_plan,
+    log_format,
     single_sqlite_writer,
     encryption_keys,
     proxies,
     base_url_form,
     origins,
     restart_delays,
+    session_idle_time,
+    audit_stream,
     unescaped_urls,
+    broker_urls,
+    host_names,
+    base_url_path,
 )
 
 

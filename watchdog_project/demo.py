@@ -1,6 +1,7 @@
-"""`bin/run --demo`: six agents, one per scenario, each in its own process and with the real client.
+"""`bin/run --demo`: six agents, one per scenario, each in its own process and with the real client, and a runner.
 
-`python -m watchdog_project.demo NAME` runs one of them. Their work is simulated and fast enough to show every scenario
+`python -m watchdog_project.demo NAME` runs one of them, or the runner, which starts the agent that hangs, so that a
+restart can be tried. Their work is simulated and fast enough to show every scenario
 within 90 seconds; they report what a real agent with that problem would.
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -17,12 +20,15 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from watchdog_project.process_supervisor import Child, die_with_parent
+from watchdog_project.process_supervisor import Child, die_with_parent, watch_parent
 
 TEAM, PROJECT = "Demo", "Demo agents"
 CLIENT: Final = Path(__file__).resolve().parent.parent / "client_sdk"
 # Heartbeat interval in seconds.
 INTERVAL: Final = 5
+RUNNER: Final = "runner"
+# Seconds that the runner gives the agent to sign off; it has 1.5 s itself.
+SIGN_OFF: Final = 1.0
 PAPERS: Final = ("attention", "retrieval", "planning", "memory", "tools", "safety")
 
 
@@ -47,9 +53,11 @@ def crashed(watched: Any) -> None:
 
 
 def hung(watched: Any) -> None:
-    """Waits forever for a response, while its client keeps sending heartbeats."""
-    for url in work(watched, 3, "fetch_page", "https://papers.example/{}"):
+    """Waits forever for a response, while its client keeps sending heartbeats. A restart cures it."""
+    is_restarted = has_run_before()
+    for url in work(watched, sys.maxsize if is_restarted else 3, "fetch_page", "https://papers.example/{}"):
         watched.ping(message=f"Fetched {url}")
+        time.sleep(2 if is_restarted else 0)
     watched.ping(message="Fetching https://papers.example/4")
     threading.Event().wait()
 
@@ -94,6 +102,10 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+# The runner starts these.
+RESTARTABLE: Final = ("hung",)
+
+
 def work(watched: Any, times: int, tool: str, what: str) -> Iterator[str]:
     """Run `times` iterations, each with one tool call on a different subject."""
     for number in range(1, times + 1):
@@ -109,10 +121,60 @@ def call(watched: Any, tool: str, args: dict[str, Any], result: str) -> None:
         tool_call.result = result
 
 
+# What `bin/run` starts.
+PROCESSES: Final = (*(name for name in SCENARIOS if name not in RESTARTABLE), RUNNER)
+
+
 def agents(address: str, key: str) -> list[Child]:
-    """All six, not started yet. They are not supervised: a demo agent that exits stays down."""
-    argv = [sys.executable, "-m", "watchdog_project.demo"]
-    return [Child(name, [*argv, name, address], env={"CLEVAGENT_API_KEY": key}) for name in SCENARIOS]
+    """All of them, not started yet. They are not supervised: a demo agent that exits stays down."""
+    return [Child(name, argv(name, address), env={"CLEVAGENT_API_KEY": key}) for name in PROCESSES]
+
+
+def argv(name: str, address: str) -> list[str]:
+    return [sys.executable, "-m", "watchdog_project.demo", name, address]
+
+
+def folder() -> Path:
+    """Where the runner keeps its state, below the data directory."""
+    return Path(os.environ["DATA_DIR"]) / "demo-runner"
+
+
+def has_run_before() -> bool:
+    """Whether the runner started this agent once already; remembers that it did."""
+    mark = folder() / "started"
+    before = mark.exists()
+    mark.touch()
+    return before
+
+
+def run_runner(address: str) -> None:
+    """Watch and start what can be restarted, with the real runner, until SIGTERM."""
+    from clevagent.runner import backends, config, journal, supervise, target
+
+    key, state = os.environ["CLEVAGENT_API_KEY"], folder() / "state.json"
+    state.parent.mkdir(mode=0o700, exist_ok=True)
+    (state.parent / "started").unlink(missing_ok=True)
+    backends.set_state_folder(state.parent)
+    journal.begin("ERROR", key)
+    targets = [
+        target.make_target(
+            "process", agent_name(name), options={"command": argv(name, address), "env": {"CLEVAGENT_API_KEY": key}}
+        )
+        for name in RESTARTABLE
+    ]
+    settings = config.Settings(
+        config.checked_targets(targets), key, address, INTERVAL, name=agent_name(RUNNER), state=str(state)
+    )
+    supervisor = supervise.Supervisor(settings, supervise.open_store(settings))
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.request_end())
+    try:
+        supervisor.begin()
+        supervisor.wait()
+    finally:
+        for each in targets:
+            backends.of(each.type).stop(each, SIGN_OFF + 1)
+        supervisor.end()
+        supervisor.store.close()
 
 
 def agent_name(scenario: str) -> str:
@@ -135,13 +197,19 @@ def wait_until_ready(address: str) -> None:
 
 
 def main(scenario: str, address: str) -> None:
-    """Run one agent. Its key is in the environment variable CLEVAGENT_API_KEY."""
-    die_with_parent()
+    """Run one agent, or the runner. The key is in the environment variable CLEVAGENT_API_KEY."""
+    if scenario in RESTARTABLE:
+        watch_parent()  # the kernel would end it with the thread of the runner that started it
+    else:
+        die_with_parent()
     sys.path.insert(0, str(CLIENT))
     import clevagent
 
     logging.getLogger("clevagent").addHandler(logging.NullHandler())
     wait_until_ready(address)
+    if scenario == RUNNER:
+        run_runner(address)
+        return
     clevagent.init(
         agent=agent_name(scenario),
         endpoint=address,

@@ -20,10 +20,10 @@ INDEX: Final = "README.md"
 # Side bar: group -> pages in reading order. Single decisions are reachable by link and by search only.
 CONTENTS: Final = (
     ("Get started", ("", "run-with-systemd", "run-in-docker-compose", "run-with-launchd", "run-bare-python")),
-    ("Monitor agents", ("sdk", "capture", "integrations", "runner")),
+    ("Monitor agents", ("sdk", "capture", "integrations", "runner", "jobs", "machines")),
     ("Alerting", ("rules", "channels")),
-    ("Operating", ("deployment", "pricing", "plans")),
-    ("Reference", ("glossary", "architecture", "decisions")),
+    ("Operating", ("deployment", "operating", "security", "keys", "pricing", "plans")),
+    ("Reference", ("pages", "glossary", "architecture", "decisions")),
 )
 # The glossary's column for writers: it lists words the product no longer uses, so readers never see it.
 WRITERS_COLUMN: Final = "instead of"

@@ -32,7 +32,7 @@ MIN_FREE_BYTES = 50 * 1024 * 1024
 # Process groups with their timeouts in seconds: the broker stops after those that use it. Below 10 s in total.
 STOP_ORDER = [(("beat", "worker", "web"), 6.5), (("broker",), 1.5)]
 # Demo agents sign off while the server is still up.
-DEMO_STOP_ORDER = [(tuple(demo.SCENARIOS), 1.0)]
+DEMO_STOP_ORDER = [(demo.PROCESSES, 1.5)]
 NOT_READY_NOTICE_SECONDS = 60
 
 
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
             supervisor.start(["web", "worker", "beat"])
             if options.demo:
                 demo_agents.children = demo.agents(site.url, account["demo_key"])
-                demo_agents.start(demo.SCENARIOS)
+                demo_agents.start(demo.PROCESSES)
             greeting = (site, supervisor, welcome_lines(account, options), welcomed)
             threading.Thread(target=greet_when_ready, args=greeting, daemon=True).start()
             supervisor.run()
@@ -276,6 +276,7 @@ def welcome_lines(account: dict[str, Any], options: argparse.Namespace) -> list[
         lines.append("Create API keys under Team → API keys.")
     if "demo_key" in account:
         lines.append(f"Six demo agents are running in project “{demo.PROJECT}”. Problems will show within 90 seconds.")
+        lines.append("A runner watches demo-hung: restart it from its page once it is stalled.")
     return [*lines, "Press Ctrl-C to stop."]
 
 

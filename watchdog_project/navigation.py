@@ -1,10 +1,11 @@
 """The admin's side bar: every page a person can see."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import slugify
 
 from teams.access import is_operator
 from teams.links import on_site
@@ -63,6 +64,25 @@ def group_of(model: str) -> str:
     return next((title for title, entries in _GROUPS if any(entry[2] == model for entry in entries)), "")
 
 
+# The documentation of the pages has a section for each entry, under the entry's title.
+PAGES: Final = "pages/"
+
+
+def help_for(target: str) -> tuple[str, str]:
+    """The section about a page, below the documentation, and its title. `target` is a model or a path.
+
+    Pages without an entry, such as the search, get the beginning.
+    """
+    entries = (entry for _, group in _GROUPS for entry in group if entry[2] == target and target != HELP)
+    title = next((entry[0] for entry in entries), "")
+    return (f"{PAGES}#{section_of(title)}", title) if title else (PAGES, "this page")
+
+
+def section_of(title: str) -> str:
+    """`Restarts & stops` -> `restarts-stops`."""
+    return slugify(title)
+
+
 def groups(request: HttpRequest) -> list[dict[str, Any]]:
     """For Unfold's `SIDEBAR.navigation`."""
     shown: list[dict[str, Any]] = []
@@ -96,5 +116,6 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
         ("Your teams", "teams:teams"),
         ("Password", "account_change_password"),
         ("Two-factor and passkeys", "mfa_index"),
+        ("Sessions", "teams:sessions"),
     )
     return [{"title": title, "link": reverse(name)} for title, name in pages]

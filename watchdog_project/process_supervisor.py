@@ -33,10 +33,15 @@ def die_with_parent() -> None:
         if os.getppid() != parent:
             os._exit(1)
     else:
-        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+        watch_parent()
 
 
-def _watch_parent(parent: int) -> None:
+def watch_parent() -> None:
+    """Call in a child: the process then dies within half a second of its parent, whichever thread started it."""
+    threading.Thread(target=_die_without, args=(os.getppid(),), daemon=True).start()
+
+
+def _die_without(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -14,6 +14,7 @@ import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from watchdog_project import environment
 from watchdog_project.mail_settings import mail_settings
 
 # Makes Django's generic classes subscriptable at runtime: `ModelForm[User]`.
@@ -63,14 +64,12 @@ if not SECRET_KEY:
         raise ImproperlyConfigured("Set SECRET_KEY (50 random characters or more): DATABASE_URL is set.")
     SECRET_KEY = _stored_secret_key(DATA_DIR)
 # Of secrets at rest: the first encrypts, all decrypt. Without any, derived from SECRET_KEY.
-ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
+ENCRYPTION_KEYS = environment.words("ENCRYPTION_KEYS")
 ENCRYPTION_KEYS_CONFIGURED = bool(ENCRYPTION_KEYS) or EMBEDDED
-if not ENCRYPTION_KEYS:
-    ENCRYPTION_KEYS = [
-        _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32))
-        if EMBEDDED
-        else base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()
-    ]
+if not ENCRYPTION_KEYS and EMBEDDED:
+    ENCRYPTION_KEYS = _stored_secret(DATA_DIR, "encryption_key", lambda: secrets.token_urlsafe(32)).split()
+elif not ENCRYPTION_KEYS:
+    ENCRYPTION_KEYS = [base64.b64encode(hashlib.sha256(f"at rest {SECRET_KEY}".encode()).digest()).decode()]
 
 DEBUG = False
 # bin/run stores the address it listens on, so that manage.py makes links to it too.
@@ -82,8 +81,8 @@ _base = urlsplit(BASE_URL)
 FORCE_SCRIPT_NAME = _base.path or None
 _path = _base.path
 _local = ["127.0.0.1", "localhost", "[::1]"] if EMBEDDED else []
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or [_base.hostname or "localhost", *_local]
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[]) or [f"{_base.scheme}://{_base.netloc}"]
+ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", [_base.hostname or "localhost", *_local])
+CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS", [f"{_base.scheme}://{_base.netloc}"])
 # Proxies whose X-Forwarded-* headers count.
 TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=["127.0.0.1", "::1"])
 
@@ -119,6 +118,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "watchdog_project.logs.RequestIdMiddleware",
     "watchdog_project.health.HealthMiddleware",
+    "watchdog_project.no_store_middleware.NoStoreMiddleware",
     "watchdog_project.compression_middleware.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -128,6 +128,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "teams.timezone_middleware.TimeZoneMiddleware",
+    "teams.session_middleware.SessionUseMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -172,6 +173,7 @@ if EMBEDDED:
         }
     }
 else:
+    environment.require_postgresql(env.str("DATABASE_URL"))
     DATABASES = {"default": env.db("DATABASE_URL")}
     DATABASES["default"]["OPTIONS"] = {
         # JIT-compiling a page's query takes longer than running it. `options` in DATABASE_URL take precedence.
@@ -188,6 +190,23 @@ else:
         # More connections than a worker has threads: waiting for a dead channel must not block the sweep. The pool
         # pauses for longer and longer while the database is away; after `reconnect_timeout` it starts afresh.
         "pool": {"min_size": 1, "max_size": 20, "timeout": 15, "reconnect_timeout": 3},
+    }
+# Counts attempts to sign in, sign up and reset passwords, shared by all web processes. See `teams/shared_cache.py`.
+REDIS_URL = env.str("REDIS_URL", default="")
+CACHES: dict[str, Any] = {
+    "database": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "watchdog_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+CACHES["default"] = CACHES["database"]
+if REDIS_URL:
+    CACHES["default"] = {
+        "BACKEND": "teams.shared_cache.SharedCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "watchdog",
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
     }
 # How often each web process records that it is up; the detector treats a gap as a watchdog outage. 0: never.
 EDGE_PULSE_SECONDS = 2
@@ -212,13 +231,14 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
-SIGNUP_CONFIGURED = EMBEDDED or "SIGNUP_OPEN" in os.environ
+SIGNUP_OPEN = environment.flag("SIGNUP_OPEN", default=True)
+SIGNUP_CONFIGURED = EMBEDDED or bool(os.environ.get("SIGNUP_OPEN"))
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
 ACCOUNT_LOGOUT_REDIRECT_URL = "teams:landing"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
+ACCOUNT_FORMS = {"signup": "teams.sign_up.EvenSignupForm"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
@@ -251,7 +271,9 @@ AXES_DISABLE_ACCESS_LOG = True
 # The address after `forwarding.py`, never what a client writes into a header.
 AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"
 SESSION_ENGINE = "teams.sessions"
+# At most 30 days, and as long as somebody uses it: the default outlasts a weekend.
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+SESSION_IDLE_HOURS = env.float("SESSION_IDLE_HOURS", default=72)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{_path}/"
 
 # --- Transport security: TLS settings follow the scheme of BASE_URL
@@ -354,6 +376,8 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "DESCRIPTION": "A self-hosted runtime watchdog for AI agents. Send your project's key in `X-API-Key`.",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # For "Try it out" below a path.
+    "SERVERS": [{"url": _path}] if _path else [],
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
@@ -362,6 +386,7 @@ SPECTACULAR_SETTINGS = {
         "SeverityEnum": "agents.models.Severity",
         "RestartTypeEnum": "agents.models.RestartType",
         "AgentKindEnum": "agents.models.Agent.Kind",
+        "JobScheduleEnum": "agents.models.Job.Schedule",
         "EventKindEnum": "agents.models.IncidentEvent.Kind",
         "IncidentStateEnum": "agents.models.Incident.State",
         "CommandStateEnum": "agents.models.Command.State",
@@ -384,13 +409,12 @@ SPECTACULAR_SETTINGS = {
 
 # --- Background tasks (Celery)
 
-REDIS_URL = env.str("REDIS_URL", default="")
 CELERY_BROKER_URL = (
     env.str("CELERY_BROKER_URL", default="") or REDIS_URL or f"redis+socket://{broker_socket(DATA_DIR)}?virtual_host=0"
 )
 CELERY_TASK_IGNORE_RESULT = True
 # Sending waits for external servers; a separate queue allows separate workers.
-CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}}
+CELERY_TASK_ROUTES = {"alerts.*": {"queue": "alerts"}, "watchdog_project.stream_audit_log": {"queue": "alerts"}}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_SOFT_TIME_LIMIT = 50
@@ -418,6 +442,7 @@ CELERY_BEAT_SCHEDULE = {
     "refusals": {"task": "billing.refusals", "schedule": 60.0, "options": {"expires": 300}},
     "retention": {"task": "agents.retention", "schedule": 3600.0, "options": {"expires": 3600}},
     "protect_secrets": {"task": "teams.protect_secrets", "schedule": 600.0, "options": {"expires": 600}},
+    "stream_audit_log": {"task": "watchdog_project.stream_audit_log", "schedule": 10.0, "options": {"expires": 10}},
     "clear_away": {"task": "agents.clear_away", "schedule": 60.0, "options": {"expires": 60}},
 }
 # --- Hooks: functions that lower apps call by name, because imports only go the other way
@@ -439,7 +464,9 @@ try:
     RESTART_DELAYS = env.list("RESTART_DELAYS", cast=float, default=[60, 300, 900])
 except ValueError:
     raise ImproperlyConfigured("RESTART_DELAYS must be seconds separated by commas, such as 60,300,900.") from None
-ALLOW_PRIVATE_TARGETS = env.bool("ALLOW_PRIVATE_TARGETS", default=False)
+ALLOW_PRIVATE_TARGETS = environment.flag("ALLOW_PRIVATE_TARGETS", default=False)
+# Where the audit log is streamed to: https://…, syslog://host:514 or syslog+tls://host:6514. Empty: nowhere.
+AUDIT_STREAM_URL = env.str("AUDIT_STREAM_URL", default="")
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING_CONFIG = "watchdog_project.logs.configure"
 LOGGING = {"format": LOG_FORMAT}
@@ -449,12 +476,17 @@ if SENTRY_DSN:
 
     from watchdog_project.hiding import scrub
 
-    sentry_sdk.init(
-        dsn=SENTRY_DSN,
-        send_default_pii=False,
-        # Variables, the lines around a call and bodies may hold API keys and channel secrets.
-        include_local_variables=False,
-        max_request_body_size="never",
-        before_send=scrub,  # type: ignore[arg-type]
-        before_send_transaction=scrub,  # type: ignore[arg-type]
-    )
+    try:
+        sentry_sdk.init(
+            dsn=SENTRY_DSN,
+            send_default_pii=False,
+            # Variables, the lines around a call and bodies may hold API keys and channel secrets.
+            include_local_variables=False,
+            max_request_body_size="never",
+            before_send=scrub,  # type: ignore[arg-type]
+            before_send_transaction=scrub,  # type: ignore[arg-type]
+        )
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"SENTRY_DSN is wrong: {error}. Copy it from the project's settings in Sentry, or leave it empty."
+        ) from None

@@ -3,7 +3,11 @@
 from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
+
+from agents.api.mcp.endpoint import mcp
+from agents.api.metrics import metrics
+from watchdog_project.openapi_views import SchemaView
 
 # Swagger UI uses inline styles.
 api_docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
@@ -17,6 +21,9 @@ handler500 = "watchdog_project.error_views.server_error"
 urlpatterns = [
     path("api/v1/", include("agents.api.urls")),  # first: most requests are heartbeats
     path("", include("agents.doors.urls")),
+    path("metrics", metrics, name="metrics"),
+    path("mcp", mcp, name="mcp"),
+    path("ping/", include("agents.api.jobs.pings")),
     path("admin/", admin.site.urls),
     path("", include("teams.urls")),
     path("", include("agents.reporting.status_page")),
@@ -25,7 +32,7 @@ urlpatterns = [
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),
     path("api/v1/", include("alerts.api")),
-    path("api/schema", SpectacularAPIView.as_view(), name="api_schema"),
+    path("api/schema", SchemaView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.package_index")),
     path("", include("watchdog_project.site_files")),

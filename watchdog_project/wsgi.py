@@ -27,12 +27,14 @@ from watchdog_project.checks import refuse_unsafe_start  # noqa: E402
 from watchdog_project.forwarding import behind_proxies, below_prefix, networks  # noqa: E402
 from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
+from watchdog_project.no_store_middleware import NoStoreMiddleware  # noqa: E402
 
 MAX_BODY = 1024 * 1024
 # Telemetry comes in larger bodies than anything else; hooks of coding agents send whole files.
 MAX_TELEMETRY = 64 * 1024 * 1024
 TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/", "/hooks/")
-API = ("/api/v1/", *TELEMETRY)
+# What programs call: with a key in the header or the path, and nothing that only pages need.
+API = ("/api/v1/", *TELEMETRY, "/ping/", "/metrics", "/mcp")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -52,7 +54,7 @@ class ApiHandler(BaseHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(view))
+        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(NoStoreMiddleware(view)))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         response = cast("HttpResponse", self.get_response(WSGIRequest(environ)))  # the API streams nothing
@@ -111,7 +113,8 @@ def release_connections(app: Wsgi) -> Wsgi:
 
 
 routed = read_chunked(release_connections(by_path(isolated(ApiHandler()), WSGIHandler())))
-application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), networks(settings.TRUSTED_PROXIES))
+TRUSTED = networks(settings.TRUSTED_PROXIES)
+application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or ""), TRUSTED)
 
 refuse_unsafe_start()
 start_edge_pulse()

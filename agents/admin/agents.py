@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -15,12 +15,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
 
+from agents.admin import filters, maintenance, pausing, selection
 from agents.admin import history as history_view
-from agents.admin import maintenance, pausing, selection
 from agents.admin.backtests import BacktestPage
 from agents.admin.buttons import Button, Run, WithButtons
 from agents.admin.filters import SEARCH_HINT, LabelFilter, StatusFilter, with_host
 from agents.admin.forms import AgentForm, NewAgentForm
+from agents.admin.jobs.schedule import SchedulePage
 from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
 from agents.commands import dispatch, preflight
 from agents.fleet import services
@@ -28,6 +29,7 @@ from agents.models import Agent, Command, Heartbeat
 from agents.reporting import agent_status
 from agents.rules import cost
 from agents.rules.observers import burn_rate, version
+from teams import csv_export
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.roles import Action
@@ -67,15 +69,26 @@ def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
     return f"Stop of {agent} requested."
 
 
+def explain_release(agent: Agent) -> str:
+    return (
+        f"The names of {agent} belong to the API keys that first used them. Afterwards, the next key that reports as "
+        f"{agent} owns its name."
+    )
+
+
+def release(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    services.release_names(agent=agent, actor=by, now=now)
+    return f"Names of {agent} released."
+
+
 @admin.register(Agent)
 class AgentPage(WithButtons):
     form = AgentForm
     change_list_template = "agents/agents.html"
     table_template = "agents/agents_table.html"
     live_parts = {
-        "now": "agents/agent_now.html",
-        "history": "agents/agent_history.html",
-        "past": "agents/agent_past.html",
+        part: f"agents/agent_{part}.html"
+        for part in ("head", "now", "history", "better", "beats", "incidents", "commands")
     }
     change_form_template = "agents/agent.html"
     change_form_outer_after_template = None  # the template has this link itself
@@ -85,6 +98,26 @@ class AgentPage(WithButtons):
     list_select_related = ["project__team", "state__incident"]
     search_fields = ["name", "names__name", "host"]
     search_help_text = SEARCH_HINT
+    sorts = filters.SORTS
+    export_columns: ClassVar = {
+        "Agent": lambda row: row.agent,
+        "Team": lambda row: row.agent.project.team,
+        "Project": lambda row: row.agent.project,
+        "Status": lambda row: row.display_label,
+        "Description": lambda row: row.agent.description,
+        "Owner": lambda row: row.agent.owner,
+        "Runbook": lambda row: row.agent.runbook_url,
+        "Labels": lambda row: ", ".join(f"{name}={value}" for name, value in row.agent.labels.items()),
+        "Host": lambda row: row.host,
+        "Interval (s)": lambda row: row.interval,
+        "Last heartbeat (UTC)": lambda row: row.state.last_beat_at,
+        "Last progress (UTC)": lambda row: row.state.last_progress_at,
+        "Tokens today": lambda row: row.tokens if row.state.knows_tokens else None,
+        "Spend today (USD)": lambda row: csv_export.dollars(row.cost) if row.state.knows_cost else None,
+        "Daily budget (USD)": lambda row: csv_export.dollars(row.budget) if row.budget is not None else None,
+        "Open incident": lambda row: row.incident.pk if row.incident else None,
+        "Acknowledged by": lambda row: row.incident.acknowledged_by if row.incident else None,
+    }
     list_per_page = 50  # redrawn every two seconds
     destroys = ("incidents", "commands")
     explains_deletion = (
@@ -119,13 +152,16 @@ class AgentPage(WithButtons):
             lambda a: a.paused_at is not None, choices=pausing.lengths,
         ),
         Button("resume", "Resume monitoring", "play_circle", pausing.resume, hidden=lambda a: a.paused_at is None),
+        Button(
+            "release", "Release names", "link_off", release, explain_release, lambda a: not services.has_bound_names(a),
+        ),
     )  # fmt: skip
 
     class Media:
         js = ("agents/selection.js",)
 
     def get_urls(self) -> list[URLPattern]:
-        return [BacktestPage(self).url, *super().get_urls()]
+        return [BacktestPage(self).url, SchedulePage(self).url, *super().get_urls()]
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return agent_status.worst_first(timezone.now())
@@ -137,6 +173,9 @@ class AgentPage(WithButtons):
         rows = agent_status.with_strips(agent_status.statuses(found.result_list, now), now)
         actions, here = (*selection.OPERATE, selection.DELETE), request.get_full_path()
         return {"rows": rows, "selection": selection.selection_for(request, rows, found.result_count, here, actions)}
+
+    def export_rows(self, rows: list[Agent], now: datetime) -> list[agent_status.AgentStatus]:
+        return agent_status.statuses(rows, now)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Agent], *args: Any) -> HttpResponse | None:
         # Agents selected one by one stay selected, even if the filter no longer matches them.
@@ -166,7 +205,7 @@ class AgentPage(WithButtons):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         agent: Agent | None = context.get("original")
         if agent is not None:
-            for part in self.live_parts:
+            for part in ("now", "history", "beats", "incidents", "commands"):  # those that read something
                 context |= self.live_context(request, agent, part)
             context |= {"title": agent.name, "subtitle": None, "backtest": "admin:agents_agent_backtest"}
             context |= {"sections": form_sections(context["adminform"], agent)}
@@ -176,16 +215,15 @@ class AgentPage(WithButtons):
     def live_context(self, request: HttpRequest, row: Agent, part: str) -> dict[str, Any]:
         now = timezone.now()
         shared = {"now": now, "original": row, "opts": self.opts}
-        if part == "now":
+        if part in ("head", "now"):
             return {**shared, **self._now(request, row, now)}
-        if part == "history":
+        if part in ("history", "better"):
             return {**shared, **history_view.past(request, row, target_text(row), now)}
-        return {
-            **shared,
-            "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN],
-            "incidents": row.incidents.all()[:INCIDENTS_SHOWN],
-            "commands": row.commands.all()[:COMMANDS_SHOWN],
-        }
+        if part == "beats":
+            return {**shared, "beats": Heartbeat.objects.filter(agent=row).order_by("-id")[:BEATS_SHOWN]}
+        if part == "incidents":
+            return {**shared, "incidents": row.incidents.all()[:INCIDENTS_SHOWN]}
+        return {**shared, "commands": row.commands.all()[:COMMANDS_SHOWN]}
 
     def _now(self, request: HttpRequest, agent: Agent, now: datetime) -> dict[str, Any]:
         [row] = agent_status.statuses([agent], now)

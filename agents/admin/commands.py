@@ -10,6 +10,7 @@ from agents.admin.filters import AGENT, AgentFilter
 from agents.admin.live import LiveList
 from agents.models import Command
 from teams.changelists import Empty
+from teams.sorting import Sort
 
 
 @admin.register(Command)
@@ -22,6 +23,12 @@ class CommandPage(LiveList):
     list_filter = ["state", "action", AgentFilter]
     unsaved_filters = (AGENT,)
     list_select_related = ["agent__project__team"]
+    sorts = (
+        Sort("action", "Action", "action"),
+        Sort("agent", "Agent", "agent__name"),
+        Sort("state", "State", "state"),
+        Sort("requested", "Requested", "created_at", newest_first=True),
+    )
     search_fields = ["agent__name", "target", "requested_by"]
     actions = None
     empty = Empty(

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from django.contrib import admin
-from django.contrib.admin.views.main import SEARCH_VAR
-from django.db.models import F, QuerySet, Value
+from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR
+from django.db.models import BigIntegerField, Case, F, QuerySet, Value, When
 from django.db.models.functions import StrIndex, Substr
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
-from unfold.views import ChangeList
 
 from agents.models import Agent
 from agents.reporting import agent_status
 from teams.access import teams_of
+from teams.changelists import SortedList
 from teams.filter_persistence import CLEAR
+from teams.models import Project
+from teams.sorting import Sort, Sorting, sorting
 
 PROJECT, LABEL, STATUS = "project__id__exact", "label", "status"
 AGENT = "agent__id__exact"
-NAMES = (SEARCH_VAR, PROJECT, LABEL, STATUS)
+NAMES = (SEARCH_VAR, PROJECT, LABEL, STATUS, ORDER_VAR)
 SEARCH_HINT = "Search names, aliases and hosts"
 MAX_LABELS = 200
 
@@ -104,19 +108,38 @@ def label_options(rows: Iterable[tuple[int, list[str]]]) -> list[tuple[str, str]
     return [(text, text) for text in sorted({text for _, has in rows for text in has})[:MAX_LABELS]]
 
 
+def _spend_today(now: datetime) -> Case:
+    """The hot row may still hold another day's spend, and each project has its own days."""
+    zones = Project.objects.order_by().values_list("time_zone", flat=True).distinct()
+    today = {zone: now.astimezone(ZoneInfo(zone)).date() for zone in zones}
+    days = {day: [zone for zone in today if today[zone] == day] for day in set(today.values())}
+    whens = [When(project__time_zone__in=days[day], state__day=day, then=F("state__cost_today")) for day in days]
+    return Case(*whens, default=Value(0), output_field=BigIntegerField())
+
+
+# Of the list and the fleet. The usual order is worst first.
+SORTS: Final = (
+    Sort("name", "Agent", "name"),
+    Sort("heartbeat", "Heartbeat", "state__last_beat_at", newest_first=True),
+    Sort("progress", "Progress", "state__last_progress_at", newest_first=True),
+    Sort("spend", "Spend today", _spend_today, newest_first=True),
+    Sort("incident", "Incident", "state__incident__opened_at", newest_first=True),
+)
+
+
 def with_host(agents: QuerySet[Agent]) -> QuerySet[Agent]:
     """For searching by host: `source` without the key id at its start."""
     return agents.alias(host=Substr("state__source", StrIndex(F("state__source"), Value("/")) + 1))
 
 
-class FilteredAgents(ChangeList):
+class FilteredAgents(SortedList):
     """The list of agents for the fleet's query string. The fleet does its own counting and has no pages.
 
     `queryset` applies every filter except the status. Unknown parameters are ignored.
     """
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {name: values for name, values in self._active().items() if name != SEARCH_VAR}
+        return {name: values for name, values in self._active().items() if name not in (SEARCH_VAR, ORDER_VAR)}
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Agent]:
         agents: QuerySet[Agent] = super().get_queryset(request, [STATUS])
@@ -137,7 +160,16 @@ class FilteredAgents(ChangeList):
     @property
     def has_other_filters(self) -> bool:
         """Whether anything but the status is filtered."""
-        return bool(self._active().keys() - {STATUS})
+        return bool(self._active().keys() - {STATUS, ORDER_VAR})
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether any agent may be hidden. An order hides none."""
+        return bool(self._active().keys() - {ORDER_VAR})
+
+    @property
+    def sorting(self) -> Sorting:
+        return sorting(SORTS, self._active().get(ORDER_VAR, [""])[-1], lambda changes: self.with_changes(**changes))
 
     @property
     def query_string(self) -> str:

@@ -8,20 +8,22 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.contrib import admin
-from django.db.models import Case, Count, F, Q, QuerySet, Value, When
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Case, Count, F, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from agents.admin import filters, selection
 from agents.models import Agent, Incident, Status
 from agents.reporting import agent_status
 from billing import refusals
-from teams import filter_persistence
+from teams import filter_persistence, sorting
 from teams.access import teams_of
 from teams.changelists import filter_bar
+from teams.list_tools import FLEET, list_tools
 from teams.models import Project
 from teams.roles import Action
 
@@ -42,6 +44,7 @@ def urls() -> list[URLPattern]:
     return [
         path("", view(overview), name="index"),
         path("fleet/", view(fleet_page), name="fleet"),
+        path("alarms/", view(alarms), name="alarms"),
     ]
 
 
@@ -52,13 +55,23 @@ def overview(request: HttpRequest) -> HttpResponse:
         return redirect
     fleet = _fleet(request, timezone.now())
     over_limit = refusals.with_rejected_agents(teams_of(request.user, Action.MANAGE), fleet["now"])
-    return admin.site.index(request, {**fleet, "teams_over_limit": over_limit, "title": "Fleet overview"})
+    tools = list_tools(request, FLEET, reverse("admin:agents_agent_export"))
+    shown = {**fleet, "tools": tools, "teams_over_limit": over_limit, "title": "Fleet overview"}
+    return admin.site.index(request, shown)
 
 
 @require_safe
 def fleet_page(request: HttpRequest) -> HttpResponse:
     """The live part of the overview."""
     return TemplateResponse(request, "agents/fleet.html", _fleet(request, timezone.now()))
+
+
+@require_safe
+@never_cache
+def alarms(request: HttpRequest) -> HttpResponse:
+    """How many incidents nobody has acknowledged, for the tab's title and icon on every page."""
+    unseen = Incident.objects.open().filter(project__team__in=teams_of(request.user), acknowledged_at=None)
+    return JsonResponse({"alarms": unseen.count()})
 
 
 def projects(request: HttpRequest) -> QuerySet[Project]:
@@ -71,12 +84,14 @@ def _fleet(request: HttpRequest, now: datetime) -> dict[str, Any]:
     agents = Agent.objects.filter(project__team__in=teams_of(request.user))
     any_status = agents.filter(pk__in=filtered.queryset.values("pk")) if filtered.has_other_filters else agents
     counts = _count(agents, filtered, now)
-    rows = _worst(filters.of_status(any_status, filtered.status), now)
+    rows = _first(filters.of_status(any_status, filtered.status), filtered, now)
     tiles, here = _tiles(counts, filtered), reverse("admin:index") + filtered.query_string
     return {
         "now": now,
-        "bar": filter_bar(filtered),
+        "bar": filter_bar(filtered, filtered.sorting),
+        "sorting": filtered.sorting,
         "query_string": filtered.query_string,
+        "is_filtered": filtered.is_filtered,
         "counts": counts,
         "tiles": [tile for tile in tiles if tile.status in TILES],
         "chips": [tile for tile in tiles if tile.status not in TILES],
@@ -183,9 +198,11 @@ def _tile(status: str, label: str, n: int, filtered: filters.FilteredAgents) -> 
     return Tile(status, label, n, query_string, is_on)
 
 
-def _worst(agents: QuerySet[Agent], now: datetime) -> list[agent_status.AgentStatus]:
-    worst = agent_status.with_related(agents).order_by(*agent_status.worst_first(now))[:AGENTS_SHOWN]
-    return agent_status.with_strips(agent_status.statuses(worst, now), now)
+def _first(agents: QuerySet[Agent], filtered: filters.FilteredAgents, now: datetime) -> list[agent_status.AgentStatus]:
+    """The worst ones, or the first ones in the order that the person chose."""
+    order = sorting.ordering(filters.SORTS, filtered.sorting.current, now)
+    rows = agent_status.with_related(agents).order_by(*order, *agent_status.worst_first(now))[:AGENTS_SHOWN]
+    return agent_status.with_strips(agent_status.statuses(rows, now), now)
 
 
 class Group(NamedTuple):
@@ -205,7 +222,7 @@ class Group(NamedTuple):
 def _groups(
     rows: list[agent_status.AgentStatus], counts: StatusCounts, filtered: filters.FilteredAgents
 ) -> list[Group]:
-    """Projects in the order of their worst agents, then projects without an agent among the rows."""
+    """Projects in the order of their first agents, then projects without an agent among the rows."""
     if len(counts) < 2:
         return [Group(None, [], rows)]
     by_project: dict[ProjectRef, list[agent_status.AgentStatus]] = {}
@@ -233,12 +250,9 @@ def _incidents(request: HttpRequest, any_status: QuerySet[Agent], filtered: filt
     incidents = Incident.objects.open().filter(project__team__in=teams_of(request.user))
     if filtered.has_other_filters:
         incidents = incidents.filter(agent__in=any_status.values("pk"))
-    # One statement for both numbers.
-    counts = incidents.aggregate(open=Count("pk"), alarms=Count("pk", filter=Q(acknowledged_at=None)))
     return {
         "incidents": incidents.select_related("project", "agent").order_by(*_WORST_INCIDENTS)[:INCIDENTS_SHOWN],
-        "incident_count": counts["open"],
-        "alarms": counts["alarms"],
+        "incident_count": incidents.count(),
         "incidents_query_string": filtered.only(filters.PROJECT),
         "has_other_filters": filtered.has_other_filters,
     }

@@ -14,7 +14,7 @@ from agents.models import Agent, AgentName
 from billing import limits
 from teams.forms import LabelsField
 
-KIND_HELP: Final = "A job ends on its own, so a missing heartbeat after it ended is not an incident."
+KIND_HELP: Final = "A job ends on its own: it is expected by its schedule, and silence between runs is no incident."
 
 
 class AgentForm(RulesForm):

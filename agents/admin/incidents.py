@@ -6,12 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
+from django.db.models import (
+    Case,
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Q,
+    QuerySet,
+    Value,
+    When,
+    prefetch_related_objects,
+)
+from django.db.models.functions import Coalesce, Greatest
 from django.forms import Media
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -25,14 +37,16 @@ from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related
 from agents.models import Command, Incident, Signal, Status, naming_signals
-from agents.reporting import formatting
+from agents.reporting import formatting, last_words
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
+from teams import csv_export
 from teams.access import is_operator
 from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.roles import Action
+from teams.sorting import Sort
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
@@ -79,7 +93,15 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None
-    return {"commands": commands, "live": live, "outlook": outlook, "worked": worked}
+    at = None if is_resolved(incident) else incident.restarted_at
+    return {
+        "commands": commands,
+        "live": live,
+        "outlook": outlook,
+        "worked": worked,
+        # Although something else is still wrong.
+        "is_back": at is not None and restart_context.has_recovered(incident.agent.state, at, open_kinds),
+    }
 
 
 class ExplainedSignal(NamedTuple):
@@ -106,6 +128,14 @@ def _versions(incident: Incident) -> dict[str, Any]:
     return {"version": running, "is_fresh": is_fresh, "deploys": deploys}
 
 
+def _last_words(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:
+    """What its agent did last; of an incident that many share, nothing."""
+    if incident.together:
+        return {}
+    activity, ended = last_words.activity(incident, signals, now), last_words.exit_reason(incident, signals)
+    return {"activity": activity, "last_call": next(iter(activity.calls), None), "exit_reason": ended}
+
+
 MEDIA: Final = Media(js=["agents/print.js"])
 # Buttons that stay at the lower edge of a phone.
 MAX_PINNED: Final = 2
@@ -128,6 +158,17 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(self.QUERIES.get(self.value() or "", Q()))
 
 
+def _duration(now: datetime) -> ExpressionWrapper[Any]:
+    ended = Coalesce("resolved_at", Value(now), output_field=DateTimeField())
+    return ExpressionWrapper(ended - F("started_at"), output_field=DurationField())
+
+
+def _spent(now: datetime) -> Case:
+    """As `Incident.spent`."""
+    so_far = Greatest(F("cost"), F("agent__state__cost_total") - F("cost_before"))
+    return Case(When(resolved_at__isnull=False, then=F("cost")), default=so_far)
+
+
 @admin.register(Incident)
 class IncidentPage(WithButtons):
     add_action = change_action = delete_action = None
@@ -138,6 +179,33 @@ class IncidentPage(WithButtons):
     list_filter = [StateFilter, "kind", "project", AgentFilter]
     unsaved_filters = (AGENT,)
     list_select_related = ["project__team", "agent__state"]
+    sorts = (
+        Sort("problem", "Problem", "kind"),
+        Sort("agent", "Agent", "agent__name"),
+        Sort("started", "Started", "started_at", newest_first=True),
+        Sort("duration", "Duration", _duration, newest_first=True),
+        Sort("cost", "Cost", _spent, newest_first=True),
+    )
+    export_columns: ClassVar = {
+        "Incident": lambda row: row.pk,
+        "Team": lambda row: row.project.team,
+        "Project": lambda row: row.project,
+        "Agent": lambda row: row.agent,
+        "State": lambda row: row.state,
+        "Severity": lambda row: row.severity,
+        "Kind": lambda row: row.kind_label,
+        "Reason": lambda row: formatting.plain(row.reason),
+        "Started (UTC)": lambda row: row.started_at,
+        "Opened (UTC)": lambda row: row.opened_at,
+        "Acknowledged (UTC)": lambda row: row.acknowledged_at,
+        "Acknowledged by": lambda row: row.acknowledged_by,
+        "Resolved (UTC)": lambda row: row.resolved_at,
+        "Resolved by": lambda row: row.resolved_by,
+        "Ending": lambda row: row.ending,
+        "Spend (USD)": lambda row: csv_export.dollars(row.spent),
+        "Tokens without a known price": lambda row: row.spent_unpriced,
+        "Restarts": lambda row: row.restarts,
+    }
     search_fields = ["reason", "agent__name"]
     search_help_text = "Search agents and reasons"
     actions = ["acknowledge_selected", "resolve_selected"]
@@ -215,9 +283,11 @@ class IncidentPage(WithButtons):
         return super().get_queryset(request).select_related("project__team", "agent__state", "agent__project__team")
 
     def table(self, request: HttpRequest, changelist: ChangeList, now: datetime) -> dict[str, Any]:
-        rows = list(changelist.result_list)
+        return {"rows": self.export_rows(list(changelist.result_list), now)}
+
+    def export_rows(self, rows: list[Incident], now: datetime) -> list[Incident]:
         prefetch_related_objects(rows, naming_signals())
-        return {"rows": rows}
+        return rows
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -257,4 +327,5 @@ class IncidentPage(WithButtons):
             "url": incident_url(row.pk),
             **_restarts(row, signals, now),
             **_versions(row),
+            **_last_words(row, signals, now),
         }

@@ -25,6 +25,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty
 from teams.forms import LabelsField
 from teams.roles import Action
+from teams.sorting import Sort
 from teams.tenant_admin import or_404
 from teams.times import exact
 
@@ -153,6 +154,12 @@ class MaintenancePage(WithButtons):
     list_display = ["reason", "project"]  # used in sentences; the table shows more
     list_filter = ["project"]
     list_select_related = ["project__team"]
+    sorts = (
+        Sort("reason", "Reason", "reason"),
+        Sort("start", "Start", "starts_at", newest_first=True),
+        Sort("end", "End", "ends_at", newest_first=True),
+        Sort("scheduled", "Scheduled", "created_at", newest_first=True),
+    )
     fields = ["project", "reason", "starts_at", "ends_at", "labels"]
     actions = ["end_selected"]
     buttons = (

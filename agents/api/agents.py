@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,14 +20,32 @@ from agents.api.status import agents_of, status_dict
 from agents.api.validation import validated
 from agents.commands import dispatch
 from agents.fleet import services
-from agents.models import Agent, Command
+from agents.models import Agent, AgentName, Command, Status
 from agents.reporting import agent_status
 from agents.reporting.agent_status import AgentStatus
 from agents.reporting.payloads import agent_url, moment, spend_dict
+from teams.errors import ApiError
 from teams.models import Project
+
+# Statuses in which an agent does no work.
+UNHEALTHY: Final = (Status.DOWN, Status.STALLED)
 
 
 class AgentView(ProjectView):
+    # Below `agents/{id}`, and below `agents/by-name/{name}`: clients know names.
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if "name" in self.kwargs:
+            self.kwargs["pk"] = self._named(self.kwargs.pop("name"))
+
+    def _named(self, name: str) -> int:
+        """Raises 404, also for agents of other projects."""
+        pk = AgentName.objects.filter(project=self.caller.project_id, name=name).values_list("agent", flat=True).first()
+        if pk is None:
+            raise ApiError(404, "not_found", f"This project has no agent named “{name}”.")
+        return pk
+
     def agent(self, pk: int) -> Agent:
         return self.get_or_404(agents_of(self.caller.project_id), pk)
 
@@ -110,6 +128,30 @@ class OneAgentView(AgentView):
         return Response(status=204)
 
 
+class HealthView(AgentView):
+    http_method_names = ["get"]
+    scope_for = {"GET": "agent"}
+
+    @extend_schema(
+        operation_id="agent_health",
+        summary="Probe an agent's health",
+        description=(
+            "For load balancers and Kubernetes: 503 while the agent is down or stalled, else 200. Also at "
+            "`/agents/by-name/{name}/health` and `/agents/{name}/health`."
+        ),
+        tags=["agents"],
+        responses={
+            **schemas.responses(200, schemas.Health, 404),
+            503: OpenApiResponse(schemas.Health, "Down or stalled."),
+        },
+        examples=[examples.HEALTH],
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        (status,) = agent_status.statuses([self.agent(pk)], timezone.now())
+        body = {"name": status.agent.name, "status": str(status.status)}
+        return Response(body, status=503 if status.status in UNHEALTHY else 200)
+
+
 class AgentActionView(AgentView):
     http_method_names = ["post"]
 
@@ -145,6 +187,20 @@ class ResumeView(AgentActionView):
     )
     def post(self, request: Request, pk: int) -> Response:
         return self.act(services.resume, pk)
+
+
+class ReleaseView(AgentActionView):
+    @extend_schema(
+        operation_id="release_agent_names",
+        summary="Release an agent's names from their API keys",
+        description="The next key that reports under a name owns it.",
+        tags=["agents"],
+        request=None,
+        responses=schemas.responses(200, schemas.AgentDetail, 404),
+        examples=[examples.AGENT],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        return self.act(services.release_names, pk)
 
 
 class CommandView(AgentView):

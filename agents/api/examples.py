@@ -243,3 +243,4 @@ BACKTEST_RESULT: Final = _response(
         "left_out": 0,
     },
 )
+HEALTH: Final = _response("Healthy", {"name": "research-agent", "status": "ok"})

@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from agents.api.heartbeats import BATCH, SINGLE, Endpoint, received_from, require_json, too_large
 from agents.domain.heartbeat import Beat
-from agents.ingest import committer, rate_limit
+from agents.ingest import committer, load, rate_limit
+from agents.ingest.pace import Pace
 from agents.ingest.reporter import source_of
 from agents.ingest.write import Outcome, Received, failed, unavailable
 from billing.plans import Plan
@@ -32,6 +33,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+# The client's address, from the connection's and the header X-Forwarded-For.
+AddressOf = Callable[[str, str], str]
 T = TypeVar("T")
 
 ENDPOINTS: Final = {"/api/v1/heartbeat": SINGLE, "/api/v1/heartbeat/batch": BATCH}
@@ -42,7 +45,12 @@ LOOK_UPS: Final = 4
 log = logging.getLogger("django.request")
 
 
-def heartbeat_lane(app: Asgi) -> Asgi:
+def _peer(peer: str, forwarded_for: str) -> str:
+    """Without proxies."""
+    return peer
+
+
+def heartbeat_lane(app: Asgi, address_of: AddressOf = _peer) -> Asgi:
     """Answer heartbeats; hand every other request to `app`."""
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,18 +58,19 @@ def heartbeat_lane(app: Asgi) -> Asgi:
         if endpoint is None or scope["method"] != "POST":
             await app(scope, receive, send)
         else:
-            await _answer(endpoint, scope, receive, send)
+            await _answer(endpoint, scope, receive, send, address_of)
 
     return route
 
 
-async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send, address_of: AddressOf) -> None:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     request_id = request_id_for(headers.get("x-request-id", ""))
     more: Mapping[str, str] = {}
     extra = {"request_id": request_id}
     try:
-        status, body = 200, await _handle(endpoint, scope, headers, receive)
+        address = address_of((scope.get("client") or ("",))[0], headers.get("x-forwarded-for", ""))
+        status, body = 200, await _handle(endpoint, address, headers, receive)
     except ApiError as error:
         status, body, more = error.http_status, error.encoded(), error.headers()
         log.warning("%s: %s", error.code, scope["path"], extra=extra)
@@ -71,21 +80,22 @@ async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
     await _respond(send, status, body, {"x-request-id": request_id, **more})
 
 
-async def _handle(endpoint: Endpoint, scope: Scope, headers: Mapping[str, str], receive: Receive) -> bytes:
-    caller, plan = await _caller(auth.key_from(headers.get("x-api-key", ""), headers.get("authorization", "")))
+async def _handle(endpoint: Endpoint, address: str, headers: Mapping[str, str], receive: Receive) -> bytes:
+    committer.require_room()
+    key = auth.key_from(headers.get("x-api-key", ""), headers.get("authorization", ""))
+    caller, plan = await _caller(key, address)
     body = await _body(headers, receive, endpoint.max_body)
     items = endpoint.decode(body)
-    client = scope.get("client") or ("",)
-    source = source_of(caller, client[0], headers.get("x-clevagent-runner", ""))
+    source = source_of(caller, address, headers.get("x-clevagent-runner", ""))
     received = received_from([item for item in items if isinstance(item, Beat)], caller, plan, source)
     return endpoint.encode(items, await _store(received))
 
 
-async def _caller(raw: str | None) -> tuple[Caller, Plan]:
+async def _caller(raw: str | None, address: str) -> tuple[Caller, Plan]:
     """Authenticate and check the scope; the caller and its plan, mostly without the database."""
-    caller = auth.cached_caller(raw)
+    caller = auth.cached_caller(raw, address)
     if caller is None:
-        caller = await _aside(lambda: auth.authenticate_key(raw))
+        caller = await _aside(lambda: auth.authenticate_key(raw, address))
     auth.require_scope(caller, "agent")
     now = timezone.now()
     plan = rate_limit.known_plan(caller, now)
@@ -165,6 +175,7 @@ class _Finished:
         self._done: deque[committer.Job] = deque()
         self._woken = False
         self._watched = False
+        load.of_this_process.behind = Pace(loop).behind
 
     def wait(self, received: Sequence[Received]) -> asyncio.Future[Sequence[Outcome]]:
         job = committer.start(received, self._wake)

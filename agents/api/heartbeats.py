@@ -115,6 +115,7 @@ class BatchView(BeatView):
 
 def _respond(endpoint: Endpoint, request: Request) -> HttpResponse:
     caller = caller_of(request)
+    committer.require_room()
     items = endpoint.decode(body_of(request._request, endpoint.max_body))
     beats = [item for item in items if isinstance(item, Beat)]
     plan = plan_for(caller, timezone.now())
@@ -153,7 +154,7 @@ def _encode_batch(items: Items, outcomes: Sequence[Outcome]) -> bytes:
 def _raise_if_all_failed(results: Sequence[Outcome]) -> None:
     # If the server is too busy to store any of them, reject the whole batch so the client retries it.
     errors = [result for result in results if isinstance(result, ApiError)]
-    if errors and len(errors) == len(results) and all(error.http_status == 503 for error in errors):
+    if errors and len(errors) == len(results) and all(error.http_status in (429, 503) for error in errors):
         raise errors[0]
 
 

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from agents.api import examples, schemas
 from agents.api.agents import AgentView
 from agents.domain.budgets import Spend
+from agents.domain.redaction import redacted_in
 from agents.models import Agent, Heartbeat, IncidentEvent, Outage
 from agents.reporting.payloads import moment, spend_dict
 from agents.storage import outage_log
@@ -86,7 +87,7 @@ def heartbeat_dict(beat: Heartbeat) -> dict[str, Any]:
         "tool_calls": beat.tool_calls,
         "iteration": beat.iteration,
         "memory_mb": beat.memory_mb,
-        "content": beat.content,
+        "content": redacted_in(beat.content),
     }
 
 
@@ -104,7 +105,7 @@ def outage_entry(outage: Outage) -> dict[str, Any]:
     when = f"from {moment(outage.started_at)} to {moment(outage.ended_at)}"
     text = f"Watchdog ({outage.part}) was offline {when}."
     if outage.part == outage_log.OVERLOAD:
-        text = f"Watchdog was slow {when}: heartbeats waited or were refused. Deadlines were extended."
+        text = f"Watchdog was slow {when}: heartbeats or reviews waited. Deadlines were extended."
     if outage.part == outage_log.EDGE:
         text += " Spend from that time may be missing: old clients drop data after two failed attempts."
     return {"at": moment(outage.ended_at), "kind": "outage", "text": text, "actor": WATCHDOG, "incident": None}

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from agents.api import schemas
 from agents.api.project_view import ProjectView
-from agents.api.validation import validated
+from agents.api.validation import Moment, validated
 from agents.fleet import maintenance
 from agents.models import Maintenance
 from agents.reporting.payloads import moment
@@ -25,8 +25,8 @@ _AGENTS_HELP = "Only these agents, by name or alias. Empty: all agents of the pr
 
 class NewMaintenance(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=200)
-    starts_at = serializers.DateTimeField(required=False, help_text="Default: now.")
-    ends_at = serializers.DateTimeField()
+    starts_at = Moment(required=False, help_text="Default: now.")
+    ends_at = Moment()
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False, help_text=_LABELS_HELP)
     agents = serializers.ListField(
         child=serializers.CharField(max_length=200), max_length=10_000, required=False, help_text=_AGENTS_HELP

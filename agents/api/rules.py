@@ -15,7 +15,7 @@ from agents import rules
 from agents.api import examples, schemas
 from agents.api.changes import RulesField
 from agents.api.project_view import ProjectView
-from agents.api.validation import invalid, validated
+from agents.api.validation import Moment, invalid, validated
 from agents.fleet import services
 from agents.models import Agent, AgentName, Signal, SignalKind
 from agents.reporting.payloads import agent_ref, incident_url, moment
@@ -52,7 +52,7 @@ class Backtest(serializers.Serializer[Any]):
     agent = AgentIdOrName(required=False, allow_null=True)
     thresholds = serializers.DictField(required=False)
     hours = serializers.FloatField(required=False, min_value=0.01, max_value=MAX_HOURS)
-    since = serializers.DateTimeField(required=False)
+    since = Moment(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "hours" in attrs and "since" in attrs:

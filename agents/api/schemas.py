@@ -7,10 +7,16 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-from agents.domain import intents, signal_kinds
-from agents.models import Agent, Command, Incident, IncidentEvent, RestartType, Severity, SignalKind, Status
+from agents.api.validation import Moment
+from agents.domain import intents, jobs, signal_kinds
+from agents.models import Agent, Command, Incident, IncidentEvent, Job, RestartType, Severity, SignalKind, Status
 
 Schema = type[serializers.Serializer[Any]]
+
+
+class Health(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    status = serializers.ChoiceField(Status.choices)
 
 
 class ErrorBody(serializers.Serializer[Any]):
@@ -72,6 +78,27 @@ DOING: Final = inline_serializer(
 )
 
 
+class DeclaredSchedule(serializers.Serializer[Any]):
+    """The schedule that a client declares for its job. One that a person set comes first."""
+
+    kind = serializers.ChoiceField(Job.Schedule.choices)
+    expression = serializers.CharField(required=False)
+    time_zone = serializers.CharField(required=False)
+    period = serializers.FloatField(required=False, min_value=1)
+    grace = serializers.FloatField(required=False, min_value=5)
+    max_duration = serializers.FloatField(required=False, min_value=1)
+
+
+class JobEvent(serializers.Serializer[Any]):
+    """What happened to a run of a job."""
+
+    event = serializers.ChoiceField(jobs.EVENTS)
+    rid = serializers.CharField(required=False, max_length=64, help_text="Tells overlapping runs apart.")
+    exit_status = serializers.IntegerField(required=False)
+    duration = serializers.FloatField(required=False, min_value=0)
+    schedule = DeclaredSchedule(required=False)
+
+
 class Heartbeat(serializers.Serializer[Any]):
     """Only `agent` is required. Omit empty fields. Unknown fields are ignored."""
 
@@ -128,6 +155,7 @@ class Heartbeat(serializers.Serializer[Any]):
     waiting = WAITING
     doing = DOING
     labels = serializers.DictField(child=serializers.CharField(), required=False)
+    job = JobEvent(required=False, help_text="What it says about a run of a job.")
 
 
 class HeartbeatBatch(serializers.Serializer[Any]):
@@ -389,7 +417,7 @@ class CommandDetail(Order):
 
 
 class Pause(serializers.Serializer[Any]):
-    until = serializers.DateTimeField(
+    until = Moment(
         required=False, allow_null=True, help_text="When monitoring resumes. Empty: when somebody resumes it."
     )
 

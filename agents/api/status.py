@@ -36,7 +36,11 @@ class StatusView(ProjectView):
         examples=[examples.STATUS],
     )
     def get(self, request: Request) -> Response:
-        return self.pages(agents_of(self.caller.project_id), status_dicts)
+        agents = agents_of(self.caller.project_id)
+        # A key for one agent sees that one.
+        if self.caller.agent:
+            agents = agents.filter(names__name=self.caller.agent)
+        return self.pages(agents, status_dicts)
 
 
 def status_dicts(agents: list[Agent]) -> list[dict[str, Any]]:

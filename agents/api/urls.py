@@ -1,8 +1,24 @@
 """The addresses of agents, incidents and commands, below `/api/v1/`."""
 
+from typing import Any, Final
+
 from django.urls import path
 
 from agents.api import agents, commands, heartbeats, history, incidents, maintenance, rules, status
+from agents.api.jobs import schedules
+
+# Each address below an agent also takes its name, which may contain slashes; the last part decides.
+OF_AN_AGENT: Final[dict[str, Any]] = {
+    "/health": agents.HealthView,
+    "/pause": agents.PauseView,
+    "/resume": agents.ResumeView,
+    "/restart": agents.RestartView,
+    "/stop": agents.StopView,
+    "/schedule": schedules.ScheduleView,
+    "/heartbeats": history.HeartbeatsView,
+    "/timeline": history.TimelineView,
+    "": agents.OneAgentView,
+}
 
 urlpatterns = [
     path("heartbeat", heartbeats.HeartbeatView.as_view(), name="api_heartbeat"),
@@ -12,10 +28,16 @@ urlpatterns = [
     path("agents/<int:pk>", agents.OneAgentView.as_view(), name="api_agent"),
     path("agents/<int:pk>/pause", agents.PauseView.as_view(), name="api_agent_pause"),
     path("agents/<int:pk>/resume", agents.ResumeView.as_view(), name="api_agent_resume"),
+    path("agents/<int:pk>/release", agents.ReleaseView.as_view(), name="api_agent_release"),
     path("agents/<int:pk>/restart", agents.RestartView.as_view(), name="api_agent_restart"),
     path("agents/<int:pk>/stop", agents.StopView.as_view(), name="api_agent_stop"),
+    path("agents/<int:pk>/health", agents.HealthView.as_view(), name="api_agent_health"),
+    path("agents/<int:pk>/schedule", schedules.ScheduleView.as_view(), name="api_agent_schedule"),
     path("agents/<int:pk>/heartbeats", history.HeartbeatsView.as_view(), name="api_agent_heartbeats"),
     path("agents/<int:pk>/timeline", history.TimelineView.as_view(), name="api_agent_timeline"),
+    # Not in the OpenAPI document: the same operations.
+    *(path(f"agents/by-name/<path:name>{end}", view.as_view(schema=None)) for end, view in OF_AN_AGENT.items()),
+    path("agents/<str:name>/health", agents.HealthView.as_view(schema=None)),
     path("incidents", incidents.IncidentsView.as_view(), name="api_incidents"),
     path("incidents/<int:pk>", incidents.OneIncidentView.as_view(), name="api_incident"),
     path("incidents/<int:pk>/acknowledge", incidents.AcknowledgeView.as_view(), name="api_incident_acknowledge"),

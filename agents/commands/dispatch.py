@@ -17,6 +17,7 @@ from agents.commands import restart_context
 from agents.commands.preflight import Preflight, Target
 from agents.domain import pinning, restart_policy
 from agents.incidents import events, restarts
+from agents.ingest import bindings
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams.actors import WATCHDOG
 from teams.auth import Caller
@@ -88,9 +89,10 @@ def grant(*, caller: Caller, runner: str, name: str, target: tuple[str, str], ca
 
     It shares the restart budget with all other restarts and is reported like them. `target` is the type and name at
     the runner, `cause` the reason in the runner's words.
-    Raises ApiError 404 when no agent of the project has that name, 409 `not_its_target` when another target or runner
-    is pinned for it, 409 as `request` does.
+    Raises ApiError 403 when the key must not report as that agent, 404 when no agent of the project has that name, 409
+    `not_its_target` when another target or runner is pinned for it, 409 as `request` does.
     """
+    bindings.require_name(caller, name, now)
     agent = Agent.objects.filter(project=caller.project_id, names__name=name).select_related("project__team").first()
     if agent is None:
         raise ApiError(404, "not_found", "This project has no agent with that name.")
@@ -150,7 +152,10 @@ def hand_out(*, caller: Caller, runner: str, now: datetime) -> list[Command]:
     if not _note_poll(caller, runner, now):
         return []
     pending = Command.objects.filter(
-        agent__project=caller.project_id, state=Command.State.PENDING, expires_at__gt=now
+        bindings.agents_of(caller, "agent"),
+        agent__project=caller.project_id,
+        state=Command.State.PENDING,
+        expires_at__gt=now,
     ).order_by("id")
     offered = [
         command
@@ -230,7 +235,7 @@ def report(*, command_id: int, caller: Caller, runner: str, status: str, message
     after expiry is still true, so it is stored.
     Raises ApiError 404 for another project's command, 409 for one that was never sent, or not to this runner.
     """
-    known = Command.objects.filter(pk=command_id, agent__project=caller.project_id)
+    known = Command.objects.filter(bindings.agents_of(caller, "agent"), pk=command_id, agent__project=caller.project_id)
     command = known.select_related("agent__project__team", "incident").first()
     if command is None:
         raise ApiError(404, "not_found", "This project has no such command.")

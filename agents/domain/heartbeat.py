@@ -105,6 +105,27 @@ class Doing(msgspec.Struct):
     since: datetime
 
 
+class Declared(msgspec.Struct, omit_defaults=True):
+    """The schedule that a client declares for its job, see `schedules.py`. Durations are seconds."""
+
+    kind: Literal["none", "period", "cron", "on_calendar"]
+    expression: str | None = None
+    time_zone: str | None = None
+    period: float | None = None
+    grace: float | None = None
+    max_duration: float | None = None
+
+
+class JobEvent(msgspec.Struct, omit_defaults=True):
+    """What a heartbeat says about a run of a job. `rid` tells overlapping runs apart; `duration` is in seconds."""
+
+    event: Literal["start", "success", "fail", "log"]
+    rid: str | None = None
+    exit_status: int | None = None
+    duration: float | None = None
+    schedule: Declared | None = None
+
+
 class Beat(msgspec.Struct):
     """One heartbeat. Counters are since the last one, `iteration_count` is absolute, durations are seconds."""
 
@@ -141,6 +162,7 @@ class Beat(msgspec.Struct):
     labels: dict[str, str] | None = None
     # What a runner observes of its target from outside, by short names.
     evidence: dict[str, str | int | float | bool | None] | None = None
+    job: JobEvent | None = None
     # Seconds from its making to the sending of the request, by the client's steady clock.
     age: float | None = None
     # What could not be kept of it: field -> why. Set by the server.
@@ -187,6 +209,7 @@ class Beat(msgspec.Struct):
             "wait_over": True if self.waiting is None else None,
             "doing": self.doing,
             "evidence": self.evidence or None,
+            "job": self.job,
             "seq": self.seq,
             "sent_at": self.sent_at,
             "age": self.age if self.sent_at else None,

@@ -69,6 +69,9 @@ class Hot(msgspec.Struct):
     restart_type: str
     restart_target: str
     warned: str
+    # Of the review's, not used by the fold.
+    planned_at: datetime | None
+    reviewed_at: datetime | None
     # Only read by the fold; the review writes them.
     learned_progress_timeout: float | None
     status: str

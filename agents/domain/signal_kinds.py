@@ -17,6 +17,10 @@ ERROR: Final = "error"
 CRASH: Final = "crash"
 MEMORY: Final = "memory"
 RESTART_FAILED: Final = "restart_failed"
+DID_NOT_START: Final = "did_not_start"
+TOOK_TOO_LONG: Final = "took_too_long"
+JOB_FAILED: Final = "job_failed"
+RAN_TOO_OFTEN: Final = "ran_too_often"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,9 @@ class Traits:
     shared_headline: str = ""
     # The same when the signal joins an open incident. Empty: "new signal" and the kind's label.
     added_headline: str = ""
+
+    # The same when a runner confirms that the target is not running.
+    confirmed_headline: str = ""
 
     # The agent's status while the signal is open.
     shown_as: Literal["down", "stalled", "warning"] = "warning"
@@ -86,6 +93,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     ),
     ERROR: Traits(
         headline="reported an error",
+        confirmed_headline="is not running",
         down_if_runner_confirms=True,
         stops_work=True,
         outlives_shutdown=True,
@@ -101,6 +109,16 @@ TRAITS: Final[Mapping[str, Traits]] = {
     ),
     MEMORY: Traits(headline="memory keeps growing"),
     RESTART_FAILED: Traits(headline="could not be restarted", added_headline="could not be restarted", stops_work=True),
+    DID_NOT_START: Traits(headline="did not start", added_headline="did not start", shown_as="down", stops_work=True),
+    TOOK_TOO_LONG: Traits(
+        headline="takes too long",
+        added_headline="takes too long",
+        shown_as="stalled",
+        stops_work=True,
+        reason_grows=True,
+    ),
+    JOB_FAILED: Traits(headline="failed", added_headline="failed", shown_as="down", stops_work=True),
+    RAN_TOO_OFTEN: Traits(headline="ran too often", added_headline="ran too often"),
 }
 CLIENT_WARNINGS: Final = tuple(row.client_warning for row in TRAITS.values() if row.client_warning)
 # A kind that another version of the server has stored and this one does not know.

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from agents.models import Agent, AgentName, AgentState, Maintenance
+from teams import rate_limits
 from teams.actors import WATCHDOG
 from teams.errors import ApiError
 from teams.models import Project
@@ -38,11 +39,12 @@ def schedule(
     """Schedule a window for agents of a project: all, those with all of these labels, or those with these names.
 
     `agents` are names or aliases. Raises ApiError 422 with the field when the times are wrong, see `time_error`, and
-    for a name that no agent of the project has.
+    for a name that no agent of the project has; 429 for too many in a day.
     """
     error = time_error(starts_at, ends_at, now)
     if error is not None:
         raise _invalid(*error)
+    rate_limits.spend(rate_limits.MAINTENANCE, project.pk, now)
     window = Maintenance.objects.create(
         project=project,
         reason=reason,

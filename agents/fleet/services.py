@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from agents.fleet import quota
+from agents.fleet import jobs, quota
 from agents.incidents import actions
 from agents.ingest.registration import create_agent, over_limit
 from agents.models import Agent, AgentMemory, AgentName, AgentState
@@ -56,8 +56,7 @@ def add_agent(*, project: Project, name: str, kind: str, actor: str, now: dateti
     if AgentName.objects.filter(project=project, name=name).exists():
         message = f"An agent in this project already reports as “{name}”."
         raise ApiError(409, "name_taken", message, fields={"name": message})
-    agent = create_agent(project=project, name=name, now=now)
-    Agent.objects.filter(pk=agent.pk).update(kind=kind)
+    agent = create_agent(project=project, name=name, now=now, kind=kind)
     _note(agent, "agent.created", actor)
     return agent
 
@@ -78,6 +77,8 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
     _require_complete_target(agent)
     if changed.keys() & {"restart_type", "restart_target"}:
         _pin_target(agent)
+    if changed.get("kind") == Agent.Kind.JOB:
+        jobs.ensure(agent, now)
     if changed:
         agent.save(update_fields=list(changed))
         data = {name: {"from": _plain(before[name]), "to": _plain(value)} for name, value in changed.items()}
@@ -85,6 +86,19 @@ def change_agent(*, agent: Agent, changes: Mapping[str, Any], actor: str, now: d
     if "aliases" in changes:
         _set_aliases(agent, changes["aliases"], actor)
     return agent
+
+
+@transaction.atomic
+def release_names(*, agent: Agent, actor: str, now: datetime) -> None:
+    """Let the next API key that reports under one of the agent's names own it. A no-op if no key owns any."""
+    released = AgentName.objects.filter(agent=agent, bound_to__isnull=False).update(bound_to=None)
+    if released:
+        _note(agent, "agent.released", actor)
+
+
+def has_bound_names(agent: Agent) -> bool:
+    """Whether an API key owns one of the agent's names."""
+    return AgentName.objects.filter(agent=agent, bound_to__isnull=False).exists()
 
 
 @transaction.atomic

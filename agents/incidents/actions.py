@@ -15,6 +15,7 @@ from agents.incidents.lifecycle import close
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Signal
 from agents.rules import cost
 from agents.storage import monthly_spend
+from teams import rate_limits
 from teams.errors import ApiError
 from teams.services import audit
 
@@ -36,9 +37,10 @@ def acknowledge(*, incident: Incident, actor: str, now: datetime) -> Incident:
 
 @transaction.atomic
 def note(*, incident: Incident, actor: str, text: str, now: datetime) -> None:
-    """Add a note to the timeline. Raises ApiError 422 when it is empty."""
+    """Add a note to the timeline. Raises ApiError 422 when it is empty, 429 for too many by this person."""
     if not text:
         raise ApiError(422, "invalid", "Enter a note.")
+    rate_limits.spend(rate_limits.NOTES, actor, now)
     record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, actor=actor, now=now)
     _audit(incident, "incident.note", actor)
 

@@ -113,7 +113,7 @@ def _announce_update(
         incident.severity = Severity.CRITICAL
     incident.count_spend(state)
     ledger.change(incident)
-    data = {"signal": signal.kind, "rose": rose}
+    data = {"signal": signal.kind, "severity": signal.severity, "rose": rose}
     ledger.record(incident, IncidentEvent.Kind.UPDATED, signal.reason, data=data)
 
 

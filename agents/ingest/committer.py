@@ -5,6 +5,8 @@ so a lone heartbeat does not wait; each request is answered after its commit. Us
 groups are cheap; another one steps in when heartbeats have waited for `PATIENCE`, so a slow transaction delays only its
 own. Heartbeats of an agent whose row is locked are tried again, and new agents are registered, without anybody else
 waiting for them.
+
+When heartbeats come faster than they are stored, they lose their detail first, and then are refused (`overload.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from django.db import connection
 from django.utils import timezone
 
 from agents.domain.hot_row import Later
-from agents.ingest import load, registration
+from agents.ingest import load, overload, registration
+from agents.ingest.overload import Stage
 from agents.ingest.write import Outcome, Received, busy, commit, commit_here, unavailable
 from teams.own_connection import own_connection
 
@@ -45,7 +48,7 @@ def submit(received: Sequence[Received]) -> list[Outcome]:
     """Store heartbeats and answer each, in order; returns when they are durable.
 
     An outcome is an ApiError where a heartbeat was refused: 403 for an agent over the plan's limit or unknown in strict
-    mode, 503 with Retry-After when the database cannot take it now.
+    mode, 503 with Retry-After when the database cannot take it now, 429 with Retry-After when too many wait already.
     """
     if not received:
         return []
@@ -60,6 +63,12 @@ def submit(received: Sequence[Received]) -> list[Outcome]:
 def start(received: Sequence[Received], done: Callable[[Job], None]) -> Job:
     """As `submit`, without waiting: `done` is called from another thread once the outcomes are there."""
     return _committer.start(received, done)
+
+
+def require_room() -> None:
+    """Raise ApiError 429 when too many heartbeats wait already. For those who can refuse a request before they read it,
+    which is what lets an overloaded server go on working."""
+    _committer.require_room()
 
 
 def abandon(job: Job) -> None:
@@ -90,13 +99,17 @@ class Job:
     # By which `load` knows the request.
     ticket: int = 0
 
+    def __post_init__(self) -> None:
+        self.missing = len(self.received)
+        self.outcomes = [busy()] * self.missing
+
     def finish(self) -> None:
         load.of_this_process.end(self.ticket, self.outcomes, timezone.now())
         self.done(self)
 
-    def __post_init__(self) -> None:
-        self.missing = len(self.received)
-        self.outcomes = [busy()] * self.missing
+    def refuse(self, error: overload.OverloadError) -> None:
+        self.outcomes = [error] * len(self.received)
+        self.finish()
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +137,7 @@ class Committer:
         self._locked: list[_Waiting] = []
         self._new: deque[_Waiting] = deque()
         self._queued = 0
+        self._refused = 0
         self._at_work = 0
         self._watching = 0
         self._threads: list[threading.Thread] = []
@@ -138,17 +152,37 @@ class Committer:
 
     def start(self, received: Sequence[Received], done: Callable[[Job], None]) -> Job:
         job = Job(received, done, _clock(), ticket=load.of_this_process.begin(received[0].received_at))
+        try:
+            stage = self.require_room()
+        except overload.OverloadError as error:
+            job.refuse(error)
+            return job
+        if stage is Stage.SUMS:
+            job.received = [replace(each, detail=False) for each in job.received]
+        self._queue(job)
+        return job
+
+    def require_room(self) -> Stage:
+        """What is taken of a heartbeat that comes now. Raises OverloadError: nothing."""
+        stage = overload.stage(self.waited())
+        if stage is Stage.NOTHING:
+            self._refused += 1
+            error = overload.refusal(self._refused)
+            load.of_this_process.refuse(error, timezone.now())
+            raise error
+        return stage
+
+    def _queue(self, job: Job) -> None:
         with self._ready:
             is_full = self._queued >= MAX_QUEUE
             if not is_full:
-                self._queued += len(received)
-                self._waiting.extend(_Waiting(job, index) for index in range(len(received)))
+                self._queued += job.missing
+                self._waiting.extend(_Waiting(job, index) for index in range(job.missing))
                 self._open()
                 if not self._at_work:
                     self._ready.notify()
         if is_full:
             job.finish()
-        return job
 
     def close(self) -> None:
         """Store what waits, then end the threads and their connections. The next heartbeat starts new ones."""
@@ -165,9 +199,12 @@ class Committer:
         return self._queued
 
     def waited(self) -> float:
-        """How many seconds the first one in the queue has waited."""
+        """How many seconds those have waited that come next, in the queue and before anybody had seen them."""
         with self._ready:
-            return _clock() - self._waiting[0].job.since if self._waiting else 0.0
+            # Those of locked agents return to the front of the queue and say nothing about it.
+            first = next((waiting for waiting in self._waiting if not waiting.due), None)
+            queued = _clock() - first.job.since if first else 0.0
+        return queued + load.of_this_process.behind()
 
     def _open(self) -> None:
         if not self._threads:

@@ -49,12 +49,12 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
 
     0. Of several replicas, compare with the one that sent it.
     1. Interpret: is it a resent copy, what does its context say (`note`), is it progress. Compares with the last one.
-    2. Drop delivered warnings that a new process has not seen.
+    2. Drop delivered warnings that a new process has not seen. Take the declared limit, unless that would end a hold.
     3. Count spend by day, month and run, nothing for a copy. Remember the body, so a copy can be recognized.
     4. Reset the deadlines: alive, then progress. The gap is measured to the last heartbeat.
     5. Decide whether anything changed that the review must look at.
     6. Remember what the heartbeat said.
-    7. Check budgets, with this heartbeat counted and its declared limit in force.
+    7. Check budgets, with this heartbeat counted.
     8. Bring the review forward to the new deadlines, unless it must look at once.
     9. Pick the warning to deliver.
     """
@@ -68,13 +68,14 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     progress = not resent and _is_progress(hot, beat)
     _forget_delivered(hot, beat, note)
     spent = Spent(spent.at, spent.day) if resent else spent
+    # Before its own spend, which may be what exceeds the old limit.
+    hot.cost_limit = _declared_limit(hot, beat, limits, moment.today)
     _count_spend(hot, beat, spent, moment, started=note == STARTED, resent=resent)
     gap = _reset_deadlines(hot, beat, moment.received_at, note, made_at=made_at, progress=progress)
     # Before step 6, which overwrites the status this compares with.
     claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
     changed = _needs_review(hot, beat) or bool(claimed)
     _remember(hot, beat, source, note, claimed=bool(claimed))
-    # After step 6, which may change the declared daily limit.
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
     if not changed:
@@ -299,6 +300,7 @@ def _needs_review(hot: Hot, beat: Beat) -> bool:
         or hot.status not in ("ok", "paused")
         or beat.status in ("error", "shutdown")
         or bool(beat.tool_call_log)
+        or beat.job is not None
         or bool(beat.message and beat.tokens)
         or beat.waiting is not msgspec.UNSET
     )
@@ -357,8 +359,16 @@ def _remember_work(hot: Hot, beat: Beat) -> None:
 def _remember_declared(hot: Hot, beat: Beat) -> None:
     hot.declared_interval = beat.interval or hot.declared_interval
     hot.declared_progress_timeout = beat.progress_timeout or hot.declared_progress_timeout
-    if beat.cost_limit_usd is not None:
-        hot.cost_limit = round(beat.cost_limit_usd * MICRO)
+
+
+def _declared_limit(hot: Hot, beat: Beat, limits: AgentLimits, today: date) -> int | None:
+    """The client's own daily limit. It cannot raise it while the agent is held: only a person ends a hold."""
+    known = hot.cost_limit
+    if beat.cost_limit_usd is None:
+        return known
+    declared = round(beat.cost_limit_usd * MICRO)
+    is_raise = known is not None and declared > known
+    return known if is_raise and on_hold(hot, budgets_of(hot, limits, today), limits) else declared
 
 
 def _remember_wait(hot: Hot, beat: Beat) -> None:

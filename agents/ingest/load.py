@@ -1,17 +1,18 @@
 """Whether this web process keeps up: since when heartbeats wait for long, and when they were refused for lack of room.
 
-An agent whose heartbeat waits here looks silent to the detector. So every web process reports such times with its pulse
-(`watchdog_project/health.py`), and deadlines move by them as by an outage of the watchdog.
+An agent whose heartbeat waits here, or was refused, looks silent to the detector. So every web process reports such
+times with its pulse (`watchdog_project/health.py`), and deadlines move by them as by an outage of the watchdog.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from agents.domain.clocks import Span
+from agents.ingest.overload import OverloadError
 from agents.ingest.write import Outcome
 from teams.errors import ApiError
 
@@ -29,6 +30,8 @@ class Load:
         self._waiting: dict[int, datetime] = {}
         self._tickets = 0
         self._trouble: Span | None = None
+        # Seconds that requests wait before anybody has seen them; see `pace.py`.
+        self.behind: Callable[[], float] = float
 
     def begin(self, received_at: datetime) -> int:
         """A request with heartbeats starts to wait. Returns its ticket."""
@@ -46,10 +49,20 @@ class Load:
             if now - received_at >= SLOW_AFTER or _is_refused(outcomes):
                 self._add(Span(received_at, now))
 
+    def refuse(self, error: OverloadError, now: datetime) -> None:
+        """A request is refused. Until the time at which it may come back, its agent is not expected to report."""
+        with self._guard:
+            self._add(Span(now, now + timedelta(seconds=error.retry_after or 0)))
+
     def take_trouble(self, now: datetime) -> Span | None:
-        """From when to when heartbeats have waited too long or were refused since the last call; None: not at all."""
+        """From when to when heartbeats have waited too long or were refused since the last call; None: not at all.
+
+        Its end may be in the future: clients were asked to stay away until then.
+        """
+        unseen = now - timedelta(seconds=self.behind())
         with self._guard:
             oldest = min(self._waiting.values(), default=now)
+            oldest = min(oldest, unseen)
             if now - oldest >= SLOW_AFTER:
                 self._add(Span(oldest, now))
             trouble, self._trouble = self._trouble, None

@@ -7,17 +7,21 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import OperationalError, connection, transaction
+from django.utils.text import slugify
 
 from agents import rules
 from agents.domain import budgets
-from agents.domain.heartbeat import Beat
+from agents.domain.heartbeat import MAX_NAME_LENGTH, Beat
 from agents.domain.hot_row import Later
-from agents.models import Agent, AgentMemory, AgentName, AgentState
+from agents.ingest import bindings
+from agents.models import Agent, AgentMemory, AgentName, AgentState, Job
 from agents.rules import cost
 from billing import limits, refusals
+from teams import rate_limits
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.models import Project, Team
+from teams.rate_limits import RateLimit
 
 Newcomer = tuple[Caller, Beat]
 # How long a registration waits for rows that others have locked, before it lets other teams' agents go first.
@@ -29,7 +33,7 @@ def register(newcomers: Sequence[Newcomer], now: datetime) -> list[ApiError | No
     """Create an agent for each of these heartbeats; call it in a transaction. Returns the refusals, in order.
 
     403 `unknown_agent` in strict mode, 403 `agent_limit_reached` over the plan's limit, 403 `unknown_project` when the
-    project was deleted.
+    project was deleted, 429 `rate_limited` when the key created too many agents within the hour.
     """
     refused: dict[int, ApiError | None] = {}
     for team_id, members in _by_team(newcomers).items():
@@ -71,16 +75,32 @@ def _register_team(team_id: int, newcomers: Mapping[int, Newcomer], now: datetim
     ids = {caller.project_id for caller, _ in newcomers.values()} if team else set()
     projects = Project.objects.in_bulk(ids)
     known = _known(newcomers.values())
+    bindings.bind(_first_reporters(newcomers.values(), known), now)
     wanted = [
-        (caller.project_id, beat.agent, beat.agent_type or "")
-        for caller, beat in newcomers.values()
-        if caller.project_id in projects and not caller.strict and (caller.project_id, beat.agent) not in known
+        newcomer
+        for newcomer in newcomers.values()
+        if newcomer[0].project_id in projects and not newcomer[0].strict and _name_of(newcomer) not in known
     ]
-    created = _create_within_plan(team_id, projects, wanted, now) if wanted else set()
+    created, too_fast = _create_within_limits(team_id, projects, wanted, now) if wanted else (set(), set())
     return {
-        index: _refusal(caller, beat.agent, projects, known | created, now)
-        for index, (caller, beat) in newcomers.items()
+        index: rate_limits.refusal(_new_agents(newcomer[0]), now)
+        if _name_of(newcomer) in too_fast
+        else _refusal(newcomer[0], newcomer[1].agent, projects, known | created, now)
+        for index, newcomer in newcomers.items()
     }
+
+
+def _name_of(newcomer: Newcomer) -> bindings.Name:
+    return newcomer[0].project_id, newcomer[1].agent
+
+
+def _first_reporters(newcomers: Iterable[Newcomer], known: Set[bindings.Name]) -> dict[bindings.Name, Caller]:
+    """Per name that there is, the first of these keys that reported under it."""
+    first: dict[bindings.Name, Caller] = {}
+    for newcomer in newcomers:
+        if _name_of(newcomer) in known:
+            first.setdefault(_name_of(newcomer), newcomer[0])
+    return first
 
 
 def _known(newcomers: Iterable[Newcomer]) -> set[tuple[int, str]]:
@@ -89,16 +109,43 @@ def _known(newcomers: Iterable[Newcomer]) -> set[tuple[int, str]]:
     return wanted & set(names.values_list("project_id", "name"))
 
 
-def _create_within_plan(
-    team_id: int, projects: Mapping[int, Project], wanted: Sequence[tuple[int, str, str]], now: datetime
-) -> set[tuple[int, str]]:
-    """Create agents in order of arrival as far as the plan allows; returns those names."""
-    types: dict[tuple[int, str], str] = {}
-    for project_id, name, agent_type in wanted:
-        types.setdefault((project_id, name), agent_type)
-    allowed = list(types.items())[: limits.room(team_id, "agents")]
-    create_agents([NewAgent(projects[pk], name, agent_type) for (pk, name), agent_type in allowed], now)
-    return {key for key, _ in allowed}
+def _create_within_limits(
+    team_id: int, projects: Mapping[int, Project], wanted: Sequence[Newcomer], now: datetime
+) -> tuple[set[bindings.Name], set[bindings.Name]]:
+    """Create agents in order of arrival as far as the plan and the keys' rates allow.
+
+    Returns the names that were created, and those whose key has created too many within the hour.
+    """
+    first: dict[bindings.Name, Newcomer] = {}
+    for newcomer in wanted:
+        first.setdefault(_name_of(newcomer), newcomer)
+    in_plan = list(first.values())[: limits.room(team_id, "agents")]
+    allowed = _within_rate(in_plan, now)
+    create_agents([_new_agent(projects, newcomer) for newcomer in allowed], now)
+    created = {_name_of(newcomer) for newcomer in allowed}
+    return created, {_name_of(newcomer) for newcomer in in_plan} - created
+
+
+def _within_rate(newcomers: Sequence[Newcomer], now: datetime) -> list[Newcomer]:
+    """As many per key, in order, as it may still create within the hour."""
+    by_key: dict[int, list[Newcomer]] = {}
+    for newcomer in newcomers:
+        by_key.setdefault(newcomer[0].line, []).append(newcomer)
+    allowed: list[Newcomer] = []
+    for line, members in by_key.items():
+        allowed += members[: rate_limits.take(_new_agents(members[0][0]), line, now, len(members))]
+    return allowed
+
+
+def _new_agents(caller: Caller) -> RateLimit:
+    what = "new agents from this API key"
+    return RateLimit("new_agents", caller.new_agents_per_hour, rate_limits.HOUR, what)
+
+
+def _new_agent(projects: Mapping[int, Project], newcomer: Newcomer) -> NewAgent:
+    caller, beat = newcomer
+    kind = Agent.Kind.JOB if beat.job else Agent.Kind.AGENT
+    return NewAgent(projects[caller.project_id], beat.agent, beat.agent_type or "", kind, bindings.owner_of(caller))
 
 
 def _refusal(
@@ -132,27 +179,46 @@ class NewAgent(NamedTuple):
     project: Project
     name: str
     agent_type: str = ""
+    kind: str = Agent.Kind.AGENT
+    # `AgentName.bound_to`
+    owner: int | None = None
 
 
-def create_agent(*, project: Project, name: str, now: datetime, agent_type: str = "") -> Agent:
+def create_agent(*, project: Project, name: str, now: datetime, kind: str = Agent.Kind.AGENT) -> Agent:
     """Create an agent with its name and hot row. Raises IntegrityError when the name is taken."""
-    (agent,) = create_agents([NewAgent(project, name, agent_type)], now)
+    (agent,) = create_agents([NewAgent(project, name, kind=kind)], now)
     return agent
 
 
 def create_agents(new: Sequence[NewAgent], now: datetime) -> list[Agent]:
-    """As `create_agent` for several, in four statements."""
+    """As `create_agent` for several, in five statements at most."""
     agents = Agent.objects.bulk_create(
-        Agent(project_id=each.project.pk, name=each.name, agent_type=each.agent_type, created_at=now) for each in new
+        Agent(
+            project_id=each.project.pk,
+            name=each.name,
+            agent_type=each.agent_type,
+            kind=each.kind,
+            created_at=now,
+        )
+        for each in new
     )
     AgentName.objects.bulk_create(
-        AgentName(project_id=agent.project_id, name=agent.name, agent=agent) for agent in agents
+        AgentName(project_id=agent.project_id, name=agent.name, agent=agent, bound_to=each.owner)
+        for agent, each in zip(agents, new, strict=True)
     )
     AgentState.objects.bulk_create(
         AgentState(agent=agent, lifted=_waived(each.project)) for agent, each in zip(agents, new, strict=True)
     )
     AgentMemory.objects.bulk_create(AgentMemory(agent=agent) for agent in agents)
+    jobs = [agent for agent in agents if agent.kind == Agent.Kind.JOB]
+    if jobs:
+        Job.objects.bulk_create(Job(agent=agent, slug=slug_of(agent.name), scheduled_at=now) for agent in jobs)
     return agents
+
+
+def slug_of(name: str) -> str:
+    """Its name in ping addresses: lowercase letters, digits, hyphens and underscores."""
+    return slugify(name)[:MAX_NAME_LENGTH]
 
 
 def _waived(project: Project) -> dict[str, Any] | None:

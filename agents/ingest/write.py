@@ -22,7 +22,7 @@ from agents.domain.clocks import Settings
 from agents.domain.heartbeat import Beat
 from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTime, Later
 from agents.domain.wire import sender_clock
-from agents.ingest import registration
+from agents.ingest import bindings, registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
 from agents.storage import monthly_spend, statements
 from agents.storage.statements import LockedAgent
@@ -33,6 +33,8 @@ from teams.links import absolute
 log = structlog.get_logger(__name__)
 
 TRIES: Final = 3
+# Characters of an error's message that are stored even beyond the day's storage.
+MAX_LAST_WORDS: Final = 500
 # PostgreSQL's deadlock and serialization failure: the database is up and trying again helps.
 RETRYABLE: Final = ("40P01", "40001")
 
@@ -148,19 +150,44 @@ def _months(received: Sequence[Received], now: datetime) -> dict[int, Month]:
 
 
 def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, LockedAgent], dict[int, Outcome | Later]]:
-    """Lock the agents of heartbeats by index; and the outcomes of those whose agent is not there or over the limit."""
+    """Lock the agents of heartbeats by index; and the outcomes of those that are refused or not there yet."""
+    others: dict[int, Outcome | Later] = {**_for_others(received)}
     wanted = [
         {"i": i, "project_id": each.caller.project_id, "name": each.beat.agent, "beat_id": each.beat.beat_id}
         for i, each in enumerate(received)
+        if i not in others
     ]
+    if not wanted:
+        return {}, others
     oldest = min(each.spent_at for each in received).astimezone(UTC).date()
     agents = statements.lock(wanted, now.date(), oldest)
-    others: dict[int, Outcome | Later] = {}
-    if len(agents) < len(received):
+    if len(agents) < len(wanted):
         others |= _not_locked([each for each in wanted if each["i"] not in agents])
-    over_plan = _over_plan(received, agents, now)
-    others |= over_plan
-    return {index: agent for index, agent in agents.items() if index not in over_plan}, others
+    others |= _over_plan(received, agents, now) | _not_owned(received, agents, now)
+    return {index: agent for index, agent in agents.items() if index not in others}, others
+
+
+def _for_others(received: Sequence[Received]) -> dict[int, ApiError]:
+    """Refusals of keys for one agent that report as another."""
+    return {
+        index: bindings.key_refusal(each.caller, each.beat.agent)
+        for index, each in enumerate(received)
+        if bindings.is_for_another(each.caller, each.beat.agent)
+    }
+
+
+def _not_owned(
+    received: Sequence[Received], agents: dict[int, LockedAgent], now: datetime
+) -> dict[int, Outcome | Later]:
+    """Heartbeats under names that their key does not own: refusals, or UNKNOWN where the name is to be bound to it."""
+    owners = {i: agent.owner for i, agent in agents.items() if not bindings.owns(received[i].caller, agent.owner)}
+    if not owners:
+        return {}
+    kept = bindings.in_force((owner for owner in owners.values() if owner is not None), now)
+    return {
+        index: bindings.name_refusal(received[index].beat.agent) if owner in kept else Later.UNKNOWN
+        for index, owner in owners.items()
+    }
 
 
 def _not_locked(wanted: list[dict[str, Any]]) -> dict[int, Outcome | Later]:
@@ -168,7 +195,9 @@ def _not_locked(wanted: list[dict[str, Any]]) -> dict[int, Outcome | Later]:
     return {each["i"]: Later.LOCKED if each["i"] in existing else Later.UNKNOWN for each in wanted}
 
 
-def _over_plan(received: Sequence[Received], agents: dict[int, LockedAgent], now: datetime) -> dict[int, ApiError]:
+def _over_plan(
+    received: Sequence[Received], agents: dict[int, LockedAgent], now: datetime
+) -> dict[int, Outcome | Later]:
     """Refusals for agents over their team's agent limit."""
     return {
         index: registration.turn_away(received[index].caller, received[index].beat.agent, now)
@@ -284,10 +313,18 @@ def _row(agent_id: int, received: Received, folded: FoldResult, answer: Answer, 
 
 def _content(received: Received, folded: FoldResult) -> dict[str, Any] | None:
     # Errors and usage are stored even beyond the plan's rate: prices change later, tokens do not.
-    kept = received.beat.content() if received.detail or received.beat.status == "error" else None
+    kept = _details(received)
     used = {"usage": received.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
     concluded = {name: text for name, text in (("note", folded.note), ("claimed", folded.claimed)) if text}
     return {**(kept or {}), **used, **concluded} or None
+
+
+def _details(received: Received) -> dict[str, Any] | None:
+    """All, or of an error that came beyond the day's storage the message only: it is what an incident shows."""
+    beat, is_error = received.beat, received.beat.status == "error"
+    if received.detail or (is_error and received.caller.keeps_details):
+        return beat.content()
+    return {"message": beat.message[:MAX_LAST_WORDS]} if is_error and beat.message else None
 
 
 def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:

@@ -17,6 +17,7 @@ from agents.models.incident import (
     kind_label,
     naming_signals,
 )
+from agents.models.job import Job
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
 from agents.models.state import AgentMemory, AgentState, Unread
@@ -32,6 +33,7 @@ __all__ = [
     "Incident",
     "IncidentEvent",
     "IncidentQuerySet",
+    "Job",
     "Maintenance",
     "MonthSpend",
     "Outage",

@@ -127,6 +127,8 @@ class AgentName(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="+")
     name = models.CharField(max_length=200)
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="names")
+    # `ApiKey.line` of the key that owns the name; null: the next key that reports under it. See `ingest/bindings.py`.
+    bound_to = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         ordering = ["id"]

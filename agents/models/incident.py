@@ -32,6 +32,10 @@ class SignalKind(models.TextChoices):
     CRASH = "crash", "crash"
     MEMORY = "memory", "memory growth"
     RESTART_FAILED = "restart_failed", "restart failed"
+    DID_NOT_START = "did_not_start", "did not start"
+    TOOK_TOO_LONG = "took_too_long", "took too long"
+    JOB_FAILED = "job_failed", "job failed"
+    RAN_TOO_OFTEN = "ran_too_often", "ran too often"
 
 
 class Severity(models.TextChoices):
@@ -269,4 +273,7 @@ class IncidentEvent(models.Model):
         """What happened, in a few words; for updates, whether a signal is new or became critical."""
         if self.kind != self.Kind.UPDATED or "signal" not in self.data:
             return self.get_kind_display()
-        return "became critical" if self.data.get("rose") else f"new signal: {SignalKind(self.data['signal']).label}"
+        if self.data.get("rose"):
+            return "became critical"
+        # Events from before the severity was stored have none.
+        return f"new signal: {kind_label(self.data['signal'], self.data.get('severity', ''))}"

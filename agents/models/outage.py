@@ -11,6 +11,10 @@ class Pulse(models.Model):
     name = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()
     read_to = models.BigIntegerField(default=0, help_text="Of `rollup`: all heartbeats up to this id are rolled up.")
+    # Of `rollup`: the newest heartbeat, and how many there were after `read_to`. If there are more by now, some were
+    # committed late.
+    seen_to = models.BigIntegerField(default=0)
+    seen = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         return self.name

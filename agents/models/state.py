@@ -23,6 +23,10 @@ class AgentState(models.Model):
     agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="state")
     # When the next review is due; null: nothing to wait for.
     check_at = models.DateTimeField(null=True)
+    # Of a review after which only time can change the outcome: when it chose to come back, and when it was. As long as
+    # `check_at` is the planned time, nothing has asked for another review (see `review/calm.py`).
+    planned_at = models.DateTimeField(null=True)
+    reviewed_at = models.DateTimeField(null=True)
     # Deadlines
     beats = models.BigIntegerField(default=0)
     last_beat_at = models.DateTimeField(null=True)

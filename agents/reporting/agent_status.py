@@ -12,6 +12,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.db.models import Case, Exists, F, FloatField, Func, IntegerField, OuterRef, Q, QuerySet, Value, When
+from django.db.models.expressions import OrderBy
 from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 
@@ -195,7 +196,10 @@ def with_related(agents: QuerySet[Agent]) -> QuerySet[Agent]:
 
 def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> AgentStatus:
     state, settings = agent.state, agent.clock_settings
-    alive = clocks.alive(settings, state, outages)
+    # A job is silent between its runs; when the next one is due, its schedule says.
+    is_job = agent.kind == Agent.Kind.JOB
+    alive = None if is_job else clocks.alive(settings, state, outages)
+    progress = None if is_job else clocks.progress(settings, state, outages)
     status = _status(state, alive, now)
     incident = state.incident if state.incident and not state.incident.resolved_at else None
     day = now.astimezone(ZoneInfo(agent.project.time_zone)).date()
@@ -204,10 +208,7 @@ def _status_of(agent: Agent, outages: Sequence[clocks.Span], now: datetime) -> A
         agent=agent,
         status=status,
         alive=_alive_display(state, alive, now) if status not in ENDED else None,
-        # What is down makes no progress, so it is due at no time.
-        progress=_clock_display(clocks.progress(settings, state, outages), state.last_progress_at, now)
-        if status not in (*ENDED, Status.DOWN)
-        else None,
+        progress=_clock_display(progress, state.last_progress_at, now) if _is_progress_due(state, status) else None,
         interval=clocks.interval(settings, state),
         is_trial=state.last_beat_at is not None and clocks.is_trial(settings, state),
         tokens=tokens,
@@ -232,6 +233,11 @@ def _status(state: AgentState, alive: clocks.Clock | None, now: datetime) -> str
     if alive is not None and alive.due_at < now and state.status in _CAN_BE_LATE:
         return Status.LATE
     return state.status
+
+
+def _is_progress_due(state: AgentState, status: str) -> bool:
+    """What is down makes no progress, and what is on hold shall make none; it can only be stalled since before."""
+    return status not in (*ENDED, Status.DOWN) and not (state.hold and status != Status.STALLED)
 
 
 def _alive_display(state: AgentState, clock: clocks.Clock | None, now: datetime) -> ClockDisplay | None:
@@ -282,7 +288,8 @@ def is_late(now: datetime) -> Q:
     every = Coalesce("interval", "state__declared_interval", untold, output_field=FloatField())
     seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
     due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
-    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & Q(due)
+    never_late = Q(kind=Agent.Kind.JOB)
+    return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & ~never_late & Q(due)
 
 
 def display_status(now: datetime) -> Case:
@@ -303,9 +310,11 @@ def _open_signals(**conditions: str) -> QuerySet[Signal]:
     return Signal.objects.filter(agent=OuterRef("pk"), cleared_at__isnull=True, **conditions)
 
 
-def worst_first(now: datetime) -> list[Case | str]:
-    """How to order agents: by status, then critical before warning, then what nobody has acknowledged; by name last."""
-    return [_rank(now), _severity_rank(), _acknowledged_last(), "name", "pk"]
+def worst_first(now: datetime) -> list[Case | OrderBy | str]:
+    """How to order agents: by status, then critical before warning, what nobody has acknowledged first, and the longest
+    first; by name last."""
+    longest_first = F("state__incident__started_at").asc(nulls_last=True)
+    return [_rank(now), _severity_rank(), _acknowledged_last(), longest_first, "name", "pk"]
 
 
 def _rank(now: datetime) -> Case:
@@ -336,6 +345,10 @@ def by_cause(signals: Iterable[Signal], status: str) -> list[Signal]:
 
 
 def _explains(signal: Signal, status: str) -> bool:
-    traits = signal_kinds.traits(signal.kind)
-    by_runner = traits.down_if_runner_confirms and signal.severity == Severity.CRITICAL
-    return (Status.DOWN if by_runner else traits.shown_as) == status
+    return status_of(signal.kind, is_critical=signal.severity == Severity.CRITICAL) == status
+
+
+def status_of(kind: str, *, is_critical: bool) -> str:
+    """The status that a signal of this kind gives its agent."""
+    traits = signal_kinds.traits(kind)
+    return Status.DOWN if traits.down_if_runner_confirms and is_critical else traits.shown_as

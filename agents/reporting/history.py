@@ -23,7 +23,7 @@ MAX_RECENT_BEATS: Final = 400
 RECENT: Final = timedelta(days=1)
 MAX_ENTRIES: Final = 100
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
-OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats waited or were refused; this time is not counted."
+OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats or reviews waited; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
 
 
@@ -39,10 +39,12 @@ def _row(values: Sequence[Any]) -> Row:
     return Row(start, sums, memory_mb, gap, tools)
 
 
-def recent_beats(agent_id: int, now: datetime, limit: int = MAX_RECENT_BEATS) -> list[ReportedBeat]:
-    """The agent's own heartbeats of the last day, newest first; the runner's are left out."""
-    since = now - RECENT
-    beats = Heartbeat.objects.filter(agent=agent_id, day__gte=since.date(), received_at__gte=since)
+def recent_beats(
+    agent_id: int, now: datetime, limit: int = MAX_RECENT_BEATS, since: datetime | None = None
+) -> list[ReportedBeat]:
+    """The agent's own heartbeats until `now`, newest first; the runner's are left out. By default of one day."""
+    since = since or now - RECENT
+    beats = Heartbeat.objects.filter(agent=agent_id, day__gte=since.date(), received_at__range=(since, now))
     values = beats.order_by("-id").values_list("received_at", "status", "progress", "content")[:limit]
     reported = (ReportedBeat(at, status, progress, content or {}) for at, status, progress, content in values)
     return [beat for beat in reported if not sent_by_runner(beat.content, beat.status)]

@@ -113,8 +113,11 @@ def _row(
     since = max(status.agent.created_at, now - timedelta(days=availability.DAYS))
     days = availability.days(troubles, status.agent.created_at, now, zone)
     is_long_known = (now - since).total_seconds() >= availability.UPTIME_FROM
+    began = [trouble.began for trouble in troubles if trouble.ended is None and _explains(trouble, status.status)]
     return {
         "agent": status,
+        "since": min(began, default=None),
+        "is_new": since > now - timedelta(days=availability.DAYS),
         "known": sum(day.state != availability.UNKNOWN for day in days),
         "uptime": availability.share(days, since, now) if is_long_known else None,
         "down": sum(day.down for day in days),
@@ -122,6 +125,10 @@ def _row(
         "problem_days": [(position, day) for position, day in enumerate(days) if day.state in availability.AMISS],
         "width": len(days),
     }
+
+
+def _explains(trouble: availability.Trouble, status: str) -> bool:
+    return agent_status.status_of(trouble.kind, is_critical=trouble.critical) == status
 
 
 def _troubles(agent_ids: Iterable[int], since: datetime) -> dict[int, list[availability.Trouble]]:

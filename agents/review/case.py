@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from agents.domain import budgets, clocks, restart_policy
+from agents.domain import budgets, clocks, jobs, restart_policy
 from agents.models import Agent, AgentMemory, AgentState, Signal
 from agents.rules.facts import BeatSeen, Finding, Learned
+from agents.rules.jobs import did_not_start
+from agents.rules.observers import runs
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class Case:
     alive: clocks.Clock | None
     progress: clocks.Clock | None
     settings: clocks.Settings
+    job: jobs.Job | None = None
     month: budgets.Month | None = None
     rhythm: Learned = field(default_factory=Learned)
     beats: list[BeatSeen] = field(default_factory=list)
@@ -45,9 +49,51 @@ def case_of(state: AgentState, outages: Sequence[clocks.Span]) -> Case:
     return Case(agent, state, agent.memory, alive, progress, given)
 
 
+def job_of(
+    agent: Agent, memory: Mapping[str, Any], outages: Sequence[clocks.Span], last_beat_at: datetime | None
+) -> jobs.Job | None:
+    """The runs and the schedule of a job; None for other agents, and for a job that has neither.
+
+    A schedule is set by a person, else declared by the client. Where nothing reports runs, any heartbeat shows that the
+    job was started.
+    """
+    if agent.kind != Agent.Kind.JOB:
+        return None
+    state, settings = memory.get(runs.KIND, {}), getattr(agent, "job", None)
+    schedule = (settings.as_schedule if settings else None) or runs.declared_schedule(state)
+    waived = memory.get(did_not_start.KIND, {}).get("waived")
+    job = jobs.Job(
+        schedule=schedule,
+        runs=runs.runs_of(state),
+        seen=runs.seen_at(state) if runs.RUNS in state else last_beat_at,
+        waived=datetime.fromisoformat(waived) if waived else None,
+        resumed_at=agent.resumed_at,
+        outages=outages,
+    )
+    return job if schedule or job.runs else None
+
+
+def set_job(case: Case, outages: Sequence[clocks.Span]) -> None:
+    """Judge a job by its schedule. The two clocks run only during a run.
+
+    That of heartbeats runs if an interval was declared, that of progress once the run has shown some.
+    """
+    case.job = job_of(case.agent, case.memory.rules, outages, case.state.last_beat_at)
+    if case.job is None:
+        return
+    began, progressed = case.job.running_since, case.state.last_progress_at
+    if began is None or case.state.declared_interval is None:
+        case.alive = None
+    # A command that prints nothing shows no progress, and nothing is wrong with it.
+    if began is None or progressed is None or progressed <= began:
+        case.progress = None
+
+
 def has_ended(case: Case, now: datetime) -> bool:
     """Whether the agent shut down, or is a job that went silent, which is how jobs end. An error is no good end."""
     state, alive = case.state, case.alive
+    if case.job is not None:
+        return False
     silent = alive is not None and now >= alive.deadline
     return state.reported == "shutdown" or (
         case.agent.kind == Agent.Kind.JOB and silent and state.reported != "error" and not state.crashed

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from agents import rules
 from agents.commands import restart_context
-from agents.domain import budgets, durations, restart_policy, signal_kinds
+from agents.domain import budgets, durations, jobs, restart_policy, signal_kinds
 from agents.domain.client_warning import ClientWarning
 from agents.models import Signal, Status
 from agents.review.case import Case, curable_kinds, has_ended
@@ -37,12 +37,15 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
         kept = {name: getattr(state, name) for name in statements.CONCLUDED if name != "check_at"}
         return {"agent_id": case.agent.pk, "check_at": now + SET_ASIDE, **kept}
     incident = case.signals[0].incident if case.signals else None
+    status, planned = status_of(case, now), planned_review(case, now)
     return {
         "agent_id": case.agent.pk,
-        "check_at": planned_review(case, now),
+        "check_at": planned,
+        "planned_at": planned if _is_calm(case, status) else None,
+        "reviewed_at": now,
         "quiet_until": case.rhythm.quiet_until,
         "learned_progress_timeout": case.rhythm.timeout,
-        "status": status_of(case, now),
+        "status": status,
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",
         "warnings": _warnings(case.signals) or None,
@@ -50,6 +53,11 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
         "waiting_until": _waiting_until(case, now),
         "lifted": _waived_budgets(case),
     }
+
+
+def _is_calm(case: Case, status: str) -> bool:
+    """Whether only time can change this outcome, as long as nothing new comes in."""
+    return status == Status.OK and not case.signals and not case.has_unread_beats
 
 
 def _on_hold(signals: Sequence[Signal]) -> bool:
@@ -138,6 +146,8 @@ def next_review(case: Case, now: datetime) -> datetime | None:
 def _turning_points(case: Case, now: datetime) -> Iterator[datetime | None]:
     """Moments at which the outcome may change without a heartbeat."""
     yield from (clock.deadline for clock in (case.alive, case.progress) if clock)
+    if case.job is not None:
+        yield from jobs.turning_points(case.job)
     yield case.retry_restart_at
     yield _restart_given_up_at(case, now)
     yield case.state.waiting_until

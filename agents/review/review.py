@@ -32,8 +32,8 @@ from agents.domain import clocks, restart_policy, signal_kinds
 from agents.incidents import events, lifecycle
 from agents.incidents.ledger import Ledger
 from agents.models import Agent, AgentState, Command, Heartbeat, Unread
-from agents.review import outcome, shared_incidents
-from agents.review.case import Case, case_of, curable_kinds, has_ended
+from agents.review import calm, outcome, shared_incidents
+from agents.review.case import Case, case_of, curable_kinds, has_ended, set_job
 from agents.rules import crash
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
@@ -55,7 +55,6 @@ PAUSE: Final = 0.05
 LOCK_TIMEOUT: Final = "2s"
 # Heartbeats per review, from the last two days; the rest is read a second later.
 MAX_BEATS: Final = 5_000
-READ_BACK: Final = timedelta(days=1)
 # Seconds at which SQLite's waiting writers try again.
 LET_OTHERS_WRITE: Final = 0.11
 # PostgreSQL: a lock was not available in time, a deadlock, a serialization failure.
@@ -101,7 +100,10 @@ def sweep(now: datetime) -> int:
     that they are left to the next sweep.
     """
     outage_log.tick(outage_log.DETECTOR, now)
-    view, total, began = View(now), 0, time.monotonic()
+    view, began = View(now), time.monotonic()
+    # Half of the time: however many of these there are, agents in trouble get theirs.
+    until = began + MAX_SWEEP / 2
+    total = calm.move(lambda: view.outages, now, until=until, let_others_write=_let_others_write)
     for _ in range(PASSES):
         passed_over: set[int] = set()
         while time.monotonic() - began < MAX_SWEEP:
@@ -115,7 +117,17 @@ def sweep(now: datetime) -> int:
         if not passed_over:
             break
         time.sleep(PAUSE)
+    if time.monotonic() - began >= MAX_SWEEP:
+        _record_backlog(now)
     return total
+
+
+def _record_backlog(now: datetime) -> None:
+    """When reviews are as late as in an outage of the detector, deadlines move, and the timeline says so."""
+    due = AgentState.objects.filter(check_at__lte=now).order_by("check_at")
+    oldest = due.values_list("check_at", flat=True).first()
+    if oldest is not None and now - oldest > outage_log.OUTAGE_AFTER[outage_log.DETECTOR]:
+        outage_log.record(outage_log.OVERLOAD, clocks.Span(oldest, now))
 
 
 def _let_others_write() -> None:
@@ -164,7 +176,7 @@ def _claim(rows: QuerySet[AgentState]) -> list[AgentState]:
 
 
 def _with_related(rows: QuerySet[AgentState]) -> list[AgentState]:
-    states = list(rows.select_related("agent__memory"))
+    states = list(rows.select_related("agent__memory", "agent__job"))
     # Few projects have many agents: joined, each row would bring its own copy.
     projects = Project.objects.in_bulk({state.agent.project_id for state in states})
     for state in states:
@@ -269,7 +281,7 @@ def _read_beats(cases: Sequence[Case], now: datetime) -> None:
     """Hand each case its new heartbeats. An agent's ids grow in the order of commits, because its row is locked."""
     by_agent = {case.agent.pk: case for case in cases}
     unread = Heartbeat.objects.filter(agent_id__in=by_agent, id__gt=F("agent__memory__read_to"))
-    recent = unread.filter(day__gte=now.date() - READ_BACK).order_by("id").defer("answer")
+    recent = unread.filter(day__gte=now.date() - statements.READ_BACK).order_by("id").defer("answer")
     beats = list(recent[:MAX_BEATS])
     for beat in beats:
         case = by_agent[beat.agent_id]
@@ -309,6 +321,7 @@ def ask_rules(
     asked = rules.every() if only is None else only
     case.memory.rules = rules.read(case.memory.rules, case.beats, asked)
     _learn_rhythm(case, outages)
+    set_job(case, outages)
     ended, paused = has_ended(case, now), case.agent.paused_at is not None
     if not paused:
         _check_all(case, [rule for rule in asked.values() if not ended or rule.KIND in OUTLIVES_SHUTDOWN], now)
@@ -359,6 +372,7 @@ def _known(case: Case, now: datetime) -> dict[str, Any]:
         "token_limit": limits.tokens,
         "month": case.month,
         "is_crash_rule_on": rules.in_force(crash, agent.project.rules, agent.rules).on,
+        "job": case.job,
         "is_held": state.hold and not any(signal.kind == signal_kinds.STALLED for signal in case.signals),
     }
 

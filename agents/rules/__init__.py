@@ -19,7 +19,8 @@ from agents.rules import (
 )
 from agents.rules.evidence import EvidenceLabels, Setting
 from agents.rules.facts import SEVERITIES, BeatSeen, Facts, Finding
-from agents.rules.observers import history, rhythm, runner_view, version
+from agents.rules.jobs import did_not_start, job_failed, ran_too_often, took_too_long
+from agents.rules.observers import history, rhythm, runner_view, runs, version
 from agents.rules.opt_in import call_rate, repeated_message, repeated_prompts, token_spike
 from agents.rules.thresholds import Thresholds
 
@@ -66,6 +67,9 @@ ALL: Final[tuple[Rule, ...]] = (
     crash,
     missed_heartbeat,
     stalled,
+    did_not_start,
+    job_failed,
+    took_too_long,
     error,
     error_rate,
     restart_target,
@@ -73,11 +77,12 @@ ALL: Final[tuple[Rule, ...]] = (
     cost,
     memory,
     loop,
+    ran_too_often,
 )
 # Rules of the retired service, off by default. Their signals use the kinds of other rules.
 OPT_IN_RULES: Final[tuple[Rule, ...]] = (call_rate, repeated_message, repeated_prompts, token_spike)
 # Observers read heartbeats like rules but raise nothing; several rules use what they learn.
-OBSERVERS: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history)}
+OBSERVERS: Final = {module.KIND: module.read for module in (runner_view, rhythm, version, history, runs)}
 
 
 def every() -> dict[str, Rule]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from agents.domain.redaction import redacted, traceback_of
 from agents.rules.evidence import NOWHERE, TEXT, EvidenceLabel, EvidenceLabels
 from agents.rules.facts import CRITICAL, BeatSeen, Facts, Finding, is_over
+from agents.rules.observers import runner_view
 from agents.rules.thresholds import Thresholds
 
 KIND = "crash"
@@ -17,7 +18,11 @@ THRESHOLDS: Thresholds = ()
 # How the published client's message begins.
 PREFIX: Final = "CRASH:"
 MAX_TRACEBACK: Final = 3_000
-EVIDENCE: EvidenceLabels = {"message": EvidenceLabel("Message", NOWHERE), "traceback": EvidenceLabel("Traceback", TEXT)}
+EVIDENCE: EvidenceLabels = {
+    "message": EvidenceLabel("Message", NOWHERE),
+    "traceback": EvidenceLabel("Traceback", TEXT),
+    **runner_view.EVIDENCE,
+}
 
 
 def read(state: Mapping[str, Any], beats: Sequence[BeatSeen]) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def check(facts: Facts) -> Finding | None:
         severity=CRITICAL,
         reason=f"Crashed: {message}"[:500],
         started_at=datetime.fromisoformat(facts.state["at"]),
-        evidence={"message": message, "traceback": facts.state["traceback"]},
+        evidence={"message": message, "traceback": facts.state["traceback"], **runner_view.evidence(facts)},
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from agents.domain.budgets import Month
 from agents.domain.clocks import Clock
+from agents.domain.jobs import Job
 from agents.domain.notes import BLIND, DYING, EXPECTED, OUTDATED
 
 WARNING = "warning"
@@ -59,6 +60,7 @@ class BeatSeen:
     run: the run or task named by its labels; version: the version named by its labels.
     doing: the tool call in progress, with `tool` and `since`.
     claimed: the restart target that it names against the pinned one, and who reported it.
+    job: what it says about a run of a job, see `agents/domain/jobs/`.
     spent_at: when its money was spent; None: when it was received.
     """
 
@@ -84,6 +86,7 @@ class BeatSeen:
     spent_at: datetime | None = None
     doing: Mapping[str, Any] = field(default_factory=dict)
     claimed: str = ""
+    job: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_over(beats: Sequence[BeatSeen]) -> bool:
@@ -160,6 +163,8 @@ class Facts:
     # The client was told to stop before anything else was wrong.
     is_held: bool = False
     is_crash_rule_on: bool = True
+    # Its runs and its schedule, if it is a job.
+    job: Job | None = None
 
     @property
     def is_stopped(self) -> bool:

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from agents.domain.durations import spoken
 from agents.domain.money import MICRO, dollars
+from agents.domain.redaction import redacted_beginning
 from agents.rules.evidence import DETAIL, NOWHERE, SECONDS, TEXT, EvidenceLabel, EvidenceLabels, Setting
 from agents.rules.facts import BeatSeen, Facts, Finding, since
 from agents.rules.loops import classification, patterns, reading
 from agents.rules.loops.classification import INFO, Classification
-from agents.rules.loops.state import Shown, State
+from agents.rules.loops.state import CUT, Shown, State
 from agents.rules.loops.symbols import RESULT, SAID
 from agents.rules.thresholds import Threshold, Thresholds
 
@@ -144,7 +145,7 @@ def _evidence(classified: Classification) -> dict[str, Any]:
     return {
         "pattern": _pattern_name(classified),
         "tools": [call.name for call in pattern.calls if call.name],
-        "args": pattern.calls[-1].args,
+        "args": _args(pattern.calls[-1]),
         "period": pattern.period,
         "laps": pattern.laps,
         "count": pattern.count,
@@ -198,7 +199,7 @@ def _reason(classified: Classification) -> str:
 def _what(classified: Classification) -> str:
     pattern, call = classified.pattern, classified.pattern.calls[-1]
     if pattern.every & SAID:
-        return f"Same message {pattern.laps:,} times without any action: “{call.args[:MAX_CALL_LENGTH]}”"
+        return f"Same message {pattern.laps:,} times without any action: “{_args(call)[:MAX_CALL_LENGTH]}”"
     if pattern.kind == patterns.THRASH:
         return _failing(classified, call)
     if pattern.kind == patterns.STALE:
@@ -229,7 +230,12 @@ def _similarity(classified: Classification) -> str:
 
 
 def _call(call: Shown) -> str:
-    return f"`{call.name}({call.args})`"[:MAX_CALL_LENGTH] if call.args else f"`{call.name}`"
+    return f"`{call.name}({_args(call)})`"[:MAX_CALL_LENGTH] if call.args else f"`{call.name}`"
+
+
+def _args(call: Shown) -> str:
+    """The arguments as they are shown. The state keeps them as they are, because most are never shown."""
+    return redacted_beginning(call.args, CUT)
 
 
 def _steps(calls: Sequence[Shown]) -> str:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from agents.domain import notes, pricing
-from agents.domain.heartbeat import Beat, ToolCall, Waiting
+from agents.domain.heartbeat import Beat, JobEvent, ToolCall, Waiting
 from agents.domain.money import MICRO
 from agents.domain.pricing import Spent
 from agents.domain.wire import sender_clock
@@ -56,6 +56,7 @@ def beat_of(row: Heartbeat, state: AgentState, process: int) -> Beat:
         waiting=_waiting(content),
         labels=content.get("labels"),
         evidence=content.get("evidence"),
+        job=msgspec.convert(content.get("job"), JobEvent | None),
     )
 
 
@@ -126,6 +127,7 @@ def seen(beat: Heartbeat) -> BeatSeen:
         spent_at=beat.spent_at,
         doing=_doing(content, beat.received_at),
         claimed=content.get("claimed") or "",
+        job=content.get("job") or {},
     )
 
 

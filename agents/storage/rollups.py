@@ -1,34 +1,31 @@
-"""Rollups of heartbeats by minute, hour and day; heartbeat partitions; retention."""
+"""Rollups of heartbeats by minute, hour and day."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Aggregate, Count, F, Func, JSONField, Max, Min, Q, QuerySet, Sum
+from django.db.models import Aggregate, Count, Func, JSONField, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import JSONArray, TruncDay, TruncHour, TruncMinute
 
 from agents.domain import tool_counts
 from agents.models import Agent, Heartbeat, Pulse, Rollup
-from billing import limits, plans
-from teams.models import Team
+from agents.storage import partitions
+from agents.storage.retention import LET_OTHERS_WRITE, MINUTES_KEPT, OLDEST
 
 ROLLUP: Final = "rollup"
-# Heartbeats may be committed after their minute ended; for this long each minute is recalculated.
+# Heartbeats may be committed after their minute ended. Each run recalculates the minutes since shortly before the last
+# one; when heartbeats have turned up since that were made before, all that are this old.
+OVERLAP: Final = timedelta(seconds=30)
 OPEN_FOR: Final = timedelta(minutes=10)
-OLDEST: Final = timedelta(days=max(plan.history_days for plan in plans.ALL))
-MINUTES_KEPT: Final = timedelta(days=2)
-DAYS_AHEAD: Final = 7
-# A heartbeat sent this long before it was received may belong to a minute that is closed already.
-LATE: Final = timedelta(minutes=5)
+# How often hours and days are added up: they have sixty times as much to read as the last minute.
+COARSER_EVERY: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
 WRITE_CHUNK: Final = 500
-# Writers waiting on SQLite retry at this interval, in seconds; without a pause they would find it locked every time.
-LET_OTHERS_WRITE: Final = 0.11
 _NUMBERS: Final = ("tokens", "cost", "priced", "unpriced", "tool_calls")
 _SUMS: Final = ("beats", "errors", "progress", *_NUMBERS)
 _MAXIMA: Final = ("memory_mb", "gap")
@@ -63,12 +60,12 @@ class Gathered(Aggregate):
 
 
 def roll_up(now: datetime) -> None:
-    """Update minutes, hours and days. Idempotent: all spans that are still open are recalculated.
+    """Update minutes, and every five minutes hours and days. Idempotent: spans that are still open are recalculated.
 
     A heartbeat belongs to the minute in which it was sent. If it arrived much later, for example from a client's spool,
     its agent's spans are recalculated from then on. The next run repeats whatever an interrupted run left.
     """
-    make_partitions(now.date())
+    partitions.make(now.date())
     # One transaction serializes concurrent runs. SQLite has a single writer: there heartbeats would wait for all of it.
     with transaction.atomic() if connection.features.has_select_for_update else nullcontext():
         _bring_up_to_date(now)
@@ -76,21 +73,39 @@ def roll_up(now: datetime) -> None:
 
 def _bring_up_to_date(now: datetime) -> None:
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
-    since = _minute(pulse.at - OPEN_FOR)
+    open_beats = Heartbeat.objects.filter(id__gt=pulse.read_to)
+    newest = open_beats.aggregate(id=Max("id"))["id"] or pulse.seen_to
+    has_stragglers = open_beats.filter(id__lte=pulse.seen_to).count() != pulse.seen
+    since = _minute(pulse.at - (OPEN_FOR if has_stragglers else OVERLAP))
     # Heartbeats of deleted projects may be left. `purge.py` deletes their agents concurrently, which would violate the
     # foreign key of their rollups and fail the whole run.
-    lasting = Agent.objects.filter(project__team__ended_at=None)
-    beats = Heartbeat.objects.filter(id__gt=pulse.read_to, agent__in=lasting.values("pk"))
-    late = beats.filter(spent_at__lt=since).filter(spent_at__lt=F("received_at") - LATE)
+    beats = open_beats.filter(agent__in=Agent.objects.filter(project__team__ended_at=None).values("pk"))
+    _add_late(beats.filter(id__gt=pulse.seen_to, spent_at__lt=since), since, now)
+    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute))
+    if has_stragglers or _slot(pulse.at) != _slot(now):
+        _add_up(since=min(since, _slot(pulse.at) - COARSER_EVERY))
+    pulse.at, pulse.read_to = now, _closed_to(beats, now) or pulse.read_to
+    pulse.seen_to = newest
+    pulse.seen = Heartbeat.objects.filter(id__gt=pulse.read_to, id__lte=newest).count()
+    pulse.save()
+
+
+def _add_late(late: QuerySet[Heartbeat], since: datetime, now: datetime) -> None:
+    """New heartbeats that were made before the minutes that each run recalculates, such as a client's spool."""
     first = late.aggregate(first=Min("spent_at"))["first"]
     if first is not None:
         sum_up(late.values_list("agent_id", flat=True).distinct(), first, since, now)
-    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute))
+
+
+def _slot(at: datetime) -> datetime:
+    return at - (at - datetime.min.replace(tzinfo=UTC)) % COARSER_EVERY
+
+
+def _add_up(since: datetime) -> None:
+    """Minutes to hours, and hours to days."""
     every = Rollup.objects.filter(agent__project__team__ended_at=None)
     _write(Rollup.Span.HOUR, _coarser(every.filter(span=Rollup.Span.MINUTE, start__gte=_hour(since)), TruncHour))
     _write(Rollup.Span.DAY, _coarser(every.filter(span=Rollup.Span.HOUR, start__gte=_day(since)), TruncDay))
-    pulse.at, pulse.read_to = now, _closed_to(beats, now) or pulse.read_to
-    pulse.save()
 
 
 def sum_up(agent_ids: Iterable[int], since: datetime, until: datetime, now: datetime) -> None:
@@ -178,46 +193,3 @@ def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
             unique_fields=["agent", "span", "start"],
             update_fields=[*_SUMS, *_MAXIMA, "tools"],
         )
-
-
-def make_partitions(today: date) -> None:
-    """PostgreSQL: create partitions for today and the coming days, except days with rows in the default partition."""
-    if connection.vendor != "postgresql":
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
-        existing = {name for (name,) in cursor.fetchall()}
-        for day in (today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)):
-            name = f"agents_heartbeat_{day:%Y_%m_%d}"
-            if name not in existing and not _is_in_default(cursor, day):
-                cursor.execute(
-                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF agents_heartbeat "
-                    f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-                )
-
-
-def _is_in_default(cursor: Any, day: date) -> bool:
-    cursor.execute("SELECT EXISTS (SELECT 1 FROM agents_heartbeat_default WHERE day = %s)", [day])
-    return bool(cursor.fetchone()[0])
-
-
-def forget_old(now: datetime) -> None:
-    """Delete what is older than the plans' retention; on PostgreSQL, drop the partitions that no plan keeps."""
-    drop_partitions((now - OLDEST).date())
-    for team in Team.objects.all():
-        kept_from = now - limits.kept(team.pk)
-        agents = list(Agent.objects.filter(project__team=team).values_list("pk", flat=True))
-        Heartbeat.objects.filter(agent_id__in=agents, day__lt=kept_from.date()).delete()
-        Rollup.objects.filter(agent_id__in=agents, start__lt=kept_from).delete()
-    Rollup.objects.filter(span=Rollup.Span.MINUTE, start__lt=now - MINUTES_KEPT).delete()
-
-
-def drop_partitions(before: date) -> None:
-    """PostgreSQL: drop the partitions before this day."""
-    if connection.vendor != "postgresql":
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2%%' AND relkind = 'r'")
-        for (name,) in cursor.fetchall():
-            if name < f"agents_heartbeat_{before:%Y_%m_%d}":
-                cursor.execute(f"DROP TABLE {name}")

@@ -73,6 +73,8 @@ WRITTEN: Final[dict[str, str]] = {
 # Hot-row columns that the review writes.
 CONCLUDED: Final[dict[str, str]] = {
     "check_at": "timestamptz",
+    "planned_at": "timestamptz",
+    "reviewed_at": "timestamptz",
     "quiet_until": "timestamptz",
     "learned_progress_timeout": "float8",
     "status": "text",
@@ -125,6 +127,39 @@ NOT_STORED_BEFORE: Final = "LEFT JOIN agents_heartbeat h ON false"
 STORED_BEFORE: Final = """LEFT JOIN agents_heartbeat h
             ON h.agent_id = n.agent_id AND h.beat_id = b.beat_id AND h.day BETWEEN %s AND %s"""
 
+# What the clocks of an agent depend on: columns of the hot row, the agent and the project, in the order of `CalmRow`.
+_CLOCKS: Final = (
+    "s.agent_id",
+    "s.beats",
+    "s.last_beat_at",
+    "s.last_progress_at",
+    "s.usual_gap",
+    "s.learned_progress_timeout",
+    "s.quiet_until",
+    "s.declared_interval",
+    "s.declared_progress_timeout",
+    "s.waiting_until",
+    "s.reviewed_at",
+    "a.interval",
+    "a.grace",
+    "a.progress_timeout",
+    "a.resumed_at",
+    "p.default_grace",
+)
+
+# How far back a review reads heartbeats: agents that were not reviewed for a day are rare.
+READ_BACK: Final = timedelta(days=1)
+# The first heartbeat not read yet that says more than that the agent exists. Its LIMIT keeps PostgreSQL from joining
+# all heartbeats of two days.
+_TELLING: Final = """
+    SELECT h.id FROM agents_heartbeat h
+    WHERE h.agent_id = s.agent_id AND h.id > m.read_to AND h.day >= %s AND (
+        h.progress OR h.status <> 'ok' OR h.tokens > 0 OR h.cost > 0 OR h.tool_calls > 0
+        OR h.memory_mb IS NOT NULL OR h.content IS NOT NULL
+    )
+    LIMIT 1
+"""
+
 _hot_decoder = msgspec.json.Decoder(Hot)
 HOT_COLUMNS: Final = ("agent_id", *WRITTEN, *(name for name in CONCLUDED if name not in WRITTEN))
 
@@ -142,8 +177,67 @@ class LockedAgent(NamedTuple):
     paused: bool
     over_plan: bool
     armed: bool
+    # `AgentName.bound_to` of the name that the heartbeat was sent under.
+    owner: int | None
     stored_before: bool
     answer_before: Any
+
+
+class CalmRow(msgspec.Struct):
+    """What the clocks of an agent depend on that only time concerns."""
+
+    agent_id: int
+    beats: int
+    last_beat_at: datetime | None
+    last_progress_at: datetime | None
+    usual_gap: float | None
+    learned_progress_timeout: float | None
+    quiet_until: datetime | None
+    declared_interval: float | None
+    declared_progress_timeout: float | None
+    waiting_until: datetime | None
+    reviewed_at: datetime
+    interval: float | None
+    grace: float | None
+    progress_timeout: float | None
+    resumed_at: datetime | None
+    default_grace: float | None
+
+
+def lock_calm(now: datetime, *, reviewed_after: datetime, most: int, skip: int) -> list[CalmRow]:
+    """Lock agents that are due only because their planned time has come, first ones first, without waiting.
+
+    Left out are those with heartbeats that tell rules something, those that somebody wants to be reviewed, and those
+    whose last review is too long ago. `skip` so many that were left where they were.
+    """
+    since = now.date() - READ_BACK
+    with connection.cursor() as cursor:
+        values = [_time(now), _time(reviewed_after), _time(now), since.isoformat(), most, skip]
+        cursor.execute(_calm_sql(connection.vendor), values)
+        return [CalmRow(*map(_aware, row)) for row in cursor.fetchall()]
+
+
+@cache
+def _calm_sql(vendor: str) -> str:
+    return f"""
+        SELECT {", ".join(_CLOCKS)}
+        FROM agents_agentstate s
+        JOIN agents_agent a ON a.id = s.agent_id
+        JOIN teams_project p ON p.id = a.project_id
+        JOIN agents_agentmemory m ON m.agent_id = s.agent_id
+        WHERE s.check_at <= %s AND s.planned_at = s.check_at
+            AND a.kind = 'agent' -- a job's next deadline depends on its schedule
+            AND s.reviewed_at > %s AND s.reviewed_at <= %s
+            AND NOT EXISTS (SELECT 1 FROM agents_unread u WHERE u.agent_id = s.agent_id)
+            AND ({_TELLING}) IS NULL
+        ORDER BY s.check_at LIMIT %s OFFSET %s {"FOR UPDATE OF s SKIP LOCKED" if vendor == POSTGRESQL else ""}
+    """
+
+
+def move(times: dict[int, datetime]) -> None:
+    """Write when agents are reviewed next, as planned."""
+    rows = [{"agent_id": pk, "check_at": at, "planned_at": at} for pk, at in times.items()]
+    _update({name: CONCLUDED[name] for name in ("check_at", "planned_at")}, rows)
 
 
 def lock(wanted: list[dict[str, Any]], today: date, sent: date | None = None) -> dict[int, LockedAgent]:
@@ -174,7 +268,7 @@ def _lock_sql(vendor: str, stored_before: str) -> str:
     select = ", ".join(f"a.{name}" for name in _SETTINGS)
     hot = "row_to_json(s)::text" if vendor == POSTGRESQL else ", ".join(f"s.{name}" for name in HOT_COLUMNS)
     return f"""
-        SELECT b.i, {select}, h.id, h.answer, {hot}
+        SELECT b.i, {select}, n.bound_to, h.id, h.answer, {hot}
         FROM {_rows_of(_WANTED)} AS b
         JOIN agents_agentname n ON n.project_id = b.project_id AND n.name = b.name
         JOIN agents_agent a ON a.id = n.agent_id
@@ -349,14 +443,18 @@ def _sqlite_row(row: dict[str, Any]) -> dict[str, Any]:
     return {name: _sqlite_time(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
+def _time(value: datetime) -> datetime | str:
+    return value if _on_postgresql() else _sqlite_time(value)
+
+
 def _sqlite_time(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def _locked_agent(row: Sequence[Any]) -> LockedAgent:
-    # The columns of `_SETTINGS`, then those of `_lock_sql`.
+    # The columns of `_SETTINGS`, then the others of `_lock_sql`.
     interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
-    policy, own_target, stored_id, answer, *hot = rest
+    policy, own_target, owner, stored_id, answer, *hot = rest
     return LockedAgent(
         hot=_hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval=interval,
@@ -368,6 +466,7 @@ def _locked_agent(row: Sequence[Any]) -> LockedAgent:
         paused=paused_at is not None,
         over_plan=over_plan_at is not None,
         armed=policy == "auto" or bool(own_target),
+        owner=owner,
         stored_before=stored_id is not None,
         answer_before=_from_json(answer),
     )

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from agents.domain.redaction import redacted
 from agents.models import Incident, Signal, Status
 from agents.reporting import agent_status, formatting
 from agents.rules.facts import Finding
@@ -23,6 +24,7 @@ register.filter("money", lambda micros: formatting.money(micros or 0))
 register.filter("number", lambda number: formatting.count(number or 0))
 register.filter("short", formatting.short)
 register.filter("plain", formatting.plain)
+register.filter("redacted", lambda text: redacted(str(text)))
 # SVG attributes need a decimal point in every locale.
 register.filter("unlocalized", lambda number: str(number))
 

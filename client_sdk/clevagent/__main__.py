@@ -1,5 +1,5 @@
-"""`python -m clevagent check`."""
+"""`python -m clevagent check`, and the other commands of `clevagent`."""
 
-from clevagent.check import main
+from clevagent.jobs.cli import main
 
 raise SystemExit(main())

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from clevagent.options import ENDPOINT
-from clevagent.transport import Answer, Transport, UnreachableError, key_hint, parse_key
+from clevagent.transport import Answer, Transport, UnreachableError, exposure, key_hint, parse_key
 from clevagent.version import AGENT
 
 # Seconds. The Date header is in whole seconds; beyond this, times in heartbeats are misleading.
@@ -40,6 +40,8 @@ def check_server(endpoint: str, key: str, agent: str, wall: float) -> int:
         return _bad(str(error))
     if parse_key(key) != key:
         print("--   the API key has white space or quotes around it, which are ignored; remove them where it is set")
+    if exposed := exposure(transport.address):
+        print(f"--   {exposed}")
     try:
         answer = transport.request("GET", "/status?limit=1")
         _good(f"{transport.address} is reachable")

@@ -13,7 +13,7 @@ from clevagent.log import warn
 from clevagent.names import agent_name
 from clevagent.redact import clean, storable, text_of
 from clevagent.spool import Place, place_of
-from clevagent.transport import parse_endpoint, parse_key
+from clevagent.transport import exposure, parse_endpoint, parse_key
 
 ENDPOINT = "http://127.0.0.1:8000"
 # Seconds. Minimum interval and progress timeout of the public API, and the server's maximum: a year.
@@ -100,10 +100,13 @@ def _key(api_key: Any) -> str | None:
 def _address(endpoint: Any) -> str | None:
     address = text_of(endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or ENDPOINT)
     try:
-        return parse_endpoint(address).geturl()
+        parsed = parse_endpoint(address).geturl()
     except ValueError as error:
         warn(f"clevagent is not reporting: {error}")
         return None
+    if exposed := exposure(parsed):
+        warn(f"clevagent: {exposed}")
+    return parsed
 
 
 def _agent(agent: Any) -> str:

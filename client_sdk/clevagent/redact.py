@@ -18,11 +18,12 @@ _SHAPES = re.compile(
     r"""(?<![A-Za-z0-9])(?:
       (?:cv_|gh[pousr]_|hf_|npm_|whsec_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9+/=]{16,}
     | github_pat_[A-Za-z0-9_]{22,} | AIza[A-Za-z0-9_\-]{30,} | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
-    | eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*
     ) | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)
     | (?<=Bearer\ )[A-Za-z0-9._~+/=\-]{8,}""",
     re.VERBOSE,
 )
+# A JSON web token. A run without dots matches as a whole: else each `eyJ` in it would search the rest again.
+_JWT = re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{8,}(\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*)?")
 # Formats that words may have, too: `sk-learn-trainer-01`. Only one with a random part is a key.
 _MAYBE = re.compile(r"(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)(?:[A-Za-z0-9_\-]|\.(?=[A-Za-z0-9])){16,}")
 _NAMED = re.compile(
@@ -47,7 +48,8 @@ MAX_TRACEBACK_LENGTH = 16_000
 
 def redacted(text: str) -> str:
     """Return the text without anything that is likely a key, a token or a password."""
-    known = _MAYBE.sub(lambda found: HIDDEN if is_random(found[0]) else found[0], _SHAPES.sub(HIDDEN, text))
+    shaped = _SHAPES.sub(HIDDEN, _JWT.sub(lambda found: HIDDEN if found[1] else found[0], text))
+    known = _MAYBE.sub(lambda found: HIDDEN if is_random(found[0]) else found[0], shaped)
     named = _NAMED.sub(rf"\1{HIDDEN}", known)
     return _TOKEN.sub(lambda found: found[1] + HIDDEN if _is_token(found[2]) else found[0], named)
 

@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -225,6 +226,22 @@ def _parsed_endpoint(endpoint: str) -> SplitResult:
     for ending in ("/heartbeat", API):
         path = path[: -len(ending)] if path.endswith(ending) else path
     return url._replace(path=path, query="", fragment="")
+
+
+def exposure(endpoint: str) -> str:
+    """What is wrong with sending a key to this address, or nothing. Within a machine nobody can listen."""
+    url = urlsplit(endpoint)
+    host = url.hostname or ""
+    if url.scheme != "http" or _is_this_machine(host):
+        return ""
+    return f"The API key and all reports travel unencrypted to {host}; use an https:// address."
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _unwrapped(text: str) -> str:

@@ -1,19 +1,25 @@
-// The number of incidents that nobody has acknowledged, in the tab's title and icon: seen from any other tab.
+// The number of incidents that nobody has acknowledged, in the tab's title and icon. It also asks while another tab is in
+// front, which is when it is needed; browsers then let it ask once a minute.
 (() => {
   "use strict";
+  const EVERY = 5_000;
+  const { url, icon } = document.currentScript.dataset;
   const title = document.title;
   const link = document.querySelector('link[rel="icon"]');
   const calm = link ? link.getAttribute("href") : "";
 
-  const show = () => {
-    const source = document.querySelector("[data-alarms]");
-    if (!source) return;
-    const count = Number(source.dataset.alarms);
+  const show = (count) => {
     document.title = count ? `(${count}) ${title}` : title;
-    if (link) link.setAttribute("href", count ? source.dataset.alarmIcon : calm);
+    if (link) link.setAttribute("href", count ? icon : calm);
   };
-  document.addEventListener("DOMContentLoaded", () => {
-    show();
-    new MutationObserver(show).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["data-alarms"] });
-  });
+
+  // After a sign-out, the answer leads to the sign-in page: no alarm is better than a wrong one.
+  const ask = async () => {
+    const answer = await fetch(url, { redirect: "manual", cache: "no-store" }).catch(() => null);
+    if (answer?.ok) show((await answer.json()).alarms);
+    else if (answer?.type === "opaqueredirect") show(0);
+  };
+
+  ask();
+  setInterval(ask, EVERY);
 })();

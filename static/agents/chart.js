@@ -134,6 +134,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return { chart, figure, plot: drawn(chart, figure, data) };
   };
   const build = (data) => {
+    if (!place.clientWidth) return; // in a tab that is not open, which has no room to draw in
     for (const { plot, figure } of plots) {
       plot.destroy();
       figure.remove();
@@ -148,6 +149,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return min > data[0][0] || max < data[0][data[0].length - 1] ? { min, max } : null;
   };
   const refresh = (data) => {
+    if (!place.clientWidth) return;
     if (CHARTS.some((chart) => isShown(chart, data) !== plots.some((one) => one.chart === chart))) return build(data);
     for (const { chart, plot } of plots) {
       const kept = zoomed(plot);
@@ -169,7 +171,10 @@ document.addEventListener("DOMContentLoaded", () => {
   let width = place.clientWidth;
   new ResizeObserver(() => {
     if (width === place.clientWidth) return;
+    const wasHidden = !width;
     width = place.clientWidth;
+    if (!width) return;
+    if (wasHidden) return build(numbers());
     for (const { plot, figure } of plots) plot.setSize({ width: figure.clientWidth - 24, height: HEIGHT });
   }).observe(place);
 });

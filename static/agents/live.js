@@ -77,7 +77,8 @@
     if (isLive(event)) event.target.classList.add("w-stale");
   };
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (isLive(event) && document.hidden) event.preventDefault();
+    // Nobody looks at another tab of the browser, or of the page.
+    if (isLive(event) && (document.hidden || event.target.closest("[hidden]"))) event.preventDefault();
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, pathInfo } = event.detail;

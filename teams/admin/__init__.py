@@ -8,6 +8,6 @@ for _model in list(admin.site._registry):
     if _model._meta.app_label in ("account", "auth", "axes", "mfa"):
         admin.site.unregister(_model)
 
-from teams.admin import audit, keys, members, people, projects  # noqa: E402
+from teams.admin import audit, keys, members, people, projects, saved_views  # noqa: E402
 
-__all__ = ["audit", "keys", "members", "people", "projects"]
+__all__ = ["audit", "keys", "members", "people", "projects", "saved_views"]

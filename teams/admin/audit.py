@@ -10,20 +10,28 @@ from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest
-from django.urls import reverse
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from teams import times
+from teams import audit_lines, times
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import AuditEntry
+from teams.sorting import Sort
 
 ISO_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 # `action` -> verb phrase, followed by the target. `{command}` is restart or stop. Other actions are shown as they are.
 PHRASES: Final = {
+    "account.email_added": "added an e-mail address to",
+    "account.email_removed": "removed an e-mail address of",
     "account.email_changed": "changed the e-mail address of",
+    "account.profile_changed": "changed the profile of",
+    "account.changed_by_operator": "changed, as operator, the account of",
     "account.password_changed": "changed the password of",
     "account.password_reset": "reset the password of",
+    "account.sessions_ended": "signed out other browsers of",
+    "account.signed_in": "signed in as",
     "account.second_factor_added": "added a second factor to",
     "account.second_factor_removed": "removed a second factor from",
     "account.second_factor_reset": "renewed the recovery codes of",
@@ -33,6 +41,7 @@ PHRASES: Final = {
     "agent.deleted": "deleted the agent",
     "agent.over_plan": "stopped monitoring, because the plan's agent limit is reached:",
     "agent.paused": "paused monitoring of",
+    "agent.released": "released the names of",
     "agent.resumed": "resumed monitoring of",
     "agent.within_plan": "started monitoring, now within the plan's agent limit:",
     "channel.changed": "changed the channel",
@@ -56,6 +65,7 @@ PHRASES: Final = {
     "incident.resolve": "resolved incident",
     "invitation.withdrawn": "withdrew the invitation of",
     "key.created": "created the API key",
+    "key.changed": "changed the API key",
     "key.renamed": "renamed the API key",
     "key.revoked": "revoked the API key",
     "key.rotated": "rotated the API key",
@@ -67,6 +77,7 @@ PHRASES: Final = {
     "member.invited": "invited",
     "member.removed": "removed the member",
     "plan.changed": "changed the plan to",
+    "plan.storage_full": "stopped storing details of heartbeats until midnight UTC, for lack of storage in the plan:",
     "project.changed": "changed settings of the project",
     "project.created": "created the project",
     "project.deleted": "deleted the project",
@@ -74,6 +85,9 @@ PHRASES: Final = {
     "restart.proven": "saw progress after a restart of",
     "team.changed": "renamed the team to",
     "team.created": "created the team",
+    "team.deleted": "deleted the team",
+    "team.exported": "downloaded all data of the team",
+    "team.second_factor_required": "changed whether two-factor authentication is required in",
 }
 
 # The first part of an action, where it is not the word for the object.
@@ -164,6 +178,7 @@ class AuditPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["actor", "action", "target"]
     search_help_text = "Search people and objects"
+    sorts = (Sort("when", "When", "at", newest_first=True),)
     show_full_result_count = False
     fields = ["at", "team", "actor", "action", "target", "data_details"]
     readonly_fields = ["data_details"]
@@ -172,6 +187,19 @@ class AuditPage(TeamTableAdmin):
         "No entries yet",
         "Every change made by people, API keys and the watchdog itself is recorded here permanently.",
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(self.export)
+        return [path("export/", export, name="teams_auditentry_export"), *super().get_urls()]
+
+    def export(self, request: HttpRequest) -> StreamingHttpResponse:
+        """What the list shows, oldest first, as JSON lines."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        entries = self.get_changelist_instance(request).get_queryset(request).order_by("pk")
+        lines = (audit_lines.line(entry) for entry in entries.select_related("team").iterator(chunk_size=1000))
+        headers = {"Content-Disposition": 'attachment; filename="audit-log.jsonl"'}
+        return StreamingHttpResponse(lines, content_type="application/x-ndjson", headers=headers)
 
     @admin.display(description="Details")
     def data_details(self, obj: AuditEntry) -> str:

@@ -20,6 +20,7 @@ from teams.admin.projects import actor
 from teams.changelists import Empty, TeamTableAdmin
 from teams.models import Invitation, Membership, User
 from teams.roles import DESCRIPTIONS, Action, Role, may_assign
+from teams.sorting import Sort
 from teams.tenant_admin import action, refusals_as_messages
 
 
@@ -56,6 +57,11 @@ class MemberPage(TeamTableAdmin):
     list_select_related = ["user", "team"]
     search_fields = ["user__email", "user__name"]
     search_help_text = "Search names and addresses"
+    sorts = (
+        Sort("person", "Person", "user__email"),
+        Sort("role", "Role", "role"),
+        Sort("joined", "Joined", "created_at", newest_first=True),
+    )
     fields = ["team", "person", "role"]
     readonly_fields = ["team", "person"]
     delete_label = "Remove"
@@ -141,6 +147,12 @@ class InvitationPage(TeamTableAdmin):
     list_select_related = ["team", "invited_by"]
     search_fields = ["email"]
     search_help_text = "Search addresses"
+    sorts = (
+        Sort("email", "E-mail", "email"),
+        Sort("role", "Role", "role"),
+        Sort("sent", "Sent", "created_at", newest_first=True),
+        Sort("expires", "Expires", "expires_at"),
+    )
     actions_detail = ["send_again"]
     fields = ["team", "email", "role"]
     delete_label = "Withdraw"

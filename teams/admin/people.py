@@ -11,9 +11,11 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams import times
+from teams import account_log, times
+from teams.admin.projects import actor
 from teams.changelists import Empty, OperatorTableAdmin, add_counts
 from teams.models import FailedSignIn, Membership, User
+from teams.sorting import Sort
 from teams.tenant_admin import TeamTabularInline
 
 LOCKOUT_RULE = (
@@ -74,11 +76,22 @@ class PersonPage(OperatorTableAdmin):
     search_fields = ["email", "name"]
     search_help_text = "Search names and addresses"
     ordering = ["email"]
+    sorts = (
+        Sort("person", "Person", "email"),
+        Sort("seen", "Last sign-in", "last_login", newest_first=True),
+        Sort("joined", "Joined", "date_joined", newest_first=True),
+    )
     actions = None
     fields = ["email", "name", "time_zone", "is_active", "is_superuser", "last_sign_in", "joined"]
     readonly_fields = ["email", "last_sign_in", "joined"]
     inlines = [MembershipsOfPerson]
     empty = Empty("No people yet", "People sign up, or join a team by invitation.")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        changed = account_log.changes({name: form.initial.get(name) for name in form.changed_data}, form.cleaned_data)
+        if changed:
+            account_log.record(obj, "account.changed_by_operator", changed, actor=actor(request))
 
     @admin.display(description="Last sign-in")
     def last_sign_in(self, obj: User) -> str:
@@ -111,6 +124,12 @@ class FailedSignInPage(OperatorTableAdmin):
     search_fields = ["username", "ip_address"]
     search_help_text = "Search e-mail and IP addresses"
     ordering = ["-attempt_time"]
+    sorts = (
+        Sort("email", "E-mail address", "username"),
+        Sort("address", "IP address", "ip_address"),
+        Sort("attempts", "Failed attempts", "failures_since_start", newest_first=True),
+        Sort("last", "Last attempt", "attempt_time", newest_first=True),
+    )
     fields = ["username", "ip_address", "user_agent", "path_info", "failures_since_start", "attempt_time"]
     explains_deletion = "The IP address can try again immediately."
     empty = Empty("No failed sign-ins", LOCKOUT_RULE)

@@ -6,16 +6,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from allauth.account.decorators import reauthentication_required
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest
-from django.urls import reverse
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
-from teams import plan_gate, services
+from teams import plan_gate, portability, services
 from teams.access import roles_of
 from teams.changelists import Empty, TeamTableAdmin, add_counts
 from teams.forms import TIME_ZONES, PricesField
@@ -23,6 +25,8 @@ from teams.links import on_base_url
 from teams.models import Project, Team, User
 from teams.prices import EXAMPLE
 from teams.roles import Action
+from teams.sorting import Sort
+from teams.tenant_admin import or_404
 
 MIN_GRACE = 5  # seconds
 # Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
@@ -46,7 +50,8 @@ class TeamPage(TeamTableAdmin):
     list_display = ["name"]  # the table template shows more
     search_fields = ["name"]
     search_help_text = "Search names"
-    fields = ["name"]
+    fields = ["name", "require_second_factor"]
+    sorts = (Sort("name", "Team", "name"), Sort("created", "Created", "created_at", newest_first=True))
     destroys = ("projects", "projects__agents", "projects__channels", "projects__api_keys", "memberships")
     explains_deletion = (
         "All history, incidents and the audit log are deleted, and every API key stops working immediately. "
@@ -68,8 +73,24 @@ class TeamPage(TeamTableAdmin):
             context["own_role"] = roles_of(request).get(team.pk, "")
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(reauthentication_required(self.export))
+        return [path("<int:pk>/export/", export, name="teams_team_export"), *super().get_urls()]
+
+    def export(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
+        """All data of the team, for its owners. Asks for the password again: it is what a thief would want."""
+        team = or_404(self.get_queryset(request).filter(pk=pk).first())
+        if not self.has_change_permission(request, team):
+            raise PermissionDenied
+        services.audit(team=team, actor=actor(request), action="team.exported", target=team.name, of=team)
+        headers = {"Content-Disposition": f'attachment; filename="team-{pk}.jsonl"'}
+        return StreamingHttpResponse(portability.lines(team), content_type="application/x-ndjson", headers=headers)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        services.rename_team(team=Team.objects.get(pk=obj.pk), name=obj.name, actor=actor(request))
+        team = Team.objects.get(pk=obj.pk)
+        services.rename_team(team=team, name=obj.name, actor=actor(request))
+        if isinstance(request.user, User):
+            services.require_second_factor(team=team, required=obj.require_second_factor, by=request.user)
 
     def delete_model(self, request: HttpRequest, obj: Team) -> None:
         services.delete_team(team=obj, actor=actor(request), now=timezone.now())
@@ -94,7 +115,7 @@ class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
         fields = (
-            *("team", "name", "strict", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+            *("team", "name", "strict", "bind_names", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
             *("status_page", "status_address"),
         )
 
@@ -142,9 +163,14 @@ class ProjectPage(TeamTableAdmin):
     list_select_related = ["team"]
     search_fields = ["name"]
     search_help_text = "Search names"
+    sorts = (
+        Sort("name", "Project", "name"),
+        Sort("zone", "Time zone", "time_zone"),
+        Sort("created", "Created", "created_at", newest_first=True),
+    )
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
-        "Agents": ("strict", "default_grace"),
+        "Agents": ("strict", "bind_names", "default_grace"),
         "Spend": ("monthly_budget_usd", "prices"),
         "Public status page": ("status_page", "status_address", "new_address", "public_page"),
     }

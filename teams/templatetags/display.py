@@ -29,6 +29,17 @@ def ago(context: Any, at: datetime | None, empty: str = "never") -> SafeString |
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), tooltip, relative)
 
 
+@register.simple_tag(takes_context=True)
+def column(context: Any, label: str, name: str = "") -> SafeString:
+    """The head of a column; a link that sorts by it, if the list can be sorted by `name`."""
+    order = context.get("sorting")
+    head = order.columns.get(name) if order else None
+    if head is None:
+        return format_html('<th scope="col">{}</th>', label)
+    state = format_html(' aria-sort="{}"', head.direction) if head.direction else ""
+    return format_html('<th scope="col"{}><a class="w-sort" href="{}">{}</a></th>', state, head.url, label)
+
+
 @register.simple_tag
 def exact(at: datetime | None, empty: str = "–") -> SafeString | str:
     """A time to the second."""

@@ -26,12 +26,14 @@ def of(event: IncidentEvent) -> Message:
     return message.of_event(event, Incident.objects.get(pk=event.incident_id), "msg_1")
 
 
-def add_signal(incident: Incident, kind: str, reason: str, agent: Agent | None = None) -> Signal:
+def add_signal(
+    incident: Incident, kind: str, reason: str, agent: Agent | None = None, severity: str = "warning"
+) -> Signal:
     return Signal.objects.create(
         incident=incident,
         agent=agent or incident.agent,
         kind=kind,
-        severity="warning",
+        severity=severity,
         reason=reason,
         evidence={"calls": 220},
         started_at=NOW,
@@ -81,9 +83,78 @@ def test_budget_warning_says_80_percent(happened: Happened, incident: Incident) 
     assert of(happened("opened")).title == "bot-1 has used 80 % of its budget"
 
 
+def test_near_budget_is_not_exceeded_by_a_crash(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="cost", severity="critical")
+    add_signal(incident, "cost", "Spent $8.50 of $10.00 today")
+    Signal.objects.update(evidence={"budget": "day", "spent_usd": 8.5, "budget_usd": 10.0})
+    add_signal(incident, "crash", "Crashed: KeyError", severity="critical")
+    assert of(happened("opened")).title == "bot-1 has used 85 % of its budget"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "percent"),
+    [
+        ({"spent_usd": 9.999, "budget_usd": 10.0}, 99),
+        ({"spent_usd": 8.2, "budget_usd": 10.0}, 82),
+        ({"tokens": 921, "token_limit": 1000}, 92),
+        ({"spent_usd": 0.0, "budget_usd": 0.0}, 80),
+    ],
+)
+def test_title_says_how_much_is_used(
+    happened: Happened, incident: Incident, evidence: dict[str, float], percent: int
+) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="cost", severity="warning")
+    add_signal(incident, "cost", "Spent much")
+    Signal.objects.update(evidence={"budget": "day", **evidence})
+    assert of(happened("opened")).title == f"bot-1 has used {percent} % of its budget"
+
+
+def test_dead_agent_seen_by_its_runner_is_not_running(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="error")
+    signal = add_signal(incident, "error", "Not responding: Docker says exited (code 1)", severity="critical")
+    assert of(happened("opened")).title == "bot-1 is not running"
+    Signal.objects.filter(pk=signal.pk).update(severity="warning")
+    assert of(happened("reopened")).title == "bot-1 reported an error again"
+
+
+def test_signal_that_became_critical_is_not_new(happened: Happened, incident: Incident) -> None:
+    add_signal(incident, "cost", "Spent $1.05 of $1.00 today", severity="critical")
+    event = happened("updated", at=NOW + timedelta(minutes=5), text="Spent $1.05 of $1.00 today")
+    event.data = {"signal": "cost", "rose": True}
+    event.save()
+    assert of(event).title == "bot-1 exceeded its budget"
+
+
+def test_each_of_two_new_signals_is_named(happened: Happened, incident: Incident) -> None:
+    for kind in ("loop", "memory"):
+        add_signal(incident, kind, f"{kind} why")
+    titles = []
+    for kind in ("loop", "memory"):
+        event = happened("updated", text=f"{kind} why")
+        event.data = {"signal": kind, "rose": False}
+        event.save()
+        titles.append(of(event).title)
+    assert titles == ["bot-1: new signal (loop)", "bot-1: new signal (memory growth)"]
+
+
+def test_signal_beside_a_shared_budget_names_its_agent(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(kind="cost", together=True)
+    add_signal(incident, "cost", "The project has spent $10.00 of $10.00 this month", severity="critical")
+    add_signal(incident, "loop", "Same call 220 times")
+    event = happened("updated", text="Same call 220 times")
+    event.data = {"signal": "loop", "rose": False}
+    event.save()
+    assert of(event).title == "bot-1: new signal (loop)"
+
+
+def test_cost_of_a_shared_incident_names_its_agent(happened: Happened, incident: Incident) -> None:
+    Incident.objects.filter(pk=incident.pk).update(cost=1_234_567, together=True)
+    assert "Cost of bot-1 since start: $1.23" in of(happened("opened")).lines
+
+
 def test_budget_warning_that_rises_says_exceeded(happened: Happened, incident: Incident) -> None:
     Incident.objects.filter(pk=incident.pk).update(kind="cost")
-    add_signal(incident, "cost", "Spent $1.05 of $1.00 today")
+    add_signal(incident, "cost", "Spent $1.05 of $1.00 today", severity="critical")
     later = NOW + timedelta(minutes=5)
     assert of(happened("updated", at=later, text="Spent $1.05 of $1.00 today")).title == "bot-1 exceeded its budget"
 
@@ -113,7 +184,7 @@ def test_monthly_budget_names_the_affected_agent(happened: Happened, incident: I
 
 def test_monthly_budget_names_the_project(happened: Happened, incident: Incident) -> None:
     Incident.objects.filter(pk=incident.pk).update(kind="cost", together=True)
-    add_signal(incident, "cost", "The project has spent $10.00 of $10.00 this month")
+    add_signal(incident, "cost", "The project has spent $10.00 of $10.00 this month", severity="critical")
     assert of(happened("opened")).title == f"{incident.project.name} exceeded its monthly budget"
 
 

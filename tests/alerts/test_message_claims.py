@@ -126,12 +126,18 @@ def spends_month(sent: Message, incident: Incident, story: Story) -> bool:
     return is_month or (incident.kind == "cost" and incident.together)
 
 
+def budget_severity(incident: Incident) -> str:
+    """Of its newest budget signal; without one, its own."""
+    newest = incident.signals.filter(kind="cost").last()
+    return newest.severity if newest else incident.severity
+
+
 # What a title or line may say, and what must then be so.
 CLAIMS: list[tuple[str, Claim]] = [
     (r"fell silent together", lambda sent, incident, story: incident.together and incident.kind == "missed_heartbeat"),
     (r"\bmonthly\b", spends_month),
-    (r"80 %", lambda sent, incident, story: incident.severity == "warning" and incident.kind == "cost"),
-    (r"exceeded its", lambda sent, incident, story: incident.severity == "critical" and incident.kind == "cost"),
+    (r"80 %", lambda sent, incident, story: budget_severity(incident) == "warning"),
+    (r"exceeded its", lambda sent, incident, story: budget_severity(incident) == "critical"),
     (r"budget exceeded \(also", lambda sent, incident, story: spends_month(sent, incident, story)),
     (r" again$", lambda sent, incident, story: story.event == "reopened"),
     (r"is down", lambda sent, incident, story: incident.kind == "missed_heartbeat"),
@@ -169,7 +175,8 @@ def check_counts(sent: Message, incident: Incident) -> None:
         affected = incident.signals.values("agent").distinct().count()
         assert int(counted[1]) == affected
     named = re.match(r"bot-\d", sent.title)
-    assert not named or not incident.together or signals_of(incident) == 0 or incident.kind == "cost"
+    is_of_one = bool(named) and signals_of(incident, agent__name=named[0] if named else "") > 0
+    assert not named or not incident.together or signals_of(incident) == 0 or is_of_one
 
 
 def check_time(sent: Message, story: Story) -> None:

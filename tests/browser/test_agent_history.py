@@ -85,7 +85,7 @@ def said(number: int) -> dict[str, Any]:
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_history_layout(open_tab: Open, owner: User, busy: Agent, width: int, scheme: str) -> None:
     tab = open_tab(owner, width, scheme)
-    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=24h")
+    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=24h#history")
     page.locator("#agent-charts canvas").nth(5).wait_for()
     tab.picture(f"agent-history-{width}-{scheme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -101,7 +101,7 @@ def test_all_charts_and_tools_in_every_span(open_tab: Open, owner: User, busy: A
     set_plan(team=busy.project.team, plan="pro", actor="test")
     tab = open_tab(owner, width, scheme)
     for span, label in (("7d", "7 days"), ("90d", "90 days")):
-        page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span={span}")
+        page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span={span}#history")
         page.locator("#agent-charts canvas").nth(5).wait_for()
         tools = page.get_by_role("region", name="Tool calls")
         expect(tools.get_by_text("search_papers").first).to_be_visible()
@@ -112,7 +112,7 @@ def test_all_charts_and_tools_in_every_span(open_tab: Open, owner: User, busy: A
 
 def test_longer_span_by_keyboard(open_tab: Open, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
-    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/")
+    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/#history")
     page.get_by_role("link", name="7 days").focus()
     page.keyboard.press("Enter")
     tab.sees("Last 7 days")
@@ -127,7 +127,7 @@ WIDTHS = f"{PLOTS}.map(({{plot}}) => plot.scales.x.max - plot.scales.x.min)"
 
 def test_charts_update_and_keep_the_zoom(open_tab: Open, owner: User, busy: Agent) -> None:
     tab = open_tab(owner)
-    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=6h")
+    page = tab.go(f"/admin/agents/agent/{busy.pk}/change/?span=6h#history")
     whole = page.evaluate(WIDTHS)
     over = page.locator("#agent-charts .u-over").first
     over.scroll_into_view_if_needed()
@@ -160,6 +160,7 @@ def test_new_agent_shows_instructions(open_tab: Open, owner: User, project: Proj
     AgentState.objects.filter(agent=agent).update(status="new")
     tab = open_tab(owner)
     tab.go(f"/admin/agents/agent/{agent.pk}/change/")
-    tab.sees("No data yet. Use the code below")
+    expect(tab.page.get_by_role("tab", name="Start reporting")).to_have_attribute("aria-selected", "true")
+    tab.sees("Replace YOUR_KEY with an API key")
     tab.picture("agent-history-empty")
     assert tab.barriers() == []

@@ -20,7 +20,7 @@ LISTS = [
     "teams/apikey/add/", "teams/membership/", "teams/invitation/", "teams/invitation/add/",
     "billing/subscription/", "teams/auditentry/", "installation/", "teams/user/",
 ]  # fmt: skip
-ACCOUNT = ["profile/", "teams/", "password/change/", "2fa/", "logout/", "email/"]
+ACCOUNT = ["profile/", "teams/", "password/change/", "2fa/", "sessions/", "logout/", "email/"]
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)

@@ -113,6 +113,28 @@ def test_incident_is_handled_by_keyboard(open_tab: Open, owner: User, project: P
     tab.sees("Monitoring of bot resumed.")
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_agents_tabs_by_keyboard(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
+    agent = make_incident(make_agent(project)).agent
+    tab = open_tab(owner, width, scheme)
+    page = tab.go(f"/admin/agents/agent/{agent.pk}/change/")
+    tab_to(page, "Overview")
+    for key, name in (("End", "Settings"), ("ArrowRight", "Overview"), ("ArrowRight", "History"), ("End", "Settings")):
+        page.keyboard.press(key)
+        assert page.evaluate(FOCUSED) == name
+        expect(page.get_by_role("tabpanel")).to_have_count(1)
+        expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+        tab.picture(f"agent-tab-{name.lower()}-{width}-{scheme}")
+    assert page.url.endswith("#settings")
+    assert tab.barriers() == []
+    # A link into a panel opens it, from elsewhere and on the page.
+    page.goto(f"{tab.base}/admin/agents/agent/{agent.pk}/change/#restarts")
+    page.reload()
+    expect(page.locator("#restarts")).to_be_in_viewport()
+    page.evaluate("location.hash = 'commands'")
+    expect(page.get_by_role("tabpanel", name="Restarts & stops")).to_be_visible()
+
+
 def test_api_reference_is_readable(open_tab: Open, owner: User, project: Project) -> None:
     tab = open_tab(owner)
     page = tab.go("/api/docs")

@@ -107,7 +107,10 @@ def test_impossible_key_is_said_without_showing_it(key: str) -> None:
     "endpoint", ["http://host:8000\n", '"http://host:8000"', "\ufeffhttp://host:8000/", "http://host:8000/api/v1 "]
 )
 def test_what_surrounds_an_endpoint_is_ignored(endpoint: str) -> None:
-    assert options(endpoint=endpoint).endpoint == "http://host:8000"
+    read, said = warned(endpoint=endpoint)
+    assert read is not None
+    assert read.endpoint == "http://host:8000"
+    assert "unencrypted to host" in said
 
 
 BAD_ENDPOINTS = [

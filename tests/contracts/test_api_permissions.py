@@ -27,6 +27,9 @@ FOR_AGENTS = {
     ("POST", "heartbeat"),
     ("POST", "heartbeat/batch"),
     ("GET", "status"),
+    ("GET", "agents/{id}/health"),
+    ("GET", "agents/<str:name>/health"),
+    ("GET", "agents/by-name/<path:name>/health"),
     ("GET", "commands"),
     ("POST", "commands"),
     ("POST", "commands/{id}/result"),
@@ -102,6 +105,7 @@ def ids(project: Project, api_key: str) -> dict[str, int]:
 def call(key: str | None, method: str, path: str, ids: dict[str, int]) -> Any:
     client = Client(headers={"X-API-Key": key} if key else {})
     address = path.replace("{id}", str(ids[path.partition("/")[0]])) if "{id}" in path else path
+    address = address.replace("<path:name>", CANARY).replace("<str:name>", CANARY)
     body = json.dumps(BODIES.get(path, {})) if method in ("POST", "PATCH") else ""
     return client.generic(method, f"/api/v1/{address}", body, "application/json")
 

@@ -24,7 +24,14 @@ def written() -> Iterator[str]:
                 continue
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             for call in calls:
-                if getattr(call.func, "attr", getattr(call.func, "id", "")) in ("audit", "_audit", "_note", "_record"):
+                if getattr(call.func, "attr", getattr(call.func, "id", "")) in (
+                    "audit",
+                    "_audit",
+                    "_note",
+                    "_record",
+                    "record",
+                    "_log",
+                ):
                     yield from _texts(call)
 
 

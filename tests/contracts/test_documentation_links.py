@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import pytest
 
+from watchdog_project import navigation
 from watchdog_project.documentation import build, links, slug_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,18 @@ def test_missing_paths_are_found() -> None:
     assert missing_paths("See `agents/gone.py`, bin/test and `tests/alerts/channels/test_<kind>.py`.") == [
         "agents/gone.py"
     ]
+
+
+def test_each_page_of_the_server_has_a_section() -> None:
+    """The **?** beside a page's title leads there."""
+    found = anchors(ROOT / "docs" / "pages.md")
+    entries = [
+        (title, target) for _, group in navigation._GROUPS for title, _, target in group if target != navigation.HELP
+    ]
+    assert len(entries) > 20
+    for title, target in entries:
+        page, _, anchor = navigation.help_for(target)[0].partition("#")
+        assert (page, anchor in found) == ("pages/", True), title
 
 
 def test_broken_links_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ MAX_PAGES_PER_KIND = 3
 SPOKEN_ATTRIBUTES = {"aria-label", "title", "placeholder", "alt", "value"}
 SILENT_TAGS = {"script", "style", "code", "pre", "template"}
 # URLs that sign the person out, or that are files and data.
-SKIPPED = re.compile(r"/logout|/static/|/media/|\.(?:json|svg|csv|whl|png)$|/docs/glossary|/api/")
+SKIPPED = re.compile(r"/logout|/static/|/media/|\.(?:json|svg|csv|whl|png)$|/docs/glossary|/api/|/export/")
 
 
 def replaced_words() -> list[str]:

@@ -17,6 +17,7 @@ from django.test import Client
 from agents import rules
 from agents.models import Agent, SignalKind
 from agents.review import backtest
+from agents.rules import jobs as rules_of_jobs
 from agents.rules import opt_in, settings
 from agents.rules.thresholds import Threshold
 from teams.models import User
@@ -71,7 +72,7 @@ def rule_modules() -> list[ModuleType]:
     """Every module in `agents/rules/` that declares a KIND, whether it is listed as a rule or not."""
     names = [
         f"{package.__name__}.{found.name}"
-        for package in (rules, opt_in)
+        for package in (rules, rules_of_jobs, opt_in)
         for found in pkgutil.iter_modules(package.__path__)
         if not found.ispkg
     ]

@@ -100,6 +100,18 @@ def test_healthy_and_waiting_agents_are_listed(shown: Site, page: Page) -> None:
     assert "approval of a refund of $120" in page.locator("body").inner_text()
 
 
+def test_hung_agent_is_restarted_from_its_page(shown: Site, page: Page) -> None:
+    page.goto(f"{shown.url}/admin/agents/agent/?q=demo-hung")
+    page.get_by_role("link", name="demo-hung").click()
+    page.get_by_role("link", name="Restart…").click()
+    page.get_by_role("button", name="Restart demo-hung").click()
+    shown.until("demo-hung", "ok")
+    wait_until(
+        lambda: not [one for one in listed(shown, "incidents?state=open") if one["agent"]["name"] == "demo-hung"],
+        "its incident is resolved",
+    )
+
+
 def test_demo_stops_cleanly(shown: Site) -> None:
     """Runs last, because it stops the installation."""
     everything = shown.running.pids()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.storage import outage_log
-from tests.flows.installation import ROOT, environment
+from tests.flows.installation import ROOT, environment, slowdown
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.postgres, pytest.mark.xdist_group("fleet")]
 # Other sizes by the environment, for example on a machine that does something else meanwhile.
@@ -22,15 +22,13 @@ SECONDS = float(os.environ.get("FLEET_SECONDS", "60"))
 REDIS_DATABASE = 8
 
 
-@pytest.fixture(scope="module")
-def figures() -> dict[str, Any]:
-    """One run in which a tenth of the agents stops for good within one second."""
+def run_fleet(*options: str, agents: int = AGENTS) -> dict[str, Any]:
     servers = {
         "DATABASE_URL": os.environ["DATABASE_URL"],
         "REDIS_URL": f"{os.environ['REDIS_URL'].rpartition('/')[0]}/{REDIS_DATABASE}",
     }
-    size = ["--agents", str(AGENTS), "--period", str(PERIOD), "--seconds", str(SECONDS), "--per-host", "50"]
-    argv = [sys.executable, "bench/fleet.py", *size, "--silence", str(AGENTS // 10), "--json"]
+    size = ["--agents", str(agents), "--period", str(PERIOD), "--seconds", str(SECONDS), "--per-host", "50"]
+    argv = [sys.executable, "bench/fleet.py", *size, *options, "--json"]
     limits: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 600 + SECONDS}
     run = subprocess.run(argv, cwd=ROOT, env=environment(**servers), **limits)
     assert run.returncode in (0, 1), run.stderr
@@ -38,6 +36,12 @@ def figures() -> dict[str, Any]:
     print(run.stdout)
     measured: dict[str, Any] = json.loads(run.stdout)
     return measured
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    """One run in which a tenth of the agents stops for good within one second."""
+    return run_fleet("--silence", str(AGENTS // 10))
 
 
 def test_no_healthy_agent_is_reported(figures: dict[str, Any]) -> None:
@@ -58,3 +62,13 @@ def test_every_silent_agent_is_reported(figures: dict[str, Any]) -> None:
 
 def test_no_event_is_delivered_twice(figures: dict[str, Any]) -> None:
     assert (figures["repeated_messages"], figures["max_copies"]) in ((0, 0), (0, 1))
+
+
+@pytest.mark.parametrize("kind", ["lock", "commit", "refuse"])
+def test_a_slow_database_blames_nobody(kind: str) -> None:
+    """For 20 s rows are locked, each commit takes 500 ms, or no connection is accepted."""
+    measured = run_fleet("--slow-database", kind, agents=AGENTS // 5)
+    assert measured["false_incidents"] == 0, measured["false_examples"]
+    assert (measured["lost"], measured["stored_twice"], measured["wrong_sums"]) == (0, 0, 0)
+    assert measured["incidents"] == 0
+    assert measured["well_again_after"] < 10 * slowdown()

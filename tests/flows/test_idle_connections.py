@@ -14,7 +14,7 @@ from tests.flows.installation import Installation
 
 pytestmark = [pytest.mark.live, pytest.mark.sqlite]
 
-COUNT = 80
+COUNT = 200
 HEAD = "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
 IDLE = {
     "chunked without end": HEAD + 'Transfer-Encoding: chunked\r\n\r\n6\r\n{{"a": \r\n',

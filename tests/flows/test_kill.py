@@ -40,6 +40,9 @@ class Crowd:
     acknowledged: set[str] = field(default_factory=set)
     fallen: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
+    # Of the steady agents, in seconds. Long enough not to be missed after the crowd has stopped, while the last
+    # deliveries are made.
+    interval: int = 300
 
     def __enter__(self) -> Crowd:
         self.threads = [threading.Thread(target=self.go_on, args=(f"steady-{n}",)) for n in range(STEADY)]
@@ -61,14 +64,13 @@ class Crowd:
             if status == 200:
                 self.acknowledged.add(beat_id)
                 return
-            assert status in (0, 503), answer
+            assert status in (0, 429, 503), answer
             time.sleep(0.2)
 
     def go_on(self, agent: str) -> None:
         number = 0
         while not self.over.wait(0.4):
-            # Long enough not to be missed after the crowd has stopped, while the last deliveries are made.
-            self.beat(agent, number := number + 1, interval=300, message=f"step {number}")
+            self.beat(agent, number := number + 1, interval=self.interval, message=f"step {number}")
 
     def fall_one_by_one(self) -> None:
         for agent in (f"falls-{n}" for n in range(FALLING)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from allauth.mfa import signals
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from django.conf import settings
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.test import Client
 from django.utils import timezone
 
@@ -80,3 +82,57 @@ def test_links_live_an_hour(owner: User) -> None:
     assert sign_in_links.find_person(token) == owner
     with time_machine.travel(timezone.now() + timedelta(minutes=61)), pytest.raises(ApiError):
         sign_in_links.find_person(token)
+
+
+def email_action(browser: Client, action: str, address: str) -> None:
+    assert browser.post("/accounts/email/", {f"action_{action}": "", "email": address}).status_code == 302
+
+
+def test_new_address_is_told_to_the_old_one(owner: User, team: Team, mailoutbox: list[Any]) -> None:
+    old, new = owner.email, "new@example.com"
+    browser = signed_in(owner)
+    assert browser.post("/accounts/reauthenticate/", {"password": PASSWORD}).status_code == 302
+    email_action(browser, "add", new)
+    (code,) = re.findall(r"^\s*([A-Z0-9]{3,4}-?[A-Z0-9]{3,4})\s*$", mailoutbox[-1].body, re.MULTILINE)
+    mailoutbox.clear()
+    assert browser.post("/accounts/confirm-email/", {"code": code}).status_code == 302
+    assert [mail.to for mail in mailoutbox] == [[old]]
+    assert new in mailoutbox[0].body
+    mailoutbox.clear()
+    email_action(browser, "primary", new)
+    assert [mail.to for mail in mailoutbox] == [[old]]
+    assert new in mailoutbox[0].body
+    mailoutbox.clear()
+    email_action(browser, "remove", old)
+    assert sorted(mail.to[0] for mail in mailoutbox) == sorted([old, new])
+    actions = AuditEntry.objects.filter(team=team, action__startswith="account.email").values_list("action", flat=True)
+    assert set(actions) >= {"account.email_added", "account.email_changed", "account.email_removed"}
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/accounts/signup/", {"email": "{}", "password1": NEW}),
+        ("/accounts/login/", {"login": "{}", "password": NEW}),
+        ("/accounts/password/reset/", {"email": "{}"}),
+    ],
+)
+def test_time_does_not_tell_who_has_an_account(
+    path: str, data: dict[str, str], owner: User, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[Any]
+) -> None:
+    """Hashing a password and sending a mail take long; each is done as often for a stranger as for a member."""
+    hashed: list[str] = []
+    plain = MD5PasswordHasher.encode
+
+    def counted(hasher: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashed.append(salt)
+        return plain(hasher, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+    costs = []
+    for address in (owner.email, "nobody@example.com"):
+        hashed.clear()
+        mailoutbox.clear()
+        answer = Client().post(path, {name: text.format(address) for name, text in data.items()})
+        costs.append((answer.status_code, answer.headers.get("Location"), len(hashed), len(mailoutbox)))
+    assert costs[0] == costs[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from cryptography.fernet import Fernet
 from django.core.exceptions import FieldError, ImproperlyConfigured
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
@@ -129,6 +131,45 @@ def test_what_was_stored_before_is_read_then_encrypted(project: Project, owner: 
     assert "ABCDEFGH" not in dump()
     assert Channel.objects.get(pk=pk).config == CONFIG
     assert encryption.encrypt_again() == 0
+
+
+def rotate(*options: str) -> str:
+    written = io.StringIO()
+    call_command("rotate_encryption_key", *options, stdout=written)
+    return written.getvalue()
+
+
+@pytest.fixture
+def stored(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the keys of an embedded installation."""
+    monkeypatch.delenv("ENCRYPTION_KEYS", raising=False)
+    settings.EMBEDDED, settings.DATA_DIR = True, tmp_path
+    file = tmp_path / "encryption_key"
+    file.write_text(OLD)
+    return file
+
+
+def test_command_replaces_the_key(project: Project, settings: Any, stored: Path) -> None:
+    pk = channel(project).pk
+    assert "Restart the server" in rotate()
+    new, old = stored.read_text().split()
+    assert (old, stored.stat().st_mode & 0o777) == (OLD, 0o600)
+    settings.ENCRYPTION_KEYS = [new, old]  # as after a restart
+    with pytest.raises(CommandError, match="1 secrets still need an older key"):
+        rotate("--forget-old")
+    assert "Encrypted with the first key: 1. Still with another: 0." in rotate("--encrypt")
+    rotate("--forget-old")
+    assert stored.read_text().split() == [new]
+    settings.ENCRYPTION_KEYS = [new]
+    assert Channel.objects.get(pk=pk).config == CONFIG
+
+
+def test_command_says_what_to_set_elsewhere(settings: Any, stored: Path) -> None:
+    settings.EMBEDDED = settings.ENCRYPTION_KEYS_CONFIGURED = False
+    said = rotate().splitlines()
+    assert encryption.parse_keys([said[1]])
+    assert said[3] == OLD
+    assert stored.read_text() == OLD
 
 
 def test_missing_key_says_what_to_do(project: Project, settings: Any) -> None:

@@ -134,7 +134,8 @@ def test_absolute_links_have_the_path_once(prefix: str) -> None:
 
 def test_settings_follow_the_path() -> None:
     names = "FORCE_SCRIPT_NAME STATIC_URL CSRF_TRUSTED_ORIGINS SESSION_COOKIE_PATH ALLOWED_HOSTS[0]"
-    code = f"from watchdog_project import settings as s; print(*[eval('s.' + name) for name in '{names}'.split()])"
+    names += " SPECTACULAR_SETTINGS['SERVERS'][0]['url']"
+    code = f'from watchdog_project import settings as s; print(*[eval("s." + name) for name in "{names}".split()])'
     env = {"BASE_URL": "https://watch.example/watchdog/", "SECRET_KEY": "x" * 50, "DATA_DIR": "/nonexistent"} | {
         "ENCRYPTION_KEYS": "A" * 43
     }
@@ -142,5 +143,5 @@ def test_settings_follow_the_path() -> None:
         [sys.executable, "-c", code], env=env, cwd=settings.BASE_DIR, capture_output=True, text=True, check=True
     ).stdout
     assert printed.split() == [
-        "/watchdog", "/watchdog/static/", "['https://watch.example']", "/watchdog/", "watch.example",
+        "/watchdog", "/watchdog/static/", "['https://watch.example']", "/watchdog/", "watch.example", "/watchdog",
     ]  # fmt: skip

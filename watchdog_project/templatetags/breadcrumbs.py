@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from django import template
 from django.urls import reverse
 
+from teams.links import on_site
 from watchdog_project import navigation
 
 register = template.Library()
@@ -17,6 +18,14 @@ class Part(NamedTuple):
 
     title: Any
     link: str = ""
+
+
+@register.inclusion_tag("agents/help.html", takes_context=True)
+def page_help(context: Any) -> dict[str, str]:
+    """A link to what the documentation says about this page, beside its title."""
+    opts, request = context.get("opts"), context["request"]
+    section, about = navigation.help_for(opts.label_lower if opts else request.path_info)
+    return {"url": on_site(f"{navigation.HELP}{section}"), "about": about}
 
 
 @register.inclusion_tag("unfold/helpers/header_title.html", takes_context=True)

@@ -17,6 +17,7 @@ import msgspec
 
 from agents.domain import heartbeat, intents
 from agents.domain.heartbeat import Beat, Doing, ToolCall, Usage, Waiting, hash_of
+from agents.domain.wire import job_events
 from agents.domain.wire.names import agent_name
 from agents.domain.wire.salvage import invalid, salvaged
 from teams.errors import ApiError
@@ -114,6 +115,7 @@ def _is_right(beat: Beat) -> bool:
         and _are_lists_right(beat)
         and (not isinstance(beat.waiting, Waiting) or _is_wait_right(beat.waiting))
         and (beat.doing is None or _is_doing_right(beat.doing))
+        and (beat.job is None or job_events.is_right(beat.job))
     )
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from agents.domain import heartbeat
 from agents.domain.heartbeat import Beat, Doing, ToolCall, Usage, Waiting, hash_of
+from agents.domain.wire import job_events
 from agents.domain.wire.names import agent_name
 from teams.errors import ApiError
 
@@ -257,6 +258,11 @@ def _doing(value: Any) -> _Read:
     return _call_in_progress(value)
 
 
+def _job(value: Any) -> _Read:
+    job, why = job_events.salvaged(value)
+    return _Read(job or MISSING, why)
+
+
 # Readers by field
 
 _count = _number(0, heartbeat.MAX_TOKENS, whole=True)
@@ -305,6 +311,7 @@ _FIELDS: Final[dict[str, _Reader]] = {
     "usage": _usage,
     "waiting": _waiting,
     "doing": _doing,
+    "job": _job,
     "labels": _pairs(heartbeat.MAX_LABELS, heartbeat.MAX_NAME_LENGTH, texts=True),
     "evidence": _pairs(heartbeat.MAX_EVIDENCE, heartbeat.MAX_EVIDENCE_LENGTH, texts=False),
 }

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from agents.domain.money import dollars
-from agents.storage import repricing, rollups
+from agents.storage import repricing, retention
 from agents.storage.repricing import Changed
 from teams.models import Project
 from teams.services import audit
@@ -69,7 +69,7 @@ def _day(text: str) -> date:
 
 def _since(project: Project, day: date | None, now: datetime) -> datetime:
     if day is None:
-        return (now - rollups.OLDEST).astimezone(UTC)
+        return (now - retention.OLDEST).astimezone(UTC)
     return datetime.combine(day, time.min, ZoneInfo(project.time_zone))
 
 

@@ -23,6 +23,7 @@ from agents.rules.loops.state import (
     State,
     Symbol,
     Tool,
+    beginning,
     short,
 )
 from agents.rules.loops.symbols import FAILED, RESULT, SAID, TROUBLED, UNKNOWN, WAITS
@@ -52,8 +53,8 @@ def push(state: State, symbol: Symbol, name: str, args: str) -> None:
     state.stale = state.stale + 1 if seen else 0
     state.ring = [*state.ring[1 - RING :], symbol]
     waits = bool(symbol.flags & WAITS)
-    state.recent = [*state.recent[1 - RECENT :], Shown(short(name, NAME_BYTES), short(args, ARGS_BYTES), waits)]
-    sample = Shown(short(name, NAME_BYTES), short(args, SAMPLE_BYTES), waits)
+    state.recent = [*state.recent[1 - RECENT :], Shown(short(name, NAME_BYTES), beginning(args, ARGS_BYTES), waits)]
+    sample = Shown(short(name, NAME_BYTES), beginning(args, SAMPLE_BYTES), waits)
     continued = {pattern.kind for pattern in _candidates(state, sample) if _track(state, pattern)}
     for kind, pattern in list(state.found.items()):
         if kind not in continued and _is_over(pattern, symbol, seen=seen):

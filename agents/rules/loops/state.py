@@ -163,6 +163,16 @@ class State(msgspec.Struct, omit_defaults=True):
         )
 
 
+# Shows that a text goes on, and takes six bytes of JSON.
+CUT: Final = "…"
+
+
+def beginning(text: str, most: int) -> str:
+    """As `short`, with an ellipsis if it was cut."""
+    kept = short(text, most)
+    return text if kept == text else short(text, most - 6) + CUT
+
+
 @lru_cache(maxsize=4_096)
 def short(text: str, most: int) -> str:
     """The beginning of a text, at most `most` bytes as JSON."""

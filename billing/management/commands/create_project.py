@@ -55,6 +55,7 @@ def _create(*, team: str, project: str, owner: str, scope: str, **options: Any) 
         "project_id": own_project.pk,
         "api_key": raw,
         "sign_in_url": sign_in_links.sign_in_url(person),
+        "ping_key": own_project.ping_key,
     }
 
 
@@ -83,5 +84,6 @@ def _as_text(account: dict[str, Any]) -> str:
     return (
         f"Team {account['team']}, project {account['project']} (id {account['project_id']})\n"
         f"API key (you won't see it again): {account['api_key']}\n"
+        f"Ping key for jobs: {account['ping_key']}\n"
         f"One-time sign-in link (valid 1 h): {account['sign_in_url']}"
     )

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from clevagent.transport import Answer, Transport, UnreachableError, key_hint
+from clevagent.transport import Answer, Transport, UnreachableError, exposure, key_hint
 
 from . import backends
 from .backends.base import Observation, PermissionChecker, State
@@ -70,7 +70,14 @@ def _server(settings: Settings) -> list[Line]:
         return [Line(False, "server", text)]
     finally:
         transport.close()
-    return [Line(True, "server", f"{settings.endpoint} answers"), _key(answer, settings.api_key), *_clock(answer)]
+    exposed = exposure(settings.endpoint)
+    notes = [Line(None, "server", exposed)] if exposed else []
+    return [
+        Line(True, "server", f"{settings.endpoint} answers"),
+        *notes,
+        _key(answer, settings.api_key),
+        *_clock(answer),
+    ]
 
 
 def _key(answer: Answer, key: str) -> Line:

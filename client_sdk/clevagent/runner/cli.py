@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clevagent.transport import parse_key
+from clevagent.transport import exposure, parse_key
 from clevagent.version import VERSION
 
 from . import backends, check, config, install, journal, status, target
@@ -60,10 +60,14 @@ def read_settings(options: argparse.Namespace) -> config.Settings:
     named = [target.parse(text) for text in options.watch]
     if options.restart_on_down:
         named = [replace(each, restart_on_down=True) for each in named]
+    if not config.value(file, "send_log", bool, True):
+        named = [replace(each, send_log=False) for each in named]
     name = options.name or config.value(file, "name", str, "")
-    interval = options.heartbeat_interval or config.value(file, "interval", float, config.INTERVAL)
+    interval = options.heartbeat_interval
+    if interval is None:
+        interval = config.value(file, "interval", float, config.INTERVAL)
     endpoint = options.endpoint or os.environ.get("CLEVAGENT_ENDPOINT") or config.value(file, "endpoint", str, "")
-    state = Path(options.state or config.value(file, "state", str, "") or config.default_state(name))
+    state = _state(options, file, name)
     backends.set_state_folder(state.parent)
     return config.Settings(
         targets=config.checked_targets([*named, *_from_file(file, options)]),
@@ -74,6 +78,11 @@ def read_settings(options: argparse.Namespace) -> config.Settings:
         state=str(state),
         log_level=config.checked_level(options.log_level or config.value(file, "log_level", str, "INFO")),
     )
+
+
+def _state(options: argparse.Namespace, file: dict[str, Any], name: str) -> Path:
+    given = options.state or config.value(file, "state", str, "")
+    return Path(given).expanduser() if given else config.default_state(name)
 
 
 def _from_file(file: dict[str, Any], options: argparse.Namespace) -> list[target.Target]:
@@ -96,12 +105,12 @@ def _raw_key(options: argparse.Namespace, file: dict[str, Any]) -> str:
         return str(options.api_key)
     path = options.api_key_file or os.environ.get("CLEVAGENT_API_KEY_FILE")
     if path:
-        return config.read_key(Path(path))
+        return config.read_key(Path(path).expanduser())
     key = os.environ.get("CLEVAGENT_API_KEY")
     if key:
         return key
     if file.get("api_key_file"):
-        return config.read_key(Path(config.value(file, "api_key_file", str, "")))
+        return config.read_key(Path(config.value(file, "api_key_file", str, "")).expanduser())
     raise ConfigError("The API key is missing: set CLEVAGENT_API_KEY or --api-key-file")
 
 
@@ -110,6 +119,8 @@ def _start(options: argparse.Namespace) -> int:
     journal.begin(settings.log_level, settings.api_key)
     if options.dry_run:
         return check.dry_run(settings)
+    if exposed := exposure(settings.endpoint):
+        print_error(exposed)
     supervisor = Supervisor(settings, open_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.request_end())
@@ -131,7 +142,7 @@ def _check(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     file = config.read(Path(options.config)) if options.config else {}
     name = options.name or config.value(file, "name", str, "")
-    return status.show(Path(options.state or file.get("state") or config.default_state(name)))
+    return status.show(_state(options, file, name))
 
 
 def _install(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clevagent.options import MAX_DURATION
+from clevagent.options import MAX_DURATION, MAX_LABEL_NAME_LENGTH, MAX_LABELS, MAX_NAME_LENGTH
 from clevagent.transport import parse_endpoint
 
 from . import backends
@@ -27,8 +27,10 @@ INTERVAL = 30.0
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 3600.0
 MIN_PROGRESS_TIMEOUT = 5.0
-KEYS = ("endpoint", "api_key_file", "interval", "name", "state", "log_level", "restart_on_down", "targets")
-TARGET_KEYS = ("type", "target", "agent", "labels", "restart_on_down", "progress_timeout", "probe")
+KEYS = ("endpoint", "api_key_file", "interval", "name", "state", "log_level", "restart_on_down", "send_log", "targets")
+TARGET_KEYS = ("type", "target", "agent", "labels", "restart_on_down", "send_log", "progress_timeout", "probe")
+# Keys that the file may set for all targets, with their defaults.
+SWITCHES = {"restart_on_down": False, "send_log": True}
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 KINDS: dict[type, str] = {str: "a string", bool: "true or false", float: "a number", dict: "a table", list: "a list"}
 
@@ -68,7 +70,7 @@ def read_targets(data: Mapping[str, Any]) -> list[Target]:
     tables = data.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError("targets: write one [[targets]] table per target")
-    everywhere = value(data, "restart_on_down", bool, False)
+    everywhere = {name: value(data, name, bool, default) for name, default in SWITCHES.items()}
     return [_target(table, everywhere) for table in tables]
 
 
@@ -154,7 +156,7 @@ def value(table: Mapping[str, Any], key: str, kind: type, default: Any, where: s
     raise ConfigError(f"{where}{key} = {setting!r} must be {KINDS[kind]}")
 
 
-def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
+def _target(table: Mapping[str, Any], everywhere: Mapping[str, bool]) -> Target:
     where = f"[[targets]] {table.get('target') or table.get('agent') or ''}: "
     kind, name = value(table, "type", str, "", where), value(table, "target", str, "", where)
     if not kind:
@@ -169,7 +171,7 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
         name,
         value(table, "agent", str, None, where),
         labels=_labels(value(table, "labels", dict, {}, where), where),
-        restart_on_down=value(table, "restart_on_down", bool, everywhere, where),
+        **{name: value(table, name, bool, default, where) for name, default in everywhere.items()},
         progress_timeout=_progress_timeout(value(table, "progress_timeout", float, None, where), where),
         probe=value(table, "probe", dict, None, where),
         options=options,
@@ -179,6 +181,13 @@ def _target(table: Mapping[str, Any], everywhere: bool) -> Target:
 def _labels(labels: Mapping[str, Any], where: str) -> dict[str, str]:
     if not all(isinstance(text, str) for text in labels.values()):
         raise ConfigError(f'{where}labels must be strings, such as labels = {{ team = "research" }}')
+    # The server would leave them out of every heartbeat.
+    if len(labels) > MAX_LABELS:
+        raise ConfigError(f"{where}an agent has at most {MAX_LABELS} labels, not {len(labels)}")
+    for name, text in labels.items():
+        if not name or len(name) > MAX_LABEL_NAME_LENGTH or len(text) > MAX_NAME_LENGTH:
+            limits = f"a name of 1 to {MAX_LABEL_NAME_LENGTH} and a value of at most {MAX_NAME_LENGTH} characters"
+            raise ConfigError(f"{where}the label {name[:MAX_LABEL_NAME_LENGTH]!r} must have {limits}")
     return dict(labels)
 
 

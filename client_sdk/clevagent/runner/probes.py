@@ -133,7 +133,7 @@ def make(settings: Mapping[str, Any], target: Target) -> Probe:
 
 
 def _log(settings: Mapping[str, Any], target: Target) -> Source:
-    path = _text(settings, "log")
+    path = str(Path(_text(settings, "log")).expanduser())
     if not Path(path).is_absolute():
         raise ConfigError("must be an absolute path, such as /var/log/bot.log")
     return Source(f"log {path}", lambda timeout: _sizes(path), _grew)
@@ -198,7 +198,7 @@ def _last_entry(argv: tuple[str, ...], timeout: float) -> Reading:
 
 def _http(settings: Mapping[str, Any], target: Target) -> Source:
     url, field = urlsplit(_text(settings, "http")), settings.get("field")
-    if url.scheme not in ("http", "https") or not url.hostname or url.username:
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or not _is_port_right(url):
         raise ConfigError("must be an address without user and password, such as http://127.0.0.1:9000/stats")
     if field is not None and not (isinstance(field, str) and field):
         raise ConfigError('accepts a field such as "queue.done"')
@@ -207,6 +207,13 @@ def _http(settings: Mapping[str, Any], target: Target) -> Source:
     # The query can contain a secret.
     name = f"http {url._replace(query='', fragment='').geturl()}"
     return Source(name, lambda timeout: _answer(url, field, timeout), _comparison(settings))
+
+
+def _is_port_right(url: SplitResult) -> bool:
+    try:
+        return url.port != 0
+    except ValueError:
+        return False
 
 
 def _answer(url: SplitResult, field: str | None, timeout: float) -> Reading:

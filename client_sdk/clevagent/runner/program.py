@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 # Seconds to wait for a killed program; one stuck in the kernel, for example on a dead disk, is abandoned.
 KILL_WAIT = 1.0
 MAX_TEXT_LENGTH = 300
 # Messages are matched and displayed, so they must be English and without colours.
+# The runner's key is for nobody else: not for what it starts, and not for the plug-ins of docker or kubectl.
+KEYS = ("CLEVAGENT_API_KEY", "CLEVAGENT_API_KEY_FILE")
 PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "PAGER": "cat"}
 
 
@@ -35,6 +37,11 @@ class ProgramResult:
         return message or f"exit code {self.code}"
 
 
+def environment_without(names: Collection[str]) -> dict[str, str]:
+    """Return this process's environment without these variables."""
+    return {name: text for name, text in os.environ.items() if name not in names}
+
+
 def run(arguments: Sequence[str], timeout: float) -> ProgramResult:
     """Run a program without input. After `timeout` seconds it is killed, along with its children."""
     try:
@@ -43,7 +50,7 @@ def run(arguments: Sequence[str], timeout: float) -> ProgramResult:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **PLAIN},
+            env={**environment_without(KEYS), **PLAIN},
             start_new_session=True,
         )
     except OSError as error:

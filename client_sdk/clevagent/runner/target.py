@@ -27,8 +27,8 @@ SELECTION = "label:"
 class Target:
     """`type` and `name` are reported to the server as restart type and target; `agent` is the agent's name.
 
-    `labels`, `restart_on_down`, `progress_timeout` (seconds), `probe` and `options` come from the TOML file; `options`
-    are specific to one backend, such as the command of a process.
+    The other fields come from the TOML file. `progress_timeout` is in seconds; `options` are specific to one backend,
+    such as the command of a process.
     """
 
     type: str
@@ -36,6 +36,7 @@ class Target:
     agent: str
     labels: Mapping[str, str] = field(default_factory=dict)
     restart_on_down: bool = False
+    send_log: bool = True
     progress_timeout: float | None = None
     probe: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any
 from clevagent.transport import Answer
 from clevagent.version import AGENT
 
-from . import backends, budget
+from . import backends, budget, last_lines
 from .backends.base import Evidence, Observation, Probe, State
 from .commands import CommandExecutor
 from .server import Server
@@ -52,6 +52,7 @@ class Watch:
     checked_at: float = field(default_factory=time.monotonic)
     next_request_at: float = 0.0
     quiet_until: float = 0.0
+    has_sent_log: bool = False
 
     def __post_init__(self) -> None:
         self.woken = threading.Event()
@@ -119,6 +120,7 @@ class Watch:
             "beat_id": uuid.uuid4().hex,
             "seq": self.seq,
             "sdk": f"{AGENT} runner",
+            "custom_data": self._last_lines(seen, report),
             "evidence": {**seen.evidence, **shown, **self._own_evidence(now)},
             "labels": dict(self.target.labels),
             "progress": moved,
@@ -134,6 +136,13 @@ class Watch:
         except Exception:
             log.exception("The probe of %s failed", self.target, extra={"target": self.target})
             return None, {}
+
+    def _last_lines(self, seen: Observation, report: StatusReport) -> str:
+        """Once per failure, because the server keeps them as long as it lasts."""
+        if seen.state is State.RUNNING:
+            self.has_sent_log = False
+        is_wanted = report.status == "error" and not self.has_sent_log
+        return last_lines.of(self.target, _patience(self.interval)) if is_wanted else ""
 
     def _own_evidence(self, now: float) -> Evidence:
         made = len(budget.recent(self.memory.restarts, now))
@@ -187,6 +196,7 @@ class Watch:
         self.quiet_until = now + (answer.retry_after or 0) if answer is not None and not sent else 0.0
         self._log_failure("" if sent else answer.why if answer is not None else self.server.problem)
         if sent:
+            self.has_sent_log = self.has_sent_log or "custom_data" in beat
             with self.store.changing(durable=False):
                 self.memory.told_at = now
                 self.memory.hold = bool(answer and isinstance(answer.body, dict) and answer.body.get("hold"))

@@ -178,7 +178,7 @@ def test_page_without_progress_explains_it(bot: Agent, viewer: User, client_of: 
     assert "No progress reported yet" in client_of(viewer).get(page_of(bot)).content.decode()
 
 
-@pytest.mark.parametrize("part", ["now", "history", "past"])
+@pytest.mark.parametrize("part", ["head", "now", "history", "better", "beats", "incidents", "commands"])
 def test_live_parts_are_fragments(part: str, bot: Agent, viewer: User, client_of: Browse) -> None:
     body = client_of(viewer).get(f"{LIST}{bot.pk}/live/{part}/").content.decode()
     assert f'id="agent-{part}"' in body

@@ -11,7 +11,6 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.test import Client
 from django.utils import timezone
@@ -19,7 +18,7 @@ from django.utils import timezone
 from agents.models import Agent, AgentState
 from teams import services
 from teams.auth import authenticate_key
-from teams.models import ApiKey, AuditEntry, Project, Team, User
+from teams.models import ApiKey, AuditEntry, Project, Session, Team, User
 from tests.agents.admin.conftest import Browse, make_agent
 
 pytestmark = pytest.mark.django_db

@@ -310,7 +310,7 @@ def make_many(project: Project, count: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("page", "most"), [("/admin/", 14), ("/admin/fleet/", 11), (LIST, 20), (f"{LIST}?q=t", 20)])
+@pytest.mark.parametrize(("page", "most"), [("/admin/", 16), ("/admin/fleet/", 11), (LIST, 20), (f"{LIST}?q=t", 20)])
 def test_query_count_does_not_grow_with_agents(
     page: str, most: int, project: Project, owner: User, viewer: User, client_of: Browse
 ) -> None:

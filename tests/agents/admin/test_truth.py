@@ -5,100 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from html import unescape
-from typing import Any
 
 import pytest
 from django.db import transaction
 from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as some
 
-from agents.commands import dispatch
-from agents.fleet import pauses, services
-from agents.incidents import actions
 from agents.models import Agent, Incident, Signal, Status
-from agents.storage.rollups import roll_up
-from teams.errors import ApiError
 from teams.models import User
 from tests.agents.conftest import World
+from tests.agents.stories import BEATS, STORIES, Story, beat, look, pause
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
-PERSON = "ann@example.com"
-RUNNER = {"restart_type": "systemd", "restart_target": "bot.service"}
-BEATS: list[dict[str, Any]] = [
-    {"progress": True, "interval": 30},
-    {"instance": "2", "progress": True},
-    {"cost_limit_usd": 10, "cost_usd": 8.5},
-    {"cost_limit_usd": 10, "cost_usd": 4.0},
-    {"status": "error", "message": "no quota"},
-    {"status": "error", "message": "CRASH: KeyError: 'title'"},
-    {"status": "shutdown"},
-    {**RUNNER, "status": "error", "message": "bot.service is not responding: inactive (dead)"},
-    {**RUNNER, "status": "ok"},
-]
-Deed = Callable[[World, float], None]
-
-
-def beat(fields: dict[str, Any]) -> Deed:
-    return lambda world, at: world.offer(at, **fields) and None
-
-
-def by_person(work: Callable[[Agent, datetime], Any]) -> Deed:
-    def do(world: World, at: float) -> None:
-        agent = Agent.objects.filter(names__name="bot").first()
-        if agent is not None:
-            with world.clock(at) as now, suppress(ApiError), transaction.atomic():
-                work(agent, now)
-
-    return do
-
-
-def on_its_incident(work: Callable[..., Any]) -> Deed:
-    def do(agent: Agent, now: datetime) -> None:
-        incident = Incident.objects.open().filter(agent=agent).first()
-        if incident is not None:
-            work(incident=incident, actor=PERSON, now=now)
-
-    return by_person(do)
-
-
-def pause(hours: float | None) -> Deed:
-    def do(agent: Agent, now: datetime) -> None:
-        until = None if hours is None else now + timedelta(hours=hours)
-        services.pause(agent=agent, actor=PERSON, now=now, until=until)
-
-    return by_person(do)
-
-
-def restart(agent: Agent, now: datetime) -> None:
-    dispatch.request(agent=agent, incident=None, reason="", now=now, action="restart", actor=PERSON, origin="person")
-
-
-def look(world: World, at: float) -> None:
-    with world.clock(at) as now:
-        pauses.end_due(now)
-        roll_up(now)
-    world.look(at)
-
-
-DEEDS = some.one_of(
-    some.sampled_from(BEATS).map(beat),
-    some.just(look),
-    some.sampled_from(
-        [
-            on_its_incident(actions.acknowledge),
-            on_its_incident(actions.resolve),
-            pause(1),
-            pause(None),
-            by_person(lambda agent, now: services.resume(agent=agent, actor=PERSON, now=now)),
-            by_person(restart),
-        ]
-    ),
-)
-STORIES = some.lists(some.tuples(some.sampled_from([1, 5, 61, 200, 4_000]), DEEDS), min_size=1, max_size=12)
 CRASH_NEAR_BUDGET = [(1, beat(BEATS[2])), (1, look), (5, beat(BEATS[5])), (1, look)]
 PAUSED_IN_TROUBLE = [(1, beat(BEATS[0])), (200, look), (1, pause(1)), (1, look)]
 DEAD_BY_ITS_RUNNER = [(1, beat(BEATS[0])), (5, beat(BEATS[7])), (1, look)]
@@ -109,9 +29,7 @@ DEAD_BY_ITS_RUNNER = [(1, beat(BEATS[0])), (5, beat(BEATS[7])), (1, look)]
 @example(PAUSED_IN_TROUBLE)
 @example(DEAD_BY_ITS_RUNNER)
 @given(STORIES)
-def test_pages_say_what_rows_say(
-    world: World, viewer: User, client_of: Callable[[User], Client], story: list[tuple[float, Deed]]
-) -> None:
+def test_pages_say_what_rows_say(world: World, viewer: User, client_of: Callable[[User], Client], story: Story) -> None:
     with transaction.atomic():
         at = 0.0
         for waited, deed in story:
@@ -168,7 +86,12 @@ def check_page(browser: Client, agent: Agent, now: datetime) -> None:
         assert last is None or last < now - timedelta(days=1)
     if "No data yet" in text:
         assert last is None
-    assert ("Stalled since" in text) <= bool(kinds_of(agent)["stalled"] or agent.state.status != Status.STALLED)
+    clocks = text.partition("Spend today")[0]
+    assert ("Stalled since" in clocks) <= bool(kinds_of(agent)["stalled"])
+    assert ("Down since" in clocks) <= (agent.state.status == Status.DOWN)
+    if since := re.search(r"The process is not running since (\d+ \w+ \d+, [\d:]+)", clocks):
+        began = [signal.started_at for signal in Signal.objects.filter(agent=agent, cleared_at=None)]
+        assert since[1] in {f"{at.day} {at:%b %Y, %H:%M:%S}" for at in began}
     assert ("On hold" in text) is agent.state.hold
 
 
@@ -184,5 +107,8 @@ def check_incidents(browser: Client, agent: Agent, now: datetime) -> None:
         if "went silent at the same time" in text:
             assert incident.together
             assert incident.kind != "cost"
+        if "no progress since" in text:
+            progress, restarted_at = agent.state.last_progress_at, incident.restarted_at
+            assert progress is None or restarted_at is None or progress <= restarted_at
         own = list(incident.signals.filter(agent=incident.agent, kind="cost").values_list("severity", flat=True))
         assert ("Budget exceeded" in text) is ("critical" in own)

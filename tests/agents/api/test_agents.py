@@ -374,3 +374,26 @@ def test_nested_errors_are_sentences(as_full: Call, agent: Agent) -> None:
     fields = answer.json()["error"]["fields"]
     assert fields["labels"] == "Null characters are not allowed."
     assert "ErrorDetail" not in answer.content.decode()
+
+
+def test_agents_are_addressed_by_name(as_full: Call, as_stranger: Call, agent: Agent) -> None:
+    shown = as_full("GET", "agents/by-name/research-agent").json()
+    assert shown["id"] == agent.pk
+    assert as_full("PATCH", "agents/by-name/research-agent", {"aliases": ["a/b/health", "a/b"]}).status_code == 200
+    assert as_full("GET", "agents/by-name/a/b").json()["id"] == agent.pk
+    assert as_full("POST", "agents/by-name/a/b/pause").json()["status"] == "paused"
+    assert as_full("GET", "agents/by-name/other").status_code == 404
+    assert as_stranger("GET", "agents/by-name/research-agent").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [("ok", 200), ("warning", 200), ("paused", 200), ("down", 503), ("stalled", 503)]
+)
+def test_health_is_a_probe(as_agent: Call, as_stranger: Call, agent: Agent, status: str, answer: int) -> None:
+    AgentState.objects.filter(agent=agent).update(status=status)
+    if status == "paused":
+        Agent.objects.update(paused_at=timezone.now())
+    for path in (f"agents/{agent.pk}/health", "agents/by-name/research-agent/health", "agents/research-agent/health"):
+        probed = as_agent("GET", path)
+        assert (probed.status_code, probed.json()) == (answer, {"name": "research-agent", "status": status})
+        assert as_stranger("GET", path).status_code == 404

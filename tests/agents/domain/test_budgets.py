@@ -226,7 +226,9 @@ def test_monthly_budget_costs_one_more_statement(world: World) -> None:
         set_monthly(world, budget)
         with CaptureQueriesContext(connection) as asked:
             world.beat(1, cost_usd=0.1)
-        counts.append(sum(not one["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN")) for one in asked))
+        # Django's log has no text of prepared statements.
+        texts = [one["sql"] or "prepared" for one in asked]
+        counts.append(sum(not text.startswith(("SAVEPOINT", "RELEASE", "BEGIN")) for text in texts))
     assert counts[1] == counts[0] + 1
 
 
@@ -360,7 +362,7 @@ def test_no_month_row_without_a_monthly_budget(world: World) -> None:
     with CaptureQueriesContext(connection) as asked:
         world.look(1)
     assert asked.captured_queries
-    assert [query for query in asked.captured_queries if "monthspend" in query["sql"]] == []
+    assert [query for query in asked.captured_queries if "monthspend" in str(query["sql"])] == []
 
 
 @pytest.mark.parametrize("limit", [100, 1_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agents.domain.clocks import Span
+from agents.ingest import overload
 from agents.ingest.load import Load
 from agents.ingest.write import busy
 from teams.errors import ApiError
@@ -50,3 +51,17 @@ def test_what_is_given_back_is_part_of_the_next() -> None:
     load.give_back(Span(at(0), at(3)))
     load.end(load.begin(at(5)), [busy()], at(6))
     assert load.take_trouble(at(7)) == Span(at(0), at(6))
+
+
+def test_a_refused_client_is_not_expected_before() -> None:
+    load = Load()
+    load.refuse(overload.OverloadError(7), at(1))
+    assert load.take_trouble(at(2)) == Span(at(1), at(8))
+
+
+def test_requests_nobody_has_seen_yet_are_trouble() -> None:
+    load = Load()
+    load.behind = lambda: 0.9
+    assert load.take_trouble(at(10)) is None
+    load.behind = lambda: 3.0
+    assert load.take_trouble(at(10)) == Span(at(7), at(10))

@@ -23,7 +23,7 @@ from agents.ingest import committer
 from agents.ingest.fold import fold
 from agents.ingest.write import Received
 from agents.models import AgentState, Heartbeat, Rollup
-from agents.storage import rollups
+from agents.storage import retention, rollups
 from agents.storage.statements import HOT_COLUMNS
 from teams import auth, prices
 from teams.models import Project
@@ -101,7 +101,7 @@ def test_days_late_heartbeat_keeps_old_hours(world: World) -> None:
     rollups.roll_up(T0 + timedelta(minutes=1))
     later = 5 * 86_400
     rollups.roll_up(T0 + timedelta(seconds=later))
-    rollups.forget_old(T0 + timedelta(seconds=later))
+    retention.forget_old(T0 + timedelta(seconds=later))
     world.beat(later, cost_usd=2, sent_at=at(60))
     rollups.roll_up(T0 + timedelta(seconds=later + 60))
     assert sums(world)[0] == sums(world, "d")[-12 * 3600] == 3_000_000

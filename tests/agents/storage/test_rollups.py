@@ -1,9 +1,9 @@
-"""Rollups, partitions and retention."""
+"""Rollups of heartbeats."""
 
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -141,6 +141,53 @@ def test_rollup_catches_up_after_an_hour(world: World) -> None:
     assert sum(row[1] for row in sums("h")) == 4
 
 
+def test_hours_follow_within_five_minutes(world: World) -> None:
+    """They have sixty times as much to read as the last minute."""
+    world.beat(0, tokens_used=1)
+    rollups.roll_up(T0 + timedelta(seconds=10))
+    for at in range(30, 330, 60):
+        world.beat(at, tokens_used=1)
+        rollups.roll_up(T0 + timedelta(seconds=at + 10))
+        assert sum(row[1] for row in sums("m")) == 2 + at // 60
+    assert (sums("h")[0][1], sums("d")[0][1]) == (1, 1)
+    rollups.roll_up(T0 + timedelta(seconds=340))
+    assert (sums("h")[0][1], sums("d")[0][1]) == (6, 6)
+
+
+def test_the_last_minutes_of_an_hour_are_added_up(world: World) -> None:
+    world.beat(3_590, tokens_used=1)
+    rollups.roll_up(T0 + timedelta(seconds=3_605))
+    world.beat(3_599, tokens_used=1)
+    for at in (3_620, 3_680, 3_901):
+        rollups.roll_up(T0 + timedelta(seconds=at))
+    assert sums("h") == [(0, 2, 2, 0)]
+
+
+def test_a_heartbeat_committed_late_is_counted(world: World) -> None:
+    """Its id is lower than that of others that were rolled up before, and its minute is over."""
+    for at in (0, 60, 200):
+        world.beat(at, tokens_used=1)
+    hidden = Heartbeat.objects.get(spent_at=T0 + timedelta(seconds=60))
+    values = {field.attname: getattr(hidden, field.attname) for field in Heartbeat._meta.concrete_fields}
+    hidden.delete()
+    for at in (210, 270):
+        rollups.roll_up(T0 + timedelta(seconds=at))
+    assert sums("m") == [(0, 1, 1, 0), (180, 1, 1, 0)]
+    Heartbeat.objects.create(**values)
+    rollups.roll_up(T0 + timedelta(seconds=330))
+    assert sums("m") == [(0, 1, 1, 0), (60, 1, 1, 0), (180, 1, 1, 0)]
+    assert sums("h") == [(0, 3, 3, 0)]
+
+
+def test_each_run_writes_only_the_last_minutes(world: World) -> None:
+    for at in range(0, 600, 30):
+        world.beat(at)
+    rollups.roll_up(T0 + timedelta(seconds=601))
+    Rollup.objects.update(beats=99)
+    rollups.roll_up(T0 + timedelta(seconds=661))
+    assert [row[1] for row in sums("m")] == [99] * 9 + [2]
+
+
 def test_orphaned_heartbeat_does_not_stop_rollups(world: World) -> None:
     world.beat(0, tokens_used=1)
     gone = world.agent().pk + 1000
@@ -148,36 +195,3 @@ def test_orphaned_heartbeat_does_not_stop_rollups(world: World) -> None:
     rollups.roll_up(T0 + timedelta(seconds=10))
     connection.check_constraints()
     assert sums("m") == [(0, 1, 1, 0)]
-
-
-def test_retention_follows_the_plan(world: World) -> None:
-    world.beat(0)
-    world.beat(6 * 86_400)
-    rollups.forget_old(T0 + timedelta(days=8))
-    assert [beat.day for beat in Heartbeat.objects.all()] == [T0.date() + timedelta(days=6)]
-
-
-@pytest.mark.postgres
-def test_each_day_has_a_partition(world: World) -> None:
-    rollups.make_partitions(T0.date())
-    world.beat(0)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tableoid::regclass::text FROM agents_heartbeat")
-        assert cursor.fetchall() == [("agents_heartbeat_2026_05_04",)]
-
-
-@pytest.mark.postgres
-def test_default_partition_keeps_its_days(world: World) -> None:
-    world.beat(0)
-    rollups.make_partitions(T0.date())
-    world.beat(10)
-    assert Heartbeat.objects.count() == 2
-
-
-@pytest.mark.postgres
-def test_old_partitions_are_dropped(world: World) -> None:
-    rollups.make_partitions(date(2025, 1, 1))
-    rollups.drop_partitions(date(2025, 1, 3))
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'agents_heartbeat_2025%' ORDER BY 1")
-        assert cursor.fetchone() == ("agents_heartbeat_2025_01_03",)

@@ -98,6 +98,22 @@ def test_key_file_formats(tmp_path: Path, text: str) -> None:
     assert settings("--watch", "systemd:a.service", "--api-key-file", str(tmp_path / "key")).api_key == "cv_1"
 
 
+def labelled(labels: dict[str, str]) -> str:
+    """A target's table with labels."""
+    table = ", ".join(f'"{name}" = "{value}"' for name, value in labels.items())
+    return f"[[targets]]\ntype = 'systemd'\ntarget = 'a'\nlabels = {{ {table} }}\n"
+
+
+def test_paths_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "key").write_text("cv_file")
+    file = toml(
+        tmp_path, "api_key_file = '~/key'\nstate = '~/runner.json'\n[[targets]]\ntype = 'systemd'\ntarget = 'a'\n"
+    )
+    found = settings("--config", file)
+    assert (found.api_key, found.state) == ("cv_file", str(tmp_path / "runner.json"))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -112,6 +128,7 @@ def test_key_file_formats(tmp_path: Path, text: str) -> None:
         (("--watch", "systemd:a.service", "--api-key", "k", "--endpoint", "http://a:b"), "endpoint|Port"),
         (("--watch", "systemd:a.service", "--api-key", "k", "--heartbeat-interval", "0.1"), "from 1 to 3600"),
         (("--watch", "systemd:a.service", "--api-key", "k", "--heartbeat-interval", "nan"), "from 1 to 3600"),
+        (("--watch", "systemd:a.service", "--api-key", "k", "--heartbeat-interval", "0"), "from 1 to 3600"),
         (("--watch", "systemd:a.service", "--api-key", "k", "--log-level", "loud"), "one of DEBUG"),
         (("--watch", "systemd:a.service", "--api-key-file", "/none"), "cannot be read"),
         (("--config", "/none.toml"), "cannot be read"),
@@ -135,6 +152,9 @@ def test_invalid_options_explain_the_fix(words: tuple[str, ...], says: str) -> N
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\ncommand = ['x']\n", "'command' is unknown"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nrestart_on_down = 1\n", "must be true or false"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nlabels = { a = 1 }\n", "labels must be strings"),
+        (labelled({f"k{number}": "v" for number in range(21)}), "at most 20 labels, not 21"),
+        (labelled({"k" * 51: "v"}), "a name of 1 to 50"),
+        (labelled({"k": "v" * 201}), "a value of at most 200"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nprogress_timeout = 1\n", "must be from 5 to 31,622,400"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nprogress_timeout = inf\n", "must be from 5"),
         ("[[targets]]\ntype = 'systemd'\ntarget = 'a'\nprogress_timeout = true\n", "must be a number"),

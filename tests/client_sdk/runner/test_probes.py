@@ -231,6 +231,7 @@ def test_bug_in_a_probe_is_reported(log: Path) -> None:
         ({"journal": "bot", "user": "me"}, "user must be true or false"),
         ({"http": "ftp://a/b"}, "probe.http must be an address"),
         ({"http": "http://name:password@a/b"}, "without user and password"),
+        ({"http": "http://localhost:99999/b"}, "probe.http must be an address"),
         ({"http": "http://a/b", "field": 3}, "probe.http accepts a field"),
         ({"http": "http://a/b", "idle": 3}, "requires a field"),
         ({"command": "llen jobs"}, "probe.command must be a list of words"),

@@ -16,6 +16,8 @@ from typing import Protocol, Union, runtime_checkable
 from ..target import Target
 
 Evidence = dict[str, Union[str, int, float, bool]]
+# Lines of a log that say why a program ended.
+LINES = 20
 
 
 class State(str, Enum):
@@ -105,6 +107,14 @@ class Starter(Protocol):
 
     def start_if_needed(self, target: Target) -> None:
         """Called once at startup, unless a stop is in effect: start the target if it is this backend's to start."""
+
+
+@runtime_checkable
+class Logged(Protocol):
+    """A backend that can read what a target wrote last."""
+
+    def last_lines(self, target: Target, timeout: float) -> str:
+        """Return at most LINES of its log, oldest first; "" if there is none, or it cannot be read."""
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..target import Target, agent_of
-from .base import Evidence, Observation, Outcome, State
+from .base import LINES, Evidence, Observation, Outcome, State
 from .rest import MAX_TEXT_LENGTH, Reply, ask
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -97,6 +97,11 @@ class Docker:
 
     def stop(self, target: Target, timeout: float) -> Outcome:
         return self._act("stop", target, timeout)
+
+    def last_lines(self, target: Target, timeout: float) -> str:
+        query = {"stdout": 1, "stderr": 1, "tail": LINES}
+        reply = Engine(target, timeout).ask("GET", f"/containers/{quote(target.name)}/logs", query)
+        return _unframed(reply.text).decode(errors="replace") if reply.accepted else ""
 
     def selects(self, target: Target) -> bool:
         return target.name.startswith(LABEL)
@@ -255,6 +260,16 @@ class _Unix(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _unframed(output: bytes) -> bytes:
+    """Return a log without its frames: a byte for the stream, three zeros, and the length. A terminal has none."""
+    parts, at = [], 0
+    while output[at : at + 4] in (b"\1\0\0\0", b"\2\0\0\0"):
+        end = at + 8 + int.from_bytes(output[at + 4 : at + 8], "big")
+        parts.append(output[at + 8 : end])
+        at = end
+    return b"".join(parts) if parts else output
 
 
 def _is_ended(container: Container, engine: Engine) -> tuple[bool, bool]:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import processes
-from ..private import open_private
+from ..private import append_private, open_private
 from ..processes import Process
+from ..program import KEYS, environment_without
 from ..target import Target
-from .base import Evidence, Observation, Outcome, State
+from .base import LINES, Evidence, Observation, Outcome, State
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ STOP_TIMEOUT = 15.0
 # Seconds. A process that exits earlier has failed to start.
 SETTLE_TIME = 1.0
 POLL_PAUSE = 0.05
+# Bytes of the end of a log in which its last lines are looked for.
+TAIL = 16_384
 CHECK_TIMEOUT = 5.0
 # Finished, or ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
 CLEAN = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)
@@ -96,6 +99,14 @@ class Processes:
         if "command" not in target.options:
             return Outcome(False, _not_started_here(target))
         return self._end(target, timeout)
+
+    def last_lines(self, target: Target, timeout: float) -> str:
+        """Return the end of the file that `log` names."""
+        if not target.options.get("log"):
+            return ""
+        with Path(target.options["log"]).expanduser().open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return "\n".join(file.read(TAIL).decode(errors="replace").splitlines()[-LINES:])
 
     def missing_permission(self, target: Target, timeout: float) -> str:
         """The runner can only restart what it starts itself."""
@@ -185,10 +196,10 @@ def _popen(options: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     with contextlib.ExitStack() as stack:
         output: Any = subprocess.DEVNULL
         if options.get("log"):
-            output = stack.enter_context(Path(options["log"]).expanduser().open("ab"))
+            output = stack.enter_context(append_private(Path(options["log"]).expanduser()))
         return subprocess.Popen(
             options["command"],
-            cwd=options.get("cwd"),
+            cwd=Path(options["cwd"]).expanduser() if options.get("cwd") else None,
             env={**_child_environment(), **options.get("env", {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -202,8 +213,7 @@ def _child_environment() -> dict[str, str]:
     systemd variables, by which systemd would mistake the child for the runner.
     """
     ours = (
-        "CLEVAGENT_API_KEY",
-        "CLEVAGENT_API_KEY_FILE",
+        *KEYS,
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
@@ -212,7 +222,7 @@ def _child_environment() -> dict[str, str]:
         "JOURNAL_STREAM",
         "INVOCATION_ID",
     )
-    return {name: text for name, text in os.environ.items() if name not in ours}
+    return environment_without(ours)
 
 
 def _check_file(path: Path, timeout: float) -> Observation:

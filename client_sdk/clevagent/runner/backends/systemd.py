@@ -12,7 +12,7 @@ import shutil
 
 from ..program import ProgramResult, run
 from ..target import Target
-from .base import Evidence, Observation, Outcome, State
+from .base import LINES, Evidence, Observation, Outcome, State
 
 KIND = "systemd"
 USER = "user/"
@@ -99,6 +99,14 @@ def restart(target: Target, timeout: float) -> Outcome:
 def stop(target: Target, timeout: float) -> Outcome:
     ran = _ask(target, ("--no-ask-password", "stop"), timeout)
     return Outcome(True, f"systemctl stopped {_unit(target)}") if ran.ok else Outcome(False, _problem(target, ran))
+
+
+def last_lines(target: Target, timeout: float) -> str:
+    """Not with `-u`, which includes systemd's own messages about the unit."""
+    unit, is_user = _unit(target), target.name.startswith(USER)
+    match = ("--user", f"_SYSTEMD_USER_UNIT={unit}") if is_user else (f"_SYSTEMD_UNIT={unit}",)
+    ran = run(("journalctl", "--no-pager", "--quiet", "-n", str(LINES), "-o", "cat", *match), timeout)
+    return ran.output if ran.ok else ""
 
 
 def missing_permission(target: Target, timeout: float) -> str:

@@ -92,7 +92,15 @@ def test_no_evidence_adds_nothing(world: World) -> None:
         ({}, ""),
         ({"Result": "success", "NRestarts": 0, "Health": "healthy", "OOMKilled": None, "MainPID": 7}, ""),
         ({"Result": "exit-code", "ExecMainStatus": 3, "NRestarts": 1}, "result exit-code, exit code 3, restarted once"),
-        ({"OOMKilled": True, "ExitCode": 137, "RestartCount": 4}, "out of memory, exit code 137, restarted 4 times"),
+        (
+            {"OOMKilled": True, "ExitCode": 137, "RestartCount": 4},
+            "out of memory, exit code 137 (SIGKILL), restarted 4 times",
+        ),
+        ({"Result": "signal", "ExecMainStatus": 9}, "result signal, signal 9 (SIGKILL)"),
+        ({"ExitCode": -15}, "signal 15 (SIGTERM)"),
+        ({"lastState.reason": "OOMKilled", "lastState.exitCode": 137}, "out of memory, exit code 137 (SIGKILL)"),
+        ({"last_exit_code": 78}, "exit code 78"),
+        ({"ExitCode": "never"}, "exit code never"),
         ({"Health": "unhealthy"}, "health unhealthy"),
     ],
 )

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0006_unread"),
+        ("agents", "0008_names_bound_to_keys"),
         ("teams", "0001_squashed"),
     ]
 

@@ -1,0 +1,1 @@
+"""`/mcp`: the watchdog as tools for coding agents, over stateless JSON."""

@@ -1,0 +1,1 @@
+"""`clevagent run`, `ping`, `start` and `fail`: jobs of any language, watched from outside."""

@@ -1,0 +1,174 @@
+"""`/mcp`: both generations of the protocol, every tool, scopes and confirmations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.test import Client
+from django.utils import timezone
+
+from agents.api.mcp.tools import CONFIRM_WITHIN, MAX_ANSWER, TOOLS
+from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
+from teams import services
+from teams.models import Project
+
+Rpc = Callable[..., Any]
+
+
+def rpc(key: str) -> Rpc:
+    client = Client(headers={"Authorization": f"Bearer {key}"})
+
+    def send(method: str, **params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        return client.post("/mcp", body, content_type="application/json").json()
+
+    return send
+
+
+def call(send: Rpc, name: str, **arguments: Any) -> tuple[Any, bool]:
+    """What the tool answers, and whether it refused."""
+    result = send("tools/call", name=name, arguments=arguments)["result"]
+    (content,) = result["content"]
+    assert len(content["text"].encode()) <= MAX_ANSWER
+    return content["text"] if result["isError"] else json.loads(content["text"]), result["isError"]
+
+
+@pytest.fixture
+def full(full_key: str) -> Rpc:
+    return rpc(full_key)
+
+
+@pytest.fixture
+def restartable(agent: Agent) -> Agent:
+    """An agent that a runner watches."""
+    target = {"runner": "1/10.0.0.1", "restart_type": "systemd", "restart_target": "x.service"}
+    AgentState.objects.filter(agent=agent).update(runner_at=timezone.now(), **target)
+    Runner.objects.create(project=agent.project, source="1/10.0.0.1", polled_at=timezone.now())
+    return agent
+
+
+def test_older_clients_initialize(full: Rpc) -> None:
+    result = full("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={})["result"]
+    assert (result["protocolVersion"], result["capabilities"]) == ("2025-06-18", {"tools": {}})
+    assert full("initialize", protocolVersion="1999-01-01")["result"]["protocolVersion"] == "2025-11-25"
+    assert full("ping")["result"] == {}
+
+
+def test_newer_clients_discover(full: Rpc) -> None:
+    result = full("server/discover")["result"]
+    assert "2026-07-28" in result["supportedVersions"]
+    assert (result["resultType"], result["cacheScope"]) == ("complete", "public")
+    assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "clevagent-watchdog"
+    listed = full("tools/list")["result"]
+    assert listed["ttlMs"] > 0
+    assert {tool["name"] for tool in listed["tools"]} == set(TOOLS)
+
+
+def test_what_is_no_request(full_key: str, full: Rpc) -> None:
+    client = Client(headers={"Authorization": f"Bearer {full_key}"})
+    assert client.get("/mcp").status_code == 405
+    note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert client.post("/mcp", note, content_type="application/json").status_code == 202
+    for body in ("{", "[]", '"x"', "{}"):
+        assert client.post("/mcp", body, content_type="application/json").status_code == 400
+    assert full("resources/list")["error"]["code"] == -32601
+    assert full("tools/call", name="drop_tables")["error"]["code"] == -32602
+    assert Client().post("/mcp", note, content_type="application/json").status_code == 401
+
+
+def test_agents_and_incidents_are_explained(full: Rpc, incident: Incident) -> None:
+    agents, _ = call(full, "list_agents")
+    assert [(row["name"], row["status"]) for row in agents["worst_first"]] == [("research-agent", "stalled")]
+    explained, _ = call(full, "explain_agent", agent="research-agent")
+    assert explained["problems"] == [{"kind": "stalled", "reason": "No progress for 6 min"}]
+    incidents, _ = call(full, "list_incidents")
+    assert incidents["newest_first"][0]["id"] == incident.pk
+    shown, _ = call(full, "explain_incident", incident=incident.pk)
+    assert shown["evidence"] == {"timeout": 300}
+
+
+def test_agents_check_in_and_wait(api_key: str, agent: Agent) -> None:
+    send = rpc(api_key)
+    answer, refused = call(send, "check_in", agent="research-agent", message="page 3")
+    assert (answer["agent_id"], refused) == (agent.pk, False)
+    call(send, "declare_wait", agent="research-agent", **{"for": "approval", "minutes": 5})
+    assert AgentState.objects.get(agent=agent).waiting_for == "approval"
+
+
+def test_incident_is_acknowledged_and_noted(full: Rpc, incident: Incident) -> None:
+    assert call(full, "acknowledge", incident=incident.pk)[0]["state"] == "acknowledged"
+    call(full, "note", incident=incident.pk, text="looking at the queue")
+    assert IncidentEvent.objects.filter(incident=incident, text__contains="looking at the queue").exists()
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [
+        ("agent", {"check_in", "declare_wait"}),
+        ("read", {"list_agents", "explain_agent", "list_incidents", "explain_incident"}),
+    ],
+)
+def test_tools_need_their_scope(project: Project, incident: Incident, scope: str, allowed: set[str]) -> None:
+    send = rpc(services.issue_key(project=project, name="k", scope=scope, actor="test")[1])
+    arguments = {"agent": "research-agent", "incident": incident.pk, "text": "x", "reason": "x", "for": "x"}
+    answers = {name: call(send, name, **arguments) for name in TOOLS}
+    refused = {name for name, (text, is_error) in answers.items() if is_error and "This key has the scope" in text}
+    assert refused == set(TOOLS) - allowed
+    assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["restart", "stop"])
+def test_commands_need_a_confirmation(full: Rpc, restartable: Agent, action: str) -> None:
+    arguments = {"agent": "research-agent", "reason": "stuck"}
+    asked, _ = call(full, action, **arguments)
+    assert not Command.objects.exists()
+    other = {"restart": "stop", "stop": "restart"}[action]
+    for name, confirmation in ((other, asked["confirmation_id"]), (action, "x"), (action, "1:2")):
+        assert call(full, name, **arguments, confirmation_id=confirmation)[1]
+    assert not Command.objects.exists()
+    answer, refused = call(full, action, **arguments, confirmation_id=asked["confirmation_id"])
+    assert not refused, answer
+    command = Command.objects.get()
+    assert (command.action, command.agent_id) == (action, restartable.pk)
+
+
+def test_confirmation_expires_and_is_ones_own(full: Rpc, project: Project, restartable: Agent) -> None:
+    arguments = {"agent": "research-agent", "reason": "stuck"}
+    confirmation = call(full, "restart", **arguments)[0]["confirmation_id"]
+    other = rpc(services.issue_key(project=project, name="k", scope="full", actor="test")[1])
+    assert call(other, "restart", **arguments, confirmation_id=confirmation)[1]
+    with time_machine.travel(timezone.now() + timedelta(seconds=CONFIRM_WITHIN + 2), tick=False):
+        assert call(full, "restart", **arguments, confirmation_id=confirmation)[1]
+    assert not Command.objects.exists()
+
+
+def test_strangers_see_nothing(as_stranger: Any, stranger: Any, incident: Incident) -> None:
+    theirs = Project.objects.get(team__members=stranger)
+    send = rpc(services.issue_key(project=theirs, name="k", scope="full", actor="test")[1])
+    assert call(send, "list_agents")[0]["count"] == 0
+    for name in ("explain_agent", "restart"):
+        assert call(send, name, agent="research-agent", reason="x")[1]
+    for name in ("explain_incident", "acknowledge"):
+        assert call(send, name, incident=incident.pk)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("explain_agent", {}),
+        ("explain_agent", {"agent": 7}),
+        ("explain_agent", {"agent": "a\0"}),
+        ("explain_incident", {"incident": "x"}),
+        ("explain_incident", {"incident": 10**30}),
+        ("explain_incident", {"incident": True}),
+        ("declare_wait", {"agent": "a", "for": "b", "minutes": "long"}),
+        ("declare_wait", {"agent": "a", "for": "b", "minutes": 10**9}),
+    ],
+)
+def test_wrong_arguments_are_explained(full: Rpc, name: str, arguments: dict[str, Any]) -> None:
+    assert call(full, name, **arguments)[1]

@@ -1,0 +1,105 @@
+"""When jobs are expected, across changes of the clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agents.domain.jobs import schedules
+from agents.domain.jobs.schedules import Schedule
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def schedule(kind: str = "cron", expression: str = "", time_zone: str = "UTC", period: float = 3_600) -> Schedule:
+    return Schedule(
+        kind=kind,  # type: ignore[arg-type]
+        since=T0,
+        period=period,
+        expression=expression,
+        time_zone=time_zone,
+    )
+
+
+def following(made: Schedule, start: str, count: int) -> list[str]:
+    """The next times after `start`, a local time with its offset, as local times."""
+    moment, times = datetime.fromisoformat(start), []
+    for _ in range(count):
+        moment = schedules.next_after(made, moment, moment) or moment
+        times.append(moment.astimezone(made.zone).isoformat(timespec="minutes"))
+    return times
+
+
+@pytest.mark.parametrize("kind", ["cron", "on_calendar"])
+def test_daily_job_in_the_hour_that_is_skipped(kind: str) -> None:
+    made = schedule(kind, {"cron": "30 2 * * *", "on_calendar": "02:30"}[kind], "Europe/Berlin")
+    # Cron runs it right after the change; systemd leaves it out.
+    expected = ["2026-03-29T03:00+02:00"] if kind == "cron" else []
+    expected += ["2026-03-30T02:30+02:00", "2026-03-31T02:30+02:00"]
+    assert following(made, "2026-03-28T12:00+01:00", len(expected)) == expected
+
+
+@pytest.mark.parametrize("kind", ["cron", "on_calendar"])
+def test_daily_job_in_the_hour_that_comes_twice(kind: str) -> None:
+    made = schedule(kind, {"cron": "30 1 * * *", "on_calendar": "01:30"}[kind], "America/New_York")
+    assert following(made, "2026-10-31T12:00-04:00", 2) == ["2026-11-01T01:30-04:00", "2026-11-02T01:30-05:00"]
+    # Also when asked within the second of the two hours.
+    assert following(made, "2026-11-01T01:10-05:00", 1) == ["2026-11-02T01:30-05:00"]
+
+
+def test_hourly_cron_follows_real_time() -> None:
+    made = schedule("cron", "0 * * * *", "Europe/Berlin")
+    hours = following(made, "2026-10-25T01:30+02:00", 3)
+    assert hours == ["2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00"]
+
+
+def test_leap_day_is_found_years_ahead() -> None:
+    for kind, expression in (("cron", "0 12 29 2 *"), ("on_calendar", "*-02-29 12:00")):
+        assert following(schedule(kind, expression), "2026-01-01T00:00+00:00", 1) == ["2028-02-29T12:00+00:00"]
+
+
+def test_several_calendar_lines_are_one_schedule() -> None:
+    made = schedule("on_calendar", "Mon..Fri 06:00\n Sat 08:00 \n")
+    times = following(made, "2026-01-02T05:00+00:00", 3)
+    assert times == ["2026-01-02T06:00+00:00", "2026-01-03T08:00+00:00", "2026-01-05T06:00+00:00"]
+
+
+def test_period_counts_from_the_anchor() -> None:
+    made = schedule("period", period=600)
+    assert schedules.next_after(made, T0, T0) == T0 + timedelta(seconds=600)
+    assert schedules.next_after(made, T0 + timedelta(seconds=1_799), T0) == T0 + timedelta(seconds=1_800)
+    assert schedules.next_after(made, T0 + timedelta(seconds=1_800), T0) == T0 + timedelta(seconds=2_400)
+
+
+def test_macros_are_cron() -> None:
+    assert following(schedule("cron", "@Daily"), "2026-01-01T01:00+00:00", 1) == ["2026-01-02T00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expression", "zone", "field"),
+    [
+        ("cron", "", "UTC", "expression"),
+        ("cron", "every day", "UTC", "expression"),
+        ("cron", "61 * * * *", "UTC", "expression"),
+        ("cron", "0 0 30 2 *", "UTC", "expression"),
+        ("cron", "0 0 * * * * *", "UTC", "expression"),
+        ("cron", "* " * 200, "UTC", "expression"),
+        ("on_calendar", "25:00", "UTC", "expression"),
+        ("on_calendar", "*-02-30", "UTC", "expression"),
+        ("on_calendar", "2020-01-01", "UTC", "expression"),
+        ("on_calendar", "00:00\n" * 11, "UTC", "expression"),
+        ("on_calendar", "~", "UTC", "expression"),
+        ("cron", "0 2 * * *", "Mars/Olympus", "time_zone"),
+        ("period", "", "../etc/passwd", "time_zone"),
+    ],
+)
+def test_wrong_schedules_name_the_field(kind: str, expression: str, zone: str, field: str) -> None:
+    wrong = schedules.problem(kind, expression, zone, T0)
+    assert wrong is not None
+    assert wrong[0] == field
+
+
+@pytest.mark.parametrize("kind", ["none", "period"])
+def test_schedule_without_expression_is_right(kind: str) -> None:
+    assert schedules.problem(kind, "", "Europe/Berlin", T0) is None

@@ -1,0 +1,184 @@
+"""`clevagent run` around commands of every kind, and `ping`, `start`, `fail`."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clevagent.jobs import cli, report
+from clevagent.testing import FakeServer
+
+CLIENT = Path(cli.__file__).parents[2]
+EVERY_BYTE = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 300); sys.exit(5)"
+IGNORES = "trap '' TERM; echo ready; read line; echo survived; exit 6"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
+        yield running
+
+
+def environment(url: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(CLIENT), "CLEVAGENT_ENDPOINT": url, "CLEVAGENT_API_KEY": "cv_test"}
+
+
+def argv(*command: str, options: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, "-m", "clevagent", "run", "--agent", "nightly", *options, "--", *command]
+
+
+def run(url: str, *command: str, options: tuple[str, ...] = (), **more: Any) -> subprocess.CompletedProcess[bytes]:
+    arguments = argv(*command, options=options)
+    return subprocess.run(arguments, env=environment(url), capture_output=True, timeout=120, check=False, **more)
+
+
+def jobs(server: FakeServer) -> list[dict[str, Any]]:
+    return [beat["job"] for beat in server.beats if "job" in beat]
+
+
+@pytest.mark.live
+def test_run_reports_start_and_end(server: FakeServer) -> None:
+    options = ("--cron", "0 2 * * *", "--time-zone", "Europe/Berlin", "--max-duration", "60")
+    done = run(server.url, "sh", "-c", "echo out; echo password=hunter2 >&2; exit 3", options=options)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"password=hunter2\n")
+    start, end = jobs(server)
+    declared = {"kind": "cron", "expression": "0 2 * * *", "time_zone": "Europe/Berlin", "max_duration": 60.0}
+    assert (start["event"], start["schedule"]) == ("start", declared)
+    assert (end["event"], end["exit_status"], end["rid"]) == ("fail", 3, start["rid"])
+    last = server.beats[-1]
+    assert last["custom_data"].splitlines()[-1] == "password=[hidden]"
+    assert last["memory_mb"] > 0
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_run_ends_by_the_same_signal(server: FakeServer, number: signal.Signals) -> None:
+    assert run(server.url, "sh", "-c", f"kill -{number.value} $$").returncode == -number
+    assert jobs(server)[-1]["exit_status"] == 128 + number
+
+
+@pytest.mark.live
+def test_binary_output_is_unchanged(server: FakeServer) -> None:
+    done = run(server.url, sys.executable, "-c", EVERY_BYTE)
+    assert (done.returncode, done.stdout) == (5, bytes(range(256)) * 300)
+
+
+@pytest.mark.live
+def test_input_reaches_the_command(server: FakeServer) -> None:
+    assert run(server.url, "cat", input=b"\x00typed\xff").stdout == b"\x00typed\xff"
+
+
+@pytest.mark.live
+def test_processes_left_behind_keep_their_output(server: FakeServer) -> None:
+    done = run(server.url, "sh", "-c", '(while [ -z "$(echo 1)" ]; do :; done; sleep 1; echo late) & echo early')
+    assert (done.returncode, done.stdout) == (0, b"early\nlate\n")
+    assert jobs(server)[-1]["duration"] < 1
+
+
+@pytest.mark.live
+def test_signals_are_passed_on(server: FakeServer) -> None:
+    script = "trap 'echo got it; exit 7' TERM; echo ready; read line"
+    with start(server, script) as running:
+        running.send_signal(signal.SIGTERM)
+        assert running.communicate(timeout=60)[0] == b"got it\n"
+    assert running.returncode == 7
+
+
+@pytest.mark.live
+def test_command_that_ignores_sigterm_is_waited_for(server: FakeServer) -> None:
+    with start(server, IGNORES) as running:
+        running.send_signal(signal.SIGTERM)
+        assert running.communicate(b"go\n", timeout=60)[0] == b"survived\n"
+    assert running.returncode == 6
+
+
+def start(server: FakeServer, script: str) -> subprocess.Popen[bytes]:
+    """A command under `clevagent run` that has shown that it is ready."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    running = subprocess.Popen(argv("sh", "-c", script), env=environment(server.url), bufsize=0, **pipes)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"ready\n"
+    return running
+
+
+@pytest.mark.live
+def test_terminal_stays_a_terminal(server: FakeServer) -> None:
+    script = "test -t 0 && test -t 1 && test -t 2 && stty rows 33 cols 111 && stty size && printf '\\033[31mred\\n'"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, argv("sh", "-c", script), environment(server.url))
+    output = b""
+    try:
+        while data := os.read(terminal, 1_000):
+            output += data
+    except OSError:
+        pass  # Linux's end of a terminal
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert output == b"33 111\r\n\x1b[31mred\r\n"
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/passwd", 126)])
+def test_command_that_cannot_start(server: FakeServer, program: str, status: int) -> None:
+    assert run(server.url, program).returncode == status
+    assert jobs(server)[-1]["exit_status"] == status
+
+
+@pytest.mark.live
+def test_run_works_without_a_server() -> None:
+    done = run("http://127.0.0.1:9", "sh", "-c", "echo x; exit 4")
+    assert (done.returncode, done.stdout, done.stderr) == (4, b"x\n", b"")
+
+
+@pytest.mark.live
+def test_run_works_with_a_hanging_server(server: FakeServer) -> None:
+    server.hang = 60
+    assert run(server.url, "sh", "-c", "exit 4").returncode == 4
+
+
+@pytest.mark.live
+def test_run_works_without_a_key() -> None:
+    variables = {**environment("http://127.0.0.1:9"), "CLEVAGENT_API_KEY": ""}
+    done = subprocess.run(argv("sh", "-c", "exit 4"), env=variables, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 4
+    assert b"not reported: no API key" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "event", "status"), [("ping", "success", "ok"), ("start", "start", "ok"), ("fail", "fail", "error")]
+)
+def test_events_are_reported(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, command: str, event: str, status: str
+) -> None:
+    monkeypatch.setenv("CLEVAGENT_API_KEY", server.key)
+    assert cli.main([command, "--agent", "etl", "--endpoint", server.url, "--rid", "a", "token=abcdefgh12345678"]) == 0
+    (beat,) = server.beats
+    assert (beat["job"], beat["status"], beat["message"]) == ({"event": event, "rid": "a"}, status, "token=[hidden]")
+
+
+def test_event_that_is_not_taken_fails(server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("CLEVAGENT_API_KEY", server.key)
+    server.status = 403
+    assert cli.main(["ping", "--agent", "etl", "--endpoint", server.url]) == 1
+    assert cli.main(["ping", "--agent", "etl", "--endpoint", "http://127.0.0.1:9"]) == 1
+    assert cli.main(["ping", "--agent", ""]) == 2
+    assert "refused" in capsys.readouterr().err
+
+
+def test_output_is_bounded_and_redacted() -> None:
+    text = report.tail(b"x" * 100_000 + b"\xff\x00 api_key=abcdefghijkl\n")
+    assert len(text) <= report.MAX_OUTPUT
+    assert text.endswith("\ufffd\ufffd api_key=[hidden]")
+
+
+@pytest.mark.parametrize("value", ["Europe/Berlin", ":Europe/Berlin", "/usr/share/zoneinfo/Europe/Berlin"])
+def test_time_zone_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TZ", value)
+    assert cli.local_zone() == "Europe/Berlin"
