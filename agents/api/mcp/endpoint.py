@@ -25,7 +25,7 @@ VERSIONS: Final = ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024
 OLDER: Final = "2025-11-25"
 MAX_BODY: Final = 64 * 1024
 INFO: Final = {"name": "clevagent-watchdog", "version": "1.0.0"}
-CAPABILITIES: Final = {"tools": {}}
+CAPABILITIES: Final[dict[str, Any]] = {"tools": {}}
 # The tools of a server version never change, whoever asks.
 CACHED: Final = {"resultType": "complete", "ttlMs": 3_600_000, "cacheScope": "public"}
 PARSE_ERROR, INVALID_REQUEST, UNKNOWN_METHOD, INVALID_PARAMS = -32700, -32600, -32601, -32602
