@@ -65,6 +65,12 @@ class Session(AbstractBaseSession):
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now)
 
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        from teams.sessions import SessionStore  # that module imports this one
+
+        return SessionStore
+
 
 class KnownBrowser(models.Model):
     """Where a person signed in before; a sign-in from anywhere else is told by e-mail."""

@@ -16,7 +16,7 @@ from agents.api import examples, schemas
 from agents.api.changes import AgentChanges, NewAgent
 from agents.api.commands import command_dict
 from agents.api.project_view import ProjectView
-from agents.api.status import agents_of, status_dict
+from agents.api.status import agents_of, agents_seen_by, status_dict
 from agents.api.validation import validated
 from agents.commands import dispatch
 from agents.fleet import services
@@ -47,7 +47,7 @@ class AgentView(ProjectView):
         return pk
 
     def agent(self, pk: int) -> Agent:
-        return self.get_or_404(agents_of(self.caller.project_id), pk)
+        return self.get_or_404(agents_seen_by(self.caller), pk)
 
     def shown(self, pk: int, status: int = 200) -> Response:
         """The response with the agent's current state."""

@@ -1,4 +1,7 @@
-"""Someone reports another restart target or runner for the agent than the pinned ones (`domain/pinning.py`)."""
+"""Someone reports another restart target or runner for the agent than its own.
+
+Its own ones are pinned by `domain/pinning.py`.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_each_page_of_the_server_has_a_section() -> None:
     entries = [
         (title, target) for _, group in navigation._GROUPS for title, _, target in group if target != navigation.HELP
     ]
-    assert len(entries) > 20
+    assert len(entries) > 18
     for title, target in entries:
         page, _, anchor = navigation.help_for(target)[0].partition("#")
         assert (page, anchor in found) == ("pages/", True), title

@@ -19,11 +19,11 @@ from tests.contracts.test_admin_permissions import Address, seed, visits
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 Browse = Callable[[User], Client]
 OUR_STYLES = re.compile(r'href="[^"]*/(?:teams/pages|agents/watch|agents/status|watchdog_project/\w+)\.css"')
-# Words of Django's and Unfold's own templates.
-DJANGO = re.compile(r"Select \w+ to (?:change|view)|Django|Site administration|Unfold|CSRF", re.IGNORECASE)
+# Words of Django's own templates.
+DJANGO = re.compile(r"Select \w+ to (?:change|view)|Django|Site administration|CSRF", re.IGNORECASE)
 BARE_INDEX = re.compile(r'href="/admin/(?:agents|alerts|billing|teams|auth|axes)/"')
 # Answers that are no pages of ours: files, data, and API responses.
-NO_PAGES = re.compile(r"^(?:api/|static/|simple/|admin/jsi18n|healthz|readyz|metrics|robots|favicon|\.well-known)")
+NO_PAGES = re.compile(r"^(?:api/|mcp|static/|simple/|admin/jsi18n|healthz|readyz|metrics|robots|favicon|\.well-known)")
 
 
 def is_page(answer: Any) -> bool:
@@ -117,7 +117,7 @@ def test_every_other_url(who: str, client: Client, owner: User, client_of: Brows
 
 
 @pytest.mark.parametrize("path", ["nothing-here", "admin/nothing/here/", "docs/nothing/", "accounts/nothing/"])
-def test_missing_page(path: str, owner: User, client_of: Browse) -> None:
+def test_missing_page(path: str, project: Any, owner: User, client_of: Browse) -> None:
     answer = client_of(owner).get(f"/{path}")
     assert answer.status_code == 404
     assert OUR_STYLES.search(answer.content.decode())

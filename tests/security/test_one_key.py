@@ -220,6 +220,8 @@ def test_key_for_one_agent_sees_only_its_own(project: Project, new_key: MakeKey)
         create_agent(project=project, name=name, now=timezone.now())
     _, raw = new_key(agent="bot")
     assert [row["name"] for row in caller(raw)("GET", "status").json()["results"]] == ["bot"]
+    health = [caller(raw)("GET", f"agents/by-name/{name}/health").status_code for name in ("bot", "other")]
+    assert health == [200, 404]
 
 
 @pytest.mark.parametrize("scope", ["read", "full"])
