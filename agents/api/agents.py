@@ -147,7 +147,10 @@ class HealthView(AgentView):
         examples=[examples.HEALTH],
     )
     def get(self, request: Request, pk: int) -> Response:
-        (status,) = agent_status.statuses([self.agent(pk)], timezone.now())
+        agent = self.agent(pk)
+        if self.caller.agent and not agent.names.filter(name=self.caller.agent).exists():
+            raise ApiError(404, "not_found", f"This API key is for the agent “{self.caller.agent}” only.")
+        (status,) = agent_status.statuses([agent], timezone.now())
         body = {"name": status.agent.name, "status": str(status.status)}
         return Response(body, status=503 if status.status in UNHEALTHY else 200)
 
