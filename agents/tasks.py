@@ -10,7 +10,7 @@ from agents.commands import dispatch
 from agents.doors import memory
 from agents.fleet import maintenance, pauses, quota
 from agents.review import review
-from agents.storage import purge, rollups
+from agents.storage import purge, rollups, stored_bytes
 from agents.storage.retention import forget_old
 
 # Sweeps of several processes share the work. A second one in the same process, which shares its interpreter, would only
@@ -34,7 +34,9 @@ def sweep() -> None:
 
 @shared_task(name="agents.rollup")
 def rollup() -> None:
-    rollups.roll_up(timezone.now())
+    now = timezone.now()
+    rollups.roll_up(now)
+    stored_bytes.count(now)
 
 
 @shared_task(name="agents.retention")

@@ -164,7 +164,10 @@ def _percent(signal: Signal | None) -> int:
     used, limit = (evidence.get(name) for name in ("spent_usd", "budget_usd"))
     if limit is None:
         used, limit = evidence.get("tokens"), evidence.get("token_limit")
-    return min(99, int(100 * used / limit)) if used and limit else round(100 * budgets.NEAR)
+    if not used or not limit:
+        return round(100 * budgets.NEAR)
+    # 100 * 8.2 / 10 is 81.99999999999999.
+    return min(99, int(round(100 * used / limit, 6)))
 
 
 def _budget(incident: Incident) -> str:

@@ -6,6 +6,9 @@ Agents, history and requests per minute are those of the retired hosted service;
 from dataclasses import dataclass
 from typing import Final
 
+# Several times what frameworks send; one heartbeat may hold 256 KiB.
+BYTES_PER_REQUEST: Final = 4_096
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -20,6 +23,11 @@ class Plan:
     projects: int | None
     channels: int | None
     shortest_interval: float
+
+    @property
+    def bytes_per_day(self) -> int:
+        """Of heartbeats' texts, calls and custom data: what the plan's requests hold at 4 KiB each."""
+        return self.requests_per_minute * 1_440 * BYTES_PER_REQUEST
 
 
 # The detector reviews an agent once per interval plus grace, so its load depends on the number of agents, and each plan

@@ -1,7 +1,7 @@
 """`/api/v1/keys`: manage a project's API keys."""
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -85,7 +85,6 @@ class KeyChangesSerializer(KeySerializer):
 
     class Meta(KeySerializer.Meta):
         fields = [*services.CHANGEABLE]
-        read_only_fields: ClassVar[list[str]] = []
 
 
 class NewKeySerializer(KeySerializer):

@@ -62,6 +62,8 @@ class Caller:
     # Where it may be used; empty: everywhere.
     networks: Networks = ()
     new_agents_per_hour: int = NEW_AGENTS_PER_HOUR
+    # Whether the team has room for the texts of heartbeats today.
+    keeps_details: bool = True
 
     @property
     def actor(self) -> str:
@@ -170,7 +172,7 @@ def forget(key: ApiKey) -> None:
 def _look_up(used: Mapping[str, str], now: datetime) -> dict[str, Caller | ApiError]:
     """By the hash of the key, as `used`, which says where each key was used."""
     # `order_by()`: the default ordering would double the cost of this function.
-    rows = ApiKey.objects.filter(hash__in=list(used)).order_by().select_related("project")
+    rows = ApiKey.objects.filter(hash__in=list(used)).order_by().select_related("project__team")
     found = {key.hash: key for key in rows}
     return {digest: _judged(found.get(digest), digest, address, now) for digest, address in used.items()}
 
@@ -184,15 +186,15 @@ def _judged(key: ApiKey | None, digest: str, address: str, now: datetime) -> Cal
         return ApiError(401, "revoked_key", "This API key was revoked. Create a new one under Team → API keys.")
     if key.expires_at and key.expires_at <= now:
         return ApiError(401, "expired_key", "This API key has expired. Use its successor, or create a new one.")
-    caller = _caller(key)
+    caller = _caller(key, now)
     # A refused address is no use of the key, and must not hide where it was last used.
     if not caller.networks or networks.contain(caller.networks, address):
         _note_use(key, address, now)
     return caller
 
 
-def _caller(key: ApiKey) -> Caller:
-    project = key.project
+def _caller(key: ApiKey, now: datetime) -> Caller:
+    project, full_until = key.project, key.project.team.details_off_until
     return Caller(
         key_id=key.pk,
         prefix=key.prefix,
@@ -209,6 +211,7 @@ def _caller(key: ApiKey) -> Caller:
         agent=key.agent,
         networks=networks.compiled(key.allowed_networks),
         new_agents_per_hour=key.new_agents_per_hour,
+        keeps_details=full_until is None or full_until <= now,
     )
 
 

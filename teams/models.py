@@ -65,6 +65,12 @@ class Session(AbstractBaseSession):
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now)
 
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        from teams.sessions import SessionStore  # that module imports this one
+
+        return SessionStore
+
 
 class KnownBrowser(models.Model):
     """Where a person signed in before; a sign-in from anywhere else is told by e-mail."""
@@ -101,6 +107,8 @@ class Team(models.Model):
         default=False,
         help_text="Members without a second factor cannot open anything of the team until they set one up.",
     )
+    # The day's storage of the plan is used up: until then, heartbeats are stored without details.
+    details_off_until = models.DateTimeField(null=True, editable=False)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="teams"
     )

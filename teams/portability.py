@@ -39,7 +39,7 @@ def _children(parent: type[models.Model]) -> Iterator[tuple[type[models.Model], 
     """Tables whose rows are deleted with a row of the parent, and the name of their foreign key."""
     for relation in parent._meta.related_objects:
         if relation.on_delete is models.CASCADE and not relation.many_to_many:
-            yield relation.related_model, relation.field.name  # type: ignore[misc]
+            yield relation.related_model, relation.field.name
 
 
 def lines(team: Team) -> Iterator[str]:

@@ -88,8 +88,8 @@ def of_person(user: User, now: datetime) -> models.QuerySet[Session]:
 
 
 def end(user: User, row: str) -> bool:
-    """End one session of a person. Whether there was one."""
-    return bool(Session.objects.filter(user=user, pk=row).delete()[0])
+    """End one session of a person. Whether there was one. Other texts than hashes may not even suit the database."""
+    return row.isalnum() and bool(Session.objects.filter(user=user, pk=row).delete()[0])
 
 
 def end_others(user: User, current_key: str | None) -> int:

@@ -16,7 +16,7 @@ from agents.api import examples, schemas
 from agents.api.changes import AgentChanges, NewAgent
 from agents.api.commands import command_dict
 from agents.api.project_view import ProjectView
-from agents.api.status import agents_of, status_dict
+from agents.api.status import agents_of, agents_seen_by, status_dict
 from agents.api.validation import validated
 from agents.commands import dispatch
 from agents.fleet import services
@@ -47,7 +47,7 @@ class AgentView(ProjectView):
         return pk
 
     def agent(self, pk: int) -> Agent:
-        return self.get_or_404(agents_of(self.caller.project_id), pk)
+        return self.get_or_404(agents_seen_by(self.caller), pk)
 
     def shown(self, pk: int, status: int = 200) -> Response:
         """The response with the agent's current state."""
@@ -147,7 +147,10 @@ class HealthView(AgentView):
         examples=[examples.HEALTH],
     )
     def get(self, request: Request, pk: int) -> Response:
-        (status,) = agent_status.statuses([self.agent(pk)], timezone.now())
+        agent = self.agent(pk)
+        if self.caller.agent and not agent.names.filter(name=self.caller.agent).exists():
+            raise ApiError(404, "not_found", f"This API key is for the agent “{self.caller.agent}” only.")
+        (status,) = agent_status.statuses([agent], timezone.now())
         body = {"name": status.agent.name, "status": str(status.status)}
         return Response(body, status=503 if status.status in UNHEALTHY else 200)
 

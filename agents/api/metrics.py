@@ -34,9 +34,15 @@ PREFIX: Final = "clevagent"
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     try:
+<<<<<<< HEAD
         caller = authenticate_key(
-            key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
+            key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", "")),
+            request.META.get("REMOTE_ADDR", ""),
         )
+=======
+        key = key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
+        caller = authenticate_key(key, request.META.get("REMOTE_ADDR", ""))
+>>>>>>> j18
         require_scope(caller, Scope.READ, reading=True)
     except ApiError as refusal:
         headers = refusal.headers()

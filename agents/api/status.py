@@ -16,11 +16,18 @@ from agents.models import Agent, Incident
 from agents.reporting import agent_status
 from agents.reporting.agent_status import AgentStatus
 from agents.reporting.payloads import dollars, incident_url, moment
+from teams.auth import Caller
 
 
 def agents_of(project_id: int) -> QuerySet[Agent]:
     """A project's agents by name, with everything their status reads."""
     return agent_status.with_related(Agent.objects.filter(project=project_id)).order_by("name", "pk")
+
+
+def agents_seen_by(caller: Caller) -> QuerySet[Agent]:
+    """As `agents_of` the key's project; a key for one agent sees that one only."""
+    agents = agents_of(caller.project_id)
+    return agents.filter(names__name=caller.agent) if caller.agent else agents
 
 
 class StatusView(ProjectView):
@@ -36,11 +43,7 @@ class StatusView(ProjectView):
         examples=[examples.STATUS],
     )
     def get(self, request: Request) -> Response:
-        agents = agents_of(self.caller.project_id)
-        # A key for one agent sees that one.
-        if self.caller.agent:
-            agents = agents.filter(names__name=self.caller.agent)
-        return self.pages(agents, status_dicts)
+        return self.pages(agents_seen_by(self.caller), status_dicts)
 
 
 def status_dicts(agents: list[Agent]) -> list[dict[str, Any]]:

@@ -202,12 +202,13 @@ class _Merge:
     # Model calls that are matched one by one
 
     def _tell_calls(self, calls: Sequence[Call]) -> None:
-        groups: dict[int, Origin] = {}
+        groups: dict[int, Call] = {}
         for call in sorted(calls, key=lambda call: call.origin.start):
             row = self._observed(call)
             if row is not None and isinstance(row.note, CallNote):
-                groups[row.note.group] = call.origin
-                self._tell_call_without_usage(call)
+                groups[row.note.group] = call
+                if row.note.told is None:
+                    self._tell_call_without_usage(call)
         traces = {call.origin.trace for call in calls if call.origin.trace}
         changed = self._find_outer(traces | self.recall.grown_traces())
         for group in [*groups, *(group for group in changed if group not in groups)]:
@@ -272,7 +273,7 @@ class _Merge:
                     changed.append(note.group)
         return changed
 
-    def _book(self, group: int, origin: Origin | None) -> None:
+    def _book(self, group: int, call: Call | None) -> None:
         """Bring what is booked for a call in line with its best observation."""
         leader = self.recall.rows.get(group)
         if leader is None or not isinstance(leader.note, CallNote):
@@ -283,13 +284,14 @@ class _Merge:
         if best and note.booked and not best.differs(note.booked):
             return
         before, note.booked = note.booked, best
-        here = origin or self._origin_of(leader, note)
+        here = call.origin if call else self._origin_of(leader, note)
         note.agent = note.agent or self._named(here).name
         self.recall.add(leader)
         if before:
             self._raise(leader.sender, here, note.agent, "call", before, sign=-1)
         if best:
-            self._raise(leader.sender, here, note.agent, "call", best)
+            is_open = call is not None and call.is_open
+            self._raise(leader.sender, here, note.agent, "call", best, is_open=is_open)
 
     def _origin_of(self, row: Row, note: CallNote) -> Origin:
         """Where an earlier request observed a call that is corrected now."""
@@ -312,8 +314,10 @@ class _Merge:
             row = Row(_key(call, sender), StepNote(), sender, end=call.origin.end)
             if not self.recall.knows(row.key):
                 self.recall.add(row)
-                self._tell_call_without_usage(call)
-                if told := _told(call):
+                told = _told(call)
+                if told is None:
+                    self._tell_call_without_usage(call)
+                else:
                     name = self._named(call.origin).name
                     self._raise(sender, call.origin, name, call.track, told, is_open=call.is_open)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -121,10 +122,12 @@ def key_of(kind: str, *parts: object) -> int:
     return hash_of("\n".join([kind, *map(str, parts)]))
 
 
+@lru_cache(maxsize=4_096)
 def trace_key(trace: str) -> int:
     return key_of("trace", trace)
 
 
+@lru_cache(maxsize=4_096)
 def ledger_key(sender: int, session: str, model: str) -> int:
     """The ledger of a model: one signal tells the dated snapshot that answered, another the name that was asked for."""
     return key_of("ledger", sender, session, _SNAPSHOT.sub("", model.lower().rpartition("/")[2]))

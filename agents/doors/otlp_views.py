@@ -98,7 +98,7 @@ def caller_of(request: HttpRequest) -> Caller:
     headers = request.META
     authorization = headers.get("HTTP_AUTHORIZATION", "")
     key = headers.get("HTTP_X_API_KEY", "") or _password(authorization)
-    caller = auth.authenticate_key(auth.key_from(key, authorization))
+    caller = auth.authenticate_key(auth.key_from(key, authorization), headers.get("REMOTE_ADDR", ""))
     auth.require_scope(caller, "agent")
     return caller
 

@@ -42,24 +42,32 @@ def project_by_key(ping_key: str) -> Project | None:
     return Project.objects.filter(ping_key=ping_key, team__ended_at=None).first()
 
 
-@transaction.atomic
 def create_for_ping(*, project: Project, name: str, now: datetime) -> Agent:
     """Create a job for a ping with `create=1`, with the default schedule of Healthchecks: a day, and an hour of grace.
 
     Raises ApiError 403 `agent_limit_reached` at the plan's agent limit, 403 `unknown_agent` in strict mode.
     """
-    # Two first pings at once must not create it twice.
-    locked = Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)
-    if existing := by_slug(locked.ping_key, name):
-        return existing[0]
-    if locked.strict:
+    if project.strict:
         raise ApiError(403, "unknown_agent", f"The project is in strict mode and has no job “{name}”.")
-    if limits.room(locked.team_id, "agents") < 1:
-        refusals.record(team_id=locked.team_id, project_id=locked.pk, name=name, now=now)
-        raise limits.refusal(locked.team_id, "agents")
-    agent = create_agent(project=locked, name=name, now=now, kind=Agent.Kind.JOB)
+    created = _create(project, name, now)
+    if isinstance(created, ApiError):
+        # Outside the transaction that the refusal ends.
+        refusals.record(team_id=project.team_id, project_id=project.pk, name=name, now=now)
+        raise created
+    return created
+
+
+@transaction.atomic
+def _create(project: Project, name: str, now: datetime) -> Agent | ApiError:
+    # It locks the team, so two first pings at once create one job.
+    refused = limits.refusal(project.team_id, "agents")
+    if existing := by_slug(project.ping_key, name):
+        return existing[0]
+    if refused is not None:
+        return refused
+    agent = create_agent(project=project, name=name, now=now, kind=Agent.Kind.JOB)
     Job.objects.filter(agent=agent).update(schedule=Job.Schedule.PERIOD, is_default=True, scheduled_at=now)
-    audit(team=locked.team, actor=PING_ACTOR, action="agent.created", target=name, of=agent)
+    audit(team=project.team, actor=PING_ACTOR, action="agent.created", target=name, of=agent)
     return agent
 
 

@@ -73,14 +73,15 @@ def known_plan(caller: Caller, now: datetime) -> Plan | None:
 
 
 def count_beats(caller: Caller, plan: Plan, count: int, now: datetime, meter: Meter | None = None) -> bool:
-    """Count a key's heartbeats. Returns whether to store their detail: only within the plan's requests per minute.
+    """Count a key's heartbeats. Returns whether to store their detail: only within the plan's requests per minute, and
+    while the team has not used up the day's storage.
 
     Raises ApiError 429 beyond ten times that limit.
     """
     used, limit = (meter or _meter).add(caller, "beats", count, now), plan.requests_per_minute
     if used > limit * FLOOD_FACTOR:
         raise _refusal(f"More than {limit * FLOOD_FACTOR} heartbeats per minute from one key.", now)
-    return used <= limit
+    return used <= limit and caller.keeps_details
 
 
 def count_call(caller: Caller, now: datetime, meter: Meter = _meter) -> None:

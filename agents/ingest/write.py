@@ -33,6 +33,8 @@ from teams.links import absolute
 log = structlog.get_logger(__name__)
 
 TRIES: Final = 3
+# Characters of an error's message that are stored even beyond the day's storage.
+MAX_LAST_WORDS: Final = 500
 # PostgreSQL's deadlock and serialization failure: the database is up and trying again helps.
 RETRYABLE: Final = ("40P01", "40001")
 
@@ -311,10 +313,18 @@ def _row(agent_id: int, received: Received, folded: FoldResult, answer: Answer, 
 
 def _content(received: Received, folded: FoldResult) -> dict[str, Any] | None:
     # Errors and usage are stored even beyond the plan's rate: prices change later, tokens do not.
-    kept = received.beat.content() if received.detail or received.beat.status == "error" else None
+    kept = _details(received)
     used = {"usage": received.beat.usage, "prices": folded.spent.prices} if folded.spent.prices else {}
     concluded = {name: text for name, text in (("note", folded.note), ("claimed", folded.claimed)) if text}
     return {**(kept or {}), **used, **concluded} or None
+
+
+def _details(received: Received) -> dict[str, Any] | None:
+    """All, or of an error that came beyond the day's storage the message only: it is what an incident shows."""
+    beat, is_error = received.beat, received.beat.status == "error"
+    if received.detail or (is_error and received.caller.keeps_details):
+        return beat.content()
+    return {"message": beat.message[:MAX_LAST_WORDS]} if is_error and beat.message else None
 
 
 def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | None = None) -> Answer:

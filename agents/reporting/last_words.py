@@ -14,7 +14,7 @@ from agents.rules import crash
 from agents.rules.observers import runner_view
 
 # Between two heartbeats of an agent its runner may send many, which are left out.
-BEATS_READ: Final = 100
+BEATS_READ: Final = 60
 
 
 def activity(incident: Incident, signals: Iterable[Signal], now: datetime) -> Activity:

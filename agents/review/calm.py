@@ -23,8 +23,14 @@ from agents.storage.statements import CalmRow
 CHUNK: Final = 200
 
 
-def move(outages: Sequence[clocks.Span], now: datetime, *, until: float, let_others_write: Callable[[], None]) -> int:
-    """Give agents that are due the time of their next review, until that monotonic time. Returns how many."""
+Outages = Callable[[], Sequence[clocks.Span]]
+
+
+def move(outages: Outages, now: datetime, *, until: float, let_others_write: Callable[[], None]) -> int:
+    """Give agents that are due the time of their next review, until that monotonic time. Returns how many.
+
+    `outages` is only called when there are any.
+    """
     moved = left = 0
     while time.monotonic() < until:
         rows, times = _move_next(outages, now, skip=left)
@@ -35,12 +41,10 @@ def move(outages: Sequence[clocks.Span], now: datetime, *, until: float, let_oth
     return moved
 
 
-def _move_next(
-    outages: Sequence[clocks.Span], now: datetime, *, skip: int
-) -> tuple[list[CalmRow], dict[int, datetime]]:
+def _move_next(outages: Outages, now: datetime, *, skip: int) -> tuple[list[CalmRow], dict[int, datetime]]:
     with transaction.atomic():
         rows = statements.lock_calm(now, reviewed_after=now - MAX_WAIT, most=CHUNK, skip=skip)
-        times = {row.agent_id: at for row in rows if (at := next_review(row, outages, now))}
+        times = {row.agent_id: at for row in rows if (at := next_review(row, outages(), now))}
         if times:
             statements.move(times)
     return rows, times

@@ -103,7 +103,7 @@ def sweep(now: datetime) -> int:
     view, began = View(now), time.monotonic()
     # Half of the time: however many of these there are, agents in trouble get theirs.
     until = began + MAX_SWEEP / 2
-    total = calm.move(view.outages, now, until=until, let_others_write=_let_others_write)
+    total = calm.move(lambda: view.outages, now, until=until, let_others_write=_let_others_write)
     for _ in range(PASSES):
         passed_over: set[int] = set()
         while time.monotonic() - began < MAX_SWEEP:

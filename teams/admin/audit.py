@@ -77,6 +77,7 @@ PHRASES: Final = {
     "member.invited": "invited",
     "member.removed": "removed the member",
     "plan.changed": "changed the plan to",
+    "plan.storage_full": "stopped storing details of heartbeats until midnight UTC, for lack of storage in the plan:",
     "project.changed": "changed settings of the project",
     "project.created": "created the project",
     "project.deleted": "deleted the project",

@@ -17,7 +17,7 @@ from django.db.models import Min
 
 from agents.domain.hot_row import Answer
 from agents.domain.wire.decoding import decode
-from agents.ingest import committer
+from agents.ingest import committer, overload
 from agents.ingest.committer import Committer
 from agents.ingest.write import Received
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Pulse, Signal, Unread
@@ -27,6 +27,16 @@ from teams.auth import Caller, authenticate_key
 from teams.models import Project
 
 T0 = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+# Seconds.
+PATIENT = 600.0
+
+
+@pytest.fixture(autouse=True)
+def _patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine must not fail a test: no sweep ends early, and no heartbeat is shed or refused for its wait."""
+    monkeypatch.setattr(review, "MAX_SWEEP", PATIENT)
+    monkeypatch.setattr(overload, "SHED_AFTER", PATIENT)
+    monkeypatch.setattr(overload, "REFUSE_AFTER", PATIENT)
 
 
 class World:

@@ -97,7 +97,12 @@ def run(status: str) -> Deed:
     def do(world: World, at: float) -> None:
         with world.clock(at) as now:
             for command in dispatch.hand_out(caller=world.caller, runner=HERE, now=now):
-                result = {"command_id": command.pk, "caller": world.caller, "runner": HERE, "message": ""}
+                result: dict[str, Any] = {
+                    "command_id": command.pk,
+                    "caller": world.caller,
+                    "runner": HERE,
+                    "message": "",
+                }
                 dispatch.report(**result, status=status, now=now)
 
     return do

@@ -95,6 +95,7 @@ def test_near_budget_is_not_exceeded_by_a_crash(happened: Happened, incident: In
     ("evidence", "percent"),
     [
         ({"spent_usd": 9.999, "budget_usd": 10.0}, 99),
+        ({"spent_usd": 8.2, "budget_usd": 10.0}, 82),
         ({"tokens": 921, "token_limit": 1000}, 92),
         ({"spent_usd": 0.0, "budget_usd": 0.0}, 80),
     ],

@@ -181,7 +181,7 @@ def exceeded(sent: Sent, found: re.Match[str]) -> bool:
 def nearly_used(sent: Sent, found: re.Match[str]) -> bool:
     cost, limit = month(sent.incident.project, sent.now) if found["monthly"] else spent_today(sent)
     who = about_project if found["monthly"] else about_agent
-    return who(sent, found) and limit is not None and int(found["percent"]) == int(100 * cost / limit) < 100
+    return who(sent, found) and limit is not None and int(found["percent"]) == 100 * cost // limit < 100
 
 
 def exceeded_month(sent: Sent, found: re.Match[str]) -> bool:

@@ -212,7 +212,7 @@ def test_recovery_from_kill_is_notified(runner_story: RunnerStory, site: Site) -
     assert 0 < took < NOTIFIED_WITHIN * slowdown()
     assert resolved.body["data"]["incident"]["id"] == runner_story.seen["opened"].body["data"]["incident"]["id"]
     first, second = site.inbox.mails_of(runner_story.name)
-    assert first == "reported an error"
+    assert first == "is not running"
     assert second.startswith("recovered after")
 
 

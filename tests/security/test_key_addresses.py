@@ -210,3 +210,31 @@ def test_admin_sets_and_changes_limits(project: Project, owner: User, client_of:
     key.refresh_from_db()
     assert (key.name, key.agent, key.allowed_networks, key.new_agents_per_hour) == ("k2", "bot", [], 4)
     assert key.expires_at is not None
+
+
+# Every door that takes a key, with what it answers to a key that must not be used from there.
+DOORS = [
+    ("GET", "/metrics"),
+    ("POST", "/mcp"),
+    ("POST", "/v1/traces"),
+    ("POST", "/hooks/claude-code"),
+    ("GET", "/api/v1/status"),
+    ("GET", "/api/v1/agents"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), DOORS)
+@pytest.mark.django_db
+def test_every_door_asks_for_the_address(project: Project, method: str, path: str) -> None:
+    limits = KeyLimits(allowed_networks=["127.0.0.0/8"])
+    raw = services.issue_key(project=project, name="k", scope="full", actor="test", limits=limits)[1]
+
+    def answer(address: str) -> tuple[int, bool]:
+        client = Client(headers={"X-API-Key": raw}, REMOTE_ADDR=address, raise_request_exception=False)
+        given = client.generic(method, path, b"{}", "application/json")
+        return given.status_code, b"address_not_allowed" in given.content
+
+    assert answer("203.0.113.9")[0] == 403 or answer("203.0.113.9")[1]
+    status, is_refused = answer("127.0.0.1")
+    assert status < 500
+    assert not is_refused

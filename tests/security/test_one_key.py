@@ -14,8 +14,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from agents.domain.wire.decoding import decode
 from agents.fleet import services as fleet
+from agents.ingest import committer
 from agents.ingest.registration import create_agent
+from agents.ingest.write import Received
 from agents.models import Agent, AgentName, AgentState, Command, Heartbeat
 from teams import auth, services
 from teams.models import ApiKey, AuditEntry, Project, User
@@ -86,10 +89,6 @@ def test_batch_refuses_only_the_bound_name(new_key: MakeKey) -> None:
 
 
 def test_two_keys_in_one_batch_of_new_names(world: World, new_key: MakeKey) -> None:
-    from agents.domain.wire.decoding import decode
-    from agents.ingest import committer
-    from agents.ingest.write import Received
-
     callers = [auth.authenticate_key(raw) for _, raw in (new_key(), new_key())]
     beat = b'{"agent": "bot", "status": "ok"}'
     received = [Received(each, decode(beat), timezone.now(), "1/x") for each in callers]
@@ -221,6 +220,8 @@ def test_key_for_one_agent_sees_only_its_own(project: Project, new_key: MakeKey)
         create_agent(project=project, name=name, now=timezone.now())
     _, raw = new_key(agent="bot")
     assert [row["name"] for row in caller(raw)("GET", "status").json()["results"]] == ["bot"]
+    health = [caller(raw)("GET", f"agents/by-name/{name}/health").status_code for name in ("bot", "other")]
+    assert health == [200, 404]
 
 
 @pytest.mark.parametrize("scope", ["read", "full"])

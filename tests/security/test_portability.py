@@ -51,21 +51,26 @@ def test_everything_of_the_team_is_exported(full: Team, stranger: User, api_key:
     assert [secret for secret in hidden if secret in text] == []
 
 
+def confirmed(person: User) -> Client:
+    """A browser in which the person has just given their password."""
+    browser = Client()
+    browser.post("/accounts/login/", {"login": person.email, "password": PASSWORD})
+    assert browser.post("/accounts/reauthenticate/", {"password": PASSWORD}).status_code == 302
+    return browser
+
+
 def test_only_owners_export(full: Team, member: User, stranger: User, owner: User, client_of: Any) -> None:
     path = f"/admin/teams/team/{full.pk}/export/"
     for person in (member, stranger, owner):
         answer = client_of(person).get(path)
         assert answer.status_code in (302, 403, 404), person
         assert "reauthenticate" in answer.headers.get("Location", "/reauthenticate/")
-    browser = Client()
-    browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
-    answer = browser.get(path)
+    answer = confirmed(owner).get(path)
     assert answer.status_code == 200
     assert len(b"".join(answer.streaming_content).splitlines()) >= 10
     assert AuditEntry.objects.filter(team=full, action="team.exported", actor=owner.email).exists()
-    others = Client()
-    others.post("/accounts/login/", {"login": member.email, "password": PASSWORD})
-    assert others.get(path).status_code in (403, 404)
+    for person in (member, stranger):
+        assert confirmed(person).get(path).status_code in (403, 404)
 
 
 def test_deletion_leaves_a_receipt(

@@ -10,6 +10,7 @@ import pytest
 import time_machine
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session as PlainSession
 from django.test import Client
 from django.utils import timezone
 
@@ -105,6 +106,12 @@ def test_no_session_outlives_a_month(owner: User) -> None:
         assert not is_signed_in(browser)
         protect_secrets()
         assert not Session.objects.exists()
+
+
+def test_sessions_of_earlier_versions_are_deleted() -> None:
+    PlainSession.objects.create(session_key="plain", session_data="", expire_date=timezone.now() + IDLE)
+    protect_secrets()
+    assert not PlainSession.objects.exists()
 
 
 def test_new_key_of_a_session_keeps_its_age(owner: User) -> None:

@@ -25,7 +25,7 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
-def no_rate_limit_left_over() -> None:
+def no_rate_limit_left_over(db: None) -> None:
     cache.clear()
 
 

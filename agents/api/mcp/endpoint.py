@@ -25,7 +25,7 @@ VERSIONS: Final = ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024
 OLDER: Final = "2025-11-25"
 MAX_BODY: Final = 64 * 1024
 INFO: Final = {"name": "clevagent-watchdog", "version": "1.0.0"}
-CAPABILITIES: Final = {"tools": {}}
+CAPABILITIES: Final[dict[str, Any]] = {"tools": {}}
 # The tools of a server version never change, whoever asks.
 CACHED: Final = {"resultType": "complete", "ttlMs": 3_600_000, "cacheScope": "public"}
 PARSE_ERROR, INVALID_REQUEST, UNKNOWN_METHOD, INVALID_PARAMS = -32700, -32600, -32601, -32602
@@ -43,7 +43,8 @@ class RpcError(Exception):
 def mcp(request: HttpRequest) -> HttpResponse:
     try:
         sent = request.headers
-        caller = authenticate_key(key_from(sent.get("X-API-Key", ""), sent.get("Authorization", "")))
+        key = key_from(sent.get("X-API-Key", ""), sent.get("Authorization", ""))
+        caller = authenticate_key(key, request.META.get("REMOTE_ADDR", ""))
         count_call(caller, timezone.now())
         message = _message(body_of(request, MAX_BODY))
     except ApiError as refusal:

@@ -155,8 +155,8 @@ def _sums(point: Point) -> list[Fact]:
     told: Sum | None = None
     if point.metric == "claude_code.cost.usage":
         told = genai.metric_sum(point, KIND, cost=reading.amount(point.value) or 0.0, session=session)
-    elif point.metric == "claude_code.token.usage" and given.get("type") in TOKEN_TYPES:
-        counts = TOKEN_TYPES[given["type"]](reading.whole(point.value) or 0)
+    elif point.metric == "claude_code.token.usage" and text(given, "type") in TOKEN_TYPES:
+        counts = TOKEN_TYPES[text(given, "type")](reading.whole(point.value) or 0)
         # Its price comes as a metric of its own.
         told = genai.metric_sum(point, KIND, counts, cost=0.0, session=session)
     if told is None:

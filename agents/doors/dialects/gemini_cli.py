@@ -42,7 +42,7 @@ def facts(item: Span | Log | Point) -> list[Fact]:
 
 
 def _from_span(span: Span) -> list[Fact]:
-    operation = span.attributes.get(genai.OPERATION)
+    operation = text(span.attributes, genai.OPERATION)
     if operation in genai.CALLS:
         call = genai.call(span, KIND)
         call.track, call.provider, call.origin = "span", PROVIDER, _here(span)
@@ -124,10 +124,10 @@ def _tool(given: Attributes, here: Origin) -> Tool:
 
 
 def _sums(point: Point) -> list[Fact]:
-    kind = point.attributes.get("type")
+    kind = text(point.attributes, "type")
     if point.metric != TOKENS_METRIC or kind not in TOKEN_TYPES:
         return []
-    counts = TOKEN_TYPES[str(kind)](reading.whole(point.value) or 0)
+    counts = TOKEN_TYPES[kind](reading.whole(point.value) or 0)
     told = genai.metric_sum(point, KIND, counts, session=_session(point.attributes, point))
     told.provider = PROVIDER
     return [told]

@@ -57,7 +57,7 @@ def facts(item: Span | Log | Point) -> list[Fact]:
         return _sums(item)
     if isinstance(item, Log):
         return _from_log(item)
-    operation = item.attributes.get(OPERATION)
+    operation = text(item.attributes, OPERATION)
     if operation in CALLS:
         return [call(item)]
     if operation in TOOLS:

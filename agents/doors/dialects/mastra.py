@@ -19,7 +19,7 @@ def claims(item: Span | Log | Point) -> bool:
 
 
 def facts(span: Span) -> list[Fact]:
-    if span.attributes[TYPE] in REPEATS:
+    if text(span.attributes, TYPE) in REPEATS:
         return [genai.step(span, is_run=False)]
     found = genai.facts(span)
     for fact in found:

@@ -66,7 +66,7 @@ def _from_span(span: Span) -> list[Fact]:
     here = genai.origin(span, KIND, session=session, agent=_agent(given))
     if span.name == "openclaw.model.usage":
         return [_call(span, here)]
-    if span.name.startswith("openclaw.tool") or given.get(genai.OPERATION) in genai.TOOLS:
+    if span.name.startswith("openclaw.tool") or text(given, genai.OPERATION) in genai.TOOLS:
         return [_tool(span, here)]
     is_run = span.name in ("openclaw.run", "openclaw.message.processed", "openclaw.request")
     return [

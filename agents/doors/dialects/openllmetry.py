@@ -22,13 +22,13 @@ def claims(item: Span | Log | Point) -> bool:
 
 def facts(span: Span) -> list[Fact]:
     given = span.attributes
-    if given.get(REQUEST) in CALLS or given.get(genai.OPERATION) in genai.CALLS:
+    if text(given, REQUEST) in CALLS or text(given, genai.OPERATION) in genai.CALLS:
         call = genai.call(span)
         call.origin.agent = call.origin.agent or text(given, WORKFLOW)
         return [call]
     if given.get(KIND) == "tool":
         return [_tool(span)]
-    is_run = given.get(KIND) in RUNS
+    is_run = text(given, KIND) in RUNS
     names = text(given, "gen_ai.agent.name", WORKFLOW, "traceloop.entity.name") if is_run else ""
     return [genai.step(span, is_run=is_run, names=names)]
 

@@ -114,7 +114,9 @@ def asks_for_tool(reasons: Any) -> bool:
 
 def shown(value: Any) -> str:
     """Arguments as people may see them: short and without secrets."""
-    plain = "" if value is None or value in HIDDEN else value if isinstance(value, str) else json.dumps(value)
+    if value is None or (isinstance(value, str) and value in HIDDEN):
+        return ""
+    plain = value if isinstance(value, str) else json.dumps(value, default=str)
     return redacted(plain[: MAX_ARGS_LENGTH * 4])[:MAX_ARGS_LENGTH].replace("\x00", "")
 
 

@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from agents.doors.otlp.telemetry import (
@@ -262,12 +262,23 @@ def _pairs(value: Any, depth: int) -> dict[str, Any]:
     }
 
 
-_READERS: Final = {
-    "stringValue": lambda value, depth: _text(value),
+def _plain(value: Any, depth: int) -> str:
+    return _text(value)
+
+
+def _decimal(value: Any, depth: int) -> float | None:
+    return _number(value)
+
+
+def _flag(value: Any, depth: int) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+_READERS: Final[dict[str, Callable[[Any, int], Any]]] = {
+    "stringValue": _plain,
     "intValue": _whole,
-    "doubleValue": lambda value, depth: _number(value),
-    "boolValue": lambda value, depth: value if isinstance(value, bool) else None,
+    "doubleValue": _decimal,
+    "boolValue": _flag,
     "arrayValue": _array,
     "kvlistValue": _pairs,
-    "bytesValue": lambda value, depth: None,
 }

@@ -17,8 +17,8 @@ from tests.agents.admin.conftest import Browse, deployed, make_agent, make_comma
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
-# For the part that polls every two seconds, including session and user.
-MAX_QUERIES = 14
+# For the part that polls every two seconds, including session, user, and the heartbeats that show what it did last.
+MAX_QUERIES = 15
 # For people who may act: the live command, the incident, open signals, earlier restarts, the runner.
 BUTTON_QUERIES = 5
 
@@ -61,6 +61,16 @@ def test_page_uses_the_viewers_time_zone(incident: Incident, viewer: User, clien
     body = client_of(viewer).get(page_of(incident)).content.decode()
     for text in ("No progress for 47 minutes", "critical", "$4.25", "47 min", "Last progress", "40 s", "JST"):
         assert text in body, text
+
+
+def test_agent_that_works_again_is_said_to(incident: Incident, viewer: User, client_of: Browse) -> None:
+    """Although its incident is still open, for another reason."""
+    restarted_at = timezone.now() - timedelta(minutes=2)
+    Incident.objects.filter(pk=incident.pk).update(restarts=1, restarted_at=restarted_at)
+    assert "Restarted once: no progress since." in client_of(viewer).get(page_of(incident)).content.decode()
+    AgentState.objects.filter(agent=incident.agent).update(last_progress_at=restarted_at + timedelta(seconds=40))
+    body = client_of(viewer).get(page_of(incident)).content.decode()
+    assert "Restarted once: working again, other problems remain." in body
 
 
 @pytest.mark.parametrize(

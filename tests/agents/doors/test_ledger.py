@@ -28,8 +28,10 @@ def total(found: list[Raise]) -> Counts:
 
 @pytest.mark.parametrize(
     "reports",
-    permutations(
-        [("log", CALL, 0.5), ("span", CALL, None), ("metric", Counts(100), 0.5), ("metric", Counts(0, 10), 0.0)]
+    list(
+        permutations(
+            [("log", CALL, 0.5), ("span", CALL, None), ("metric", Counts(100), 0.5), ("metric", Counts(0, 10), 0.0)]
+        )
     ),
 )
 def test_any_order_counts_once(reports: tuple[Report, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -60,6 +61,7 @@ def _spoil(tree: Any, luck: random.Random) -> None:
     while isinstance(tree, dict | list) and tree:
         key = luck.choice(list(tree) if isinstance(tree, dict) else range(len(tree)))
         if luck.random() < 0.15 or not isinstance(tree[key], dict | list):
-            tree[key] = luck.choice(WRONG)
+            # A copy: the next one may be put inside of it.
+            tree[key] = copy.deepcopy(luck.choice(WRONG))
             return
         tree = tree[key]

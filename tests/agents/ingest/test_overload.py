@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.ingest import committer, load, overload
+from agents.ingest import committer, load, overload, write
 from agents.ingest.committer import Committer, Job
 from agents.ingest.load import Load
 from agents.ingest.overload import OverloadError, Stage
@@ -16,6 +16,14 @@ from agents.models import Heartbeat
 from tests.agents.conftest import World
 from tests.agents.ingest.test_committer import received
 from tests.flows.installation import wait_until
+
+SHED_AFTER, REFUSE_AFTER = overload.SHED_AFTER, overload.REFUSE_AFTER
+
+
+@pytest.fixture(autouse=True)
+def _impatient_server(_patient_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "SHED_AFTER", SHED_AFTER)
+    monkeypatch.setattr(overload, "REFUSE_AFTER", REFUSE_AFTER)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,8 @@ class Process:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self.committer = world, world.process()
         self.inside, self.go_on = threading.Event(), threading.Event()
-        self.at, self.really = 0.0, committer.commit
+        self.at, self.really = 0.0, write.commit
+        self.jobs: list[Job] = []
         monkeypatch.setattr(committer, "_clock", lambda: self.at)
         monkeypatch.setattr(committer, "_lanes", lambda: 1)
         monkeypatch.setattr(committer, "commit", self.commit)
@@ -69,11 +78,14 @@ class Process:
         return self.really(received)
 
     def send(self, agent: str = "bot") -> Job:
-        return self.committer.start(received(self.world, agent, message="step", tokens_used=5), lambda job: None)
+        beats = received(self.world, agent, message="step", tokens_used=5)
+        self.jobs.append(self.committer.start(beats, lambda job: None))
+        return self.jobs[-1]
 
     def recover(self) -> None:
         self.go_on.set()
-        wait_until(lambda: not self.committer.queued, "the queue is empty")
+        taken = [job for job in self.jobs if not isinstance(job.outcomes[0], OverloadError)]
+        wait_until(lambda: not any(job.missing for job in taken), "all that was taken is answered")
 
 
 def test_sums_are_kept_before_anything_is_refused(process: Process) -> None:

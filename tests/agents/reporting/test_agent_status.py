@@ -109,6 +109,21 @@ def test_acknowledged_agents_come_after_others(world: World) -> None:
     assert ordered(world, 3) == ["b", "a"]
 
 
+def test_longest_trouble_comes_first(world: World) -> None:
+    for at, name in enumerate(("c", "a", "b")):
+        world.beat(at, name, **CRASH)
+        world.look(at + 0.5)
+    assert ordered(world, 4) == ["c", "a", "b"]
+
+
+def test_agent_on_hold_owes_no_progress(world: World) -> None:
+    world.beat(0, progress=True, progress_timeout=5, interval=600, cost_limit_usd=10, cost_usd=12)
+    world.look(1)
+    world.look(60)
+    row = shown(world, 61)
+    assert (row.state.hold, row.status, row.progress) == (True, "warning", None)
+
+
 @pytest.mark.trial
 def test_one_curl_alarms_nobody_for_an_hour(world: World) -> None:
     world.beat(0, message="hello")

@@ -19,13 +19,17 @@ from tests.agents.conftest import T0, World
 pytestmark = pytest.mark.django_db
 DAY = 86_400
 WATCHED: dict[str, Any] = {"restart_type": "docker", "restart_target": "bot"}
-KILLED = {
+KILLED: dict[str, Any] = {
     **WATCHED,
     "status": "error",
     "message": "Not responding: Docker says exited (code 137, out of memory)",
     "evidence": {"Status": "exited", "ExitCode": 137, "OOMKilled": True},
 }
-WORK = {"progress": True, "message": "Reading page 7", "tool_call_log": [{"name": "fetch", "args": "p=7", "ok": False}]}
+WORK: dict[str, Any] = {
+    "progress": True,
+    "message": "Reading page 7",
+    "tool_call_log": [{"name": "fetch", "args": "p=7", "ok": False}],
+}
 
 
 def page(world: World, browser: Client, at: float) -> str:

@@ -56,6 +56,21 @@ def test_uptime_is_a_percentage_from_one_day_on(shown: World) -> None:
     assert "100.00 % uptime since it was added" in get(PAGE).content.decode()
 
 
+def test_uptime_of_an_old_agent_is_of_90_days(shown: World) -> None:
+    Agent.objects.update(created_at=T0 - timedelta(days=200))
+    assert "100.00 % uptime in the last 90 days" in get(PAGE).content.decode()
+
+
+def test_status_lasts_since_its_own_signal(world: World) -> None:
+    Project.objects.filter(pk=world.project.pk).update(status_page="named", status_address="research")
+    world.beat(0, cost_limit_usd=10, cost_usd=8.5, interval=30)
+    world.look(1)
+    world.beat(7_200, status="error", message="CRASH: KeyError: 'secret'")
+    world.look(7_201)
+    with world.clock(7_260):
+        assert "for 1 min" in get(PAGE).content.decode()
+
+
 def test_status_page_reveals_nothing_else(shown: World) -> None:
     text = get(PAGE).content.decode()
     for private in ("KeyError", "12.34", "Research", "/admin/", "owner@example.com"):

@@ -798,7 +798,8 @@ def test_an_unreadable_heartbeat_stops_no_other_review(world: World, monkeypatch
 def test_an_idle_sweep_takes_few_statements(world: World, django_assert_max_num_queries: object) -> None:
     world.beat(0)
     world.look(1)
-    with django_assert_max_num_queries(9):  # type: ignore[operator] # one of them is the test's own
+    # One of them is the test's own, and six are savepoints, which are transactions outside of a test.
+    with django_assert_max_num_queries(12):  # type: ignore[operator]
         world.look(2)
 
 

@@ -156,7 +156,7 @@ def test_plain_heartbeats_show_that_a_job_started(world: World, full_key: str) -
 
 
 def test_wrapped_commands_are_judged_while_they_run(world: World) -> None:
-    beat = {"agent": "etl", "interval": 30, "instance": "r"}
+    beat: dict[str, Any] = {"agent": "etl", "interval": 30, "instance": "r"}
     world.beat(0, **beat, progress=True, job={"event": "start", "rid": "r"})
     world.beat(30, **beat, progress=False)
     world.look(31)
@@ -173,7 +173,7 @@ def test_wrapped_commands_are_judged_while_they_run(world: World) -> None:
 
 
 def test_quiet_command_is_not_stalled(world: World) -> None:
-    beat = {"agent": "etl", "interval": 30, "instance": "r"}
+    beat: dict[str, Any] = {"agent": "etl", "interval": 30, "instance": "r"}
     world.beat(0, **beat, progress=True, job={"event": "start", "rid": "r"})
     for second in range(30, 4_000, 30):
         world.beat(second, **beat, progress=False)

@@ -6,7 +6,7 @@ async function main() {
   const client = new HealthChecksPingClient({ uuid, baseUrl });
   await client.start();
   await client.success('all good');
-  await client.fail({ rows: 7 });
+  await client.fail('7 rows');
 }
 
 main().catch((error) => { console.error(error.message); process.exit(1); });
