@@ -27,7 +27,7 @@ NO_PAGES = re.compile(r"^(?:api/|mcp|static/|simple/|admin/jsi18n|healthz|readyz
 
 
 def is_page(answer: Any) -> bool:
-    return answer.get("Content-Type", "").startswith("text/html") and answer.status_code not in (301, 302)
+    return answer.get("Content-Type", "").startswith("text/html") and answer.status_code not in (301, 302, 405)
 
 
 def text_of(html: str) -> str:
@@ -77,7 +77,7 @@ def test_every_admin_url(who: str, client_of: Browse) -> None:
 
 def is_part(address: Address) -> bool:
     """Fragments that a page fetches."""
-    return "/live/" in address.path or address.name in ("fleet", "jsi18n") or "heartbeat" in address.name
+    return "/live/" in address.path or address.name in ("fleet", "jsi18n", "search") or "heartbeat" in address.name
 
 
 def test_empty_lists_have_no_filter_bar(client_of: Browse) -> None:
