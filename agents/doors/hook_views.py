@@ -76,7 +76,7 @@ def _event(body: bytes) -> dict[str, Any]:
 def _why(answer: Answer) -> str:
     """What the model and the person in front of it read: why, and what lifts it."""
     incident = answer.incident or {}
-    reason = Incident.objects.filter(pk=incident.get("id")).values_list("reason", flat=True).first()
+    reason = Incident.objects.filter(pk=incident.get("id", 0)).values_list("reason", flat=True).first()
     why = answer.reason or reason or "a budget is used up or a person stopped it"
     where = f" at {incident['url']}" if incident.get("url") else ""
     return (
