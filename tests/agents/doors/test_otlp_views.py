@@ -151,14 +151,9 @@ def test_bad_body_is_refused_with_a_status(send: Send, case: str) -> None:
     assert not DoorNote.objects.exists()
 
 
-<<<<<<< HEAD
 # A fixed time of compression: every worker must collect the same tests.
 @pytest.mark.parametrize(
     "body", [b"", b"not gzip", gzip.compress(b"x" * 1000, mtime=0)[:-9]], ids=["empty", "text", "cut"]
-=======
-@pytest.mark.parametrize(
-    "body", [b"", b"not gzip", gzip.compress(b"x" * 1000, mtime=0)[:-9]], ids=["empty", "no gzip", "cut"]
->>>>>>> d17
 )
 def test_broken_compression_is_refused(send: Send, body: bytes) -> None:
     assert send(body=body, content_encoding="gzip").status_code == (400 if body else 200)
