@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Final
 
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from teams import keys
 from teams.roles import Action, Role, roles_with
@@ -67,9 +69,7 @@ class Session(AbstractBaseSession):
 
     @classmethod
     def get_session_store_class(cls) -> Any:
-        from teams.sessions import SessionStore  # that module imports this one
-
-        return SessionStore
+        return import_string(f"{settings.SESSION_ENGINE}.SessionStore")  # that module imports this one
 
 
 class KnownBrowser(models.Model):

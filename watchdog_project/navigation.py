@@ -5,10 +5,10 @@ from typing import Any, Final
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.text import slugify
 
 from teams.access import is_operator
 from teams.links import on_site
+from watchdog_project.documentation import anchor_of
 
 INSTALLATION = "/admin/installation/"
 # Below the URL of channels, but a page of its own in the side bar.
@@ -75,12 +75,7 @@ def help_for(target: str) -> tuple[str, str]:
     """
     entries = (entry for _, group in _GROUPS for entry in group if entry[2] == target and target != HELP)
     title = next((entry[0] for entry in entries), "")
-    return (f"{PAGES}#{section_of(title)}", title) if title else (PAGES, "this page")
-
-
-def section_of(title: str) -> str:
-    """`Restarts & stops` -> `restarts-stops`."""
-    return slugify(title)
+    return (f"{PAGES}#{anchor_of(title)}", title) if title else (PAGES, "this page")
 
 
 def groups(request: HttpRequest) -> list[dict[str, Any]]:

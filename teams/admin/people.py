@@ -87,7 +87,7 @@ class PersonPage(OperatorTableAdmin):
     inlines = [MembershipsOfPerson]
     empty = Empty("No people yet", "People sign up, or join a team by invitation.")
 
-    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         changed = account_log.changes({name: form.initial.get(name) for name in form.changed_data}, form.cleaned_data)
         if changed:

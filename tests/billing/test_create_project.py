@@ -26,7 +26,7 @@ def create(**more: Any) -> dict[str, Any]:
 
 def test_json_output_has_a_working_key() -> None:
     made = create()
-    assert set(made) == {"team", "project", "project_id", "api_key", "sign_in_url"}
+    assert set(made) == {"team", "project", "project_id", "api_key", "ping_key", "sign_in_url"}
     caller = auth.authenticate_key(made["api_key"])
     assert (caller.project_id, caller.scope) == (made["project_id"], "agent")
 

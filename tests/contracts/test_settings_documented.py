@@ -9,9 +9,9 @@ from watchdog_project import checks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/deployment.md").read_text()
-READ = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", (ROOT / "watchdog_project/settings.py").read_text())) | {
-    "DATABASE_URL"
-}
+READ = set(
+    re.findall(r"env(?:ironment)?\.\w+\(\s*\"([A-Z_]+)\"", (ROOT / "watchdog_project/settings.py").read_text())
+) | {"DATABASE_URL"}
 
 
 def test_variables_are_in_the_example_file() -> None:

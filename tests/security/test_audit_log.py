@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from alerts.channels import http
 from alerts.channels.base import ChannelError
 from teams.models import AuditEntry, AuditPosition, Team, User
 from teams.services import audit
@@ -99,7 +100,7 @@ def received(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, A
         lines.extend(json.loads(line) for line in body.decode().splitlines())
         return Reply()
 
-    monkeypatch.setattr(audit_stream.http, "post", post)
+    monkeypatch.setattr(http, "post", post)
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 
 from teams.models import User
 from watchdog_project import openapi_views
@@ -45,13 +46,13 @@ def test_schema_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     openapi_views._schema.cache_clear()
     openapi_views._rendered.cache_clear()
-    plain = openapi_views.SchemaGenerator.get_schema
+    plain: Any = SchemaGenerator.get_schema
 
     def counted(*given: Any, **named: Any) -> Any:
         made.append(1)
         return plain(*given, **named)
 
-    monkeypatch.setattr(openapi_views.SchemaGenerator, "get_schema", counted)
+    monkeypatch.setattr(SchemaGenerator, "get_schema", counted)
     answers = [
         Client().get(path, headers={"Accept": accept})
         for path in ("/api/schema", "/api/schema?version=2", "/api/schema?lang=de", "/api/schema?format=json")

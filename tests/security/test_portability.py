@@ -67,7 +67,7 @@ def test_only_owners_export(full: Team, member: User, stranger: User, owner: Use
         assert "reauthenticate" in answer.headers.get("Location", "/reauthenticate/")
     answer = confirmed(owner).get(path)
     assert answer.status_code == 200
-    assert len(b"".join(answer.streaming_content).splitlines()) >= 10
+    assert len(b"".join(answer).splitlines()) >= 10
     assert AuditEntry.objects.filter(team=full, action="team.exported", actor=owner.email).exists()
     for person in (member, stranger):
         assert confirmed(person).get(path).status_code in (403, 404)

@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
+from agents.admin.agents import AgentPage
 from agents.models import Incident, IncidentEvent
 from alerts.message import of_event
 from teams.models import User
@@ -38,7 +39,7 @@ def test_no_page_shows_it(leaky: Incident, owner: User, client_of: Any, world: W
     agent = leaky.agent_id
     paths = [f"/admin/{model._meta.app_label}/{model._meta.model_name}/" for model in admin.site._registry]
     paths += [f"/admin/agents/agent/{agent}/change/", f"/admin/agents/incident/{leaky.pk}/change/", "/admin/"]
-    paths += [reverse("admin:agents_agent_live", args=[agent, part]) for part in ("now", "past", "history")]
+    paths += [reverse("admin:agents_agent_live", args=[agent, part]) for part in AgentPage.live_parts]
     shown = []
     with world.clock(63):
         for path in paths:

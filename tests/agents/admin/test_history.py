@@ -32,6 +32,10 @@ def part_of(agent: Agent, span: str = "") -> str:
     return f"{LIST}{agent.pk}/live/history/{span and '?span=' + span}"
 
 
+def advice_of(agent: Agent) -> str:
+    return f"{LIST}{agent.pk}/live/better/"
+
+
 def make_history(agent: Agent, minutes: int = 60) -> datetime:
     """A heartbeat a minute with one tool call each, and its roll-ups; answers when it began."""
     begin = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minutes)
@@ -213,9 +217,11 @@ def test_no_bars_without_named_calls(bot: Agent, viewer: User, client_of: Browse
 
 def test_agent_without_history_gets_instructions(project: Project, viewer: User, client_of: Browse) -> None:
     agent = make_agent(project, "fresh", beat=None)
-    body = client_of(viewer).get(part_of(agent)).content.decode()
+    browser = client_of(viewer)
+    body = browser.get(part_of(agent)).content.decode()
     assert "Only heartbeats" not in body
-    assert "No data yet. Use the code below" in body
+    assert "No data yet." in body
+    body = browser.get(advice_of(agent)).content.decode()
     assert "clevagent.init(api_key=&quot;YOUR_KEY&quot;, agent=&quot;fresh&quot;" in body
 
 
@@ -320,7 +326,7 @@ def test_missing_reports_are_suggested(
 ) -> None:
     given = {name: timezone.now() if value == "now" else value for name, value in state.items()}
     AgentState.objects.filter(agent=bot).update(**given)
-    body = client_of(viewer).get(part_of(bot)).content.decode()
+    body = client_of(viewer).get(advice_of(bot)).content.decode()
     assert set(re.findall(r'class="w-advice" data-key="(\w+)"', body)) == offered
 
 

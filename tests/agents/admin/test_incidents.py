@@ -464,10 +464,3 @@ def test_viewer_and_stranger_change_no_incident(
         client_of(person).post(LIST, data)
     assert Incident.objects.get().state == "open"
     assert "_selected_action" not in client_of(viewer).get(LIST).content.decode()
-
-
-def test_tab_counts_what_nobody_acknowledged(incident: Incident, viewer: User, client_of: Browse) -> None:
-    browser = client_of(viewer)
-    assert 'data-alarms="1"' in browser.get("/admin/").content.decode()
-    actions.acknowledge(incident=incident, actor="ann@example.com", now=timezone.now())
-    assert 'data-alarms="0"' in browser.get("/admin/fleet/").content.decode()

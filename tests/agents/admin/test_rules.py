@@ -23,7 +23,14 @@ def project_page(project: Project) -> str:
 
 
 def project_form(project: Project, **given: str) -> dict[str, str]:
-    return {"name": project.name, "time_zone": "UTC", "default_grace": "", "status_page": "off", **given}
+    return {
+        "name": project.name,
+        "time_zone": "UTC",
+        "default_grace": "",
+        "status_page": "off",
+        "bind_names": "on",
+        **given,
+    }
 
 
 def field_of(body: str, name: str) -> str:

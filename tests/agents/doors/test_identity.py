@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents.doors.facts import Origin
@@ -10,7 +12,7 @@ from agents.doors.notes import Recall
 from agents.doors.otlp.telemetry import Resource
 
 
-def origin(resource: dict[str, str], **more: str) -> Origin:
+def origin(resource: dict[str, str], **more: Any) -> Origin:
     return Origin(resource=Resource(resource), kind="otel", **more)
 
 

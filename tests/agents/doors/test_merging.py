@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -101,10 +102,11 @@ def test_captures_interleaved_at_random(names: list[str], luck: random.Random) -
     assert door.totals() == truth_of(names)
 
 
+ANSWERED: Any = {"gen_ai.response.id": "x"}
 SECOND = 1_000_000
 
 
-def chat(span: str, parent: str = "", *, scope: str = "lib", tokens: int = 100, at: int = 1, **more: object) -> Span:
+def chat(span: str, parent: str = "", *, scope: str = "lib", tokens: int = 100, at: int = 1, **more: Any) -> Span:
     given = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", "gen_ai.usage.input_tokens": tokens}
     return Span(
         resource=Resource({"service.name": "bot"}),
@@ -147,13 +149,13 @@ def test_equal_calls_of_one_library_are_two() -> None:
 
 def test_same_id_much_later_is_another_call() -> None:
     door = Door()
-    door.send([chat("1", **{"gen_ai.response.id": "x"}), chat("2", at=60, **{"gen_ai.response.id": "x"})])
+    door.send([chat("1", **ANSWERED), chat("2", at=60, **ANSWERED)])
     assert door.totals()[0] == 200
 
 
 def test_two_libraries_without_an_id_are_one_call() -> None:
     door = Door()
-    door.send([chat("1", **{"gen_ai.response.id": "x"})])
+    door.send([chat("1", **ANSWERED)])
     door.send([chat("2", scope="other")])
     assert door.totals()[0] == 100
 

@@ -104,7 +104,8 @@ def test_each_address_takes_it(send: Send, prefix: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", "GZIP"])
 def test_compressed_bodies(send: Send, encoding: str) -> None:
-    pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding.lower(), bytes)
+    packs: dict[str, Any] = {"gzip": gzip.compress, "deflate": zlib.compress}
+    pack = packs.get(encoding.lower(), bytes)
     assert send(body=pack(raw(GENAI)), content_encoding=encoding).status_code == 200
     agrees(TRUTHS[GENAI])
 
