@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ from clevagent.transport import exposure
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    made = Processes()
+    made.folder = tmp_path / "p"
+    yield made
+    for child in made._children.values():
+        child.kill()
+        child.wait()
 
 
 def test_state_follows_no_link(tmp_path: Path) -> None:
@@ -49,15 +60,15 @@ def test_private_file_replaces_what_is_there(tmp_path: Path) -> None:
     assert (path.read_text(), mode(path)) == ("new", 0o600)
 
 
-def test_started_process_does_not_get_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_started_process_does_not_get_the_key(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLEVAGENT_API_KEY", "cv_secret")
     monkeypatch.setenv("CLEVAGENT_API_KEY_FILE", "/etc/key")
     monkeypatch.setenv("CLEVAGENT_ENDPOINT", "https://watch.example")
     given = _child_environment()
     assert not {"CLEVAGENT_API_KEY", "CLEVAGENT_API_KEY_FILE"} & given.keys()
     assert given["CLEVAGENT_ENDPOINT"] == "https://watch.example"
-    processes = Processes()
-    processes.folder = tmp_path / "p"
     shown = tmp_path / "shown"
     command = ["sh", "-c", f"env > {shown}; sleep 30"]
     target = make_target("process", "bot", options={"command": command, "env": {"OWN": "yes"}})
@@ -68,10 +79,8 @@ def test_started_process_does_not_get_the_key(tmp_path: Path, monkeypatch: pytes
     assert processes.stop(target, 10).ok
 
 
-def test_logs_of_started_processes_are_private(tmp_path: Path) -> None:
+def test_logs_of_started_processes_are_private(processes: Processes, tmp_path: Path) -> None:
     log, shown = tmp_path / "bot.log", tmp_path / "shown"
-    processes = Processes()
-    processes.folder = tmp_path / "p"
     command = ["sh", "-c", f"echo secret; touch {shown}; sleep 30"]
     target = make_target("process", "bot", options={"command": command, "log": str(log)})
     assert processes.restart(target, 10).ok
