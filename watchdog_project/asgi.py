@@ -11,11 +11,12 @@ from typing import Any
 
 from a2wsgi import WSGIMiddleware
 
-from watchdog_project.wsgi import TRUSTED, max_body  # first: it sets up Django
+from watchdog_project.wsgi import MAX_BODY, TRUSTED, max_body  # first: it sets up Django
 from watchdog_project.wsgi import application as wsgi_application
 
 # isort: split
-from agents.api.heartbeat_lane import Asgi, Receive, Scope, Send, heartbeat_lane
+from agents.api.heartbeat_lane import Asgi, Receive, Scope, Send, heartbeat_lane, is_key
+from agents.doors.otlp_views import key_in
 from watchdog_project.forwarding import client_address
 
 THREADS = 32
@@ -31,7 +32,7 @@ def read_body_first(app: Asgi) -> Asgi:
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
-                body = await _read(receive, max_body(scope.get("path", "")))
+                body = await _read(receive, await _limit(scope))
         except (TimeoutError, ConnectionError):
             await _refuse(send)
             return
@@ -40,6 +41,18 @@ def read_body_first(app: Asgi) -> Asgi:
         await app({**scope, "headers": headers}, _receive_once(body, receive), send)
 
     return wrapped
+
+
+async def _limit(scope: Scope) -> int:
+    """The largest body in bytes. Only who has a key may make this process keep a large one."""
+    limit = max_body(scope.get("path", ""))
+    if limit <= MAX_BODY:
+        return limit
+    headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    key = key_in(headers.get(b"x-api-key", ""), headers.get(b"authorization", ""))
+    peer = (scope.get("client") or ("",))[0]
+    address = client_address(peer, headers.get(b"x-forwarded-for", ""), trusted=TRUSTED)
+    return limit if await is_key(key, address) else MAX_BODY
 
 
 _FRAMING = (b"content-length", b"transfer-encoding")

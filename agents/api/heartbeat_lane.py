@@ -104,6 +104,16 @@ async def _caller(raw: str | None, address: str) -> tuple[Caller, Plan]:
     return caller, plan
 
 
+async def is_key(raw: str | None, address: str) -> bool:
+    """Whether it is a key that works from that address. False also while the database cannot tell."""
+    try:
+        if auth.cached_caller(raw, address) is None:
+            await _aside(lambda: auth.authenticate_key(raw, address))
+    except ApiError:
+        return False
+    return True
+
+
 async def _body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
     require_json(headers.get("content-type", ""))
     declared = headers.get("content-length", "0")

@@ -96,11 +96,15 @@ def _facts(exported: Export) -> list[Fact]:
 def caller_of(request: HttpRequest) -> Caller:
     """The caller by X-API-Key, Bearer, or Basic with the key as its password (LangFuse: as its secret key)."""
     headers = request.META
-    authorization = headers.get("HTTP_AUTHORIZATION", "")
-    key = headers.get("HTTP_X_API_KEY", "") or _password(authorization)
-    caller = auth.authenticate_key(auth.key_from(key, authorization), headers.get("REMOTE_ADDR", ""))
+    key = key_in(headers.get("HTTP_X_API_KEY", ""), headers.get("HTTP_AUTHORIZATION", ""))
+    caller = auth.authenticate_key(key, headers.get("REMOTE_ADDR", ""))
     auth.require_scope(caller, "agent")
     return caller
+
+
+def key_in(api_key: str, authorization: str) -> str | None:
+    """The key in the headers X-API-Key and Authorization, as `caller_of` reads them."""
+    return auth.key_from(api_key or _password(authorization), authorization)
 
 
 def _password(authorization: str) -> str:
