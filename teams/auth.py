@@ -57,6 +57,8 @@ class Caller:
     # `ApiKey.line`: what names are bound to, if the project binds them.
     line: int = 0
     binds_names: bool = False
+    # How agents are named that telemetry does not name; empty: after their service.
+    agent_rule: str = field(default="", compare=False)
     # The only agent it may report as; empty: any.
     agent: str = ""
     # Where it may be used; empty: everywhere.
@@ -208,6 +210,7 @@ def _caller(key: ApiKey, now: datetime) -> Caller:
         monthly=project.monthly_budget_usd is not None,
         line=key.line,
         binds_names=project.bind_names,
+        agent_rule=project.agent_rule,
         agent=key.agent,
         networks=networks.compiled(key.allowed_networks),
         new_agents_per_hour=key.new_agents_per_hour,

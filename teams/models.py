@@ -9,6 +9,7 @@ from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.sessions.base_session import AbstractBaseSession
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -175,6 +176,19 @@ class Project(models.Model):
         "names belong to keys",
         default=True,
         help_text="The API key that first reports as a name owns it: other keys cannot report as that agent.",
+    )
+    agent_rule = models.CharField(
+        "names from telemetry",
+        max_length=200,
+        blank=True,
+        default="",
+        validators=[
+            RegexValidator(
+                r"^([^{}]|\{(service|session|host|instance)\})*\Z",
+                "Use only {service}, {session}, {host} and {instance} in braces.",
+            )
+        ],
+        help_text="Where OpenTelemetry names no agent: “{service} on {host}”, for example. Default: its service.",
     )
     default_grace = models.PositiveIntegerField(
         "default grace period (seconds)",

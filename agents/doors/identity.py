@@ -7,18 +7,22 @@ project's rule, and last the service: one agent per service.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from agents.domain.wire.names import agent_name
+from agents.doors.dialects import codex
 from agents.doors.facts import Origin
 from agents.doors.notes import Recall
 from agents.doors.otlp.telemetry import Resource
 
 # A person's choice, then the entity of the GenAI conventions' drafts.
 SET: Final = ("agent.name", "gen_ai.main_agent.name", "gen_ai.main_agent.id")
+# The conventions' names of an agent say more on a span, so a resource's come after them.
+AROUND: Final = ("gen_ai.agent.name", "gen_ai.agent.id")
 UNKNOWN: Final = "unknown_service"
 # Services that every installation of a program has in common: they name no agent.
-SHARED: Final = ("unknown_service", "claude-code", "codex", "gemini-cli", "openclaw", "opencode")
+SHARED: Final = {"claude-code", "gemini-cli", "openclaw", "opencode"}
 HOST: Final = ("host.name", "k8s.pod.name", "container.name")
 PARTS: Final = ("service", "session", "host", "instance")
 _PART: Final = re.compile(r"\{(" + "|".join(PARTS) + r")\}")
@@ -34,12 +38,16 @@ class Named(NamedTuple):
 def agent_of(origin: Origin, recall: Recall, rule: str = "") -> Named:
     """The agent of something that happened there. `rule` is the project's, such as `{service} on {host}`."""
     resource = origin.resource
-    told = next((name for name in map(resource.text, SET) if name), "") or origin.agent
-    name = agent_name(told or recall.name_above(origin.trace, origin.span or origin.parent))
+    told = _first(resource, SET) or origin.agent or recall.name_above(origin.trace, origin.span or origin.parent)
+    name = agent_name(told or _first(resource, AROUND))
     if name:
         return Named(name, is_fallback=False)
     service = agent_name(resource.text("service.name")) or UNKNOWN
     return Named(agent_name(_ruled(rule, origin)) or service, is_fallback=True)
+
+
+def _first(resource: Resource, names: Iterable[str]) -> str:
+    return next((name for name in map(resource.text, names) if name), "")
 
 
 def _ruled(rule: str, origin: Origin) -> str:
@@ -57,12 +65,12 @@ def _ruled(rule: str, origin: Origin) -> str:
 
 
 def host_of(resource: Resource) -> str:
-    return next((name for name in map(resource.text, HOST) if name), "")
+    return _first(resource, HOST)
 
 
 def is_shared(service: str) -> bool:
     """Whether a service's name is a program's default, so that unrelated agents have it."""
-    return service.startswith(SHARED)
+    return service.startswith(UNKNOWN) or service in SHARED or codex.SERVICE.fullmatch(service) is not None
 
 
 def instance_of(origin: Origin) -> str:

@@ -78,7 +78,7 @@ def _take(report: Report, now: datetime) -> Taken:
     want = merging.wanted(report.facts, report.items)
     memory.lock_senders(project_id, want.senders, now)
     notes = memory.recall(project_id, want)
-    merged = merging.merge(report.facts, report.items, notes)
+    merged = merging.merge(report.facts, report.items, notes, report.caller.agent_rule)
     for rename in merged.renames:
         _rename(project_id, rename, now)
     taken = _store(report, beats.beats_of(merged.entries))

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from agents.domain.heartbeat import ToolCall, Usage
+from agents.domain.heartbeat import MAX_COST, MAX_TOKENS, ToolCall, Usage
 from agents.doors import ledger
 from agents.doors.facts import NOTHING, Call, Counts, Fact, Origin, Step, Sum, Tool, Track
 from agents.doors.identity import Named, agent_of, is_shared
@@ -104,6 +104,7 @@ def _keys(fact: Fact, sender: int) -> Iterator[int]:
     yield _key(fact, sender)
     if isinstance(fact, Call | Sum):
         yield _ledger_key(fact, sender)
+        yield ledger_key(sender, "", _model_key(fact))
 
 
 def _key(fact: Fact, sender: int) -> int:
@@ -116,7 +117,7 @@ def _key(fact: Fact, sender: int) -> int:
     if origin.span:
         return key_of(type(fact).__name__, origin.trace, origin.span)
     if isinstance(fact, Call) and fact.ref:
-        return key_of("call", sender, origin.session, fact.track, fact.ref)
+        return key_of("call", sender, origin.session, fact.track, fact.ref, origin.end)
     return key_of(type(fact).__name__, sender, origin.session, origin.trace, origin.parent, origin.end, _content(fact))
 
 
@@ -139,8 +140,11 @@ def _ref(fact: Call | Tool, sender: int) -> int:
 def _ledger_key(fact: Call | Sum, sender: int) -> int:
     """Coding agents tell the session with their sums; the others' sums are of the whole process."""
     session = fact.origin.session if fact.origin.kind in CODING else ""
-    model = (fact.asked if isinstance(fact, Call) else "") or fact.model
-    return ledger_key(sender, session, model)
+    return ledger_key(sender, session, _model_key(fact))
+
+
+def _model_key(fact: Call | Sum) -> str:
+    return (fact.asked if isinstance(fact, Call) else "") or fact.model
 
 
 def merge(facts: Sequence[Fact], items: Iterable[Item], recall: Recall, rule: str = "") -> Merged:
@@ -243,15 +247,18 @@ class _Merge:
 
     def _candidates(self, row: Row, note: CallNote) -> Iterator[Row]:
         if row.ref:
-            yield from (other for other in self.recall.with_ref(row.ref) if row.overlaps(other, SAME_CALL))
+            yield from (other for other in self.recall.with_ref(row.ref) if _is_same_id(row, other, SAME_CALL))
         if note.told is None:
             return
         for other in self.recall.with_sum(row.sender, note.told.counts):
             theirs = other.note
-            if not isinstance(theirs, CallNote) or (row.ref and other.ref) or not row.overlaps(other, 0):
+            if not isinstance(theirs, CallNote) or (row.ref and other.ref):
                 continue
-            scopes = {each.note.scope for each in self.recall.members(theirs.group) if isinstance(each.note, CallNote)}
-            if note.scope not in scopes and _same_model(note, theirs):
+            # A log comes a moment after its span.
+            slack = 0 if bool(note.span) == bool(theirs.span) else SAME_CALL
+            members = [each.note for each in self.recall.members(theirs.group) if isinstance(each.note, CallNote)]
+            is_own = any((note.scope, bool(note.span)) == (each.scope, bool(each.span)) for each in members)
+            if not is_own and row.overlaps(other, slack) and _same_model(note, theirs):
                 yield other
 
     def _find_outer(self, traces: Iterable[str]) -> list[int]:
@@ -368,12 +375,27 @@ class _Merge:
         counts = Counts(*(sign * value for value in told.counts))
         raises = ledger.report(row.note, track, counts, None if told.cost is None else sign * told.cost)
         self.recall.add(row)
+        if session:
+            raises = [each for raised in raises for each in self._beyond_process(sender, origin, told, raised)]
         if not raises:
             return
         name = agent or self._named(origin).name
         for raised in raises:
             usage = _usage(told, raised)
             self.entries.append(Entry(agent=name, origin=origin, at=origin.end, usage=usage, is_open=is_open))
+
+    def _beyond_process(self, sender: int, origin: Origin, told: Booking, raised: ledger.Raise) -> list[ledger.Raise]:
+        """What a session adds to the sums that the sender's metrics tell without a session, which a setting leaves out.
+
+        Without such metrics, all of it.
+        """
+        key = ledger_key(sender, "", told.asked or told.model)
+        row = self.recall.rows.get(key) or Row(key, LedgerNote(), sender, end=origin.end)
+        if not isinstance(row.note, LedgerNote):
+            return [raised]
+        found = ledger.report(row.note, "log", raised.counts, raised.cost)
+        self.recall.add(row)
+        return found if "metric" in row.note.tracks else [raised]
 
     def _tell_call_without_usage(self, call: Call) -> None:
         """A call shows work, also if it failed or told no usage."""
@@ -389,6 +411,7 @@ class _Merge:
             return
         note = ToolNote(
             name=tool.name,
+            scope=origin.scope,
             session=origin.session,
             trace=origin.trace,
             span=origin.span,
@@ -405,7 +428,7 @@ class _Merge:
 
     def _is_told(self, row: Row, note: ToolNote) -> bool:
         """Whether another observer told this tool call."""
-        if row.ref and any(row.overlaps(other, SAME_TOOL) for other in self.recall.with_ref(row.ref)):
+        if row.ref and any(_is_same_id(row, other, SAME_TOOL) for other in self.recall.with_ref(row.ref)):
             return True
         for other in self.recall.tools(row.sender, note.session, note.name):
             theirs = other.note
@@ -439,11 +462,23 @@ def _told(call: Call) -> Booking | None:
     return Booking(call.model, call.asked, call.provider, call.counts, call.cost or None)
 
 
+def _is_same_id(row: Row, other: Row, slack: int) -> bool:
+    """Observers of one call are a moment apart; two spans of one observer, one after the other, are two calls.
+
+    Some servers number the calls of each answer from 0, so an id comes again soon.
+    """
+    mine, theirs = row.note, other.note
+    if not isinstance(mine, CallNote | ToolNote) or not isinstance(theirs, CallNote | ToolNote):
+        return False
+    is_one_observer = bool(mine.span) and bool(theirs.span) and mine.scope == theirs.scope
+    return row.overlaps(other, 0) if is_one_observer else row.overlaps(other, slack)
+
+
 def _same_model(note: CallNote, other: CallNote) -> bool:
     mine, theirs = note.told, other.told
     if mine is None or theirs is None:
         return False
-    names = sorted((mine.model, theirs.model), key=len)
+    names = sorted((each.model.lower().rpartition("/")[2] for each in (mine, theirs)), key=len)
     return names[1].startswith(names[0])
 
 
@@ -460,7 +495,7 @@ def _best(members: Sequence[Row]) -> Booking | None:
 
 
 def _usage(told: Booking, raised: ledger.Raise) -> Usage:
-    counts = raised.counts
+    counts = Counts(*(max(-MAX_TOKENS, min(tokens, MAX_TOKENS)) for tokens in raised.counts))
     return Usage(
         model=told.model[:200] or "unknown",
         provider=_provider(told.provider),
@@ -469,7 +504,7 @@ def _usage(told: Booking, raised: ledger.Raise) -> Usage:
         cache_read_tokens=counts.cache_read,
         cache_write_tokens=counts.cache_write,
         reasoning_tokens=counts.reasoning,
-        cost_usd=raised.cost,
+        cost_usd=None if raised.cost is None else max(-MAX_COST, min(raised.cost, MAX_COST)),
     )
 
 

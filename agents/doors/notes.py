@@ -59,6 +59,7 @@ class ToolNote(msgspec.Struct, tag="tool", omit_defaults=True, kw_only=True):
     """One observation of a tool call. `is_matched`: somebody else told the same without an id."""
 
     name: str
+    scope: str = ""
     session: str = ""
     trace: str = ""
     span: str = ""

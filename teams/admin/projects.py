@@ -115,7 +115,17 @@ class ProjectForm(forms.ModelForm[Project]):
     class Meta:
         model = Project
         fields = (
-            *("team", "name", "strict", "bind_names", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+            *(
+                "team",
+                "name",
+                "strict",
+                "bind_names",
+                "agent_rule",
+                "default_grace",
+                "time_zone",
+                "monthly_budget_usd",
+                "prices",
+            ),
             *("status_page", "status_address"),
         )
 
@@ -170,7 +180,7 @@ class ProjectPage(TeamTableAdmin):
     )
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "time_zone"),
-        "Agents": ("strict", "bind_names", "default_grace"),
+        "Agents": ("strict", "bind_names", "agent_rule", "default_grace"),
         "Spend": ("monthly_budget_usd", "prices"),
         "Public status page": ("status_page", "status_address", "new_address", "public_page"),
     }

@@ -32,7 +32,7 @@ def claims(item: Span | Log | Point) -> bool:
 
 
 def _is_named(item: Span | Log | Point) -> bool:
-    name = item.metric if isinstance(item, Point) else item.body if isinstance(item, Log) else item.name
+    name = item.metric if isinstance(item, Point) else reading.event_of(item) if isinstance(item, Log) else item.name
     return name.startswith(PREFIX)
 
 
@@ -63,7 +63,7 @@ def _call(given: Attributes, here: Origin, *, failed: bool, track: str) -> Call:
         origin=here,
         model=text(given, "model", "gen_ai.response.model", "gen_ai.request.model"),
         provider=text(given, "gen_ai.provider.name") or PROVIDER,
-        counts=genai.counts(given) or _counts(given),
+        counts=_counts(given),
         cost=_cost(given),
         ref=text(given, "request_id"),
         track="span" if track == "span" else "log",
@@ -73,6 +73,14 @@ def _call(given: Attributes, here: Origin, *, failed: bool, track: str) -> Call:
 
 
 def _counts(given: Attributes) -> Counts | None:
+    """`gen_ai.usage.*` has the cache in the input; its own names say how much of it, too."""
+    told, own = genai.counts(given), _own_counts(given)
+    if told and own and not (told.cache_read or told.cache_write):
+        return reading.inclusive(*told[:2], *own[2:4], told.reasoning)
+    return told or own
+
+
+def _own_counts(given: Attributes) -> Counts | None:
     """Input without cache. A call that failed has no counts."""
     taken, given_out = count(given, "input_tokens"), count(given, "output_tokens")
     if taken is None and given_out is None:
@@ -108,7 +116,7 @@ def _tool_span(span: Span, here: Origin) -> Tool:
 
 def _from_log(log: Log) -> list[Fact]:
     given = log.attributes
-    name = (text(given, "event.name") or log.body or log.name).removeprefix(PREFIX)
+    name = reading.event_of(log).removeprefix(PREFIX)
     ms = reading.amount(given.get("duration_ms")) or 0.0
     here = Origin(
         resource=log.resource,

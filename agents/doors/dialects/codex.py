@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from agents.doors.dialects import reading
@@ -12,15 +13,17 @@ from agents.doors.otlp.telemetry import Log, Point, Span
 KIND: Final = "codex"
 PREFIX: Final = "codex."
 PROVIDER: Final = "openai"
+# Its own services. A program of a user's, such as `codex-reviewer`, may speak another dialect.
+SERVICE: Final = re.compile(r"codex([_-](exec|tui|cli|cli[_-]rs|app[_-]server|mcp([_-]server)?|vscode|sdk\w*))?")
 # Answers after which nothing else runs.
 REFUSED: Final = {"denied", "abort", "rejected", "reject"}
 
 
 def claims(item: Span | Log | Point) -> bool:
     return (
-        item.scope.startswith("codex")
-        or item.resource.text("service.name").startswith("codex")
-        or (isinstance(item, Log) and text(item.attributes, "event.name").startswith(PREFIX))
+        item.scope.startswith("codex_")
+        or SERVICE.fullmatch(item.resource.text("service.name")) is not None
+        or (isinstance(item, Log) and reading.event_of(item).startswith(PREFIX))
     )
 
 
@@ -38,7 +41,7 @@ def _from_log(log: Log) -> list[Fact]:
         start=log.at,
         end=log.at,
     )
-    match text(given, "event.name").removeprefix(PREFIX):
+    match reading.event_of(log).removeprefix(PREFIX):
         case "sse_event" | "websocket_event":
             return _call(given, here)
         case "api_request" | "websocket_request" if _is_failure(given):

@@ -30,7 +30,7 @@ def claims(item: Span | Log | Point) -> bool:
     return (
         item.scope.startswith(KIND)
         or item.resource.text("service.name") == KIND
-        or (isinstance(item, Log) and text(item.attributes, "event.name").startswith(PREFIX))
+        or (isinstance(item, Log) and reading.event_of(item).startswith(PREFIX))
         or (isinstance(item, Point) and item.metric.startswith(PREFIX))
     )
 
@@ -76,7 +76,7 @@ def _from_log(log: Log) -> list[Fact]:
         start=max(0, log.at - int(min(ms, 1e9) * 1000)),
         end=log.at,
     )
-    match text(given, "event.name").removeprefix(PREFIX):
+    match reading.event_of(log).removeprefix(PREFIX):
         case "api_response":
             return [_call(given, here)]
         case "api_error":

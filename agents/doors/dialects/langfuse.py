@@ -29,7 +29,7 @@ def claims(item: Span | Log | Point) -> bool:
 
 
 def facts(span: Span) -> list[Fact]:
-    kind = text(span.attributes, TYPE)
+    kind = text(span.attributes, TYPE).lower()
     if kind in CALLS:
         return [_call(span), *_root(span)]
     if kind == "tool":

@@ -19,7 +19,8 @@ def claims(item: Span | Log | Point) -> bool:
 
 
 def facts(span: Span) -> list[Fact]:
-    if text(span.attributes, TYPE) in REPEATS:
+    # Before the inferences had spans of their own, the generation was the call. Nested, the innermost counts.
+    if text(span.attributes, TYPE) in REPEATS and text(span.attributes, genai.OPERATION) not in genai.CALLS:
         return [genai.step(span, is_run=False)]
     found = genai.facts(span)
     for fact in found:

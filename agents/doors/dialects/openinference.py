@@ -21,12 +21,12 @@ def claims(item: Span | Log | Point) -> bool:
 
 
 def facts(span: Span) -> list[Fact]:
-    kind = str(span.attributes.get(KIND)).upper()
-    if kind in CALLS:
+    kind, operation = str(span.attributes.get(KIND)).upper(), text(span.attributes, genai.OPERATION)
+    if kind in CALLS or operation in genai.CALLS:
         return [_call(span)]
-    if kind == "TOOL":
+    if kind == "TOOL" or operation in genai.TOOLS:
         return [_tool(span)]
-    return [_step(span, is_run=kind == "AGENT")]
+    return [_step(span, is_run=kind == "AGENT" or operation in genai.RUNS)]
 
 
 def _call(span: Span) -> Call:
@@ -36,10 +36,10 @@ def _call(span: Span) -> Call:
     return Call(
         origin=genai.origin(span, "otel", agent=text(given, "agent.name")),
         model=model or genai.model(given),
-        asked=text(given, "llm.request.model_name"),
+        asked=text(given, "llm.request.model_name", "gen_ai.request.model"),
         provider=text(given, "llm.provider", "llm.system", "gen_ai.provider.name", "gen_ai.system"),
         counts=_counts(span) or genai.counts(given),
-        cost=reading.usd(given, "llm.cost.total"),
+        cost=reading.usd(given, "llm.cost.total", "operation.cost"),
         ref=answer[1] if answer else text(given, "gen_ai.response.id"),
         failure=genai.failure(span),
         is_open=reading.asks_for_tool(text(given, "llm.finish_reason")),

@@ -12,6 +12,7 @@ from typing import Any, Final
 from agents.domain.heartbeat import MAX_ARGS_LENGTH, MAX_COST, MAX_TOKENS
 from agents.domain.redaction import redacted
 from agents.doors.facts import Counts
+from agents.doors.otlp.telemetry import Log
 
 Attributes = Mapping[str, Any]
 # Names, ids and messages; anything longer is none.
@@ -27,6 +28,11 @@ _VOLATILE: Final = re.compile(
     r"|\bsession ID \d+|(?:/[\w.~\-]+)*/tool-results/[\w.\-]+|(?:/[\w.~\-]+)*/tmp/[\w.\-/]+"
 )
 _VOLATILE_KEYS: Final = {"tool_use_id", "call_id", "toolCallId", "duration_ms", "durationMs", "wall_time", "chunk_id"}
+
+
+def event_of(log: Log) -> str:
+    """The event's name: an attribute, since OTLP 1.6 also a field of the record; else its body."""
+    return text(log.attributes, "event.name") or log.name or log.body
 
 
 def text(attributes: Attributes, *names: str) -> str:
@@ -89,15 +95,16 @@ def inclusive(
 ) -> Counts | None:
     """Counts by our rule, from a client that may leave the cache out of the input or reasoning out of the output.
 
-    None if it told neither input nor output. Cached tokens that exceed the input were left out of it. Reasoning was
-    left out of the output if the total only adds up with it, or if it exceeds the output.
+    None if it told neither input nor output. Cached tokens were left out of the input, and reasoning out of the output,
+    if they exceed it, or if the total only adds up with them.
     """
     if input_tokens is None and output_tokens is None:
         return None
     read, written, thought = cache_read or 0, cache_write or 0, reasoning or 0
     taken, given = input_tokens or 0, output_tokens or 0
-    if read + written > taken:
-        taken += read + written
+    cached = read + written
+    if cached and (cached > taken or total == taken + cached + given):
+        taken += cached
     if thought and (thought > given or total == taken + given + thought):
         given += thought
     return Counts(taken, given, read, written, thought)

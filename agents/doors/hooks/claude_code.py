@@ -38,14 +38,28 @@ def facts(event: Event, agent: str, at: int) -> list[Fact]:
             message = f"The turn failed: {text(event, 'error') or 'API error'}"
             return [events.step(here, "run", failed=True, message=message)]
         case "SubagentStart" | "SubagentStop" | "PreCompact" | "PostCompact" | "PostToolBatch":
-            return [events.step(here, "step", is_open=True)]
+            return _within(event, here)
         case "SessionEnd":
             return [events.step(here, "end")]
         case name:
             return _waits(event, here, name)
 
 
+def _within(event: Event, here: Origin) -> list[Fact]:
+    """A step of the turn, or of a compaction, which a person may ask for while the agent is idle."""
+    name = events.name_of(event)
+    if name == "SubagentStop" and not text(event, "agent_type"):
+        # A part of the compaction.
+        return []
+    if name == "PostCompact" and text(event, "trigger") == "manual":
+        return [events.waiting(here, events.NEXT_PROMPT)]
+    return [events.step(here, "step", is_open=True)]
+
+
 def _waits(event: Event, here: Origin, name: str) -> list[Fact]:
     """An event after which nothing is due before a person acts."""
+    if name == "SessionStart" and text(event, "source") == "compact":
+        # The turn goes on after it, if one is under way.
+        return []
     what = WAITS.get(text(event, "notification_type") if name == "Notification" else name)
     return [events.waiting(here, what)] if what else []

@@ -11,7 +11,8 @@ from agents.doors.hooks import events
 from agents.doors.hooks.events import Event
 
 KIND: Final = "gemini-cli"
-ASKS: Final = {"BeforeTool", "BeforeAgent"}
+# A turn can be refused before the model is called, so a turn without tools is stopped, too.
+ASKS: Final = {"BeforeTool", "BeforeAgent", "BeforeModel"}
 
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:

@@ -84,15 +84,21 @@ def _span(resource: Resource, scope: str, span: Any) -> Span:
         scope=storable(scope),
         trace=_id(span.trace_id, TRACE_LENGTH),
         id=_id(span.span_id, SPAN_LENGTH),
-        parent=span.parent_span_id.hex() if len(span.parent_span_id) == SPAN_LENGTH else "",
+        parent=_optional_id(span.parent_span_id, SPAN_LENGTH),
         name=storable(span.name),
         start=span.start_time_unix_nano // NANOS,
         end=span.end_time_unix_nano // NANOS,
         failed=span.status.code == ERROR,
         message=storable(span.status.message),
         attributes=_attributes(span.attributes),
-        events=tuple(Event(event.name, _attributes(event.attributes)) for event in span.events) if span.events else (),
+        events=tuple(Event(storable(event.name), _attributes(event.attributes)) for event in span.events)
+        if span.events
+        else (),
     )
+
+
+def _event(event: Any) -> Event:
+    return Event(storable(event.name), _attributes(event.attributes))
 
 
 def _id(raw: bytes, length: int) -> str:
@@ -101,14 +107,19 @@ def _id(raw: bytes, length: int) -> str:
     return raw.hex()
 
 
+def _optional_id(raw: bytes, length: int) -> str:
+    """Some clients write zeros where there is none."""
+    return raw.hex() if len(raw) == length and any(raw) else ""
+
+
 def _log(resource: Resource, scope: str, record: Any) -> Log:
     return Log(
         resource=resource,
         scope=storable(scope),
         name=storable(record.event_name),
         at=(record.time_unix_nano or record.observed_time_unix_nano) // NANOS,
-        trace=record.trace_id.hex(),
-        span=record.span_id.hex(),
+        trace=_optional_id(record.trace_id, TRACE_LENGTH),
+        span=_optional_id(record.span_id, SPAN_LENGTH),
         body=storable(record.body.string_value),
         attributes=_attributes(record.attributes),
     )
@@ -151,5 +162,7 @@ def _value(value: Any, depth: int) -> Any:
     if kind == "array_value":
         return [_value(each, depth - 1) for each in value.array_value.values] if depth else None
     if kind == "kvlist_value":
-        return {each.key: _value(each.value, depth - 1) for each in value.kvlist_value.values} if depth else None
+        return (
+            {storable(each.key): _value(each.value, depth - 1) for each in value.kvlist_value.values} if depth else None
+        )
     return getattr(value, kind) if kind else None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -219,3 +220,31 @@ def test_base64_ids_are_ids(send: Send) -> None:
     send("otlp/claude_code_httpjson.traces.json")
     assert send(body=json.dumps(tree).encode(), kind="application/json").json() == {}
     agrees(TRUTHS["otlp/claude_code_httpjson.traces.json"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"), [("", "bot"), ("{service} on {host}", "bot on h1"), ("{service} {session}", "bot")]
+)
+def test_rule_of_the_project_names_agents(project: Project, api_key: str, rule: str, name: str) -> None:
+    Project.objects.filter(pk=project.pk).update(agent_rule=rule)
+    told = {"service.name": "bot", "host.name": "h1"}
+    given = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5"}
+    as_pairs = [
+        [{"key": key, "value": {"stringValue": value}} for key, value in each.items()] for each in (told, given)
+    ]
+    span = {"traceId": "a" * 32, "spanId": "b" * 16, "attributes": as_pairs[1]}
+    body = {"resourceSpans": [{"resource": {"attributes": as_pairs[0]}, "scopeSpans": [{"spans": [span]}]}]}
+    headers = {"authorization": f"Bearer {api_key}"}
+    answer = Client().post("/v1/traces", json.dumps(body), content_type="application/json", headers=headers)
+    assert answer.status_code == 200
+    assert [agent.name for agent in Agent.objects.all()] == [name]
+
+
+@pytest.mark.parametrize(("rule", "is_valid"), [("{service} on {host}", True), ("{who}", False), ("{service", False)])
+def test_rule_with_unknown_parts_is_refused(project: Project, rule: str, is_valid: bool) -> None:
+    project.agent_rule = rule
+    if is_valid:
+        project.full_clean()
+    else:
+        with pytest.raises(ValidationError, match="in braces"):
+            project.full_clean()
