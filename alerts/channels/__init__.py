@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from alerts.channels import (
+    alertmanager,
     discord,
     email,
     googlechat,
     gotify,
+    matrix,
     mattermost,
     ntfy,
     opsgenie,
     pagerduty,
+    pushover,
     slack,
     teams,
     telegram,
@@ -20,8 +23,8 @@ from alerts.channels import (
 from alerts.channels.base import ChannelKind, Personal
 
 ALL: Final[tuple[ChannelKind, ...]] = (
-    *(email, slack, discord, telegram, ntfy, teams, googlechat, mattermost),
-    *(gotify, pagerduty, opsgenie, webhook),
+    *(email, slack, discord, telegram, ntfy, teams, googlechat, mattermost, matrix),
+    *(pushover, gotify, pagerduty, opsgenie, alertmanager, webhook),
 )
 BY_KIND: Final[dict[str, ChannelKind]] = {kind.KIND: kind for kind in ALL}
 

@@ -25,7 +25,7 @@ MAX_FACTS: Final = 8
 MAX_LABEL: Final = 60
 MAX_FACT: Final = 300
 MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
-_SECONDS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
+_SECONDS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
 
 
 class Config(msgspec.Struct, frozen=True):

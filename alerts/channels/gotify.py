@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -20,11 +21,14 @@ MAX_TITLE: Final = 250
 MAX_MESSAGE: Final = 4000
 # From 8 on, the app rings and stays on the screen; from 4 on, it makes a sound; below, it is silent.
 PRIORITIES: Final = {"critical": 8, "warning": 5, "ok": 2}
+TOKEN: Final = re.compile(r"[!-~]{1,200}")
 
 
 class Config(msgspec.Struct, frozen=True):
     url: Annotated[str, msgspec.Meta(title="Server", description="https://gotify.example.com")]
-    token: Annotated[str, msgspec.Meta(title="Application token", description="From Gotify: Apps, Create application.")]
+    token: Annotated[
+        str, msgspec.Meta(title="Application token", description="From Gotify: Apps, Create application.")
+    ] = ""
 
 
 def parse(data: Mapping[str, Any]) -> Config:
@@ -32,12 +36,12 @@ def parse(data: Mapping[str, Any]) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
-        field = "token" if "token" in str(error) and "url" in data else "url"
+        field = "token" if "$.token" in str(error) else "url"
         raise ConfigError(field, "Enter the server's URL and an application token as text.") from None
     parts = http.check_url(config.url)
     if parts.query or parts.fragment:
         raise ConfigError("url", "Enter the server's URL without ? and #.")
-    if not config.token.isascii() or not config.token.isprintable() or not config.token.strip() or " " in config.token:
+    if not TOKEN.fullmatch(config.token):
         raise ConfigError("token", "Enter an application token: plain ASCII without spaces.")
     return config
 

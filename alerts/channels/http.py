@@ -121,7 +121,7 @@ def shortened(url: str) -> str:
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None, method: str = "POST"
 ) -> Reply:
-    """POST and return the response, whatever its status. Raises `ChannelError` if there is none."""
+    """POST, or PUT, and return the response, whatever its status. Raises `ChannelError` if there is none."""
     try:
         parts = check_url(url)
     except ConfigError as error:
