@@ -23,7 +23,7 @@ from teams.models import Project
 
 _CONFIG_HELP = (
     'Depends on `kind`: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack, discord, teams, '
-    "googlechat, mattermost, alertmanager and webhook; "
+    "googlechat, mattermost, rocketchat, alertmanager and webhook; "
     '`{"url": "https://…", "token": "…"}` for gotify, with `"room": "!abc:example.com"` for matrix; '
     '`{"token": "…", "user": "…"}` for pushover; `{"key": "…"}` for pagerduty and opsgenie.'
 )

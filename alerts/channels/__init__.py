@@ -15,6 +15,7 @@ from alerts.channels import (
     opsgenie,
     pagerduty,
     pushover,
+    rocketchat,
     slack,
     teams,
     telegram,
@@ -23,7 +24,7 @@ from alerts.channels import (
 from alerts.channels.base import ChannelKind, Personal
 
 ALL: Final[tuple[ChannelKind, ...]] = (
-    *(email, slack, discord, telegram, ntfy, teams, googlechat, mattermost, matrix),
+    *(email, slack, discord, telegram, ntfy, teams, googlechat, mattermost, rocketchat, matrix),
     *(pushover, gotify, pagerduty, opsgenie, alertmanager, webhook),
 )
 BY_KIND: Final[dict[str, ChannelKind]] = {kind.KIND: kind for kind in ALL}
