@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from agents.reporting.formatting import plain
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError, Message
 
@@ -79,10 +80,12 @@ def send(config: Config, message: Message) -> None:
 
 def compose(message: Message) -> dict[str, Any]:
     """One attachment: the problem, the facts, the evidence and a link. Nobody is mentioned."""
+    # A fallback, and a title with a link, are no Markdown.
+    title = _cut(_quiet(plain(_printable(message.title))), MAX_TITLE)
     attachment = {
-        "fallback": _shown(message.title, MAX_TITLE),
+        "fallback": title,
         "color": COLORS.get(message.severity, "#6b7280"),
-        "title": _shown(message.title, MAX_TITLE),
+        "title": title,
         "title_link": message.url,
         "text": _shown("\n".join(message.lines), MAX_TEXT),
         "fields": [
@@ -95,15 +98,23 @@ def compose(message: Message) -> dict[str, Any]:
 
 
 def _shown(text: str, length: int) -> str:
-    printable = "".join(character if character.isprintable() or character == "\n" else " " for character in text)
-    return _cut(escape(printable), length)
+    return _cut(escape(_printable(text)), length)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
 def escape(text: str) -> str:
     """Text as Markdown that shows it as it is; code in backticks stays code."""
     parts = _CODE.split(text)
     shown = (part if position % 2 else _MARKS.sub(r"\\\1", part) for position, part in enumerate(parts))
-    return _LINKS.sub("\\1\u200b", "".join(shown))
+    return _quiet("".join(shown))
+
+
+def _quiet(text: str) -> str:
+    """Text that mentions nobody and becomes no link."""
+    return _LINKS.sub("\\1\u200b", text)
 
 
 def _cut(text: str, length: int) -> str:

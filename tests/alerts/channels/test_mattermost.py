@@ -55,7 +55,7 @@ class TestMattermost(HttpCases):
     def test_attachment_links_to_the_incident(self, peer: Server) -> None:
         self.send(peer, message(facts=(("Last message", "Reading `x`"),)))
         attachment = self.attachment(peer)
-        assert (attachment["title"], attachment["title_link"]) == ("bot\\-1 is down", message().url)
+        assert (attachment["title"], attachment["title_link"]) == ("bot-1 is down", message().url)
         assert attachment["color"] == mattermost.COLORS["critical"]
         assert attachment["fields"] == [{"title": "Last message", "value": "Reading `x`", "short": False}]
         assert attachment["footer"] == "Research / Production"
