@@ -93,12 +93,15 @@ def _error(reply: http.Reply, answer: Mapping[str, Any]) -> ChannelError:
         return ChannelError(
             f"The homeserver answered {reply.status}: {why}.", permanent=True, disable=reply.status == 410
         )
-    # Milliseconds, in the answer of older homeservers.
-    wait = answer.get("retry_after_ms")
-    is_number = isinstance(wait, int | float) and not isinstance(wait, bool) and wait >= 0
-    return ChannelError(
-        http.describe(reply), permanent=reply.status == 400, retry_after=wait / 1000 if is_number else reply.retry_after
-    )
+    return ChannelError(http.describe(reply), permanent=reply.status == 400, retry_after=_wait(reply, answer))
+
+
+def _wait(reply: http.Reply, answer: Mapping[str, Any]) -> float | None:
+    """Homeservers before Matrix 1.10 name the milliseconds in the answer instead of the header."""
+    told = answer.get("retry_after_ms")
+    # True is an int, too.
+    is_number = isinstance(told, int | float) and not isinstance(told, bool)
+    return float(told) / 1000 if told and is_number and told > 0 else reply.retry_after
 
 
 def compose(message: Message) -> dict[str, Any]:
