@@ -22,7 +22,10 @@ from alerts.models import Channel, Delivery
 from teams.models import Project
 
 _CONFIG_HELP = (
-    'Depends on `kind`: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack and webhook.'
+    'Depends on `kind`: `{"to": ["ops@example.com"]}` for email, `{"url": "https://…"}` for slack, discord, teams, '
+    "googlechat, mattermost, rocketchat, alertmanager and webhook; "
+    '`{"url": "https://…", "token": "…"}` for gotify, with `"room": "!abc:example.com"` for matrix; '
+    '`{"token": "…", "user": "…"}` for pushover; `{"key": "…"}` for pagerduty and opsgenie.'
 )
 _SEVERITY_HELP = "The lowest severity it receives."
 _LABELS_HELP = "It receives only alerts for agents with all of these labels."

@@ -3,10 +3,30 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from alerts.channels import discord, email, ntfy, pagerduty, slack, teams, telegram, webhook
+from alerts.channels import (
+    alertmanager,
+    discord,
+    email,
+    googlechat,
+    gotify,
+    matrix,
+    mattermost,
+    ntfy,
+    opsgenie,
+    pagerduty,
+    pushover,
+    rocketchat,
+    slack,
+    teams,
+    telegram,
+    webhook,
+)
 from alerts.channels.base import ChannelKind, Personal
 
-ALL: Final[tuple[ChannelKind, ...]] = (email, slack, discord, telegram, ntfy, teams, pagerduty, webhook)
+ALL: Final[tuple[ChannelKind, ...]] = (
+    *(email, slack, discord, telegram, ntfy, teams, googlechat, mattermost, rocketchat, matrix),
+    *(pushover, gotify, pagerduty, opsgenie, alertmanager, webhook),
+)
 BY_KIND: Final[dict[str, ChannelKind]] = {kind.KIND: kind for kind in ALL}
 
 

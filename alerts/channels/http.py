@@ -14,7 +14,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -54,11 +54,29 @@ _BLOCKED_V6: Final = tuple(IPv6Network(network) for network in ("2001::/23", "20
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response. `retry_after` is in seconds. The body ends at 64 KiB, or when the time is up."""
+    """A response. `retry_after` is in seconds. The body ends at 64 KiB, or when the time is up.
+
+    `headers` have names in lowercase.
+    """
 
     status: int
     body: bytes
     retry_after: float | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent."""
+
+    method: str
+    url: SplitResult
+    body: bytes
+    headers: Mapping[str, str]
 
 
 def check_url(url: str) -> SplitResult:
@@ -94,29 +112,39 @@ def is_public(address: str) -> bool:
     return ip in _PUBLIC_V6 and not any(ip in network for network in _BLOCKED_V6)
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None) -> Reply:
-    """POST and return the response, whatever its status. Raises `ChannelError` if there is none."""
+def shortened(url: str) -> str:
+    """The scheme, host and last four characters of a URL that works like a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/…{url[-4:]}" if url else ""
+
+
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None, method: str = "POST"
+) -> Reply:
+    """POST, or PUT, and return the response, whatever its status. Raises `ChannelError` if there is none."""
     try:
         parts = check_url(url)
     except ConfigError as error:
         raise ChannelError(str(error), permanent=True) from None
     host = parts.hostname or ""
     try:
-        return _exchange(parts, body, {"User-Agent": USER_AGENT, **headers}, Deadline(seconds or TOTAL_SECONDS))
+        request = Request(method, parts, body, {"User-Agent": USER_AGENT, **headers})
+        return _exchange(request, Deadline(seconds or TOTAL_SECONDS))
     except (OSError, HTTPException) as error:
         raise ChannelError(_explain(host, error)) from None
 
 
-def _exchange(parts: SplitResult, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> Reply:
+def _exchange(request: Request, deadline: Deadline) -> Reply:
+    parts = request.url
     receiver = (parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
     kept = _kept(receiver)
     if kept is not None:
         try:
-            return _post_on(kept, parts, body, headers, deadline)
+            return _post_on(kept, request, deadline)
         except ConnectionError:
             # The receiver closed it while our request was on its way. The message keeps its ID if it arrives twice.
             pass
-    return _post_on(_connect(receiver, deadline), parts, body, headers, deadline)
+    return _post_on(_connect(receiver, deadline), request, deadline)
 
 
 def _kept(receiver: Receiver) -> Connection | None:
@@ -128,18 +156,16 @@ def _kept(receiver: Receiver) -> Connection | None:
     return None
 
 
-def _post_on(
-    connection: Connection, parts: SplitResult, body: bytes, headers: Mapping[str, str], deadline: Deadline
-) -> Reply:
+def _post_on(connection: Connection, request: Request, deadline: Deadline) -> Reply:
     """Post on an open connection, and keep it if the response allows that."""
     scheme, host, port = connection.receiver
     client = HTTPConnection(host, port)
     client.default_port = _DEFAULT_PORTS[scheme]  # HTTPConnection omits it from the Host header
     client.sock = _TimedSocket(connection.raw, deadline)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = (request.url.path or "/") + (f"?{request.url.query}" if request.url.query else "")
     is_kept = False
     try:
-        client.request("POST", target, body, dict(headers))
+        client.request(request.method, target, request.body, dict(request.headers))
         response = client.getresponse()
         reply = _read(response)
         is_kept = not response.will_close and (response.isclosed() or response.length == 0)
@@ -175,7 +201,8 @@ def _read(response: HTTPResponse) -> Reply:
             body += chunk
     except (OSError, HTTPException):
         pass
-    return Reply(response.status, bytes(body), parse_retry_after(response.getheader("Retry-After"), datetime.now(UTC)))
+    wait = parse_retry_after(response.getheader("Retry-After"), datetime.now(UTC))
+    return Reply(response.status, bytes(body), wait, {name.lower(): value for name, value in response.getheaders()})
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -53,8 +52,7 @@ def generate() -> dict[str, str]:
 
 def public(data: Mapping[str, Any]) -> dict[str, Any]:
     """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    url = str(data.get("url", ""))
-    return {"url": f"{urlsplit(url).scheme}://{urlsplit(url).hostname}/…{url[-4:]}" if url else ""}
+    return {"url": http.shortened(str(data.get("url", "")))}
 
 
 def send(config: Config, message: Message) -> None:

@@ -18,14 +18,13 @@ EXAMPLES = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", TEXT, re.DOTALL)
 LISTS = {
     "agents/rules": ("from agents.rules import unpriced_tokens\nALL = (*ALL, unpriced_tokens)\n"),
     "alerts/channels": (
-        "from alerts.channels import rocketchat\nALL = (*ALL, rocketchat)\n"
-        "BY_KIND = {kind.KIND: kind for kind in ALL}\n"
+        "from alerts.channels import webex\nALL = (*ALL, webex)\nBY_KIND = {kind.KIND: kind for kind in ALL}\n"
     ),
     "client_sdk/clevagent/runner/backends": (
         "from . import supervisor\nALL = (*ALL, supervisor)\nBY_KIND = {backend.KIND: backend for backend in ALL}\n"
     ),
 }
-TESTED = ("/test_unpriced_tokens.py", "/test_rocketchat.py", "/test_supervisor.py")
+TESTED = ("/test_unpriced_tokens.py", "/test_webex.py", "/test_supervisor.py")
 COPIED = ("agents", "alerts", "billing", "client_sdk", "teams", "templates", "static", "tests", "watchdog_project")
 LINKED = ("docs", "pyproject.toml")
 
