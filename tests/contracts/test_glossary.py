@@ -9,7 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 from django.core import mail
@@ -77,8 +77,9 @@ def old_words(text: str) -> list[str]:
 
 
 def kind_of(address: str) -> str:
-    """The URL without row ids, so that the pages of a thousand agents count as one kind."""
-    return re.sub(r"\d+|(?<=token=)[^&]+", "#", address)
+    """The URL without row ids and values: the pages of a thousand agents, or a list in all its orders, are one kind."""
+    path, _, query = address.partition("?")
+    return f"{re.sub(r'[0-9]+', '#', path)}?{'&'.join(sorted(parse_qs(query, keep_blank_values=True)))}"
 
 
 def pages(browser: Client, starts: list[str]) -> Iterator[tuple[str, str]]:
