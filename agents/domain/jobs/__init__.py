@@ -234,11 +234,17 @@ class Slot:
 
 
 def last_slot(job: Job) -> Slot | None:
-    """None without runs, and for a schedule that nobody chose. A run after a failed one is a retry and not counted."""
+    """None without runs, and for a schedule that nobody chose. A run after a failed one is a retry and not counted.
+
+    Nor is one from before the schedule was set, which was for another, or before monitoring was resumed.
+    """
     schedule = job.schedule
-    if schedule is None or schedule.kind == NONE or schedule.is_default or not job.runs:
+    if schedule is None or schedule.kind == NONE or schedule.is_default:
         return None
-    ordered = sorted(job.runs, key=lambda run: run.at)
+    judged = [run for run in job.runs if run.at >= schedule.since and not _is_before(run, job.resumed_at)]
+    ordered = sorted(judged, key=lambda run: run.at)
+    if not ordered:
+        return None
     served = _served(schedule, ordered[-1].at)
     if schedule.kind == PERIOD:
         half = timedelta(seconds=schedule.period / 2)
