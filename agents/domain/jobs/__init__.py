@@ -208,8 +208,8 @@ def overlong(job: Job) -> Iterator[tuple[Run, datetime]]:
     if schedule is None:
         return
     for run in job.runs:
-        limit = _limit(schedule, run)
-        if limit is None or not run.is_open or _is_before(run, job.resumed_at):
+        limit = _limit(schedule, run) if run.is_open else None
+        if limit is None or _is_before(run, job.resumed_at):
             continue
         successor = _successor(run, job.runs)
         is_over = successor is not None and successor.ended is not None and successor.ended >= limit

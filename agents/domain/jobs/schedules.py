@@ -145,9 +145,36 @@ def next_after(schedule: Schedule, moment: datetime, anchor: datetime) -> dateti
 # A review asks for the same few times again and again.
 @lru_cache(maxsize=4096)
 def _following(kind: str, expression: str, time_zone: str, moment: datetime) -> datetime | None:
+    zone = ZoneInfo(time_zone)
+    found = _first_after(kind, expression, zone, moment, moment)
+    if found is not None and _is_odd_change(zone, moment, found):
+        # Stepping by hours over a change of half an hour, the library misses times: ask again from the change on.
+        again = _first_after(kind, expression, zone, _change_between(zone, moment, found), moment)
+        return min(found, again) if again else found
+    return found
+
+
+def _first_after(kind: str, expression: str, zone: ZoneInfo, start: datetime, moment: datetime) -> datetime | None:
     # The library answers with the first of two equal times, also when asked in the second of them.
-    occurrences = _occurrences(kind, expression, moment.astimezone(ZoneInfo(time_zone)))
-    return next((at for at in occurrences if at > moment), None)
+    return next((at for at in _occurrences(kind, expression, start.astimezone(zone)) if at > moment), None)
+
+
+def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta(0)
+
+
+def _is_odd_change(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
+    """Whether the clock changes in between by something else than whole hours, as on Lord Howe Island."""
+    return (_offset(zone, end) - _offset(zone, start)) % timedelta(hours=1) != timedelta(0)
+
+
+def _change_between(zone: ZoneInfo, start: datetime, end: datetime) -> datetime:
+    """The last second before the clock changes."""
+    start, end = start.astimezone(UTC).replace(microsecond=0), end.astimezone(UTC)
+    while end - start > timedelta(seconds=1):
+        middle = start + timedelta(seconds=(end - start) // timedelta(seconds=2))
+        start, end = (middle, end) if _offset(zone, middle) == _offset(zone, start) else (start, middle)
+    return start
 
 
 def _occurrences(kind: str, expression: str, start: datetime) -> Iterator[datetime]:

@@ -54,6 +54,12 @@ def test_hourly_cron_follows_real_time() -> None:
     assert hours == ["2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00"]
 
 
+def test_hourly_cron_over_a_change_of_half_an_hour() -> None:
+    made = schedule("cron", "0 */4 * * *", "Australia/Lord_Howe")
+    assert following(made, "2028-04-02T00:00+11:00", 2) == ["2028-04-02T04:00+10:30", "2028-04-02T08:00+10:30"]
+    assert following(made, "2028-10-01T00:00+10:30", 2) == ["2028-10-01T04:00+11:00", "2028-10-01T08:00+11:00"]
+
+
 def test_leap_day_is_found_years_ahead() -> None:
     for kind, expression in (("cron", "0 12 29 2 *"), ("on_calendar", "*-02-29 12:00")):
         assert following(schedule(kind, expression), "2026-01-01T00:00+00:00", 1) == ["2028-02-29T12:00+00:00"]
