@@ -34,6 +34,7 @@ MAX_ZONE: Final = 50
 # Lines of an OnCalendar expression; a timer unit may have several.
 MAX_LINES: Final = 10
 CRON_FIELDS: Final = 5
+HOUR: Final = 3_600
 _UNREADABLE: Final = (CronSimError, OnCalendarError, ZoneInfoNotFoundError, ValueError, IndexError, KeyError, OSError)
 MACROS: Final = {
     "@yearly": "0 0 1 1 *",
@@ -148,9 +149,12 @@ def _following(kind: str, expression: str, time_zone: str, moment: datetime) -> 
     zone = ZoneInfo(time_zone)
     found = _first_after(kind, expression, zone, moment, moment)
     if found is not None and _is_odd_change(zone, moment, found):
-        # Stepping by hours over a change of half an hour, the library misses times: ask again from the change on.
-        again = _first_after(kind, expression, zone, _change_between(zone, moment, found), moment)
-        return min(found, again) if again else found
+        # Stepping by hours over a change of half an hour, the library misses times: ask again from there on.
+        change = _change_between(zone, moment, found)
+        full_hour = change + timedelta(seconds=HOUR - change.astimezone(zone).minute * 60)
+        starts = (start - timedelta(seconds=1) for start in (change, full_hour))
+        again = [_first_after(kind, expression, zone, start, moment) for start in starts]
+        return min([found, *(at for at in again if at)])
     return found
 
 
@@ -169,12 +173,12 @@ def _is_odd_change(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
 
 
 def _change_between(zone: ZoneInfo, start: datetime, end: datetime) -> datetime:
-    """The last second before the clock changes."""
+    """The second at which the clock changes."""
     start, end = start.astimezone(UTC).replace(microsecond=0), end.astimezone(UTC)
     while end - start > timedelta(seconds=1):
         middle = start + timedelta(seconds=(end - start) // timedelta(seconds=2))
         start, end = (middle, end) if _offset(zone, middle) == _offset(zone, start) else (start, middle)
-    return start
+    return end
 
 
 def _occurrences(kind: str, expression: str, start: datetime) -> Iterator[datetime]:
