@@ -161,7 +161,10 @@ class TeamScoped(Scoped, _ModelAdminBase):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """404 for another team's row just like for one that does not exist, so that nobody can probe for ids."""
-        return or_404(super().get_object(request, object_id, from_field))
+        try:
+            return or_404(super().get_object(request, object_id, from_field))
+        except OverflowError:  # an id beyond SQLite's integers
+            raise Http404 from None
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         """Filters on relations only list the person's own rows."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 
@@ -26,6 +27,7 @@ def _rendered(renderer: Any) -> bytes:
 class SchemaView(SpectacularAPIView):
     """As the library's view, but nothing in the request changes what it returns, so all share one copy."""
 
+    @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         renderer: Any = getattr(request, "accepted_renderer")  # noqa: B009 - DRF sets it
         kind: Any = type(renderer)

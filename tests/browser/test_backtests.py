@@ -25,7 +25,7 @@ def looped(project: Project) -> Agent:
 
 def test_backtest_and_apply_by_keyboard(open_tab: Open, owner: User, looped: Agent) -> None:
     tab = open_tab(owner)
-    page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
+    page = tab.go(f"/admin/agents/agent/{looped.pk}/change/#settings")
     page.get_by_role("link", name="Backtest rules").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Repeats").fill("5")
@@ -80,7 +80,7 @@ def test_project_backtest_layout(open_tab: Open, owner: User, project: Project, 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_agent_rules_layout(open_tab: Open, owner: User, looped: Agent, width: int) -> None:
     tab = open_tab(owner, width)
-    page = tab.go(f"/admin/agents/agent/{looped.pk}/change/")
+    page = tab.go(f"/admin/agents/agent/{looped.pk}/change/#settings")
     page.locator("#rule-loop > summary").click()
     page.get_by_label("Repeats").wait_for()
     tab.picture(f"rules-{width}")

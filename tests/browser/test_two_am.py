@@ -76,6 +76,7 @@ def letter(server: str, project: Project, api_key: str) -> EmailMultiAlternative
     long_ago = timezone.now() - timedelta(hours=1)
     AgentState.objects.update(last_beat_at=long_ago, last_progress_at=long_ago, check_at=timezone.now())
     review.sweep(timezone.now())
+    mail.outbox.clear()  # there was one about the new API key
     sending.deliver(Delivery.objects.get().channel_id, timezone.now())
     (letter,) = mail.outbox
     assert isinstance(letter, EmailMultiAlternatives)

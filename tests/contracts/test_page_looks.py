@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 Browse = Callable[[User], Client]
 OUR_STYLES = re.compile(r'href="[^"]*/(?:teams/pages|agents/watch|agents/status|watchdog_project/\w+)\.css"')
 # Words of Django's own templates.
-DJANGO = re.compile(r"Select \w+ to (?:change|view)|Django|Site administration|CSRF", re.IGNORECASE)
+DJANGO = re.compile(r"Select \w+ to (?:change|view)|Django(?!\W+\d)|Site administration|CSRF", re.IGNORECASE)
 BARE_INDEX = re.compile(r'href="/admin/(?:agents|alerts|billing|teams|auth|axes)/"')
 # Answers that are no pages of ours: files, data, and API responses.
 NO_PAGES = re.compile(r"^(?:api/|mcp|static/|simple/|admin/jsi18n|healthz|readyz|metrics|robots|favicon|\.well-known)")
