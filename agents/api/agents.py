@@ -19,6 +19,7 @@ from agents.api.project_view import ProjectView
 from agents.api.status import agents_of, agents_seen_by, status_dict
 from agents.api.validation import validated
 from agents.commands import dispatch
+from agents.domain.wire.names import agent_name
 from agents.fleet import services
 from agents.models import Agent, AgentName, Command, Status
 from agents.reporting import agent_status
@@ -41,6 +42,7 @@ class AgentView(ProjectView):
 
     def _named(self, name: str) -> int:
         """Raises 404, also for agents of other projects."""
+        name = agent_name(name)
         pk = AgentName.objects.filter(project=self.caller.project_id, name=name).values_list("agent", flat=True).first()
         if pk is None:
             raise ApiError(404, "not_found", f"This project has no agent named “{name}”.")

@@ -12,6 +12,7 @@ OF_AN_AGENT: Final[dict[str, Any]] = {
     "/health": agents.HealthView,
     "/pause": agents.PauseView,
     "/resume": agents.ResumeView,
+    "/release": agents.ReleaseView,
     "/restart": agents.RestartView,
     "/stop": agents.StopView,
     "/schedule": schedules.ScheduleView,

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from agents.domain.jobs import schedules
+from agents.domain.wire.names import agent_name
 from agents.ingest.registration import create_agent, slug_of
 from agents.models import Agent, AgentState, Job
 from billing import limits, refusals
@@ -29,9 +30,9 @@ def by_ping_id(ping_id: UUID) -> Agent | None:
 
 def by_slug(ping_key: str, slug: str) -> list[Agent]:
     """The agents that a slug may mean: the one with this name or alias, else all with this slug."""
-    agents = _agents().filter(project__ping_key=ping_key)
-    named = list(agents.filter(names__name=slug))
-    return named or list(agents.filter(job__slug=slug)[:2])
+    agents, name = _agents().filter(project__ping_key=ping_key), agent_name(slug)
+    named = list(agents.filter(names__name=name))
+    return named or list(agents.filter(job__slug=name)[:2])
 
 
 def _agents() -> QuerySet[Agent]:

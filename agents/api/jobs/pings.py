@@ -6,6 +6,7 @@ By the job's UUID, or by the project's ping key and the job's slug; each alone (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
@@ -45,6 +46,7 @@ HEADERS: Final = {
 _NOT_FOUND: Final = ApiError(404, "not_found", "not found")
 _WRONG_URL: Final = ApiError(400, "bad_request", "invalid url format")
 _WORDS: Final = {jobs.START: "Started", jobs.SUCCESS: "Succeeded", jobs.FAIL: "Failed", jobs.LOG: "Log"}
+_SLUG: Final = re.compile(r"[a-z0-9_-]{1,200}")
 View = Callable[..., HttpResponse]
 
 
@@ -105,11 +107,11 @@ def by_slug(request: HttpRequest, ping_key: str, slug: str) -> Agent:
         raise ApiError(409, "ambiguous", "ambiguous slug")
     if agents:
         return agents[0]
-    if slug != slug.lower():
-        raise _WRONG_URL
     project = services.project_by_key(ping_key)
     if project is None or request.GET.get("create") != "1":
         raise _NOT_FOUND
+    if not _SLUG.fullmatch(slug):
+        raise _WRONG_URL
     return services.create_for_ping(project=project, name=slug, now=timezone.now())
 
 

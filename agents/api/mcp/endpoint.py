@@ -15,7 +15,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from agents.api.heartbeats import body_of
-from agents.api.mcp.tools import MAX_ANSWER, TOOLS, Call
+from agents.api.mcp.fitting import encoded, fitted, fitted_text
+from agents.api.mcp.tools import TOOLS, Call
 from agents.ingest.rate_limit import count_call
 from agents.ingest.reporter import sender_of
 from teams.auth import Caller, authenticate_key, key_from, require_scope
@@ -24,6 +25,7 @@ from teams.errors import ApiError
 VERSIONS: Final = ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 OLDER: Final = "2025-11-25"
 MAX_BODY: Final = 64 * 1024
+MAX_ID: Final = 100  # bytes
 INFO: Final = {"name": "clevagent-watchdog", "version": "1.0.0"}
 CAPABILITIES: Final[dict[str, Any]] = {"tools": {}}
 # The tools of a server version never change, whoever asks.
@@ -50,10 +52,15 @@ def mcp(request: HttpRequest) -> HttpResponse:
     except ApiError as refusal:
         return JsonResponse(refusal.body(), status=refusal.http_status, headers=refusal.headers())
     except RpcError as error:
-        return JsonResponse(_error(None, error), status=400)
+        return _json(_error(None, error), status=400)
     if "id" not in message:
         return HttpResponse(status=202)
-    return JsonResponse(_answer(message, caller, sender_of(request, caller)))
+    return _json(_answer(message, caller, sender_of(request, caller)))
+
+
+def _json(answer: dict[str, Any], status: int = 200) -> HttpResponse:
+    # UTF-8, not escapes: those take up to three times the bytes.
+    return HttpResponse(encoded(answer), status=status, content_type="application/json")
 
 
 def _message(body: bytes) -> dict[str, Any]:
@@ -63,7 +70,14 @@ def _message(body: bytes) -> dict[str, Any]:
         raise RpcError(PARSE_ERROR, "The body is not JSON.") from None
     if not isinstance(message, dict) or not isinstance(message.get("method"), str):
         raise RpcError(INVALID_REQUEST, "Send one JSON-RPC request.")
+    if "id" in message and not _is_id(message["id"]):
+        raise RpcError(INVALID_REQUEST, "The ID must be a number or a short text.")
     return message
+
+
+def _is_id(request_id: Any) -> bool:
+    is_number = isinstance(request_id, int) and not isinstance(request_id, bool) and abs(request_id) < 2**63
+    return is_number or (isinstance(request_id, str) and len(encoded(request_id)) <= MAX_ID)
 
 
 def _answer(message: dict[str, Any], caller: Caller, source: str) -> dict[str, Any]:
@@ -103,14 +117,11 @@ def _called(params: dict[str, Any], caller: Caller, source: str) -> dict[str, An
         raise RpcError(INVALID_PARAMS, "Unknown tool, or arguments that are no object.")
     try:
         require_scope(caller, tool.scope, reading=tool.is_reading)
-        text = json.dumps(tool.run(Call(caller, arguments, timezone.now(), source)), ensure_ascii=False)
+        text = fitted(tool.run(Call(caller, arguments, timezone.now(), source)))
     except ApiError as refusal:
-        return _content(refusal.message, is_error=True)
+        return _content(fitted_text(refusal.message), is_error=True)
     return _content(text, is_error=False)
 
 
 def _content(text: str, *, is_error: bool) -> dict[str, Any]:
-    data = text.encode()
-    if len(data) > MAX_ANSWER:
-        text = data[: MAX_ANSWER - 3].decode("utf-8", "ignore") + "…"
     return {"content": [{"type": "text", "text": text}], "isError": is_error, "resultType": "complete"}

@@ -6,6 +6,8 @@ is valid for minutes; only the second, with that ID, acts. So no model acts on a
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +18,8 @@ from django.core.signing import BadSignature, TimestampSigner
 from agents.api.agents import agent_dicts
 from agents.api.status import agents_of, status_dict
 from agents.commands import dispatch
-from agents.domain.heartbeat import Beat, Waiting
+from agents.domain.wire.decoding import decode
+from agents.domain.wire.names import agent_name
 from agents.incidents import actions
 from agents.ingest import committer
 from agents.ingest.write import Received
@@ -27,9 +30,10 @@ from teams.auth import Caller
 from teams.errors import ApiError
 from teams.models import Scope
 
-MAX_ANSWER: Final = 4_096
 MAX_LISTED: Final = 10
-MAX_TEXT: Final = 300
+# Characters of an argument. Names and notes are shorter.
+LONGEST: Final = 2_000
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # Seconds for which a confirmation is valid.
 CONFIRM_WITHIN: Final = 300
 _AGENT: Final = {"type": "string", "description": "The agent's name."}
@@ -50,16 +54,18 @@ class Call:
     def text(self, name: str, *, required: bool = True) -> str:
         """Raises ApiError 422 when it is missing or no text."""
         value = self.arguments.get(name, "")
-        if not isinstance(value, str) or (required and not value.strip()) or "\0" in value:
+        if not isinstance(value, str) or (required and not value.strip()) or _UNSTORABLE.search(value):
             raise ApiError(422, "invalid", f"{name}: must be a text")
+        if len(value) > LONGEST:
+            raise ApiError(422, "invalid", f"{name}: must have at most {LONGEST} characters")
         return value.strip()
 
     def agent(self) -> Agent:
         """Raises ApiError 404, also for agents of other projects."""
         name = self.text("agent")
-        agent = agents_of(self.caller.project_id).filter(names__name=name).first()
+        agent = agents_of(self.caller.project_id).filter(names__name=agent_name(name)).first()
         if agent is None:
-            raise ApiError(404, "not_found", f"This project has no agent named “{name}”.")
+            raise ApiError(404, "not_found", f"This project has no agent named “{agent_name(name)}”.")
         return agent
 
     def incident(self) -> Incident:
@@ -89,7 +95,7 @@ def explain_agent(call: Call) -> Any:
     signals = agent.signals.filter(cleared_at__isnull=True)[:MAX_LISTED]
     hidden = ("rules", "spend", "labels", "aliases")
     facts = {name: value for name, value in shown.items() if value not in (None, "", [], {}) and name not in hidden}
-    return {**facts, "problems": [{"kind": signal.kind, "reason": signal.reason[:MAX_TEXT]} for signal in signals]}
+    return {**facts, "problems": [{"kind": signal.kind, "reason": signal.reason} for signal in signals]}
 
 
 def list_incidents(call: Call) -> Any:
@@ -99,7 +105,7 @@ def list_incidents(call: Call) -> Any:
         "open": incidents.count(),
         "newest_first": [
             {"id": row.pk, "agent": row.agent.name, "kind": row.kind, "severity": row.severity,
-             "state": str(row.state), "reason": row.reason[:MAX_TEXT]}
+             "state": str(row.state), "reason": row.reason}
             for row in rows
         ],
     }  # fmt: skip
@@ -107,16 +113,15 @@ def list_incidents(call: Call) -> Any:
 
 def explain_incident(call: Call) -> Any:
     shown = incident_dict(call.incident())
-    shown["timeline"] = [{**event, "text": event["text"][:MAX_TEXT]} for event in shown["timeline"][-MAX_LISTED:]]
-    shown["signals"] = [{"kind": each["kind"], "reason": each["reason"][:MAX_TEXT]} for each in shown["signals"]]
-    if len(str(shown["evidence"])) > MAX_ANSWER // 4:
-        shown["evidence"] = str(shown["evidence"])[: MAX_ANSWER // 4] + "…"
+    # The end is what matters, and an answer is cut from its end.
+    shown["timeline_newest_first"] = shown.pop("timeline")[::-1]
+    shown["signals"] = [{"kind": each["kind"], "reason": each["reason"]} for each in shown["signals"]]
     return shown
 
 
 def check_in(call: Call) -> Any:
-    beat = Beat(agent=call.text("agent"), message=call.text("message", required=False) or None, progress=True)
-    return _beat(call, beat)
+    message = call.text("message", required=False)
+    return _beat(call, {"agent": call.text("agent"), "message": message or None, "progress": True})
 
 
 def declare_wait(call: Call) -> Any:
@@ -124,10 +129,12 @@ def declare_wait(call: Call) -> Any:
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= 24 * 60:
         raise ApiError(422, "invalid", "minutes: must be a number, at most 1,440")
     until = call.now + timedelta(minutes=minutes)
-    return _beat(call, Beat(agent=call.text("agent"), waiting=Waiting(for_=call.text("for"), until=until)))
+    return _beat(call, {"agent": call.text("agent"), "waiting": {"for": call.text("for"), "until": until.isoformat()}})
 
 
-def _beat(call: Call, beat: Beat) -> Any:
+def _beat(call: Call, fields: Mapping[str, Any]) -> Any:
+    """Store a heartbeat, read as one that comes over HTTP: with its name and its limits."""
+    beat = decode(json.dumps(fields).encode())
     (outcome,) = committer.submit([Received(call.caller, beat, call.now, call.source)])
     if isinstance(outcome, ApiError):
         raise outcome

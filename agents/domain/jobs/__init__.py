@@ -208,8 +208,8 @@ def overlong(job: Job) -> Iterator[tuple[Run, datetime]]:
     if schedule is None:
         return
     for run in job.runs:
-        limit = _limit(schedule, run)
-        if limit is None or not run.is_open or _is_before(run, job.resumed_at):
+        limit = _limit(schedule, run) if run.is_open else None
+        if limit is None or _is_before(run, job.resumed_at):
             continue
         successor = _successor(run, job.runs)
         is_over = successor is not None and successor.ended is not None and successor.ended >= limit
@@ -234,11 +234,17 @@ class Slot:
 
 
 def last_slot(job: Job) -> Slot | None:
-    """None without runs, and for a schedule that nobody chose. A run after a failed one is a retry and not counted."""
+    """None without runs, and for a schedule that nobody chose. A run after a failed one is a retry and not counted.
+
+    Nor is one from before the schedule was set, which was for another, or before monitoring was resumed.
+    """
     schedule = job.schedule
-    if schedule is None or schedule.kind == NONE or schedule.is_default or not job.runs:
+    if schedule is None or schedule.kind == NONE or schedule.is_default:
         return None
-    ordered = sorted(job.runs, key=lambda run: run.at)
+    judged = [run for run in job.runs if run.at >= schedule.since and not _is_before(run, job.resumed_at)]
+    ordered = sorted(judged, key=lambda run: run.at)
+    if not ordered:
+        return None
     served = _served(schedule, ordered[-1].at)
     if schedule.kind == PERIOD:
         half = timedelta(seconds=schedule.period / 2)

@@ -33,6 +33,9 @@ MAX_EXPRESSION: Final = 200
 MAX_ZONE: Final = 50
 # Lines of an OnCalendar expression; a timer unit may have several.
 MAX_LINES: Final = 10
+CRON_FIELDS: Final = 5
+HOUR: Final = 3_600
+_UNREADABLE: Final = (CronSimError, OnCalendarError, ZoneInfoNotFoundError, ValueError, IndexError, KeyError, OSError)
 MACROS: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -69,7 +72,7 @@ class Schedule:
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.time_zone)
+        return ZoneInfo(zone_named(self.expression) or self.time_zone if self.kind == ON_CALENDAR else self.time_zone)
 
 
 def problem(kind: str, expression: str, time_zone: str, at: datetime) -> tuple[str, str] | None:
@@ -90,15 +93,38 @@ def is_zone(name: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
+def zone_named(expression: str) -> str:
+    """The time zone at the end of an OnCalendar expression, if all its lines name the same one; else empty."""
+    named = {line.rpartition(" ")[2] for line in _lines(expression).splitlines()}
+    name = named.pop() if len(named) == 1 else ""
+    return name if name[:1].isalpha() and is_zone(name) else ""
+
+
+def is_readable(kind: str, expression: str, time_zone: str) -> bool:
+    """Whether this is a schedule at all; it may still never match."""
+    try:
+        zone = ZoneInfo(time_zone)
+        if kind not in (NONE, PERIOD):
+            _occurrences(kind, expression, datetime(2000, 1, 1, tzinfo=zone))
+    except _UNREADABLE:
+        return False
+    return True
+
+
+# Each review asks again for the schedule that a client declared, and to find that nothing matches takes long.
+@lru_cache(maxsize=1024)
 def expression_problem(kind: str, expression: str, time_zone: str, at: datetime) -> str:
     example = "0 2 * * *" if kind == CRON else "Mon..Fri 02:00"
     if not expression.strip():
         return f"is required, such as {example}"
+    if kind == CRON and len(expression.split()) == CRON_FIELDS + 1:
+        return f"must have five fields, such as {example}: cron has no seconds"
     if len(expression) > MAX_EXPRESSION or len(expression.splitlines()) > MAX_LINES:
         return f"must have at most {MAX_EXPRESSION} characters in {MAX_LINES} lines"
     try:
         following = next(_occurrences(kind, expression, at.astimezone(ZoneInfo(time_zone))), None)
-    except (CronSimError, OnCalendarError, ValueError, IndexError, KeyError):
+    except _UNREADABLE:
         name = "a cron expression with five fields" if kind == CRON else "an OnCalendar expression"
         return f"must be {name}, such as {example}"
     return "" if following else "never matches"
@@ -120,14 +146,47 @@ def next_after(schedule: Schedule, moment: datetime, anchor: datetime) -> dateti
 # A review asks for the same few times again and again.
 @lru_cache(maxsize=4096)
 def _following(kind: str, expression: str, time_zone: str, moment: datetime) -> datetime | None:
+    zone = ZoneInfo(time_zone)
+    found = _first_after(kind, expression, zone, moment, moment)
+    if found is not None and _is_odd_change(zone, moment, found):
+        # Stepping by hours over a change of half an hour, the library misses times: ask again from there on.
+        change = _change_between(zone, moment, found)
+        full_hour = change + timedelta(seconds=HOUR - change.astimezone(zone).minute * 60)
+        starts = (start - timedelta(seconds=1) for start in (change, full_hour))
+        again = [_first_after(kind, expression, zone, start, moment) for start in starts]
+        return min([found, *(at for at in again if at)])
+    return found
+
+
+def _first_after(kind: str, expression: str, zone: ZoneInfo, start: datetime, moment: datetime) -> datetime | None:
     # The library answers with the first of two equal times, also when asked in the second of them.
-    occurrences = _occurrences(kind, expression, moment.astimezone(ZoneInfo(time_zone)))
-    return next((at for at in occurrences if at > moment), None)
+    return next((at for at in _occurrences(kind, expression, start.astimezone(zone)) if at > moment), None)
+
+
+def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta(0)
+
+
+def _is_odd_change(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
+    """Whether the clock changes in between by something else than whole hours, as on Lord Howe Island."""
+    return (_offset(zone, end) - _offset(zone, start)) % timedelta(hours=1) != timedelta(0)
+
+
+def _change_between(zone: ZoneInfo, start: datetime, end: datetime) -> datetime:
+    """The second at which the clock changes."""
+    start, end = start.astimezone(UTC).replace(microsecond=0), end.astimezone(UTC)
+    while end - start > timedelta(seconds=1):
+        middle = start + timedelta(seconds=(end - start) // timedelta(seconds=2))
+        start, end = (middle, end) if _offset(zone, middle) == _offset(zone, start) else (start, middle)
+    return end
 
 
 def _occurrences(kind: str, expression: str, start: datetime) -> Iterator[datetime]:
     if kind == CRON:
-        found: Iterator[datetime] = CronSim(MACROS.get(expression.strip().lower(), expression), start)
+        expression = MACROS.get(expression.strip().lower(), expression)
+        if len(expression.split()) != CRON_FIELDS:  # the library would read a sixth as seconds
+            raise CronSimError("Wrong number of fields")
+        found: Iterator[datetime] = CronSim(expression, start)
     else:
         # It returns whole seconds only when it starts from one.
         found = OnCalendar(_lines(expression), start.replace(microsecond=0))
@@ -144,4 +203,6 @@ def spoken(schedule: Schedule) -> str:
         return ""
     if schedule.kind == PERIOD:
         return f"every {timedelta(seconds=schedule.period)}"
-    return f"{' | '.join(_lines(schedule.expression).splitlines())} ({schedule.time_zone})"
+    text = " | ".join(_lines(schedule.expression).splitlines())
+    is_named = schedule.kind == ON_CALENDAR and zone_named(schedule.expression)
+    return text if is_named else f"{text} ({schedule.time_zone})"

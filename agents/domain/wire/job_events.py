@@ -25,13 +25,14 @@ def is_right(job: JobEvent) -> bool:
 
 
 def is_schedule_right(declared: Declared) -> bool:
-    """Its limits. Whether an expression can be read at all is asked when it is used."""
+    """Its limits, and that it can be read. Whether it ever matches is asked when it is used."""
     return (
         _is_text(declared.expression, schedules.MAX_EXPRESSION)
         and _is_text(declared.time_zone, schedules.MAX_ZONE)
         and _is_in(declared.period, schedules.MIN_PERIOD)
         and _is_in(declared.grace, schedules.MIN_GRACE)
         and _is_in(declared.max_duration, schedules.MIN_DURATION)
+        and schedules.is_readable(declared.kind, declared.expression or "", declared.time_zone or "UTC")
     )
 
 

@@ -23,6 +23,8 @@ from typing import Any
 CHUNK = 65_536
 # Bytes of output that are kept.
 KEPT = 64 * 1024
+# Reads after the command's end, of what it left in a pipe (at most 1 MiB) or a terminal (64 KiB, in reads of 4 KiB).
+DRAINED = 32
 # The terminal sends these to the whole foreground group, so the command has them already.
 FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, *FROM_TERMINAL)
@@ -158,9 +160,10 @@ class Command:
                 pass
 
     def _drain(self) -> None:
-        """What the command left in its pipes. Processes that it left behind may hold them open for long."""
-        while self._streams and self._copy(0.0):
-            pass
+        """What the command left in its pipes. Processes that it left behind may hold them open, and write for ever."""
+        for _ in range(DRAINED):
+            if not self._streams or not self._copy(0.0):
+                return
 
     def leave(self) -> None:
         """Go on copying in the background for processes that outlive the command: a closed pipe would kill them."""

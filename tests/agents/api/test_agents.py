@@ -382,7 +382,9 @@ def test_agents_are_addressed_by_name(as_full: Call, as_stranger: Call, agent: A
     assert as_full("PATCH", "agents/by-name/research-agent", {"aliases": ["a/b/health", "a/b"]}).status_code == 200
     assert as_full("GET", "agents/by-name/a/b").json()["id"] == agent.pk
     assert as_full("POST", "agents/by-name/a/b/pause").json()["status"] == "paused"
+    assert as_full("POST", "agents/by-name/a/b/release").status_code == 200
     assert as_full("GET", "agents/by-name/other").status_code == 404
+    assert as_full("GET", "agents/by-name/a%00b").status_code == 404
     assert as_stranger("GET", "agents/by-name/research-agent").status_code == 404
 
 

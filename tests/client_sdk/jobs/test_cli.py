@@ -182,3 +182,15 @@ def test_output_is_bounded_and_redacted() -> None:
 def test_time_zone_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TZ", value)
     assert cli.local_zone() == "Europe/Berlin"
+
+
+@pytest.mark.live
+def test_endless_output_left_behind_holds_nothing_up(server: FakeServer, tmp_path: Path) -> None:
+    script = f"yes & echo $! >{tmp_path}/pid; exit 3"
+    command = argv("sh", "-c", script)
+    try:
+        done = subprocess.run(command, env=environment(server.url), stdout=subprocess.DEVNULL, timeout=60)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it was still there
+    assert done.returncode == 3
+    assert jobs(server)[-1]["exit_status"] == 3

@@ -85,6 +85,14 @@ def test_create_makes_a_job_once(client: Client, world: World) -> None:
     assert client.get(f"/ping/{world.project.ping_key}/Other?create=1").content == b"invalid url format"
 
 
+@pytest.mark.parametrize("slug", ["Other", "a b", "a%00b", "a.b", "%E7%AA%81", "%FF", "x" * 201])
+def test_create_takes_slugs_only(client: Client, world: World, slug: str) -> None:
+    for path in (slug, f"{slug}/start", f"{slug}/0"):
+        assert client.get(f"/ping/{world.project.ping_key}/{path}").status_code == 404
+        assert client.get(f"/ping/{world.project.ping_key}/{path}?create=1").status_code in (400, 404)
+    assert not Agent.objects.exists()
+
+
 def test_create_respects_the_plan_and_strict_mode(client: Client, world: World) -> None:
     base = f"/ping/{world.project.ping_key}"
     set_plan(team=world.project.team, plan="enterprise", actor="x")

@@ -12,7 +12,8 @@ import time_machine
 from django.test import Client
 from django.utils import timezone
 
-from agents.api.mcp.tools import CONFIRM_WITHIN, MAX_ANSWER, TOOLS
+from agents.api.mcp.fitting import MAX_ANSWER
+from agents.api.mcp.tools import CONFIRM_WITHIN, TOOLS
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams import services
 from teams.models import Project
@@ -25,7 +26,9 @@ def rpc(key: str) -> Rpc:
 
     def send(method: str, **params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
-        return client.post("/mcp", body, content_type="application/json").json()
+        answer = client.post("/mcp", body, content_type="application/json")
+        assert method != "tools/call" or len(answer.content) <= MAX_ANSWER
+        return answer.json()
 
     return send
 
@@ -34,7 +37,6 @@ def call(send: Rpc, name: str, **arguments: Any) -> tuple[Any, bool]:
     """What the tool answers, and whether it refused."""
     result = send("tools/call", name=name, arguments=arguments)["result"]
     (content,) = result["content"]
-    assert len(content["text"].encode()) <= MAX_ANSWER
     return content["text"] if result["isError"] else json.loads(content["text"]), result["isError"]
 
 
@@ -74,7 +76,8 @@ def test_what_is_no_request(full_key: str, full: Rpc) -> None:
     assert client.get("/mcp").status_code == 405
     note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     assert client.post("/mcp", note, content_type="application/json").status_code == 202
-    for body in ("{", "[]", '"x"', "{}"):
+    refused = ("{", "[]", '"x"', "{}", *(f'{{"method": "ping", "id": {wrong}}}' for wrong in ("null", "[]", "true")))
+    for body in refused:
         assert client.post("/mcp", body, content_type="application/json").status_code == 400
     assert full("resources/list")["error"]["code"] == -32601
     assert full("tools/call", name="drop_tables")["error"]["code"] == -32602
@@ -157,9 +160,39 @@ def test_strangers_see_nothing(as_stranger: Any, stranger: Any, incident: Incide
         assert call(send, name, incident=incident.pk)[1]
 
 
+@pytest.mark.parametrize("letter", ["\u7a81", '"', "\\"])
+def test_large_answers_are_cut_and_stay_json(full: Rpc, incident: Incident, letter: str) -> None:
+    text = letter * 2_000
+    evidence = {f"{number} {text[:50]}": [text, {"deep": [text] * 50}] for number in range(60)}
+    incident.signals.update(reason=text, evidence=evidence)
+    Incident.objects.update(reason=text)
+    for number in range(30):
+        IncidentEvent.objects.create(incident=incident, kind="note", text=f"{number} {text}", at=timezone.now())
+    shown, _ = call(full, "explain_incident", incident=incident.pk)
+    assert shown["timeline_newest_first"][0]["text"].startswith("29 ")
+    assert shown["id"] == incident.pk
+    assert call(full, "list_incidents")[0]["newest_first"][0]["reason"].endswith("…")
+    assert call(full, "explain_agent", agent="research-agent")[0]["problems"]
+    refusal, is_error = call(full, "explain_agent", agent=text)
+    assert is_error
+    assert "no agent named" in refusal
+
+
+def test_agents_check_in_under_the_name_that_heartbeats_have(api_key: str, full: Rpc, project: Project) -> None:
+    """A name is read as over HTTP: what is invisible or too long in it does not make a heartbeat fail."""
+    for name in ("lonely\u200b", "n" * 500):
+        assert not call(rpc(api_key), "check_in", agent=name, message="m" * 1_900)[1]
+        assert call(full, "explain_agent", agent=name)[0]["status"]
+    assert Agent.objects.filter(project=project, name="lonely").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
+        ("explain_agent", {"agent": "\ud800"}),
+        ("check_in", {"agent": "\u200b"}),
+        ("check_in", {"agent": "a", "message": "\udfff"}),
+        ("note", {"incident": 1, "text": "x" * 60_000}),
         ("explain_agent", {}),
         ("explain_agent", {"agent": 7}),
         ("explain_agent", {"agent": "a\0"}),

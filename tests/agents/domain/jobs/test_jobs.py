@@ -147,6 +147,17 @@ def test_default_schedule_says_nothing_about_too_often() -> None:
     assert jobs.last_slot(job(runs((1, "success"), (2, "success")), kind="period", is_default=True)) is None
 
 
+def test_runs_of_an_earlier_schedule_do_not_count() -> None:
+    """Hourly until now, once a day from now on: the runs since the last daily time were right when they began."""
+    hourly = runs((3_600, "success"), (7_200, "success"), (10_800, "success"))
+    daily: dict[str, Any] = {"expression": "30 3 * * *", "since": at(11_000)}
+    assert jobs.last_slot(job(hourly, **daily)) is None
+    assert jobs.last_slot(job(runs((3_601, "success"), (3_900, "success")), resumed_at=at(4_000))) is None
+    slot = jobs.last_slot(job([*hourly, *runs((12_605, "success"))], **daily))
+    assert slot is not None
+    assert len(slot.runs) == 1
+
+
 def test_runs_survive_storage() -> None:
     known = runs((0, "start", "a"), (9, "fail", "b"))
     assert jobs.decode(jobs.encode(known)) == known

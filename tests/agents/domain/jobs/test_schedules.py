@@ -54,6 +54,12 @@ def test_hourly_cron_follows_real_time() -> None:
     assert hours == ["2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00"]
 
 
+def test_hourly_cron_over_a_change_of_half_an_hour() -> None:
+    made = schedule("cron", "0 */4 * * *", "Australia/Lord_Howe")
+    assert following(made, "2028-04-02T00:00+11:00", 2) == ["2028-04-02T04:00+10:30", "2028-04-02T08:00+10:30"]
+    assert following(made, "2028-10-01T00:00+10:30", 2) == ["2028-10-01T04:00+11:00", "2028-10-01T08:00+11:00"]
+
+
 def test_leap_day_is_found_years_ahead() -> None:
     for kind, expression in (("cron", "0 12 29 2 *"), ("on_calendar", "*-02-29 12:00")):
         assert following(schedule(kind, expression), "2026-01-01T00:00+00:00", 1) == ["2028-02-29T12:00+00:00"]
@@ -74,6 +80,49 @@ def test_period_counts_from_the_anchor() -> None:
 
 def test_macros_are_cron() -> None:
     assert following(schedule("cron", "@Daily"), "2026-01-01T01:00+00:00", 1) == ["2026-01-02T00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expression", "expected"),
+    [
+        ("cron", "0 9 * * MON-FRI", "2026-01-01T09:00"),
+        ("cron", "0 0 1 feb *", "2026-02-01T00:00"),
+        ("cron", "0 0 L * *", "2026-01-31T00:00"),
+        ("cron", "0 0 LW * *", "2026-01-30T00:00"),
+        ("cron", "0 0 * * 5L", "2026-01-30T00:00"),
+        ("cron", "0 0 * * MON#2", "2026-01-12T00:00"),
+        ("cron", "*/20 * * * *", "2026-01-01T03:20"),
+        ("cron", " @hourly ", "2026-01-01T04:00"),
+        ("on_calendar", "Mon..Fri 09:00", "2026-01-01T09:00"),
+        ("on_calendar", "hourly", "2026-01-01T04:00"),
+        ("on_calendar", "quarterly", "2026-04-01T00:00"),
+        ("on_calendar", "*-*-1 00:00:00 Europe/Berlin", "2026-01-31T23:00"),
+        ("on_calendar", "daily UTC", "2026-01-02T00:00"),
+        ("on_calendar", "*-*~1 00:00", "2026-01-31T00:00"),
+    ],
+)
+def test_forms_of_expressions(kind: str, expression: str, expected: str) -> None:
+    assert schedules.problem(kind, expression, "UTC", T0) is None
+    found = schedules.next_after(schedule(kind, expression), datetime(2026, 1, 1, 3, tzinfo=UTC), T0)
+    assert found == datetime.fromisoformat(f"{expected}+00:00")
+
+
+@pytest.mark.parametrize("expression", ["*/30 * * * * *", "0 0 2 * * *", "@daily *"])
+def test_cron_has_no_seconds(expression: str) -> None:
+    wrong = schedules.expression_problem("cron", expression, "UTC", T0)
+    assert wrong.startswith("must ")
+    assert "cron has no seconds" in wrong or expression.startswith("@")
+    assert not schedules.is_readable("cron", expression, "UTC")
+
+
+def test_calendar_expression_names_its_zone() -> None:
+    made = schedule("on_calendar", "02:30 Europe/Berlin", "UTC")
+    assert (made.zone.key, schedules.spoken(made)) == ("Europe/Berlin", "02:30 Europe/Berlin")
+    several = schedule("on_calendar", "02:30 Europe/Berlin\n03:00", "Asia/Tokyo")
+    assert (several.zone.key, schedules.spoken(several)) == (
+        "Asia/Tokyo",
+        "02:30 Europe/Berlin | 03:00 (Asia/Tokyo)",
+    )
 
 
 @pytest.mark.parametrize(
