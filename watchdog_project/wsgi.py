@@ -28,6 +28,7 @@ from watchdog_project.forwarding import behind_proxies, below_prefix, networks  
 from watchdog_project.health import start_edge_pulse  # noqa: E402
 from watchdog_project.logs import RequestIdMiddleware  # noqa: E402
 from watchdog_project.no_store_middleware import NoStoreMiddleware  # noqa: E402
+from watchdog_project.null_character_middleware import NullCharacterMiddleware  # noqa: E402
 
 MAX_BODY = 1024 * 1024
 # Telemetry comes in larger bodies than anything else; hooks of coding agents send whole files.
@@ -54,7 +55,8 @@ class ApiHandler(BaseHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(NoStoreMiddleware(view)))
+        named: Any = convert_exception_to_response(NullCharacterMiddleware(view))
+        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(NoStoreMiddleware(named)))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         response = cast("HttpResponse", self.get_response(WSGIRequest(environ)))  # the API streams nothing

@@ -19,6 +19,7 @@ from django.db.models import Max, Min, QuerySet
 from agents.models import Agent, Command, Heartbeat, Incident, Outage, Rollup
 from agents.storage import partitions
 from billing import limits, plans
+from teams import audit_retention
 from teams.models import AuditEntry
 
 OLDEST: Final = timedelta(days=max(plan.history_days for plan in plans.ALL))
@@ -63,7 +64,7 @@ def _deletions(now: datetime) -> Iterator[Delete]:
 
 def _deletions_by_plan(plan: plans.Plan, before: datetime) -> Iterator[Delete]:
     teams = limits.teams_on(plan)
-    yield partial(_delete_some, AuditEntry.objects.filter(team__in=teams, at__lt=before), PIECE)
+    yield partial(audit_retention.delete_some, AuditEntry.objects.filter(team__in=teams, at__lt=before), PIECE)
     # Incidents bring their signals, events and deliveries with them.
     ended = Incident.objects.filter(project__team__in=teams, resolved_at__lt=before)
     yield partial(_delete_some, ended, FEW)

@@ -1,11 +1,16 @@
-"""The database itself refuses changes of the audit log, and on PostgreSQL deletions, too, until its team was deleted."""
+"""The database itself refuses changes of the audit log. On PostgreSQL it also refuses deletions, except of a deleted
+team's entries and of those that the plan no longer keeps (`teams/audit_retention.py`).
+"""
 
 from django.db import migrations
 
 POSTGRESQL = """
 CREATE FUNCTION audit_log_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM teams_team WHERE id = OLD.team_id AND ended_at IS NULL) THEN
+    IF TG_OP = 'DELETE' AND (
+        current_setting('watchdog.audit_retention', true) = 'on'
+        OR NOT EXISTS (SELECT FROM teams_team WHERE id = OLD.team_id AND ended_at IS NULL)
+    ) THEN
         RETURN OLD;
     END IF;
     RAISE EXCEPTION 'the audit log is append-only';

@@ -144,6 +144,14 @@ def test_pages_use_the_glossary(
     assert {address: words for address, text in read if (words := old_words(text))} == {}
 
 
+def test_documentation_uses_the_glossary(client: Client) -> None:
+    paths = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md") if path.name != "glossary.md"]
+    addresses = [f"/docs/{path.with_suffix('')}/" for path in paths if path.name != "README.md"]
+    read = list(pages(client, ["/docs/", *addresses]))
+    assert len(read) >= len(paths) - 1  # the decisions' own list is a page by another name
+    assert {address: words for address, text in read if (words := old_words(text))} == {}
+
+
 def test_public_pages_use_the_glossary(busy_project: Project) -> None:
     read = list(
         pages(Client(), ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/nothing/"])

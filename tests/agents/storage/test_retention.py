@@ -11,6 +11,7 @@ from agents.models import Agent, Command, Heartbeat, Incident, IncidentEvent, Ou
 from agents.storage import retention
 from alerts.models import Channel, Delivery
 from billing.services import set_plan
+from teams import audit_retention
 from teams.models import AuditEntry, Team
 from tests.agents.conftest import T0, World
 
@@ -23,7 +24,7 @@ def free(world: World) -> World:
     world.beat(0)
     set_plan(team=world.project.team, plan="free", actor="operator")
     Heartbeat.objects.all().delete()
-    AuditEntry.objects.all().delete()
+    audit_retention.delete_some(AuditEntry.objects.all(), 100)
     return world
 
 

@@ -84,7 +84,7 @@ def test_processes_left_behind_keep_their_output(server: FakeServer) -> None:
 
 @pytest.mark.live
 def test_signals_are_passed_on(server: FakeServer) -> None:
-    script = "trap 'echo got it; exit 7' TERM; echo ready; read line"
+    script = "trap 'echo got it; exit 7' TERM; echo ready; while :; do sleep 0.1; done"
     with start(server, script) as running:
         running.send_signal(signal.SIGTERM)
         assert running.communicate(timeout=60)[0] == b"got it\n"
