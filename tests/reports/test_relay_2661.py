@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clevagent.spool import Place
 
-from tests.client_sdk.test_reporter import Agent, Server
+from tests.client_sdk.wire import Agent, Server
 from tests.client_sdk.test_spool import end
 
 
