@@ -159,7 +159,7 @@ function sortedJson(value) {
 }
 function ascii(text) {
     const escape = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-    return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => (unit === "\u007f" ? unit : escape(unit)));
+    return JSON.stringify(text).replace(/[\u007f-\uffff]/g, escape);
 }
 /** The arguments as readable text: `query=release notes, page=2`. */
 function summaryOf(value) {
@@ -311,11 +311,15 @@ function only(fields, names) {
 }
 /** A count of at least 0; anything else becomes 0 and is logged. */
 function count(name, value) {
-    const amount = value === null || value === undefined ? 0 : safely(name, () => Number(value), NaN);
+    const amount = value === null || value === undefined ? 0 : numberOf(value);
     if (Number.isFinite(amount) && amount >= 0)
         return amount;
     logOnce(`${name}=${textOf(value).slice(0, 100)} is not a number of at least 0; it is not counted`);
     return 0;
+}
+/** NaN for what is no number: a program's own `valueOf` may throw anything. */
+function numberOf(value) {
+    return safely("a number", () => Number(value), NaN);
 }
 function unitsOf(name, value) {
     const amount = Math.min(count(name, value), MAX_DOLLARS);
@@ -756,7 +760,7 @@ function readAgent(given) {
 function readSeconds(name, given, smallest) {
     if (given === undefined || given === null)
         return undefined;
-    const number = Number(given);
+    const number = numberOf(given);
     if (!Number.isFinite(number)) {
         warn(`clevagent: ${name}=${textOf(given)} is not a number of seconds; using the default.`);
         return undefined;
@@ -768,7 +772,7 @@ function readSeconds(name, given, smallest) {
 function readDollars(given) {
     if (given === undefined || given === null)
         return undefined;
-    const dollars = Number(given);
+    const dollars = numberOf(given);
     if (dollars >= 0 && dollars <= MAX_DOLLARS)
         return dollars;
     warn(`clevagent: costLimitUsd=${textOf(given)} is not an amount from 0 to ${MAX_DOLLARS} US dollars; no limit is set.`);
@@ -969,7 +973,7 @@ function postAtExit(options, path, body, timeout) {
     const worker = new Worker(POST_AND_NOTIFY, {
         eval: true,
         workerData: {
-            module: url.protocol === "https:" ? "node:https" : "node:http",
+            client: url.protocol === "https:" ? "node:https" : "node:http",
             url: `${options.endpoint}${API}${path}`,
             headers: headersOf(options, data),
             data: data.toString(),
@@ -980,16 +984,16 @@ function postAtExit(options, path, body, timeout) {
     Atomics.wait(state, 0, 0, timeout * 1000);
     return Atomics.load(state, 0) === 1;
 }
-const POST_AND_NOTIFY = `
-const { workerData: { module, url, headers, data, state } } = require("node:worker_threads");
-const end = (value) => { Atomics.store(state, 0, value); Atomics.notify(state, 0); };
-const request = require(module).request(url, { method: "POST", headers }, (response) => {
-  response.resume();
-  response.on("end", () => end(response.statusCode >= 200 && response.statusCode < 300 ? 1 : 2));
-});
-request.on("error", () => end(2));
-request.end(data);
-`;
+const POST_AND_NOTIFY = `(() => {
+  const { client, url, headers, data, state } = require("node:worker_threads").workerData;
+  const end = (value) => { Atomics.store(state, 0, value); Atomics.notify(state, 0); };
+  const request = require(client).request(url, { method: "POST", headers }, (response) => {
+    response.resume();
+    response.on("end", () => end(response.statusCode >= 200 && response.statusCode < 300 ? 1 : 2));
+  });
+  request.on("error", () => end(2));
+  request.end(data);
+})()`;
 // -- Spool: what could not be sent is stored at the end of the process, and sent by the next one or by the runner
 // Seconds between looks for what ended processes left, and the age at which it is no longer of use: as on the server.
 const ADOPT_EVERY = 60;
@@ -1171,7 +1175,8 @@ class Reporter {
     sealAll(now, wall) {
         this.recorder.releaseFailure();
         this.seal(this.recorder.takePending(), now, wall);
-        if (!this.recorder.isEmpty)
+        // Whoever flushes before the first step wants the first heartbeat, too.
+        if (!this.recorder.isEmpty || this.builtAt === undefined)
             this.seal(this.recorder.take(), now, wall);
     }
     /** Take over what ended processes left, at the start and then whenever the server accepts heartbeats. */
@@ -1480,6 +1485,7 @@ class Client {
     reporter;
     loop;
     hasCrashed = false;
+    lastCrash = NO_VALUE;
     closing;
     constructor(options, sender = new Transport(options), clock = () => performance.now() / 1000) {
         this.options = options;
@@ -1593,16 +1599,17 @@ class Client {
             },
         };
     }
-    /** Report an uncaught exception, which ends the program. */
-    crashed(error) {
-        if (isPurposeful(error))
+    /** Report an uncaught exception, which ends the program unless it handles those. */
+    crashed(error, isFinal = true) {
+        if (isPurposeful(error) || error === this.lastCrash)
             return;
+        this.lastCrash = error; // Deno reports it twice
         this.recorder.failure = undefined; // the same exception, on its way here
-        this.hasCrashed = true;
+        this.hasCrashed ||= isFinal;
         const message = redacted(withoutValues(`CRASH: ${nameOf(error)}: ${messageOf(error)}`));
         const stack = safely("a stack", () => String(error.stack ?? messageOf(error)), "");
         const traceback = redacted(withoutValues(stack)).slice(-MAX_TRACEBACK_LENGTH);
-        this.recorder.report("error", { message, custom_data: customText({ traceback, crash: true }) }, true);
+        this.recorder.report("error", { message, custom_data: customText({ traceback, crash: true }) }, isFinal);
     }
     stop(why, forceAfter) {
         this.recorder.report("warning", { message: `stopping: ${why}` });
@@ -1651,7 +1658,7 @@ function once(work) {
 }
 /** A date, or a number of seconds from now; null for anything else. */
 function readUntil(until) {
-    const date = until instanceof Date ? until : new Date(Date.now() + Math.max(0, Number(until ?? NaN)) * 1000);
+    const date = until instanceof Date ? until : new Date(Date.now() + Math.max(0, numberOf(until ?? NaN)) * 1000);
     return Number.isFinite(date.getTime()) ? date : null;
 }
 // -- The end of the process
@@ -1659,14 +1666,16 @@ const SIGNALS = ["SIGTERM", "SIGINT"];
 /** Hooks of one client: removed when it closes. None of them keeps the process running. */
 class ProcessHooks {
     client;
-    listeners = [];
+    removals = [];
     constructor(client, handleSignals, reportCrashes) {
         this.client = client;
         // Node emits this when nothing is left to do, and waits for what it starts.
         this.on("beforeExit", () => void this.close());
         this.on("exit", () => client.closeAtExit());
         if (reportCrashes)
-            this.on("uncaughtExceptionMonitor", (error) => client.crashed(error));
+            this.on("uncaughtExceptionMonitor", (error) => client.crashed(error, process.listenerCount("uncaughtException") === 0));
+        if (reportCrashes && "Deno" in globalThis)
+            this.watchDeno();
         if (handleSignals)
             for (const signal of SIGNALS)
                 this.on(signal, () => void this.onSignal(signal));
@@ -1674,7 +1683,20 @@ class ProcessHooks {
     on(event, listener) {
         const safe = (...args) => safely(event, () => listener(...args), undefined);
         process.on(event, safe);
-        this.listeners.push([event, safe]);
+        this.removals.push(() => process.removeListener(event, safe));
+    }
+    /** Deno has no monitor of uncaught exceptions, and ends without the exit event after one. */
+    watchDeno() {
+        const crashed = (event) => safely("a crash", () => {
+            if (event.defaultPrevented)
+                return;
+            this.client.crashed(event.error ?? event.reason);
+            this.client.closeAtExit();
+        }, undefined);
+        for (const event of ["error", "unhandledrejection"]) {
+            globalThis.addEventListener(event, crashed);
+            this.removals.push(() => globalThis.removeEventListener(event, crashed));
+        }
     }
     /** With a listener of its own, the program decides whether it exits; if it does, the exit hook reports it. */
     async onSignal(signal) {
@@ -1685,8 +1707,8 @@ class ProcessHooks {
     }
     async close() {
         const accepted = await this.client.close();
-        for (const [event, listener] of this.listeners.splice(0))
-            process.removeListener(event, listener);
+        for (const remove of this.removals.splice(0))
+            remove();
         return accepted;
     }
 }
@@ -2025,7 +2047,7 @@ let current;
  * Unknown and invalid options cause a warning and are ignored. A second call replaces the first client.
  */
 export function init(options = {}) {
-    safely("init", () => {
+    try {
         const unknown = Object.keys(options).filter((name) => !OPTIONS.has(name));
         if (unknown.length)
             warn(`clevagent.init() does not know ${unknown.join(", ")}; ignored.`);
@@ -2038,7 +2060,10 @@ export function init(options = {}) {
         if (options.autoCost !== false)
             installCapture();
         client.loop.wake();
-    }, undefined);
+    }
+    catch (error) {
+        warn(`clevagent is not reporting: init() could not read its options (${nameOf(error)}).`);
+    }
 }
 function report(what, work, otherwise) {
     const client = current?.client;

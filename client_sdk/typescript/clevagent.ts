@@ -297,7 +297,7 @@ function sortedJson(value: any): string {
 
 function ascii(text: string): string {
   const escape = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => (unit === "\u007f" ? unit : escape(unit)));
+  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, escape);
 }
 
 /** The arguments as readable text: `query=release notes, page=2`. */
@@ -458,10 +458,15 @@ function only(fields: Fields, names: string[]): Fields {
 
 /** A count of at least 0; anything else becomes 0 and is logged. */
 function count(name: string, value: unknown): number {
-  const amount = value === null || value === undefined ? 0 : safely(name, () => Number(value), NaN);
+  const amount = value === null || value === undefined ? 0 : numberOf(value);
   if (Number.isFinite(amount) && amount >= 0) return amount;
   logOnce(`${name}=${textOf(value).slice(0, 100)} is not a number of at least 0; it is not counted`);
   return 0;
+}
+
+/** NaN for what is no number: a program's own `valueOf` may throw anything. */
+function numberOf(value: unknown): number {
+  return safely("a number", () => Number(value), NaN);
 }
 
 function unitsOf(name: string, value: unknown): bigint {
@@ -944,7 +949,7 @@ function readAgent(given: unknown): string {
 
 function readSeconds(name: string, given: unknown, smallest: number): number | undefined {
   if (given === undefined || given === null) return undefined;
-  const number = Number(given);
+  const number = numberOf(given);
   if (!Number.isFinite(number)) {
     warn(`clevagent: ${name}=${textOf(given)} is not a number of seconds; using the default.`);
     return undefined;
@@ -955,7 +960,7 @@ function readSeconds(name: string, given: unknown, smallest: number): number | u
 
 function readDollars(given: unknown): number | undefined {
   if (given === undefined || given === null) return undefined;
-  const dollars = Number(given);
+  const dollars = numberOf(given);
   if (dollars >= 0 && dollars <= MAX_DOLLARS) return dollars;
   warn(`clevagent: costLimitUsd=${textOf(given)} is not an amount from 0 to ${MAX_DOLLARS} US dollars; no limit is set.`);
   return undefined;
@@ -1177,7 +1182,7 @@ function postAtExit(options: Options, path: string, body: unknown, timeout: numb
   const worker = new Worker(POST_AND_NOTIFY, {
     eval: true,
     workerData: {
-      module: url.protocol === "https:" ? "node:https" : "node:http",
+      client: url.protocol === "https:" ? "node:https" : "node:http",
       url: `${options.endpoint}${API}${path}`,
       headers: headersOf(options, data),
       data: data.toString(),
@@ -1189,16 +1194,16 @@ function postAtExit(options: Options, path: string, body: unknown, timeout: numb
   return Atomics.load(state, 0) === 1;
 }
 
-const POST_AND_NOTIFY = `
-const { workerData: { module, url, headers, data, state } } = require("node:worker_threads");
-const end = (value) => { Atomics.store(state, 0, value); Atomics.notify(state, 0); };
-const request = require(module).request(url, { method: "POST", headers }, (response) => {
-  response.resume();
-  response.on("end", () => end(response.statusCode >= 200 && response.statusCode < 300 ? 1 : 2));
-});
-request.on("error", () => end(2));
-request.end(data);
-`;
+const POST_AND_NOTIFY = `(() => {
+  const { client, url, headers, data, state } = require("node:worker_threads").workerData;
+  const end = (value) => { Atomics.store(state, 0, value); Atomics.notify(state, 0); };
+  const request = require(client).request(url, { method: "POST", headers }, (response) => {
+    response.resume();
+    response.on("end", () => end(response.statusCode >= 200 && response.statusCode < 300 ? 1 : 2));
+  });
+  request.on("error", () => end(2));
+  request.end(data);
+})()`;
 
 // -- Spool: what could not be sent is stored at the end of the process, and sent by the next one or by the runner
 
@@ -1391,7 +1396,8 @@ class Reporter {
   sealAll(now: number, wall: number): void {
     this.recorder.releaseFailure();
     this.seal(this.recorder.takePending(), now, wall);
-    if (!this.recorder.isEmpty) this.seal(this.recorder.take(), now, wall);
+    // Whoever flushes before the first step wants the first heartbeat, too.
+    if (!this.recorder.isEmpty || this.builtAt === undefined) this.seal(this.recorder.take(), now, wall);
   }
 
   /** Take over what ended processes left, at the start and then whenever the server accepts heartbeats. */
@@ -1700,6 +1706,7 @@ class Client {
   readonly reporter: Reporter;
   readonly loop: Loop;
   hasCrashed = false;
+  private lastCrash: unknown = NO_VALUE;
   private closing: Promise<boolean> | undefined;
 
   constructor(
@@ -1809,15 +1816,16 @@ class Client {
     };
   }
 
-  /** Report an uncaught exception, which ends the program. */
-  crashed(error: unknown): void {
-    if (isPurposeful(error)) return;
+  /** Report an uncaught exception, which ends the program unless it handles those. */
+  crashed(error: unknown, isFinal = true): void {
+    if (isPurposeful(error) || error === this.lastCrash) return;
+    this.lastCrash = error; // Deno reports it twice
     this.recorder.failure = undefined; // the same exception, on its way here
-    this.hasCrashed = true;
+    this.hasCrashed ||= isFinal;
     const message = redacted(withoutValues(`CRASH: ${nameOf(error)}: ${messageOf(error)}`));
     const stack = safely("a stack", () => String((error as Error).stack ?? messageOf(error)), "");
     const traceback = redacted(withoutValues(stack)).slice(-MAX_TRACEBACK_LENGTH);
-    this.recorder.report("error", { message, custom_data: customText({ traceback, crash: true }) }, true);
+    this.recorder.report("error", { message, custom_data: customText({ traceback, crash: true }) }, isFinal);
   }
 
   private stop(why: string, forceAfter: number | undefined): void {
@@ -1869,7 +1877,7 @@ function once<A extends unknown[]>(work: (...args: A) => void): (...args: A) => 
 
 /** A date, or a number of seconds from now; null for anything else. */
 function readUntil(until: unknown): Date | null {
-  const date = until instanceof Date ? until : new Date(Date.now() + Math.max(0, Number(until ?? NaN)) * 1000);
+  const date = until instanceof Date ? until : new Date(Date.now() + Math.max(0, numberOf(until ?? NaN)) * 1000);
   return Number.isFinite(date.getTime()) ? date : null;
 }
 
@@ -1879,20 +1887,35 @@ const SIGNALS = ["SIGTERM", "SIGINT"] as const;
 
 /** Hooks of one client: removed when it closes. None of them keeps the process running. */
 class ProcessHooks {
-  private readonly listeners: [string, (...args: any[]) => void][] = [];
+  private readonly removals: (() => void)[] = [];
 
   constructor(private readonly client: Client, handleSignals: boolean, reportCrashes: boolean) {
     // Node emits this when nothing is left to do, and waits for what it starts.
     this.on("beforeExit", () => void this.close());
     this.on("exit", () => client.closeAtExit());
-    if (reportCrashes) this.on("uncaughtExceptionMonitor", (error) => client.crashed(error));
+    if (reportCrashes) this.on("uncaughtExceptionMonitor", (error) => client.crashed(error, process.listenerCount("uncaughtException") === 0));
+    if (reportCrashes && "Deno" in globalThis) this.watchDeno();
     if (handleSignals) for (const signal of SIGNALS) this.on(signal, () => void this.onSignal(signal));
   }
 
   private on(event: string, listener: (...args: any[]) => void): void {
     const safe = (...args: any[]) => safely(event, () => listener(...args), undefined);
     process.on(event as "exit", safe);
-    this.listeners.push([event, safe]);
+    this.removals.push(() => process.removeListener(event, safe));
+  }
+
+  /** Deno has no monitor of uncaught exceptions, and ends without the exit event after one. */
+  private watchDeno(): void {
+    const crashed = (event: any) =>
+      safely("a crash", () => {
+        if (event.defaultPrevented) return;
+        this.client.crashed(event.error ?? event.reason);
+        this.client.closeAtExit();
+      }, undefined);
+    for (const event of ["error", "unhandledrejection"]) {
+      globalThis.addEventListener(event, crashed);
+      this.removals.push(() => globalThis.removeEventListener(event, crashed));
+    }
   }
 
   /** With a listener of its own, the program decides whether it exits; if it does, the exit hook reports it. */
@@ -1904,7 +1927,7 @@ class ProcessHooks {
 
   async close(): Promise<boolean> {
     const accepted = await this.client.close();
-    for (const [event, listener] of this.listeners.splice(0)) process.removeListener(event, listener);
+    for (const remove of this.removals.splice(0)) remove();
     return accepted;
   }
 }
@@ -2265,7 +2288,7 @@ let current: { client: Client; hooks: ProcessHooks } | undefined;
  * Unknown and invalid options cause a warning and are ignored. A second call replaces the first client.
  */
 export function init(options: InitOptions = {}): void {
-  safely("init", () => {
+  try {
     const unknown = Object.keys(options).filter((name) => !OPTIONS.has(name));
     if (unknown.length) warn(`clevagent.init() does not know ${unknown.join(", ")}; ignored.`);
     void shutdown();
@@ -2275,7 +2298,9 @@ export function init(options: InitOptions = {}): void {
     current = { client, hooks: new ProcessHooks(client, options.handleSignals === true, options.reportCrashes !== false) };
     if (options.autoCost !== false) installCapture();
     client.loop.wake();
-  }, undefined);
+  } catch (error) {
+    warn(`clevagent is not reporting: init() could not read its options (${nameOf(error)}).`);
+  }
 }
 
 function report<T>(what: string, work: (client: Client) => T, otherwise: T): T {
