@@ -151,9 +151,7 @@ class TestOwnProcess:
         assert backend.check(own(), 5).evidence["pid"] != pid
         assert processes.find(int(pid), 5) is None
 
-    def test_child_that_ends_during_a_look_is_reaped(
-        self, backend: Processes, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_child_that_ends_during_a_look_is_reaped(self, backend: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
         """Otherwise it stays a zombie, and its Popen warns when the next one replaces it."""
         backend.start_if_needed(own())
         child = next(iter(backend._children.values()))
