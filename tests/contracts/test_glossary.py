@@ -40,7 +40,6 @@ SKIPPED = re.compile(r"/logout|/static/|/media/|\.(?:json|svg|csv|whl|png)$|/api
 DOCUMENTATION = "/docs/"  # read by a test of its own
 
 
-
 def replaced_words() -> list[str]:
     """The words that the glossary replaces: its third column."""
     rows = [line.split("|") for line in GLOSSARY.splitlines() if line.startswith("| ")]
