@@ -55,10 +55,10 @@ def chat_chunks() -> list[Any]:
         "created": 1,
         "usage": None,
     }
-    texts = [
+    texts: list[dict[str, Any]] = [
         {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]} for text in ("It ", "rains.")
     ]
-    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    end: dict[str, Any] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     return [*({**chunk, **each} for each in (*texts, end)), {**chunk, "choices": [], "usage": CHAT_USAGE}, "[DONE]"]
 
 
