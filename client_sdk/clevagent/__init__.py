@@ -25,7 +25,7 @@ from clevagent import limits as _limits
 from clevagent import version as _version
 from clevagent.budget import Budget
 from clevagent.client import EXIT_WITHIN, UNSET, Client
-from clevagent.counters import COUNTS, decimal, number
+from clevagent.counters import decimal, number
 from clevagent.guard import AgentLimit, Guard
 from clevagent.limits import Limit
 from clevagent.log import log as _log
@@ -225,35 +225,18 @@ def log_usage(
     `input_tokens` includes cached tokens, `output_tokens` includes reasoning tokens. `call_id` is the provider's
     response id; a call reported twice with the same id counts once.
     """
-    _log_usage(
-        model=model,
-        provider=provider,
-        cost_usd=cost_usd,
-        call_id=call_id,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cache_read_tokens=cache_read_tokens,
-        cache_write_tokens=cache_write_tokens,
-        reasoning_tokens=reasoning_tokens,
-    )
-
-
-def _log_usage(
-    *,
-    model: str,
-    provider: str | None,
-    call_id: str | None,
-    cost_usd: float | None = None,
-    is_captured: bool = False,
-    is_counted: bool = False,
-    **counts: Any,
-) -> None:
-    """`is_counted`: the limits counted the call when it was sent."""
-    if is_captured and not _counts_automatically:
+    if _limits.is_captured() and not _counts_automatically:
         return
-    entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
-    entry.update(model=model, provider=provider, cost_usd=cost_usd)
-    _limits.count_usage(entry, call_id if call_id is None else str(call_id), is_counted=is_counted)
+    counts: dict[str, Any] = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cache_read_tokens": cache_read_tokens,
+        "cache_write_tokens": cache_write_tokens,
+        "reasoning_tokens": reasoning_tokens,
+    }
+    whole = {name: int(number(name, value)) for name, value in counts.items()}
+    entry = {**whole, "model": model, "provider": provider, "cost_usd": cost_usd}
+    _limits.count_usage(entry, None if call_id is None else str(call_id))
     if _client is not None:
         _client.log_usage(model=model, provider=provider, cost_usd=cost_usd, call_id=call_id, **counts)
 

@@ -6,9 +6,10 @@ report tool calls.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
 from types import TracebackType
@@ -30,6 +31,8 @@ _outermost: list[Limit] = []
 # Ids of model calls whose use was counted: two observers may report one call.
 _counted = Recent(2_000)
 UNSET: Any = object()
+# Whether a model call that is being reported was counted when it was sent; None if it was not captured.
+_captured: ContextVar[bool | None] = ContextVar("clevagent_captured", default=None)
 
 
 class Limit:
@@ -127,8 +130,22 @@ def start_call(messages: Any) -> None:
             limit.starts_call(messages)
 
 
-def count_usage(entry: Mapping[str, Any], call_id: str | None, *, is_counted: bool) -> None:
-    """What one model call used, once. `is_counted`: it was counted as a call when it was sent."""
+@contextlib.contextmanager
+def captured(is_counted: bool) -> Iterator[None]:
+    """What is reported in this block was captured. `is_counted`: it was counted as a call when it was sent."""
+    token = _captured.set(is_counted)
+    try:
+        yield
+    finally:
+        _captured.reset(token)
+
+
+def is_captured() -> bool:
+    return _captured.get() is not None
+
+
+def count_usage(entry: Mapping[str, Any], call_id: str | None) -> None:
+    """What one model call used, once."""
     with _lock:
         limits = active()
         key = None if call_id is None else unique_id(call_id, dict(entry))
@@ -138,7 +155,7 @@ def count_usage(entry: Mapping[str, Any], call_id: str | None, *, is_counted: bo
             _counted.add(key)
         usd = prices.price_of(entry)
         for limit in limits:
-            if not is_counted:
+            if not _captured.get():
                 limit.starts_call(None)
             limit.uses(usd)
 

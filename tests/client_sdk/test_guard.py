@@ -1,4 +1,4 @@
-"""guard() and the reaction "raise": what the server says, what the client knows, and nothing unless it was asked for."""
+"""guard() and the reaction "raise": what the server says, what the client knows, nothing unless asked for."""
 
 from __future__ import annotations
 
@@ -173,5 +173,5 @@ def test_guard_in_a_loop_does_not_pile_up() -> None:
 def test_stop_can_be_pickled() -> None:
     import pickle
 
-    stop = pickle.loads(pickle.dumps(clevagent.LoopDetected("why", 7, "http://x/7")))  # noqa: S301 - our own bytes
+    stop = pickle.loads(pickle.dumps(clevagent.LoopDetected("why", 7, "http://x/7")))
     assert (str(stop), stop.incident) == ("why (http://x/7)", 7)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import clevagent
+from clevagent import limits
 
 Usage = Mapping[str, Any]
 
@@ -18,14 +19,10 @@ def report(
     `is_counted`: it was counted as a call when it was sent.
     """
     if any(counts.values()):
-        clevagent._log_usage(
-            model=str(model or "unknown"),
-            provider=provider,
-            call_id=str(call_id) if call_id else None,
-            is_captured=True,
-            is_counted=is_counted,
-            **counts,
-        )
+        with limits.captured(is_counted):
+            clevagent.log_usage(
+                model=str(model or "unknown"), provider=provider, call_id=str(call_id) if call_id else None, **counts
+            )
 
 
 def openai_counts(usage: Usage) -> dict[str, int]:

@@ -21,10 +21,11 @@ def of_openai() -> dict[str, Any]:
 
     options: Any = {"base_url": f"{MODELS}/v1", "api_key": "key"}
     client, aio = openai.OpenAI(**options), openai.AsyncOpenAI(**options)
+    stream: Any = {"stream": True, "extra_body": {"stream_options": {"include_usage": True}}}
     return {
         "create": lambda model: client.chat.completions.create(model=model, messages=MESSAGES),
         "async": lambda model: aio.chat.completions.create(model=model, messages=MESSAGES),
-        "stream": lambda model: list(client.chat.completions.create(model=model, messages=MESSAGES, stream=True)),
+        "stream": lambda model: list(client.chat.completions.create(model=model, messages=MESSAGES, **stream)),
     }
 
 
