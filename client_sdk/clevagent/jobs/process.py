@@ -130,6 +130,9 @@ class Command:
     def _resize(self, number: int, frame: Any) -> None:
         for stream in self._streams:
             stream.resize()
+        # It may have had the signal before us, and have read the old size.
+        with contextlib.suppress(OSError):
+            self._child.send_signal(number)
 
     def wait(self) -> int:
         """Pass its output on until it ends. Returns its exit status, negative for a signal."""
