@@ -97,6 +97,7 @@ class OneIncidentView(IncidentView):
 
 class IncidentActionView(IncidentView):
     http_method_names = ["post"]
+    scope_for = {"POST": "act"}
 
     def act(self, action: Callable[..., object], pk: int) -> Response:
         """Call a service with the incident; respond with its new state."""

@@ -37,7 +37,7 @@ from agents.review.case import Case, case_of, curable_kinds, has_ended, set_job
 from agents.rules import crash
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
-from agents.storage import bulk, decoding, monthly_spend, outage_log, statements
+from agents.storage import bulk, decoding, event_stream, monthly_spend, outage_log, statements
 from teams.actors import WATCHDOG
 from teams.errors import ApiError
 from teams.models import Project
@@ -423,5 +423,15 @@ def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
     Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
-    statements.save_outcomes([outcome.row(case, now) for case in cases])
+    outcomes = [outcome.row(case, now) for case in cases]
+    statements.save_outcomes(outcomes)
+    event_stream.write(
+        [
+            event_stream.event(
+                case.agent, "agent.status", {"status": str(row["status"]), "was": case.state.status}, now
+            )
+            for case, row in zip(cases, outcomes, strict=True)
+            if row["status"] != case.state.status
+        ]
+    )
     bulk.update([case.memory for case in cases if case.beats or case.set_aside], ("read_to", "rules"))

@@ -277,6 +277,8 @@ API: dict[str, str] = {
     "agents/by-name/<path:name>/stop": f"{PLAN}; one live command per agent",
     "agents/{id}/pause": f"{PLAN}; creates nothing",
     "agents/{id}/resume": f"{PLAN}; creates nothing",
+    "agents/by-name/<path:name>/hold": f"{PLAN}; creates nothing",
+    "agents/{id}/hold": f"{PLAN}; creates nothing",
     "agents/{id}/release": f"{PLAN}; creates nothing",
     "agents/{id}/restart": f"{PLAN}; one live command per agent",
     "agents/{id}/stop": f"{PLAN}; one live command per agent",

@@ -114,6 +114,7 @@ def test_incident_is_acknowledged_and_noted(full: Rpc, incident: Incident) -> No
     [
         ("agent", {"check_in", "declare_wait"}),
         ("read", {"list_agents", "explain_agent", "list_incidents", "explain_incident"}),
+        ("act", set(TOOLS) - {"check_in", "declare_wait"}),
     ],
 )
 def test_tools_need_their_scope(project: Project, incident: Incident, scope: str, allowed: set[str]) -> None:
@@ -131,13 +132,40 @@ def test_commands_need_a_confirmation(full: Rpc, restartable: Agent, action: str
     asked, _ = call(full, action, **arguments)
     assert not Command.objects.exists()
     other = {"restart": "stop", "stop": "restart"}[action]
-    for name, confirmation in ((other, asked["confirmation_id"]), (action, "x"), (action, "1:2")):
+    refused_ids = (
+        (other, asked["confirmation_id"]),
+        ("hold", asked["confirmation_id"]),
+        (action, "x"),
+        (action, "1:2"),
+    )
+    for name, confirmation in refused_ids:
         assert call(full, name, **arguments, confirmation_id=confirmation)[1]
     assert not Command.objects.exists()
     answer, refused = call(full, action, **arguments, confirmation_id=asked["confirmation_id"])
     assert not refused, answer
     command = Command.objects.get()
     assert (command.action, command.agent_id) == (action, restartable.pk)
+
+
+def test_hold_is_confirmed_and_ended(full: Rpc, agent: Agent) -> None:
+    arguments = {"agent": "research-agent", "reason": "wrong branch"}
+    asked, _ = call(full, "hold", **arguments)
+    assert asked["will"].startswith("hold research-agent")
+    assert not AgentState.objects.get().hold
+    confirmed = {**arguments, "confirmation_id": asked["confirmation_id"]}
+    assert call(full, "hold", **confirmed) == ({"agent": "research-agent", "hold": True}, False)
+    assert AgentState.objects.get().hold_reason.endswith(": wrong branch")
+    asked, _ = call(full, "end_hold", **arguments)
+    confirmed = {**arguments, "confirmation_id": asked["confirmation_id"]}
+    assert call(full, "end_hold", **confirmed) == ({"agent": "research-agent", "hold": False}, False)
+
+
+def test_confirmation_is_valid_once(full: Rpc, agent: Agent) -> None:
+    arguments = {"agent": "research-agent", "reason": "wrong branch"}
+    confirmed = {**arguments, "confirmation_id": call(full, "hold", **arguments)[0]["confirmation_id"]}
+    assert not call(full, "hold", **confirmed)[1]
+    text, is_error = call(full, "hold", **confirmed)
+    assert (is_error, "used already" in text) == (True, True)
 
 
 def test_confirmation_expires_and_is_ones_own(full: Rpc, project: Project, restartable: Agent) -> None:
