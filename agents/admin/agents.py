@@ -71,8 +71,8 @@ def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
 
 def explain_hold(agent: Agent) -> str:
     return (
-        f"Every answer asks {agent} to stop, and its next tool call is denied where its client can, until somebody ends "
-        "the hold. Its process keeps running."
+        f"Every answer asks {agent} to stop, and its next tool call is denied where its client can, until somebody "
+        "ends the hold. Its process keeps running."
     )
 
 

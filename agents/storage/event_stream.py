@@ -6,7 +6,7 @@ it would lose it. So readers number what is committed, one reader at a time; a n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -76,9 +76,10 @@ def is_complete_after(last: int) -> bool:
     return ends["low"] is not None and ends["low"] <= last <= ends["high"]
 
 
-def after(last: int, most: int, project_ids: Collection[int]) -> list[StreamEvent]:
-    """The next events of these projects, in order."""
-    return list(StreamEvent.objects.filter(project__in=project_ids, number__gt=last).order_by("number")[:most])
+def after(last: int, most: int, project_id: int | None = None) -> list[StreamEvent]:
+    """The next events in order, of one project or of all."""
+    events = StreamEvent.objects.filter(number__gt=last).order_by("number")
+    return list((events if project_id is None else events.filter(project=project_id))[:most])
 
 
 def of_agents(events: Iterable[StreamEvent], agent_id: int | None) -> list[StreamEvent]:

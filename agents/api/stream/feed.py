@@ -69,7 +69,7 @@ def begin(wanted: Wanted) -> tuple[int, str]:
 def page(wanted: Wanted, last: int) -> list[StreamEvent]:
     """The next events of the project; fewer than `PAGE` if these are all."""
     event_stream.number()
-    return event_stream.after(last, PAGE, [wanted.project_id])
+    return event_stream.after(last, PAGE, wanted.project_id)
 
 
 def text_of(events: Iterable[StreamEvent], agent_id: int | None) -> str:

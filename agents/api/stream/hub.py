@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -108,23 +108,24 @@ class Hub:
             log.exception("event streams could not be read")
 
     async def _look(self) -> None:
-        projects = {stream.project_id for stream in self.streams}
         last = self._last
-        events, newest = await heartbeat_lane.aside(lambda: _read(last, projects))
-        self._last = newest
-        for project_id in projects:
-            own = [event for event in events if event.project_id == project_id]
-            for stream in [each for each in self.streams if own and each.project_id == project_id]:
-                stream.offer(own)
+        # Of all projects: a stream that opens meanwhile must not miss what is read now.
+        events, self._last = await heartbeat_lane.aside(lambda: _read(last))
+        by_project: dict[int, list[StreamEvent]] = defaultdict(list)
+        for event in events:
+            by_project[event.project_id].append(event)
+        for stream in self.streams:
+            if stream.project_id in by_project:
+                stream.offer(by_project[stream.project_id])
 
 
-def _read(last: int | None, projects: set[int]) -> tuple[list[StreamEvent], int]:
+def _read(last: int | None) -> tuple[list[StreamEvent], int]:
     """The events after `last` and the number up to which they are read. Without `last`: none, up to now."""
     event_stream.number()
     newest = event_stream.newest()
     if last is None or newest <= last:
         return [], newest if last is None else last
-    events = event_stream.after(last, PAGE, projects)
+    events = event_stream.after(last, PAGE)
     return events, (events[-1].number or last) if len(events) == PAGE else newest
 
 

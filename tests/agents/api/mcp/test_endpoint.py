@@ -132,13 +132,8 @@ def test_commands_need_a_confirmation(full: Rpc, restartable: Agent, action: str
     asked, _ = call(full, action, **arguments)
     assert not Command.objects.exists()
     other = {"restart": "stop", "stop": "restart"}[action]
-    refused_ids = (
-        (other, asked["confirmation_id"]),
-        ("hold", asked["confirmation_id"]),
-        (action, "x"),
-        (action, "1:2"),
-    )
-    for name, confirmation in refused_ids:
+    real = asked["confirmation_id"]
+    for name, confirmation in ((other, real), ("hold", real), (action, "x"), (action, "1:2")):
         assert call(full, name, **arguments, confirmation_id=confirmation)[1]
     assert not Command.objects.exists()
     answer, refused = call(full, action, **arguments, confirmation_id=asked["confirmation_id"])
