@@ -53,7 +53,7 @@ class CommandsView(ProjectView):
     @extend_schema(
         operation_id="commands",
         summary="Fetch commands for this runner",
-        description="Each command is handed out once. A key with `read` or `act` gets an empty list, as does every error.",
+        description="Each command is handed out once. A `read` or `act` key gets an empty list, as does every error.",
         tags=["commands"],
         responses={
             200: schemas.WaitingCommand(many=True),

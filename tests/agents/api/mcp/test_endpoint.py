@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agents.api.mcp.fitting import MAX_ANSWER
 from agents.api.mcp.tools import CONFIRM_WITHIN, TOOLS
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams import services
 from teams.models import Project
@@ -193,6 +194,10 @@ def test_large_answers_are_cut_and_stay_json(full: Rpc, incident: Incident, lett
     Incident.objects.update(reason=reason)
     for number in range(30):
         IncidentEvent.objects.create(incident=incident, kind="note", text=f"{number} {text}"[:500], at=timezone.now())
+    for number in range(9):
+        other = create_agent(project=incident.project, name=f"{number}", now=timezone.now())
+        facts = {name: getattr(incident, name) for name in ("project", "kind", "severity", "started_at", "opened_at")}
+        Incident.objects.create(agent=other, reason=reason, **facts)
     shown, _ = call(full, "explain_incident", incident=incident.pk)
     assert shown["timeline_newest_first"][0]["text"].startswith("29 ")
     assert shown["id"] == incident.pk
