@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -39,7 +40,10 @@ class Listener:
         return [line.removeprefix(f"{name}: ") for line in list(self.lines) if line.startswith(f"{name}: ")]
 
     def close(self) -> None:
-        self.connection.sock.shutdown(2)
+        with contextlib.suppress(OSError):
+            self.connection.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(PATIENCE)
+        self.response.close()
         self.connection.close()
 
 
@@ -74,3 +78,4 @@ def test_two_clients_follow_an_agent(running: Installation) -> None:
     for listener in (both, resumed):
         listener.thread.join(PATIENCE)
         assert listener.has_ended
+        listener.close()
