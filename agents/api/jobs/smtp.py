@@ -21,7 +21,6 @@ from agents.api.jobs import mail, pings
 from agents.ingest import committer
 from agents.ingest.reporter import source_of
 from teams.errors import ApiError
-from teams.own_connection import use_own_connection
 
 # Bytes; what is kept of a mail is far less.
 MAX_SIZE: Final = 1024 * 1024
@@ -43,7 +42,7 @@ class Handler:
     """What aiosmtpd asks. Whatever goes wrong, the sender is asked to try again."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ping-mail", initializer=use_own_connection)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ping-mail")
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -67,12 +66,15 @@ class Handler:
         log.error("a ping by e-mail could not be taken", exc_info=error)
         return LATER
 
+    def close(self) -> None:
+        self._threads.shutdown()
+
     async def _run(self, work: Callable[[], T]) -> T:
         def with_connection() -> T:
             try:
                 return work()
             finally:
-                connection.close_if_unusable_or_obsolete()
+                connection.close()  # mails are rare
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, with_connection)
 
@@ -135,4 +137,5 @@ async def serve(host: str, port: int, started: Callable[[], None] = lambda: None
     started()
     await ended.wait()
     server.close()
+    await asyncio.to_thread(handler.close)
     await asyncio.to_thread(committer.close)
