@@ -65,6 +65,7 @@ class AgentsView(AgentView):
         tags=["agents"],
         parameters=[
             OpenApiParameter("name", str, description="The agent's name or an alias."),
+            schemas.AGENT,
             schemas.LIMIT,
             schemas.OFFSET,
         ],
@@ -76,6 +77,8 @@ class AgentsView(AgentView):
         name = request.query_params.get("name")
         if name:
             agents = agents.filter(names__name=name)
+        if (asked_for := self.agents_asked_for()) is not None:
+            agents = agents.filter(pk__in=asked_for.values("pk"))
         return self.pages(agents, agent_dicts)
 
     @extend_schema(
@@ -131,8 +134,8 @@ class OneAgentView(AgentView):
 
 
 class HealthView(AgentView):
-    http_method_names = ["get"]
-    scope_for = {"GET": "agent"}
+    http_method_names = ["get", "head"]
+    scope_for = {"GET": "agent", "HEAD": "agent"}
 
     @extend_schema(
         operation_id="agent_health",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -14,11 +14,9 @@ from rest_framework.response import Response
 from agents.api import examples, schemas
 from agents.api.project_view import ProjectView
 from agents.incidents import actions
-from agents.models import Agent, Incident, Signal, SignalKind
+from agents.models import Incident, Signal, SignalKind
 from agents.reporting.payloads import incident_dict
 
-# A longer number is no id.
-MAX_ID_DIGITS: Final = 19
 IN_STATE = {
     Incident.State.OPEN.value: Q(resolved_at__isnull=True, acknowledged_at__isnull=True),
     Incident.State.ACKNOWLEDGED.value: Q(resolved_at__isnull=True, acknowledged_at__isnull=False),
@@ -43,7 +41,7 @@ class IncidentsView(IncidentView):
         parameters=[
             OpenApiParameter("state", str, enum=list(IN_STATE)),
             OpenApiParameter(
-                "agent", str, description="An agent's id or name. Includes incidents it shares with other agents."
+                "agent", str, description="An agent's ID or name. Includes incidents it shares with other agents."
             ),
             OpenApiParameter(
                 "kind", str, enum=SignalKind.values, description="The kind of any of the incident's signals."
@@ -61,20 +59,10 @@ class IncidentsView(IncidentView):
             incidents = incidents.filter(IN_STATE[state])
         if kind:
             incidents = incidents.filter(Q(kind=kind) | Exists(_signals(kind=kind)))
-        agents = self._agents()
-        if agents is not None:
+        if (asked_for := self.agents_asked_for()) is not None:
+            agents = list(asked_for.values_list("pk", flat=True))
             incidents = incidents.filter(Q(agent__in=agents) | Exists(_signals(agent__in=agents)))
         return self.page(incidents, incident_dict)
-
-    def _agents(self) -> list[int] | None:
-        """The agent that `?agent=` means, an id or a name; None without it, empty for one that there is not."""
-        value = self.request.query_params.get("agent")
-        if not value:
-            return None
-        own = Agent.objects.filter(project=self.caller.project_id)
-        is_id = value.isascii() and value.isdigit() and len(value) < MAX_ID_DIGITS
-        by_id = list(own.filter(pk=int(value)).values_list("pk", flat=True)) if is_id else []
-        return by_id or list(own.filter(names__name=value).values_list("pk", flat=True))
 
 
 def _signals(**conditions: Any) -> QuerySet[Signal]:

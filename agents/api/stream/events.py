@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
+from agents.api import schemas
 from agents.api.project_view import ProjectView
 from agents.api.stream import feed
 
@@ -42,7 +43,7 @@ class EventsView(ProjectView):
         ),
         tags=["events"],
         parameters=[
-            OpenApiParameter("agent", str, description="Only this agent's: its name, an alias, or its ID."),
+            schemas.AGENT,
             OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="The last event received."),
         ],
         responses={

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agents.api.project_view import named_agents
 from agents.domain.wire.names import agent_name
-from agents.models import Agent, StreamEvent
+from agents.models import StreamEvent
 from agents.reporting.payloads import agent_url, incident_url, moment
 from agents.storage import event_stream
 from teams.errors import ApiError
@@ -44,11 +45,7 @@ def wanted(project_id: int, agent: str, last_event_id: str) -> Wanted:
 
 
 def _agent_id(project_id: int, agent: str) -> int:
-    """By its ID, else by its name or an alias."""
-    own = Agent.objects.filter(project=project_id)
-    is_id = agent.isascii() and agent.isdigit() and len(agent) <= MAX_DIGITS
-    found = own.filter(pk=int(agent)).first() if is_id else None
-    found = found or own.filter(names__name=agent_name(agent)).first()
+    found = named_agents(project_id, agent).first()
     if found is None:
         raise ApiError(404, "not_found", f"This project has no agent named “{agent_name(agent)}”.")
     return found.pk
