@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
-from agents.ingest.registration import create_agent
+from agents.ingest.registration import NewAgent, create_agent, create_agents
 from agents.models import Agent, AgentName, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Runner
 from agents.storage.purge import clear_away
 from teams.models import AuditEntry, Project
@@ -391,7 +393,6 @@ def test_agents_are_addressed_by_name(as_full: Call, as_stranger: Call, agent: A
 ODD_NAMES = [
     "a b",
     "a/b",
-    "a/health",
     "health",
     "by-name",
     "1",
