@@ -125,7 +125,8 @@ def _allows(scope: str, method: str, path: str) -> bool:
     operation = (method.upper(), path.removeprefix("/api/v1/"))
     if scope == Scope.AGENT:
         return operation in FOR_AGENTS
-    return scope == Scope.FULL or method.upper() == "GET" or operation in READS
+    acts = scope == Scope.ACT and operation in ACTIONS
+    return acts or scope == Scope.FULL or method.upper() == "GET" or operation in READS
 
 
 @pytest.mark.django_db
