@@ -9,6 +9,8 @@ import clevagent
 from clevagent import limits
 
 Usage = Mapping[str, Any]
+# Tiers and regions that are billed at the list price, which is what the server assumes.
+USUAL = {"", "default", "standard", "on_demand", "global", "not_available"}
 
 
 def report(
@@ -103,7 +105,7 @@ def _told(**fields: Any) -> dict[str, Any]:
 
 
 def _name(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value.lower() not in USUAL else None
 
 
 def count(usage: Usage, *names: str) -> int:

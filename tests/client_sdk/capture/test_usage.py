@@ -87,9 +87,15 @@ BILLED: list[tuple[dict[str, Any], dict[str, Any]]] = [
                 "trafficType": "ON_DEMAND",
             }
         ),
-        {"input_audio_tokens": 7, "output_image_tokens": 5, "service_tier": "ON_DEMAND"},
+        {"input_audio_tokens": 7, "output_image_tokens": 5},
     ),
     (openai_counts({"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": "many"}}, 5), {}),
+    (openai_counts({"prompt_tokens": 9}, "default"), {}),
+    (anthropic_counts({"input_tokens": 2, "service_tier": "standard", "inference_geo": "not_available"}), {}),
+    (
+        google_counts({"promptTokenCount": 9, "trafficType": "PROVISIONED_THROUGHPUT"}),
+        {"service_tier": "PROVISIONED_THROUGHPUT"},
+    ),
 ]
 DETAILS = {
     "cache_write_1h_tokens",
