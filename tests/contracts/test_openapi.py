@@ -23,7 +23,7 @@ from teams import services
 from teams.keys import hash_of
 from teams.models import ApiKey, Project, Scope
 from tests.agents.api.conftest import agent, incident  # noqa: F401 - fixtures
-from tests.contracts.test_api_permissions import FOR_AGENTS, OPERATIONS, READS
+from tests.contracts.test_api_permissions import ACTIONS, FOR_AGENTS, OPERATIONS, READS
 from tests.examples import examples
 
 pytestmark = pytest.mark.slow

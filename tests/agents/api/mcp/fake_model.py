@@ -21,11 +21,11 @@ class FakeModel:
         model = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:  # noqa: N802 - the name that http.server calls
+            def do_HEAD(self) -> None:
                 self.send_response(200)
                 self.end_headers()
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 kind, answer = model.answer(body, self.path)
                 self.send_response(200)

@@ -58,7 +58,7 @@ def test_claude_code_calls_a_tool(claude: Path, agent: Agent, live_server: Any, 
     config.write_text(json.dumps({"mcpServers": {"watchdog": server}}))
     with FakeModel(TOOL, {}) as model:
         done = subprocess.run(
-            [claude, "-p", "How are the agents?", "--mcp-config", config, "--strict-mcp-config", "--allowedTools", TOOL],
+            [claude, "-p", "How are they?", "--mcp-config", config, "--strict-mcp-config", "--allowedTools", TOOL],
             cwd=tmp_path,
             env={
                 "PATH": os.environ["PATH"],
