@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -99,7 +100,7 @@ def _end_streams_at_shutdown() -> None:
         from granian import _signals
     except ImportError:  # another server
         return
-    listen = _signals.set_loop_signals
+    listen: Callable[[asyncio.AbstractEventLoop], Any] = _signals.set_loop_signals
 
     def set_loop_signals(loop: asyncio.AbstractEventLoop) -> Any:
         event = listen(loop)

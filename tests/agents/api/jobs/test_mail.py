@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from agents.api.jobs import mail
+from agents.api.jobs import mail, pings
 
 UUID = str(uuid4())
 KEY = "a1B2" * 5 + "xy"
@@ -100,5 +100,5 @@ def test_broken_mails_are_pings() -> None:
         read = mail.read(bytes(broken))
         assert read.event(recipient).event in mail.ACTIONS
         assert "\0" not in read.body
-        assert len(read.body.encode()) <= mail.pings.BODY_LIMIT * 3
+        assert len(read.body.encode()) <= pings.BODY_LIMIT * 3
         read.beat_id("a@x")
