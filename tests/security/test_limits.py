@@ -309,6 +309,8 @@ ADMIN: dict[str, str] = {
     "agents.agent add": "agents of the plan",
     "agents.agent restart": "one live command per agent",
     "agents.agent stop": "one live command per agent",
+    "agents.agent hold": "creates nothing",
+    "agents.agent end-hold": "creates nothing",
     "agents.agent pause": "creates nothing",
     "agents.agent resume": "creates nothing",
     "agents.agent release": "creates nothing",
