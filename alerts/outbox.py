@@ -36,7 +36,7 @@ def new_message_id() -> str:
 
 def enqueue(*events: IncidentEvent) -> None:
     """Write the deliveries of events inside the events' own transaction; workers are woken on commit, once for all."""
-    notified = [event for event in events if event.kind in routing.NOTIFIED_EVENTS and not event.incident.muted_at]
+    notified = [event for event in events if event.kind in routing.NOTIFIED_EVENTS and not _is_silent(event)]
     if not notified:
         return
     audience = _Audience(notified)
@@ -88,8 +88,13 @@ def give_up(now: datetime) -> None:
     interrupted.update(state=Delivery.State.FAILED, lease_until=None, last_error=INTERRUPTED)
 
 
+def _is_silent(event: IncidentEvent) -> bool:
+    incident, rose = event.incident, bool(event.data.get("rose"))
+    return bool(incident.muted_at) or routing.is_held_back(event.kind, incident.snoozed_until, event.at, rose=rose)
+
+
 def _send_at(event: IncidentEvent) -> datetime:
-    return routing.send_at(event.kind, event.incident.reopened, event.at)
+    return routing.send_at(event.kind, event.incident.reopened, event.at, event.incident.snoozed_until)
 
 
 class _Audience:

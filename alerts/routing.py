@@ -9,7 +9,7 @@ from teams.labels import format_phrase
 
 WARNING: Final = "warning"
 # Events that report a problem. Only channels notified of one of these are notified of the recovery.
-FAILURES: Final = frozenset({"opened", "updated", "reopened"})
+FAILURES: Final = frozenset({"opened", "updated", "reopened", "reminder", "escalated"})
 NOTIFIED_EVENTS: Final = FAILURES | {"acknowledged", "resolved"}
 # A flapping incident may come back again soon, so its recovery is announced only after this long.
 FLAP_DELAY: Final = timedelta(minutes=5)
@@ -69,6 +69,19 @@ def describe_route(severity: str, labels: Mapping[str, str]) -> str:
     return f"{alerts} for agents with {format_phrase(labels)}" if labels else f"{alerts} for all agents"
 
 
-def send_at(event: str, reopened: int, at: datetime) -> datetime:
-    """When to send an event at the earliest; `reopened` counts how often the incident came back so far."""
-    return at + FLAP_DELAY if event == "resolved" and reopened else at
+def is_held_back(event: str, snoozed_until: datetime | None, at: datetime, *, rose: bool = False) -> bool:
+    """Whether a snooze swallows an event: the reminder at its end reports how things stand by then.
+
+    A warning that becomes critical (`rose`) is more than what was snoozed.
+    """
+    return snoozed_until is not None and at < snoozed_until and event != "resolved" and not rose
+
+
+def send_at(event: str, reopened: int, at: datetime, snoozed_until: datetime | None = None) -> datetime:
+    """When to send an event at the earliest; `reopened` counts how often the incident came back so far.
+
+    The recovery of a snoozed incident waits for the end of the snooze.
+    """
+    if event != "resolved":
+        return at
+    return max(at + FLAP_DELAY if reopened else at, snoozed_until or at)

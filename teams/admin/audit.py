@@ -62,6 +62,8 @@ PHRASES: Final = {
     "incident.acknowledge": "acknowledged incident",
     "incident.mute": "muted incident",
     "incident.note": "added a note to incident",
+    "incident.snooze": "snoozed incident",
+    "incident.unsnooze": "ended the snooze of incident",
     "incident.resolve": "resolved incident",
     "invitation.withdrawn": "withdrew the invitation of",
     "key.created": "created the API key",
