@@ -52,7 +52,8 @@ def holder_of(token: str) -> Holder:
     person_id, incident_id = _read(token, _ACT, LIFETIME)
     person = User.objects.filter(pk=person_id, is_active=True).first()
     incidents = Incident.objects.select_related("project__team", "agent__state")
-    incident = incidents.filter(pk=incident_id, project__team__in=teams_of(person, Action.OPERATE)).first()
+    own = teams_of(person, Action.OPERATE).filter(ended_at=None)
+    incident = incidents.filter(pk=incident_id, project__team__in=own).first()
     if person is None or incident is None:
         raise ApiError(404, "link_ended", "This link has ended: the incident is gone, or you may no longer act on it.")
     return Holder(person, incident)

@@ -15,6 +15,10 @@ NOTIFIED_EVENTS: Final = FAILURES | {"acknowledged", "resolved"}
 FLAP_DELAY: Final = timedelta(minutes=5)
 
 
+# "channel" and a channel's name, or "person" and an e-mail address; in lower case.
+Address = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Subscriber:
     """A channel as seen by routing, or one of its recipients.
@@ -31,6 +35,16 @@ class Subscriber:
     missed_recovery: bool = False
     severity: str = WARNING
     labels: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    # Whether a policy addresses it with the event; None: no policy applies, so its route decides.
+    is_addressed: bool | None = None
+    # The event is a step of a policy, for those whom it addresses alone.
+    is_step: bool = False
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """How policies call it: as a channel, or as the person behind an address."""
+        return frozenset({("channel", self.name.lower()), ("person", self.recipient.lower())})
 
 
 def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
@@ -38,6 +52,8 @@ def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Seque
 
     A channel that was notified of an incident also receives its updates, even if its route has changed since.
     """
+    if subscriber.is_step:
+        return bool(subscriber.is_addressed)
     if event in FAILURES and not (subscriber.was_notified or _is_routed(subscriber, severity, agents)):
         return False
     if event == "reopened":
@@ -50,6 +66,8 @@ def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Seque
 
 
 def _is_routed(subscriber: Subscriber, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    if subscriber.is_addressed is not None:
+        return subscriber.is_addressed
     # Without agents, only channels without a label filter match.
     return any(not explain_mismatch(subscriber, severity, labels) for labels in agents or [{}])
 

@@ -80,6 +80,8 @@ PHRASES: Final = {
     "member.removed": "removed the member",
     "plan.changed": "changed the plan to",
     "plan.storage_full": "stopped storing details of heartbeats until midnight UTC, for lack of storage in the plan:",
+    "policy.changed": "changed the notification policy of",
+    "policy.deleted": "deleted the notification policy of",
     "project.changed": "changed settings of the project",
     "project.created": "created the project",
     "project.deleted": "deleted the project",

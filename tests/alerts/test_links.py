@@ -93,7 +93,7 @@ def test_restart_and_stop_ask_to_sign_in(page: str, incident: Incident) -> None:
         [url] = re.findall(rf'href="([^"]+/press/{action}/)"', body)
         for answer in (BROWSER.get(url), Client().post(url)):
             assert answer.status_code == 302
-            assert "/accounts/login/" in answer.headers["Location"]
+            assert "/login/?next=" in answer.headers["Location"]
     assert not changed(incident)
 
 
