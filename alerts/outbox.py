@@ -14,7 +14,7 @@ from typing import Final
 from django.db.models import Exists, OuterRef, QuerySet
 
 from agents.domain import budgets, signal_kinds
-from agents.models import Agent, Incident, IncidentEvent, Severity, Signal
+from agents.models import Agent, IncidentEvent, Severity, Signal
 from alerts import channels, escalations, owner_notices, policies, routing
 from alerts.models import Channel, Delivery
 from alerts.policies import Rule

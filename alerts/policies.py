@@ -6,7 +6,6 @@ Pure: no Django, no clock. Minutes are whole numbers; local times are those of t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import accumulate
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -25,6 +24,7 @@ _DAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Sa
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
 Minutes = Annotated[int, msgspec.Meta(ge=1, le=7 * 24 * 60)]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Clock = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -42,7 +42,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     kinds: Names = ()
     labels: dict[str, str] = {}
     agents: Names = ()
-    days: Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], msgspec.Meta(max_length=7)] = ()
+    days: Annotated[tuple[Day, ...], msgspec.Meta(max_length=7)] = ()
     hours: Hours | None = None
 
 
@@ -88,20 +88,20 @@ class Notice(NamedTuple):
     round: int
 
 
-class InvalidPolicy(ValueError):
+class PolicyError(ValueError):
     """The text says what is wrong, and where."""
 
 
 def parse(data: Any) -> tuple[Rule, ...]:
-    """Rules from JSON. Raises `InvalidPolicy`."""
+    """Rules from JSON. Raises `PolicyError`."""
     try:
         rules = msgspec.convert(data, tuple[Rule, ...])
     except msgspec.ValidationError as error:
-        raise InvalidPolicy(str(error)) from None
+        raise PolicyError(str(error)) from None
     if len(rules) > MAX_RULES:
-        raise InvalidPolicy(f"A policy has at most {MAX_RULES} rules.")
+        raise PolicyError(f"A policy has at most {MAX_RULES} rules.")
     if "\0" in msgspec.json.encode(rules).decode().replace("\\u0000", "\0"):
-        raise InvalidPolicy("Texts must not contain a NUL character.")
+        raise PolicyError("Texts must not contain a NUL character.")
     for rule in rules:
         _check(rule, rules)
     return rules
@@ -112,20 +112,20 @@ def stored(data: Any) -> tuple[Rule, ...]:
     lost."""
     try:
         return parse(data)
-    except InvalidPolicy:
+    except PolicyError:
         return ()
 
 
 def _check(rule: Rule, rules: Sequence[Rule]) -> None:
     if sum(other.name == rule.name for other in rules) > 1:
-        raise InvalidPolicy(f"Two rules are named “{rule.name}”.")
+        raise PolicyError(f"Two rules are named “{rule.name}”.")
     for number, step in enumerate(rule.steps, 1):
         if not step.targets:
-            raise InvalidPolicy(f"Step {number} of “{rule.name}” notifies nobody: add channels or people.")
+            raise PolicyError(f"Step {number} of “{rule.name}” notifies nobody: add channels or people.")
         if number > 1 and not step.after:
-            raise InvalidPolicy(f"Step {number} of “{rule.name}” needs `after`: the minutes since the step before.")
+            raise PolicyError(f"Step {number} of “{rule.name}” needs `after`: the minutes since the step before.")
     if rule.steps[0].after:
-        raise InvalidPolicy(f"The first step of “{rule.name}” is immediate: leave out `after`.")
+        raise PolicyError(f"The first step of “{rule.name}” is immediate: leave out `after`.")
 
 
 def matching(rules: Sequence[Rule], problem: Problem) -> Rule | None:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from alerts import channels, policies
 from alerts.models import Channel, Escalation, Policy
-from alerts.policies import InvalidPolicy, Rule
+from alerts.policies import PolicyError, Rule
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit
@@ -30,7 +30,7 @@ def check(project: Project, data: Any) -> tuple[Rule, ...]:
     """Rules as they would be saved. Raises ApiError 422 for what is invalid or names what this project doesn't have."""
     try:
         rules = policies.parse(data)
-    except InvalidPolicy as error:
+    except PolicyError as error:
         raise ApiError(422, "invalid", f"rules: {error}", fields={"rules": str(error)}) from None
     if unknown := problems(project, rules):
         raise ApiError(422, "invalid", " ".join(unknown), fields={"rules": " ".join(unknown)})

@@ -164,9 +164,10 @@ def test_crash_loses_and_repeats_nothing(
     def crash(*_: Any) -> None:
         raise OSError("killed")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="killed"):
+    with monkeypatch.context() as patched:
         patched.setattr(escalations.timeline, "write", crash)
-        escalations.sweep(after(10))
+        with pytest.raises(OSError, match="killed"):
+            escalations.sweep(after(10))
     escalations.sweep(after(10))
     escalations._advance(stale, after(10))  # another worker had read the same row
     assert notified() == LADDER_MESSAGES[:2]
@@ -204,8 +205,12 @@ def test_incident_that_comes_back_starts_anew(project: Project, happen: Happen) 
     Incident.objects.update(resolved_at=None)
     happen("reopened", 20)
     pass_time(35, 20)
-    later = notified()[5:]
-    assert later == [(20, "chat", "reopened"), (20, "ann", "reopened"), (30, "chat", "reminder"), (35, "ann", "escalated")]
+    assert notified()[5:] == [
+        (20, "chat", "reopened"),
+        (20, "ann", "reopened"),
+        (30, "chat", "reminder"),
+        (35, "ann", "escalated"),
+    ]
 
 
 def test_rule_that_names_nobody_left_loses_no_alert(project: Project, happen: Happen) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alerts import policies
-from alerts.policies import InvalidPolicy, Notice, Problem, Rule
+from alerts.policies import PolicyError, Notice, Problem, Rule
 
 # A Monday.
 NOW = datetime(2026, 11, 23, 20, 25, tzinfo=UTC)
@@ -93,7 +93,10 @@ def test_missed_repeats_are_sent_once() -> None:
 
 def test_rules_read_as_sentences() -> None:
     match = {
-        **{"severity": "critical", "kinds": ["stalled", "crash"], "labels": {"env": "prod"}, "days": ["sat", "sun"]},
+        "severity": "critical",
+        "kinds": ["stalled", "crash"],
+        "labels": {"env": "prod"},
+        "days": ["sat", "sun"],
         "hours": {"from": "18:00", "to": "08:00"},
     }
     assert policies.sentences(rule(match, *LADDER)) == [
@@ -125,7 +128,7 @@ def test_rules_read_as_sentences() -> None:
     ],
 )
 def test_invalid_rules_are_explained(rules: Any, said: str) -> None:
-    with pytest.raises(InvalidPolicy) as error:
+    with pytest.raises(PolicyError) as error:
         policies.parse(rules)
     assert said in str(error.value)
     assert policies.stored(rules) == ()
