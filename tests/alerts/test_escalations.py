@@ -154,9 +154,7 @@ def test_late_sweep_sends_each_step_once(project: Project, happen: Happen) -> No
     ]
 
 
-def test_crash_loses_and_repeats_nothing(
-    project: Project, happen: Happen, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crash_loses_and_repeats_nothing(project: Project, happen: Happen, monkeypatch: pytest.MonkeyPatch) -> None:
     adopt(project)
     happen("opened")
     stale = Escalation.objects.select_related("incident__project__team", "incident__agent").get()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alerts import policies
-from alerts.policies import PolicyError, Notice, Problem, Rule
+from alerts.policies import Notice, PolicyError, Problem, Rule
 
 # A Monday.
 NOW = datetime(2026, 11, 23, 20, 25, tzinfo=UTC)
