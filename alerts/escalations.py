@@ -60,9 +60,9 @@ def is_held_back(event: IncidentEvent) -> bool:
 
 
 def _begun(before: Escalation | None, event: IncidentEvent, rule: Rule | None) -> dict[int, Escalation]:
-    if rule is None or (before and event.kind == "updated" and before.rule == msgspec.to_builtins(rule)):
+    if rule is None or (before and event.kind == "updated" and before.rule == policies.as_json(rule)):
         return {}
-    begun = Escalation(incident_id=event.incident_id, rule=msgspec.to_builtins(rule), begins_at=event.at)
+    begun = Escalation(incident_id=event.incident_id, rule=policies.as_json(rule), begins_at=event.at)
     # The event itself is the first notification, unless nobody receives it.
     begun.position = 0 if is_held_back(event) else 1
     begun.next_at = None if event.incident.acknowledged_at else _next_at(rule, begun)

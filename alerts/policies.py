@@ -107,6 +107,11 @@ def parse(data: Any) -> tuple[Rule, ...]:
     return rules
 
 
+def as_json(rules: Any) -> Any:
+    """Rules as they are stored, and as they come back: lists, not tuples."""
+    return msgspec.json.decode(msgspec.json.encode(rules))
+
+
 def stored(data: Any) -> tuple[Rule, ...]:
     """Rules from the database. What this version can't read is no policy: then alert routing decides, and no alert is
     lost."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from django.db import transaction
 
 from alerts import channels, policies
@@ -57,7 +56,7 @@ def save(*, project: Project, data: Any, actor: str, now: datetime) -> tuple[Rul
     if not rules:
         delete(project=project, actor=actor)
         return rules
-    stored = msgspec.to_builtins(rules)
+    stored = policies.as_json(rules)
     before = Policy.objects.select_for_update().filter(project=project).first()
     if before is None or before.rules != stored:
         Policy.objects.update_or_create(project=project, defaults={"rules": stored, "changed_at": now})

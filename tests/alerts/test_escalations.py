@@ -185,6 +185,22 @@ def test_rising_severity_starts_the_rule_for_critical(project: Project, happen: 
     assert notified() == [(0, "chat", "opened"), (5, "chat", "updated"), (5, "ann", "updated")]
 
 
+def test_rise_within_a_rule_goes_on(project: Project, happen: Happen) -> None:
+    adopt(project)
+    Incident.objects.update(severity="warning")
+    happen("opened")
+    pass_time(15)
+    Incident.objects.update(severity="critical")
+    happen("updated", 16, signal="stalled", rose=True)
+    pass_time(30, 16)
+    assert notified()[3:] == [
+        (16, "chat", "updated"),
+        (16, "ann", "updated"),
+        (20, "chat", "reminder"),
+        (30, "ben", "escalated"),
+    ]
+
+
 def test_updates_reach_those_who_were_notified(project: Project, happen: Happen) -> None:
     adopt(project)
     happen("opened")

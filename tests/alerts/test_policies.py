@@ -23,7 +23,8 @@ def rule(match: Mapping[str, Any] | None = None, *steps: Mapping[str, Any], name
 
 def problem(at: datetime = NOW, **changes: Any) -> Problem:
     agents = {"bot-1": {"env": "prod", "team": "a"}, "bot-2": {"env": "test"}}
-    return Problem(**{"severity": "critical", "kind": "stalled", "agents": agents, "at": at} | changes)
+    defaults: dict[str, Any] = {"severity": "critical", "kind": "stalled", "agents": agents, "at": at}
+    return Problem(**defaults | changes)
 
 
 def at(text: str) -> datetime:
