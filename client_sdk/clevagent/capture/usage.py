@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import clevagent
+from clevagent import limits
 
 Usage = Mapping[str, Any]
 
 
-def report(*, model: Any, provider: str | None, call_id: Any, counts: Mapping[str, int]) -> None:
-    """Report the call unless its size is unknown, which is not zero. Without a model it has no price."""
+def report(
+    *, model: Any, provider: str | None, call_id: Any, counts: Mapping[str, int], is_counted: bool = True
+) -> None:
+    """Report the call unless its size is unknown, which is not zero. Without a model it has no price.
+
+    `is_counted`: it was counted as a call when it was sent.
+    """
     if any(counts.values()):
-        clevagent.log_usage(
-            model=str(model or "unknown"), provider=provider, call_id=str(call_id) if call_id else None, **counts
-        )
+        with limits.captured(is_counted):
+            clevagent.log_usage(
+                model=str(model or "unknown"), provider=provider, call_id=str(call_id) if call_id else None, **counts
+            )
 
 
 def openai_counts(usage: Usage) -> dict[str, int]:
