@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.api import examples, schemas
 from agents.api.project_view import ProjectView
-from agents.incidents import actions
+from agents.api.validation import Moment, validated
+from agents.incidents import actions, snoozes
 from agents.models import Incident, Signal, SignalKind
 from agents.reporting.payloads import incident_dict
 
@@ -104,6 +108,49 @@ class AcknowledgeView(IncidentActionView):
     )
     def post(self, request: Request, pk: int) -> Response:
         return self.act(actions.acknowledge, pk)
+
+
+class Snooze(serializers.Serializer[Any]):
+    until = Moment(required=False, help_text="Within the next 7 days.")
+    length = serializers.ChoiceField(
+        snoozes.CHOICES, required=False, help_text="Instead of `until`. `morning`: the next 8:00 of the project."
+    )
+
+
+class SnoozeView(IncidentActionView):
+    http_method_names = ["post", "delete"]
+
+    @extend_schema(
+        operation_id="snooze_incident",
+        summary="Snooze an incident",
+        description=(
+            "Nobody is notified until then, not even of the recovery. Then a reminder is sent unless the incident was "
+            "acknowledged or is resolved. A warning that becomes critical is not held back."
+        ),
+        tags=["incidents"],
+        request=Snooze,
+        responses=schemas.responses(200, schemas.IncidentDetail, 400, 404, 409, 415, 422),
+        examples=[OpenApiExample("For two hours", {"length": "2h"}, request_only=True), examples.INCIDENT],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        return self.act(partial(_snooze, validated(Snooze, request.data)), pk)
+
+    @extend_schema(
+        operation_id="end_snooze",
+        summary="End the snooze of an incident",
+        tags=["incidents"],
+        request=None,
+        responses=schemas.responses(200, schemas.IncidentDetail, 404),
+        examples=[examples.INCIDENT],
+    )
+    def delete(self, request: Request, pk: int) -> Response:
+        return self.act(snoozes.end, pk)
+
+
+def _snooze(chosen: Mapping[str, Any], *, incident: Incident, actor: str, now: datetime) -> None:
+    zone = incident.project.time_zone
+    until = chosen.get("until") or snoozes.end_of(chosen.get("length", ""), now, zone)
+    snoozes.snooze(incident=incident, until=until, actor=actor, now=now)
 
 
 class ResolveView(IncidentActionView):

@@ -309,6 +309,7 @@ class IncidentDetail(Spend):
     opened_at = serializers.DateTimeField()
     acknowledged_at = serializers.DateTimeField(allow_null=True)
     resolved_at = serializers.DateTimeField(allow_null=True)
+    snoozed_until = serializers.DateTimeField(allow_null=True, help_text="Until then, nobody is notified about it.")
     reason = serializers.CharField()
     evidence = serializers.DictField()
     restarts = serializers.IntegerField(help_text="Restarts handed to a runner during the incident.")

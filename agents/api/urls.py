@@ -45,6 +45,7 @@ urlpatterns = [
     path("incidents", incidents.IncidentsView.as_view(), name="api_incidents"),
     path("incidents/<int:pk>", incidents.OneIncidentView.as_view(), name="api_incident"),
     path("incidents/<int:pk>/acknowledge", incidents.AcknowledgeView.as_view(), name="api_incident_acknowledge"),
+    path("incidents/<int:pk>/snooze", incidents.SnoozeView.as_view(), name="api_incident_snooze"),
     path("incidents/<int:pk>/resolve", incidents.ResolveView.as_view(), name="api_incident_resolve"),
     path("events", events.EventsView.as_view(), name="api_events"),
     path("maintenance", maintenance.WindowsView.as_view(), name="api_maintenance"),
