@@ -5,6 +5,7 @@ A coding agent waits for these answers, and goes on without one: an error here n
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -15,22 +16,22 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from agents.domain.hot_row import Answer
-from agents.doors import intake
-from agents.doors.hooks import claude_code, codex, gemini
+from agents.doors import denials, intake
+from agents.doors.hooks import claude_code, codex, events, gemini
 from agents.doors.otlp_views import body_of, caller_of
 from agents.ingest.reporter import sender_of
 from agents.ingest.write import failed, unavailable
-from agents.models import Incident
 from teams.errors import ApiError
 
 log = structlog.get_logger(__name__)
 PROGRAMS: Final[dict[str, Any]] = {"claude-code": claude_code, "codex": codex, "gemini": gemini}
 NOTHING: Final = b"{}"
+MAX_NAME: Final = 100
 
 
 @csrf_exempt
 def hook(request: HttpRequest, program: str) -> HttpResponse:
-    """One event. Answers `{}`, or that the tool call is denied because the agent is on hold."""
+    """One event. Answers `{}`, that the call is denied because the agent is on hold, or a word about its loop."""
     try:
         answer = _hook(request, PROGRAMS[program])
     except ApiError as error:
@@ -55,12 +56,34 @@ def _hook(request: HttpRequest, program: Any) -> bytes:
     caller = caller_of(request)
     event = _event(body_of(request))
     agent = request.GET.get("agent", "") or request.META.get("HTTP_X_AGENT_NAME", "")
-    facts = program.facts(event, agent, int(timezone.now().timestamp() * 1_000_000))
+    now = timezone.now()
+    facts = program.facts(event, agent, int(now.timestamp() * 1_000_000))
     taken = intake.take(intake.Report(caller, facts, (), sender_of(request, caller)))
-    if taken.hold is None or event.get("hook_event_name") not in program.ASKS:
+    try:
+        # The time after the event: what the agent does from now on, it does knowing the answer.
+        return _answer(event, program, taken.answer, timezone.now())
+    except Exception:
+        # The event is stored, and sending it again would change nothing.
+        log.exception("a hook could not be answered")
         return NOTHING
-    # Exactly these two keys: Codex runs the tool if there is another.
-    return msgspec.json.encode({"decision": "block", "reason": _why(taken.hold)})
+
+
+def _answer(event: dict[str, Any], program: Any, heard: Answer | None, now: datetime) -> bytes:
+    name = event.get("hook_event_name")
+    if heard is not None and heard.hold and name in program.ASKS:
+        reason = denials.deny(heard, what=_call(event), door=program.NAME, now=now)
+        # Exactly these two keys: Codex runs the tool if there is another.
+        return msgspec.json.encode({"decision": "block", "reason": reason})
+    word = denials.nudge(heard, now) if heard is not None and name in program.HEARS else None
+    if word is None:
+        return NOTHING
+    return msgspec.json.encode({"hookSpecificOutput": {"hookEventName": name, "additionalContext": word}})
+
+
+def _call(event: dict[str, Any]) -> str:
+    """The call that is asked for, as the timeline names it."""
+    tool = events.tool_name(event)
+    return f"the tool {tool[:MAX_NAME]}" if event.get("tool_name") else "the next turn"
 
 
 def _event(body: bytes) -> dict[str, Any]:
@@ -71,15 +94,3 @@ def _event(body: bytes) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise ApiError(422, "invalid", "The body is not a JSON object.")
     return event
-
-
-def _why(answer: Answer) -> str:
-    """What the model and the person in front of it read: why, and what lifts it."""
-    incident = answer.incident or {}
-    reason = Incident.objects.filter(pk=incident.get("id", 0)).values_list("reason", flat=True).first()
-    why = answer.reason or reason or "a budget is used up or a person stopped it"
-    where = f" at {incident['url']}" if incident.get("url") else ""
-    return (
-        f"ClevAgent Watchdog holds this agent: {why}. Do not retry. "
-        f"The hold ends when a person resolves the incident or raises the budget{where}."
-    )

@@ -49,7 +49,7 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",
         "warnings": _warnings(case.signals) or None,
-        "hold": _on_hold(case.signals),
+        "hold": _on_hold(case),
         "waiting_until": _waiting_until(case, now),
         "lifted": _waived_budgets(case),
     }
@@ -60,14 +60,16 @@ def _is_calm(case: Case, status: str) -> bool:
     return status == Status.OK and not case.signals and not case.has_unread_beats
 
 
-def _on_hold(signals: Sequence[Signal]) -> bool:
-    return any(signal.severity == CRITICAL and signal_kinds.traits(signal.kind).is_budget for signal in signals)
+def _on_hold(case: Case) -> bool:
+    return case.holds_for_loop or any(
+        signal.severity == CRITICAL and signal_kinds.traits(signal.kind).is_budget for signal in case.signals
+    )
 
 
 def _waiting_until(case: Case, now: datetime) -> datetime | None:
     """After a hold the progress timeout starts again, as after a declared wait."""
     until = case.state.waiting_until
-    if not case.state.hold or _on_hold(case.signals):
+    if not case.state.hold or _on_hold(case):
         return until
     return max(until, now) if until else now
 

@@ -9,7 +9,9 @@ from agents.doors.hooks import claude_code, events
 from agents.doors.hooks.events import Event
 
 KIND: Final = "codex"
+NAME: Final = "Codex"
 ASKS: Final = claude_code.ASKS
+HEARS: Final = claude_code.HEARS
 
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:
