@@ -8,8 +8,9 @@ from typing import Final
 from agents.domain import signal_kinds
 from agents.domain.hot_row import Answer
 from agents.incidents import events, nudges
-from agents.models import Signal, SignalKind
+from agents.models import AgentState, Signal, SignalKind
 from agents.review import review
+from teams.links import absolute
 
 BUDGET: Final = "a person raises the budget or resolves the incident"
 OTHERS: Final = "a person resolves the incident"
@@ -27,6 +28,16 @@ def deny(answer: Answer, *, what: str, door: str, now: datetime) -> str:
     text = f"Denied {what} of {door}. The hold ends when {lifts}."
     events.note_once(incident=signal.incident, code=f"denied:{signal.kind}", text=text, now=now)
     return _text(signal.reason, lifts, (answer.incident or {}).get("url"))
+
+
+def deny_state(state: AgentState, *, what: str, door: str, now: datetime) -> str:
+    """The same for a door that asks without a report of its own."""
+    incident = None
+    if state.incident_id:
+        url = absolute("admin:agents_incident_change", state.incident_id)
+        incident = {"id": state.incident_id, "kind": state.incident_kind, "url": url}
+    answer = Answer(agent_id=state.agent_id, incident=incident, hold=True)
+    return deny(answer, what=what, door=door, now=now)
 
 
 def _text(reason: str, lifts: str, url: str | None) -> str:

@@ -39,7 +39,7 @@ SAME_CALL: Final = 1_000_000
 SAME_TOOL: Final = 5_000_000
 _NOWHERE: Final = Resource()
 # Coding agents tell the session on every signal, so their tokens and tools are compared within it, whatever the time.
-CODING: Final = {"claude-code", "codex", "gemini-cli"}
+CODING: Final = {"claude-code", "codex", "gemini-cli", "opencode"}
 
 
 class Entry(msgspec.Struct, eq=False, kw_only=True):

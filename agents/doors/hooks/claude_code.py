@@ -25,6 +25,9 @@ ASKS: Final = {"PreToolUse", "UserPromptSubmit"}
 # With these the model can be told something before it decides on its next call.
 HEARS: Final = {"PostToolUse", "UserPromptSubmit"}
 
+name_of = events.name_of
+tool_of = events.called
+
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:
     here = events.origin(event, KIND, agent, at)

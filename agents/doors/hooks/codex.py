@@ -13,6 +13,9 @@ NAME: Final = "Codex"
 ASKS: Final = claude_code.ASKS
 HEARS: Final = claude_code.HEARS
 
+name_of = events.name_of
+tool_of = events.called
+
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:
     found = claude_code.facts(event, agent, at)

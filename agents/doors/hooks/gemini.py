@@ -16,6 +16,9 @@ NAME: Final = "Gemini CLI"
 ASKS: Final = {"BeforeTool", "BeforeAgent", "BeforeModel"}
 HEARS: Final = {"AfterTool"}
 
+name_of = events.name_of
+tool_of = events.called
+
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:
     here = events.origin(event, KIND, agent, at)
