@@ -68,7 +68,8 @@ def test_key_is_in_every_snippet(project: Project, owner: User, client_of: Brows
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
     key = key_in(body)
-    texts = [block.text for tab in tabs(key, "https://watch.example.com", "my-agent") for block in tab.blocks]
+    shown = tabs(key, "https://watch.example.com", "my-agent")
+    texts = [text for tab in shown for text in (tab.hint, *(block.text for block in tab.blocks))]
     assert body.count(key) == 1 + sum(text.count(key) for text in texts)
     assert f"clevagent.init(api_key=&quot;{key}&quot;, agent=&quot;my-agent&quot;, endpoint=&quot;https://watch" in body
     assert "&quot;status&quot;: &quot;ok&quot;" in body
@@ -246,9 +247,11 @@ def test_member_cannot_rename(project: Project, member: User, client_of: Browse)
 
 def test_tabs_link_to_sections_without_javascript(project: Project, owner: User, client_of: Browse) -> None:
     page = client_of(owner).get(STEPS).content.decode()
-    tabs = re.findall(r'<a id="tab-(\w+)" href="#(\w+)"', page)
-    assert [name for name, _ in tabs] == ["python", "systemd", "docker", "curl", "langchain", "crewai"]
-    for name, target in tabs:
+    links = re.findall(r'<a id="tab-([\w-]+)" href="#([\w-]+)"', page)
+    own = "python typescript systemd docker job curl powershell langchain crewai"
+    doors = "claude-code codex gemini-cli opencode opentelemetry langfuse litellm openclaw"
+    assert [name for name, _ in links] == f"{own} {doors}".split()
+    for name, target in links:
         assert name == target
         assert page.count(f'<section class="w-tab" id="{name}">') == 1
 
