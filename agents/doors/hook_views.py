@@ -22,10 +22,6 @@ from agents.doors.hooks import claude_code, codex, gemini, opencode
 from agents.doors.otlp_views import body_of, caller_of
 from agents.ingest.reporter import sender_of
 from agents.ingest.write import failed, unavailable
-<<<<<<< HEAD
-=======
-from agents.models import AgentState, Incident
->>>>>>> main
 from teams.errors import ApiError
 
 log = structlog.get_logger(__name__)
@@ -75,7 +71,6 @@ def _hook(request: HttpRequest, program: Any) -> dict[str, Any]:
         return {}
 
 
-<<<<<<< HEAD
 def named(request: HttpRequest) -> str:
     """The agent that the address names."""
     return request.GET.get("agent", "") or str(request.META.get("HTTP_X_AGENT_NAME", ""))
@@ -104,18 +99,3 @@ def _answer(event: dict[str, Any], program: Any, heard: Answer | None, now: date
 def _call(tool: str) -> str:
     """The call that is asked for, as the timeline names it."""
     return f"the tool {tool[:MAX_NAME]}" if tool else "the next turn"
-=======
-def _why(answer: Answer) -> str:
-    """What the model and the person in front of it read: why, and what lifts it."""
-    incident = answer.incident or {}
-    reason = Incident.objects.filter(pk=incident.get("id", 0)).values_list("reason", flat=True).first()
-    held_by = AgentState.objects.filter(pk=answer.agent_id).values_list("hold_reason", flat=True).first()
-    if held_by:
-        return f"ClevAgent Watchdog holds this agent: {held_by}. Do not retry. The hold lasts until a person ends it."
-    why = answer.reason or reason or "a budget is used up"
-    where = f" at {incident['url']}" if incident.get("url") else ""
-    return (
-        f"ClevAgent Watchdog holds this agent: {why}. Do not retry. "
-        f"The hold ends when a person resolves the incident or raises the budget{where}."
-    )
->>>>>>> main

@@ -61,19 +61,13 @@ def _is_calm(case: Case, status: str) -> bool:
 
 
 def _on_hold(case: Case) -> bool:
-<<<<<<< HEAD
-    return case.holds_for_loop or any(
-        signal.severity == CRITICAL and signal_kinds.traits(signal.kind).is_budget for signal in case.signals
-    )
-=======
-    """A person holds it, or a budget."""
-    return bool(case.state.hold_reason) or is_over_budget(case.signals)
+    """A person holds it, a budget, or a loop."""
+    return bool(case.state.hold_reason) or case.holds_for_loop or is_over_budget(case.signals)
 
 
 def is_over_budget(signals: Sequence[Signal]) -> bool:
     """Whether one of an agent's open signals holds it."""
     return any(signal.severity == CRITICAL and signal_kinds.traits(signal.kind).is_budget for signal in signals)
->>>>>>> main
 
 
 def after_hold(waiting_until: datetime | None, now: datetime) -> datetime:
@@ -83,13 +77,7 @@ def after_hold(waiting_until: datetime | None, now: datetime) -> datetime:
 
 def _waiting_until(case: Case, now: datetime) -> datetime | None:
     until = case.state.waiting_until
-<<<<<<< HEAD
-    if not case.state.hold or _on_hold(case):
-        return until
-    return max(until, now) if until else now
-=======
     return after_hold(until, now) if case.state.hold and not _on_hold(case) else until
->>>>>>> main
 
 
 def _waived_budgets(case: Case) -> dict[str, Any] | None:
