@@ -192,7 +192,7 @@ def test_most_helpful_button_comes_first(
     [
         ("auto", "stalled", None, "The watchdog will restart it as soon as its runner checks in."),
         ("auto", "stalled", 30, "still has time to recover. Next check in"),
-        ("manual", "stalled", None, "Automatic restart is off for this agent"),
+        ("manual", "stalled", None, "Automatic restarts are off for this agent"),
         ("off", "stalled", None, "Restarts are off for this agent"),
         ("auto", "loop", None, "a restart would only repeat that"),
         ("auto", "memory", None, None),
