@@ -1,14 +1,15 @@
-"""Who did something, for people. Pure."""
-
-from __future__ import annotations
+"""Who an audit entry or incident event names as its author when it was not a person. Pure: no Django, no clock."""
 
 from typing import Final
 
+# The server itself: its detector, its sweeps and its plan limits.
+WATCHDOG: Final = "watchdog"
+# A runner is stored as `runner:KEY/ADDRESS[/NAME]`.
 RUNNER: Final = "runner:"
 
 
 def shown(actor: str) -> str:
-    """A person's address or "watchdog" as it is. A runner is stored as `runner:KEY/ADDRESS[/NAME]`."""
+    """An author as people read it: a runner without the number of its key."""
     if not actor.startswith(RUNNER):
         return actor
     _, _, place = actor.removeprefix(RUNNER).partition("/")
