@@ -12,7 +12,7 @@ from tests.browser.tab import Tab
 
 MAX_STEPS = 200
 # What a person sees and a screen reader says about the element with the focus. Texts hidden from screen readers do not
-# count. The order is judged within a landmark: upwards and not to the right is backwards; the place is a pixel of it.
+# count. The order is judged within a landmark: upwards and not to the right is backwards.
 STOP = """() => {
   const here = document.activeElement, style = getComputedStyle(here), box = here.getClientRects()[0];
   const said = (node) => node.nodeType === Node.TEXT_NODE ? node.data
@@ -22,10 +22,10 @@ STOP = """() => {
   const named = ids.filter(Boolean).map(said).join(" ") || here.getAttribute("aria-label")
     || [...(here.labels || [])].map(said).join(" ") || said(here) || here.placeholder || here.title || "";
   const landmark = (node) => node && node.closest("main, nav, header, aside, dialog, [role=search], .w-selection");
-  const before = window.lastStop, place = box && { x: box.left + scrollX, y: box.top + scrollY };
-  const isBack = before && place && landmark(before.node) === landmark(here)
-    && place.y < before.place.y - 48 && place.x <= before.place.x;
-  window.lastStop = place && { node: here, place };
+  const before = window.lastStop, was = before && before.getClientRects()[0];
+  const isNext = was && before.compareDocumentPosition(here) & Node.DOCUMENT_POSITION_FOLLOWING;
+  const isBack = isNext && box && landmark(before) === landmark(here) && box.top < was.top - 48 && box.left <= was.left;
+  window.lastStop = here;
   const top = box && document.elementFromPoint(box.left + box.width / 2, box.top + Math.min(box.height, 20) / 2);
   const shown = (node) => here.contains(node) || node.contains(here)
     || [...(here.labels || [])].some((label) => label.contains(node));
@@ -79,14 +79,16 @@ class Keyboard:
         return stop
 
     def walk(self) -> list[str]:
-        """Press Tab from the first stop of the page to the last; what is wrong on the way."""
+        """Press Tab from the first stop of the page until it comes again; what is wrong on the way."""
         self.walked.clear()
-        found: list[str] = []
-        while (stop := self.step())["tag"] != "body":
+        first = self.step()
+        found = self.faults(first)
+        for _ in range(MAX_STEPS):
+            stop = self.step()
+            if stop["tag"] == "body" or stop["name"] == first["name"]:
+                return found
             found += self.faults(stop)
-            if len(self.walked) > MAX_STEPS:
-                return [*found, f"it never ends: {self.walked[-5:]}"]
-        return found
+        return [*found, f"it never ends: {self.walked[-5:]}"]
 
     def faults(self, stop: dict[str, Any]) -> list[str]:
         """What is wrong with a stop; after the last one comes the browser, as `body`."""

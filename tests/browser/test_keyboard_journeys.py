@@ -47,6 +47,7 @@ def test_sign_up_to_the_first_alert(nobody: Tab, server: str) -> None:
     hand.fill(Code=code.group())
     hand.press("Enter")
     page.wait_for_url("**/first-steps/**")
+    page.locator("#new-key").wait_for()
     hand.skip_to_content()
     hand.follow("Copy the key")
     key = page.locator("#new-key").inner_text()
