@@ -16,7 +16,7 @@ HIDDEN = "[hidden]"
 # Vendors' formats that no word has: a prefix and an unbroken run, as long as in the shortest key of that kind.
 _SHAPES = re.compile(
     r"""(?<![A-Za-z0-9])(?:
-      (?:cv_|gh[pousr]_|hf_|npm_|whsec_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9+/=]{16,}
+      (?:cv_|gh[pousr]_|hf_|npm_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9]{16,} | whsec_[A-Za-z0-9+/=]{16,}
     | github_pat_[A-Za-z0-9_]{22,} | AIza(?=[A-Za-z_\-]{0,30}[0-9])[A-Za-z0-9_\-]{30,}
     | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
     ) | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)

@@ -50,6 +50,17 @@ def test_account_menu_by_keyboard(open_tab: Open, owner: User, project: Project)
     tab.sees("Sign out?")
 
 
+def test_side_bar_closes_and_opens(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    hand, page = Keyboard(tab), tab.go("/admin/")
+    entry = page.get_by_role("link", name="Incidents", exact=True)
+    hand.follow("Side bar")
+    expect(entry).to_be_hidden()
+    hand.press("Space")
+    expect(entry).to_be_visible()
+    assert hand.hears == "Side bar"
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(640, "light"), (390, "dark")])
 def test_navigation_opens_at_any_zoom(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     """640 pixels are a laptop's screen at 200 %."""
