@@ -161,7 +161,7 @@ _NO_TARGET: Final = Refusal(
 )
 _RUNNER_SILENT: Final = Refusal(
     "runner_silent",
-    "The runner of this agent has not polled for 2 minutes. Check it on its host with `clevagent-runner status`, or "
+    "The runner of this agent has not been heard from for 2 minutes. Check it on its host with `clevagent-runner status`, or "
     "restart the agent there.",
 )
 

@@ -318,7 +318,7 @@ def test_refused_button_is_explained_and_not_pinned(incident: Incident, member: 
     Runner.objects.all().delete()
     Agent.objects.update(restart_policy="manual")
     body = text_in(client_of(member).get(page_of(incident)).content.decode())
-    assert "Restart unavailable: The runner of this agent has not polled" in body
+    assert "Restart unavailable: The runner of this agent has not been heard from" in body
     assert "Stop unavailable: same reason." in body
 
 
