@@ -16,7 +16,7 @@ MAX_STEPS = 200
 STOP = """() => {
   const here = document.activeElement, style = getComputedStyle(here), box = here.getClientRects()[0];
   const said = (node) => node.nodeType === Node.TEXT_NODE ? node.data
-    : node.nodeType !== Node.ELEMENT_NODE || node.getAttribute("aria-hidden") === "true" || node.hidden ? ""
+    : node.nodeType !== Node.ELEMENT_NODE || node.getAttribute("aria-hidden") === "true" || !node.checkVisibility() ? ""
     : node.tagName === "IMG" ? node.alt : [...node.childNodes].map(said).join("");
   const ids = (here.getAttribute("aria-labelledby") || "").split(" ").map((id) => document.getElementById(id));
   const named = ids.filter(Boolean).map(said).join(" ") || here.getAttribute("aria-label")
@@ -103,10 +103,12 @@ class Keyboard:
         }
         return [f"{where} ({stop['tag']}) {fault}" for fault, is_so in faults.items() if is_so]
 
-    def follow(self, name: str | re.Pattern[str]) -> None:
-        """Reach a link or a button, and press Enter."""
+    def follow(self, name: str | re.Pattern[str], to: str = "") -> None:
+        """Reach a link or a button, and press Enter. `to` is what the next page says, if there is one."""
         self.reach(name)
         self.press("Enter")
+        if to:
+            self.tab.sees(to)
 
     def fill(self, **fields: str) -> None:
         """Type into fields, in their order."""
