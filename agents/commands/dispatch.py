@@ -327,7 +327,7 @@ def _why_expired(command: Command) -> str:
     if command.state == Command.State.LEASED:
         return "the runner took it but sent no result"
     if command.refused_by:
-        return "no runner that is running watches this target"
+        return "no active runner watches this target"
     return "no runner picked it up"
 
 
