@@ -104,10 +104,12 @@ class Keyboard:
         return [f"{where} ({stop['tag']}) {fault}" for fault, is_so in faults.items() if is_so]
 
     def follow(self, name: str | re.Pattern[str], to: str = "") -> None:
-        """Reach a link or a button, and press Enter. `to` is what the next page says, if there is one."""
+        """Reach a link or a button, and press Enter. `to` is the URL it leads to, or what it says afterwards."""
         self.reach(name)
         self.press("Enter")
-        if to:
+        if to.startswith("**"):
+            self.tab.page.wait_for_url(to)
+        elif to:
             self.tab.sees(to)
 
     def fill(self, **fields: str) -> None:
