@@ -21,7 +21,8 @@ STOP = """() => {
   const ids = (here.getAttribute("aria-labelledby") || "").split(" ").map((id) => document.getElementById(id));
   const named = ids.filter(Boolean).map(said).join(" ") || here.getAttribute("aria-label")
     || [...(here.labels || [])].map(said).join(" ") || said(here) || here.placeholder || here.title || "";
-  const landmark = (node) => node && node.closest("main, nav, header, aside, dialog, [role=search], .w-selection, .w-pinned");
+  const parts = "main, nav, header, aside, dialog, [role=search], .w-selection, .w-pinned";
+  const landmark = (node) => node && node.closest(parts);
   const before = window.lastStop, was = before && before.getClientRects()[0];
   const isNext = was && before.compareDocumentPosition(here) & Node.DOCUMENT_POSITION_FOLLOWING;
   const isBack = isNext && box && landmark(before) === landmark(here) && box.top < was.top - 48 && box.left <= was.left;
