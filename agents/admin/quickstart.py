@@ -28,9 +28,12 @@ def tabs(key: str, server: str, agent: str) -> list[Tab]:
     runner = f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}\nclevagent-runner start --watch"
     return [
         _python_tab(install, init),
+        _typescript_tab(key, server, agent),
         _systemd_tab(install, f"{runner} systemd:{agent}.service={agent}"),
         _docker_tab(install, f"{runner} docker:{agent}"),
+        _job_tab(install, f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}", agent),
         _curl_tab(_curl(key, server, agent)),
+        _powershell_tab(_powershell(key, server, agent)),
         *_framework_tabs(install, init),
     ]
 
@@ -48,6 +51,19 @@ def _python_tab(install: str, init: str) -> Tab:
     return Tab("python", "Python", [_install("python", install), Block("python-lines", lines, "the Python code")], hint)
 
 
+def _typescript_tab(key: str, server: str, agent: str) -> Tab:
+    lines = (
+        f'import * as clevagent from "clevagent";\nclevagent.init({{ apiKey: "{key}", agent: "{agent}", '
+        f'endpoint: "{server}" }});\nclevagent.ping("ok", "page 3 done");'
+    )
+    hint = (
+        "For Node 20 and later, and Bun. Call init() before creating model clients, so that their tokens are counted. "
+        f"In Deno, import {server}/npm/clevagent.js instead of installing it."
+    )
+    install = _install("typescript", f"npm install {server}/npm/clevagent.tgz")
+    return Tab("typescript", "TypeScript", [install, Block("typescript-lines", lines, "the TypeScript code")], hint)
+
+
 def _systemd_tab(install: str, command: str) -> Tab:
     hint = (
         "A runner monitors an agent from outside, without changing its code. You can also restart and stop the agent "
@@ -63,9 +79,23 @@ def _docker_tab(install: str, command: str) -> Tab:
     return Tab("docker", "Docker", blocks, hint)
 
 
+def _job_tab(install: str, settings: str, agent: str) -> Tab:
+    lines = f'{settings}\nclevagent run --agent {agent} --cron "0 2 * * *" -- ./backup.sh'
+    hint = (
+        "Any command in any language, run by cron, a timer or by hand. Start, end, exit status and missed runs are "
+        "reported. Without the client: see the documentation of jobs."
+    )
+    return Tab("job", "Job", [_install("job", install), Block("job-lines", lines, "the command")], hint)
+
+
 def _curl_tab(command: str) -> Tab:
     hint = "From anything that speaks HTTP. Send it at least once a minute."
     return Tab("curl", "curl", [Block("curl-command", command, "the curl command")], hint)
+
+
+def _powershell_tab(command: str) -> Tab:
+    hint = "On Windows and elsewhere, without anything to install. Send it at least once a minute."
+    return Tab("powershell", "PowerShell", [Block("powershell-command", command, "the PowerShell command")], hint)
 
 
 def _framework_tabs(install: str, init: str) -> list[Tab]:
@@ -83,6 +113,14 @@ def _curl(key: str, server: str, agent: str) -> str:
     return (
         f"curl -X POST {server}/api/v1/heartbeat \\\n  -H 'X-API-Key: {key}' \\\n"
         f"""  -H 'Content-Type: application/json' \\\n  -d '{{"agent": "{agent}", "status": "ok"}}'"""
+    )
+
+
+def _powershell(key: str, server: str, agent: str) -> str:
+    return (
+        f'$Body = @{{ agent = "{agent}"; status = "ok" }} | ConvertTo-Json\n'
+        f'Invoke-RestMethod -Uri "{server}/api/v1/heartbeat" -Method Post -Body $Body `\n'
+        f'  -Headers @{{ "X-API-Key" = "{key}" }} -ContentType "application/json"'
     )
 
 

@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_seri
 from rest_framework import serializers
 
 from agents.api.validation import Moment
-from agents.domain import intents, jobs, signal_kinds
+from agents.domain import heartbeat, intents, jobs, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, Job, RestartType, Severity, SignalKind, Status
 
 Schema = type[serializers.Serializer[Any]]
@@ -51,14 +51,19 @@ class ToolCall(serializers.Serializer[Any]):
 
 
 class ModelUsage(serializers.Serializer[Any]):
+    """Counts include their parts: input tokens the cached ones, output tokens the reasoning."""
+
     model = serializers.CharField()
     provider = serializers.CharField(required=False)
-    input_tokens = serializers.IntegerField(required=False, min_value=0)
-    output_tokens = serializers.IntegerField(required=False, min_value=0)
-    cache_read_tokens = serializers.IntegerField(required=False, min_value=0)
-    cache_write_tokens = serializers.IntegerField(required=False, min_value=0)
-    reasoning_tokens = serializers.IntegerField(required=False, min_value=0)
     cost_usd = serializers.FloatField(required=False, min_value=0)
+    calls = serializers.IntegerField(required=False, min_value=1, help_text="How many calls the entry sums up.")
+    service_tier = serializers.CharField(required=False, help_text="As the provider reports it: batch, flex, …")
+    region = serializers.CharField(required=False, help_text="As the provider reports it: us, …")
+
+    def get_fields(self) -> dict[str, Any]:
+        return super().get_fields() | {
+            name: serializers.IntegerField(required=False, min_value=0) for name in heartbeat.COUNTS
+        }
 
 
 WAITING: Final = inline_serializer(
@@ -304,6 +309,7 @@ class IncidentDetail(Spend):
     opened_at = serializers.DateTimeField()
     acknowledged_at = serializers.DateTimeField(allow_null=True)
     resolved_at = serializers.DateTimeField(allow_null=True)
+    snoozed_until = serializers.DateTimeField(allow_null=True, help_text="Until then, nobody is notified about it.")
     reason = serializers.CharField()
     evidence = serializers.DictField()
     restarts = serializers.IntegerField(help_text="Restarts handed to a runner during the incident.")
@@ -426,6 +432,7 @@ class CommandReason(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
 
+AGENT: Final = OpenApiParameter("agent", str, description="Only this agent's: its ID, its name or an alias.")
 LIMIT: Final = OpenApiParameter("limit", int, description="At most 1,000.", default=100)
 OFFSET: Final = OpenApiParameter("offset", int, default=0)
 _ERRORS: Final = {

@@ -41,7 +41,7 @@ LISTED = [
 @pytest.mark.parametrize("cached", [0, 4_000])
 @pytest.mark.parametrize("size", [10_000, 300_000])
 def test_known_models_use_the_price_list(model: str, provider: str | None, cached: int, size: int) -> None:
-    counts = {"input_tokens": size, "output_tokens": 1_234, "cache_read_tokens": cached}
+    counts: dict[str, Any] = {"input_tokens": size, "output_tokens": 1_234, "cache_read_tokens": cached}
     listed = calc_price(Counts(**counts), model, provider_id=provider, genai_request_timestamp=AT).total_price
     found = spent(Usage(model=model, provider=provider, **counts))
     assert (found.cost, found.priced) == (round(listed * 1_000_000), round(listed * 1_000_000))
@@ -58,10 +58,11 @@ def test_price_is_as_of_the_time_of_the_call() -> None:
     ("model", "provider"),
     [
         ("house-model", "openai"),
-        ("gpt-4o", "ibm.watsonx.ai"),
+        ("llama-3.3-70b-instruct", "ibm.watsonx.ai"),
         ("", None),
         ("whisper-1", "openai"),
         ("gemma-3", "google"),
+        ("gpt-4o", "cohere"),
     ],
 )
 def test_unknown_models_are_unpriced_not_free(model: str, provider: str | None) -> None:
