@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, Incident, IncidentEvent, Severity, Signal
+from agents.storage import bulk
 from alerts import channels, owner_notices, routing
 from alerts.models import Channel, Delivery
 from alerts.retry import LIFETIME
@@ -40,7 +41,7 @@ def enqueue(*events: IncidentEvent) -> None:
     if not notified:
         return
     audience = _Audience(notified)
-    deliveries = Delivery.objects.bulk_create(
+    deliveries = [
         Delivery(
             event=event,
             channel_id=channel_id,
@@ -51,7 +52,8 @@ def enqueue(*events: IncidentEvent) -> None:
         )
         for event in notified
         for channel_id, recipient in audience.targets_of(event)
-    )
+    ]
+    bulk.insert(deliveries)
     immediate = {event.pk for event in notified if _send_at(event) <= event.at}
     due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
     if due:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from agents.models import Incident, IncidentEvent
+from agents.storage import bulk
 from teams.actors import WATCHDOG
 
 MAX_TEXT: Final = 500
@@ -34,7 +35,7 @@ def write(events: Sequence[IncidentEvent]) -> None:
     """Add events to their timelines and pass them to `INCIDENT_EVENT_SINKS`, which queue their notifications."""
     if not events:
         return
-    IncidentEvent.objects.bulk_create(events)
+    bulk.insert(events)
     for sink in _sinks():
         sink(*events)
 

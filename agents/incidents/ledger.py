@@ -149,10 +149,8 @@ class Ledger:
 
     def write_signals(self) -> None:
         """Store new incidents and all signals, and keep in `closing` the incidents that have no open signal left."""
-        if self._new:
-            Incident.objects.bulk_create(self._new)
-        if self._raised:
-            Signal.objects.bulk_create(self._raised)
+        bulk.insert(self._new)
+        bulk.insert(self._raised)
         bulk.update(list(self._extended.values()), ("severity", "reason", "evidence", "cleared_at"))
         if self.closing:
             still_open = Signal.objects.filter(incident__in=list(self.closing), cleared_at__isnull=True)

@@ -14,7 +14,7 @@ from django.db.models.functions import JSONArray, TruncDay, TruncHour, TruncMinu
 
 from agents.domain import tool_counts
 from agents.models import Agent, Heartbeat, Pulse, Rollup
-from agents.storage import partitions
+from agents.storage import bulk, partitions
 from agents.storage.retention import LET_OTHERS_WRITE, MINUTES_KEPT, OLDEST
 
 ROLLUP: Final = "rollup"
@@ -183,13 +183,8 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
 
 def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
     """Reads everything before it writes, in chunks."""
-    rollups = [Rollup(span=span, **row) for row in rows]
+    rollups = [{"span": span, **row} for row in rows]
     for first in range(0, len(rollups), WRITE_CHUNK):
         if first and not connection.features.has_select_for_update:
             time.sleep(LET_OTHERS_WRITE)
-        Rollup.objects.bulk_create(
-            rollups[first : first + WRITE_CHUNK],
-            update_conflicts=True,
-            unique_fields=["agent", "span", "start"],
-            update_fields=[*_SUMS, *_MAXIMA, "tools"],
-        )
+        bulk.upsert(Rollup, ("agent_id", "span", "start"), rollups[first : first + WRITE_CHUNK])

@@ -368,6 +368,18 @@ def update_rows(table: str, key: str, types: dict[str, str], rows: list[dict[str
         cursor.execute(sql, [_json(rows)])
 
 
+def insert_rows(table: str, key: str, types: dict[str, str], rows: list[dict[str, Any]]) -> list[int]:
+    """Insert these rows, numbered by `i`. Returns their primary keys in the same order.
+
+    Keys grow in the order in which rows are inserted, which ORDER BY determines; RETURNING promises no order.
+    """
+    names, source = ", ".join(types), _rows_of({"i": "int", **types})
+    sql = f"INSERT INTO {table} ({names}) SELECT {names} FROM {source} AS b ORDER BY b.i RETURNING {key}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_json(rows)])
+        return sorted(pk for (pk,) in cursor.fetchall())
+
+
 def upsert_rows(
     table: str, unique: Sequence[str], types: dict[str, str], rows: list[Any], *, touched: Sequence[str] = ()
 ) -> None:
