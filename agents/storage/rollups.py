@@ -18,8 +18,8 @@ from agents.storage import bulk, partitions
 from agents.storage.retention import LET_OTHERS_WRITE, MINUTES_KEPT, OLDEST
 
 ROLLUP: Final = "rollup"
-# Heartbeats may be committed after their minute ended. Each run recalculates what has new heartbeats in the minutes since
-# shortly before the last one; when heartbeats have turned up since that were made before, all minutes that are this old.
+# Heartbeats may be committed after their minute ended. Of the minutes since shortly before the last run, each run
+# recalculates those with new heartbeats; when some have turned up that were made before, all minutes that are this old.
 OVERLAP: Final = timedelta(seconds=30)
 OPEN_FOR: Final = timedelta(minutes=10)
 # Heartbeats this young count as new in the next run, too: others with lower ids may not be committed yet.

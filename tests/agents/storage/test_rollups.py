@@ -267,7 +267,8 @@ def added_up(span: str) -> dict[Any, Any]:
 
 
 def sums_of(beats: list[Heartbeat]) -> tuple[Any, ...]:
-    tools = Counter(call["name"] for beat in beats for call in (beat.content or {}).get("calls", ()))
+    logs = ((beat.content or {}).get("calls", [])[-beat.tool_calls :] for beat in beats if beat.tool_calls)
+    tools = Counter(call["name"] for calls in logs for call in calls)
     return (
         len(beats),
         sum(beat.status == "error" for beat in beats),
