@@ -254,10 +254,11 @@ def measure_recovery(evidence: Evidence, result: Figures) -> None:
 
 def measure_overload(evidence: Evidence, result: Figures) -> None:
     """What the server does with more heartbeats than it can carry: it sheds detail, then it asks clients to wait."""
-    plan, shed = evidence.plan, evidence.stored.shed
-    result.capacity, result.shed = evidence.capacity, len(shed)
+    plan = evidence.plan
     if not plan.overload_rate:
         return
+    shed = [at for at in evidence.stored.shed if at >= plan.measured_from]
+    result.capacity, result.shed = evidence.capacity, len(shed)
     during = [beat for beat in evidence.sent if plan.event_at <= beat.due < plan.trouble_until]
     refused = [beat for beat in evidence.sent if beat.outcome.startswith("429")]
     result.event_rate = len(during) / plan.trouble_seconds

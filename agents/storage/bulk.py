@@ -33,8 +33,8 @@ def _follow(relations: Sequence[Any], objects: Sequence[Model]) -> None:
     """Objects may refer to others that had no primary key yet when they were made."""
     for field in relations:
         for each in objects:
-            if field.is_cached(each) and (related := field.get_cached_value(each)) is not None:
-                setattr(each, field.attname, related.pk)
+            if getattr(each, field.attname) is None and (related := field.get_cached_value(each, None)) is not None:
+                setattr(each, field.name, related)
 
 
 def upsert(model: type[Model], unique: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -140,10 +140,12 @@ def _day(at: datetime) -> datetime:
 
 
 def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
-    """The last id before all heartbeats of minutes that are still open."""
+    """The last heartbeat's id before all those of minutes that are still open."""
     still_open = (now - OPEN_FOR).replace(second=0, microsecond=0)
-    ids = beats.aggregate(open=Min("id", filter=Q(received_at__gte=still_open)), last=Max("id"))
-    last: int | None = ids["open"] - 1 if ids["open"] else ids["last"]
+    first = beats.filter(received_at__gte=still_open).aggregate(id=Min("id"))["id"]
+    # Not simply the id before: that heartbeat may not be committed yet.
+    closed = beats if first is None else beats.filter(id__lt=first)
+    last: int | None = closed.aggregate(id=Max("id"))["id"]
     return last
 
 
