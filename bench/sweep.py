@@ -69,9 +69,8 @@ def prepare(folder: str) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
-    from teams.models import User
-
     from alerts import wakeup
+    from teams.models import User
 
     # There is no broker. One attempt tells, and the next one is never made.
     wakeup.BACKOFF_SECONDS = float("inf")  # type: ignore[misc]
