@@ -100,7 +100,8 @@ class _Audience:
     def __init__(self, events: Sequence[IncidentEvent]) -> None:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
-        self._notified = _notified_before(incidents)
+        begun = {event.incident_id for event in events if event.kind == IncidentEvent.Kind.OPENED}
+        self._notified = _notified_before(incidents.keys() - begun)
         self._enabled = _enabled({incident.project_id for incident in incidents.values()})
         self._labels = _shared_labels([pk for pk, incident in incidents.items() if incident.together])
         self._over_month = _over_month({event.incident.project_id for event in events if _may_be_of_month(event)})
@@ -164,8 +165,10 @@ def _enabled(project_ids: Iterable[int]) -> dict[int, list[Subscriber]]:
     return by_project
 
 
-def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[Target]]:
+def _notified_before(incident_ids: Collection[int]) -> dict[int, set[Target]]:
     """Who was notified of a failure, or will be, by incident."""
+    if not incident_ids:
+        return defaultdict(set)
     return _targets_of(Delivery.objects.filter(event__incident__in=list(incident_ids)))
 
 

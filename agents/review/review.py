@@ -422,6 +422,6 @@ def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
 
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
-    Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
+    statements.mark_read([case.agent.pk for case in cases])
     statements.save_outcomes([outcome.row(case, now) for case in cases])
     bulk.update([case.memory for case in cases if case.beats or case.set_aside], ("read_to", "rules"))

@@ -108,7 +108,8 @@ def allow(rule: Rule | None, evidence: Mapping[str, Any]) -> Setting | None:
 
 def in_force(rule: Rule, *levels: settings.Given) -> settings.InForce:
     """The rule's effective switch and thresholds; later levels override earlier ones (project, then agent)."""
-    return settings.in_force(rule.KIND, rule.THRESHOLDS, levels, _defaults(cast("Hashable", rule)))
+    default = _defaults(cast("Hashable", rule))
+    return settings.in_force(rule.KIND, rule.THRESHOLDS, levels, default) if any(levels) else default
 
 
 @cache

@@ -6,7 +6,7 @@ On PostgreSQL they are prepared: planning took half of the database's time for a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -358,6 +358,37 @@ def _update_sql(types: dict[str, str], source: str = "%s") -> str:
         UPDATE agents_agentstate AS s SET {sets}
         FROM {_rows_of({"agent_id": "bigint", **types}, source)} AS b WHERE s.agent_id = b.agent_id
     """
+
+
+def having(table: str, agent_ids: Collection[int], condition: str, *values: Any) -> set[int]:
+    """Which of these agents have such rows in a table.
+
+    For reviews, whose agents mostly have none: Django takes longer to build the query for the rows than the database
+    takes to say that there are none.
+    """
+    sql = f"SELECT DISTINCT agent_id FROM {table} WHERE agent_id {_among()} AND {condition}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_ids(agent_ids), *map(_plain, values)])
+        return {agent_id for (agent_id,) in cursor.fetchall()}
+
+
+def mark_read(agent_ids: Collection[int]) -> None:
+    """The review has read all heartbeats of these agents."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM agents_unread WHERE agent_id {_among()}", [_ids(agent_ids)])
+
+
+def _among() -> str:
+    return "= ANY(%s)" if _on_postgresql() else "IN (SELECT value FROM json_each(%s))"
+
+
+def _ids(agent_ids: Collection[int]) -> list[int] | str:
+    ids = list(agent_ids)
+    return ids if _on_postgresql() else msgspec.json.encode(ids).decode()
+
+
+def _plain(value: Any) -> Any:
+    return _time(value) if isinstance(value, datetime) else value
 
 
 def update_rows(table: str, key: str, types: dict[str, str], rows: list[dict[str, Any]]) -> None:
