@@ -21,6 +21,7 @@ Columns: due agents, statements and milliseconds of this process's CPU per due a
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -76,6 +77,9 @@ def prepare(folder: str) -> None:
     wakeup.BACKOFF_SECONDS = float("inf")  # type: ignore[misc]
     if User.objects.exists():
         raise SystemExit("This database is not empty. Use an empty one.")
+    # As workers do.
+    gc.collect()
+    gc.freeze()
 
 
 class Row(NamedTuple):

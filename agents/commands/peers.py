@@ -76,7 +76,7 @@ def newest(project_ids: Iterable[int], sources: Iterable[str]) -> dict[tuple[int
 
 def count_expected(project_id: int, at_most: int) -> int:
     """How many agents of a project should report; stops counting at `at_most`."""
-    return len(expected(AgentState.objects.filter(agent__project=project_id)).order_by()[:at_most].values_list("pk"))
+    return expected(AgentState.objects.filter(agent__project=project_id)).order_by()[:at_most].count()
 
 
 def late(states: Iterable[AgentState], outages: Sequence[clocks.Span], now: datetime) -> list[Peer]:
