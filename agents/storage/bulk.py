@@ -1,7 +1,7 @@
-"""Inserts and updates many rows of a model in one statement, whose only parameter is their JSON.
+"""Inserts and updates many rows of a model as a set.
 
 Django's `bulk_create` and `bulk_update` build an expression per row and column, which takes several times as long as
-the statement itself.
+the database needs.
 """
 
 from __future__ import annotations
