@@ -88,8 +88,8 @@ def _bring_up_to_date(now: datetime) -> None:
     seen = Heartbeat.objects.filter(id__gt=read_to, id__lte=newest).count()
     new = Q(received_at__gte=since) if has_stragglers else Q(id__gt=pulse.seen_to)
     _add_late(beats.filter(new, spent_at__lt=since), since, now)
-    minutes = _sums(beats.filter(spent_at__gte=since), TruncMinute)
-    _write(Rollup.Span.MINUTE, _counted(minutes if has_stragglers else minutes.filter(newest__gt=pulse.seen_to)))
+    known = 0 if has_stragglers else pulse.seen_to
+    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute, newer_than=known))
     if has_stragglers or _slot(pulse.at) != _slot(now):
         _add_up(since=min(since, _slot(pulse.at) - COARSER_EVERY))
     pulse.at, pulse.read_to, pulse.seen_to, pulse.seen = now, read_to, newest, seen
@@ -120,9 +120,9 @@ def sum_up(agent_ids: Iterable[int], since: datetime, until: datetime, now: date
     beats = Heartbeat.objects.filter(agent_id__in=ids, day__gte=since.astimezone(UTC).date())
     minutes = max(_minute(since), _hour(now - MINUTES_KEPT))
     recent = beats.filter(spent_at__gte=minutes, spent_at__lt=_minute(until))
-    _write(Rollup.Span.MINUTE, _counted(_sums(recent, TruncMinute)))
+    _write(Rollup.Span.MINUTE, _sums(recent, TruncMinute))
     hours = beats.filter(spent_at__gte=_hour(since), spent_at__lt=_hour(until) + HOUR)
-    _write(Rollup.Span.HOUR, _counted(_sums(hours, TruncHour)))
+    _write(Rollup.Span.HOUR, _sums(hours, TruncHour))
     days = Rollup.objects.filter(agent_id__in=ids, span=Rollup.Span.HOUR, start__gte=_day(since))
     _write(Rollup.Span.DAY, _coarser(days, TruncDay))
 
@@ -149,9 +149,9 @@ def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
     return last
 
 
-def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> QuerySet[Heartbeat, dict[str, Any]]:
-    """One row per agent and span; `newest` is the highest id in it."""
-    return (
+def _sums(beats: QuerySet[Heartbeat], truncate: Any, *, newer_than: int = 0) -> Iterable[dict[str, Any]]:
+    """One row per agent and span, of those with heartbeats beyond this id."""
+    sums = (
         beats.annotate(start=truncate("spent_at"))
         .values("agent_id", "start")
         .annotate(
@@ -164,12 +164,11 @@ def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> QuerySet[Heartbeat, dict
             # Contents may be large, so those without calls are not decoded.
             logs=Gathered(JSONArray("tool_calls", Names("content")), filter=Q(tool_calls__gt=0)),
         )
+        .filter(newest__gt=newer_than)
         .order_by("agent_id", "start")
     )
-
-
-def _counted(sums: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    for row in sums:
+    rows: Iterable[dict[str, Any]] = map(dict, sums)
+    for row in rows:
         yield {**_numbers(row), "start": row["start"], "tools": tool_counts.counted(row["logs"] or ())}
 
 
