@@ -201,11 +201,7 @@ def _tile(status: str, label: str, n: int, filtered: filters.FilteredAgents) -> 
 def _first(agents: QuerySet[Agent], filtered: filters.FilteredAgents, now: datetime) -> list[agent_status.AgentStatus]:
     """The worst ones, or the first ones in the order that the person chose."""
     order = sorting.ordering(filters.SORTS, filtered.sorting.current, now)
-    by_rank = agents.order_by(*order, *agent_status.worst_first(now)).values_list("pk", flat=True)
-    # Only keys are sorted: otherwise the whole rows of all agents would be.
-    shown = list(by_rank[:AGENTS_SHOWN])
-    found = agent_status.with_related(Agent.objects.all()).in_bulk(shown)
-    rows = [found[pk] for pk in shown if pk in found]
+    rows = agent_status.with_related(agents).order_by(*order, *agent_status.worst_first(now))[:AGENTS_SHOWN]
     return agent_status.with_strips(agent_status.statuses(rows, now), now)
 
 
