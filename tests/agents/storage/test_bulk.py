@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agents.models import Incident, IncidentEvent, Severity, Signal
 from agents.storage import bulk
+from billing.models import Subscription
 from tests.agents.conftest import T0, World
 
 TEXT = 'It’s “down”: 100 % of {"a": [1]}\n'
@@ -17,6 +18,7 @@ TEXT = 'It’s “down”: 100 % of {"a": [1]}\n'
 
 def incidents(world: World, count: int) -> list[Incident]:
     """New ones, each of an agent of its own."""
+    Subscription.objects.create(team=world.project.team, plan="enterprise")
     made = []
     for number in range(count):
         world.beat(0, f"bot-{number}")
