@@ -13,7 +13,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams import encryption, passkeys, services
+from teams import encryption, lockouts, passkeys, services
 from teams.errors import ApiError
 from teams.links import on_base_url, on_site
 from teams.models import Invitation, Project, User
@@ -61,6 +61,14 @@ class AccountAdapter(DefaultAccountAdapter):
         is_invited = invitation is not None and invitation.email == email.lower()
         return is_invited or bool(super().is_email_verified(request, email))
 
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count the attempt, which `authenticate` takes back if the password is right."""
+        self._login_failed_rl_usage = lockouts.count_attempt(request, _login_of(credentials), client_address(request))
+
+    def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
+        """Called after a password was reset."""
+        lockouts.lift(request, _login_of(credentials), client_address(request))
+
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Name the product in e-mails instead of the host name, and link to `BASE_URL`."""
         site = {"name": "ClevAgent Watchdog", "domain": settings.BASE_URL}
@@ -81,6 +89,10 @@ def _on_base_url(url: str) -> str:
 def client_address(request: HttpRequest) -> str:
     """The client's address, for counting failed sign-ins."""
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _login_of(credentials: dict[str, Any]) -> str:
+    return str(credentials.get("email") or credentials.get("username") or "").lower()
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
