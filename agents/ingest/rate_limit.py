@@ -104,6 +104,16 @@ def count_beats(caller: Caller, plan: Plan, count: int, now: datetime, meter: Me
     return used <= limit and caller.keeps_details
 
 
+def count_export(caller: Caller, now: datetime) -> None:
+    """Count a request of a door, whether heartbeats come of it or not: its body is large, and costs time to read.
+
+    Raises ApiError 429 beyond ten times the plan's requests per minute.
+    """
+    limit = of_this_process.plan(caller, now).requests_per_minute * FLOOD_FACTOR
+    if of_this_process.add(caller, "exports", 1, now) > limit:
+        raise _refusal(f"More than {limit} requests per minute from one key.", now)
+
+
 def count_call(caller: Caller, now: datetime, meter: Meter = of_this_process) -> None:
     """Count a key's management call. Raises ApiError 429 beyond the plan's requests per minute."""
     used, limit = meter.add(caller, "calls", 1, now), meter.plan(caller, now).requests_per_minute

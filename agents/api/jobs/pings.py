@@ -117,9 +117,10 @@ def by_slug(request: HttpRequest, ping_key: str, slug: str) -> Agent:
 
 def _store(agent: Agent, event: JobEvent, request: HttpRequest, now: datetime) -> None:
     """Store the ping as a heartbeat. Raises ApiError: 429, 403 over the plan's limit, 503 when it cannot be stored."""
-    caller = caller_for(agent.project)
+    caller = caller_for(agent.project, now)
     detail = count_beats(caller, plan_for(caller, now), 1, now)
-    beat = beat_of(agent, event, _body(request))
+    keeps_body = detail or (event.event == jobs.FAIL and caller.keeps_details)
+    beat = beat_of(agent, event, _body(request) if keeps_body else "")
     received = Received(caller, beat, now, sender_of(request, caller), detail=detail or event.event != jobs.LOG)
     (outcome,) = committer.submit([received])
     if isinstance(outcome, ApiError):
@@ -144,8 +145,9 @@ def _message(event: JobEvent) -> str:
     return word if event.exit_status is None else f"{word}: exit status {event.exit_status}"
 
 
-def caller_for(project: Project) -> Caller:
+def caller_for(project: Project, now: datetime) -> Caller:
     """A ping is made for a project and nothing else; its key is no API key."""
+    full_until = project.team.details_off_until
     return Caller(
         key_id=0,
         prefix=f"ping-{project.pk}",
@@ -157,6 +159,7 @@ def caller_for(project: Project) -> Caller:
         default_grace=project.default_grace,
         prices=prices.overrides(project.prices),
         monthly=project.monthly_budget_usd is not None,
+        keeps_details=full_until is None or full_until <= now,
     )
 
 
