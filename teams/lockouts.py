@@ -1,6 +1,7 @@
 """Wrong passwords: who has to wait, and where. The rates are `ACCOUNT_RATE_LIMITS` in the settings.
 
-1. One account from one address, so nobody is locked out from afar or by a neighbour behind the same address.
+1. One account from one address, so nobody is locked out from afar or by a neighbour behind the same address. django-axes
+   counts the same over a longer time.
 2. All accounts from one address, against a few passwords tried on many accounts.
 3. One account from all addresses, against guesses from many of them.
 
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from allauth.core.internal import ratelimit
 from allauth.core.internal.ratelimit import RateLimitUsage
+from axes import utils as axes
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
@@ -48,6 +50,7 @@ def lift(request: HttpRequest, login: str, address: str) -> None:
     """After a password was reset, which proves the mailbox."""
     _clear(request, action=AT_ONE_ADDRESS, key=_at(login, address))
     _clear(request, action=ELSEWHERE, key=login)
+    axes.reset(ip=address, username=login)
 
 
 def _count(request: HttpRequest, action: str, key: str | None = None) -> list[Any]:

@@ -106,6 +106,16 @@ def test_new_password_lifts_the_lock(owner: User) -> None:
     assert signs_in(HOTEL, owner.email, "staple battery 42")
 
 
+def test_new_password_lifts_the_long_lock(owner: User, settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = dict.fromkeys(settings.ACCOUNT_RATE_LIMITS)
+    settings.AXES_FAILURE_LIMIT = 2
+    assert guess(HOTEL, owner.email, times=2).status_code == 429
+    assert not signs_in(HOTEL, owner.email)
+    request: Any = type("Request", (), {"META": {}, "method": "POST"})
+    lockouts.lift(request, owner.email, HOTEL)
+    assert signs_in(HOTEL, owner.email)
+
+
 def test_lock_tells_nobody_who_has_an_account(owner: User) -> None:
     seen = [guess(OFFICE, email, times=HERE + 1).content for email in (owner.email, "nobody@example.com")]
     assert ["Too many attempts" in page.decode() for page in seen] == [True, True]
