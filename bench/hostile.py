@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import random
 import sys
@@ -39,7 +40,7 @@ VALID: Final[dict[str, Any]] = {
 }  # fmt: skip
 HOSTILE: Final[list[Any]] = [
     None, True, False, 0, -1, 1.5, 1e308, -1e308, 2**63, 2**63 - 1, -(2**63), 10**40, float("nan"), float("inf"), "",
-    " ", "\0", "x" * 3_000, "\ud800", "💥" * 100, "'; DROP TABLE agents_agent;--", "<script>", "../../etc/passwd", "%s%n",
+    " ", "\0", "x" * 3_000, "\ud800", "💥" * 100, "'; DROP TABLE agents_agent;--", "<script>", "../../etc", "%s%n",
     "9" * 400, "true", "null", [], {}, [[]], [None], {"": ""}, {"a": {"b": [{}] * 20}}, ["x"] * 600, {"a" * 300: "b"},
     "2026-02-30T25:61:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00",
     "0001-01-01T00:00:00+14:00", "a\r\nX-Evil: 1", "\u202e",
@@ -195,6 +196,7 @@ def _run(inputs: int, rng: random.Random) -> int:
     import django
 
     django.setup()
+    logging.disable(logging.WARNING)
     from django.core.management import call_command
     from django.utils import timezone
 

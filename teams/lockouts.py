@@ -1,7 +1,7 @@
 """Wrong passwords: who has to wait, and where. The rates are `ACCOUNT_RATE_LIMITS` in the settings.
 
-1. One account from one address, so nobody is locked out from afar or by a neighbour behind the same address. django-axes
-   counts the same over a longer time.
+1. One account from one address, so nobody is locked out from afar or by a neighbour behind the same address.
+   django-axes counts the same over a longer time.
 2. All accounts from one address, against a few passwords tried on many accounts.
 3. One account from all addresses, against guesses from many of them.
 

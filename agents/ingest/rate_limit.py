@@ -1,4 +1,4 @@
-"""Rate limits per API key: fixed one-minute windows, with the plan's limits. Each process counts without asking anybody;
+"""Rate limits per API key: fixed one-minute windows, with the plan's limits. Each process counts without asking;
 with Redis, the processes exchange their counts (`shared_counts.py`).
 
 A heartbeat over the limit is still accepted, without its detail: clients ignore `Retry-After` and drop what they had.

@@ -1,7 +1,7 @@
 """What web processes count together, exchanged through Redis once a second: requests per key and minute.
 
-No request waits for it, and no heartbeat costs a statement. Between two exchanges each process admits what its own count
-allows, so all processes together admit at most one second's requests per process beyond a limit. While Redis is away,
+No request waits for it, and no heartbeat costs a statement. Between two exchanges each process admits what its own
+count allows, so together they admit at most a second's requests or two of each beyond a limit. While Redis is away,
 each process counts for itself. On SQLite there is one web process, which needs none of this.
 """
 
