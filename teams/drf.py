@@ -1,10 +1,10 @@
 """Hooks for the REST framework, named in the settings: strict JSON, one error format, pagination."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, parsers, status
@@ -14,6 +14,8 @@ from rest_framework.views import exception_handler
 
 from teams.errors import ApiError
 
+# Bytes. Heartbeats are read elsewhere; nothing else in the API is larger than a few KiB.
+MAX_BODY: Final = 256 * 1024
 log = logging.getLogger(__name__)
 
 
@@ -28,10 +30,11 @@ class StrictJSONParser(parsers.JSONParser):
     """Standard JSON only: no NaN, no infinities, no lone surrogates, no nesting deep enough to exhaust the stack."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        body = stream.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY:
+            raise ApiError(413, "too_large", f"The body is larger than {MAX_BODY // 1024} KiB.")
         try:
-            return msgspec.json.decode(stream.read())
-        except RequestDataTooBig:
-            raise ApiError(413, "too_large", "The body is larger than this path accepts.") from None
+            return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from None
 
