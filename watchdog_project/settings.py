@@ -252,8 +252,11 @@ ACCOUNT_RATE_LIMITS = {
     "confirm_email": "3/3m/key",
     # Wrong passwords, see `teams/lockouts.py`; wrong codes of a second factor count per account under the first name.
     "login_failed": "5/5m/key",
+    "login_attempt": "30/5m/key",
     "login_failed_by_address": "30/5m/ip",
     "login_failed_elsewhere": "100/h/key",
+    # allauth's own, for all who share an address: one of them would lock the others out.
+    "login": None,
 }
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 # A stolen session must not become the account: changing address, password or second factor asks for the password again,

@@ -52,7 +52,7 @@ class FakeRedis:
 @pytest.fixture
 def caller(monkeypatch: pytest.MonkeyPatch) -> Caller:
     monkeypatch.setattr("django.utils.timezone.now", lambda: NOW)
-    facts = {"project_id": 1, "team_id": 1, "time_zone": "UTC", "strict": False, "default_grace": None}
+    facts: dict[str, Any] = {"project_id": 1, "team_id": 1, "time_zone": "UTC", "strict": False, "default_grace": None}
     return Caller(key_id=1, prefix="cv_abc", scope="agent", **facts)
 
 
