@@ -4,7 +4,7 @@ import logging
 from typing import Any, Final
 
 import msgspec
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, parsers, status
@@ -17,6 +17,10 @@ from teams.errors import ApiError
 # Bytes. Heartbeats are read elsewhere; nothing else in the API is larger than a few KiB.
 MAX_BODY: Final = 256 * 1024
 log = logging.getLogger(__name__)
+
+
+def too_large() -> ApiError:
+    return ApiError(413, "too_large", f"The body is larger than {MAX_BODY // 1024} KiB.")
 
 
 class Pages(LimitOffsetPagination):
@@ -32,7 +36,7 @@ class StrictJSONParser(parsers.JSONParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         body = stream.read(MAX_BODY + 1)
         if len(body) > MAX_BODY:
-            raise ApiError(413, "too_large", f"The body is larger than {MAX_BODY // 1024} KiB.")
+            raise too_large()
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -54,6 +58,8 @@ _CODES = {
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: one format for our errors and DRF's. Anything else is a bug and propagates."""
+    if isinstance(error, RequestDataTooBig):
+        error = too_large()
     if isinstance(error, ApiError):
         return Response(error.body(), status=error.http_status, headers=error.headers())
     if isinstance(error, OperationalError | InterfaceError):
