@@ -210,22 +210,17 @@ def test_private_answers_are_not_kept(caller: Client, operator: User, client_of:
 NONSENSE = [b"\x00\xff{", b"[" * 5_000, b'{"agent":', b"null", b'{"a": 1e999}', b"\xed\xa0\x80"]
 
 
-@pytest.mark.parametrize("first", ["accounts/", "admin/", "api/", ""])
-def test_nothing_absurd_breaks_a_route(first: str, full_key: str, operator: User, client_of: Any) -> None:
+def test_nothing_absurd_breaks_a_door(full_key: str, operator: User, client_of: Any) -> None:
+    """Pages and the API have tests of their own: `test_absurd_ids.py`, `test_hostile_forms.py`, `test_openapi.py`."""
+    client = _patient(client_of(operator))
+    client.defaults["HTTP_X_API_KEY"] = full_key
     broken = []
-    others = ("accounts/", "admin/", "api/")
     for number, (route, _) in enumerate(routes()):
-        if not (route.startswith(first) if first else not route.startswith(others)):
+        if route.startswith(("accounts/", "admin/", "api/v1/")):
             continue
-        client = _patient(client_of(operator))
-        client.defaults["HTTP_X_API_KEY"] = full_key
-        bodies = [NONSENSE[number % len(NONSENSE)], NONSENSE[(number + 3) % len(NONSENSE)]]
-        for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "BREW", "HEAD"):
-            answer = send(client, method, address_of(route), bodies[0])
-            broken += [(route, method)] if answer.status_code >= 500 else []
-        kinds = ("application/json", "multipart/form-data; boundary=", "application/x-www-form-urlencoded", "\xff")
-        for body in bodies:
-            for kind in kinds:
-                answer = send(client, "POST", address_of(route), body, kind)
-                broken += [(route, "POST", body[:9], kind)] if answer.status_code >= 500 else []
+        address, body = address_of(route), NONSENSE[number % len(NONSENSE)]
+        answers = [send(client, method, address, body) for method in ("PUT", "DELETE", "OPTIONS", "BREW", "HEAD")]
+        kinds = ("application/json", "application/x-protobuf", "multipart/form-data; boundary=", "\xff")
+        answers += [send(client, "POST", address, body, kind) for kind in kinds]
+        broken += [(route, answer.status_code) for answer in answers if answer.status_code >= 500]
     assert broken == []
