@@ -47,7 +47,7 @@ class SingleSignOn(models.Model):
         help_text="The provider’s address. Below it is /.well-known/openid-configuration.",
     )
     client_id = models.CharField("client ID", max_length=255, blank=True)
-    client_secret = EncryptedJSONField(default="", blank=True)
+    client_secret = EncryptedJSONField(default=str, blank=True)
     extra_scopes = models.CharField(
         max_length=200,
         blank=True,

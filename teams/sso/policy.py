@@ -79,7 +79,7 @@ def parse_roles(text: str) -> list[list[str]]:
         if not line.strip():
             continue
         value, separator, role = (part.strip() for part in line.rpartition("="))
-        if not (separator and value and role.lower() in set(Role)):
+        if not (separator and 0 < len(value) <= 200 and role.lower() in set(Role)):
             raise ValueError(f"Line {number}: write a value and a role, such as engineering = admin.")
         pairs.append([value, role.lower()])
     if len(pairs) > 100:

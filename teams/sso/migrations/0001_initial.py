@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ('protocol', models.CharField(choices=[('oidc', 'OpenID Connect'), ('saml', 'SAML 2.0')], default='oidc', max_length=10)),
                 ('issuer', models.CharField(blank=True, help_text='The provider’s address. Below it is /.well-known/openid-configuration.', max_length=500)),
                 ('client_id', models.CharField(blank=True, max_length=255, verbose_name='client ID')),
-                ('client_secret', teams.encryption.EncryptedJSONField(blank=True, default='')),
+                ('client_secret', teams.encryption.EncryptedJSONField(blank=True, default=str)),
                 ('extra_scopes', models.CharField(blank=True, help_text='Requested besides openid, profile and email; some providers need “groups”.', max_length=200)),
                 ('saml', models.JSONField(blank=True, default=dict, editable=False)),
                 ('role_claim', models.CharField(blank=True, help_text='Which of the provider’s values decides about roles, such as groups or realm_access.roles.', max_length=200, verbose_name='claim or attribute')),
