@@ -90,6 +90,7 @@ class SingleSignOnPage(TeamTableAdmin):
             stored = SingleSignOn.objects.prefetch_related("domains").get(pk=connection.pk)
             context |= {"connection": stored, "title": stored.name, "subtitle": None, **_addresses(stored)}
             context["domains"] = [(row, services.proof_url(row), services.proof_text(row)) for row in stored.domains.all()]
+            context["now"] = timezone.now()
             context["may_own"] = self.has_own_permission(request, connection)
             context["may_approve"] = is_operator(request)
         return super().render_change_form(request, context, *args, **kwargs)

@@ -30,6 +30,7 @@ from billing.models import Subscription
 from teams import services
 from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membership, Project, Team, User
 from teams.roles import Action, Role, may
+from teams.sso.models import SingleSignOn
 from teams.tenant_admin import OperatorAdmin, TeamScoped
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -136,6 +137,7 @@ def seed(team: Team, mark: str) -> dict[type[Model], Model]:
         Subscription.objects.update_or_create(team=team, defaults={"plan": "pro"})[0],
         team.memberships.get(role=Role.OWNER),
         owner,
+        SingleSignOn.objects.create(team=team, name=f"{mark} provider", client_secret=f"{mark} secret"),
         FailedSignIn.objects.create(username=f"{mark}@example.com", failures_since_start=1),
     ]  # fmt: skip
     for row in rows:
