@@ -64,12 +64,12 @@ class AccountAdapter(DefaultAccountAdapter):
         is_invited = invitation is not None and invitation.email == email.lower()
         return is_invited or bool(super().is_email_verified(request, email))
 
-    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         """Every way to sign in begins here, and ends in `login`."""
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
         return response or enforcement.open_session(request, user)
 
-    def login(self, request: HttpRequest, user: User) -> None:
+    def login(self, request: HttpRequest, user: Any) -> None:
         """Steps such as a second factor may have taken minutes, and other requests."""
         if refusal := enforcement.gate(request, user):
             raise ImmediateHttpResponse(refusal)

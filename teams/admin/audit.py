@@ -100,7 +100,12 @@ PHRASES: Final = {
 }
 
 # The first part of an action, where it is not the word for the object.
-NOUNS: Final = {"command": "restart or stop", "key": "API key", "restart": "restart outcome", "sign_on": "single sign-on"}
+NOUNS: Final = {
+    "command": "restart or stop",
+    "key": "API key",
+    "restart": "restart outcome",
+    "sign_on": "single sign-on",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from teams.sso import enforcement
 from teams.sso.models import SingleSignOn
 
 
-class SignInForm(LoginForm):  # type: ignore[misc]
+class SignInForm(LoginForm):
     """Refuses before the password is looked at. The page shows `connection` as the way on."""
 
     connection: SingleSignOn | None = None
@@ -21,10 +21,10 @@ class SignInForm(LoginForm):  # type: ignore[misc]
         self.connection = enforcement.required_for(address)
         if self.connection is not None:
             raise forms.ValidationError(enforcement.reason(self.connection, address))
-        return super().clean()
+        return super().clean()  # type: ignore[no-untyped-call]
 
 
-class ResetForm(ResetPasswordForm):  # type: ignore[misc]
+class ResetForm(ResetPasswordForm):
     def clean_email(self) -> str:
         address: str = super().clean_email()
         if connection := enforcement.required_for(address):
@@ -32,11 +32,11 @@ class ResetForm(ResetPasswordForm):  # type: ignore[misc]
         return address
 
 
-class NewPasswordForm(ResetPasswordKeyForm):  # type: ignore[misc]
+class NewPasswordForm(ResetPasswordKeyForm):
     """For links that were sent before single sign-on was required."""
 
     def clean(self) -> Any:
         connection = enforcement.required_for_person(self.user) if self.user else None
         if connection:
             raise forms.ValidationError(enforcement.reason(connection, self.user.email))
-        return super().clean()
+        return super().clean()  # type: ignore[no-untyped-call]

@@ -31,7 +31,7 @@ def refusal_page(request: HttpRequest, error: ApiError) -> HttpResponse:
     return render(request, "sso/refused.html", context, status=error.http_status)
 
 
-class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+class SignOnAdapter(DefaultSocialAccountAdapter):
     """Providers come from the teams' connections; who may enter is decided by `services.admit`."""
 
     def list_apps(
@@ -69,7 +69,9 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         extra_context: dict[str, Any] | None = None,
     ) -> None:
         """One page for all failures. The reason of an exception helps an owner who tests, and reveals no secret."""
-        log.warning("sign_on.failed", connection=provider.app.provider_id, error=str(error), reason=str(exception)[:300])
+        log.warning(
+            "sign_on.failed", connection=provider.app.provider_id, error=str(error), reason=str(exception)[:300]
+        )
         message = _reason(request, exception, extra_context or {})
         raise ImmediateHttpResponse(refusal_page(request, ApiError(403, "sign_on_failed", message)))
 
@@ -81,7 +83,9 @@ def _reason(request: HttpRequest, exception: Exception | None, context: dict[str
         return "Your provider refused the sign-in, or you cancelled it."
     if context.get("state") is None and exception is None:
         return "This sign-in has expired or was begun in another browser. Start again."
-    return "The identity provider’s answer was not valid. Start again; if that does not help, ask an owner of your team."
+    return (
+        "The identity provider’s answer was not valid. Start again; if that does not help, ask an owner of your team."
+    )
 
 
 def _finish_test(request: HttpRequest, connection: SingleSignOn, identity: Any, person: int) -> HttpResponse:

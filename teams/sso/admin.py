@@ -65,7 +65,7 @@ class SingleSignOnPage(TeamTableAdmin):
     def has_own_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.allows(request, Action.OWN, obj)
 
-    def get_fieldsets(self, request: HttpRequest, obj: SingleSignOn | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """What is required is chosen after a test, so a new connection cannot be."""
         hidden = {"enforced"} if obj is None else set()
         if not self.has_change_permission(request, obj):
@@ -89,7 +89,9 @@ class SingleSignOnPage(TeamTableAdmin):
             # From the database: the form may have rejected what `connection` holds.
             stored = SingleSignOn.objects.prefetch_related("domains").get(pk=connection.pk)
             context |= {"connection": stored, "title": stored.name, "subtitle": None, **_addresses(stored)}
-            context["domains"] = [(row, services.proof_url(row), services.proof_text(row)) for row in stored.domains.all()]
+            context["domains"] = [
+                (row, services.proof_url(row), services.proof_text(row)) for row in stored.domains.all()
+            ]
             context["now"] = timezone.now()
             context["may_own"] = self.has_own_permission(request, connection)
             context["may_approve"] = is_operator(request)

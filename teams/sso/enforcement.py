@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from allauth.account.models import EmailAddress
+from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -47,7 +48,7 @@ def required_for_person(user: User) -> SingleSignOn | None:
     return _active(*map(domain_of, addresses)).filter(enforced=True).first()
 
 
-def _active(*domains: str) -> Any:
+def _active(*domains: str) -> models.QuerySet[SingleSignOn]:
     rows = SingleSignOn.objects.filter(is_active=True, team__ended_at=None)
     return rows.filter(domains__domain__in=domains, domains__verified_at__isnull=False).select_related("team")
 

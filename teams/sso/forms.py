@@ -19,6 +19,12 @@ from teams.roles import DESCRIPTIONS, Role
 from teams.sso import policy
 from teams.sso.models import Protocol, SingleSignOn
 
+# What is stored as it was entered.
+SETTINGS = (
+    *("name", "protocol", "issuer", "client_id", "extra_scopes"),
+    *("role_claim", "roles", "default_role", "is_active", "enforced"),
+)
+
 
 class RolesField(LinesField):
     parse = staticmethod(policy.parse_roles)
@@ -49,10 +55,7 @@ class SingleSignOnForm(forms.ModelForm[SingleSignOn]):
 
     class Meta:
         model = SingleSignOn
-        fields = [
-            *("team", "name", "protocol", "issuer", "client_id", "extra_scopes"),
-            *("role_claim", "roles", "default_role", "is_active", "enforced"),
-        ]
+        fields = ("team", *SETTINGS)
         widgets = {"protocol": UnfoldAdminRadioSelectWidget, "default_role": UnfoldAdminSelectWidget}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,8 +94,7 @@ class SingleSignOnForm(forms.ModelForm[SingleSignOn]):
 
     def values(self) -> dict[str, Any]:
         """What the services take. Fields that keep what is stored are left out if they are empty."""
-        named = {name: value for name, value in self.cleaned_data.items() if name in self._meta.fields}  # type: ignore[attr-defined]
-        named.pop("team", None)
+        named = {name: self.cleaned_data[name] for name in SETTINGS if name in self.cleaned_data}
         if secret := self.cleaned_data.get("new_secret"):
             named["client_secret"] = secret
         return named

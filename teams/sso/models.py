@@ -70,9 +70,7 @@ class SingleSignOn(models.Model):
         default=Role.VIEWER.value,
         help_text="For people without one of the values above.",
     )
-    is_active = models.BooleanField(
-        "active", default=True, help_text="People can sign in through the provider."
-    )
+    is_active = models.BooleanField("active", default=True, help_text="People can sign in through the provider.")
     enforced = models.BooleanField(
         "required for its domains",
         default=False,

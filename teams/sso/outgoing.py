@@ -28,9 +28,9 @@ class GuardedTransport(BaseAdapter):
     """Sends what allauth requests."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        body = request.body or b""
+        body: Any = request.body or b""
         data = body.encode() if isinstance(body, str) else bytes(body)
-        headers = {name: value for name, value in request.headers.items() if name.lower() in _KEPT_HEADERS}
+        headers = {name: str(value) for name, value in request.headers.items() if name.lower() in _KEPT_HEADERS}
         try:
             reply = fetch(str(request.method), str(request.url), data, headers)
         except ApiError as error:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.socialaccount.internal import statekit
 from allauth.socialaccount.models import SocialToken
-from allauth.socialaccount.providers.base import ProviderException
+from allauth.socialaccount.providers.base.provider import ProviderException
 from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
@@ -16,8 +15,6 @@ from teams.errors import ApiError
 from teams.links import absolute
 from teams.sso import oidc, outgoing
 from teams.sso.policy import Identity
-
-__all__ = ["OpenIdAdapter", "OpenIdProvider", "provider_classes", "statekit"]
 
 
 class IdentityMixin:
@@ -41,7 +38,7 @@ class IdentityMixin:
         return login
 
 
-class OpenIdAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
+class OpenIdAdapter(OpenIDConnectOAuth2Adapter):
     """Fetches and checks what the provider says about one sign-in."""
 
     nonce = ""
@@ -49,7 +46,7 @@ class OpenIdAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     @property
     def openid_config(self) -> dict[str, Any]:
         if not hasattr(self, "_configuration"):
-            issuer = self.get_provider().app.settings["issuer"]
+            issuer = self._provider().app.settings["issuer"]
             self._configuration = oidc.checked_configuration(_json("GET", oidc.well_known(issuer)), issuer)
         return self._configuration
 
@@ -86,7 +83,10 @@ class OpenIdAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         found = _json("GET", url, {"Authorization": f"Bearer {token.token}"}) if url else {}
         whole = oidc.merged(claims, found if isinstance(found, dict) else {})
         identity = oidc.identity_of(whole, app.settings["role_claim"])
-        return self.get_provider().sociallogin_from_response(request, identity)
+        return self._provider().sociallogin_from_response(request, identity)
+
+    def _provider(self) -> Any:
+        return self.get_provider()  # type: ignore[no-untyped-call]
 
 
 def _json(method: str, url: str, headers: dict[str, str] | None = None) -> Any:
@@ -100,7 +100,7 @@ def _json(method: str, url: str, headers: dict[str, str] | None = None) -> Any:
             raise ApiError(502, "provider_configuration", f"{url} did not answer with JSON.") from None
 
 
-class OpenIdProvider(IdentityMixin, OpenIDConnectProvider):  # type: ignore[misc]
+class OpenIdProvider(IdentityMixin, OpenIDConnectProvider):
     id = "sso-oidc"
     name = "OpenID Connect"
     oauth2_adapter_class = OpenIdAdapter

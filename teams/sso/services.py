@@ -87,7 +87,9 @@ def _require_fresh_test(stored: SingleSignOn, before: Mapping[str, Any], changed
         raise _not_ready("Verify a domain before you require single sign-on.")
     if stored.tested_at is None:
         why = "Sign in as a test before you require single sign-on."
-        raise _not_ready("Switch off the requirement, save, and test the new settings." if not changed.get("enforced") else why)
+        raise _not_ready(
+            "Switch off the requirement, save, and test the new settings." if not changed.get("enforced") else why
+        )
 
 
 def _not_ready(message: str) -> ApiError:
@@ -333,7 +335,9 @@ def note_test(*, connection: SingleSignOn, identity: Identity, by: User, now: da
         raise _refused("other_person", why)
     SingleSignOn.objects.filter(pk=connection.pk).update(tested_at=now)
     data = {"role": role.value}
-    audit(team=connection.team, actor=by.email, action="sign_on.tested", target=connection.name, of=connection, data=data)
+    audit(
+        team=connection.team, actor=by.email, action="sign_on.tested", target=connection.name, of=connection, data=data
+    )
     return role
 
 

@@ -10,7 +10,7 @@ import requests
 from allauth.account.adapter import get_adapter as account_adapter
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialApp
-from allauth.socialaccount.providers.base import AuthProcess
+from allauth.socialaccount.providers.base.constants import AuthProcess
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
@@ -104,5 +104,5 @@ def callback(request: HttpRequest, slug: str) -> HttpResponse:
     """Where an OpenID Connect provider sends people back to."""
     if not SingleSignOn.objects.filter(slug=slug, protocol=Protocol.OIDC, team__ended_at=None).exists():
         raise Http404("Not found.")
-    response: HttpResponse = OAuth2CallbackView.adapter_view(OpenIdAdapter(request, slug))(request)
-    return response
+    view: View = OAuth2CallbackView.adapter_view(OpenIdAdapter(request, slug))  # type: ignore[no-untyped-call]
+    return view(request)

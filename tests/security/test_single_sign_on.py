@@ -81,9 +81,7 @@ def test_operator_is_never_signed_in(client: Client, connection: SingleSignOn, p
     assert not Membership.objects.filter(user=boss).exists()
 
 
-def test_squatted_account_is_cleared(
-    client: Client, connection: SingleSignOn, provider: OidcProvider
-) -> None:
+def test_squatted_account_is_cleared(client: Client, connection: SingleSignOn, provider: OidcProvider) -> None:
     """Somebody signed up with Ada's address and could never verify it; their password must not open her account."""
     squatted = User.objects.create_user(ADA, "known to the attacker")
     EmailAddress.objects.create(user=squatted, email=ADA, verified=False, primary=True)
@@ -129,7 +127,7 @@ def test_people_without_a_role_are_refused(client: Client, connection: SingleSig
 
 
 def unsigned(claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, None, algorithm="none", headers={"kid": "first"})
+    return jwt.encode(claims, "", algorithm="none", headers={"kid": "first"})
 
 
 def test_unsigned_token_is_refused(client: Client, connection: SingleSignOn, provider: OidcProvider) -> None:
@@ -202,9 +200,7 @@ def test_provider_with_another_name_is_refused(
 # State and addresses
 
 
-def test_answer_works_once_and_in_one_browser(
-    client: Client, connection: SingleSignOn, provider: OidcProvider
-) -> None:
+def test_answer_works_once_and_in_one_browser(client: Client, connection: SingleSignOn, provider: OidcProvider) -> None:
     url = provider.authorize(begin(client, connection))
     thief = Client()
     assert go_back(thief, url).status_code == 403
@@ -242,16 +238,12 @@ def test_state_belongs_to_one_connection(
 @pytest.mark.parametrize(
     "target", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "https:evil.example"]
 )
-def test_next_leads_nowhere_else(
-    client: Client, connection: SingleSignOn, provider: OidcProvider, target: str
-) -> None:
+def test_next_leads_nowhere_else(client: Client, connection: SingleSignOn, provider: OidcProvider, target: str) -> None:
     answer = sign_in(client, connection, provider, f"?next={target}")
     assert answer.headers["Location"] == "/admin/"
 
 
-def test_redirect_uri_ignores_the_host_header(
-    client: Client, connection: SingleSignOn, settings: Any
-) -> None:
+def test_redirect_uri_ignores_the_host_header(client: Client, connection: SingleSignOn, settings: Any) -> None:
     settings.BASE_URL, settings.ALLOWED_HOSTS = "https://watchdog.example", ["*"]
     answer = client.get(f"/accounts/sso/{connection.slug}/start/", headers={"host": "evil.example"})
     assert "redirect_uri=https%3A%2F%2Fwatchdog.example%2F" in answer.headers["Location"]
@@ -414,7 +406,9 @@ def test_owner_can_break_the_glass(client: Client, enforced: SingleSignOn, ada: 
 # Secrets
 
 
-def test_secret_is_never_shown(client_of: Any, connection: SingleSignOn, owner: User, viewer: User, operator: User) -> None:
+def test_secret_is_never_shown(
+    client_of: Any, connection: SingleSignOn, owner: User, viewer: User, operator: User
+) -> None:
     SingleSignOn.objects.update(client_secret="top-secret-1")
     for person in (viewer, owner, operator):
         page = client_of(person).get(f"/admin/sso/singlesignon/{connection.pk}/change/")

@@ -3,62 +3,146 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
+from django.db import migrations, models
+
 import teams.encryption
 import teams.sso.models
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('teams', '0009_agent_rule'),
+        ("teams", "0009_agent_rule"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SingleSignOn',
+            name="SingleSignOn",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.CharField(default=teams.sso.models.new_slug, editable=False, max_length=40, unique=True)),
-                ('name', models.CharField(help_text='What people read on the sign-in page: “Continue with Acme”, for example.', max_length=60)),
-                ('protocol', models.CharField(choices=[('oidc', 'OpenID Connect'), ('saml', 'SAML 2.0')], default='oidc', max_length=10)),
-                ('issuer', models.CharField(blank=True, help_text='The provider’s address. Below it is /.well-known/openid-configuration.', max_length=500)),
-                ('client_id', models.CharField(blank=True, max_length=255, verbose_name='client ID')),
-                ('client_secret', teams.encryption.EncryptedJSONField(blank=True, default=str)),
-                ('extra_scopes', models.CharField(blank=True, help_text='Requested besides openid, profile and email; some providers need “groups”.', max_length=200)),
-                ('saml', models.JSONField(blank=True, default=dict, editable=False)),
-                ('role_claim', models.CharField(blank=True, help_text='Which of the provider’s values decides about roles, such as groups or realm_access.roles.', max_length=200, verbose_name='claim or attribute')),
-                ('roles', models.JSONField(blank=True, default=list)),
-                ('default_role', models.CharField(blank=True, choices=[('owner', 'Owner'), ('admin', 'Admin'), ('member', 'Member'), ('viewer', 'Viewer')], default='viewer', help_text='For people without one of the values above.', max_length=10)),
-                ('is_active', models.BooleanField(default=True, help_text='People can sign in through the provider.', verbose_name='active')),
-                ('enforced', models.BooleanField(default=False, help_text='Addresses of the verified domains can sign in through the provider only.', verbose_name='required for its domains')),
-                ('tested_at', models.DateTimeField(editable=False, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('team', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='single_sign_on', to='teams.team')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "slug",
+                    models.CharField(default=teams.sso.models.new_slug, editable=False, max_length=40, unique=True),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="What people read on the sign-in page: “Continue with Acme”, for example.",
+                        max_length=60,
+                    ),
+                ),
+                (
+                    "protocol",
+                    models.CharField(
+                        choices=[("oidc", "OpenID Connect"), ("saml", "SAML 2.0")], default="oidc", max_length=10
+                    ),
+                ),
+                (
+                    "issuer",
+                    models.CharField(
+                        blank=True,
+                        help_text="The provider’s address. Below it is /.well-known/openid-configuration.",
+                        max_length=500,
+                    ),
+                ),
+                ("client_id", models.CharField(blank=True, max_length=255, verbose_name="client ID")),
+                ("client_secret", teams.encryption.EncryptedJSONField(blank=True, default=str)),
+                (
+                    "extra_scopes",
+                    models.CharField(
+                        blank=True,
+                        help_text="Requested besides openid, profile and email; some providers need “groups”.",
+                        max_length=200,
+                    ),
+                ),
+                ("saml", models.JSONField(blank=True, default=dict, editable=False)),
+                (
+                    "role_claim",
+                    models.CharField(
+                        blank=True,
+                        help_text="Which of the provider’s values decides about roles, such as groups or realm_access.roles.",
+                        max_length=200,
+                        verbose_name="claim or attribute",
+                    ),
+                ),
+                ("roles", models.JSONField(blank=True, default=list)),
+                (
+                    "default_role",
+                    models.CharField(
+                        blank=True,
+                        choices=[("owner", "Owner"), ("admin", "Admin"), ("member", "Member"), ("viewer", "Viewer")],
+                        default="viewer",
+                        help_text="For people without one of the values above.",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True, help_text="People can sign in through the provider.", verbose_name="active"
+                    ),
+                ),
+                (
+                    "enforced",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Addresses of the verified domains can sign in through the provider only.",
+                        verbose_name="required for its domains",
+                    ),
+                ),
+                ("tested_at", models.DateTimeField(editable=False, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "team",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="single_sign_on", to="teams.team"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'single sign-on',
-                'verbose_name_plural': 'single sign-on',
-                'ordering': ['team'],
+                "verbose_name": "single sign-on",
+                "verbose_name_plural": "single sign-on",
+                "ordering": ["team"],
             },
         ),
         migrations.CreateModel(
-            name='SignInDomain',
+            name="SignInDomain",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('domain', models.CharField(max_length=253, validators=[django.core.validators.RegexValidator('^(?=.{4,253}\\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\\Z')])),
-                ('token', models.CharField(default=teams.sso.models.new_token, editable=False, max_length=32)),
-                ('verified_at', models.DateTimeField(editable=False, null=True)),
-                ('verified_by', models.CharField(default='', editable=False, max_length=255)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='domains', to='sso.singlesignon')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "domain",
+                    models.CharField(
+                        max_length=253,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^(?=.{4,253}\\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\\Z"
+                            )
+                        ],
+                    ),
+                ),
+                ("token", models.CharField(default=teams.sso.models.new_token, editable=False, max_length=32)),
+                ("verified_at", models.DateTimeField(editable=False, null=True)),
+                ("verified_by", models.CharField(default="", editable=False, max_length=255)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "connection",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="domains", to="sso.singlesignon"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'sign-in domain',
-                'ordering': ['domain'],
-                'constraints': [models.UniqueConstraint(fields=('connection', 'domain'), name='sign_in_domain_once_a_connection'), models.UniqueConstraint(condition=models.Q(('verified_at__isnull', False)), fields=('domain',), name='verified_domain_of_one_team')],
+                "verbose_name": "sign-in domain",
+                "ordering": ["domain"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("connection", "domain"), name="sign_in_domain_once_a_connection"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("verified_at__isnull", False)),
+                        fields=("domain",),
+                        name="verified_domain_of_one_team",
+                    ),
+                ],
             },
         ),
     ]

@@ -141,9 +141,7 @@ def test_provider_vouches_for_its_own_team_only(
     assert other.name not in client.get("/admin/teams/team/").content.decode().partition("<main")[2]
 
 
-def test_own_second_factor_is_still_asked_for(
-    client: Client, connection: SingleSignOn, provider: OidcProvider
-) -> None:
+def test_own_second_factor_is_still_asked_for(client: Client, connection: SingleSignOn, provider: OidcProvider) -> None:
     from allauth.mfa.totp.internal.auth import TOTP
 
     sign_in(client, connection, provider)
