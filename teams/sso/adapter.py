@@ -25,6 +25,8 @@ from teams.sso.models import Protocol, SingleSignOn
 log = structlog.get_logger(__name__)
 PROVIDERS = {Protocol.OIDC.value: "sso-oidc", Protocol.SAML.value: "sso-saml"}
 
+EXPIRED = "This sign-in has expired or was begun in another browser. Start again."
+
 
 def refusal_page(request: HttpRequest, error: ApiError) -> HttpResponse:
     context = {"message": error.message, "test": getattr(request, "sign_on_test", None)}
@@ -82,7 +84,7 @@ def _reason(request: HttpRequest, exception: Exception | None, context: dict[str
     if request.GET.get("error") == "access_denied":
         return "Your provider refused the sign-in, or you cancelled it."
     if context.get("state") is None and exception is None:
-        return "This sign-in has expired or was begun in another browser. Start again."
+        return EXPIRED
     return (
         "The identity provider’s answer was not valid. Start again; if that does not help, ask an owner of your team."
     )

@@ -18,9 +18,9 @@ from teams.links import absolute
 from teams.models import User
 from teams.roles import Action
 from teams.sorting import Sort
-from teams.sso import services
+from teams.sso import saml, services
 from teams.sso.forms import SingleSignOnForm
-from teams.sso.models import DOMAIN_PATTERN, SignInDomain, SingleSignOn
+from teams.sso.models import DOMAIN_PATTERN, Protocol, SignInDomain, SingleSignOn
 from teams.tenant_admin import action
 
 
@@ -47,6 +47,7 @@ class SingleSignOnPage(TeamTableAdmin):
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "General": ("team", "name", "protocol"),
         "OpenID Connect": ("issuer", "client_id", "new_secret", "extra_scopes"),
+        "SAML": ("metadata",),
         "Roles": ("role_claim", "roles", "default_role"),
         "State": ("is_active", "enforced"),
     }
@@ -57,7 +58,7 @@ class SingleSignOnPage(TeamTableAdmin):
     empty = Empty(
         "No single sign-on yet",
         "Your team can sign in through its own identity provider: Okta, Entra ID, Google, Keycloak or any other that "
-        "speaks OpenID Connect. You can take roles from its groups, and require it for your e-mail domain.",
+        "speaks OpenID Connect or SAML. You can take roles from its groups, and require it for your e-mail domain.",
         "Set up single sign-on",
         "Only owners can set up single sign-on.",
     )
@@ -124,6 +125,8 @@ class SingleSignOnPage(TeamTableAdmin):
 
 def _addresses(connection: SingleSignOn) -> dict[str, str]:
     """What is copied to the provider."""
+    if connection.protocol == Protocol.SAML:
+        return {"acs_url": saml.acs_url(connection), "entity_id": saml.entity_id(connection)}
     return {"callback_url": absolute("sso:callback", connection.slug)}
 
 

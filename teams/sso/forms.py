@@ -16,7 +16,7 @@ from unfold.widgets import (
 
 from teams.forms import LinesField
 from teams.roles import DESCRIPTIONS, Role
-from teams.sso import policy
+from teams.sso import policy, saml
 from teams.sso.models import Protocol, SingleSignOn
 
 # What is stored as it was entered.
@@ -88,13 +88,27 @@ class SingleSignOnForm(forms.ModelForm[SingleSignOn]):
         for name, label in needed.items():
             if name in self.fields and not cleaned.get(name) and name not in self.errors:
                 self.add_error(name, f"OpenID Connect needs the {label}.")
+        if protocol == Protocol.SAML and "metadata" in self.fields and not self._has_metadata(cleaned):
+            self.add_error("metadata", "SAML needs your provider’s metadata.")
         if cleaned.get("roles") and not cleaned.get("role_claim"):
             self.add_error("role_claim", "Name the claim or attribute whose values are listed below.")
         return cleaned
+
+    def clean_metadata(self) -> dict[str, Any]:
+        text = self.cleaned_data["metadata"].strip()
+        try:
+            return saml.parse_metadata(text) if text else {}
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def _has_metadata(self, cleaned: dict[str, Any]) -> bool:
+        return bool(cleaned.get("metadata") or self.instance.saml or "metadata" in self.errors)
 
     def values(self) -> dict[str, Any]:
         """What the services take. Fields that keep what is stored are left out if they are empty."""
         named = {name: self.cleaned_data[name] for name in SETTINGS if name in self.cleaned_data}
         if secret := self.cleaned_data.get("new_secret"):
             named["client_secret"] = secret
+        if metadata := self.cleaned_data.get("metadata"):
+            named["saml"] = metadata
         return named

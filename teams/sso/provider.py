@@ -9,11 +9,13 @@ from allauth.socialaccount.providers.base.provider import ProviderException
 from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
-from django.http import HttpRequest
+from allauth.socialaccount.providers.saml.provider import SAMLProvider
+from django.http import HttpRequest, HttpResponseRedirect
 
 from teams.errors import ApiError
 from teams.links import absolute
-from teams.sso import oidc, outgoing
+from teams.sso import oidc, outgoing, saml
+from teams.sso.models import SingleSignOn
 from teams.sso.policy import Identity
 
 
@@ -123,4 +125,19 @@ class OpenIdProvider(IdentityMixin, OpenIDConnectProvider):
         return ["openid", "profile", "email", *self.app.settings["extra_scopes"].split()]
 
 
-provider_classes = [OpenIdProvider]
+class SamlProvider(IdentityMixin, SAMLProvider):
+    id = "sso-saml"
+
+    def get_login_url(self, request: HttpRequest, **kwargs: Any) -> str:
+        return absolute("sso:start", self.app.provider_id)
+
+    def redirect(
+        self, request: HttpRequest, process: str, next_url: str | None = None, data: Any = None, **kwargs: Any
+    ) -> HttpResponseRedirect:
+        """The ID of the request is the state: only a response to it is accepted, once, in this browser."""
+        url, request_id = saml.begin(SingleSignOn.objects.get(slug=self.app.provider_id))
+        self.stash_redirect_state(request, process, next_url, data, state_id=request_id)
+        return HttpResponseRedirect(url)
+
+
+provider_classes = [OpenIdProvider, SamlProvider]

@@ -9,4 +9,7 @@ urlpatterns = [
     path("", views.find, name="find"),
     path("<slug:slug>/start/", views.start, name="start"),
     path("<slug:slug>/callback/", views.callback, name="callback"),
+    path("<slug:slug>/acs/", views.acs, name="acs"),
+    path("<slug:slug>/acs/finish/", views.finish, name="finish"),
+    path("<slug:slug>/metadata/", views.metadata, name="metadata"),
 ]

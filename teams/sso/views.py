@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 import requests
 from allauth.account.adapter import get_adapter as account_adapter
 from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.helpers import complete_social_login
+from allauth.socialaccount.internal import statekit
 from allauth.socialaccount.models import SocialApp
 from allauth.socialaccount.providers.base.constants import AuthProcess
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from allauth.socialaccount.sessions import LoginSession
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from teams.access import allowed
 from teams.errors import ApiError
 from teams.roles import Action
-from teams.sso import enforcement
-from teams.sso.adapter import refusal_page
+from teams.sso import enforcement, saml
+from teams.sso.adapter import EXPIRED, refusal_page
 from teams.sso.models import Protocol, SingleSignOn
-from teams.sso.policy import domain_of
+from teams.sso.policy import Identity, domain_of
 from teams.sso.provider import OpenIdAdapter
 
 View = Callable[..., HttpResponse]
+RESPONSE_COOKIE: Final = "sign-on-response"
 
 
 class AddressForm(forms.Form):
@@ -106,3 +112,54 @@ def callback(request: HttpRequest, slug: str) -> HttpResponse:
         raise Http404("Not found.")
     view: View = OAuth2CallbackView.adapter_view(OpenIdAdapter(request, slug))  # type: ignore[no-untyped-call]
     return view(request)
+
+
+@never_cache
+@csrf_exempt
+@require_POST
+@refusals
+def acs(request: HttpRequest, slug: str) -> HttpResponse:
+    """Where a SAML provider posts its response to.
+
+    Our session cookie does not come along from another site. So what was verified waits in a session of its own for the
+    request to `finish`, which has both.
+    """
+    identity, request_id = saml.verified_identity(_saml_connection(slug), request.POST.get("SAMLResponse", ""))
+    response = redirect("sso:finish", slug)
+    waiting = LoginSession(request, "sign_on_response", RESPONSE_COOKIE)
+    waiting.store.update({"slug": slug, "identity": asdict(identity), "request": request_id})
+    waiting.save(response)
+    return response
+
+
+@never_cache
+@require_safe
+@refusals
+def finish(request: HttpRequest, slug: str) -> HttpResponse:
+    """Go on with what `acs` verified, if it answers a request of this browser that was not answered yet."""
+    _saml_connection(slug)
+    waiting = LoginSession(request, "sign_on_response", RESPONSE_COOKIE)
+    found = dict(waiting.store.items()) if waiting.store.session_key else {}
+    waiting.delete()
+    provider = get_adapter(request).get_provider(request, provider=slug)
+    state = None
+    if found.get("slug") == slug:
+        state = statekit.unstash_state(request, provider_id=slug, state_id=found["request"])
+    if state is None:
+        raise ApiError(403, "sign_on_failed", EXPIRED)
+    identity = Identity(**{**found["identity"], "values": tuple(found["identity"]["values"])})
+    login = provider.sociallogin_from_response(request, identity)
+    login.state = state
+    response: HttpResponse = complete_social_login(request, login)
+    return response
+
+
+@require_safe
+@refusals
+def metadata(request: HttpRequest, slug: str) -> HttpResponse:
+    """Our SAML metadata, for the provider."""
+    return HttpResponse(saml.metadata(_saml_connection(slug)), content_type="application/samlmetadata+xml")
+
+
+def _saml_connection(slug: str) -> SingleSignOn:
+    return get_object_or_404(SingleSignOn, slug=slug, protocol=Protocol.SAML, team__ended_at=None)
