@@ -19,6 +19,35 @@ from onelogin.saml2.utils import OneLogin_Saml2_Utils
 
 ENTITY_ID, SSO_URL = "https://idp.acme.example/metadata", "https://idp.acme.example/sso"
 
+METADATA = """<?xml version="1.0"?>
+<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{entity}">
+<md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:KeyDescriptor use="signing">
+<ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>{body}</ds:X509Certificate>
+</ds:X509Data></ds:KeyInfo></md:KeyDescriptor>
+<md:SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="{sso}"/>
+</md:IDPSSODescriptor></md:EntityDescriptor>"""
+RESPONSE = (
+    '<samlp:Response xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" ID="_{uid}" Version="2.0" '
+    'IssueInstant="{now}" Destination="{acs}" InResponseTo="{id}">'
+    '<saml:Issuer xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{issuer}</saml:Issuer>'
+    '<samlp:Status><samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status>'
+    "{assertion}</samlp:Response>"
+)
+AUDIENCE = "<saml:AudienceRestriction><saml:Audience>{audience}</saml:Audience></saml:AudienceRestriction>"
+ATTRIBUTE = '<saml:Attribute Name="{name}">{values}</saml:Attribute>'
+ASSERTION = (
+    '<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_{uid}" Version="2.0" '
+    'IssueInstant="{now}"><saml:Issuer>{issuer}</saml:Issuer><saml:Subject>'
+    '<saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent">id of {email}</saml:NameID>'
+    '<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer">'
+    '<saml:SubjectConfirmationData {answers} NotOnOrAfter="{ends}" Recipient="{recipient}"/>'
+    "</saml:SubjectConfirmation></saml:Subject>"
+    '<saml:Conditions NotBefore="{before}" NotOnOrAfter="{ends}">{audience}</saml:Conditions>'
+    '<saml:AuthnStatement AuthnInstant="{now}"><saml:AuthnContext>'
+    "<saml:AuthnContextClassRef>{context}</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>"
+    "<saml:AttributeStatement>{attributes}</saml:AttributeStatement></saml:Assertion>"
+)
+
 
 def make_key() -> tuple[str, str]:
     """A private key and its certificate, as PEM."""
@@ -58,28 +87,24 @@ class SamlProvider:
 
     @property
     def metadata(self) -> str:
-        body = re.sub(r"-----[A-Z ]+-----|\s", "", self.key[1])
-        return f"""<?xml version="1.0"?>
-<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{ENTITY_ID}">
-<md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:KeyDescriptor use="signing">
-<ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>{body}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>
-</md:KeyDescriptor><md:SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="{SSO_URL}"/>
-</md:IDPSSODescriptor></md:EntityDescriptor>"""
+        return METADATA.format(entity=ENTITY_ID, sso=SSO_URL, body=re.sub(r"-----[A-Z ]+-----|\s", "", self.key[1]))
 
     def assertion(self, asked: dict[str, str]) -> str:
         """The signed assertion that answers a request."""
-        xml = self._unsigned(asked)
+        xml = self.unsigned(asked)
         signed: Any = OneLogin_Saml2_Utils.add_sign(xml, *self.key, sign_algorithm=self.algorithm)
-        return (signed if isinstance(signed, str) else signed.decode()).partition("?>\n")[2] or str(signed)
+        text: str = signed.decode() if isinstance(signed, bytes) else signed
+        return text.partition("?>")[2] if text.startswith("<?xml") else text
 
     def response(self, asked: dict[str, str], assertion: str) -> str:
         """The form field that the browser posts."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        xml = (
-            f'<samlp:Response xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" ID="_{uuid.uuid4().hex}" Version="2.0" '
-            f'IssueInstant="{now}" Destination="{asked["acs"]}" InResponseTo="{asked["id"]}">'
-            f'<saml:Issuer xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{self.issuer}</saml:Issuer><samlp:Status>'
-            f'<samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status>{assertion}</samlp:Response>'
+        xml = RESPONSE.format(
+            now=text_of(datetime.now(UTC)),
+            issuer=self.issuer,
+            assertion=assertion,
+            uid=uuid.uuid4().hex,
+            acs=asked["acs"],
+            id=asked["id"],
         )
         return base64.b64encode(xml.encode()).decode()
 
@@ -87,34 +112,32 @@ class SamlProvider:
         asked = read_request(url)
         return self.response(asked, self.assertion(asked))
 
-    def _unsigned(self, asked: dict[str, str]) -> str:
+    def unsigned(self, asked: dict[str, str]) -> str:
         now = datetime.now(UTC)
-        times = [
-            (now + shift).strftime("%Y-%m-%dT%H:%M:%SZ") for shift in (timedelta(minutes=-1), timedelta(), self.ends)
-        ]
         audience = asked["issuer"] if self.audience is None else self.audience
-        restriction = f"<saml:AudienceRestriction><saml:Audience>{audience}</saml:Audience></saml:AudienceRestriction>"
         answers = asked["id"] if self.answers is None else self.answers
         values = {"email": [self.email], **self.attributes}
-        statements = "".join(
-            f'<saml:Attribute Name="{name}">'
-            + "".join(f"<saml:AttributeValue>{text}</saml:AttributeValue>" for text in texts)
-            + "</saml:Attribute>"
-            for name, texts in values.items()
+        return ASSERTION.format(
+            uid=uuid.uuid4().hex,
+            before=text_of(now - timedelta(minutes=1)),
+            now=text_of(now),
+            ends=text_of(now + self.ends),
+            issuer=self.issuer,
+            email=self.email,
+            context=self.context,
+            recipient=self.recipient or asked["acs"],
+            answers=f'InResponseTo="{answers}"' if answers else "",
+            audience=AUDIENCE.format(audience=audience) if audience else "",
+            attributes="".join(ATTRIBUTE.format(name=name, values=_values(texts)) for name, texts in values.items()),
         )
-        return (
-            f'<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_{uuid.uuid4().hex}" Version="2.0" '
-            f'IssueInstant="{times[1]}"><saml:Issuer>{self.issuer}</saml:Issuer><saml:Subject>'
-            f'<saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent">id of {self.email}</saml:NameID>'
-            f'<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData '
-            + (f'InResponseTo="{answers}" ' if answers else "")
-            + f'NotOnOrAfter="{times[2]}" Recipient="{self.recipient or asked["acs"]}"/></saml:SubjectConfirmation>'
-            f'</saml:Subject><saml:Conditions NotBefore="{times[0]}" NotOnOrAfter="{times[2]}">'
-            + (restriction if audience else "")
-            + f'</saml:Conditions><saml:AuthnStatement AuthnInstant="{times[1]}"><saml:AuthnContext>'
-            f"<saml:AuthnContextClassRef>{self.context}</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>"
-            f"<saml:AttributeStatement>{statements}</saml:AttributeStatement></saml:Assertion>"
-        )
+
+
+def _values(texts: list[str]) -> str:
+    return "".join(f"<saml:AttributeValue>{text}</saml:AttributeValue>" for text in texts)
+
+
+def text_of(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_request(url: str) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _require_bound(connection: SingleSignOn, response: OneLogin_Saml2_Response) 
 
 
 def _identity(connection: SingleSignOn, response: OneLogin_Saml2_Response) -> Identity:
-    """The provider is the one that the owner of a verified domain chose, so the domain's addresses count as verified."""
+    """SAML says nothing about verified addresses. The owner of the domain chose this provider, so its word counts."""
     attributes: Mapping[str, list[str]] = response.get_attributes()
     email = next((attributes[name][0] for name in _EMAIL if attributes.get(name)), "")
     if not email and response.get_nameid_format() == _EMAIL_FORMAT:

@@ -90,7 +90,7 @@ def test_denied_address_is_refused(client: Client, connection: SingleSignOn, idp
 
 def test_unsigned_assertion_is_refused(client: Client, connection: SingleSignOn, idp: SamlProvider) -> None:
     asked = read_request(begin(client, connection))
-    assert "not valid" in refused(client, connection, idp.response(asked, idp._unsigned(asked)))
+    assert "not valid" in refused(client, connection, idp.response(asked, idp.unsigned(asked)))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_wrapped_assertion_is_refused(client: Client, connection: SingleSignOn, 
     idp.email = "eve@acme.example"
     signed = idp.assertion(asked)
     idp.email = ADA
-    evil = idp._unsigned(asked)
+    evil = idp.unsigned(asked)
     inside = f"<samlp:Extensions>{signed}</samlp:Extensions>{evil}"
     both = {"before": evil + signed, "after": signed + evil, "extension": inside}[place]
     assert "not valid" in refused(client, connection, idp.response(asked, both))
