@@ -1,8 +1,9 @@
 """A project's custom prices, which override the price list. Pure: no Django, no clock.
 
 Stored as `{"model": "llama-*", "input": 0.2, "output": 0.6}`: US dollars per million tokens, for every model whose name
-matches the pattern (`*` and `?`, case-insensitive). `cache_read` and `cache_write` are for tokens read from and written
-to a prompt cache; they default to the input price. `provider` restricts it to one provider. The first match wins.
+matches the pattern (`*` and `?`, case-insensitive). `cache_read`, `cache_write` and `cache_write_1h` are for tokens
+read from and written to a prompt cache, `input_audio` and `output_audio` for audio; without them these cost as much as
+other tokens. `provider` and `tier` restrict it to one provider and service tier. The first match wins.
 
 People write one per line, with the same words: `llama-* input 0.20 output 0.60`.
 """
@@ -19,9 +20,13 @@ MAX_OVERRIDES: Final = 100
 MAX_PATTERN_LENGTH: Final = 200
 # A higher price is a mistake: a million dollars per million tokens.
 MAX_PRICE: Final = Decimal(1_000_000)
-PRICES: Final = ("input", "output", "cache_read", "cache_write")
+PRICES: Final = (
+    *("input", "output", "cache_read", "cache_write", "cache_write_1h"),
+    *("input_audio", "output_audio"),
+)
+NAMES: Final = ("provider", "tier")
 EXAMPLE: Final = "llama-* input 0.20 output 0.60"
-_KEYWORDS: Final = ("provider", *PRICES)
+_KEYWORDS: Final = (*NAMES, *PRICES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,15 @@ class Override:
     output: Decimal
     cache_read: Decimal
     cache_write: Decimal
+    cache_write_1h: Decimal
+    input_audio: Decimal
+    output_audio: Decimal
+    tier: str
 
-    def matches(self, model: str, provider: str | None) -> bool:
+    def matches(self, model: str, provider: str | None, tier: str | None = None) -> bool:
         if self.provider and self.provider != (provider or "").lower():
+            return False
+        if self.tier and self.tier != (tier or "").lower():
             return False
         return fnmatchcase(model.lower(), self.model)
 
@@ -48,14 +59,19 @@ def overrides(stored: Iterable[Mapping[str, Any]]) -> tuple[Override, ...]:
 
 def _override(entry: Mapping[str, Any]) -> Override:
     price = {name: Decimal(str(entry[name])) for name in PRICES if name in entry}
-    input_price = price["input"]
+    input_price, output_price = price["input"], price.get("output", Decimal(0))
+    cache_write = price.get("cache_write", input_price)
     return Override(
         model=entry["model"].lower(),
         provider=(entry.get("provider") or "").lower(),
         input=input_price,
-        output=price.get("output", Decimal(0)),
+        output=output_price,
         cache_read=price.get("cache_read", input_price),
-        cache_write=price.get("cache_write", input_price),
+        cache_write=cache_write,
+        cache_write_1h=price.get("cache_write_1h", cache_write),
+        input_audio=price.get("input_audio", input_price),
+        output_audio=price.get("output_audio", output_price),
+        tier=(entry.get("tier") or "").lower(),
     )
 
 
@@ -71,10 +87,10 @@ def problem(entries: Any) -> str | None:
 def _entry_problem(entry: Any) -> str | None:
     if not isinstance(entry, Mapping) or not {"model", "input", "output"} <= entry.keys():
         return '"model", "input" and "output" are required.'
-    unknown = entry.keys() - {"model", "provider", *PRICES}
+    unknown = entry.keys() - {"model", *NAMES, *PRICES}
     if unknown:
         return f"unknown field “{min(unknown)}”."
-    for name in ("model", "provider"):
+    for name in ("model", *NAMES):
         text = entry.get(name, "*")
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_PATTERN_LENGTH:
             return f"“{name}” must be text of 1 to {MAX_PATTERN_LENGTH} characters."

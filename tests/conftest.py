@@ -17,6 +17,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from agents.domain import clocks
+from alerts.channels import http
 from teams import services
 from teams.models import Membership, Project, Team, User
 from teams.roles import Role
@@ -77,6 +78,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         others = "datname = current_database() AND pid <> pg_backend_pid()"
         cursor.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _closed_connections() -> Iterator[None]:
+    """Close the connections kept to webhook receivers: one that is open at the end is a warning."""
+    yield
+    http.POOL.clear()
 
 
 @pytest.fixture(autouse=True)

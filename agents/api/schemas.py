@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_seri
 from rest_framework import serializers
 
 from agents.api.validation import Moment
-from agents.domain import intents, jobs, signal_kinds
+from agents.domain import heartbeat, intents, jobs, signal_kinds
 from agents.models import Agent, Command, Incident, IncidentEvent, Job, RestartType, Severity, SignalKind, Status
 
 Schema = type[serializers.Serializer[Any]]
@@ -51,14 +51,19 @@ class ToolCall(serializers.Serializer[Any]):
 
 
 class ModelUsage(serializers.Serializer[Any]):
+    """Counts include their parts: input tokens the cached ones, output tokens the reasoning."""
+
     model = serializers.CharField()
     provider = serializers.CharField(required=False)
-    input_tokens = serializers.IntegerField(required=False, min_value=0)
-    output_tokens = serializers.IntegerField(required=False, min_value=0)
-    cache_read_tokens = serializers.IntegerField(required=False, min_value=0)
-    cache_write_tokens = serializers.IntegerField(required=False, min_value=0)
-    reasoning_tokens = serializers.IntegerField(required=False, min_value=0)
     cost_usd = serializers.FloatField(required=False, min_value=0)
+    calls = serializers.IntegerField(required=False, min_value=1, help_text="How many calls the entry sums up.")
+    service_tier = serializers.CharField(required=False, help_text="As the provider reports it: batch, flex, …")
+    region = serializers.CharField(required=False, help_text="As the provider reports it: us, …")
+
+    def get_fields(self) -> dict[str, Any]:
+        return super().get_fields() | {
+            name: serializers.IntegerField(required=False, min_value=0) for name in heartbeat.COUNTS
+        }
 
 
 WAITING: Final = inline_serializer(

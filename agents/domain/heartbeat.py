@@ -37,7 +37,12 @@ Status = Literal["ok", "warning", "error", "shutdown"]
 RestartType = Literal["docker", "systemd", "launchd", "process", "k8s"]
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
 RESTART_TYPES: Final[tuple[str, ...]] = get_args(RestartType)
-COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+# What is counted of one model's usage; the longer names are parts of the shorter ones.
+COUNTS: Final = (
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("cache_write_1h_tokens", "input_audio_tokens", "output_audio_tokens", "cache_audio_read_tokens"),
+    *("input_image_tokens", "output_image_tokens", "web_searches", "audio_seconds"),
+)
 WHOLE: Final = ("tokens_used", "tool_calls", "iteration_count", "seq")
 # field -> (minimum, maximum)
 RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -79,7 +84,13 @@ class ToolCall(msgspec.Struct, omit_defaults=True):
 
 
 class Usage(msgspec.Struct, omit_defaults=True):
-    """Usage of one model. Token counts include cached and reasoning tokens; `cost_usd` is what the client reports."""
+    """Usage of one model. `cost_usd` is what the client reports.
+
+    `input_tokens` include cached, audio and image tokens, `output_tokens` include reasoning, audio and image tokens;
+    `cache_write_tokens` include those kept for an hour, `cache_read_tokens` those of audio. `calls` is how many calls
+    an entry sums up: prices may depend on the size of each. `service_tier` and `region` are as the provider reports
+    them, such as `batch`, `flex` and `us`.
+    """
 
     model: str
     provider: str | None = None
@@ -89,6 +100,17 @@ class Usage(msgspec.Struct, omit_defaults=True):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = None
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cache_audio_read_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    web_searches: int = 0
+    audio_seconds: int = 0
+    calls: int = 1
+    service_tier: str | None = None
+    region: str | None = None
 
 
 class Waiting(msgspec.Struct, rename={"for_": "for"}):

@@ -14,16 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
-from genai_prices import Usage as Counts
-from genai_prices import data_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 from agents.domain.heartbeat import COUNTS, Beat, Usage
 from agents.domain.money import MICRO
+from agents.domain.price_list.rates import custom_price, list_price
 from teams.prices import Override
 
 UNNAMED: Final = "unnamed model"
@@ -31,16 +28,6 @@ OTHERS: Final = "other models"
 # Unpriced models counted separately per day, and the longest model name.
 MAX_MODELS: Final = 8
 MAX_MODEL_LENGTH: Final = 80
-# Provider names that clients and conventions use but the price list does not know.
-ALIASES: Final = {
-    "azure.ai.inference": "azure",
-    "gcp.gen_ai": "google",
-    "google_genai": "google",
-    "x_ai": "x-ai",
-}
-# OpenRouter's free models have a price of zero, not an unknown one.
-FREE: Final = ":free"
-PER_REQUEST: Final = "requests_kcount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,106 +141,20 @@ def _worth(use: Usage, at: datetime, overrides: Sequence[Override]) -> Worth | N
         # A correction takes back what a too high report was worth.
         taken_back = _worth(_negated(use), at, overrides)
         return taken_back and Worth(-taken_back.micros, taken_back.by_server)
-    custom = next((override for override in overrides if override.matches(use.model, use.provider)), None)
+    custom = next(
+        (override for override in overrides if override.matches(use.model, use.provider, use.service_tier)), None
+    )
     if custom is not None:
-        rates = Rates(
-            input=custom.input, output=custom.output, cache_read=custom.cache_read, cache_write=custom.cache_write
-        )
-        return Worth(_rounded(_linear(use, rates)), by_server=True)
+        return Worth(_rounded(custom_price(use, custom)), by_server=True)
     if use.cost_usd:
         return Worth(in_micros(use.cost_usd), by_server=False)
-    listed = _list_price(use, at)
+    listed = list_price(use, at)
     return None if listed is None else Worth(_rounded(listed), by_server=True)
 
 
 def _negated(use: Usage) -> Usage:
     counts = {name: -getattr(use, name) for name in COUNTS}
     return msgspec.structs.replace(use, **counts, cost_usd=None if use.cost_usd is None else -use.cost_usd)
-
-
-def _list_price(use: Usage, at: datetime) -> Decimal | None:
-    model = _model(use.provider, use.model)
-    if model is None:
-        return None
-    price = model.get_prices(at)
-    rates = _rates(price)
-    total = _linear(use, rates) if rates else price.calc_price(_counts(use))["total_price"]
-    # Only models marked as free are: zero otherwise means priced per hour or per image, not per token.
-    return total if total or model.id.endswith(FREE) else None
-
-
-@lru_cache(maxsize=4096)
-def _model(provider_id: str | None, name: str) -> ModelInfo | None:
-    """The model in the price list. Looked up here because the package caches misses without a bound."""
-    snapshot = data_snapshot.get_snapshot()
-    provider = _provider(snapshot.providers, provider_id, name.lower())
-    return provider.find_model(name, all_providers=snapshot.providers) if provider and name else None
-
-
-def _provider(providers: list[Provider], provider_id: str | None, name: str) -> Provider | None:
-    if provider_id:
-        known = ALIASES.get(provider_id.lower(), provider_id)
-        return data_snapshot.find_provider_by_id(providers, known)
-    return next((each for each in providers if each.model_match and each.model_match.is_match(name)), None)
-
-
-class Rates(NamedTuple):
-    """USD per million tokens."""
-
-    input: Decimal
-    output: Decimal
-    cache_read: Decimal
-    cache_write: Decimal
-
-
-# A calculation takes the package 75 µs; without tiers, 1 µs is enough. Keyed by id: its prices are never freed.
-_known_rates: dict[int, Rates | None] = {}
-
-
-def _rates(price: ModelPrice) -> Rates | None:
-    """A model's price per token, as the package calculates it; None where the price depends on the amount."""
-    if id(price) not in _known_rates:
-        _known_rates[id(price)] = _measured(price) if _is_linear(price) else None
-    return _known_rates[id(price)]
-
-
-def _measured(price: ModelPrice) -> Rates:
-    def total(**counts: int) -> Decimal:
-        return price.calc_price(Counts(**counts))["total_price"]
-
-    million = MICRO
-    return Rates(
-        input=total(input_tokens=million),
-        output=total(output_tokens=million),
-        cache_read=total(input_tokens=million, cache_read_tokens=million),
-        cache_write=total(input_tokens=million, cache_write_tokens=million),
-    )
-
-
-def _is_linear(price: ModelPrice) -> bool:
-    parts = vars(price)
-    return PER_REQUEST not in parts and not any(isinstance(part, TieredPrices) for part in parts.values())
-
-
-def _input_of(use: Usage) -> int:
-    """All input tokens. They include cached ones by definition; if those are more, the client left them out."""
-    cached = use.cache_read_tokens + use.cache_write_tokens
-    return use.input_tokens if cached <= use.input_tokens else use.input_tokens + cached
-
-
-def _linear(use: Usage, rates: Rates) -> Decimal:
-    uncached = _input_of(use) - use.cache_read_tokens - use.cache_write_tokens
-    cached = use.cache_read_tokens * rates.cache_read + use.cache_write_tokens * rates.cache_write
-    return (uncached * rates.input + cached + use.output_tokens * rates.output) / MICRO
-
-
-def _counts(use: Usage) -> Counts:
-    return Counts(
-        input_tokens=_input_of(use),
-        output_tokens=use.output_tokens,
-        cache_read_tokens=use.cache_read_tokens,
-        cache_write_tokens=use.cache_write_tokens,
-    )
 
 
 def _rounded(usd: Decimal) -> int:

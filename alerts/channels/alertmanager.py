@@ -13,6 +13,7 @@ import msgspec
 from agents.reporting.formatting import plain
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels.texts import cut
 
 KIND: Final = "alertmanager"
 LABEL: Final = "Alertmanager webhook"
@@ -135,8 +136,8 @@ def _labels(message: Message) -> dict[str, str]:
 def _annotations(message: Message) -> dict[str, str]:
     lines = [*message.lines, *(f"{label}: {text}" for label, text in message.facts)]
     return {
-        "summary": _cut(plain(message.title), MAX_TITLE),
-        "description": _cut(plain("\n".join(lines)), MAX_TEXT),
+        "summary": cut(plain(message.title), MAX_TITLE),
+        "description": cut(plain("\n".join(lines)), MAX_TEXT),
         "incident_url": message.url,
     }
 
@@ -152,7 +153,3 @@ def _started_at(message: Message) -> str:
 
 def _moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from alerts.channels import http
-from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels import http, incoming_webhook
+from alerts.channels.base import ChannelError, Message
+from alerts.channels.texts import cut_markdown
 
 KIND: Final = "discord"
 LABEL: Final = "Discord"
@@ -28,6 +29,9 @@ COLORS: Final = {"critical": 0xC0362C, "warning": 0xB45309, "ok": 0x15803D}
 _MARKS: Final = re.compile(r"([\\*_~|>#\[\]()<@:-])")
 _CODE: Final = re.compile(r"(`[^`\n]+`)")
 
+generate: Final = incoming_webhook.generate
+public: Final = incoming_webhook.public
+
 
 class Config(msgspec.Struct, frozen=True):
     url: Annotated[
@@ -41,25 +45,11 @@ class Config(msgspec.Struct, frozen=True):
 
 def parse(data: Mapping[str, Any]) -> Config:
     """`{"url": "https://discord.com/api/webhooks/…"}`; `?thread_id=…` posts to a thread."""
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError:
-        raise ConfigError("url", "Enter the URL of the webhook.") from None
-    http.check_url(config.url)
-    return config
-
-
-def generate() -> dict[str, str]:
-    return {}
-
-
-def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    return {"url": http.shortened(str(data.get("url", "")))}
+    return incoming_webhook.parse(data, Config)
 
 
 def send(config: Config, message: Message) -> None:
-    reply = http.post(config.url, msgspec.json.encode(compose(message)), {"Content-Type": "application/json"})
+    reply = incoming_webhook.post(config, compose(message))
     if 200 <= reply.status < 300:
         return
     if reply.status in (404, 410):
@@ -78,12 +68,12 @@ def send(config: Config, message: Message) -> None:
 def compose(message: Message) -> dict[str, Any]:
     """One embed: the problem, the facts, the evidence and a link. Nobody is mentioned."""
     embed = {
-        "title": _cut(message.title, MAX_TITLE),
+        "title": cut_markdown(message.title, MAX_TITLE),
         "url": message.url,
         "color": COLORS.get(message.severity, 0),
-        "description": _cut("\n".join(map(escape, message.lines)), MAX_DESCRIPTION),
+        "description": cut_markdown("\n".join(map(escape, message.lines)), MAX_DESCRIPTION),
         "timestamp": message.at.isoformat(),
-        "footer": {"text": _cut(f"{message.team} / {message.project}", MAX_FOOTER)},
+        "footer": {"text": cut_markdown(f"{message.team} / {message.project}", MAX_FOOTER)},
     }
     room = MAX_TOTAL - len(str(embed["title"])) - len(str(embed["description"])) - MAX_FOOTER
     return {"embeds": [{**embed, "fields": _fields(message, room)}], "allowed_mentions": {"parse": []}}
@@ -93,8 +83,8 @@ def _fields(message: Message, room: int) -> list[dict[str, str]]:
     """The evidence, as far as there is room."""
     fields: list[dict[str, str]] = []
     for label, text in message.facts[:MAX_FIELDS]:
-        value = _block(text) if "\n" in text else _cut(escape(text), MAX_FIELD)
-        name = _cut(label, MAX_FIELD_NAME)
+        value = _block(text) if "\n" in text else cut_markdown(escape(text), MAX_FIELD)
+        name = cut_markdown(label, MAX_FIELD_NAME)
         room -= len(name) + len(value)
         if room < 0:
             break
@@ -104,14 +94,10 @@ def _fields(message: Message, room: int) -> list[dict[str, str]]:
 
 def _block(text: str) -> str:
     """Several lines as code, which no backtick in them may end."""
-    return f"```\n{_cut(text.replace('`', chr(39)), MAX_FIELD - 8)}\n```"
+    return f"```\n{cut_markdown(text.replace('`', chr(39)), MAX_FIELD - 8)}\n```"
 
 
 def escape(text: str) -> str:
     """Text as Markdown that shows it as it is, so that a name can't become a link; code in backticks stays code."""
     parts = _CODE.split(text)
     return "".join(part if position % 2 else _MARKS.sub(r"\\\1", part) for position, part in enumerate(parts))
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip(chr(92))}…"

@@ -11,8 +11,9 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from agents.reporting.formatting import plain
-from alerts.channels import http
-from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels import http, incoming_webhook
+from alerts.channels.base import ChannelError, Message
+from alerts.channels.texts import cut, one_line
 
 KIND: Final = "googlechat"
 LABEL: Final = "Google Chat"
@@ -27,6 +28,9 @@ MAX_FACT: Final = 300
 MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
 _SECONDS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
 
+generate: Final = incoming_webhook.generate
+public: Final = incoming_webhook.public
+
 
 class Config(msgspec.Struct, frozen=True):
     url: Annotated[
@@ -40,21 +44,7 @@ class Config(msgspec.Struct, frozen=True):
 
 def parse(data: Mapping[str, Any]) -> Config:
     """`{"url": "https://chat.googleapis.com/v1/spaces/…/messages?key=…&token=…"}`"""
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError:
-        raise ConfigError("url", "Enter the URL of the webhook.") from None
-    http.check_url(config.url)
-    return config
-
-
-def generate() -> dict[str, str]:
-    return {}
-
-
-def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    return {"url": http.shortened(str(data.get("url", "")))}
+    return incoming_webhook.parse(data, Config)
 
 
 def send(config: Config, message: Message) -> None:
@@ -96,8 +86,8 @@ def _wait(reply: http.Reply) -> float | None:
 
 def compose(message: Message) -> dict[str, Any]:
     """One card: the problem, the facts, the evidence and a button. All messages of an incident form one thread."""
-    title = _cut(f"{MARKS.get(message.severity, '')} {_one_line(message.title)}", MAX_TITLE)
-    origin = _cut(_one_line(f"{message.team} / {message.project}"), MAX_TITLE)
+    title = cut(f"{MARKS.get(message.severity, '')} {one_line(message.title)}", MAX_TITLE)
+    origin = cut(one_line(f"{message.team} / {message.project}"), MAX_TITLE)
     button = {"text": "Open incident", "onClick": {"openLink": {"url": message.url}}}
     widgets = [
         {"textParagraph": {"text": _markup("\n".join(message.lines), MAX_TEXT) or "-"}},
@@ -115,18 +105,10 @@ def compose(message: Message) -> dict[str, Any]:
 
 def _widget(fact: tuple[str, str]) -> dict[str, Any]:
     label, text = fact
-    shown = {"topLabel": _cut(_one_line(label), MAX_LABEL), "text": _markup(text, MAX_FACT) or "-", "wrapText": True}
+    shown = {"topLabel": cut(one_line(label), MAX_LABEL), "text": _markup(text, MAX_FACT) or "-", "wrapText": True}
     return {"decoratedText": shown}
 
 
 def _markup(text: str, length: int) -> str:
     """Text as the markup of cards, which can't become a link or a mention."""
-    return "<br>".join(escape(_one_line(line), quote=False) for line in _cut(plain(text), length).split("\n"))
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    return "<br>".join(escape(one_line(line), quote=False) for line in cut(plain(text), length).split("\n"))

@@ -11,6 +11,7 @@ import msgspec
 from agents.reporting.formatting import plain
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels.texts import cut
 
 KIND: Final = "gotify"
 LABEL: Final = "Gotify"
@@ -76,15 +77,11 @@ def compose(message: Message) -> dict[str, Any]:
         f"{message.team} / {message.project}",
     ]
     return {
-        "title": _cut(message.title, MAX_TITLE),
-        "message": _cut(plain("\n".join(lines)), MAX_MESSAGE),
+        "title": cut(message.title, MAX_TITLE),
+        "message": cut(plain("\n".join(lines)), MAX_MESSAGE),
         "priority": PRIORITIES.get(message.severity, 5),
         "extras": {
             "client::display": {"contentType": "text/plain"},
             "client::notification": {"click": {"url": message.url}},
         },
     }
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from agents.reporting.formatting import plain
-from alerts.channels import http
-from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels import http, incoming_webhook
+from alerts.channels.base import ChannelError, Message
+from alerts.channels.texts import cut_markdown, printable
 
 KIND: Final = "mattermost"
 LABEL: Final = "Mattermost"
@@ -31,6 +32,9 @@ _CODE: Final = re.compile(r"(`[^`\n]+`)")
 # A space of no width after these, so that a name mentions nobody and becomes no link.
 _LINKS: Final = re.compile(r"(@|:(?=//)|(?<=www)\.)")
 
+generate: Final = incoming_webhook.generate
+public: Final = incoming_webhook.public
+
 
 class Config(msgspec.Struct, frozen=True):
     url: Annotated[
@@ -44,25 +48,11 @@ class Config(msgspec.Struct, frozen=True):
 
 def parse(data: Mapping[str, Any]) -> Config:
     """`{"url": "https://chat.example.com/hooks/…"}`"""
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError:
-        raise ConfigError("url", "Enter the URL of the incoming webhook.") from None
-    http.check_url(config.url)
-    return config
-
-
-def generate() -> dict[str, str]:
-    return {}
-
-
-def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    return {"url": http.shortened(str(data.get("url", "")))}
+    return incoming_webhook.parse(data, Config)
 
 
 def send(config: Config, message: Message) -> None:
-    reply = http.post(config.url, msgspec.json.encode(compose(message)), {"Content-Type": "application/json"})
+    reply = incoming_webhook.post(config, compose(message))
     if reply.is_success:
         return
     # Mattermost answers 400 for a webhook that was deleted, as for a message that it can't read.
@@ -81,7 +71,7 @@ def send(config: Config, message: Message) -> None:
 def compose(message: Message) -> dict[str, Any]:
     """One attachment: the problem, the facts, the evidence and a link. Nobody is mentioned."""
     # A fallback, and a title with a link, are no Markdown.
-    title = _cut(_quiet(plain(_printable(message.title))), MAX_TITLE)
+    title = cut_markdown(_quiet(plain(printable(message.title))), MAX_TITLE)
     attachment = {
         "fallback": title,
         "color": COLORS.get(message.severity, "#6b7280"),
@@ -98,11 +88,7 @@ def compose(message: Message) -> dict[str, Any]:
 
 
 def _shown(text: str, length: int) -> str:
-    return _cut(escape(_printable(text)), length)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+    return cut_markdown(escape(printable(text)), length)
 
 
 def escape(text: str) -> str:
@@ -115,7 +101,3 @@ def escape(text: str) -> str:
 def _quiet(text: str) -> str:
     """Text that mentions nobody and becomes no link."""
     return _LINKS.sub("\\1\u200b", text)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip(chr(92))}…"

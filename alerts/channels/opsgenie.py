@@ -12,6 +12,7 @@ import msgspec
 from agents.reporting.formatting import plain
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels.texts import cut
 
 KIND: Final = "opsgenie"
 LABEL: Final = "Opsgenie"
@@ -79,7 +80,7 @@ def _path(message: Message, action: str) -> str:
 
 
 def _change(message: Message) -> dict[str, Any]:
-    return {"source": SOURCE, "note": _cut(plain(message.title), MAX_DESCRIPTION)}
+    return {"source": SOURCE, "note": cut(plain(message.title), MAX_DESCRIPTION)}
 
 
 def _post(config: Config, path: str, body: dict[str, Any]) -> None:
@@ -111,17 +112,13 @@ def compose(message: Message) -> dict[str, Any]:
     lines = [*message.lines, message.url]
     return {
         **_change(message),
-        "message": _cut(" ".join(plain(message.title).split()), MAX_MESSAGE),
+        "message": cut(" ".join(plain(message.title).split()), MAX_MESSAGE),
         "alias": alias(message),
-        "description": _cut("\n".join(map(plain, lines)), MAX_DESCRIPTION),
+        "description": cut("\n".join(map(plain, lines)), MAX_DESCRIPTION),
         "priority": PRIORITIES.get(message.severity, "P3"),
-        "entity": _cut(f"{message.team} / {message.project}", MAX_ENTITY),
+        "entity": cut(f"{message.team} / {message.project}", MAX_ENTITY),
         "details": {
-            **{_cut(label, MAX_LABEL): _cut(plain(text), MAX_DETAIL) for label, text in message.facts[:MAX_FACTS]},
+            **{cut(label, MAX_LABEL): cut(plain(text), MAX_DETAIL) for label, text in message.facts[:MAX_FACTS]},
             "Incident": message.url,
         },
     }
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -12,6 +12,7 @@ import msgspec
 from agents.reporting.formatting import plain
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels.texts import cut
 
 KIND: Final = "pagerduty"
 LABEL: Final = "PagerDuty"
@@ -93,18 +94,14 @@ def compose(config: Config, message: Message, action: str) -> dict[str, Any]:
         "client_url": message.url,
         "links": [{"href": message.url, "text": "Open incident"}],
         "payload": {
-            "summary": _cut(plain(message.title), MAX_SUMMARY),
-            "source": _cut(f"{message.team} / {message.project}", MAX_DEDUP_KEY),
+            "summary": cut(plain(message.title), MAX_SUMMARY),
+            "source": cut(f"{message.team} / {message.project}", MAX_DEDUP_KEY),
             "severity": SEVERITIES.get(message.severity, "error"),
             "timestamp": message.at.isoformat(),
-            "group": _cut(message.project, MAX_DEDUP_KEY),
+            "group": cut(message.project, MAX_DEDUP_KEY),
             "custom_details": {
-                "details": _cut(lines, MAX_DETAIL),
-                **{label: _cut(plain(text), MAX_DETAIL) for label, text in message.facts[:20]},
+                "details": cut(lines, MAX_DETAIL),
+                **{label: cut(plain(text), MAX_DETAIL) for label, text in message.facts[:20]},
             },
         },
     }
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -12,6 +12,7 @@ import msgspec
 from agents.reporting.formatting import plain
 from alerts.channels import http
 from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels.texts import cut
 
 KIND: Final = "pushover"
 LABEL: Final = "Pushover"
@@ -109,13 +110,9 @@ def compose(message: Message) -> dict[str, Any]:
     ]
     link = {"url": message.url, "url_title": "Open incident"} if len(message.url) <= MAX_URL else {}
     return {
-        "title": _cut(message.title, MAX_TITLE),
-        "message": _cut(plain("\n".join(lines)), MAX_MESSAGE),
+        "title": cut(message.title, MAX_TITLE),
+        "message": cut(plain("\n".join(lines)), MAX_MESSAGE),
         "priority": PRIORITIES.get(message.severity, 0),
         "timestamp": int(message.at.timestamp()),
         **link,
     }
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

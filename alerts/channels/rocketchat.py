@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from agents.reporting.formatting import plain
-from alerts.channels import http
-from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels import http, incoming_webhook
+from alerts.channels.base import ChannelError, Message
+from alerts.channels.texts import cut, printable
 
 KIND: Final = "rocketchat"
 LABEL: Final = "Rocket.Chat"
@@ -27,6 +28,9 @@ COLORS: Final = {"critical": "#c0362c", "warning": "#b45309", "ok": "#15803d"}
 # After these, a space of no width: a name mentions nobody, names no channel and becomes no link.
 _LINKS: Final = re.compile(r"([@#<\]]|:(?=//))")
 
+generate: Final = incoming_webhook.generate
+public: Final = incoming_webhook.public
+
 
 class Config(msgspec.Struct, frozen=True):
     url: Annotated[
@@ -40,25 +44,11 @@ class Config(msgspec.Struct, frozen=True):
 
 def parse(data: Mapping[str, Any]) -> Config:
     """`{"url": "https://chat.example.com/hooks/…"}`"""
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError:
-        raise ConfigError("url", "Enter the URL of the incoming webhook.") from None
-    http.check_url(config.url)
-    return config
-
-
-def generate() -> dict[str, str]:
-    return {}
-
-
-def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    return {"url": http.shortened(str(data.get("url", "")))}
+    return incoming_webhook.parse(data, Config)
 
 
 def send(config: Config, message: Message) -> None:
-    reply = http.post(config.url, msgspec.json.encode(compose(message)), {"Content-Type": "application/json"})
+    reply = incoming_webhook.post(config, compose(message))
     if reply.is_success and http.json_of(reply).get("success") is not False:
         return
     if reply.is_success:
@@ -103,9 +93,4 @@ def compose(message: Message) -> dict[str, Any]:
 
 
 def _shown(text: str, length: int) -> str:
-    printable = "".join(character if character.isprintable() or character == "\n" else " " for character in plain(text))
-    return _cut(_LINKS.sub("\\1\u200b", printable), length)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    return cut(_LINKS.sub("\\1\u200b", printable(plain(text))), length)

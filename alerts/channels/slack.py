@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from alerts.channels import http
-from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels import http, incoming_webhook
+from alerts.channels.base import ChannelError, Message
 
 KIND: Final = "slack"
 LABEL: Final = "Slack"
@@ -20,6 +20,9 @@ MAX_HEADER: Final = 150
 MAX_SECTION: Final = 3000
 _BROKEN_ESCAPE: Final = re.compile(r"&[a-z]*$")
 MARKS: Final = {"critical": "🔴", "warning": "🟠", "ok": "🟢"}
+
+generate: Final = incoming_webhook.generate
+public: Final = incoming_webhook.public
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -33,26 +36,11 @@ class Config(msgspec.Struct, frozen=True):
 
 def parse(data: Mapping[str, Any]) -> Config:
     """`{"url": "https://hooks.slack.com/services/…"}`"""
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError:
-        raise ConfigError("url", "Enter the URL of the incoming webhook.") from None
-    http.check_url(config.url)
-    return config
-
-
-def generate() -> dict[str, str]:
-    return {}
-
-
-def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    return {"url": http.shortened(str(data.get("url", "")))}
+    return incoming_webhook.parse(data, Config)
 
 
 def send(config: Config, message: Message) -> None:
-    body = msgspec.json.encode(compose(message))
-    reply = http.post(config.url, body, {"Content-Type": "application/json"})
+    reply = incoming_webhook.post(config, compose(message))
     if 200 <= reply.status < 300 and http.json_of(reply).get("ok") is not False:
         return
     if 200 <= reply.status < 300:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from agents.reporting.formatting import plain
-from alerts.channels import http
-from alerts.channels.base import ChannelError, ConfigError, Message
+from alerts.channels import http, incoming_webhook
+from alerts.channels.base import ChannelError, Message
+from alerts.channels.texts import cut_markdown, one_line
 
 KIND: Final = "teams"
 LABEL: Final = "Microsoft Teams"
@@ -25,6 +26,9 @@ COLORS: Final = {"critical": "attention", "warning": "warning", "ok": "good"}
 # What Adaptive Cards read as Markdown.
 _MARKS: Final = re.compile(r"([\\*_\[\]`~]|^\s*[#>+-])", re.MULTILINE)
 
+generate: Final = incoming_webhook.generate
+public: Final = incoming_webhook.public
+
 
 class Config(msgspec.Struct, frozen=True):
     url: Annotated[
@@ -38,25 +42,11 @@ class Config(msgspec.Struct, frozen=True):
 
 def parse(data: Mapping[str, Any]) -> Config:
     """`{"url": "https://….logic.azure.com/workflows/…"}`"""
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError:
-        raise ConfigError("url", "Enter the URL of the workflow.") from None
-    http.check_url(config.url)
-    return config
-
-
-def generate() -> dict[str, str]:
-    return {}
-
-
-def public(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Anyone who has the URL can post, so only its host and last four characters are shown."""
-    return {"url": http.shortened(str(data.get("url", "")))}
+    return incoming_webhook.parse(data, Config)
 
 
 def send(config: Config, message: Message) -> None:
-    reply = http.post(config.url, msgspec.json.encode(compose(message)), {"Content-Type": "application/json"})
+    reply = incoming_webhook.post(config, compose(message))
     # 202: the workflow runs.
     if 200 <= reply.status < 300:
         return
@@ -79,13 +69,13 @@ def compose(message: Message) -> dict[str, Any]:
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": _cut(plain(message.title), MAX_TITLE),
+        "fallbackText": cut_markdown(plain(message.title), MAX_TITLE),
         "body": [
-            _text(_cut(escape(message.title), MAX_TITLE), size="large", weight="bolder", color=color),
+            _text(cut_markdown(escape(message.title), MAX_TITLE), size="large", weight="bolder", color=color),
             # Two line breaks begin a new line.
-            _text(_cut("\n\n".join(map(escape, message.lines)) or "-", MAX_TEXT)),
+            _text(cut_markdown("\n\n".join(map(escape, message.lines)) or "-", MAX_TEXT)),
             {"type": "FactSet", "facts": list(map(_fact, message.facts[:MAX_FACTS]))},
-            _text(_cut(escape(f"{message.team} / {message.project}"), MAX_FACT), isSubtle=True, size="small"),
+            _text(cut_markdown(escape(f"{message.team} / {message.project}"), MAX_FACT), isSubtle=True, size="small"),
         ],
         "actions": [{"type": "Action.OpenUrl", "title": "Open incident", "url": message.url}],
     }
@@ -99,14 +89,12 @@ def _text(text: str, **style: Any) -> dict[str, Any]:
 
 def _fact(fact: tuple[str, str]) -> dict[str, str]:
     label, text = fact
-    return {"title": _cut(escape(label), MAX_FACT), "value": _cut(escape(" ".join(text.split())), MAX_FACT)}
+    return {
+        "title": cut_markdown(escape(label), MAX_FACT),
+        "value": cut_markdown(escape(" ".join(text.split())), MAX_FACT),
+    }
 
 
 def escape(text: str) -> str:
     """Text that a card shows as it is, so that a name can't become a link or a mention."""
-    printable = "".join(character if character.isprintable() else " " for character in plain(text))
-    return _MARKS.sub(r"\\\1", printable).replace("<at>", "<at >")
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip(chr(92))}…"
+    return _MARKS.sub(r"\\\1", one_line(plain(text))).replace("<at>", "<at >")

@@ -8,7 +8,8 @@
             work.do()
 
 Call any function from any thread, at any time: before `init()` and after `shutdown()` it does nothing. No function
-raises, prints or waits for the network. Problems go to the logger "clevagent".
+raises, prints or waits for the network. Problems go to the logger "clevagent". Only what you ask to stop your agent
+raises, a `Stop`: `guard()`, `Budget`, `LoopGuard` and the reaction "raise".
 """
 
 from __future__ import annotations
@@ -20,19 +21,33 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast, overload
 
+from clevagent import limits as _limits
 from clevagent import version as _version
+from clevagent.budget import Budget
 from clevagent.client import EXIT_WITHIN, UNSET, Client
+from clevagent.counters import DETAILS, decimal, number
+from clevagent.guard import AgentLimit, Guard
+from clevagent.limits import Limit
 from clevagent.log import log as _log
-from clevagent.log import warn
+from clevagent.log import warn, warn_once
+from clevagent.loop_guard import LoopGuard
 from clevagent.options import Options, Reaction, read_options
 from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, wrap_calls
 from clevagent.reactions import Reason
 from clevagent.signals import SignalHandlers
+from clevagent.stops import BudgetExceeded, Held, LoopDetected, Stop
 
 __version__ = _version.VERSION
 __all__ = [
+    "Budget",
+    "BudgetExceeded",
+    "Held",
+    "LoopDetected",
+    "LoopGuard",
     "Reason",
+    "Stop",
     "flush",
+    "guard",
     "init",
     "iteration",
     "log_cost",
@@ -50,6 +65,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 _client: Client | None = None
+# Whether captured calls are reported. Their limits work either way.
+_counts_automatically = True
 # The client whose shutdown() was interrupted, for example by a signal, before it finished.
 _closing: Client | None = None
 _signals: SignalHandlers | None = None
@@ -85,8 +102,10 @@ def init(
     `auto_cost`: automatically report the tokens of OpenAI, Anthropic, LiteLLM and Google GenAI calls.
     `cost_limit_usd`: daily budget in US dollars.
     `on_loop`, `on_cost_exceeded`: what to do when the server detects a loop or an exceeded budget. "alert_only" logs
-    it, "flag" makes `should_stop()` true, "stop" interrupts the program like Ctrl-C, "force_stop" also kills it after
-    `stop_grace` seconds. A callable is called, with a `Reason` if it takes an argument. Happens once per incident.
+    it, "flag" makes `should_stop()` true, "raise" also raises `LoopDetected` or `BudgetExceeded` (or `Held`) instead of
+    sending the next captured model call, for `cost_limit_usd` also while the server is away, "stop" interrupts the
+    program like Ctrl-C, "force_stop" also kills it after `stop_grace` seconds. A callable is called, with a `Reason` if
+    it takes an argument. Happens once per incident.
 
     `progress_timeout`: seconds without progress until the agent counts as stalled, at least 5; default: learned.
     `labels`: names and values that describe the agent, such as its version.
@@ -98,6 +117,7 @@ def init(
 
     Unknown keywords and invalid values cause a warning and are ignored. A second call replaces the first client.
     """
+    global _counts_automatically
     if unknown:
         warn(f"clevagent.init() does not know {', '.join(sorted(unknown))}; ignored.")
     shutdown()
@@ -117,8 +137,9 @@ def init(
         spool=spool,
     )
     if options is not None:
+        _counts_automatically = bool(auto_cost)
         if auto_cost:
-            _watch_models()
+            _limits.watch_models()
         _start(options, handle_signals=handle_signals, report_crashes=report_crashes)
 
 
@@ -134,20 +155,12 @@ def _read(**settings: Any) -> Options | None:
 def _start(options: Options, *, handle_signals: bool, report_crashes: bool) -> None:
     global _client, _signals
     client = Client(options, report_crashes=report_crashes)
+    _limits.apply_everywhere(client.limit)
     # After all imports, because a handler that interrupts an import sees half a module. Before the client becomes
     # reachable, because once a heartbeat may have been sent, the end of the process must be reported too.
     _signals = SignalHandlers(_goodbye, _run_when_safe) if handle_signals else None
     _client = client
     client.start()
-
-
-def _watch_models() -> None:
-    try:
-        from clevagent import capture
-
-        capture.install()
-    except Exception:
-        _log.exception("could not start capturing model calls")
 
 
 def _safe(function: F) -> F:
@@ -180,6 +193,8 @@ def ping(
     Tokens, US dollars and tool calls are added to the counts since the last heartbeat; `iteration_count` replaces the
     agent's counter. `custom` is any JSON value.
     """
+    if cost_usd:
+        _limits.count_cost(decimal("cost_usd", cost_usd))
     if _client is not None:
         _client.ping(status, message, tokens_used, cost_usd, tool_calls, iteration_count, memory_mb, custom)
 
@@ -187,6 +202,7 @@ def ping(
 @_safe
 def log_cost(tokens: int = 0, cost_usd: float = 0, model: str | None = None) -> None:
     """Add spent tokens and US dollars. Leave out calls that the SDK captures automatically."""
+    _limits.count_cost(decimal("cost_usd", cost_usd))
     if _client is not None:
         _client.log_cost(tokens, cost_usd, model)
 
@@ -203,24 +219,38 @@ def log_usage(
     reasoning_tokens: int = 0,
     cost_usd: float | None = None,
     call_id: str | None = None,
+    service_tier: str | None = None,
+    region: str | None = None,
+    **details: int,
 ) -> None:
     """Add the tokens of one model call. The server prices them.
 
     `input_tokens` includes cached tokens, `output_tokens` includes reasoning tokens. `call_id` is the provider's
-    response id; a call reported twice with the same id counts once.
+    response id; a call reported twice with the same id counts once. `service_tier` and `region` are as the provider
+    reports them.
+
+    `details` are what providers bill on their own: `cache_write_1h_tokens`, `input_audio_tokens`,
+    `output_audio_tokens`, `cache_audio_read_tokens`, `input_image_tokens` and `output_image_tokens`, which are parts of
+    the counts above, `web_searches` and `audio_seconds`.
     """
+    if _limits.is_captured() and not _counts_automatically:
+        return
+    counts: dict[str, Any] = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cache_read_tokens": cache_read_tokens,
+        "cache_write_tokens": cache_write_tokens,
+        "reasoning_tokens": reasoning_tokens,
+        **{name: value for name, value in details.items() if name in DETAILS},
+    }
+    for name in details.keys() - set(DETAILS):
+        warn_once(f"clevagent: log_usage() has no argument {name}; it is not counted")
+    whole = {name: int(number(name, value)) for name, value in counts.items()}
+    entry = {**whole, "model": model, "provider": provider, "cost_usd": cost_usd}
+    _limits.count_usage(entry, None if call_id is None else str(call_id))
     if _client is not None:
-        _client.log_usage(
-            model=model,
-            provider=provider,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            cache_read_tokens=cache_read_tokens,
-            cache_write_tokens=cache_write_tokens,
-            reasoning_tokens=reasoning_tokens,
-            cost_usd=cost_usd,
-            call_id=call_id,
-        )
+        priced_by = {"model": model, "provider": provider, "service_tier": service_tier, "region": region}
+        _client.log_usage(**priced_by, cost_usd=cost_usd, call_id=call_id, **counts)
 
 
 @_safe
@@ -239,8 +269,13 @@ def log_tool_call(
     the readable text, at most 200 characters, derived from `args` if empty. `ms` is the duration in milliseconds, `ok`
     whether the call succeeded.
     """
+    _limits.count_tool(name, args_summary or _limits.UNSET if args is UNSET else args, _known(result))
     if _client is not None:
         _client.log_tool_call(name, args_summary, args=args, result=result, ms=ms, ok=ok)
+
+
+def _known(value: Any) -> Any:
+    return _limits.UNSET if value is UNSET else value
 
 
 @_safe
@@ -312,6 +347,11 @@ class _Tool(ToolCall):
         call = _client.tool(name, args, timeout) if _client is not None else None
         super().__init__(call._began if call else _ignore, call._ended if call else _ignore, name, args)
 
+    def end(self, error: BaseException | None) -> None:
+        super().end(error)
+        failure = _limits.UNSET if error is None else f"{type(error).__name__}: {error}"
+        _limits.count_tool(self.name, self.args, self.result if self.has_result else failure)
+
     def __call__(self, function: F) -> F:
         def span(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
             return _Tool(self.name, arguments_of(args, kwargs), self._timeout)
@@ -348,6 +388,30 @@ def should_stop() -> bool:
     return _client is not None and _client.reactions.should_stop
 
 
+def guard(*limits: Limit) -> Guard:
+    """Raise now if this agent must stop, and from here on before each captured model call.
+
+    Raises BudgetExceeded or LoopDetected if the server, or one of `limits` (a `Budget`, a `LoopGuard`), says so, Held
+    if the server holds the agent for another reason, and BudgetExceeded if the `cost_limit_usd` of `init()` is spent,
+    also while the server is away. All of them are a `clevagent.Stop`. A server that does not answer stops nothing.
+
+    As a plain call it applies to the whole process until it ends; as `with clevagent.guard():` or `async with`, to the
+    block. Needs no `init()` for `limits`.
+    """
+    _limits.watch_models()
+    made = Guard(_limit_of_agent, limits)
+    # Called again and again, one is enough.
+    if limits or not _limits.applies_everywhere(Guard.is_plain):
+        _limits.apply_everywhere(made)
+    with _limits.locked():
+        made.check()
+    return made
+
+
+def _limit_of_agent() -> AgentLimit | None:
+    return None if _client is None else _client.limit
+
+
 def flush(timeout: float = EXIT_WITHIN) -> bool:
     """Send everything now. Wait up to `timeout` seconds and return whether the server accepted all of it."""
     _count_streams()
@@ -357,6 +421,8 @@ def flush(timeout: float = EXIT_WITHIN) -> bool:
 def shutdown() -> None:
     """Send what is left, report an intentional stop and end reporting, within 2 seconds."""
     global _client, _signals
+    if _client is not None:
+        _limits.remove(_client.limit)
     _goodbye()
     _client = None
     # Last, so that a signal during the goodbye still waits for it.

@@ -14,6 +14,7 @@ from clevagent import progress, systemd
 from clevagent.counters import COUNTS, number
 from clevagent.crash import CrashHooks
 from clevagent.failures import is_purposeful
+from clevagent.guard import AgentLimit
 from clevagent.interrupt import stop_program
 from clevagent.log import log, warn_once
 from clevagent.options import MAX_NAME_LENGTH, Options
@@ -53,10 +54,11 @@ class Client:
         self._clock = clock
         self._transport = transport or Transport(options.endpoint, options.api_key)
         self.recorder = Recorder(clock, self._wake)
-        self.reactions = Reactions(options, self._stop)
+        self.reactions = Reactions(options, self._stop, clock)
+        self.limit = AgentLimit(options, self.reactions)
         self.pid = os.getpid()
         self._parent: int | None = None
-        self.reporter = Reporter(options, self.recorder, self._transport, self.reactions.handle, is_main=self._is_main)
+        self.reporter = Reporter(options, self.recorder, self._transport, self._heard, is_main=self._is_main)
         self._worker = Worker(self.reporter, clock)
         self._report_crashes = report_crashes
         self._hooks: CrashHooks | None = None
@@ -71,6 +73,10 @@ class Client:
         if _is_worker_process():
             _flush_at_its_end(self)
         self._worker.start()
+
+    def _heard(self, answer: Any) -> None:
+        self.reactions.handle(answer)
+        self.limit.heard(answer, is_all_known=self.reporter.is_idle)
 
     # -- reports
 
@@ -116,8 +122,9 @@ class Client:
         entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
         entry = {name: count for name, count in entry.items() if count}
         entry["model"] = storable(model, MAX_NAME_LENGTH)
-        if provider:
-            entry["provider"] = storable(provider, MAX_NAME_LENGTH)
+        for name, value in (("provider", provider), *((name, counts.get(name)) for name in ("service_tier", "region"))):
+            if value:
+                entry[name] = storable(value, MAX_NAME_LENGTH)
         if cost_usd is not None:
             entry["cost_usd"] = number("cost_usd", cost_usd)
         self.recorder.add_usage(entry, call_id)

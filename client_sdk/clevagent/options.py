@@ -25,7 +25,7 @@ MAX_NAME_LENGTH = 200
 MAX_LABELS, MAX_LABEL_NAME_LENGTH, MAX_TYPE_LENGTH = 20, 50, 50
 # Seconds.
 DEFAULT_STOP_GRACE = 10.0
-NAMED_REACTIONS = ("alert_only", "flag", "stop", "force_stop")
+NAMED_REACTIONS = ("alert_only", "flag", "raise", "stop", "force_stop")
 Reaction = Union[str, Callable[..., Any]]
 
 

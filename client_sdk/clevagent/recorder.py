@@ -123,7 +123,7 @@ class Recorder:
     def add_usage(self, entry: dict[str, Any], call_id: str | None) -> None:
         """Add one model call, unless its id was reported before."""
         with self.lock:
-            if call_id is not None and not self._is_first(_unique(str(call_id), entry)):
+            if call_id is not None and not self._is_first(unique_id(str(call_id), entry)):
                 return
             self.counters.add_usage(entry)
 
@@ -210,7 +210,7 @@ class Recorder:
         self.running = {}
 
 
-def _unique(call_id: str, entry: dict[str, Any]) -> str:
+def unique_id(call_id: str, entry: dict[str, Any]) -> str:
     """Return the id. If it is too short to be unique, add what both observers of a call agree on."""
     if len(call_id) >= MIN_UNIQUE_ID_LENGTH:
         return call_id

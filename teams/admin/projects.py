@@ -102,7 +102,8 @@ class ProjectForm(forms.ModelForm[Project]):
         rows=4,
         help_text=(
             "USD per million tokens, overriding the price list. One model per line; the first match wins: "
-            f"“{EXAMPLE}”. Optional: provider, cache_read, cache_write."
+            f"“{EXAMPLE}”. Optional: provider, tier, cache_read, cache_write, cache_write_1h, input_audio, "
+            "output_audio."
         ),
     )
     new_address = forms.BooleanField(

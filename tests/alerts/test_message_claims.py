@@ -20,6 +20,7 @@ from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
 from teams.models import Project
 from tests.alerts.conftest import NOW
+from tests.examples import examples
 
 KINDS = sorted(signal_kinds.TRAITS)
 BUDGETS = ["day", "tokens", "run", "month", "pace"]
@@ -152,7 +153,7 @@ CLAIMS: list[tuple[str, Claim]] = [
 
 
 @pytest.mark.django_db
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories)
 def test_what_a_message_claims_is_so(agents: list[Agent], story: Story) -> None:
     with transaction.atomic():

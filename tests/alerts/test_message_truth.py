@@ -22,6 +22,7 @@ from teams.auth import authenticate_key
 from teams.models import Project
 from tests.agents.conftest import T0, World
 from tests.agents.stories import BEATS, FLEET_STORIES, MORE_BEATS, Story, beat, budget_the_month, by_person, look
+from tests.examples import examples
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 FAILURES = ("opened", "updated", "reopened")
@@ -95,7 +96,7 @@ FORECAST: Story = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(MONTH_EXCEEDED)
 @example(CRASH_NEAR_BUDGET)
 @example(HOST_DIES)

@@ -90,3 +90,13 @@ class Program:
 @pytest.fixture
 def program(server: FakeServer, tmp_path: Path) -> Program:
     return Program(server, tmp_path)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now

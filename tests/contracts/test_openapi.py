@@ -24,6 +24,7 @@ from teams.keys import hash_of
 from teams.models import ApiKey, Project, Scope
 from tests.agents.api.conftest import agent, incident  # noqa: F401 - fixtures
 from tests.contracts.test_api_permissions import FOR_AGENTS, OPERATIONS, READS
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +142,7 @@ def test_generated_requests_never_get_500(
     described = DESCRIBED[operation.method.upper(), operation.path]
 
     @settings(
-        max_examples=18,
+        max_examples=examples(8),
         derandomize=True,
         database=None,
         deadline=None,

@@ -19,6 +19,7 @@ from alerts.models import Channel
 from teams import services
 from teams.models import Project, User
 from tests.agents.conftest import World
+from tests.examples import examples
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 ACCOUNT = ["login", "signup", "password/change", "password/reset", "email", "profile", "teams", "2fa/totp/activate"]
@@ -85,7 +86,7 @@ def test_no_form_breaks(path: str, rows: World, owner: User, operator: User, cli
     fields = st.dictionaries(st.sampled_from(names or ["name"]), value, max_size=len(names) + 1)
 
     @settings(
-        max_examples=12,
+        max_examples=examples(8),
         derandomize=True,
         database=None,
         deadline=None,

@@ -273,6 +273,7 @@ API: dict[str, str] = {
     "agents": f"{PLAN}; agents of the plan",
     "agents/by-name/<path:name>/pause": f"{PLAN}; creates nothing",
     "agents/by-name/<path:name>/resume": f"{PLAN}; creates nothing",
+    "agents/by-name/<path:name>/release": f"{PLAN}; creates nothing",
     "agents/by-name/<path:name>/restart": f"{PLAN}; one live command per agent",
     "agents/by-name/<path:name>/stop": f"{PLAN}; one live command per agent",
     "agents/{id}/pause": f"{PLAN}; creates nothing",

@@ -164,7 +164,9 @@ def _is_call_right(call: ToolCall) -> bool:
 
 def _is_use_right(use: Usage) -> bool:
     counts = all(0 <= getattr(use, name) <= heartbeat.MAX_TOKENS for name in heartbeat.COUNTS)
-    return counts and len(use.model) <= heartbeat.MAX_NAME_LENGTH and _is_in(use.cost_usd, (0, heartbeat.MAX_COST))
+    names = all(_has_length(name, heartbeat.MAX_NAME_LENGTH) for name in (use.model, use.service_tier, use.region))
+    calls = 1 <= use.calls <= heartbeat.MAX_CALLS_COUNT
+    return counts and names and calls and _is_in(use.cost_usd, (0, heartbeat.MAX_COST))
 
 
 def _are_pairs_right(pairs: Mapping[str, Any], most: int, longest: int) -> bool:

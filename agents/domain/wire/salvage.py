@@ -209,11 +209,19 @@ def _usage(value: Any) -> _Read:
         return found
     kept, rest = found.value[: heartbeat.MAX_USAGE], found.value[heartbeat.MAX_USAGE :]
     for use in rest:
-        _add_to(next((each for each in kept if each.model == use.model), kept[-1]), use)
+        _add_to(_likest(kept, use), use)
     return _Read(kept, f"only {heartbeat.MAX_USAGE} entries are kept apart")
 
 
+def _likest(kept: list[Usage], use: Usage) -> Usage:
+    """The entry to add this one to: of the same price if there is one, else of the same model, else the last."""
+    priced_by = ("model", "provider", "service_tier", "region")
+    alike = (each for each in kept if all(getattr(each, name) == getattr(use, name) for name in priced_by))
+    return next(alike, None) or next((each for each in kept if each.model == use.model), kept[-1])
+
+
 def _add_to(total: Usage, use: Usage) -> None:
+    total.calls += use.calls
     for name in heartbeat.COUNTS:
         setattr(total, name, getattr(total, name) + getattr(use, name))
     if use.cost_usd is not None:
@@ -273,6 +281,9 @@ _use = _struct(
         "provider": _text(heartbeat.MAX_NAME_LENGTH),
         **dict.fromkeys(heartbeat.COUNTS, _count),
         "cost_usd": _number(0, heartbeat.MAX_COST),
+        "calls": _number(1, heartbeat.MAX_CALLS_COUNT, whole=True),
+        "service_tier": _text(heartbeat.MAX_NAME_LENGTH),
+        "region": _text(heartbeat.MAX_NAME_LENGTH),
     },
     required="model",
     default="",

@@ -10,7 +10,7 @@ import threading
 from types import ModuleType
 from typing import Any, Callable
 
-from clevagent.capture import anthropic, google_genai, imports, litellm, openai, streams
+from clevagent.capture import anthropic, gate, google_genai, imports, litellm, openai, streams
 from clevagent.capture.patch import Change
 
 SOURCES = (openai, anthropic, google_genai, litellm)
@@ -31,6 +31,7 @@ def install() -> None:
         _installed = True
     for source in SOURCES:
         imports.when_imported(source.MODULE, functools.partial(_apply, source.changes))
+    imports.when_imported(gate.GOOGLE_MODULE, functools.partial(_apply, gate.google))
 
 
 def uninstall() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from clevagent.capture import stainless, streams
+from clevagent.capture import gate, stainless, streams
 from clevagent.capture.patch import Change
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import anthropic_counts, report
@@ -16,7 +16,7 @@ MESSAGES = ("/messages", "/invoke", "/invoke-with-response-stream", ":rawPredict
 
 
 def changes(module: Any) -> list[Change]:
-    return stainless.changes(module, look)
+    return [*stainless.changes(module, look), *gate.stainless(MESSAGES)(module)]
 
 
 def look(answer: Answer) -> None:

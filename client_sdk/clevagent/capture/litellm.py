@@ -15,12 +15,13 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from clevagent.capture import gate
 from clevagent.capture.patch import Change
 from clevagent.capture.providers import LITELLM, provider_of
-from clevagent.capture.recent import Recent
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import anthropic_counts, openai_counts, report
 from clevagent.log import warn_once
+from clevagent.recent import Recent
 
 MODULE = "litellm"
 # LiteLLM copies the first list into the others on each call, and a program may replace any of them.
@@ -34,7 +35,7 @@ _seen_calls = Recent()
 
 
 def changes(module: Any) -> list[Change]:
-    return [Callback(module)]
+    return [Callback(module), *gate.litellm(module)]
 
 
 def note_litellm_call(answer: Answer) -> None:
@@ -125,7 +126,8 @@ def _count(call: Mapping[str, Any], response: Any) -> None:
         model=body.get("model") or call.get("model"),
         provider=_provider(call),
         call_id=body.get("id") or own_id,
-        counts=anthropic_counts(usage) if is_message else openai_counts(usage),
+        counts=anthropic_counts(usage) if is_message else openai_counts(usage, body.get("service_tier")),
+        is_counted=False,
     )
 
 

@@ -6,12 +6,12 @@ import functools
 import weakref
 from typing import Any
 
-from clevagent.capture import litellm, stainless, streams
+from clevagent.capture import gate, litellm, stainless, streams
 from clevagent.capture.patch import Change
-from clevagent.capture.recent import Recent
 from clevagent.capture.stainless import Answer
 from clevagent.capture.usage import openai_counts, report
 from clevagent.log import warn_once
+from clevagent.recent import Recent
 
 MODULE = "openai._base_client"
 COMPLETIONS = ("/completions",)
@@ -29,7 +29,7 @@ _counted: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def changes(module: Any) -> list[Change]:
-    return stainless.changes(module, look)
+    return [*stainless.changes(module, look), *gate.stainless((*COMPLETIONS, *RESPONSES, *EMBEDDINGS))(module)]
 
 
 def look(answer: Answer) -> None:
@@ -97,4 +97,5 @@ def _embedding(answer: Answer) -> None:
 
 
 def _report(provider: str | None, body: dict[str, Any], usage: dict[str, Any]) -> None:
-    report(model=body.get("model"), provider=provider, call_id=body.get("id"), counts=openai_counts(usage))
+    counts = openai_counts(usage, body.get("service_tier"))
+    report(model=body.get("model"), provider=provider, call_id=body.get("id"), counts=counts)

@@ -7,6 +7,7 @@ import inspect
 from typing import Any, Callable, Protocol
 
 from clevagent.log import warn_once
+from clevagent.stops import Stop
 
 Look = Callable[[Any, dict[str, Any]], None]
 
@@ -25,6 +26,8 @@ class Patch:
     `needs` are keywords its signature must have; otherwise the function is not patched.
     """
 
+    problem = "its calls are not counted automatically"
+
     def __init__(self, owner: Any, name: str, needs: set[str], look: Look) -> None:
         self.owner, self.name, self.needs = owner, name, needs
         self.look: Look | None = look
@@ -36,7 +39,7 @@ class Patch:
         before = inspect.getattr_static(self.owner, self.name, None)
         if not self._fits(before):
             whose = f"{getattr(self.owner, '__module__', '')}.{getattr(self.owner, '__qualname__', self.owner)}"
-            warn_once(f"clevagent: {whose}.{self.name} is not as expected; its calls are not counted automatically")
+            warn_once(f"clevagent: {whose}.{self.name} is not as expected; {self.problem}")
             return False
         self._before, self._ours = before, self._observed(before)
         setattr(self.owner, self.name, self._ours)
@@ -70,5 +73,7 @@ class Patch:
             return
         try:
             look(owner, kwargs)
+        except Stop:
+            raise  # what the program asked for
         except Exception as error:
             warn_once(f"clevagent: some model calls seen by {self.name} are not counted: {error!r}")

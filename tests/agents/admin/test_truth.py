@@ -17,6 +17,7 @@ from agents.models import Agent, Incident, Signal, Status
 from teams.models import User
 from tests.agents.conftest import World
 from tests.agents.stories import BEATS, STORIES, Story, beat, look, pause
+from tests.examples import examples
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 CRASH_NEAR_BUDGET = [(1, beat(BEATS[2])), (1, look), (5, beat(BEATS[5])), (1, look)]
@@ -24,7 +25,7 @@ PAUSED_IN_TROUBLE = [(1, beat(BEATS[0])), (200, look), (1, pause(1)), (1, look)]
 DEAD_BY_ITS_RUNNER = [(1, beat(BEATS[0])), (5, beat(BEATS[7])), (1, look)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(CRASH_NEAR_BUDGET)
 @example(PAUSED_IN_TROUBLE)
 @example(DEAD_BY_ITS_RUNNER)

@@ -20,6 +20,7 @@ from agents.models import AgentState, Command, Incident
 from teams.errors import ApiError
 from tests.agents.commands.test_restarting import DOWN, WATCHED, Unit
 from tests.agents.conftest import World
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +124,7 @@ STORIES = some.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STORIES)
 def test_every_story_keeps_the_invariants(world: World, story: list[tuple[float, Deed]]) -> None:
     """Budgets and delays are kept, nothing forbidden happens, and every restart counts once."""

@@ -58,10 +58,11 @@ def test_price_is_as_of_the_time_of_the_call() -> None:
     ("model", "provider"),
     [
         ("house-model", "openai"),
-        ("gpt-4o", "ibm.watsonx.ai"),
+        ("llama-3.3-70b-instruct", "ibm.watsonx.ai"),
         ("", None),
         ("whisper-1", "openai"),
         ("gemma-3", "google"),
+        ("gpt-4o", "cohere"),
     ],
 )
 def test_unknown_models_are_unpriced_not_free(model: str, provider: str | None) -> None:

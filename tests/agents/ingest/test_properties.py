@@ -22,6 +22,7 @@ from agents.models import Agent, AgentMemory, AgentState, Heartbeat, Incident, I
 from agents.storage.rollups import roll_up
 from teams.errors import ApiError
 from tests.agents.conftest import T0, World
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ DEEDS = some.one_of(
 STORIES = some.lists(some.tuples(some.sampled_from([0, 0.1, 1, 5, 61, 700, 90_000]), DEEDS), min_size=1, max_size=25)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STORIES)
 def test_invariants_hold_in_every_story(world: World, story: list[tuple[float, Deed]]) -> None:
     """At most one open incident per agent, evidence for each finding, every cent counted once, small state."""

@@ -28,6 +28,7 @@ from agents.storage.statements import HOT_COLUMNS
 from teams import auth, prices
 from teams.models import Project
 from tests.agents.conftest import T0, World
+from tests.examples import examples
 
 USE = {"model": "gpt-4o", "provider": "openai", "input_tokens": 10_000, "output_tokens": 1_000}
 PRICE = 35_000
@@ -182,7 +183,7 @@ ZONES = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kir
 
 @pytest.mark.slow
 @given(STEPS, ZONES)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_heartbeats_loses_a_cent(steps: Any, zone_name: str) -> None:
     hot, zone, now = fresh(), ZoneInfo(zone_name), T0
     none_set = AgentLimits(clocks=Settings(), daily_budget=None, run_budget=None, daily_tokens=None, paused=False)
@@ -206,7 +207,7 @@ def test_no_sequence_of_heartbeats_loses_a_cent(steps: Any, zone_name: str) -> N
 
 @pytest.mark.slow
 @given(STEPS, ZONES)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_daily_sum_is_independent_of_order(steps: Any, zone_name: str) -> None:
     zone, end = ZoneInfo(zone_name), T0 + timedelta(days=3)
     none_set = AgentLimits(clocks=Settings(), daily_budget=None, run_budget=None, daily_tokens=None, paused=False)

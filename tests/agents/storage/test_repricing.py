@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from agents.domain import pricing
+from agents.domain.price_list import rates
 from agents.domain.wire.decoding import decode
 from agents.ingest.committer import submit
 from agents.ingest.write import Received
@@ -171,8 +171,8 @@ def test_many_unknown_models_lose_no_tokens(world: World) -> None:
 def test_changed_price_list_is_applied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, usage=[LISTED])
     assert world.state().cost_total == LIST_PRICE
-    listed: Any = pricing._list_price
-    monkeypatch.setattr("agents.domain.pricing._list_price", lambda use, at: 2 * listed(use, at))
+    listed = rates.list_price
+    monkeypatch.setattr("agents.domain.pricing.list_price", lambda use, at: 2 * listed(use, at))
     reprice(world, 60)
     assert world.state().cost_total == 2 * LIST_PRICE
 

@@ -151,6 +151,26 @@ class TestOwnProcess:
         assert backend.check(own(), 5).evidence["pid"] != pid
         assert processes.find(int(pid), 5) is None
 
+    def test_child_that_ends_during_a_look_is_reaped(self, backend: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Otherwise it stays a zombie, and its Popen warns when the next one replaces it."""
+        backend.start_if_needed(own())
+        child = next(iter(backend._children.values()))
+        look = processes.find
+
+        def find_after_its_end(pid: int, timeout: float) -> processes.Process | None:
+            os.kill(child.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            return look(pid, timeout)
+
+        monkeypatch.setattr(processes, "find", find_after_its_end)
+        assert backend.check(own(), 5).state is State.STOPPED
+        assert child.returncode == -signal.SIGKILL
+
+    def test_child_is_seen_when_its_id_could_not_be_stored(self, backend: Processes) -> None:
+        backend.start_if_needed(own())
+        backend._file(own()).unlink()
+        assert backend.check(own(), 5).state is State.RUNNING
+
     def test_stop_kills_stubborn_process_groups(self, backend: Processes, tmp_path: Path) -> None:
         script = f"trap '' TERM; sleep 4712 & echo $! > {tmp_path}/child; while :; do sleep 0.1; done"
         target = own(command=["sh", "-c", script], stop_within=0.2)

@@ -125,12 +125,16 @@ class Processes:
     def _own(self, target: Target) -> Process | None:
         """Return the process that this runner or its predecessor started, or None if it is not running."""
         child = self._children.get(str(target))
-        if child is not None and child.poll() is not None:
-            self._ended[str(target)] = child.returncode
-            return None
-        pid, mark = self._kept(target)
-        now = processes.find(pid, CHECK_TIMEOUT) if pid else None
-        return now if now is not None and now.mark == mark else None
+        if child is None:
+            pid, mark = self._kept(target)
+            now = processes.find(pid, CHECK_TIMEOUT) if pid else None
+            return now if now is not None and now.mark == mark else None
+        now = processes.find(child.pid, CHECK_TIMEOUT)
+        # Polled last: a child that ended during the look is reaped here and leaves no zombie.
+        if child.poll() is None:
+            return now
+        self._ended[str(target)] = child.returncode
+        return None
 
     def _start(self, target: Target) -> Outcome:
         options = target.options

@@ -128,6 +128,21 @@ def test_calls_beyond_the_log_are_counted() -> None:
     assert (beat.calls, len(beat.tool_call_log or ())) == (80, 50)
 
 
+def test_usage_beyond_the_limit_keeps_its_price() -> None:
+    """It is added to an entry of the same tier, and says that it sums up more calls than one."""
+    kept = [{"model": "m", "service_tier": tier, "input_tokens": 1} for tier in ("default", "batch")]
+    filler = [{"model": f"m{number}"} for number in range(198)]
+    more = [{"model": "m", "service_tier": "batch", "input_tokens": 5, "calls": 2}]
+    uses = decode(body_of(usage=[*kept, *filler, *more])).usage or []
+    assert [(use.service_tier, use.input_tokens, use.calls) for use in uses[:2]] == [("default", 1, 1), ("batch", 6, 3)]
+
+
+@pytest.mark.parametrize("calls", [0, -1, "many", 10**9])
+def test_impossible_number_of_calls_is_left_out(calls: Any) -> None:
+    (use,) = decode(body_of(usage=[{"model": "m", "calls": calls, "input_tokens": 7}])).usage or []
+    assert (use.calls >= 1, use.input_tokens) == (True, 7)
+
+
 def test_usage_beyond_the_limit_is_added() -> None:
     beat = decode(body_of(usage=[{"model": f"m{number % 2}", "input_tokens": 1} for number in range(300)]))
     assert len(beat.usage or ()) == 200
