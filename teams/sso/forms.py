@@ -83,6 +83,13 @@ class SingleSignOnForm(forms.ModelForm[SingleSignOn]):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
+        if self.instance.pk:  # a new connection has addresses to copy first
+            self._require_provider(cleaned)
+        if cleaned.get("roles") and not cleaned.get("role_claim"):
+            self.add_error("role_claim", "Name the claim or attribute whose values are listed below.")
+        return cleaned
+
+    def _require_provider(self, cleaned: dict[str, Any]) -> None:
         protocol = cleaned.get("protocol") or self.instance.protocol
         needed = {"issuer": "issuer", "client_id": "client ID"} if protocol == Protocol.OIDC else {}
         for name, label in needed.items():
@@ -90,9 +97,6 @@ class SingleSignOnForm(forms.ModelForm[SingleSignOn]):
                 self.add_error(name, f"OpenID Connect needs the {label}.")
         if protocol == Protocol.SAML and "metadata" in self.fields and not self._has_metadata(cleaned):
             self.add_error("metadata", "SAML needs your provider’s metadata.")
-        if cleaned.get("roles") and not cleaned.get("role_claim"):
-            self.add_error("role_claim", "Name the claim or attribute whose values are listed below.")
-        return cleaned
 
     def clean_metadata(self) -> dict[str, Any]:
         text = self.cleaned_data["metadata"].strip()
