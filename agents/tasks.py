@@ -9,6 +9,7 @@ from django.utils import timezone
 from agents.commands import dispatch
 from agents.doors import memory
 from agents.fleet import maintenance, pauses, quota
+from agents.incidents import snoozes
 from agents.review import review
 from agents.storage import purge, rollups, stored_bytes
 from agents.storage.retention import forget_old
@@ -26,6 +27,7 @@ def sweep() -> None:
         now = timezone.now()
         maintenance.apply_schedule(now)
         pauses.end_due(now)
+        snoozes.end_due(now)
         review.sweep(now)
         dispatch.expire(now)
     finally:

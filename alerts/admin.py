@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 
 from agents.admin.live import LiveList, LivePage
 from agents.models import Agent, naming_signals
-from alerts import channels, coverage, first_alert, routing, services
+from alerts import channels, coverage, first_alert, policy_pages, routing, services
 from alerts.forms import ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
 from alerts.routing import Subscriber
@@ -38,7 +38,7 @@ LATEST: Final = 20
 DAY: Final = timedelta(hours=24)
 ROUTE: Final = ("severity", "labels")
 
-Site.pages.extend(first_alert.urls())
+Site.pages.extend(first_alert.urls() + policy_pages.urls())
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -13,6 +13,7 @@ from agents.reporting.payloads import agent_ref, dollars, incident_dict, inciden
 from agents.reporting.recent import Activity
 from agents.rules import cost, token_spike
 from agents.rules.observers import version
+from alerts import links
 from alerts.channels.base import Message
 from alerts.models import Channel, Delivery
 from teams.links import absolute
@@ -25,24 +26,34 @@ _TYPES: Final[dict[str, str]] = {
     IncidentEvent.Kind.OPENED: "incident.opened",
     IncidentEvent.Kind.REOPENED: "incident.opened",
     IncidentEvent.Kind.UPDATED: "incident.updated",
+    IncidentEvent.Kind.REMINDER: "incident.reminder",
+    IncidentEvent.Kind.ESCALATED: "incident.escalated",
     IncidentEvent.Kind.ACKNOWLEDGED: "incident.acknowledged",
     IncidentEvent.Kind.RESOLVED: "incident.resolved",
 }
+# Events whose text says more than the incident's reason.
+_EXPLAINED: Final = (IncidentEvent.Kind.UPDATED, IncidentEvent.Kind.REMINDER, IncidentEvent.Kind.ESCALATED)
 
 
 class Known(NamedTuple):
-    """An incident as it is now, and what its agent did last if that explains why it no longer works."""
+    """An incident as it is now, what its agent did last if that explains why it no longer works, and the recipients
+    who may act on it, with their ids."""
 
     incident: Incident
     activity: Activity | None
+    operators: Mapping[str, int]
 
 
 def incidents_of(deliveries: Iterable[Delivery]) -> dict[int, Known]:
-    """What messages read: four queries for all incidents, and one for each agent that no longer works."""
-    keys = {delivery.event.incident_id for delivery in deliveries if delivery.event}
+    """What messages of a channel read: five queries for all incidents, and one for each agent that no longer works."""
+    about = [(delivery, delivery.event.incident_id) for delivery in deliveries if delivery.event]
+    if not about:
+        return {}
     incidents = Incident.objects.select_related("project__team", "agent__state", "agent__memory")
-    found = incidents.prefetch_related("signals__agent", "events", "commands").in_bulk(keys) if keys else {}
-    return {pk: Known(incident, _activity(incident)) for pk, incident in found.items()}
+    found = incidents.prefetch_related("signals__agent", "events", "commands").in_bulk({pk for _, pk in about})
+    recipients = {delivery.recipient for delivery, _ in about} - {""}
+    operators = links.operators(about[0][0].channel.project.team_id, recipients) if recipients else {}
+    return {pk: Known(incident, _activity(incident), operators) for pk, incident in found.items()}
 
 
 def _activity(incident: Incident) -> Activity | None:
@@ -56,9 +67,22 @@ def of_delivery(delivery: Delivery, known: Mapping[int, Known]) -> Message:
     """The message of a delivery; one without an event is a test."""
     if delivery.event is None:
         return _test(delivery.channel, delivery)
-    incident, activity = known[delivery.event.incident_id]
+    incident, activity, operators = known[delivery.event.incident_id]
     message = of_event(delivery.event, incident, delivery.message_id, activity)
-    return replace(message, recipient=delivery.recipient) if delivery.recipient else message
+    return _personal(message, delivery, operators.get(delivery.recipient)) if delivery.recipient else message
+
+
+def _personal(message: Message, delivery: Delivery, person_id: int | None) -> Message:
+    """The message with its recipient's own links."""
+    act_url = ""
+    if person_id is not None and delivery.event is not None and delivery.event.kind != IncidentEvent.Kind.RESOLVED:
+        act_url = links.act_url(person_id, delivery.event.incident_id)
+    return replace(
+        message,
+        recipient=delivery.recipient,
+        act_url=act_url,
+        leave_url=links.leave_url(delivery.channel_id, delivery.recipient),
+    )
 
 
 def of_event(event: IncidentEvent, incident: Incident, message_id: str, activity: Activity | None = None) -> Message:
@@ -113,6 +137,8 @@ def _title(event: IncidentEvent, incident: Incident) -> str:
             title = f"{_headline(incident)} again"
         case IncidentEvent.Kind.UPDATED:
             title = _update(event, incident)
+        case IncidentEvent.Kind.REMINDER | IncidentEvent.Kind.ESCALATED:
+            title = f"{event.get_kind_display().capitalize()}: {_headline(incident)}"
         case _:
             title = _headline(incident)
     return _clean(formatting.plain(title))
@@ -222,7 +248,7 @@ def _became_shared(event: IncidentEvent, incident: Incident) -> bool:
 def _lines(event: IncidentEvent, incident: Incident) -> list[str]:
     is_resolved = event.kind == IncidentEvent.Kind.RESOLVED
     lines = [f"Reason: {incident.reason}" if is_resolved else incident.reason]
-    if event.kind == IncidentEvent.Kind.UPDATED and event.text != incident.reason:
+    if event.kind in _EXPLAINED and event.text != incident.reason:
         lines.append(event.text)
     lines.append(_since(incident, event.at, is_resolved))
     lines += [_signal_line(signal) for signal in _open_signals(incident) if signal.reason not in lines][:MAX_SIGNALS]

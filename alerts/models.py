@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from agents.models import IncidentEvent
+from agents.models import Incident, IncidentEvent
 from alerts import channels
 from teams.encryption import EncryptedJSONField
 from teams.models import Project
@@ -138,3 +139,37 @@ class Delivery(models.Model):
     def not_before(self) -> datetime:
         """When it is tried next, considering the channel's backoff. Reads `channel`: select it."""
         return max(filter(None, (self.next_try_at, self.channel.retry_at)), default=self.created_at)
+
+
+class Policy(models.Model):
+    """Who is notified of a project's incidents, step by step; see `policies`. Without one, alert routing decides."""
+
+    project = models.OneToOneField(Project, models.CASCADE, related_name="policy")
+    rules: models.JSONField[list[Any], list[Any]] = models.JSONField(default=list)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "policies"
+
+    def __str__(self) -> str:
+        return f"Policy of {self.project}"
+
+
+class Escalation(models.Model):
+    """How far an incident has come in the rule that applied when it opened: later changes of the policy are for others.
+
+    `position` counts the notifications of the rule's plan that were written. `next_at` is null when none is left, or
+    somebody has acknowledged the incident.
+    """
+
+    incident = models.OneToOneField(Incident, models.CASCADE, primary_key=True, related_name="escalation")
+    rule: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField()
+    begins_at = models.DateTimeField()
+    position = models.PositiveIntegerField(default=0)
+    next_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["next_at"], name="escalation_due", condition=Q(next_at__isnull=False))]
+
+    def __str__(self) -> str:
+        return f"{self.incident}: notification {self.position}"

@@ -14,11 +14,12 @@ from typing import Final
 from django.db.models import Exists, OuterRef, QuerySet
 
 from agents.domain import budgets, signal_kinds
-from agents.models import Agent, Incident, IncidentEvent, Severity, Signal
-from alerts import channels, owner_notices, routing
+from agents.models import Agent, IncidentEvent, Severity, Signal
+from alerts import channels, escalations, owner_notices, policies, routing
 from alerts.models import Channel, Delivery
+from alerts.policies import Rule
 from alerts.retry import LIFETIME
-from alerts.routing import Subscriber
+from alerts.routing import Address, Subscriber
 from alerts.wakeup import wake, wake_on_commit
 
 # A channel and one of its recipients.
@@ -50,7 +51,7 @@ def enqueue(*events: IncidentEvent) -> None:
             next_try_at=_send_at(event),
         )
         for event in notified
-        for channel_id, recipient in audience.targets_of(event)
+        for channel_id, recipient in ([] if escalations.is_held_back(event) else audience.targets_of(event))
     )
     immediate = {event.pk for event in notified if _send_at(event) <= event.at}
     due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
@@ -89,7 +90,7 @@ def give_up(now: datetime) -> None:
 
 
 def _send_at(event: IncidentEvent) -> datetime:
-    return routing.send_at(event.kind, event.incident.reopened, event.at)
+    return routing.send_at(event.kind, event.incident.reopened, event.at, event.incident.snoozed_until)
 
 
 class _Audience:
@@ -99,7 +100,9 @@ class _Audience:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
         self._notified = _notified_before(incidents)
-        self._enabled = _enabled({incident.project_id for incident in incidents.values()})
+        self._enabled, rules = _enabled({incident.project_id for incident in incidents.values()})
+        self._escalations = escalations.begin(events, rules) if rules else {}
+        self._addressed = {event.pk: self._addressed_by(event) for event in events}
         self._labels = _shared_labels([pk for pk, incident in incidents.items() if incident.together])
         self._over_month = _over_month({event.incident.project_id for event in events if _may_be_of_month(event)})
         self._informed_of_month = _informed_of_month(self._over_month)
@@ -110,7 +113,7 @@ class _Audience:
         agents = self._labels[incident.pk] if incident.together else [incident.agent.labels]
         targets = [
             (subscriber.channel_id, subscriber.recipient)
-            for subscriber in self._subscribers(incident)
+            for subscriber in self._subscribers(event)
             if routing.is_notified(event.kind, subscriber, incident.severity, agents)
             and not informed & _known_as(subscriber.channel_id, subscriber.recipient)
         ]
@@ -119,11 +122,27 @@ class _Audience:
             self._informed_of_month[incident.pk] |= set(targets)
         return targets
 
-    def _subscribers(self, incident: Incident) -> Iterator[Subscriber]:
-        notified, missed = self._notified[incident.pk], self._missed_recovery[incident.pk]
-        for subscriber in self._enabled[incident.project_id]:
+    def _subscribers(self, event: IncidentEvent) -> Iterator[Subscriber]:
+        notified, missed = self._notified[event.incident_id], self._missed_recovery[event.incident_id]
+        targets = self._addressed[event.pk]
+        for subscriber in self._enabled[event.incident.project_id]:
             known = _known_as(subscriber.channel_id, subscriber.recipient)
-            yield replace(subscriber, was_notified=bool(known & notified), missed_recovery=bool(known & missed))
+            yield replace(
+                subscriber,
+                was_notified=bool(known & notified),
+                missed_recovery=bool(known & missed),
+                is_addressed=None if targets is None else bool(targets & subscriber.addresses),
+                is_step="step" in event.data,
+            )
+
+    def _addressed_by(self, event: IncidentEvent) -> frozenset[Address] | None:
+        """Whom a policy addresses; None without one, and where it names only channels that don't exist any more."""
+        escalation = self._escalations.get(event.incident_id)
+        if escalation is None:
+            return None
+        targets = escalations.targets_of(event, escalation)
+        exists = any(targets & subscriber.addresses for subscriber in self._enabled[event.incident.project_id])
+        return targets if exists or not escalations.may_begin(event) else None
 
     def _informed_elsewhere(self, event: IncidentEvent) -> set[Target]:
         """Who knows from another incident that the project's monthly budget is exceeded.
@@ -142,12 +161,15 @@ def _known_as(channel_id: int, recipient: str) -> set[Target]:
     return {(channel_id, recipient), (channel_id, "")}
 
 
-def _enabled(project_ids: Iterable[int]) -> dict[int, list[Subscriber]]:
-    """Every recipient of the enabled channels by project, as if it knew about no incident."""
+def _enabled(project_ids: Iterable[int]) -> tuple[dict[int, list[Subscriber]], dict[int, Sequence[Rule]]]:
+    """Every recipient of the enabled channels by project, as if it knew about no incident; and the policies."""
     by_project: dict[int, list[Subscriber]] = defaultdict(list)
+    rules: dict[int, Sequence[Rule]] = {}
     enabled = Channel.objects.filter(project__in=list(project_ids), enabled=True).order_by("pk")
-    columns = ("project_id", "pk", "kind", "config", "severity", "labels")
-    for project_id, pk, kind, config, severity, labels in enabled.values_list(*columns):
+    columns = ("project_id", "pk", "kind", "config", "severity", "labels", "name", "project__policy__rules")
+    for project_id, pk, kind, config, severity, labels, name, policy in enabled.values_list(*columns):
+        if policy and project_id not in rules:
+            rules[project_id] = policies.stored(policy)
         acknowledgements = channels.BY_KIND[kind].SENDS_ACKNOWLEDGEMENTS
         by_project[project_id] += [
             Subscriber(
@@ -156,10 +178,11 @@ def _enabled(project_ids: Iterable[int]) -> dict[int, list[Subscriber]]:
                 sends_acknowledgements=acknowledgements,
                 severity=severity,
                 labels=labels,
+                name=name,
             )
             for recipient in channels.recipients(kind, config)
         ]
-    return by_project
+    return by_project, rules
 
 
 def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[Target]]:

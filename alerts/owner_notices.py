@@ -55,6 +55,14 @@ def recipient_refuses(channel: Channel, recipient: str, reason: str) -> None:
     channel.refused = row.refused | {recipient: reason}
 
 
+@transaction.atomic
+def recipient_left(channel: Channel, recipient: str) -> None:
+    """A recipient unsubscribed, perhaps by mistake in the name of a whole mailing list."""
+    row = _lock(channel)
+    if row is not None:
+        _save(row, owner_notice=_joined(row.owner_notice, f"{recipient} unsubscribed."))
+
+
 def recipients_accept(channel: Channel, recipients: Collection[str]) -> None:
     """Recipients received a message: those that refused earlier ones work again."""
     if not channel.refused.keys() & set(recipients):

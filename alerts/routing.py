@@ -9,10 +9,14 @@ from teams.labels import format_phrase
 
 WARNING: Final = "warning"
 # Events that report a problem. Only channels notified of one of these are notified of the recovery.
-FAILURES: Final = frozenset({"opened", "updated", "reopened"})
+FAILURES: Final = frozenset({"opened", "updated", "reopened", "reminder", "escalated"})
 NOTIFIED_EVENTS: Final = FAILURES | {"acknowledged", "resolved"}
 # A flapping incident may come back again soon, so its recovery is announced only after this long.
 FLAP_DELAY: Final = timedelta(minutes=5)
+
+
+# "channel" and a channel's name, or "person" and an e-mail address; in lower case.
+Address = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,16 @@ class Subscriber:
     missed_recovery: bool = False
     severity: str = WARNING
     labels: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    # Whether a policy addresses it with the event; None: no policy applies, so its route decides.
+    is_addressed: bool | None = None
+    # The event is a step of a policy, for those whom it addresses alone.
+    is_step: bool = False
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """How policies call it: as a channel, or as the person behind an address."""
+        return frozenset({("channel", self.name.lower()), ("person", self.recipient.lower())})
 
 
 def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
@@ -38,6 +52,8 @@ def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Seque
 
     A channel that was notified of an incident also receives its updates, even if its route has changed since.
     """
+    if subscriber.is_step:
+        return bool(subscriber.is_addressed)
     if event in FAILURES and not (subscriber.was_notified or _is_routed(subscriber, severity, agents)):
         return False
     if event == "reopened":
@@ -50,6 +66,8 @@ def is_notified(event: str, subscriber: Subscriber, severity: str, agents: Seque
 
 
 def _is_routed(subscriber: Subscriber, severity: str, agents: Sequence[Mapping[str, str]]) -> bool:
+    if subscriber.is_addressed is not None:
+        return subscriber.is_addressed
     # Without agents, only channels without a label filter match.
     return any(not explain_mismatch(subscriber, severity, labels) for labels in agents or [{}])
 
@@ -69,6 +87,19 @@ def describe_route(severity: str, labels: Mapping[str, str]) -> str:
     return f"{alerts} for agents with {format_phrase(labels)}" if labels else f"{alerts} for all agents"
 
 
-def send_at(event: str, reopened: int, at: datetime) -> datetime:
-    """When to send an event at the earliest; `reopened` counts how often the incident came back so far."""
-    return at + FLAP_DELAY if event == "resolved" and reopened else at
+def is_held_back(event: str, snoozed_until: datetime | None, at: datetime, *, rose: bool = False) -> bool:
+    """Whether a snooze swallows an event: the reminder at its end reports how things stand by then.
+
+    A warning that becomes critical (`rose`) is more than what was snoozed.
+    """
+    return snoozed_until is not None and at < snoozed_until and event != "resolved" and not rose
+
+
+def send_at(event: str, reopened: int, at: datetime, snoozed_until: datetime | None = None) -> datetime:
+    """When to send an event at the earliest; `reopened` counts how often the incident came back so far.
+
+    The recovery of a snoozed incident waits for the end of the snooze.
+    """
+    if event != "resolved":
+        return at
+    return max(at + FLAP_DELAY if reopened else at, snoozed_until or at)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, Unpack
 import msgspec
 from django.db import transaction
 
-from alerts import channels, leases, outbox, outcomes, sending
+from alerts import channels, leases, outbox, outcomes, owner_notices, sending
 from alerts.channels.base import ConfigError
 from alerts.leases import Batch
 from alerts.models import Channel, Delivery
@@ -109,6 +109,22 @@ def _drop_removed_recipients(channel: Channel, now: datetime) -> None:
     channel.refused = {name: why for name, why in channel.refused.items() if name in present}
     removed = channel.deliveries.unleased(now).exclude(recipient__in=present)
     removed.update(state=Delivery.State.SKIPPED, last_error="Removed from the channel.", lease_until=None)
+
+
+@transaction.atomic
+def leave(*, channel: Channel, address: str, now: datetime) -> None:
+    """Take an address out of an e-mail channel at its own request; the team's owners are notified.
+
+    Without any address left, the channel is disabled. Does nothing if it no longer has the address.
+    """
+    channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
+    present: list[str] = channel.config.get("to", [])
+    if address not in present or not channel.enabled:
+        return
+    others = [each for each in present if each != address]
+    changes: Changes = {"config": {"to": others}} if others else {"enabled": False}
+    change_channel(channel=channel, actor=address, now=now, **changes)
+    owner_notices.recipient_left(channel, address)
 
 
 def _audit_changes(channel: Channel, changed: list[str], actor: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from celery import shared_task
 from django.utils import timezone
 
-from alerts import outbox, owner_notices, sending
+from alerts import escalations, outbox, owner_notices, sending
 from alerts.models import Channel
 
 # A worker has 16 threads. Channels that fail, and may hang, can't take the slots of those that work, and all of them
@@ -36,7 +36,9 @@ def deliver(channel_id: int) -> None:
 def relay() -> None:
     if _RELAYING.acquire(blocking=False):
         try:
-            outbox.relay(timezone.now())
+            now = timezone.now()
+            outbox.relay(now)
+            escalations.sweep(now)
         finally:
             _RELAYING.release()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import Final
@@ -13,6 +13,7 @@ from alerts import routing
 from alerts.models import Channel, Delivery
 
 MUTED: Final = "muted"
+SNOOZED: Final = "snoozed"
 NO_CHANNEL: Final = "no_channel"
 NO_CHANNEL_THEN: Final = "no_channel_then"
 ALL_DISABLED: Final = "all_disabled"
@@ -32,10 +33,23 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     events = list(events)
     unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
     channels = list(incident.project.channels.all()) if unsent else []
+    snoozed = set(_snoozed(events)) if unsent else set()
     ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
-    reasons = {event.pk: _reason(incident, channels, event, event.pk in ongoing) for event in unsent}
+    reasons = {
+        event.pk: SNOOZED if event.pk in snoozed else _reason(incident, channels, event, event.pk in ongoing)
+        for event in unsent
+    }
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
     return [(event, reasons[event.pk] if event.pk in last_of_each else "") for event in events]
+
+
+def _snoozed(events: Iterable[IncidentEvent]) -> Iterator[int]:
+    """The events that came during a snooze, by what its notes say."""
+    until = ""
+    for event in events:
+        until = event.data.get("snoozed_until", until)
+        if until and event.at < datetime.fromisoformat(until):
+            yield event.pk
 
 
 def _reason(incident: Incident, channels: Iterable[Channel], event: IncidentEvent, is_ongoing: bool) -> str:

@@ -34,6 +34,8 @@ urlpatterns = [
     path("api/v1/", include("teams.api")),
     path("api/v1/", include("billing.api")),
     path("api/v1/", include("alerts.api")),
+    path("api/v1/", include("alerts.policy_api")),
+    path("alerts/", include("alerts.link_views")),
     path("api/schema", SchemaView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.package_index")),

@@ -35,7 +35,7 @@ from agents.admin.filters import AGENT, AgentFilter
 from agents.admin.rules import setting_url
 from agents.commands import restart_context
 from agents.domain import restart_policy
-from agents.incidents import actions, related
+from agents.incidents import actions, related, snoozes
 from agents.models import Command, Incident, Signal, Status, naming_signals
 from agents.reporting import formatting, last_words
 from agents.reporting.payloads import incident_url
@@ -47,6 +47,7 @@ from teams.admin.projects import actor
 from teams.errors import ApiError
 from teams.roles import Action
 from teams.sorting import Sort
+from teams.times import exact
 
 
 def acknowledge(incident: Incident, by: str, reason: str, now: datetime) -> str:
@@ -62,6 +63,30 @@ def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
 def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
     actions.mute(incident=incident, actor=by, now=now)
     return "Muted. No further notifications, including recovery."
+
+
+def snooze_lengths() -> dict[str, str]:
+    """What a person may choose, with the times in their own zone."""
+    return snoozes.labels(timezone.now(), timezone.get_current_timezone_name())
+
+
+def explain_snooze(incident: Incident) -> str:
+    return (
+        "Nobody is notified until then, not even of the recovery. Then a reminder is sent if nobody has acknowledged "
+        "it. If the incident becomes critical, you are notified at once."
+    )
+
+
+def snooze(incident: Incident, by: str, reason: str, now: datetime, choice: str = "") -> str:
+    zone = timezone.get_current_timezone()
+    until = snoozes.end_of(choice, now, timezone.get_current_timezone_name())
+    snoozes.snooze(incident=incident, until=until, actor=by, now=now)
+    return f"Snoozed until {exact(until, zone)}."
+
+
+def unsnooze(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    snoozes.end(incident=incident, actor=by, now=now)
+    return "The snooze is over: notifications are sent again."
 
 
 def note(incident: Incident, by: str, reason: str, now: datetime) -> str:
@@ -232,6 +257,14 @@ class IncidentPage(WithButtons):
         Button(
             "resume", "Resume monitoring", "play_circle", lambda i, *rest: pausing.resume(i.agent, *rest),
             hidden=lambda i: i.agent.paused_at is None,
+        ),
+        Button(
+            "snooze", "Snooze", "snooze", snooze, explain_snooze,
+            lambda i: is_resolved(i) or i.snoozed_until is not None, choices=snooze_lengths,
+        ),
+        Button(
+            "unsnooze", "End snooze", "notifications_active", unsnooze,
+            hidden=lambda i: is_resolved(i) or i.snoozed_until is None,
         ),
         Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
         Button("note", "Note", "edit_note", note, is_separate=True),

@@ -87,6 +87,7 @@ _INCIDENT: Final = {
     "opened_at": _SIGNAL["opened_at"],
     "acknowledged_at": None,
     "resolved_at": None,
+    "snoozed_until": None,
     "reason": _SIGNAL["reason"],
     "evidence": _SIGNAL["evidence"],
     **_SPEND,

@@ -309,6 +309,7 @@ class IncidentDetail(Spend):
     opened_at = serializers.DateTimeField()
     acknowledged_at = serializers.DateTimeField(allow_null=True)
     resolved_at = serializers.DateTimeField(allow_null=True)
+    snoozed_until = serializers.DateTimeField(allow_null=True, help_text="Until then, nobody is notified about it.")
     reason = serializers.CharField()
     evidence = serializers.DictField()
     restarts = serializers.IntegerField(help_text="Restarts handed to a runner during the incident.")
@@ -431,6 +432,7 @@ class CommandReason(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
 
+AGENT: Final = OpenApiParameter("agent", str, description="Only this agent's: its ID, its name or an alias.")
 LIMIT: Final = OpenApiParameter("limit", int, description="At most 1,000.", default=100)
 OFFSET: Final = OpenApiParameter("offset", int, default=0)
 _ERRORS: Final = {

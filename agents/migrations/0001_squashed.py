@@ -490,6 +490,8 @@ class Migration(migrations.Migration):
                             ("reopened", "came back"),
                             ("acknowledged", "acknowledged"),
                             ("resolved", "resolved"),
+                            ("reminder", "reminder"),
+                            ("escalated", "escalated"),
                             ("command", "command"),
                             ("note", "note"),
                         ],

@@ -93,6 +93,7 @@ class Incident(models.Model):
     acknowledged_by = models.CharField(max_length=255, default="", blank=True)
     resolved_at = models.DateTimeField(null=True)
     muted_at = models.DateTimeField(null=True)
+    snoozed_until = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=255, default="", blank=True)
     outcome = models.CharField(max_length=15, choices=Outcome.choices, default="", blank=True)
     reopened = models.SmallIntegerField(default=0, help_text="How often it was reopened soon after its recovery.")
@@ -119,7 +120,12 @@ class Incident(models.Model):
                 fields=["agent"], name="one_open_incident_an_agent", condition=models.Q(resolved_at__isnull=True)
             )
         ]
-        indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest_first")]
+        indexes = [
+            models.Index(fields=["project", "-opened_at"], name="incidents_newest_first"),
+            models.Index(
+                fields=["snoozed_until"], name="incidents_snoozed", condition=models.Q(snoozed_until__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.agent}: {self.kind_label}"
@@ -247,6 +253,8 @@ class IncidentEvent(models.Model):
         REOPENED = "reopened", "came back"
         ACKNOWLEDGED = "acknowledged", "acknowledged"
         RESOLVED = "resolved", "resolved"
+        REMINDER = "reminder", "reminder"
+        ESCALATED = "escalated", "escalated"
         COMMAND = "command", "command"
         NOTE = "note", "note"
 

@@ -61,6 +61,7 @@ def incident_dict(incident: Incident) -> dict[str, Any]:
         "opened_at": moment(incident.opened_at),
         "acknowledged_at": moment(incident.acknowledged_at),
         "resolved_at": moment(incident.resolved_at),
+        "snoozed_until": moment(incident.snoozed_until),
         "reason": incident.reason,
         "evidence": first.evidence if first else {},
         **spend_dict(Spend(incident.spent, incident.spent_priced, incident.spent_unpriced)),

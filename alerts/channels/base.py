@@ -21,6 +21,8 @@ class Message:
     - `thread`: the same for all messages of an incident.
     - `facts`: the evidence as label and text, for channels with room for it. A traceback has several lines.
     - `recipient`: to whom, for `Personal` channels; empty for all of them, which only a test is sent to.
+    - `act_url`: a page on which this recipient, and nobody else, acts on the incident; empty for strangers.
+    - `leave_url`: a page on which this recipient unsubscribes; takes a POST, too.
     """
 
     id: str
@@ -36,6 +38,8 @@ class Message:
     thread: str
     facts: tuple[tuple[str, str], ...] = ()
     recipient: str = ""
+    act_url: str = ""
+    leave_url: str = ""
 
 
 class ChannelError(Exception):

@@ -120,6 +120,8 @@ def compose(address: str, message: Message) -> EmailMultiAlternatives:
     """The mail as text and HTML, with headers that keep all mails of an incident in one thread."""
     domain = urlsplit(settings.BASE_URL).hostname or "localhost"
     thread = f"<{message.thread}@{domain}>"
+    # RFC 8058: mail programs show a button that posts there.
+    leave = {"List-Unsubscribe": f"<{message.leave_url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
     mail = EmailMultiAlternatives(
         subject=_one_line(message.title)[:200],
         body=_text(message),
@@ -129,6 +131,7 @@ def compose(address: str, message: Message) -> EmailMultiAlternatives:
             "References": thread,
             "In-Reply-To": thread,
             "Auto-Submitted": "auto-generated",
+            **(leave if message.leave_url else {}),
         },
     )
     mail.attach_alternative(render_to_string("alerts/message.html", {"message": message}), "text/html")
@@ -138,7 +141,9 @@ def compose(address: str, message: Message) -> EmailMultiAlternatives:
 def _text(message: Message) -> str:
     lines = [plain(_one_line(line)) for line in (message.title, "", *message.lines)]
     facts = [f"{label}:\n{text}" if "\n" in text else f"{label}: {plain(text)}" for label, text in message.facts]
-    return "\n".join([*lines, "", message.url, "", *facts, *([""] if facts else []), _origin(message)])
+    act = [f"Acknowledge or snooze: {message.act_url}"] if message.act_url else []
+    end = [_origin(message), *([f"Unsubscribe: {message.leave_url}"] if message.leave_url else [])]
+    return "\n".join([*lines, "", *act, message.url, "", *facts, *([""] if facts else []), *end])
 
 
 def _origin(message: Message) -> str:

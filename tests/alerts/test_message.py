@@ -16,6 +16,7 @@ from tests.alerts.conftest import NOW
 
 FIELDS = [
     "id", "agent", "kind", "kinds", "severity", "state", "started_at", "opened_at", "acknowledged_at", "resolved_at",
+    "snoozed_until",
     "reason", "evidence", "cost_usd", "priced_usd", "reported_usd", "unpriced_tokens",
     "restarts", "time_to_recovery", "restart_to_recovery", "signals", "timeline", "url",
 ]  # fmt: skip

@@ -453,3 +453,47 @@ def test_other_signals_are_still_told_of_each_agent(project: Project, email: Cha
         Signal.objects.filter(incident=incident).update(evidence={"budget": "day"})
         outbox.enqueue(event)
     assert [kind for kind, _ in notified(email)] == ["opened", "opened", "updated", "updated"]
+
+
+# Snoozed
+
+
+def test_snooze_holds_everything_back_until_its_end(happened: Happened, email: Channel, incident: Incident) -> None:
+    outbox.enqueue(happened("opened"))
+    end(email, SENT)
+    incident.snoozed_until = NOW + timedelta(hours=2)
+    outbox.enqueue(happened("updated", NOW + timedelta(minutes=1)), happened("resolved", NOW + timedelta(minutes=5)))
+    assert notified(email) == [("opened", SENT), ("resolved", PENDING)]
+    assert email.deliveries.pending().get().next_try_at == incident.snoozed_until
+
+
+def test_return_during_a_snooze_is_never_announced(happened: Happened, email: Channel, incident: Incident) -> None:
+    """Nobody hears of a recovery that did not last, nor twice of one failure."""
+    outbox.enqueue(happened("opened"))
+    end(email, SENT)
+    incident.snoozed_until = NOW + timedelta(hours=2)
+    outbox.enqueue(happened("resolved", NOW + timedelta(minutes=5)))
+    outbox.enqueue(happened("reopened", NOW + timedelta(minutes=6)))
+    assert notified(email) == [("opened", SENT), ("resolved", SKIPPED)]
+    incident.snoozed_until = None
+    outbox.enqueue(happened("reminder", NOW + timedelta(hours=2)))
+    assert notified(email)[2:] == [("reminder", PENDING)]
+
+
+def test_worse_than_what_was_snoozed_gets_through(happened: Happened, email: Channel, incident: Incident) -> None:
+    incident.snoozed_until = NOW + timedelta(hours=2)
+    event = happened("updated")
+    event.data = {"signal": "stalled", "rose": True, "severity": "critical"}
+    outbox.enqueue(event)
+    assert notified(email) == [("updated", PENDING)]
+
+
+def test_reminder_reaches_channels_added_meanwhile(happened: Happened, email: Channel, webhook: Channel) -> None:
+    """They may hear of the recovery only because they heard of the failure."""
+    Channel.objects.filter(pk=webhook.pk).update(enabled=False)
+    outbox.enqueue(happened("opened"))
+    Channel.objects.filter(pk=webhook.pk).update(enabled=True)
+    outbox.enqueue(happened("resolved"))
+    assert notified(webhook) == []
+    outbox.enqueue(happened("reminder"), happened("resolved"))
+    assert notified(webhook) == [("reminder", PENDING), ("resolved", PENDING)]

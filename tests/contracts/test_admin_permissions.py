@@ -44,6 +44,7 @@ POSTS = {
     "first_steps_key": Action.MANAGE,
     "first_steps_names": Action.MANAGE,
     "first_steps_alert": Action.CONFIGURE,
+    "policy": Action.CONFIGURE,
 }
 
 

@@ -152,7 +152,7 @@ def test_upgraded_rows_are_readable(old: BaseDatabaseWrapper) -> None:
     # Added since; the upgrade itself leaves nothing to read.
     new = {f"socialaccount.{name}" for name in ("SocialAccount", "SocialApp", "SocialToken")}
     new |= {"sso.SignInDomain", "sso.SingleSignOn"}
-    new |= {"agents.DoorNote", "agents.Job", "agents.Unread", "teams.RateCount"}
+    new |= {"agents.DoorNote", "agents.Job", "agents.StreamEvent", "agents.Unread", "teams.RateCount"}
     assert set(empty) == new | {"teams.AuditPosition", "teams.KnownBrowser", "teams.SavedView", "teams.Session"}
 
 
