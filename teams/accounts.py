@@ -6,18 +6,21 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django import forms
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from teams import encryption, lockouts, passkeys, rate_limits, services
 from teams.errors import ApiError
 from teams.links import on_base_url, on_site
 from teams.models import Invitation, Project, User
+from teams.sso import enforcement
 
 FIRST_PROJECT = "Production"
 # Mails that whoever types an address causes. What happens to an account is told without a limit.
@@ -78,6 +81,22 @@ class AccountAdapter(DefaultAccountAdapter):
     def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
         """Called after a password was reset."""
         lockouts.lift(request, _login_of(credentials), client_address(request))
+
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """Every way to sign in begins here, and ends in `login`."""
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response or enforcement.open_session(request, user)
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        """Steps such as a second factor may have taken minutes, and other requests."""
+        if refusal := enforcement.gate(request, user):
+            raise ImmediateHttpResponse(refusal)
+        super().login(request, user)
+
+    def can_delete_email(self, email_address: EmailAddress) -> bool:
+        """Giving up the address must not lead out of single sign-on."""
+        is_required = enforcement.required_for(email_address.email) is not None
+        return not is_required and bool(super().can_delete_email(email_address))
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Name the product in e-mails instead of the host name, and link to `BASE_URL`."""

@@ -102,6 +102,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
     "django_htmx",
     "rest_framework",
     "drf_spectacular",
@@ -109,6 +110,7 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "teams",
+    "teams.sso",
     "billing",
     "agents",
     "alerts",
@@ -130,6 +132,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "teams.timezone_middleware.TimeZoneMiddleware",
     "teams.session_middleware.SessionUseMiddleware",
+    "teams.sso.middleware.SignOnMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -239,7 +242,15 @@ LOGIN_REDIRECT_URL = "admin:index"
 ACCOUNT_LOGOUT_REDIRECT_URL = "teams:landing"
 ACCOUNT_ADAPTER = "teams.accounts.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "teams.accounts.SignupForm"
-ACCOUNT_FORMS = {"signup": "teams.sign_up.EvenSignupForm"}
+ACCOUNT_FORMS = {
+    "login": "teams.sso.account_forms.SignInForm",
+    "signup": "teams.sign_up.EvenSignupForm",
+    "reset_password": "teams.sso.account_forms.ResetForm",
+    "reset_password_from_key": "teams.sso.account_forms.NewPasswordForm",
+}
+SOCIALACCOUNT_ADAPTER = "teams.sso.adapter.SignOnAdapter"
+# Access tokens are used once, during the sign-in.
+SOCIALACCOUNT_STORE_TOKENS = False
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
@@ -462,7 +473,9 @@ INCIDENT_EVENT_SINKS = ["alerts.outbox.enqueue"]
 # Run in the same transaction as the change of plan.
 PLAN_SINKS = ["agents.fleet.quota.settle", "agents.ingest.minimum_interval.lengthen"]
 # Run in the same transaction as the deletion of a team or project.
-TEAM_END_SINKS = ["alerts.services.disable_channels"]
+TEAM_END_SINKS = ["alerts.services.disable_channels", "teams.sso.services.forget_team"]
+# How lower apps send requests to addresses that people choose.
+GUARDED_HTTP = "alerts.outgoing.fetch"
 PAYMENT_GATEWAY = "billing.gateway.ByOperator"
 PLAN_GATE = "billing.limits.require_room"
 
