@@ -11,7 +11,8 @@ from django.core import mail
 from playwright.sync_api import Browser, expect
 
 from agents.models import Incident
-from teams.models import Project, SavedView, User
+from alerts.models import Channel
+from teams.models import ApiKey, Invitation, Project, SavedView, User
 from tests.agents.admin.conftest import make_agent, make_incident
 from tests.authenticator import code_of
 from tests.browser.conftest import Open, send_beat
@@ -80,6 +81,55 @@ def test_incident_is_handled_by_keyboard(open_tab: Open, owner: User, project: P
     hand.follow("Pause monitoring…", to="For 1 hour, until")
     hand.follow("Pause monitoring", to="is paused until")
     hand.follow("Resume monitoring", to="Monitoring of bot resumed.")
+
+
+def test_channel_is_added_and_tested(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    hand, page = Keyboard(tab), tab.go("/admin/alerts/channel/")
+    hand.follow("Add a channel", to="**/channel/add/")
+    hand.reach(re.compile("Kind.*"))
+    page.keyboard.type("E-mail")
+    hand.reach(re.compile("Name.*"))
+    page.keyboard.type("On call")
+    hand.reach(re.compile("E-mail addresses.*"))
+    page.keyboard.type("on-call@example.com")
+    hand.follow("Save", to="On call was created")
+    hand.follow("Send test", to="Check that it arrived.")
+    assert hand.hears == "Send test", "the focus stays where it was"
+    assert Channel.objects.get().config == {"to": ["on-call@example.com"]}
+
+
+def test_key_is_made_and_rotated(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    hand, page = Keyboard(tab), tab.go("/admin/teams/apikey/add/")
+    hand.reach(re.compile("Name.*"))
+    page.keyboard.type("night shift")
+    hand.follow("Save", to="You won’t see it again")
+    hand.skip_to_content()
+    hand.follow("Copy the key")
+    hand.follow("I’ve copied it", to="**/teams/apikey/")
+    hand.follow("night shift", to="**/apikey/*/change/")
+    hand.skip_to_content()
+    hand.follow("Rotate…", to="**/rotate**")
+    hand.reach(re.compile("24 hours"))
+    hand.press("ArrowUp")
+    assert hand.hears == "1 hour"
+    hand.follow("Create new key", to="The old key expires on")
+    assert ApiKey.objects.filter(name="night shift").count() == 2
+
+
+def test_person_is_invited(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    hand, page = Keyboard(tab), tab.go("/admin/teams/invitation/")
+    hand.follow("Invite someone", to="**/invitation/add/")
+    hand.reach(re.compile("E-mail.*"))
+    page.keyboard.type("new@example.com")
+    hand.reach(re.compile("Member:.*"))
+    hand.press("ArrowDown")
+    assert hand.hears.startswith("Viewer:")
+    hand.follow("Save", to="You can also share this link yourself.")
+    assert Invitation.objects.get().role == "viewer"
+    hand.follow("View members", to="new@example.com")
 
 
 def test_fleet_is_sorted_saved_and_acknowledged(open_tab: Open, owner: User, project: Project) -> None:
