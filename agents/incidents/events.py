@@ -3,7 +3,7 @@ transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -64,11 +64,15 @@ def record(
     return event
 
 
-def note_once(*, incident: Incident, code: str, text: str, now: datetime) -> None:
-    """Add a note, which notifies nobody, unless the incident has one with this code."""
+def note_once(
+    *, incident: Incident, code: str, text: str, now: datetime, data: Mapping[str, Any] | None = None
+) -> bool:
+    """Add a note, which notifies nobody, unless the incident has one with this code. Returns whether it is new."""
     notes = IncidentEvent.objects.filter(incident=incident, kind=IncidentEvent.Kind.NOTE)
-    if not notes.filter(data__code=code).exists():
-        record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, data={"code": code}, now=now)
+    if notes.filter(data__code=code).exists():
+        return False
+    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, data={**(data or {}), "code": code}, now=now)
+    return True
 
 
 def _streamed(event: IncidentEvent) -> StreamEvent:
