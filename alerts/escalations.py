@@ -88,7 +88,8 @@ def targets_of(event: IncidentEvent, escalation: Escalation) -> frozenset[Addres
     step = event.data.get("step", 0 if may_begin(event) else None)
     if step is None:
         return frozenset()
-    return msgspec.convert(escalation.rule, Rule).steps[step].addresses
+    addresses: frozenset[Address] = msgspec.convert(escalation.rule, Rule).steps[step].addresses
+    return addresses
 
 
 def sweep(now: datetime) -> None:

@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, IncidentEvent, Severity, Signal
+from agents.storage import bulk
 from alerts import channels, escalations, owner_notices, policies, routing
 from alerts.models import Channel, Delivery
 from alerts.policies import Rule
@@ -41,7 +42,7 @@ def enqueue(*events: IncidentEvent) -> None:
     if not notified:
         return
     audience = _Audience(notified)
-    deliveries = Delivery.objects.bulk_create(
+    deliveries = [
         Delivery(
             event=event,
             channel_id=channel_id,
@@ -52,7 +53,8 @@ def enqueue(*events: IncidentEvent) -> None:
         )
         for event in notified
         for channel_id, recipient in ([] if escalations.is_held_back(event) else audience.targets_of(event))
-    )
+    ]
+    bulk.insert(deliveries)
     immediate = {event.pk for event in notified if _send_at(event) <= event.at}
     due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
     if due:
@@ -99,7 +101,8 @@ class _Audience:
     def __init__(self, events: Sequence[IncidentEvent]) -> None:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
-        self._notified = _notified_before(incidents)
+        begun = {event.incident_id for event in events if event.kind == IncidentEvent.Kind.OPENED}
+        self._notified = _notified_before(incidents.keys() - begun)
         self._enabled, rules = _enabled({incident.project_id for incident in incidents.values()})
         self._escalations = escalations.begin(events, rules) if rules else {}
         self._addressed = {event.pk: self._addressed_by(event) for event in events}
@@ -185,8 +188,10 @@ def _enabled(project_ids: Iterable[int]) -> tuple[dict[int, list[Subscriber]], d
     return by_project, rules
 
 
-def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[Target]]:
+def _notified_before(incident_ids: Collection[int]) -> dict[int, set[Target]]:
     """Who was notified of a failure, or will be, by incident."""
+    if not incident_ids:
+        return defaultdict(set)
     return _targets_of(Delivery.objects.filter(event__incident__in=list(incident_ids)))
 
 

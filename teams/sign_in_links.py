@@ -18,10 +18,16 @@ def _last_sign_in(user: User) -> str:
     return user.last_login.isoformat() if user.last_login else ""
 
 
-def sign_in_url(user: User) -> str:
-    """A link that signs this person in once."""
-    token = signing.dumps({"user": user.pk, "after": _last_sign_in(user)}, salt=_SALT)
+def sign_in_url(user: User, *, break_glass: bool = False) -> str:
+    """A link that signs this person in once; with `break_glass`, also where a team requires single sign-on."""
+    payload = {"user": user.pk, "after": _last_sign_in(user)}
+    token = signing.dumps({**payload, "break_glass": True} if break_glass else payload, salt=_SALT)
     return absolute("teams:sign-in", token)
+
+
+def breaks_glass(token: str) -> bool:
+    """Whether a valid link was made for an emergency."""
+    return bool(signing.loads(token, salt=_SALT, max_age=LIFETIME).get("break_glass"))
 
 
 def find_person(token: str) -> User:

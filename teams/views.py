@@ -25,6 +25,7 @@ from teams.errors import ApiError
 from teams.forms import ProfileForm, TeamForm
 from teams.links import on_site
 from teams.models import Membership, User
+from teams.sso.enforcement import Passed
 
 View = Callable[..., HttpResponse]
 
@@ -164,9 +165,12 @@ def _accept(request: HttpRequest, token: str, team_id: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest, token: str) -> HttpResponse:
     """GET only shows a button, so that a mail scanner does not use up the link. POST signs in; MFA still applies."""
+    person = sign_in_links.find_person(token)
     if request.method == "GET":
-        return render(request, "teams/sign_in.html", {"person": sign_in_links.find_person(token)})
-    is_first = sign_in_links.find_person(token).last_login is None
+        return render(request, "teams/sign_in.html", {"person": person})
+    if sign_in_links.breaks_glass(token):
+        request.sign_on = Passed(team=None)  # type: ignore[attr-defined]
+    is_first = person.last_login is None
     user = sign_in_links.redeem(token, now=timezone.now())
     start = on_site(accounts.GET_STARTED_URL) if is_first else reverse("admin:index")
     response: HttpResponse = perform_login(request, Login(user=user, redirect_url=start))

@@ -22,7 +22,7 @@ CONTENTS: Final = (
     ("Get started", ("", "run-with-systemd", "run-in-docker-compose", "run-with-launchd", "run-bare-python")),
     ("Monitor agents", ("sdk", "typescript", "capture", "integrations", "doors", "runner", "jobs", "machines")),
     ("Alerting", ("rules", "channels")),
-    ("Operating", ("deployment", "operating", "security", "keys", "pricing", "plans")),
+    ("Operating", ("deployment", "operating", "security", "sso", "keys", "pricing", "plans")),
     ("Reference", ("pages", "glossary", "architecture", "decisions")),
 )
 # The glossary's column for writers: it lists words the product no longer uses, so readers never see it.

@@ -43,6 +43,7 @@ _GROUPS = (
             ("API keys", "key", "teams.apikey"),
             ("Members", "person", "teams.membership"),
             ("Invitations", "mail", "teams.invitation"),
+            ("Single sign-on", "passkey", "sso.singlesignon"),
             ("Plan and usage", "credit_card", "billing.subscription"),
             ("Audit log", "history", "teams.auditentry"),
         ),

@@ -8,13 +8,13 @@ from typing import Final
 from agents.domain import signal_kinds
 from agents.domain.hot_row import Answer
 from agents.incidents import events, nudges
-from agents.models import AgentState, Signal, SignalKind
+from agents.models import AgentState, Incident, Signal, SignalKind
 from agents.review import review
 from teams.links import absolute
 
 BUDGET: Final = "a person raises the budget or resolves the incident"
+PERSON: Final = "a person ends it"
 OTHERS: Final = "a person resolves the incident"
-BY_HAND: Final = "a person ends it"
 
 
 def deny(answer: Answer, *, what: str, door: str, now: datetime) -> str:
@@ -22,8 +22,9 @@ def deny(answer: Answer, *, what: str, door: str, now: datetime) -> str:
 
     `what` is the call, such as `the tool Bash`, `door` the program that asked.
     """
-    if by_hand := AgentState.objects.filter(pk=answer.agent_id).values_list("hold_reason", flat=True).first():
-        return _text(by_hand, BY_HAND, (answer.incident or {}).get("url"))
+    held_by = AgentState.objects.filter(pk=answer.agent_id).values_list("hold_reason", flat=True).first()
+    if held_by:
+        return _held_by_person(answer, held_by, f"Denied {what} of {door}. {held_by}.", now)
     signal = _cause(answer, now)
     if signal is None:
         return _text(answer.reason or "a budget is used up", BUDGET, (answer.incident or {}).get("url"))
@@ -31,6 +32,13 @@ def deny(answer: Answer, *, what: str, door: str, now: datetime) -> str:
     text = f"Denied {what} of {door}. The hold ends when {lifts}."
     events.note_once(incident=signal.incident, code=f"denied:{signal.kind}", text=text, now=now)
     return _text(signal.reason, lifts, (answer.incident or {}).get("url"))
+
+
+def _held_by_person(answer: Answer, held_by: str, text: str, now: datetime) -> str:
+    incident = Incident.objects.open().filter(pk=(answer.incident or {}).get("id", 0)).first()
+    if incident is not None:
+        events.note_once(incident=incident, code="denied:person", text=text, now=now)
+    return _text(held_by, PERSON, None)
 
 
 def deny_state(state: AgentState, *, what: str, door: str, now: datetime) -> str:

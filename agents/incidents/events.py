@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from agents.models import Incident, IncidentEvent, StreamEvent
-from agents.storage import event_stream
+from agents.storage import bulk, event_stream
 from teams.actors import WATCHDOG
 
 MAX_TEXT: Final = 500
@@ -43,7 +43,7 @@ def write(events: Sequence[IncidentEvent]) -> None:
     """Add events to their timelines and pass them to `INCIDENT_EVENT_SINKS`, which queue their notifications."""
     if not events:
         return
-    IncidentEvent.objects.bulk_create(events)
+    bulk.insert(events)
     event_stream.write([_streamed(event) for event in events if event.kind in STREAMED])
     for sink in _sinks():
         sink(*events)

@@ -430,7 +430,7 @@ def _status_event(case: Case, status: str, now: datetime) -> StreamEvent:
 
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
-    Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
+    statements.mark_read([case.agent.pk for case in cases])
     outcomes = [outcome.row(case, now) for case in cases]
     statements.save_outcomes(outcomes)
     pairs = zip(cases, outcomes, strict=True)

@@ -89,6 +89,15 @@ PHRASES: Final = {
     "project.deleted": "deleted the project",
     "project.repriced": "recalculated spend in the project",
     "restart.proven": "saw progress after a restart of",
+    "sign_on.break_glass": "got, as operator, a link past single sign-on for",
+    "sign_on.changed": "changed the single sign-on",
+    "sign_on.created": "set up the single sign-on",
+    "sign_on.deleted": "removed the single sign-on",
+    "sign_on.domain_added": "added the sign-in domain",
+    "sign_on.domain_proven": "verified the sign-in domain",
+    "sign_on.domain_removed": "removed the sign-in domain",
+    "sign_on.refused": "was refused by single sign-on as",
+    "sign_on.tested": "tested the single sign-on",
     "team.changed": "renamed the team to",
     "team.created": "created the team",
     "team.deleted": "deleted the team",
@@ -97,7 +106,12 @@ PHRASES: Final = {
 }
 
 # The first part of an action, where it is not the word for the object.
-NOUNS: Final = {"command": "restart or stop", "key": "API key", "restart": "restart outcome"}
+NOUNS: Final = {
+    "command": "restart or stop",
+    "key": "API key",
+    "restart": "restart outcome",
+    "sign_on": "single sign-on",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from billing.models import Subscription
 from teams import services
 from teams.models import ApiKey, AuditEntry, FailedSignIn, Invitation, Membership, Project, Team, User
 from teams.roles import Action, Role, may
+from teams.sso.models import SingleSignOn
 from teams.tenant_admin import OperatorAdmin, TeamScoped
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -137,6 +138,7 @@ def seed(team: Team, mark: str) -> dict[type[Model], Model]:
         Subscription.objects.update_or_create(team=team, defaults={"plan": "pro"})[0],
         team.memberships.get(role=Role.OWNER),
         owner,
+        SingleSignOn.objects.create(team=team, name=f"{mark} provider", client_secret=f"{mark} secret"),
         FailedSignIn.objects.create(username=f"{mark}@example.com", failures_since_start=1),
     ]  # fmt: skip
     for row in rows:
@@ -485,6 +487,7 @@ def test_every_team_model_is_in_the_admin_or_exempt() -> None:
         "Pulse",
         "Outage",
         "Signal",
+        "SignInDomain",
         "Runner",
     }
     ours = {model.__name__ for model in all_models() if model not in registry()}
@@ -495,6 +498,5 @@ def test_every_team_model_is_in_the_admin_or_exempt() -> None:
 def all_models() -> list[type[Model]]:
     from django.apps import apps
 
-    return [
-        model for label in ("teams", "billing", "agents", "alerts") for model in apps.get_app_config(label).get_models()
-    ]
+    labels = ("teams", "sso", "billing", "agents", "alerts")
+    return [model for label in labels for model in apps.get_app_config(label).get_models()]

@@ -43,8 +43,8 @@ DESCRIBED = {
     for method, entry in methods.items()
     if method in METHODS
 }
-# Of what the body names.
-NAME_ONE = {("POST", "/api/v1/commands"), ("POST", "/api/v1/rules/try")}
+# Of what the body or the query names.
+NAME_ONE = {("POST", "/api/v1/commands"), ("POST", "/api/v1/rules/try"), ("GET", "/api/v1/policy/preview")}
 ours = pytest.mark.parametrize("operation", DESCRIBED, ids=" ".join)
 
 

@@ -264,3 +264,11 @@ def test_our_failure_denies_nothing(send: Send, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(denials, "deny", fail)
     answer = send(asks("claude-code", 2))
     assert (answer.status_code, answer.json()) == (200, {})
+
+
+def test_person_s_hold_says_who_lifts_it(send: Send) -> None:
+    send(asks("claude-code", 1))
+    AgentState.objects.update(hold=True, hold_reason="Ann wants to look at it")
+    reason = send(asks("claude-code", 2)).json()["reason"]
+    assert "Ann wants to look at it" in reason
+    assert "a person ends it" in reason
