@@ -1,6 +1,6 @@
 """Holds by people: every answer asks the agent's client to stop, until a person ends the hold.
 
-A budget's hold is the review's. Each ends on its own: an agent goes on once neither holds it.
+A hold by a budget or a loop is the review's. Each ends on its own: an agent goes on once none holds it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from django.db import transaction
 
 from agents.incidents import events
-from agents.models import Agent, AgentState, Incident, IncidentEvent
+from agents.models import Agent, AgentState, Incident, IncidentEvent, SignalKind
 from agents.review import outcome
 from teams.services import audit
 
@@ -42,7 +42,9 @@ def end_hold(*, agent: Agent, actor: str, now: datetime) -> Agent:
     if not state.hold_reason:
         return agent
     state.hold_reason, state.check_at = "", now
-    if not outcome.is_over_budget(list(agent.signals.filter(cleared_at__isnull=True))):
+    signals = list(agent.signals.filter(cleared_at__isnull=True))
+    # Whether a loop holds it too is for the review, which comes within a second.
+    if not outcome.is_over_budget(signals) and all(signal.kind != SignalKind.LOOP for signal in signals):
         state.hold, state.waiting_until = False, outcome.after_hold(state.waiting_until, now)
     state.save(update_fields=["hold", "hold_reason", "waiting_until", "check_at"])
     _note(agent, f"Hold ended by {actor}", actor, now)

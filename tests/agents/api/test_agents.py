@@ -390,6 +390,15 @@ def test_agents_are_addressed_by_name(as_full: Call, as_stranger: Call, agent: A
     assert as_stranger("GET", "agents/by-name/research-agent").status_code == 404
 
 
+def test_agent_is_held_and_let_go(as_full: Call, as_stranger: Call, agent: Agent) -> None:
+    for path in (f"agents/{agent.pk}/hold", "agents/by-name/research-agent/hold"):
+        held = as_full("POST", path, {"reason": "wrong branch"})
+        assert (held.status_code, held.json()["hold"]) == (200, True)
+        assert as_full("DELETE", path).json()["hold"] is False
+        assert as_stranger("POST", path).status_code == 404
+    assert as_full("POST", f"agents/{agent.pk}/hold", {"reason": "x" * 301}).status_code == 422
+
+
 ODD_NAMES = [
     "a b",
     "a/b",

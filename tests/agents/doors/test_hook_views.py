@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from agents.doors import denials
+from agents.fleet import holds
 from agents.incidents import actions
 from agents.models import Agent, AgentState, Heartbeat, Incident, IncidentEvent
 from agents.review import review
@@ -103,6 +104,17 @@ def test_held_agent_is_denied_its_next_tool(send: Send) -> None:
     assert set(answer.json()) == {"decision", "reason"}
     assert answer.json()["decision"] == "block"
     assert "holds this agent" in answer.json()["reason"]
+
+
+def test_persons_hold_is_denied_with_their_reason(send: Send) -> None:
+    before = next(event for event in events("claude_code.hooks.jsonl") if event["hook_event_name"] == "PreToolUse")
+    send(before)
+    holds.hold(agent=Agent.objects.get(), actor="ann@example.com", reason="wrong branch", now=timezone.now())
+    reason = send({**before, "tool_use_id": "another"}).json()["reason"]
+    assert "ann@example.com: wrong branch" in reason
+    assert "The hold ends when a person ends it" in reason
+    holds.end_hold(agent=Agent.objects.get(), actor="ann@example.com", now=timezone.now())
+    assert send({**before, "tool_use_id": "a third"}).json() == {}
 
 
 def test_held_agent_may_end_what_it_began(send: Send) -> None:
