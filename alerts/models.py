@@ -12,7 +12,7 @@ from django.utils import timezone
 from agents.models import Incident, IncidentEvent
 from alerts import channels
 from teams.encryption import EncryptedJSONField
-from teams.models import Project
+from teams.models import Project, User
 
 
 def kinds() -> list[tuple[str, str]]:
@@ -173,3 +173,19 @@ class Escalation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.incident}: notification {self.position}"
+
+
+class QuietHours(models.Model):
+    """When a person wants no messages, in their own time zone; see `quiet_hours`."""
+
+    user = models.OneToOneField(User, models.CASCADE, primary_key=True, related_name="quiet_hours")
+    start = models.TimeField("from", help_text="In your time zone.")
+    end = models.TimeField("to", help_text="If earlier than the start, on the next day.")
+    days: models.JSONField[list[str], list[str]] = models.JSONField(default=list)
+    critical_passes = models.BooleanField("critical alerts may disturb me", default=True)
+
+    class Meta:
+        verbose_name_plural = "quiet hours"
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M} to {self.end:%H:%M}"

@@ -15,9 +15,10 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, IncidentEvent, Severity, Signal
-from alerts import channels, escalations, owner_notices, policies, routing
+from alerts import channels, escalations, owner_notices, people, policies, routing
 from alerts.models import Channel, Delivery
 from alerts.policies import Rule
+from alerts.quiet_hours import Quiet, waits_until
 from alerts.retry import LIFETIME
 from alerts.routing import Address, Subscriber
 from alerts.wakeup import wake, wake_on_commit
@@ -27,6 +28,7 @@ Target = tuple[int, str]
 # Channels per run of the relay; the next run is seconds away.
 MAX_WAKEUPS: Final = 500
 GAVE_UP: Final = "Gave up: the channel has been failing for 24 hours."
+TAKEN: Final = "Acknowledged or resolved before the end of quiet hours."
 INTERRUPTED: Final = "The server stopped while it was sending this. Send another test."
 
 
@@ -41,6 +43,9 @@ def enqueue(*events: IncidentEvent) -> None:
     if not notified:
         return
     audience = _Audience(notified)
+    sent = [event for event in notified if not escalations.is_held_back(event)]
+    targets = [(event, *target) for event in sent for target in audience.targets_of(event)]
+    quiet = people.quiet_of({recipient for _, _, recipient in targets})
     deliveries = Delivery.objects.bulk_create(
         Delivery(
             event=event,
@@ -48,13 +53,11 @@ def enqueue(*events: IncidentEvent) -> None:
             recipient=recipient,
             message_id=new_message_id(),
             created_at=event.at,
-            next_try_at=_send_at(event),
+            next_try_at=_send_at(event, quiet.get(recipient)),
         )
-        for event in notified
-        for channel_id, recipient in ([] if escalations.is_held_back(event) else audience.targets_of(event))
+        for event, channel_id, recipient in targets
     )
-    immediate = {event.pk for event in notified if _send_at(event) <= event.at}
-    due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
+    due = {each.channel_id for each in deliveries if each.next_try_at and each.next_try_at <= each.created_at}
     if due:
         wake_on_commit(due)
 
@@ -89,8 +92,11 @@ def give_up(now: datetime) -> None:
     interrupted.update(state=Delivery.State.FAILED, lease_until=None, last_error=INTERRUPTED)
 
 
-def _send_at(event: IncidentEvent) -> datetime:
-    return routing.send_at(event.kind, event.incident.reopened, event.at, event.incident.snoozed_until)
+def _send_at(event: IncidentEvent, quiet: Quiet | None) -> datetime:
+    at = routing.send_at(event.kind, event.incident.reopened, event.at, event.incident.snoozed_until)
+    # A recovery is no emergency, whatever it is the recovery from.
+    severity = "" if event.kind == IncidentEvent.Kind.RESOLVED else event.incident.severity
+    return waits_until(quiet, at, severity) if quiet else at
 
 
 class _Audience:
@@ -99,6 +105,7 @@ class _Audience:
     def __init__(self, events: Sequence[IncidentEvent]) -> None:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
+        _cancel_held(events)
         self._notified = _notified_before(incidents)
         self._enabled, rules = _enabled({incident.project_id for incident in incidents.values()})
         self._escalations = escalations.begin(events, rules) if rules else {}
@@ -239,6 +246,23 @@ def _informed_of_month(over_month: Mapping[int, set[int]]) -> dict[int, set[Targ
         return defaultdict(set)
     since = _exceeded_months().filter(incident=OuterRef("event__incident"), opened_at__lte=OuterRef("event__at"))
     return _targets_of(Delivery.objects.filter(Exists(since), event__incident__in=incident_ids))
+
+
+def _cancel_held(events: Sequence[IncidentEvent]) -> None:
+    """Cancel alerts that wait for the end of somebody's quiet hours, of incidents that are taken or over.
+
+    These people were not notified of the failure, so they won't be of the recovery.
+    """
+    ended = {event.incident_id: event.at for event in events if event.kind in ("acknowledged", "resolved")}
+    if not ended:
+        return
+    held = Delivery.objects.unleased(max(ended.values())).filter(
+        event__incident__in=list(ended),
+        event__kind__in=routing.FAILURES,
+        attempts=0,
+        next_try_at__gt=max(ended.values()),
+    )
+    held.update(state=Delivery.State.SKIPPED, lease_until=None, last_error=TAKEN)
 
 
 def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[Target]]:

@@ -34,6 +34,7 @@ urlpatterns = [
     path("api/v1/", include("alerts.api")),
     path("api/v1/", include("alerts.policy_api")),
     path("alerts/", include("alerts.link_views")),
+    path("alerts/", include("alerts.quiet_hours_page")),
     path("api/schema", SchemaView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.package_index")),
