@@ -6,24 +6,32 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('alerts', '0004_policies'),
-        ('teams', '0009_agent_rule'),
+        ("alerts", "0004_policies"),
+        ("teams", "0009_agent_rule"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='QuietHours',
+            name="QuietHours",
             fields=[
-                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='quiet_hours', serialize=False, to=settings.AUTH_USER_MODEL)),
-                ('start', models.TimeField(help_text='In your time zone.', verbose_name='from')),
-                ('end', models.TimeField(help_text='If earlier than the start, on the next day.', verbose_name='to')),
-                ('days', models.JSONField(default=list)),
-                ('critical_passes', models.BooleanField(default=True, verbose_name='critical alerts may disturb me')),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="quiet_hours",
+                        serialize=False,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                ("start", models.TimeField(help_text="In your time zone.", verbose_name="from")),
+                ("end", models.TimeField(help_text="If earlier than the start, on the next day.", verbose_name="to")),
+                ("days", models.JSONField(default=list)),
+                ("critical_passes", models.BooleanField(default=True, verbose_name="critical alerts may disturb me")),
             ],
             options={
-                'verbose_name_plural': 'quiet hours',
+                "verbose_name_plural": "quiet hours",
             },
         ),
     ]

@@ -148,7 +148,10 @@ def test_person_sets_and_ends_quiet_hours(member: User, client_of: Callable[[Use
     assert not QuietHours.objects.exists()
 
 
-@pytest.mark.parametrize("change", [{"days": []}, {"days": ["never"]}, {"start": "25:00"}, {"end": ""}, {"end": "22:00", "days": list(DAYS)}])
+ALWAYS = {"end": "22:00", "days": list(DAYS)}
+
+
+@pytest.mark.parametrize("change", [{"days": []}, {"days": ["never"]}, {"start": "25:00"}, {"end": ""}, ALWAYS])
 def test_invalid_quiet_hours_are_refused(
     member: User, client_of: Callable[[User], Client], change: dict[str, object]
 ) -> None:
