@@ -16,7 +16,7 @@ from django.db import transaction
 from agents.incidents import events as timeline
 from agents.incidents.snoozes import zone_of
 from agents.models import Agent, Incident, IncidentEvent
-from alerts import policies, routing
+from alerts import on_call, policies, routing
 from alerts.models import Escalation
 from alerts.policies import Notice, Problem, Rule
 from alerts.routing import Address
@@ -88,7 +88,9 @@ def targets_of(event: IncidentEvent, escalation: Escalation) -> frozenset[Addres
     step = event.data.get("step", 0 if may_begin(event) else None)
     if step is None:
         return frozenset()
-    return msgspec.convert(escalation.rule, Rule).steps[step].addresses
+    named = msgspec.convert(escalation.rule, Rule).steps[step]
+    on_duty = on_call.people_on_call(event.incident.project_id, named.on_call, event.at)
+    return named.addresses | {("person", person.lower()) for person in on_duty}
 
 
 def sweep(now: datetime) -> None:

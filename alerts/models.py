@@ -189,3 +189,19 @@ class QuietHours(models.Model):
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M} to {self.end:%H:%M}"
+
+
+class OnCall(models.Model):
+    """A rotation of a project, which its policy names; see `rotations`."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="rotations")
+    name = models.CharField(max_length=100)
+    rotation: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "on-call rotation"
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="one_rotation_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
