@@ -20,7 +20,7 @@ INDEX: Final = "README.md"
 # Side bar: group -> pages in reading order. Single decisions are reachable by link and by search only.
 CONTENTS: Final = (
     ("Get started", ("", "run-with-systemd", "run-in-docker-compose", "run-with-launchd", "run-bare-python")),
-    ("Monitor agents", ("sdk", "capture", "integrations", "doors", "runner", "jobs", "machines")),
+    ("Monitor agents", ("sdk", "typescript", "capture", "integrations", "doors", "runner", "jobs", "machines")),
     ("Alerting", ("rules", "channels")),
     ("Operating", ("deployment", "operating", "security", "keys", "pricing", "plans")),
     ("Reference", ("pages", "glossary", "architecture", "decisions")),

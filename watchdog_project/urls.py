@@ -41,5 +41,6 @@ urlpatterns = [
     path("api/schema", SchemaView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.package_index")),
+    path("npm/", include("watchdog_project.npm_package")),
     path("", include("watchdog_project.site_files")),
 ]

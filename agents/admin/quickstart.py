@@ -28,6 +28,7 @@ def tabs(key: str, server: str, agent: str) -> list[Tab]:
     runner = f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}\nclevagent-runner start --watch"
     return [
         _python_tab(install, init),
+        _typescript_tab(key, server, agent),
         _systemd_tab(install, f"{runner} systemd:{agent}.service={agent}"),
         _docker_tab(install, f"{runner} docker:{agent}"),
         _curl_tab(_curl(key, server, agent)),
@@ -46,6 +47,19 @@ def _python_tab(install: str, init: str) -> Tab:
         "The client is served by this server and has no dependencies."
     )
     return Tab("python", "Python", [_install("python", install), Block("python-lines", lines, "the Python code")], hint)
+
+
+def _typescript_tab(key: str, server: str, agent: str) -> Tab:
+    lines = (
+        f'import * as clevagent from "clevagent";\nclevagent.init({{ apiKey: "{key}", agent: "{agent}", '
+        f'endpoint: "{server}" }});\nclevagent.ping("ok", "page 3 done");'
+    )
+    hint = (
+        "For Node 20 and later, and Bun. Call init() before creating model clients, so that their tokens are counted. "
+        f"In Deno, import {server}/npm/clevagent.js instead of installing it."
+    )
+    install = _install("typescript", f"npm install {server}/npm/clevagent.tgz")
+    return Tab("typescript", "TypeScript", [install, Block("typescript-lines", lines, "the TypeScript code")], hint)
 
 
 def _systemd_tab(install: str, command: str) -> Tab:

@@ -25,11 +25,11 @@ from clevagent import limits as _limits
 from clevagent import version as _version
 from clevagent.budget import Budget
 from clevagent.client import EXIT_WITHIN, UNSET, Client
-from clevagent.counters import decimal, number
+from clevagent.counters import DETAILS, decimal, number
 from clevagent.guard import AgentLimit, Guard
 from clevagent.limits import Limit
 from clevagent.log import log as _log
-from clevagent.log import warn
+from clevagent.log import warn, warn_once
 from clevagent.loop_guard import LoopGuard
 from clevagent.options import Options, Reaction, read_options
 from clevagent.progress import Iteration, Span, ToolCall, Waiting, arguments_of, wrap_calls
@@ -219,11 +219,19 @@ def log_usage(
     reasoning_tokens: int = 0,
     cost_usd: float | None = None,
     call_id: str | None = None,
+    service_tier: str | None = None,
+    region: str | None = None,
+    **details: int,
 ) -> None:
     """Add the tokens of one model call. The server prices them.
 
     `input_tokens` includes cached tokens, `output_tokens` includes reasoning tokens. `call_id` is the provider's
-    response id; a call reported twice with the same id counts once.
+    response id; a call reported twice with the same id counts once. `service_tier` and `region` are as the provider
+    reports them.
+
+    `details` are what providers bill on their own: `cache_write_1h_tokens`, `input_audio_tokens`,
+    `output_audio_tokens`, `cache_audio_read_tokens`, `input_image_tokens` and `output_image_tokens`, which are parts of
+    the counts above, `web_searches` and `audio_seconds`.
     """
     if _limits.is_captured() and not _counts_automatically:
         return
@@ -233,12 +241,16 @@ def log_usage(
         "cache_read_tokens": cache_read_tokens,
         "cache_write_tokens": cache_write_tokens,
         "reasoning_tokens": reasoning_tokens,
+        **{name: value for name, value in details.items() if name in DETAILS},
     }
+    for name in details.keys() - set(DETAILS):
+        warn_once(f"clevagent: log_usage() has no argument {name}; it is not counted")
     whole = {name: int(number(name, value)) for name, value in counts.items()}
     entry = {**whole, "model": model, "provider": provider, "cost_usd": cost_usd}
     _limits.count_usage(entry, None if call_id is None else str(call_id))
     if _client is not None:
-        _client.log_usage(model=model, provider=provider, cost_usd=cost_usd, call_id=call_id, **counts)
+        priced_by = {"model": model, "provider": provider, "service_tier": service_tier, "region": region}
+        _client.log_usage(**priced_by, cost_usd=cost_usd, call_id=call_id, **counts)
 
 
 @_safe

@@ -122,8 +122,9 @@ class Client:
         entry: dict[str, Any] = {name: int(number(name, counts.get(name))) for name in COUNTS}
         entry = {name: count for name, count in entry.items() if count}
         entry["model"] = storable(model, MAX_NAME_LENGTH)
-        if provider:
-            entry["provider"] = storable(provider, MAX_NAME_LENGTH)
+        for name, value in (("provider", provider), *((name, counts.get(name)) for name in ("service_tier", "region"))):
+            if value:
+                entry[name] = storable(value, MAX_NAME_LENGTH)
         if cost_usd is not None:
             entry["cost_usd"] = number("cost_usd", cost_usd)
         self.recorder.add_usage(entry, call_id)

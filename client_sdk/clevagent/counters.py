@@ -14,7 +14,18 @@ from clevagent.redact import text_of
 MAX_CALLS, MAX_USAGE, MAX_PROMPTS = 50, 200, 5
 MICRO = Decimal("0.000001")
 SEVERITY_ORDER = ("ok", "shutdown", "warning", "error")
-COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+# Parts of the counts before them that providers bill on their own.
+DETAILS = (
+    "cache_write_1h_tokens", "input_audio_tokens", "output_audio_tokens", "cache_audio_read_tokens",
+    "input_image_tokens", "output_image_tokens", "web_searches", "audio_seconds",
+)  # fmt: skip
+COUNTS = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", *DETAILS
+)  # fmt: skip
+# What decides on the price of a call, besides its size.
+PRICED_BY = ("model", "provider", "service_tier", "region")
+# Input tokens from which on a call of some model costs more per token, from the price lists of November 2026.
+PRICE_STEPS = (32_000, 100_000, 128_000, 200_000, 256_000, 272_000, 512_000, 524_288)
 
 
 class Counters:
@@ -42,10 +53,7 @@ class Counters:
 
     def add_usage(self, entry: dict[str, Any]) -> None:
         """Add one model call. Calls stay separate, because prices depend on their size, until there are too many."""
-        if len(self.usage) < MAX_USAGE:
-            self.usage.append(entry)
-        else:
-            merge_usage(self.usage, entry)
+        add_usage(self.usage, entry)
 
     def add_call(self, entry: dict[str, Any]) -> None:
         self.tool_calls += 1
@@ -77,19 +85,41 @@ class Counters:
         return {name: value for name, value in fields.items() if value not in (None, 0, "", [])}
 
 
-def merge_usage(entries: list[dict[str, Any]], entry: dict[str, Any]) -> None:
-    """Add the call to the last one with the same model, or to the last one of all."""
-    same = [known for known in entries if _model_of(known) == _model_of(entry)]
-    known = (same or entries)[-1]
+def add_usage(entries: list[dict[str, Any]], entry: dict[str, Any]) -> None:
+    """Add a call. Where there is no more room, calls of the same price per token become one entry."""
+    if len(entries) >= MAX_USAGE:
+        alike: dict[Any, dict[str, Any]] = {}
+        for each in entries:
+            known = alike.setdefault(_price_key(each), each)
+            if known is not each:
+                _merge(known, each)
+        entries[:] = alike.values()
+    if len(entries) < MAX_USAGE:
+        entries.append(entry)
+    else:
+        _merge(_most_alike(entries, entry), entry)
+
+
+def _most_alike(entries: list[dict[str, Any]], entry: dict[str, Any]) -> dict[str, Any]:
+    same = [known for known in entries if _price_key(known) == _price_key(entry)]
+    same = same or [known for known in entries if known["model"] == entry["model"]]
+    return (same or entries)[-1]
+
+
+def _merge(known: dict[str, Any], entry: dict[str, Any]) -> None:
     for name in COUNTS:
         if entry.get(name):
             known[name] = known.get(name, 0) + entry[name]
+    known["calls"] = known.get("calls", 1) + entry.get("calls", 1)
     if entry.get("cost_usd"):
         known["cost_usd"] = float(Decimal(str(known.get("cost_usd", 0))) + Decimal(str(entry["cost_usd"])))
 
 
-def _model_of(entry: dict[str, Any]) -> tuple[Any, Any]:
-    return entry["model"], entry.get("provider")
+def _price_key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """The same for calls whose tokens cost the same; a reported price is kept apart from one that is not known."""
+    size = entry.get("input_tokens", 0) / entry.get("calls", 1)
+    steps = sum(size > step for step in PRICE_STEPS)
+    return (*(entry.get(name) for name in PRICED_BY), steps, entry.get("cost_usd") is None)
 
 
 def merged(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
@@ -122,10 +152,7 @@ def _status(beat: dict[str, Any]) -> str:
 def _usage_of(older: dict[str, Any], newer: dict[str, Any]) -> list[dict[str, Any]]:
     kept = [dict(entry) for entry in older.get("usage", ())]
     for entry in newer.get("usage", ()):
-        if len(kept) < MAX_USAGE:
-            kept.append(entry)
-        else:
-            merge_usage(kept, entry)
+        add_usage(kept, dict(entry))
     return kept
 
 
@@ -133,7 +160,7 @@ def sums_of(beat: dict[str, Any]) -> dict[str, Any]:
     """Return the totals of a heartbeat whose details the server refused."""
     kept = _only(beat, "tokens_used", "cost_usd", "tool_calls")
     if beat.get("usage"):
-        kept["usage"] = [_only(entry, "model", "provider", *COUNTS, "cost_usd") for entry in beat["usage"]]
+        kept["usage"] = [_only(entry, *PRICED_BY, *COUNTS, "calls", "cost_usd") for entry in beat["usage"]]
     return kept
 
 

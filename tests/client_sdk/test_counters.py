@@ -49,9 +49,23 @@ def test_excess_model_calls_are_merged() -> None:
     for _ in range(MAX_USAGE + 5):
         counters.add_usage(dict(CALL))
     sealed = counters.to_fields()["usage"]
-    assert len(sealed) == MAX_USAGE
-    assert sealed[0] == CALL
+    assert sealed[1:] == [CALL] * 5
+    assert sealed[0]["calls"] == MAX_USAGE
     assert sum(use["input_tokens"] for use in sealed) == 3 * (MAX_USAGE + 5)
+
+
+def test_calls_are_merged_within_one_price_only() -> None:
+    """A long context, a tier or a region has a price of its own, so a sum over two of them has none."""
+    counters = Counters()
+    kinds = [{}, {"service_tier": "batch"}, {"region": "us"}, {"input_tokens": 200_001}, {"cost_usd": 0.1}]
+    for _ in range(MAX_USAGE):
+        for kind in kinds:
+            counters.add_usage({**CALL, **kind})
+    sealed = counters.to_fields()["usage"]
+    assert len(sealed) <= MAX_USAGE
+    assert sum(use.get("calls", 1) for use in sealed) == len(kinds) * MAX_USAGE
+    assert {use["input_tokens"] // use.get("calls", 1) for use in sealed} == {CALL["input_tokens"], 200_001}
+    assert sum(use.get("calls", 1) for use in sealed if use.get("service_tier") == "batch") == MAX_USAGE
 
 
 def test_excess_models_are_still_counted() -> None:

@@ -14,7 +14,7 @@ from clevagent.crash import CrashHooks
 from clevagent.failures import RECOVERY_TIME, is_purposeful
 from clevagent.testing import FakeServer
 
-from tests.client_sdk.test_reporter import Agent, Server
+from tests.client_sdk.wire import Agent, Server
 
 
 class Cancelled(BaseException):

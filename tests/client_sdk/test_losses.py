@@ -10,7 +10,7 @@ import pytest
 from clevagent.log import _said
 from clevagent.transport import Answer, UnreachableError
 
-from tests.client_sdk.test_reporter import Agent, Server
+from tests.client_sdk.wire import Agent, Server
 
 REFUSED = Answer(422, {"error": {"code": "invalid", "message": "no"}})
 

@@ -4,83 +4,34 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clevagent.client import Client
-from clevagent.options import Options
 from clevagent.spool import Place
-from clevagent.transport import Answer, UnreachableError
+from clevagent.transport import Answer
 
-EPOCH = 1_750_000_000.0
+from tests.client_sdk.wire import Agent, Node, Server, TypeScriptAgent
 
-
-class Server:
-    """Keeps each heartbeat once, by its id. `away` and `says` control the answers."""
-
-    def __init__(self) -> None:
-        self.beats: dict[str, dict[str, Any]] = {}
-        self.order: list[dict[str, Any]] = []
-        self.requests = 0
-        self.away = False
-        self.says: Callable[[dict[str, Any]], Answer | None] = lambda beat: None
-        self.loses_answers = False
-
-    def request(self, method: str, path: str, body: Any = None) -> Answer:
-        self.requests += 1
-        if self.away:
-            raise UnreachableError("refused")
-        found = [self._one(beat) for beat in body.get("heartbeats", [body])]
-        if self.loses_answers:
-            raise UnreachableError("timed out")
-        if path.endswith("/batch"):
-            return Answer(200, {"results": [answer.body for answer in found]})
-        return found[0]
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def limit(self, seconds: float) -> None:
-        """Requests take no time."""
-
-    def _one(self, beat: dict[str, Any]) -> Answer:
-        refused = self.says(beat)
-        if refused is not None:
-            return refused
-        if beat["beat_id"] not in self.beats:
-            self.beats[beat["beat_id"]] = beat
-            self.order.append(beat)
-        return Answer(200, {"agent_id": 1})
-
-    def cost(self) -> Decimal:
-        return sum((Decimal(str(beat.get("cost_usd", 0))) for beat in self.order), Decimal(0))
+# Starts an agent of the Python or the TypeScript client.
+Start = Callable[..., Any]
 
 
-class Agent:
-    """A client without a thread: tests run its steps with their own clock."""
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    running = Node()
+    yield running
+    running.close()
 
-    def __init__(self, server: Server, **options: Any) -> None:
-        self.now = 1000.0
-        given = Options(**{"api_key": "k", "agent": "bot", "interval": 30.0, **options})
-        self.client = Client(given, transport=server, clock=lambda: self.now, report_crashes=False)
-        self.reporter = self.client.reporter
-        self.client._worker.wake = lambda: None  # type: ignore[method-assign]
-        self.look_at = 0.0
 
-    def step(self) -> None:
-        self.look_at = self.reporter.step(self.now, EPOCH + self.now)
-
-    def let_pass(self, seconds: float) -> None:
-        """Run the steps that are due within this many seconds."""
-        end = self.now + seconds
-        self.step()
-        while self.look_at <= end:
-            self.now = max(self.look_at, self.now + 0.001)
-            self.step()
-        self.now = end
+@pytest.fixture(params=["python", "typescript"])
+def start(request: pytest.FixtureRequest) -> Start:
+    """Both clients say the same."""
+    if request.param == "python":
+        return Agent
+    return lambda server, **options: TypeScriptAgent(request.getfixturevalue("node"), server, **options)
 
 
 @pytest.fixture
@@ -92,8 +43,8 @@ def statuses(server: Server) -> list[str]:
     return [beat["status"] for beat in server.order]
 
 
-def test_heartbeats_start_immediately(server: Server) -> None:
-    agent = Agent(server)
+def test_heartbeats_start_immediately(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.step()
     assert len(server.order) == 1
     agent.let_pass(29.9)
@@ -102,8 +53,8 @@ def test_heartbeats_start_immediately(server: Server) -> None:
     assert [beat["seq"] for beat in server.order] == [1, 2]
 
 
-def test_pings_are_coalesced(server: Server) -> None:
-    agent = Agent(server)
+def test_pings_are_coalesced(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.step()
     for _ in range(1000):
         agent.now += 0.0009
@@ -115,8 +66,8 @@ def test_pings_are_coalesced(server: Server) -> None:
     assert server.order[1]["progress"] is True
 
 
-def test_errors_get_their_own_heartbeat(server: Server) -> None:
-    agent = Agent(server)
+def test_errors_get_their_own_heartbeat(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.let_pass(5)
     agent.client.ping("error", "no network")
     agent.client.ping("error", "still none")
@@ -125,8 +76,8 @@ def test_errors_get_their_own_heartbeat(server: Server) -> None:
     assert [beat.get("message") for beat in server.order[1:]] == ["no network", "still none"]
 
 
-def test_many_errors_are_batched(server: Server) -> None:
-    agent = Agent(server)
+def test_many_errors_are_batched(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.let_pass(5)
     for number in range(3000):
         agent.client.ping("error", f"no {number}", cost_usd=0.001)
@@ -139,8 +90,8 @@ def test_many_errors_are_batched(server: Server) -> None:
     assert server.cost() == 3
 
 
-def test_progress_age_is_reported_while_idle(server: Server) -> None:
-    agent = Agent(server)
+def test_progress_age_is_reported_while_idle(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.step()
     agent.client.ping()
     agent.let_pass(100)
@@ -148,16 +99,16 @@ def test_progress_age_is_reported_while_idle(server: Server) -> None:
     assert [beat.get("progress_age") for beat in server.order[1:]] == [None, 30.9, 60.9, 90.9]
 
 
-def test_undeclared_progress_is_left_to_the_server(server: Server) -> None:
-    agent = Agent(server)
+def test_undeclared_progress_is_left_to_the_server(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.client.log_cost(5, 0.1)
     agent.let_pass(100)
     assert len(server.order) == 4
     assert not any("progress" in beat or "progress_age" in beat for beat in server.order)
 
 
-def test_late_progress_is_reported_by_age(server: Server) -> None:
-    agent = Agent(server)
+def test_late_progress_is_reported_by_age(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.let_pass(1)
     server.away = True
     agent.client.ping(message="moved")
@@ -169,11 +120,11 @@ def test_late_progress_is_reported_by_age(server: Server) -> None:
     assert moved["progress_age"] > 2900
 
 
-def test_hour_long_outage_loses_no_spend() -> None:
+def test_hour_long_outage_loses_no_spend(start: Start) -> None:
     chance = random.Random(7)
-    for number in range(50):
+    for number in range(50 if start is Agent else 5):  # each call of the other is two lines between processes
         server, spent, tokens = Server(), Decimal(0), 0
-        agent = Agent(server, agent=f"bot{number}")
+        agent = start(server, agent=f"bot{number}")
         for minute in range(80):
             server.away = 10 <= minute < 70
             server.loses_answers = minute in (9, 70)  # stored, but the answer is lost: it is sent again
@@ -186,7 +137,7 @@ def test_hour_long_outage_loses_no_spend() -> None:
             agent.let_pass(60)
         server.loses_answers = False
         agent.client.log_cost(0, 0)
-        agent.reporter.finish(agent.now, EPOCH + agent.now)
+        agent.finish()
         assert round(server.cost(), 2) == round(spent, 2)
         assert spent - Decimal("0.000001") < server.cost() <= spent
         assert used(server) == tokens
@@ -197,8 +148,8 @@ def used(server: Server) -> int:
     return sum(use.get("input_tokens", 0) + use["output_tokens"] for use in uses)
 
 
-def test_outage_keeps_spend_per_hour(server: Server) -> None:
-    agent = Agent(server)
+def test_outage_keeps_spend_per_hour(start: Start, server: Server) -> None:
+    agent = start(server)
     server.away = True
     for _ in range(120):
         agent.client.log_cost(1, 0.01)
@@ -210,8 +161,8 @@ def test_outage_keeps_spend_per_hour(server: Server) -> None:
     assert len(hours) == 3
 
 
-def test_pings_do_not_retry_during_an_outage(server: Server) -> None:
-    agent = Agent(server)
+def test_pings_do_not_retry_during_an_outage(start: Start, server: Server) -> None:
+    agent = start(server)
     server.away = True
     for _ in range(600):
         agent.client.ping()
@@ -220,8 +171,8 @@ def test_pings_do_not_retry_during_an_outage(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 500, 503])
-def test_temporary_refusal_is_retried(server: Server, status: int) -> None:
-    agent = Agent(server)
+def test_temporary_refusal_is_retried(start: Start, server: Server, status: int) -> None:
+    agent = start(server)
     server.says = lambda beat: Answer(status, {"error": {"code": "any", "message": "not now"}})
     agent.client.log_cost(1, 0.5)
     agent.let_pass(300)
@@ -230,8 +181,8 @@ def test_temporary_refusal_is_retried(server: Server, status: int) -> None:
     assert server.cost() == Decimal("0.5")
 
 
-def test_reporter_respects_retry_after(server: Server) -> None:
-    agent = Agent(server)
+def test_reporter_respects_retry_after(start: Start, server: Server) -> None:
+    agent = start(server)
     server.says = lambda beat: Answer(429, {}, retry_after=40)
     agent.step()
     assert server.requests == 1
@@ -241,8 +192,8 @@ def test_reporter_respects_retry_after(server: Server) -> None:
     assert server.requests == 2
 
 
-def test_refused_heartbeat_sends_its_totals(server: Server) -> None:
-    agent = Agent(server)
+def test_refused_heartbeat_sends_its_totals(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.step()
     server.says = lambda beat: (
         Answer(422, {"error": {"code": "invalid", "message": "no"}}) if beat.get("message") else None
@@ -251,13 +202,13 @@ def test_refused_heartbeat_sends_its_totals(server: Server) -> None:
     agent.let_pass(2)
     assert server.order[-1]["cost_usd"] == 0.25
     assert "message" not in server.order[-1]
-    assert len(agent.reporter.outbox) == 0
+    assert agent.unsent() == 0
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_bad_heartbeat_does_not_block_its_batch(server: Server, whole: bool) -> None:
+def test_bad_heartbeat_does_not_block_its_batch(start: Start, server: Server, whole: bool) -> None:
     """Refuse one heartbeat in its result, or the whole request."""
-    agent = Agent(server)
+    agent = start(server)
     server.away = True
     for message in ("good", "bad", "good"):
         agent.client.ping("warning", message, cost_usd=0.1)
@@ -276,31 +227,31 @@ def test_bad_heartbeat_does_not_block_its_batch(server: Server, whole: bool) -> 
     assert server.cost() == Decimal("0.3")
 
 
-def test_finish_ignores_the_retry_delay(server: Server) -> None:
-    agent = Agent(server)
+def test_finish_ignores_the_retry_delay(start: Start, server: Server) -> None:
+    agent = start(server)
     server.away = True
     agent.client.log_cost(1, 0.5)
     agent.let_pass(100)
     server.away = False
-    agent.client.recorder.report("shutdown", is_final=True)
-    agent.reporter.finish(agent.now, EPOCH + agent.now)
+    agent.say_goodbye()
+    agent.finish()
     assert statuses(server)[-1] == "shutdown"
     assert server.cost() == Decimal("0.5")
-    assert agent.reporter.is_idle
+    assert agent.unsent() == 0
 
 
-def test_counts_after_a_crash_keep_its_status(server: Server) -> None:
-    agent = Agent(server)
+def test_counts_after_a_crash_keep_its_status(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.step()
-    agent.client.crashed(ValueError("boom"), "")
+    agent.crash(ValueError("boom"))
     agent.client.log_cost(1, 0.5)
     agent.let_pass(40)
     assert statuses(server) == ["ok", "error", "error"]
     assert server.order[-1]["message"] == "CRASH: ValueError: boom"
 
 
-def test_wait_is_reported_until_progress(server: Server) -> None:
-    agent = Agent(server)
+def test_wait_is_reported_until_progress(start: Start, server: Server) -> None:
+    agent = start(server)
     agent.let_pass(5)
     agent.client.waiting("approval", until=3600)
     agent.let_pass(40)
@@ -311,8 +262,8 @@ def test_wait_is_reported_until_progress(server: Server) -> None:
     assert waits[3:] == [None, "not said"]
 
 
-def test_labels_are_sent_once_settings_always(server: Server) -> None:
-    agent = Agent(server, labels={"team": "research"}, cost_limit_usd=25.0, progress_timeout=600.0, agent_type="openai")
+def test_labels_are_sent_once_settings_always(start: Start, server: Server) -> None:
+    agent = start(server, labels={"team": "research"}, cost_limit_usd=25.0, progress_timeout=600.0, agent_type="openai")
     agent.let_pass(40)
     first, second = server.order
     assert (first["labels"], "labels" in second) == ({"team": "research"}, False)

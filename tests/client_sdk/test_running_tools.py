@@ -7,7 +7,7 @@ from typing import Any
 
 from clevagent.counters import merged
 
-from tests.client_sdk.test_reporter import EPOCH, Agent, Server
+from tests.client_sdk.wire import EPOCH, Agent, Server
 
 
 def last(server: Server) -> dict[str, Any]:

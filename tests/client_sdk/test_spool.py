@@ -23,7 +23,7 @@ from clevagent.spool import MAX_BYTES, MAX_DETAILED_BYTES, Place, Spool, place_o
 from clevagent.testing import FakeServer
 
 from tests.client_sdk.conftest import Program
-from tests.client_sdk.test_reporter import EPOCH, Agent, Server
+from tests.client_sdk.wire import EPOCH, Agent, Server
 
 KEY = "cv_test"
 

@@ -5,7 +5,7 @@ A model is at its limit, and the fallback answers.
 
 from __future__ import annotations
 
-from tests.client_sdk.test_reporter import Agent, Server
+from tests.client_sdk.wire import Agent, Server
 
 
 def test_fallback_that_answers_is_no_failure() -> None:

@@ -5,7 +5,7 @@ A cron job that ends with sys.exit(0) is recorded as failed.
 
 from __future__ import annotations
 
-from tests.client_sdk.test_reporter import Agent, Server
+from tests.client_sdk.wire import Agent, Server
 
 
 def test_exit_without_an_error_is_no_failure() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from clevagent.spool import Place
 
-from tests.client_sdk.test_reporter import Agent, Server
 from tests.client_sdk.test_spool import end
+from tests.client_sdk.wire import Agent, Server
 
 
 def test_unsent_goodbye_survives_the_end(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _count(call: Mapping[str, Any], response: Any) -> None:
         model=body.get("model") or call.get("model"),
         provider=_provider(call),
         call_id=body.get("id") or own_id,
-        counts=anthropic_counts(usage) if is_message else openai_counts(usage),
+        counts=anthropic_counts(usage) if is_message else openai_counts(usage, body.get("service_tier")),
         is_counted=False,
     )
 

@@ -97,4 +97,5 @@ def _embedding(answer: Answer) -> None:
 
 
 def _report(provider: str | None, body: dict[str, Any], usage: dict[str, Any]) -> None:
-    report(model=body.get("model"), provider=provider, call_id=body.get("id"), counts=openai_counts(usage))
+    counts = openai_counts(usage, body.get("service_tier"))
+    report(model=body.get("model"), provider=provider, call_id=body.get("id"), counts=counts)

@@ -43,6 +43,77 @@ def test_counts_are_normalised(
     assert tuple(found.get(name, 0) for name in names) == expected
 
 
+BILLED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        anthropic_counts(
+            {
+                "input_tokens": 2,
+                "cache_creation_input_tokens": 30,
+                "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+                "server_tool_use": {"web_search_requests": 3},
+                "service_tier": "batch",
+                "inference_geo": "us",
+            }
+        ),
+        {
+            "cache_write_tokens": 30,
+            "cache_write_1h_tokens": 20,
+            "web_searches": 3,
+            "service_tier": "batch",
+            "region": "us",
+        },
+    ),
+    (
+        openai_counts(
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 8,
+                "prompt_tokens_details": {"audio_tokens": 4},
+                "completion_tokens_details": {"audio_tokens": 3},
+            },
+            "flex",
+        ),
+        {"input_audio_tokens": 4, "output_audio_tokens": 3, "service_tier": "flex"},
+    ),
+    (
+        google_counts(
+            {
+                "promptTokenCount": 9,
+                "promptTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 2},
+                    {"modality": "AUDIO", "tokenCount": 7},
+                ],
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 5}, None],
+                "trafficType": "ON_DEMAND",
+            }
+        ),
+        {"input_audio_tokens": 7, "output_image_tokens": 5},
+    ),
+    (openai_counts({"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": "many"}}, 5), {}),
+    (openai_counts({"prompt_tokens": 9}, "default"), {}),
+    (anthropic_counts({"input_tokens": 2, "service_tier": "standard", "inference_geo": "not_available"}), {}),
+    (
+        google_counts({"promptTokenCount": 9, "trafficType": "PROVISIONED_THROUGHPUT"}),
+        {"service_tier": "PROVISIONED_THROUGHPUT"},
+    ),
+]
+DETAILS = {
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+    "web_searches",
+    "service_tier",
+    "region",
+}
+
+
+@pytest.mark.parametrize(("found", "billed"), BILLED)
+def test_what_is_billed_on_its_own_is_told(found: dict[str, Any], billed: dict[str, Any]) -> None:
+    assert billed.items() <= found.items()
+    assert DETAILS & found.keys() == DETAILS & billed.keys()
+
+
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
@@ -50,7 +121,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("counts", [{}, {"input_tokens": 0, "output_tokens": 0}])
+@pytest.mark.parametrize("counts", [{}, {"input_tokens": 0, "output_tokens": 0}, {"service_tier": "default"}])
 def test_unknown_usage_is_not_zero(counts: dict[str, int], reported: list[Any]) -> None:
     report(model="m", provider=None, call_id="id", counts=counts)
     assert reported == []
