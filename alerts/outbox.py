@@ -46,6 +46,8 @@ def enqueue(*events: IncidentEvent) -> None:
     sent = [event for event in notified if not escalations.is_held_back(event)]
     targets = [(event, *target) for event in sent for target in audience.targets_of(event)]
     quiet = people.quiet_of({recipient for _, _, recipient in targets})
+    if quiet:
+        _release_held(targets, quiet)
     deliveries = Delivery.objects.bulk_create(
         Delivery(
             event=event,
@@ -248,6 +250,23 @@ def _informed_of_month(over_month: Mapping[int, set[int]]) -> dict[int, set[Targ
     return _targets_of(Delivery.objects.filter(Exists(since), event__incident__in=incident_ids))
 
 
+def _release_held(targets: Iterable[tuple[IncidentEvent, int, str]], quiet: Mapping[str, Quiet]) -> None:
+    """Make alerts due that waited for the end of quiet hours while their incident was a warning, and now may disturb.
+
+    Otherwise they would block the critical one: what goes to one recipient about one incident keeps its order.
+    """
+    risen = [(event, recipient) for event, _, recipient in targets if event.data.get("rose") and recipient in quiet]
+    for event, recipient in risen:
+        if _send_at(event, quiet[recipient]) <= event.at:
+            _held([event.incident_id], event.at).filter(recipient=recipient).update(next_try_at=event.at)
+
+
+def _held(incident_ids: Sequence[int], now: datetime) -> QuerySet[Delivery]:
+    """Alerts that wait for the end of quiet hours: others that wait have been tried."""
+    failures = Delivery.objects.unleased(now).filter(event__incident__in=incident_ids, event__kind__in=routing.FAILURES)
+    return failures.filter(attempts=0, next_try_at__gt=now)
+
+
 def _cancel_held(events: Sequence[IncidentEvent]) -> None:
     """Cancel alerts that wait for the end of somebody's quiet hours, of incidents that are taken or over.
 
@@ -256,13 +275,7 @@ def _cancel_held(events: Sequence[IncidentEvent]) -> None:
     ended = {event.incident_id: event.at for event in events if event.kind in ("acknowledged", "resolved")}
     if not ended:
         return
-    held = Delivery.objects.unleased(max(ended.values())).filter(
-        event__incident__in=list(ended),
-        event__kind__in=routing.FAILURES,
-        attempts=0,
-        next_try_at__gt=max(ended.values()),
-    )
-    held.update(state=Delivery.State.SKIPPED, lease_until=None, last_error=TAKEN)
+    _held(list(ended), max(ended.values())).update(state=Delivery.State.SKIPPED, lease_until=None, last_error=TAKEN)
 
 
 def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[Target]]:

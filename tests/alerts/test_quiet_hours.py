@@ -19,7 +19,7 @@ from tests.alerts.conftest import NOW
 
 NIGHT = Quiet(time(22), time(7), DAYS, ZoneInfo("Europe/Berlin"))
 PAGE = "/alerts/quiet-hours/"
-Happen = Callable[[str, float], IncidentEvent]
+Happen = Callable[..., IncidentEvent]
 
 
 def at(text: str) -> datetime:
@@ -67,9 +67,10 @@ def happen(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> Happen:
     monkeypatch.setattr(wakeup, "wake", lambda _: None)
     Incident.objects.update(severity="warning")
 
-    def write(kind: str, minutes: float = 0) -> IncidentEvent:
+    def write(kind: str, minutes: float = 0, **data: object) -> IncidentEvent:
         incident.refresh_from_db()
-        return events.record(incident=incident, kind=kind, text=kind, now=NOW + timedelta(minutes=minutes))
+        at = NOW + timedelta(minutes=minutes)
+        return events.record(incident=incident, kind=kind, text=kind, now=at, data=data)
 
     return write
 
@@ -98,9 +99,18 @@ def test_only_the_quiet_wait(happen: Happen, mia: User) -> None:
         "Member@example.com": [("opened", "pending", 574)],
         "ops@example.com": [("opened", "pending", 0)],
     }
+
+
+def test_what_becomes_critical_is_not_blocked(happen: Happen, mia: User) -> None:
+    """By the warning before it, which would come first in the morning."""
+    happen("opened", 0)
     Incident.objects.update(severity="critical")
-    happen("updated", 1)
-    assert waiting()["Member@example.com"][1] == ("updated", "pending", 0)
+    happen("updated", 1, signal="stalled", rose=True)
+    assert waiting()["Member@example.com"] == [("opened", "pending", 1), ("updated", "pending", 0)]
+    people.set_quiet_hours(mia, {"start": time(20), "end": time(6), "days": list(DAYS), "critical_passes": False})
+    Delivery.objects.update(next_try_at=NOW + timedelta(hours=9))
+    happen("updated", 2, signal="loop", rose=True)
+    assert [wait for _, _, wait in waiting()["Member@example.com"]] == [540, 539, 572]
 
 
 @pytest.mark.parametrize("end", ["acknowledged", "resolved"])
