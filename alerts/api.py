@@ -291,12 +291,14 @@ class DeliveriesView(ProjectView):
         operation_id="deliveries",
         summary="List notifications, newest first",
         tags=["channels"],
-        parameters=[schemas.LIMIT, schemas.OFFSET],
+        parameters=[schemas.AGENT, schemas.LIMIT, schemas.OFFSET],
         responses=schemas.responses(200, schemas.page_of(DeliveryDetail), 422),
         examples=[DELIVERIES],
     )
     def get(self, request: Request) -> Response:
         deliveries = Delivery.objects.filter(channel__project=self.caller.project_id).select_related("channel", "event")
+        if (asked_for := self.agents_asked_for()) is not None:
+            deliveries = deliveries.filter(event__incident__agent__in=asked_for.values("pk"))
         return self.page(deliveries, delivery_dict)
 
 

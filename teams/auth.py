@@ -269,5 +269,7 @@ def require_scope(caller: object, needed: str, *, reading: bool = False) -> None
 
 
 def scope_allows(scope: str, needed: str, *, reading: bool) -> bool:
-    """`full` allows everything, `read` every GET, `agent` only the calls that need it."""
+    """`full` allows everything, `read` every GET, `act` that and what needs it, `agent` only the calls that need it."""
+    if scope == Scope.ACT:
+        return reading or needed in (Scope.ACT, Scope.READ)
     return scope in (Scope.FULL, needed) or (scope == Scope.READ and reading)

@@ -271,6 +271,7 @@ NEW_AGENTS_PER_HOUR: Final = 2_000
 class Scope(models.TextChoices):
     AGENT = "agent", "agent: send heartbeats, fetch commands, read statuses"
     READ = "read", "read: read everything, change nothing"
+    ACT = "act", "act: read everything, restart, stop and hold agents, work on incidents"
     FULL = "full", "full: full API access"
 
 

@@ -6,6 +6,8 @@ A request gets a thread only once its body is complete, so idle connections cann
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,8 @@ from watchdog_project.wsgi import application as wsgi_application
 
 # isort: split
 from agents.api.heartbeat_lane import Asgi, Receive, Scope, Send, heartbeat_lane, is_key
+from agents.api.stream import hub
+from agents.api.stream.lane import event_lane
 from agents.doors.otlp_views import key_in
 from watchdog_project.forwarding import client_address
 
@@ -90,5 +94,29 @@ async def _refuse(send: Send) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
+def _end_streams_at_shutdown() -> None:
+    """Granian waits for open responses at a signal, but tells the application nothing: do it from its own handler."""
+    try:
+        from granian import _signals
+    except ImportError:  # another server
+        return
+    listen: Callable[[asyncio.AbstractEventLoop], Any] = _signals.set_loop_signals
+
+    def set_loop_signals(loop: asyncio.AbstractEventLoop) -> Any:
+        event = listen(loop)
+
+        def stop() -> None:
+            hub.end_all()
+            event.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        return event
+
+    _signals.set_loop_signals = set_loop_signals
+
+
 _pages: Any = WSGIMiddleware(wsgi_application, workers=THREADS)  # type: ignore[arg-type]
-application = heartbeat_lane(read_body_first(_pages), partial(client_address, trusted=TRUSTED))
+_address = partial(client_address, trusted=TRUSTED)
+application = event_lane(heartbeat_lane(read_body_first(_pages), _address), _address)
+_end_streams_at_shutdown()

@@ -83,6 +83,17 @@ def default_plan() -> CheckMessage | None:
     )
 
 
+def ping_smtp_port() -> CheckMessage | None:
+    port = settings.PING_SMTP_PORT
+    if port == 0 or 1024 <= port <= 65535:
+        return None
+    return Error(
+        f"PING_SMTP_PORT is {port}.",
+        hint="Choose a port from 1024 to 65535, and have your mail server forward to it. 0: no pings by e-mail.",
+        id="watchdog.E018",
+    )
+
+
 def log_format() -> CheckMessage | None:
     if settings.LOG_FORMAT in ("text", "json"):
         return None
@@ -396,6 +407,7 @@ ALL: Sequence[Check] = (
     private_targets,
     default_plan,
     log_format,
+    ping_smtp_port,
     single_sqlite_writer,
     encryption_keys,
     proxies,
@@ -423,6 +435,7 @@ ALL: Sequence[Check] = (
 IMPOSSIBLE: Sequence[Check] = (
     default_plan,
     log_format,
+    ping_smtp_port,
     single_sqlite_writer,
     encryption_keys,
     proxies,

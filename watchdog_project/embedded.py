@@ -30,7 +30,7 @@ from watchdog_project.process_supervisor import Child, Process, Supervisor, exec
 BASE_DIR = Path(__file__).resolve().parent.parent
 MIN_FREE_BYTES = 50 * 1024 * 1024
 # Process groups with their timeouts in seconds: the broker stops after those that use it. Below 10 s in total.
-STOP_ORDER = [(("beat", "worker", "web"), 6.5), (("broker",), 1.5)]
+STOP_ORDER = [(("beat", "worker", "mail", "web"), 6.5), (("broker",), 1.5)]
 # Demo agents sign off while the server is still up.
 DEMO_STOP_ORDER = [(demo.PROCESSES, 1.5)]
 NOT_READY_NOTICE_SECONDS = 60
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
         welcomed = options.data_dir / "welcomed"
         account = prepare(supervisor, new_key=not welcomed.exists(), with_demo=options.demo)
         if not supervisor.stopping:
-            supervisor.start(["web", "worker", "beat"])
+            supervisor.start(["web", "worker", "beat", "mail"])
             if options.demo:
                 demo_agents.children = demo.agents(site.url, account["demo_key"])
                 demo_agents.start(demo.PROCESSES)
@@ -228,6 +228,7 @@ def children(site: Site, options: argparse.Namespace) -> list[Child]:
         _part("web", "--host", options.host, "--port", str(options.port), is_healthy=site.is_up),
         _part("worker", is_healthy=site.detector_ran, health_timeout=40),
         _part("beat", is_healthy=site.detector_ran, health_timeout=30),
+        *([_part("mail")] if settings.PING_SMTP_PORT else []),
     ]
     return [broker, *others] if settings.CELERY_BROKER_URL.startswith("redis+socket:") else others
 

@@ -64,6 +64,15 @@ def beat() -> None:
     _celery("beat", "--pidfile=")
 
 
+def mail() -> None:
+    """Take pings by e-mail."""
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("receive_ping_mail")
+
+
 def _celery(*arguments: str) -> None:
     from watchdog_project.celery import app
 
@@ -129,7 +138,7 @@ def _demo_key(owner: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=["web", "worker", "beat", "prepare"])
+    parser.add_argument("part", choices=["web", "worker", "beat", "mail", "prepare"])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--new-key", action="store_true")
@@ -143,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     elif options.part == "prepare":
         prepare(new_key=options.new_key, with_demo=options.demo)
     else:
-        {"worker": worker, "beat": beat}[options.part]()
+        {"worker": worker, "beat": beat, "mail": mail}[options.part]()
 
 
 if __name__ == "__main__":

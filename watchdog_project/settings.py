@@ -459,6 +459,9 @@ PLAN_GATE = "billing.limits.require_room"
 
 # --- Product, logs and error reports
 
+# Where pings arrive by e-mail; port 0: nowhere.
+PING_SMTP_HOST = env.str("PING_SMTP_HOST", default="") or "127.0.0.1"
+PING_SMTP_PORT = env.int("PING_SMTP_PORT", default=0)
 SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="")
 DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free")
 try:

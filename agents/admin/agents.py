@@ -24,7 +24,7 @@ from agents.admin.forms import AgentForm, NewAgentForm
 from agents.admin.jobs.schedule import SchedulePage
 from agents.admin.rules import READ_ONLY, fieldsets, form_sections, in_words, with_rules
 from agents.commands import dispatch, preflight
-from agents.fleet import services
+from agents.fleet import holds, services
 from agents.models import Agent, Command, Heartbeat
 from agents.reporting import agent_status
 from agents.rules import cost
@@ -67,6 +67,23 @@ def restart(agent: Agent, by: str, reason: str, now: datetime) -> str:
 def stop(agent: Agent, by: str, reason: str, now: datetime) -> str:
     dispatch.request(agent=agent, action="stop", actor=by, reason=reason, now=now)
     return f"Stop of {agent} requested."
+
+
+def explain_hold(agent: Agent) -> str:
+    return (
+        f"Every answer asks {agent} to stop, and its next tool call is denied where its client can, until somebody "
+        "ends the hold. Its process keeps running."
+    )
+
+
+def hold(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    holds.hold(agent=agent, actor=by, reason=reason, now=now)
+    return f"{agent} is on hold until somebody ends it."
+
+
+def end_hold(agent: Agent, by: str, reason: str, now: datetime) -> str:
+    holds.end_hold(agent=agent, actor=by, now=now)
+    return f"Hold of {agent} ended."
 
 
 def explain_release(agent: Agent) -> str:
@@ -147,6 +164,8 @@ class AgentPage(WithButtons):
             "stop", "Stop", "stop_circle", stop, explain_stop,
             lambda a: not target_text(a), tone="danger", command=Command.Action.STOP,
         ),
+        Button("hold", "Hold", "front_hand", hold, explain_hold, holds.is_held),
+        Button("end-hold", "End hold", "play_arrow", end_hold, hidden=lambda a: not holds.is_held(a)),
         Button(
             "pause", "Pause monitoring", "pause_circle", pausing.pause, pausing.explain,
             lambda a: a.paused_at is not None, choices=pausing.lengths,

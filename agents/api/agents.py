@@ -20,7 +20,7 @@ from agents.api.status import agents_of, agents_seen_by, status_dict
 from agents.api.validation import validated
 from agents.commands import dispatch
 from agents.domain.wire.names import agent_name
-from agents.fleet import services
+from agents.fleet import holds, services
 from agents.models import Agent, AgentName, Command, Status
 from agents.reporting import agent_status
 from agents.reporting.agent_status import AgentStatus
@@ -65,6 +65,7 @@ class AgentsView(AgentView):
         tags=["agents"],
         parameters=[
             OpenApiParameter("name", str, description="The agent's name or an alias."),
+            schemas.AGENT,
             schemas.LIMIT,
             schemas.OFFSET,
         ],
@@ -76,6 +77,8 @@ class AgentsView(AgentView):
         name = request.query_params.get("name")
         if name:
             agents = agents.filter(names__name=name)
+        if (asked_for := self.agents_asked_for()) is not None:
+            agents = agents.filter(pk__in=asked_for.values("pk"))
         return self.pages(agents, agent_dicts)
 
     @extend_schema(
@@ -131,8 +134,8 @@ class OneAgentView(AgentView):
 
 
 class HealthView(AgentView):
-    http_method_names = ["get"]
-    scope_for = {"GET": "agent"}
+    http_method_names = ["get", "head"]
+    scope_for = {"GET": "agent", "HEAD": "agent"}
 
     @extend_schema(
         operation_id="agent_health",
@@ -208,10 +211,43 @@ class ReleaseView(AgentActionView):
         return self.act(services.release_names, pk)
 
 
+class HoldView(AgentActionView):
+    http_method_names = ["post", "delete"]
+    scope_for = {"POST": "act", "DELETE": "act"}
+
+    @extend_schema(
+        operation_id="hold_agent",
+        summary="Put an agent on hold",
+        description=(
+            "Every answer asks its client to stop, and the next tool call of a coding agent is denied, until the hold "
+            "is ended. The process keeps running. A second hold replaces the reason."
+        ),
+        tags=["agents"],
+        request=schemas.CommandReason,
+        responses=schemas.responses(200, schemas.AgentDetail, 400, 404, 415, 422),
+        examples=[examples.REASON, examples.AGENT],
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        reason = validated(schemas.CommandReason, request.data or {}).get("reason", "")
+        return self.act(partial(holds.hold, reason=reason), pk)
+
+    @extend_schema(
+        operation_id="end_hold",
+        summary="End a hold by a person",
+        description="An agent whose budget is exceeded stays on hold.",
+        tags=["agents"],
+        responses=schemas.responses(200, schemas.AgentDetail, 404),
+        examples=[examples.AGENT],
+    )
+    def delete(self, request: Request, pk: int) -> Response:
+        return self.act(holds.end_hold, pk)
+
+
 class CommandView(AgentView):
     # Creates a command for the runner that manages the agent.
 
     http_method_names = ["post"]
+    scope_for = {"POST": "act"}
     action: ClassVar[str]
 
     def command(self, request: Request, pk: int) -> Response:

@@ -53,7 +53,7 @@ class CommandsView(ProjectView):
     @extend_schema(
         operation_id="commands",
         summary="Fetch commands for this runner",
-        description="Each command is handed out once. A `read` key gets an empty list, and so does every error.",
+        description="Each command is handed out once. A `read` or `act` key gets an empty list, as does every error.",
         tags=["commands"],
         responses={
             200: schemas.WaitingCommand(many=True),
@@ -62,8 +62,8 @@ class CommandsView(ProjectView):
         examples=[examples.COMMANDS],
     )
     def get(self, request: Request) -> Response:
-        # A `read` key must not take a command, because nobody would then carry it out.
-        if self.caller.scope == Scope.READ:
+        # Such a key must not take a command, because nobody would then carry it out.
+        if self.caller.scope in (Scope.READ, Scope.ACT):
             return Response([])
         commands, now = self.hand_out(sender_of(request._request, self.caller)), timezone.now()
         return Response([waiting_dict(command, now) for command in commands])

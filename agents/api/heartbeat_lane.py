@@ -77,7 +77,7 @@ async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
     except Exception:
         log.exception("a heartbeat could not be handled", extra=extra)
         status, body = 500, failed().encoded()
-    await _respond(send, status, body, {"x-request-id": request_id, **more})
+    await respond(send, status, body, {"x-request-id": request_id, **more})
 
 
 async def _handle(endpoint: Endpoint, address: str, headers: Mapping[str, str], receive: Receive) -> bytes:
@@ -95,12 +95,12 @@ async def _caller(raw: str | None, address: str) -> tuple[Caller, Plan]:
     """Authenticate and check the scope; the caller and its plan, mostly without the database."""
     caller = auth.cached_caller(raw, address)
     if caller is None:
-        caller = await _aside(lambda: auth.authenticate_key(raw, address))
+        caller = await aside(lambda: auth.authenticate_key(raw, address))
     auth.require_scope(caller, "agent")
     now = timezone.now()
     plan = rate_limit.known_plan(caller, now)
     if plan is None:
-        plan = await _aside(lambda: rate_limit.plan_for(caller, now))
+        plan = await aside(lambda: rate_limit.plan_for(caller, now))
     return caller, plan
 
 
@@ -108,7 +108,7 @@ async def is_key(raw: str | None, address: str) -> bool:
     """Whether it is a key that works from that address. False also while the database cannot tell."""
     try:
         if auth.cached_caller(raw, address) is None:
-            await _aside(lambda: auth.authenticate_key(raw, address))
+            await aside(lambda: auth.authenticate_key(raw, address))
     except ApiError:
         return False
     return True
@@ -140,7 +140,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
             return b"".join(parts)
 
 
-async def _respond(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
+async def respond(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
@@ -159,7 +159,7 @@ async def _store(received: Sequence[Received]) -> Sequence[Outcome]:
     return await _finished().wait(received) if received else ()
 
 
-async def _aside(work: Callable[[], T]) -> T:
+async def aside(work: Callable[[], T]) -> T:
     """Run what asks the database in a thread; 503 when the database cannot answer."""
 
     def look_up() -> T:

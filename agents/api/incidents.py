@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -18,11 +18,9 @@ from agents.api import examples, schemas
 from agents.api.project_view import ProjectView
 from agents.api.validation import Moment, validated
 from agents.incidents import actions, snoozes
-from agents.models import Agent, Incident, Signal, SignalKind
+from agents.models import Incident, Signal, SignalKind
 from agents.reporting.payloads import incident_dict
 
-# A longer number is no id.
-MAX_ID_DIGITS: Final = 19
 IN_STATE = {
     Incident.State.OPEN.value: Q(resolved_at__isnull=True, acknowledged_at__isnull=True),
     Incident.State.ACKNOWLEDGED.value: Q(resolved_at__isnull=True, acknowledged_at__isnull=False),
@@ -47,7 +45,7 @@ class IncidentsView(IncidentView):
         parameters=[
             OpenApiParameter("state", str, enum=list(IN_STATE)),
             OpenApiParameter(
-                "agent", str, description="An agent's id or name. Includes incidents it shares with other agents."
+                "agent", str, description="An agent's ID or name. Includes incidents it shares with other agents."
             ),
             OpenApiParameter(
                 "kind", str, enum=SignalKind.values, description="The kind of any of the incident's signals."
@@ -65,20 +63,10 @@ class IncidentsView(IncidentView):
             incidents = incidents.filter(IN_STATE[state])
         if kind:
             incidents = incidents.filter(Q(kind=kind) | Exists(_signals(kind=kind)))
-        agents = self._agents()
-        if agents is not None:
+        if (asked_for := self.agents_asked_for()) is not None:
+            agents = list(asked_for.values_list("pk", flat=True))
             incidents = incidents.filter(Q(agent__in=agents) | Exists(_signals(agent__in=agents)))
         return self.page(incidents, incident_dict)
-
-    def _agents(self) -> list[int] | None:
-        """The agent that `?agent=` means, an id or a name; None without it, empty for one that there is not."""
-        value = self.request.query_params.get("agent")
-        if not value:
-            return None
-        own = Agent.objects.filter(project=self.caller.project_id)
-        is_id = value.isascii() and value.isdigit() and len(value) < MAX_ID_DIGITS
-        by_id = list(own.filter(pk=int(value)).values_list("pk", flat=True)) if is_id else []
-        return by_id or list(own.filter(names__name=value).values_list("pk", flat=True))
 
 
 def _signals(**conditions: Any) -> QuerySet[Signal]:
@@ -101,6 +89,7 @@ class OneIncidentView(IncidentView):
 
 class IncidentActionView(IncidentView):
     http_method_names = ["post"]
+    scope_for = {"POST": "act"}
 
     def act(self, action: Callable[..., object], pk: int) -> Response:
         """Call a service with the incident; respond with its new state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db.models import Model, QuerySet
 from rest_framework.request import Request
@@ -11,12 +11,25 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.api.validation import invalid
+from agents.domain.wire.names import agent_name
+from agents.models import Agent
 from teams.api import caller_of
 from teams.auth import Caller
 from teams.drf import Pages
 from teams.errors import ApiError
 
 M = TypeVar("M", bound=Model)
+# A longer number is no ID.
+MAX_ID_DIGITS: Final = 19
+
+
+def named_agents(project_id: int, text: str) -> QuerySet[Agent]:
+    """The project's agent with this ID, else with this name or alias. Empty if there is none."""
+    own = Agent.objects.filter(project=project_id)
+    is_id = text.isascii() and text.isdigit() and len(text) < MAX_ID_DIGITS
+    if is_id and (by_id := own.filter(pk=int(text))).exists():
+        return by_id
+    return own.filter(names__name=agent_name(text))
 
 
 class ProjectView(APIView):
@@ -48,6 +61,11 @@ class ProjectView(APIView):
         pages = Pages()
         rows = pages.paginate_queryset(queryset, self.request, view=self) or []
         return pages.get_paginated_response(as_dicts(rows))
+
+    def agents_asked_for(self) -> QuerySet[Agent] | None:
+        """The agent that `?agent=` means, an ID, a name or an alias; None without it, empty if there is none."""
+        value = self.request.query_params.get("agent")
+        return named_agents(self.caller.project_id, value) if value else None
 
     def choice(self, name: str, allowed: list[str]) -> str | None:
         """A query parameter with a fixed set of values. Raises 422 for any other value."""

@@ -432,6 +432,7 @@ class CommandReason(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
 
+AGENT: Final = OpenApiParameter("agent", str, description="Only this agent's: its ID, its name or an alias.")
 LIMIT: Final = OpenApiParameter("limit", int, description="At most 1,000.", default=100)
 OFFSET: Final = OpenApiParameter("offset", int, default=0)
 _ERRORS: Final = {

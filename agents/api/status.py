@@ -38,12 +38,13 @@ class StatusView(ProjectView):
         operation_id="status",
         summary="Get the status of all agents",
         tags=["status"],
-        parameters=[schemas.LIMIT, schemas.OFFSET],
+        parameters=[schemas.AGENT, schemas.LIMIT, schemas.OFFSET],
         responses=schemas.responses(200, schemas.page_of(schemas.AgentStatus)),
         examples=[examples.STATUS],
     )
     def get(self, request: Request) -> Response:
-        return self.pages(agents_seen_by(self.caller), status_dicts)
+        agents, asked_for = agents_seen_by(self.caller), self.agents_asked_for()
+        return self.pages(agents if asked_for is None else agents.filter(pk__in=asked_for.values("pk")), status_dicts)
 
 
 def status_dicts(agents: list[Agent]) -> list[dict[str, Any]]:

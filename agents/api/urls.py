@@ -6,6 +6,7 @@ from django.urls import path
 
 from agents.api import agents, commands, heartbeats, history, incidents, maintenance, rules, status
 from agents.api.jobs import schedules
+from agents.api.stream import events
 
 # Each address below an agent also takes its name, which may contain slashes; the last part decides.
 OF_AN_AGENT: Final[dict[str, Any]] = {
@@ -13,6 +14,7 @@ OF_AN_AGENT: Final[dict[str, Any]] = {
     "/pause": agents.PauseView,
     "/resume": agents.ResumeView,
     "/release": agents.ReleaseView,
+    "/hold": agents.HoldView,
     "/restart": agents.RestartView,
     "/stop": agents.StopView,
     "/schedule": schedules.ScheduleView,
@@ -30,6 +32,7 @@ urlpatterns = [
     path("agents/<int:pk>/pause", agents.PauseView.as_view(), name="api_agent_pause"),
     path("agents/<int:pk>/resume", agents.ResumeView.as_view(), name="api_agent_resume"),
     path("agents/<int:pk>/release", agents.ReleaseView.as_view(), name="api_agent_release"),
+    path("agents/<int:pk>/hold", agents.HoldView.as_view(), name="api_agent_hold"),
     path("agents/<int:pk>/restart", agents.RestartView.as_view(), name="api_agent_restart"),
     path("agents/<int:pk>/stop", agents.StopView.as_view(), name="api_agent_stop"),
     path("agents/<int:pk>/health", agents.HealthView.as_view(), name="api_agent_health"),
@@ -44,6 +47,7 @@ urlpatterns = [
     path("incidents/<int:pk>/acknowledge", incidents.AcknowledgeView.as_view(), name="api_incident_acknowledge"),
     path("incidents/<int:pk>/snooze", incidents.SnoozeView.as_view(), name="api_incident_snooze"),
     path("incidents/<int:pk>/resolve", incidents.ResolveView.as_view(), name="api_incident_resolve"),
+    path("events", events.EventsView.as_view(), name="api_events"),
     path("maintenance", maintenance.WindowsView.as_view(), name="api_maintenance"),
     path("maintenance/<int:pk>", maintenance.OneWindowView.as_view(), name="api_maintenance_window"),
     path("rules", rules.RulesView.as_view(), name="api_rules"),

@@ -19,6 +19,7 @@ from agents.domain import pinning, restart_policy
 from agents.incidents import events, restarts
 from agents.ingest import bindings
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
+from agents.storage import event_stream
 from teams.actors import WATCHDOG
 from teams.auth import Caller
 from teams.errors import ApiError
@@ -339,6 +340,7 @@ def _record(command: Command, step: str, text: str, actor: str, now: datetime, *
     """Write a step to the audit log and, if the command belongs to an incident, to its timeline."""
     agent = command.agent
     facts = {"command": command.pk, "action": command.action, "type": command.type, "target": command.target, **data}
+    event_stream.write([event_stream.event(agent, f"command.{step}", {**facts, "text": text, "actor": actor}, now)])
     audit(
         team=agent.project.team,
         actor=actor,

@@ -80,6 +80,8 @@ class Hot(msgspec.Struct):
     warnings: list[tuple[str, str]] | None
     hold: bool
     lifted: dict[str, list[Any]] | None
+    # People write it.
+    hold_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from agents.doors.hooks import claude_code, codex, gemini
 from agents.doors.otlp_views import body_of, caller_of
 from agents.ingest.reporter import sender_of
 from agents.ingest.write import failed, unavailable
-from agents.models import Incident
+from agents.models import AgentState, Incident
 from teams.errors import ApiError
 
 log = structlog.get_logger(__name__)
@@ -77,7 +77,10 @@ def _why(answer: Answer) -> str:
     """What the model and the person in front of it read: why, and what lifts it."""
     incident = answer.incident or {}
     reason = Incident.objects.filter(pk=incident.get("id", 0)).values_list("reason", flat=True).first()
-    why = answer.reason or reason or "a budget is used up or a person stopped it"
+    held_by = AgentState.objects.filter(pk=answer.agent_id).values_list("hold_reason", flat=True).first()
+    if held_by:
+        return f"ClevAgent Watchdog holds this agent: {held_by}. Do not retry. The hold lasts until a person ends it."
+    why = answer.reason or reason or "a budget is used up"
     where = f" at {incident['url']}" if incident.get("url") else ""
     return (
         f"ClevAgent Watchdog holds this agent: {why}. Do not retry. "

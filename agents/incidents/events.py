@@ -11,10 +11,19 @@ from typing import Any, Final
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from agents.models import Incident, IncidentEvent
+from agents.models import Incident, IncidentEvent, StreamEvent
+from agents.storage import event_stream
 from teams.actors import WATCHDOG
 
 MAX_TEXT: Final = 500
+# Their types in the event stream. Commands stand there themselves.
+STREAMED: Final[dict[str, str]] = {
+    IncidentEvent.Kind.OPENED: "incident.opened",
+    IncidentEvent.Kind.REOPENED: "incident.opened",
+    IncidentEvent.Kind.UPDATED: "incident.updated",
+    IncidentEvent.Kind.ACKNOWLEDGED: "incident.acknowledged",
+    IncidentEvent.Kind.RESOLVED: "incident.resolved",
+}
 
 
 def new(
@@ -35,6 +44,7 @@ def write(events: Sequence[IncidentEvent]) -> None:
     if not events:
         return
     IncidentEvent.objects.bulk_create(events)
+    event_stream.write([_streamed(event) for event in events if event.kind in STREAMED])
     for sink in _sinks():
         sink(*events)
 
@@ -59,6 +69,14 @@ def note_once(*, incident: Incident, code: str, text: str, now: datetime) -> Non
     notes = IncidentEvent.objects.filter(incident=incident, kind=IncidentEvent.Kind.NOTE)
     if not notes.filter(data__code=code).exists():
         record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, data={"code": code}, now=now)
+
+
+def _streamed(event: IncidentEvent) -> StreamEvent:
+    incident = event.incident
+    names = ("kind", "severity", "reason")
+    shown = {"id": incident.pk, "state": str(incident.state), **{name: getattr(incident, name) for name in names}}
+    data = {"incident": shown, "text": event.text, "actor": event.actor}
+    return event_stream.event(incident.agent, STREAMED[event.kind], data, event.at)
 
 
 @cache

@@ -331,7 +331,8 @@ def _answer(hot: Hot, *, hold: bool, warning: str | None = None, reason: str | N
     incident = None
     if hot.incident_id:
         incident = {"id": hot.incident_id, "kind": hot.incident_kind, "url": _incident_url(hot.incident_id)}
-    return Answer(agent_id=hot.agent_id, warning=warning, reason=reason, incident=incident, hold=hold)
+    why = reason or (hot.hold_reason if hold else "") or None
+    return Answer(agent_id=hot.agent_id, warning=warning, reason=why, incident=incident, hold=hold)
 
 
 @lru_cache(maxsize=4096)

@@ -21,6 +21,7 @@ from agents.models.job import Job
 from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
 from agents.models.state import AgentMemory, AgentState, Unread
+from agents.models.stream import StreamEvent
 
 __all__ = [
     "Agent",
@@ -45,6 +46,7 @@ __all__ = [
     "Signal",
     "SignalKind",
     "Status",
+    "StreamEvent",
     "Unread",
     "kind_label",
     "naming_signals",

@@ -95,6 +95,8 @@ class AgentState(models.Model):
     warnings: models.JSONField[Any, Any] = models.JSONField(null=True)
     warned = models.CharField(max_length=300, default="")
     hold = models.BooleanField(default=False)
+    # Who holds it and why, if a person does; only people change it (`fleet/holds.py`).
+    hold_reason = models.CharField(max_length=300, default="", db_default="")
     # Budgets that a person waived, by name; see `domain/budgets.py`.
     lifted: models.JSONField[Any, Any] = models.JSONField(null=True)
 

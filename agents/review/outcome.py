@@ -49,7 +49,7 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
         "incident_id": incident.pk if incident else None,
         "incident_kind": incident.kind if incident else "",
         "warnings": _warnings(case.signals) or None,
-        "hold": _on_hold(case.signals),
+        "hold": _on_hold(case),
         "waiting_until": _waiting_until(case, now),
         "lifted": _waived_budgets(case),
     }
@@ -60,16 +60,24 @@ def _is_calm(case: Case, status: str) -> bool:
     return status == Status.OK and not case.signals and not case.has_unread_beats
 
 
-def _on_hold(signals: Sequence[Signal]) -> bool:
+def _on_hold(case: Case) -> bool:
+    """A person holds it, or a budget."""
+    return bool(case.state.hold_reason) or is_over_budget(case.signals)
+
+
+def is_over_budget(signals: Sequence[Signal]) -> bool:
+    """Whether one of an agent's open signals holds it."""
     return any(signal.severity == CRITICAL and signal_kinds.traits(signal.kind).is_budget for signal in signals)
 
 
+def after_hold(waiting_until: datetime | None, now: datetime) -> datetime:
+    """The progress timeout starts again after a hold, as after a declared wait."""
+    return max(waiting_until, now) if waiting_until else now
+
+
 def _waiting_until(case: Case, now: datetime) -> datetime | None:
-    """After a hold the progress timeout starts again, as after a declared wait."""
     until = case.state.waiting_until
-    if not case.state.hold or _on_hold(case.signals):
-        return until
-    return max(until, now) if until else now
+    return after_hold(until, now) if case.state.hold and not _on_hold(case) else until
 
 
 def _waived_budgets(case: Case) -> dict[str, Any] | None:

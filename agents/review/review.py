@@ -31,13 +31,13 @@ from agents.commands import dispatch, restart_context
 from agents.domain import clocks, restart_policy, signal_kinds
 from agents.incidents import events, lifecycle
 from agents.incidents.ledger import Ledger
-from agents.models import Agent, AgentState, Command, Heartbeat, Unread
+from agents.models import Agent, AgentState, Command, Heartbeat, StreamEvent, Unread
 from agents.review import calm, outcome, shared_incidents
 from agents.review.case import Case, case_of, curable_kinds, has_ended, set_job
 from agents.rules import crash
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
-from agents.storage import bulk, decoding, monthly_spend, outage_log, statements
+from agents.storage import bulk, decoding, event_stream, monthly_spend, outage_log, statements
 from teams.actors import WATCHDOG
 from teams.errors import ApiError
 from teams.models import Project
@@ -421,7 +421,15 @@ def _handle_refusal(case: Case, refusal: ApiError, now: datetime) -> None:
         events.note_once(incident=case.signals[0].incident, code=refusal.code, text=text, now=now)
 
 
+def _status_event(case: Case, status: str, now: datetime) -> StreamEvent:
+    return event_stream.event(case.agent, "agent.status", {"status": str(status), "was": str(case.state.status)}, now)
+
+
 def _save(cases: Sequence[Case], now: datetime) -> None:
     Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
-    statements.save_outcomes([outcome.row(case, now) for case in cases])
+    outcomes = [outcome.row(case, now) for case in cases]
+    statements.save_outcomes(outcomes)
+    pairs = zip(cases, outcomes, strict=True)
+    changed = [(case, row["status"]) for case, row in pairs if row["status"] != case.state.status]
+    event_stream.write([_status_event(case, status, now) for case, status in changed])
     bulk.update([case.memory for case in cases if case.beats or case.set_aside], ("read_to", "rules"))

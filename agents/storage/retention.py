@@ -16,8 +16,8 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
-from agents.models import Agent, Command, Heartbeat, Incident, Outage, Rollup
-from agents.storage import partitions
+from agents.models import Agent, Command, Heartbeat, Incident, Outage, Rollup, StreamEvent
+from agents.storage import event_stream, partitions
 from billing import limits, plans
 from teams import audit_retention
 from teams.models import AuditEntry
@@ -57,6 +57,7 @@ def _let_others_write() -> None:
 def _deletions(now: datetime) -> Iterator[Delete]:
     minutes = Rollup.objects.filter(span=Rollup.Span.MINUTE, start__lt=now - MINUTES_KEPT)
     yield partial(_delete_some, minutes, PIECE)
+    yield partial(_delete_some, StreamEvent.objects.filter(at__lt=now - event_stream.KEPT), PIECE)
     yield partial(_delete_some, Outage.objects.filter(ended_at__lt=now - OLDEST), PIECE)
     for plan in plans.ALL:
         yield from _deletions_by_plan(plan, now - timedelta(days=plan.history_days))

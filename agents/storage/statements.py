@@ -85,6 +85,8 @@ CONCLUDED: Final[dict[str, str]] = {
     "waiting_until": "timestamptz",
     "lifted": "jsonb",
 }
+# Hot-row columns that only people write.
+BY_PEOPLE: Final = ("hold_reason",)
 _SETTINGS: Final = (
     "interval",
     "grace",
@@ -161,7 +163,7 @@ _TELLING: Final = """
 """
 
 _hot_decoder = msgspec.json.Decoder(Hot)
-HOT_COLUMNS: Final = ("agent_id", *WRITTEN, *(name for name in CONCLUDED if name not in WRITTEN))
+HOT_COLUMNS: Final = ("agent_id", *WRITTEN, *(name for name in CONCLUDED if name not in WRITTEN), *BY_PEOPLE)
 
 
 class LockedAgent(NamedTuple):

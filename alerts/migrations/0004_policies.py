@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0011_snoozes"),
+        ("agents", "0013_snoozes"),
         ("alerts", "0003_encrypted_config"),
         ("teams", "0009_agent_rule"),
     ]

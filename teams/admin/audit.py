@@ -40,6 +40,8 @@ PHRASES: Final = {
     "agent.created": "created the agent",
     "agent.deleted": "deleted the agent",
     "agent.over_plan": "stopped monitoring, because the plan's agent limit is reached:",
+    "agent.held": "put on hold",
+    "agent.hold_ended": "ended the hold of",
     "agent.paused": "paused monitoring of",
     "agent.released": "released the names of",
     "agent.resumed": "resumed monitoring of",

@@ -215,6 +215,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("agent", "agent: send heartbeats, fetch commands, read statuses"),
                             ("read", "read: read everything, change nothing"),
+                            ("act", "act: read everything, restart, stop and hold agents, work on incidents"),
                             ("full", "full: full API access"),
                         ],
                         default="agent",

@@ -34,6 +34,7 @@ FOR_AGENTS = {
     ("POST", "commands"),
     ("POST", "commands/{id}/result"),
 }
+ACTS = ("hold", "restart", "stop")
 BODIES: dict[str, dict[str, Any]] = {
     "commands": {"agent": CANARY, "type": "systemd", "target": CANARY, "cause": "down"},
     "heartbeat": {"agent": CANARY, "status": "ok"},
@@ -42,6 +43,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "commands/{id}/result": {"status": "completed"},
     "rules": {"rules": {"loop": {"repeats": 5}}},
     "rules/try": {"rule": "loop", "agent": CANARY},
+}
+# What a key with the scope `act` may do besides reading.
+ACTIONS = {
+    *(("POST", f"agents/{agent}/{action}") for agent in ("{id}", "by-name/<path:name>") for action in ACTS),
+    *(("DELETE", f"agents/{agent}/hold") for agent in ("{id}", "by-name/<path:name>")),
+    ("POST", "incidents/{id}/acknowledge"),
+    ("POST", "incidents/{id}/resolve"),
 }
 # Looks at much and writes nothing.
 READS = {("POST", "rules/try")}
@@ -153,12 +161,14 @@ def test_owner_sees_the_canary(ids: dict[str, int], full_key: str) -> None:
         assert CANARY in call(full_key, "GET", path, ids).content.decode(), path
 
 
-@pytest.mark.parametrize("scope", ["agent", "read", "full"])
+@pytest.mark.parametrize("scope", ["agent", "read", "act", "full"])
 @every_operation
 def test_keys_are_limited_to_their_scope(
     project: Project, ids: dict[str, int], scope: str, method: str, path: str
 ) -> None:
-    may = {"agent": (method, path) in FOR_AGENTS, "read": method == "GET" or (method, path) in READS, "full": True}
+    reads = method == "GET" or (method, path) in READS
+    acts = reads or (method, path) in ACTIONS
+    may = {"agent": (method, path) in FOR_AGENTS, "read": reads, "act": acts, "full": True}
     before = AuditEntry.objects.count()
     answer = call(key_of(project, scope), method, path, ids)
     if may[scope]:

@@ -23,7 +23,7 @@ from teams import services
 from teams.keys import hash_of
 from teams.models import ApiKey, Project, Scope
 from tests.agents.api.conftest import agent, incident  # noqa: F401 - fixtures
-from tests.contracts.test_api_permissions import FOR_AGENTS, OPERATIONS, READS
+from tests.contracts.test_api_permissions import ACTIONS, FOR_AGENTS, OPERATIONS, READS
 from tests.examples import examples
 
 pytestmark = pytest.mark.slow
@@ -125,7 +125,8 @@ def _allows(scope: str, method: str, path: str) -> bool:
     operation = (method.upper(), path.removeprefix("/api/v1/"))
     if scope == Scope.AGENT:
         return operation in FOR_AGENTS
-    return scope == Scope.FULL or method.upper() == "GET" or operation in READS
+    acts = scope == Scope.ACT and operation in ACTIONS
+    return acts or scope == Scope.FULL or method.upper() == "GET" or operation in READS
 
 
 @pytest.mark.django_db

@@ -132,6 +132,14 @@ def test_last_used_is_updated_once_per_minute(api_key: str, clock: Clock) -> Non
         ("agent", "agent", True, True),
         ("agent", "read", True, False),
         ("agent", "full", False, False),
+        ("act", "act", False, True),
+        ("act", "read", False, True),
+        ("act", "agent", True, True),
+        ("act", "agent", False, False),
+        ("act", "full", False, False),
+        ("read", "act", False, False),
+        ("agent", "act", False, False),
+        ("full", "act", False, True),
     ],
 )
 def test_scope_permissions(scope: str, needed: str, reading: bool, allowed: bool) -> None:

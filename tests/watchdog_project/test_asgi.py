@@ -19,7 +19,7 @@ LARGE = b"x" * (MAX_BODY + 100)
 
 @pytest.fixture(autouse=True)
 def _in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat_lane, "_aside", lane._here)
+    monkeypatch.setattr(heartbeat_lane, "aside", lane._here)
 
 
 def read(path: str, headers: dict[str, str]) -> int:

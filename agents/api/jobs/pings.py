@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 from uuid import UUID
 
@@ -62,7 +62,8 @@ def ping_view(view: Callable[..., Agent]) -> View:
     ) -> HttpResponse:
         try:
             event = event_of(action, code, request.GET.get("rid"))
-            _store(view(request, **found), event, request, timezone.now())
+            agent, sender = view(request, **found), partial(sender_of, request)
+            store(agent, event, body=kept(_read(request)), sender=sender, now=timezone.now())
         except ApiError as error:
             return _answer(error.message, error.http_status, error.headers())
         return _answer("OK", 200, {})
@@ -115,12 +116,24 @@ def by_slug(request: HttpRequest, ping_key: str, slug: str) -> Agent:
     return services.create_for_ping(project=project, name=slug, now=timezone.now())
 
 
-def _store(agent: Agent, event: JobEvent, request: HttpRequest, now: datetime) -> None:
-    """Store the ping as a heartbeat. Raises ApiError: 429, 403 over the plan's limit, 503 when it cannot be stored."""
+def store(
+    agent: Agent,
+    event: JobEvent,
+    *,
+    body: str,
+    sender: Callable[[Caller], str],
+    now: datetime,
+    beat_id: str | None = None,
+) -> None:
+    """Store the ping as a heartbeat; one with the same `beat_id` is stored once.
+
+    Raises ApiError: 429, 403 over the plan's limit, 503 when it cannot be stored.
+    """
     caller = caller_for(agent.project)
     detail = count_beats(caller, plan_for(caller, now), 1, now)
-    beat = beat_of(agent, event, _body(request))
-    received = Received(caller, beat, now, sender_of(request, caller), detail=detail or event.event != jobs.LOG)
+    beat = beat_of(agent, event, body)
+    beat.beat_id = beat_id
+    received = Received(caller, beat, now, sender(caller), detail=detail or event.event != jobs.LOG)
     (outcome,) = committer.submit([received])
     if isinstance(outcome, ApiError):
         raise outcome
@@ -160,13 +173,17 @@ def caller_for(project: Project) -> Caller:
     )
 
 
-def _body(request: HttpRequest) -> str:
-    """The start of the body as text without secrets. A body of any size is accepted: the ping must not be lost."""
+def _read(request: HttpRequest) -> bytes:
+    """The start of the body. A body of any size is accepted: the ping must not be lost."""
     try:
-        raw = request.read(BODY_LIMIT)
+        return request.read(BODY_LIMIT)
     except UnreadablePostError:
-        raw = b""
-    return redacted(raw.decode("utf-8", "replace").replace("\0", "\ufffd"))
+        return b""
+
+
+def kept(raw: bytes) -> str:
+    """What is kept of a body: its start as text, without secrets."""
+    return redacted(raw[:BODY_LIMIT].decode("utf-8", "replace").replace("\0", "\ufffd"))
 
 
 class SlugOrName(StringConverter):

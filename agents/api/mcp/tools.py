@@ -1,7 +1,7 @@
 """The tools of `/mcp`: what they take, which scope of key they need, and what they answer, at most 4 KB of JSON.
 
-A restart or a stop takes two calls: the first answers with a confirmation ID, which says exactly what will happen and
-is valid for minutes; only the second, with that ID, acts. So no model acts on a person's agent by a slip.
+What changes an agent takes two calls: the first says exactly what would happen and answers with a confirmation ID,
+valid once and for a minute; only the second, with that ID, acts. So no model acts on a person's agent by a slip.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
+from django.core.cache import cache
 from django.core.signing import BadSignature, TimestampSigner
 
 from agents.api.agents import agent_dicts
@@ -20,10 +22,12 @@ from agents.api.status import agents_of, status_dict
 from agents.commands import dispatch
 from agents.domain.wire.decoding import decode
 from agents.domain.wire.names import agent_name
+from agents.fleet import holds
+from agents.fleet.holds import MAX_REASON
 from agents.incidents import actions
 from agents.ingest import committer
 from agents.ingest.write import Received
-from agents.models import Agent, Command, Incident, Status
+from agents.models import Agent, AgentState, Command, Incident, Status
 from agents.reporting import agent_status
 from agents.reporting.payloads import incident_dict
 from teams.auth import Caller
@@ -35,7 +39,7 @@ MAX_LISTED: Final = 10
 LONGEST: Final = 2_000
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # Seconds for which a confirmation is valid.
-CONFIRM_WITHIN: Final = 300
+CONFIRM_WITHIN: Final = 60
 _AGENT: Final = {"type": "string", "description": "The agent's name."}
 _INCIDENT: Final = {"type": "integer", "description": "The incident's ID."}
 _TEXT: Final = {"type": "string", "maxLength": 500}
@@ -153,30 +157,56 @@ def note(call: Call) -> Any:
 
 
 def restart(call: Call) -> Any:
-    return _command(call, Command.Action.RESTART)
+    return _confirmed(call, "restart", _command(Command.Action.RESTART))
 
 
 def stop(call: Call) -> Any:
-    return _command(call, Command.Action.STOP)
+    return _confirmed(call, "stop", _command(Command.Action.STOP))
 
 
-def _command(call: Call, action: str) -> Any:
-    agent, reason = call.agent(), call.text("reason")
+def hold(call: Call) -> Any:
+    return _confirmed(call, "hold", holds.hold)
+
+
+def end_hold(call: Call) -> Any:
+    return _confirmed(call, "end the hold of", _ending_hold)
+
+
+def _ending_hold(*, agent: Agent, actor: str, reason: str, now: datetime) -> Agent:
+    return holds.end_hold(agent=agent, actor=actor, now=now)
+
+
+def _command(action: str) -> Callable[..., Agent | Command]:
+    return partial(dispatch.request, action=action)
+
+
+def _confirmed(call: Call, verb: str, act: Callable[..., Agent | Command]) -> Any:
+    """The first call asks, the second acts. `act` is a service."""
+    agent, reason = call.agent(), call.text("reason")[:MAX_REASON]
     # The ID names what is confirmed, so it confirms nothing else, and nobody else's.
-    subject = f"{call.caller.key_id}:{action}:{agent.pk}"
+    subject = f"{call.caller.key_id}:{verb}:{agent.pk}"
     confirmation = call.text("confirmation_id", required=False)
     if not confirmation:
         return {
             "confirmation_id": _signer().sign(subject).removeprefix(f"{subject}:"),
-            "will": f"{action} {agent.name}, which is {Status(agent.state.status).label}",
+            "will": f"{verb} {agent.name}, which is {Status(agent.state.status).label}",
             "next": f"Ask the person. Call again with the confirmation_id within {CONFIRM_WITHIN} seconds.",
         }
+    _require_valid(subject, confirmation)
+    done = act(agent=agent, actor=call.caller.actor, reason=reason, now=call.now)
+    if isinstance(done, Command):
+        return {"command": done.pk, "state": done.state}
+    return {"agent": agent.name, "hold": AgentState.objects.values_list("hold", flat=True).get(agent=agent)}
+
+
+def _require_valid(subject: str, confirmation: str) -> None:
+    """Raises ApiError 409 unless it is for this, made within the last minute, and was not used yet."""
     try:
         _signer().unsign(f"{subject}:{confirmation}", max_age=CONFIRM_WITHIN)
     except BadSignature:  # also when it has expired
         raise ApiError(409, "not_confirmed", "The confirmation_id is not for this, or has expired.") from None
-    command = dispatch.request(agent=agent, action=action, actor=call.caller.actor, reason=reason, now=call.now)
-    return {"command": command.pk, "state": command.state}
+    if not cache.add(f"mcp:{confirmation}", True, CONFIRM_WITHIN + 1):
+        raise ApiError(409, "not_confirmed", "The confirmation_id was used already. Get another one.")
 
 
 def _signer() -> TimestampSigner:
@@ -233,23 +263,30 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "acknowledge": Tool(
         acknowledge,
         "Show the team that somebody works on an incident.",
-        Scope.FULL,
+        Scope.ACT,
         {"incident": _INCIDENT},
         ("incident",),
     ),
     "note": Tool(
         note,
         "Add a note to an incident's timeline.",
-        Scope.FULL,
+        Scope.ACT,
         {"incident": _INCIDENT, "text": _TEXT},
         ("incident", "text"),
     ),
     "restart": Tool(
-        restart, "Restart an agent through its runner. Asks for a confirmation first.", Scope.FULL, _ON_AGENT,
+        restart, "Restart an agent through its runner. Asks for a confirmation first.", Scope.ACT, _ON_AGENT,
         ("agent", "reason"),
     ),
     "stop": Tool(
-        stop, "Stop an agent through its runner. Asks for a confirmation first.", Scope.FULL, _ON_AGENT,
+        stop, "Stop an agent through its runner. Asks for a confirmation first.", Scope.ACT, _ON_AGENT,
         ("agent", "reason"),
+    ),
+    "hold": Tool(
+        hold, "Have an agent's client stop at its next call. Asks for a confirmation first.", Scope.ACT, _ON_AGENT,
+        ("agent", "reason"),
+    ),
+    "end_hold": Tool(
+        end_hold, "End a hold by a person. Asks for a confirmation first.", Scope.ACT, _ON_AGENT, ("agent", "reason"),
     ),
 }  # fmt: skip

@@ -23,7 +23,7 @@ is_used = False
 
 def use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.agents.api.lane.is_used", True)
-    monkeypatch.setattr(heartbeat_lane, "_aside", _here)
+    monkeypatch.setattr(heartbeat_lane, "aside", _here)
     monkeypatch.setattr(heartbeat_lane, "_store", sync_to_async(committer.submit))
 
 

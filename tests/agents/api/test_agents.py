@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
-from agents.ingest.registration import create_agent
+from agents.ingest.registration import NewAgent, create_agent, create_agents
 from agents.models import Agent, AgentName, AgentState, Heartbeat, Incident, IncidentEvent, Outage, Runner
 from agents.storage.purge import clear_away
 from teams.models import AuditEntry, Project
@@ -388,8 +390,51 @@ def test_agents_are_addressed_by_name(as_full: Call, as_stranger: Call, agent: A
     assert as_stranger("GET", "agents/by-name/research-agent").status_code == 404
 
 
+ODD_NAMES = [
+    "a b",
+    "a/b",
+    "health",
+    "by-name",
+    "1",
+    "v1.2",
+    "..a",
+    "突撃",
+    "a?b&c=d",
+    "a%20b",
+    "a+b",
+    "a#b",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names_are_addresses(as_full: Call, project: Project, name: str) -> None:
+    (odd,) = create_agents([NewAgent(project, name)], timezone.now())
+    path = f"agents/by-name/{quote(name)}"
+    assert as_full("GET", path).json()["id"] == odd.pk
+    assert as_full("GET", f"{path}/health").json() == {"name": name, "status": "new"}
+    for listed in ("status", "agents"):
+        rows = as_full("GET", f"{listed}?agent={quote(name, safe='')}").json()["results"]
+        assert [row["id"] for row in rows] == [odd.pk], listed
+    assert as_full("GET", f"deliveries?agent={quote(name, safe='')}").json()["results"] == []
+
+
+def test_probe_without_a_body_or_key(full_key: str, agent: Agent) -> None:
+    client, path = Client(headers={"X-API-Key": full_key}), f"/api/v1/agents/{agent.pk}/health"
+    for status, answer in (("ok", 200), ("down", 503)):
+        AgentState.objects.filter(agent=agent).update(status=status)
+        assert client.head(path).status_code == answer
+    for method in (Client().get, Client().head):
+        assert method(path).status_code == 401
+    assert client.head("/api/v1/agents/by-name/nobody/health").status_code == 404
+
+
 @pytest.mark.parametrize(
-    ("status", "answer"), [("ok", 200), ("warning", 200), ("paused", 200), ("down", 503), ("stalled", 503)]
+    ("status", "answer"),
+    [
+        *((status, 200) for status in ("ok", "warning", "waiting", "new", "stopped", "paused")),
+        ("down", 503),
+        ("stalled", 503),
+    ],
 )
 def test_health_is_a_probe(as_agent: Call, as_stranger: Call, agent: Agent, status: str, answer: int) -> None:
     AgentState.objects.filter(agent=agent).update(status=status)

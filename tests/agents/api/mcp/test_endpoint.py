@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agents.api.mcp.fitting import MAX_ANSWER
 from agents.api.mcp.tools import CONFIRM_WITHIN, TOOLS
+from agents.ingest.registration import create_agent
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from teams import services
 from teams.models import Project
@@ -114,6 +115,7 @@ def test_incident_is_acknowledged_and_noted(full: Rpc, incident: Incident) -> No
     [
         ("agent", {"check_in", "declare_wait"}),
         ("read", {"list_agents", "explain_agent", "list_incidents", "explain_incident"}),
+        ("act", set(TOOLS) - {"check_in", "declare_wait"}),
     ],
 )
 def test_tools_need_their_scope(project: Project, incident: Incident, scope: str, allowed: set[str]) -> None:
@@ -131,13 +133,35 @@ def test_commands_need_a_confirmation(full: Rpc, restartable: Agent, action: str
     asked, _ = call(full, action, **arguments)
     assert not Command.objects.exists()
     other = {"restart": "stop", "stop": "restart"}[action]
-    for name, confirmation in ((other, asked["confirmation_id"]), (action, "x"), (action, "1:2")):
+    real = asked["confirmation_id"]
+    for name, confirmation in ((other, real), ("hold", real), (action, "x"), (action, "1:2")):
         assert call(full, name, **arguments, confirmation_id=confirmation)[1]
     assert not Command.objects.exists()
     answer, refused = call(full, action, **arguments, confirmation_id=asked["confirmation_id"])
     assert not refused, answer
     command = Command.objects.get()
     assert (command.action, command.agent_id) == (action, restartable.pk)
+
+
+def test_hold_is_confirmed_and_ended(full: Rpc, agent: Agent) -> None:
+    arguments = {"agent": "research-agent", "reason": "wrong branch"}
+    asked, _ = call(full, "hold", **arguments)
+    assert asked["will"].startswith("hold research-agent")
+    assert not AgentState.objects.get().hold
+    confirmed = {**arguments, "confirmation_id": asked["confirmation_id"]}
+    assert call(full, "hold", **confirmed) == ({"agent": "research-agent", "hold": True}, False)
+    assert AgentState.objects.get().hold_reason.endswith(": wrong branch")
+    asked, _ = call(full, "end_hold", **arguments)
+    confirmed = {**arguments, "confirmation_id": asked["confirmation_id"]}
+    assert call(full, "end_hold", **confirmed) == ({"agent": "research-agent", "hold": False}, False)
+
+
+def test_confirmation_is_valid_once(full: Rpc, agent: Agent) -> None:
+    arguments = {"agent": "research-agent", "reason": "wrong branch"}
+    confirmed = {**arguments, "confirmation_id": call(full, "hold", **arguments)[0]["confirmation_id"]}
+    assert not call(full, "hold", **confirmed)[1]
+    text, is_error = call(full, "hold", **confirmed)
+    assert (is_error, "used already" in text) == (True, True)
 
 
 def test_confirmation_expires_and_is_ones_own(full: Rpc, project: Project, restartable: Agent) -> None:
@@ -163,11 +187,17 @@ def test_strangers_see_nothing(as_stranger: Any, stranger: Any, incident: Incide
 @pytest.mark.parametrize("letter", ["\u7a81", '"', "\\"])
 def test_large_answers_are_cut_and_stay_json(full: Rpc, incident: Incident, letter: str) -> None:
     text = letter * 2_000
+    # As long as their columns allow.
+    reason = text[: Incident._meta.get_field("reason").max_length]
     evidence = {f"{number} {text[:50]}": [text, {"deep": [text] * 50}] for number in range(60)}
-    incident.signals.update(reason=text, evidence=evidence)
-    Incident.objects.update(reason=text)
+    incident.signals.update(reason=reason, evidence=evidence)
+    Incident.objects.update(reason=reason)
     for number in range(30):
-        IncidentEvent.objects.create(incident=incident, kind="note", text=f"{number} {text}", at=timezone.now())
+        IncidentEvent.objects.create(incident=incident, kind="note", text=f"{number} {text}"[:500], at=timezone.now())
+    for number in range(9):
+        other = create_agent(project=incident.project, name=f"{number}", now=timezone.now())
+        facts = {name: getattr(incident, name) for name in ("project", "kind", "severity", "started_at", "opened_at")}
+        Incident.objects.create(agent=other, reason=reason, **facts)
     shown, _ = call(full, "explain_incident", incident=incident.pk)
     assert shown["timeline_newest_first"][0]["text"].startswith("29 ")
     assert shown["id"] == incident.pk

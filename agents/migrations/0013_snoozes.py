@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0010_jobs"),
+        ("agents", "0012_event_stream"),
     ]
 
     operations = [
