@@ -19,7 +19,7 @@ MAX_LAYERS: Final = 10
 MAX_OVERRIDES: Final = 500
 
 
-class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """People who take turns of `days` days, from the first hand-over on. `hours`: only at this time of day."""
 
     people: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=50)]
