@@ -114,7 +114,7 @@ class RotationView(ProjectView):
         description="Idempotent.",
         tags=["on-call"],
         request=RotationBody,
-        responses=schemas.responses(200, RotationDetail, 400, 415, 422),
+        responses=schemas.responses(200, RotationDetail, 400, 404, 415, 422),
         examples=[NEW, ONE],
     )
     def put(self, request: Request, name: str) -> Response:

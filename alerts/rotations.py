@@ -125,4 +125,5 @@ def _changes(rotation: Rotation, begins: datetime, ends: datetime) -> Sequence[d
     first, days = begins.astimezone(zone).date(), (ends - begins).days + 2
     by_clock = [datetime.combine(first + timedelta(days=day), clock, zone) for day in range(days) for clock in clocks]
     overrides = [at for override in rotation.overrides for at in (override.start, override.end)]
-    return [at.astimezone(begins.tzinfo) for at in (*by_clock, *overrides)]
+    # Only near ones: the first day of the year 1 has no time in other zones.
+    return [at.astimezone(begins.tzinfo) for at in (*by_clock, *overrides) if begins < at < ends]
