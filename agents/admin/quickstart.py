@@ -31,7 +31,9 @@ def tabs(key: str, server: str, agent: str) -> list[Tab]:
         _typescript_tab(key, server, agent),
         _systemd_tab(install, f"{runner} systemd:{agent}.service={agent}"),
         _docker_tab(install, f"{runner} docker:{agent}"),
+        _job_tab(install, f"export CLEVAGENT_API_KEY={key} CLEVAGENT_ENDPOINT={server}", agent),
         _curl_tab(_curl(key, server, agent)),
+        _powershell_tab(_powershell(key, server, agent)),
         *_framework_tabs(install, init),
     ]
 
@@ -77,9 +79,23 @@ def _docker_tab(install: str, command: str) -> Tab:
     return Tab("docker", "Docker", blocks, hint)
 
 
+def _job_tab(install: str, settings: str, agent: str) -> Tab:
+    lines = f'{settings}\nclevagent run --agent {agent} --cron "0 2 * * *" -- ./backup.sh'
+    hint = (
+        "Any command in any language, run by cron, a timer or by hand. Start, end, exit status and missed runs are "
+        "reported. Without the client: see the documentation of jobs."
+    )
+    return Tab("job", "Job", [_install("job", install), Block("job-lines", lines, "the command")], hint)
+
+
 def _curl_tab(command: str) -> Tab:
     hint = "From anything that speaks HTTP. Send it at least once a minute."
     return Tab("curl", "curl", [Block("curl-command", command, "the curl command")], hint)
+
+
+def _powershell_tab(command: str) -> Tab:
+    hint = "On Windows and elsewhere, without anything to install. Send it at least once a minute."
+    return Tab("powershell", "PowerShell", [Block("powershell-command", command, "the PowerShell command")], hint)
 
 
 def _framework_tabs(install: str, init: str) -> list[Tab]:
@@ -97,6 +113,14 @@ def _curl(key: str, server: str, agent: str) -> str:
     return (
         f"curl -X POST {server}/api/v1/heartbeat \\\n  -H 'X-API-Key: {key}' \\\n"
         f"""  -H 'Content-Type: application/json' \\\n  -d '{{"agent": "{agent}", "status": "ok"}}'"""
+    )
+
+
+def _powershell(key: str, server: str, agent: str) -> str:
+    return (
+        f'$Body = @{{ agent = "{agent}"; status = "ok" }} | ConvertTo-Json\n'
+        f'Invoke-RestMethod -Uri "{server}/api/v1/heartbeat" -Method Post -Body $Body `\n'
+        f'  -Headers @{{ "X-API-Key" = "{key}" }} -ContentType "application/json"'
     )
 
 

@@ -249,8 +249,8 @@ def log_usage(
     entry = {**whole, "model": model, "provider": provider, "cost_usd": cost_usd}
     _limits.count_usage(entry, None if call_id is None else str(call_id))
     if _client is not None:
-        priced_by = {"model": model, "provider": provider, "service_tier": service_tier, "region": region}
-        _client.log_usage(**priced_by, cost_usd=cost_usd, call_id=call_id, **counts)
+        counts |= {"service_tier": service_tier, "region": region}
+        _client.log_usage(model=model, provider=provider, cost_usd=cost_usd, call_id=call_id, **counts)
 
 
 @_safe

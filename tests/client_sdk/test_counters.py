@@ -57,7 +57,13 @@ def test_excess_model_calls_are_merged() -> None:
 def test_calls_are_merged_within_one_price_only() -> None:
     """A long context, a tier or a region has a price of its own, so a sum over two of them has none."""
     counters = Counters()
-    kinds = [{}, {"service_tier": "batch"}, {"region": "us"}, {"input_tokens": 200_001}, {"cost_usd": 0.1}]
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"service_tier": "batch"},
+        {"region": "us"},
+        {"input_tokens": 200_001},
+        {"cost_usd": 0.1},
+    ]
     for _ in range(MAX_USAGE):
         for kind in kinds:
             counters.add_usage({**CALL, **kind})

@@ -29,6 +29,10 @@ def dismissed(memory: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[st
     return {"waived": evidence["failed_at"]}
 
 
+# 128 + SIGKILL, as shells say it. Nothing but the kernel for lack of memory, or a person, sends it.
+KILLED: Final = 137
+
+
 def check(facts: Facts) -> Finding | None:
     """Critical until a run succeeds."""
     run = jobs.last_ended(facts.job.runs) if facts.job else None
@@ -53,6 +57,8 @@ def check(facts: Facts) -> Finding | None:
 
 def _reason(run: jobs.Run) -> str:
     how = "" if run.exit_status is None else f" with exit status {run.exit_status}"
+    if run.exit_status == KILLED:
+        how += ", killed (maybe out of memory),"
     after = "" if run.duration is None else f" after {spoken(run.duration)}"
     lines = [line.strip() for line in run.output.splitlines() if line.strip()]
     return f"Failed{how}{after}{f': {lines[-1][:MAX_LINE]}' if lines else ''}"

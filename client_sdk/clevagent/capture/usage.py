@@ -91,7 +91,7 @@ def google_counts(usage: Usage) -> dict[str, Any]:
 
 
 def _of_modality(usage: Usage, modality: str, *names: str) -> int:
-    found = next((usage[name] for name in names if isinstance(usage.get(name), list)), [])
+    found: list[Any] = next((usage[name] for name in names if isinstance(usage.get(name), list)), [])
     return sum(
         count(each, "tokenCount", "token_count")
         for each in found

@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
         return _say(str(error), status)
     reporter.start(_schedule(options))
     code = running.wait()
-    reporter.end(code if code >= 0 else 128 - code, process.peak_memory_mb(), bytes(running.tail.data))
+    reporter.end(code, process.peak_memory_mb(), bytes(running.tail.data))
     running.leave()
     return process.end_like(code)
 

@@ -69,7 +69,9 @@ class Stream:
             return False
         seen(data)
         try:
-            _write(self.target, data)
+            written = os.write(self.target, data)
+            if written < len(data):
+                _write(self.target, data[written:])
         except OSError:
             return False  # nobody reads: the command notices, as it would without us
         return True
@@ -101,11 +103,12 @@ class Command:
         """Raises OSError when it cannot be started."""
         self.tail = Tail()
         self._grown = grown
+        self._is_woken = True
         out = Stream(1)
         # Where both go to one terminal, they share one, or lines would change places.
         err = out if out.is_terminal and os.isatty(2) else Stream(2)
-        self._streams = [out] if err is out else [out, err]
         self._wake, wake = os.pipe()
+        self._streams = {stream.source: stream for stream in ((out,) if err is out else (out, err))}
         for end in (self._wake, wake):
             os.set_blocking(end, False)
         self._previous = {number: signal.getsignal(number) for number in PASSED_ON}
@@ -114,7 +117,7 @@ class Command:
         try:
             self._child = subprocess.Popen(list(arguments), stdout=out.child_end, stderr=err.child_end)
         finally:
-            for stream in self._streams:
+            for stream in self._streams.values():
                 os.close(stream.child_end)
         for number, handler in self._previous.items():
             if handler != signal.SIG_IGN:  # what nohup ignores, the command ignores
@@ -128,27 +131,31 @@ class Command:
             self._child.send_signal(number)
 
     def _resize(self, number: int, frame: Any) -> None:
-        for stream in self._streams:
+        for stream in self._streams.values():
             stream.resize()
+        # It may have had the signal before us, and have read the old size.
+        with contextlib.suppress(OSError):
+            self._child.send_signal(number)
 
     def wait(self) -> int:
         """Pass its output on until it ends. Returns its exit status, negative for a signal."""
-        while self._child.poll() is None:
+        while not self._is_woken or self._child.poll() is None:
             self._copy(None)
         self._drain()
         return self._child.returncode
 
     def _copy(self, timeout: float | None) -> bool:
         """Returns whether there was anything."""
-        sources = {stream.source: stream for stream in self._streams}
-        ready, _, _ = select.select([*sources, self._wake], [], [], timeout)
-        for source in ready:
-            if source == self._wake:
-                self._forget_wakeups()
-            elif not sources[source].copy(self._seen):
-                self._streams.remove(sources[source])
+        ready, _, _ = select.select([*self._streams, self._wake], [], [], timeout)
+        self._is_woken = self._wake in ready
+        if self._is_woken:  # by a signal, perhaps of the command's end
+            self._forget_wakeups()
+        sources = [source for source in ready if source != self._wake]
+        for source in sources:
+            if not self._streams[source].copy(self._seen):
+                del self._streams[source]
                 os.close(source)
-        return any(source != self._wake for source in ready)
+        return bool(sources)
 
     def _seen(self, data: bytes) -> None:
         self.tail.add(data)

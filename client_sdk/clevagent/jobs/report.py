@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ RETRY_AFTER = 1.0
 # Characters of output that are sent at the end.
 MAX_OUTPUT = 10_000
 MAX_MESSAGE = 2_000
+# Sent by the kernel for lack of memory, or by a person. Windows has no name for it.
+SIGKILL = 9
 
 
 def event(agent: str, name: str, **job: Any) -> dict[str, Any]:
@@ -56,16 +59,19 @@ class Reporter:
         """The command printed something, which is progress."""
         self._grown = True
 
-    def end(self, exit_status: int, memory_mb: float | None, output: bytes) -> None:
-        """Report the end, and wait until it has arrived, `CLOSING` seconds at most."""
+    def end(self, code: int, memory_mb: float | None, output: bytes) -> None:
+        """Report the end, and wait until it has arrived, `CLOSING` seconds at most.
+
+        `code` is the exit status, negative for a signal.
+        """
         if self._transport is None:
             return
         took = max(0.0, self._clock() - self._began)
-        name = "fail" if exit_status else "success"
-        word = f"Failed: exit status {exit_status}" if exit_status else "Succeeded"
+        name = "fail" if code else "success"
+        exit_status = code if code >= 0 else 128 - code
         beat = event(self._agent, name, rid=self._rid, exit_status=exit_status, duration=round(took, 3))
         text = tail(output)
-        kept = {"message": f"{word} after {took:.0f} s", "progress": not exit_status, "memory_mb": memory_mb}
+        kept = {"message": f"{ending(code)} after {took:.0f} s", "progress": not code, "memory_mb": memory_mb}
         self._waiting.put({**beat, **kept, **({"custom_data": text} if text else {}), "instance": self._rid})
         self._waiting.put(None)
         self._thread.join(CLOSING)
@@ -109,6 +115,22 @@ class Reporter:
                 return beats
             beats = beats[1:]
         return beats
+
+
+def ending(code: int) -> str:
+    """How a command ended, in words. A shell passes the end of its last command on as 128 + the signal."""
+    if code == 0:
+        return "Succeeded"
+    how = f"ended by {_name(-code)}" if code < 0 else f"exit status {code}"
+    is_killed = code in (-SIGKILL, 128 + SIGKILL)
+    return f"Failed: {how}{', killed (maybe out of memory)' if is_killed else ''}"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def tail(output: bytes) -> str:

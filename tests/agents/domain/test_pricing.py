@@ -41,7 +41,7 @@ LISTED = [
 @pytest.mark.parametrize("cached", [0, 4_000])
 @pytest.mark.parametrize("size", [10_000, 300_000])
 def test_known_models_use_the_price_list(model: str, provider: str | None, cached: int, size: int) -> None:
-    counts = {"input_tokens": size, "output_tokens": 1_234, "cache_read_tokens": cached}
+    counts: dict[str, Any] = {"input_tokens": size, "output_tokens": 1_234, "cache_read_tokens": cached}
     listed = calc_price(Counts(**counts), model, provider_id=provider, genai_request_timestamp=AT).total_price
     found = spent(Usage(model=model, provider=provider, **counts))
     assert (found.cost, found.priced) == (round(listed * 1_000_000), round(listed * 1_000_000))

@@ -171,7 +171,7 @@ def test_many_unknown_models_lose_no_tokens(world: World) -> None:
 def test_changed_price_list_is_applied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, usage=[LISTED])
     assert world.state().cost_total == LIST_PRICE
-    listed = rates.list_price
+    listed: Any = rates.list_price
     monkeypatch.setattr("agents.domain.pricing.list_price", lambda use, at: 2 * listed(use, at))
     reprice(world, 60)
     assert world.state().cost_total == 2 * LIST_PRICE

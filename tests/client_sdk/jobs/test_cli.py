@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +66,113 @@ def test_run_reports_start_and_end(server: FakeServer) -> None:
 def test_run_ends_by_the_same_signal(server: FakeServer, number: signal.Signals) -> None:
     assert run(server.url, "sh", "-c", f"kill -{number.value} $$").returncode == -number
     assert jobs(server)[-1]["exit_status"] == 128 + number
+
+
+OUTCOMES = [
+    (0, "Succeeded"),
+    (3, "Failed: exit status 3"),
+    (137, "Failed: exit status 137, killed (maybe out of memory)"),
+    (-9, "Failed: ended by SIGKILL, killed (maybe out of memory)"),
+    (-11, "Failed: ended by SIGSEGV"),
+    (-45, "Failed: ended by signal 45"),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), OUTCOMES)
+def test_ending_is_said_in_words(code: int, words: str) -> None:
+    assert report.ending(code) == words
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A control group with 48 MiB of memory. Skips the test where none can be made."""
+    old, new = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    root, limit = (old, "memory.limit_in_bytes") if old.is_dir() else (new, "memory.max")
+    group = root / f"clevagent-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(48 << 20))
+    except OSError as error:
+        pytest.skip(f"needs to make a control group: {error}")
+    yield group
+    group.rmdir()
+
+
+@pytest.mark.live
+def test_kernel_kills_for_memory(server: FakeServer, small_memory: Path) -> None:
+    program = 'print("began", flush=True); b"x" * (400 << 20)'
+    greedy = f"echo $$ > {small_memory}/cgroup.procs && exec {sys.executable} -c '{program}'"
+    done = run(server.url, "sh", "-c", greedy)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"began\n")
+    assert server.beats[-1]["message"].startswith("Failed: ended by SIGKILL, killed (maybe out of memory) after")
+    assert jobs(server)[-1]["exit_status"] == 137
+
+
+FORKS = """
+import os, sys
+child = os.fork()
+print("child" if child == 0 else "parent", flush=True)
+if child == 0:
+    os._exit(9)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) - 4)
+"""
+COMMANDS = {
+    "python": (
+        sys.executable,
+        "-c",
+        "import sys; print('\\x1b[32mout\\x1b[0m'); print('err', file=sys.stderr); sys.exit(3)",
+    ),
+    "node": ("node", "-e", "process.stdout.write('\\x1b[31mhi'); process.stderr.write('no'); process.exit(4)"),
+    "shell": ("sh", "-c", "echo out; echo err >&2; exit 5"),
+    "forks": (sys.executable, "-c", FORKS),
+    "binary": (sys.executable, "-c", EVERY_BYTE),
+    "killed": ("sh", "-c", "echo out; kill -KILL $$"),
+}
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("state", ["up", "hanging", "down"])
+def test_commands_behave_as_without_us(server: FakeServer, state: str) -> None:
+    server.hang = 3600 if state == "hanging" else 0
+    url = "http://127.0.0.1:9" if state == "down" else server.url
+    commands = [command for command in COMMANDS.values() if shutil.which(command[0])]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # All at once, because each waits a few seconds for a server that hangs.
+    bare = [subprocess.Popen(command, **pipes) for command in commands]
+    wrapped = [subprocess.Popen(argv(*command), env=environment(url), **pipes) for command in commands]
+    for command, alone, ours in zip(commands, bare, wrapped, strict=True):
+        wanted, seen = alone.communicate(timeout=120), ours.communicate(timeout=120)
+        assert (sorted(seen[0].splitlines()), seen[1]) == (sorted(wanted[0].splitlines()), wanted[1]), command
+        assert ours.returncode == alone.returncode, command
+    if state == "up":
+        codes = sorted(job["exit_status"] for job in jobs(server) if "exit_status" in job)
+        assert codes == sorted(one.returncode if one.returncode >= 0 else 128 - one.returncode for one in bare)
+
+
+RESIZED = """
+import os, signal
+def look(*_):
+    if os.get_terminal_size(1) == (120, 40):
+        print("resized", flush=True)
+        os._exit(0)
+signal.signal(signal.SIGWINCH, look)
+print(*os.get_terminal_size(1), os.isatty(2), flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.live
+def test_terminal_size_follows(server: FakeServer) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        os.execve(sys.executable, argv(sys.executable, "-c", RESIZED), environment(server.url))
+    with os.fdopen(terminal, "rb", buffering=0) as outer:
+        assert outer.readline() == b"80 24 True\r\n"
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        assert outer.readline() == b"resized\r\n"
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.live

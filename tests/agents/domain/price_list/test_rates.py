@@ -27,7 +27,7 @@ def price(model: str = SONNET, provider: str | None = "anthropic", **fields: Any
 
 def test_cache_writes_for_an_hour_cost_twice_the_input() -> None:
     """Sonnet 4.5 per million: input $3, output $15, cache write $3.75 for 5 minutes, $6 for an hour, read $0.30."""
-    counts = {
+    counts: dict[str, Any] = {
         "input_tokens": 100_000, "cache_read_tokens": 60_000, "cache_write_tokens": 30_000, "output_tokens": 2_000,
     }  # fmt: skip
     five_minutes = 0.01 * 3 + 0.06 * 0.30 + 0.03 * 3.75 + 0.002 * 15
@@ -38,7 +38,12 @@ def test_cache_writes_for_an_hour_cost_twice_the_input() -> None:
 
 def test_audio_tokens_have_their_own_price() -> None:
     """gpt-audio per million: text $2.50 in and $10 out, audio $32 in and $64 out."""
-    counts = {"input_tokens": 1_000, "input_audio_tokens": 800, "output_tokens": 500, "output_audio_tokens": 400}
+    counts: dict[str, Any] = {
+        "input_tokens": 1_000,
+        "input_audio_tokens": 800,
+        "output_tokens": 500,
+        "output_audio_tokens": 400,
+    }
     by_hand = (200 * 2.50 + 800 * 32 + 100 * 10 + 400 * 64) / 1_000_000
     assert price("gpt-audio", "openai", **counts) == pytest.approx(by_hand)
 
@@ -50,7 +55,7 @@ def test_transcription_costs_by_the_minute() -> None:
 
 def test_web_searches_cost_extra() -> None:
     """Anthropic: $10 for 1,000 searches."""
-    counts = {"input_tokens": 1_000, "output_tokens": 100}
+    counts: dict[str, Any] = {"input_tokens": 1_000, "output_tokens": 100}
     more = (price(**counts, web_searches=3) or 0) - (price(**counts) or 0)
     assert more == pytest.approx(0.03)
 
@@ -68,7 +73,7 @@ def test_web_searches_cost_extra() -> None:
     ],
 )
 def test_service_tiers_change_the_price(tier: str, provider: str, model: str, factor: float) -> None:
-    counts = {"input_tokens": 10_000, "output_tokens": 1_000}
+    counts: dict[str, Any] = {"input_tokens": 10_000, "output_tokens": 1_000}
     usual = price(model, provider, **counts)
     assert usual
     assert price(model, provider, **counts, service_tier=tier) == pytest.approx(usual * factor)
@@ -100,7 +105,7 @@ def test_regional_calls_cost_a_tenth_more() -> None:
 
 def test_size_of_each_call_decides_the_tier() -> None:
     """Thirty calls of 20,000 tokens are no call of 600,000: Gemini 2.5 Pro costs twice as much beyond 200,000."""
-    counts = {"input_tokens": 600_000, "output_tokens": 6_000}
+    counts: dict[str, Any] = {"input_tokens": 600_000, "output_tokens": 6_000}
     one, thirty = (price("gemini-2.5-pro", "google", **counts, calls=calls) for calls in (1, 30))
     assert thirty == pytest.approx(0.6 * 1.25 + 0.006 * 10)
     assert one == pytest.approx(0.6 * 2.50 + 0.006 * 15)
@@ -114,7 +119,7 @@ COUNT = st.integers(0, 300_000)
 
 @given(PRICED, COUNT, COUNT, COUNT)
 def test_list_prices_are_those_of_the_list(model: tuple[str, str], uncached: int, output: int, cached: int) -> None:
-    counts = {"input_tokens": uncached + cached, "output_tokens": output, "cache_read_tokens": cached}
+    counts: dict[str, Any] = {"input_tokens": uncached + cached, "output_tokens": output, "cache_read_tokens": cached}
     listed = calc_price(Counts(**counts), model[0], provider_id=model[1], genai_request_timestamp=AT).total_price
     found = list_price(Usage(model=model[0], provider=model[1], **counts), AT)
     assert (found or Decimal(0)) == pytest.approx(listed)
