@@ -45,7 +45,7 @@ class QuietHoursForm(forms.ModelForm[QuietHours]):
 @require_http_methods(["GET", "POST"])
 def quiet_hours(request: HttpRequest) -> HttpResponse:
     """Set them, or have none."""
-    person = User.objects.get(pk=request.user.pk)
+    person = User.objects.get(pk=request.user.pk or 0)
     row = QuietHours.objects.filter(user=person).first()
     if request.method == "POST" and request.POST.get("do") == "end":
         people.set_quiet_hours(person, None)
