@@ -26,7 +26,7 @@ from teams.errors import ApiError
 from teams.times import exact
 from teams.views import refusals_as_page
 
-LINK: Final = [csrf_exempt, never_cache, refusals_as_page]
+LINK: Final[list[Any]] = [csrf_exempt, never_cache, refusals_as_page]
 
 
 @method_decorator(LINK, name="dispatch")

@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, IncidentEvent, Severity, Signal
+from agents.storage import bulk
 from alerts import channels, escalations, owner_notices, people, policies, routing
 from alerts.models import Channel, Delivery
 from alerts.policies import Rule
@@ -48,7 +49,7 @@ def enqueue(*events: IncidentEvent) -> None:
     quiet = people.quiet_of({recipient for _, _, recipient in targets})
     if quiet:
         _release_held(targets, quiet)
-    deliveries = Delivery.objects.bulk_create(
+    deliveries = [
         Delivery(
             event=event,
             channel_id=channel_id,
@@ -58,7 +59,8 @@ def enqueue(*events: IncidentEvent) -> None:
             next_try_at=_send_at(event, quiet.get(recipient)),
         )
         for event, channel_id, recipient in targets
-    )
+    ]
+    bulk.insert(deliveries)
     due = {each.channel_id for each in deliveries if each.next_try_at and each.next_try_at <= each.created_at}
     if due:
         wake_on_commit(due)
@@ -108,7 +110,8 @@ class _Audience:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
         _cancel_held(events)
-        self._notified = _notified_before(incidents)
+        begun = {event.incident_id for event in events if event.kind == IncidentEvent.Kind.OPENED}
+        self._notified = _notified_before(incidents.keys() - begun)
         self._enabled, rules = _enabled({incident.project_id for incident in incidents.values()})
         self._escalations = escalations.begin(events, rules) if rules else {}
         self._addressed = {event.pk: self._addressed_by(event) for event in events}
@@ -194,8 +197,10 @@ def _enabled(project_ids: Iterable[int]) -> tuple[dict[int, list[Subscriber]], d
     return by_project, rules
 
 
-def _notified_before(incident_ids: Iterable[int]) -> dict[int, set[Target]]:
+def _notified_before(incident_ids: Collection[int]) -> dict[int, set[Target]]:
     """Who was notified of a failure, or will be, by incident."""
+    if not incident_ids:
+        return defaultdict(set)
     return _targets_of(Delivery.objects.filter(event__incident__in=list(incident_ids)))
 
 

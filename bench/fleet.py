@@ -9,6 +9,7 @@ share the machine.
     --silence N          N agents send their last heartbeat within one second, at half time
     --cut N:SECONDS      N agents, whole hosts, are cut off and come back within 5 s
     --slow-database KIND for 20 s: lock (every tenth hot row is locked), commit (500 ms each), refuse (no connections)
+    --overload FACTOR    for 20 s, FACTOR times as many heartbeats as the server can carry, which is measured before
 
 An incident is false when it is about an agent that reported on time, even if the server refused its heartbeats.
 Prints one table, and with --targets a line per target. Exit 1 when something acknowledged was lost or an incident
@@ -21,6 +22,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import signal
 import sys
@@ -38,6 +40,7 @@ if importlib.util.find_spec("psycopg") is None and sys.prefix == sys.base_prefix
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import fleet_faults
+from bench.fleet_capacity import capacity
 from bench.fleet_create import create_agents
 from bench.fleet_load import CLIENT_TIMEOUT, KEYS_PER_PROJECT, Task
 from bench.fleet_measure import Cost, Sent, read_cost, read_sent, read_stored
@@ -77,6 +80,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cut", type=parse_cut, default=(0, 0.0), metavar="N:SECONDS")
     parser.add_argument("--slow-database", choices=list(fleet_faults.FAULTS))
     parser.add_argument("--slow-seconds", type=float, default=20)
+    parser.add_argument("--overload", type=float, default=0, metavar="FACTOR")
     parser.add_argument("--web", type=int, default=2, help="web processes")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the detector")
     parser.add_argument("--senders", type=int, default=1, help="worker processes that send notifications")
@@ -96,12 +100,15 @@ def checked(parser: argparse.ArgumentParser, options: argparse.Namespace) -> arg
         parser.error("Numbers of agents, projects, hosts and processes start at 1.")
     if options.silence + options.cut[0] > options.agents:
         parser.error("More agents are silenced and cut off than there are.")
+    if options.overload and (options.silence or options.cut[0] or options.slow_database):
+        parser.error("An overload is measured on its own.")
     if options.period < 1:
         parser.error("The shortest period is 1 s.")
     return options
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
+def plan_of(options: argparse.Namespace, carried: float = 0) -> Plan:
+    """The plan of a run that starts now, on a server that carries so many heartbeats per second."""
     return Plan(
         agents=options.agents,
         period=options.period,
@@ -113,6 +120,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         cut=options.cut[0],
         cut_seconds=options.cut[1],
         slow_seconds=options.slow_seconds if options.slow_database else 0,
+        overload_rate=options.overload * carried,
     )
 
 
@@ -136,17 +144,17 @@ def run(options: argparse.Namespace) -> tuple[Plan, Figures]:
         with running(parts, env):
             say(f"Creating {options.agents:,} agents")
             rate = create_agents(plan_of(options), keys, parts.port)
-            plan, sent, before, after = drive(options, parts, keys, Path(folder))
+            carried = capacity(plan_of(options), keys, parts.port) if options.overload else 0
+            plan, sent, before, after = drive(plan_of(options, carried), options, parts, keys, Path(folder))
         stored = read_stored(data.database)
-        return plan, figures(Evidence(plan, rate, sent, stored, list(arrivals), before, after))
+        return plan, figures(Evidence(plan, rate, sent, stored, list(arrivals), before, after, carried))
 
 
 def drive(
-    options: argparse.Namespace, parts: Parts, keys: list[list[str]], folder: Path
+    plan: Plan, options: argparse.Namespace, parts: Parts, keys: list[list[str]], folder: Path
 ) -> tuple[Plan, list[Sent], Cost, Cost]:
     """The load itself, with its event, and the costs at both ends of the measured time."""
-    plan = plan_of(options)
-    count = max(1, round(plan.agents / plan.period / RATE_PER_GENERATOR))
+    count = max(1, math.ceil(plan.highest_rate / RATE_PER_GENERATOR))
     files = [folder / f"sent-{number}" for number in range(count)]
     tasks = [Task(plan, parts.port, keys, n, count, str(files[n])).dump() for n in range(count)]
     with generator(tasks) as processes:
@@ -232,9 +240,18 @@ def incident_rows(plan: Plan, result: Figures) -> list[tuple[str, str]]:
     if plan.cut:
         after = number(result.recovered_after)
         rows.append(("recovered", f"all {after} s after the return began, {result.not_recovered:,} not at all"))
-    if plan.slow_seconds:
-        rows.append(("well again", f"{number(result.well_again_after)} s after the database was"))
-    return rows
+    if plan.trouble_seconds:
+        cause = "overload" if plan.overload_rate else "slow database"
+        rows.append(("well again", f"{number(result.well_again_after)} s after the {cause} ended"))
+    return rows + (overload_rows(plan, result) if plan.overload_rate else [])
+
+
+def overload_rows(plan: Plan, result: Figures) -> list[tuple[str, str]]:
+    came = f"{result.event_rate:,.0f}/s came for {plan.trouble_seconds:.0f} s"
+    return [
+        ("overload", f"{result.capacity:,.0f} heartbeats/s carried, {came}"),
+        ("shed", f"{result.shed:,} stored without detail, {result.refused:,} refused with 429"),
+    ]
 
 
 def cost_rows(result: Figures) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ Open loop: each heartbeat leaves at its scheduled time, however late earlier ans
 waits 5 s for an answer and does not send the heartbeat again. Connections are kept and shared by a host's agents.
 
 A line of the file: agent, number, scheduled at, sent after, answered after (seconds since then), outcome. The outcome
-is the HTTP status, or `timeout`, `refused` or `broken`.
+is the HTTP status, `!` after it when a refusal names no time to come back; or `timeout`, `refused` or `broken`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.fleet_plan import Plan
 
 CLIENT_TIMEOUT = 5.0
+REFUSALS = ("429", "503")
 TOKENS = 10
 COST = 0.0001
 KEYS_PER_PROJECT = 2
@@ -90,7 +91,7 @@ class Connection(asyncio.Protocol):
         if not end or self.beat is None or len(body) < length_of(head):
             return
         beat, self.beat = self.beat, None
-        self.load.finish(beat, head[9:12].decode())
+        self.load.finish(beat, outcome_of(head))
         if b"connection: close" in head.lower():
             self.close()
         else:
@@ -111,6 +112,12 @@ class Connection(asyncio.Protocol):
         self.beat = None
         if self.transport is not None:
             self.transport.abort()
+
+
+def outcome_of(head: bytes) -> str:
+    status = head[9:12].decode()
+    names_no_time = status in REFUSALS and b"\r\nretry-after:" not in head.lower()
+    return f"{status}!" if names_no_time else status
 
 
 def length_of(head: bytes) -> int:

@@ -30,6 +30,11 @@ SELECT beat_id, extract(epoch FROM received_at)::float FROM agents_heartbeat WHE
 TOTALS = """
 SELECT agent.name, state.tokens_total FROM agents_agentstate state JOIN agents_agent agent ON agent.id = state.agent_id
 """
+# When heartbeats were stored without their detail.
+SHED = """
+SELECT extract(epoch FROM received_at)::float FROM agents_heartbeat
+WHERE beat_id IS NOT NULL AND NOT coalesce(jsonb_exists(content, 'calls'), false) ORDER BY 1
+"""
 PENDING = "SELECT count(*) FROM alerts_delivery WHERE state = 'pending'"
 
 
@@ -79,6 +84,7 @@ class Stored:
     signals: list[Signal]
     outages: list[tuple[str, float]]
     pending: int
+    shed: list[float]
 
 
 def read_sent(files: Iterable[Path]) -> list[Sent]:
@@ -126,7 +132,8 @@ def read_stored(database: str) -> Stored:
         tokens = {number_of(name): total for name, total in connection.execute(TOTALS.encode())}
         outages = connection.execute(OUTAGES.encode()).fetchall()
         pending = connection.execute(PENDING.encode()).fetchone()
-        return Stored(copies, received, tokens, signals, outages, pending[0] if pending else 0)
+        shed = [at for (at,) in connection.execute(SHED.encode())]
+        return Stored(copies, received, tokens, signals, outages, pending[0] if pending else 0, shed)
 
 
 def number_of(name: str) -> int:

@@ -16,6 +16,8 @@ OBSERVED = 15.0
 # All silenced agents send their last heartbeat, and so fall due, within this time.
 SILENCED_WITHIN = 1.0
 RETURN_WITHIN = 5.0
+# How long more heartbeats come than the server can carry. Longer than it takes to shed detail and then to refuse.
+OVERLOAD_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Plan:
     cut: int = 0
     cut_seconds: float = 0
     slow_seconds: float = 0
+    # Heartbeats per second during an overload; 0: no overload.
+    overload_rate: float = 0
 
     @classmethod
     def parse(cls, text: str) -> Plan:
@@ -78,9 +82,23 @@ class Plan:
             ends.append(self.event_at + SILENCED_WITHIN + self.deadline_after + OBSERVED)
         if self.cut:
             ends.append(self.cut_until + RETURN_WITHIN + OBSERVED)
-        if self.slow_seconds:
-            ends.append(self.event_at + self.slow_seconds + OBSERVED)
+        if self.trouble_seconds:
+            ends.append(self.trouble_until + OBSERVED)
         return max(ends)
+
+    @property
+    def trouble_seconds(self) -> float:
+        """How long the database is slow, or the server overloaded."""
+        return OVERLOAD_SECONDS if self.overload_rate else self.slow_seconds
+
+    @property
+    def trouble_until(self) -> float:
+        return self.event_at + self.trouble_seconds
+
+    @property
+    def highest_rate(self) -> float:
+        """Heartbeats per second at the most."""
+        return max(self.agents / self.period, self.overload_rate)
 
     @property
     def hosts(self) -> int:
@@ -127,6 +145,8 @@ class Plan:
                 yield self._until_silenced(first, last[agent])
             elif self.is_cut(agent):
                 yield self._around_the_cut(first, self.returns_at(agent))
+            elif self.overload_rate:
+                yield self._with_overload(agent, first)
             else:
                 yield self._regular(first, self.until)
 
@@ -134,11 +154,16 @@ class Plan:
         return self.event_at + SILENCED_WITHIN * number / self.silence
 
     def _regular(self, first: float, until: float) -> Iterator[float]:
-        at, number = first, 0
-        while at < until:
-            yield at
-            number += 1
-            at = first + number * self.period
+        yield from every(self.period, first, until)
+
+    def _with_overload(self, agent: int, first: float) -> Iterator[float]:
+        """More often for a while, still evenly spread, then in the old rhythm again."""
+        yield from self._regular(first, self.event_at)
+        often = self.agents / self.overload_rate
+        begins = self.event_at + often * (agent * self.stride % self.agents) / self.agents
+        yield from every(often, begins, self.trouble_until)
+        missed = math.ceil((self.trouble_until - first) / self.period)
+        yield from self._regular(first + missed * self.period, self.until)
 
     def _until_silenced(self, first: float, last: float) -> Iterator[float]:
         yield from self._regular(first, self.event_at)
@@ -147,3 +172,11 @@ class Plan:
     def _around_the_cut(self, first: float, returns: float) -> Iterator[float]:
         yield from self._regular(first, self.cut_from)
         yield from self._regular(returns, self.until)
+
+
+def every(period: float, first: float, until: float) -> Iterator[float]:
+    at, number = first, 0
+    while at < until:
+        yield at
+        number += 1
+        at = first + number * period

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from bench.fleet_load import TOKENS, beat_id
+from bench.fleet_load import CLIENT_TIMEOUT, TOKENS, beat_id
 from bench.fleet_measure import Cost, Sent, Signal, Stored, percentile
 from bench.fleet_plan import OBSERVED, RETURN_WITHIN, Plan
 from bench.fleet_receiver import Arrival
@@ -32,6 +32,7 @@ class Evidence:
     arrivals: list[Arrival]
     before: Cost
     after: Cost
+    capacity: float = 0
 
 
 @dataclass
@@ -65,6 +66,14 @@ class Figures:
     recovered_after: float | None = None
     not_recovered: int = 0
     well_again_after: float | None = None
+    capacity: float = 0
+    event_rate: float = 0
+    shed: int = 0
+    refused: int = 0
+    refused_without_time: int = 0
+    neither: int = 0
+    refused_before_shed: float = 0
+    taken_p99_s: float | None = None
     outages: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     cpu_parts: float = 0
@@ -87,6 +96,7 @@ def figures(evidence: Evidence) -> Figures:
     judge_incidents(evidence, result)
     measure_messages(evidence, result)
     measure_recovery(evidence, result)
+    measure_overload(evidence, result)
     measure_cost(evidence, result)
     return result
 
@@ -96,7 +106,7 @@ def count_heartbeats(evidence: Evidence, result: Figures) -> None:
     copies = evidence.stored.copies
     acknowledged = [beat_id(beat.agent, beat.number) for beat in evidence.sent if beat.outcome == "200"]
     result.sent, result.answered = len(evidence.sent), len(acknowledged)
-    result.stored = len(copies) - sum(beat_id(agent, 0) in copies for agent in range(evidence.plan.agents))
+    result.stored = sum(name.partition("-")[2].isdigit() and not name.endswith("-0") for name in copies)
     result.lost = sum(name not in copies for name in acknowledged)
     result.stored_twice = sum(count > 1 for count in copies.values())
     result.outcomes = dict(Counter(beat.outcome for beat in evidence.sent).most_common())
@@ -117,9 +127,9 @@ def measure_latency(evidence: Evidence, result: Figures) -> None:
 
 
 def event_window(plan: Plan) -> tuple[float, float]:
-    """While agents fall due, are back, or the database is slow; empty in calm runs."""
-    if plan.slow_seconds:
-        return plan.event_at, plan.event_at + plan.slow_seconds
+    """While agents fall due, are back, the database is slow or the server overloaded; empty in calm runs."""
+    if plan.trouble_seconds:
+        return plan.event_at, plan.trouble_until
     if plan.cut:
         return plan.cut_from, plan.cut_until + RETURN_WITHIN + OBSERVED
     if plan.silence:
@@ -235,11 +245,29 @@ def measure_recovery(evidence: Evidence, result: Figures) -> None:
         ends = [at for at in cleared if at <= plan.until]
         result.not_recovered = len(signals) - len(ends)
         result.recovered_after = max(ends) - plan.cut_until if ends else None
-    if plan.slow_seconds:
-        end = plan.event_at + plan.slow_seconds
+    if plan.trouble_seconds:
+        end = plan.trouble_until
         later = (beat for beat in evidence.sent if beat.due >= end)
         bad = [beat.due - end for beat in later if beat.outcome != "200" or beat.took > DISTURBED]
         result.well_again_after = max(bad, default=0.0)
+
+
+def measure_overload(evidence: Evidence, result: Figures) -> None:
+    """What the server does with more heartbeats than it can carry: it sheds detail, then it asks clients to wait."""
+    plan = evidence.plan
+    if not plan.overload_rate:
+        return
+    shed = [at for at in evidence.stored.shed if at >= plan.measured_from]
+    result.capacity, result.shed = evidence.capacity, len(shed)
+    during = [beat for beat in evidence.sent if plan.event_at <= beat.due < plan.trouble_until]
+    refused = [beat for beat in evidence.sent if beat.outcome.startswith("429")]
+    result.event_rate = len(during) / plan.trouble_seconds
+    result.refused, result.refused_without_time = len(refused), sum(beat.outcome == "429!" for beat in refused)
+    result.neither = sum(not beat.outcome.startswith(("200", "429")) for beat in evidence.sent)
+    result.taken_p99_s = percentile((beat.took for beat in during if beat.outcome == "200"), 0.99)
+    if refused:
+        first = min(beat.due + beat.took for beat in refused)
+        result.refused_before_shed = max(0.0, (shed[0] if shed else plan.until) - first)
 
 
 def measure_cost(evidence: Evidence, result: Figures) -> None:
@@ -284,6 +312,8 @@ def targets(plan: Plan, result: Figures) -> list[Target]:
     ]
     if plan.slow_seconds:
         applying.append(Target("undisturbed after the slow database", result.well_again_after, 10, "s"))
+    if plan.overload_rate:
+        applying += overload_targets(result)
     if plan.cut:
         applying += cut_targets(plan, result)
     if plan.silence:
@@ -304,6 +334,17 @@ def cut_targets(plan: Plan, result: Figures) -> list[Target]:
         Target("incidents", result.incidents, hosts + plan.silence, ""),
         Target("agents not recovered", result.not_recovered, 0, ""),
         Target("all recovered after the return", result.recovered_after, 15, "s"),
+    ]
+
+
+def overload_targets(result: Figures) -> list[Target]:
+    return [
+        Target("agents with wrong sums", result.wrong_sums, 0, ""),
+        Target("neither stored nor asked to wait", result.neither, 0, ""),
+        Target("refused without Retry-After", result.refused_without_time, 0, ""),
+        Target("refused before detail was shed", result.refused_before_shed, 0, "s"),
+        Target("p99 of what was taken meanwhile", result.taken_p99_s, CLIENT_TIMEOUT, "s"),
+        Target("undisturbed after the overload", result.well_again_after, 10, "s"),
     ]
 
 

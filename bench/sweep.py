@@ -21,6 +21,7 @@ Columns: due agents, statements and milliseconds of this process's CPU per due a
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -69,10 +70,16 @@ def prepare(folder: str) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
+    from alerts import wakeup
     from teams.models import User
 
+    # There is no broker. One attempt tells, and the next one is never made.
+    wakeup.BACKOFF_SECONDS = float("inf")  # type: ignore[misc]
     if User.objects.exists():
         raise SystemExit("This database is not empty. Use an empty one.")
+    # As workers do.
+    gc.collect()
+    gc.freeze()
 
 
 class Row(NamedTuple):
@@ -111,33 +118,40 @@ class Fleet:
         return projects
 
     def _fill(self, count: int, projects: Sequence[Any]) -> None:
+        """One agent by the ORM, the others as its copies by SQL: a million take a minute."""
         from agents.models import Agent, AgentMemory, AgentName, AgentState
 
-        made: list[Any] = []
-        for number in range(count):
-            project = projects[number * len(projects) // count]
-            made.append(Agent(project=project, name=f"agent-{number}", interval=PERIOD))
-        in_chunks(Agent, made)
-        self.ids = [agent.pk for agent in made]
-        in_chunks(AgentName, (AgentName(agent=agent, project=agent.project, name=agent.name) for agent in made))
-        in_chunks(AgentMemory, (AgentMemory(agent=agent) for agent in made))
-        in_chunks(AgentState, (self._state(agent, number) for number, agent in enumerate(made)))
+        first = Agent.objects.create(project=projects[0], name="agent-0", interval=PERIOD)
+        AgentName.objects.create(agent=first, project=first.project, name=first.name)
+        AgentMemory.objects.create(agent=first)
+        AgentState.objects.create(**self._state(first))
+        share, pk = -(-count // len(projects)), projects[0].pk
+        # New projects have consecutive ids.
+        copies(Agent, 1, count - 1, name="'agent-' || n", project_id=f"{pk} + n / {share}")
+        self.ids = list(Agent.objects.order_by("pk").values_list("pk", flat=True))
+        others = self.ids[0] + 1, self.ids[-1]
+        number = f"(n - {self.ids[0]})"
+        names = {"name": f"'agent-' || {number}", "project_id": f"{pk} + {number} / {share}"}
+        copies(AgentName, *others, agent_id="n", **names)
+        copies(AgentMemory, *others, agent_id="n")
+        host = f"{number} / {PER_HOST}"
+        copies(AgentState, *others, agent_id="n", source=f"'1/10.0.' || {host} / 250 || '.' || {host} % 250")
         analyze()
 
-    def _state(self, agent: Any, number: int) -> Any:
-        from agents.models import AgentState, Status
+    def _state(self, agent: Any) -> dict[str, Any]:
+        from agents.models import Status
 
-        return AgentState(
-            agent=agent,
-            check_at=self.now + timedelta(hours=1),
-            beats=10,
-            last_beat_at=self.now,
-            last_progress_at=self.now,
-            usual_gap=PERIOD,
-            reported="ok",
-            source=f"1/10.0.{number // PER_HOST // 250}.{number // PER_HOST % 250}",
-            status=Status.OK,
-        )
+        return {
+            "agent": agent,
+            "check_at": self.now + timedelta(hours=1),
+            "beats": 10,
+            "last_beat_at": self.now,
+            "last_progress_at": self.now,
+            "usual_gap": PERIOD,
+            "reported": "ok",
+            "source": "1/10.0.0.0",
+            "status": Status.OK,
+        }
 
     def spread(self, due: int) -> list[int]:
         """Some agents, spread over all hosts and projects."""
@@ -164,6 +178,21 @@ class Fleet:
                 tool_calls=1,
                 content={"calls": [{**call, "args_hash": str(n)}]},
             )
+
+
+def copies(model: Any, first: int, last: int, **columns: str) -> None:
+    """Copy the model's only row once for each number `n`, with other values in the columns that are given as SQL."""
+    from django.db import connection
+
+    if first > last:
+        return
+    table = model._meta.db_table
+    fields = [field for field in model._meta.concrete_fields if field.column in columns or not field.primary_key]
+    names = ", ".join(field.column for field in fields)
+    values = ", ".join(columns.get(field.column, f"t.{field.column}") for field in fields)
+    series = f"WITH RECURSIVE s(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM s WHERE n < {last})"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{series} INSERT INTO {table} ({names}) SELECT {values} FROM s CROSS JOIN {table} t")
 
 
 def in_chunks(model: Any, rows: Any) -> None:

@@ -1,5 +1,6 @@
 """Sign-up and sign-in: adapters, the sign-up form and context for allauth."""
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -13,14 +14,23 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from teams import encryption, passkeys, services
+from teams import encryption, lockouts, passkeys, rate_limits, services
 from teams.errors import ApiError
 from teams.links import on_base_url, on_site
 from teams.models import Invitation, Project, User
 
 FIRST_PROJECT = "Production"
+# Mails that whoever types an address causes. What happens to an account is told without a limit.
+UNASKED = frozenset(
+    f"account/email/{name}"
+    for name in (
+        "account_already_exists", "unknown_account", "password_reset_key", "email_confirmation",
+        "email_confirmation_signup",
+    )
+)  # fmt: skip
 GET_STARTED_URL = "/admin/first-steps/"
 _SESSION_KEY = "invitation"
+log = logging.getLogger(__name__)
 
 
 def remember_invitation(request: HttpRequest, token: str) -> None:
@@ -61,8 +71,19 @@ class AccountAdapter(DefaultAccountAdapter):
         is_invited = invitation is not None and invitation.email == email.lower()
         return is_invited or bool(super().is_email_verified(request, email))
 
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count the attempt, which `authenticate` takes back if the password is right."""
+        self._login_failed_rl_usage = lockouts.count_attempt(request, _login_of(credentials), client_address(request))
+
+    def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
+        """Called after a password was reset."""
+        lockouts.lift(request, _login_of(credentials), client_address(request))
+
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Name the product in e-mails instead of the host name, and link to `BASE_URL`."""
+        if template_prefix in UNASKED and not _may_mail(template_prefix, email):
+            log.warning("Too many mails to one address within an hour, this one is not sent: %s", template_prefix)
+            return
         site = {"name": "ClevAgent Watchdog", "domain": settings.BASE_URL}
         links = {name: _on_base_url(str(value)) for name, value in context.items() if name.endswith("_url")}
         super().send_mail(
@@ -73,6 +94,10 @@ class AccountAdapter(DefaultAccountAdapter):
         return on_site(GET_STARTED_URL)
 
 
+def _may_mail(kind: str, email: str) -> bool:
+    return rate_limits.take(rate_limits.ACCOUNT_MAILS_TO_ADDRESS, f"{kind} {email.lower()}", timezone.now()) > 0
+
+
 def _on_base_url(url: str) -> str:
     """Replace the host: allauth takes it from the request's Host header, which anyone can forge."""
     return on_base_url(urlsplit(url)._replace(scheme="", netloc="").geturl())
@@ -81,6 +106,10 @@ def _on_base_url(url: str) -> str:
 def client_address(request: HttpRequest) -> str:
     """The client's address, for counting failed sign-ins."""
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _login_of(credentials: dict[str, Any]) -> str:
+    return str(credentials.get("email") or credentials.get("username") or "").lower()
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):

@@ -1,7 +1,7 @@
 """Hooks for the REST framework, named in the settings: strict JSON, one error format, pagination."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -14,7 +14,13 @@ from rest_framework.views import exception_handler
 
 from teams.errors import ApiError
 
+# Bytes. Heartbeats are read elsewhere; nothing else in the API is larger than a few KiB.
+MAX_BODY: Final = 256 * 1024
 log = logging.getLogger(__name__)
+
+
+def too_large() -> ApiError:
+    return ApiError(413, "too_large", f"The body is larger than {MAX_BODY // 1024} KiB.")
 
 
 class Pages(LimitOffsetPagination):
@@ -28,10 +34,11 @@ class StrictJSONParser(parsers.JSONParser):
     """Standard JSON only: no NaN, no infinities, no lone surrogates, no nesting deep enough to exhaust the stack."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        body = stream.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY:
+            raise too_large()
         try:
-            return msgspec.json.decode(stream.read())
-        except RequestDataTooBig:
-            raise ApiError(413, "too_large", "The body is larger than this path accepts.") from None
+            return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from None
 
@@ -51,6 +58,8 @@ _CODES = {
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: one format for our errors and DRF's. Anything else is a bug and propagates."""
+    if isinstance(error, RequestDataTooBig):
+        error = too_large()
     if isinstance(error, ApiError):
         return Response(error.body(), status=error.http_status, headers=error.headers())
     if isinstance(error, OperationalError | InterfaceError):

@@ -41,6 +41,8 @@ INVITATIONS_BY_PERSON: Final = RateLimit("invitations_by", 100, DAY, "invitation
 INVITATIONS_BY_TEAM: Final = RateLimit("invitations_of", 200, DAY, "invitations from this team")
 # Of all teams together, because it is one person who gets the mails.
 INVITATIONS_TO_ADDRESS: Final = RateLimit("invitations_to", 5, DAY, "invitations to this address")
+# Of each kind that strangers can cause by typing the address: somebody's mailbox is not theirs to fill.
+ACCOUNT_MAILS_TO_ADDRESS: Final = RateLimit("account_mails_to", 10, HOUR, "e-mails to this address")
 MAINTENANCE: Final = RateLimit("maintenance", 500, DAY, "new maintenance windows in this project")
 NOTES: Final = RateLimit("notes", 500, DAY, "notes from you")
 TESTS_BY_PERSON: Final = RateLimit("tests_by", 60, HOUR, "tests from you")

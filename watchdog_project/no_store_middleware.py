@@ -5,7 +5,8 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 
-PRIVATE: Final = ("/admin/", "/accounts/", "/api/")
+# What everybody may see and keep; such views say so themselves where it matters how long.
+PUBLIC: Final = ("/docs/", "/simple/")
 
 
 class NoStoreMiddleware:
@@ -16,6 +17,6 @@ class NoStoreMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if request.path_info.startswith(PRIVATE) and "Cache-Control" not in response:
+        if not request.path_info.startswith(PUBLIC) and "Cache-Control" not in response:
             response["Cache-Control"] = "no-store, private"
         return response

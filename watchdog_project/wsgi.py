@@ -23,6 +23,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402 - these imports read the settings
 from django.db import connection  # noqa: E402
 
+from agents.ingest import shared_counts  # noqa: E402
 from watchdog_project.checks import refuse_unsafe_start  # noqa: E402
 from watchdog_project.forwarding import behind_proxies, below_prefix, networks  # noqa: E402
 from watchdog_project.health import start_edge_pulse  # noqa: E402
@@ -33,7 +34,7 @@ from watchdog_project.null_character_middleware import NullCharacterMiddleware  
 MAX_BODY = 1024 * 1024
 # Telemetry comes in larger bodies than anything else; hooks of coding agents send whole files.
 MAX_TELEMETRY = 64 * 1024 * 1024
-TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/", "/hooks/")
+TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/", "/hooks/", "/beta/")
 # What programs call: with a key in the header or the path, and nothing that only pages need.
 API = ("/api/v1/", *TELEMETRY, "/ping/", "/metrics", "/mcp")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -120,6 +121,7 @@ application = behind_proxies(below_prefix(routed, settings.FORCE_SCRIPT_NAME or 
 
 refuse_unsafe_start()
 start_edge_pulse()
+shared_counts.start()
 
 # Exempt what is loaded so far from garbage collection: scanning it takes a tenth of a heartbeat's CPU time.
 gc.collect()

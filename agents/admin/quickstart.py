@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from agents.doors import setup
+
 
 class Block(NamedTuple):
     """Text to copy. `id` is its HTML id, `what` completes the button's label "Copy"."""
@@ -35,7 +37,14 @@ def tabs(key: str, server: str, agent: str) -> list[Tab]:
         _curl_tab(_curl(key, server, agent)),
         _powershell_tab(_powershell(key, server, agent)),
         *_framework_tabs(install, init),
+        *map(_door_tab, setup.setups(key, server, agent)),
     ]
+
+
+def _door_tab(door: setup.Setup) -> Tab:
+    """A program that reports without the client."""
+    block = Block(f"{door.key}-setup", door.text, f"the text for {door.where}")
+    return Tab(door.key, door.title, [block], f"For {door.where}. {door.hint}")
 
 
 def _install(tab: str, command: str) -> Block:

@@ -126,7 +126,7 @@ def _respond(endpoint: Endpoint, request: Request) -> HttpResponse:
 def received_from(beats: Sequence[Beat], caller: Caller, plan: Plan, source: str) -> list[Received]:
     """Count the heartbeats against the plan's rate. Raises ApiError 429 for a flood. Asks no database."""
     now = timezone.now()
-    detail = count_beats(caller, plan, len(beats), now)
+    detail = count_beats(caller, plan, max(1, len(beats)), now)  # a batch of errors is a request, too
     minimum_interval.bound(beats, plan)
     ahead = sender_clock.ahead(beats, now)
     sender_clock.correct(beats, now)

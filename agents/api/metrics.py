@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from agents.domain.money import MICRO
+from agents.ingest.rate_limit import count_call
 from agents.models import AgentState, Incident, Pulse, Severity, Signal, SignalKind, Status
 from agents.storage import outage_log
 from teams.auth import Caller, authenticate_key, key_from, require_scope
@@ -37,6 +38,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         key = key_from(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
         caller = authenticate_key(key, request.META.get("REMOTE_ADDR", ""))
         require_scope(caller, Scope.READ, reading=True)
+        count_call(caller, timezone.now())
     except ApiError as refusal:
         headers = refusal.headers()
         return HttpResponse(

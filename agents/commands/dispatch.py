@@ -328,7 +328,7 @@ def _why_expired(command: Command) -> str:
     if command.state == Command.State.LEASED:
         return "the runner took it but sent no result"
     if command.refused_by:
-        return "the target is not registered with any runner that polled"
+        return "no active runner watches this target"
     return "no runner picked it up"
 
 

@@ -157,12 +157,12 @@ class Preflight:
 
 _NO_TARGET: Final = Refusal(
     "no_target",
-    "No restart target is known: watch the agent with clevagent-runner, or set restart_type and restart_target.",
+    "No restart target is known: watch the agent with `clevagent-runner`, or name its target in its settings.",
 )
 _RUNNER_SILENT: Final = Refusal(
     "runner_silent",
-    "The runner of this agent has not polled for 2 minutes. Check it on its host with `clevagent-runner status`, or "
-    "restart the agent there.",
+    "The runner of this agent has not been heard from for 2 minutes. Check it on its host with "
+    "`clevagent-runner status`, or restart the agent there.",
 )
 
 

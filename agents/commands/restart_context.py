@@ -14,17 +14,20 @@ from agents.domain import clocks, restart_policy, signal_kinds, silent_groups
 from agents.domain.signal_kinds import MISSED_HEARTBEAT, STALLED
 from agents.models import Agent, AgentState, Command, Incident, Severity, Signal
 from agents.rules.facts import Finding
-from agents.storage import outage_log
+from agents.storage import outage_log, statements
 
 # After a watchdog outage nothing is restarted until agents have had time to report.
 SETTLE_TIME: Final = timedelta(seconds=clocks.MAX_SETTLE + clocks.SETTLE_EXTRA)
 
 
-def recent_restarts(agent_ids: Iterable[int], now: datetime) -> dict[int, list[datetime]]:
+def recent_restarts(agent_ids: Collection[int], now: datetime) -> dict[int, list[datetime]]:
     """When restarts were sent to a runner in the last day, by agent, whatever their result."""
     since = now - restart_policy.REMEMBERED
-    sent = Command.objects.filter(agent_id__in=agent_ids, action=Command.Action.RESTART, leased_at__gt=since)
     by_agent: dict[int, list[datetime]] = defaultdict(list)
+    commanded = statements.having("agents_command", agent_ids, "leased_at > %s", since)
+    if not commanded:
+        return by_agent
+    sent = Command.objects.filter(agent_id__in=commanded, action=Command.Action.RESTART, leased_at__gt=since)
     for agent_id, at in sent.order_by("leased_at").values_list("agent_id", "leased_at"):
         if at is not None:
             by_agent[agent_id].append(at)

@@ -49,33 +49,38 @@ class Settings:
     resumed_at: datetime | None = None
 
 
-class Rhythm(Protocol):
-    """The hot-row columns that the deadlines depend on."""
+class BeatRhythm(Protocol):
+    """The hot-row columns that the deadline for the next heartbeat depends on."""
 
     beats: int
     last_beat_at: datetime | None
-    last_progress_at: datetime | None
     usual_gap: float | None
+    declared_interval: float | None
+
+
+class Rhythm(BeatRhythm, Protocol):
+    """The hot-row columns that both deadlines depend on."""
+
+    last_progress_at: datetime | None
     learned_progress_timeout: float | None
     quiet_until: datetime | None
-    declared_interval: float | None
     declared_progress_timeout: float | None
     waiting_until: datetime | None
 
 
-def interval(settings: Settings, rhythm: Rhythm) -> float:
+def interval(settings: Settings, rhythm: BeatRhythm) -> float:
     """Seconds between heartbeats: set by a person, else declared by the client, else learned, else 60."""
     return settings.interval or rhythm.declared_interval or _learned_interval(rhythm)
 
 
-def _learned_interval(rhythm: Rhythm) -> float:
+def _learned_interval(rhythm: BeatRhythm) -> float:
     if rhythm.usual_gap is None:
         return DEFAULT_INTERVAL
     shortest = MIN_LEARNED if rhythm.beats >= LEARNED_AFTER else DEFAULT_INTERVAL
     return max(shortest, rhythm.usual_gap)
 
 
-def is_trial(settings: Settings, rhythm: Rhythm) -> bool:
+def is_trial(settings: Settings, rhythm: BeatRhythm) -> bool:
     """Whether it reported once or twice and nobody said how often it will."""
     return rhythm.beats <= MAX_TRIAL and not (settings.interval or rhythm.declared_interval)
 
@@ -114,7 +119,7 @@ class Clock:
     offline: timedelta = field(default=timedelta(0), compare=False)
 
 
-def alive(settings: Settings, rhythm: Rhythm, outages: Sequence[Span] = ()) -> Clock | None:
+def alive(settings: Settings, rhythm: BeatRhythm, outages: Sequence[Span] = ()) -> Clock | None:
     """The deadline that every heartbeat resets; None before the first heartbeat."""
     if rhythm.last_beat_at is None:
         return None

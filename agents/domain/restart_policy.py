@@ -70,7 +70,7 @@ ALLOWED: Final = Decision(allowed=True)
 def may_restart(case: RestartContext, delays: Sequence[float] = DELAYS) -> Decision:
     """Whether the agent may be restarted now. People only need budget; automatic restarts pass every check."""
     if case.policy == "off":
-        return _no("restart_off", "Restarts are off for this agent. Set restart_policy to manual or auto first.")
+        return _no("restart_off", "Restarts are off for this agent. Set its restart policy to manual or auto first.")
     if case.origin == PERSON:
         return _budget(case)
     return _refused(case) or _not_yet(case, delays) or ALLOWED
@@ -159,7 +159,7 @@ def _refused(case: RestartContext) -> Decision | None:
     if case.origin == WATCHDOG and case.source_quiet:
         return _no("source_quiet", "Other agents on its host are late, too: check the host or the network.")
     if case.origin == WATCHDOG and case.policy != "auto":
-        return _no("restart_manual", "Automatic restart is off for this agent: its restart_policy is manual.")
+        return _no("restart_manual", "Automatic restarts are off for this agent: a person has to restart it.")
     return None
 
 

@@ -22,7 +22,7 @@ SET: Final = ("agent.name", "gen_ai.main_agent.name", "gen_ai.main_agent.id")
 AROUND: Final = ("gen_ai.agent.name", "gen_ai.agent.id")
 UNKNOWN: Final = "unknown_service"
 # Services that every installation of a program has in common: they name no agent.
-SHARED: Final = {"claude-code", "gemini-cli", "openclaw", "opencode"}
+SHARED: Final = {"claude-code", "gemini-cli", "litellm", "openclaw", "opencode"}
 HOST: Final = ("host.name", "k8s.pod.name", "container.name")
 PARTS: Final = ("service", "session", "host", "instance")
 _PART: Final = re.compile(r"\{(" + "|".join(PARTS) + r")\}")

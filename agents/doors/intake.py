@@ -34,11 +34,11 @@ STILL_NEW: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How many facts were refused, and why the first one was; and what agents on hold are told."""
+    """How many facts were refused, and why the first one was; the answer to an agent on hold, else to the last one."""
 
     refused: int = 0
     reason: str = ""
-    hold: Answer | None = None
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def _take(report: Report, now: datetime) -> Taken:
 def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
     received = [_received(report, beat) for beat, _ in made]
     outcomes = commit_here(received) if received else []
-    refused, reason, hold = 0, "", None
+    refused, reason = 0, ""
+    answer: Answer | None = None
     for outcome, (_, size) in zip(outcomes, made, strict=True):
         if isinstance(outcome, ApiError):
             if outcome.http_status == 503:
@@ -97,9 +98,9 @@ def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
             if outcome.http_status >= 500:
                 raise outcome
             refused, reason = refused + size, reason or outcome.message
-        elif outcome.hold:
-            hold = outcome
-    return Taken(refused, reason, hold)
+        elif isinstance(outcome, Answer) and not (answer and answer.hold):
+            answer = outcome
+    return Taken(refused, reason, answer)
 
 
 def _received(report: Report, beat: Beat) -> Received:

@@ -11,6 +11,7 @@ import structlog
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from agents.doors import intake
@@ -18,6 +19,7 @@ from agents.doors.dialects import facts_of
 from agents.doors.facts import Fact
 from agents.doors.otlp import answers, body, otlp_json, protobuf
 from agents.doors.otlp.telemetry import Export, MalformedError
+from agents.ingest.rate_limit import count_export
 from agents.ingest.reporter import sender_of
 from agents.ingest.write import failed, unavailable
 from teams import auth
@@ -94,11 +96,15 @@ def _facts(exported: Export) -> list[Fact]:
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """The caller by X-API-Key, Bearer, or Basic with the key as its password (LangFuse: as its secret key)."""
+    """The caller by X-API-Key, Bearer, or Basic with the key as its password (LangFuse: as its secret key).
+
+    Raises ApiError: 401, 403, or 429 for a flood.
+    """
     headers = request.META
     key = key_in(headers.get("HTTP_X_API_KEY", ""), headers.get("HTTP_AUTHORIZATION", ""))
     caller = auth.authenticate_key(key, headers.get("REMOTE_ADDR", ""))
     auth.require_scope(caller, "agent")
+    count_export(caller, timezone.now())
     return caller
 
 

@@ -15,13 +15,17 @@ from agents.domain.wire.names import agent_name
 from agents.ingest.registration import create_agent, slug_of
 from agents.models import Agent, AgentState, Job
 from billing import limits, refusals
+from teams import rate_limits
 from teams.errors import ApiError
-from teams.models import Project
+from teams.models import NEW_AGENTS_PER_HOUR, Project
+from teams.rate_limits import RateLimit
 from teams.services import audit
 
 SETTABLE: Final = ("slug", "schedule", "period", "expression", "time_zone", "grace", "max_duration")
 # In the audit log, for what a ping created.
 PING_ACTOR: Final = "ping"
+# As an API key may create by default: whoever reads the address of a ping in a script must not fill a fleet.
+NEW_JOBS: Final = RateLimit("new_jobs", NEW_AGENTS_PER_HOUR, rate_limits.HOUR, "new jobs from this ping key")
 
 
 def by_ping_id(ping_id: UUID) -> Agent | None:
@@ -36,20 +40,22 @@ def by_slug(ping_key: str, slug: str) -> list[Agent]:
 
 
 def _agents() -> QuerySet[Agent]:
-    return Agent.objects.select_related("project").filter(project__team__ended_at=None)
+    return Agent.objects.select_related("project__team").filter(project__team__ended_at=None)
 
 
 def project_by_key(ping_key: str) -> Project | None:
-    return Project.objects.filter(ping_key=ping_key, team__ended_at=None).first()
+    return Project.objects.select_related("team").filter(ping_key=ping_key, team__ended_at=None).first()
 
 
 def create_for_ping(*, project: Project, name: str, now: datetime) -> Agent:
     """Create a job for a ping with `create=1`, with the default schedule of Healthchecks: a day, and an hour of grace.
 
-    Raises ApiError 403 `agent_limit_reached` at the plan's agent limit, 403 `unknown_agent` in strict mode.
+    Raises ApiError 403 `agent_limit_reached` at the plan's agent limit, 403 `unknown_agent` in strict mode, 429 for too
+    many within an hour.
     """
     if project.strict:
         raise ApiError(403, "unknown_agent", f"The project is in strict mode and has no job “{name}”.")
+    rate_limits.spend(NEW_JOBS, project.pk, now)
     created = _create(project, name, now)
     if isinstance(created, ApiError):
         # Outside the transaction that the refusal ends.

@@ -3,7 +3,7 @@ transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from agents.models import Incident, IncidentEvent, StreamEvent
-from agents.storage import event_stream
+from agents.storage import bulk, event_stream
 from teams.actors import WATCHDOG
 
 MAX_TEXT: Final = 500
@@ -43,7 +43,7 @@ def write(events: Sequence[IncidentEvent]) -> None:
     """Add events to their timelines and pass them to `INCIDENT_EVENT_SINKS`, which queue their notifications."""
     if not events:
         return
-    IncidentEvent.objects.bulk_create(events)
+    bulk.insert(events)
     event_stream.write([_streamed(event) for event in events if event.kind in STREAMED])
     for sink in _sinks():
         sink(*events)
@@ -64,11 +64,15 @@ def record(
     return event
 
 
-def note_once(*, incident: Incident, code: str, text: str, now: datetime) -> None:
-    """Add a note, which notifies nobody, unless the incident has one with this code."""
+def note_once(
+    *, incident: Incident, code: str, text: str, now: datetime, data: Mapping[str, Any] | None = None
+) -> bool:
+    """Add a note, which notifies nobody, unless the incident has one with this code. Returns whether it is new."""
     notes = IncidentEvent.objects.filter(incident=incident, kind=IncidentEvent.Kind.NOTE)
-    if not notes.filter(data__code=code).exists():
-        record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, data={"code": code}, now=now)
+    if notes.filter(data__code=code).exists():
+        return False
+    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, data={**(data or {}), "code": code}, now=now)
+    return True
 
 
 def _streamed(event: IncidentEvent) -> StreamEvent:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agents.incidents import events, restarts
 from agents.models import AgentState, Command, Incident, IncidentEvent, Signal
-from agents.storage import bulk
+from agents.storage import bulk, statements
 from teams.actors import WATCHDOG
 
 # An incident that comes back this soon after its recovery is reopened, so a flapping agent does not page again.
@@ -62,7 +62,9 @@ class Ledger:
         """
         if not signals:
             return
-        named = dict(Incident.objects.open().filter(agent__in=list(signals)).values_list("agent_id", "pk"))
+        taken = statements.having("agents_incident", signals.keys(), "resolved_at IS NULL")
+        of_agents = Incident.objects.open().filter(agent__in=taken)
+        named = dict(of_agents.values_list("agent_id", "pk")) if taken else {}
         wanted = {pk: {signal.incident_id for signal in of_agent} for pk, of_agent in signals.items()}
         for agent_id, pk in named.items():
             wanted[agent_id].add(pk)
@@ -86,8 +88,10 @@ class Ledger:
         """Read what new incidents of these agents may continue: incidents that just ended, restarts by a runner."""
         if not agent_ids:
             return
-        ended = Incident.objects.filter(agent__in=agent_ids, resolved_at__gt=self.now - FLAP_WINDOW)
-        self._ended = {(last.agent_id, last.kind): last for last in ended.order_by("opened_at", "pk")}
+        since = self.now - FLAP_WINDOW
+        if had := statements.having("agents_incident", agent_ids, "resolved_at > %s", since):
+            ended = Incident.objects.filter(agent__in=had, resolved_at__gt=since)
+            self._ended = {(last.agent_id, last.kind): last for last in ended.order_by("opened_at", "pk")}
         for command in restarts.unclaimed(agent_ids, self.now):
             self._by_runner.setdefault(command.agent_id, []).append(command)
 
@@ -149,10 +153,8 @@ class Ledger:
 
     def write_signals(self) -> None:
         """Store new incidents and all signals, and keep in `closing` the incidents that have no open signal left."""
-        if self._new:
-            Incident.objects.bulk_create(self._new)
-        if self._raised:
-            Signal.objects.bulk_create(self._raised)
+        bulk.insert(self._new)
+        bulk.insert(self._raised)
         bulk.update(list(self._extended.values()), ("severity", "reason", "evidence", "cleared_at"))
         if self.closing:
             still_open = Signal.objects.filter(incident__in=list(self.closing), cleared_at__isnull=True)

@@ -3,7 +3,7 @@ and `actions.py` for what people do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,13 +14,17 @@ from agents.incidents.events import MAX_TEXT, record
 from agents.incidents.ledger import Ledger
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
 from agents.rules.facts import Finding
+from agents.storage import statements
 from teams.actors import WATCHDOG
 
 
-def open_signals(agent_ids: Iterable[int]) -> dict[int, list[Signal]]:
+def open_signals(agent_ids: Collection[int]) -> dict[int, list[Signal]]:
     """The open signals of these agents, with their incidents, by agent."""
     by_agent: dict[int, list[Signal]] = {}
-    for signal in Signal.objects.filter(agent_id__in=agent_ids, cleared_at__isnull=True).select_related("incident"):
+    troubled = statements.having("agents_signal", agent_ids, "cleared_at IS NULL")
+    if not troubled:
+        return by_agent
+    for signal in Signal.objects.filter(agent_id__in=troubled, cleared_at__isnull=True).select_related("incident"):
         by_agent.setdefault(signal.agent_id, []).append(signal)
     return by_agent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +10,7 @@ from django.db.models import F
 
 from agents.domain.durations import spoken
 from agents.models import AgentState, Command, Incident
+from agents.storage import statements
 from teams.actors import WATCHDOG
 from teams.services import audit
 
@@ -40,9 +41,13 @@ def add(incident: Incident, at: datetime) -> None:
     incident.restarts, incident.restarted_at, incident.recovered_in = incident.restarts + 1, at, None
 
 
-def unclaimed(agent_ids: Iterable[int], now: datetime) -> Iterable[Command]:
+def unclaimed(agent_ids: Collection[int], now: datetime) -> Iterable[Command]:
     """Restarts that runners of these agents made shortly before, and that belong to no incident yet."""
-    recent = Command.objects.filter(agent__in=agent_ids, incident=None, created_at__gt=now - ADOPTED_WITHIN)
+    since = now - ADOPTED_WITHIN
+    commanded = statements.having("agents_command", agent_ids, "incident_id IS NULL AND created_at > %s", since)
+    if not commanded:
+        return ()
+    recent = Command.objects.filter(agent__in=commanded, incident=None, created_at__gt=since)
     return recent.filter(origin=Command.Origin.RUNNER, leased_at__isnull=False).order_by("pk")
 
 

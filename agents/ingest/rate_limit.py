@@ -1,4 +1,5 @@
-"""Rate limits per API key: fixed one-minute windows, counted per process, with the plan's limits.
+"""Rate limits per API key: fixed one-minute windows, with the plan's limits. Each process counts without asking;
+with Redis, the processes exchange their counts (`shared_counts.py`).
 
 A heartbeat over the limit is still accepted, without its detail: clients ignore `Retry-After` and drop what they had.
 Only floods of heartbeats and management calls are refused.
@@ -6,6 +7,7 @@ Only floods of heartbeats and management calls are refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:  # importing DRF views imports this module, through its settin
 
 MINUTE: Final = 60
 FLOOD_FACTOR: Final = 10
+# Adds what this process counted since the last exchange in that minute; returns the counts of all processes.
+Exchange = Callable[[int, Mapping[str, int]], Mapping[str, int]]
 
 
 class Meter:
@@ -34,14 +38,29 @@ class Meter:
     def __init__(self) -> None:
         self._minute = 0
         self._used: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
+        self._elsewhere: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}
 
     def add(self, caller: Caller, kind: str, count: int, now: datetime) -> int:
-        """Add `count` requests. Returns the requests in this minute, including these."""
+        """Add `count` requests. Returns the requests in this minute, including these, and others' as far as known."""
         self._start_minute(int(now.timestamp()) // MINUTE)
         name = f"{caller.prefix}/{kind}"
         used = self._used[name] = self._used.get(name, 0) + count
-        return used
+        return used + self._elsewhere.get(name, 0)
+
+    def share(self, exchange: Exchange, now: datetime) -> None:
+        """Report what was counted here since the last time, and learn what other processes counted."""
+        self._start_minute(int(now.timestamp()) // MINUTE)
+        minute, used, reported = self._minute, dict(self._used), self._reported
+        fresh = {name: count - reported.get(name, 0) for name, count in used.items() if count > reported.get(name, 0)}
+        if not fresh:
+            return
+        totals = exchange(minute, fresh)
+        reported.update({name: used[name] for name in fresh})
+        # Another minute may have begun meanwhile, with dictionaries of its own.
+        if minute == self._minute:
+            self._elsewhere.update({name: totals[name] - used[name] for name in fresh})
 
     def plan(self, caller: Caller, now: datetime) -> Plan:
         """The plan of the key's team when the key was first used in this minute."""
@@ -57,19 +76,20 @@ class Meter:
 
     def _start_minute(self, minute: int) -> None:
         if minute != self._minute:
-            self._used, self._plans, self._minute = {}, {}, minute
+            self._used, self._reported, self._elsewhere, self._plans = {}, {}, {}, {}
+            self._minute = minute
 
 
-_meter = Meter()
+of_this_process: Final = Meter()
 
 
 def plan_for(caller: Caller, now: datetime) -> Plan:
     """The plan of a key's team, at most a minute old: for callers that must not query the database each time."""
-    return _meter.plan(caller, now)
+    return of_this_process.plan(caller, now)
 
 
 def known_plan(caller: Caller, now: datetime) -> Plan | None:
-    return _meter.known_plan(caller, now)
+    return of_this_process.known_plan(caller, now)
 
 
 def count_beats(caller: Caller, plan: Plan, count: int, now: datetime, meter: Meter | None = None) -> bool:
@@ -78,13 +98,23 @@ def count_beats(caller: Caller, plan: Plan, count: int, now: datetime, meter: Me
 
     Raises ApiError 429 beyond ten times that limit.
     """
-    used, limit = (meter or _meter).add(caller, "beats", count, now), plan.requests_per_minute
+    used, limit = (meter or of_this_process).add(caller, "beats", count, now), plan.requests_per_minute
     if used > limit * FLOOD_FACTOR:
         raise _refusal(f"More than {limit * FLOOD_FACTOR} heartbeats per minute from one key.", now)
     return used <= limit and caller.keeps_details
 
 
-def count_call(caller: Caller, now: datetime, meter: Meter = _meter) -> None:
+def count_export(caller: Caller, now: datetime) -> None:
+    """Count a request of a door, whether heartbeats come of it or not: its body is large, and costs time to read.
+
+    Raises ApiError 429 beyond ten times the plan's requests per minute.
+    """
+    limit = of_this_process.plan(caller, now).requests_per_minute * FLOOD_FACTOR
+    if of_this_process.add(caller, "exports", 1, now) > limit:
+        raise _refusal(f"More than {limit} requests per minute from one key.", now)
+
+
+def count_call(caller: Caller, now: datetime, meter: Meter = of_this_process) -> None:
     """Count a key's management call. Raises ApiError 429 beyond the plan's requests per minute."""
     used, limit = meter.add(caller, "calls", 1, now), meter.plan(caller, now).requests_per_minute
     if used > limit:

@@ -39,6 +39,7 @@ class Case:
     retry_restart_at: datetime | None = None
     set_aside: bool = False
     has_unread_beats: bool = False
+    holds_for_loop: bool = False
 
 
 def case_of(state: AgentState, outages: Sequence[clocks.Span]) -> Case:

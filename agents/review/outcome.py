@@ -61,8 +61,8 @@ def _is_calm(case: Case, status: str) -> bool:
 
 
 def _on_hold(case: Case) -> bool:
-    """A person holds it, or a budget."""
-    return bool(case.state.hold_reason) or is_over_budget(case.signals)
+    """A person holds it, a budget, or a loop."""
+    return bool(case.state.hold_reason) or case.holds_for_loop or is_over_budget(case.signals)
 
 
 def is_over_budget(signals: Sequence[Signal]) -> bool:

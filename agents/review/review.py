@@ -29,12 +29,12 @@ from django.db.models import F, Q, QuerySet
 from agents import rules
 from agents.commands import dispatch, restart_context
 from agents.domain import clocks, restart_policy, signal_kinds
-from agents.incidents import events, lifecycle
+from agents.incidents import events, lifecycle, nudges
 from agents.incidents.ledger import Ledger
 from agents.models import Agent, AgentState, Command, Heartbeat, StreamEvent, Unread
 from agents.review import calm, outcome, shared_incidents
 from agents.review.case import Case, case_of, curable_kinds, has_ended, set_job
-from agents.rules import crash
+from agents.rules import crash, loop
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
 from agents.storage import bulk, decoding, event_stream, monthly_spend, outage_log, statements
@@ -262,6 +262,7 @@ def _bring_incidents_in_line(cases: Sequence[Case], view: View) -> Sequence[Case
             findings=[*case.findings, *case.unproven],
             signals=case.signals,
         )
+        case.holds_for_loop = nudges.holds(case.agent, case.signals, is_held=case.state.hold)
     lifecycle.write(ledger)
     return _settled(ledger, cases)
 
@@ -328,6 +329,9 @@ def ask_rules(
     if not (ended or paused):
         found = {finding.kind for finding in case.findings}
         case.unproven = restart_context.unproven_findings(case.signals, found, case.state)
+        if not nudges.may_end(case.agent, is_held=case.state.hold):
+            loops = [signal for signal in case.signals if signal.kind == loop.KIND and loop.KIND not in found]
+            case.unproven += map(restart_context.as_finding, loops)
 
 
 def _learn_rhythm(case: Case, outages: Sequence[clocks.Span]) -> None:
@@ -426,7 +430,7 @@ def _status_event(case: Case, status: str, now: datetime) -> StreamEvent:
 
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
-    Unread.objects.filter(agent_id__in=[case.agent.pk for case in cases]).delete()
+    statements.mark_read([case.agent.pk for case in cases])
     outcomes = [outcome.row(case, now) for case in cases]
     statements.save_outcomes(outcomes)
     pairs = zip(cases, outcomes, strict=True)

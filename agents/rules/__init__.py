@@ -108,7 +108,14 @@ def allow(rule: Rule | None, evidence: Mapping[str, Any]) -> Setting | None:
 
 def in_force(rule: Rule, *levels: settings.Given) -> settings.InForce:
     """The rule's effective switch and thresholds; later levels override earlier ones (project, then agent)."""
-    return settings.in_force(rule.KIND, rule.THRESHOLDS, levels, on=rule in ALL)
+    default = _defaults(cast("Hashable", rule))
+    return settings.in_force(rule.KIND, rule.THRESHOLDS, levels, default) if any(levels) else default
+
+
+@cache
+def _defaults(rule: Any) -> settings.InForce:
+    """Cached, because nearly all agents use the defaults of nearly all rules. By module: hashing thresholds is slow."""
+    return settings.defaults(rule.THRESHOLDS, on=rule in ALL)
 
 
 def wrong(given: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 The detector is in `agents/rules/loops/`: keys, symbols, patterns, and their classification, which holds the numbers and
 their sources. Thresholds: `repeats`, how many equal repetitions make a loop; `budget:TOOL`, the same for one tool;
-`poller:TOOL`, whether the tool is meant to be called repeatedly.
+`poller:TOOL`, whether the tool is meant to be called repeatedly; `nudge` and `hold`, see
+`agents/incidents/nudges.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from agents.rules.loops.symbols import RESULT, SAID
 from agents.rules.thresholds import Threshold, Thresholds
 
 KIND = "loop"
+NUDGE: Final = "nudge"
+HOLD: Final = "hold"
 LABEL = "Loop"
 THRESHOLDS: Thresholds = (
     Threshold(
@@ -47,6 +50,20 @@ THRESHOLDS: Thresholds = (
         minimum=0,
         maximum=1,
         why="Tools with names like `get_status` or `wait` are recognized automatically.",
+    ),
+    Threshold(
+        name=NUDGE,
+        kind=bool,
+        minimum=0,
+        maximum=1,
+        why="Tells the agent once, where its door can carry a word to the model. Off until you arm it.",
+    ),
+    Threshold(
+        name=HOLD,
+        kind=bool,
+        minimum=0,
+        maximum=1,
+        why="Holds an agent that goes on after it was told. Off until you arm it.",
     ),
 )
 WHAT_REPEATS: Final = {

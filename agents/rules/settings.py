@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from agents.rules.thresholds import PER_TOOL, Threshold, Thresholds
@@ -27,12 +26,12 @@ class InForce:
     thresholds: Mapping[str, Any]
 
 
-def in_force(kind: str, declared: Thresholds, levels: Sequence[Given], *, on: bool) -> InForce:
-    """Merge these levels, later ones overriding earlier ones. `on` is the rule's default switch."""
+def in_force(kind: str, declared: Thresholds, levels: Sequence[Given], default: InForce) -> InForce:
+    """Merge these levels over the rule's defaults, later ones overriding earlier ones."""
     set_levels = [given for level in levels if (given := level.get(kind))]
     if not set_levels:
-        return _defaults(declared, on)
-    values = dict(_defaults(declared, on).thresholds)
+        return default
+    on, values = default.on, dict(default.thresholds)
     for given in set_levels:
         switch = switched(given)
         on = on if switch is None else switch
@@ -40,9 +39,8 @@ def in_force(kind: str, declared: Thresholds, levels: Sequence[Given], *, on: bo
     return InForce(on, values)
 
 
-@lru_cache(maxsize=256)
-def _defaults(declared: Thresholds, on: bool) -> InForce:
-    """Cached: nearly all agents use the defaults of nearly all rules."""
+def defaults(declared: Thresholds, *, on: bool) -> InForce:
+    """What is in force where nobody set anything. `on` is the rule's default switch."""
     return InForce(on, {each.name: each.default for each in declared if each.default is not None and not each.column})
 
 

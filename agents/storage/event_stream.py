@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Max, Min
 
 from agents.models import Agent, StreamEvent
+from agents.storage import bulk
 
 # How long a client may be away without losing anything.
 KEPT: Final = timedelta(days=1)
@@ -44,8 +45,7 @@ def event(agent: Agent, kind: str, data: Mapping[str, Any], now: datetime) -> St
 
 def write(events: Sequence[StreamEvent]) -> None:
     """Call it in the transaction of the changes."""
-    if events:
-        StreamEvent.objects.bulk_create(events)
+    bulk.insert(events)
 
 
 def number() -> None:

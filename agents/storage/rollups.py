@@ -14,14 +14,16 @@ from django.db.models.functions import JSONArray, TruncDay, TruncHour, TruncMinu
 
 from agents.domain import tool_counts
 from agents.models import Agent, Heartbeat, Pulse, Rollup
-from agents.storage import partitions
+from agents.storage import bulk, partitions
 from agents.storage.retention import LET_OTHERS_WRITE, MINUTES_KEPT, OLDEST
 
 ROLLUP: Final = "rollup"
-# Heartbeats may be committed after their minute ended. Each run recalculates the minutes since shortly before the last
-# one; when heartbeats have turned up since that were made before, all that are this old.
+# Heartbeats may be committed after their minute ended. Of the minutes since shortly before the last run, each run
+# recalculates those with new heartbeats; when some have turned up that were made before, all minutes that are this old.
 OVERLAP: Final = timedelta(seconds=30)
 OPEN_FOR: Final = timedelta(minutes=10)
+# Heartbeats this young count as new in the next run, too: others with lower ids may not be committed yet.
+IN_FLIGHT: Final = timedelta(seconds=3)
 # How often hours and days are added up: they have sixty times as much to read as the last minute.
 COARSER_EVERY: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
@@ -74,19 +76,23 @@ def roll_up(now: datetime) -> None:
 def _bring_up_to_date(now: datetime) -> None:
     pulse, _ = Pulse.objects.select_for_update().get_or_create(name=ROLLUP, defaults={"at": now - OLDEST})
     open_beats = Heartbeat.objects.filter(id__gt=pulse.read_to)
-    newest = open_beats.aggregate(id=Max("id"))["id"] or pulse.seen_to
+    settled = open_beats.filter(received_at__lt=now - IN_FLIGHT).aggregate(id=Max("id"))["id"]
+    newest = max(settled or 0, pulse.seen_to)
     has_stragglers = open_beats.filter(id__lte=pulse.seen_to).count() != pulse.seen
     since = _minute(pulse.at - (OPEN_FOR if has_stragglers else OVERLAP))
     # Heartbeats of deleted projects may be left. `purge.py` deletes their agents concurrently, which would violate the
     # foreign key of their rollups and fail the whole run.
     beats = open_beats.filter(agent__in=Agent.objects.filter(project__team__ended_at=None).values("pk"))
-    _add_late(beats.filter(id__gt=pulse.seen_to, spent_at__lt=since), since, now)
-    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute))
+    # Counted before anything is summed: a straggler that is committed meanwhile is found by the next run.
+    read_to = _closed_to(beats, now) or pulse.read_to
+    seen = Heartbeat.objects.filter(id__gt=read_to, id__lte=newest).count()
+    new = Q(received_at__gte=since) if has_stragglers else Q(id__gt=pulse.seen_to)
+    _add_late(beats.filter(new, spent_at__lt=since), since, now)
+    known = 0 if has_stragglers else pulse.seen_to
+    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=since), TruncMinute, newer_than=known))
     if has_stragglers or _slot(pulse.at) != _slot(now):
         _add_up(since=min(since, _slot(pulse.at) - COARSER_EVERY))
-    pulse.at, pulse.read_to = now, _closed_to(beats, now) or pulse.read_to
-    pulse.seen_to = newest
-    pulse.seen = Heartbeat.objects.filter(id__gt=pulse.read_to, id__lte=newest).count()
+    pulse.at, pulse.read_to, pulse.seen_to, pulse.seen = now, read_to, newest, seen
     pulse.save()
 
 
@@ -113,7 +119,8 @@ def sum_up(agent_ids: Iterable[int], since: datetime, until: datetime, now: date
     ids = list(agent_ids)
     beats = Heartbeat.objects.filter(agent_id__in=ids, day__gte=since.astimezone(UTC).date())
     minutes = max(_minute(since), _hour(now - MINUTES_KEPT))
-    _write(Rollup.Span.MINUTE, _sums(beats.filter(spent_at__gte=minutes, spent_at__lt=_minute(until)), TruncMinute))
+    recent = beats.filter(spent_at__gte=minutes, spent_at__lt=_minute(until))
+    _write(Rollup.Span.MINUTE, _sums(recent, TruncMinute))
     hours = beats.filter(spent_at__gte=_hour(since), spent_at__lt=_hour(until) + HOUR)
     _write(Rollup.Span.HOUR, _sums(hours, TruncHour))
     days = Rollup.objects.filter(agent_id__in=ids, span=Rollup.Span.HOUR, start__gte=_day(since))
@@ -133,18 +140,22 @@ def _day(at: datetime) -> datetime:
 
 
 def _closed_to(beats: QuerySet[Heartbeat], now: datetime) -> int | None:
-    """The last id before all heartbeats of minutes that are still open."""
+    """The last heartbeat's id before all those of minutes that are still open."""
     still_open = (now - OPEN_FOR).replace(second=0, microsecond=0)
-    ids = beats.aggregate(open=Min("id", filter=Q(received_at__gte=still_open)), last=Max("id"))
-    last: int | None = ids["open"] - 1 if ids["open"] else ids["last"]
+    first = beats.filter(received_at__gte=still_open).aggregate(id=Min("id"))["id"]
+    # Not simply the id before: that heartbeat may not be committed yet.
+    closed = beats if first is None else beats.filter(id__lt=first)
+    last: int | None = closed.aggregate(id=Max("id"))["id"]
     return last
 
 
-def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]:
+def _sums(beats: QuerySet[Heartbeat], truncate: Any, *, newer_than: int = 0) -> Iterable[dict[str, Any]]:
+    """One row per agent and span, of those with heartbeats beyond this id."""
     sums = (
         beats.annotate(start=truncate("spent_at"))
         .values("agent_id", "start")
         .annotate(
+            newest=Max("id"),
             of_beats=Count("id"),
             of_errors=Count("id", filter=Q(status="error")),
             of_progress=Count("id", filter=Q(progress=True)),
@@ -153,6 +164,7 @@ def _sums(beats: QuerySet[Heartbeat], truncate: Any) -> Iterable[dict[str, Any]]
             # Contents may be large, so those without calls are not decoded.
             logs=Gathered(JSONArray("tool_calls", Names("content")), filter=Q(tool_calls__gt=0)),
         )
+        .filter(newest__gt=newer_than)
         .order_by("agent_id", "start")
     )
     rows: Iterable[dict[str, Any]] = map(dict, sums)
@@ -183,13 +195,8 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
 
 def _write(span: str, rows: Iterable[dict[str, Any]]) -> None:
     """Reads everything before it writes, in chunks."""
-    rollups = [Rollup(span=span, **row) for row in rows]
+    rollups = [{"span": span, **row} for row in rows]
     for first in range(0, len(rollups), WRITE_CHUNK):
         if first and not connection.features.has_select_for_update:
             time.sleep(LET_OTHERS_WRITE)
-        Rollup.objects.bulk_create(
-            rollups[first : first + WRITE_CHUNK],
-            update_conflicts=True,
-            unique_fields=["agent", "span", "start"],
-            update_fields=[*_SUMS, *_MAXIMA, "tools"],
-        )
+        bulk.upsert(Rollup, ("agent_id", "span", "start"), rollups[first : first + WRITE_CHUNK])

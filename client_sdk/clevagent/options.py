@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Union
 
 from clevagent.log import warn
 from clevagent.names import agent_name
-from clevagent.redact import clean, storable, text_of
+from clevagent.redact import storable, text_of
 from clevagent.spool import Place, place_of
 from clevagent.transport import exposure, parse_endpoint, parse_key
 
@@ -125,7 +125,7 @@ def _labels(labels: Any) -> dict[str, str]:
     if not isinstance(labels, Mapping):
         warn(f"clevagent: labels={labels!r} is not a mapping of names to values; no label is set.")
         return {}
-    named = {storable(name, MAX_LABEL_NAME_LENGTH): clean(value, MAX_NAME_LENGTH) for name, value in labels.items()}
+    named = {storable(name, MAX_LABEL_NAME_LENGTH): storable(value, MAX_NAME_LENGTH) for name, value in labels.items()}
     dropped = list(named)[MAX_LABELS:]
     if dropped:
         warn(f"clevagent: at most {MAX_LABELS} labels are sent; left out: {', '.join(dropped)}.")
@@ -146,6 +146,8 @@ def _seconds(name: str, value: Any, smallest: float) -> float | None:
         warn(f"clevagent: {name}={value!r} is not a number of seconds; using the default.")
     elif seconds > MAX_DURATION:
         warn(f"clevagent: {name}={value!r} is more than {MAX_DURATION:,.0f} seconds; using that.")
+    elif seconds < smallest:
+        warn(f"clevagent: {name}={value!r} is less than {smallest:g} seconds; using that.")
     return None if seconds is None else min(max(seconds, smallest), MAX_DURATION)
 
 

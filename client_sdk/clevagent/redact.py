@@ -16,8 +16,9 @@ HIDDEN = "[hidden]"
 # Vendors' formats that no word has: a prefix and an unbroken run, as long as in the shortest key of that kind.
 _SHAPES = re.compile(
     r"""(?<![A-Za-z0-9])(?:
-      (?:cv_|gh[pousr]_|hf_|npm_|whsec_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9+/=]{16,}
-    | github_pat_[A-Za-z0-9_]{22,} | AIza[A-Za-z0-9_\-]{30,} | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
+      (?:cv_|gh[pousr]_|hf_|npm_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9]{16,} | whsec_[A-Za-z0-9+/=]{16,}
+    | github_pat_[A-Za-z0-9_]{22,} | AIza(?=[A-Za-z_\-]{0,30}[0-9])[A-Za-z0-9_\-]{30,}
+    | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])
     ) | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)
     | (?<=Bearer\ )[A-Za-z0-9._~+/=\-]{8,}""",
     re.VERBOSE,
@@ -25,7 +26,13 @@ _SHAPES = re.compile(
 # A JSON web token. A run without dots matches as a whole: else each `eyJ` in it would search the rest again.
 _JWT = re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{8,}(\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*)?")
 # Formats that words may have, too: `sk-learn-trainer-01`. Only one with a random part is a key.
-_MAYBE = re.compile(r"(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)(?:[A-Za-z0-9_\-]|\.(?=[A-Za-z0-9])){16,}")
+_MAYBE = re.compile(
+    r"""(?<![A-Za-z0-9])(?:
+      sk- | gl(?:pat|rt)- | glsa_ | xox[abeprs]- | xapp- | pypi- | gsk_ | r8_ | pplx- | xai- | tvly- | nvapi- | lsv2_
+    | dckr_pat_ | dop_v1_ | ya29\. | SG\.
+    )(?:[A-Za-z0-9_\-]|\.(?=[A-Za-z0-9])){16,}""",
+    re.VERBOSE,
+)
 _NAMED = re.compile(
     r"""(?i)(
         (?: api[_-]?key | secret | passw(?:or)?d | authorization

@@ -58,11 +58,11 @@ function safely(what, work, otherwise) {
 }
 // -- Texts: secrets leave free texts before they leave the machine; names are never changed
 const HIDDEN = "[hidden]";
-const SHAPES = /(?<![A-Za-z0-9])(?:(?:cv_|gh[pousr]_|hf_|npm_|whsec_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9+/=]{16,}|github_pat_[A-Za-z0-9_]{22,}|AIza[A-Za-z0-9_-]{30,}|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9]))|(?<=:\/\/)[^\s/:@]+:[^\s/@]+(?=@)|(?<=Bearer )[A-Za-z0-9._~+/=-]{8,}/g;
+const SHAPES = /(?<![A-Za-z0-9])(?:(?:cv_|gh[pousr]_|hf_|npm_|(?:sk|pk|rk)_(?:live|test)_)[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{16,}|github_pat_[A-Za-z0-9_]{22,}|AIza(?=[A-Za-z_-]{0,30}[0-9])[A-Za-z0-9_-]{30,}|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9]))|(?<=:\/\/)[^\s/:@]+:[^\s/@]+(?=@)|(?<=Bearer )[A-Za-z0-9._~+/=-]{8,}/g;
 // A JSON web token. A run without dots matches as a whole: else each `eyJ` in it would search the rest again.
 const JWT = /(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)?/g;
 // Formats that words may have, too: `sk-learn-trainer-01`. Only one with a random part is a key.
-const MAYBE = /(?<![A-Za-z0-9])(?:sk-|glpat-|xox[abeprs]-|pypi-)(?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){16,}/g;
+const MAYBE = /(?<![A-Za-z0-9])(?:sk-|gl(?:pat|rt)-|glsa_|xox[abeprs]-|xapp-|pypi-|gsk_|r8_|pplx-|xai-|tvly-|nvapi-|lsv2_|dckr_pat_|dop_v1_|ya29\.|SG\.)(?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){16,}/g;
 const NAMED = /((?:api[_-]?key|secret|passw(?:or)?d|authorization|(?:access|auth|refresh|session|bearer|bot|user|id)[_-]?token|(?<![\p{L}\p{N}_-])token(?=["'=]))["']?\s*[=:]\s*["']?)(?!\[hidden\])[^\s"',;)}&]{4,}/giu;
 // Other tokens only when they look like one: "Unexpected token: identifier" and `page_token=next` are no secrets.
 const TOKEN = /(token["']?\s*[=:]\s*["']?)(?!\[hidden\])([^\s"',;)}&]{8,})/gi;
@@ -787,7 +787,7 @@ function readLabels(given) {
     }
     const named = Object.entries(given).map(([name, value]) => [
         storable(name, MAX_LABEL_NAME_LENGTH),
-        clean(value, MAX_NAME_LENGTH),
+        storable(value, MAX_NAME_LENGTH),
     ]);
     const dropped = named.slice(MAX_LABELS).map(([name]) => name);
     if (dropped.length)

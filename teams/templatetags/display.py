@@ -13,10 +13,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from teams import times
+from teams import actors, times
 
 register = template.Library()
 register.filter("duration", times.duration)
+register.filter("who", actors.shown)
 
 
 @register.simple_tag(takes_context=True)

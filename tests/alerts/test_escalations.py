@@ -163,7 +163,7 @@ def test_crash_loses_and_repeats_nothing(project: Project, happen: Happen, monke
         raise OSError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(escalations.timeline, "write", crash)
+        patched.setattr("alerts.escalations.timeline.write", crash)
         with pytest.raises(OSError, match="killed"):
             escalations.sweep(after(10))
     escalations.sweep(after(10))

@@ -1,4 +1,4 @@
-"""Every journey with the keyboard alone, and what a screen reader is told."""
+"""Around the pages with the keyboard alone, and what a screen reader is told."""
 
 from __future__ import annotations
 
@@ -6,75 +6,76 @@ import re
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from agents.models import Incident
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_incident
 from tests.browser.conftest import Open
+from tests.browser.keyboard import Keyboard
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-MAX_STEPS = 80
-FOCUSED = "document.activeElement?.getAttribute('aria-label') || document.activeElement?.textContent.trim() || ''"
 # Icons are words in a font. Read aloud, "dock_to_right" is noise.
 READ_ALOUD = """[...document.querySelectorAll('.material-symbols-outlined')]
     .filter((icon) => !icon.closest('[aria-hidden=true]') && icon.checkVisibility())
     .map((icon) => icon.textContent.trim())"""
 
 
-def tab_to(page: Page, name: str) -> None:
-    """Press Tab until the element with this name has the focus."""
-    for _ in range(MAX_STEPS):
-        page.keyboard.press("Tab")
-        if name in page.evaluate(FOCUSED).replace("\n", " "):
-            return
-    pytest.fail(f"Tab never reaches {name}")
-
-
 def test_skip_link_leads_to_the_content(open_tab: Open, owner: User, project: Project) -> None:
     make_agent(project)
-    page = open_tab(owner).go("/admin/")
-    page.keyboard.press("Tab")
-    assert page.evaluate(FOCUSED) == "Skip to content"
-    page.keyboard.press("Enter")
+    tab = open_tab(owner)
+    page = tab.go("/admin/")
+    Keyboard(tab).skip_to_content()
     assert page.evaluate("document.activeElement.id") == "content"
     assert page.locator("main").count() == 1
 
 
 def test_account_menu_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
     tab = open_tab(owner)
-    page = tab.go("/admin/")
-    tab_to(page, owner.email)
-    page.keyboard.press("Enter")
+    hand, page = Keyboard(tab), tab.go("/admin/")
+    account = re.compile(f".*{owner.email}")
+    hand.follow(account)
     menu = page.locator("#account-menu")
     expect(menu).to_be_visible()
-    page.keyboard.press("Escape")
+    hand.press("Escape")
     expect(menu).to_be_hidden()
-    assert owner.email in page.evaluate(FOCUSED)
-    page.keyboard.press("Space")
+    assert account.fullmatch(hand.hears)
+    hand.press("Space")
     expect(menu).to_be_visible()
     assert tab.barriers() == []
-    page.keyboard.press("Shift+Tab")
-    assert page.evaluate(FOCUSED) == "Log out logout".strip() or "Log out" in page.evaluate(FOCUSED)
+    assert page.evaluate(READ_ALOUD) == []
+    hand.press("Shift+Tab")
+    assert hand.hears == "Sign out"
+    hand.press("Enter")
+    page.wait_for_url(f"{tab.base}/")
+
+
+def test_side_bar_closes_and_opens(open_tab: Open, owner: User, project: Project) -> None:
+    tab = open_tab(owner)
+    hand, page = Keyboard(tab), tab.go("/admin/")
+    entry = page.get_by_role("link", name="Incidents", exact=True)
+    hand.follow("Side bar")
+    expect(entry).to_be_hidden()
+    hand.press("Space")
+    expect(entry).to_be_visible()
+    assert hand.hears == "Side bar"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(640, "light"), (390, "dark")])
 def test_navigation_opens_at_any_zoom(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     """640 pixels are a laptop's screen at 200 %."""
     tab = open_tab(owner, width, scheme)
-    page = tab.go("/admin/")
-    tab_to(page, "Open navigation")
-    page.keyboard.press("Enter")
+    hand, page = Keyboard(tab), tab.go("/admin/")
+    hand.follow("Open navigation")
     expect(page.get_by_role("link", name="Incidents", exact=True)).to_be_visible()
-    assert page.evaluate(FOCUSED) == "Close navigation"
+    assert hand.hears == "Close navigation"
     tab.picture(f"navigation-{width}-{scheme}", full_page=False)
     assert tab.barriers() == []
-    page.keyboard.press("Escape")
+    hand.press("Escape")
     expect(page.get_by_role("link", name="Incidents", exact=True)).to_be_hidden()
-    assert page.evaluate(FOCUSED) == "Open navigation"
-    page.keyboard.press("Enter")
-    tab_to(page, "Incidents")
-    page.keyboard.press("Enter")
+    assert hand.hears == "Open navigation"
+    hand.press("Enter")
+    hand.follow("Incidents")
     page.wait_for_url("**/admin/agents/incident/")
 
 
@@ -91,37 +92,15 @@ def test_no_icon_name_is_read_aloud(open_tab: Open, owner: User, project: Projec
         assert tab.go(f"/admin/{path}").evaluate(READ_ALOUD) == [], path
 
 
-def test_incident_is_handled_by_keyboard(open_tab: Open, owner: User, project: Project) -> None:
-    """From the fleet to a pause of an hour and back, without a mouse."""
-    make_incident(make_agent(project))
-    tab = open_tab(owner)
-    page = tab.go("/admin/")
-    tab_to(page, "bot: No progress for 47 minutes")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/incident/*/change/")
-    tab_to(page, "Acknowledge")
-    page.keyboard.press("Enter")
-    tab.sees("Acknowledged. Your team can see")
-    tab_to(page, "Pause monitoring…")
-    page.keyboard.press("Enter")
-    tab.sees("For 1 hour, until")
-    tab_to(page, "Pause monitoring")
-    page.keyboard.press("Enter")
-    tab.sees("is paused until")
-    tab_to(page, "Resume monitoring")
-    page.keyboard.press("Enter")
-    tab.sees("Monitoring of bot resumed.")
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_agents_tabs_by_keyboard(open_tab: Open, owner: User, project: Project, width: int, scheme: str) -> None:
     agent = make_incident(make_agent(project)).agent
     tab = open_tab(owner, width, scheme)
-    page = tab.go(f"/admin/agents/agent/{agent.pk}/change/")
-    tab_to(page, "Overview")
+    hand, page = Keyboard(tab), tab.go(f"/admin/agents/agent/{agent.pk}/change/")
+    hand.reach("Overview")
     for key, name in (("End", "Settings"), ("ArrowRight", "Overview"), ("ArrowRight", "History"), ("End", "Settings")):
-        page.keyboard.press(key)
-        assert page.evaluate(FOCUSED) == name
+        hand.press(key)
+        assert hand.hears == name
         expect(page.get_by_role("tabpanel")).to_have_count(1)
         expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
         tab.picture(f"agent-tab-{name.lower()}-{width}-{scheme}")

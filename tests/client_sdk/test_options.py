@@ -45,13 +45,13 @@ NAMES = ["skyscanner-price-bot", "cv-screening-agent", "hf-dataset-crawler", "sk
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_never_redacted(server: FakeServer, quiet_end: None, name: str) -> None:
-    clevagent.init(api_key=server.key, endpoint=server.url, agent=name, agent_type=name, labels={name: "skunkworks"})
+    clevagent.init(api_key=server.key, endpoint=server.url, agent=name, agent_type=name, labels={name: name})
     clevagent.log_usage(model=name, provider=name, input_tokens=1)
     with clevagent.tool(name, args={"file": "/data/sk_hynix_chart_q3.png"}):
         pass
     assert clevagent.flush()
     assert {beat["agent"] for beat in server.beats} == {name}
-    assert server.beats[0]["labels"] == {name: "skunkworks"}
+    assert server.beats[0]["labels"] == {name: name}
     assert server.beats[0]["agent_type"] == name
     assert [(use["model"], use["provider"]) for use in server.usage()] == [(name, name)]
     assert {(call["name"], call["args"]) for call in server.calls()} == {(name, "file=/data/sk_hynix_chart_q3.png")}
@@ -84,6 +84,14 @@ def test_interval_of_a_month_is_kept() -> None:
     assert "interval" in said
     assert read is not None
     assert read.interval == MAX_DURATION
+
+
+@pytest.mark.parametrize(("name", "least"), [("interval", 1.0), ("progress_timeout", 5.0), ("stop_grace", 0.0)])
+@pytest.mark.parametrize("value", [-1, -0.5])
+def test_impossibly_short_time_is_said(name: str, least: float, value: float) -> None:
+    read, said = warned(**{name: value})
+    assert f"{name}={value} is less than" in said
+    assert getattr(read, name) == least
 
 
 KEY = "cv_0123456789012345678901234567890123456789"

@@ -23,7 +23,7 @@ PURE_FILES = {
     "billing": ("plans",),
     "agents": (
         *("ingest/fold", "admin/quickstart"),
-        *(f"doors/{name}" for name in ("beats", "facts", "identity", "ledger", "merging", "notes")),
+        *(f"doors/{name}" for name in ("beats", "facts", "identity", "ledger", "litellm", "notes", "setup")),
         *(f"reporting/{name}" for name in ("advice", "availability", "formatting", "recent", "series", "timeline")),
     ),
     "alerts": ("coverage", "policies", "quiet_hours", "retry", "rotations", "routing"),
@@ -34,6 +34,7 @@ PURE = [
     *sorted((ROOT / "agents" / "rules").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "dialects").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "hooks").rglob("*.py")),
+    *sorted((ROOT / "agents" / "doors" / "merging").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "otlp").rglob("*.py")),
 ]
 IMPURE_IMPORTS = {

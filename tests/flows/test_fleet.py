@@ -64,6 +64,15 @@ def test_no_event_is_delivered_twice(figures: dict[str, Any]) -> None:
     assert (figures["repeated_messages"], figures["max_copies"]) in ((0, 0), (0, 1))
 
 
+def test_twice_the_load_blames_nobody() -> None:
+    """Detail is shed first, then clients are asked to wait; what is taken is stored once, and its sums are right."""
+    measured = run_fleet("--overload", "2", agents=AGENTS // 5)
+    assert measured["false_incidents"] == 0, measured["false_examples"]
+    assert (measured["lost"], measured["stored_twice"], measured["wrong_sums"]) == (0, 0, 0)
+    assert measured["refused_without_time"] == 0
+    assert measured["event_rate"] > 0
+
+
 @pytest.mark.parametrize("kind", ["lock", "commit", "refuse"])
 def test_a_slow_database_blames_nobody(kind: str) -> None:
     """For 20 s rows are locked, each commit takes 500 ms, or no connection is accepted."""

@@ -23,7 +23,8 @@ from redis.exceptions import ConnectionError as RedisDown
 from agents.ingest.rate_limit import PlanThrottle
 from alerts import services as alerts
 from alerts.models import Channel, Delivery
-from teams import rate_limits, services
+from teams import lockouts, rate_limits, services
+from teams.accounts import UNASKED
 from teams.errors import ApiError
 from teams.mail import harmless
 from teams.models import ApiKey, Invitation, Project, RateCount, Team, User
@@ -126,6 +127,29 @@ def test_recipient_is_protected_from_all_teams(owner: User, stranger: User, team
     with refused():
         invite(other, stranger, " New@Example.com")
     assert invite(other, stranger, "else@example.com")
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "email"),
+    [
+        ("/accounts/password/reset/", "email", "owner@example.com"),
+        ("/accounts/password/reset/", "email", "nobody@example.com"),
+        ("/accounts/signup/", "email", "owner@example.com"),
+    ],
+)
+def test_strangers_fill_no_mailbox(path: str, field: str, email: str, owner: User, settings: Any) -> None:
+    """From many addresses, with an address that is not theirs."""
+    settings.ACCOUNT_RATE_LIMITS = {"reset_password": None, "signup": None}
+    most = rate_limits.ACCOUNT_MAILS_TO_ADDRESS.most
+    for number in range(most + 3):
+        Client(REMOTE_ADDR=f"203.0.113.{number}").post(path, {field: email, "password1": "battery horse 42"})
+    assert len(mail.outbox) == most
+    assert {address for sent in mail.outbox for address in sent.to} == {email}
+
+
+def test_news_of_an_account_is_always_told() -> None:
+    """Else an attacker would first use up the mails."""
+    assert not {name for name in UNASKED if "changed" in name or name.endswith(("_added", "_deleted", "_set"))}
 
 
 @pytest.mark.parametrize("limit", [rate_limits.INVITATIONS_BY_PERSON, rate_limits.INVITATIONS_BY_TEAM])
@@ -418,5 +442,6 @@ def test_allauth_limits_all_that_mails_or_guesses() -> None:
     from allauth.account import app_settings
 
     limits = app_settings.RATE_LIMITS
-    for name in ("login", "login_failed", "signup", "reset_password", "confirm_email", "manage_email"):
+    passwords = (lockouts.AT_ONE_ADDRESS, lockouts.ATTEMPTS, lockouts.BY_ADDRESS, lockouts.ELSEWHERE)
+    for name in (*passwords, "signup", "reset_password", "confirm_email", "manage_email"):
         assert limits[name], name

@@ -362,7 +362,9 @@ def test_content_security_policy(path: str, owner: User, team: Team, client_of: 
     policy = browser.get(path).headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "http" not in policy
-    assert ("unsafe" in policy) == path.startswith("/admin/")
+    assert "unsafe-eval" not in policy
+    assert ("style-src 'self' 'unsafe-inline'" in policy) == path.startswith("/admin/")
+    assert policy.count("unsafe") == path.startswith("/admin/")
 
 
 def test_lists_show_relative_times(key: ApiKey, owner: User, client_of: Browser) -> None:

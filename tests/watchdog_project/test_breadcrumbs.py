@@ -35,6 +35,7 @@ def title_of(page: str) -> str:
         ("teams/user/", "People", ["Operator", "People"]),
         ("teams/failedsignin/", "Failed sign-ins", ["Operator", "Failed sign-ins"]),
         ("alerts/channel/", "Channels", ["Alerting", "Channels"]),
+        ("billing/subscription/", "Plan and usage", ["Team", "Plan and usage"]),
         ("first-steps/", "Get started", ["Get started"]),
     ],
 )

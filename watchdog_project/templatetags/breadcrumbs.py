@@ -40,6 +40,6 @@ def breadcrumbs(context: Any) -> dict[str, list[Part]]:
     row = context.get("original") or context.get("object")
     if row is not None and not isinstance(row, str):
         parts.append(Part(row, reverse(f"{name}_change", args=[row.pk])))
-    elif context.get("cl") is None and title:
+    elif context.get("cl") is None and title and str(title).lower() != str(opts.verbose_name_plural).lower():
         parts.append(Part(title))
     return {"parts": [part for part in parts if part.title]}

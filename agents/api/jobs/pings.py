@@ -129,9 +129,10 @@ def store(
 
     Raises ApiError: 429, 403 over the plan's limit, 503 when it cannot be stored.
     """
-    caller = caller_for(agent.project)
+    caller = caller_for(agent.project, now)
     detail = count_beats(caller, plan_for(caller, now), 1, now)
-    beat = beat_of(agent, event, body)
+    keeps_body = detail or (event.event == jobs.FAIL and caller.keeps_details)
+    beat = beat_of(agent, event, body if keeps_body else "")
     beat.beat_id = beat_id
     received = Received(caller, beat, now, sender(caller), detail=detail or event.event != jobs.LOG)
     (outcome,) = committer.submit([received])
@@ -157,8 +158,9 @@ def _message(event: JobEvent) -> str:
     return word if event.exit_status is None else f"{word}: exit status {event.exit_status}"
 
 
-def caller_for(project: Project) -> Caller:
+def caller_for(project: Project, now: datetime) -> Caller:
     """A ping is made for a project and nothing else; its key is no API key."""
+    full_until = project.team.details_off_until
     return Caller(
         key_id=0,
         prefix=f"ping-{project.pk}",
@@ -170,6 +172,7 @@ def caller_for(project: Project) -> Caller:
         default_grace=project.default_grace,
         prices=prices.overrides(project.prices),
         monthly=project.monthly_budget_usd is not None,
+        keeps_details=full_until is None or full_until <= now,
     )
 
 

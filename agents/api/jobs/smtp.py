@@ -35,6 +35,8 @@ UNKNOWN: Final = "550 5.1.1 This address takes no pings"
 TOO_MANY: Final = "452 4.5.3 Too many recipients"
 LATER: Final = "451 4.3.0 Not stored, send it again"
 log = logging.getLogger(__name__)
+# It logs the addresses, and with them what is secret in a ping address.
+logging.getLogger("mail.log").setLevel(logging.WARNING)
 T = TypeVar("T")
 
 
@@ -124,6 +126,7 @@ def connection_for(handler: Handler) -> Listener:
         hostname="clevagent-watchdog",
         ident="ClevAgent Watchdog",
         timeout=IDLE,
+        auth_exclude_mechanism=("LOGIN", "PLAIN"),
         command_call_limit={"*": MAX_COMMANDS},
     )
 

@@ -138,8 +138,8 @@ def declare_wait(call: Call) -> Any:
 
 def _beat(call: Call, fields: Mapping[str, Any]) -> Any:
     """Store a heartbeat, read as one that comes over HTTP: with its name and its limits."""
-    beat = decode(json.dumps(fields).encode())
-    (outcome,) = committer.submit([Received(call.caller, beat, call.now, call.source)])
+    beat, detail = decode(json.dumps(fields).encode()), call.caller.keeps_details
+    (outcome,) = committer.submit([Received(call.caller, beat, call.now, call.source, detail=detail)])
     if isinstance(outcome, ApiError):
         raise outcome
     return outcome.as_dict()

@@ -171,9 +171,10 @@ def _time(value: Any) -> _Read:
 
 
 def _list_of(read_item: _Reader, most: int) -> _Reader:
-    """The last entries, without those of which nothing can be kept."""
+    """The last entries, without those of which nothing can be kept. An object by itself is the only entry."""
 
     def read(value: Any) -> _Read:
+        value = [value] if isinstance(value, dict) else value
         if not isinstance(value, list):
             return _Read(MISSING, "must be a list")
         reads = [read_item(item) for item in value[-most:]]

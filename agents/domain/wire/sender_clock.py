@@ -36,8 +36,8 @@ def made_at(beat: Beat, received_at: datetime, ahead: timedelta = NONE) -> datet
         return max(oldest, received_at - timedelta(seconds=beat.age))
     if beat.sent_at is None or not _has_zone(beat.sent_at):
         return received_at
-    # Compared before subtracting, which would overflow in year 1.
-    return oldest if beat.sent_at <= oldest else min(max(oldest, beat.sent_at - ahead), received_at)
+    # As a duration: in a batch with a heartbeat from year 9999, `sent_at - ahead` lies before year 1.
+    return min(oldest + max(NONE, beat.sent_at - oldest - ahead), received_at)
 
 
 def skew(sent_at: datetime | None, age: float | None, received_at: datetime) -> timedelta:

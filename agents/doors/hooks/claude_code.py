@@ -10,6 +10,7 @@ from agents.doors.hooks import events
 from agents.doors.hooks.events import Event
 
 KIND: Final = "claude-code"
+NAME: Final = "Claude Code"
 # Events, and kinds of notifications, after which it waits for a person.
 WAITS: Final = {
     "SessionStart": events.NEXT_PROMPT,
@@ -21,6 +22,11 @@ WAITS: Final = {
 }
 # Before these the agent can be stopped.
 ASKS: Final = {"PreToolUse", "UserPromptSubmit"}
+# With these the model can be told something before it decides on its next call.
+HEARS: Final = {"PostToolUse", "UserPromptSubmit"}
+
+name_of = events.name_of
+tool_of = events.called
 
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:

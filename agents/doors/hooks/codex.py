@@ -9,7 +9,12 @@ from agents.doors.hooks import claude_code, events
 from agents.doors.hooks.events import Event
 
 KIND: Final = "codex"
+NAME: Final = "Codex"
 ASKS: Final = claude_code.ASKS
+HEARS: Final = claude_code.HEARS
+
+name_of = events.name_of
+tool_of = events.called
 
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:

@@ -65,5 +65,10 @@ def ends(event: Event, here: Origin, *, ok: bool | None, result: Any) -> Tool:
     )
 
 
+def called(event: Event) -> str:
+    """The tool that the event is about; empty for a turn."""
+    return storable(reading.text(event, "tool_name"))
+
+
 def tool_name(event: Event) -> str:
-    return storable(reading.text(event, "tool_name")) or "tool"
+    return called(event) or "tool"

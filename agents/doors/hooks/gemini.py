@@ -11,8 +11,13 @@ from agents.doors.hooks import events
 from agents.doors.hooks.events import Event
 
 KIND: Final = "gemini-cli"
+NAME: Final = "Gemini CLI"
 # A turn can be refused before the model is called, so a turn without tools is stopped, too.
 ASKS: Final = {"BeforeTool", "BeforeAgent", "BeforeModel"}
+HEARS: Final = {"AfterTool"}
+
+name_of = events.name_of
+tool_of = events.called
 
 
 def facts(event: Event, agent: str, at: int) -> list[Fact]:

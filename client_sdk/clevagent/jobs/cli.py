@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"report that a job {what}")
         _add_common(command)
         command.add_argument("--rid", help="a run ID, to tell overlapping runs apart")
-        command.add_argument("--exit-status", type=int)
+        if name != "start":
+            command.add_argument("--exit-status", type=int, help="other than 0 is a failure, also for ping")
         command.add_argument("message", nargs="?", default="")
     return parser
 
@@ -77,8 +78,9 @@ def _report(options: argparse.Namespace) -> int:
     transport, why = _transport(options.endpoint)
     if transport is None:
         return _say(why, 1)
-    name = EVENTS[options.command]
-    beat = report.event(options.agent, name, rid=options.rid, exit_status=options.exit_status)
+    exit_status = getattr(options, "exit_status", None)
+    name = "fail" if exit_status else EVENTS[options.command]
+    beat = report.event(options.agent, name, rid=options.rid, exit_status=exit_status)
     why = report.send_once(transport, {**beat, "progress": name != "fail"}, options.message)
     transport.close()
     return _say(why, 1) if why else 0

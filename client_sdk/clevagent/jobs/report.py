@@ -147,4 +147,9 @@ def send_once(transport: Transport, beat: dict[str, Any], message: str) -> str:
         answer = transport.request("POST", "/heartbeat", beat)
     except UnreachableError as error:
         return f"{transport.address} does not answer: {error}"
-    return "" if answer.accepted else f"the server refused it: {answer.why}"
+    if not answer.accepted:
+        return f"the server refused it: {answer.why}"
+    if not isinstance(answer.body, dict) or "agent_id" not in answer.body:
+        return f"{transport.address} is no watchdog server"
+    left_out = (answer.body.get("left_out") or {}).get("job")
+    return f"the server left it out: {left_out}" if left_out else ""

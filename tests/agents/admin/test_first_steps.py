@@ -15,11 +15,14 @@ from django.core import serializers
 from django.test import Client
 from django.utils import timezone
 
+from agents.admin.first_steps import STOP_POLLING
+from agents.admin.quickstart import tabs
 from agents.models import Agent, AgentState
 from teams import services
 from teams.auth import authenticate_key
 from teams.models import ApiKey, AuditEntry, Project, Session, Team, User
 from tests.agents.admin.conftest import Browse, make_agent
+from tests.agents.doors.captures import FIXTURES
 
 pytestmark = pytest.mark.django_db
 STEPS = "/admin/first-steps/"
@@ -65,7 +68,9 @@ def test_key_is_in_every_snippet(project: Project, owner: User, client_of: Brows
     settings.BASE_URL = "https://watch.example.com"
     body = make_key(client_of(owner), project).content.decode()
     key = key_in(body)
-    assert body.count(key) == 10
+    shown = tabs(key, "https://watch.example.com", "my-agent")
+    texts = [text for tab in shown for text in (tab.hint, *(block.text for block in tab.blocks))]
+    assert body.count(key) == 1 + sum(text.count(key) for text in texts)
     assert f"clevagent.init(api_key=&quot;{key}&quot;, agent=&quot;my-agent&quot;, endpoint=&quot;https://watch" in body
     assert "&quot;status&quot;: &quot;ok&quot;" in body
 
@@ -242,8 +247,38 @@ def test_member_cannot_rename(project: Project, member: User, client_of: Browse)
 
 def test_tabs_link_to_sections_without_javascript(project: Project, owner: User, client_of: Browse) -> None:
     page = client_of(owner).get(STEPS).content.decode()
-    tabs = re.findall(r'<a id="tab-(\w+)" href="#(\w+)"', page)
-    assert [name for name, _ in tabs] == [*"python typescript systemd docker job curl powershell langchain crewai".split()]
-    for name, target in tabs:
+    links = re.findall(r'<a id="tab-([\w-]+)" href="#([\w-]+)"', page)
+    own = "python typescript systemd docker job curl powershell langchain crewai"
+    doors = "claude-code codex gemini-cli opencode opentelemetry langfuse litellm openclaw"
+    assert [name for name, _ in links] == f"{own} {doors}".split()
+    for name, target in links:
         assert name == target
         assert page.count(f'<section class="w-tab" id="{name}">') == 1
+
+
+CAPTURED = [
+    ("/hooks/claude-code?agent=my-agent", "doors/claude_code.hooks.jsonl"),
+    ("/hooks/codex?agent=my-agent", "doors/codex_cli.hooks.jsonl"),
+    ("/hooks/gemini?agent=my-agent", "doors/gemini_cli.hooks.jsonl"),
+    ("/hooks/opencode?agent=my-agent", "doors/opencode_plugin.events.jsonl"),
+    ("/hooks/litellm", "doors/litellm.generic_api.json"),
+    ("/v1/traces", "doors/vercel_ai_7_httpjson.traces.json"),
+    ("/api/public/otel/v1/traces", "doors/langfuse_5_otel.traces.bin"),
+]
+
+
+@pytest.mark.parametrize(("door", "capture"), CAPTURED)
+def test_light_turns_green_for_each_door(
+    project: Project, owner: User, client_of: Browse, door: str, capture: str
+) -> None:
+    """After the first captured body that tells anything, sent with the key that the page shows."""
+    browser = client_of(owner)
+    key = key_in(make_key(browser, project).content.decode())
+    light = f"{STEPS}beat/?project={project.pk}&beyond=0"
+    assert browser.get(light).status_code == 200
+    body = (FIXTURES / capture).read_bytes()
+    kind = "application/x-protobuf" if capture.endswith(".bin") else "application/json"
+    for part in body.splitlines()[:12] if capture.endswith(".jsonl") else [body]:
+        answer = Client(headers={"authorization": f"Bearer {key}"}).post(door, part, content_type=kind)
+        assert answer.status_code == 200
+    assert browser.get(light).status_code == STOP_POLLING

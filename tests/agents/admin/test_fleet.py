@@ -213,7 +213,7 @@ def test_tokens_without_a_price_are_marked(project: Project, viewer: User, clien
     today: Any = {"day": timezone.now().date(), "tokens_today": 900, "unpriced": {"own-model": 300}}
     make_agent(project, tokens_total=900, unpriced_total=300, **today)
     body = client_of(viewer).get(LIST).content.decode()
-    assert "300 unpriced" in body
+    assert "300 tokens without a price" in body
     assert "own-model" in body
 
 

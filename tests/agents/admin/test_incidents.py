@@ -192,7 +192,7 @@ def test_most_helpful_button_comes_first(
     [
         ("auto", "stalled", None, "The watchdog will restart it as soon as its runner checks in."),
         ("auto", "stalled", 30, "still has time to recover. Next check in"),
-        ("manual", "stalled", None, "Automatic restart is off for this agent"),
+        ("manual", "stalled", None, "Automatic restarts are off for this agent"),
         ("off", "stalled", None, "Restarts are off for this agent"),
         ("auto", "loop", None, "a restart would only repeat that"),
         ("auto", "memory", None, None),
@@ -318,7 +318,7 @@ def test_refused_button_is_explained_and_not_pinned(incident: Incident, member: 
     Runner.objects.all().delete()
     Agent.objects.update(restart_policy="manual")
     body = text_in(client_of(member).get(page_of(incident)).content.decode())
-    assert "Restart unavailable: The runner of this agent has not polled" in body
+    assert "Restart unavailable: The runner of this agent has not been heard from" in body
     assert "Stop unavailable: same reason." in body
 
 

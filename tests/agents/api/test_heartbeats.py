@@ -256,7 +256,7 @@ def test_minute_that_begins_meanwhile_asks_nobody(api_key: str, monkeypatch: pyt
         meter._start_minute(0)
         return decode(body)
 
-    monkeypatch.setattr(rate_limit, "_meter", meter)
+    monkeypatch.setattr(rate_limit, "of_this_process", meter)
     monkeypatch.setattr(heartbeats, "decode", next_minute)
     assert post_in_pieces(api_key, piece(json.dumps(BEAT).encode(), more=False)).status_code == 200
 
@@ -265,7 +265,7 @@ def test_plan_that_cannot_be_read_is_503(as_agent: Call, monkeypatch: pytest.Mon
     def away(*_: Any) -> Any:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(rate_limit, "_meter", Meter())
+    monkeypatch.setattr(rate_limit, "of_this_process", Meter())
     monkeypatch.setattr("agents.ingest.rate_limit.plan_of", away)
     assert as_agent("POST", "heartbeat", BEAT).status_code == 503
 

@@ -237,7 +237,7 @@ def test_expiry_says_that_no_runner_has_the_target(agent: Agent, caller: Caller)
     report(caller, command, "rejected", "not registered")
     dispatch.expire(NOW + timedelta(minutes=5))
     command.refresh_from_db()
-    assert command.result == "the target is not registered with any runner that polled"
+    assert command.result == "no active runner watches this target"
 
 
 def test_a_lost_result_is_not_sent_again(agent: Agent, caller: Caller) -> None:

@@ -491,7 +491,7 @@ def test_a_missing_runner_delays_the_restart(armed: Unit) -> None:
     armed.world.watch(31, 80)
     assert not Command.objects.exists()
     [note] = IncidentEvent.objects.filter(kind="note")
-    assert note.text.startswith("Not restarted: The runner of this agent has not polled")
+    assert note.text.startswith("Not restarted: The runner of this agent has not been heard from")
     armed.poll(85)
     armed.world.watch(86, 96)
     assert Command.objects.count() == 1

@@ -119,7 +119,7 @@ def test_only_a_stop_replaces_a_persons_restart(unit: Unit) -> None:
 
 
 def test_a_refused_request_replaces_nothing(unit: Unit) -> None:
-    with pytest.raises(ApiError, match="has not polled"):
+    with pytest.raises(ApiError, match="has not been heard from"):
         unit.order(200, "stop")
     assert outcomes() == [("watchdog", "restart", "pending")]
 

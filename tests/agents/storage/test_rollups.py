@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
-from datetime import timedelta
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -167,9 +169,7 @@ def test_a_heartbeat_committed_late_is_counted(world: World) -> None:
     """Its id is lower than that of others that were rolled up before, and its minute is over."""
     for at in (0, 60, 200):
         world.beat(at, tokens_used=1)
-    hidden = Heartbeat.objects.get(spent_at=T0 + timedelta(seconds=60))
-    values = {field.attname: getattr(hidden, field.attname) for field in Heartbeat._meta.concrete_fields}
-    hidden.delete()
+    values = hide(Heartbeat.objects.get(spent_at=T0 + timedelta(seconds=60)))
     for at in (210, 270):
         rollups.roll_up(T0 + timedelta(seconds=at))
     assert sums("m") == [(0, 1, 1, 0), (180, 1, 1, 0)]
@@ -179,13 +179,107 @@ def test_a_heartbeat_committed_late_is_counted(world: World) -> None:
     assert sums("h") == [(0, 3, 3, 0)]
 
 
-def test_each_run_writes_only_the_last_minutes(world: World) -> None:
+def hide(beat: Heartbeat) -> dict[str, Any]:
+    """Take a heartbeat away, as if its transaction were not committed yet. Returns its columns."""
+    values = {field.attname: getattr(beat, field.attname) for field in Heartbeat._meta.concrete_fields}
+    beat.delete()
+    return values
+
+
+def test_a_spool_committed_late_is_counted(world: World) -> None:
+    """Its id is lower than that of others that were rolled up before, and it was sent hours ago."""
+    world.beat(0, tokens_used=1)
+    world.beat(4 * 3600, tokens_used=1, sent_at=(T0 + timedelta(seconds=65)).isoformat())
+    values = hide(Heartbeat.objects.get(spent_at=T0 + timedelta(seconds=65)))
+    world.beat(4 * 3600 + 1, tokens_used=1)
+    rollups.roll_up(T0 + timedelta(hours=4, seconds=10))
+    Heartbeat.objects.create(**values)
+    rollups.roll_up(T0 + timedelta(hours=4, seconds=70))
+    assert [row[1] for row in sums("m")] == [1, 1, 1]
+    assert [row[1] for row in sums("h")] == [2, 1]
+
+
+def test_each_run_writes_only_what_is_new(world: World) -> None:
     for at in range(0, 600, 30):
         world.beat(at)
     rollups.roll_up(T0 + timedelta(seconds=601))
     Rollup.objects.update(beats=99)
+    world.beat(599)
     rollups.roll_up(T0 + timedelta(seconds=661))
-    assert [row[1] for row in sums("m")] == [99] * 9 + [2]
+    assert [row[1] for row in sums("m")] == [99] * 9 + [3]
+    Rollup.objects.update(beats=99)
+    rollups.roll_up(T0 + timedelta(seconds=721))
+    assert [row[1] for row in sums("m")] == [99] * 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_are_those_of_all_heartbeats(world: World, seed: int) -> None:
+    """However heartbeats, spools, late commits and runs follow each other."""
+    story, at, hidden = random.Random(seed), 0, list[dict[str, Any]]()
+    for _ in range(60):
+        at += story.choice((1, 7, 20, 45))
+        kind = story.choices(("beat", "spool", "hide", "run", "gap"), (8, 1, 1, 3, 1))[0]
+        if kind == "run":
+            rollups.roll_up(T0 + timedelta(seconds=at))
+            Heartbeat.objects.bulk_create(Heartbeat(**values) for values in hidden)
+            hidden.clear()
+        elif kind == "gap":
+            at += 400 * (not hidden)
+        else:
+            sent_at = T0 + timedelta(seconds=at - story.randrange(7200) * (kind == "spool"))
+            beat_at_random(world, story, at, sent_at)
+            hidden += [hide(Heartbeat.objects.latest("id"))] if kind == "hide" else []
+    Heartbeat.objects.bulk_create(Heartbeat(**values) for values in hidden)
+    for later in (1, 400):
+        rollups.roll_up(T0 + timedelta(seconds=at + later))
+    for span in Rollup.Span.values:
+        assert stored_sums(span) == added_up(span)
+
+
+def beat_at_random(world: World, story: random.Random, at: float, sent_at: datetime) -> None:
+    names = story.choices(("search", "fetch", "ask"), k=story.randrange(3))
+    world.beat(
+        at,
+        story.choice(("a", "b")),
+        status=story.choice(("ok", "ok", "error")),
+        tokens_used=story.randrange(100),
+        cost_usd=story.randrange(9),
+        memory_mb=story.choice((None, 100, 250.5)),
+        tool_call_log=log(*names) or None,
+        sent_at=sent_at.isoformat(),
+    )
+
+
+def stored_sums(span: str) -> dict[Any, Any]:
+    columns = ("beats", "errors", "progress", "tokens", "cost", "tool_calls", "memory_mb", "gap", "tools")
+    rows = Rollup.objects.filter(span=span)
+    return {(row.agent_id, row.start): tuple(getattr(row, name) for name in columns) for row in rows}
+
+
+def added_up(span: str) -> dict[Any, Any]:
+    """The same, one heartbeat after another."""
+    by_span: dict[Any, list[Heartbeat]] = defaultdict(list)
+    coarse: dict[str, Any] = {"m": {}, "h": {"minute": 0}, "d": {"minute": 0, "hour": 0}}
+    for beat in Heartbeat.objects.order_by("id"):
+        start = beat.spent_at.replace(second=0, microsecond=0, **coarse[span])
+        by_span[beat.agent_id, start].append(beat)
+    return {key: sums_of(beats) for key, beats in by_span.items()}
+
+
+def sums_of(beats: list[Heartbeat]) -> tuple[Any, ...]:
+    logs = ((beat.content or {}).get("calls", [])[-beat.tool_calls :] for beat in beats if beat.tool_calls)
+    tools = Counter(call["name"] for calls in logs for call in calls)
+    return (
+        len(beats),
+        sum(beat.status == "error" for beat in beats),
+        sum(beat.progress for beat in beats),
+        sum(beat.tokens for beat in beats),
+        sum(beat.cost for beat in beats),
+        sum(beat.tool_calls for beat in beats),
+        max((beat.memory_mb for beat in beats if beat.memory_mb is not None), default=None),
+        max((beat.gap for beat in beats if beat.gap is not None), default=None),
+        dict(tools),
+    )
 
 
 def test_orphaned_heartbeat_does_not_stop_rollups(world: World) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import platform
 import shutil
@@ -19,7 +20,8 @@ import pytest
 from tests.client_sdk.environments import ROOT
 from tests.client_sdk.wire import node
 
-TYPESCRIPT = ("typescript@5.9.3", "@types/node@20.19.43")
+MANIFEST = json.loads((ROOT / "client_sdk" / "typescript" / "package.json").read_text())
+TYPESCRIPT = tuple(f"{name}@{version}" for name, version in MANIFEST["devDependencies"].items())
 MODEL_SDKS = ("openai@6.49.0", "@anthropic-ai/sdk@1.14.0", "ai@6.0.326")
 # Each has its own binary for Linux on x64; elsewhere only the installed Node is tested.
 RUNTIMES = {

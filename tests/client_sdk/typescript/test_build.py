@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.client_sdk.typescript import npm
 from tests.client_sdk.typescript.conftest import CLIENT
 from tests.client_sdk.wire import node
+
+pytestmark = pytest.mark.live
 
 PROGRAM = """
 import * as clevagent from "./clevagent.js";

@@ -21,6 +21,8 @@ from tests.client_sdk.typescript.conftest import CLIENT, Script
 from tests.client_sdk.wire import node
 from tests.flows.installation import PATIENCE
 
+pytestmark = pytest.mark.live
+
 PROGRAMS = Path(__file__).parent / "programs"
 CHAT_ID, RESPONSE_ID, MESSAGE_ID = "chatcmpl-0123456789abcdef", "resp_0123456789abcdef", "msg_0123456789abcdef"
 CHAT_USAGE = {

@@ -14,6 +14,8 @@ from tests.client_sdk.conftest import Program
 from tests.client_sdk.typescript.conftest import Script, statuses
 from tests.client_sdk.typescript.npm import RUNTIMES
 
+pytestmark = pytest.mark.live
+
 EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)
 
 

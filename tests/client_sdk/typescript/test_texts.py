@@ -26,6 +26,8 @@ TEXTS = [
     "session_token=abcdefghijkl ñtoken=abcdefghijkl token: identifier page_token=next csrf-token=a1b2c3d4e5",
     "834 tokens used, query=release notes, https://host/path, the token: a, max_tokens=4096, risk-free",
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw https://u:p@h/ https://u@h/ glpat-ABCDEFGHIJKLMNOPQRST",
+    "gsk_abcdEFGH0123456789abcd AIzawa-planner-agent-for-the-tokyo-office",
+    "cv_data/experiments/run ya29.a0AfH6SMBx123456789",
     "ſecret=abcdef Secret = 'hushhush' PASSWD:xyzzy[hidden] x_api-key=[hidden]",
     "a" * 5000 + " token=" + "b1" * 50,
 ]

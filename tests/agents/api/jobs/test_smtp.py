@@ -76,6 +76,14 @@ def test_mail_is_a_ping(job: Job, port: int) -> None:
     assert "42 tables" in events(job)[1][1]
 
 
+def test_addresses_are_not_logged(job: Job, port: int, caplog: pytest.LogCaptureFixture) -> None:
+    send(port, f"{job.ping_id}@x")
+    assert str(job.ping_id) not in caplog.text
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
+        client.ehlo()
+        assert not client.has_extn("auth")
+
+
 def test_copies_are_stored_once(job: Job, port: int) -> None:
     for _ in range(3):
         send(port, f"{job.ping_id}@x", Message_ID="<7@db1>")

@@ -43,9 +43,10 @@ def claude() -> Path:
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
         install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-        done = subprocess.run(install, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"npm cannot give Claude Code: {done.stderr[-200:]}")
+        try:
+            subprocess.run(install, capture_output=True, text=True, check=True, timeout=600)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"npm cannot give Claude Code: {str(error.stderr)[-200:]}")
     if subprocess.run([program, "--version"], capture_output=True).returncode:
         pytest.skip("Claude Code does not run on this machine")
     return program

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.domain.heartbeat import Beat, Usage, Waiting
+from agents.domain.heartbeat import Beat, ToolCall, Usage, Waiting
 from agents.domain.wire import salvage
 from agents.domain.wire.decoding import decode, decode_batch
 from agents.domain.wire.salvage import salvaged
@@ -108,6 +108,8 @@ CONVERTED: dict[str, tuple[str, Any, Any]] = {
     "wait until no known time": ("waiting", {"for": "x", "until": "2030-01-01T00:00:00"}, Waiting("x")),
     "label as a number": ("labels", {"version": 3}, {"version": "3"}),
     "progress as a number": ("progress", 1, True),
+    "usage as one object": ("usage", {"model": "m", "input_tokens": 5}, [Usage("m", input_tokens=5)]),
+    "call as one object": ("tool_call_log", {"name": "search"}, [ToolCall("search")]),
     "month": ("interval", 2_592_000, 2_592_000),
 }
 

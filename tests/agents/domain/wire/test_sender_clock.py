@@ -53,3 +53,11 @@ def test_times_beyond_the_calendar_stay() -> None:
     sender_clock.correct([beat, Beat("bot", waiting=msgspec.UNSET)], AT)
     assert isinstance(beat.waiting, Waiting)
     assert beat.waiting.until == datetime.min.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("far", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])
+def test_far_clock_in_a_batch_breaks_nobody(far: datetime) -> None:
+    """The others of its batch would have been made before year 1."""
+    beats = [Beat("bot", sent_at=far), Beat("bot", sent_at=AT), Beat("bot", sent_at=AT - HOUR)]
+    ahead = sender_clock.ahead(beats, AT)
+    assert {sender_clock.made_at(beat, AT, ahead) for beat in beats} <= {AT - sender_clock.OLDEST, AT, AT - HOUR}
