@@ -16,9 +16,9 @@ from django.db import transaction
 from agents.incidents import events as timeline
 from agents.incidents.snoozes import zone_of
 from agents.models import Agent, Incident, IncidentEvent
-from alerts import policies, routing
+from alerts import on_call, policies, routing
 from alerts.models import Escalation
-from alerts.policies import Notice, Problem, Rule
+from alerts.policies import Notice, Problem, Rule, Step
 from alerts.routing import Address
 
 # Incidents per run of the sweep; the next run is seconds away.
@@ -88,8 +88,10 @@ def targets_of(event: IncidentEvent, escalation: Escalation) -> frozenset[Addres
     step = event.data.get("step", 0 if may_begin(event) else None)
     if step is None:
         return frozenset()
-    addresses: frozenset[Address] = msgspec.convert(escalation.rule, Rule).steps[step].addresses
-    return addresses
+    rule: Rule = msgspec.convert(escalation.rule, Rule)
+    named: Step = rule.steps[step]
+    on_duty = on_call.people_on_call(event.incident.project_id, named.on_call, event.at)
+    return named.addresses | {("person", person.lower()) for person in on_duty}
 
 
 def sweep(now: datetime) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from agents.models import Incident, IncidentEvent
 from alerts import channels
 from teams.encryption import EncryptedJSONField
-from teams.models import Project
+from teams.models import Project, User
 
 
 def kinds() -> list[tuple[str, str]]:
@@ -173,3 +173,35 @@ class Escalation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.incident}: notification {self.position}"
+
+
+class QuietHours(models.Model):
+    """When a person wants no messages, in their own time zone; see `quiet_hours`."""
+
+    user = models.OneToOneField(User, models.CASCADE, primary_key=True, related_name="quiet_hours")
+    start = models.TimeField("from", help_text="In your time zone.")
+    end = models.TimeField("to", help_text="If earlier than the start, on the next day.")
+    days: models.JSONField[list[str], list[str]] = models.JSONField(default=list)
+    critical_passes = models.BooleanField("critical alerts may disturb me", default=True)
+
+    class Meta:
+        verbose_name_plural = "quiet hours"
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M} to {self.end:%H:%M}"
+
+
+class OnCall(models.Model):
+    """A rotation of a project, which its policy names; see `rotations`."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="rotations")
+    name = models.CharField(max_length=100)
+    rotation: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "on-call rotation"
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="one_rotation_per_name")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -16,9 +16,10 @@ from django.db.models import Exists, OuterRef, QuerySet
 from agents.domain import budgets, signal_kinds
 from agents.models import Agent, IncidentEvent, Severity, Signal
 from agents.storage import bulk
-from alerts import channels, escalations, owner_notices, policies, routing
+from alerts import channels, escalations, owner_notices, people, policies, routing
 from alerts.models import Channel, Delivery
 from alerts.policies import Rule
+from alerts.quiet_hours import Quiet, waits_until
 from alerts.retry import LIFETIME
 from alerts.routing import Address, Subscriber
 from alerts.wakeup import wake, wake_on_commit
@@ -28,6 +29,7 @@ Target = tuple[int, str]
 # Channels per run of the relay; the next run is seconds away.
 MAX_WAKEUPS: Final = 500
 GAVE_UP: Final = "Gave up: the channel has been failing for 24 hours."
+TAKEN: Final = "Acknowledged or resolved before the end of quiet hours."
 INTERRUPTED: Final = "The server stopped while it was sending this. Send another test."
 
 
@@ -42,6 +44,11 @@ def enqueue(*events: IncidentEvent) -> None:
     if not notified:
         return
     audience = _Audience(notified)
+    sent = [event for event in notified if not escalations.is_held_back(event)]
+    targets = [(event, *target) for event in sent for target in audience.targets_of(event)]
+    quiet = people.quiet_of({recipient for _, _, recipient in targets})
+    if quiet:
+        _release_held(targets, quiet)
     deliveries = [
         Delivery(
             event=event,
@@ -49,14 +56,12 @@ def enqueue(*events: IncidentEvent) -> None:
             recipient=recipient,
             message_id=new_message_id(),
             created_at=event.at,
-            next_try_at=_send_at(event),
+            next_try_at=_send_at(event, quiet.get(recipient)),
         )
-        for event in notified
-        for channel_id, recipient in ([] if escalations.is_held_back(event) else audience.targets_of(event))
+        for event, channel_id, recipient in targets
     ]
     bulk.insert(deliveries)
-    immediate = {event.pk for event in notified if _send_at(event) <= event.at}
-    due = {delivery.channel_id for delivery in deliveries if delivery.event_id in immediate}
+    due = {each.channel_id for each in deliveries if each.next_try_at and each.next_try_at <= each.created_at}
     if due:
         wake_on_commit(due)
 
@@ -91,8 +96,11 @@ def give_up(now: datetime) -> None:
     interrupted.update(state=Delivery.State.FAILED, lease_until=None, last_error=INTERRUPTED)
 
 
-def _send_at(event: IncidentEvent) -> datetime:
-    return routing.send_at(event.kind, event.incident.reopened, event.at, event.incident.snoozed_until)
+def _send_at(event: IncidentEvent, quiet: Quiet | None) -> datetime:
+    at = routing.send_at(event.kind, event.incident.reopened, event.at, event.incident.snoozed_until)
+    # A recovery is no emergency, whatever it is the recovery from.
+    severity = "" if event.kind == IncidentEvent.Kind.RESOLVED else event.incident.severity
+    return waits_until(quiet, at, severity) if quiet else at
 
 
 class _Audience:
@@ -101,6 +109,7 @@ class _Audience:
     def __init__(self, events: Sequence[IncidentEvent]) -> None:
         incidents = {event.incident_id: event.incident for event in events}
         self._missed_recovery = _cancel_recoveries(events)
+        _cancel_held(events)
         begun = {event.incident_id for event in events if event.kind == IncidentEvent.Kind.OPENED}
         self._notified = _notified_before(incidents.keys() - begun)
         self._enabled, rules = _enabled({incident.project_id for incident in incidents.values()})
@@ -244,6 +253,34 @@ def _informed_of_month(over_month: Mapping[int, set[int]]) -> dict[int, set[Targ
         return defaultdict(set)
     since = _exceeded_months().filter(incident=OuterRef("event__incident"), opened_at__lte=OuterRef("event__at"))
     return _targets_of(Delivery.objects.filter(Exists(since), event__incident__in=incident_ids))
+
+
+def _release_held(targets: Iterable[tuple[IncidentEvent, int, str]], quiet: Mapping[str, Quiet]) -> None:
+    """Make alerts due that waited for the end of quiet hours while their incident was a warning, and now may disturb.
+
+    Otherwise they would block the critical one: what goes to one recipient about one incident keeps its order.
+    """
+    risen = [(event, recipient) for event, _, recipient in targets if event.data.get("rose") and recipient in quiet]
+    for event, recipient in risen:
+        if _send_at(event, quiet[recipient]) <= event.at:
+            _held([event.incident_id], event.at).filter(recipient=recipient).update(next_try_at=event.at)
+
+
+def _held(incident_ids: Sequence[int], now: datetime) -> QuerySet[Delivery]:
+    """Alerts that wait for the end of quiet hours: others that wait have been tried."""
+    failures = Delivery.objects.unleased(now).filter(event__incident__in=incident_ids, event__kind__in=routing.FAILURES)
+    return failures.filter(attempts=0, next_try_at__gt=now)
+
+
+def _cancel_held(events: Sequence[IncidentEvent]) -> None:
+    """Cancel alerts that wait for the end of somebody's quiet hours, of incidents that are taken or over.
+
+    These people were not notified of the failure, so they won't be of the recovery.
+    """
+    ended = {event.incident_id: event.at for event in events if event.kind in ("acknowledged", "resolved")}
+    if not ended:
+        return
+    _held(list(ended), max(ended.values())).update(state=Delivery.State.SKIPPED, lease_until=None, last_error=TAKEN)
 
 
 def _cancel_recoveries(events: Sequence[IncidentEvent]) -> dict[int, set[Target]]:

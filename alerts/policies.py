@@ -5,7 +5,7 @@ Pure: no Django, no clock. Minutes are whole numbers; local times are those of t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from itertools import accumulate
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -47,17 +47,20 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Whom to notify. `after`: minutes since the step before, `repeat`: every so many minutes, `times` in all."""
+    """Whom to notify; `on_call` names rotations. `after`: minutes since the step before, `repeat`: every so many
+    minutes, `times` in all."""
 
     channels: Names = ()
     people: Names = ()
+    on_call: Names = ()
     after: Annotated[int, msgspec.Meta(ge=0, le=7 * 24 * 60)] = 0
     repeat: Minutes | None = None
     times: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPEATS)] = 3
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return (*self.channels, *self.people)
+        """In English."""
+        return (*self.channels, *self.people, *(f"whoever is on call in {name}" for name in self.on_call))
 
     @property
     def addresses(self) -> frozenset[Address]:
@@ -183,10 +186,9 @@ def due(notices: Sequence[Notice], position: int, now: datetime) -> tuple[list[N
     return sorted(latest.values()), position + len(passed)
 
 
-def targets(rules: Sequence[Rule]) -> tuple[set[str], set[str]]:
-    """The channels and the people that rules name."""
-    steps = [step for rule in rules for step in rule.steps]
-    return {name for step in steps for name in step.channels}, {name for step in steps for name in step.people}
+def targets(rules: Sequence[Rule], of: Callable[[Step], Names]) -> set[str]:
+    """All channels, people or rotations that rules name."""
+    return {name for rule in rules for step in rule.steps for name in of(step)}
 
 
 # In English

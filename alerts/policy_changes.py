@@ -9,13 +9,14 @@ from typing import Any, Final
 from django.db import transaction
 
 from alerts import channels, policies
-from alerts.models import Channel, Escalation, Policy
+from alerts.models import Channel, Escalation, OnCall, Policy
 from alerts.policies import PolicyError, Rule
 from teams.errors import ApiError
 from teams.models import Project
 from teams.services import audit
 
 _NO_CHANNEL: Final = "This project has no channel named “{}”."
+_NO_ROTATION: Final = "This project has no on-call rotation named “{}”."
 _NO_PERSON: Final = "No e-mail channel of this project sends to {}: add the address to one."
 
 
@@ -38,11 +39,18 @@ def check(project: Project, data: Any) -> tuple[Rule, ...]:
 
 def problems(project: Project, rules: Sequence[Rule]) -> list[str]:
     """What rules name that the project doesn't have, perhaps no longer."""
-    named_channels, people = policies.targets(rules)
+    channels_named = policies.targets(rules, lambda step: step.channels)
+    people = policies.targets(rules, lambda step: step.people)
+    on_call = policies.targets(rules, lambda step: step.on_call)
     existing = list(Channel.objects.filter(project=project).values_list("name", "kind", "config"))
     names = {name.lower() for name, _, _ in existing}
     addresses = {to.lower() for _, kind, config in existing for to in channels.recipients(kind, config)}
-    return [*_missing(named_channels, names, _NO_CHANNEL), *_missing(people, addresses, _NO_PERSON)]
+    rotations = {name.lower() for name in OnCall.objects.filter(project=project).values_list("name", flat=True)}
+    return [
+        *_missing(channels_named, names, _NO_CHANNEL),
+        *_missing(people, addresses, _NO_PERSON),
+        *_missing(on_call, rotations, _NO_ROTATION),
+    ]
 
 
 def _missing(named: Iterable[str], existing: set[str], text: str) -> list[str]:

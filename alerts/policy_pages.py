@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from agents.models import Agent, Severity, SignalKind
-from alerts import policies, policy_changes, policy_preview
+from alerts import on_call, policies, policy_changes, policy_preview, rotations
+from alerts.models import OnCall
 from alerts.policies import Rule
 from teams.access import allowed, teams_of
 from teams.admin.projects import actor
@@ -89,10 +90,17 @@ def _page(
         "rules": [(rule, policies.sentences(rule)) for rule in rules],
         "problems": policy_changes.problems(project, rules),
         "text": text,
+        "on_duty": _on_duty(project),
         "may_change": allowed(request, Action.CONFIGURE, project.team_id),
         **_preview(project, rules, request.GET),
     }
     return TemplateResponse(request, "alerts/policy.html", {**context, **shown})
+
+
+def _on_duty(project: Project) -> list[tuple[OnCall, str, str]]:
+    """Each rotation, who is on call, and the address of its calendar."""
+    now, rows = timezone.now(), OnCall.objects.filter(project=project)
+    return [(row, rotations.on_call(on_call.rotation_of(row), now), on_call.feed_url(row)) for row in rows]
 
 
 def _preview(project: Project, rules: Sequence[Rule], query: Mapping[str, str]) -> dict[str, Any]:

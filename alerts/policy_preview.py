@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from agents.incidents.snoozes import zone_of
 from agents.models import Agent
-from alerts import policies
-from alerts.policies import Problem, Rule
+from alerts import on_call, policies
+from alerts.policies import Problem, Rule, Step
 
 
 class Preview(NamedTuple):
@@ -27,6 +27,11 @@ def preview(rules: Sequence[Rule], agent: Agent, kind: str, severity: str, now: 
     if rule is None:
         return []
     return [
-        Preview(notice.at, rule.steps[notice.step].targets, policies.describe(rule, notice))
+        Preview(notice.at, _whom(agent, rule.steps[notice.step], notice.at), policies.describe(rule, notice))
         for notice in policies.plan(rule, now)
     ]
+
+
+def _whom(agent: Agent, step: Step, at: datetime) -> tuple[str, ...]:
+    on_duty = sorted(on_call.people_on_call(agent.project_id, step.on_call, at))
+    return (*step.channels, *step.people, *(f"{person} (on call)" for person in on_duty))

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from agents.api.mcp.endpoint import mcp
 from agents.api.metrics import metrics
+from alerts.on_call_api import feed_patterns
 from watchdog_project.openapi_views import SchemaView
 
 # Swagger UI uses inline styles.
@@ -36,6 +37,9 @@ urlpatterns = [
     path("api/v1/", include("alerts.api")),
     path("api/v1/", include("alerts.policy_api")),
     path("alerts/", include("alerts.link_views")),
+    path("alerts/", include("alerts.quiet_hours_page")),
+    path("api/v1/", include("alerts.on_call_api")),
+    path("alerts/", include(feed_patterns)),
     path("api/schema", SchemaView.as_view(), name="api_schema"),
     path("api/docs", api_docs, name="api_docs"),
     path("simple/", include("watchdog_project.package_index")),

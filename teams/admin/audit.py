@@ -84,6 +84,8 @@ PHRASES: Final = {
     "plan.storage_full": "stopped storing details of heartbeats until midnight UTC, for lack of storage in the plan:",
     "policy.changed": "changed the notification policy of",
     "policy.deleted": "deleted the notification policy of",
+    "rotation.changed": "changed the on-call rotation",
+    "rotation.deleted": "deleted the on-call rotation",
     "project.changed": "changed settings of the project",
     "project.created": "created the project",
     "project.deleted": "deleted the project",

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from agents.models import Agent
+from alerts import on_call
 from alerts.models import Channel
 from alerts.policy_changes import rules_of
 from teams.models import Project, User
@@ -61,6 +62,17 @@ def test_page_says_who_would_be_notified(agent: Agent, member: User, email: Chan
     assert "Step 2 of “Nights”" in body
     assert "has no agent named “nobody”" in browser.get(f"{PAGE}?agent=nobody").content.decode()
     assert browser.get(f"{PAGE}?agent=%00&project=99999999999999999999999").status_code == 404
+
+
+def test_page_says_who_is_on_call(
+    project: Project, member: User, viewer: User, email: Channel, client_of: Browser
+) -> None:
+    layers = [{"people": ["ops@example.com"], "first": "2020-01-06"}]
+    on_call.save(project=project, name="Primary", data={"zone": "UTC", "layers": layers}, actor="test")
+    body = client_of(member).get(PAGE).content.decode()
+    assert "<strong>Primary</strong>: ops@example.com" in body
+    assert ".ics" in body
+    assert ".ics" not in client_of(viewer).get(PAGE).content.decode()
 
 
 def test_viewers_read_and_strangers_see_nothing(

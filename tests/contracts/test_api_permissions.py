@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from agents.ingest.registration import create_agent
 from agents.models import AgentState, Command, Incident, Maintenance, Runner, Signal
-from alerts.models import Channel
+from alerts.models import Channel, OnCall
 from teams import services
 from teams.auth import authenticate_key
 from teams.models import ApiKey, AuditEntry, Project, User
@@ -95,6 +95,8 @@ def ids(project: Project, api_key: str) -> dict[str, int]:
         agent=agent, action="stop", type="systemd", target=CANARY, state="leased", leased_at=now, expires_at=now
     )
     channel = Channel.objects.create(project=project, kind="email", name=CANARY, config={"to": ["ops@example.com"]})
+    layers = [{"people": [CANARY], "first": "2026-11-02"}]
+    OnCall.objects.create(project=project, name=CANARY, rotation={"zone": "UTC", "layers": layers})
     key = ApiKey.objects.get(pk=caller.key_id)
     ApiKey.objects.filter(pk=key.pk).update(name=CANARY)
     later = now + timedelta(hours=1)

@@ -26,7 +26,7 @@ PURE_FILES = {
         *(f"doors/{name}" for name in ("beats", "facts", "identity", "ledger", "litellm", "notes", "setup")),
         *(f"reporting/{name}" for name in ("advice", "availability", "formatting", "recent", "series", "timeline")),
     ),
-    "alerts": ("coverage", "policies", "retry", "routing"),
+    "alerts": ("coverage", "policies", "quiet_hours", "retry", "rotations", "routing"),
 }
 PURE = [
     *(ROOT / app / f"{name}.py" for app, names in PURE_FILES.items() for name in names),
