@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from uuid import uuid4
 
 import pytest
 
 from agents.api.jobs import mail, pings
 
-UUID = str(uuid4())
+UUID = "5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"
 KEY = "a1B2" * 5 + "xy"
 
 
