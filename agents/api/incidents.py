@@ -89,7 +89,7 @@ class OneIncidentView(IncidentView):
 
 class IncidentActionView(IncidentView):
     http_method_names = ["post"]
-    scope_for = {"POST": "act"}
+    scope_for = {"POST": "act", "DELETE": "act"}
 
     def act(self, action: Callable[..., object], pk: int) -> Response:
         """Call a service with the incident; respond with its new state."""

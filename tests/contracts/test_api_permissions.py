@@ -50,6 +50,8 @@ ACTIONS = {
     *(("DELETE", f"agents/{agent}/hold") for agent in ("{id}", "by-name/<path:name>")),
     ("POST", "incidents/{id}/acknowledge"),
     ("POST", "incidents/{id}/resolve"),
+    ("POST", "incidents/{id}/snooze"),
+    ("DELETE", "incidents/{id}/snooze"),
 }
 # Looks at much and writes nothing.
 READS = {("POST", "rules/try")}

@@ -69,7 +69,9 @@ def wrong_way(package: str, source: str) -> list[str]:
 def clock_readings(source: str) -> list[str]:
     calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     names = [call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls]
-    return [name for name in names if name in CLOCKS]
+    # `moment.time()` is a moment's time of day.
+    of_day = {id(call) for call in calls if ast.unparse(call).endswith(".time") and ast.unparse(call) != "time.time"}
+    return [name for call, name in zip(calls, names, strict=True) if name in CLOCKS and id(call) not in of_day]
 
 
 def sources(package: str) -> list[Path]:
