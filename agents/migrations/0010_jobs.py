@@ -9,8 +9,9 @@ from django.utils.text import slugify
 
 
 def add_jobs(apps, schema_editor):
-    agents = apps.get_model("agents", "Agent").objects.filter(kind="job").values_list("pk", "name")
-    apps.get_model("agents", "Job").objects.bulk_create(
+    alias = schema_editor.connection.alias
+    agents = apps.get_model("agents", "Agent").objects.using(alias).filter(kind="job").values_list("pk", "name")
+    apps.get_model("agents", "Job").objects.using(alias).bulk_create(
         [apps.get_model("agents", "Job")(agent_id=pk, slug=slugify(name)[:200]) for pk, name in agents.iterator()],
         batch_size=500,
     )

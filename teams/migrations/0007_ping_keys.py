@@ -7,8 +7,9 @@ import teams.keys
 
 def make_keys(apps, schema_editor):
     project_model = apps.get_model("teams", "Project")
-    for pk in project_model.objects.values_list("pk", flat=True):
-        project_model.objects.filter(pk=pk).update(ping_key=teams.keys.generate_ping_key())
+    projects = project_model.objects.using(schema_editor.connection.alias)
+    for pk in projects.values_list("pk", flat=True):
+        projects.filter(pk=pk).update(ping_key=teams.keys.generate_ping_key())
 
 
 class Migration(migrations.Migration):
