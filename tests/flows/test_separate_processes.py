@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.flows.installation import PATIENCE, ROOT, environment, wait_until
+from tests.flows.installation import PATIENCE, ROOT, environment, free_port, wait_until
 from tests.flows.installation import Installation as Site
 
 pytestmark = [pytest.mark.live, pytest.mark.postgres, pytest.mark.xdist_group("separate")]
@@ -79,6 +79,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             DATA_DIR=str(folder),
             GRANIAN_WORKERS="2",
             LOG_FORMAT="json",
+            PING_SMTP_PORT=str(free_port()),
         )
         made = Deployment(folder, env, site)
         try:
