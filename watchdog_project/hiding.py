@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from agents.domain.redaction import redacted
 
-# What follows in these paths signs somebody in, joins a team, sends heartbeats, or opens an unlisted page.
+# What follows in these paths signs somebody in, joins a team, acts on an incident, sends heartbeats, or opens a page or
+# calendar for those who have the link.
 _TOKEN_PATHS: Final = re.compile(
-    r"(/(?:accounts/(?:sign-in|invitation|confirm-email|password/reset/key)|ping|status|badge)/)[^\s/?\"'<>]+"
+    r"(/(?:accounts/(?:sign-in|invitation|confirm-email|password/reset/key)|alerts/(?:act|leave)|on-call|ping|status"
+    r"|badge)/)[^\s/?\"'<>]+"
 )
 _QUERY: Final = re.compile(r"(?<=[\w/])\?[^\s\"'<>]+")
 # What an error report may say of the request.

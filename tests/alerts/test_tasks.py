@@ -10,7 +10,7 @@ from celery import current_app
 from django.conf import settings
 from django.core import mail
 
-from alerts import outbox, sending, tasks
+from alerts import escalations, outbox, sending, tasks
 from alerts.models import Channel, Delivery
 from tests.alerts.conftest import NOW
 
@@ -70,6 +70,7 @@ def test_one_relay_runs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         tasks.relay()
 
     monkeypatch.setattr(outbox, "relay", run)
+    monkeypatch.setattr(escalations, "sweep", lambda now: None)
     tasks.relay()
     assert len(runs) == 1
     tasks.relay()
