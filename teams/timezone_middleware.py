@@ -1,12 +1,16 @@
 """Shows times in the zone that the signed-in person chose in their profile."""
 
 from collections.abc import Callable
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from teams.models import User
+
+# Paths that are the same for everybody: their responses must not depend on a session.
+IMPERSONAL: Final = ("/api/", "/static/", "/simple/", "/npm/")
 
 
 class TimeZoneMiddleware:
@@ -16,7 +20,7 @@ class TimeZoneMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info.startswith(("/api/", "/static/", "/simple/")):
+        if request.path_info.startswith(IMPERSONAL):
             return self.get_response(request)
         with timezone.override(_zone_of(request.user)):
             return self.get_response(request)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 from teams.sso.enforcement import vouched_teams
+from teams.timezone_middleware import IMPERSONAL
 
 
 class SignOnMiddleware:
@@ -14,6 +15,6 @@ class SignOnMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if teams := vouched_teams(request):
+        if not request.path_info.startswith(IMPERSONAL) and (teams := vouched_teams(request)):
             request.user.vouched_teams = teams  # type: ignore[union-attr]
         return self.get_response(request)
