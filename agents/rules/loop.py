@@ -63,7 +63,7 @@ THRESHOLDS: Thresholds = (
         kind=bool,
         minimum=0,
         maximum=1,
-        why="Holds an agent that goes on after it was told. Off until you arm it.",
+        why="Holds an agent that goes on after its nudge. Off until you arm it.",
     ),
 )
 WHAT_REPEATS: Final = {
