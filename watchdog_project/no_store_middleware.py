@@ -6,7 +6,7 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 
 # What everybody may see and keep; such views say so themselves where it matters how long.
-PUBLIC: Final = ("/docs/", "/simple/")
+PUBLIC: Final = ("/docs/", "/npm/", "/opencode/", "/simple/")
 
 
 class NoStoreMiddleware:

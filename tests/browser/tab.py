@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.flows.installation import PATIENCE
+from tests.flows.installation import PATIENCE, wait_until
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".test-artifacts"
 FLAGS = [
@@ -60,6 +60,10 @@ class Tab:
 
     def sees(self, text: str) -> None:
         self.page.get_by_text(text).first.wait_for()
+
+    def until(self, expression: str, arg: Any = None) -> None:
+        """Wait until it is true. Playwright's own way evaluates texts, which the page's policy refuses."""
+        wait_until(lambda: self.page.evaluate(expression, arg), expression)
 
     def barriers(self) -> list[str]:
         """Serious and critical accessibility violations, according to axe."""

@@ -132,12 +132,12 @@ def test_charts_update_and_keep_the_zoom(open_tab: Open, owner: User, busy: Agen
     over = page.locator("#agent-charts .u-over").first
     over.scroll_into_view_if_needed()
     over.drag_to(over, source_position={"x": 60, "y": 30}, target_position={"x": 160, "y": 30})
-    page.wait_for_function(f"whole => Math.max(...{WIDTHS}) < whole", arg=min(whole))
+    tab.until(f"whole => Math.max(...{WIDTHS}) < whole", min(whole))
     closer = page.evaluate(WIDTHS)
     assert len(closer) == 6
     Rollup.objects.filter(agent=busy).update(tokens=123_456)
     page.evaluate("htmx.trigger('#agent-history', 'refresh')")
-    page.wait_for_function(f"{PLOTS}[0].plot.data[1].some((tokens) => tokens > 100000)")
+    tab.until(f"{PLOTS}[0].plot.data[1].some((tokens) => tokens > 100000)")
     assert page.evaluate(WIDTHS) == closer
 
 

@@ -50,7 +50,7 @@ def test_images_load_in_the_readers_scheme(tab: Tab) -> None:
     page = tab.go("/docs/channels/")
     image = page.locator(".shot img").first
     image.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('.shot img').complete")
+    tab.until("document.querySelector('.shot img').complete")
     assert image.evaluate("one => one.naturalWidth") > 0
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     assert image.evaluate("one => one.currentSrc").endswith("-dark.png") == dark

@@ -39,7 +39,8 @@ class Row(NamedTuple):
 ROWS: list[tuple[str, Row]] = [
     (r"api/v1/heartbeat/batch$", Row(KEY, METER, MIB, PRIVATE)),
     (r"api/v1/", Row(KEY, METER, 256 * KIB, PRIVATE)),
-    (r"api/(schema|docs)$", Row(ANYBODY, READS, None, PRIVATE)),
+    (r"api/schema$", Row(ANYBODY, READS, None, PUBLIC)),
+    (r"api/docs$", Row(ANYBODY, READS, None, PRIVATE)),
     (r"(v1|otlp/v1|api/public/otel/v1)/(traces|metrics|logs)$", Row(KEY, METER, 64 * MIB, PRIVATE)),
     (r"hooks/[\w-]+$", Row(KEY, METER, 64 * MIB, PRIVATE)),
     (r"beta/litellm_basic_guardrail_api$", Row(KEY, METER, 64 * MIB, PRIVATE)),
@@ -48,6 +49,8 @@ ROWS: list[tuple[str, Row]] = [
     (r"ping/", Row(SECRET, METER, None, PRIVATE)),
     (r"(status|badge)/", Row(SECRET, READS, None, PUBLIC)),
     (r"alerts/(act|leave)/", Row(SECRET, OWN, None, PRIVATE)),
+    (r"alerts/on-call/", Row(SECRET, READS, None, PRIVATE)),
+    (r"alerts/quiet-hours/", Row(PERSON, OWN, None, PRIVATE)),
     (r"accounts/(invitation|sign-in)/", Row(SECRET, OWN, None, PRIVATE)),
     (r"accounts/\^password/reset/key/", Row(SECRET, OWN, None, PRIVATE)),
     (r"accounts/(login|signup|inactive|confirm-email)/", Row(ANYBODY, OWN, None, PRIVATE)),
