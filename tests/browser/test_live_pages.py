@@ -82,11 +82,11 @@ def test_quickstart_tabs_and_curl_command(open_tab: Open, owner: User, project: 
 
     assert shown() == ["docker"], "the address says which"
     page.get_by_role("tab", name="Docker").press("ArrowRight")
-    assert shown() == ["curl"]
-    assert page.evaluate("document.activeElement.id") == "tab-curl"
-    page.get_by_role("tab", name="curl").press("Home")
+    assert shown() == ["job"]
+    assert page.evaluate("document.activeElement.id") == "tab-job"
+    page.get_by_role("tab", name="Job").press("Home")
     page.keyboard.press("ArrowLeft")
-    assert shown() == ["crewai"], "round the end"
+    assert shown() == ["openclaw"], "round the end"
     page.get_by_role("tab", name="curl").click()
     assert tab.barriers() == []
     command = page.locator("#curl-command").inner_text()
