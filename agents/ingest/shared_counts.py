@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
@@ -42,9 +41,9 @@ def _restart_in_forked_children() -> None:
 
 def _exchange_forever() -> None:
     redis = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=2)
-    while True:
+    never = threading.Event()
+    while not never.wait(EXCHANGE_SECONDS):
         exchange_once(redis)
-        time.sleep(EXCHANGE_SECONDS)
 
 
 def exchange_once(redis: Any, meter: rate_limit.Meter | None = None) -> None:
