@@ -5,6 +5,7 @@ background, and after two it is no longer used: another process may accept a rev
 """
 
 import hmac
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ MAX_CACHED: Final = 10_000
 LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
 MAX_ADDRESS: Final = 45
 _clock = time.monotonic
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ class _Refresher:
             _cache.update({digest: (at, result) for digest, result in found.items() if digest in _cache})
         except DatabaseError:
             pass  # requests ask the database themselves once the results are too old
+        except Exception:
+            log.exception("cached API keys could not be looked up again")
         finally:
             with self._guard:
                 self._wanted.clear()

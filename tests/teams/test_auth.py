@@ -85,6 +85,21 @@ def test_revocation_in_another_process(api_key: str, clock: Clock) -> None:
         auth.authenticate_key(api_key)
 
 
+def test_failed_refresh_is_logged_and_the_next_one_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no database here")
+
+    monkeypatch.setattr(auth, "_look_up", fail)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    refresher = auth._Refresher()
+    refresher._wanted["digest"] = "127.0.0.1"
+    refresher._run()
+    assert "could not be looked up again" in caplog.text
+    assert refresher._wanted == {}
+
+
 def test_revocation_in_this_process(project: Project) -> None:
     key, raw = services.issue_key(project=project, name="x", actor="test")
     auth.authenticate_key(raw)
