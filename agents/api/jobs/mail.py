@@ -13,6 +13,8 @@ from email.message import EmailMessage
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from agents.api.jobs import pings
 from agents.domain import jobs
 from agents.domain.heartbeat import JobEvent
@@ -73,7 +75,7 @@ class Mail:
     def event(self, recipient: Recipient) -> JobEvent:
         first_line = next((line for line in self.text.splitlines() if line.strip()), "")
         action = recipient.action or _action_in(self.subject) or _action_in(first_line) or jobs.SUCCESS
-        return JobEvent(event=action)  # type: ignore[arg-type]
+        return msgspec.convert({"event": action}, JobEvent)
 
     def beat_id(self, address: str) -> str | None:
         """The same for each copy: a mail server sends a mail again if it saw no answer."""

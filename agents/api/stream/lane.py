@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from typing import Final
 from urllib.parse import parse_qs
@@ -130,10 +131,9 @@ class _Sending:
     async def _catch_up(self, stream: Stream) -> None:
         wanted = self._wanted
         while not stream.has_ended:
-            last = self._last
-            events = await heartbeat_lane.aside(lambda: feed.page(wanted, last))  # noqa: B023 - awaited at once
+            events = await heartbeat_lane.aside(partial(feed.page, wanted, self._last))
             if events:
-                self._last = events[-1].number or last
+                self._last = events[-1].number or self._last
                 await self._write(feed.text_of(events, wanted.agent_id))
             if len(events) < feed.PAGE:
                 return
