@@ -1,4 +1,4 @@
-"""A small SAML identity provider. It reads requests, and signs assertions with xmlsec; tests can make it lie."""
+"""A small SAML identity provider: signs and encrypts assertions with xmlsec. Tests can make it lie."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from lxml import etree
 from onelogin.saml2.utils import OneLogin_Saml2_Utils
 
 ENTITY_ID, SSO_URL = "https://idp.acme.example/metadata", "https://idp.acme.example/sso"
+
+SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
+ENCRYPTED_ASSERTION = f"{{{SAML}}}EncryptedAssertion"
 
 METADATA = """<?xml version="1.0"?>
 <md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{entity}">
@@ -130,6 +135,27 @@ class SamlProvider:
             audience=AUDIENCE.format(audience=audience) if audience else "",
             attributes="".join(ATTRIBUTE.format(name=name, values=_values(texts)) for name, texts in values.items()),
         )
+
+
+def encrypted(
+    assertion: str, certificate: str, *, cipher: str = "AES256", transport: str = "RSA_OAEP", session_key: str = "AES"
+) -> str:
+    """An assertion for the holder of a certificate only. The algorithms are xmlsec's names of them."""
+    element, wrapped = etree.fromstring(assertion), etree.Element(ENCRYPTED_ASSERTION, nsmap={"saml": SAML})
+    data = xmlsec.template.encrypted_data_create(
+        wrapped, getattr(xmlsec.Transform, cipher), type=xmlsec.EncryptionType.ELEMENT, ns="xenc"
+    )
+    xmlsec.template.encrypted_data_ensure_cipher_value(data)
+    info = xmlsec.template.encrypted_data_ensure_key_info(data, ns="dsig")
+    key = xmlsec.template.add_encrypted_key(info, getattr(xmlsec.Transform, transport))
+    xmlsec.template.encrypted_data_ensure_cipher_value(key)
+    manager = xmlsec.KeysManager()
+    manager.add_key(xmlsec.Key.from_memory(certificate, xmlsec.KeyFormat.CERT_PEM, None))
+    context = xmlsec.EncryptionContext(manager)
+    bits = 192 if session_key == "DES" else int("".join(filter(str.isdigit, cipher))[:3])
+    context.key = xmlsec.Key.generate(getattr(xmlsec.KeyData, session_key), bits, xmlsec.KeyDataType.SESSION)
+    wrapped.append(context.encrypt_xml(data, element))
+    return etree.tostring(wrapped).decode()
 
 
 def _values(texts: list[str]) -> str:

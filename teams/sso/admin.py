@@ -126,7 +126,11 @@ class SingleSignOnPage(TeamTableAdmin):
 def _addresses(connection: SingleSignOn) -> dict[str, str]:
     """What is copied to the provider."""
     if connection.protocol == Protocol.SAML:
-        return {"acs_url": saml.acs_url(connection), "entity_id": saml.entity_id(connection)}
+        return {
+            "acs_url": saml.acs_url(connection),
+            "entity_id": saml.entity_id(connection),
+            "certificate": connection.saml_key.get("certificate", ""),
+        }
     return {"callback_url": absolute("sso:callback", connection.slug)}
 
 
