@@ -14,7 +14,7 @@ from teams.sso import saml_key, saml_xml, services
 from teams.sso.models import SingleSignOn
 from tests.saml_provider import SamlProvider, encrypted, read_request
 from tests.security.test_saml import ADA, connection, idp, post, refused
-from tests.sign_on import begin, signed_in_as
+from tests.sign_on import begin, recently, signed_in_as
 
 __all__ = ["connection", "idp"]
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ def test_metadata_has_the_certificate(client: Client, connection: SingleSignOn, 
     page = client.get(f"/accounts/sso/{connection.slug}/metadata/").content.decode()
     assert 'use="encryption"' in page
     assert body in "".join(page.split())
-    shown = client_of(owner).get(f"/admin/sso/singlesignon/{connection.pk}/change/").content.decode()
+    shown = recently(client_of(owner), owner).get(f"/admin/sso/singlesignon/{connection.pk}/change/").content.decode()
     assert certificate.splitlines()[1] in shown
     assert "PRIVATE KEY" not in page + shown
 
