@@ -78,7 +78,7 @@ def signed_in_as(browser: Client) -> str:
 def recently(browser: Client, person: User) -> Client:
     """The browser, as if the person had just given their password in it."""
     session = browser.session
-    session["account_authentication_methods"] = [{"method": "password", "at": time.time()}]
+    session["account_authentication_methods"] = [{"method": "password", "at": time.time(), "reauthenticated": True}]
     session["account_authentication_methods_user"] = str(person.pk)
     session.save()
     return browser

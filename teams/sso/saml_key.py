@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-BITS: Final = 3072
+BITS: Final = 2048
 # Providers take the key from the certificate and trust it because a person copied it, so it need not end soon.
 LIFETIME: Final = timedelta(days=3650)
 

@@ -152,9 +152,7 @@ def test_every_change_is_tried() -> None:
     assert changing == set(CHANGES) | ELSEWHERE
 
 
-@pytest.mark.parametrize(
-    ("page", "before", "after"), [("off", None, None), ("named", "papers", "papers-2")]
-)
+@pytest.mark.parametrize(("page", "before", "after"), [("off", None, None), ("named", "papers", "papers-2")])
 def test_page_of_a_project_logs_values(
     project: Project, owner: User, client_of: Any, page: str, before: str | None, after: str | None
 ) -> None:

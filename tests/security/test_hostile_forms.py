@@ -66,7 +66,11 @@ def rows(world: World, project: Project, owner: User) -> World:
     world.look(1)
     Channel.objects.create(project=project, kind="webhook", name="pager", config={"url": "https://a.example"})
     services.issue_key(project=project, name="ci", actor=owner.email)
-    values = {"name": "Acme", "protocol": "saml", "saml": {"entity_id": "x", "sso_url": "https://idp.example", "certificates": []}}
+    values = {
+        "name": "Acme",
+        "protocol": "saml",
+        "saml": {"entity_id": "x", "sso_url": "https://idp.example", "certificates": []},
+    }
     single_sign_on.create(team=project.team, values=values, by=owner, now=timezone.now())
     return world
 
@@ -107,7 +111,14 @@ def test_every_form_is_walked() -> None:
     """Those of pages and of links, with and without an account."""
     walked = set(_pages())
     assert len(walked) > 150
-    wanted = ("accounts/login/", "admin/policy/", "alerts/quiet-hours/", "alerts/act/", "accounts/sso/", "accounts/2fa/")
+    wanted = (
+        "accounts/login/",
+        "admin/policy/",
+        "alerts/quiet-hours/",
+        "alerts/act/",
+        "accounts/sso/",
+        "accounts/2fa/",
+    )
     assert [start for start in wanted if not any(route.startswith(start) for route in walked)] == []
 
 

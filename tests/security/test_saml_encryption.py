@@ -21,9 +21,7 @@ pytestmark = pytest.mark.django_db
 INSIDE = "the server’s log says what is wrong"
 
 
-def sent(
-    browser: Client, connection: SingleSignOn, idp: SamlProvider, certificate: str = "", **algorithms: str
-) -> str:
+def sent(browser: Client, connection: SingleSignOn, idp: SamlProvider, certificate: str = "", **algorithms: str) -> str:
     """The response of a sign-in that has just begun, encrypted for the connection or for somebody else."""
     asked = read_request(begin(browser, connection))
     certificate = certificate or connection.saml_key["certificate"]
@@ -31,9 +29,7 @@ def sent(
 
 
 @pytest.mark.parametrize("cipher", ["AES128", "AES256", "AES128_GCM", "AES256_GCM"])
-def test_encrypted_assertion_signs_in(
-    client: Client, connection: SingleSignOn, idp: SamlProvider, cipher: str
-) -> None:
+def test_encrypted_assertion_signs_in(client: Client, connection: SingleSignOn, idp: SamlProvider, cipher: str) -> None:
     post(client, connection, sent(client, connection, idp, cipher=cipher))
     assert signed_in_as(client) == ADA
 
@@ -141,9 +137,7 @@ def test_signature_of_two_elements_is_refused(client: Client, connection: Single
 @pytest.mark.parametrize(
     "algorithm", ["http://www.w3.org/TR/1999/REC-xslt-19991116", "http://www.w3.org/TR/1999/REC-xpath-19991116"]
 )
-def test_signature_runs_no_program(
-    client: Client, connection: SingleSignOn, idp: SamlProvider, algorithm: str
-) -> None:
+def test_signature_runs_no_program(client: Client, connection: SingleSignOn, idp: SamlProvider, algorithm: str) -> None:
     asked = read_request(begin(client, connection))
     forged = idp.assertion(asked).replace(f"{DSIG}enveloped-signature", algorithm)
     assert "transform" in refused(client, connection, idp.response(asked, forged))

@@ -30,7 +30,7 @@ def decompressed(body: bytes, encoding: str) -> bytes:
     """
     names = [part.strip().lower() for part in encoding.split(",") if part.strip()]
     if len(names) > MAX_ENCODINGS:
-        raise ApiError(415, "unsupported_media_type", f"Content-Encoding: at most {MAX_ENCODINGS}, one inside the other.")
+        raise ApiError(415, "unsupported_media_type", f"Content-Encoding: at most {MAX_ENCODINGS} layers.")
     for name in reversed(names):
         if name in ("gzip", "x-gzip"):
             body = _inflated(body, GZIP)
@@ -52,9 +52,9 @@ def _inflated(body: bytes, window: int) -> bytes:
     rest, parts, size, members = memoryview(body), [], 0, 0
     try:
         while rest:
-            stream, members = zlib.decompressobj(window), members + 1
-            if members > MAX_MEMBERS:
+            if members == MAX_MEMBERS:
                 raise ApiError(400, "bad_request", f"The compressed body has more than {MAX_MEMBERS} parts.")
+            stream, members = zlib.decompressobj(window), members + 1
             while not stream.eof:
                 # A piece at a time: whatever is given is copied for each member that ends in it.
                 piece = rest[:CHUNK]

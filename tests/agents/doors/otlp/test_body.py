@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+import random
 import zlib
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ import pytest
 from agents.doors.otlp import body
 from teams.errors import ApiError
 
-TEXT = os.urandom(200_000)
+TEXT = random.Random(1).randbytes(200_000)
 EMPTY = gzip.compress(b"", mtime=0)
 
 
@@ -56,7 +56,7 @@ def test_million_members_are_refused_early(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("agents.doors.otlp.body.zlib.decompressobj", counted)
     assert refusal(EMPTY * 1_000_000, "gzip") == (400, "The compressed body has more than 1000 parts.")
-    assert len(made) == body.MAX_MEMBERS
+    assert len(made) <= body.MAX_MEMBERS
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -72,6 +72,15 @@ def test_layers_are_limited() -> None:
     assert refusal(b"", "br")[0] == 415
 
 
-@pytest.mark.parametrize("sent", [gzip.compress(TEXT)[:-9], gzip.compress(TEXT)[:100], b"\x1f\x8b\x08", b"no", EMPTY[:-4]])
-def test_broken_bodies_are_refused(sent: bytes) -> None:
-    assert refusal(sent, "gzip")[0] == 400
+BROKEN = {
+    "no checksum": gzip.compress(TEXT)[:-9],
+    "cut": gzip.compress(TEXT)[:100],
+    "half a header": b"\x1f\x8b\x08",
+    "text": b"no",
+    "empty, cut": EMPTY[:-4],
+}
+
+
+@pytest.mark.parametrize("sent", BROKEN)
+def test_broken_bodies_are_refused(sent: str) -> None:
+    assert refusal(BROKEN[sent], "gzip")[0] == 400
