@@ -141,6 +141,7 @@ def test_ways_to_sign_in_leave_no_secret(owner: User, team: Team, settings: Any)
     sent = {"login": owner.email, "password": "wr0ng-passw0rd"}
     stranger.post(f"/accounts/login/?next=/accounts/invitation/{invitation}/", sent)
     browser.post("/accounts/login/", {**sent, "password": "correct horse battery"})
+    browser.post("/accounts/reauthenticate/", {"password": "correct horse battery"})
     browser.get("/accounts/2fa/totp/activate/")
     seed = browser.session["mfa.totp.secret"]
     assert stranger.session["invitation"] == invitation
