@@ -61,10 +61,10 @@ class SessionStore(db.SessionStore):
         """Encrypted: it holds what is not finished, such as the seed of a second factor or an invitation."""
         return encryption.encrypt(super().encode(session_dict))
 
-    def decode(self, session_data: str) -> dict[str, Any]:
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
         """Empty if the key is no longer known: that browser signs in again."""
         try:
-            plain = encryption.decrypt(session_data)
+            plain = encryption.decrypt(str(session_data))
         except ImproperlyConfigured:
             return {}
         decoded: dict[str, Any] = super().decode(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import re
 import uuid
 import zlib
@@ -11,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-from lxml import etree
 from onelogin.saml2.utils import OneLogin_Saml2_Utils
+from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 
 ENTITY_ID, SSO_URL = "https://idp.acme.example/metadata", "https://idp.acme.example/sso"
 
@@ -141,7 +141,9 @@ def encrypted(
     assertion: str, certificate: str, *, cipher: str = "AES256", transport: str = "RSA_OAEP", session_key: str = "AES"
 ) -> str:
     """An assertion for the holder of a certificate only. The algorithms are xmlsec's names of them."""
-    element, wrapped = etree.fromstring(assertion), etree.Element(ENCRYPTED_ASSERTION, nsmap={"saml": SAML})
+    xmlsec: Any = importlib.import_module("xmlsec")  # its types do not name what it exports
+    element: Any = OneLogin_Saml2_XML.to_etree(assertion)
+    wrapped: Any = OneLogin_Saml2_XML.make_root(ENCRYPTED_ASSERTION, nsmap={"saml": SAML})
     data = xmlsec.template.encrypted_data_create(
         wrapped, getattr(xmlsec.Transform, cipher), type=xmlsec.EncryptionType.ELEMENT, ns="xenc"
     )
@@ -155,7 +157,8 @@ def encrypted(
     bits = 192 if session_key == "DES" else int("".join(filter(str.isdigit, cipher))[:3])
     context.key = xmlsec.Key.generate(getattr(xmlsec.KeyData, session_key), bits, xmlsec.KeyDataType.SESSION)
     wrapped.append(context.encrypt_xml(data, element))
-    return etree.tostring(wrapped).decode()
+    text: bytes = OneLogin_Saml2_XML.to_string(wrapped)
+    return text.decode()
 
 
 def _values(texts: list[str]) -> str:
