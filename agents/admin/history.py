@@ -30,11 +30,11 @@ CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory
 
 
 def activity(agent: Agent, row: AgentStatus, now: datetime) -> dict[str, Any]:
-    """One query."""
+    """One query, or two."""
     state, last_progress_at = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
     learned = rhythm.learned(state, last_progress_at)
     return {
-        "activity": recent.activity(history.recent_beats(agent.pk, now, ACTIVITY_BEATS)),
+        "activity": recent.activity(history.telling_beats(agent.state, now, ACTIVITY_BEATS)),
         "is_inactive": row.status in INACTIVE,
         "learned": learned,
         "has_set_timeout": _has_set_timeout(agent),
