@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from agents.domain import budgets, signal_kinds
-from agents.models import Incident, IncidentEvent
+from agents.models import Incident, IncidentEvent, Severity
 from alerts import routing
 from alerts.models import Channel, Delivery
 
@@ -41,6 +41,19 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     }
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
     return [(event, reasons[event.pk] if event.pk in last_of_each else "") for event in events]
+
+
+def severities(incident: Incident, events: Iterable[IncidentEvent]) -> dict[int, str]:
+    """How severe the incident was by each of its events: a warning that nobody received may have become critical."""
+    found, severity = dict[int, str](), incident.severity
+    for event in events:
+        said = event.data.get("severity", "")
+        if event.kind in (IncidentEvent.Kind.OPENED, IncidentEvent.Kind.REOPENED):
+            severity = said or incident.severity
+        elif event.kind == IncidentEvent.Kind.UPDATED and said == Severity.CRITICAL:
+            severity = said
+        found[event.pk] = severity
+    return found
 
 
 def _snoozed(events: Iterable[IncidentEvent]) -> Iterator[int]:

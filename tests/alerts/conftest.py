@@ -40,8 +40,8 @@ def incident(agent: Agent) -> Incident:
 def happened(incident: Incident) -> Callable[..., IncidentEvent]:
     """`happened("opened")` writes an event of the incident and enqueues nothing."""
 
-    def write(kind: str, at: datetime = NOW, text: str = "") -> IncidentEvent:
-        return IncidentEvent.objects.create(incident=incident, kind=kind, at=at, text=text or kind)
+    def write(kind: str, at: datetime = NOW, text: str = "", **data: Any) -> IncidentEvent:
+        return IncidentEvent.objects.create(incident=incident, kind=kind, at=at, text=text or kind, data=data)
 
     return write
 

@@ -77,3 +77,12 @@ def test_delivery_waits_for_its_channels_backoff(email: Channel) -> None:
     assert delivery.not_before == NOW
     email.retry_at = AFTER
     assert delivery.not_before == AFTER
+
+
+def test_reason_knows_how_severe_it_was(incident: Incident, happened: Happened) -> None:
+    """A warning that no channel took became critical, which was notified."""
+    incident.severity = "critical"
+    opened = happened("opened", severity="warning")
+    noted = happened("note")
+    rose = happened("updated", signal="cost", severity="critical", rose=True)
+    assert list(reasons.severities(incident, [opened, noted, rose]).values()) == ["warning", "warning", "critical"]
