@@ -33,10 +33,14 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     events = list(events)
     unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
     channels = list(incident.project.channels.all()) if unsent else []
-    snoozed = set(_snoozed(events)) if unsent else set()
+    snoozed, muted = (set(_snoozed(events)), set(_muted(events))) if unsent else (set(), set())
     ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
     reasons = {
-        event.pk: SNOOZED if event.pk in snoozed else _reason(incident, channels, event, event.pk in ongoing)
+        event.pk: MUTED
+        if event.pk in muted
+        else SNOOZED
+        if event.pk in snoozed
+        else _reason(incident, channels, event, event.pk in ongoing)
         for event in unsent
     }
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
@@ -54,6 +58,15 @@ def severities(incident: Incident, events: Iterable[IncidentEvent]) -> dict[int,
             severity = said
         found[event.pk] = severity
     return found
+
+
+def _muted(events: Iterable[IncidentEvent]) -> Iterator[int]:
+    """The events that came while it was muted, by what its notes say: it may be unmuted since."""
+    is_muted = False
+    for event in events:
+        is_muted = event.data.get("muted", is_muted)
+        if is_muted:
+            yield event.pk
 
 
 def _snoozed(events: Iterable[IncidentEvent]) -> Iterator[int]:

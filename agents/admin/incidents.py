@@ -65,6 +65,11 @@ def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
     return "Muted. No further notifications, including recovery."
 
 
+def unmute(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    actions.unmute(incident=incident, actor=by, now=now)
+    return "Unmuted: notifications are sent again."
+
+
 def snooze_lengths() -> dict[str, str]:
     """What a person may choose, with the times in their own zone."""
     return snoozes.labels(timezone.now(), timezone.get_current_timezone_name())
@@ -267,6 +272,9 @@ class IncidentPage(WithButtons):
             hidden=lambda i: is_resolved(i) or i.snoozed_until is None,
         ),
         Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
+        Button(
+            "unmute", "Unmute", "notifications_active", unmute, hidden=lambda i: is_resolved(i) or i.muted_at is None,
+        ),
         Button("note", "Note", "edit_note", note, is_separate=True),
     )  # fmt: skip
 

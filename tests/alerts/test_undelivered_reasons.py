@@ -49,6 +49,12 @@ def test_muted_incident_is_the_reason(incident: Incident, happened: Happened) ->
     ]
 
 
+def test_muting_stays_the_reason_after_it_ended(incident: Incident, happened: Happened) -> None:
+    events = [happened("note", muted=True), happened("updated"), happened("note", muted=False), happened("updated")]
+    said = [why for _, why in reasons.explain(incident, events)]
+    assert said == ["", reasons.MUTED, "", reasons.NO_CHANNEL]
+
+
 def test_reason_is_given_once_and_for_failures_only(incident: Incident, happened: Happened) -> None:
     events = [happened(kind) for kind in ("opened", "note", "updated", "command", "resolved")]
     assert [why for _, why in reasons.explain(incident, events)] == [
