@@ -33,14 +33,10 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     events = list(events)
     unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
     channels = list(incident.project.channels.all()) if unsent else []
-    snoozed, muted = (set(_snoozed(events)), set(_muted(events))) if unsent else (set(), set())
+    by_people = {pk: SNOOZED for pk in _snoozed(events)} | {pk: MUTED for pk in _muted(events)} if unsent else {}
     ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
     reasons = {
-        event.pk: MUTED
-        if event.pk in muted
-        else SNOOZED
-        if event.pk in snoozed
-        else _reason(incident, channels, event, event.pk in ongoing)
+        event.pk: by_people.get(event.pk) or _reason(incident, channels, event, event.pk in ongoing)
         for event in unsent
     }
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
