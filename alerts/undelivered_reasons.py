@@ -33,11 +33,10 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     events = list(events)
     unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
     channels = list(incident.project.channels.all()) if unsent else []
-    by_people = {pk: SNOOZED for pk in _snoozed(events)} | {pk: MUTED for pk in _muted(events)} if unsent else {}
+    by_people = dict.fromkeys(_snoozed(events), SNOOZED) | dict.fromkeys(_muted(events), MUTED) if unsent else {}
     ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
     reasons = {
-        event.pk: by_people.get(event.pk) or _reason(incident, channels, event, event.pk in ongoing)
-        for event in unsent
+        event.pk: by_people.get(event.pk) or _reason(incident, channels, event, event.pk in ongoing) for event in unsent
     }
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
     return [(event, reasons[event.pk] if event.pk in last_of_each else "") for event in events]

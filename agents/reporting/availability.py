@@ -60,9 +60,7 @@ class Day:
     down: float
 
 
-def days(
-    troubles: Sequence[Trouble], known: Known | None, now: datetime, zone: tzinfo, count: int = DAYS
-) -> list[Day]:
+def days(troubles: Sequence[Trouble], known: Known | None, now: datetime, zone: tzinfo, count: int = DAYS) -> list[Day]:
     """The last days, oldest first. `known` is None for an agent that never reported."""
     calendar = _calendar(now.astimezone(zone).date(), zone, count)
     return [_day(one, troubles, known, begin, min(now, end)) for one, begin, end in calendar]

@@ -428,7 +428,9 @@ def test_muted_incident_sends_no_notifications(incident: Incident, member: User,
 
 
 def test_muted_incident_can_be_unmuted(incident: Incident, member: User, client_of: Browse) -> None:
-    channel = Channel.objects.create(project=incident.project, kind="email", name="On call")
+    channel = Channel.objects.create(
+        project=incident.project, kind="email", name="On call", config={"to": ["a@example.com"]}
+    )
     browser = client_of(member)
     assert "/press/unmute/" not in browser.get(page_of(incident)).content.decode()
     press(browser, incident, "mute")
