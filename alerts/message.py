@@ -45,7 +45,7 @@ class Known(NamedTuple):
 
 
 def incidents_of(deliveries: Iterable[Delivery]) -> dict[int, Known]:
-    """What messages of a channel read: five queries for all incidents, up to two for each agent that no longer works."""
+    """What messages of a channel read: five queries for all incidents, one or two per agent that no longer works."""
     about = [(delivery, delivery.event.incident_id) for delivery in deliveries if delivery.event]
     if not about:
         return {}
