@@ -47,8 +47,8 @@ log = structlog.get_logger(__name__)
 
 # Agents per transaction: a heartbeat of one of them waits until all are done, about 1 ms each.
 CHUNK: Final = 50
-# Seconds after which a sweep ends, and the next one goes on. It knows newer outages, and later deadlines.
-MAX_SWEEP: Final = 5.0
+# Seconds after which a sweep ends, and the next one goes on. It knows newer outages, and what fell due meanwhile.
+MAX_SWEEP: Final = 2.0
 # How often agents are tried again that were passed over, and seconds in between: a review takes about that long.
 PASSES: Final = 4
 PAUSE: Final = 0.05

@@ -228,16 +228,22 @@ def test_a_crossed_budget_waits_without_locks(live_world: World) -> None:
 
 
 def test_one_process_runs_one_sweep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
+    """A tick during a sweep starts no second one beside it: the next follows at once, and without a tick none does."""
+    running = [0]
+    seen: list[int] = []
 
     def sweep(now: Any) -> None:
-        calls.append(now)
-        tasks.sweep()
+        running[0] += 1
+        seen.append(running[0])
+        if len(seen) < 3:
+            tasks.sweep()
+        running[0] -= 1
 
     monkeypatch.setattr(review, "sweep", sweep)
     tasks.sweep()
+    assert seen == [1, 1, 1]
     tasks.sweep()
-    assert len(calls) == 2
+    assert seen == [1, 1, 1, 1]
 
 
 def test_a_failing_chunk_is_reviewed_one_by_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
