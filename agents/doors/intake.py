@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,6 +31,11 @@ TRIES: Final = 40
 PAUSE: Final = 0.05
 # An agent named for a service is renamed only during its first run.
 STILL_NEW: Final = timedelta(hours=1)
+# Of one request, which holds the database on SQLite until it is stored. A collector sends 8,192 spans at once by default.
+MAX_FACTS: Final = 10_000
+MAX_BEATS: Final = 500
+TOO_MANY_FACTS: Final = f"More than {MAX_FACTS:,} calls and steps in one request. Send smaller batches."
+TOO_MANY_BEATS: Final = f"More than {MAX_BEATS} heartbeats from one request: too many agents. Send smaller batches."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,14 @@ class Report:
 
 
 def take(report: Report) -> Taken:
-    """Store what is new in a request, all of it or nothing.
+    """Store what is new in a request, all of it or nothing; what is beyond `MAX_FACTS` and `MAX_BEATS` is refused.
 
     Raises ApiError: 429 for a flood, 503 when it cannot be stored now.
     """
+    beyond = len(report.facts) - MAX_FACTS
+    if beyond > 0:
+        taken = take(replace(report, facts=report.facts[:MAX_FACTS]))
+        return replace(taken, refused=taken.refused + beyond, reason=taken.reason or TOO_MANY_FACTS)
     if not report.facts:
         return Taken()
     for _ in range(TRIES):
@@ -88,11 +97,12 @@ def _take(report: Report, now: datetime) -> Taken:
 
 
 def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
-    received = [_received(report, beat) for beat, _ in made]
+    received = [_received(report, beat) for beat, _ in made[:MAX_BEATS]]
     outcomes = commit_here(received) if received else []
-    refused, reason = 0, ""
+    refused = sum(size for _, size in made[MAX_BEATS:])
+    reason = TOO_MANY_BEATS if refused else ""
     answer: Answer | None = None
-    for outcome, (_, size) in zip(outcomes, made, strict=True):
+    for outcome, (_, size) in zip(outcomes, made[:MAX_BEATS], strict=True):
         if isinstance(outcome, ApiError):
             if outcome.http_status == 503:
                 raise _LockedError

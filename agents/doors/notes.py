@@ -6,8 +6,9 @@ A note has a key that identifies what it is about, and for calls and tools also 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -19,6 +20,8 @@ from agents.doors.facts import NOTHING, Counts
 # Spans per trace whose parents are remembered.
 MAX_NODES: Final = 2_000
 MAX_DEPTH: Final = 64
+# Calls that are compared with a new one. More than that at one time, all alike, are not of a few observers.
+MAX_NEAR: Final = 100
 # `-2025-08-07`, `-20250929`, `@20250929`, `-latest`, `[1m]`
 _SNAPSHOT: Final = re.compile(r"(?:[-@](?:\d{4}-?\d{2}-?\d{2}|latest))?(?:\[\w+\])?$")
 
@@ -134,6 +137,19 @@ def ledger_key(sender: int, session: str, model: str) -> int:
     return key_of("ledger", sender, session, _SNAPSHOT.sub("", model.lower().rpartition("/")[2]))
 
 
+def _start_of(row: Row) -> int:
+    return row.start
+
+
+def _near(rows: Sequence[Row], row: Row, slack: int) -> Sequence[Row]:
+    """Of rows in the order of their start, the last ones that begin before this one ends.
+
+    Each is compared with each: without a limit, a request of a thousand equal calls would hold up everybody.
+    """
+    end = bisect_right(rows, row.end + slack, key=_start_of)
+    return rows[max(0, end - MAX_NEAR) : end]
+
+
 class Recall:
     """The notes that matter for one request, and those that it changes."""
 
@@ -166,27 +182,31 @@ class Recall:
         note = row.note
         self.rows[row.key] = row
         if row.ref:
-            self._by_ref[row.ref].append(row)
+            insort(self._by_ref[row.ref], row, key=_start_of)
         if isinstance(note, CallNote):
             self._members[note.group].append(row)
             if note.trace:
                 self._in_trace[note.trace].append(row)
             if note.told:
-                self._by_sum[row.sender, note.told.counts.input, note.told.counts.output].append(row)
+                same = self._by_sum[row.sender, note.told.counts.input, note.told.counts.output]
+                insort(same, row, key=_start_of)
         elif isinstance(note, ToolNote):
-            self._tools[row.sender, note.session, note.name].append(row)
+            insort(self._tools[row.sender, note.session, note.name], row, key=_start_of)
 
-    def with_ref(self, ref: int) -> Iterable[Row]:
-        return self._by_ref.get(ref, ())
+    def with_ref(self, row: Row, slack: int) -> Iterable[Row]:
+        """Those near it with the provider's same id."""
+        return _near(self._by_ref.get(row.ref, []), row, slack)
 
-    def with_sum(self, sender: int, counts: Counts) -> Iterable[Row]:
-        return self._by_sum.get((sender, counts.input, counts.output), ())
+    def with_sum(self, row: Row, counts: Counts, slack: int) -> Iterable[Row]:
+        """Those near it of the same sender with these counts."""
+        return _near(self._by_sum.get((row.sender, counts.input, counts.output), []), row, slack)
 
     def members(self, group: int) -> list[Row]:
         return self._members.get(group, [])
 
-    def tools(self, sender: int, session: str, name: str) -> Iterable[Row]:
-        return self._tools.get((sender, session, name), ())
+    def tools(self, row: Row, session: str, name: str, slack: int) -> Iterable[Row]:
+        """Those near it of the same tool in the same session."""
+        return _near(self._tools.get((row.sender, session, name), []), row, slack)
 
     def calls_in(self, trace: str) -> list[Row]:
         return self._in_trace.get(trace, [])

@@ -11,7 +11,7 @@ from agents.doors.facts import Call, Origin, Step
 from agents.doors.merging import keys, steps, sums
 from agents.doors.merging.entries import Book
 from agents.doors.merging.observers import SAME_CALL, is_same_id
-from agents.doors.notes import Booking, CallNote, Row, StepNote
+from agents.doors.notes import MAX_NEAR, Booking, CallNote, Row, StepNote
 from agents.doors.otlp.telemetry import Resource
 
 _NOWHERE: Final = Resource()
@@ -62,19 +62,24 @@ def _group(book: Book, row: Row, note: CallNote) -> int:
 
 def _candidates(book: Book, row: Row, note: CallNote) -> Iterator[Row]:
     if row.ref:
-        yield from (other for other in book.recall.with_ref(row.ref) if is_same_id(row, other, SAME_CALL))
+        yield from (other for other in book.recall.with_ref(row, SAME_CALL) if is_same_id(row, other, SAME_CALL))
     if note.told is None:
         return
-    for other in book.recall.with_sum(row.sender, note.told.counts):
+    for other in book.recall.with_sum(row, note.told.counts, SAME_CALL):
         theirs = other.note
         if not isinstance(theirs, CallNote) or (row.ref and other.ref):
             continue
         # A log comes a moment after its span.
         slack = 0 if bool(note.span) == bool(theirs.span) else SAME_CALL
-        members = [each.note for each in book.recall.members(theirs.group) if isinstance(each.note, CallNote)]
-        is_own = any((note.scope, bool(note.span)) == (each.scope, bool(each.span)) for each in members)
-        if not is_own and row.overlaps(other, slack) and _same_model(note, theirs):
+        if row.overlaps(other, slack) and _same_model(note, theirs) and not _is_own(book, note, theirs.group):
             yield other
+
+
+def _is_own(book: Book, note: CallNote, group: int) -> bool:
+    """Whether the same observer told a call of this group before, or nobody else can be missing in it."""
+    members = book.recall.members(group)
+    told = ((each.note.scope, bool(each.note.span)) for each in members if isinstance(each.note, CallNote))
+    return len(members) >= MAX_NEAR or (note.scope, bool(note.span)) in told
 
 
 def _find_outer(book: Book, traces: Iterable[str]) -> list[int]:

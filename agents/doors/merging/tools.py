@@ -37,9 +37,9 @@ def tell_tool(book: Book, tool: Tool) -> None:
 
 def _is_told(book: Book, row: Row, note: ToolNote) -> bool:
     """Whether another observer told this tool call."""
-    if row.ref and any(is_same_id(row, other, SAME_TOOL) for other in book.recall.with_ref(row.ref)):
+    if row.ref and any(is_same_id(row, other, SAME_TOOL) for other in book.recall.with_ref(row, SAME_TOOL)):
         return True
-    for other in book.recall.tools(row.sender, note.session, note.name):
+    for other in book.recall.tools(row, note.session, note.name, SAME_TOOL):
         theirs = other.note
         if isinstance(theirs, ToolNote) and (_is_nested(note, theirs) or _is_same_tool(row, note, other, theirs)):
             theirs.is_matched = note.is_matched = True
