@@ -56,7 +56,9 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     8. Bring the review forward to the new deadlines, unless it must look at once.
     9. Pick the warning to deliver.
     """
-    made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > sender_clock.FRESH else moment.received_at
+    made_at = (
+        sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > sender_clock.FRESH else moment.received_at
+    )
     if hot.last_beat_at and made_at < hot.last_beat_at - CLOCK_BACK and beat.age:
         return _fold_outdated(hot, beat, spent, limits, moment)
     if hot.instance and _is_another(hot, beat):

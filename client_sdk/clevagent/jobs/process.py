@@ -25,7 +25,7 @@ CHUNK = 65_536
 KEPT = 64 * 1024
 # Seconds between two reads of short outputs: each read wakes us, whether it brings one line or ten. On a terminal,
 # somebody may be typing.
-PAUSE, TERMINAL_PAUSE = 0.03, 0.01
+PAUSE, TERMINAL_PAUSE = 0.04, 0.01
 # Bytes. A longer read may mean that the command fills its pipe, and would wait for us.
 SHORT = 1_024
 # Reads after the command's end, of what it left in a pipe (at most 1 MiB) or a terminal (64 KiB, in reads of 4 KiB).
@@ -124,9 +124,7 @@ class Command:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
             # Descriptors beyond the first three reach it, too: ours are not inheritable.
-            self._child = subprocess.Popen(
-                list(arguments), stdout=out.child_end, stderr=err.child_end, close_fds=False
-            )
+            self._child = subprocess.Popen(list(arguments), stdout=out.child_end, stderr=err.child_end, close_fds=False)
         finally:
             for stream in self._streams.values():
                 os.close(stream.child_end)

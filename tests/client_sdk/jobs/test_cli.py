@@ -287,7 +287,8 @@ def test_both_outputs_keep_their_order(server: FakeServer) -> None:
 def test_further_descriptors_reach_the_command(server: FakeServer) -> None:
     source, target = os.pipe()
     try:
-        assert run(server.url, "sh", "-c", f"echo more >&{target}", pass_fds=(target,)).returncode == 0
+        program = f"import os; os.write({target}, b'more\\n')"
+        assert run(server.url, sys.executable, "-c", program, pass_fds=(target,)).returncode == 0
         assert os.read(source, 100) == b"more\n"
     finally:
         os.close(source)
