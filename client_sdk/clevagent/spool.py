@@ -251,7 +251,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _is_running(pid: int) -> bool:
-    if fcntl is None:  # on Windows, `os.kill` ends processes
+    if not hasattr(os, "geteuid"):  # on Windows, `os.kill` ends processes
         return True
     try:
         os.kill(pid, 0)

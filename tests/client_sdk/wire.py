@@ -1,6 +1,6 @@
 """What goes over the wire: the Python and the TypeScript client's sending side, with a fake server and clock.
 
-Hours pass in a moment. The TypeScript client runs in Node, Deno or Bun, one line of JSON for each call, step and request.
+Hours pass in a moment. The TypeScript client runs in Node, Deno or Bun: one line of JSON per call, step and request.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class TypeScriptAgent(Passing):
 
 
 class Node:
-    """One process of Node, Deno or Bun for many agents; it hands every request to the server of the agent that makes it.
+    """One process of Node, Deno or Bun for many agents; each request goes to the server of the agent that makes it.
 
     `command` runs a JavaScript file; default: the installed Node.
     """

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from clevagent.log import log
 from clevagent.outbox import Heartbeat
-from clevagent.redact import clean, redacted, without_values
+from clevagent.redact import redacted, without_values
 from clevagent.reporter import Reporter as Sender
 from clevagent.serialization import moment
 from clevagent.spool import Place, Spool
