@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.storage import outage_log
+from bench.fleet_plan import OBSERVED
 from tests.flows.installation import ROOT, environment, slowdown
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.postgres, pytest.mark.xdist_group("fleet")]
@@ -41,7 +41,7 @@ def run_fleet(*options: str, agents: int = AGENTS) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
     """One run in which a tenth of the agents stops for good within one second."""
-    return run_fleet("--silence", str(AGENTS // 10))
+    return run_fleet("--silence", str(AGENTS // 10), "--observed", str(OBSERVED * slowdown()))
 
 
 def test_no_healthy_agent_is_reported(figures: dict[str, Any]) -> None:
@@ -54,10 +54,10 @@ def test_acknowledged_heartbeats_are_stored_once(figures: dict[str, Any]) -> Non
 
 
 def test_every_silent_agent_is_reported(figures: dict[str, Any]) -> None:
-    """Unless the machine was too slow for the fleet: then the watchdog says so, and blames nobody."""
+    """Unless the machine was too slow for the fleet: then the watchdog says so, and deadlines move."""
     assert figures["due"] == AGENTS // 10
-    if outage_log.OVERLOAD not in figures["outages"]:
-        assert (figures["missed"], figures["unreported"]) == (0, 0)
+    if sum(figures["outages"].values()) < OBSERVED / 2:
+        assert (figures["missed"], figures["unreported"]) == (0, 0), figures["outages"]
 
 
 def test_no_event_is_delivered_twice(figures: dict[str, Any]) -> None:
