@@ -273,7 +273,9 @@ class StoredHeartbeat(Spend):
 
 class TimelineEntry(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
-    kind = serializers.CharField(help_text="An event's kind, or `outage` if the watchdog itself was offline.")
+    kind = serializers.CharField(
+        help_text="An event's kind; `outage`: the watchdog itself was offline; `deploy`, `alert`: a webhook told it."
+    )
     text = serializers.CharField()
     actor = serializers.CharField()
     incident = serializers.IntegerField(allow_null=True)

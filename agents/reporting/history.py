@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db.models import Q, QuerySet
+
 from agents.domain.clocks import Span
-from agents.models import Agent, Command, Heartbeat, Outage, Rollup, Signal
+from agents.models import Agent, Command, Heartbeat, Outage, OutsideEvent, Rollup, Signal
 from agents.reporting.recent import ReportedBeat
 from agents.reporting.series import SUMS, Row, Series, Zoom, build
-from agents.reporting.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
+from agents.reporting.timeline import ALERTS, COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
 from agents.rules.observers import history, version
 from agents.storage import outage_log
 from agents.storage.decoding import sent_by_runner
@@ -22,6 +24,7 @@ from agents.storage.decoding import sent_by_runner
 MAX_RECENT_BEATS: Final = 400
 RECENT: Final = timedelta(days=1)
 MAX_ENTRIES: Final = 100
+MAX_AROUND: Final = 6
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
 OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats or reviews waited; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
@@ -50,9 +53,28 @@ def recent_beats(
     return [beat for beat in reported if not sent_by_runner(beat.content, beat.status)]
 
 
-def entries(agent_id: int, known_since: datetime, since: datetime, now: datetime) -> list[Entry]:
-    """Signals, commands and watchdog outages; three queries."""
-    return [*_signals(agent_id, since), *_commands(agent_id, since), *_outages(max(since, known_since), now)]
+def entries(agent: Agent, since: datetime, now: datetime) -> list[Entry]:
+    """Signals, commands, watchdog outages, and what webhooks told; four queries."""
+    outages = _outages(max(since, agent.created_at), now)
+    return [*_signals(agent.pk, since), *_commands(agent.pk, since), *outages, *map(_outside, told_of(agent, since))]
+
+
+def told_of(agent: Agent, since: datetime) -> QuerySet[OutsideEvent]:
+    """Deploys and other systems' alerts about the agent or all of its project, newest first."""
+    about = Q(agent=agent.pk) | Q(agent=None)
+    lately = Q(ended_at__gte=since) | Q(ended_at=None)
+    told = OutsideEvent.objects.filter(about, lately, project=agent.project_id).select_related("webhook")
+    return told.order_by("-began_at", "-pk")[:MAX_ENTRIES]
+
+
+def around(agent: Agent, since: datetime, until: datetime) -> list[OutsideEvent]:
+    """The first of those that were going on between these times."""
+    return [event for event in told_of(agent, since) if event.began_at <= until][-MAX_AROUND:][::-1]
+
+
+def _outside(event: OutsideEvent) -> Entry:
+    lane = DEPLOYS if event.kind == OutsideEvent.Kind.DEPLOY else ALERTS
+    return Entry(lane, event.tone, event.text, event.began_at, event.ended_at, url=event.url)
 
 
 def remembered_entries(agent: Agent, now: datetime) -> list[Entry]:
