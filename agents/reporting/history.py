@@ -56,20 +56,21 @@ def recent_beats(
 def entries(agent: Agent, since: datetime, now: datetime) -> list[Entry]:
     """Signals, commands, watchdog outages, and what webhooks told; four queries."""
     outages = _outages(max(since, agent.created_at), now)
-    return [*_signals(agent.pk, since), *_commands(agent.pk, since), *outages, *map(_outside, told_of(agent, since))]
+    told = _told_of(agent, since, now).order_by("-began_at", "-pk")[:MAX_ENTRIES]
+    return [*_signals(agent.pk, since), *_commands(agent.pk, since), *outages, *map(_outside, told)]
 
 
-def told_of(agent: Agent, since: datetime) -> QuerySet[OutsideEvent]:
-    """Deploys and other systems' alerts about the agent or all of its project, newest first."""
+def _told_of(agent: Agent, since: datetime, until: datetime) -> QuerySet[OutsideEvent]:
+    """Deploys and other systems' alerts about the agent or all of its project, of what went on in this time."""
     about = Q(agent=agent.pk) | Q(agent=None)
-    lately = Q(ended_at__gte=since) | Q(ended_at=None)
-    told = OutsideEvent.objects.filter(about, lately, project=agent.project_id).select_related("webhook")
-    return told.order_by("-began_at", "-pk")[:MAX_ENTRIES]
+    then = Q(ended_at__gte=since) | Q(ended_at=None)
+    told = OutsideEvent.objects.filter(about, then, project=agent.project_id, began_at__lte=until)
+    return told.select_related("webhook")
 
 
 def around(agent: Agent, since: datetime, until: datetime) -> list[OutsideEvent]:
-    """The first of those that were going on between these times."""
-    return [event for event in told_of(agent, since) if event.began_at <= until][-MAX_AROUND:][::-1]
+    """The first of them, in order."""
+    return list(_told_of(agent, since, until).order_by("began_at", "pk")[:MAX_AROUND])
 
 
 def _outside(event: OutsideEvent) -> Entry:
