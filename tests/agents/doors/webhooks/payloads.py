@@ -35,19 +35,19 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"prometheus:{password}".encode()).decode()
 
 
-def headers_of(kind: str, event: str, body: bytes) -> dict[str, str]:
+def headers_of(kind: str, event: str, body: bytes, secret: str = SECRET) -> dict[str, str]:
     """What the sender puts on a request, for the event of a payload's file."""
     return {
         "github": {
             "X-GitHub-Event": event,
             "X-GitHub-Delivery": "0b989ba4-242f-11e5-81e1-c7b6966d2516",
-            "X-Hub-Signature-256": f"sha256={hexed(body)}",
+            "X-Hub-Signature-256": f"sha256={hexed(body, secret)}",
         },
-        "gitlab": {"X-Gitlab-Event": "Deployment Hook", "X-Gitlab-Token": SECRET},
-        "alertmanager": {"Authorization": f"Bearer {SECRET}"},
+        "gitlab": {"X-Gitlab-Event": "Deployment Hook", "X-Gitlab-Token": secret},
+        "alertmanager": {"Authorization": f"Bearer {secret}"},
         "sentry": {
             "Sentry-Hook-Resource": event,
             "Sentry-Hook-Timestamp": str(int(NOW.timestamp())),
-            "Sentry-Hook-Signature": hexed(body),
+            "Sentry-Hook-Signature": hexed(body, secret),
         },
     }[kind]
