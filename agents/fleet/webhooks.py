@@ -18,7 +18,7 @@ from teams.services import audit
 MAX_WEBHOOKS: Final = 200
 MIN_SECRET, MAX_SECRET = 16, 200
 SECRET_BYTES: Final = 32
-NO_SECRET: Final = "Sentry makes the secret: paste the client secret of your internal integration."
+ASK_SENTRY: Final = "Sentry makes the secret: paste the client secret of your internal integration."
 
 
 def new_secret() -> str:
@@ -29,7 +29,7 @@ def new_secret() -> str:
 def secret_error(kind: str, secret: str) -> str:
     """What is wrong with a secret that a person chose; empty if nothing is. An empty one is for us to make."""
     if not secret:
-        return NO_SECRET if kind == IncomingWebhook.Kind.SENTRY else ""
+        return ASK_SENTRY if kind == IncomingWebhook.Kind.SENTRY else ""
     if not (secret.isascii() and secret.isprintable() and " " not in secret):
         return "Use letters, digits and punctuation, without spaces."
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:
@@ -41,7 +41,7 @@ def secret_error(kind: str, secret: str) -> str:
 def create(
     *, project: Project, kind: str, name: str, agent: Agent | None, secret: str, actor: str, now: datetime
 ) -> tuple[IncomingWebhook, str]:
-    """The webhook and its secret. Raises ApiError: 409 for too many, 422 for a bad secret, 429 for too many in a day."""
+    """The webhook and its secret. Raises ApiError: 409 and 429 for too many, 422 for a bad secret."""
     if error := secret_error(kind, secret):
         raise ApiError(422, "invalid", error, fields={"secret": error})
     if project.webhooks.count() >= MAX_WEBHOOKS:
@@ -82,6 +82,4 @@ def delete(*, webhook: IncomingWebhook, actor: str) -> None:
 
 def _audit(webhook: IncomingWebhook, verb: str, actor: str) -> None:
     data = {"sender": webhook.kind}
-    audit(
-        team=webhook.project.team, actor=actor, action=f"webhook.{verb}", target=webhook.name, of=webhook, data=data
-    )
+    audit(team=webhook.project.team, actor=actor, action=f"webhook.{verb}", target=webhook.name, of=webhook, data=data)

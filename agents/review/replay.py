@@ -51,7 +51,7 @@ class Episode:
         self.finding = replace(finding, started_at=self.finding.started_at, severity=severity)
 
     def hold(self, agent_type: str, now: datetime) -> None:
-        """Note the nudge when it begins, and the first moment of a hold. What came after it is replayed all the same."""
+        """Note the nudge when it begins, and the first moment of a hold. What came after that is replayed, too."""
         if now == self.fired_at:
             self.told = stops.told(self.finding, agent_type, now)
         if self.stopped_at is None and stops.stops(self.finding, agent_type, self.told):

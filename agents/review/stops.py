@@ -1,4 +1,4 @@
-"""When a hold would have stopped an agent, for backtests: a loop after it was told, a budget once it is exceeded. Pure."""
+"""When a hold would have stopped an agent, for backtests: in a loop after it was told, over a budget at once."""
 
 from __future__ import annotations
 

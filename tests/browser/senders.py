@@ -1,5 +1,7 @@
-"""What each program does with the text that its page shows, without the program: read its address and key from the text,
-and send a body that the real one sent."""
+"""What each program does with the text that its page shows, without the program.
+
+Reads address and key from the text, and sends a body that the real program sent.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def first_event(name: str) -> bytes:
 
 def in_shell(command: str, given: bytes, home: Path) -> None:
     argv = ["sh", "-ec", command]
-    done = subprocess.run(argv, input=given, capture_output=True, timeout=PATIENCE, env={**os.environ, "HOME": str(home)})
+    done = subprocess.run(
+        argv, input=given, capture_output=True, timeout=PATIENCE, env={**os.environ, "HOME": str(home)}
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -55,7 +59,9 @@ def otlp_headers(told: str) -> dict[str, str]:
 def claude_code(text: str, home: Path) -> None:
     settings = json.loads(text)
     (hook,) = settings["hooks"]["UserPromptSubmit"][0]["hooks"]
-    headers = {name: value.replace("$AGENT_KEY", settings["env"]["AGENT_KEY"]) for name, value in hook["headers"].items()}
+    headers = {
+        name: value.replace("$AGENT_KEY", settings["env"]["AGENT_KEY"]) for name, value in hook["headers"].items()
+    }
     post(hook["url"], first_event("claude_code_hooks_httpjson.hooks.jsonl"), headers)
 
 
@@ -102,7 +108,11 @@ def litellm(text: str, home: Path) -> None:
 def openclaw(text: str, home: Path) -> None:
     otel = json.loads(text)["diagnostics"]["otel"]
     named = [{"key": "openclaw.agent", "value": {"stringValue": "claw"}}]
-    tokens = {"asInt": 120, "timeUnixNano": "1796032800000000000", "attributes": [*named, _of("openclaw.token", "input")]}
+    tokens = {
+        "asInt": 120,
+        "timeUnixNano": "1796032800000000000",
+        "attributes": [*named, _of("openclaw.token", "input")],
+    }
     metric = {"name": "openclaw.tokens", "sum": {"aggregationTemporality": 1, "dataPoints": [tokens]}}
     resource = {"attributes": [_of("service.name", "openclaw")]}
     body = {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]}

@@ -75,8 +75,8 @@ class WebhookPage(LivePage):
     explains_deletion = "Its address stops working, and what it told disappears from the timelines."
     empty = Empty(
         "No incoming webhooks yet",
-        "GitHub and GitLab tell what was deployed, Alertmanager and Sentry which alerts fire. You see it on the agents’ "
-        "timelines, beside their incidents.",
+        "GitHub and GitLab tell what was deployed, Alertmanager and Sentry which alerts fire. You see it on the "
+        "agents’ timelines, beside their incidents.",
         "Add an incoming webhook",
         "Only members and above can add incoming webhooks.",
     )
@@ -95,7 +95,7 @@ class WebhookPage(LivePage):
         webhook: IncomingWebhook | None = kwargs.get("obj")
         if webhook is not None:
             context |= self.live_context(request, webhook, "now") | {"title": str(webhook), "subtitle": None}
-            context["paste"] = setup.paste(webhook.kind, url_of(webhook), setup.YOUR_SECRET)
+            context["paste"] = setup.paste(webhook.kind, url_of(webhook), setup.PLACEHOLDER)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_context(self, request: HttpRequest, row: IncomingWebhook, part: str) -> dict[str, Any]:

@@ -10,8 +10,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from agents.doors.webhooks.happenings import DEPLOY, DEPLOYED, WARNING, Happening, link, moment, part, shown, version_of
-from agents.doors.webhooks.happenings import words
+from agents.doors.webhooks.happenings import (
+    DEPLOY,
+    DEPLOYED,
+    WARNING,
+    Happening,
+    link,
+    moment,
+    part,
+    shown,
+    version_of,
+    words,
+)
 
 EVENT: Final = "x-github-event"
 PING: Final = "ping"

@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from agents.doors.webhooks.happenings import DEPLOY, DEPLOYED, WARNING, Happening, link, moment, part, shown, version_of
-from agents.doors.webhooks.happenings import words
+from agents.doors.webhooks.happenings import (
+    DEPLOY,
+    DEPLOYED,
+    WARNING,
+    Happening,
+    link,
+    moment,
+    part,
+    shown,
+    version_of,
+    words,
+)
 
 COUNTED: Final = "deployment events and release events"
 _VERBS: Final = {"success": "Deployed", "failed": "Deploy failed:", "canceled": "Deploy canceled:"}
@@ -26,7 +36,9 @@ def _deployment(body: Mapping[str, Any], now: datetime) -> Happening | None:
         return None
     at = moment(body.get("status_changed_at"), now) or now
     where, commit = words(body, "environment"), words(body, "short_sha")
-    text = " ".join([_VERBS.get(status, "Deploying"), _project(body), words(body, "ref"), f"({commit})" if commit else ""])
+    text = " ".join(
+        [_VERBS.get(status, "Deploying"), _project(body), words(body, "ref"), f"({commit})" if commit else ""]
+    )
     text = f"{' '.join(text.split())} to {where}" if where else " ".join(text.split())
     tone = DEPLOYED if status in _RUNNING or status == "success" else WARNING
     version = version_of(at, is_final=status in _VERBS)

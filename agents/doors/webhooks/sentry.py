@@ -108,7 +108,7 @@ def _named(item: Mapping[str, Any]) -> tuple[str, ...]:
     """Tags first, then what else may be an agent's name."""
     tags = dict(_tags(item.get("tags")))
     named = [tags[name] for name in NAMES if tags.get(name)]
-    return tuple([*named, *_projects(item)])
+    return (*named, *_projects(item))
 
 
 def _projects(item: Mapping[str, Any]) -> tuple[str, ...]:

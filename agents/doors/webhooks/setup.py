@@ -6,7 +6,7 @@ import shlex
 from typing import Final, NamedTuple
 
 # Where the secret is not known any more.
-YOUR_SECRET: Final = "YOUR_SECRET"
+PLACEHOLDER: Final = "YOUR_SECRET"
 _GITHUB_EVENTS: Final = ("deployment_status", "release", "workflow_run")
 
 
@@ -33,15 +33,16 @@ def _github(url: str, secret: str) -> Paste:
     told = " \\\n  ".join(f"-f {shlex.quote(field)}" for field in fields)
     text = f"gh api 'repos/{{owner}}/{{repo}}/hooks' -f name=web \\\n  {told}"
     hint = (
-        "Or by hand, under Settings, Webhooks of the repository: payload URL, content type application/json, the secret, "
-        "and the events Deployment statuses, Releases and Workflow runs."
+        "Or by hand, under Settings, Webhooks of the repository: payload URL, content type application/json, the "
+        "secret, and the events Deployment statuses, Releases and Workflow runs."
     )
     return Paste(text, "a shell in the repository, with the gh command", hint)
 
 
 def _gitlab(url: str, secret: str) -> Paste:
     switches = "-F deployment_events=true -F releases_events=true -F push_events=false"
-    text = f"glab api -X POST projects/:id/hooks \\\n  -f {shlex.quote(f'url={url}')} \\\n  -f {shlex.quote(f'token={secret}')} \\\n  {switches}"
+    fields = f"-f {shlex.quote(f'url={url}')} \\\n  -f {shlex.quote(f'token={secret}')}"
+    text = f"glab api -X POST projects/:id/hooks \\\n  {fields} \\\n  {switches}"
     hint = (
         "Or by hand, under Settings, Webhooks of the project or group: the URL, the secret as signing token or secret "
         "token, and the triggers Deployment events and Releases events."
@@ -64,7 +65,7 @@ def _alertmanager(url: str, secret: str) -> Paste:
 
 def _sentry(url: str, secret: str) -> Paste:
     hint = (
-        "In Sentry, under Settings, Custom Integrations, create an internal integration with this webhook URL, switch on "
-        "Alert Rule Action, and add it as an action to your alert rules. Paste its client secret here."
+        "In Sentry, under Settings, Custom Integrations, create an internal integration with this webhook URL, switch "
+        "on Alert Rule Action, and add it as an action to your alert rules. Paste its client secret here."
     )
     return Paste(url, "the webhook URL of the integration", hint)

@@ -1,4 +1,7 @@
-"""Whether a request comes from who knows the secret, as each sender proves it. Pure; every comparison takes constant time."""
+"""Whether a request comes from who knows the secret, as each sender proves it. Pure.
+
+Every comparison takes constant time.
+"""
 
 from __future__ import annotations
 

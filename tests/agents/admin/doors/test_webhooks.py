@@ -63,7 +63,7 @@ def test_light_turns_green_with_the_first_request(member: User, project: Project
 
 def test_sentry_needs_its_own_secret(member: User, project: Project, client_of: Browse) -> None:
     browser = client_of(member)
-    assert webhooks.NO_SECRET in add(browser, project, kind="sentry")
+    assert webhooks.ASK_SENTRY in add(browser, project, kind="sentry")
     assert "16 to 200 characters" in add(browser, project, kind="sentry", secret="short")
     page = add(browser, project, kind="sentry", secret="c" * 64)
     assert "c" * 64 not in page

@@ -175,10 +175,8 @@ def test_nothing_absurd_raises(name: str, data: st.DataObject) -> None:
             break
         holder = holder[key]
     headers = {"x-github-event": event, "sentry-hook-resource": event}
-    try:
-        found = MODULES[kind].happenings(headers, body, NOW)
-    except ApiError as error:
-        assert error.http_status == 422
-    else:
-        assert all(len(one.text) <= 300 and len(one.url) <= 500 and one.began <= NOW for one in found)
-        assert all(abs(one.version) < 2**63 for one in found)
+    if name == "alertmanager":
+        body |= {"version": "4", "alerts": body["alerts"] if isinstance(body.get("alerts"), list) else []}
+    found = MODULES[kind].happenings(headers, body, NOW)
+    assert all(len(one.text) <= 300 and len(one.url) <= 500 and one.began <= NOW for one in found)
+    assert all(abs(one.version) < 2**63 for one in found)
