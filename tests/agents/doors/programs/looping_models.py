@@ -1,4 +1,4 @@
-"""Model APIs of three providers, whose model calls the same command again and again until it is told that it may not."""
+"""Model APIs of three providers, whose model calls one command again and again until that is denied."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class LoopingModel:
             def do_HEAD(self) -> None:
                 self._send("application/json", b"{}")
 
-            do_GET = do_HEAD
+            def do_GET(self) -> None:
+                self._send("application/json", b"{}")
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from agents.doors.setup import setups
 from agents.ingest import committer
-from agents.models import AgentState, IncidentEvent
+from agents.models import AgentState, IncidentEvent, Signal
 from agents.review import review
 from teams.models import Project
 from tests.agents.doors.programs import looping_models
@@ -177,4 +178,5 @@ def test_killed_agent_is_told(armed: Project, server: str, api_key: str, tmp_pat
         process.communicate()
     state = AgentState.objects.get(agent__names__name="fixer")
     assert state.reported == "ok"
-    assert state.waiting_until is None, "it owes the next step"
+    review.review([state.agent_id], timezone.now() + timedelta(hours=2))
+    assert Signal.objects.get().kind == "stalled"
