@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "refused_at",
-                    models.DateTimeField(editable=False, help_text="When the last request was refused.", null=True),
+                    models.DateTimeField(editable=False, help_text="Set while requests are refused.", null=True),
                 ),
                 ("outcome", models.CharField(default="", editable=False, max_length=300)),
                 (

@@ -41,7 +41,7 @@ class IncomingWebhook(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.CharField(max_length=255, default="", editable=False)
     received_at = models.DateTimeField(null=True, editable=False, help_text="When the last request was accepted.")
-    refused_at = models.DateTimeField(null=True, editable=False, help_text="When the last request was refused.")
+    refused_at = models.DateTimeField(null=True, editable=False, help_text="Set while requests are refused.")
     outcome = models.CharField(max_length=MAX_TEXT, default="", editable=False)
 
     class Meta:
@@ -53,7 +53,7 @@ class IncomingWebhook(models.Model):
     @property
     def is_working(self) -> bool:
         """Whether the last request was accepted."""
-        return bool(self.received_at and (self.refused_at is None or self.refused_at < self.received_at))
+        return self.received_at is not None and self.refused_at is None
 
 
 class OutsideEvent(models.Model):

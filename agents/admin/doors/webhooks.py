@@ -35,7 +35,7 @@ class SecretField(forms.CharField):
 
 
 class WebhookForm(forms.ModelForm[IncomingWebhook]):
-    secret = SecretField("Sentry: the client secret of your internal integration. Otherwise empty: one is made.")
+    chosen_secret = SecretField("Sentry: the client secret of your internal integration. Otherwise empty: one is made.")
 
     class Meta:
         model = IncomingWebhook
@@ -46,8 +46,9 @@ class WebhookForm(forms.ModelForm[IncomingWebhook]):
         project, agent = cleaned.get("project") or self.instance.project, cleaned.get("agent")
         if agent is not None and project is not None and agent.project_id != project.pk:
             self.add_error("agent", "Choose an agent of the same project.")
-        if self.instance.pk is None and (error := webhooks.secret_error(cleaned.get("kind", ""), cleaned["secret"])):
-            self.add_error("secret", error)
+        chosen = cleaned.get("chosen_secret", "")
+        if self.instance.pk is None and (error := webhooks.secret_error(cleaned.get("kind", ""), chosen)):
+            self.add_error("chosen_secret", error)
         return cleaned
 
 
@@ -82,7 +83,7 @@ class WebhookPage(LivePage):
     )
 
     def get_fields(self, request: HttpRequest, obj: IncomingWebhook | None = None) -> Any:
-        return ["project", "kind", "name", "agent", *([] if obj else ["secret"])]
+        return ["project", "kind", "name", "agent", *([] if obj else ["chosen_secret"])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: IncomingWebhook | None = None) -> list[str]:
         return ["project", "kind"] if obj else []
@@ -111,7 +112,7 @@ class WebhookPage(LivePage):
         created, request._secret = webhooks.create(  # type: ignore[attr-defined]
             project=obj.project,
             kind=obj.kind,
-            secret=form.cleaned_data["secret"],
+            secret=form.cleaned_data["chosen_secret"],
             actor=actor(request),
             now=timezone.now(),
             **values,

@@ -22,7 +22,7 @@ REFUSALS: Final = timedelta(seconds=5)
 def store(webhook: IncomingWebhook, found: Iterable[Happening], outcome: str, now: datetime) -> int:
     """Returns how many there are; those that are known already change nothing, or only to newer news."""
     # First, because it lets one request of this webhook at a time through.
-    IncomingWebhook.objects.filter(pk=webhook.pk).update(received_at=now, outcome=outcome)
+    IncomingWebhook.objects.filter(pk=webhook.pk).update(received_at=now, refused_at=None, outcome=outcome)
     latest = _latest(found)
     known = dict(webhook.events.filter(key__in=latest).values_list("key", "version"))
     fresh = {key: one for key, one in latest.items() if key not in known or one.version > known[key]}

@@ -20,7 +20,7 @@ LIST = "/admin/agents/incomingwebhook/"
 
 
 def add(browser: Client, project: Project, **values: Any) -> str:
-    data = {"project": project.pk, "kind": "github", "name": "acme/bot", "agent": "", "secret": "", **values}
+    data = {"project": project.pk, "kind": "github", "name": "acme/bot", "agent": "", "chosen_secret": "", **values}
     return unescape(browser.post(f"{LIST}add/", data).content.decode())
 
 
@@ -64,8 +64,8 @@ def test_light_turns_green_with_the_first_request(member: User, project: Project
 def test_sentry_needs_its_own_secret(member: User, project: Project, client_of: Browse) -> None:
     browser = client_of(member)
     assert webhooks.ASK_SENTRY in add(browser, project, kind="sentry")
-    assert "16 to 200 characters" in add(browser, project, kind="sentry", secret="short")
-    page = add(browser, project, kind="sentry", secret="c" * 64)
+    assert "16 to 200 characters" in add(browser, project, kind="sentry", chosen_secret="short")
+    page = add(browser, project, kind="sentry", chosen_secret="c" * 64)
     assert "c" * 64 not in page
     assert IncomingWebhook.objects.get().secret == "c" * 64
 
