@@ -81,7 +81,9 @@ def opencode(text: str, home: Path) -> None:
     given = exports(text)
     address = re.findall(r'"(http://[^"]+)"', plugin.read_text())[0]
     url = f"{address}/hooks/opencode?agent={given['CLEVAGENT_AGENT']}"
-    post(url, first_event("opencode_plugin.events.jsonl"), {"Authorization": f"Bearer {given['CLEVAGENT_API_KEY']}"})
+    told = (FIXTURES / "doors/opencode_plugin.events.jsonl").read_bytes().splitlines()
+    prompt = next(event for event in told if json.loads(event)["hook"] == "chat.message")
+    post(url, prompt, {"Authorization": f"Bearer {given['CLEVAGENT_API_KEY']}"})
 
 
 def opentelemetry(text: str, home: Path) -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from agents.doors.setup import setups
 from agents.ingest import committer
 from agents.models import IncomingWebhook
+from billing.services import set_plan
 from teams.models import Project, User
 from tests.browser import senders
 from tests.browser.conftest import Open
@@ -26,6 +27,7 @@ def test_every_door_has_a_sender() -> None:
 
 
 def test_each_door_turns_green(open_tab: Open, owner: User, project: Project, tmp_path: Path) -> None:
+    set_plan(team=project.team, plan="enterprise", actor="test")
     tab = open_tab(owner)
     for number, (door, send) in enumerate(senders.DOORS.items()):
         began = time.monotonic()

@@ -43,8 +43,9 @@ class WebhookForm(forms.ModelForm[IncomingWebhook]):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        project, agent = cleaned.get("project") or self.instance.project, cleaned.get("agent")
-        if agent is not None and project is not None and agent.project_id != project.pk:
+        project, agent = cleaned.get("project"), cleaned.get("agent")
+        project_id = project.pk if project else self.instance.project_id
+        if agent is not None and agent.project_id != project_id:
             self.add_error("agent", "Choose an agent of the same project.")
         chosen = cleaned.get("chosen_secret", "")
         if self.instance.pk is None and (error := webhooks.secret_error(cleaned.get("kind", ""), chosen)):
