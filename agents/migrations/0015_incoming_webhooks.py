@@ -13,7 +13,7 @@ KINDS = [("github", "GitHub"), ("gitlab", "GitLab"), ("alertmanager", "Alertmana
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0013_snoozes"),
+        ("agents", "0014_oldest_unread_first"),
     ]
 
     operations = [
