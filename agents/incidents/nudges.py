@@ -26,7 +26,7 @@ class Told(NamedTuple):
     """When the agent was told about its loop, and how many calls it had then."""
 
     at: datetime
-    count: int
+    calls: int
 
 
 def tell(signal: Signal, now: datetime) -> str | None:
@@ -73,7 +73,7 @@ def goes_on(evidence: Mapping[str, Any], told: Told | None) -> bool:
     if told is None:
         return False
     # One more: calls that ran side by side end after it, too.
-    return datetime.fromisoformat(evidence["last_at"]) > told.at and count(evidence) > told.count + 1
+    return datetime.fromisoformat(evidence["last_at"]) > told.at and count(evidence) > told.calls + 1
 
 
 def count(evidence: Mapping[str, Any]) -> int:

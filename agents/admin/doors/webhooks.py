@@ -48,7 +48,7 @@ class WebhookForm(forms.ModelForm[IncomingWebhook]):
         if agent is not None and agent.project_id != project_id:
             self.add_error("agent", "Choose an agent of the same project.")
         chosen = cleaned.get("chosen_secret", "")
-        if self.instance.pk is None and (error := webhooks.secret_error(cleaned.get("kind", ""), chosen)):
+        if self.instance._state.adding and (error := webhooks.secret_error(cleaned.get("kind", ""), chosen)):
             self.add_error("chosen_secret", error)
         return cleaned
 

@@ -55,7 +55,7 @@ def webhook_of(project: Project, kind: str, **values: Any) -> IncomingWebhook:
 def send(webhook: IncomingWebhook, event: str, body: Any, **headers: str) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     signed = {**headers_of(webhook.kind, event, raw), **headers}
-    client = Client(headers=signed, raise_request_exception=False)  # type: ignore[arg-type]
+    client = Client(headers=signed, raise_request_exception=False)
     return client.post(f"/hooks/{webhook.kind}/{webhook.address}", raw, content_type="application/json")
 
 

@@ -55,7 +55,7 @@ def test_agent_that_cannot_be_told_is_held_at_once() -> None:
 
 @pytest.mark.parametrize(("severity", "holds"), [("warning", False), ("critical", True)])
 def test_only_an_exceeded_budget_holds(severity: str, holds: bool) -> None:
-    spent = Finding(kind="cost", severity=severity, reason="", started_at=NOW, evidence={})  # type: ignore[arg-type]
+    spent = Finding(kind="cost", severity=severity, reason="", started_at=NOW, evidence={})
     assert stops.stops(spent, "claude-code", None) is holds
     assert stops.told(spent, "claude-code", NOW) is None
 

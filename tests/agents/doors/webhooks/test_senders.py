@@ -157,8 +157,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = ("github.deployment_status", "github.release", "github.workflow_run", "gitlab.deployment", "alertmanager")
-NAMES += ("gitlab.release", "sentry.event_alert", "sentry.issue", "sentry.metric_alert")
+NAMES = [
+    *("github.deployment_status", "github.release", "github.workflow_run", "gitlab.deployment", "gitlab.release"),
+    *("alertmanager", "sentry.event_alert", "sentry.issue", "sentry.metric_alert"),
+]
 MODULES: Any = {"github": github, "gitlab": gitlab, "alertmanager": alertmanager, "sentry": sentry}
 
 
