@@ -65,6 +65,11 @@ def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
     return "Muted. No further notifications, including recovery."
 
 
+def unmute(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    actions.unmute(incident=incident, actor=by, now=now)
+    return "Unmuted: notifications are sent again."
+
+
 def snooze_lengths() -> dict[str, str]:
     """What a person may choose, with the times in their own zone."""
     return snoozes.labels(timezone.now(), timezone.get_current_timezone_name())
@@ -165,6 +170,8 @@ def _last_words(incident: Incident, signals: Sequence[Signal], now: datetime) ->
 MEDIA: Final = Media(js=["agents/print.js"])
 # Buttons that stay at the lower edge of a phone.
 MAX_PINNED: Final = 2
+# Of a number that a search may mean; every database has room for as many.
+MAX_DIGITS: Final = 18
 # Button styles if a restart helps.
 TONES: Final = {"restart": "primary", "acknowledge": "plain"}
 
@@ -233,7 +240,7 @@ class IncidentPage(WithButtons):
         "Restarts": lambda row: row.restarts,
     }
     search_fields = ["reason", "agent__name"]
-    search_help_text = "Search agents and reasons"
+    search_help_text = "Search agents, reasons and numbers"
     actions = ["acknowledge_selected", "resolve_selected"]
     buttons = (
         Button(
@@ -268,6 +275,9 @@ class IncidentPage(WithButtons):
             hidden=lambda i: is_resolved(i) or i.snoozed_until is None,
         ),
         Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
+        Button(
+            "unmute", "Unmute", "notifications_active", unmute, hidden=lambda i: is_resolved(i) or i.muted_at is None,
+        ),
         Button("note", "Note", "edit_note", note, is_separate=True),
     )  # fmt: skip
 
@@ -309,6 +319,13 @@ class IncidentPage(WithButtons):
         self.message_user(request, f"{done} {len(rows) - refused.total()} of {selected} incidents.")
         for reason, count in refused.items():
             self.message_user(request, f"Skipped {count}: {reason}", messages.WARNING)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Also by number, with or without `#`, as messages and the audit log name incidents."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        number = search_term.strip().removeprefix("#")
+        is_number = number.isascii() and number.isdecimal() and len(number) <= MAX_DIGITS
+        return (found | queryset.filter(pk=number) if is_number else found), may_repeat
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [Case(When(resolved_at__isnull=True, then=Value(0)), default=Value(1)).asc(), "-opened_at", "-pk"]

@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 
 from agents.domain.clocks import Span
-from agents.models import Agent, Command, Heartbeat, Outage, OutsideEvent, Rollup, Signal
+from agents.models import Agent, AgentState, Command, Heartbeat, Outage, OutsideEvent, Rollup, Signal
 from agents.reporting.recent import ReportedBeat
 from agents.reporting.series import SUMS, Row, Series, Zoom, build
 from agents.reporting.timeline import ALERTS, COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
@@ -23,6 +23,9 @@ from agents.storage.decoding import sent_by_runner
 # Heartbeats are read with their content, from one day, up to this many.
 MAX_RECENT_BEATS: Final = 400
 RECENT: Final = timedelta(days=1)
+EVERY: Final = Q()
+# Heartbeats that are more than a sign of life.
+WORKING: Final = Q(progress=True) | Q(status="error")
 MAX_ENTRIES: Final = 100
 MAX_AROUND: Final = 6
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
@@ -43,14 +46,34 @@ def _row(values: Sequence[Any]) -> Row:
 
 
 def recent_beats(
-    agent_id: int, now: datetime, limit: int = MAX_RECENT_BEATS, since: datetime | None = None
+    agent_id: int,
+    now: datetime,
+    limit: int = MAX_RECENT_BEATS,
+    since: datetime | None = None,
+    only: Q = EVERY,
 ) -> list[ReportedBeat]:
     """The agent's own heartbeats until `now`, newest first; the runner's are left out. By default of one day."""
     since = since or now - RECENT
-    beats = Heartbeat.objects.filter(agent=agent_id, day__gte=since.date(), received_at__range=(since, now))
+    beats = Heartbeat.objects.filter(only, agent=agent_id, day__gte=since.date(), received_at__range=(since, now))
     values = beats.order_by("-id").values_list("received_at", "status", "progress", "content")[:limit]
     reported = (ReportedBeat(at, status, progress, content or {}) for at, status, progress, content in values)
     return [beat for beat in reported if not sent_by_runner(beat.content, beat.status)]
+
+
+def telling_beats(state: AgentState, now: datetime, limit: int, since: datetime | None = None) -> list[ReportedBeat]:
+    """The newest heartbeats and, where they lack words or calls, the last before them that showed work.
+
+    A stalled agent sends hundreds that say nothing, and its runner even more. One query, or two.
+    """
+    progressed = state.last_progress_at
+    since = since or min(progressed or now, now) - RECENT
+    beats = recent_beats(state.agent_id, now, limit, since)
+    said = {name for beat in beats for name in ("message", "calls") if beat.content.get(name)}
+    if progressed is None or len(said) == 2:
+        return beats
+    oldest = beats[-1].at if beats else now
+    working = recent_beats(state.agent_id, oldest, limit, since, WORKING)
+    return [*beats, *(beat for beat in working if not beats or beat.at < oldest)]
 
 
 def entries(agent: Agent, since: datetime, now: datetime) -> list[Entry]:

@@ -63,6 +63,7 @@ PHRASES: Final = {
     "command.superseded": "replaced a {command} of",
     "incident.acknowledge": "acknowledged incident",
     "incident.mute": "muted incident",
+    "incident.unmute": "unmuted incident",
     "incident.note": "added a note to incident",
     "incident.snooze": "snoozed incident",
     "incident.unsnooze": "ended the snooze of incident",
