@@ -31,7 +31,7 @@ TRIES: Final = 40
 PAUSE: Final = 0.05
 # An agent named for a service is renamed only during its first run.
 STILL_NEW: Final = timedelta(hours=1)
-# Of one request, which holds the database on SQLite until it is stored. A collector sends 8,192 spans at once by default.
+# Of one request: on SQLite, it holds up all others until it is stored. A collector sends 8,192 spans by default.
 MAX_FACTS: Final = 10_000
 MAX_BEATS: Final = 500
 TOO_MANY_FACTS: Final = f"More than {MAX_FACTS:,} calls and steps in one request. Send smaller batches."
