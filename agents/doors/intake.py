@@ -31,11 +31,11 @@ TRIES: Final = 40
 PAUSE: Final = 0.05
 # An agent named for a service is renamed only during its first run.
 STILL_NEW: Final = timedelta(hours=1)
-# Of one request: on SQLite, it holds up all others until it is stored. A collector sends 8,192 spans by default.
+# Of one request. A collector sends 8,192 spans at once by default.
 MAX_FACTS: Final = 10_000
-MAX_BEATS: Final = 500
-TOO_MANY_FACTS: Final = f"More than {MAX_FACTS:,} calls and steps in one request. Send smaller batches."
-TOO_MANY_BEATS: Final = f"More than {MAX_BEATS} heartbeats from one request: too many agents. Send smaller batches."
+# Of one transaction: on SQLite, it holds up all others until it ends.
+PART: Final = 500
+TOO_MANY: Final = f"More than {MAX_FACTS:,} calls and steps in one request. Send smaller batches."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,10 @@ class Taken:
     refused: int = 0
     reason: str = ""
     answer: Answer | None = None
+
+    def and_then(self, later: Taken) -> Taken:
+        answer = self.answer if self.answer and self.answer.hold else later.answer or self.answer
+        return Taken(self.refused + later.refused, self.reason or later.reason, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +62,19 @@ class Report:
 
 
 def take(report: Report) -> Taken:
-    """Store what is new in a request, all of it or nothing; what is beyond `MAX_FACTS` and `MAX_BEATS` is refused.
+    """Store what is new in a request, and refuse what is beyond `MAX_FACTS`.
 
-    Raises ApiError: 429 for a flood, 503 when it cannot be stored now.
+    In parts, each of them whole or not at all: if one fails, the sender sends everything again, and what was stored
+    counts once. Raises ApiError: 429 for a flood, 503 when it cannot be stored now.
     """
-    beyond = len(report.facts) - MAX_FACTS
-    if beyond > 0:
-        taken = take(replace(report, facts=report.facts[:MAX_FACTS]))
-        return replace(taken, refused=taken.refused + beyond, reason=taken.reason or TOO_MANY_FACTS)
-    if not report.facts:
-        return Taken()
+    taken, facts = Taken(), report.facts[:MAX_FACTS]
+    for first in range(0, len(facts), PART):
+        taken = taken.and_then(_take_part(replace(report, facts=facts[first : first + PART])))
+    beyond = len(report.facts) - len(facts)
+    return taken.and_then(Taken(beyond, TOO_MANY)) if beyond else taken
+
+
+def _take_part(report: Report) -> Taken:
     for _ in range(TRIES):
         try:
             with transaction.atomic():
@@ -97,12 +104,11 @@ def _take(report: Report, now: datetime) -> Taken:
 
 
 def _store(report: Report, made: Sequence[tuple[Beat, int]]) -> Taken:
-    received = [_received(report, beat) for beat, _ in made[:MAX_BEATS]]
+    received = [_received(report, beat) for beat, _ in made]
     outcomes = commit_here(received) if received else []
-    refused = sum(size for _, size in made[MAX_BEATS:])
-    reason = TOO_MANY_BEATS if refused else ""
+    refused, reason = 0, ""
     answer: Answer | None = None
-    for outcome, (_, size) in zip(outcomes, made[:MAX_BEATS], strict=True):
+    for outcome, (_, size) in zip(outcomes, made, strict=True):
         if isinstance(outcome, ApiError):
             if outcome.http_status == 503:
                 raise _LockedError

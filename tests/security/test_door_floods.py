@@ -20,6 +20,7 @@ from agents.doors.otlp import otlp_json
 from agents.models import Agent, AgentName, Heartbeat
 from billing.services import set_plan
 from teams import services
+from teams.errors import ApiError
 from teams.models import Project
 from teams.services import KeyLimits
 
@@ -92,14 +93,24 @@ def test_facts_of_a_request_are_limited(api_key: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.django_db
-def test_agents_of_a_request_are_limited(project: Project, api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_is_stored_in_parts(project: Project, api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are served between them, and what is sent again after a failure counts once."""
     set_plan(team=project.team, plan="enterprise", actor="x")
-    monkeypatch.setattr(intake, "MAX_BEATS", 10)
-    spans = [span(number, **{"gen_ai.agent.name": f"bot-{number}"}) for number in range(14)]
-    answer = Client(headers={"X-API-Key": api_key}).post("/v1/traces", export(spans), "application/json")
-    assert answer.status_code == 200
-    assert "too many agents" in answer.json()["partialSuccess"]["errorMessage"]
-    assert Agent.objects.count() == Heartbeat.objects.count() == 10
+    monkeypatch.setattr(intake, "PART", 10)
+    sizes, plain = [], intake._take
+
+    def part(report: intake.Report, now: Any) -> intake.Taken:
+        sizes.append(len(report.facts))
+        if len(sizes) == 2:
+            raise ApiError(503, "busy", "later")
+        return plain(report, now)
+
+    monkeypatch.setattr(intake, "_take", part)
+    body = export([span(number, **{"gen_ai.agent.name": f"bot-{number}"}) for number in range(14)])
+    client = Client(headers={"X-API-Key": api_key})
+    statuses = [client.post("/v1/traces", body, "application/json").status_code for _ in range(3)]
+    assert (statuses, sizes) == ([503, 200, 200], [10, 4, 10, 4, 10, 4])
+    assert Agent.objects.count() == Heartbeat.objects.count() == 14
 
 
 # Whose agent telemetry may rename
