@@ -74,7 +74,7 @@ def past(request: HttpRequest, agent: Agent, target: str, now: datetime) -> dict
 
 
 def _timeline(agent: Agent, steps: series.Series, now: datetime) -> dict[str, Any]:
-    events = history.entries(agent.pk, agent.created_at, steps.since, now)
+    events = history.entries(agent, steps.since, now)
     built = timeline.build(steps, [*events, *history.remembered_entries(agent, now)])
     hidden = max(0, len(built.entries) - MAX_LISTED)
     return {"timeline": built, "events": built.entries[:MAX_LISTED], "hidden_events": hidden}

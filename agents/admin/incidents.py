@@ -37,7 +37,7 @@ from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related, snoozes
 from agents.models import Command, Incident, Signal, Status, naming_signals
-from agents.reporting import formatting, last_words
+from agents.reporting import formatting, history, last_words
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
@@ -149,13 +149,14 @@ def _explained(signal: Signal) -> ExplainedSignal:
 
 
 def _versions(incident: Incident) -> dict[str, Any]:
-    """The version at the start of the incident, and deploys during it; one query."""
+    """The version at the start of the incident, deploys during it, and what webhooks told around it; two queries."""
     memory = incident.agent.memory.rules.get(version.KIND, {})
     until = incident.resolved_at or timezone.now()
     deploys = [deploy for deploy in version.deploys(memory) if incident.started_at < deploy.since <= until]
     running = version.running(memory, incident.started_at)
     is_fresh = running and incident.started_at - running.since < FRESH
-    return {"version": running, "is_fresh": is_fresh, "deploys": deploys}
+    outside = history.around(incident.agent, incident.started_at - related.SAME_TIME, until)
+    return {"version": running, "is_fresh": is_fresh, "deploys": deploys, "outside": outside}
 
 
 def _last_words(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:

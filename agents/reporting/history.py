@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from agents.domain.clocks import Span
-from agents.models import Agent, AgentState, Command, Heartbeat, Outage, Rollup, Signal
+from agents.models import Agent, AgentState, Command, Heartbeat, Outage, OutsideEvent, Rollup, Signal
 from agents.reporting.recent import ReportedBeat
 from agents.reporting.series import SUMS, Row, Series, Zoom, build
-from agents.reporting.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
+from agents.reporting.timeline import ALERTS, COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
 from agents.rules.observers import history, version
 from agents.storage import outage_log
 from agents.storage.decoding import sent_by_runner
@@ -27,6 +27,7 @@ EVERY: Final = Q()
 # Heartbeats that are more than a sign of life.
 WORKING: Final = Q(progress=True) | Q(status="error")
 MAX_ENTRIES: Final = 100
+MAX_AROUND: Final = 6
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
 OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats or reviews waited; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
@@ -75,9 +76,29 @@ def telling_beats(state: AgentState, now: datetime, limit: int, since: datetime 
     return [*beats, *(beat for beat in working if not beats or beat.at < oldest)]
 
 
-def entries(agent_id: int, known_since: datetime, since: datetime, now: datetime) -> list[Entry]:
-    """Signals, commands and watchdog outages; three queries."""
-    return [*_signals(agent_id, since), *_commands(agent_id, since), *_outages(max(since, known_since), now)]
+def entries(agent: Agent, since: datetime, now: datetime) -> list[Entry]:
+    """Signals, commands, watchdog outages, and what webhooks told; four queries."""
+    outages = _outages(max(since, agent.created_at), now)
+    told = _told_of(agent, since, now).order_by("-began_at", "-pk")[:MAX_ENTRIES]
+    return [*_signals(agent.pk, since), *_commands(agent.pk, since), *outages, *map(_outside, told)]
+
+
+def _told_of(agent: Agent, since: datetime, until: datetime) -> QuerySet[OutsideEvent]:
+    """Deploys and other systems' alerts about the agent or all of its project, of what went on in this time."""
+    about = Q(agent=agent.pk) | Q(agent=None)
+    then = Q(ended_at__gte=since) | Q(ended_at=None)
+    told = OutsideEvent.objects.filter(about, then, project=agent.project_id, began_at__lte=until)
+    return told.select_related("webhook")
+
+
+def around(agent: Agent, since: datetime, until: datetime) -> list[OutsideEvent]:
+    """The first of them, in order."""
+    return list(_told_of(agent, since, until).order_by("began_at", "pk")[:MAX_AROUND])
+
+
+def _outside(event: OutsideEvent) -> Entry:
+    lane = DEPLOYS if event.kind == OutsideEvent.Kind.DEPLOY else ALERTS
+    return Entry(lane, event.tone, event.text, event.began_at, event.ended_at, url=event.url)
 
 
 def remembered_entries(agent: Agent, now: datetime) -> list[Entry]:

@@ -59,7 +59,7 @@ class HeartbeatBuilder:
             "seq": self._seq,
             "instance": self.instance,
             "sdk": AGENT,
-            "sent_at": _moment(made),
+            "sent_at": moment(made),
             "interval": options.interval,
             "agent_type": options.agent_type,
             "cost_limit_usd": options.cost_limit_usd,
@@ -80,7 +80,7 @@ class HeartbeatBuilder:
         if doing is not None:
             state["doing"] = {
                 "tool": storable(doing.tool, MAX_NAME_LENGTH),
-                "since": _moment(wall - (now - doing.since)),
+                "since": moment(wall - (now - doing.since)),
             }
         return state
 
@@ -121,10 +121,11 @@ def memory_mb() -> float | None:
 def _waiting(wait: Wait | None) -> dict[str, Any] | None:
     if wait is None:
         return None
-    return {"for": wait.what, "until": _moment(wait.until.timestamp()) if wait.until else None}
+    return {"for": wait.what, "until": moment(wait.until.timestamp()) if wait.until else None}
 
 
-def _moment(wall: float) -> str:
+def moment(wall: float) -> str:
+    """Return seconds since 1970 as the API writes times."""
     return datetime.fromtimestamp(wall, timezone.utc).isoformat()
 
 

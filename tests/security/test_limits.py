@@ -333,6 +333,8 @@ ADMIN: dict[str, str] = {
     "agents.maintenance end": "once per window",
     "agents.maintenance cancel": "once per window",
     "agents.maintenance end_selected": "once per window",
+    "agents.incomingwebhook add": "rate_limits.NEW_WEBHOOKS, MAX_WEBHOOKS",
+    "agents.incomingwebhook new_secret": "replaces a secret, creates nothing",
     "agents.agent add": "agents of the plan",
     "agents.agent restart": "one live command per agent",
     "agents.agent stop": "one live command per agent",

@@ -19,7 +19,7 @@ from tests.agents.admin.conftest import Browse, deployed, make_agent, make_comma
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
 # For the part that polls every two seconds, including session, user, and the heartbeats that show what it did last.
-MAX_QUERIES = 15
+MAX_QUERIES = 16
 # For people who may act: the live command, the incident, open signals, earlier restarts, the runner.
 BUTTON_QUERIES = 5
 
