@@ -124,7 +124,7 @@ def unproven_findings(signals: Iterable[Signal], found: Collection[str], state: 
     return [
         as_finding(signal)
         for signal in signals
-        if signal.kind not in found and _is_cured_by_restart(signal) and _is_unproven(signal.incident, state)
+        if signal.kind not in found and _is_cured_by_restart(signal) and is_unproven(signal.incident, state)
     ]
 
 
@@ -144,7 +144,7 @@ def _is_cured_by_restart(signal: Signal) -> bool:
     return signal.kind == restart_policy.FAILED or bool(restart_policy.cures([signal.kind], runner_down=down))
 
 
-def _is_unproven(incident: Incident, state: AgentState) -> bool:
+def is_unproven(incident: Incident, state: AgentState) -> bool:
     """Whether the agent, which reports progress, has shown none since its restart."""
     at = incident.restarted_at
     if at is None or incident.together or state.last_progress_at is None:
