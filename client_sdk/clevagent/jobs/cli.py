@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"the run is not reported: {why}", 0)
     # Only the command's own output appears.
     warnings.simplefilter("ignore")
-    sender = transport and courier(transport, options.endpoint, _place())
+    sender = courier(transport, options.endpoint, _place()) if transport else None
     reporter = report.Reporter(sender, options.agent, max(1.0, options.interval))
     try:
         from clevagent.jobs import process

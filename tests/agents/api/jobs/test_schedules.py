@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from agents.domain.jobs import Run
+from agents.models import Agent
 from agents.review import review
 from agents.rules.observers import runs
 from teams import services
@@ -127,6 +128,16 @@ def test_second_run_for_one_time_is_a_warning(set_schedule: Any, world: World) -
     (incident,) = world.incidents()
     assert (incident.kind, incident.severity) == ("ran_too_often", "warning")
     assert incident.reason == "Ran 2 times since 13:00; expected once"
+
+
+def test_run_too_often_names_what_is_allowed(set_schedule: Any, world: World) -> None:
+    set_schedule(**NIGHTLY)
+    Agent.objects.update(rules={"ran_too_often": {"runs": 2}})
+    for second in (3_600, 3_700, 3_800):
+        with world.clock(second) as now:
+            Client().get(f"/ping/{world.project.ping_key}/backup")
+            review.sweep(now)
+    assert world.incidents()[0].reason == "Ran 3 times since 13:00; expected at most 2 times"
 
 
 def test_watchdog_outage_blames_no_job(set_schedule: Any, world: World) -> None:
