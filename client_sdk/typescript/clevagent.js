@@ -1049,6 +1049,8 @@ class Spool {
     path;
     live;
     size = 0;
+    // A request that is given up after that has failed, but is stored.
+    hasEnded = false;
     constructor(base, instance) {
         this.base = base;
         this.path = `${base}.ts-${instance}`;
@@ -1060,6 +1062,8 @@ class Spool {
     }
     /** Store a heartbeat that could not be sent, in case the process is killed. */
     add({ fields }) {
+        if (this.hasEnded)
+            return;
         safely("storing an unsent heartbeat", () => {
             const line = lineOf(fields, this.size);
             if (this.size + line.length > MAX_SPOOL_BYTES)
@@ -1076,6 +1080,7 @@ class Spool {
     }
     /** Store heartbeats at the end of the process, instead of what was stored before. */
     keep(beats) {
+        this.hasEnded = true;
         safely("storing unsent heartbeats", () => {
             fs.rmSync(this.path, { force: true });
             let text = "";

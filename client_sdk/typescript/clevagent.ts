@@ -1261,6 +1261,8 @@ class Spool {
   private readonly path: string;
   private readonly live: string;
   private size = 0;
+  // A request that is given up after that has failed, but is stored.
+  private hasEnded = false;
 
   constructor(
     private readonly base: string,
@@ -1277,6 +1279,7 @@ class Spool {
 
   /** Store a heartbeat that could not be sent, in case the process is killed. */
   add({ fields }: Heartbeat): void {
+    if (this.hasEnded) return;
     safely("storing an unsent heartbeat", () => {
       const line = lineOf(fields, this.size);
       if (this.size + line.length > MAX_SPOOL_BYTES) return;
@@ -1293,6 +1296,7 @@ class Spool {
 
   /** Store heartbeats at the end of the process, instead of what was stored before. */
   keep(beats: Heartbeat[]): void {
+    this.hasEnded = true;
     safely("storing unsent heartbeats", () => {
       fs.rmSync(this.path, { force: true });
       let text = "";
