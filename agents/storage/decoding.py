@@ -140,7 +140,13 @@ def _spend_only(beat: Heartbeat) -> BeatSeen:
         cost=beat.cost,
         note=notes.OUTDATED,
         spent_at=beat.spent_at,
+        job=_late_end((beat.content or {}).get("job") or {}),
     )
+
+
+def _late_end(job: dict[str, Any]) -> dict[str, Any]:
+    """The end of a run is so whenever it is heard of, if it says of which run."""
+    return job if job.get("rid") and job.get("event") in ("success", "fail") else {}
 
 
 def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:

@@ -99,6 +99,7 @@ _SETTINGS: Final = (
     "over_plan_at",
     "restart_policy",
     "restart_type",
+    "labels",
 )
 HEARTBEAT: Final[dict[str, str]] = {
     "agent_id": "bigint",
@@ -180,6 +181,7 @@ class LockedAgent(NamedTuple):
     paused: bool
     over_plan: bool
     armed: bool
+    labels: dict[str, str]
     # `AgentName.bound_to` of the name that the heartbeat was sent under.
     owner: int | None
     stored_before: bool
@@ -488,7 +490,7 @@ def _time(value: datetime) -> datetime | str:
 def _locked_agent(row: Sequence[Any]) -> LockedAgent:
     # The columns of `_SETTINGS`, then the others of `_lock_sql`.
     interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
-    policy, own_target, owner, stored_id, answer, *hot = rest
+    policy, own_target, labels, owner, stored_id, answer, *hot = rest
     return LockedAgent(
         hot=_hot_decoder.decode(hot[0]) if _on_postgresql() else _hot_of(hot),
         interval=interval,
@@ -500,6 +502,7 @@ def _locked_agent(row: Sequence[Any]) -> LockedAgent:
         paused=paused_at is not None,
         over_plan=over_plan_at is not None,
         armed=policy == "auto" or bool(own_target),
+        labels=_from_json(labels),
         owner=owner,
         stored_before=stored_id is not None,
         answer_before=_from_json(answer),

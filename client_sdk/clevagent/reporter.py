@@ -5,6 +5,7 @@ It works in single steps with the clock passed in, so that tests can cover an ho
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from clevagent.options import Options
 from clevagent.outbox import Heartbeat, Outbox
 from clevagent.recorder import PendingHeartbeat, Recorder
 from clevagent.serialization import HeartbeatBuilder, age_of, to_wire
-from clevagent.spool import Spool
+from clevagent.spool import Place, Spool
 from clevagent.transport import Answer, UnreachableError
 
 # Minimum seconds between heartbeats; reports in between go into the next one. Slightly under a second, so that an agent
@@ -43,6 +44,12 @@ class RequestSender(Protocol):
 
 def _spool_of(options: Options, instance: str) -> Spool | None:
     return None if options.spool is None else Spool(options.spool, instance)
+
+
+def courier(place: Place, transport: RequestSender) -> Reporter:
+    """Return a reporter that only sends what ended processes left in the spool: nothing is ever recorded for it."""
+    options = Options(api_key="", agent="", interval=ADOPT_EVERY, spool=place)
+    return Reporter(options, Recorder(time.monotonic), transport, lambda answer: None, is_main=lambda: False)
 
 
 class Reporter:

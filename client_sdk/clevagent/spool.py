@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,6 +195,15 @@ class Spool:
         # Closing the descriptor keeps the parent's lock, because both share it.
         self.leave()
         self._begin(instance)
+
+
+def leave_behind(place: Place | None, name: str, beats: Sequence[dict[str, Any]]) -> None:
+    """Leave heartbeats that say when they were made to the next process, or to the runner. `name` is of their file."""
+    if place is not None and beats:
+        spool = Spool(place, name)
+        for beat in beats:
+            spool.keep(beat)
+        spool.leave()
 
 
 def _opened(path: Path) -> int:

@@ -14,7 +14,8 @@ from clevagent import check
 from clevagent.jobs import report
 from clevagent.names import agent_name
 from clevagent.options import ENDPOINT
-from clevagent.transport import Transport
+from clevagent.spool import Place, place_of
+from clevagent.transport import Transport, parse_key
 
 EVENTS = {"ping": "success", "start": "start", "fail": "fail"}
 ZONES = "/zoneinfo/"
@@ -74,6 +75,11 @@ def _transport(endpoint: str) -> tuple[Transport | None, str]:
         return None, str(error)
 
 
+def _place() -> Place | None:
+    """Where what could not be sent is left: as the SDK does."""
+    return place_of(None, parse_key(os.environ.get("CLEVAGENT_API_KEY", "")))
+
+
 def _report(options: argparse.Namespace) -> int:
     transport, why = _transport(options.endpoint)
     if transport is None:
@@ -81,7 +87,9 @@ def _report(options: argparse.Namespace) -> int:
     exit_status = getattr(options, "exit_status", None)
     name = "fail" if exit_status else EVENTS[options.command]
     beat = report.event(options.agent, name, rid=options.rid, exit_status=exit_status)
-    why = report.send_once(transport, {**beat, "progress": name != "fail"}, options.message)
+    why = report.send_once(transport, {**beat, "progress": name != "fail"}, options.message, _place())
+    if not why:
+        report.deliver_left(_place(), transport)
     transport.close()
     return _say(why, 1) if why else 0
 
@@ -93,7 +101,9 @@ def _run(options: argparse.Namespace) -> int:
     transport, why = _transport(options.endpoint)
     if transport is None:
         _say(f"the run is not reported: {why}", 0)
-    reporter = report.Reporter(transport, options.agent, max(1.0, options.interval))
+    reporter = report.Reporter(
+        transport, options.agent, max(1.0, options.interval), place=_place() if transport else None
+    )
     try:
         from clevagent.jobs import process
     except ImportError:  # Windows has neither terminals to copy nor signals to pass on

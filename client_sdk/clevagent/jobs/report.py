@@ -1,4 +1,7 @@
-"""Reports a run: its start, that it lives, and its end. In a thread of its own, so the command never waits for it."""
+"""Reports a run: its start, that it lives, and its end. In a thread of its own, so the command never waits for it.
+
+What the server does not take in time is left to the next run, to an agent or to the runner, as the SDK does.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
+from clevagent.log import log
 from clevagent.redact import clean, redacted, without_values
+from clevagent.reporter import courier
+from clevagent.serialization import moment
+from clevagent.spool import Place, leave_behind
 from clevagent.transport import Transport, UnreachableError
 from clevagent.version import AGENT
 
@@ -36,23 +43,31 @@ def event(agent: str, name: str, **job: Any) -> dict[str, Any]:
 class Reporter:
     """Sends heartbeats of one run. Every method returns at once; `close` waits for the end to arrive, a few seconds.
 
-    `transport` is None without an API key: nothing is sent.
+    `transport` is None without an API key: nothing is sent. `place` is where what could not be sent is left.
     """
 
     def __init__(
-        self, transport: Transport | None, agent: str, interval: float, clock: Callable[[], float] = time.monotonic
+        self,
+        transport: Transport | None,
+        agent: str,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        place: Place | None = None,
     ) -> None:
         self._transport, self._agent, self._interval, self._clock = transport, agent, interval, clock
+        self._place = place
         self._rid, self._began = str(uuid4()), clock()
         self._grown = False
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        # Each with the time at which it was made.
+        self._waiting: queue.Queue[tuple[dict[str, Any], float] | None] = queue.Queue()
+        self._unsent: list[tuple[dict[str, Any], float]] = []
         self._thread = threading.Thread(target=self._run, name="clevagent-run", daemon=True)
 
     def start(self, schedule: dict[str, Any] | None) -> None:
         """Report the start, with the declared schedule."""
         if self._transport is not None:
             beat = event(self._agent, "start", rid=self._rid, schedule=schedule)
-            self._waiting.put({**beat, "message": "Started", "progress": True, **self._common()})
+            self._put({**beat, "message": "Started", "progress": True, **self._common()})
             self._thread.start()
 
     def grown(self) -> None:
@@ -60,7 +75,7 @@ class Reporter:
         self._grown = True
 
     def end(self, code: int, memory_mb: float | None, output: bytes) -> None:
-        """Report the end, and wait until it has arrived, `CLOSING` seconds at most.
+        """Report the end, and wait until it has arrived, `CLOSING` seconds at most. Then it is left behind.
 
         `code` is the exit status, negative for a signal.
         """
@@ -72,9 +87,27 @@ class Reporter:
         beat = event(self._agent, name, rid=self._rid, exit_status=exit_status, duration=round(took, 3))
         text = tail(output)
         kept = {"message": f"{ending(code)} after {took:.0f} s", "progress": not code, "memory_mb": memory_mb}
-        self._waiting.put({**beat, **kept, **({"custom_data": text} if text else {}), "instance": self._rid})
+        self._put({**beat, **kept, **({"custom_data": text} if text else {}), "instance": self._rid})
         self._waiting.put(None)
         self._thread.join(CLOSING)
+        # The thread may still wait for an answer. What it sends as well counts once.
+        leave_behind(self._place, self._rid, [beat for beat, _ in (*self._unsent, *self._taken())])
+
+    def _put(self, beat: dict[str, Any]) -> None:
+        self._waiting.put(self._made(beat))
+
+    def _made(self, beat: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        return {**beat, "sent_at": moment(time.time())}, self._clock()
+
+    def _taken(self) -> Iterator[tuple[dict[str, Any], float]]:
+        """What the thread has not taken yet."""
+        while True:
+            try:
+                made = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            if made is not None:
+                yield made
 
     def _common(self) -> dict[str, Any]:
         return {"instance": self._rid, "interval": self._interval}
@@ -86,35 +119,35 @@ class Reporter:
 
     def _run(self) -> None:
         """Send what waits; when nothing does for an interval, that the run lives."""
-        unsent: list[dict[str, Any]] = []
+        if self._transport is None:
+            return
+        deliver_left(self._place, self._transport)
         ending = False
         deadline = 0.0
-        while not (ending and (not unsent or self._clock() > deadline)):
+        while not (ending and (not self._unsent or self._clock() > deadline)):
             try:
-                beat = self._waiting.get(timeout=RETRY_AFTER if unsent else self._interval)
-                if beat is None:
+                made = self._waiting.get(timeout=RETRY_AFTER if self._unsent else self._interval)
+                if made is None:
                     ending, deadline = True, self._clock() + CLOSING
                 else:
-                    unsent.append(beat)
+                    self._unsent.append(made)
             except queue.Empty:
-                if not unsent:
-                    unsent.append(self._alive())
-            unsent = self._send(unsent)
-        if self._transport is not None:
-            self._transport.close()
+                if not self._unsent:
+                    self._unsent.append(self._made(self._alive()))
+            self._send(self._transport)
+        self._transport.close()
 
-    def _send(self, beats: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Send in order; returns what is to be tried again. A refused heartbeat is not."""
-        transport = self._transport
-        while beats and transport is not None:
+    def _send(self, transport: Transport) -> None:
+        """Send in order. What was not taken for now stays; a refused heartbeat does not."""
+        while self._unsent:
+            beat, at = self._unsent[0]
             try:
-                answer = transport.request("POST", "/heartbeat", beats[0])
+                answer = transport.request("POST", "/heartbeat", {**beat, "age": round(self._clock() - at, 3)})
             except UnreachableError:
-                return beats
+                return
             if answer.is_temporary:
-                return beats
-            beats = beats[1:]
-        return beats
+                return
+            self._unsent = self._unsent[1:]
 
 
 def ending(code: int) -> str:
@@ -139,13 +172,26 @@ def tail(output: bytes) -> str:
     return redacted(without_values(text))[-MAX_OUTPUT:].strip()
 
 
-def send_once(transport: Transport, beat: dict[str, Any], message: str) -> str:
-    """Send one heartbeat. Returns why it was not taken, or nothing."""
+def deliver_left(place: Place | None, transport: Transport) -> None:
+    """Send what earlier runs and agents could not, before anything newer of them."""
+    if place is None:
+        return
+    try:
+        reporter = courier(place, transport)
+        reporter.step(time.monotonic(), time.time())
+        reporter.close()
+    except Exception:
+        log.exception("could not deliver what was left unsent")
+
+
+def send_once(transport: Transport, beat: dict[str, Any], message: str, place: Place | None = None) -> str:
+    """Send one heartbeat. Returns why it was not taken, or nothing. Without an answer it is left in `place`."""
     if message:
         beat = {**beat, "message": clean(message, MAX_MESSAGE)}
     try:
         answer = transport.request("POST", "/heartbeat", beat)
     except UnreachableError as error:
+        leave_behind(place, str(beat["beat_id"]), [{**beat, "sent_at": moment(time.time())}])
         return f"{transport.address} does not answer: {error}"
     if not answer.accepted:
         return f"the server refused it: {answer.why}"

@@ -6,23 +6,12 @@ import logging
 import threading
 import time
 
-from clevagent.options import Options
-from clevagent.recorder import Recorder
 from clevagent.reporter import ADOPT_EVERY, Reporter
-from clevagent.spool import Place
-from clevagent.transport import Transport
 
 log = logging.getLogger(__name__)
 
 # Seconds between two requests, even if there is more to send.
 MIN_DELAY = 1.0
-
-
-def courier(place: Place, endpoint: str, api_key: str) -> Reporter:
-    """Return a reporter that only sends what it finds in the spool: nothing is ever recorded for it."""
-    options = Options(api_key=api_key, agent="", endpoint=endpoint, interval=ADOPT_EVERY, spool=place)
-    recorder, transport = Recorder(time.monotonic), Transport(endpoint, api_key)
-    return Reporter(options, recorder, transport, lambda answer: None, is_main=lambda: False)
 
 
 def deliver_until(ended: threading.Event, reporter: Reporter) -> None:

@@ -68,6 +68,44 @@ def test_run_ends_by_the_same_signal(server: FakeServer, number: signal.Signals)
     assert jobs(server)[-1]["exit_status"] == 128 + number
 
 
+@pytest.mark.live
+def test_end_in_an_outage_is_sent_by_the_next_run(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that ended while the server was restarting would be overdue until its next run."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run("http://127.0.0.1:9", "true").returncode == 0
+    (left,) = (tmp_path / "clevagent").iterdir()
+    assert left.stat().st_mode & 0o777 == 0o600
+    assert run(server.url, "sh", "-c", "exit 3").returncode == 3
+    assert [job["event"] for job in jobs(server)] == ["start", "success", "start", "fail"]
+    first, second = {job["rid"] for job in jobs(server)[:2]}, {job["rid"] for job in jobs(server)[2:]}
+    assert len(first) == len(second) == 1
+    assert all(0 < beat["age"] < 60 for beat in server.beats[:2])
+    assert list((tmp_path / "clevagent").iterdir()) == []
+
+
+@pytest.mark.live
+def test_ping_in_an_outage_is_sent_by_the_next(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("CLEVAGENT_API_KEY", "cv_test")
+    assert cli.main(["fail", "--agent", "nightly", "--endpoint", "http://127.0.0.1:9", "disk full"]) == 1
+    assert cli.main(["ping", "--agent", "other", "--endpoint", server.url]) == 0
+    assert [beat["agent"] for beat in server.beats] == ["other", "nightly"]
+    assert server.beats[1]["message"] == "disk full"
+    assert list((tmp_path / "clevagent").iterdir()) == []
+
+
+@pytest.mark.live
+def test_nothing_is_left_behind_where_that_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("CLEVAGENT_SPOOL", "off")
+    assert run("http://127.0.0.1:9", "true").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 OUTCOMES = [
     (0, "Succeeded"),
     (3, "Failed: exit status 3"),
