@@ -201,13 +201,9 @@ class TestDockerRing:
         holds(engine, Status="exited", ExitCode=1)
         engine.answers["GET", "/containers/bot/json"][1]["Config"]["StopSignal"] = stop_signal
         kill = {"Action": "kill", "Actor": {"Attributes": {"signal": sent}}}
-        told = {"kill": [kill], "die": [{"Action": "die"}], "stop": []}
-        engine.answers["GET", "/events"] = lambda asked: (
-            200,
-            b"".join(
-                json.dumps(event).encode() + b"\n" for event in told[json.loads(asked.query["filters"])["event"][0]]
-            ),
-        )
+        told = {"kill": json.dumps(kill).encode(), "die": b'{"Action":"die"}', "stop": b""}
+        events = lambda asked: (200, told[json.loads(asked.query["filters"])["event"][0]])  # noqa: E731
+        engine.answers["GET", "/events"] = events
         assert Docker().check(bot, 2).ended is ended
 
     @pytest.mark.parametrize(("code", "ended"), [(0, True), (127, False)])

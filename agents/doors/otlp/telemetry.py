@@ -40,7 +40,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, eq=False, kw_only=True):
-    """One finished operation. `failed` is its status ERROR, unless somebody asked for it; `message` is what that says."""
+    """One finished operation. `failed`: its status is ERROR, unless somebody asked for it; `message` is its text."""
 
     resource: Resource
     scope: str

@@ -188,7 +188,7 @@ class Container:
 
     @property
     def ending_signals(self) -> tuple[int, ...]:
-        """Those by which somebody ends it. To Docker, too, it was stopped by hand then: it ignores its restart policy."""
+        """Those by which somebody ends it. Then Docker, too, considers it stopped by hand: it does not restart it."""
         named = str(self._config.get("StopSignal") or STOP_SIGNAL).upper()
         asks = int(named) if named.isdigit() else getattr(signal, f"SIG{named.removeprefix('SIG')}", signal.SIGTERM)
         return int(asks), int(signal.SIGKILL)
