@@ -30,7 +30,8 @@ class PanicException(BaseException):
 
 def of(module: str, name: str, base: type[BaseException] = Exception) -> BaseException:
     """An exception of a package that is not installed here."""
-    return type(name, (base,), {"__module__": module})()
+    kind: type[BaseException] = type(name, (base,), {"__module__": module})
+    return kind()
 
 
 PURPOSEFUL = [

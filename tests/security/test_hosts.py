@@ -49,11 +49,12 @@ def test_label_of_a_person_comes_before_the_instance() -> None:
 def named(host: str, n: int, by: str) -> dict[str, Any]:
     """As the SDK says it. In a container, only a label of the agent does, or a person's."""
     inside = {"instance": f"0123456789a{n}-1-abc"}
-    return {
+    said: dict[str, dict[str, Any]] = {
         "label": {"labels": {"host": host}, **inside},
         "instance": {"instance": f"{host}-{n}00-abc"},
         "person": inside,
-    }[by]
+    }
+    return said[by]
 
 
 @pytest.mark.django_db
