@@ -1,6 +1,7 @@
 """The Celery tasks of the detector. Thin: the database holds what is due, so a lost task loses nothing."""
 
-from threading import Lock
+from datetime import datetime
+from threading import Event, Lock
 from typing import Final
 
 from celery import shared_task
@@ -17,21 +18,29 @@ from agents.storage.retention import forget_old
 # Sweeps of several processes share the work. A second one in the same process, which shares its interpreter, would only
 # hold rows for longer.
 _SWEEPING: Final = Lock()
+# Set by ticks, also during a sweep: the next one then follows at once.
+_WANTED: Final = Event()
 
 
 @shared_task(name="agents.sweep")
 def sweep() -> None:
+    _WANTED.set()
     if not _SWEEPING.acquire(blocking=False):
         return
     try:
-        now = timezone.now()
-        maintenance.apply_schedule(now)
-        pauses.end_due(now)
-        snoozes.end_due(now)
-        review.sweep(now)
-        dispatch.expire(now)
+        while _WANTED.is_set():
+            _WANTED.clear()
+            _sweep(timezone.now())
     finally:
         _SWEEPING.release()
+
+
+def _sweep(now: datetime) -> None:
+    maintenance.apply_schedule(now)
+    pauses.end_due(now)
+    snoozes.end_due(now)
+    review.sweep(now)
+    dispatch.expire(now)
 
 
 @shared_task(name="agents.rollup")

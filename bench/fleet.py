@@ -45,7 +45,7 @@ from bench.fleet_create import create_agents
 from bench.fleet_load import CLIENT_TIMEOUT, KEYS_PER_PROJECT, Task
 from bench.fleet_measure import Cost, Sent, read_cost, read_sent, read_stored
 from bench.fleet_parts import Parts, create_projects, free_port, generator, running, services
-from bench.fleet_plan import Plan
+from bench.fleet_plan import OBSERVED, Plan
 from bench.fleet_receiver import receiver
 from bench.fleet_report import Evidence, Figures, Target, figures, targets
 
@@ -81,6 +81,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--slow-database", choices=list(fleet_faults.FAULTS))
     parser.add_argument("--slow-seconds", type=float, default=20)
     parser.add_argument("--overload", type=float, default=0, metavar="FACTOR")
+    parser.add_argument("--observed", type=float, default=OBSERVED, help="seconds of load after the event's end")
     parser.add_argument("--web", type=int, default=2, help="web processes")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the detector")
     parser.add_argument("--senders", type=int, default=1, help="worker processes that send notifications")
@@ -121,6 +122,7 @@ def plan_of(options: argparse.Namespace, carried: float = 0) -> Plan:
         cut_seconds=options.cut[1],
         slow_seconds=options.slow_seconds if options.slow_database else 0,
         overload_rate=options.overload * carried,
+        observed=options.observed,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 MIN_WARM_UP = 10.0
 # The contract's smallest grace; without a setting it is one interval.
 SMALLEST_GRACE = 5.0
-# How long an event is observed after its last deadline, return or fault.
+# How long an event is observed after its last deadline, return or fault, unless an option says so.
 OBSERVED = 15.0
 # All silenced agents send their last heartbeat, and so fall due, within this time.
 SILENCED_WITHIN = 1.0
@@ -39,6 +39,7 @@ class Plan:
     slow_seconds: float = 0
     # Heartbeats per second during an overload; 0: no overload.
     overload_rate: float = 0
+    observed: float = OBSERVED
 
     @classmethod
     def parse(cls, text: str) -> Plan:
@@ -79,11 +80,11 @@ class Plan:
         """The end of the load: long enough to observe what the options ask for."""
         ends = [self.measured_from + self.seconds]
         if self.silence:
-            ends.append(self.event_at + SILENCED_WITHIN + self.deadline_after + OBSERVED)
+            ends.append(self.event_at + SILENCED_WITHIN + self.deadline_after + self.observed)
         if self.cut:
-            ends.append(self.cut_until + RETURN_WITHIN + OBSERVED)
+            ends.append(self.cut_until + RETURN_WITHIN + self.observed)
         if self.trouble_seconds:
-            ends.append(self.trouble_until + OBSERVED)
+            ends.append(self.trouble_until + self.observed)
         return max(ends)
 
     @property

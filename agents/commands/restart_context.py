@@ -14,7 +14,7 @@ from agents.domain import clocks, restart_policy, signal_kinds, silent_groups
 from agents.domain.signal_kinds import MISSED_HEARTBEAT, STALLED
 from agents.models import Agent, AgentState, Command, Incident, Severity, Signal
 from agents.rules.facts import Finding
-from agents.storage import outage_log, statements
+from agents.storage import json_rows, outage_log
 
 # After a watchdog outage nothing is restarted until agents have had time to report.
 SETTLE_TIME: Final = timedelta(seconds=clocks.MAX_SETTLE + clocks.SETTLE_EXTRA)
@@ -24,7 +24,7 @@ def recent_restarts(agent_ids: Collection[int], now: datetime) -> dict[int, list
     """When restarts were sent to a runner in the last day, by agent, whatever their result."""
     since = now - restart_policy.REMEMBERED
     by_agent: dict[int, list[datetime]] = defaultdict(list)
-    commanded = statements.having("agents_command", agent_ids, "leased_at > %s", since)
+    commanded = json_rows.having("agents_command", agent_ids, "leased_at > %s", since)
     if not commanded:
         return by_agent
     sent = Command.objects.filter(agent_id__in=commanded, action=Command.Action.RESTART, leased_at__gt=since)

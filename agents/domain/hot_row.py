@@ -17,7 +17,7 @@ from agents.domain.pricing import Spent
 class Hot(msgspec.Struct):
     """`AgentState`, column by column. Times are aware, money is in micro-dollars.
 
-    `tests/contracts/test_hot_row.py` names a column that is missing here or in `storage/statements.py`.
+    `tests/contracts/test_hot_row.py` names a column that is missing here or in `storage/columns.py`.
     """
 
     agent_id: int

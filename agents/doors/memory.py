@@ -12,7 +12,7 @@ from django.db import connection
 from agents.doors.merging import Wanted
 from agents.doors.notes import LedgerNote, Note, PointNote, Recall, Row, SenderNote
 from agents.models import DoorNote
-from agents.storage import statements
+from agents.storage import json_rows
 
 # Senders retry within minutes; a collector in between may keep its queue for longer.
 KEEP: Final = timedelta(days=2)
@@ -43,7 +43,7 @@ def lock_senders(project_id: int, senders: Iterable[int], now: datetime) -> None
     """Let one request at a time tell what these senders did: two signals may tell the same call at once."""
     # In one order, so that two requests with the same senders never wait for each other.
     rows = [_stored(project_id, Row(sender, SenderNote(), sender), now) for sender in sorted(senders)]
-    statements.upsert_rows("agents_doornote", ("project_id", "key"), _TYPES, rows, touched=("keep_until",))
+    json_rows.upsert_rows("agents_doornote", ("project_id", "key"), _TYPES, rows, touched=("keep_until",))
 
 
 def recall(project_id: int, want: Wanted) -> Recall:
@@ -90,7 +90,7 @@ def store(project_id: int, rows: Iterable[Row], now: datetime) -> None:
     # Sorted, so that two requests that share a trace never wait for each other.
     changed = [_stored(project_id, row, now) for row in sorted(rows, key=lambda row: row.key)]
     if changed:
-        statements.upsert_rows("agents_doornote", ("project_id", "key"), _TYPES, changed)
+        json_rows.upsert_rows("agents_doornote", ("project_id", "key"), _TYPES, changed)
 
 
 def _stored(project_id: int, row: Row, now: datetime) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agents.incidents import events, restarts
 from agents.models import AgentState, Command, Incident, IncidentEvent, Signal
-from agents.storage import bulk, statements
+from agents.storage import bulk, json_rows
 from teams.actors import WATCHDOG
 
 # An incident that comes back this soon after its recovery is reopened, so a flapping agent does not page again.
@@ -62,7 +62,7 @@ class Ledger:
         """
         if not signals:
             return
-        taken = statements.having("agents_incident", signals.keys(), "resolved_at IS NULL")
+        taken = json_rows.having("agents_incident", signals.keys(), "resolved_at IS NULL")
         of_agents = Incident.objects.open().filter(agent__in=taken)
         named = dict(of_agents.values_list("agent_id", "pk")) if taken else {}
         wanted = {pk: {signal.incident_id for signal in of_agent} for pk, of_agent in signals.items()}
@@ -89,7 +89,7 @@ class Ledger:
         if not agent_ids:
             return
         since = self.now - FLAP_WINDOW
-        if had := statements.having("agents_incident", agent_ids, "resolved_at > %s", since):
+        if had := json_rows.having("agents_incident", agent_ids, "resolved_at > %s", since):
             ended = Incident.objects.filter(agent__in=had, resolved_at__gt=since)
             self._ended = {(last.agent_id, last.kind): last for last in ended.order_by("opened_at", "pk")}
         for command in restarts.unclaimed(agent_ids, self.now):

@@ -14,14 +14,14 @@ from agents.incidents.events import MAX_TEXT, record
 from agents.incidents.ledger import Ledger
 from agents.models import Agent, AgentState, Incident, IncidentEvent, Severity, Signal
 from agents.rules.facts import Finding
-from agents.storage import statements
+from agents.storage import json_rows
 from teams.actors import WATCHDOG
 
 
 def open_signals(agent_ids: Collection[int]) -> dict[int, list[Signal]]:
     """The open signals of these agents, with their incidents, by agent."""
     by_agent: dict[int, list[Signal]] = {}
-    troubled = statements.having("agents_signal", agent_ids, "cleared_at IS NULL")
+    troubled = json_rows.having("agents_signal", agent_ids, "cleared_at IS NULL")
     if not troubled:
         return by_agent
     for signal in Signal.objects.filter(agent_id__in=troubled, cleared_at__isnull=True).select_related("incident"):

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from agents.domain.durations import spoken
 from agents.models import AgentState, Command, Incident
-from agents.storage import statements
+from agents.storage import json_rows
 from teams.actors import WATCHDOG
 from teams.services import audit
 
@@ -44,7 +44,7 @@ def add(incident: Incident, at: datetime) -> None:
 def unclaimed(agent_ids: Collection[int], now: datetime) -> Iterable[Command]:
     """Restarts that runners of these agents made shortly before, and that belong to no incident yet."""
     since = now - ADOPTED_WITHIN
-    commanded = statements.having("agents_command", agent_ids, "incident_id IS NULL AND created_at > %s", since)
+    commanded = json_rows.having("agents_command", agent_ids, "incident_id IS NULL AND created_at > %s", since)
     if not commanded:
         return ()
     recent = Command.objects.filter(agent__in=commanded, incident=None, created_at__gt=since)

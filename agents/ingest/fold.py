@@ -55,7 +55,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     5. Decide whether anything changed that the review must look at.
     6. Remember what the heartbeat said.
     7. Check budgets, with this heartbeat counted.
-    8. Bring the review forward to the new deadlines, unless it must look at once.
+    8. Bring the review forward to the new deadlines, even if it must look at once: it may be behind.
     9. Pick the warning to deliver.
     """
     made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > FRESH else moment.received_at
@@ -78,8 +78,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     _remember(hot, beat, source, note, claimed=bool(claimed), labels=limits.labels)
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
-    if not changed:
-        _bring_review_forward(hot, limits)
+    _bring_review_forward(hot, limits)
     warning, reason = _next_warning(hot, beat)
     return FoldResult(
         spent=spent,
@@ -99,8 +98,7 @@ def _fold_outdated(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, mome
     _count_spend(hot, beat, spent, moment, started=False, resent=False)
     used = budgets_of(hot, limits, moment.today)
     changed = _nears_a_budget(used, spent, limits)
-    if not changed:
-        _bring_review_forward(hot, limits)
+    _bring_review_forward(hot, limits)
     return FoldResult(
         spent=spent,
         progress=False,

@@ -24,8 +24,8 @@ from agents.domain.hot_row import AgentLimits, Answer, FoldResult, Hot, IngestTi
 from agents.domain.wire import sender_clock
 from agents.ingest import bindings, registration
 from agents.ingest.fold import budgets_of, fold, on_hold, spent_in
-from agents.storage import monthly_spend, statements
-from agents.storage.statements import LockedAgent
+from agents.storage import hot_rows, monthly_spend
+from agents.storage.hot_rows import LockedAgent
 from teams.auth import Caller
 from teams.errors import ApiError
 from teams.links import absolute
@@ -160,7 +160,7 @@ def _lock(received: Sequence[Received], now: datetime) -> tuple[dict[int, Locked
     if not wanted:
         return {}, others
     oldest = min(each.spent_at for each in received).astimezone(UTC).date()
-    agents = statements.lock(wanted, now.date(), oldest)
+    agents = hot_rows.lock(wanted, now.date(), oldest)
     if len(agents) < len(wanted):
         others |= _not_locked([each for each in wanted if each["i"] not in agents])
     others |= _over_plan(received, agents, now) | _not_owned(received, agents, now)
@@ -191,7 +191,7 @@ def _not_owned(
 
 
 def _not_locked(wanted: list[dict[str, Any]]) -> dict[int, Outcome | Later]:
-    existing = statements.existing(wanted)
+    existing = hot_rows.existing(wanted)
     return {each["i"]: Later.LOCKED if each["i"] in existing else Later.UNKNOWN for each in wanted}
 
 
@@ -233,7 +233,7 @@ class _Batch:
     def write(self) -> None:
         if self.beats:
             unread = [{"agent_id": agent_id} for agent_id in sorted(self.unread)]
-            statements.write(statements.Changes(list(self.hot.values()), self.beats, unread))
+            hot_rows.write(hot_rows.Changes(list(self.hot.values()), self.beats, unread))
 
     def _fold(self, received: Received, agent: LockedAgent) -> Answer:
         caller = received.caller

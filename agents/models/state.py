@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models.functions import Now
 
 from agents.models.agent import Agent, Status
 
@@ -17,7 +18,7 @@ class AgentState(models.Model):
 
     A heartbeat changes `check_at` only to bring it forward, so its update is heap-only on PostgreSQL; the sweep finds
     the row at the earlier time and moves it. What there is to read stands in `Unread`. A new column also belongs in
-    `domain/hot_row.py` and `storage/statements.py`; a contract test names the places that lack it.
+    `domain/hot_row.py` and `storage/columns.py`; a contract test names the places that lack it.
     """
 
     agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="state")
@@ -129,6 +130,8 @@ class Unread(models.Model):
     """
 
     agent = models.OneToOneField(Agent, models.CASCADE, primary_key=True, related_name="+", db_constraint=False)
+    # The database's clock: of use for the order only.
+    since = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
         return f"unread heartbeats of agent {self.agent_id}"

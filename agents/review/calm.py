@@ -1,8 +1,8 @@
 """Moves healthy agents of which only the time is up: their heartbeats moved the deadline, and nothing else happened.
 
 A heartbeat does not touch the index that the detector searches, so agents fall due that are not late at all. Those that
-have nothing new to read need no rules, which would find what they found before. So only their clocks are read, many at
-once. Anything in doubt is left to the review.
+have nothing new to read need no rules, which would find what they found before; those that have are reviewed for that.
+So only their clocks are read, many at once, and what is due afterwards is late. What is in doubt is left to the review.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from django.db import transaction
 
 from agents.domain import clocks
 from agents.review.outcome import MAX_WAIT
-from agents.storage import statements
-from agents.storage.statements import CalmRow
+from agents.storage import calm_rows
+from agents.storage.calm_rows import CalmRow
 
 # Agents per transaction; heartbeats of one of them wait until all are moved, about 0.05 ms each.
 CHUNK: Final = 200
@@ -43,10 +43,10 @@ def move(outages: Outages, now: datetime, *, until: float, let_others_write: Cal
 
 def _move_next(outages: Outages, now: datetime, *, skip: int) -> tuple[list[CalmRow], dict[int, datetime]]:
     with transaction.atomic():
-        rows = statements.lock_calm(now, reviewed_after=now - MAX_WAIT, most=CHUNK, skip=skip)
+        rows = calm_rows.lock_calm(now, reviewed_after=now - MAX_WAIT, most=CHUNK, skip=skip)
         times = {row.agent_id: at for row in rows if (at := next_review(row, outages(), now))}
         if times:
-            statements.move(times)
+            calm_rows.move(times)
     return rows, times
 
 

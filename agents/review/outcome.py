@@ -18,7 +18,7 @@ from agents.models import Signal, Status
 from agents.review.case import Case, curable_kinds, has_ended
 from agents.rules import cost
 from agents.rules.facts import CRITICAL
-from agents.storage import statements
+from agents.storage.columns import CONCLUDED
 
 # How soon an agent is reviewed again whose review failed.
 SET_ASIDE: Final = timedelta(seconds=60)
@@ -34,7 +34,7 @@ def row(case: Case, now: datetime) -> dict[str, Any]:
     """The columns of the hot row that a review writes."""
     state = case.state
     if case.set_aside:
-        kept = {name: getattr(state, name) for name in statements.CONCLUDED if name != "check_at"}
+        kept = {name: getattr(state, name) for name in CONCLUDED if name != "check_at"}
         return {"agent_id": case.agent.pk, "check_at": now + SET_ASIDE, **kept}
     incident = case.signals[0].incident if case.signals else None
     status, planned = status_of(case, now), planned_review(case, now)

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.db import OperationalError, connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from agents import rules
 from agents.commands import dispatch, restart_context
@@ -37,7 +37,8 @@ from agents.review.case import Case, case_of, curable_kinds, has_ended, set_job
 from agents.rules import crash, loop
 from agents.rules.facts import Facts, Restarts
 from agents.rules.observers import rhythm, runner_view
-from agents.storage import bulk, decoding, event_stream, monthly_spend, outage_log, statements
+from agents.storage import bulk, decoding, event_stream, hot_rows, monthly_spend, outage_log
+from agents.storage.calm_rows import READ_BACK
 from teams.actors import WATCHDOG
 from teams.errors import ApiError
 from teams.models import Project
@@ -46,8 +47,8 @@ log = structlog.get_logger(__name__)
 
 # Agents per transaction: a heartbeat of one of them waits until all are done, about 1 ms each.
 CHUNK: Final = 50
-# Seconds after which a sweep ends, and the next one goes on. It knows newer outages, and later deadlines.
-MAX_SWEEP: Final = 5.0
+# Seconds after which a sweep ends, and the next one goes on. It knows newer outages, and what fell due meanwhile.
+MAX_SWEEP: Final = 2.0
 # How often agents are tried again that were passed over, and seconds in between: a review takes about that long.
 PASSES: Final = 4
 PAUSE: Final = 0.05
@@ -154,14 +155,16 @@ def _review_next(view: View, passed_over: Collection[int]) -> Reviewed:
 def _claim_due(view: View, passed_over: Collection[int]) -> list[AgentState]:
     """Lock the next agents that are due: first those whose time has come, then those with heartbeats to read.
 
-    Two statements, because no index serves their disjunction.
+    Both in the order in which they fell due, so that none waits for ever while reviews are behind. Two statements,
+    because no index serves their disjunction.
     """
     others = AgentState.objects.exclude(agent_id__in=passed_over)
     states = _claim(others.filter(check_at__lte=view.now).order_by("check_at")[:CHUNK])
     if len(states) < CHUNK:
         claimed = {state.agent_id for state in states}
         unread = others.filter(agent_id__in=Unread.objects.values("agent_id")).exclude(agent_id__in=claimed)
-        states += _claim(unread.order_by("agent_id")[: CHUNK - len(states)])
+        since = Unread.objects.filter(agent_id=OuterRef("agent_id")).values("since")
+        states += _claim(unread.order_by(Subquery(since), "agent_id")[: CHUNK - len(states)])
     return states
 
 
@@ -282,7 +285,7 @@ def _read_beats(cases: Sequence[Case], now: datetime) -> None:
     """Hand each case its new heartbeats. An agent's ids grow in the order of commits, because its row is locked."""
     by_agent = {case.agent.pk: case for case in cases}
     unread = Heartbeat.objects.filter(agent_id__in=by_agent, id__gt=F("agent__memory__read_to"))
-    recent = unread.filter(day__gte=now.date() - statements.READ_BACK).order_by("id").defer("answer")
+    recent = unread.filter(day__gte=now.date() - READ_BACK).order_by("id").defer("answer")
     beats = list(recent[:MAX_BEATS])
     for beat in beats:
         case = by_agent[beat.agent_id]
@@ -430,9 +433,9 @@ def _status_event(case: Case, status: str, now: datetime) -> StreamEvent:
 
 
 def _save(cases: Sequence[Case], now: datetime) -> None:
-    statements.mark_read([case.agent.pk for case in cases])
+    hot_rows.mark_read([case.agent.pk for case in cases])
     outcomes = [outcome.row(case, now) for case in cases]
-    statements.save_outcomes(outcomes)
+    hot_rows.save_outcomes(outcomes)
     pairs = zip(cases, outcomes, strict=True)
     changed = [(case, row["status"]) for case, row in pairs if row["status"] != case.state.status]
     event_stream.write([_status_event(case, status, now) for case, status in changed])

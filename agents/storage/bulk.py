@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Field, JSONField, Model
 
-from agents.storage import statements
+from agents.storage import json_rows
 
 
 def insert(objects: Sequence[Model]) -> None:
@@ -24,7 +24,7 @@ def insert(objects: Sequence[Model]) -> None:
     _follow([field for field in fields if field.is_relation], objects)
     names = [(field.column, field.attname) for field in fields]
     rows = [{"i": i, **{column: getattr(each, name) for column, name in names}} for i, each in enumerate(objects)]
-    pks = statements.insert_rows(meta.db_table, _column(meta.pk), _types(fields), rows)
+    pks = json_rows.insert_rows(meta.db_table, _column(meta.pk), _types(fields), rows)
     for each, pk in zip(objects, pks, strict=True):
         each.pk, each._state.adding, each._state.db = pk, False, connection.alias
 
@@ -41,7 +41,7 @@ def upsert(model: type[Model], unique: Sequence[str], rows: Sequence[Mapping[str
     """Insert these rows, given by their columns; of those that exist by their `unique` columns, write all others."""
     if rows:
         fields = [field for field in model._meta.concrete_fields if field.column in rows[0]]
-        statements.upsert_rows(model._meta.db_table, unique, _types(fields), list(rows))
+        json_rows.upsert_rows(model._meta.db_table, unique, _types(fields), list(rows))
 
 
 def update(objects: Sequence[Model], names: Sequence[str]) -> None:
@@ -50,8 +50,9 @@ def update(objects: Sequence[Model], names: Sequence[str]) -> None:
         return
     meta = objects[0]._meta
     fields: list[Any] = [meta.get_field(name) for name in names]
-    rows = [{"pk": each.pk, **{field.column: getattr(each, field.attname) for field in fields}} for each in objects]
-    statements.update_rows(meta.db_table, _column(meta.pk), _types(fields), rows)
+    key = _column(meta.pk)
+    rows = [{key: each.pk, **{field.column: getattr(each, field.attname) for field in fields}} for each in objects]
+    json_rows.update_rows(meta.db_table, _types([meta.pk]), _types(fields), rows)
 
 
 def _column(field: Any) -> str:

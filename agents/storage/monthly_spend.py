@@ -9,21 +9,20 @@ from summing to its end, so of two concurrent reviews one sees the result of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, QuerySet, Sum
 
 from agents.domain import budgets
 from agents.domain.budgets import Limits, Month, Spend
 from agents.domain.money import MICRO
 from agents.models import Agent, AgentState, MonthSpend
-from agents.storage import statements
 from teams.models import Project
 
 # How a stored level of an exceeded budget begins.
@@ -97,11 +96,29 @@ def committed(firsts: Mapping[int, date]) -> dict[int, Month]:
     months: dict[int, Month] = {}
     for first in set(firsts.values()):
         projects = [project for project, begins in firsts.items() if begins == first]
-        for project, limit, level, cost in statements.months(projects, first):
+        for project, limit, level, cost in _stored(projects, first):
             month = Month(first, limit, cost=cost)
             if level != _waived(month):
                 months[project] = month
     return months
+
+
+def _stored(project_ids: Sequence[int], first: date) -> list[tuple[int, int, str, int]]:
+    """For projects with a monthly budget: id, budget, its level (see `MonthSpend`), and the spend of all agents.
+
+    Raw SQL, because Django takes longer to build this query than the database takes to answer it.
+    """
+    sql = f"""
+        SELECT p.id, p.monthly_budget_usd, COALESCE(m.level, ''), COALESCE(m.cost, 0) + COALESCE((
+            SELECT SUM(s.cost_month) FROM agents_agentstate s JOIN agents_agent a ON a.id = s.agent_id
+            WHERE a.project_id = p.id AND s.month = %s), 0)
+        FROM teams_project p
+        LEFT JOIN agents_monthspend m ON m.project_id = p.id AND m.month = %s
+        WHERE p.monthly_budget_usd IS NOT NULL AND p.id IN ({", ".join(["%s"] * len(project_ids))})
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [first, first, *project_ids])
+        return [(pk, round(float(usd) * MICRO), level, int(cost)) for pk, usd, level, cost in cursor.fetchall()]
 
 
 def _rows(projects: Iterable[Project], now: datetime) -> dict[int, MonthSpend]:

@@ -22,7 +22,8 @@ from agents.domain import pricing
 from agents.domain.heartbeat import Usage
 from agents.domain.pricing import Spent, Stored
 from agents.models import Agent, AgentState, Heartbeat, Incident
-from agents.storage import rollups, statements
+from agents.storage import json_rows, rollups
+from agents.storage.columns import PRICED
 from teams import prices
 from teams.models import Project
 from teams.prices import Override
@@ -124,10 +125,11 @@ def _write(state: AgentState, changed: Sequence[Repriced], now: datetime) -> Non
     # The review checks budgets against the new sums.
     state.check_at = now
     state.save(update_fields=_COLUMNS)
-    statements.price([_as_row(change) for change in changed])
+    json_rows.update_rows("agents_heartbeat", _HEARTBEAT_KEY, PRICED, [_as_row(change) for change in changed])
     _add_to_incidents(state, changed)
 
 
+_HEARTBEAT_KEY: Final = {"id": "bigint", "day": "date"}
 _COLUMNS: Final = [
     "check_at",
     "unpriced",

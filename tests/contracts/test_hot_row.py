@@ -10,7 +10,7 @@ from django.db.models import Field, Model
 
 from agents.domain.hot_row import Hot
 from agents.models import AgentState, Heartbeat
-from agents.storage import statements
+from agents.storage import columns as written
 
 POSTGRESQL_TYPES = {
     "BigAutoField": "bigint",
@@ -52,17 +52,17 @@ def test_the_struct_has_every_column() -> None:
 
 
 def test_the_statements_cover_every_column() -> None:
-    assert differences("storage/statements.py", columns(AgentState), statements.HOT_COLUMNS) == []
+    assert differences("storage/columns.py", columns(AgentState), written.HOT_COLUMNS) == []
 
 
-@pytest.mark.parametrize("declared", [statements.WRITTEN, statements.CONCLUDED], ids=["WRITTEN", "CONCLUDED"])
+@pytest.mark.parametrize("declared", [written.WRITTEN, written.CONCLUDED], ids=["WRITTEN", "CONCLUDED"])
 def test_hot_row_types_match_the_model(declared: dict[str, str]) -> None:
     assert wrong_types(AgentState, declared) == {}
 
 
 def test_the_heartbeat_statement_covers_the_model() -> None:
-    assert differences("HEARTBEAT", set(columns(Heartbeat)) - {"id"}, statements.HEARTBEAT) == []
-    assert wrong_types(Heartbeat, statements.HEARTBEAT) == {}
+    assert differences("HEARTBEAT", set(columns(Heartbeat)) - {"id"}, written.HEARTBEAT) == []
+    assert wrong_types(Heartbeat, written.HEARTBEAT) == {}
 
 
 def test_nullable_columns_are_optional_in_the_struct() -> None:

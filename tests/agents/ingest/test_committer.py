@@ -17,7 +17,7 @@ from agents.ingest import committer, write
 from agents.ingest.fold import fold
 from agents.ingest.write import Received
 from agents.models import Agent, AgentMemory, AgentName, AgentState, Heartbeat
-from agents.storage import statements
+from agents.storage import hot_rows
 from billing.services import set_plan
 from teams.auth import Caller
 from teams.errors import ApiError
@@ -113,14 +113,14 @@ def test_beat_id_twice_in_one_batch_counts_once(world: World) -> None:
 
 def test_poisoned_heartbeat_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     committer.submit(received(world, "a", "b"))
-    write = statements.write
+    write = hot_rows.write
 
-    def refuse_b(changes: statements.Changes) -> None:
+    def refuse_b(changes: hot_rows.Changes) -> None:
         if any(row["tokens"] == 13 for row in changes.beats):
             raise IntegrityError("poisoned")
         write(changes)
 
-    monkeypatch.setattr(statements, "write", refuse_b)
+    monkeypatch.setattr(hot_rows, "write", refuse_b)
     poisoned = received(world, "b", tokens_used=13)
     outcomes = committer.submit([*received(world, "a", tokens_used=7), *poisoned])
     assert isinstance(outcomes[0], Answer)
@@ -144,14 +144,14 @@ def test_bug_on_one_heartbeat_spares_the_others(world: World, monkeypatch: pytes
 
 def test_copy_that_loses_the_race_gets_the_same_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0, beat_id="b-1", tokens_used=5)
-    lock, blind = statements.lock, [True]
+    lock, blind = hot_rows.lock, [True]
 
     def too_early(*args: Any) -> Any:
         """The first lookup happens before the other copy is committed."""
         found = lock(*args)
         return {i: one._replace(stored_before=False) for i, one in found.items()} if blind and blind.pop() else found
 
-    monkeypatch.setattr(statements, "lock", too_early)
+    monkeypatch.setattr(hot_rows, "lock", too_early)
     assert isinstance(world.offer(0, beat_id="b-1", tokens_used=5), Answer)
     assert (Heartbeat.objects.count(), world.state().tokens_today) == (1, 5)
 
@@ -159,10 +159,10 @@ def test_copy_that_loses_the_race_gets_the_same_answer(world: World, monkeypatch
 def test_database_outage_stores_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.beat(0)
 
-    def away(changes: statements.Changes) -> None:
+    def away(changes: hot_rows.Changes) -> None:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr(statements, "write", away)
+    monkeypatch.setattr(hot_rows, "write", away)
     outcome = world.offer(1, tokens_used=5)
     assert (outcome.http_status, outcome.code, outcome.retry_after) == (503, "busy", 2)
     assert (world.state().beats, world.state().tokens_today) == (1, 0)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from agents.fleet import services
-from agents.models import Agent, AgentState
-from agents.review import calm, review
+from agents.models import Agent, AgentState, Unread
+from agents.review import calm
 from agents.storage import outage_log
 from tests.agents.conftest import T0, World
 
 MINUTE = 60
-
-
-@pytest.fixture
-def reviewed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of agents whose rules are asked, from now on."""
-    names: list[str] = []
-    ask = review.ask_rules
-
-    def note(case: Any, **given: Any) -> None:
-        names.append(case.agent.name)
-        ask(case, **given)
-
-    monkeypatch.setattr(review, "ask_rules", note)
-    return names
 
 
 @pytest.fixture
@@ -79,6 +66,16 @@ def test_a_change_by_a_person_is_reviewed(healthy: World, reviewed: list[str], c
 )
 def test_heartbeats_to_read_are_reviewed(healthy: World, reviewed: list[str], fields: dict[str, Any]) -> None:
     healthy.beat(60, interval=30, **fields)
+    healthy.look(61)
+    assert reviewed == ["bot"]
+
+
+def test_unread_heartbeats_delay_no_silent_agent(healthy: World, reviewed: list[str]) -> None:
+    """While reviews are behind, agents with something to read are not late for that: they keep their place."""
+    healthy.beat(58, interval=30, message="step", tokens_used=5)
+    now = T0 + timedelta(seconds=61)
+    assert calm.move(list, now, until=math.inf, let_others_write=lambda: None) == 1
+    assert (healthy.state().check_at, Unread.objects.count()) == (T0 + timedelta(seconds=58 + MINUTE), 1)
     healthy.look(61)
     assert reviewed == ["bot"]
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from agents import tasks
 from agents.fleet import services
 from agents.incidents import lifecycle
-from agents.models import Agent, AgentState, Incident, IncidentEvent, MonthSpend, Pulse, Signal
+from agents.models import Agent, AgentState, Incident, IncidentEvent, MonthSpend, Pulse, Signal, Unread
 from agents.review import review
 from agents.storage import monthly_spend, outage_log
 from alerts.models import Delivery
@@ -228,16 +228,22 @@ def test_a_crossed_budget_waits_without_locks(live_world: World) -> None:
 
 
 def test_one_process_runs_one_sweep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
+    """A tick during a sweep starts no second one beside it: the next follows at once, and without a tick none does."""
+    running = [0]
+    seen: list[int] = []
 
     def sweep(now: Any) -> None:
-        calls.append(now)
-        tasks.sweep()
+        running[0] += 1
+        seen.append(running[0])
+        if len(seen) < 3:
+            tasks.sweep()
+        running[0] -= 1
 
     monkeypatch.setattr(review, "sweep", sweep)
     tasks.sweep()
+    assert seen == [1, 1, 1]
     tasks.sweep()
-    assert len(calls) == 2
+    assert seen == [1, 1, 1, 1]
 
 
 def test_a_failing_chunk_is_reviewed_one_by_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +259,27 @@ def test_a_failing_chunk_is_reviewed_one_by_one(world: World, monkeypatch: pytes
     world.look(21)
     assert [incident.agent.name for incident in world.incidents()] == ["good", "fine"]
     assert world.state("bad").check_at == T0 + timedelta(seconds=81)
+
+
+# Reviews that are behind
+
+
+def test_the_oldest_unread_comes_first(world: World, reviewed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review, "CHUNK", 1)
+    for name in ("a", "b", "c"):
+        world.beat(0, agent=name, message="step", tokens_used=5)
+    for second, name in enumerate(("c", "a", "b")):
+        Unread.objects.filter(agent=world.agent(name)).update(since=T0 + timedelta(seconds=second))
+    world.look(1)
+    assert reviewed == ["c", "a", "b"]
+
+
+def test_unread_heartbeats_set_the_deadline(world: World) -> None:
+    """They count for the clocks at once, not when the rules read them."""
+    world.beat(0)
+    world.look(1)
+    world.beat(5, interval=10, message="step", tokens_used=5)
+    assert world.state().check_at == T0 + timedelta(seconds=25)
 
 
 # The cost of a sweep

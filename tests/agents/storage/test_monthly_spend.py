@@ -24,7 +24,7 @@ from agents.ingest.fold import fold
 from agents.ingest.write import Received
 from agents.models import AgentState, Heartbeat, Rollup
 from agents.storage import retention, rollups
-from agents.storage.statements import HOT_COLUMNS
+from agents.storage.columns import HOT_COLUMNS
 from teams import auth, prices
 from teams.models import Project
 from tests.agents.conftest import T0, World
