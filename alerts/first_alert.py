@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from agents.admin import first_steps
-from alerts import channels, services
+from alerts import channels, message, services
 from alerts.channels import email
 from alerts.forms import BaseChannelForm, ChannelForm, field_name, settings_of
 from alerts.models import Channel, Delivery
@@ -40,6 +40,10 @@ class Outcome(NamedTuple):
     channel: Channel
     delivery: Delivery
     secret: str | None = None
+
+    @property
+    def reach(self) -> str:
+        return message.reach_of(self.channel)
 
 
 def urls() -> list[URLPattern]:

@@ -13,9 +13,9 @@ from agents.reporting.payloads import agent_ref, dollars, incident_dict, inciden
 from agents.reporting.recent import Activity
 from agents.rules import cost, token_spike
 from agents.rules.observers import version
-from alerts import links
+from alerts import links, routing
 from alerts.channels.base import Message
-from alerts.models import Channel, Delivery
+from alerts.models import Channel, Delivery, Policy
 from teams.links import absolute
 from teams.models import Project
 
@@ -45,7 +45,7 @@ class Known(NamedTuple):
 
 
 def incidents_of(deliveries: Iterable[Delivery]) -> dict[int, Known]:
-    """What messages of a channel read: five queries for all incidents, and one for each agent that no longer works."""
+    """What messages of a channel read: five queries for all incidents, one or two per agent that no longer works."""
     about = [(delivery, delivery.event.incident_id) for delivery in deliveries if delivery.event]
     if not about:
         return {}
@@ -110,13 +110,23 @@ def _test(channel: Channel, delivery: Delivery) -> Message:
         type="channel.test",
         at=delivery.created_at,
         title=_clean(f"Test alert for {channel.name}"),
-        lines=("This is a test. Alerts for this project will be sent here.",),
+        lines=(_clean(f"This is a test. {reach_of(channel)}"),),
         severity="ok",
         url=absolute("admin:index"),
         team=channel.project.team.name,
         project=channel.project.name,
         payload={"incident": None, "agent": None, **_owners(channel.project)},
         thread=f"channel-{channel.pk}",
+    )
+
+
+def reach_of(channel: Channel) -> str:
+    """What the channel is going to receive, as a sentence."""
+    return routing.describe_reach(
+        channel.severity,
+        channel.labels,
+        is_enabled=channel.enabled,
+        has_policy=Policy.objects.filter(project=channel.project_id).exists(),
     )
 
 

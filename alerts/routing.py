@@ -87,6 +87,15 @@ def describe_route(severity: str, labels: Mapping[str, str]) -> str:
     return f"{alerts} for agents with {format_phrase(labels)}" if labels else f"{alerts} for all agents"
 
 
+def describe_reach(severity: str, labels: Mapping[str, str], *, is_enabled: bool, has_policy: bool) -> str:
+    """What a channel is going to receive, as a sentence that holds whatever else decides about it."""
+    if not is_enabled:
+        return "This channel is disabled: it receives no alerts until somebody enables it."
+    if has_policy:
+        return "The project’s notification policy decides which alerts it receives."
+    return f"This channel receives {describe_route(severity, labels)} of the project."
+
+
 def is_held_back(event: str, snoozed_until: datetime | None, at: datetime, *, rose: bool = False) -> bool:
     """Whether a snooze swallows an event: the reminder at its end reports how things stand by then.
 

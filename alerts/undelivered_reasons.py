@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from agents.domain import budgets, signal_kinds
-from agents.models import Incident, IncidentEvent
+from agents.models import Incident, IncidentEvent, Severity
 from alerts import routing
 from alerts.models import Channel, Delivery
 
@@ -33,14 +33,35 @@ def explain(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[I
     events = list(events)
     unsent = [event for event in events if event.kind in routing.FAILURES and not event.deliveries.all()]
     channels = list(incident.project.channels.all()) if unsent else []
-    snoozed = set(_snoozed(events)) if unsent else set()
+    by_people = dict.fromkeys(_snoozed(events), SNOOZED) | dict.fromkeys(_muted(events), MUTED) if unsent else {}
     ongoing = {after.pk for before, after in pairwise(events) if _is_cancelled_recovery(before)}
     reasons = {
-        event.pk: SNOOZED if event.pk in snoozed else _reason(incident, channels, event, event.pk in ongoing)
-        for event in unsent
+        event.pk: by_people.get(event.pk) or _reason(incident, channels, event, event.pk in ongoing) for event in unsent
     }
     last_of_each = {why: pk for pk, why in reasons.items()}.values()
     return [(event, reasons[event.pk] if event.pk in last_of_each else "") for event in events]
+
+
+def severities(incident: Incident, events: Iterable[IncidentEvent]) -> dict[int, str]:
+    """How severe the incident was by each of its events: a warning that nobody received may have become critical."""
+    found, severity = dict[int, str](), incident.severity
+    for event in events:
+        said = event.data.get("severity", "")
+        if event.kind in (IncidentEvent.Kind.OPENED, IncidentEvent.Kind.REOPENED):
+            severity = said or incident.severity
+        elif event.kind == IncidentEvent.Kind.UPDATED and said == Severity.CRITICAL:
+            severity = said
+        found[event.pk] = severity
+    return found
+
+
+def _muted(events: Iterable[IncidentEvent]) -> Iterator[int]:
+    """The events that came while it was muted, by what its notes say: it may be unmuted since."""
+    is_muted = False
+    for event in events:
+        is_muted = event.data.get("muted", is_muted)
+        if is_muted:
+            yield event.pk
 
 
 def _snoozed(events: Iterable[IncidentEvent]) -> Iterator[int]:

@@ -41,6 +41,7 @@ _GROUPS = (
             ("Teams", "groups", "teams.team"),
             ("Projects", "folder", "teams.project"),
             ("API keys", "key", "teams.apikey"),
+            ("Incoming webhooks", "webhook", "agents.incomingwebhook"),
             ("Members", "person", "teams.membership"),
             ("Invitations", "mail", "teams.invitation"),
             ("Single sign-on", "passkey", "sso.singlesignon"),

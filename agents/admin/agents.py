@@ -246,10 +246,12 @@ class AgentPage(WithButtons):
 
     def _now(self, request: HttpRequest, agent: Agent, now: datetime) -> dict[str, Any]:
         [row] = agent_status.statuses([agent], now)
+        signals = agent_status.by_cause(agent.signals.filter(cleared_at__isnull=True), row.status)
         memory = agent.memory.rules
         return {
             "row": row,
-            "signals": agent_status.by_cause(agent.signals.filter(cleared_at__isnull=True), row.status),
+            "signals": signals,
+            "is_unproven": agent_status.is_unproven(signals, row.status),
             "buttons": self.buttons_for(request, agent),
             "aliases": services.aliases_of(agent),
             "target": target_text(agent),

@@ -6,7 +6,7 @@ A backtest is a GET and changes nothing, so its URL can be shared; applying the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,7 +26,7 @@ from agents import rules
 from agents.admin.rules import Row, field_of, help_text, inherited, initial, read_values, sentence
 from agents.fleet import services
 from agents.models import Agent
-from agents.review import backtest
+from agents.review import backtest, stops
 from agents.rules import settings
 from agents.rules.thresholds import Threshold
 from teams.admin.projects import actor
@@ -43,6 +43,8 @@ HOURS: Final = (
     (720, "last 30 days"),
 )
 DEFAULT_HOURS: Final = 24
+# What the settings look back on before a hold is armed.
+STOPS_HOURS: Final = 168
 # Drawing units. The minimum width keeps momentary incidents visible.
 WIDTH, MIN_BAR_WIDTH, TICKS = 1000.0, 4.0, 5
 
@@ -146,6 +148,8 @@ class BacktestPage:
         rule = rules.every().get(data.get("rule", DEFAULT_RULE))
         if rule is None or not backtest.can_backtest(rule):
             raise Http404("No such rule.")
+        if "brief" in request.GET:
+            return TemplateResponse(request, "agents/backtest_stops.html", _stops(row, rule, timezone.now()))
         form = BacktestForm(rule, row, data if "hours" in data else None)
         return self._apply(request, row, form) if request.method == "POST" else self._show(request, row, form)
 
@@ -166,6 +170,8 @@ class BacktestPage:
             "is_done": trials is not None,
             "trials": [(trial, draw(trial)) for trial in trials or ()],
             "fired": sum(len(trial.episodes) for trial in trials or ()),
+            "can_hold": stops.can_hold(rule),
+            **_counts(trials or ()),
             "skipped": skipped,
             "is_agent": isinstance(row, Agent),
             "may_apply": self.page.has_change_permission(request, row),
@@ -193,6 +199,26 @@ class BacktestPage:
         _save(row, form, actor(request), timezone.now(), switch_on="switch_on" in request.POST)
         messages.success(request, f"Saved: {row} now uses these thresholds for the rule {form.rule.LABEL.lower()}.")
         return redirect(f"admin:{self.page.opts.app_label}_{self.page.opts.model_name}_change", row.pk)
+
+
+def _counts(trials: Sequence[backtest.Trial]) -> dict[str, int]:
+    return {"stops": sum(trial.stops for trial in trials), "nudges": sum(trial.nudges for trial in trials)}
+
+
+def _stops(row: Row, rule: rules.Rule, now: datetime) -> dict[str, Any]:
+    """How often a hold would have stopped the agents in the last days, with the settings as they are."""
+    since = now - timedelta(hours=STOPS_HOURS)
+    context = {"rule": rule, "original": row, "is_agent": isinstance(row, Agent)}
+    try:
+        if isinstance(row, Agent):
+            trials = [backtest.of_agent(row, rule, {}, since, now)]
+        else:
+            trials, _ = backtest.of_project(row, rule, {}, since, now)
+    except ApiError as refusal:
+        return {**context, "refused": refusal.message}
+    read = [trial for trial in trials if trial.heartbeats]
+    covered_from = min((trial.covered_from for trial in read), default=None)
+    return {**context, **_counts(read), "covered_from": covered_from}
 
 
 def _run(row: Row, form: BacktestForm, now: datetime) -> tuple[list[backtest.Trial], int]:

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -51,9 +51,13 @@ def urls() -> list[URLPattern]:
 
 
 def project_of(request: HttpRequest, wanted: str | None) -> Project | None:
-    """The requested project, else the newest one. Raises 404 for projects of other teams."""
+    """The requested project, else the newest one without agents that report, else the newest.
+
+    Raises 404 for projects of other teams.
+    """
     if wanted is None:
-        return projects(request).first()
+        started = Agent.objects.filter(project=OuterRef("pk"), state__last_beat_at__isnull=False)
+        return projects(request).exclude(Exists(started)).first() or projects(request).first()
     project = projects(request).filter(pk=number(wanted)).first()
     if project is None:
         raise Http404("No such project.")

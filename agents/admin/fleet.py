@@ -150,9 +150,14 @@ class FleetCounts:
         return _need_attention(self.all) - self.need_attention
 
     @property
-    def all_ok(self) -> bool:
-        """Whether no agent has a problem, including those that do not match."""
-        return not (_need_attention(self.all) or self.all[Status.LATE])
+    def is_calm(self) -> bool:
+        """Whether some agents are OK and none has a problem, including those that do not match."""
+        return bool(self.all[Status.OK]) and not (_need_attention(self.all) or self.all[Status.LATE])
+
+    @property
+    def not_ok(self) -> list[tuple[str, int]]:
+        """The other statuses of a calm fleet: what is paused or stopped has no problem, and is not OK either."""
+        return [(label, n) for label, n in _labelled(self.all) if label != Status.OK.label]
 
 
 def _sum(counts: StatusCounts) -> Counter[str]:

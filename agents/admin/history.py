@@ -14,6 +14,7 @@ from agents.domain import tool_counts
 from agents.models import Agent, Status
 from agents.reporting import advice, history, recent, series, timeline
 from agents.reporting.agent_status import AgentStatus
+from agents.rules import stalled
 from agents.rules.facts import Learned
 from agents.rules.observers import rhythm
 from billing.limits import plan_of
@@ -30,11 +31,11 @@ CHARTED: Final = ("beats", "errors", "tokens", "unpriced", "tool_calls", "memory
 
 
 def activity(agent: Agent, row: AgentStatus, now: datetime) -> dict[str, Any]:
-    """One query."""
+    """One query, or two."""
     state, last_progress_at = agent.memory.rules.get(rhythm.KIND, {}), agent.state.last_progress_at
     learned = rhythm.learned(state, last_progress_at)
     return {
-        "activity": recent.activity(history.recent_beats(agent.pk, now, ACTIVITY_BEATS)),
+        "activity": recent.activity(history.telling_beats(agent.state, now, ACTIVITY_BEATS)),
         "is_inactive": row.status in INACTIVE,
         "learned": learned,
         "has_set_timeout": _has_set_timeout(agent),
@@ -73,7 +74,7 @@ def past(request: HttpRequest, agent: Agent, target: str, now: datetime) -> dict
 
 
 def _timeline(agent: Agent, steps: series.Series, now: datetime) -> dict[str, Any]:
-    events = history.entries(agent.pk, agent.created_at, steps.since, now)
+    events = history.entries(agent, steps.since, now)
     built = timeline.build(steps, [*events, *history.remembered_entries(agent, now)])
     hidden = max(0, len(built.entries) - MAX_LISTED)
     return {"timeline": built, "events": built.entries[:MAX_LISTED], "hidden_events": hidden}
@@ -103,7 +104,9 @@ def reports(agent: Agent, beats: list[recent.ReportedBeat], target: str) -> advi
         server=settings.BASE_URL,
         client=any(beat.content.get("sdk") for beat in beats),
         progress=state.last_progress_at is not None,
-        calls=any(beat.content.get("calls") for beat in beats),
+        # Heartbeats are read back for a day; the rule knows its last call for good.
+        calls=any(beat.content.get("calls") for beat in beats)
+        or bool(agent.memory.rules.get(stalled.KIND, {}).get("call")),
         usage=bool(state.tokens_total or state.cost_total),
         tokens_without_price=bool(state.unpriced_total),
         runner=bool(target and state.runner),

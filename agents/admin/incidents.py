@@ -37,7 +37,7 @@ from agents.commands import restart_context
 from agents.domain import restart_policy
 from agents.incidents import actions, related, snoozes
 from agents.models import Command, Incident, Signal, Status, naming_signals
-from agents.reporting import formatting, last_words
+from agents.reporting import formatting, history, last_words
 from agents.reporting.payloads import incident_url
 from agents.rules.observers import version
 from agents.rules.observers.version import FRESH
@@ -63,6 +63,11 @@ def resolve(incident: Incident, by: str, reason: str, now: datetime) -> str:
 def mute(incident: Incident, by: str, reason: str, now: datetime) -> str:
     actions.mute(incident=incident, actor=by, now=now)
     return "Muted. No further notifications, including recovery."
+
+
+def unmute(incident: Incident, by: str, reason: str, now: datetime) -> str:
+    actions.unmute(incident=incident, actor=by, now=now)
+    return "Unmuted: notifications are sent again."
 
 
 def snooze_lengths() -> dict[str, str]:
@@ -144,13 +149,14 @@ def _explained(signal: Signal) -> ExplainedSignal:
 
 
 def _versions(incident: Incident) -> dict[str, Any]:
-    """The version at the start of the incident, and deploys during it; one query."""
+    """The version at the start of the incident, deploys during it, and what webhooks told around it; two queries."""
     memory = incident.agent.memory.rules.get(version.KIND, {})
     until = incident.resolved_at or timezone.now()
     deploys = [deploy for deploy in version.deploys(memory) if incident.started_at < deploy.since <= until]
     running = version.running(memory, incident.started_at)
     is_fresh = running and incident.started_at - running.since < FRESH
-    return {"version": running, "is_fresh": is_fresh, "deploys": deploys}
+    outside = history.around(incident.agent, incident.started_at - related.SAME_TIME, until)
+    return {"version": running, "is_fresh": is_fresh, "deploys": deploys, "outside": outside}
 
 
 def _last_words(incident: Incident, signals: Sequence[Signal], now: datetime) -> dict[str, Any]:
@@ -164,6 +170,8 @@ def _last_words(incident: Incident, signals: Sequence[Signal], now: datetime) ->
 MEDIA: Final = Media(js=["agents/print.js"])
 # Buttons that stay at the lower edge of a phone.
 MAX_PINNED: Final = 2
+# Of a number that a search may mean; every database has room for as many.
+MAX_DIGITS: Final = 18
 # Button styles if a restart helps.
 TONES: Final = {"restart": "primary", "acknowledge": "plain"}
 
@@ -232,7 +240,7 @@ class IncidentPage(WithButtons):
         "Restarts": lambda row: row.restarts,
     }
     search_fields = ["reason", "agent__name"]
-    search_help_text = "Search agents and reasons"
+    search_help_text = "Search agents, reasons and numbers"
     actions = ["acknowledge_selected", "resolve_selected"]
     buttons = (
         Button(
@@ -267,6 +275,9 @@ class IncidentPage(WithButtons):
             hidden=lambda i: is_resolved(i) or i.snoozed_until is None,
         ),
         Button("mute", "Mute", "notifications_off", mute, hidden=lambda i: is_resolved(i) or i.muted_at is not None),
+        Button(
+            "unmute", "Unmute", "notifications_active", unmute, hidden=lambda i: is_resolved(i) or i.muted_at is None,
+        ),
         Button("note", "Note", "edit_note", note, is_separate=True),
     )  # fmt: skip
 
@@ -308,6 +319,13 @@ class IncidentPage(WithButtons):
         self.message_user(request, f"{done} {len(rows) - refused.total()} of {selected} incidents.")
         for reason, count in refused.items():
             self.message_user(request, f"Skipped {count}: {reason}", messages.WARNING)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Also by number, with or without `#`, as messages and the audit log name incidents."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        number = search_term.strip().removeprefix("#")
+        is_number = number.isascii() and number.isdecimal() and len(number) <= MAX_DIGITS
+        return (found | queryset.filter(pk=number) if is_number else found), may_repeat
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return [Case(When(resolved_at__isnull=True, then=Value(0)), default=Value(1)).asc(), "-opened_at", "-pk"]

@@ -22,7 +22,7 @@ from unfold.widgets import (
 from agents import rules
 from agents.models import Agent
 from agents.reporting.formatting import plain
-from agents.review import backtest
+from agents.review import backtest, stops
 from agents.rules import settings
 from agents.rules.evidence import Setting
 from agents.rules.thresholds import Threshold
@@ -120,6 +120,7 @@ class Head(NamedTuple):
     is_on: bool
     is_own: bool
     is_testable: bool
+    can_hold: bool
 
 
 class Section(NamedTuple):
@@ -147,7 +148,7 @@ def _has_errors(fieldset: Any) -> bool:
 
 def _head(rule: rules.Rule, row: Row) -> Head:
     is_on, is_own = rules.in_force(rule, *levels(row)).on, bool(row.rules.get(rule.KIND))
-    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, backtest.can_backtest(rule))
+    return Head(rule.KIND, rule.LABEL, sentence(rule), is_on, is_own, backtest.can_backtest(rule), stops.can_hold(rule))
 
 
 def sentence(rule: rules.Rule) -> str:

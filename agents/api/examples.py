@@ -216,6 +216,8 @@ _LOOPED: Final = {
     "started_at": "2026-11-23T02:13:00Z",
     "fired_at": "2026-11-23T02:16:30Z",
     "over_at": "2026-11-23T02:21:00Z",
+    "nudged_at": None,
+    "stopped_at": "2026-11-23T18:02:30Z",
     "seconds": 270.0,
 }
 _TRIED: Final = {
@@ -224,6 +226,8 @@ _TRIED: Final = {
     "covered_from": "2026-11-22T20:27:00Z",
     "why": None,
     "note": None,
+    "stops": 1,
+    "nudges": 0,
     "heartbeats": 1440,
     "learned_from": 3560,
     "findings": [_LOOPED],

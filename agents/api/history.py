@@ -16,7 +16,7 @@ from agents.api import examples, schemas
 from agents.api.agents import AgentView
 from agents.domain.budgets import Spend
 from agents.domain.redaction import redacted_in
-from agents.models import Agent, Heartbeat, IncidentEvent, Outage
+from agents.models import Agent, Heartbeat, IncidentEvent, Outage, OutsideEvent
 from agents.reporting.payloads import moment, spend_dict
 from agents.storage import outage_log
 from billing import limits
@@ -59,19 +59,27 @@ class TimelineView(AgentView):
 
 
 class Timeline(Sequence[dict[str, Any]]):
-    """An agent's incident events and watchdog outages as one list; only the requested slice is read."""
+    """An agent's incident events, what webhooks told, and watchdog outages as one list; only the requested slice is
+    read."""
 
     def __init__(self, agent: Agent) -> None:
         mine = Q(incident__agent=agent) | Q(incident__signals__agent=agent)
         self.events = IncidentEvent.objects.filter(mine).distinct().order_by("-at", "-id")
+        about = Q(agent=agent.pk) | Q(agent=None)
+        outside = OutsideEvent.objects.filter(about, project=agent.project_id).select_related("webhook")
+        self.outside = outside.order_by("-began_at", "-id")
         self.outages = Outage.objects.filter(ended_at__gte=agent.created_at).order_by("-ended_at")
 
     def __len__(self) -> int:
-        return self.events.count() + self.outages.count()
+        return self.events.count() + self.outside.count() + self.outages.count()
 
     def __getitem__(self, part: Any) -> Any:
         # Up to `stop` entries of either kind can be in the slice, so that many of each are enough.
-        entries = chain(map(event_entry, self.events[: part.stop]), map(outage_entry, self.outages[: part.stop]))
+        entries = chain(
+            map(event_entry, self.events[: part.stop]),
+            map(outside_entry, self.outside[: part.stop]),
+            map(outage_entry, self.outages[: part.stop]),
+        )
         return sorted(entries, key=lambda entry: entry["at"], reverse=True)[part]
 
 
@@ -98,6 +106,16 @@ def event_entry(event: IncidentEvent) -> dict[str, Any]:
         "text": event.text,
         "actor": event.actor,
         "incident": event.incident_id,
+    }
+
+
+def outside_entry(event: OutsideEvent) -> dict[str, Any]:
+    return {
+        "at": moment(event.began_at),
+        "kind": event.kind,
+        "text": event.text,
+        "actor": event.webhook.get_kind_display(),
+        "incident": None,
     }
 
 

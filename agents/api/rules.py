@@ -150,6 +150,8 @@ def trial_dict(trial: Trial) -> dict[str, Any]:
         "covered_from": moment(trial.covered_from),
         "why": trial.why or None,
         "note": trial.note or None,
+        "stops": trial.stops,
+        "nudges": trial.nudges,
         "heartbeats": trial.heartbeats,
         "learned_from": trial.before,
         "findings": [episode_dict(episode, trial.until) for episode in trial.episodes],
@@ -180,6 +182,8 @@ def episode_dict(episode: Episode, until: datetime) -> dict[str, Any]:
         "started_at": moment(finding.started_at),
         "fired_at": moment(episode.fired_at),
         "over_at": moment(episode.over_at),
+        "nudged_at": moment(episode.told.at if episode.told else None),
+        "stopped_at": moment(episode.stopped_at),
         "seconds": round(((episode.over_at or until) - episode.fired_at).total_seconds(), 3),
     }
 

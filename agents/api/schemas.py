@@ -273,7 +273,9 @@ class StoredHeartbeat(Spend):
 
 class TimelineEntry(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
-    kind = serializers.CharField(help_text="An event's kind, or `outage` if the watchdog itself was offline.")
+    kind = serializers.CharField(
+        help_text="An event's kind; `outage`: the watchdog itself was offline; `deploy`, `alert`: a webhook told it."
+    )
     text = serializers.CharField()
     actor = serializers.CharField()
     incident = serializers.IntegerField(allow_null=True)
@@ -356,6 +358,8 @@ class BacktestFinding(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField()
     fired_at = serializers.DateTimeField(help_text="When an incident would have opened.")
     over_at = serializers.DateTimeField(allow_null=True)
+    nudged_at = serializers.DateTimeField(allow_null=True, help_text="When a nudge would have told the agent.")
+    stopped_at = serializers.DateTimeField(allow_null=True, help_text="When a hold would have stopped the agent.")
     seconds = serializers.FloatField(help_text="Seconds from `fired_at` to the end, or to now.")
 
 
@@ -376,6 +380,8 @@ class BacktestAgent(serializers.Serializer[Any]):
     covered_from = serializers.DateTimeField()
     why = serializers.CharField(allow_null=True, help_text="Why the data does not go back as far as requested.")
     note = serializers.CharField(allow_null=True, help_text="A warning if there is too little data to rely on.")
+    stops = serializers.IntegerField(help_text="How often a hold would have stopped the agent.")
+    nudges = serializers.IntegerField(help_text="How often a nudge would have told the agent about its loop.")
     heartbeats = serializers.IntegerField(help_text="Heartbeats read from the requested time range.")
     learned_from = serializers.IntegerField(help_text="Earlier heartbeats read to learn typical behavior.")
     findings = BacktestFinding(many=True)

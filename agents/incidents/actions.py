@@ -48,10 +48,24 @@ def note(*, incident: Incident, actor: str, text: str, now: datetime) -> None:
 @transaction.atomic
 def mute(*, incident: Incident, actor: str, now: datetime) -> None:
     """Stop all notifications, including recovery. Does nothing if the incident is muted or resolved already."""
-    if not Incident.objects.open().filter(pk=incident.pk, muted_at=None).update(muted_at=now):
-        return
-    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=f"Muted by {actor}", actor=actor, now=now)
-    _audit(incident, "incident.mute", actor)
+    if Incident.objects.open().filter(pk=incident.pk, muted_at=None).update(muted_at=now):
+        _note_muting(incident, f"Muted by {actor}", actor, now, is_muted=True)
+        _audit(incident, "incident.mute", actor)
+
+
+@transaction.atomic
+def unmute(*, incident: Incident, actor: str, now: datetime) -> None:
+    """Notify again of what happens from now on. Does nothing if the incident is not muted, or resolved."""
+    if Incident.objects.open().filter(pk=incident.pk, muted_at__isnull=False).update(muted_at=None):
+        _note_muting(incident, f"Unmuted by {actor}", actor, now, is_muted=False)
+        _audit(incident, "incident.unmute", actor)
+
+
+def _note_muting(incident: Incident, text: str, actor: str, now: datetime, *, is_muted: bool) -> None:
+    """Raises ApiError 429 for too many by this person."""
+    rate_limits.spend(rate_limits.NOTES, actor, now)
+    data = {"muted": is_muted}
+    record(incident=incident, kind=IncidentEvent.Kind.NOTE, text=text, actor=actor, now=now, data=data)
 
 
 @transaction.atomic

@@ -43,6 +43,10 @@ def write(events: Sequence[IncidentEvent]) -> None:
     """Add events to their timelines and pass them to `INCIDENT_EVENT_SINKS`, which queue their notifications."""
     if not events:
         return
+    for event in events:
+        # It may rise later, and what was sent because of this event depends on how severe it was by then.
+        if event.kind in (IncidentEvent.Kind.OPENED, IncidentEvent.Kind.REOPENED):
+            event.data.setdefault("severity", str(event.incident.severity))
     bulk.insert(events)
     event_stream.write([_streamed(event) for event in events if event.kind in STREAMED])
     for sink in _sinks():

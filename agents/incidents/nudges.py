@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agents import rules
 from agents.incidents import events
@@ -22,13 +22,20 @@ CODE: Final = "nudge"
 TOO_LONG: Final = 3
 
 
+class Told(NamedTuple):
+    """When the agent was told about its loop, and how many calls it had then."""
+
+    at: datetime
+    calls: int
+
+
 def tell(signal: Signal, now: datetime) -> str | None:
     """What to tell the agent about its loop, once per incident; None if it was told before or that is not armed."""
     if not (_armed(signal.agent, loop.NUDGE) or _armed(signal.agent, loop.HOLD)):
         return None
     text = f"Told the agent: {signal.reason}"
     is_new = events.note_once(
-        incident=signal.incident, code=CODE, text=text, now=now, data={"count": _count(signal.evidence)}
+        incident=signal.incident, code=CODE, text=text, now=now, data={"count": count(signal.evidence)}
     )
     return _words(signal) if is_new else None
 
@@ -45,7 +52,7 @@ def holds(agent: Agent, signals: Iterable[Signal], *, is_held: bool) -> bool:
     found = next((signal for signal in signals if signal.kind == SignalKind.LOOP), None)
     if found is None or not _armed(agent, loop.HOLD):
         return False
-    return is_held or agent.agent_type not in REACHABLE or _goes_on(found)
+    return is_held or agent.agent_type not in REACHABLE or goes_on(found.evidence, _told(found))
 
 
 def may_end(agent: Agent, *, is_held: bool) -> bool:
@@ -53,21 +60,23 @@ def may_end(agent: Agent, *, is_held: bool) -> bool:
     return not (is_held and _armed(agent, loop.HOLD))
 
 
-def _goes_on(signal: Signal) -> bool:
-    """Whether the loop went on after the agent was told."""
-    evidence = signal.evidence
+def _told(signal: Signal) -> Told | None:
+    notes = IncidentEvent.objects.filter(incident=signal.incident_id, data__code=CODE)
+    found = notes.values_list("at", "data__count").first()
+    return Told(*found) if found else None
+
+
+def goes_on(evidence: Mapping[str, Any], told: Told | None) -> bool:
+    """Whether the loop went on after the agent was told, or for too long without. Pure."""
     if evidence.get("laps", 0) >= TOO_LONG * max(1, evidence.get("needed", 1)):
         return True
-    notes = IncidentEvent.objects.filter(incident=signal.incident_id, data__code=CODE)
-    told = notes.values_list("at", "data__count").first()
     if told is None:
         return False
-    at, count = told
     # One more: calls that ran side by side end after it, too.
-    return datetime.fromisoformat(evidence["last_at"]) > at and _count(evidence) > count + 1
+    return datetime.fromisoformat(evidence["last_at"]) > told.at and count(evidence) > told.calls + 1
 
 
-def _count(evidence: Mapping[str, Any]) -> int:
+def count(evidence: Mapping[str, Any]) -> int:
     return int(evidence.get("count") or evidence.get("laps") or 0)
 
 

@@ -30,8 +30,6 @@ JAM: Final = 0.25
 LATE: Final = 4.0
 # Concurrent heartbeats may be stored out of order; one that is older than this means our clock was set back.
 CLOCK_BACK: Final = timedelta(seconds=5)
-# Seconds. A younger heartbeat counts from its arrival: the rest is the network's delay.
-FRESH: Final = 2.0
 MAX_WAIT: Final = timedelta(hours=24)
 MAX_WARNED: Final = 5
 # Statuses that a runner which cannot inspect its target does not overwrite: it knows nothing better.
@@ -58,7 +56,8 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     8. Bring the review forward to the new deadlines, even if it must look at once: it may be behind.
     9. Pick the warning to deliver.
     """
-    made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > FRESH else moment.received_at
+    is_late = (beat.age or 0) > sender_clock.FRESH
+    made_at = sender_clock.made_at(beat, moment.received_at) if is_late else moment.received_at
     if hot.last_beat_at and made_at < hot.last_beat_at - CLOCK_BACK and beat.age:
         return _fold_outdated(hot, beat, spent, limits, moment)
     if hot.instance and _is_another(hot, beat):
@@ -94,10 +93,13 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
 
 
 def _fold_outdated(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: IngestTime) -> FoldResult:
-    """Count the spend of a heartbeat that was made before the last one: what it says about the agent is outdated."""
+    """Count the spend of a heartbeat that was made before the last one: what it says about the agent is outdated.
+
+    A run of a job that it reports is not: the review sorts it in.
+    """
     _count_spend(hot, beat, spent, moment, started=False, resent=False)
     used = budgets_of(hot, limits, moment.today)
-    changed = _nears_a_budget(used, spent, limits)
+    changed = beat.job is not None or _nears_a_budget(used, spent, limits)
     _bring_review_forward(hot, limits)
     return FoldResult(
         spent=spent,

@@ -22,6 +22,7 @@ from agents.models.maintenance import Maintenance
 from agents.models.outage import Outage, Pulse
 from agents.models.state import AgentMemory, AgentState, Unread
 from agents.models.stream import StreamEvent
+from agents.models.webhook import IncomingWebhook, OutsideEvent
 
 __all__ = [
     "Agent",
@@ -34,10 +35,12 @@ __all__ = [
     "Incident",
     "IncidentEvent",
     "IncidentQuerySet",
+    "IncomingWebhook",
     "Job",
     "Maintenance",
     "MonthSpend",
     "Outage",
+    "OutsideEvent",
     "Pulse",
     "RestartType",
     "Rollup",

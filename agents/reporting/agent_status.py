@@ -112,6 +112,11 @@ class AgentStatus:
         return dict(DISPLAY_STATUSES)[self.display_status]
 
     @property
+    def last_report(self) -> str:
+        """What its last heartbeat was: that of a dead process may be its crash, or its runner's."""
+        return "last report" if self.alive and self.alive.is_dead else "last heartbeat"
+
+    @property
     def state(self) -> AgentState:
         return self.agent.state
 
@@ -146,8 +151,8 @@ class AgentStatus:
 
     @property
     def spent(self) -> int | None:
-        """Percent of today's budget."""
-        return round(100 * self.cost / self.budget) if self.budget else None
+        """Percent of today's budget, rounded down: 99.6 % is not exceeded."""
+        return 100 * self.cost // self.budget if self.budget else None
 
     @property
     def spent_width(self) -> int:
@@ -285,7 +290,9 @@ def is_late(now: datetime) -> Q:
     untold = Case(trial, default=unlearned, output_field=FloatField())
     every = Coalesce("interval", "state__declared_interval", untold, output_field=FloatField())
     seconds = Value(now.astimezone(UTC).timestamp(), output_field=FloatField())
-    due = GreaterThan(seconds, _Epoch("state__last_beat_at") + every)
+    # SQLite's MAX is null if anything is; an agent that was never paused has no `resumed_at`.
+    since = Greatest("state__last_beat_at", Coalesce("resumed_at", "state__last_beat_at"))
+    due = GreaterThan(seconds, _Epoch(since) + every)
     never_late = Q(kind=Agent.Kind.JOB)
     return Q(state__status__in=_CAN_BE_LATE, state__last_beat_at__isnull=False) & ~never_late & Q(due)
 
@@ -309,8 +316,8 @@ def _open_signals(**conditions: str) -> QuerySet[Signal]:
 
 
 def worst_first(now: datetime) -> list[Case | OrderBy | str]:
-    """How to order agents: by status, then critical before warning, what nobody has acknowledged first, and the longest
-    first; by name last."""
+    """How to order agents: by status, then those with a critical signal before those with warnings, what nobody has
+    acknowledged first, and the longest first; by name last."""
     longest_first = F("state__incident__started_at").asc(nulls_last=True)
     return [_rank(now), _severity_rank(), _acknowledged_last(), longest_first, "name", "pk"]
 
@@ -324,7 +331,8 @@ def _rank(now: datetime) -> Case:
 
 def _severity_rank() -> Case:
     is_open = Q(state__incident__isnull=False, state__incident__resolved_at=None)
-    critical = When(is_open & Q(state__incident__severity=Severity.CRITICAL), then=Value(0))
+    # By what is wrong now: an incident stays critical after its crash is over and only a budget's warning is left.
+    critical = When(is_open & Exists(_open_signals(severity=Severity.CRITICAL)), then=Value(0))
     return Case(critical, When(is_open, then=Value(1)), default=Value(2), output_field=IntegerField())
 
 
@@ -340,6 +348,12 @@ def by_cause(signals: Iterable[Signal], status: str) -> list[Signal]:
         return not _explains(signal, status), signal.severity != Severity.CRITICAL, signal.pk
 
     return sorted(signals, key=order)
+
+
+def is_unproven(signals: Sequence[Signal], status: str) -> bool:
+    """Whether the agent reports again after a restart, and only progress can end its incident: nothing that is still
+    found gives it this status."""
+    return status == Status.WARNING and bool(signals) and not any(_explains(signal, status) for signal in signals)
 
 
 def _explains(signal: Signal, status: str) -> bool:

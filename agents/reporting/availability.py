@@ -1,8 +1,8 @@
 """An agent's availability per day, for the strip on a project's status page. Pure: no Django, no clock.
 
 A day is well, troubled (a warning was open, or the agent was down briefly), down (critical problems kept the agent from
-working for 1 % of a day), or unknown (before the agent existed). Times are aware; days are calendar days in the
-project's zone.
+working for 1 % of a day), or unknown (before its first heartbeat, or after it was paused or stopped). Times are aware;
+days are calendar days in the project's zone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,21 @@ DOWN_FROM: Final = 864.0
 UPTIME_FROM: Final = 86_400.0
 
 
+# With any downtime uptime is at most this, in percent: 9 s of 90 days must not round to 100.
+ALMOST: Final = 99.99
+
+
+class Known(NamedTuple):
+    """From when until when the agent was monitored, as far as rows tell."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, (self.until - self.since).total_seconds())
+
+
 class Trouble(NamedTuple):
     """One problem; `ended` is None while it is open."""
 
@@ -45,12 +60,10 @@ class Day:
     down: float
 
 
-def days(
-    troubles: Sequence[Trouble], known_since: datetime, now: datetime, zone: tzinfo, count: int = DAYS
-) -> list[Day]:
-    """The last days, oldest first."""
+def days(troubles: Sequence[Trouble], known: Known | None, now: datetime, zone: tzinfo, count: int = DAYS) -> list[Day]:
+    """The last days, oldest first. `known` is None for an agent that never reported."""
     calendar = _calendar(now.astimezone(zone).date(), zone, count)
-    return [_day(one, troubles, known_since, begin, min(now, end)) for one, begin, end in calendar]
+    return [_day(one, troubles, known, begin, min(now, end)) for one, begin, end in calendar]
 
 
 @lru_cache(maxsize=16)
@@ -61,11 +74,11 @@ def _calendar(today: date, zone: tzinfo, count: int) -> list[tuple[date, datetim
     return list(zip(dates, midnights, midnights[1:], strict=False))
 
 
-def share(of: Iterable[Day], known_since: datetime, now: datetime) -> float:
-    """Uptime in percent of the time since `known_since`, within these days."""
-    known = [day for day in of if day.state != UNKNOWN]
-    whole = min((now - known_since).total_seconds(), len(known) * 86_400.0)
-    return 100.0 if whole <= 0 else max(0.0, 100 * (1 - sum(day.down for day in known) / whole))
+def share(of: Iterable[Day], known: Known) -> float:
+    """Uptime in percent of the known time, within these days."""
+    shown = [day for day in of if day.state != UNKNOWN]
+    whole, down = min(known.seconds, len(shown) * 86_400.0), sum(day.down for day in shown)
+    return 100.0 if whole <= 0 or not down else min(ALMOST, max(0.0, 100 * (1 - down / whole)))
 
 
 def lines(of: Sequence[Day]) -> list[tuple[str, str]]:
@@ -80,8 +93,8 @@ def lines(of: Sequence[Day]) -> list[tuple[str, str]]:
     return list(paths.items())
 
 
-def _day(day: date, troubles: Sequence[Trouble], known_since: datetime, begin: datetime, end: datetime) -> Day:
-    if end <= known_since:
+def _day(day: date, troubles: Sequence[Trouble], known: Known | None, begin: datetime, end: datetime) -> Day:
+    if known is None or end <= known.since or begin >= known.until:
         return Day(day, UNKNOWN, 0.0)
     if not troubles:
         return Day(day, WELL, 0.0)

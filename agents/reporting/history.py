@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db.models import Q, QuerySet
+
 from agents.domain.clocks import Span
-from agents.models import Agent, Command, Heartbeat, Outage, Rollup, Signal
+from agents.models import Agent, AgentState, Command, Heartbeat, Outage, OutsideEvent, Rollup, Signal
 from agents.reporting.recent import ReportedBeat
 from agents.reporting.series import SUMS, Row, Series, Zoom, build
-from agents.reporting.timeline import COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
+from agents.reporting.timeline import ALERTS, COMMANDS, DEPLOYS, INCIDENTS, OUTAGES, RUNS, WAITS, Entry
 from agents.rules.observers import history, version
 from agents.storage import outage_log
 from agents.storage.decoding import sent_by_runner
@@ -21,7 +23,11 @@ from agents.storage.decoding import sent_by_runner
 # Heartbeats are read with their content, from one day, up to this many.
 MAX_RECENT_BEATS: Final = 400
 RECENT: Final = timedelta(days=1)
+EVERY: Final = Q()
+# Heartbeats that are more than a sign of life.
+WORKING: Final = Q(progress=True) | Q(status="error")
 MAX_ENTRIES: Final = 100
+MAX_AROUND: Final = 6
 OUTAGE_TEXT: Final = "Watchdog was offline; this time is not counted."
 OVERLOAD_TEXT: Final = "Watchdog was slow: heartbeats or reviews waited; this time is not counted."
 _TONES: Final = {Command.State.FAILED: "critical", Command.State.REJECTED: "warning", Command.State.EXPIRED: "warning"}
@@ -40,19 +46,59 @@ def _row(values: Sequence[Any]) -> Row:
 
 
 def recent_beats(
-    agent_id: int, now: datetime, limit: int = MAX_RECENT_BEATS, since: datetime | None = None
+    agent_id: int,
+    now: datetime,
+    limit: int = MAX_RECENT_BEATS,
+    since: datetime | None = None,
+    only: Q = EVERY,
 ) -> list[ReportedBeat]:
     """The agent's own heartbeats until `now`, newest first; the runner's are left out. By default of one day."""
     since = since or now - RECENT
-    beats = Heartbeat.objects.filter(agent=agent_id, day__gte=since.date(), received_at__range=(since, now))
+    beats = Heartbeat.objects.filter(only, agent=agent_id, day__gte=since.date(), received_at__range=(since, now))
     values = beats.order_by("-id").values_list("received_at", "status", "progress", "content")[:limit]
     reported = (ReportedBeat(at, status, progress, content or {}) for at, status, progress, content in values)
     return [beat for beat in reported if not sent_by_runner(beat.content, beat.status)]
 
 
-def entries(agent_id: int, known_since: datetime, since: datetime, now: datetime) -> list[Entry]:
-    """Signals, commands and watchdog outages; three queries."""
-    return [*_signals(agent_id, since), *_commands(agent_id, since), *_outages(max(since, known_since), now)]
+def telling_beats(state: AgentState, now: datetime, limit: int, since: datetime | None = None) -> list[ReportedBeat]:
+    """The newest heartbeats and, where they lack words or calls, the last before them that showed work.
+
+    A stalled agent sends hundreds that say nothing, and its runner even more. One query, or two.
+    """
+    progressed = state.last_progress_at
+    since = since or min(progressed or now, now) - RECENT
+    beats = recent_beats(state.agent_id, now, limit, since)
+    said = {name for beat in beats for name in ("message", "calls") if beat.content.get(name)}
+    if progressed is None or len(said) == 2:
+        return beats
+    oldest = beats[-1].at if beats else now
+    working = recent_beats(state.agent_id, oldest, limit, since, WORKING)
+    return [*beats, *(beat for beat in working if not beats or beat.at < oldest)]
+
+
+def entries(agent: Agent, since: datetime, now: datetime) -> list[Entry]:
+    """Signals, commands, watchdog outages, and what webhooks told; four queries."""
+    outages = _outages(max(since, agent.created_at), now)
+    told = _told_of(agent, since, now).order_by("-began_at", "-pk")[:MAX_ENTRIES]
+    return [*_signals(agent.pk, since), *_commands(agent.pk, since), *outages, *map(_outside, told)]
+
+
+def _told_of(agent: Agent, since: datetime, until: datetime) -> QuerySet[OutsideEvent]:
+    """Deploys and other systems' alerts about the agent or all of its project, of what went on in this time."""
+    about = Q(agent=agent.pk) | Q(agent=None)
+    then = Q(ended_at__gte=since) | Q(ended_at=None)
+    told = OutsideEvent.objects.filter(about, then, project=agent.project_id, began_at__lte=until)
+    return told.select_related("webhook")
+
+
+def around(agent: Agent, since: datetime, until: datetime) -> list[OutsideEvent]:
+    """The first of them, in order."""
+    return list(_told_of(agent, since, until).order_by("began_at", "pk")[:MAX_AROUND])
+
+
+def _outside(event: OutsideEvent) -> Entry:
+    lane = DEPLOYS if event.kind == OutsideEvent.Kind.DEPLOY else ALERTS
+    return Entry(lane, event.tone, event.text, event.began_at, event.ended_at, url=event.url)
 
 
 def remembered_entries(agent: Agent, now: datetime) -> list[Entry]:

@@ -18,16 +18,14 @@ BEATS_READ: Final = 60
 
 
 def activity(incident: Incident, signals: Iterable[Signal], now: datetime) -> Activity:
-    """What it did last before it stopped working; of an agent that goes on, what it did last by `now`. One query.
-
-    `signals` are all of the incident's.
+    """What it did last before it stopped working; of an agent that goes on, what it did last by `now`. One query, or
+    two. `signals` are all of the incident's.
     """
-    stop = _last_stop(incident, signals)
+    state, stop = incident.agent.state, _last_stop(incident, signals)
     if stop is None:
-        until = incident.resolved_at or now
-        return recent.activity(history.recent_beats(incident.agent_id, until, BEATS_READ))
-    since = _last_heartbeat(stop) - history.RECENT
-    return recent.activity(history.recent_beats(incident.agent_id, stop.opened_at, BEATS_READ, since))
+        return recent.activity(history.telling_beats(state, incident.resolved_at or now, BEATS_READ))
+    since = _last_sign(stop) - history.RECENT
+    return recent.activity(history.telling_beats(state, stop.opened_at, BEATS_READ, since))
 
 
 def exit_reason(incident: Incident, signals: Iterable[Signal]) -> str:
@@ -53,7 +51,7 @@ def _last_stop(incident: Incident, signals: Iterable[Signal]) -> Signal | None:
     return max(stops, key=lambda signal: signal.opened_at, default=None)
 
 
-def _last_heartbeat(stop: Signal) -> datetime:
-    """Of a silent agent, which may report once a month; else when the signal was opened."""
-    text = stop.evidence.get("last_heartbeat_at")
+def _last_sign(stop: Signal) -> datetime:
+    """Of a silent agent, which may report once a month, or one without progress for days; else when it was opened."""
+    text = stop.evidence.get("last_heartbeat_at") or stop.evidence.get("last_progress_at")
     return datetime.fromisoformat(text) if text else stop.opened_at

@@ -6,13 +6,15 @@ off give the same 404.
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
@@ -22,13 +24,14 @@ from django.utils.html import escape
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from agents.models import Agent, Signal, Status
+from agents.models import Agent, Rollup, Signal, Status
 from agents.reporting import agent_status, availability
 from agents.reporting.agent_status import AgentStatus
 from teams.links import absolute, on_base_url
 from teams.models import Project
 
 MAX_AGENTS: Final = 100
+UNSUMMED: Final = timedelta(days=1)
 # Badges that the project's page offers for copying.
 MAX_BADGES: Final = 10
 # Badge colours, by their shields.io names.
@@ -60,8 +63,7 @@ def status_page(request: HttpRequest, address: str) -> HttpResponse:
     project, now = _project(address), timezone.now()
     agents = Agent.objects.filter(project=project)
     shown = _shown(agents, now)
-    counts = _counts(agents, shown)
-    context = {"project": project, "rows": _rows(project, shown, now), **counts, "now": now}
+    context = {"project": project, "rows": _rows(project, shown, now), **_counts(agents, shown), "now": now}
     return render(request, "agents/status_page.html", context)
 
 
@@ -92,34 +94,74 @@ def _shown(agents: QuerySet[Agent], now: datetime) -> list[AgentStatus]:
     )
 
 
-def _counts(agents: QuerySet[Agent], shown: list[AgentStatus]) -> dict[str, int]:
-    """Agents with problems, and all agents; the page may not list them all."""
-    if len(shown) < MAX_AGENTS:
-        return {"bad": sum(row.status in agent_status.PROBLEM_STATUSES for row in shown), "total": len(shown)}
-    return agents.aggregate(
-        bad=Count("pk", filter=Q(state__status__in=agent_status.PROBLEM_STATUSES)), total=Count("pk")
-    )
+def _counts(agents: QuerySet[Agent], shown: list[AgentStatus]) -> dict[str, Any]:
+    """Agents with problems, all agents, and how many have each status; the page may not list them all."""
+    counts = Counter(row.status for row in shown)
+    if len(shown) == MAX_AGENTS:
+        stored = agents.order_by().values_list("state__status")
+        counts = Counter(dict(stored.annotate(n=Count("pk"))))
+    return {
+        "bad": sum(counts[status] for status in agent_status.PROBLEM_STATUSES),
+        "total": counts.total(),
+        "all_ok": set(counts) == {Status.OK},
+        "by_status": [(str(status.label), counts[status]) for status in Status if counts[status]],
+    }
 
 
 def _rows(project: Project, shown: list[AgentStatus], now: datetime) -> list[dict[str, Any]]:
     zone, since = ZoneInfo(project.time_zone), now - timedelta(days=availability.DAYS)
-    troubles = _troubles([status.agent.pk for status in shown], since)
-    return [_row(status, troubles.get(status.agent.pk, ()), now, zone) for status in shown]
+    ids = [status.agent.pk for status in shown]
+    troubles, first_days = _troubles(ids, since), _first_days(ids, since)
+    return [
+        _row(
+            status,
+            troubles.get(status.agent.pk, ()),
+            _known(status, first_days.get(status.agent.pk), since, now),
+            now,
+            zone,
+        )
+        for status in shown
+    ]
+
+
+def _first_days(agent_ids: Iterable[int], since: datetime) -> dict[int, datetime]:
+    """The first day with heartbeats, by agent. History that the plan no longer keeps is no uptime."""
+    days = Rollup.objects.filter(agent__in=list(agent_ids), span=Rollup.Span.DAY, start__gte=since)
+    return dict(days.order_by().values_list("agent_id").annotate(first=Min("start")))
+
+
+def _known(
+    status: AgentStatus, first_day: datetime | None, since: datetime, now: datetime
+) -> availability.Known | None:
+    """When the agent was monitored. Pauses and stops that are over are not told from uptime."""
+    agent, last_beat_at = status.agent, status.state.last_beat_at
+    if last_beat_at is None:
+        return None
+    # Totals are some minutes behind, so a new agent has none yet; another one was only added long before it reported.
+    unsummed = agent.created_at if now - agent.created_at < UNSUMMED else last_beat_at
+    began = max(agent.created_at, first_day or unsummed, since)
+    ended = agent.paused_at or (last_beat_at if status.status == Status.STOPPED else now)
+    return availability.Known(min(began, ended), ended)
 
 
 def _row(
-    status: AgentStatus, troubles: Sequence[availability.Trouble], now: datetime, zone: ZoneInfo
+    status: AgentStatus,
+    troubles: Sequence[availability.Trouble],
+    known: availability.Known | None,
+    now: datetime,
+    zone: ZoneInfo,
 ) -> dict[str, Any]:
-    since = max(status.agent.created_at, now - timedelta(days=availability.DAYS))
-    days = availability.days(troubles, status.agent.created_at, now, zone)
-    is_long_known = (now - since).total_seconds() >= availability.UPTIME_FROM
+    days = availability.days(troubles, known, now, zone)
+    is_long_known = known is not None and known.seconds >= availability.UPTIME_FROM
     began = [trouble.began for trouble in troubles if trouble.ended is None and _explains(trouble, status.status)]
     return {
         "agent": status,
         "since": min(began, default=None),
-        "is_new": since > now - timedelta(days=availability.DAYS),
         "known": sum(day.state != availability.UNKNOWN for day in days),
-        "uptime": availability.share(days, since, now) if is_long_known else None,
+        "is_new": known is not None and known.since == status.agent.created_at,
+        "is_ended": status.status in agent_status.ENDED,
+        "days": math.ceil(known.seconds / timedelta(days=1).total_seconds()) if known else 0,
+        "uptime": availability.share(days, known) if known and is_long_known else None,
         "down": sum(day.down for day in days),
         "lines": availability.lines(days),
         "problem_days": [(position, day) for position, day in enumerate(days) if day.state in availability.AMISS],

@@ -18,11 +18,13 @@ MIN_COLUMN_HEIGHT: Final = 4.0
 FILLED: Final = 0.85
 TICKS: Final = 5
 
-INCIDENTS, COMMANDS, DEPLOYS, RUNS, WAITS, OUTAGES = "incidents", "commands", "deploys", "runs", "waits", "outages"
+INCIDENTS, COMMANDS, DEPLOYS, ALERTS = "incidents", "commands", "deploys", "alerts"
+RUNS, WAITS, OUTAGES = "runs", "waits", "outages"
 LABELS: Final = {
     INCIDENTS: "Incidents",
     COMMANDS: "Restarts & stops",
     DEPLOYS: "Deploys",
+    ALERTS: "Alerts from outside",
     RUNS: "Starts",
     WAITS: "Waits",
     OUTAGES: "Watchdog offline",
@@ -40,6 +42,7 @@ class Entry(NamedTuple):
     began: datetime
     ended: datetime | None
     incident: int | None = None
+    url: str = ""
 
     @property
     def is_moment(self) -> bool:

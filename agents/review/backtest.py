@@ -59,6 +59,16 @@ class Trial:
     episodes: Sequence[Episode]
     real: Sequence[Signal]
 
+    @property
+    def stops(self) -> int:
+        """How often a hold would have stopped the agent."""
+        return sum(episode.stopped_at is not None and episode.stopped_at >= self.since for episode in self.episodes)
+
+    @property
+    def nudges(self) -> int:
+        """How often a nudge would have told the agent about its loop."""
+        return sum(episode.told is not None and episode.told.at >= self.since for episode in self.episodes)
+
 
 def parse(kind: object, thresholds: object) -> tuple[rules.Rule, dict[str, Any]]:
     """The rule of that name and its thresholds, checked. Raises ApiError 422."""

@@ -18,9 +18,10 @@ from agents import rules
 from agents.domain import clocks, hot_row, signal_kinds
 from agents.domain.money import MICRO
 from agents.incidents import lifecycle
+from agents.incidents.nudges import Told
 from agents.ingest import fold
 from agents.models import Agent, AgentMemory, AgentState, Heartbeat
-from agents.review import outcome, review
+from agents.review import outcome, review, stops
 from agents.review.case import Case, case_of
 from agents.rules.facts import Finding
 from agents.storage import decoding
@@ -33,16 +34,28 @@ DECLARED: Final = ("declared_interval", "declared_progress_timeout", "cost_limit
 
 @dataclass(slots=True)
 class Episode:
-    """What would have been a signal: open from `fired_at` to `over_at` (None: still open at the end)."""
+    """What would have been a signal: open from `fired_at` to `over_at` (None: still open at the end).
+
+    `told`: what a nudge would have told the agent; `stopped_at`: when a hold would have stopped it.
+    """
 
     finding: Finding
     fired_at: datetime
     over_at: datetime | None = None
+    told: Told | None = None
+    stopped_at: datetime | None = None
 
     def extend(self, finding: Finding) -> None:
         """Bring it up to date as the review does with an open signal; its start stays."""
         severity = lifecycle.severity_after(finding.kind, self.finding.severity, finding.severity)
         self.finding = replace(finding, started_at=self.finding.started_at, severity=severity)
+
+    def hold(self, agent_type: str, now: datetime) -> None:
+        """Note the nudge when it begins, and the first moment of a hold. What came after that is replayed, too."""
+        if now == self.fired_at:
+            self.told = stops.told(self.finding, agent_type, now)
+        if self.stopped_at is None and stops.stops(self.finding, agent_type, self.told):
+            self.stopped_at = now
 
 
 @dataclass(slots=True)
@@ -123,10 +136,13 @@ class Replay:
         if finding is None:
             if episode is not None:
                 episode.over_at = now
-        elif episode is not None:
-            episode.extend(finding)
+            return
+        if episode is None:
+            episode = Episode(finding, now)
+            self.episodes.append(episode)
         else:
-            self.episodes.append(Episode(finding, now))
+            episode.extend(finding)
+        episode.hold(self.agent.agent_type, now)
 
     def _open_episode(self) -> Episode | None:
         return self.episodes[-1] if self.episodes and self.episodes[-1].over_at is None else None

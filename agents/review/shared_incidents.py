@@ -130,4 +130,5 @@ def _silence_title(group: Group, silent: Sequence[Peer]) -> str:
     ids = set(group.agent_ids)
     names = sorted(peer.name for peer in silent if peer.agent_id in ids)
     where = f"on {group.source.partition('/')[2] or group.source}" if group.source else "in this project"
-    return f"{len(names)} agents {where} fell silent together: {', '.join(names[:MAX_NAMES])}"
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{len(names)} agents {where} fell silent together: {', '.join(names[:MAX_NAMES])}{more}"

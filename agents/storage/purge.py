@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from agents.models import Agent, Heartbeat
+from agents.models import Agent, Heartbeat, OutsideEvent
 from teams.models import Project, Team
 
 # Rows per statement: heartbeats of one agent and day, or its rollups.
@@ -31,6 +31,9 @@ def clear_away(seconds: float = RUN) -> bool:
                 if monotonic() >= until:
                     return False
             agent.delete()
+            if monotonic() >= until:
+                return False
+        while _delete_first(OutsideEvent.objects.filter(project__team=team).order_by("pk"), PIECE):
             if monotonic() >= until:
                 return False
         Project.objects.filter(team=team).delete()

@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
-from agents.models import Agent, Command, Heartbeat, Incident, Outage, Rollup, StreamEvent
+from agents.models import Agent, Command, Heartbeat, Incident, Outage, OutsideEvent, Rollup, StreamEvent
 from agents.storage import event_stream, partitions
 from billing import limits, plans
 from teams import audit_retention
@@ -71,6 +71,9 @@ def _deletions_by_plan(plan: plans.Plan, before: datetime) -> Iterator[Delete]:
     yield partial(_delete_some, ended, FEW)
     finished = Command.objects.filter(agent__project__team__in=teams, finished_at__lt=before)
     yield partial(_delete_some, finished, PIECE)
+    # An alert that nobody ended is over, too: Alertmanager repeats those that still fire.
+    told = OutsideEvent.objects.filter(project__team__in=teams, began_at__lt=before)
+    yield partial(_delete_some, told, PIECE)
     yield from _deletions_by_agents(Agent.objects.filter(project__team__in=teams), before)
 
 

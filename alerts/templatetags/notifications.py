@@ -13,6 +13,8 @@ register = template.Library()
 
 
 @register.simple_tag
-def explain_undelivered(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str]]:
-    """The timeline: each event, and why no one was notified of it."""
-    return undelivered_reasons.explain(incident, events)
+def explain_undelivered(incident: Incident, events: Iterable[IncidentEvent]) -> list[tuple[IncidentEvent, str, str]]:
+    """The timeline: each event, why no one was notified of it, and how severe the incident was by then."""
+    shown = list(events)
+    severity = undelivered_reasons.severities(incident, shown)
+    return [(event, why, severity[event.pk]) for event, why in undelivered_reasons.explain(incident, shown)]

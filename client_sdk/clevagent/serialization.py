@@ -129,6 +129,7 @@ def _waiting(wait: Wait | None) -> dict[str, Any] | None:
 
 
 def moment(wall: float) -> str:
+    """Return seconds since 1970 as the API writes times."""
     return datetime.fromtimestamp(wall, timezone.utc).isoformat()
 
 

@@ -63,6 +63,7 @@ PHRASES: Final = {
     "command.superseded": "replaced a {command} of",
     "incident.acknowledge": "acknowledged incident",
     "incident.mute": "muted incident",
+    "incident.unmute": "unmuted incident",
     "incident.note": "added a note to incident",
     "incident.snooze": "snoozed incident",
     "incident.unsnooze": "ended the snooze of incident",
@@ -105,6 +106,10 @@ PHRASES: Final = {
     "team.deleted": "deleted the team",
     "team.exported": "downloaded all data of the team",
     "team.second_factor_required": "changed whether two-factor authentication is required in",
+    "webhook.changed": "changed the incoming webhook",
+    "webhook.created": "created the incoming webhook",
+    "webhook.deleted": "deleted the incoming webhook",
+    "webhook.secret_replaced": "replaced the secret of the incoming webhook",
 }
 
 # The first part of an action, where it is not the word for the object.

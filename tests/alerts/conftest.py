@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pytest_django.fixtures import Settings
@@ -40,8 +41,8 @@ def incident(agent: Agent) -> Incident:
 def happened(incident: Incident) -> Callable[..., IncidentEvent]:
     """`happened("opened")` writes an event of the incident and enqueues nothing."""
 
-    def write(kind: str, at: datetime = NOW, text: str = "") -> IncidentEvent:
-        return IncidentEvent.objects.create(incident=incident, kind=kind, at=at, text=text or kind)
+    def write(kind: str, at: datetime = NOW, text: str = "", **data: Any) -> IncidentEvent:
+        return IncidentEvent.objects.create(incident=incident, kind=kind, at=at, text=text or kind, data=data)
 
     return write
 

@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 from agents.models import Agent, Command, Incident, IncidentEvent, Signal
 from alerts import message
 from alerts.channels.base import Message
-from alerts.models import Channel, Delivery
+from alerts.models import Channel, Delivery, Policy
 from tests.alerts.conftest import NOW
 
 FIELDS = [
@@ -314,4 +314,17 @@ def test_test_alert_says_so(email: Channel) -> None:
     sent = message.of_delivery(Delivery(channel=email, message_id="msg_1", created_at=NOW), {})
     assert sent.type == "channel.test"
     assert sent.title == "Test alert for mail"
+    assert sent.lines == ("This is a test. This channel receives all alerts for all agents of the project.",)
     assert sent.payload == {"incident": None, "agent": None, "project": "Production", "team": "Research"}
+
+
+def test_test_alert_promises_no_more_than_its_route(email: Channel) -> None:
+    def line() -> str:
+        return message.of_delivery(Delivery(channel=email, message_id="msg_1", created_at=NOW), {}).lines[0]
+
+    email.severity, email.labels = "critical", {"env": "prod"}
+    assert line().endswith("receives only critical alerts for agents with env=prod of the project.")
+    Policy.objects.create(project=email.project)
+    assert line().endswith("The project’s notification policy decides which alerts it receives.")
+    email.enabled = False
+    assert line().endswith("This channel is disabled: it receives no alerts until somebody enables it.")

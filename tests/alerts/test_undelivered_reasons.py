@@ -49,6 +49,12 @@ def test_muted_incident_is_the_reason(incident: Incident, happened: Happened) ->
     ]
 
 
+def test_muting_stays_the_reason_after_it_ended(incident: Incident, happened: Happened) -> None:
+    events = [happened("note", muted=True), happened("updated"), happened("note", muted=False), happened("updated")]
+    said = [why for _, why in reasons.explain(incident, events)]
+    assert said == ["", reasons.MUTED, "", reasons.NO_CHANNEL]
+
+
 def test_reason_is_given_once_and_for_failures_only(incident: Incident, happened: Happened) -> None:
     events = [happened(kind) for kind in ("opened", "note", "updated", "command", "resolved")]
     assert [why for _, why in reasons.explain(incident, events)] == [
@@ -77,3 +83,12 @@ def test_delivery_waits_for_its_channels_backoff(email: Channel) -> None:
     assert delivery.not_before == NOW
     email.retry_at = AFTER
     assert delivery.not_before == AFTER
+
+
+def test_reason_knows_how_severe_it_was(incident: Incident, happened: Happened) -> None:
+    """A warning that no channel took became critical, which was notified."""
+    incident.severity = "critical"
+    opened = happened("opened", severity="warning")
+    noted = happened("note")
+    rose = happened("updated", signal="cost", severity="critical", rose=True)
+    assert list(reasons.severities(incident, [opened, noted, rose]).values()) == ["warning", "warning", "critical"]

@@ -77,6 +77,12 @@ def test_operators_first_team_is_unlimited() -> None:
     assert [limits.plan_of(caller.team_id).agents for caller in (own, second, other)] == [None, 3, 3]
 
 
+def test_first_team_of_an_installation_is_unlimited() -> None:
+    """With Compose nobody is an operator: whoever creates the first team runs the installation."""
+    own, other = (auth.authenticate_key(create(owner=f"{name}@example.com")["api_key"]) for name in ("own", "other"))
+    assert [limits.plan_of(caller.team_id).agents for caller in (own, other)] == [None, 3]
+
+
 def test_chosen_plan_of_the_operator_stays() -> None:
     made = auth.authenticate_key(create(operator=True, plan="free")["api_key"])
     create(operator=True)

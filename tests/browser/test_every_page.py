@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
+from agents.models import IncomingWebhook
 from alerts.models import Channel
 from teams import services
 from teams.models import ApiKey, Membership, Project, User
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 LISTS = [
     "", "agents/agent/", "agents/incident/", "agents/command/", "agents/maintenance/", "first-steps/",
     "alerts/channel/", "alerts/channel/add/", "alerts/channel/routes/", "alerts/delivery/",
+    "agents/incomingwebhook/", "agents/incomingwebhook/add/",
     "teams/team/", "teams/project/", "teams/apikey/",
     "teams/apikey/add/", "teams/membership/", "teams/invitation/", "teams/invitation/add/",
     "billing/subscription/", "teams/auditentry/", "installation/", "teams/user/",
@@ -32,11 +34,13 @@ def test_pages_are_accessible(
     open_tab: Open, operator: User, owner: User, project: Project, api_key: str, width: int, scheme: str
 ) -> None:
     incident = make_fleet(project)
+    webhook = IncomingWebhook.objects.create(project=project, kind="github", name="acme/bot", secret="s" * 40)
     services.invite(team=project.team, email="new@example.com", role="viewer", invited_by=owner, now=timezone.now())
     rows = [
         f"agents/agent/{incident.agent_id}/change/",
         f"agents/incident/{incident.pk}/change/",
         f"alerts/channel/{Channel.objects.all()[0].pk}/change/",
+        f"agents/incomingwebhook/{webhook.pk}/change/",
         f"teams/project/{project.pk}/change/",
         f"teams/team/{project.team_id}/change/",
         f"teams/team/{project.team_id}/delete/",

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP
 from django.core import mail
+from django.utils import timezone
 from playwright.sync_api import Browser, expect
 
 from agents.models import Incident
+from agents.review import review
 from alerts.models import Channel
 from teams.models import ApiKey, Invitation, Project, SavedView, User
 from tests.agents.admin.conftest import make_agent, make_incident
@@ -18,6 +20,7 @@ from tests.authenticator import code_of
 from tests.browser.conftest import Open, send_beat
 from tests.browser.keyboard import Keyboard
 from tests.browser.tab import SHORT, Tab
+from tests.browser.test_two_am import ask, fall_silent
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PASSWORD = "correct horse battery"
@@ -81,6 +84,27 @@ def test_incident_is_handled_by_keyboard(open_tab: Open, owner: User, project: P
     hand.follow("Pause monitoring…", to="For 1 hour, until")
     hand.follow("Pause monitoring", to="is paused until")
     hand.follow("Resume monitoring", to="Monitoring of bot resumed.")
+
+
+def test_restart_is_pressed_and_proven(
+    open_tab: Open, server: str, owner: User, project: Project, api_key: str
+) -> None:
+    """From the fleet to the restart; the incident ends with the agent's progress, not with its first heartbeat."""
+    fall_silent(server, api_key)
+    tab = open_tab(owner)
+    hand, page = Keyboard(tab), tab.go("/admin/")
+    hand.follow(re.compile("night-shift: No heartbeat for .+"), to="**/incident/*/change/")
+    hand.follow("Restart…", to="The runner will restart systemd:night-shift.service")
+    hand.follow("Restart night-shift", to="requested: waiting for the runner")
+    (command,) = ask(server, api_key, "commands")
+    ask(server, api_key, f"commands/{command['id']}/result", {"status": "completed", "message": "active again"})
+    assert send_beat(server, api_key, agent="night-shift", instance="2") == 200
+    review.sweep(timezone.now())
+    tab.sees("Restarted once: no progress since.")
+    assert send_beat(server, api_key, agent="night-shift", instance="2", progress=True) == 200
+    review.sweep(timezone.now())
+    tab.sees("after the restart")
+    expect(page.locator("#incident-now .w-head .w-badge")).to_contain_text("resolved")
 
 
 def test_channel_is_added_and_tested(open_tab: Open, owner: User, project: Project) -> None:

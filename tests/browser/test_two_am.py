@@ -66,16 +66,21 @@ def ask(server: str, key: str, path: str, body: dict[str, Any] | None = None) ->
         return json.loads(answer.read())
 
 
-@pytest.fixture
-def letter(server: str, project: Project, api_key: str) -> EmailMultiAlternatives:
-    """The mail about an agent that fell silent; its runner asks for commands."""
-    ask(server, api_key, "commands")
-    assert send_beat(server, api_key, agent="night-shift", progress=True) == 200
-    assert send_beat(server, api_key, agent="night-shift", **SERVICE) == 200
-    Channel.objects.create(project=project, kind="email", name="On call", config={"to": ["on-call@example.com"]})
+def fall_silent(server: str, key: str) -> None:
+    """An agent with a runner, which asks for commands, has not reported for an hour."""
+    ask(server, key, "commands")
+    assert send_beat(server, key, agent="night-shift", progress=True) == 200
+    assert send_beat(server, key, agent="night-shift", **SERVICE) == 200
     long_ago = timezone.now() - timedelta(hours=1)
     AgentState.objects.update(last_beat_at=long_ago, last_progress_at=long_ago, check_at=timezone.now())
     review.sweep(timezone.now())
+
+
+@pytest.fixture
+def letter(server: str, project: Project, api_key: str) -> EmailMultiAlternatives:
+    """The mail about an agent that fell silent."""
+    Channel.objects.create(project=project, kind="email", name="On call", config={"to": ["on-call@example.com"]})
+    fall_silent(server, api_key)
     mail.outbox.clear()  # there was one about the new API key
     sending.deliver(Delivery.objects.get().channel_id, timezone.now())
     (letter,) = mail.outbox

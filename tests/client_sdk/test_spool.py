@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from clevagent.client import Client
 from clevagent.outbox import Heartbeat
-from clevagent.reporter import ADOPT_EVERY, MAX_AGE, courier
+from clevagent.recorder import Recorder
+from clevagent.reporter import ADOPT_EVERY, MAX_AGE, Reporter
+from clevagent.runner import unsent
 from clevagent.spool import MAX_BYTES, MAX_DETAILED_BYTES, Place, Spool, place_of
 from clevagent.testing import FakeServer
 
@@ -106,11 +108,12 @@ def test_runner_delivers(server: Server, place: Place) -> None:
     server.away = True
     end(agent)
     server.away = False
-    sender = courier(place, server)
-    look_at = sender.step(10.0, EPOCH + 1000)
+    courier = unsent.courier(place, "http://127.0.0.1:8000", KEY)
+    courier._transport = server
+    look_at = courier.step(10.0, EPOCH + 1000)
     assert [beat["status"] for beat in server.order] == ["shutdown"]
     assert files(place) == []
-    assert sender.step(look_at, EPOCH + 1060) > look_at
+    assert courier.step(look_at, EPOCH + 1060) > look_at
     assert len(server.order) == 1
 
 
@@ -259,9 +262,11 @@ def test_full_disk_stops_nothing(server: Server, place: Place, monkeypatch: pyte
 
 
 def test_courier_makes_no_heartbeats_of_its_own(server: Server, place: Place) -> None:
-    sender = courier(place, server)
+    courier: Reporter = unsent.courier(place, "http://127.0.0.1:8000", KEY)
+    assert isinstance(courier._recorder, Recorder)
+    courier._transport = server
     for now in (0.0, 61.0, 7200.0):
-        sender.step(now, EPOCH + now)
+        courier.step(now, EPOCH + now)
     assert server.requests == 0
 
 

@@ -24,7 +24,17 @@ from django.test import Client
 from django.utils import timezone
 
 from agents.ingest.registration import create_agent
-from agents.models import Agent, AgentName, Command, Heartbeat, Incident, IncidentEvent, Maintenance, Signal
+from agents.models import (
+    Agent,
+    AgentName,
+    Command,
+    Heartbeat,
+    Incident,
+    IncidentEvent,
+    IncomingWebhook,
+    Maintenance,
+    Signal,
+)
 from alerts.models import Channel, Delivery
 from billing.models import Subscription
 from teams import services
@@ -134,6 +144,7 @@ def seed(team: Team, mark: str) -> dict[type[Model], Model]:
     rows: list[Model] = [
         window, team, project, agent, incident, channel, delivery, invitation, seed_command(agent, incident, mark),
         services.issue_key(project=project, name=f"{mark} key", actor=owner.email)[0],
+        IncomingWebhook.objects.create(project=project, kind="github", name=f"{mark} webhook", secret=f"{mark} secret"),
         services.audit(team=team, actor=owner.email, action="seeded", target=f"{mark} target"),
         Subscription.objects.update_or_create(team=team, defaults={"plan": "pro"})[0],
         team.memberships.get(role=Role.OWNER),

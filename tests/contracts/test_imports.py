@@ -28,6 +28,7 @@ PURE_FILES = {
     ),
     "alerts": ("coverage", "policies", "quiet_hours", "retry", "rotations", "routing"),
 }
+WEBHOOKS = ("alertmanager", "github", "gitlab", "happenings", "sentry", "setup", "signatures")
 PURE = [
     *(ROOT / app / f"{name}.py" for app, names in PURE_FILES.items() for name in names),
     *sorted((ROOT / "agents" / "domain").rglob("*.py")),
@@ -36,6 +37,7 @@ PURE = [
     *sorted((ROOT / "agents" / "doors" / "hooks").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "merging").rglob("*.py")),
     *sorted((ROOT / "agents" / "doors" / "otlp").rglob("*.py")),
+    *(ROOT / "agents" / "doors" / "webhooks" / f"{name}.py" for name in WEBHOOKS),
 ]
 IMPURE_IMPORTS = {
     "django",

@@ -42,6 +42,7 @@ ROWS: list[tuple[str, Row]] = [
     (r"api/schema$", Row(ANYBODY, READS, None, PUBLIC)),
     (r"api/docs$", Row(ANYBODY, READS, None, PRIVATE)),
     (r"(v1|otlp/v1|api/public/otel/v1)/(traces|metrics|logs)$", Row(KEY, METER, 64 * MIB, PRIVATE)),
+    (r"hooks/(github|gitlab|alertmanager|sentry)/", Row(SECRET, OWN, MIB, PRIVATE)),
     (r"hooks/[\w-]+$", Row(KEY, METER, 64 * MIB, PRIVATE)),
     (r"beta/litellm_basic_guardrail_api$", Row(KEY, METER, 64 * MIB, PRIVATE)),
     (r"metrics$", Row(KEY, METER, None, PRIVATE)),

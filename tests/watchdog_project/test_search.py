@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
+from agents.models import AgentName
 from teams.models import Project, User
 from tests.agents.admin.conftest import make_agent, make_incident
 
@@ -30,6 +31,27 @@ def test_search_finds_every_kind_of_row(project: Project, owner: User, viewer: U
     assert viewer.email in found(browser, "viewer@")
 
 
+def test_agent_with_several_names_is_found_once(project: Project, viewer: User, client_of: Browse) -> None:
+    agent = make_agent(project, "research-bot")
+    AgentName.objects.create(project=project, agent=agent, name="research-bot-2")
+    assert found(client_of(viewer), "research").count("research-bot</a>") == 1
+
+
+@pytest.mark.parametrize("form", ["{}", "#{}"])
+def test_incident_is_found_by_its_number(form: str, project: Project, viewer: User, client_of: Browse) -> None:
+    incident = make_incident(make_agent(project, "research-bot"))
+    page = f"/admin/agents/incident/{incident.pk}/change/"
+    assert page in found(client_of(viewer), form.format(incident.pk))
+    assert page not in found(client_of(viewer), form.format(incident.pk + 1))
+    assert "Nothing found" in found(client_of(viewer), form.format("9" * 30))
+
+
+def test_documentation_is_found_too(project: Project, viewer: User, client_of: Browse) -> None:
+    body = found(client_of(viewer), "grace period")
+    assert "<h2>Documentation</h2>" in body
+    assert 'href="/docs/glossary/#grace-period"' in body
+
+
 def test_search_page_works_without_scripts(project: Project, viewer: User, client_of: Browse) -> None:
     make_agent(project, "research-bot")
     page = client_of(viewer).get("/admin/find/", {"q": "research"}).content.decode()
@@ -38,10 +60,11 @@ def test_search_page_works_without_scripts(project: Project, viewer: User, clien
 
 
 def test_strangers_find_nothing(project: Project, owner: User, stranger: User, client_of: Browse) -> None:
-    make_incident(make_agent(project, "research-bot"), reason="secret reason")
+    incident = make_incident(make_agent(project, "research-bot"), reason="secret reason")
     browser = client_of(stranger)
-    for query in ("research", "secret", owner.email, project.name):
-        assert "Nothing found" in found(browser, query), query
+    for query in ("research", "secret", owner.email, project.name, str(incident.pk)):
+        assert "/admin/" not in found(browser, query), query
+    assert "Nothing found" in found(browser, "research-bot")
     assert Client().get("/admin/find/", {"q": "research"}).status_code == 302
 
 

@@ -17,6 +17,8 @@ from agents.domain.heartbeat import Beat, Waiting
 OLDEST: Final = timedelta(days=7)
 # Less is the network's delay, and misleads nobody.
 MIN_SKEW: Final = timedelta(seconds=5)
+# Seconds. A younger heartbeat counts from its arrival: the rest is the network's delay.
+FRESH: Final = 2.0
 NONE: Final = timedelta(0)
 
 

@@ -80,8 +80,9 @@ def _too_many(facts: Facts, job: jobs.Job) -> tuple[str, int]:
     if slot is not None and facts.now < slot.until:
         allowed = limits["runs"] * (TWICE if slot.clock_set_back else 1)
         if len(slot.runs) > allowed and job.schedule:
+            often = "once" if allowed == 1 else f"at most {allowed} times"
             first = time_of_day(slot.runs[0].at, job.schedule.zone, facts.now)
-            return f"Ran {len(slot.runs)} times since {first}; expected once", len(slot.runs)
+            return f"Ran {len(slot.runs)} times since {first}; expected {often}", len(slot.runs)
     judged = {run.rid for run, limit in jobs.overlong(job) if facts.now >= limit}
     at_once = [run for run in job.runs if run.is_open and run.rid not in judged]
     if len(at_once) > limits["at_once"]:

@@ -43,7 +43,8 @@ def _create(*, team: str, project: str, owner: str, scope: str, **options: Any) 
     own_team = _team(team, person)
     if options["plan"]:
         billing.set_plan(team=own_team, plan=options["plan"], actor=_ACTOR)
-    elif options["operator"]:
+    elif options["operator"] or not Team.objects.exclude(pk=own_team.pk).exists():
+        # Whoever creates the first team here runs the installation.
         billing.lift_limits(operator=person, actor=_ACTOR)
     own_project = Project.objects.filter(team=own_team, name=project).first() or services.create_project(
         team=own_team, name=project, actor=_ACTOR

@@ -1,6 +1,6 @@
 """Reports a run: its start, that it lives, and its end. In a thread of its own, so the command never waits for it.
 
-What the server does not take in time is left to the next run, to an agent or to the runner, as the SDK does.
+What the server does not take is stored with its time, and sent by the next run, agent or runner with the same key.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from clevagent.log import log
-from clevagent.redact import clean, redacted, without_values
-from clevagent.reporter import courier
+from clevagent.outbox import Heartbeat
+from clevagent.redact import redacted, without_values
+from clevagent.reporter import Reporter as Sender
 from clevagent.serialization import moment
-from clevagent.spool import Place, leave_behind
+from clevagent.spool import Place, Spool
 from clevagent.transport import Transport, UnreachableError
 from clevagent.version import AGENT
 
@@ -41,31 +42,29 @@ def event(agent: str, name: str, **job: Any) -> dict[str, Any]:
 
 
 class Reporter:
-    """Sends heartbeats of one run. Every method returns at once; `close` waits for the end to arrive, a few seconds.
+    """Sends heartbeats of one run. `start` and `grown` return at once; `end` waits for its arrival, a few seconds.
 
-    `transport` is None without an API key: nothing is sent. `place` is where what could not be sent is left.
+    `sender` is None without an API key: nothing is sent.
     """
 
     def __init__(
         self,
-        transport: Transport | None,
+        sender: Sender | None,
         agent: str,
         interval: float,
         clock: Callable[[], float] = time.monotonic,
-        place: Place | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._transport, self._agent, self._interval, self._clock = transport, agent, interval, clock
-        self._place = place
+        self._sender, self._agent, self._interval, self._clock, self._wall = sender, agent, interval, clock, wall
         self._rid, self._began = str(uuid4()), clock()
+        self._alive_at = self._began + interval
         self._grown = False
-        # Each with the time at which it was made.
-        self._waiting: queue.Queue[tuple[dict[str, Any], float] | None] = queue.Queue()
-        self._unsent: list[tuple[dict[str, Any], float]] = []
+        self._waiting: queue.SimpleQueue[Heartbeat | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="clevagent-run", daemon=True)
 
     def start(self, schedule: dict[str, Any] | None) -> None:
         """Report the start, with the declared schedule."""
-        if self._transport is not None:
+        if self._sender is not None:
             beat = event(self._agent, "start", rid=self._rid, schedule=schedule)
             self._put({**beat, "message": "Started", "progress": True, **self._common()})
             self._thread.start()
@@ -75,11 +74,11 @@ class Reporter:
         self._grown = True
 
     def end(self, code: int, memory_mb: float | None, output: bytes) -> None:
-        """Report the end, and wait until it has arrived, `CLOSING` seconds at most. Then it is left behind.
+        """Report the end, and wait until it has arrived, `CLOSING` seconds at most. Otherwise it is stored.
 
         `code` is the exit status, negative for a signal.
         """
-        if self._transport is None:
+        if self._sender is None:
             return
         took = max(0.0, self._clock() - self._began)
         name = "fail" if code else "success"
@@ -90,24 +89,22 @@ class Reporter:
         self._put({**beat, **kept, **({"custom_data": text} if text else {}), "instance": self._rid})
         self._waiting.put(None)
         self._thread.join(CLOSING)
-        # The thread may still wait for an answer. What it sends as well counts once.
-        leave_behind(self._place, self._rid, [beat for beat, _ in (*self._unsent, *self._taken())])
+        if self._thread.is_alive():
+            self._store_rest(self._sender)
 
-    def _put(self, beat: dict[str, Any]) -> None:
-        self._waiting.put(self._made(beat))
+    def _store_rest(self, sender: Sender) -> None:
+        """The server hangs. What it has taken all the same counts once."""
+        while not self._waiting.empty():
+            if beat := self._waiting.get_nowait():
+                sender.outbox.add(beat)
+        sender.store_rest(self._clock(), self._wall())
 
-    def _made(self, beat: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        return {**beat, "sent_at": moment(time.time())}, self._clock()
+    def _put(self, fields: dict[str, Any]) -> None:
+        self._waiting.put(self._made(fields))
 
-    def _taken(self) -> Iterator[tuple[dict[str, Any], float]]:
-        """What the thread has not taken yet."""
-        while True:
-            try:
-                made = self._waiting.get_nowait()
-            except queue.Empty:
-                return
-            if made is not None:
-                yield made
+    def _made(self, fields: dict[str, Any]) -> Heartbeat:
+        wall = self._wall()
+        return Heartbeat({**fields, "sent_at": moment(wall)}, self._clock(), wall)
 
     def _common(self) -> dict[str, Any]:
         return {"instance": self._rid, "interval": self._interval}
@@ -118,36 +115,42 @@ class Reporter:
         return {**beat, **self._common()}
 
     def _run(self) -> None:
-        """Send what waits; when nothing does for an interval, that the run lives."""
-        if self._transport is None:
-            return
-        deliver_left(self._place, self._transport)
-        ending = False
-        deadline = 0.0
-        while not (ending and (not self._unsent or self._clock() > deadline)):
-            try:
-                made = self._waiting.get(timeout=RETRY_AFTER if self._unsent else self._interval)
-                if made is None:
-                    ending, deadline = True, self._clock() + CLOSING
-                else:
-                    self._unsent.append(made)
-            except queue.Empty:
-                if not self._unsent:
-                    self._unsent.append(self._made(self._alive()))
-            self._send(self._transport)
-        self._transport.close()
+        sender = self._sender
+        try:
+            if sender is not None:
+                self._send_all(sender)
+        except Exception:
+            log.exception("the run could not be reported")
 
-    def _send(self, transport: Transport) -> None:
-        """Send in order. What was not taken for now stays; a refused heartbeat does not."""
-        while self._unsent:
-            beat, at = self._unsent[0]
-            try:
-                answer = transport.request("POST", "/heartbeat", {**beat, "age": round(self._clock() - at, 3)})
-            except UnreachableError:
-                return
-            if answer.is_temporary:
-                return
-            self._unsent = self._unsent[1:]
+    def _send_all(self, sender: Sender) -> None:
+        """Send what waits; when nothing does for an interval, that the run lives."""
+        look_at = self._began
+        while self._take(sender, min(look_at, self._alive_at)):
+            look_at = sender.step(self._clock(), self._wall())
+        self._finish(sender)
+
+    def _take(self, sender: Sender, until: float) -> bool:
+        """Wait for the next heartbeat until a time of the clock. Returns whether the run goes on."""
+        try:
+            beat = self._waiting.get(timeout=max(0.0, until - self._clock()))
+        except queue.Empty:
+            if self._clock() >= self._alive_at:
+                self._alive_at = self._clock() + self._interval
+                if not sender.outbox:
+                    sender.add(self._made(self._alive()))
+            return True
+        if beat is not None:
+            sender.add(beat)
+        return beat is not None
+
+    def _finish(self, sender: Sender) -> None:
+        """Try for a while, unless the server refuses it. What is left stays stored."""
+        until = self._clock() + CLOSING - RETRY_AFTER
+        sender.finish(self._clock(), self._wall(), is_last=True)
+        while sender.outbox and not sender.is_refused and self._clock() < until:
+            time.sleep(RETRY_AFTER)
+            sender.finish(self._clock(), self._wall(), is_last=True)
+        sender.close()
 
 
 def ending(code: int) -> str:
@@ -172,30 +175,35 @@ def tail(output: bytes) -> str:
     return redacted(without_values(text))[-MAX_OUTPUT:].strip()
 
 
-def deliver_left(place: Place | None, transport: Transport) -> None:
-    """Send what earlier runs and agents could not, before anything newer of them."""
-    if place is None:
-        return
+def send_once(transport: Transport, beat: dict[str, Any], place: Place | None) -> str:
+    """Send one heartbeat. Returns why it was not taken, or nothing. One that may be taken later is stored."""
     try:
-        reporter = courier(place, transport)
-        reporter.step(time.monotonic(), time.time())
-        reporter.close()
-    except Exception:
-        log.exception("could not deliver what was left unsent")
-
-
-def send_once(transport: Transport, beat: dict[str, Any], message: str, place: Place | None = None) -> str:
-    """Send one heartbeat. Returns why it was not taken, or nothing. Without an answer it is left in `place`."""
-    if message:
-        beat = {**beat, "message": clean(message, MAX_MESSAGE)}
-    try:
-        answer = transport.request("POST", "/heartbeat", beat)
+        answer = transport.request("POST", "/heartbeat", {**beat, "age": 0.0})
     except UnreachableError as error:
-        leave_behind(place, str(beat["beat_id"]), [{**beat, "sent_at": moment(time.time())}])
-        return f"{transport.address} does not answer: {error}"
+        return f"{transport.address} does not answer: {error}{_stored(beat, place)}"
     if not answer.accepted:
-        return f"the server refused it: {answer.why}"
+        return f"the server refused it: {answer.why}{_stored(beat, place) if answer.is_temporary else ''}"
     if not isinstance(answer.body, dict) or "agent_id" not in answer.body:
         return f"{transport.address} is no watchdog server"
     left_out = (answer.body.get("left_out") or {}).get("job")
     return f"the server left it out: {left_out}" if left_out else ""
+
+
+def _stored(beat: dict[str, Any], place: Place | None) -> str:
+    if place is None:
+        return ""
+    spool = Spool(place, beat["beat_id"])
+    spool.keep(beat)
+    if not spool.is_open:
+        return ""
+    spool.leave()
+    return "; it is stored, and sent with the next report"
+
+
+def deliver(sender: Sender, clock: Callable[[], float] = time.monotonic) -> None:
+    """Send what earlier runs stored, for `CLOSING` seconds at most; the rest stays stored."""
+    until = clock() + CLOSING
+    look_at = sender.step(clock(), time.time())
+    while sender.outbox and look_at <= clock() < until:
+        look_at = sender.step(clock(), time.time())
+    sender.close()

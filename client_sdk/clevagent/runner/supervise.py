@@ -12,9 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
-from clevagent.reporter import courier
 from clevagent.spool import place_of
-from clevagent.transport import Transport
 from clevagent.version import VERSION
 
 from . import backends, unsent
@@ -73,7 +71,7 @@ class Supervisor:
     def _deliver_unsent(self) -> None:
         place = place_of(None, self.settings.api_key)
         if place is not None:
-            reporter = courier(place, Transport(self.settings.endpoint, self.settings.api_key))
+            reporter = unsent.courier(place, self.settings.endpoint, self.settings.api_key)
             self._start("unsent", lambda: unsent.deliver_until(self.ended, reporter))
 
     def wait(self) -> None:

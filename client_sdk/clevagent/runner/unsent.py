@@ -6,12 +6,20 @@ import logging
 import threading
 import time
 
+from clevagent import reporter as sending
 from clevagent.reporter import ADOPT_EVERY, Reporter
+from clevagent.spool import Place
+from clevagent.transport import Transport
 
 log = logging.getLogger(__name__)
 
 # Seconds between two requests, even if there is more to send.
 MIN_DELAY = 1.0
+
+
+def courier(place: Place, endpoint: str, api_key: str) -> Reporter:
+    """Return a reporter that only sends what it finds in the spool."""
+    return sending.courier(Transport(endpoint, api_key), endpoint, place)
 
 
 def deliver_until(ended: threading.Event, reporter: Reporter) -> None:

@@ -244,3 +244,30 @@ def test_member_may_test_but_not_change_project(looped: Agent, member: User, cli
 
 def test_other_teams_project_is_not_found(looped: Agent, stranger: User, client_of: Browse) -> None:
     assert client_of(stranger).get(project_try(looped.project, "?hours=24")).status_code == 404
+
+
+def test_settings_say_how_often_a_hold_would_stop(looped: Agent, member: User, client_of: Browse) -> None:
+    browser = client_of(member)
+    brief = try_page(looped, "?rule=loop&brief")
+    assert brief.replace("&", "&amp;") in browser.get(page_of(looped)).content.decode()
+    assert "a hold would have stopped bot <strong>once</strong>" in browser.get(brief).content.decode()
+    project = f"/admin/teams/project/{looped.project_id}/try/?rule=loop&brief"
+    assert "a hold would have stopped agents <strong>once</strong>" in browser.get(project).content.decode()
+    Agent.objects.update(agent_type="codex")
+    told = browser.get(brief).content.decode()
+    assert "and a nudge would have told it once" in told
+    assert not Incident.objects.exists()
+    assert not Agent.objects.get().state.hold
+
+
+def test_nothing_stored_is_no_promise(bot: Agent, member: User, client_of: Browse) -> None:
+    Heartbeat.objects.all().delete()
+    text = client_of(member).get(try_page(bot, "?rule=cost&brief")).content.decode()
+    assert "No heartbeats of the last 7 days are stored" in text
+
+
+def test_backtest_shows_each_stop(looped: Agent, viewer: User, client_of: Browse) -> None:
+    body = client_of(viewer).get(try_page(looped, "?rule=loop&hours=24")).content.decode()
+    assert "A hold would have stopped bot <strong>once</strong>" in body
+    assert "; stopped " in body
+    assert "would have stopped" not in client_of(viewer).get(try_page(looped, "?rule=error&hours=24")).content.decode()

@@ -56,6 +56,19 @@ def test_first_visit_fills_a_key_in(project: Project, owner: User, client_of: Br
     assert 'hx-trigger="submit"' in browser.get(STEPS).content.decode(), "once"
 
 
+def test_first_steps_are_those_of_an_unstarted_project(team: Team, owner: User, client_of: Browse) -> None:
+    """`bin/run --demo` makes a second project, whose agents report before anybody signs in."""
+    own = services.create_project(team=team, name="Own", actor="test")
+    demo = services.create_project(team=team, name="Demo agents", actor="test")
+    make_agent(demo)
+    browser = client_of(owner)
+    page = browser.get(STEPS).content.decode()
+    assert f'<input type="hidden" name="project" value="{own.pk}">' in page
+    assert 'hx-trigger="load, submit"' in page
+    make_agent(own)
+    assert f'<input type="hidden" name="project" value="{demo.pk}">' in browser.get(STEPS).content.decode()
+
+
 def test_reporting_project_gets_no_key_unasked(project: Project, owner: User, client_of: Browse) -> None:
     make_agent(project)
     browser = client_of(owner)
@@ -198,7 +211,7 @@ def test_page_waits_for_another_agent(project: Project, api_key: str, owner: Use
     old = make_agent(project, "my-agent")
     browser = client_of(owner)
     page = browser.get(STEPS).content.decode()
-    assert "1 agent in this project is reporting." in page
+    assert "1 agent in this project has reported." in page
     assert "Waiting for the first heartbeat of another agent" in page
     assert "agent=&quot;my-agent-2&quot;" in page
     beat = f"{STEPS}beat/?project={project.pk}&beyond={old.pk}"

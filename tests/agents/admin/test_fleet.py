@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -16,9 +16,11 @@ from agents.fleet import maintenance
 from agents.models import Agent, AgentMemory, AgentState, Incident, Signal
 from teams import services
 from teams.models import Project, User
+from teams.times import exact
 from tests.agents.admin.conftest import Browse, make_agent, make_incident
 from tests.agents.admin.test_agents import names_in
 from tests.agents.admin.test_fleet_tiles import tiles
+from tests.agents.admin.test_truth import read
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/agent/"
@@ -101,6 +103,38 @@ def test_healthy_fleet_says_so_and_lists_agents(project: Project, viewer: User, 
     assert "All agents OK" in body
     assert names_in(body) == ["bot"]
     assert "w-strip" in body
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (["paused", "stopped"], "No problems No agent is down, stalled, late or in warning; 1 stopped, 1 paused."),
+        (["waiting"], "No problems No agent is down, stalled, late or in warning; 1 waiting."),
+    ],
+)
+def test_what_is_not_monitored_is_not_ok(
+    others: list[str], said: str, project: Project, viewer: User, client_of: Browse
+) -> None:
+    for status in others:
+        make_agent(project, status, status=status)
+    browser = client_of(viewer)
+    assert "No problems" not in read(browser, "/admin/fleet/"), "no agent is OK"
+    make_agent(project, "bot")
+    text = read(browser, "/admin/fleet/")
+    assert said in text
+    assert "All agents OK" not in text
+
+
+def test_row_shows_holds_snoozes_and_mutes(project: Project, viewer: User, client_of: Browse) -> None:
+    make_agent(project, "held", hold=True, hold_reason="ann@example.com")
+    incident = make_incident(make_agent(project, "quiet"))
+    browser = client_of(viewer)
+    assert "snoozed" not in read(browser, "/admin/fleet/")
+    now = timezone.now()
+    Incident.objects.filter(pk=incident.pk).update(snoozed_until=now + timedelta(hours=1), muted_at=now)
+    text = read(browser, "/admin/fleet/")
+    assert "ok on hold held" in text
+    assert f"snoozed until {exact(now + timedelta(hours=1), UTC)} muted" in text
 
 
 def test_fleet_shows_who_acknowledged(project: Project, viewer: User, client_of: Browse) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from agents.incidents import actions
+from agents.incidents.events import record
 from agents.models import Agent, AgentState, Command, Incident, IncidentEvent, Runner
 from alerts.models import Channel, Delivery
 from teams.models import Project, User
@@ -18,7 +19,7 @@ from tests.agents.admin.conftest import Browse, deployed, make_agent, make_comma
 pytestmark = pytest.mark.django_db
 LIST = "/admin/agents/incident/"
 # For the part that polls every two seconds, including session, user, and the heartbeats that show what it did last.
-MAX_QUERIES = 15
+MAX_QUERIES = 16
 # For people who may act: the live command, the incident, open signals, earlier restarts, the runner.
 BUTTON_QUERIES = 5
 
@@ -424,6 +425,21 @@ def test_muted_incident_sends_no_notifications(incident: Incident, member: User,
     body = client_of(member).get(page_of(incident)).content.decode()
     assert f"<strong>Muted by {member.email}</strong></p>" in body
     assert f"UTC  Muted by {member.email}\n" in body
+
+
+def test_muted_incident_can_be_unmuted(incident: Incident, member: User, client_of: Browse) -> None:
+    channel = Channel.objects.create(
+        project=incident.project, kind="email", name="On call", config={"to": ["a@example.com"]}
+    )
+    browser = client_of(member)
+    assert "/press/unmute/" not in browser.get(page_of(incident)).content.decode()
+    press(browser, incident, "mute")
+    assert "/press/unmute/" in browser.get(page_of(incident)).content.decode()
+    assert "Unmuted: notifications are sent again." in press(browser, incident, "unmute")
+    incident.refresh_from_db()
+    assert incident.muted_at is None
+    record(incident=incident, kind="updated", text="Again", now=timezone.now())
+    assert Delivery.objects.filter(channel=channel).exists()
 
 
 def test_page_shows_version_and_deploys(incident: Incident, viewer: User, client_of: Browse) -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 from agents.models import Agent, Incident, Signal, Status
 from teams.models import User
-from tests.agents.conftest import World
+from tests.agents.conftest import T0, World
 from tests.agents.stories import BEATS, STORIES, Story, beat, look, pause
 from tests.examples import examples
 
@@ -44,6 +44,19 @@ def test_pages_say_what_rows_say(world: World, viewer: User, client_of: Callable
                 for claims in (check_row, check_page, check_incidents):
                     claims(browser, agent, now)
         transaction.set_rollback(True)
+
+
+def test_restarted_agent_is_not_called_silent(world: World, viewer: User, client_of: Callable[[User], Client]) -> None:
+    """Its incident stays open until there is progress, but it is not silent any more."""
+    world.beat(0, progress=True, interval=30)
+    world.look(100)
+    Incident.objects.update(restarted_at=T0 + timedelta(seconds=105))
+    world.beat(110, instance="2")
+    world.look(111)
+    with world.clock(112):
+        text = read(client_of(viewer), f"/admin/agents/agent/{world.agent().pk}/change/")
+    assert "Reports again after its restart, but no progress yet" in text
+    assert world.kinds() == ["missed_heartbeat"]
 
 
 def read(browser: Client, path: str) -> str:

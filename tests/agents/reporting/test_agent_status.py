@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents.fleet import services
 from agents.incidents import actions
 from agents.models import Agent, Incident
 from agents.reporting import agent_status
@@ -100,6 +101,18 @@ def test_critical_agents_come_before_warnings(world: World) -> None:
     assert ordered(world, 2) == ["z-over", "a-near", "b-error"]
 
 
+def test_what_is_over_does_not_sort_as_critical(world: World) -> None:
+    """The crash made the incident critical for good; what is left of it is a budget's warning."""
+    world.beat(0, "a-was-critical", cost_limit_usd=10, cost_usd=8.5)
+    world.look(1)
+    world.beat(5, "a-was-critical", **CRASH)
+    world.look(6)
+    world.beat(10, "a-was-critical")
+    world.beat(10, "z-over", cost_limit_usd=10, cost_usd=12)
+    world.look(11)
+    assert ordered(world, 12) == ["z-over", "a-was-critical"]
+
+
 def test_acknowledged_agents_come_after_others(world: World) -> None:
     for name in ("a", "b"):
         world.beat(0, name, **CRASH)
@@ -122,6 +135,27 @@ def test_agent_on_hold_owes_no_progress(world: World) -> None:
     world.look(60)
     row = shown(world, 61)
     assert (row.state.hold, row.status, row.progress) == (True, "warning", None)
+
+
+def test_resumed_agent_is_late_nowhere(world: World) -> None:
+    """Its deadline runs from the moment on which somebody resumed it: the list and the counts agree with the row."""
+    world.beat(0, interval=30)
+    with world.clock(5) as now:
+        services.pause(agent=world.agent(), actor="ann@example.com", now=now)
+    world.look(6)
+    with world.clock(3_600) as now:
+        services.resume(agent=world.agent(), actor="ann@example.com", now=now)
+    world.look(3_601)
+    for at, is_late in ((3_602, False), (3_635, True)):
+        with world.clock(at) as now:
+            assert Agent.objects.filter(agent_status.is_late(now)).exists() is is_late
+        assert (shown(world, at).status == "late") is is_late
+
+
+def test_nearly_spent_budget_is_no_full_one(world: World) -> None:
+    world.beat(0, cost_limit_usd=10, cost_usd=9.96)
+    row = shown(world, 1)
+    assert (row.spent, row.spent_tone) == (99, "late")
 
 
 @pytest.mark.trial

@@ -14,6 +14,7 @@ from django.test import Client
 from agents.incidents import actions
 from agents.reporting import last_words
 from teams.models import User
+from tests.agents.admin.test_truth import read
 from tests.agents.conftest import T0, World
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +99,31 @@ def test_runners_beats_do_not_hide_the_agents(world: World, browser: Client) -> 
         world.beat(at, **WATCHED, progress=False)
     world.watch(601, 1_300)
     assert "Last message Reading page 7" in page(world, browser, 1_300)
+
+
+def test_words_of_a_stalled_agent_are_found(world: World, browser: Client) -> None:
+    """Long before it stalled for good, and followed by heartbeats that only say that it lives."""
+    world.beat(0, interval=10, progress_timeout=2 * DAY, **WORK)
+    for at in range(2 * DAY - 900, 2 * DAY, 10):
+        world.beat(at, progress=False)
+    world.look(2 * DAY + 1)
+    assert world.kinds() == ["stalled"]
+    text = page(world, browser, 2 * DAY + 2)
+    assert "Last message Reading page 7" in text
+    assert "Last tool call fetch p=7 failed" in text
+
+
+def test_agents_page_knows_its_last_activity(world: World, browser: Client) -> None:
+    """Not "only heartbeats so far" of an agent that called a tool five minutes ago."""
+    world.beat(0, interval=10, tool_call_log=WORK["tool_call_log"])
+    for at in range(10, 300, 10):
+        world.beat(at, progress=False)
+    world.look(300)
+    path = f"/admin/agents/agent/{world.agent().pk}/change/"
+    with world.clock(301):
+        text = read(browser, path)
+    assert "Last call: fetch" in text
+    assert "Only heartbeats so far" not in text
 
 
 def test_words_of_a_monthly_agent_are_found(world: World, browser: Client) -> None:

@@ -11,7 +11,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from agents.models import Agent
+from agents.fleet import services
+from agents.models import Agent, Rollup
 from agents.reporting import status_page
 from billing.services import set_plan
 from teams.models import AuditEntry, Project, User
@@ -51,14 +52,49 @@ def test_uptime_of_minutes_is_no_percentage(shown: World) -> None:
     assert "no downtime since it was added" in text
 
 
+def reporting_since(days: float) -> None:
+    """Totals of each day since then, as retention leaves them."""
+    Agent.objects.update(created_at=T0 - timedelta(days=200))
+    for agent in Agent.objects.all():
+        Rollup.objects.create(agent=agent, span="d", start=T0 - timedelta(days=days), beats=1)
+
+
 def test_uptime_is_a_percentage_from_one_day_on(shown: World) -> None:
     Agent.objects.update(created_at=T0 - timedelta(days=2))
-    assert "100.00 % uptime since it was added" in get(PAGE).content.decode()
+    for agent in Agent.objects.all():
+        Rollup.objects.create(agent=agent, span="d", start=T0 - timedelta(days=2, hours=12), beats=1)
+    text = get(PAGE).content.decode()
+    assert "100.00 % uptime since it was added" in text
+    assert "99.99 % uptime since it was added" in text, "two seconds of downtime are not none"
 
 
-def test_uptime_of_an_old_agent_is_of_90_days(shown: World) -> None:
+@pytest.mark.parametrize(("days", "said"), [(89.9, "90 days"), (6.5, "7 days")])
+def test_uptime_is_of_the_days_that_are_kept(shown: World, days: float, said: str) -> None:
+    reporting_since(days)
+    assert f"100.00 % uptime in the last {said}" in get(PAGE).content.decode()
+
+
+def test_nothing_is_claimed_of_time_not_monitored(world: World) -> None:
+    Project.objects.filter(pk=world.project.pk).update(status_page="named", status_address="research")
+    world.beat(0, "paused")
+    world.beat(0, "ended", status="shutdown")
+    with world.clock(0) as now:
+        services.add_agent(project=world.project, name="added", kind="agent", actor="test", now=now)
+        services.pause(agent=world.agent("paused"), actor="test", now=now)
+    world.look(1)
     Agent.objects.update(created_at=T0 - timedelta(days=200))
-    assert "100.00 % uptime in the last 90 days" in get(PAGE).content.decode()
+    with world.clock(40 * 86_400):
+        text = get(PAGE).content.decode()
+    assert "No agent has problems: 1 new, 1 stopped, 1 paused." in text
+    assert "OK" not in text
+    assert "uptime" not in text
+    assert "downtime" not in text
+    assert 'aria-label="added, 90 days: no data yet"' in text
+
+
+def test_dead_agents_last_report_is_no_heartbeat(shown: World) -> None:
+    text = get(PAGE).content.decode()
+    assert text.count("last report") == text.count("last heartbeat") == 1
 
 
 def test_status_lasts_since_its_own_signal(world: World) -> None:
@@ -83,7 +119,7 @@ def test_query_count_does_not_grow_with_agents(
     set_plan(team=shown.project.team, plan="pro", actor="test")
     for number in range(12):
         shown.beat(2, f"more-{number}")
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         assert "more-11" in get(PAGE).content.decode()
 
 
@@ -173,7 +209,7 @@ def test_owner_sets_a_named_or_secret_address(owner: User, project: Project, cli
     browser.post(page, {**FORM, "status_page": "secret", "new_address": "on"})
     project.refresh_from_db()
     assert (get(f"/status/{secret}/").status_code, get(f"/status/{project.status_address}/").status_code) == (404, 200)
-    assert AuditEntry.objects.filter(action="project.changed").first().data["fields"][-1] == "new_address"  # type: ignore[union-attr]
+    assert AuditEntry.objects.filter(action="project.changed").first().data == {"status_address": "replaced"}  # type: ignore[union-attr]
     publish(browser, project, "off")
     assert not project.status_address
     assert b"new_address" not in browser.get(page).content

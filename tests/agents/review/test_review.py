@@ -13,6 +13,7 @@ from agents.incidents import actions
 from agents.models import Agent, AgentState, Heartbeat, Incident, Outage, Pulse, Signal, Status
 from agents.review import review
 from agents.storage import decoding, outage_log
+from billing.services import set_plan
 from teams.errors import ApiError
 from teams.models import Project
 from tests.agents.conftest import T0, World
@@ -575,6 +576,16 @@ def test_a_silent_runner_is_one_incident(world: World) -> None:
     assert incident.reason == "3 agents on 10.0.0.9 fell silent together: a, b, c"
     assert Signal.objects.filter(incident=incident).count() == 3
     assert world.events() == ["opened"]
+
+
+def test_a_large_group_says_how_many_it_does_not_name(world: World) -> None:
+    set_plan(team=world.project.team, plan="pro", actor="test")
+    for number in range(12):
+        world.beat(0, agent=f"bot-{number:02}", source="1/10.0.0.9", interval=10)
+    world.watch(1, 22)
+    (incident,) = world.incidents()
+    assert incident.reason.startswith("12 agents on 10.0.0.9 fell silent together: bot-00, bot-01, ")
+    assert incident.reason.endswith(", bot-09 and 2 more")
 
 
 def test_a_group_recovers_with_its_last_agent(world: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +18,9 @@ from agents.models import Agent
 from teams import services
 from teams.models import Project
 from tests.agents.api.mcp.fake_model import FakeModel
-from tests.client_sdk import environments
+from tests.agents.doors.programs.installed import program
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-PACKAGE: Final = "@anthropic-ai/claude-code@2.1.332"
 TOOL: Final = "mcp__watchdog__list_agents"
 
 
@@ -35,21 +33,7 @@ def agent(transactional_db: None, project: Project) -> Iterator[Agent]:
 @pytest.fixture(scope="session")
 def claude() -> Path:
     """The program, installed once. Skips the test where npm cannot give it."""
-    if shutil.which("npm") is None:
-        pytest.skip("needs npm")
-    home = Path(os.environ.get("CLEVAGENT_TEST_ENVIRONMENTS") or environments.ROOT / ".test-environments")
-    folder = home / "claude-code"
-    program = folder / "node_modules" / ".bin" / "claude"
-    if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-        try:
-            subprocess.run(install, capture_output=True, text=True, check=True, timeout=600)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"npm cannot give Claude Code: {str(error.stderr)[-200:]}")
-    if subprocess.run([program, "--version"], capture_output=True).returncode:
-        pytest.skip("Claude Code does not run on this machine")
-    return program
+    return program("claude")
 
 
 def test_claude_code_calls_a_tool(claude: Path, agent: Agent, live_server: Any, tmp_path: Path) -> None:
