@@ -136,7 +136,7 @@ def _output(*command: str) -> str:
 
 
 def batch(size: int, begun_at: int) -> bytes:
-    """Model calls as an instrumentation of the OpenAI SDK tells them, one after the other from `begun_at` (nanoseconds).
+    """Model calls as an instrumentation of the OpenAI SDK tells them, one after the other from `begun_at` (ns).
 
     A sender's batches follow one another in time, as the calls do.
     """
