@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -53,8 +53,13 @@ def save(*, project: Project, name: str, data: Any, actor: str) -> OnCall:
     if before is None and OnCall.objects.filter(project=project).count() >= MAX_ROTATIONS:
         raise ApiError(422, "invalid", f"A project has at most {MAX_ROTATIONS} rotations.")
     row, _ = OnCall.objects.update_or_create(project=project, name=name, defaults={"rotation": stored})
-    _audit(row, actor, "rotation.changed")
+    _audit(row, actor, "rotation.changed", _differences(before.rotation if before else {}, stored))
     return row
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return {name: {"from": before.get(name), "to": after.get(name)} for name in names}
 
 
 def _check(project: Project, name: str, data: Any) -> Rotation:
@@ -100,5 +105,5 @@ def of_feed(token: str) -> OnCall:
     return row
 
 
-def _audit(row: OnCall, actor: str, action: str) -> None:
-    audit(team=row.project.team, actor=actor, action=action, target=str(row), of=row)
+def _audit(row: OnCall, actor: str, action: str, data: dict[str, Any] | None = None) -> None:
+    audit(team=row.project.team, actor=actor, action=action, target=str(row), of=row, data=data)

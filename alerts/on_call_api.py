@@ -21,7 +21,7 @@ from agents.api.project_view import ProjectView
 from agents.reporting.payloads import moment
 from alerts import on_call, rotations
 from alerts.models import OnCall
-from teams.models import Project
+from teams.models import Project, Scope
 from teams.views import refusals_as_page
 
 # What a feed shows. Calendars ask again and again, so it need not go further.
@@ -51,7 +51,9 @@ class RotationDetail(RotationBody):
     name = serializers.CharField()
     on_call = serializers.CharField(help_text="Who is on call now; empty for nobody.")
     until = serializers.DateTimeField(allow_null=True, help_text="The next hand-over within 60 days.")
-    feed_url = serializers.CharField(help_text="An iCalendar feed for whoever knows its address.")
+    feed_url = serializers.CharField(
+        allow_null=True, help_text="An iCalendar feed for whoever knows its address. Only for keys with the scope full."
+    )
 
 
 ONE = OpenApiExample("Rotation", _DETAIL, response_only=True, status_codes=["200"])
@@ -64,8 +66,8 @@ LIST = OpenApiExample(
 NEW = OpenApiExample("Weekly, with an override", _ROTATION, request_only=True)
 
 
-def rotation_dict(row: OnCall) -> dict[str, Any]:
-    """A rotation, and who is on call now."""
+def rotation_dict(row: OnCall, *, with_feed: bool) -> dict[str, Any]:
+    """A rotation, and who is on call now. The feed's address works for longer than the key that asks."""
     now = timezone.now()
     rotation = on_call.rotation_of(row)
     person = rotations.on_call(rotation, now)
@@ -76,11 +78,16 @@ def rotation_dict(row: OnCall) -> dict[str, Any]:
         **row.rotation,
         "on_call": person,
         "until": moment(ahead[0].end) if ahead and ahead[0].end < now + AHEAD else None,
-        "feed_url": on_call.feed_url(row),
+        "feed_url": on_call.feed_url(row) if with_feed else None,
     }
 
 
-class RotationsView(ProjectView):
+class _OnCallView(ProjectView):
+    def shown(self, row: OnCall) -> dict[str, Any]:
+        return rotation_dict(row, with_feed=self.caller.scope == Scope.FULL)
+
+
+class RotationsView(_OnCallView):
     http_method_names = ["get"]
 
     @extend_schema(
@@ -92,10 +99,10 @@ class RotationsView(ProjectView):
         examples=[LIST],
     )
     def get(self, request: Request) -> Response:
-        return self.page(OnCall.objects.filter(project=self.caller.project_id), rotation_dict)
+        return self.page(OnCall.objects.filter(project=self.caller.project_id), self.shown)
 
 
-class RotationView(ProjectView):
+class RotationView(_OnCallView):
     http_method_names = ["get", "put", "delete"]
 
     @extend_schema(
@@ -106,7 +113,7 @@ class RotationView(ProjectView):
         examples=[ONE],
     )
     def get(self, request: Request, name: str) -> Response:
-        return Response(rotation_dict(on_call.find(self.caller.project_id, name)))
+        return Response(self.shown(on_call.find(self.caller.project_id, name)))
 
     @extend_schema(
         operation_id="replace_rotation",
@@ -120,7 +127,7 @@ class RotationView(ProjectView):
     def put(self, request: Request, name: str) -> Response:
         project = Project.objects.select_related("team").get(pk=self.caller.project_id)
         row = on_call.save(project=project, name=name, data=request.data, actor=self.caller.actor)
-        return Response(rotation_dict(row))
+        return Response(self.shown(row))
 
     @extend_schema(
         operation_id="delete_rotation",

@@ -68,8 +68,16 @@ def save(*, project: Project, data: Any, actor: str, now: datetime) -> tuple[Rul
     before = Policy.objects.select_for_update().filter(project=project).first()
     if before is None or before.rules != stored:
         Policy.objects.update_or_create(project=project, defaults={"rules": stored, "changed_at": now})
-        _audit(project, actor, "policy.changed", rules=[rule.name for rule in rules])
+        _audit(project, actor, "policy.changed", **_differences(policies.stored(before.rules) if before else (), rules))
     return rules
+
+
+def _differences(before: Sequence[Rule], after: Sequence[Rule]) -> dict[str, Any]:
+    """The rules that are not as they were, in English, and the order if only that changed."""
+    old, new = ({rule.name: policies.sentences(rule) for rule in rules} for rules in (before, after))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    changed = {name: {"from": old.get(name), "to": new.get(name)} for name in names}
+    return changed or {"order": {"from": list(old), "to": list(new)}}
 
 
 @transaction.atomic

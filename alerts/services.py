@@ -67,15 +67,15 @@ def change_channel(*, channel: Channel, actor: str, now: datetime, **changes: Un
     channel's past failures.
     """
     channel = Channel.objects.select_for_update(no_key=True).get(pk=channel.pk)
-    before = _values(channel)
+    before = {name: getattr(channel, name) for name in AUDITED_FIELDS}
     if "config" in changes:
         changes["config"] = _merged_config(channel, changes["config"])
     for name, value in changes.items():
         setattr(channel, name, value)
-    changed = [name for name, old, new in zip(AUDITED_FIELDS, before, _values(channel), strict=True) if old != new]
+    changed = [name for name, old in before.items() if old != getattr(channel, name)]
     if changed:
         _save_changes(channel, changed, actor, now)
-        _audit_changes(channel, changed, actor)
+        _audit_changes(channel, {name: before[name] for name in changed}, actor)
     return channel
 
 
@@ -83,10 +83,6 @@ def _merged_config(channel: Channel, config: Mapping[str, Any]) -> dict[str, Any
     generated = channels.BY_KIND[channel.kind].generate().keys()
     entered = {name: value for name, value in config.items() if name not in generated}
     return _validated(channel.kind, {**channel.config, **entered})
-
-
-def _values(channel: Channel) -> list[Any]:
-    return [getattr(channel, name) for name in AUDITED_FIELDS]
 
 
 def _save_changes(channel: Channel, changed: list[str], actor: str, now: datetime) -> None:
@@ -127,12 +123,21 @@ def leave(*, channel: Channel, address: str, now: datetime) -> None:
     owner_notices.recipient_left(channel, address)
 
 
-def _audit_changes(channel: Channel, changed: list[str], actor: str) -> None:
-    if "enabled" in changed:
+def _audit_changes(channel: Channel, before: Mapping[str, Any], actor: str) -> None:
+    """`before` has what changed, as it was."""
+    if "enabled" in before:
         _audit(channel, actor, "channel.switched_on" if channel.enabled else "channel.switched_off")
-    others = [name for name in changed if name != "enabled"]
-    if others:
-        _audit(channel, actor, "channel.changed", changed=others)
+    data = {name: _difference(name, old, getattr(channel, name)) for name, old in before.items() if name != "enabled"}
+    if data:
+        _audit(channel, actor, "channel.changed", **data)
+
+
+def _difference(name: str, before: Any, after: Any) -> dict[str, Any]:
+    """Addresses of people are shown. Whatever else a channel is configured with may be a secret: only its name is."""
+    if name != "config":
+        return {"from": before, "to": after}
+    changed = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return {key: {"from": before.get(key), "to": after.get(key)} if key == "to" else "replaced" for key in changed}
 
 
 def _audit(channel: Channel, actor: str, action: str, **data: Any) -> None:

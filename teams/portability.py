@@ -17,8 +17,9 @@ from teams.encryption import EncryptedJSONField
 from teams.models import Team, User
 from teams.roles import Role
 
-# Hashes that stand for a secret. Encrypted columns are left out, too: a stolen download must not open anything.
-SECRETS: Final = frozenset({"hash", "token_hash", "session_key", "password"})
+# Hashes that stand for a secret, and addresses of pings. Encrypted columns are left out, too: whoever steals a download
+# opens nothing with it.
+SECRETS: Final = frozenset({"hash", "token_hash", "session_key", "password", "ping_key", "ping_id"})
 COUNTED: Final = ("memberships", "projects", "projects__api_keys", "projects__agents", "projects__channels")
 
 

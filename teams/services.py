@@ -99,9 +99,10 @@ def create_project(*, team: Team, name: str, actor: str) -> Project:
 def rename_team(*, team: Team, name: str, actor: str) -> None:
     """Rename a team. A no-op if it already has that name."""
     if name != team.name:
+        data = {"name": {"from": team.name, "to": name}}
         team.name = name
         team.save(update_fields=["name"])
-        audit(team=team, actor=actor, action="team.changed", target=name, of=team)
+        audit(team=team, actor=actor, action="team.changed", target=name, of=team, data=data)
 
 
 @transaction.atomic
@@ -111,9 +112,9 @@ def rename_project(*, project: Project, name: str, actor: str) -> None:
         return
     if Project.objects.filter(team=project.team_id, name=name).exists():
         raise ApiError(409, "project_exists", f"{project.team} already has a project named {name}.")
+    data = {"name": {"from": project.name, "to": name}}
     project.name = name
     project.save(update_fields=["name"])
-    data = {"fields": ["name"]}
     audit(team=project.team, actor=actor, action="project.changed", target=name, of=project, data=data)
 
 

@@ -1,4 +1,4 @@
-"""Sessions whose keys are stored as hashes only: a stolen copy of the database signs nobody in.
+"""Sessions whose keys are stored as hashes only, and whose data is encrypted: a stolen database signs nobody in.
 
 A session ends when nobody used it for `SESSION_IDLE_HOURS`, at the latest `SESSION_COOKIE_AGE` after sign-in. Its row
 says whose it is, so a person can see and end their sessions.
@@ -14,9 +14,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, models
 from django.utils import timezone
 
+from teams import encryption
 from teams.models import Session, User
 
 # The column holds 40 characters: 160 bits of SHA-256 cannot be guessed or inverted.
@@ -54,6 +56,19 @@ class SessionStore(db.SessionStore):
         if self._row is None:
             self._session_key = None
         return self._row
+
+    def encode(self, session_dict: dict[str, Any]) -> str:
+        """Encrypted: it holds what is not finished, such as the seed of a second factor or an invitation."""
+        return encryption.encrypt(super().encode(session_dict))
+
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
+        """Empty if the key is no longer known: that browser signs in again."""
+        try:
+            plain = encryption.decrypt(str(session_data))
+        except ImproperlyConfigured:
+            return {}
+        decoded: dict[str, Any] = super().decode(plain)
+        return decoded
 
     def exists(self, session_key: str) -> bool:
         return bool(self.model.objects.filter(session_key=hash_of(session_key)).exists())

@@ -1,8 +1,9 @@
-"""A small SAML identity provider. It reads requests, and signs assertions with xmlsec; tests can make it lie."""
+"""A small SAML identity provider: signs and encrypts assertions with xmlsec. Tests can make it lie."""
 
 from __future__ import annotations
 
 import base64
+import importlib
 import re
 import uuid
 import zlib
@@ -16,8 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from onelogin.saml2.utils import OneLogin_Saml2_Utils
+from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 
 ENTITY_ID, SSO_URL = "https://idp.acme.example/metadata", "https://idp.acme.example/sso"
+
+SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
+ENCRYPTED_ASSERTION = f"{{{SAML}}}EncryptedAssertion"
 
 METADATA = """<?xml version="1.0"?>
 <md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{entity}">
@@ -130,6 +135,30 @@ class SamlProvider:
             audience=AUDIENCE.format(audience=audience) if audience else "",
             attributes="".join(ATTRIBUTE.format(name=name, values=_values(texts)) for name, texts in values.items()),
         )
+
+
+def encrypted(
+    assertion: str, certificate: str, *, cipher: str = "AES256", transport: str = "RSA_OAEP", session_key: str = "AES"
+) -> str:
+    """An assertion for the holder of a certificate only. The algorithms are xmlsec's names of them."""
+    xmlsec: Any = importlib.import_module("xmlsec")  # its types do not name what it exports
+    element: Any = OneLogin_Saml2_XML.to_etree(assertion)
+    wrapped: Any = OneLogin_Saml2_XML.make_root(ENCRYPTED_ASSERTION, nsmap={"saml": SAML})
+    data = xmlsec.template.encrypted_data_create(
+        wrapped, getattr(xmlsec.Transform, cipher), type=xmlsec.EncryptionType.ELEMENT, ns="xenc"
+    )
+    xmlsec.template.encrypted_data_ensure_cipher_value(data)
+    info = xmlsec.template.encrypted_data_ensure_key_info(data, ns="dsig")
+    key = xmlsec.template.add_encrypted_key(info, getattr(xmlsec.Transform, transport))
+    xmlsec.template.encrypted_data_ensure_cipher_value(key)
+    manager = xmlsec.KeysManager()
+    manager.add_key(xmlsec.Key.from_memory(certificate, xmlsec.KeyFormat.CERT_PEM, None))
+    context = xmlsec.EncryptionContext(manager)
+    bits = 192 if session_key == "DES" else int("".join(filter(str.isdigit, cipher))[:3])
+    context.key = xmlsec.Key.generate(getattr(xmlsec.KeyData, session_key), bits, xmlsec.KeyDataType.SESSION)
+    wrapped.append(context.encrypt_xml(data, element))
+    text: bytes = OneLogin_Saml2_XML.to_string(wrapped)
+    return text.decode()
 
 
 def _values(texts: list[str]) -> str:

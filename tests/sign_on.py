@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,3 +73,12 @@ def sign_in(browser: Client, connection: SingleSignOn, provider: OidcProvider, q
 def signed_in_as(browser: Client) -> str:
     pk = browser.session.get("_auth_user_id")
     return User.objects.get(pk=pk).email if pk else ""
+
+
+def recently(browser: Client, person: User) -> Client:
+    """The browser, as if the person had just given their password in it."""
+    session = browser.session
+    session["account_authentication_methods"] = [{"method": "password", "at": time.time(), "reauthenticated": True}]
+    session["account_authentication_methods_user"] = str(person.pk)
+    session.save()
+    return browser

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
-from agents.domain.redaction import redacted
+from agents.domain.redaction import HIDDEN, redacted
 
 # What follows in these paths signs somebody in, joins a team, acts on an incident, sends heartbeats, or opens a page or
 # calendar for those who have the link.
@@ -16,6 +16,8 @@ _TOKEN_PATHS: Final = re.compile(
     r"|badge)/)[^\s/?\"'<>]+"
 )
 _QUERY: Final = re.compile(r"(?<=[\w/])\?[^\s\"'<>]+")
+# Fields of a log line or a report whose whole value is a secret.
+_SECRET_FIELDS: Final = re.compile(r"(?i)(^|[_-])(password|secret|token|api[_-]?key|authorization|cookie|session_?id)$")
 # What an error report may say of the request.
 _REQUEST: Final = ("method", "url")
 
@@ -26,10 +28,8 @@ def hidden(text: str) -> str:
 
 
 def hide_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: hide secrets in every text of a line."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = hidden(value)
+    """A structlog processor: hide secrets in every text of a line, also inside of lists and objects."""
+    event.update(_scrubbed(dict(event)))
     return event
 
 
@@ -55,8 +55,15 @@ def scrub(event: dict[str, Any], hint: Mapping[str, Any] | None = None) -> dict[
 
 
 def _scrubbed(value: Any) -> Any:
-    if isinstance(value, str):
-        return hidden(value)
-    if isinstance(value, dict):
-        return {name: _scrubbed(part) for name, part in value.items()}
-    return [_scrubbed(part) for part in value] if isinstance(value, list) else value
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {name: HIDDEN if _is_secret(name, part) else _scrubbed(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_scrubbed(part) for part in value]
+    # Of anything else, an exception for example, the renderer would show the text.
+    return hidden(value if isinstance(value, str) else str(value))
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    return isinstance(value, str) and value != "" and _SECRET_FIELDS.search(str(name)) is not None

@@ -288,6 +288,8 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_USERNAME_CALLABLE = "teams.accounts.username"
 AXES_LOCKOUT_TEMPLATE = "teams/locked_out.html"
 AXES_VERBOSE = False
+# Neither logged nor stored. The page to go on to may be an invitation, whose address is its token.
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "next"]
 AXES_DISABLE_ACCESS_LOG = True
 # The address after `forwarding.py`, never what a client writes into a header.
 AXES_CLIENT_IP_CALLABLE = "teams.accounts.client_address"

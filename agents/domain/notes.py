@@ -12,7 +12,8 @@ EXPECTED: Final = "expected"
 BLIND: Final = "blind"
 # A background heartbeat from a process that has just reported its own crash.
 DYING: Final = "dying"
-# Made before one that was received earlier, such as a goodbye that another process delivers: only its spend counts.
+# Made before one that was received earlier, such as a goodbye that another process delivers: only its spend and
+# a job's run count.
 OUTDATED: Final = "outdated"
 # How the published runner's message begins when its target is down.
 RUNNER_SAYS_DOWN: Final = ("Not responding", "Restart attempted")

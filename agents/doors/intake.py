@@ -19,6 +19,7 @@ from agents.doors import beats, memory, merging
 from agents.doors.facts import Fact
 from agents.doors.merging import Rename
 from agents.doors.otlp.telemetry import Item
+from agents.ingest import bindings
 from agents.ingest.rate_limit import plan_for
 from agents.ingest.write import Received, busy, commit_here, unavailable
 from agents.models import Agent, AgentName
@@ -80,7 +81,7 @@ def _take(report: Report, now: datetime) -> Taken:
     notes = memory.recall(project_id, want)
     merged = merging.merge(report.facts, report.items, notes, report.caller.agent_rule)
     for rename in merged.renames:
-        _rename(project_id, rename, now)
+        _rename(report.caller, rename, now)
     taken = _store(report, beats.beats_of(merged.entries))
     memory.store(project_id, notes.changed.values(), now)
     return taken
@@ -110,12 +111,19 @@ def _received(report: Report, beat: Beat) -> Received:
     return received
 
 
-def _rename(project_id: int, rename: Rename, now: datetime) -> None:
-    """Give a new agent the name that its spans give it. It keeps the service's name as an alias."""
-    agents = Agent.objects.select_for_update().filter(project=project_id, created_at__gte=now - STILL_NEW)
+def _rename(caller: Caller, rename: Rename, now: datetime) -> None:
+    """Give a new agent the name that its spans give it. It keeps the service's name as an alias.
+
+    Only with a key that may report under both names: else any key of the project could take an agent over.
+    """
+    if bindings.is_for_another(caller, rename.new):
+        return
+    own = Agent.objects.filter(bindings.agents_of(caller, "pk"), project=caller.project_id)
+    agents = own.filter(created_at__gte=now - STILL_NEW).select_for_update(of=("self",))
     agent = agents.filter(name=rename.old).first()
-    if agent is None or AgentName.objects.filter(project=project_id, name=rename.new).exists():
+    if agent is None or AgentName.objects.filter(project=caller.project_id, name=rename.new).exists():
         return
     agent.name = rename.new
     agent.save(update_fields=["name"])
-    AgentName.objects.create(project_id=project_id, name=rename.new, agent=agent)
+    owner = bindings.owner_of(caller)
+    AgentName.objects.create(project_id=caller.project_id, name=rename.new, agent=agent, bound_to=owner)

@@ -150,7 +150,7 @@ def _set_aliases(agent: Agent, wanted: Iterable[str], actor: str) -> None:
     gone = before - after
     AgentName.objects.filter(agent=agent, name__in=gone).delete()
     if after != before:
-        _note(agent, "agent.aliases_changed", actor, {"added": sorted(after - before), "removed": sorted(gone)})
+        _note(agent, "agent.aliases_changed", actor, {"aliases": {"from": sorted(before), "to": sorted(after)}})
 
 
 def _add_name(agent: Agent, name: str) -> None:

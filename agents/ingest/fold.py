@@ -5,7 +5,7 @@ Decisions that need only the row and the heartbeat are made here; everything slo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -30,8 +30,6 @@ JAM: Final = 0.25
 LATE: Final = 4.0
 # Concurrent heartbeats may be stored out of order; one that is older than this means our clock was set back.
 CLOCK_BACK: Final = timedelta(seconds=5)
-# Seconds. A younger heartbeat counts from its arrival: the rest is the network's delay.
-FRESH: Final = 2.0
 MAX_WAIT: Final = timedelta(hours=24)
 MAX_WARNED: Final = 5
 # Statuses that a runner which cannot inspect its target does not overwrite: it knows nothing better.
@@ -58,7 +56,8 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     8. Bring the review forward to the new deadlines, even if it must look at once: it may be behind.
     9. Pick the warning to deliver.
     """
-    made_at = sender_clock.made_at(beat, moment.received_at) if (beat.age or 0) > FRESH else moment.received_at
+    is_late = (beat.age or 0) > sender_clock.FRESH
+    made_at = sender_clock.made_at(beat, moment.received_at) if is_late else moment.received_at
     if hot.last_beat_at and made_at < hot.last_beat_at - CLOCK_BACK and beat.age:
         return _fold_outdated(hot, beat, spent, limits, moment)
     if hot.instance and _is_another(hot, beat):
@@ -75,7 +74,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     # Before step 6, which overwrites the status this compares with.
     claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
     changed = _needs_review(hot, beat) or bool(claimed)
-    _remember(hot, beat, source, note, claimed=bool(claimed))
+    _remember(hot, beat, source, note, claimed=bool(claimed), labels=limits.labels)
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
     _bring_review_forward(hot, limits)
@@ -94,10 +93,13 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
 
 
 def _fold_outdated(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: IngestTime) -> FoldResult:
-    """Count the spend of a heartbeat that was made before the last one: what it says about the agent is outdated."""
+    """Count the spend of a heartbeat that was made before the last one: what it says about the agent is outdated.
+
+    A run of a job that it reports is not: the review sorts it in.
+    """
     _count_spend(hot, beat, spent, moment, started=False, resent=False)
     used = budgets_of(hot, limits, moment.today)
-    changed = _nears_a_budget(used, spent, limits)
+    changed = beat.job is not None or _nears_a_budget(used, spent, limits)
     _bring_review_forward(hot, limits)
     return FoldResult(
         spent=spent,
@@ -322,15 +324,17 @@ def _target_name(hot: Hot, beat: Beat) -> str:
 # 6. Remember what it said
 
 
-def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool) -> None:
+def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool, labels: Mapping[str, str]) -> None:
     """Keep what the next heartbeat is compared with; omitted fields keep their last value.
 
-    `claimed`: a runner other than the agent's own sent it, which says nothing about the agent's target.
+    `labels` are those that people gave the agent. `claimed`: a runner other than the agent's own sent it, which says
+    nothing about the agent's target.
     """
     _remember_status(hot, beat, note)
     _remember_work(hot, beat)
     _remember_declared(hot, beat)
-    hot.source = source if beat.by_runner else hosts.source_on_host(source, beat.labels or {}, beat.instance or "")
+    sent, instance = beat.labels or {}, beat.instance or ""
+    hot.source = source if beat.by_runner else hosts.source_on_host(source, sent, labels, instance)
     _remember_wait(hot, beat)
     if not claimed:
         # Before `_release`, which asks whether the runner says the target is down.

@@ -62,6 +62,7 @@ class BeatSeen:
     claimed: the restart target that it names against the pinned one, and who reported it.
     job: what it says about a run of a job, see `agents/domain/jobs/`.
     spent_at: when its money was spent; None: when it was received.
+    made_at: when it was made, if that was long before it was received; else None.
     """
 
     received_at: datetime
@@ -87,6 +88,7 @@ class BeatSeen:
     doing: Mapping[str, Any] = field(default_factory=dict)
     claimed: str = ""
     job: Mapping[str, Any] = field(default_factory=dict)
+    made_at: datetime | None = None
 
 
 def is_over(beats: Sequence[BeatSeen]) -> bool:

@@ -103,7 +103,7 @@ def seen(beat: Heartbeat) -> BeatSeen:
     """A stored heartbeat as the rules see it."""
     content = beat.content or {}
     if content.get("note") == notes.OUTDATED:
-        return _spend_only(beat)
+        return _outdated(beat)
     calls = content.get("calls") or []
     return BeatSeen(
         received_at=beat.received_at,
@@ -128,19 +128,30 @@ def seen(beat: Heartbeat) -> BeatSeen:
         doing=_doing(content, beat.received_at),
         claimed=content.get("claimed") or "",
         job=content.get("job") or {},
+        made_at=_made_at(beat),
     )
 
 
-def _spend_only(beat: Heartbeat) -> BeatSeen:
-    """What an outdated heartbeat says about the agent is not so any more."""
+def _outdated(beat: Heartbeat) -> BeatSeen:
+    """What an outdated heartbeat says about the agent is not so any more. Its spend and a job's run stay true."""
+    content = beat.content or {}
     return BeatSeen(
         received_at=beat.received_at,
         status="ok",
+        custom=content.get("custom") or "",
         tokens=beat.tokens,
         cost=beat.cost,
         note=notes.OUTDATED,
         spent_at=beat.spent_at,
+        job=content.get("job") or {},
+        made_at=_made_at(beat),
     )
+
+
+def _made_at(beat: Heartbeat) -> datetime | None:
+    """Of a heartbeat that a client stored and sent later. A shorter delay is the network's."""
+    is_late = ((beat.content or {}).get("age") or 0) > sender_clock.FRESH
+    return beat.spent_at if is_late else None
 
 
 def _doing(content: dict[str, Any], received_at: datetime) -> dict[str, Any]:

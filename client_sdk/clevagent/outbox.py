@@ -44,13 +44,13 @@ class Heartbeat:
 
     @property
     def must_stay_separate(self) -> bool:
-        """Whether merging it with an `ok` heartbeat would lose its status."""
-        return bool(self.fields.get("status", "ok") != "ok")
+        """Whether merging it with an `ok` heartbeat would lose its status, or what it says about a job's run."""
+        return bool(self.fields.get("status", "ok") != "ok") or "job" in self.fields
 
 
 def essence_of(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return who sent a heartbeat, its status and its totals."""
-    names = ("agent", "status", "beat_id", "instance", "seq", "sent_at", "sdk")
+    """Return who sent a heartbeat, its status, its totals and what it says about a job's run."""
+    names = ("agent", "status", "beat_id", "instance", "seq", "sent_at", "sdk", "job")
     return {**{name: fields[name] for name in names if name in fields}, **sums_of(fields)}
 
 

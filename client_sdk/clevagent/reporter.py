@@ -5,6 +5,7 @@ It works in single steps with the clock passed in, so that tests can cover an ho
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from clevagent.options import Options
 from clevagent.outbox import Heartbeat, Outbox
 from clevagent.recorder import PendingHeartbeat, Recorder
 from clevagent.serialization import HeartbeatBuilder, age_of, to_wire
-from clevagent.spool import Spool
+from clevagent.spool import Place, Spool
 from clevagent.transport import Answer, UnreachableError
 
 # Minimum seconds between heartbeats; reports in between go into the next one. Slightly under a second, so that an agent
@@ -39,6 +40,12 @@ class RequestSender(Protocol):
     def request(self, method: str, path: str, body: Any | None = None) -> Answer: ...
     def limit(self, seconds: float) -> None: ...
     def close(self) -> None: ...
+
+
+def courier(transport: RequestSender, endpoint: str, place: Place | None) -> Reporter:
+    """Return a reporter that sends what it is given and what ended processes stored. It records nothing itself."""
+    options = Options(api_key="", agent="", endpoint=endpoint, interval=ADOPT_EVERY, spool=place)
+    return Reporter(options, Recorder(time.monotonic), transport, lambda answer: None, is_main=lambda: False)
 
 
 def _spool_of(options: Options, instance: str) -> Spool | None:
@@ -72,6 +79,8 @@ class Reporter:
         self._is_stored = False
         self._unanswered_since: float | None = None
         self._ever_answered = False
+        # Whether the last answer was a refusal that another try does not change, such as of a wrong key.
+        self.is_refused = False
         self._lost = self._lost_is_known = False
 
     @property
@@ -84,6 +93,12 @@ class Reporter:
         """Return whether the server has everything. A loss counts until this said so and a heartbeat was accepted."""
         self._lost_is_known = True
         return self.is_idle and not self._lost
+
+    def add(self, beat: Heartbeat) -> None:
+        """Queue a heartbeat. Once one could not be sent, the following ones are stored at once."""
+        self.outbox.add(beat)
+        if self.spool and (self.spool.stores_at_once or self.spool.is_open):
+            self.spool.keep(beat.fields)
 
     def step(self, now: float, wall: float) -> float:
         """Do what is due, and return when to look again unless woken earlier."""
@@ -157,10 +172,9 @@ class Reporter:
         if self.spool is None or now < self._adopt_at or (self.outbox and self._adopt_at):
             return
         self._adopt_at = now + ADOPT_EVERY
-        for fields in self.spool.adopt():
+        for fields in self.spool.adopt(lambda fields: age_of(fields, wall) <= MAX_AGE):
             age = age_of(fields, wall)
-            if age <= MAX_AGE:
-                self.outbox.add(Heartbeat(fields, now - age, wall - age, adopted=True))
+            self.outbox.add(Heartbeat(fields, now - age, wall - age, adopted=True))
         if not self.outbox:
             self.spool.done(self.outbox)
 
@@ -200,11 +214,8 @@ class Reporter:
 
     def _seal(self, pages: list[PendingHeartbeat], now: float, wall: float) -> None:
         for page in pages:
-            beat = self._builder.build(page, self._recorder, now, wall)
-            self.outbox.add(beat)
+            self.add(self._builder.build(page, self._recorder, now, wall))
             self._built_at = now
-            if self.spool and (self.spool.stores_at_once or self.spool.is_open):
-                self.spool.keep(beat.fields)
 
     def _send(self, now: float) -> bool:
         """Send what is due. Return whether more can be sent immediately."""
@@ -215,8 +226,11 @@ class Reporter:
         for beat in beats:
             beat.tried = True
         bodies = [to_wire(beat, self._recorder.last_progress, now) for beat in beats]
+        self.is_refused = False
         try:
-            self._settle(beats, self._ask(bodies), now)
+            answer = self._ask(bodies)
+            self.is_refused = not (answer.accepted or answer.is_temporary)
+            self._settle(beats, answer, now)
         except UnreachableError as error:
             self._unanswered(error, now)
             self.outbox.failed(now)

@@ -21,6 +21,8 @@ MAX_ARGS_LENGTH, MAX_MESSAGE_LENGTH, MAX_CUSTOM_LENGTH = 200, 2_000, 32_000
 MEMORY_EVERY = 10.0
 # Seconds. Older progress is reported by its age, because it did not happen when the heartbeat arrives.
 FRESH = 2.0
+# The server compares the silence of agents on one host, so every heartbeat names it if a label does.
+HOST_LABELS = ("host", "hostname", "host.name", "node")
 
 
 class HeartbeatBuilder:
@@ -51,7 +53,9 @@ class HeartbeatBuilder:
 
     def _who(self, status: str, made: float) -> dict[str, Any]:
         options = self._options
-        first = {"labels": dict(options.labels or {}) or None} if self._seq == 1 else {}
+        labels = dict(options.labels or {})
+        if self._seq > 1:
+            labels = {name: labels[name] for name in HOST_LABELS if name in labels}
         return {
             "agent": options.agent,
             "status": status,
@@ -59,12 +63,12 @@ class HeartbeatBuilder:
             "seq": self._seq,
             "instance": self.instance,
             "sdk": AGENT,
-            "sent_at": _moment(made),
+            "sent_at": moment(made),
             "interval": options.interval,
             "agent_type": options.agent_type,
             "cost_limit_usd": options.cost_limit_usd,
             "progress_timeout": options.progress_timeout,
-            **first,
+            "labels": labels or None,
         }
 
     def _state(self, recorder: Recorder, now: float, wall: float) -> dict[str, Any]:
@@ -80,7 +84,7 @@ class HeartbeatBuilder:
         if doing is not None:
             state["doing"] = {
                 "tool": storable(doing.tool, MAX_NAME_LENGTH),
-                "since": _moment(wall - (now - doing.since)),
+                "since": moment(wall - (now - doing.since)),
             }
         return state
 
@@ -121,10 +125,11 @@ def memory_mb() -> float | None:
 def _waiting(wait: Wait | None) -> dict[str, Any] | None:
     if wait is None:
         return None
-    return {"for": wait.what, "until": _moment(wait.until.timestamp()) if wait.until else None}
+    return {"for": wait.what, "until": moment(wait.until.timestamp()) if wait.until else None}
 
 
-def _moment(wall: float) -> str:
+def moment(wall: float) -> str:
+    """Return seconds since 1970 as the API writes times."""
     return datetime.fromtimestamp(wall, timezone.utc).isoformat()
 
 

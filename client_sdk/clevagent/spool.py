@@ -2,7 +2,7 @@
 
 Each process has one file of JSON lines, `PATH.INSTANCE`, and holds a lock on it. An unlocked file was left by a process
 that ended; another process of the same user, key and server sends its heartbeats: the next one, one that runs, or the
-runner.
+runner. A TypeScript process cannot lock its file, so the name says which process it is.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ MAX_STALE = 500
 MAX_DETAILED_BYTES, MAX_BYTES = 2_000_000, 8_000_000
 # Files and heartbeats to take over at once; the rest follows a minute later.
 MAX_FILES, MAX_ADOPTED = 100, 2_000
+# The name's end of a file whose TypeScript process may still run, and the seconds after which it surely does not.
+LIVE, MAX_QUIET = ".live", 3_600.0
 OFF = ("off", "none", "0", "false", "no")
 _FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -99,23 +103,26 @@ class Spool:
         """Whether a file exists. The default spool has one only while something could not be sent."""
         return self._file is not None
 
-    def adopt(self, most: int = MAX_FILES) -> list[dict[str, Any]]:
+    def adopt(
+        self, is_wanted: Callable[[dict[str, Any]], bool] = lambda beat: True, most: int = MAX_FILES
+    ) -> list[dict[str, Any]]:
         """Take over the heartbeats of ended processes, oldest first. Their files are deleted once ours holds them."""
         left: list[dict[str, Any]] = []
         adopted = []
         for path in sorted(self._base.parent.glob(f"{self._base.name}.*"))[:most]:
-            if path != self.path and (file := _locked(path)) is not None:
-                left += _read(path)
+            if path != self.path and _is_abandoned(path) and (file := _locked(path)) is not None:
+                left += [beat for beat in _read(path) if is_wanted(beat)]
                 adopted.append((path, file))
             if len(left) > MAX_ADOPTED:
                 break
-        for beat in left:
+        left.sort(key=lambda beat: str(beat.get("sent_at", "")))
+        for beat in reversed(left):  # where there is no room for all, the newest stay
             self.keep(beat)
         for path, file in adopted:
             if not left or self._file is not None:
                 path.unlink(missing_ok=True)
             os.close(file)
-        return sorted(left, key=lambda beat: str(beat.get("sent_at", "")))
+        return left
 
     def keep(self, fields: dict[str, Any]) -> None:
         """Store a heartbeat."""
@@ -228,6 +235,32 @@ def _locked(path: Path) -> int | None:
         pass
     os.close(file)
     return None
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether no running TypeScript process keeps the file. One on another machine is unknown."""
+    if path.suffix != LIVE:
+        return True
+    try:
+        is_quiet = time.time() - path.stat().st_mtime > MAX_QUIET
+        start, pid, _ = path.stem.rsplit("-", 2)
+        is_here = start.endswith(f".ts-{socket.gethostname()[:30]}")
+        return is_quiet or (is_here and not _is_running(int(pid)))
+    except (OSError, ValueError):
+        return False
+
+
+def _is_running(pid: int) -> bool:
+    if not hasattr(os, "geteuid"):  # on Windows, `os.kill` ends processes
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    # After a restart of a container, an earlier process had the number of this one.
+    return pid != os.getpid()
 
 
 def _is_still(path: Path, file: int) -> bool:

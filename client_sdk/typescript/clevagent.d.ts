@@ -113,15 +113,17 @@ export interface Waiting {
 /** Callbacks that the AI SDK calls, from version 6. */
 export interface AiTelemetry {
     onStepStart(event: any): void;
+    onStepEnd(event: any): void;
     onStepFinish(event: any): void;
+    onStepError(event: any): void;
     onToolCallStart(event: any): void;
     onToolCallFinish(event: any): void;
     onToolExecutionStart(event: any): void;
     onToolExecutionEnd(event: any): void;
 }
 /**
- * Reports steps, tool calls and tokens of the Vercel AI SDK: `registerTelemetryIntegration(clevagent.aiTelemetry())`, or
- * `experimental_telemetry: { integrations: [clevagent.aiTelemetry()] }` for one call.
+ * Reports steps, tool calls and tokens of the Vercel AI SDK: `registerTelemetry(clevagent.aiTelemetry())`, in version 6
+ * `registerTelemetryIntegration(…)`, or for one call `experimental_telemetry: { integrations: [clevagent.aiTelemetry()] }`.
  */
 export declare function aiTelemetry(): AiTelemetry;
 /**

@@ -575,6 +575,8 @@ const SDK = `clevagent-typescript/${VERSION}`;
 const MEMORY_EVERY = 10;
 // Seconds. Older progress is reported by its age, because it did not happen when the heartbeat arrives.
 const FRESH = 2;
+// The server compares the silence of agents on one host, so every heartbeat names it if a label does.
+const HOST_LABELS = ["host", "hostname", "host.name", "node"];
 /** Builds and numbers one process's heartbeats. `instance` distinguishes it from the agent's other processes. */
 class Builder {
     options;
@@ -599,6 +601,7 @@ class Builder {
     }
     who(status, made) {
         const { agent, interval, agentType, costLimitUsd, progressTimeout, labels } = this.options;
+        const sent = this.seq === 1 ? labels : only(labels, HOST_LABELS);
         return {
             agent,
             status,
@@ -611,7 +614,7 @@ class Builder {
             agent_type: agentType,
             cost_limit_usd: costLimitUsd,
             progress_timeout: progressTimeout,
-            labels: this.seq === 1 && Object.keys(labels).length ? labels : undefined,
+            labels: Object.keys(sent).length ? sent : undefined,
         };
     }
     state(recorder, now, wall) {
@@ -994,7 +997,7 @@ const POST_AND_NOTIFY = `(() => {
   request.on("error", () => end(2));
   request.end(data);
 })()`;
-// -- Spool: what could not be sent is stored at the end of the process, and sent by the next one or by the runner
+// -- Spool: what could not be sent is stored, and sent by this process, or by another one or the runner after its end
 // Seconds between looks for what ended processes left, and the age at which it is no longer of use: as on the server.
 const ADOPT_EVERY = 60;
 const MAX_AGE = 7 * 86_400;
@@ -1002,6 +1005,9 @@ const MAX_AGE = 7 * 86_400;
 const MAX_FILES = 100;
 const MAX_ADOPTED = 2_000;
 const MAX_SPOOL_BYTES = 8_000_000;
+// The name's end of a file whose process may still run, and the milliseconds after which it surely does not.
+const LIVE = ".live";
+const MAX_QUIET = 3_600_000;
 /**
  * The path for `init({ spool })` or CLEVAGENT_SPOOL, by default in a private folder of the user, which the Python client
  * shares; nothing if off. Only who has the same key sends the file, so it arrives in the same project.
@@ -1037,32 +1043,64 @@ function isPrivate(folder) {
     }
 }
 /**
- * JavaScript cannot lock files as the Python client does, so a living process has none: a file is written complete at
- * the end. Two processes may send the same file; its heartbeats count once, by their ids.
+ * JavaScript cannot lock files as the Python client does, so the name of a running process's file says which process it
+ * is. At the end of the process the file is written once more, complete. Two processes may send the same file; its
+ * heartbeats count once, by their ids.
  */
 class Spool {
     base;
     path;
+    live;
+    size = 0;
+    // A request that is given up after that has failed, but is stored.
+    hasEnded = false;
     constructor(base, instance) {
         this.base = base;
         this.path = `${base}.ts-${instance}`;
+        this.live = this.path + LIVE;
     }
-    /** Store heartbeats, instead of what was stored before. */
+    /** Whether a file exists, which is only so while something could not be sent. */
+    get isOpen() {
+        return this.size > 0;
+    }
+    /** Store a heartbeat that could not be sent, in case the process is killed. */
+    add({ fields }) {
+        if (this.hasEnded)
+            return;
+        safely("storing an unsent heartbeat", () => {
+            const line = lineOf(fields, this.size);
+            if (this.size + line.length > MAX_SPOOL_BYTES)
+                return;
+            this.write(this.live, line, this.size ? "a" : "ax");
+            this.size += line.length;
+        }, undefined);
+    }
+    /** Everything was sent. */
+    clear() {
+        if (this.isOpen)
+            this.delete(this.live);
+        this.size = 0;
+    }
+    /** Store heartbeats at the end of the process, instead of what was stored before. */
     keep(beats) {
+        this.hasEnded = true;
         safely("storing unsent heartbeats", () => {
             fs.rmSync(this.path, { force: true });
-            if (!beats.length)
-                return;
             let text = "";
             for (const { fields } of beats) {
-                const line = `${encode(text.length < MAX_SPOOL_BYTES / 4 ? fields : essenceOf(fields))}\n`;
+                const line = lineOf(fields, text.length);
                 if (text.length + line.length <= MAX_SPOOL_BYTES)
                     text += line;
             }
-            fs.mkdirSync(path.dirname(this.path), { recursive: true, mode: 0o700 });
-            // Reports can be private, so only the owner may read the file; an existing one may be anybody's.
-            fs.writeFileSync(this.path, text, { flag: "wx", mode: 0o600 });
+            if (text)
+                this.write(this.path, text, "wx");
+            this.clear();
         }, undefined);
+    }
+    /** Reports can be private, so only the owner may read the file; a new one must not exist, it may be anybody's. */
+    write(file, text, flag) {
+        fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+        fs.writeFileSync(file, text, { flag, mode: 0o600 });
     }
     /** What ended processes left: the heartbeats of each file. */
     left() {
@@ -1070,7 +1108,8 @@ class Spool {
             const folder = path.dirname(this.base);
             const prefix = `${path.basename(this.base)}.ts-`;
             const names = fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => name.startsWith(prefix)).sort() : [];
-            const files = names.map((name) => path.join(folder, name)).filter((file) => file !== this.path && isOurs(file));
+            const others = names.map((name) => path.join(folder, name)).filter((file) => !file.startsWith(this.path));
+            const files = others.filter((file) => isOurs(file) && isAbandoned(file));
             return files.slice(0, MAX_FILES).map((file) => ({ file, beats: linesOf(file) }));
         }, []);
     }
@@ -1081,6 +1120,27 @@ class Spool {
 function isOurs(file) {
     const found = fs.lstatSync(file);
     return found.isFile() && (!process.geteuid || found.uid === process.geteuid());
+}
+/** Whether the process that keeps the file has ended. Another machine's process is unknown, and so is Deno's at times. */
+function isAbandoned(file) {
+    const [, host, pid] = /\.ts-(.*)-(\d+)-[0-9a-f]+\.live$/.exec(file) ?? [];
+    if (pid === undefined || Date.now() - fs.statSync(file).mtimeMs > MAX_QUIET)
+        return true;
+    return host === os.hostname().slice(0, 30) && !isRunning(Number(pid));
+}
+/** After a restart of a container, an earlier process had the number of this one. */
+function isRunning(pid) {
+    if (pid === process.pid)
+        return false;
+    try {
+        return process.kill(pid, 0);
+    }
+    catch (error) {
+        return error.code !== "ESRCH";
+    }
+}
+function lineOf(beat, size) {
+    return `${encode(size < MAX_SPOOL_BYTES / 4 ? beat : essenceOf(beat))}\n`;
 }
 /** The complete lines. A line cut short by a crash was never confirmed. */
 function linesOf(file) {
@@ -1231,8 +1291,11 @@ class Reporter {
     }
     seal(pages, now, wall) {
         for (const page of pages) {
-            this.outbox.add(this.builder.build(page, this.recorder, now, wall));
+            const beat = this.builder.build(page, this.recorder, now, wall);
+            this.outbox.add(beat);
             this.builtAt = now;
+            if (this.spool?.isOpen)
+                this.spool.add(beat);
         }
     }
     /** Send what is due. Returns whether more can be sent immediately. */
@@ -1255,7 +1318,16 @@ class Reporter {
             this.unanswered(error, now);
             this.outbox.failed(now);
         }
+        this.store(now);
         return now >= this.outbox.nextTryAt;
+    }
+    /** Store what could not be sent, unless it is stored already; an adopted heartbeat is in its own file. */
+    store(now) {
+        const own = this.outbox.waiting.filter((beat) => !beat.adopted);
+        if (!own.length)
+            this.spool?.clear();
+        else if (this.spool && !this.spool.isOpen && this.outbox.nextTryAt > now)
+            own.forEach((beat) => this.spool?.add(beat));
     }
     unanswered(error, now) {
         debug("no answer from the server (%s); retrying later", textOf(error));
@@ -1472,9 +1544,18 @@ const MAX_WAIT_LENGTH = 100;
 const MAX_TRACEBACK_LENGTH = 16_000;
 const STATUSES = ["ok", "warning", "error", "shutdown"];
 const NO_VALUE = Symbol("no value");
-/** Aborting is not failing: somebody asked for it. */
+// Also the providers' `APIUserAbortError`, LangGraph's interrupts for a person, and Ctrl-C in inquirer's prompts.
+const PURPOSEFUL = /^(?:\w*Abort(?:ed)?(?:Error)?|Cancel\w*|Graph(?:Interrupt|BubbleUp)|NodeInterrupt|ParentCommand|ExitPromptError)$/;
+/** Aborting is not failing: somebody asked for it. A group is purposeful if everything in it is. */
 function isPurposeful(error) {
-    return /^(?:Abort|Cancel\w*)(?:Error)?$/.test(nameOf(error));
+    const inner = error instanceof AggregateError ? error.errors : [];
+    if (inner.length)
+        return inner.every(isPurposeful);
+    return PURPOSEFUL.test(nameOf(error)) || PURPOSEFUL.test(classOf(error));
+}
+/** Of its class: many errors keep the name "Error". */
+function classOf(error) {
+    return safely("an error's class", () => String(error?.constructor?.name), "Error");
 }
 class Client {
     options;
@@ -1989,6 +2070,9 @@ function passing(body, reading) {
         },
     }, { highWaterMark: 0 });
 }
+// -- The Vercel AI SDK
+// Steps and tool calls of the AI SDK that are remembered until they end.
+const MAX_OPEN = 1_000;
 function aiUsage(step) {
     const { inputTokenDetails: into, outputTokenDetails: out, ...usage } = step.usage ?? {};
     const provider = String(step.model?.provider ?? "").split(".")[0] ?? "";
@@ -2004,49 +2088,70 @@ function aiUsage(step) {
     };
 }
 /**
- * Reports steps, tool calls and tokens of the Vercel AI SDK: `registerTelemetryIntegration(clevagent.aiTelemetry())`, or
- * `experimental_telemetry: { integrations: [clevagent.aiTelemetry()] }` for one call.
+ * Reports steps, tool calls and tokens of the Vercel AI SDK: `registerTelemetry(clevagent.aiTelemetry())`, in version 6
+ * `registerTelemetryIntegration(…)`, or for one call `experimental_telemetry: { integrations: [clevagent.aiTelemetry()] }`.
  */
 export function aiTelemetry() {
-    const running = new Map();
-    const started = ({ toolCall }) => {
-        running.set(toolCall.toolCallId, tool(toolCall.toolName, toolCall.input));
+    const tools = new Map();
+    // By the call that they belong to, which version 6 does not name.
+    const steps = new Map();
+    const take = (open, key) => {
+        const found = open.get(textOf(key));
+        open.delete(textOf(key));
+        return found;
     };
-    const ended = ({ toolCall, success, output, error, toolOutput }) => {
-        const call = running.get(toolCall.toolCallId);
-        running.delete(toolCall.toolCallId);
+    const toolStarted = ({ toolCall }) => {
+        bounded(tools).set(toolCall.toolCallId, tool(toolCall.toolName, toolCall.input));
+    };
+    const toolEnded = ({ toolCall, success, output, error, toolOutput }) => {
+        const call = take(tools, toolCall.toolCallId);
         const hasFailed = toolOutput ? toolOutput.type === "tool-error" : success === false;
         if (hasFailed)
             call?.fail(toolOutput?.error ?? error);
         else
             call?.end(toolOutput ? toolOutput.output : output);
     };
-    let step;
+    // Version 7 has the end of a step under two names, and calls both. In version 6, steps of calls at once share a key.
+    const stepEnded = (event) => {
+        const step = take(steps, event.callId);
+        const usage = aiUsage(event);
+        const isFirst = step !== undefined || event.callId === undefined;
+        if (isFirst && (usage.inputTokens || usage.outputTokens))
+            logUsage(usage);
+        step?.end();
+    };
     const safe = (work) => (event) => safely("AI SDK telemetry", () => work(event), undefined);
     return {
-        onStepStart: safe(() => (step = iteration())),
-        onStepFinish: safe((event) => {
-            const usage = aiUsage(event);
-            if (usage.inputTokens || usage.outputTokens)
-                logUsage(usage);
-            step?.end();
-        }),
-        onToolCallStart: safe(started),
-        onToolCallFinish: safe(ended),
-        onToolExecutionStart: safe(started),
-        onToolExecutionEnd: safe(ended),
+        onStepStart: safe((event) => bounded(steps).set(textOf(event.callId), iteration())),
+        onStepEnd: safe(stepEnded),
+        onStepFinish: safe(stepEnded),
+        onStepError: safe((event) => take(steps, event.callId)?.fail(event.error)),
+        onToolCallStart: safe(toolStarted),
+        onToolCallFinish: safe(toolEnded),
+        onToolExecutionStart: safe(toolStarted),
+        onToolExecutionEnd: safe(toolEnded),
     };
+}
+/** The map with room for one more: what was aborted never ends. */
+function bounded(open) {
+    const [oldest] = open.keys();
+    if (open.size >= MAX_OPEN && oldest !== undefined)
+        open.delete(oldest);
+    return open;
 }
 // -- The public functions
 const OPTIONS = new Set(("apiKey agent endpoint interval autoCost onLoop onCostExceeded agentType costLimitUsd progressTimeout labels sendArgs " +
     "spool stopGrace handleSignals reportCrashes").split(" "));
 let current;
+// After an `init()` that could not start, whatever is reported is lost.
+let isRefused = false;
 /**
  * Start reporting this process as an agent. The first heartbeat is sent as soon as the program waits for something.
  *
  * Unknown and invalid options cause a warning and are ignored. A second call replaces the first client.
  */
 export function init(options = {}) {
+    isRefused = true;
     try {
         const unknown = Object.keys(options).filter((name) => !OPTIONS.has(name));
         if (unknown.length)
@@ -2057,6 +2162,7 @@ export function init(options = {}) {
             return;
         const client = new Client(read);
         current = { client, hooks: new ProcessHooks(client, options.handleSignals === true, options.reportCrashes !== false) };
+        isRefused = false;
         if (options.autoCost !== false)
             installCapture();
         client.loop.wake();
@@ -2138,7 +2244,7 @@ export function watch(client) {
 }
 /** Send everything now. Resolves within `timeout` seconds to whether the server accepted all of it. */
 export async function flush(timeout = EXIT_WITHIN) {
-    return current ? await current.client.loop.flush(timeout).catch(() => false) : true;
+    return current ? await current.client.loop.flush(timeout).catch(() => false) : !isRefused;
 }
 /** Send what is left, report an intentional stop and end reporting, within 2 seconds. */
 export async function shutdown() {

@@ -32,6 +32,11 @@ MIN_GRACE = 5  # seconds
 # Name of a public status page. Never matches a secret address, whose random part has other characters or is longer.
 PAGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,48})[a-z0-9]")
 SECRET_BYTES = 18  # 144 random bits
+# Columns of a project whose changes the audit log shows.
+AUDITED = (
+    *("name", "strict", "bind_names", "agent_rule", "default_grace", "time_zone", "monthly_budget_usd", "prices"),
+    "status_page",
+)
 
 
 def actor(request: HttpRequest) -> str:
@@ -239,12 +244,23 @@ class ProjectPage(TeamTableAdmin):
         if not change:
             plan_gate.require_room(team_id=obj.team_id, what="projects")
             obj.pk = services.create_project(team=obj.team, name=obj.name, actor=actor(request)).pk
+        before = Project.objects.get(pk=obj.pk)
         obj.save(force_update=True)
-        if change and form.changed_data:
-            data = {"fields": list(form.changed_data)}
+        if change and (data := _changes(before, obj)):
             services.audit(
                 team=obj.team, actor=actor(request), action="project.changed", target=obj.name, of=obj, data=data
             )
 
     def delete_model(self, request: HttpRequest, obj: Project) -> None:
         services.delete_project(project=obj, actor=actor(request), now=timezone.now())
+
+
+def _changes(before: Project, after: Project) -> dict[str, Any]:
+    """For the audit log. The address of a status page is only for those who are given it."""
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in AUDITED}
+    changed = {name: {"from": _plain(old), "to": _plain(new)} for name, (old, new) in pairs.items() if old != new}
+    return changed | ({"status_address": "replaced"} if before.status_address != after.status_address else {})
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else value

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.reauthentication import is_reauthentication_required
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -112,8 +115,26 @@ class SingleSignOnPage(TeamTableAdmin):
     def delete_model(self, request: HttpRequest, obj: SingleSignOn) -> None:
         services.delete(connection=obj, actor=_person(request).email)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._ask_again(request) or super().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._ask_again(request) or super().delete_view(request, *args, **kwargs)
+
+    def _ask_again(self, request: HttpRequest) -> HttpResponse | None:
+        """For the password, unless it was given just now: who decides here who vouches for people becomes all of them.
+
+        Not as allauth does it, which keeps what was sent, and so a client secret, in the session.
+        """
+        if not self.has_own_permission(request) or not is_reauthentication_required(request, app="allauth.account"):
+            return None
+        method = get_adapter(request).get_reauthentication_methods(_person(request))[0]
+        return redirect(f"{method['url']}?{urlencode({'next': request.get_full_path()})}")
+
     @action(description="Domains", permissions=["own"], icon="language")
     def domains(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if asked := self._ask_again(request):
+            return asked
         connection: SingleSignOn = self.get_object(request, object_id)
         if request.method == "POST":
             try:
@@ -126,7 +147,11 @@ class SingleSignOnPage(TeamTableAdmin):
 def _addresses(connection: SingleSignOn) -> dict[str, str]:
     """What is copied to the provider."""
     if connection.protocol == Protocol.SAML:
-        return {"acs_url": saml.acs_url(connection), "entity_id": saml.entity_id(connection)}
+        return {
+            "acs_url": saml.acs_url(connection),
+            "entity_id": saml.entity_id(connection),
+            "certificate": connection.saml_key.get("certificate", ""),
+        }
     return {"callback_url": absolute("sso:callback", connection.slug)}
 
 

@@ -55,6 +55,8 @@ class SingleSignOn(models.Model):
     )
     # `entity_id`, `sso_url` and `certificates`, read from the provider's metadata.
     saml: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True, editable=False)
+    # `private_key` and `certificate`: providers may encrypt their assertions to us. Empty for OpenID Connect.
+    saml_key = EncryptedJSONField(default=dict, blank=True, editable=False)
     role_claim = models.CharField(
         "claim or attribute",
         max_length=200,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import structlog
 from allauth.socialaccount.providers.saml.provider import SAMLProvider
 from django.conf import settings
 from onelogin.saml2.auth import OneLogin_Saml2_Auth
@@ -16,12 +17,16 @@ from onelogin.saml2.errors import OneLogin_Saml2_Error
 from onelogin.saml2.idp_metadata_parser import OneLogin_Saml2_IdPMetadataParser
 from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
+from onelogin.saml2.utils import OneLogin_Saml2_Utils
+from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 
 from teams.errors import ApiError
 from teams.links import absolute
+from teams.sso import saml_xml
 from teams.sso.models import SingleSignOn
 from teams.sso.policy import STRONG_CONTEXTS, Identity, claim_values
 
+log = structlog.get_logger(__name__)
 # Characters of base64: far more than the longest list of groups.
 MAX_RESPONSE: Final = 256 * 1024
 _POST: Final = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
@@ -56,8 +61,11 @@ def begin(connection: SingleSignOn) -> tuple[str, str]:
 
 
 def metadata(connection: SingleSignOn) -> bytes:
-    """Ours, for providers that read it."""
-    ours = OneLogin_Saml2_Settings({**_settings(connection)}, sp_validation_only=True)
+    """Ours, for providers that read it: our addresses, and the certificate to encrypt assertions with."""
+    described = _settings(connection)
+    # Only in what we publish: an assertion may be encrypted, it need not be.
+    described["security"]["wantAssertionsEncrypted"] = bool(connection.saml_key)
+    ours = OneLogin_Saml2_Settings(described, sp_validation_only=True)
     found: str | bytes = ours.get_sp_metadata()
     return found.encode() if isinstance(found, str) else found
 
@@ -66,30 +74,55 @@ def verified_identity(connection: SingleSignOn, sent: str) -> tuple[Identity, st
     """Who a response is about, and the ID of the request that it answers. Raises ApiError 403 `assertion`."""
     if not sent or len(sent) > MAX_RESPONSE:
         raise _untrusted("it is empty or too long")
+    is_encrypted = False
     try:
-        response = OneLogin_Saml2_Response(OneLogin_Saml2_Settings(_settings(connection)), sent)
-        response.is_valid(_request(connection), raise_exceptions=True)
-        request_id = _require_bound(connection, response)
-        return _identity(connection, response), request_id
-    except ApiError:
-        raise
-    except OneLogin_Saml2_Error as error:
-        raise _untrusted(str(error)) from None
-    except Exception as error:  # what lxml and xmlsec raise for XML that is none, or that was tampered with
-        raise _untrusted(f"it could not be read ({type(error).__name__})") from None
+        document = OneLogin_Saml2_XML.to_etree(OneLogin_Saml2_Utils.b64decode(sent))
+        _require_harmless(document)
+        is_encrypted = saml_xml.is_encrypted(document)
+        return _verified(connection, sent)
+    except Exception as error:
+        why = _reason(error)
+        log.warning("sign_on.assertion_refused", connection=connection.slug, reason=why)
+        # One answer for all: what is wrong inside would tell, answer by answer, what was encrypted.
+        raise _untrusted("it is encrypted, and the server’s log says what is wrong" if is_encrypted else why) from None
+
+
+def _verified(connection: SingleSignOn, sent: str) -> tuple[Identity, str]:
+    response = OneLogin_Saml2_Response(OneLogin_Saml2_Settings(_settings(connection)), sent)
+    # Again: what was encrypted is a stranger's, too.
+    _require_harmless(response.get_xml_document())
+    response.is_valid(_request(connection), raise_exceptions=True)
+    request_id = _require_bound(connection, response)
+    return _identity(connection, response), request_id
+
+
+def _require_harmless(document: Any) -> None:
+    if why := saml_xml.problem(document):
+        raise _RefusedError(why)
+
+
+class _RefusedError(Exception):
+    """Why an assertion is not for us, or not to be read at all."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _RefusedError | OneLogin_Saml2_Error):
+        return str(error)
+    # What lxml and xmlsec raise for XML that is none, or that was tampered with.
+    return f"it could not be read ({type(error).__name__})"
 
 
 def _require_bound(connection: SingleSignOn, response: OneLogin_Saml2_Response) -> str:
     """The signed assertion itself must be for us, for one of our requests, and for a short time."""
     audiences = response.get_audiences()
     if entity_id(connection) not in audiences:
-        raise _untrusted("it names no audience" if not audiences else "it is for another audience")
+        raise _RefusedError("it names no audience" if not audiences else "it is for another audience")
     for data in response._query_assertion("/saml:Subject/saml:SubjectConfirmation/saml:SubjectConfirmationData"):
         request_id = str(data.get("InResponseTo") or "")
         is_ours = data.get("Recipient") == acs_url(connection) and data.get("NotOnOrAfter")
         if request_id and is_ours and request_id == response.get_in_response_to():
             return request_id
-    raise _untrusted("it does not answer a request of this server")
+    raise _RefusedError("it does not answer a request of this server")
 
 
 def _identity(connection: SingleSignOn, response: OneLogin_Saml2_Response) -> Identity:
@@ -131,9 +164,12 @@ def _request(connection: SingleSignOn) -> dict[str, Any]:
 
 def _settings(connection: SingleSignOn) -> dict[str, Any]:
     """Strict: only signed assertions, no SHA-1."""
+    key = connection.saml_key
+    ours = {"x509cert": key["certificate"], "privateKey": key["private_key"]} if key else {}
     return {
         "strict": True,
         "sp": {
+            **ours,
             "entityId": entity_id(connection),
             "assertionConsumerService": {"url": acs_url(connection), "binding": _POST},
             "NameIDFormat": "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified",

@@ -14,6 +14,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from teams import plan_gate
 from teams.errors import ApiError
@@ -21,8 +22,8 @@ from teams.models import Membership, Session, Team, User
 from teams.roles import Role
 from teams.services import audit
 from teams.sessions import hash_of
-from teams.sso import outgoing
-from teams.sso.models import SignInDomain, SingleSignOn
+from teams.sso import outgoing, saml_key
+from teams.sso.models import Protocol, SignInDomain, SingleSignOn
 from teams.sso.policy import Identity, domain_of, role_for
 
 # A person sets these; the first ones decide who vouches for people, so they need a new test.
@@ -42,6 +43,7 @@ def create(*, team: Team, values: Mapping[str, Any], by: User, now: datetime) ->
     try:
         with transaction.atomic():
             connection = SingleSignOn.objects.create(team=team, created_at=now, **values)
+            _ensure_key(connection)
     except IntegrityError:
         raise ApiError(409, "sign_on_exists", f"{team} already has single sign-on.") from None
     data = {"protocol": connection.get_protocol_display(), "issuer": issuer_of(connection)}
@@ -65,11 +67,19 @@ def change(*, connection: SingleSignOn, values: Mapping[str, Any], by: User, cur
         setattr(stored, name, value)
     _require_fresh_test(stored, before, changed)
     stored.save()
+    _ensure_key(stored)
     if changed.get("enforced"):
         _sign_out(stored, by, current)
     data = {name: _difference(name, before[name], value) for name, value in changed.items()}
     audit(team=stored.team, actor=by.email, action="sign_on.changed", target=stored.name, of=stored, data=data)
     return stored
+
+
+def _ensure_key(connection: SingleSignOn) -> None:
+    """Once: its certificate is copied to the provider."""
+    if connection.protocol == Protocol.SAML and not connection.saml_key:
+        connection.saml_key = saml_key.make(connection.slug, timezone.now())
+        connection.save(update_fields=["saml_key"])
 
 
 def _require_fresh_test(stored: SingleSignOn, before: Mapping[str, Any], changed: Mapping[str, Any]) -> None:

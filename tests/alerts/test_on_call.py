@@ -13,6 +13,7 @@ from agents.models import Incident
 from alerts import on_call, policy_changes, policy_preview, wakeup
 from alerts.models import Channel, Delivery, OnCall
 from teams.models import AuditEntry, Project
+from teams.services import issue_key
 from tests.alerts.conftest import NOW
 from tests.alerts.test_api import caller
 
@@ -75,6 +76,16 @@ def test_policy_notifies_whoever_is_on_call(api: Any, project: Project, incident
     assert [notice.targets for notice in shown] == [("Ben@example.com (on call)",)]
     events.record(incident=incident, kind="opened", text="x", now=NOW)
     assert Delivery.objects.get().recipient == "ben@example.com"
+
+
+@pytest.mark.parametrize("scope", ["read", "act"])
+def test_calendar_is_for_full_keys_only(api: Any, project: Project, scope: str) -> None:
+    """Its address works for longer than a key that is revoked."""
+    api("put", "on-call/Primary", ROTATION)
+    ask = caller(issue_key(project=project, name="k", scope=scope, actor="test")[1])
+    assert ask("get", "on-call/Primary")[1]["feed_url"] is None
+    assert [row["feed_url"] for row in ask("get", "on-call")[1]["results"]] == [None]
+    assert api("get", "on-call")[1]["results"][0]["feed_url"]
 
 
 def test_calendar_needs_its_private_address(api: Any) -> None:

@@ -50,6 +50,9 @@ def set_up(tab: Tab, provider: OidcProvider) -> None:
     """From the empty state to a connection with its roles."""
     page = tab.go("/admin/sso/singlesignon/")
     page.locator("#single-sign-on").get_by_role("link", name="Set up single sign-on").click()
+    # Whoever sets it up decides who can sign in as whom.
+    page.locator("input[type=password]").fill("correct horse battery")
+    page.get_by_role("button", name="Confirm").click()
     page.locator("#id_name").fill("Acme")
     page.locator("#id_issuer").fill(provider.issuer)
     page.locator("#id_client_id").fill(CLIENT_ID)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 from clevagent.spool import Place
 from clevagent.transport import Answer
 
+from tests.client_sdk.typescript import npm
 from tests.client_sdk.wire import Agent, Node, Server, TypeScriptAgent
 
 # Starts an agent of the Python or the TypeScript client.
@@ -20,18 +23,27 @@ Start = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    running = Node()
-    yield running
-    running.close()
+def runtimes() -> Iterator[Callable[[str], Node]]:
+    """The process of each JavaScript runtime, started when it is first needed."""
+    with contextlib.ExitStack() as running:
+
+        @functools.cache
+        def started(name: str) -> Node:
+            return running.enter_context(contextlib.closing(Node(npm.runtime(name))))
+
+        yield started
 
 
-@pytest.fixture(params=["python", "typescript"])
-def start(request: pytest.FixtureRequest) -> Start:
-    """Both clients say the same."""
+# The others are downloaded.
+OTHERS = [pytest.param(name, marks=pytest.mark.live) for name in npm.RUNTIMES if name != "node"]
+
+
+@pytest.fixture(params=["python", "node", *OTHERS])
+def start(request: pytest.FixtureRequest, runtimes: Callable[[str], Node]) -> Start:
+    """The clients say the same, the TypeScript client in each runtime."""
     if request.param == "python":
         return Agent
-    return lambda server, **options: TypeScriptAgent(request.getfixturevalue("node"), server, **options)
+    return lambda server, **options: TypeScriptAgent(runtimes(request.param), server, **options)
 
 
 @pytest.fixture
@@ -269,6 +281,14 @@ def test_labels_are_sent_once_settings_always(start: Start, server: Server) -> N
     assert (first["labels"], "labels" in second) == ({"team": "research"}, False)
     for name, value in {"cost_limit_usd": 25.0, "progress_timeout": 600.0, "agent_type": "openai"}.items():
         assert first[name] == second[name] == value
+
+
+@pytest.mark.parametrize("name", ["host", "hostname", "host.name", "node"])
+def test_label_of_the_host_is_sent_always(start: Start, server: Server, name: str) -> None:
+    """Behind a proxy, and in a container, nothing else tells the server which agents share a host."""
+    agent = start(server, labels={"team": "research", name: "rack-7"})
+    agent.let_pass(100)
+    assert [beat.get("labels") for beat in server.order[1:]] == [{name: "rack-7"}] * 3
 
 
 class TestChild:

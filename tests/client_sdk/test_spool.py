@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -205,6 +206,45 @@ def test_replaced_file_is_not_taken(place: Place, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "open", opened)
     assert Spool(place, "other").adopt() == []
     assert owner.path.exists()
+
+
+def live_file(place: Place, host: str, pid: int) -> Path:
+    """As a TypeScript process keeps it, which cannot lock it."""
+    file = place.path.with_name(f"{place.path.name}.ts-{host}-{pid}-a1b2c3.live")
+    file.write_text('{"agent": "bot", "beat_id": "1"}\n')
+    return file
+
+
+def test_running_typescript_keeps_its_file(place: Place) -> None:
+    here = socket.gethostname()[:30]
+    running, elsewhere = live_file(place, here, os.getppid()), live_file(place, "other-host", 1)
+    assert Spool(place, "x").adopt() == []
+    for file in (running, elsewhere):
+        os.utime(file, (0, 0))  # nothing was written to it for an hour
+    assert len(Spool(place, "x").adopt()) == 2
+
+
+def test_killed_typescript_leaves_its_file(place: Place) -> None:
+    here = socket.gethostname()[:30]
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    # The second had the number of this process, before a restart of the container.
+    files = [live_file(place, here, ended.pid), live_file(place, here, os.getpid())]
+    assert len(Spool(place, "x").adopt()) == 2
+    assert not any(file.exists() for file in files)
+
+
+def test_newest_stay_where_room_is_short(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Spool(place, "old")
+    for hour in range(9):
+        old.keep({"agent": "bot", "beat_id": f"{hour}", "sent_at": f"2026-11-30T0{hour}:00:00+00:00"})
+    old.leave()
+    monkeypatch.setattr("clevagent.spool.MAX_BYTES", old.path.stat().st_size // 3)
+    heir = Spool(place, "heir")
+    assert len(heir.adopt(lambda beat: beat["beat_id"] != "8")) == 8
+    kept = [json.loads(line)["beat_id"] for line in heir.path.read_text().splitlines()]
+    assert kept == ["7", "6", "5"]
+    heir.leave()
 
 
 @pytest.mark.parametrize("off", [False, "off", "OFF", "0", "none"])

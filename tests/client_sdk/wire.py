@@ -1,6 +1,6 @@
 """What goes over the wire: the Python and the TypeScript client's sending side, with a fake server and clock.
 
-Hours pass in a moment. The TypeScript client runs in Node, one line of JSON for each call, step and request.
+Hours pass in a moment. The TypeScript client runs in Node, Deno or Bun: one line of JSON per call, step and request.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -158,11 +158,14 @@ class TypeScriptAgent(Passing):
 
 
 class Node:
-    """One Node process for many agents; it hands every request to the server of the agent that makes it."""
+    """One process of Node, Deno or Bun for many agents; each request goes to the server of the agent that makes it.
 
-    def __init__(self) -> None:
+    `command` runs a JavaScript file; default: the installed Node.
+    """
+
+    def __init__(self, command: Sequence[str] = ()) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen([node(), str(DRIVER)], stdin=pipe, stdout=pipe, text=True)
+        self._process = subprocess.Popen([*(command or [node()]), str(DRIVER)], stdin=pipe, stdout=pipe, text=True)
 
     def say(self, line: dict[str, Any], server: Server | None) -> Any:
         self._write(line)

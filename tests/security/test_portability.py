@@ -47,7 +47,8 @@ def test_everything_of_the_team_is_exported(full: Team, stranger: User, api_key:
     assert "viewer@example.com" in text
     assert "Elsewhere" not in text
     assert "stranger@example.com" not in text
-    hidden = ("whsec_4711abcdefgh", api_key, "token_hash", "password", '"hash"', "session_key")
+    ping_key = Project.objects.get(team=full).ping_key
+    hidden = ("whsec_4711abcdefgh", api_key, ping_key, "token_hash", "password", '"hash"', "session_key")
     assert [secret for secret in hidden if secret in text] == []
 
 

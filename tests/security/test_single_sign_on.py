@@ -23,7 +23,7 @@ from teams.models import AuditEntry, Membership, Session, Team, User
 from teams.sso import services
 from teams.sso.models import SignInDomain, SingleSignOn
 from tests.identity_provider import OidcProvider
-from tests.sign_on import begin, claims_of, connection, enforced, go_back, provider, sign_in, signed_in_as
+from tests.sign_on import begin, claims_of, connection, enforced, go_back, provider, recently, sign_in, signed_in_as
 
 __all__ = ["connection", "enforced", "provider"]
 pytestmark = pytest.mark.django_db
@@ -402,6 +402,27 @@ def test_owner_can_break_the_glass(client: Client, enforced: SingleSignOn, ada: 
     assert Client().post(link).status_code == 404
 
 
+# A stolen session
+
+
+def test_stolen_session_changes_no_provider(
+    client_of: Any, connection: SingleSignOn, owner: User, viewer: User
+) -> None:
+    """Who chooses the provider can sign in as everybody in the domain."""
+    url, stolen = f"/admin/sso/singlesignon/{connection.pk}", client_of(owner)
+    sent = {"name": "Evil", "issuer": "https://evil.example", "client_id": "x", "new_secret": "s3cr3t", "do": "add"}
+    for path in (f"{url}/change/", f"{url}/delete/", f"{url}/domains/", "/admin/sso/singlesignon/add/"):
+        for answer in (stolen.get(path), stolen.post(path, {**sent, "domain": "evil.example", "post": "yes"})):
+            assert answer.status_code == 302
+            assert answer.headers["Location"].startswith("/accounts/reauthenticate/?next=%2Fadmin%2Fsso")
+    assert not AuditEntry.objects.filter(action="sign_on.changed").exists()
+    assert (SingleSignOn.objects.count(), connection.domains.count()) == (1, 1)
+    assert "s3cr3t" not in str(stolen.session.items())
+    assert client_of(viewer).get(f"{url}/change/").status_code == 200, "there is nothing to change"
+    answer = recently(stolen, owner).post(f"{url}/domains/", {"do": "add", "domain": "acme2.example"})
+    assert (answer.status_code, connection.domains.count()) == (302, 2)
+
+
 # Secrets
 
 
@@ -410,7 +431,7 @@ def test_secret_is_never_shown(
 ) -> None:
     SingleSignOn.objects.update(client_secret="top-secret-1")
     for person in (viewer, owner, operator):
-        page = client_of(person).get(f"/admin/sso/singlesignon/{connection.pk}/change/")
+        page = recently(client_of(person), person).get(f"/admin/sso/singlesignon/{connection.pk}/change/")
         assert page.status_code == 200
         assert "top-secret-1" not in page.content.decode()
     services.change(connection=connection, values={"client_secret": "top-secret-2"}, by=owner, current=None)

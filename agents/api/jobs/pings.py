@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import URLPattern, path, register_converter
-from django.urls.converters import StringConverter
+from django.urls.converters import StringConverter, UUIDConverter
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -189,6 +189,12 @@ def kept(raw: bytes) -> str:
     return redacted(raw[:BODY_LIMIT].decode("utf-8", "replace").replace("\0", "\ufffd"))
 
 
+class AnyUuid(UUIDConverter):
+    """In capitals, too, as `uuidgen` prints it on macOS."""
+
+    regex = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
 class SlugOrName(StringConverter):
     """A slug; also the name of an agent, which may have other characters."""
 
@@ -199,21 +205,20 @@ class PingKey(StringConverter):
     regex = r"[A-Za-z0-9_-]{8,40}"
 
 
+register_converter(AnyUuid, "any_uuid")
 register_converter(SlugOrName, "slug_or_name")
 register_converter(PingKey, "ping_key")
 
 
 def _addresses(base: str, view: View, name: str) -> list[URLPattern]:
-    """A success, with or without a slash at the end, and the other events."""
-    return [
-        path(base, view, name=name),
-        path(f"{base}/", view),
-        *(path(f"{base}/{action}", view, {"action": action}) for action in (jobs.START, jobs.FAIL, jobs.LOG)),
-        path(f"{base}/<int:code>", view),
-    ]
+    """A success and the other events, with or without a slash at the end."""
+    actions = [(f"{base}/{action}", {"action": action}) for action in (jobs.START, jobs.FAIL, jobs.LOG)]
+    events = [(base, {}), *actions, (f"{base}/<int:code>", {})]
+    plain = [path(address, view, given, name=name if address == base else None) for address, given in events]
+    return [*plain, *(path(f"{address}/", view, given) for address, given in events)]
 
 
 urlpatterns = [
-    *_addresses("<uuid:ping_id>", by_id, "ping"),
+    *_addresses("<any_uuid:ping_id>", by_id, "ping"),
     *_addresses("<ping_key:ping_key>/<slug_or_name:slug>", by_slug, "ping_by_slug"),
 ]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.db import connection
@@ -26,6 +27,8 @@ from teams.errors import ApiError
 MAX_SIZE: Final = 1024 * 1024
 MAX_RECIPIENTS: Final = 20
 MAX_CONNECTIONS: Final = 100
+# A mail server uses up to about 20 for one destination. Nobody alone takes them all.
+MAX_PER_ADDRESS: Final = 25
 # Commands of one kind in a connection, and seconds without any.
 MAX_COMMANDS: Final = 200
 IDLE: Final = 60
@@ -59,7 +62,9 @@ class Handler:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         raw = envelope.content or b""
-        content = mail.read(raw if isinstance(raw, bytes) else raw.encode("utf-8", "replace"))
+        # In a thread: a mail may be made to take long, and others must not wait for it.
+        read = partial(mail.read, raw if isinstance(raw, bytes) else raw.encode("utf-8", "replace"))
+        content = await self._run(read)
         peer = str(session.peer[0]) if isinstance(session.peer, tuple) else ""
         answers = [await self._run(partial(_store, content, address, peer)) for address in envelope.rcpt_tos]
         return next((answer for answer in answers if answer != TAKEN), TAKEN)
@@ -104,17 +109,22 @@ def _store(content: mail.Mail, address: str, peer: str) -> str:
 class Listener(SMTP):
     """One connection. Those beyond the limit are asked to come back."""
 
-    open_now = 0
+    # Open connections by the address they come from.
+    open_now: ClassVar[Counter[str]] = Counter()
+    _peer = ""
 
     def connection_made(self, transport: Any) -> None:
-        Listener.open_now += 1
-        if Listener.open_now > MAX_CONNECTIONS:
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        Listener.open_now[self._peer] += 1
+        if Listener.open_now.total() > MAX_CONNECTIONS or Listener.open_now[self._peer] > MAX_PER_ADDRESS:
             transport.write(b"421 4.7.0 Too many connections\r\n")
             transport.close()
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        Listener.open_now -= 1
+        Listener.open_now[self._peer] -= 1
+        Listener.open_now += Counter()  # forgets those without any
         super().connection_lost(error)
 
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from agents.api import heartbeat_lane
 from agents.models import StreamEvent
 from agents.storage import event_stream
+from teams.auth import Caller
 from teams.errors import ApiError
 
 INTERVAL: Final = 1.0  # seconds
 # Events that wait for a slow client.
 MAX_WAITING: Final = 1_000
-MAX_PER_KEY, MAX_STREAMS = 10, 1_000
+# One team must not use up what the process has for all.
+MAX_PER_KEY, MAX_PER_TEAM, MAX_STREAMS = 10, 100, 1_000
 PAGE: Final = 1_000
 log = logging.getLogger("django.request")
 
@@ -27,8 +29,8 @@ log = logging.getLogger("django.request")
 class Stream:
     """One open stream of a project. `events` gives None once it has ended."""
 
-    def __init__(self, project_id: int, key_id: int) -> None:
-        self.project_id, self.key_id = project_id, key_id
+    def __init__(self, caller: Caller) -> None:
+        self.project_id, self.key_id, self.team_id = caller.project_id, caller.key_id, caller.team_id
         self.has_ended = False
         self.events: asyncio.Queue[Sequence[StreamEvent] | None] = asyncio.Queue()
         self._waiting = 0
@@ -66,14 +68,15 @@ class Hub:
         self._last: int | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def open(self, project_id: int, key_id: int) -> Stream:
-        """Raises ApiError 429 when the key has too many streams, 503 when this process has."""
+    def open(self, caller: Caller) -> Stream:
+        """Raises ApiError 429 when the key or its team has too many streams, 503 when this process has."""
         if self.is_closed or len(self.streams) >= MAX_STREAMS:
             raise ApiError(503, "overloaded", "Too many event streams. Try again soon.", retry_after=10)
-        if Counter(stream.key_id for stream in self.streams)[key_id] >= MAX_PER_KEY:
-            message = f"This key has {MAX_PER_KEY} event streams. Close one, or use another key."
-            raise ApiError(429, "too_many_streams", message, retry_after=10)
-        stream = Stream(project_id, key_id)
+        if sum(stream.key_id == caller.key_id for stream in self.streams) >= MAX_PER_KEY:
+            raise _too_many(f"This key has {MAX_PER_KEY} event streams. Close one, or use another key.")
+        if sum(stream.team_id == caller.team_id for stream in self.streams) >= MAX_PER_TEAM:
+            raise _too_many(f"This team has {MAX_PER_TEAM} event streams. Close one.")
+        stream = Stream(caller)
         self.streams.add(stream)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -117,6 +120,10 @@ class Hub:
         for stream in self.streams:
             if stream.project_id in by_project:
                 stream.offer(by_project[stream.project_id])
+
+
+def _too_many(message: str) -> ApiError:
+    return ApiError(429, "too_many_streams", message, retry_after=10)
 
 
 def _read(last: int | None) -> tuple[list[StreamEvent], int]:

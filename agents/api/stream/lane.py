@@ -53,7 +53,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address_of: Addres
         caller = await _caller(key, address, is_new=True)
         wanted = await heartbeat_lane.aside(lambda: _wanted(caller, scope, headers))
         streams = hub()
-        stream = streams.open(caller.project_id, caller.key_id)
+        stream = streams.open(caller)
     except ApiError as error:
         await heartbeat_lane.respond(send, error.http_status, error.encoded(), error.headers())
         return

@@ -30,6 +30,8 @@ MAX_OUTPUT: Final = 2_000
 # A host whose clock is ahead starts its job a little early. Never more than a quarter of the time between two runs.
 EARLY: Final = timedelta(seconds=15)
 EARLY_SHARE: Final = 4
+# The network delays each event differently, so that a run's end may seem to come before its start.
+SLACK: Final = timedelta(seconds=15)
 
 
 class Run(msgspec.Struct, omit_defaults=True):
@@ -85,20 +87,28 @@ def add(runs: Iterable[Run], event: Event) -> list[Run]:
 
 
 def _started(runs: list[Run], event: Event) -> list[Run]:
-    if event.rid and any(run.rid == event.rid for run in runs):
-        return runs  # sent twice
-    kept = runs if event.rid else [run for run in runs if run.rid or not run.is_open]
-    return [*kept, Run(rid=event.rid, began=event.at)]
+    """A start that was stored while the server was down may arrive after what happened later."""
+    same = [run for run in runs if run.rid == event.rid]
+    later = [run for run in same if event.rid or (run.ended or run.at) > event.at]
+    if not later:
+        kept = runs if event.rid else [run for run in runs if run.rid or not run.is_open]
+        return [*kept, Run(rid=event.rid, began=event.at)]
+    # The beginning of the run that ended next. Otherwise sent twice, or replaced by a later start.
+    run = later[0]
+    if run.began is None:
+        run.began = min(event.at, run.at)
+    return runs
 
 
 def _ended(runs: list[Run], event: Event) -> list[Run]:
-    same = [run for run in runs if run.rid == event.rid and (run.is_open or event.rid)]
+    began_by = event.at + SLACK
+    same = [run for run in runs if run.rid == event.rid and (event.rid or (run.is_open and run.at <= began_by))]
     # A success without a run ID ends the last start without one; a repeated end of a known run changes nothing.
     run = same[-1] if same else Run(rid=event.rid)
     if not same:
         runs = [*runs, run]
     if run.is_open:
-        run.ended, run.ok = event.at, event.event == SUCCESS
+        run.ended, run.ok = max(event.at, run.began or event.at), event.event == SUCCESS
         run.exit_status, run.took, run.output = event.exit_status, event.took, event.output[-MAX_OUTPUT:]
     return runs
 
@@ -110,6 +120,7 @@ def _successor(run: Run, runs: Iterable[Run]) -> Run | None:
 
 def _bounded(runs: list[Run]) -> list[Run]:
     """At most MAX_RUNS: those in progress are dropped last. Only the last failure keeps its output."""
+    runs = sorted(runs, key=lambda run: run.at)
     surplus = len(runs) - MAX_RUNS
     if surplus > 0:
         dropped = sorted(runs, key=lambda run: (run.is_open and not _successor(run, runs), run.at))[:surplus]

@@ -10,6 +10,11 @@ from teams.errors import ApiError
 # The default of the OTLP specification, before and after decompression.
 MAX_BODY: Final = 64 * 1024 * 1024
 PIECE: Final = 1024 * 1024
+CHUNK: Final = 64 * 1024
+# A gzip body may consist of several members. A million empty ones fit into it, too, and each costs time.
+MAX_MEMBERS: Final = 1_000
+# Encodings, one around the other. Nobody needs more than one.
+MAX_ENCODINGS: Final = 3
 GZIP, ZLIB, RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
@@ -23,7 +28,10 @@ def decompressed(body: bytes, encoding: str) -> bytes:
     Raises ApiError: 400 when it is not compressed as it says, 413 when it would be too large, 415 for other encodings.
     A bomb is refused as soon as its output passes the limit.
     """
-    for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
+    names = [part.strip().lower() for part in encoding.split(",") if part.strip()]
+    if len(names) > MAX_ENCODINGS:
+        raise ApiError(415, "unsupported_media_type", f"Content-Encoding: at most {MAX_ENCODINGS} layers.")
+    for name in reversed(names):
         if name in ("gzip", "x-gzip"):
             body = _inflated(body, GZIP)
         elif name == "deflate":
@@ -41,21 +49,24 @@ def _is_zlib(body: bytes) -> bool:
 
 
 def _inflated(body: bytes, window: int) -> bytes:
-    parts, size = [], 0
+    rest, parts, size, members = memoryview(body), [], 0, 0
     try:
-        while body:
-            stream = zlib.decompressobj(window)
+        while rest:
+            if members == MAX_MEMBERS:
+                raise ApiError(400, "bad_request", f"The compressed body has more than {MAX_MEMBERS} parts.")
+            stream, members = zlib.decompressobj(window), members + 1
             while not stream.eof:
-                part = stream.decompress(body, PIECE)
-                body = stream.unconsumed_tail
+                # A piece at a time: whatever is given is copied for each member that ends in it.
+                piece = rest[:CHUNK]
+                part = stream.decompress(piece, PIECE)
+                used = len(piece) - len(stream.unconsumed_tail) - len(stream.unused_data)
+                rest = rest[used:]
                 size += len(part)
                 if size > MAX_BODY:
                     raise too_large()
                 parts.append(part)
-                if not part and not body and not stream.eof:
+                if not part and not used and not stream.eof:
                     raise ApiError(400, "bad_request", "The compressed body is cut off.")
-            # A gzip file may have several members.
-            body = stream.unused_data
     except zlib.error as error:
         raise ApiError(400, "bad_request", f"The body cannot be decompressed ({error}).") from None
     return b"".join(parts)

@@ -36,7 +36,8 @@ def _add(known: dict[str, Any], beat: BeatSeen) -> None:
     job = beat.job
     runs = jobs.add(jobs.decode(known.get("runs")), _event(beat))
     known["runs"] = jobs.encode(runs)
-    if declared := job.get("schedule"):
+    declared = job.get("schedule")
+    if declared and beat.note != OUTDATED:
         since = known.get("declared", {}).get("since") if _same(known, declared) else None
         known["declared"] = {**declared, "since": since or beat.received_at.isoformat()}
 
@@ -49,7 +50,7 @@ def _same(known: Mapping[str, Any], declared: Mapping[str, Any]) -> bool:
 def _event(beat: BeatSeen) -> jobs.Event:
     return jobs.Event(
         event=beat.job["event"],
-        at=beat.received_at,
+        at=beat.made_at or beat.received_at,
         rid=beat.job.get("rid") or "",
         exit_status=beat.job.get("exit_status"),
         took=beat.job.get("duration"),

@@ -6,6 +6,8 @@ import argparse
 import os
 import subprocess
 import sys
+import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,11 @@ from clevagent import check
 from clevagent.jobs import report
 from clevagent.names import agent_name
 from clevagent.options import ENDPOINT
-from clevagent.transport import Transport
+from clevagent.redact import clean
+from clevagent.reporter import courier
+from clevagent.serialization import moment
+from clevagent.spool import Place, place_of
+from clevagent.transport import Transport, parse_key
 
 EVENTS = {"ping": "success", "start": "start", "fail": "fail"}
 ZONES = "/zoneinfo/"
@@ -81,9 +87,19 @@ def _report(options: argparse.Namespace) -> int:
     exit_status = getattr(options, "exit_status", None)
     name = "fail" if exit_status else EVENTS[options.command]
     beat = report.event(options.agent, name, rid=options.rid, exit_status=exit_status)
-    why = report.send_once(transport, {**beat, "progress": name != "fail"}, options.message)
+    message = {"message": clean(options.message, report.MAX_MESSAGE)} if options.message else {}
+    beat = {**beat, "progress": name != "fail", **message, "sent_at": moment(time.time())}
+    place = _place()
+    why = report.send_once(transport, beat, place)
+    if not why:
+        report.deliver(courier(transport, options.endpoint, place))
     transport.close()
     return _say(why, 1) if why else 0
+
+
+def _place() -> Place | None:
+    """Where to store what the server does not take."""
+    return place_of(None, parse_key(os.environ["CLEVAGENT_API_KEY"]))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -93,7 +109,10 @@ def _run(options: argparse.Namespace) -> int:
     transport, why = _transport(options.endpoint)
     if transport is None:
         _say(f"the run is not reported: {why}", 0)
-    reporter = report.Reporter(transport, options.agent, max(1.0, options.interval))
+    # Only the command's own output appears.
+    warnings.simplefilter("ignore")
+    sender = courier(transport, options.endpoint, _place()) if transport else None
+    reporter = report.Reporter(sender, options.agent, max(1.0, options.interval))
     try:
         from clevagent.jobs import process
     except ImportError:  # Windows has neither terminals to copy nor signals to pass on

@@ -23,8 +23,15 @@ from typing import Any
 CHUNK = 65_536
 # Bytes of output that are kept.
 KEPT = 64 * 1024
+# Seconds between two reads of short outputs: each read wakes us, whether it brings one line or ten. On a terminal,
+# somebody may be typing.
+PAUSE, TERMINAL_PAUSE = 0.04, 0.01
+# Bytes. A longer read may mean that the command fills its pipe, and would wait for us.
+SHORT = 1_024
 # Reads after the command's end, of what it left in a pipe (at most 1 MiB) or a terminal (64 KiB, in reads of 4 KiB).
 DRAINED = 32
+# More than we ever have.
+MAX_DESCRIPTORS = 256
 # The terminal sends these to the whole foreground group, so the command has them already.
 FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, *FROM_TERMINAL)
@@ -57,24 +64,24 @@ class Stream:
         if self.is_terminal:
             _copy_size(self.target, self.source)
 
-    def copy(self, seen: Callable[[bytes], None]) -> bool:
-        """Pass on what there is. Returns False at its end."""
+    def copy(self, seen: Callable[[bytes], None]) -> int:
+        """Pass on what there is. Returns the number of bytes, 0 at its end."""
         try:
             data = os.read(self.source, CHUNK)
         except OSError as error:
             if error.errno == errno.EIO:  # a terminal whose other end was closed
-                return False
+                return 0
             raise
         if not data:
-            return False
+            return 0
         seen(data)
         try:
             written = os.write(self.target, data)
             if written < len(data):
                 _write(self.target, data[written:])
         except OSError:
-            return False  # nobody reads: the command notices, as it would without us
-        return True
+            return 0  # nobody reads: the command notices, as it would without us
+        return len(data)
 
 
 def _write(target: int, data: bytes) -> None:
@@ -105,8 +112,9 @@ class Command:
         self._grown = grown
         self._is_woken = True
         out = Stream(1)
-        # Where both go to one terminal, they share one, or lines would change places.
-        err = out if out.is_terminal and os.isatty(2) else Stream(2)
+        # Where both go to one terminal, pipe or file, they share one, or lines would change places.
+        err = out if _is_same_file(1, 2) else Stream(2)
+        self._pause = TERMINAL_PAUSE if out.is_terminal or err.is_terminal else PAUSE
         self._wake, wake = os.pipe()
         self._streams = {stream.source: stream for stream in ((out,) if err is out else (out, err))}
         for end in (self._wake, wake):
@@ -115,7 +123,8 @@ class Command:
         self._wakeup = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
-            self._child = subprocess.Popen(list(arguments), stdout=out.child_end, stderr=err.child_end)
+            # Descriptors beyond the first three reach it, too: ours are not inheritable.
+            self._child = subprocess.Popen(list(arguments), stdout=out.child_end, stderr=err.child_end, close_fds=False)
         finally:
             for stream in self._streams.values():
                 os.close(stream.child_end)
@@ -140,22 +149,27 @@ class Command:
     def wait(self) -> int:
         """Pass its output on until it ends. Returns its exit status, negative for a signal."""
         while not self._is_woken or self._child.poll() is None:
-            self._copy(None)
+            if 0 < self._copy(None) < SHORT:
+                select.select([self._wake], [], [], self._pause)
         self._drain()
         return self._child.returncode
 
-    def _copy(self, timeout: float | None) -> bool:
-        """Returns whether there was anything."""
+    def _copy(self, timeout: float | None) -> int:
+        """Returns the number of bytes."""
         ready, _, _ = select.select([*self._streams, self._wake], [], [], timeout)
         self._is_woken = self._wake in ready
         if self._is_woken:  # by a signal, perhaps of the command's end
             self._forget_wakeups()
-        sources = [source for source in ready if source != self._wake]
-        for source in sources:
-            if not self._streams[source].copy(self._seen):
+        copied = 0
+        for source in ready:
+            if source == self._wake:
+                continue
+            count = self._streams[source].copy(self._seen)
+            copied += count
+            if not count:
                 del self._streams[source]
                 os.close(source)
-        return bool(sources)
+        return copied
 
     def _seen(self, data: bytes) -> None:
         self.tail.add(data)
@@ -178,10 +192,22 @@ class Command:
             return
         with contextlib.suppress(OSError):
             os.setsid()
+        # Among the others are the connection to the server, and files whose locks would outlive us.
+        used = {*range(3), self._wake, *self._streams}
+        for descriptor in {*range(MAX_DESCRIPTORS)} - used:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
         with contextlib.suppress(BaseException):
             while self._streams:
                 self._copy(None)
         os._exit(0)
+
+
+def _is_same_file(first: int, second: int) -> bool:
+    try:
+        return (os.isatty(first) and os.isatty(second)) or os.path.sameopenfile(first, second)
+    except OSError:  # closed
+        return False
 
 
 def _is_in_foreground() -> bool:

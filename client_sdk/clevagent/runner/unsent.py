@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 
-from clevagent.options import Options
-from clevagent.recorder import Recorder
+from clevagent import reporter as sending
 from clevagent.reporter import ADOPT_EVERY, Reporter
 from clevagent.spool import Place
 from clevagent.transport import Transport
@@ -19,10 +18,8 @@ MIN_DELAY = 1.0
 
 
 def courier(place: Place, endpoint: str, api_key: str) -> Reporter:
-    """Return a reporter that only sends what it finds in the spool: nothing is ever recorded for it."""
-    options = Options(api_key=api_key, agent="", endpoint=endpoint, interval=ADOPT_EVERY, spool=place)
-    recorder, transport = Recorder(time.monotonic), Transport(endpoint, api_key)
-    return Reporter(options, recorder, transport, lambda answer: None, is_main=lambda: False)
+    """Return a reporter that only sends what it finds in the spool."""
+    return sending.courier(Transport(endpoint, api_key), endpoint, place)
 
 
 def deliver_until(ended: threading.Event, reporter: Reporter) -> None:

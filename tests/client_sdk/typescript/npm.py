@@ -23,6 +23,7 @@ from tests.client_sdk.wire import node
 MANIFEST = json.loads((ROOT / "client_sdk" / "typescript" / "package.json").read_text())
 TYPESCRIPT = tuple(f"{name}@{version}" for name, version in MANIFEST["devDependencies"].items())
 MODEL_SDKS = ("openai@6.49.0", "@anthropic-ai/sdk@1.14.0", "ai@6.0.326")
+AI_SDK_7 = ("ai@7.0.173",)
 # Each has its own binary for Linux on x64; elsewhere only the installed Node is tested.
 RUNTIMES = {
     "node": (),

@@ -18,7 +18,6 @@ from clevagent.testing import FakeServer
 
 from tests.client_sdk.typescript import npm
 from tests.client_sdk.typescript.conftest import CLIENT, Script
-from tests.client_sdk.wire import node
 from tests.flows.installation import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -155,12 +154,19 @@ def models() -> Iterator[str]:
         thread.join()
 
 
-def run(script: Script, program: str, *arguments: str, **env: str) -> str:
+def run(
+    script: Script,
+    program: str,
+    *arguments: str,
+    packages: tuple[str, ...] = npm.MODEL_SDKS,
+    runtime: str = "node",
+    **env: str,
+) -> str:
     """Run one of `programs/` beside the npm packages, from where Node finds them."""
-    modules = npm.modules(*npm.MODEL_SDKS)
+    modules = npm.modules(*packages)
     file = Path(shutil.copy(PROGRAMS / program, modules.parent))
     variables = {**script.environment, "CLIENT": (CLIENT / "clevagent.js").as_uri(), **env}
-    command = [node(), str(file), *arguments]
+    command = [*npm.runtime(runtime), str(file), *arguments]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -189,11 +195,31 @@ def test_tokens_are_counted(
     assert server.usage() == used
 
 
-def test_ai_sdk_reports_steps_tools_and_tokens(script: Script, server: FakeServer) -> None:
-    assert run(script, "ai_sdk.mjs") == "It rains.\n"
-    use = {"input_tokens": 30, "output_tokens": 5, "cache_read_tokens": 10, "reasoning_tokens": 2}
-    assert server.usage() == [{**use, "model": "gpt-5-2026", "provider": "openai"}] * 2
+AI_SDKS = pytest.mark.parametrize(
+    ("packages", "runtime"),
+    # Version 7 needs Node 22.
+    [(npm.MODEL_SDKS, "node"), (npm.AI_SDK_7, "newest-node")],
+    ids=["6", "7"],
+)
+AI_USE = {"input_tokens": 30, "output_tokens": 5, "cache_read_tokens": 10, "reasoning_tokens": 2}
+
+
+@AI_SDKS
+def test_ai_sdk_reports_steps_tools_and_tokens(
+    script: Script, server: FakeServer, packages: tuple[str, ...], runtime: str
+) -> None:
+    assert run(script, "ai_sdk.mjs", packages=packages, runtime=runtime) == "It rains.\n"
+    assert server.usage() == [{**AI_USE, "model": "gpt-5-2026", "provider": "openai"}] * 2
     [call] = server.calls()
     assert (call["name"], call["args"], call["ok"]) == ("weather", "city=Ulm", True)
     assert call["result_hash"] == hash_of({"city": "Ulm", "rain": True})
     assert server.beats[-1]["iteration_count"] == 2
+
+
+@AI_SDKS
+def test_ai_sdk_calls_at_once_and_failures(
+    script: Script, server: FakeServer, packages: tuple[str, ...], runtime: str
+) -> None:
+    assert run(script, "ai_sdk.mjs", "more", packages=packages, runtime=runtime) == "overloaded\n"
+    assert server.usage() == [{**AI_USE, "model": "gpt-5-2026", "provider": "openai"}] * 2
+    assert server.beats[-1]["iteration_count"] == 3

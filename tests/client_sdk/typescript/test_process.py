@@ -13,6 +13,7 @@ from clevagent.testing import FakeServer
 from tests.client_sdk.conftest import Program
 from tests.client_sdk.typescript.conftest import Script, statuses
 from tests.client_sdk.typescript.npm import RUNTIMES
+from tests.flows.installation import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -88,6 +89,24 @@ def test_next_process_sends_what_could_not_be_sent(script: Script, server: FakeS
     assert script.unsent() == []
     assert float(server.spent()) == 0.5
     assert {"first"} == {beat["message"] for beat in server.beats if "message" in beat}
+
+
+@EVERY_RUNTIME
+def test_what_is_unsent_survives_a_kill(script: Script, server: FakeServer, runtime: str) -> None:
+    code = 'clevagent.init(); clevagent.ping("ok", "first", { costUsd: 0.5 }); setInterval(() => {}, 1000)'
+    with script.start(code, runtime, CLEVAGENT_ENDPOINT="http://127.0.0.1:9") as process:
+        try:
+            [file] = wait_until(script.unsent, "it is stored")
+            wait_until(lambda: file.read_text().endswith("\n"), "it is complete")
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            script.run("clevagent.init(); await clevagent.flush()")
+            assert server.spent() == 0  # the process may still send it
+        finally:
+            process.kill()
+        process.communicate()
+    script.run("clevagent.init(); await clevagent.flush()")
+    assert float(server.spent()) == 0.5
+    assert script.unsent() == []
 
 
 def test_python_sends_what_typescript_could_not(

@@ -43,6 +43,8 @@ def last_ping() -> dict[str, Any]:
         ("/0", "success", 0),
         ("/3", "fail", 3),
         ("/255", "fail", 255),
+        ("/start/", "start", None),
+        ("/3/", "fail", 3),
     ],
 )
 def test_every_ping_is_answered_ok(
@@ -63,6 +65,12 @@ def test_ping_key_and_slug_find_the_job(client: Client, job: Job) -> None:
     assert client.post(f"{base}/nightly-backup/start").content == b"OK"
     assert client.get(f"{base}/Nightly Backup").content == b"OK"
     assert Heartbeat.objects.filter(agent=job.agent).count() == 3
+
+
+def test_uuids_in_capitals_are_the_same(client: Client, job: Job) -> None:
+    """As `uuidgen` prints them on macOS."""
+    assert client.get(f"/ping/{str(job.ping_id).upper()}/3", {"rid": RID.upper()}).content == b"OK"
+    assert (last_ping()["job"]["rid"], last_ping()["job"]["exit_status"]) == (RID, 3)
 
 
 def test_unknown_jobs_are_not_found(client: Client, job: Job) -> None:
@@ -126,8 +134,11 @@ def test_wrong_pings_are_refused(client: Client, job: Job, path: str, text: byte
     assert not Heartbeat.objects.exists()
 
 
-def test_other_methods_are_not_allowed(client: Client, job: Job) -> None:
-    assert client.put(f"/ping/{job.ping_id}").status_code == 405
+@pytest.mark.parametrize("method", ["put", "delete", "patch", "options"])
+def test_other_methods_are_not_allowed(client: Client, job: Job, method: str) -> None:
+    answer = getattr(client, method)(f"/ping/{job.ping_id}")
+    assert (answer.status_code, answer["Allow"]) == (405, "HEAD, GET, POST")
+    assert not Heartbeat.objects.exists()
 
 
 def test_run_id_is_kept(client: Client, job: Job) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from agents.domain.jobs import Run
 from agents.models import Agent
 from agents.review import review
+from agents.rules.observers import runs
 from teams import services
 from teams.models import AuditEntry
 from tests.agents.conftest import World
@@ -190,3 +192,59 @@ def test_quiet_command_is_not_stalled(world: World) -> None:
         world.beat(second, **beat, progress=False)
     world.look(4_000)
     assert world.kinds("etl") == []
+
+
+def late(world: World, at: float, made: float, **job: Any) -> None:
+    """A heartbeat about a run that its client stored, and that is sent later."""
+    with world.clock(made) as made_at:
+        sent_at = made_at.isoformat()
+    world.beat(at, "backup", job=job, age=at - made, sent_at=sent_at, beat_id=f"{made}")
+
+
+HOURLY = {**NIGHTLY, "expression": "0 * * * *", "grace": 300, "max_duration": 600}
+
+
+def test_runs_delivered_late_count_at_their_time(set_schedule: Any, world: World) -> None:
+    """The hourly runs of a morning without network, delivered together: no alarm stays, none counts twice."""
+    set_schedule(**HOURLY)
+    for hour in range(1, 5):
+        began = hour * 3_600.0
+        for _ in range(2):  # the first answer was lost
+            late(world, 14_460, began, event="start", rid=f"run {hour}")
+            late(world, 14_461, began + 60, event="success", rid=f"run {hour}", duration=60.0)
+    world.look(14_462)
+    assert world.kinds("backup") == []
+    begun = [run.began for run in job_runs(world)]
+    with world.clock(0) as zero:
+        assert [(at - zero).total_seconds() for at in begun if at] == [3_600, 7_200, 10_800, 14_400]
+    world.look(18_299)
+    assert world.kinds("backup") == []
+    world.look(18_301)
+    assert world.kinds("backup") == ["did_not_start"]
+
+
+def test_late_failure_is_over_with_a_later_success(set_schedule: Any, world: World) -> None:
+    set_schedule(**HOURLY)
+    world.beat(7_201, "backup", job={"event": "start", "rid": "b"})
+    world.beat(7_300, "backup", job={"event": "success", "rid": "b"})
+    world.look(7_301)
+    late(world, 7_400, 3_600, event="start", rid="a")
+    late(world, 7_401, 3_700, event="fail", rid="a", exit_status=3)
+    world.look(7_402)
+    assert world.kinds("backup") == []
+    assert [run.ok for run in job_runs(world) if run.rid] == [False, True]
+
+
+def test_late_failure_of_the_last_run_is_an_incident(set_schedule: Any, world: World) -> None:
+    set_schedule(**HOURLY)
+    late(world, 7_100, 3_600, event="start", rid="a")
+    late(world, 7_101, 3_700, event="fail", rid="a", exit_status=3)
+    world.look(7_102)
+    assert world.kinds("backup") == ["job_failed"]
+    with world.clock(3_700) as failed_at:
+        assert world.incidents()[-1].started_at == failed_at
+
+
+def job_runs(world: World) -> list[Run]:
+    """The runs of `backup`, without the ping that created it."""
+    return [run for run in runs.runs_of(world.agent("backup").memory.rules[runs.KIND]) if run.rid]

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents.api.jobs import pings, smtp
+from agents.api.jobs import mail, pings, smtp
 from agents.fleet import services
 from agents.ingest import committer
 from agents.models import Heartbeat, Job
 from teams.errors import ApiError
 from teams.models import Project
+from tests.flows.installation import wait_until
 
 
 @pytest.fixture
@@ -140,6 +141,38 @@ def test_nothing_crashes_it(job: Job, port: int) -> None:
 
 
 def test_connections_are_limited(job: Job, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smtp, "MAX_CONNECTIONS", smtp.Listener.open_now)
+    monkeypatch.setattr(smtp, "MAX_CONNECTIONS", smtp.Listener.open_now.total())
     with socket.create_connection(("127.0.0.1", port), 60) as client:
         assert client.recv(100).startswith(b"421")
+
+
+def test_nobody_takes_all_connections(job: Job, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "MAX_PER_ADDRESS", smtp.Listener.open_now["127.0.0.1"] + 1)
+    with socket.create_connection(("127.0.0.1", port), 60) as first:
+        assert first.recv(100).startswith(b"220")
+        with socket.create_connection(("127.0.0.1", port), 60) as second:
+            assert second.recv(100).startswith(b"421")
+    wait_until(lambda: not smtp.Listener.open_now["127.0.0.1"], "the connections are forgotten")
+    send(port, f"{job.ping_id}@x")
+
+
+def test_slow_mail_holds_up_no_other(job: Job, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever knows one address could else keep everybody's pings waiting."""
+    reading, go_on = threading.Event(), threading.Event()
+    plain = mail.read
+
+    def read(raw: bytes) -> mail.Mail:
+        if b"slow" in raw:
+            reading.set()
+            go_on.wait(60)
+        return plain(raw)
+
+    monkeypatch.setattr(mail, "read", read)
+    slow = threading.Thread(target=send, args=(port, f"{job.ping_id}@x"), kwargs={"subject": "slow"})
+    slow.start()
+    assert reading.wait(60)
+    send(port, f"{job.ping_id}@x", subject="quick")
+    assert len(events(job)) == 1
+    go_on.set()
+    slow.join(60)
+    assert len(events(job)) == 2

@@ -83,12 +83,15 @@ def test_shell_works_without_the_server(shell: str, tmp_path: Path) -> None:
 def test_powershell_reports_and_keeps_the_status(
     program: str, status: int, event: tuple[str, int], project_here: Project, live_server: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "cmd.ps1").write_text('Write-Output "42 tables"; exit 3')
+    (tmp_path / "cmd.ps1").write_text('"42 tables"; Write-Error "disk full"; exit 3')
     script = POWERSHELL.replace("backup.exe --all", str(tmp_path / program))
     base = f"{live_server.url}/ping/{project_here.ping_key}"
     done = run(["pwsh", "-NoProfile", "-File"], script, base, tmp_path, ".ps1")
     assert done.returncode == status
-    assert [row[:2] for row in received(project_here)] == [("start", None), event]
+    start, end = received(project_here)
+    assert (start[:2], end[:2]) == (("start", None), event)
+    assert status == 127 or "42 tables" in end[2]
+    assert run(["pwsh", "-NoProfile", "-File"], script, "http://127.0.0.1:9", tmp_path, ".ps1").returncode == status
 
 
 def test_powershell_brackets_match() -> None:

@@ -16,7 +16,7 @@ from agents.api.stream import lane
 from agents.models import Agent
 from agents.storage import event_stream
 from teams import auth, services
-from teams.models import ApiKey, Project
+from teams.models import ApiKey, Project, User
 from tests.agents.api import lane as heartbeats
 
 pytestmark = pytest.mark.django_db
@@ -184,6 +184,29 @@ def test_streams_of_a_key_are_limited(key: str, full_key: str, agent: Agent, mon
         for listener in listeners:
             await listener.has("retry:")
         third, other = Listener(key), Listener(full_key)
+        await third.ended()
+        assert (third.status, "too_many_streams" in third.text) == (429, True)
+        await other.has("retry:")
+        for listener in (*listeners, other):
+            listener.gone.set()
+            await listener.ended()
+
+    run(story)
+
+
+def test_streams_of_a_team_are_limited(
+    project: Project, key: str, stranger: User, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many keys it makes, others find room."""
+    monkeypatch.setattr(hubs, "MAX_PER_TEAM", 2)
+    mine = [key] + [services.issue_key(project=project, name="k", scope="read", actor="x")[1] for _ in range(2)]
+    theirs = services.issue_key(project=Project.objects.exclude(pk=project.pk).get(), name="k", scope="read", actor="x")
+
+    async def story() -> None:
+        listeners = [Listener(mine[0]), Listener(mine[1])]
+        for listener in listeners:
+            await listener.has("retry:")
+        third, other = Listener(mine[2]), Listener(theirs[1])
         await third.ended()
         assert (third.status, "too_many_streams" in third.text) == (429, True)
         await other.has("retry:")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from agents.domain import jobs
 from agents.domain.clocks import Span
 from agents.domain.jobs import Event, Job, Run
@@ -109,6 +111,35 @@ def test_start_without_an_id_replaces_the_last() -> None:
 def test_repeated_pings_change_nothing() -> None:
     known = runs((0, "start", "a"), (1, "start", "a"), (9, "fail", "a"), (10, "fail", "a"))
     assert [(run.began, run.ended) for run in known] == [(at(0), at(9))]
+
+
+@pytest.mark.parametrize("rid", ["", "a"])
+def test_late_start_belongs_to_the_run_that_ended(rid: str) -> None:
+    """It was stored while the server was down; the run's end arrived first."""
+    known = runs((700, "success", rid), (600, "start", rid))
+    assert [(run.began, run.ended) for run in known] == [(at(600), at(700))]
+    assert overlong(job(known)) == []
+
+
+def test_late_start_replaces_no_later_one() -> None:
+    assert [run.began for run in runs((3_600, "start"), (600, "start"))] == [at(3_600)]
+    known = runs((3_600, "start"), (3_700, "success"), (600, "start"))
+    assert [(run.began, run.ended) for run in known] == [(at(3_600), at(3_700))]
+
+
+def test_late_end_ends_no_later_run() -> None:
+    known = runs((3_600, "start"), (700, "success"))
+    assert [(run.began, run.ended) for run in known] == [(None, at(700)), (at(3_600), None)]
+    delayed = runs((3_600, "start"), (3_599, "success"))
+    assert [(run.began, run.ended) for run in delayed] == [(at(3_600), at(3_600))]
+
+
+def test_late_runs_are_sorted_in() -> None:
+    known = runs((3_600, "start", "b"), (3_700, "success", "b"), (0, "start", "a"), (50, "fail", "a"))
+    assert [run.rid for run in known] == ["a", "b"]
+    last = jobs.last_ended(known)
+    assert last is not None
+    assert last.ok
 
 
 def test_end_without_a_start_is_a_run() -> None:

@@ -1,11 +1,12 @@
-// The Vercel AI SDK with a model that calls a tool and then answers.
-import { generateText, registerTelemetryIntegration, stepCountIs, tool } from "ai";
+// The Vercel AI SDK, versions 6 and 7, with a model that calls a tool and then answers; with an argument, two calls at
+// once, and one that fails.
+import * as ai from "ai";
 import { MockLanguageModelV3 } from "ai/test";
 import { z } from "zod";
 
 const clevagent = await import(process.env.CLIENT);
 clevagent.init();
-registerTelemetryIntegration(clevagent.aiTelemetry());
+(ai.registerTelemetry ?? ai.registerTelemetryIntegration)(clevagent.aiTelemetry());
 
 let turn = 0;
 const model = new MockLanguageModelV3({
@@ -25,7 +26,15 @@ const model = new MockLanguageModelV3({
   }),
 });
 const tools = {
-  weather: tool({ inputSchema: z.object({ city: z.string() }), execute: async ({ city }) => ({ city, rain: true }) }),
+  weather: ai.tool({ inputSchema: z.object({ city: z.string() }), execute: async ({ city }) => ({ city, rain: true }) }),
 };
-const { text } = await generateText({ model, tools, stopWhen: stepCountIs(3), prompt: "Does it rain?" });
-console.log(text);
+if (process.argv[2]) {
+  turn = 1;
+  const prompt = "Does it rain?";
+  await Promise.all([ai.generateText({ model, prompt }), ai.generateText({ model, prompt })]);
+  const failing = new MockLanguageModelV3({ doGenerate: async () => Promise.reject(new Error("overloaded")) });
+  await ai.generateText({ model: failing, prompt, maxRetries: 0 }).catch((error) => console.log(error.message));
+} else {
+  const { text } = await ai.generateText({ model, tools, stopWhen: ai.stepCountIs(3), prompt: "Does it rain?" });
+  console.log(text);
+}
