@@ -85,7 +85,7 @@ class LedgerNote(msgspec.Struct, tag="ledger", omit_defaults=True):
     priced: bool = False
 
     def total(self) -> Counts:
-        return Counts(*(max(told) for told in zip(NOTHING, *self.tracks.values(), strict=True)))
+        return Counts(*map(max, NOTHING, *self.tracks.values())) if self.tracks else NOTHING
 
 
 class PointNote(msgspec.Struct, tag="point", omit_defaults=True):
@@ -157,7 +157,7 @@ class Recall:
         self.rows: dict[int, Row] = {}
         self.changed: dict[int, Row] = {}
         self._by_ref: dict[int, list[Row]] = defaultdict(list)
-        self._by_sum: dict[tuple[int, int, int], list[Row]] = defaultdict(list)
+        self._by_sum: dict[tuple[int, int, int, bool], list[Row]] = defaultdict(list)
         self._members: dict[int, list[Row]] = defaultdict(list)
         self._tools: dict[tuple[int, str, str], list[Row]] = defaultdict(list)
         self._in_trace: dict[str, list[Row]] = defaultdict(list)
@@ -188,7 +188,7 @@ class Recall:
             if note.trace:
                 self._in_trace[note.trace].append(row)
             if note.told:
-                same = self._by_sum[row.sender, note.told.counts.input, note.told.counts.output]
+                same = self._by_sum[row.sender, *note.told.counts[:2], bool(row.ref)]
                 insort(same, row, key=_start_of)
         elif isinstance(note, ToolNote):
             insort(self._tools[row.sender, note.session, note.name], row, key=_start_of)
@@ -197,9 +197,10 @@ class Recall:
         """Those near it with the provider's same id."""
         return _near(self._by_ref.get(row.ref, []), row, slack)
 
-    def with_sum(self, row: Row, counts: Counts, slack: int) -> Iterable[Row]:
-        """Those near it of the same sender with these counts."""
-        return _near(self._by_sum.get((row.sender, counts.input, counts.output), []), row, slack)
+    def with_sum(self, row: Row, counts: Counts, slack: int) -> Iterator[Row]:
+        """Calls near it of its sender with the same tokens. Two calls that both have an id are told apart by that."""
+        for has_ref in (False,) if row.ref else (False, True):
+            yield from _near(self._by_sum.get((row.sender, *counts[:2], has_ref), []), row, slack)
 
     def members(self, group: int) -> list[Row]:
         return self._members.get(group, [])

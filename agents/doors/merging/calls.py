@@ -67,11 +67,11 @@ def _candidates(book: Book, row: Row, note: CallNote) -> Iterator[Row]:
         return
     for other in book.recall.with_sum(row, note.told.counts, SAME_CALL):
         theirs = other.note
-        if not isinstance(theirs, CallNote) or (row.ref and other.ref):
+        if not isinstance(theirs, CallNote) or not _same_model(note, theirs):
             continue
         # A log comes a moment after its span.
         slack = 0 if bool(note.span) == bool(theirs.span) else SAME_CALL
-        if row.overlaps(other, slack) and _same_model(note, theirs) and not _is_own(book, note, theirs.group):
+        if row.overlaps(other, slack) and not _is_own(book, note, theirs.group):
             yield other
 
 

@@ -24,6 +24,8 @@ class Resource(msgspec.Struct, eq=False):
 
     attributes: Attributes = NO_ATTRIBUTES
     sender: int = 0
+    # Asked for each of its items, of which there may be thousands.
+    _firsts: dict[tuple[str, ...], str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sender = hash_of("\n".join(["sender", *map(self.text, _SENDER)]))
@@ -32,6 +34,12 @@ class Resource(msgspec.Struct, eq=False):
         """An attribute as text; empty if it is missing or no text."""
         value = self.attributes.get(name)
         return value if isinstance(value, str) else ""
+
+    def first(self, names: tuple[str, ...]) -> str:
+        """The first of these attributes that is a text with something in it."""
+        if names not in self._firsts:
+            self._firsts[names] = next((text for text in map(self.text, names) if text), "")
+        return self._firsts[names]
 
 
 class Event(msgspec.Struct, frozen=True):
